@@ -1,0 +1,1 @@
+"""Monochromatic captures to characterized Fabry-Perot interferometers, after IRCA (Picone et al., 2023)."""

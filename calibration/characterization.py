@@ -1,0 +1,392 @@
+"""The result of a calibration: parameters of every interferometer, how sure they are, and what to be wary of."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.law import OpdLaw, fit_law
+from hsitools.errors import FormatError
+from hsitools.io.atomic import atomic_path
+from hsitools.sensor.fabry_perot import contrast, finesse
+from hsitools.sensor.layout import SubImageLayout
+from hsitools.sensor.spectral import FabryPerotResponse
+from hsitools.sensor.transmittance import TransmittanceModel
+
+if TYPE_CHECKING:
+    from calibration.capture import MonochromaticCapture
+    from calibration.fit import Fit, Options, Problem
+
+Array = NDArray[np.float64]
+FORMAT = "hsitools-characterization"
+VERSION = 1
+
+#: Flags in words, for reports.
+FLAG_MEANING = {
+    "dark": "no positive signal: not fitted",
+    "few_samples": "fewer usable samples than parameters: not fitted",
+    "saturated": "some samples reach the detector's full scale (left out of the fit)",
+    "low_contrast": "fringes no stronger than what noise alone would give",
+    "not_converged": "the refinement stopped before its tolerance",
+    "off_law": "OPD off the median of its nine neighbours by more than one fringe over the band",
+    "unidentified": "OPD uncertain by more than half a fringe over the band (95 %)",
+}
+UNITS = {
+    "opd_um": "um", "opd_stderr_um": "um", "phase_rad": "rad", "phase_stderr_rad": "rad", "fringes": "1",
+    "reflectivity": "1", "reflectivity_stderr": "1", "gain": "1", "gain_stderr": "1", "finesse": "1", "contrast": "1",
+    "rmse": "fraction of the mean intensity", "r2": "1", "rmse_cv": "fraction of the mean intensity",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Characterization:
+    """Characterized interferometers.
+
+    Arrays are ``(interferometer,)``; an interferometer that could not be fitted holds NaN and carries the flag that says
+    why (`FLAG_MEANING`). Standard errors are of the posterior: noise and, for weakly identified rows, the population.
+
+    Attributes
+    ----------
+    name, source : str
+    response : FabryPerotResponse
+        Model, coefficients and flat field: what the sensor model needs.
+    covariance : array, shape (interferometer, parameter, parameter)
+    index : array of int
+        Place in the device's order.
+    opd_um, opd_stderr_um : array
+        Optical path difference (mean slope of the phase over the band) and its standard error, µm.
+    phase_rad, phase_stderr_rad : array
+        Constant term of the phase, rad.
+    reflectivity, reflectivity_stderr, gain, gain_stderr : array
+        Band means; the gain is relative to the flat field.
+    finesse, contrast : array
+        Derived from the reflectivity, band means.
+    fringes : array
+        Fringes in the band: OPD × band width.
+    rmse, r2 : array
+        Root mean square residual over the mean intensity, and share of variance explained, in sample.
+    rmse_cv : array or None
+        The same RMSE on held-out lines.
+    flags : dict of str to array of bool
+    law : OpdLaw
+    layout : SubImageLayout or None
+    selection : list of dict
+        Models tried by ``--model auto``.
+    settings : dict
+        How it was fitted.
+    seconds : float
+    """
+
+    name: str
+    source: str
+    response: FabryPerotResponse
+    covariance: Array
+    index: NDArray[np.int64]
+    opd_um: Array
+    opd_stderr_um: Array
+    phase_rad: Array
+    phase_stderr_rad: Array
+    reflectivity: Array
+    reflectivity_stderr: Array
+    gain: Array
+    gain_stderr: Array
+    finesse: Array
+    contrast: Array
+    fringes: Array
+    rmse: Array
+    r2: Array
+    rmse_cv: Array | None
+    flags: dict[str, NDArray[np.bool_]]
+    law: OpdLaw
+    layout: SubImageLayout | None = None
+    selection: list[dict[str, Any]] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def model(self) -> TransmittanceModel:
+        """Which transmittance model was fitted."""
+        return self.response.model
+
+    @property
+    def wavenumber(self) -> Array:
+        """Calibrated lines, µm⁻¹."""
+        return self.response.wavenumber
+
+    @property
+    def flagged(self) -> NDArray[np.bool_]:
+        """Interferometers with any flag."""
+        return np.any(list(self.flags.values()), axis=0)
+
+    def transmittance(self, wavelength_nm: Array) -> Array:
+        """Transmittance relative to the flat field, ``(interferometer, wavelength)``; errors outside the band."""
+        return self.response.transmittance(wavelength_nm)
+
+    def reflectivity_curve(self, wavelength_nm: Array) -> Array:
+        """Reflectivity ``(interferometer, wavelength)``."""
+        return self.response.sampled(wavelength_nm).reflectivity(self.response.theta)
+
+    def gain_curve(self, wavelength_nm: Array) -> Array:
+        """Gain relative to the flat field ``(interferometer, wavelength)``, the shared correction left out."""
+        sampled = self.response.sampled(wavelength_nm)
+        return self.response.gain_scale[:, None] * sampled.series(self.response.theta, "gain")
+
+    def phase_curve(self, wavelength_nm: Array) -> Array:
+        """Phase ``(interferometer, wavelength)``, rad: ``2π·σ·OPD − φ(σ)``, unwrapped, dispersion included."""
+        sampled = self.response.sampled(wavelength_nm)
+        linear = 2 * np.pi * sampled.wavenumber * self.opd_um[:, None]
+        return linear - sampled.series(self.response.theta, "phase") + self._phase_turns()[:, None]
+
+    def _phase_turns(self) -> Array:
+        start = self.model.slices["phase"].start
+        raw = 2 * np.pi * self.response.band.centre * self.opd_um - self.response.theta[:, start]
+        return self.phase_rad - raw
+
+    def sensor(self) -> FabryPerotResponse:
+        """The spectral part of the sensor model that these interferometers make."""
+        return self.response
+
+    def summary(self) -> dict[str, Any]:
+        """Headline numbers and the OPDs, as plain data (the document of ``hsi calibrate --json``)."""
+        fitted = np.isfinite(self.rmse)
+        listed = [None if not np.isfinite(v) else float(v) for v in self.opd_um]
+        errors = [None if not np.isfinite(v) else float(v) for v in self.opd_stderr_um]
+        rows = self.rmse[fitted]
+        return {
+            "name": self.name,
+            "source": self.source,
+            "model": self.model.name,
+            "model_label": self.model.label,
+            "degree": self.model.degree_reflectivity,
+            "degrees": {
+                "gain": self.model.degree_gain,
+                "reflectivity": self.model.degree_reflectivity,
+                "phase": self.model.degree_phase,
+            },
+            "etalons_um": list(self.model.etalons_um),
+            "rmse_mean": float(rows.mean()),
+            "rmse_median": float(np.median(rows)),
+            "rmse_p90": float(np.percentile(rows, 90)),
+            "rmse_cv_mean": None if self.rmse_cv is None else float(np.nanmean(self.rmse_cv)),
+            "rmse_cv_median": None if self.rmse_cv is None else float(np.nanmedian(self.rmse_cv)),
+            "r2_median": float(np.median(self.r2[fitted])),
+            "seconds": self.seconds,
+            "n_interferometers": len(self.opd_um),
+            "n_lines": len(self.wavenumber),
+            "n_flagged": int(self.flagged.sum()),
+            "flags": {name: [int(i) for i in self.index[rows_]] for name, rows_ in self.flags.items() if rows_.any()},
+            "opd_law": {
+                "offset_um": self.law.offset_um,
+                "offset_stderr_um": self.law.offset_stderr_um,
+                "step_um": self.law.step_um,
+                "step_stderr_um": self.law.step_stderr_um,
+                "nominal_step_um": self.law.nominal_step_um,
+                "scatter_um": self.law.scatter_um,
+                "outliers": [int(i) for i in self.index[self.law.outliers]],
+            },
+            "opd_um": listed,
+            "opd_stderr_um": errors,
+            "settings": self.settings,
+            "selection": self.selection,
+        }
+
+    def to_csv(self, path: str | Path) -> None:
+        """Write one row per interferometer; columns carry their unit in the name."""
+        columns = [name for name in UNITS if getattr(self, name) is not None]
+        with atomic_path(Path(path)) as temporary, open(temporary, "w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["index", *columns, "flags"])
+            for row, index in enumerate(self.index):
+                values = [getattr(self, name)[row] for name in columns]
+                names = [name for name, rows in self.flags.items() if rows[row]]
+                cells = [f"{value:.8g}" if np.isfinite(value) else "" for value in values]
+                writer.writerow([int(index), *cells, " ".join(names)])
+
+    def save(self, path: str | Path) -> None:
+        """Write to HDF5, self-describing, every data set with its unit."""
+        import h5py
+
+        with atomic_path(Path(path)) as temporary, h5py.File(temporary, "w") as file:
+            file.attrs.update(
+                format=FORMAT, version=VERSION, name=self.name, source=self.source, seconds=self.seconds,
+                selection=json.dumps(self.selection), settings=json.dumps(self.settings),
+                layout=json.dumps(self.layout.to_dict()) if self.layout is not None else "",
+            )  # fmt: skip
+            self.response.write(file.create_group("response"))
+            file.create_dataset("index", data=self.index)
+            file.create_dataset("covariance", data=self.covariance, compression="gzip", shuffle=True)
+            file["covariance"].attrs["units"] = "product of the units of response/theta"
+            for name, unit in UNITS.items():
+                value = getattr(self, name)
+                if value is not None:
+                    file.create_dataset(name, data=value).attrs["units"] = unit
+            flags = file.create_group("flags")
+            for name, rows in self.flags.items():
+                flags.create_dataset(name, data=rows).attrs["meaning"] = FLAG_MEANING[name]
+            law = file.create_group("opd_law")
+            for name in ("offset_um", "step_um", "offset_stderr_um", "step_stderr_um", "scatter_um"):
+                law.attrs[name] = getattr(self.law, name)
+            if self.law.nominal_step_um is not None:
+                law.attrs["nominal_step_um"] = self.law.nominal_step_um
+            law.create_dataset("outliers", data=self.law.outliers)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Characterization:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        FormatError
+            When the file is missing, is no characterization, or lacks a member.
+        """
+        import h5py
+
+        try:
+            with h5py.File(path, "r") as file:
+                found = file.attrs.get("format")
+                if found != FORMAT:
+                    raise FormatError(f"{path}: format: found {found!r}, expected {FORMAT!r}")
+                if file.attrs["version"] > VERSION:
+                    raise FormatError(
+                        f"{path}: version: found {file.attrs['version']}, expected {VERSION} or less; update hsitools"
+                    )
+                law = dict(file["opd_law"].attrs)
+                layout = file.attrs["layout"]
+                return cls(
+                    name=file.attrs["name"],
+                    source=file.attrs["source"],
+                    response=FabryPerotResponse.read(file["response"]),
+                    covariance=file["covariance"][()],
+                    index=file["index"][()],
+                    **{name: file[name][()] if name in file or name != "rmse_cv" else None for name in UNITS},
+                    flags={name: data[()].astype(bool) for name, data in file["flags"].items()},
+                    law=OpdLaw(
+                        **{
+                            name: float(law[name])
+                            for name in ("offset_um", "step_um", "offset_stderr_um", "step_stderr_um", "scatter_um")
+                        },
+                        nominal_step_um=float(law["nominal_step_um"]) if "nominal_step_um" in law else None,
+                        outliers=file["opd_law/outliers"][()].astype(bool),
+                    ),
+                    layout=SubImageLayout.from_dict(json.loads(layout)) if layout else None,
+                    selection=json.loads(file.attrs["selection"]),
+                    settings=json.loads(file.attrs["settings"]),
+                    seconds=float(file.attrs["seconds"]),
+                )
+        except FileNotFoundError:
+            raise FormatError(f"{path}: found no such file, expected a characterization") from None
+        except KeyError as error:
+            raise FormatError(f"{path}: expected a characterization; {error.args[0]}") from None
+        except OSError as error:
+            raise FormatError(f"{path}: expected a characterization (HDF5); {error}") from None
+
+
+def describe(path: Path) -> dict[str, Any] | None:
+    """What ``hsi info`` says of a characterization file; None when the file is something else."""
+    import h5py
+
+    if not Path(path).is_file() or not h5py.is_hdf5(path):
+        return None
+    with h5py.File(path, "r") as file:
+        if file.attrs.get("format") != FORMAT:
+            return None
+    summary = Characterization.load(path).summary()
+    for name in ("opd_um", "opd_stderr_um", "selection", "settings"):
+        summary.pop(name)
+    return {"kind": "characterization", **summary}
+
+
+def build(
+    capture: MonochromaticCapture,
+    problem: Problem,
+    fit: Fit,
+    *,
+    options: Options,
+    rmse_cv: Array | None = None,
+    selection: list[dict[str, Any]] | None = None,
+    seconds: float = 0.0,
+) -> Characterization:
+    """Turn a fit into a result: physical parameters with standard errors, quality, flags, OPD law."""
+    model, band, slices = fit.sampled.model, problem.band, fit.sampled.model.slices
+    theta, covariance = fit.theta.copy(), fit.covariance
+    phase, gain, reflect = slices["phase"], slices["gain"], slices["reflectivity"]
+    # φ and −φ give the same fringe: the OPD is the positive one
+    negative = theta[:, phase.start + 1] < 0
+    theta[negative, phase] *= -1
+    variances = np.maximum(np.einsum("bii->bi", covariance), 0)
+    to_opd = 1 / (2 * np.pi * band.half_width)
+    opd, opd_stderr = theta[:, phase.start + 1] * to_opd, np.sqrt(variances[:, phase.start + 1]) * to_opd
+    # phase = 2π·σ_c·OPD − φ_0: the two are strongly correlated
+    ratio = band.centre / band.half_width
+    phase_variance = (
+        variances[:, phase.start]
+        + ratio**2 * variances[:, phase.start + 1]
+        - 2 * ratio * covariance[:, phase.start, phase.start + 1]
+    )
+    raw_phase = 2 * np.pi * band.centre * opd - theta[:, phase.start]
+    r_lines = fit.sampled.reflectivity(theta)
+    r_stderr = np.sqrt(variances[:, reflect.start])
+    scale = problem.level / problem.flat_level
+    valid = problem.weight > 0
+    count = np.maximum(valid.sum(axis=1), 1)
+    residual = (problem.intensity - fit.values(problem)) * valid
+    rmse = np.sqrt((residual**2).sum(axis=1) / count)
+    mean = (problem.intensity * valid).sum(axis=1) / count
+    spread = (((problem.intensity - mean[:, None]) * valid) ** 2).sum(axis=1) / count
+    usable = problem.usable
+    law = fit_law(opd, problem.index, usable, 1 / band.width, problem.opd_step_um)
+    saturated = np.zeros(len(opd), dtype=bool) if capture.saturated is None else capture.saturated.any(axis=1)
+    signal = (capture.intensity * capture.mask).sum(axis=1) > 0
+    flags = {
+        "dark": ~signal,
+        "few_samples": signal & ~usable,
+        "saturated": saturated,
+        "low_contrast": usable & (r_lines.mean(axis=1) < 3 * r_stderr),
+        "not_converged": usable & ~fit.converged,
+        "off_law": law.outliers,
+        "unidentified": usable & (1.96 * opd_stderr > 0.5 / band.width),
+    }
+
+    def shown(values: Array) -> Array:
+        return np.where(usable, values, np.nan)
+
+    return Characterization(
+        name=capture.name,
+        source=capture.source,
+        response=FabryPerotResponse(
+            model=model, band=band, theta=np.where(usable[:, None], theta, np.nan), gain_scale=scale,
+            wavenumber=problem.wavenumber,
+            flat=np.where(capture.mask, capture.flat, 0) if model.gain_reference == "flat" else np.ones_like(residual),
+            curve=fit.curve,
+        ),
+        covariance=covariance,
+        index=problem.index,
+        opd_um=shown(opd),
+        opd_stderr_um=shown(opd_stderr),
+        phase_rad=shown((raw_phase + np.pi) % (2 * np.pi) - np.pi),
+        phase_stderr_rad=shown(np.sqrt(np.maximum(phase_variance, 0))),
+        reflectivity=shown(r_lines.mean(axis=1)),
+        reflectivity_stderr=shown(r_stderr),
+        gain=shown(theta[:, gain.start] * scale),
+        gain_stderr=shown(np.sqrt(variances[:, gain.start]) * scale),
+        finesse=shown(finesse(r_lines).mean(axis=1)),
+        contrast=shown(contrast(r_lines, model.waves).mean(axis=1)),
+        fringes=shown(opd * band.width),
+        rmse=shown(rmse),
+        r2=shown(1 - (residual**2).sum(axis=1) / count / np.where(spread > 0, spread, 1)),
+        rmse_cv=None if rmse_cv is None else shown(rmse_cv),
+        flags=flags,
+        law=law,
+        layout=capture.layout,
+        selection=selection or [],
+        settings=options.to_dict(),
+        seconds=seconds,
+    )  # fmt: skip
+
+

@@ -1,0 +1,114 @@
+"""From a capture to a characterization: the whole of IRCA's three steps, with certainty.
+
+`characterize` runs the default path: periodogram and OPD path, batched refinement under a population prior, restarts
+for rows with few fringes, covariance, flags, and the device's OPD law.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration import initialize
+from calibration.capture import MonochromaticCapture
+from calibration.characterization import Characterization, build
+from calibration.fit import Fit, cross_validate, fit_rounds
+from calibration.problem import Options, Problem
+from hsitools.errors import InputError
+from hsitools.sensor.transmittance import SampledModel, TransmittanceModel
+
+Array = NDArray[np.float64]
+log = logging.getLogger(__name__)
+
+def starting_opd(problem: Problem, method: str = "periodogram") -> tuple[Array, Array | None]:
+    """OPD of each row (µm) and, for the exhaustive search, its reflectivity."""
+    ratio = problem.filled_ratio
+    grid = initialize.opd_grid(problem.wavenumber)
+    if method == "exhaustive":
+        coarse = np.arange(grid[0], grid[-1], 0.5 / problem.band.width)
+        opd, reflectivity = initialize.exhaustive_search(problem.wavenumber, ratio, coarse)
+        return opd, reflectivity
+    scan = initialize.periodogram(problem.wavenumber, ratio, grid)
+    scan.power[~problem.usable] = 0
+    return initialize.track_opd(scan, problem.index, len(problem.wavenumber), problem.opd_step_um), None
+
+
+def find_etalons(problem: Problem, fit: Fit) -> tuple[float, ...]:
+    """OPDs (µm) of parasitic etalons: fringes that the residuals of most rows share."""
+    rows = problem.usable
+    if rows.sum() < 12:
+        return ()
+    value = fit.values(problem)
+    floor = 0.2 * np.median(np.abs(value), axis=1, keepdims=True)
+    relative = (problem.intensity - value) * (problem.weight > 0) / np.maximum(value, floor)
+    grid = initialize.opd_grid(problem.wavenumber)
+    scan = initialize.periodogram(problem.wavenumber, 1 + relative[rows], grid)
+    return initialize.find_common_fringes(scan, len(problem.wavenumber))
+
+
+def fit_capture(capture: MonochromaticCapture, model: TransmittanceModel, options: Options) -> tuple[Problem, Fit]:
+    """Start and refinement, without the bookkeeping: what `characterize`, `cross_validate` and the benchmarks share."""
+    problem = Problem.of(capture, model)
+    if not problem.usable.any():
+        raise InputError(f"{capture.source or capture.name}: intensity: found no interferometer with signal")
+    sampled = SampledModel(model, problem.band, problem.wavenumber)
+    opd, reflectivity = starting_opd(problem, options.start)
+    theta = initialize.starting_parameters(
+        model, problem.band, problem.wavenumber, problem.intensity, problem.flat, problem.weight, opd, reflectivity
+    )
+    if options.engine == "lmfit":
+        from calibration.lmfit_engine import fit_rows
+
+        batched = fit_rounds(sampled, problem, theta, replace(options, engine="batched"))
+        return problem, fit_rows(problem, batched, theta)
+    return problem, fit_rounds(sampled, problem, theta, options)
+
+
+def characterize(
+    capture: MonochromaticCapture,
+    model: TransmittanceModel | None = None,
+    *,
+    options: Options | None = None,
+    cv: int = 0,
+    seed: int = 0,
+) -> Characterization:
+    """Characterize all interferometers of a capture.
+
+    Parameters
+    ----------
+    capture : MonochromaticCapture
+    model : TransmittanceModel, optional
+        None picks waves, degrees, dispersion and etalons by held-out error (`calibration.select.select_model`).
+    options : Options, optional
+    cv : int
+        Folds for the held-out error of the result; 0 for none.
+    seed : int
+        Deals the lines to folds.
+
+    Raises
+    ------
+    InputError
+        When no row has signal or there are fewer lines than parameters.
+
+    References
+    ----------
+    D. Picone et al., Optics Express 31(14) 23066, 2023.
+    """
+    began = time.perf_counter()
+    trials: list[dict[str, Any]] = []
+    options = options or Options()
+    if model is None:
+        from calibration.select import select_model
+
+        model, options, trials = select_model(capture, options, seed=seed)
+    problem, fit = fit_capture(capture, model, options)
+    log.info("%s: %s: %d iterations", capture.name, model.label, fit.iterations)
+    rmse_cv = cross_validate(problem, fit, options, cv, seed) if cv else None
+    return build(
+        capture, problem, fit, rmse_cv=rmse_cv, selection=trials, seconds=time.perf_counter() - began, options=options
+    )

@@ -1,0 +1,71 @@
+"""Checks of what users bring: a failure is one line with file, field, what was found and what was expected."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hsitools.errors import InputError
+
+MIN_LINES = 4
+#: Wavenumbers in µm⁻¹ are 0.03 (thermal infrared) to 10 (far ultraviolet); larger values are in another unit.
+MAX_WAVENUMBER = 100.0
+
+
+def real_numbers(values: ArrayLike, where: str) -> NDArray[np.float64]:
+    """``values`` as float64, or an `InputError` when they are complex, text or objects."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "fiu":
+        raise InputError(f"{where}: found values of type {array.dtype}, expected real numbers")
+    return array.astype(np.float64)
+
+
+def check_wavenumber(values: ArrayLike, where: str) -> NDArray[np.float64]:
+    """Wavenumbers as a float array, shape ``(line,)``, µm⁻¹.
+
+    Parameters
+    ----------
+    values : array_like
+    where : str
+        File and field, for the message.
+
+    Raises
+    ------
+    InputError
+        When they are not ascending, distinct, positive wavenumbers in µm⁻¹, or fewer than 4.
+    """
+    array = real_numbers(values, where)
+    if array.ndim != 1:
+        raise InputError(f"{where}: found shape {array.shape}, expected one value a line")
+    if len(array) < MIN_LINES:
+        raise InputError(f"{where}: found {len(array)} lines, expected at least {MIN_LINES}")
+    bad = np.flatnonzero(~np.isfinite(array))
+    if len(bad):
+        raise InputError(f"{where}: found {len(bad)} values that are not finite (first at {bad[0]}), expected µm⁻¹")
+    bad = np.flatnonzero(array <= 0)
+    if len(bad):
+        raise InputError(f"{where}: found {array[bad[0]]:g} at {bad[0]}, expected positive wavenumbers in µm⁻¹")
+    if array.max() > MAX_WAVENUMBER:
+        raise InputError(
+            f"{where}: found {array.min():g} to {array.max():g}, which looks like nm (or cm⁻¹), "
+            "expected wavenumbers in µm⁻¹ (1000 / wavelength in nm, or cm⁻¹ / 10000)"
+        )
+    order = np.argsort(array, kind="stable")
+    same = np.flatnonzero(np.diff(array[order]) == 0)
+    if len(same):
+        first, second = order[same[0]], order[same[0] + 1]
+        raise InputError(
+            f"{where}: found {array[first]:g} twice (at {first} and {second}), expected distinct wavenumbers"
+        )
+    falls = np.flatnonzero(np.diff(array) < 0)
+    if len(falls):
+        after = falls[0] + 1
+        raise InputError(
+            f"{where}: found {array[after]:g} after {array[after - 1]:g} (at {after}), expected ascending wavenumbers"
+        )
+    return array
+
+
+def one_line(error: BaseException) -> str:
+    """The message of somebody else's exception on one line."""
+    return " ".join(str(error).split())

@@ -1,0 +1,202 @@
+"""``hsi calibrate``: a capture in, a characterization out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hsitools.errors import HsiError, InputError
+from hsitools.options import emit_json, json_option
+
+if TYPE_CHECKING:
+    from calibration.problem import Options
+    from hsitools.sensor.transmittance import TransmittanceModel
+
+
+def wavelength_range(text: str | None) -> tuple[float, float] | None:
+    """``"400:900"`` to (400.0, 900.0); raises `InputError` otherwise."""
+    if text is None:
+        return None
+    try:
+        low, high = (float(part) for part in text.split(":"))
+    except ValueError:
+        raise InputError(f"--wavelengths: found {text!r}, expected LOW:HIGH in nm, as 400:900") from None
+    if not 0 < low < high:
+        raise InputError(f"--wavelengths: found {text!r}, expected 0 < LOW < HIGH in nm")
+    return low, high
+
+
+def parse_waves(name: str) -> float:
+    """``airy``, ``two-wave`` or ``N-wave`` to the number of waves; raises `InputError` otherwise."""
+    known = {"airy": float("inf"), "two-wave": 2.0}
+    if name in known:
+        return known[name]
+    number = name.removesuffix("-wave")
+    if number.isdigit() and int(number) >= 2:
+        return float(number)
+    raise InputError(f"--model: found {name!r}, expected auto, airy, two-wave or N-wave (as 4-wave)")
+
+
+@click.command()
+@click.argument("capture", type=click.Path(path_type=Path))
+@click.option("--model", "model_name", default="auto", show_default=True, help="auto, airy, two-wave or N-wave.")
+@click.option("--degree", type=int, help="Degree of gain and reflectivity in wavenumber  [default: 5].")
+@click.option("--degree-gain", type=int, help="Degree of the gain alone.")
+@click.option("--degree-phase", type=int, help="Degree of the phase; 0 is a constant  [default: 0].")
+@click.option("--gain-reference", type=click.Choice(["flat", "none"]), help="What the gain multiplies  [default: flat].")
+@click.option("--fixed-gain", is_flag=True, help="Do not refine the gain of the flat field.")
+@click.option("--wavelengths", metavar="LOW:HIGH", help="Use only lines in this range, nm.")
+@click.option("--cv", default=0, show_default=True, help="Folds of lines for the held-out error; 0 for none.")
+@click.option("--seed", default=0, show_default=True, help="Deals the lines to folds.")
+@click.option("--start", type=click.Choice(["periodogram", "exhaustive"]), default="periodogram", show_default=True)
+@click.option("--engine", type=click.Choice(["batched", "lmfit"]), default="batched", show_default=True)
+@click.option("--loss", type=click.Choice(["linear", "huber"]), default="linear", show_default=True)
+@click.option("--no-prior", is_flag=True, help="Fit each interferometer by itself, as the published method does.")
+@click.option("--out", type=click.Path(path_type=Path), help="Characterization file (HDF5).")
+@click.option("--csv", "csv_path", type=click.Path(path_type=Path), help="Table of the interferometers.")
+@click.option("--report", type=click.Path(path_type=Path), help="Folder for report.html, its figures and the results.")
+@click.option("--per-pixel", is_flag=True, help="CAPTURE is a pixel stack: maps over every sub-image, to --out.")
+@click.option("--device", help="torch device for --per-pixel, as cuda  [default: NumPy].")
+@json_option
+def calibrate(
+    capture: Path, model_name: str, degree: int | None, degree_gain: int | None, degree_phase: int | None,
+    gain_reference: str | None, fixed_gain: bool, wavelengths: str | None, cv: int, seed: int, start: str, engine: str,
+    loss: str, no_prior: bool, out: Path | None, csv_path: Path | None, report: Path | None, per_pixel: bool,
+    device: str | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Characterize the Fabry-Perot interferometers of CAPTURE.
+
+    CAPTURE is a folder as published with IRCA (data, norm, central_wavenumbers .npy), or a file of `hsi capture`.
+
+    The model is chosen by held-out error (--model auto) unless one is named.
+    """
+    span = wavelength_range(wavelengths)
+    given = {
+        "--degree": degree, "--degree-gain": degree_gain, "--degree-phase": degree_phase,
+        "--gain-reference": gain_reference, "--fixed-gain": fixed_gain or None,
+    }  # fmt: skip
+    named = [name for name, value in given.items() if value is not None]
+    automatic = model_name == "auto" and not per_pixel
+    if automatic and named:
+        raise InputError(f"{named[0]}: found with --model auto, expected a named model (--model airy {named[0]} …)")
+    waves = parse_waves("airy" if model_name == "auto" else model_name)
+
+    from calibration.problem import Options
+    from hsitools.sensor.transmittance import TransmittanceModel
+
+    options = Options(prior=not no_prior, loss=loss, start=start, engine=engine)
+    model = None
+    if not automatic:
+        reflectivity = (2 if per_pixel else 5) if degree is None else degree
+        model = TransmittanceModel(
+            waves=waves, degree_reflectivity=reflectivity,
+            degree_gain=reflectivity if degree_gain is None else degree_gain, degree_phase=degree_phase or 0,
+            gain_reference=gain_reference or "flat", refine_gain=not fixed_gain,
+        )  # fmt: skip
+    if per_pixel:
+        if out is None:
+            raise InputError("--per-pixel: expected --out FILE for the maps")
+        assert_no_report(report, csv_path)
+        return _per_pixel(capture, out, model, options, device, as_json)
+    _per_device(capture, span, model, options, cv, seed, out, csv_path, report, as_json)
+
+
+def assert_no_report(report: Path | None, csv_path: Path | None) -> None:
+    """Maps have no report and no table; say so instead of ignoring the option."""
+    for name, value in (("--report", report), ("--csv", csv_path)):
+        if value is not None:
+            raise InputError(f"{name}: found with --per-pixel, expected --out only")
+
+
+def _per_device(
+    path: Path, span: tuple[float, float] | None, model: TransmittanceModel | None, options: Options, cv: int, seed: int,
+    out: Path | None, csv_path: Path | None, report: Path | None, as_json: bool,
+) -> None:  # fmt: skip
+    from calibration.capture import open_capture
+    from calibration.characterize import characterize
+
+    data = open_capture(path)
+    if span is not None:
+        data = data.select(wavelengths_nm=span)
+    for target in (out, csv_path):
+        if target is not None and not target.parent.is_dir():
+            raise InputError(f"{target}: output: found no folder {target.parent}, expected an existing one")
+    # the headline of a report is the held-out error
+    folds = 10 if report is not None and not cv else cv
+    result = characterize(data, model, options=options, cv=folds, seed=seed)
+    written: dict[str, str] = {}
+    if out is not None:
+        result.save(out)
+        written["characterization"] = str(out)
+    if csv_path is not None:
+        result.to_csv(csv_path)
+        written["table"] = str(csv_path)
+    if report is not None:
+        from calibration.report import write_report
+
+        context = click.get_current_context()
+        command = f"{context.command_path} {path}" + ("" if model is None else f" --model {model.name}")
+        page = write_report(result, data, report, command=command)
+        result.save(report / "characterization.h5")
+        result.to_csv(report / "interferometers.csv")
+        written["report"] = str(page)
+    summary = {**result.summary(), "written": written}
+    if as_json:
+        emit_json(summary)
+    else:
+        _print_summary(summary)
+
+
+def _print_summary(s: dict[str, Any]) -> None:
+    law = s["opd_law"]
+    rows = [
+        ("device", f"{s['name']}: {s['n_interferometers']} interferometers × {s['n_lines']} lines"),
+        ("model", s["model_label"]),
+        ("RMSE", f"{s['rmse_mean']:.4f} mean, {s['rmse_median']:.4f} median (share of the mean intensity, in sample)"),
+    ]
+    if s["rmse_cv_mean"] is not None:
+        rows.append(("held-out RMSE", f"{s['rmse_cv_mean']:.4f} mean, {s['rmse_cv_median']:.4f} median"))
+    rows += [
+        ("R²", f"{s['r2_median']:.4f} median"),
+        (
+            "OPD law",
+            f"({law['offset_um']:.3f} ± {law['offset_stderr_um']:.3f}) µm + index × "
+            f"({law['step_um']:.5f} ± {law['step_stderr_um']:.5f}) µm",
+        ),
+        ("flagged", ", ".join(f"{name} {len(rows_)}" for name, rows_ in s["flags"].items()) or "none"),
+        ("time", f"{s['seconds']:.2f} s"),
+    ]
+    rows += [(name, path) for name, path in s["written"].items()]
+    for name, text in rows:
+        click.echo(f"{name:<16}  {text}")
+
+
+def _per_pixel(
+    path: Path, out: Path, model: TransmittanceModel | None, options: Options, device: str | None, as_json: bool
+) -> None:
+    import sys
+    import time
+
+    from tqdm import tqdm
+
+    from calibration.maps import PixelStack, characterize_pixels
+
+    if model is None:
+        raise HsiError("--per-pixel: a model is needed")
+    stack = PixelStack(path)
+    began = time.perf_counter()
+    n, height, width = stack.shape
+    with tqdm(total=n * height * width, unit="pixel", disable=not sys.stderr.isatty()) as bar:
+        result = characterize_pixels(
+            stack, out, model, options=options, device=device, progress=lambda done, _: bar.update(done - bar.n)
+        )
+    result["seconds"] = time.perf_counter() - began
+    result["written"] = str(out)
+    if as_json:
+        emit_json(result)
+    else:
+        from hsitools.options import emit_table
+
+        emit_table(result)

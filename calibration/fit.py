@@ -1,0 +1,230 @@
+"""Fit all rows of a problem: refinement, population prior, restarts, shared gain curve, held-out error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import make_smoothing_spline
+
+from calibration import initialize
+from calibration.law import running_median
+from calibration.population import Population, estimate_population, learning_rows, row_priors
+from calibration.problem import Options, Problem
+from calibration.refine import Prior, Refinement, refine
+from hsitools.errors import InputError
+from hsitools.sensor.transmittance import SampledModel
+
+Array = NDArray[np.float64]
+
+#: Rounds of the population prior (estimate it from the rows, refit the rows under it).
+PRIOR_ROUNDS = 2
+#: Rounds of the shared gain curve.
+CURVE_ROUNDS = 2
+#: Rows with fewer fringes in the band than this are started from several OPDs.
+FEW_FRINGES = 4.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """State of a fit: parameters, posterior covariance, residual variance, and the prior and curve they were found with."""
+
+    sampled: SampledModel
+    theta: Array
+    covariance: Array
+    variance: Array
+    converged: NDArray[np.bool_]
+    prior: Prior | None
+    population: Population | None
+    curve: Array  # (line,) shared gain correction
+    iterations: int
+
+    def values(self, problem: Problem) -> Array:
+        """Fitted intensity, scaled as the problem is."""
+        return self.sampled.values(self.theta, problem.flat * self.curve)
+
+
+def posterior(refinement: Refinement, residual: Array, weight: Array, prior: Prior | None) -> tuple[Array, Array]:
+    """Residual variance per unit weight and posterior covariance of each row.
+
+    The degrees of freedom are those that the data, not the prior, determine: ``tr(H_data · H⁻¹)``.
+    """
+    normal = refinement.normal
+    scale = np.sqrt(np.maximum(np.einsum("bii->bi", normal), 1e-300))
+    scaled = normal / scale[:, :, None] / scale[:, None, :]
+    eye = np.eye(normal.shape[1])
+    inverse = np.linalg.inv(scaled + 1e-12 * eye)
+    inverse = inverse / scale[:, :, None] / scale[:, None, :]
+    used = float(normal.shape[1]) + np.zeros(len(normal))
+    if prior is not None:
+        used = used - np.einsum("bij,bji->b", prior.precision, inverse)
+    count = (weight > 0).sum(axis=1)
+    variance = (weight * residual**2).sum(axis=1) / np.maximum(count - used, 1)
+    return variance, inverse * variance[:, None, None]
+
+
+def _solve(
+    sampled: SampledModel, problem: Problem, theta: Array, curve: Array, prior: Prior | None, loss: str,
+    max_iterations: int, tolerance: float, population: Population | None = None,
+) -> Fit:  # fmt: skip
+    flat = problem.flat * curve
+    found = refine(
+        sampled, theta, problem.intensity, flat, problem.weight,
+        prior=prior, loss=loss, max_iterations=max_iterations, tolerance=tolerance,
+    )  # fmt: skip
+    residual = problem.intensity - sampled.values(found.theta, flat)
+    variance, covariance = posterior(found, residual, problem.weight, prior)
+    fixed = ~sampled.model.free
+    covariance[:, fixed, :] = 0
+    covariance[:, :, fixed] = 0
+    return Fit(
+        sampled=sampled, theta=found.theta, covariance=covariance, variance=variance, converged=found.converged,
+        prior=prior, population=population, curve=curve, iterations=found.iterations,
+    )  # fmt: skip
+
+
+def shared_gain_curve(fit: Fit, problem: Problem) -> Array:
+    """Smooth factor, common to all rows, that brings the fit closest to the measured intensities, shape ``(line,)``.
+
+    Lines that are held out get their value from the smoothing spline (generalised cross-validation) of the others.
+    """
+    value = fit.values(problem)
+    weight = problem.weight / np.maximum(fit.variance, 1e-300)[:, None]
+    top, bottom = (weight * problem.intensity * value).sum(axis=0), (weight * value * value).sum(axis=0)
+    seen = bottom > 0
+    if seen.sum() < 10:
+        return fit.curve
+    x = problem.band.scale(problem.wavenumber)
+    spline = make_smoothing_spline(x[seen], top[seen] / bottom[seen], w=bottom[seen] / bottom[seen].mean())
+    return fit.curve * np.clip(spline(x), 0.2, 5.0)
+
+
+def _priors(population: Population, fit: Fit, problem: Problem, variance: Array | None = None) -> Prior:
+    return row_priors(
+        population, fit.sampled.model, problem.band, fit.theta, fit.covariance,
+        fit.variance if variance is None else variance, problem.index, problem.usable,
+    )  # fmt: skip
+
+
+def learn_population(
+    sampled: SampledModel, problem: Problem, theta: Array, curve: Array, loss: str, rounds: int, start: Prior | None
+) -> tuple[Population | None, float]:
+    """Population of a device by expectation-maximisation on its `learning_rows`, and their median residual variance."""
+    rows = learning_rows(problem.usable)
+    part = problem.take(rows)
+    fit = _solve(sampled, part, theta[rows], curve, start.take(rows) if start else None, loss, 6, 1e-4)
+    # the first covariance, without a prior, is no measure of what the rows know
+    spread = fit.covariance if start else np.zeros_like(fit.covariance)
+    population = None
+    for number in range(rounds + 1):
+        population = estimate_population(sampled.model, fit.theta, spread, fit.variance, part.usable)
+        if population is None or number == rounds:
+            break
+        fit = _solve(sampled, part, fit.theta, curve, _priors(population, fit, part), loss, 5, 1e-4)
+        spread = fit.covariance
+    return population, float(np.median(fit.variance))
+
+
+def fit_rounds(
+    sampled: SampledModel, problem: Problem, theta: Array, options: Options, *, warm: Fit | None = None
+) -> Fit:
+    """Learn the population (if asked for), fit all rows under it, restart doubtful ones, and refine to the end.
+
+    Parameters
+    ----------
+    theta : array, shape (row, parameter)
+        Start.
+    warm : Fit, optional
+        A fit of the same rows on other lines, ``theta`` being its values: its prior starts the population, and no row
+        is restarted.
+    """
+    curve = np.ones(len(problem.wavenumber))
+    population, prior = None, None
+    if options.prior:
+        rounds = PRIOR_ROUNDS if warm is None else 0
+        start = warm.prior if warm is not None else None
+        population, variance = learn_population(sampled, problem, theta, curve, options.loss, rounds, start)
+        if population is not None and warm is None:
+            # the rows' own OPDs and variances are not known yet: a rough fit under the population tells them
+            first = np.full(len(theta), variance)
+            flat_prior = Prior(
+                mean=np.tile(population.mean, (len(theta), 1)), precision=population.precision * first[:, None, None]
+            )
+            rough = _solve(sampled, problem, theta, curve, flat_prior, options.loss, 4, 1e-3)
+            prior = _priors(population, rough, problem)
+            theta = restart_few_fringes(rough, problem, prior, options)
+        elif population is not None and warm is not None:
+            prior = _priors(population, warm, problem)
+    if options.shared_curve:
+        for _ in range(CURVE_ROUNDS):
+            fit = _solve(sampled, problem, theta, curve, prior, options.loss, 6, 1e-4)
+            curve, theta = shared_gain_curve(fit, problem), fit.theta
+    return _solve(sampled, problem, theta, curve, prior, options.loss, 60, 1e-6, population)
+
+
+def restart_few_fringes(fit: Fit, problem: Problem, prior: Prior, options: Options) -> Array:
+    """Parameters with the rows of few fringes restarted from several OPDs and phases, the best kept.
+
+    With less than a few fringes in the band, OPD, phase, gain and reflectivity trade off and the cost has several
+    minima. Each such row (and each row off its neighbours' OPD) starts anew from OPDs within a fringe and a half of
+    its neighbours' running median, with the population's polynomials; the cost with the prior, not the residual alone, decides.
+    """
+    model, band = fit.sampled.model, problem.band
+    phase = model.slices["phase"]
+    to_opd = 1 / (2 * np.pi * band.half_width)
+    opd = fit.theta[:, phase.start + 1] * to_opd
+    usable = problem.usable
+    expected = running_median(opd, problem.index)
+    away = np.abs(opd - expected) * band.width > 0.5
+    rows = np.flatnonzero(usable & ((np.abs(expected) * band.width < FEW_FRINGES) | away | (opd < 0)))
+    if not len(rows):
+        return fit.theta
+    steps = np.array([-1.5, -1, -0.5, 0, 0.5, 1, 1.5]) / band.width
+    candidates = np.abs(expected[rows, None] + steps)
+    many = np.repeat(rows, len(steps))
+    start = initialize.starting_parameters(
+        model, band, problem.wavenumber, problem.intensity[many], (problem.flat * fit.curve)[many],
+        problem.weight[many], candidates.ravel(),
+    )  # fmt: skip
+    shared = [j for j in range(model.n_parameters) if j not in (phase.start, phase.start + 1)]
+    start[:, shared] = prior.mean[many][:, shared]
+    start = np.concatenate([start, fit.theta[rows]])
+    many = np.concatenate([many, rows])
+    found = refine(
+        fit.sampled, start, problem.intensity[many], (problem.flat * fit.curve)[many], problem.weight[many],
+        prior=prior.take(many), loss=options.loss, max_iterations=5, tolerance=1e-3,
+    )  # fmt: skip
+    theta = fit.theta.copy()
+    for row in rows:
+        choices = np.flatnonzero(many == row)
+        theta[row] = found.theta[choices[np.argmin(found.cost[choices])]]
+    return theta
+
+
+def cross_validate(
+    problem: Problem, fit: Fit, options: Options, folds: int = 10, seed: int = 0
+) -> Array:
+    """Held-out RMSE of each row, mean-scaled, over folds of lines.
+
+    Lines are dealt to folds at random (every second line would halve the sampling limit and alias the largest OPDs).
+    Each fold is refitted from the full fit's values without its lines, the population prior and the shared curve
+    estimated again without them too.
+
+    Returns
+    -------
+    array, shape (row,)
+    """
+    n_lines = len(problem.wavenumber)
+    if not 2 <= folds <= n_lines:
+        raise InputError(f"cv: found {folds} folds, expected 2 to {n_lines} (the number of lines)")
+    deal = np.random.default_rng(seed).permutation(n_lines)
+    squares = np.zeros(len(problem.intensity))
+    for number in range(folds):
+        held_out = deal[number::folds]
+        kept = problem.without(held_out)
+        again = fit_rounds(fit.sampled, kept, fit.theta, options, warm=fit)
+        residual = problem.intensity - again.values(problem)
+        squares += ((residual**2) * problem.weight)[:, held_out].sum(axis=1)
+    count = problem.weight.sum(axis=1)
+    return np.sqrt(squares / np.maximum(count, 1))

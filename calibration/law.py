@@ -1,0 +1,111 @@
+"""The device's OPD law: offset + step × index, and the interferometers that leave it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import median_filter
+from scipy.stats import siegelslopes
+
+Array = NDArray[np.float64]
+
+#: Neighbours, the row itself included, whose median says what OPD a row should have.
+NEIGHBOURS = 9
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpdLaw:
+    """Robust straight line through the OPDs of a device.
+
+    Attributes
+    ----------
+    offset_um, step_um : float
+        OPD of index 0 and OPD per index, µm, with standard errors ``offset_stderr_um`` and ``step_stderr_um``.
+    nominal_step_um : float or None
+        The step that the instrument was designed for.
+    scatter_um : float
+        Robust standard deviation of the OPDs about their 9-neighbour running median, µm.
+    outliers : array of bool, shape (interferometer,)
+        OPD off the running median by more than one fringe over the band (1 / band width).
+    """
+
+    offset_um: float
+    step_um: float
+    offset_stderr_um: float
+    step_stderr_um: float
+    nominal_step_um: float | None
+    scatter_um: float
+    outliers: NDArray[np.bool_]
+
+    def predict(self, index: NDArray[np.int64]) -> Array:
+        """OPD that the law gives to each index, µm."""
+        return self.offset_um + self.step_um * np.asarray(index, dtype=float)
+
+
+def neighbour_median(opd_um: Array, index: NDArray[np.int64], step_um: float) -> Array:
+    """As `running_median`, but of the eight neighbours without the row itself: what they predict for it, µm."""
+    order = np.argsort(index, kind="stable")
+    slope = step_um * index[order]
+    size = min(NEIGHBOURS, len(opd_um) - 1 + len(opd_um) % 2)
+    padded = np.pad(opd_um[order] - slope, size // 2, mode="reflect", reflect_type="odd")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, size)
+    out = np.empty_like(opd_um)
+    out[order] = np.median(np.delete(windows, size // 2, axis=1), axis=1) + slope
+    return out
+
+
+def running_median(opd_um: Array, index: NDArray[np.int64]) -> Array:
+    """Median of nine neighbours in the device's order, the row itself included, µm."""
+    order = np.argsort(index, kind="stable")
+    out = np.empty_like(opd_um)
+    out[order] = median_filter(opd_um[order], size=NEIGHBOURS, mode="nearest")
+    return out
+
+
+def fit_law(
+    opd_um: Array, index: NDArray[np.int64], usable: NDArray[np.bool_], fringe_um: float, nominal_step_um: float | None
+) -> OpdLaw:
+    """Fit the law by repeated medians, then Huber-weighted least squares for the standard errors.
+
+    Parameters
+    ----------
+    opd_um, index, usable : array, shape (interferometer,)
+        ``usable`` False leaves a row out of the fit (dark, not converged…).
+    fringe_um : float
+        OPD of one fringe over the band (1 / band width), the unit of an outlier.
+    nominal_step_um : float or None
+    """
+    known = usable & np.isfinite(opd_um)
+    nothing = OpdLaw(
+        offset_um=float("nan"), step_um=float("nan"), offset_stderr_um=float("nan"), step_stderr_um=float("nan"),
+        nominal_step_um=nominal_step_um, scatter_um=float("nan"), outliers=np.zeros(len(opd_um), dtype=bool),
+    )  # fmt: skip
+    if known.sum() < 3:
+        return nothing
+    x, y = index[known].astype(float), opd_um[known]
+    line = siegelslopes(y, x)
+    step, offset = float(line.slope), float(line.intercept)
+    design = np.stack([np.ones_like(x), x], axis=1)
+    for _ in range(20):
+        residual = y - offset - step * x
+        scale = 1.4826 * np.median(np.abs(residual)) + 1e-12
+        weight = np.minimum(1, 1.345 * scale / np.maximum(np.abs(residual), 1e-300))
+        normal = design.T @ (design * weight[:, None])
+        offset, step = (float(value) for value in np.linalg.solve(normal, design.T @ (weight * y)))
+    residual = y - offset - step * x
+    variance = (weight * residual**2).sum() / max(weight.sum() - 2, 1)
+    covariance = variance * np.linalg.inv(normal)
+    away = y - running_median(y, index[known])
+    outliers = np.zeros(len(opd_um), dtype=bool)
+    outliers[known] = np.abs(away) > fringe_um
+    return OpdLaw(
+        offset_um=offset,
+        step_um=step,
+        offset_stderr_um=float(np.sqrt(covariance[0, 0])),
+        step_stderr_um=float(np.sqrt(covariance[1, 1])),
+        nominal_step_um=nominal_step_um,
+        scatter_um=float(1.4826 * np.median(np.abs(away))),
+        outliers=outliers,
+    )

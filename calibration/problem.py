@@ -1,0 +1,132 @@
+"""A capture made ready for fitting, and how to fit it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.capture import MonochromaticCapture
+from hsitools.errors import InputError
+from hsitools.sensor.polynomial import Band
+from hsitools.sensor.transmittance import TransmittanceModel
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How to fit; what to fit is the `TransmittanceModel`.
+
+    Parameters
+    ----------
+    prior : bool
+        Population prior (`calibration.population`); False fits each row by itself, as the published method does.
+    loss : str
+        ``"linear"`` or ``"huber"``.
+    shared_curve : bool
+        One smooth gain-correction curve common to all rows (a drift of the lamp's reference, for example).
+    start : str
+        ``"periodogram"`` or ``"exhaustive"``.
+    engine : str
+        ``"batched"`` or ``"lmfit"`` (one `lmfit.Model` fit per row; slow, for checking and for confidence intervals).
+    """
+
+    prior: bool = True
+    loss: str = "linear"
+    shared_curve: bool = False
+    start: str = "periodogram"
+    engine: str = "batched"
+
+    def __post_init__(self) -> None:
+        for field, known in (
+            ("loss", ("linear", "huber")),
+            ("start", ("periodogram", "exhaustive")),
+            ("engine", ("batched", "lmfit")),
+        ):
+            if getattr(self, field) not in known:
+                raise InputError(f"{field}: found {getattr(self, field)!r}, expected one of {', '.join(known)}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """A capture made ready for fitting: rows scaled to mean one, so that residuals and gains compare.
+
+    ``intensity``, ``flat``, ``weight`` ``(row, line)``; ``level`` and ``flat_level`` ``(row,)`` the mean intensity and flat taken out;
+    ``usable`` ``(row,)`` rows that can be fitted.
+    """
+
+    band: Band
+    wavenumber: Array
+    intensity: Array
+    flat: Array
+    weight: Array
+    level: Array
+    flat_level: Array
+    index: NDArray[np.int64]
+    usable: NDArray[np.bool_]
+    opd_step_um: float | None
+
+    @classmethod
+    def of(cls, capture: MonochromaticCapture, model: TransmittanceModel) -> Problem:
+        """Scale the rows of ``capture``; raise `InputError` when it has fewer lines than the model has parameters."""
+        n_free = int(model.free.sum())
+        if capture.n_lines <= n_free:
+            raise InputError(
+                f"{capture.source or capture.name}: lines: found {capture.n_lines}, expected more than the model's "
+                f"{n_free} parameters ({model.label}); choose lower degrees"
+            )
+        weight = capture.mask.astype(float)
+        count = weight.sum(axis=1)
+        total = (capture.intensity * weight).sum(axis=1)
+        usable = (count > n_free) & (total > 0)
+        level = np.where(usable, total / np.maximum(count, 1), 1.0)[:, None]
+        intensity = np.where(capture.mask, capture.intensity, 0) / level
+        if model.gain_reference == "flat":
+            flat = np.where(capture.mask, capture.flat, 1)
+            # scaled so that a gain of one is the mean flat: keeps the gain's population comparable between rows
+            flat_level = np.where(usable, (flat * weight).sum(axis=1) / np.maximum(count, 1), 1.0)
+            flat = flat / flat_level[:, None]
+        else:
+            flat, flat_level = np.ones_like(intensity), np.ones(len(intensity))
+        return cls(
+            band=Band.of(capture.wavenumber),
+            wavenumber=capture.wavenumber,
+            intensity=intensity,
+            flat=flat,
+            weight=weight * usable[:, None],
+            level=level[:, 0],
+            flat_level=flat_level,
+            index=capture.index,
+            usable=usable,
+            opd_step_um=capture.opd_step_um,
+        )
+
+    def take(self, rows: NDArray[np.intp]) -> Problem:
+        """The same for some rows."""
+        names = ("intensity", "flat", "weight", "level", "flat_level", "index", "usable")
+        return replace(self, **{name: getattr(self, name)[rows] for name in names})
+
+    def without(self, lines: NDArray[np.intp]) -> Problem:
+        """The same with some lines held out."""
+        weight = self.weight.copy()
+        weight[:, lines] = 0
+        return replace(self, weight=weight)
+
+    @property
+    def filled_ratio(self) -> Array:
+        """Intensity over flat, masked samples at the row's mean, for the periodogram."""
+        ratio = self.intensity / self.flat
+        valid = self.weight > 0
+        mean = (ratio * valid).sum(axis=1) / np.maximum(valid.sum(axis=1), 1)
+        # a few wild samples (a flat near zero) would own the periodogram: clip them to the row's bulk
+        low, high = np.percentile(ratio, [0.5, 99.5], axis=1)
+        span = high - low
+        clipped = np.clip(ratio, (low - span)[:, None], (high + span)[:, None])
+        return np.where(valid, clipped, mean[:, None])

@@ -1,0 +1,224 @@
+"""Batched Levenberg-Marquardt over all interferometers at once.
+
+Every derivative is ``field(σ) · P_j(σ)`` with P_j a Legendre polynomial, and products of Legendre polynomials are sums
+of Legendre polynomials. So each block of the normal matrix follows from 2·degree+1 moments of the product of two
+fields: one matrix product over the lines for the whole batch, and no Jacobian in memory. Works on NumPy arrays and,
+for per-pixel maps, on torch tensors of any device.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsitools.errors import InputError
+from hsitools.sensor.fabry_perot import array_module
+from hsitools.sensor.polynomial import product_tensor
+from hsitools.sensor.transmittance import SampledModel, TransmittanceModel
+
+Array = NDArray[np.float64]
+
+#: Samples fitted together. Temporaries of 64 KiB stay in the cache and on the allocator's free list; larger ones are
+#: given back to the system and faulted in again at every operation, which measures three times slower.
+CHUNK_SAMPLES = 8192
+#: The same on an accelerator, where memory is the only limit.
+DEVICE_CHUNK_SAMPLES = 1 << 22
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prior:
+    """Gaussian prior on the parameters, as ``(θ − mean)ᵀ · precision · (θ − mean)`` added to the cost.
+
+    ``mean`` is ``(batch, parameter)``, ``precision`` ``(batch, parameter, parameter)`` in units of the residual
+    variance (already multiplied by it), so that the cost stays a sum of squared residuals.
+    """
+
+    mean: Any
+    precision: Any
+
+    def take(self, rows: Any) -> Prior:
+        """The prior of some rows."""
+        return Prior(mean=self.mean[rows], precision=self.precision[rows])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refinement:
+    """What `refine` found.
+
+    ``theta`` ``(batch, parameter)``; ``cost`` ``(batch,)`` weighted squared residuals plus prior; ``normal``
+    ``(batch, parameter, parameter)`` the Gauss-Newton matrix at the solution, prior included; ``converged``
+    ``(batch,)``; ``iterations`` done.
+    """
+
+    theta: Any
+    cost: Any
+    normal: Any
+    converged: Any
+    iterations: int
+
+
+def moments(sampled: SampledModel, fields: list[Any], residual: Any, weight: Any) -> tuple[list[Any], Any]:
+    """Moments of each pair of derivative fields, and the gradient ``(batch, parameter)``.
+
+    The moment *k* of fields *a*, *b* is ``Σ_lines weight · a · b · P_k``, a ≤ b, in order.
+    """
+    parts = list(sampled.model.slices.values())
+    basis = sampled.basis
+    gradient, pairs = [], []
+    for a, part_a in enumerate(parts):
+        size = part_a.stop - part_a.start
+        weighted = fields[a] * weight
+        gradient.append((weighted * residual) @ basis[:, :size])
+        for b in range(a, len(parts)):
+            count = size + parts[b].stop - parts[b].start - 1
+            pairs.append((weighted * fields[b]) @ basis[:, :count])
+    return pairs, array_module(residual).concatenate(gradient, 1)
+
+
+def assemble(model: TransmittanceModel, pairs: list[Any]) -> Any:
+    """Gauss-Newton matrix ``(batch, parameter, parameter)`` from the moments of `moments`."""
+    xp = array_module(pairs[0])
+    parts = list(model.slices.values())
+    tensor = product_tensor(model.degree)
+    n, batch = model.n_parameters, len(pairs[0])
+    matrix = np.empty((batch, n, n)) if xp is np else pairs[0].new_empty(batch, n, n)
+    places = iter(pairs)
+    for a, part_a in enumerate(parts):
+        for b in range(a, len(parts)):
+            part_b, moment = parts[b], next(places)
+            rows, columns = part_a.stop - part_a.start, part_b.stop - part_b.start
+            expand = np.ascontiguousarray(tensor[:rows, :columns, : moment.shape[1]].reshape(-1, moment.shape[1]).T)
+            expand = expand if xp is np else xp.as_tensor(expand, device=moment.device)
+            block = (moment @ expand).reshape(batch, rows, columns)
+            matrix[:, part_a, part_b] = block
+            if a != b:
+                matrix[:, part_b, part_a] = xp.swapaxes(block, 1, 2)
+    return matrix
+
+
+def huber_scale(residual: Any, weight: Any) -> Any:
+    """Huber threshold of each row: 2.5 robust standard deviations of its valid residuals, shape ``(batch, 1)``."""
+    xp = array_module(residual)
+    magnitude = xp.where(weight > 0, abs(residual), xp.nan)
+    middle = np.nanmedian(magnitude, axis=1) if xp is np else magnitude.nanmedian(dim=1).values
+    return 2.5 * 1.4826 * middle[:, None] + 1e-300
+
+
+class _Cost:
+    """Cost, Gauss-Newton matrix and gradient of any rows, in chunks that bound memory and stay in the cache."""
+
+    def __init__(
+        self, sampled: SampledModel, intensity: Any, flat: Any, weight: Any, prior: Prior | None, threshold: Any
+    ) -> None:
+        self.sampled, self.intensity, self.flat, self.weight = sampled, intensity, flat, weight
+        self.prior, self.threshold = prior, threshold
+        self.fixed = np.flatnonzero(~sampled.model.free)
+        self.chunk = max(1, CHUNK_SAMPLES // intensity.shape[1])
+        if array_module(intensity) is not np:
+            self.chunk = max(1, DEVICE_CHUNK_SAMPLES // intensity.shape[1])
+
+    def __call__(self, theta: Any, rows: Any) -> tuple[Any, Any, Any]:
+        xp = array_module(theta)
+        starts = range(0, len(rows), self.chunk)
+        parts = [self._chunk(theta[k : k + self.chunk], rows[k : k + self.chunk]) for k in starts]
+        cost, gradient = (xp.concatenate([part[k] for part in parts]) for k in (0, 1))
+        columns = zip(*(part[2] for part in parts), strict=True)
+        matrix = assemble(self.sampled.model, [xp.concatenate(column) for column in columns])
+        if self.prior is not None:
+            delta = theta - self.prior.mean[rows]
+            pull = (self.prior.precision[rows] @ delta[:, :, None])[:, :, 0]
+            cost = cost + (pull * delta).sum(1)
+            matrix += self.prior.precision[rows]
+            gradient -= pull
+        if len(self.fixed):
+            matrix[:, self.fixed, :] = 0
+            matrix[:, :, self.fixed] = 0
+            matrix[:, self.fixed, self.fixed] = 1
+            gradient[:, self.fixed] = 0
+        return cost, matrix, gradient
+
+    def _chunk(self, theta: Any, rows: Any) -> tuple[Any, Any, list[Any]]:
+        value, fields = self.sampled.fields(theta, self.flat[rows])
+        residual, weight = self.intensity[rows] - value, self.weight[rows]
+        if self.threshold is None:
+            cost = (weight * residual * residual).sum(1)
+        else:
+            xp, limit = array_module(residual), self.threshold[rows]
+            magnitude = abs(residual)
+            inner = xp.minimum(magnitude, limit)
+            cost = (weight * inner * (2 * magnitude - inner)).sum(1)
+            weight = weight * inner / xp.maximum(magnitude, limit * 1e-12)
+        pairs, gradient = moments(self.sampled, fields, residual, weight)
+        return cost, gradient, pairs
+
+
+def refine(
+    sampled: SampledModel,
+    theta: Any,
+    intensity: Any,
+    flat: Any,
+    weight: Any,
+    *,
+    prior: Prior | None = None,
+    loss: str = "linear",
+    max_iterations: int = 60,
+    tolerance: float = 1e-8,
+) -> Refinement:
+    """Fit all rows by Levenberg-Marquardt (Picone et al. 2023, step 3), analytic derivatives, bounds 0 < R < 1.
+
+    Parameters
+    ----------
+    sampled : SampledModel
+    theta : array, shape (batch, parameter)
+        Start.
+    intensity, flat, weight : array, shape (batch, line)
+        Measured intensity, what the gain multiplies, and sample weights (0 leaves a sample out).
+    prior : Prior, optional
+    loss : str
+        ``"linear"`` (least squares) or ``"huber"`` (residuals beyond 2.5 robust standard deviations of the row, as it
+        starts, count linearly).
+    max_iterations : int
+    tolerance : float
+        A row stops when a step lowers its cost by less than this share.
+
+    Raises
+    ------
+    InputError
+        On an unknown loss.
+    """
+    if loss not in ("linear", "huber"):
+        raise InputError(f"loss: found {loss!r}, expected 'linear' or 'huber'")
+    xp = array_module(theta)
+    rows = np.arange(len(theta)) if xp is np else xp.arange(len(theta), device=theta.device)
+    theta = theta + 0
+    threshold = None
+    if loss == "huber":
+        threshold = huber_scale(intensity - sampled.values(theta, flat), weight)
+    evaluate = _Cost(sampled, intensity, flat, weight, prior, threshold)
+    cost, normal, gradient = evaluate(theta, rows)
+    damping = 0 * cost + 1e-2
+    converged = cost < 0
+    diagonal = np.arange(sampled.model.n_parameters)
+    active, iteration = rows, 0
+    while iteration < max_iterations and len(active):
+        iteration += 1
+        matrix = normal[active] + 0
+        curvature = matrix[:, diagonal, diagonal]
+        # the floor keeps a parameter that the data do not touch from making the matrix singular
+        floor = 1e-12 * curvature.sum(1)[:, None] + 1e-300
+        matrix[:, diagonal, diagonal] = curvature + damping[active][:, None] * curvature + floor
+        trial = theta[active] + xp.linalg.solve(matrix, gradient[active][:, :, None])[:, :, 0]
+        new_cost, new_normal, new_gradient = evaluate(trial, active)
+        drop = cost[active] - new_cost
+        better = drop > 0
+        accepted = active[better]
+        theta[accepted], cost[accepted] = trial[better], new_cost[better]
+        normal[accepted], gradient[accepted] = new_normal[better], new_gradient[better]
+        finished = xp.where(better, drop <= tolerance * cost[active], damping[active] > 1e8)
+        damping[active] = xp.where(better, damping[active] * 0.1, damping[active] * 8)
+        converged[active[finished]] = True
+        active = active[~finished]
+    return Refinement(theta=theta, cost=cost, normal=normal, converged=converged, iterations=iteration)

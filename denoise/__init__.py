@@ -1,0 +1,1 @@
+"""Denoising and destriping by 3D latent diffusion (in preparation; nothing to import yet)."""

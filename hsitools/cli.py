@@ -1,0 +1,98 @@
+"""The ``hsi`` command: a group whose sub-commands come from entry points, one file each."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import sys
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import click
+
+from hsitools import __version__
+from hsitools.errors import HsiError
+
+COMMANDS = "hsitools.commands"
+
+
+class EntryPointGroup(click.Group):
+    """Sub-commands from the entry-point group ``hsitools.commands``, loaded only when needed."""
+
+    def _points(self) -> dict[str, EntryPoint]:
+        return {point.name: point for point in entry_points(group=COMMANDS)}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of all installed sub-commands."""
+        return sorted(self._points())
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Load one sub-command; one that cannot be imported says so instead of breaking the others."""
+        point = self._points().get(name)
+        if point is None:
+            return None
+        try:
+            command: click.Command = point.load()
+        except Exception as error:
+            return _broken(name, error)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click, with the nearest name when there is no such command."""
+        if args and args[0] not in self._points() and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; expected one of {', '.join(self.list_commands(ctx))}"
+            raise click.UsageError(f"no such command {args[0]!r}{hint}")
+        return super().resolve_command(ctx, args)
+
+
+def _broken(name: str, error: Exception) -> click.Command:
+    @click.command(name, help=f"(not available: {error})", context_settings={"ignore_unknown_options": True})
+    @click.argument("rest", nargs=-1)
+    def command(rest: tuple[str, ...]) -> None:
+        raise HsiError(f"{name}: not available: {error}") from error
+
+    return command
+
+
+@click.group(cls=EntryPointGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="hsi")
+@click.option("-v", "--verbose", count=True, help="Say more (-vv: debug and tracebacks).")
+@click.option("-q", "--quiet", is_flag=True, help="Say only errors.")
+def hsi(verbose: int, quiet: bool) -> None:
+    """Hyperspectral instruments: calibrate, model, fuse, denoise."""
+    level = logging.ERROR if quiet else (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
+    logging.basicConfig(level=level, format="hsi: %(levelname)s: %(message)s", stream=sys.stderr, force=True)
+    # debug is for our own rooms, not for every library beneath
+    for name in ("matplotlib", "h5py", "PIL"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Run the command line; errors are one line on standard error, exit code 2 (1 for a fault of ours)."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        code = hsi.main(args=arguments, prog_name="hsi", standalone_mode=False)
+    except click.exceptions.Exit as done:
+        code = done.exit_code
+    except click.ClickException as error:
+        click.echo(f"hsi: error: {' '.join(error.format_message().split())}", err=True)
+        code = 2
+    except HsiError as error:
+        click.echo(f"hsi: error: {error}", err=True)
+        code = 2
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("hsi: interrupted", err=True)
+        code = 130
+    except BrokenPipeError:
+        # the reader of our output went away, as with `| head`
+        sys.stderr.close()
+        code = 0
+    except Exception as error:
+        if any(a.startswith("-v") for a in arguments):
+            raise
+        click.echo(f"hsi: internal error: {type(error).__name__}: {error} (run with -v for the traceback)", err=True)
+        code = 1
+    sys.exit(code if isinstance(code, int) else 0)

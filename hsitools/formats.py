@@ -1,0 +1,42 @@
+"""Who can say what a file is: functions ``describe(path) -> dict | None``, found by entry points."""
+
+from __future__ import annotations
+
+import logging
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from hsitools.errors import FormatError
+
+FORMATS = "hsitools.formats"
+log = logging.getLogger(__name__)
+
+
+def describe(path: str | Path) -> dict[str, Any]:
+    """What a file or folder is: its kind, sizes, units and quality.
+
+    Raises
+    ------
+    FormatError
+        When nothing is there, nobody knows it, or it cannot be read.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FormatError(f"{path}: found no such file or folder")
+    kinds = []
+    for point in sorted(entry_points(group=FORMATS)):
+        kinds.append(point.name)
+        try:
+            reader = point.load()
+        except Exception as error:
+            # somebody's broken plug-in is no fault of this file
+            log.warning("format %s: not available: %s", point.name, error)
+            continue
+        try:
+            found: dict[str, Any] | None = reader(path)
+        except OSError as error:
+            raise FormatError(f"{path}: cannot be read; {' '.join(str(error).split())}") from None
+        if found is not None:
+            return found
+    raise FormatError(f"{path}: kind: found nothing known, expected one of: {', '.join(kinds)}")

@@ -1,0 +1,1 @@
+"""What an instrument does to light: spectral response, Fabry-Perot transmittance, sub-image layout."""

@@ -1,0 +1,1 @@
+"""Hyperspectral pansharpening: methods, protocols and benchmark (in preparation; nothing to import yet)."""
