@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.polynomial.hermite_e import hermegauss
+from numpy.polynomial.legendre import legval
 from numpy.polynomial.polynomial import polyval
 from numpy.typing import NDArray
 
@@ -31,7 +32,8 @@ DISC = 0.47
 class SimulatedInstrument:
     """True parameters of a simulated multi-aperture Fabry-Perot instrument.
 
-    Polynomials are in powers of x, the wavenumber scaled to [-1, 1] on ``band`` (µm⁻¹), lowest first.
+    Polynomials are in x, the wavenumber scaled to [-1, 1] on ``band`` (µm⁻¹), lowest degree first: powers for gain and
+    reflectivity, Legendre polynomials for the phase, whose mean slope is then zero (it belongs to the OPD).
 
     Attributes
     ----------
@@ -39,7 +41,7 @@ class SimulatedInstrument:
         Wavenumbers between which the polynomials hold, µm⁻¹.
     opd_um : array, shape (interferometer,)
     phase : array, shape (interferometer, k)
-        Phase, rad: constant, then dispersion from degree 2 on (degree 1 is zero: it belongs to the OPD).
+        Phase, rad: constant, zero, then dispersion.
     reflectivity, gain : array, shape (interferometer, k)
     brightness : array, shape (interferometer,)
         Relative illumination of each sub-image.
@@ -64,18 +66,28 @@ class SimulatedInstrument:
     etalon_amplitude: float
     opd_step_um: float
 
-    def _along(self, coefficients: Array, wavenumber: Array) -> Array:
+    def _scaled(self, wavenumber: Array) -> Array:
         low, high = self.band
-        x = (2 * wavenumber - low - high) / (high - low)
-        return polyval(x, coefficients.T)
+        return (2 * wavenumber - low - high) / (high - low)
 
     def reflectivity_at(self, wavenumber: Array) -> Array:
         """True reflectivity, ``(interferometer, line)``."""
-        return self._along(self.reflectivity, wavenumber)
+        return polyval(self._scaled(wavenumber), self.reflectivity.T)
 
     def gain_at(self, wavenumber: Array) -> Array:
         """True gain, ``(interferometer, line)``."""
-        return self._along(self.gain, wavenumber)
+        return polyval(self._scaled(wavenumber), self.gain.T)
+
+    def phase_at(self, wavenumber: Array) -> Array:
+        """True phase, rad, ``(interferometer, line)``."""
+        return legval(self._scaled(wavenumber), self.phase.T)
+
+    def window_opd_um(self, window: int) -> Array:
+        """OPD·cos θ averaged over a window of pixels at each centre: what its centre spot sees, µm."""
+        pitch = int(self.layout.pitch[0])
+        cosine, _, _ = _off_axis(pitch, self.half_field_deg)
+        middle = slice(pitch // 2 - window // 2, pitch // 2 + window // 2 + 1)
+        return self.opd_um * cosine[middle, middle].mean()
 
     def flat(self, wavenumber: Array) -> Array:
         """Flat field: lamp × detector × illumination, of order one, ``(interferometer, line)``."""
@@ -88,7 +100,7 @@ class SimulatedInstrument:
     def transmittance(self, wavenumber: Array, cos_theta: Array | float = 1.0) -> Array:
         """True transmittance (Airy), ``(interferometer, line)``, at an angle inside the cavity."""
         r = self.reflectivity_at(wavenumber)
-        delta = 2 * np.pi * wavenumber * self.opd_um[:, None] * cos_theta - self._along(self.phase, wavenumber)
+        delta = 2 * np.pi * wavenumber * self.opd_um[:, None] * cos_theta - self.phase_at(wavenumber)
         airy = (1 - r**2) / ((1 - r) ** 2 + 4 * r * np.sin(delta / 2) ** 2)
         # each sub-image sees the parasitic cavity through another part of its wedge
         turn = np.arange(len(self.opd_um))[:, None]

@@ -77,6 +77,9 @@ def main(arguments: list[str] | None = None) -> Any:
         code = hsi.main(args=arguments, prog_name="hsi", standalone_mode=False)
     except click.exceptions.Exit as done:
         code = done.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        code = 2
     except click.ClickException as error:
         click.echo(f"hsi: error: {' '.join(error.format_message().split())}", err=True)
         code = 2

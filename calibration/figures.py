@@ -1,0 +1,232 @@
+"""Figures of a characterization; each returns a matplotlib ``Figure`` with units on its axes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.capture import MonochromaticCapture
+from calibration.characterization import Characterization
+from calibration.law import running_median
+from hsitools.plot import COLOURS, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Array = NDArray[np.float64]
+
+
+def fitted(ch: Characterization, capture: MonochromaticCapture) -> Array:
+    """Fitted intensity at the capture's own lines, ``(interferometer, line)``."""
+    return ch.response.matrix(capture.wavelength_nm)
+
+
+def telling_rows(ch: Characterization, count: int = 6) -> NDArray[np.intp]:
+    """Rows worth seeing: spread over the OPDs, and the worst residual."""
+    known = np.flatnonzero(np.isfinite(ch.rmse))
+    by_opd = known[np.argsort(ch.opd_um[known])]
+    places = np.linspace(0, len(by_opd) - 1, min(count - 1, len(by_opd))).round().astype(int)
+    worst = known[np.argmax(ch.rmse[known])]
+    return np.unique(np.append(by_opd[places], worst))
+
+
+def fit_figure(ch: Characterization, capture: MonochromaticCapture, rows: NDArray[np.intp] | None = None) -> Figure:
+    """Fit over the samples, residual below, for chosen rows; intensities relative to each row's mean."""
+    picked = telling_rows(ch) if rows is None else np.asarray(rows)
+    model = fitted(ch, capture)
+    columns = min(3, len(picked))
+    lines = -(-len(picked) // columns)
+    heights = [3, 1] * lines
+    figure, grid = new_figure(
+        4.2 * columns, 3.4 * lines, nrows=2 * lines, ncols=columns, squeeze=False, sharex=True,
+        gridspec_kw={"height_ratios": heights},
+    )  # fmt: skip
+    x = capture.wavelength_nm
+    for place, row in enumerate(picked):
+        top, bottom = grid[2 * (place // columns), place % columns], grid[2 * (place // columns) + 1, place % columns]
+        good = capture.mask[row]
+        level = capture.intensity[row, good].mean()
+        top.plot(x[good], capture.intensity[row, good] / level, ".", ms=2.5, color="0.45", label="measured")
+        top.plot(x, model[row] / level, color=COLOURS[1], lw=1.1, label="fit")
+        if (~good).any():
+            top.plot(x[~good], np.zeros((~good).sum()), "x", ms=4, color=COLOURS[3], label="left out")
+        top.set_title(
+            f"#{ch.index[row]}: OPD {ch.opd_um[row]:.3f} ± {ch.opd_stderr_um[row]:.3f} µm, RMSE {ch.rmse[row]:.3f}",
+            fontsize=9,
+        )
+        residual = (capture.intensity[row] - model[row])[good] / level
+        bottom.axhspan(-ch.rmse[row], ch.rmse[row], color=COLOURS[0], alpha=0.15)
+        bottom.plot(x[good], residual, ".", ms=2, color="0.35")
+        bottom.set_ylim(-4 * ch.rmse[row], 4 * ch.rmse[row])
+        if place % columns == 0:
+            top.set_ylabel("intensity / mean")
+            bottom.set_ylabel("residual")
+        if place == 0:
+            top.legend(loc="upper left")
+    for place in range(len(picked), columns * lines):
+        grid[2 * (place // columns), place % columns].set_axis_off()
+        grid[2 * (place // columns) + 1, place % columns].set_axis_off()
+    for axes in grid[-1]:
+        axes.set_xlabel("wavelength (nm)")
+    return figure
+
+
+def opd_law_figure(ch: Characterization) -> Figure:
+    """OPD against index with the device's law; below, what is left of it, with 95 % intervals and outliers named."""
+    figure, (top, bottom) = new_figure(8.5, 6, nrows=2, sharex=True, gridspec_kw={"height_ratios": [2, 1.3]})
+    known = np.isfinite(ch.opd_um)
+    index, opd = ch.index[known], ch.opd_um[known]
+    law = ch.law
+    top.plot(index, opd, ".", ms=4, label="OPD")
+    top.plot(
+        index, law.predict(index), color=COLOURS[1],
+        label=f"({law.offset_um:.3f} ± {law.offset_stderr_um:.3f}) µm + index × "
+        f"({law.step_um:.5f} ± {law.step_stderr_um:.5f}) µm",
+    )  # fmt: skip
+    nominal = "" if law.nominal_step_um is None else f"; nominal step {law.nominal_step_um:g} µm"
+    top.set(ylabel="OPD (µm)", title=f"OPD law of the device{nominal}")
+    top.legend(loc="upper left")
+    away = opd - law.predict(index)
+    bottom.errorbar(
+        index, away, 1.96 * ch.opd_stderr_um[known], fmt=".", ms=3, lw=0.8, color=COLOURS[0], label="OPD − law, 95 %"
+    )
+    if len(opd) >= 9:
+        order = np.argsort(index)
+        middle = running_median(opd, index) - law.predict(index)
+        bottom.plot(index[order], middle[order], color="0.4", lw=0.9, label="median of nine neighbours")
+    outliers = law.outliers[known]
+    bottom.plot(index[outliers], away[outliers], "o", mfc="none", ms=8, color=COLOURS[1], label="off its neighbours")
+    for place in np.flatnonzero(outliers)[:25]:
+        bottom.annotate(
+            str(index[place]), (index[place], away[place]), xytext=(3, 5), textcoords="offset points", fontsize=7
+        )
+    bottom.set(xlabel="interferometer", ylabel="OPD − law (µm)")
+    bottom.legend(loc="best", ncols=3)
+    return figure
+
+
+def parameter_figure(ch: Characterization) -> Figure:
+    """Reflectivity and gain over the band: median, 10–90 % and 2–98 % of the interferometers; and their means."""
+    figure, grid = new_figure(9.5, 6, nrows=2, ncols=2, gridspec_kw={"width_ratios": [1.4, 1]})
+    x = np.sort(1000 / ch.wavenumber)
+    known = np.isfinite(ch.rmse)
+    curves = (
+        ("reflectivity", ch.reflectivity_curve(x)[known], ch.reflectivity, ch.reflectivity_stderr),
+        ("gain relative to the flat", ch.gain_curve(x)[known], ch.gain, ch.gain_stderr),
+    )
+    for (left, right), (name, curve, mean, stderr) in zip(grid, curves, strict=True):
+        low2, low, middle, high, high2 = np.percentile(curve, [2, 10, 50, 90, 98], axis=0)
+        left.fill_between(x, low2, high2, color=COLOURS[0], alpha=0.13, lw=0, label="2–98 % of interferometers")
+        left.fill_between(x, low, high, color=COLOURS[0], alpha=0.25, lw=0, label="10–90 %")
+        left.plot(x, middle, color=COLOURS[0], label="median")
+        left.set(ylabel=name)
+        right.errorbar(ch.index[known], mean[known], 1.96 * stderr[known], fmt=".", ms=3, lw=0.7, color=COLOURS[2])
+        right.set(ylabel=f"band mean, 95 %")
+    grid[0, 0].legend(loc="best")
+    grid[1, 0].set_xlabel("wavelength (nm)")
+    grid[1, 1].set_xlabel("interferometer")
+    return figure
+
+
+def rmse_map_figure(ch: Characterization) -> Figure:
+    """RMSE over the grid of sub-images (against index when no layout is known); flagged interferometers marked."""
+    flagged = ch.flagged
+    if ch.layout is None:
+        figure, axes = new_figure(8.5, 3.6)
+        axes.plot(ch.index, ch.rmse, ".", ms=4, label="in sample")
+        if ch.rmse_cv is not None:
+            axes.plot(ch.index, ch.rmse_cv, ".", ms=4, color=COLOURS[1], label="held out")
+        axes.plot(ch.index[flagged], ch.rmse[flagged], "o", mfc="none", ms=8, color="k", label="flagged")
+        axes.set(xlabel="interferometer", ylabel="RMSE / mean intensity", ylim=(0, None))
+        axes.legend()
+        return figure
+    rows, columns = ch.layout.grid
+    image = np.full((rows, columns), np.nan)
+    position = ch.layout.grid_position()[ch.index]
+    image[position[:, 0], position[:, 1]] = ch.rmse
+    figure, axes = new_figure(8.5, 1.4 + 7 * rows / columns)
+    drawn = axes.imshow(image, cmap="viridis", aspect="equal")
+    axes.grid(False)
+    axes.plot(position[flagged, 1], position[flagged, 0], "rx", ms=6, label="flagged")
+    figure.colorbar(drawn, ax=axes, label="RMSE / mean intensity", shrink=0.8)
+    axes.set(xlabel="sub-image column", ylabel="sub-image row")
+    if flagged.any():
+        axes.legend(loc="upper right")
+    return figure
+
+
+def residual_figure(ch: Characterization, capture: MonochromaticCapture) -> Figure:
+    """Residuals of all interferometers at all lines, and their rms by line: where structure is left, it shows."""
+    figure, (top, bottom) = new_figure(9, 6.5, nrows=2, sharex=True, gridspec_kw={"height_ratios": [3, 1]})
+    good = capture.mask & np.isfinite(ch.rmse)[:, None]
+    level = (capture.intensity * capture.mask).sum(axis=1) / np.maximum(capture.mask.sum(axis=1), 1)
+    residual = np.where(good, (capture.intensity - fitted(ch, capture)) / np.where(level > 0, level, 1)[:, None], np.nan)
+    limit = float(np.nanpercentile(np.abs(residual), 99))
+    x = capture.wavelength_nm
+    edges = np.concatenate([[x[0] - (x[1] - x[0]) / 2], (x[1:] + x[:-1]) / 2, [x[-1] + (x[-1] - x[-2]) / 2]])
+    order = np.argsort(ch.index)
+    drawn = top.pcolormesh(
+        edges, np.arange(len(residual) + 1), residual[order], cmap="RdBu_r", vmin=-limit, vmax=limit, rasterized=True
+    )
+    top.grid(False)
+    top.set(ylabel="interferometer (in order)")
+    figure.colorbar(drawn, ax=top, label="residual / mean intensity")
+    bottom.plot(x, np.sqrt(np.nanmean(residual**2, axis=0)), color=COLOURS[0], label="rms over interferometers")
+    bottom.plot(x, np.nanmean(residual, axis=0), color=COLOURS[1], lw=1, label="mean")
+    bottom.set(xlabel="wavelength (nm)", ylabel="residual")
+    bottom.legend(ncols=2)
+    return figure
+
+
+def uncertainty_figure(ch: Characterization) -> Figure:
+    """Standard error of the OPD against the number of fringes in the band."""
+    figure, axes = new_figure(8, 3.8)
+    axes.semilogy(ch.fringes, 1000 * ch.opd_stderr_um, ".", ms=5, label="interferometer")
+    for number, name in enumerate(name for name, rows in ch.flags.items() if rows.any()):
+        rows = ch.flags[name]
+        axes.plot(
+            ch.fringes[rows], 1000 * ch.opd_stderr_um[rows], "o", mfc="none", ms=7 + 2 * number,
+            color=COLOURS[1 + number % 5], label=name.replace("_", " "),
+        )  # fmt: skip
+    axes.set(xlabel="fringes in the band (OPD × band width)", ylabel="standard error of the OPD (nm)")
+    axes.legend(ncols=2)
+    return figure
+
+
+def selection_figure(ch: Characterization) -> Figure:
+    """Held-out and in-sample RMSE of the models tried."""
+    figure, axes = new_figure(9, 0.8 + 0.33 * len(ch.selection))
+    y = np.arange(len(ch.selection))
+    held = np.array([row["rmse_cv_mean"] for row in ch.selection])
+    inside = np.array([row["rmse_mean"] for row in ch.selection])
+    axes.hlines(y, inside, held, color="0.75", lw=3, zorder=1)
+    axes.plot(inside, y, "o", ms=5, color=COLOURS[5], label="in sample")
+    axes.plot(held, y, "o", ms=6, color=COLOURS[1], label="held out")
+    labels = [("► " if row["chosen"] else "") + row["label"] for row in ch.selection]
+    axes.set_yticks(y, labels, fontsize=8)
+    axes.invert_yaxis()
+    best = held.min()
+    axes.set(xlabel="RMSE / mean intensity", xlim=(0.95 * inside.min(), max(1.6 * best, np.sort(held)[len(held) // 2] * 1.1)))
+    axes.legend(loc="lower right")
+    return figure
+
+
+def all_figures(ch: Characterization, capture: MonochromaticCapture) -> dict[str, tuple[Any, str]]:
+    """Every figure by name, with its caption."""
+    figures = {
+        "fit": (
+            fit_figure(ch, capture),
+            "Fit over the samples of interferometers spread over the OPDs, and the one of largest residual. "
+            "Below each, the residual and its ±1 RMSE band.",
+        ),
+        "opd_law": (opd_law_figure(ch), "OPD of every interferometer, the device's law, and the departures from it."),
+        "parameters": (parameter_figure(ch), "Reflectivity and gain: spread over the interferometers, and band means."),
+        "rmse": (rmse_map_figure(ch), "RMSE of every interferometer, where it lies on the detector."),
+        "residual": (residual_figure(ch, capture), "Residuals; vertical structure belongs to lines, horizontal to rows."),
+        "uncertainty": (uncertainty_figure(ch), "How well the OPDs are known."),
+    }
+    if ch.selection:
+        figures["selection"] = (selection_figure(ch), "Models tried; ► is the chosen one. Clipped on the right.")
+    return figures

@@ -1,0 +1,148 @@
+"""The report of a characterization: one HTML page, its figures beside it."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from calibration.capture import MonochromaticCapture
+from calibration.characterization import FLAG_MEANING, Characterization
+from calibration.figures import all_figures
+from hsitools.errors import InputError
+from hsitools.plot import png_bytes, save_figure
+from hsitools.report import Picture, Report, Section, Table
+
+METHOD = (
+    "Each interferometer's intensity is modelled as flat field × gain × fringe, the fringe being that of a Fabry-Perot "
+    "cavity of unit mean, with gain, reflectivity and phase polynomial in wavenumber (IRCA: Picone et al., Optics Express "
+    "31(14) 23066, 2023). OPDs start from least-squares periodograms joined along the device, and all parameters are "
+    "refined by a batched Levenberg-Marquardt fit. The interferometers' reflectivity, gain and dispersion are taken as "
+    "draws from one population, learned from the data, which steadies rows of few fringes. Standard errors are of that "
+    "posterior. Held-out errors come from folds of lines that the fit had not seen."
+)
+
+
+def _number(value: float, digits: int = 4) -> str:
+    return f"{value:.{digits}g}" if np.isfinite(value) else "–"
+
+
+def write_report(ch: Characterization, capture: MonochromaticCapture, folder: str | Path, *, command: str = "") -> Path:
+    """Write ``report.html`` and ``figures/*.png`` into a folder (made if need be); return the page's path.
+
+    Raises
+    ------
+    InputError
+        When the folder cannot be made, or nothing could be fitted.
+    """
+    folder = Path(folder)
+    try:
+        (folder / "figures").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: report: cannot make the folder ({error.strerror})") from None
+    pictures = {}
+    for name, (figure, caption) in all_figures(ch, capture).items():
+        save_figure(figure, folder / "figures" / f"{name}.png")
+        pictures[name] = Picture(png=png_bytes(figure), caption=caption)
+    page = folder / "report.html"
+    _report(ch, capture, pictures, command).write(page)
+    return page
+
+
+def _report(ch: Characterization, capture: MonochromaticCapture, pictures: dict[str, Picture], command: str) -> Report:
+    s = ch.summary()
+    law = ch.law
+    headlines = [
+        (f"{s['rmse_mean']:.4f}", "RMSE / mean intensity, in sample, mean over interferometers"),
+        (f"{s['r2_median']:.4f}", "R², median"),
+        (f"{1000 * np.nanmedian(ch.opd_stderr_um):.1f} nm", "standard error of the OPD, median"),
+        (f"{law.step_um:.5f} ± {law.step_stderr_um:.5f} µm", "OPD step"),
+        (f"{s['n_flagged']} of {s['n_interferometers']}", "interferometers flagged"),
+    ]
+    if s["rmse_cv_mean"] is not None:
+        headlines.insert(0, (f"{s['rmse_cv_mean']:.4f}", "held-out RMSE / mean intensity, mean over interferometers"))
+    sections = [
+        Section(
+            title="What was measured",
+            blocks=[
+                f"{capture.n_interferometers} interferometers under {capture.n_lines} monochromator lines from "
+                f"{capture.band_nm[0]:.1f} to {capture.band_nm[1]:.1f} nm. The lines sample OPDs up to "
+                f"{capture.opd_limit_um:.1f} µm. {int((~capture.mask).sum())} samples were left out as not usable; "
+                f"{int(((capture.intensity < 0) & capture.mask).sum())} are negative (noise about zero) and kept."
+            ],
+        ),
+        _model_section(ch, pictures),
+        Section(title="Fits", blocks=[pictures["fit"], pictures["residual"], pictures["rmse"]]),
+        Section(title="Optical path differences", blocks=[_law_text(ch), pictures["opd_law"], pictures["uncertainty"]]),
+        Section(title="Reflectivity and gain", blocks=[pictures["parameters"]]),
+        Section(title="Flagged interferometers", blocks=_flag_blocks(ch)),
+        Section(title="All interferometers", blocks=[_table(ch)]),
+        Section(title="Method", blocks=[METHOD]),
+    ]
+    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return Report(
+        title=f"Characterization of {ch.name}",
+        lead=f"{ch.model.label}; {capture.n_interferometers} interferometers × {capture.n_lines} lines",
+        headlines=headlines,
+        sections=sections,
+        provenance=[("source", ch.source), ("command", command), ("made", now), ("settings", str(ch.settings))],
+    )
+
+
+def _model_section(ch: Characterization, pictures: dict[str, Picture]) -> Section:
+    blocks: list[Any] = [f"Fitted model: {ch.model.label}."]
+    if ch.selection:
+        blocks.append(
+            "It was chosen by held-out error among the models below, each kept only when it beat the simpler one by more "
+            "than one standard error of their paired difference."
+        )
+        rows = [[r["label"], f"{r['rmse_cv_mean']:.4f}", f"{r['rmse_mean']:.4f}"] for r in ch.selection]
+        chosen = frozenset(i for i, r in enumerate(ch.selection) if r["chosen"])
+        blocks += [
+            Table(columns=["model", "held-out RMSE", "in-sample RMSE"], rows=rows, marked=chosen),
+            pictures["selection"],
+        ]
+    return Section(title="Model", blocks=blocks)
+
+
+def _law_text(ch: Characterization) -> str:
+    law = ch.law
+    nominal = "" if law.nominal_step_um is None else f" (nominal step {law.nominal_step_um:g} µm)"
+    names = ", ".join(str(i) for i in ch.index[law.outliers]) or "none"
+    return (
+        f"OPD = ({law.offset_um:.3f} ± {law.offset_stderr_um:.3f}) µm + index × ({law.step_um:.5f} ± "
+        f"{law.step_stderr_um:.5f}) µm{nominal}. Interferometers more than one fringe over the band off the median of "
+        f"their nine neighbours: {names}."
+    )
+
+
+def _flag_blocks(ch: Characterization) -> list[str | Table]:
+    rows = [
+        [name.replace("_", " "), FLAG_MEANING[name], str(int(where.sum())), ", ".join(str(i) for i in ch.index[where])]
+        for name, where in ch.flags.items()
+        if where.any()
+    ]
+    if not rows:
+        return ["None."]
+    return [Table(columns=["flag", "meaning", "count", "interferometers"], rows=rows)]
+
+
+def _table(ch: Characterization) -> Table:
+    columns = [
+        "index", "OPD (µm)", "± (µm)", "phase (rad)", "reflectivity", "±", "gain", "finesse", "contrast", "RMSE", "R²",
+        "held-out", "flags",
+    ]  # fmt: skip
+    rows = []
+    for i in range(len(ch.index)):
+        held = np.nan if ch.rmse_cv is None else ch.rmse_cv[i]
+        rows.append([
+            str(ch.index[i]),
+            f"{ch.opd_um[i]:.4f}" if np.isfinite(ch.opd_um[i]) else "–",
+            *(_number(v[i], 3) for v in (ch.opd_stderr_um, ch.phase_rad, ch.reflectivity, ch.reflectivity_stderr, ch.gain)),
+            *(_number(v, 3) for v in (ch.finesse[i], ch.contrast[i])),
+            *(_number(v) for v in (ch.rmse[i], ch.r2[i], held)),
+            ", ".join(name for name, where in ch.flags.items() if where[i]),
+        ])  # fmt: skip
+    return Table(columns=columns, rows=rows)
