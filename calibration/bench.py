@@ -72,15 +72,15 @@ class SimulatedInstrument:
 
     def reflectivity_at(self, wavenumber: Array) -> Array:
         """True reflectivity, ``(interferometer, line)``."""
-        return polyval(self._scaled(wavenumber), self.reflectivity.T)
+        return np.asarray(polyval(self._scaled(wavenumber), self.reflectivity.T), dtype=float)
 
     def gain_at(self, wavenumber: Array) -> Array:
         """True gain, ``(interferometer, line)``."""
-        return polyval(self._scaled(wavenumber), self.gain.T)
+        return np.asarray(polyval(self._scaled(wavenumber), self.gain.T), dtype=float)
 
     def phase_at(self, wavenumber: Array) -> Array:
         """True phase, rad, ``(interferometer, line)``."""
-        return legval(self._scaled(wavenumber), self.phase.T)
+        return np.asarray(legval(self._scaled(wavenumber), self.phase.T), dtype=float)
 
     def window_opd_um(self, window: int) -> Array:
         """OPD·cos θ averaged over a window of pixels at each centre: what its centre spot sees, µm."""
@@ -144,8 +144,8 @@ def simulate_instrument(
         order="column-snake",
     )
     return SimulatedInstrument(
-        band=(1000 / band_nm[1], 1000 / band_nm[0]), opd_um=np.maximum(opd, 0.05), phase=phase, reflectivity=reflectivity,
-        gain=gain, brightness=1 + 0.2 * np.sin(index / 17) + 0.05 * rng.standard_normal(n), layout=layout,
+        band=(1000 / band_nm[1], 1000 / band_nm[0]), opd_um=np.maximum(opd, 0.05), phase=phase,
+        reflectivity=reflectivity, gain=gain, brightness=1 + 0.2 * np.sin(index / 17) + 0.05 * rng.standard_normal(n), layout=layout,
         half_field_deg=8.0, etalon_um=etalon_um, etalon_amplitude=etalon_amplitude, opd_step_um=opd_step_um,
     )  # fmt: skip
 
@@ -170,7 +170,7 @@ def expectation(instrument: SimulatedInstrument, wavenumber: Array, linewidth_nm
 
 
 def noise_sigma(mean: Array, noise: float) -> Array:
-    """Standard deviation of each sample: half of the variance from read-out, half from photons; rms ``noise`` × row mean."""
+    """Standard deviation of each sample, rms ``noise`` × row mean: half of its variance from read-out, half from photons."""
     level = mean.mean(axis=1, keepdims=True)
     return noise * level * np.sqrt(0.5 + 0.5 * np.maximum(mean, 0) / level)
 
@@ -219,7 +219,7 @@ def capture(
 
 
 def _off_axis(pitch: int, half_field_deg: float) -> tuple[Array, Array, NDArray[np.bool_]]:
-    """cos θ, vignetting and illuminated disc over one sub-image, ``(pitch, pitch)``."""
+    """Cos θ, vignetting and illuminated disc over one sub-image, ``(pitch, pitch)``."""
     y, x = np.mgrid[:pitch, :pitch] - (pitch // 2)
     radius = np.hypot(y, x) / (DISC * pitch)
     cosine = np.cos(np.arctan(radius * np.tan(np.radians(half_field_deg))))
@@ -251,7 +251,7 @@ def write_frames(
     n_dark: int = 8,
     hot_share: float = 0.0005,
 ) -> None:
-    """Write raw 14-bit frames of the instrument, one per line, with dark and flat frames; one frame in memory at a time.
+    """Write raw 14-bit frames of the instrument, one per line, with dark and flat frames; one in memory at a time.
 
     Each sub-image is a vignetted disc with rings (OPD·cos θ); dark level, dark non-uniformity, hot pixels, photon and
     read noise, quantisation and saturation as on a real detector. The flat frames are what the same light gives without

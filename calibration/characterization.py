@@ -48,8 +48,8 @@ UNITS = {
 class Characterization:
     """Characterized interferometers.
 
-    Arrays are ``(interferometer,)``; an interferometer that could not be fitted holds NaN and carries the flag that says
-    why (`FLAG_MEANING`). Standard errors are of the posterior: noise and, for weakly identified rows, the population.
+    Arrays are ``(interferometer,)``; an interferometer that could not be fitted holds NaN and carries the flag that
+    says why (`FLAG_MEANING`). Standard errors are of the posterior: noise and, for weakly identified rows, the population.
 
     Attributes
     ----------
@@ -256,6 +256,8 @@ class Characterization:
                     raise FormatError(
                         f"{path}: version: found {file.attrs['version']}, expected {VERSION} or less; update hsitools"
                     )
+                columns: dict[str, Any] = {name: file[name][()] for name in UNITS if name != "rmse_cv"}
+                columns["rmse_cv"] = file["rmse_cv"][()] if "rmse_cv" in file else None
                 law = dict(file["opd_law"].attrs)
                 layout = file.attrs["layout"]
                 return cls(
@@ -264,7 +266,7 @@ class Characterization:
                     response=FabryPerotResponse.read(file["response"]),
                     covariance=file["covariance"][()],
                     index=file["index"][()],
-                    **{name: file[name][()] if name in file or name != "rmse_cv" else None for name in UNITS},
+                    **columns,
                     flags={name: data[()].astype(bool) for name, data in file["flags"].items()},
                     law=OpdLaw(
                         **{
@@ -388,5 +390,3 @@ def build(
         settings=options.to_dict(),
         seconds=seconds,
     )  # fmt: skip
-
-

@@ -25,6 +25,7 @@ from hsitools.sensor.transmittance import SampledModel, TransmittanceModel
 Array = NDArray[np.float64]
 log = logging.getLogger(__name__)
 
+
 def starting_opd(problem: Problem, method: str = "periodogram") -> tuple[Array, Array | None]:
     """OPD of each row (µm) and, for the exhaustive search, its reflectivity."""
     ratio = problem.filled_ratio

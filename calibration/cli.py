@@ -45,7 +45,9 @@ def parse_waves(name: str) -> float:
 @click.option("--degree", type=int, help="Degree of gain and reflectivity in wavenumber  [default: 5].")
 @click.option("--degree-gain", type=int, help="Degree of the gain alone.")
 @click.option("--degree-phase", type=int, help="Degree of the phase; 0 is a constant  [default: 0].")
-@click.option("--gain-reference", type=click.Choice(["flat", "none"]), help="What the gain multiplies  [default: flat].")
+@click.option(
+    "--gain-reference", type=click.Choice(["flat", "none"]), help="What the gain multiplies  [default: flat]."
+)
 @click.option("--fixed-gain", is_flag=True, help="Do not refine the gain of the flat field.")
 @click.option("--wavelengths", metavar="LOW:HIGH", help="Use only lines in this range, nm.")
 @click.option("--cv", default=0, show_default=True, help="Folds of lines for the held-out error; 0 for none.")
@@ -111,8 +113,8 @@ def assert_no_report(report: Path | None, csv_path: Path | None) -> None:
 
 
 def _per_device(
-    path: Path, span: tuple[float, float] | None, model: TransmittanceModel | None, options: Options, cv: int, seed: int,
-    out: Path | None, csv_path: Path | None, report: Path | None, as_json: bool,
+    path: Path, span: tuple[float, float] | None, model: TransmittanceModel | None, options: Options, cv: int,
+    seed: int, out: Path | None, csv_path: Path | None, report: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     from calibration.capture import open_capture
     from calibration.characterize import characterize

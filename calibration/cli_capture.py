@@ -60,7 +60,9 @@ def extract(
 
 
 @capture.command()
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Capture file, or frame file with --frames.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="Capture file, or frame file with --frames."
+)
 @click.option("--frames", is_flag=True, help="Raw frames instead of a capture (a device file is written beside them).")
 @click.option("--n", default=300, show_default=True, help="Interferometers.")
 @click.option("--lines", "n_lines", default=451, show_default=True, help="Monochromator lines.")
@@ -68,9 +70,7 @@ def extract(
 @click.option("--noise", default=0.095, show_default=True, help="Relative to each interferometer's mean (captures).")
 @click.option("--seed", default=0, show_default=True)
 @json_option
-def simulate(
-    out: Path, frames: bool, n: int, n_lines: int, band: str, noise: float, seed: int, as_json: bool
-) -> None:
+def simulate(out: Path, frames: bool, n: int, n_lines: int, band: str, noise: float, seed: int, as_json: bool) -> None:
     """Simulate an instrument under a monochromator: a capture, or raw frames."""
     import json
 

@@ -34,7 +34,7 @@ def demo(out: Path, seed: int, as_json: bool) -> None:
     def say(text: str) -> None:
         click.echo(text, err=as_json)
 
-    say(f"1. {len(instrument.opd_um)} simulated interferometers under {len(wavenumber)} monochromator lines → raw frames")
+    say(f"1. {len(instrument.opd_um)} simulated interferometers under {len(wavenumber)} lines → raw frames")
     bench.write_frames(out / "frames.h5", instrument, wavenumber, rng=rng, signal=2500.0)
     stack = FrameStack(out / "frames.h5")
     say("2. grid found from the frames, centre spots extracted → capture.h5")

@@ -118,7 +118,7 @@ def dark_frame(stack: FrameStack) -> tuple[Array, NDArray[np.bool_]]:
 
 
 def _windows(values: Array, valid: NDArray[np.bool_], percentile: float) -> tuple[Array, Array, NDArray[np.bool_]]:
-    """Percentile and mean of each window's valid pixels, ``(interferometer,)``, and whether there are enough of them."""
+    """Percentile and mean of each window's valid pixels, ``(interferometer,)``, and whether there are enough."""
     n = len(values)
     flat_values, flat_valid = values.reshape(n, -1), valid.reshape(n, -1)
     count = flat_valid.sum(axis=1)

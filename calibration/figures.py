@@ -64,7 +64,7 @@ def fit_figure(ch: Characterization, capture: MonochromaticCapture, rows: NDArra
             top.set_ylabel("intensity / mean")
             bottom.set_ylabel("residual")
         if place == 0:
-            top.legend(loc="upper left")
+            figure.legend(loc="outside upper center", ncols=3)
     for place in range(len(picked), columns * lines):
         grid[2 * (place // columns), place % columns].set_axis_off()
         grid[2 * (place // columns) + 1, place % columns].set_axis_off()
@@ -103,7 +103,10 @@ def opd_law_figure(ch: Characterization) -> Figure:
             str(index[place]), (index[place], away[place]), xytext=(3, 5), textcoords="offset points", fontsize=7
         )
     bottom.set(xlabel="interferometer", ylabel="OPD − law (µm)")
-    bottom.legend(loc="best", ncols=3)
+    # room for the legend above the points
+    low, high = bottom.get_ylim()
+    bottom.set_ylim(low, high + 0.3 * (high - low))
+    bottom.legend(loc="upper center", ncols=3)
     return figure
 
 
@@ -123,7 +126,7 @@ def parameter_figure(ch: Characterization) -> Figure:
         left.plot(x, middle, color=COLOURS[0], label="median")
         left.set(ylabel=name)
         right.errorbar(ch.index[known], mean[known], 1.96 * stderr[known], fmt=".", ms=3, lw=0.7, color=COLOURS[2])
-        right.set(ylabel=f"band mean, 95 %")
+        right.set(ylabel="band mean, 95 %")
     grid[0, 0].legend(loc="best")
     grid[1, 0].set_xlabel("wavelength (nm)")
     grid[1, 1].set_xlabel("interferometer")
@@ -146,11 +149,11 @@ def rmse_map_figure(ch: Characterization) -> Figure:
     image = np.full((rows, columns), np.nan)
     position = ch.layout.grid_position()[ch.index]
     image[position[:, 0], position[:, 1]] = ch.rmse
-    figure, axes = new_figure(8.5, 1.4 + 7 * rows / columns)
+    figure, axes = new_figure(8.5, 1.0 + 6.6 * rows / columns)
     drawn = axes.imshow(image, cmap="viridis", aspect="equal")
     axes.grid(False)
     axes.plot(position[flagged, 1], position[flagged, 0], "rx", ms=6, label="flagged")
-    figure.colorbar(drawn, ax=axes, label="RMSE / mean intensity", shrink=0.8)
+    figure.colorbar(drawn, ax=axes, label="RMSE / mean intensity", shrink=0.9, aspect=12)
     axes.set(xlabel="sub-image column", ylabel="sub-image row")
     if flagged.any():
         axes.legend(loc="upper right")
@@ -162,7 +165,9 @@ def residual_figure(ch: Characterization, capture: MonochromaticCapture) -> Figu
     figure, (top, bottom) = new_figure(9, 6.5, nrows=2, sharex=True, gridspec_kw={"height_ratios": [3, 1]})
     good = capture.mask & np.isfinite(ch.rmse)[:, None]
     level = (capture.intensity * capture.mask).sum(axis=1) / np.maximum(capture.mask.sum(axis=1), 1)
-    residual = np.where(good, (capture.intensity - fitted(ch, capture)) / np.where(level > 0, level, 1)[:, None], np.nan)
+    residual = np.where(
+        good, (capture.intensity - fitted(ch, capture)) / np.where(level > 0, level, 1)[:, None], np.nan
+    )
     limit = float(np.nanpercentile(np.abs(residual), 99))
     x = capture.wavelength_nm
     edges = np.concatenate([[x[0] - (x[1] - x[0]) / 2], (x[1:] + x[:-1]) / 2, [x[-1] + (x[-1] - x[-2]) / 2]])
@@ -208,7 +213,9 @@ def selection_figure(ch: Characterization) -> Figure:
     axes.set_yticks(y, labels, fontsize=8)
     axes.invert_yaxis()
     best = held.min()
-    axes.set(xlabel="RMSE / mean intensity", xlim=(0.95 * inside.min(), max(1.6 * best, np.sort(held)[len(held) // 2] * 1.1)))
+    axes.set(
+        xlabel="RMSE / mean intensity", xlim=(0.95 * inside.min(), max(1.6 * best, np.sort(held)[len(held) // 2] * 1.1))
+    )
     axes.legend(loc="lower right")
     return figure
 
@@ -224,7 +231,10 @@ def all_figures(ch: Characterization, capture: MonochromaticCapture) -> dict[str
         "opd_law": (opd_law_figure(ch), "OPD of every interferometer, the device's law, and the departures from it."),
         "parameters": (parameter_figure(ch), "Reflectivity and gain: spread over the interferometers, and band means."),
         "rmse": (rmse_map_figure(ch), "RMSE of every interferometer, where it lies on the detector."),
-        "residual": (residual_figure(ch, capture), "Residuals; vertical structure belongs to lines, horizontal to rows."),
+        "residual": (
+            residual_figure(ch, capture),
+            "Residuals; vertical structure: lines, horizontal: interferometers.",
+        ),
         "uncertainty": (uncertainty_figure(ch), "How well the OPDs are known."),
     }
     if ch.selection:

@@ -28,7 +28,7 @@ FEW_FRINGES = 4.0
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """State of a fit: parameters, posterior covariance, residual variance, and the prior and curve they were found with."""
+    """State of a fit: parameters, posterior covariance, residual variance, and the prior and curve they came with."""
 
     sampled: SampledModel
     theta: Array
@@ -168,7 +168,7 @@ def restart_few_fringes(fit: Fit, problem: Problem, prior: Prior, options: Optio
 
     With less than a few fringes in the band, OPD, phase, gain and reflectivity trade off and the cost has several
     minima. Each such row (and each row off its neighbours' OPD) starts anew from OPDs within a fringe and a half of
-    its neighbours' running median, with the population's polynomials; the cost with the prior, not the residual alone, decides.
+    its neighbours' running median, with the population's polynomials; the cost with the prior decides, not the residual.
     """
     model, band = fit.sampled.model, problem.band
     phase = model.slices["phase"]
@@ -202,9 +202,7 @@ def restart_few_fringes(fit: Fit, problem: Problem, prior: Prior, options: Optio
     return theta
 
 
-def cross_validate(
-    problem: Problem, fit: Fit, options: Options, folds: int = 10, seed: int = 0
-) -> Array:
+def cross_validate(problem: Problem, fit: Fit, options: Options, folds: int = 10, seed: int = 0) -> Array:
     """Held-out RMSE of each row, mean-scaled, over folds of lines.
 
     Lines are dealt to folds at random (every second line would halve the sampling limit and alias the largest OPDs).

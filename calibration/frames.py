@@ -60,7 +60,9 @@ class FrameStack:
         else:
             raise FormatError(f"{path}: wavenumber: missing, expected wavenumber (µm⁻¹) or wavelength_nm")
         if wavenumber.shape != (self.n_lines,):
-            raise InputError(f"{path}: wavenumber: found shape {wavenumber.shape}, expected ({self.n_lines},), one a frame")
+            raise InputError(
+                f"{path}: wavenumber: found shape {wavenumber.shape}, expected ({self.n_lines},), one a frame"
+            )
         # frames stay in the order of acquisition; `order` visits them by ascending wavenumber
         self.order = np.argsort(wavenumber)
         self.wavenumber = check_wavenumber(wavenumber[self.order], f"{path}: wavenumber")
@@ -74,7 +76,9 @@ class FrameStack:
     def _optional(self, name: str, dimensions: tuple[int, ...]) -> Any:
         data = self.file.get(name)
         if data is not None and (data.ndim not in dimensions or data.shape[-2:] != self.shape):
-            raise InputError(f"{self.path}: {name}: found shape {data.shape}, expected (…, {self.shape[0]}, {self.shape[1]})")
+            raise InputError(
+                f"{self.path}: {name}: found shape {data.shape}, expected (…, {self.shape[0]}, {self.shape[1]})"
+            )
         return data
 
     def line(self, place: int) -> Array:

@@ -32,8 +32,8 @@ NULL_DEGREE = 4
 class Periodogram:
     """Share of each row's variance that one fringe explains, on a grid of OPDs.
 
-    ``opd_um`` ``(grid,)``, ``power`` ``(batch, grid)`` in [0, 1], ``cos`` and ``sin`` ``(batch, grid)`` the least-squares
-    amplitudes, relative to the mean level of the row.
+    ``opd_um`` ``(grid,)``, ``power`` ``(batch, grid)`` in [0, 1], ``cos`` and ``sin`` ``(batch, grid)`` the least-
+    squares amplitudes, relative to the mean level of the row.
     """
 
     opd_um: Array
@@ -58,9 +58,7 @@ def _null_basis(wavenumber: Array, etalons_um: tuple[float, ...]) -> Array:
     return np.linalg.qr(np.concatenate(columns, axis=1))[0]
 
 
-def periodogram(
-    wavenumber: Array, ratio: Array, grid: Array, etalons_um: tuple[float, ...] = ()
-) -> Periodogram:
+def periodogram(wavenumber: Array, ratio: Array, grid: Array, etalons_um: tuple[float, ...] = ()) -> Periodogram:
     """Least-squares periodogram of ``ratio`` ``(batch, line)`` (intensity over flat field).
 
     A gain polynomial, and parasitic etalons if given, are fitted together with each candidate fringe, so that the slow
@@ -289,4 +287,3 @@ def _weighted_fit(basis: Array, intensity: Array, flat: Array, weight: Array) ->
     trace = np.trace(matrix, axis1=1, axis2=2)[:, None, None]
     matrix = matrix + (1e-10 * trace + 1e-300) * np.eye(basis.shape[1])
     return np.linalg.solve(matrix, ((scaled * intensity) @ basis)[:, :, None])[:, :, 0]
-

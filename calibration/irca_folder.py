@@ -43,8 +43,8 @@ def read_irca_folder(folder: str | Path) -> MonochromaticCapture:
     lines = slice(None)
     if wavenumber.ndim == 1 and len(wavenumber) > 1 and (np.diff(wavenumber) < 0).all():
         log.info("%s: central_wavenumbers descend: reversed", folder)
-        lines = slice(None, None, -1)
-    wavenumber = check_wavenumber(wavenumber[lines], f"{folder}/central_wavenumbers.npy")
+        lines, wavenumber = slice(None, None, -1), wavenumber[::-1]
+    wavenumber = check_wavenumber(wavenumber, f"{folder}/central_wavenumbers.npy")
     options = _load_json(folder / "options.json")
     step = options.get("opd_step")
     if step is not None and (isinstance(step, bool) or not isinstance(step, int | float)):

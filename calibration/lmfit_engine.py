@@ -27,7 +27,7 @@ WORSE = 1.001
 
 
 def parameter_names(model: TransmittanceModel) -> list[str]:
-    """lmfit names of the parameters in order: ``gain_0 … reflectivity_0 … phase_0, opd_um, phase_2 …``."""
+    """Lmfit names of the parameters in order: ``gain_0 … reflectivity_0 … phase_0, opd_um, phase_2 …``."""
     names = [f"{group}_{j}" for group, part in model.slices.items() for j in range(part.stop - part.start)]
     names[model.slices["phase"].start + 1] = "opd_um"
     return names
@@ -64,7 +64,7 @@ class TransmittanceLmfit(lmfit.Model):
         self._func_allargs = ["wavenumber", *self.names]
         self._func_haskeywords = False
         self.independent_vars = ["wavenumber"]
-        self.def_vals = {}
+        self.def_vals: dict[str, float] = {}
 
     def evaluate(self, values: Array) -> Array:
         """Intensity for a vector of lmfit parameter values."""
@@ -127,10 +127,14 @@ def fit_rows(problem: Problem, fit: Fit, theta: Array) -> Fit:
         Start.
     """
     out, covariance, converged = fit.theta.copy(), fit.covariance.copy(), fit.converged.copy()
-    for row in np.flatnonzero(problem.usable):
+    for row in np.flatnonzero(problem.usable).tolist():
         result = fit_row(problem, fit, row, theta[row])
         model = result.model
-        best = float((model._residual(model.start(fit.theta[row]), problem.intensity[row], np.sqrt(problem.weight[row])) ** 2).sum())
+        best = float(
+            (
+                model._residual(model.start(fit.theta[row]), problem.intensity[row], np.sqrt(problem.weight[row])) ** 2
+            ).sum()
+        )
         if result.chisqr > best * WORSE:
             result = fit_row(problem, fit, row, fit.theta[row])
         log.debug("interferometer %d\n%s", problem.index[row], result.fit_report())

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 FORMAT, VERSION = "hsitools-maps", 1
 #: Pixels fitted in one call: bounds the memory to some tens of megabytes per hundred lines.
 BLOCK = 4096
-#: OPDs searched around the centre's: as a share of it (cos θ down to 0.95 is 18° off axis), and in fringes over the band.
+#: OPDs searched around the centre's: a share of it (cos θ down to .95 is 18° off axis), and fringes over the band.
 SEARCH_SHARE, SEARCH_FRINGES = 0.05, 0.75
 MAPS = {
     "opd_um": "um", "opd_stderr_um": "um", "phase_rad": "rad", "reflectivity": "1", "gain": "1", "rmse": "1",
@@ -62,7 +62,7 @@ class PixelStack:
         self.pixels, self.wavenumber = self.file["pixels"], np.asarray(self.file["wavenumber"], dtype=float)
         if self.pixels.ndim != 4 or self.pixels.shape[1] != len(self.wavenumber):
             raise InputError(
-                f"{path}: pixels: found shape {self.pixels.shape}, expected (interferometer, {len(self.wavenumber)}, y, x)"
+                f"{path}: pixels: found shape {self.pixels.shape}, expected (n, {len(self.wavenumber)}, y, x)"
             )
         self.flat = self.file.get("flat")
         if self.flat is not None and self.flat.shape not in (self.pixels.shape, self.pixels.shape[:2]):
@@ -248,8 +248,6 @@ def characterize_pixels(
     dict
         Pixels fitted, resumed interferometers, median RMSE.
     """
-    import h5py
-
     options = options or Options()
     n, height, width = stack.shape
     problem, fit = fit_capture(stack.centre(), model, options)
@@ -295,13 +293,16 @@ def _one_interferometer(
     if fit.prior is not None:
         unit = fit.prior.precision[number : number + 1] / fit.variance[number]
         prior = Prior(mean=fit.prior.mean[number : number + 1], precision=unit)
-    blocks = [
-        fit_pixels(
-            fit.sampled, intensity[start : start + BLOCK], flat[start : start + BLOCK] * fit.curve, stack.wavenumber,
-            fit.theta[number], prior, loss=options.loss, device=device,
+    blocks = []
+    for start in range(0, len(intensity), BLOCK):
+        rows = slice(start, start + BLOCK)
+        centre = fit.theta[number]
+        blocks.append(
+            fit_pixels(
+                fit.sampled, intensity[rows], flat[rows] * fit.curve, stack.wavenumber, centre, prior,
+                loss=options.loss, device=device,
+            )
         )  # fmt: skip
-        for start in range(0, len(intensity), BLOCK)
-    ]
     return {name: np.concatenate([block[name] for block in blocks]) for name in MAPS}
 
 

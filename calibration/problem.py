@@ -58,7 +58,7 @@ class Options:
 class Problem:
     """A capture made ready for fitting: rows scaled to mean one, so that residuals and gains compare.
 
-    ``intensity``, ``flat``, ``weight`` ``(row, line)``; ``level`` and ``flat_level`` ``(row,)`` the mean intensity and flat taken out;
+    ``intensity``, ``flat``, ``weight`` ``(row, line)``; ``level`` and ``flat_level`` ``(row,)`` the means taken out;
     ``usable`` ``(row,)`` rows that can be fitted.
     """
 

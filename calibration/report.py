@@ -17,8 +17,8 @@ from hsitools.report import Picture, Report, Section, Table
 
 METHOD = (
     "Each interferometer's intensity is modelled as flat field × gain × fringe, the fringe being that of a Fabry-Perot "
-    "cavity of unit mean, with gain, reflectivity and phase polynomial in wavenumber (IRCA: Picone et al., Optics Express "
-    "31(14) 23066, 2023). OPDs start from least-squares periodograms joined along the device, and all parameters are "
+    "cavity of unit mean, with gain, reflectivity and phase polynomial in wavenumber (IRCA: Picone et al., Optics "
+    "Express 31(14) 23066, 2023). OPDs start from least-squares periodograms joined along the device, and all parameters are "
     "refined by a batched Levenberg-Marquardt fit. The interferometers' reflectivity, gain and dispersion are taken as "
     "draws from one population, learned from the data, which steadies rows of few fringes. Standard errors are of that "
     "posterior. Held-out errors come from folds of lines that the fit had not seen."
@@ -95,8 +95,8 @@ def _model_section(ch: Characterization, pictures: dict[str, Picture]) -> Sectio
     blocks: list[Any] = [f"Fitted model: {ch.model.label}."]
     if ch.selection:
         blocks.append(
-            "It was chosen by held-out error among the models below, each kept only when it beat the simpler one by more "
-            "than one standard error of their paired difference."
+            "It was chosen by held-out error among the models below, each kept only when it beat the simpler one by "
+            "more than one standard error of their paired difference."
         )
         rows = [[r["label"], f"{r['rmse_cv_mean']:.4f}", f"{r['rmse_mean']:.4f}"] for r in ch.selection]
         chosen = frozenset(i for i, r in enumerate(ch.selection) if r["chosen"])
@@ -140,8 +140,8 @@ def _table(ch: Characterization) -> Table:
         rows.append([
             str(ch.index[i]),
             f"{ch.opd_um[i]:.4f}" if np.isfinite(ch.opd_um[i]) else "–",
-            *(_number(v[i], 3) for v in (ch.opd_stderr_um, ch.phase_rad, ch.reflectivity, ch.reflectivity_stderr, ch.gain)),
-            *(_number(v, 3) for v in (ch.finesse[i], ch.contrast[i])),
+            *(_number(v[i], 3) for v in (ch.opd_stderr_um, ch.phase_rad, ch.reflectivity, ch.reflectivity_stderr)),
+            *(_number(v[i], 3) for v in (ch.gain, ch.finesse, ch.contrast)),
             *(_number(v) for v in (ch.rmse[i], ch.r2[i], held)),
             ", ".join(name for name, where in ch.flags.items() if where[i]),
         ])  # fmt: skip

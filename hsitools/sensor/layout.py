@@ -51,7 +51,7 @@ class SubImageLayout:
             raise InputError(f"layout: order: found {self.order!r}, expected one of {', '.join(ORDERS)}")
         if min(self.grid) < 1 or min(self.pitch) <= 0 or min(self.frame_shape) < 1:
             raise InputError(
-                f"layout: found grid {self.grid}, pitch {self.pitch}, frame {self.frame_shape}, expected positive values"
+                f"layout: found grid {self.grid}, pitch {self.pitch}, frame {self.frame_shape}, expected positive"
             )
         for axis, name in enumerate("yx"):
             last = self.origin[axis] + (self.grid[axis] - 1) * self.pitch[axis]
@@ -134,7 +134,8 @@ class SubImageLayout:
             return cls.from_dict(data, f"{path}: device")
         arrangement = data.get("subimage_arrangement", "vertical")
         renamed = {
-            "frame_shape": "image_size", "grid": "subimage_amount", "pitch": "subimage_size", "origin": "subimage_center",
+            "frame_shape": "image_size", "grid": "subimage_amount",
+            "pitch": "subimage_size", "origin": "subimage_center",
         }  # fmt: skip
         missing = [old for old in renamed.values() if old not in data]
         if missing:

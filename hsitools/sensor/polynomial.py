@@ -57,15 +57,15 @@ class Band:
 
     def vander(self, wavenumber: Array, degree: int) -> Array:
         """Legendre basis, shape ``(line, degree + 1)``."""
-        return legendre.legvander(self.scale(wavenumber), degree)
+        return np.asarray(legendre.legvander(self.scale(wavenumber), degree), dtype=float)
 
 
 @lru_cache(maxsize=32)
 def product_tensor(degree: int) -> Array:
     """Expansion of products of Legendre polynomials in Legendre polynomials.
 
-    ``t[i, j, k]`` such that ``P_i P_j = Σ_k t[i, j, k] P_k``, shape ``(degree+1, degree+1, 2·degree+1)``. It turns every
-    block of a normal matrix into 2·degree+1 moments of one field, so that a batched fit never stores its Jacobian.
+    ``t[i, j, k]`` such that ``P_i P_j = Σ_k t[i, j, k] P_k``, shape ``(degree+1, degree+1, 2·degree+1)``. It turns
+    every block of a normal matrix into 2·degree+1 moments of one field, so that a batched fit never stores its Jacobian.
     """
     nodes, weights = legendre.leggauss(2 * degree + 2)
     values = legendre.legvander(nodes, 2 * degree)

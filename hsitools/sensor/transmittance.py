@@ -146,7 +146,8 @@ class SampledModel:
         self.wavenumber = np.asarray(wavenumber, dtype=float)
         basis = band.vander(self.wavenumber, 2 * model.degree)
         angles = 2 * math.pi * self.wavenumber * np.array(model.etalons_um)[:, None]
-        self.basis, self.waves_e = basis, np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        self.basis: Any = basis
+        self.waves_e: Any = np.stack([np.cos(angles), np.sin(angles)], axis=1)
         if device is not None:
             import torch
 
@@ -166,9 +167,7 @@ class SampledModel:
 
     def _etalon(self, theta: Any, number: int) -> Any:
         cos, sin = self.waves_e[number]
-        return (
-            1 + self.series(theta, f"etalon{number}_cos") * cos + self.series(theta, f"etalon{number}_sin") * sin
-        )
+        return 1 + self.series(theta, f"etalon{number}_cos") * cos + self.series(theta, f"etalon{number}_sin") * sin
 
     def values(self, theta: Any, flat: Any) -> Any:
         """Intensity, shape ``(batch, line)``, for ``theta`` ``(batch, parameter)`` and ``flat`` ``(batch, line)``."""

@@ -1,0 +1,53 @@
+"""What all tests share: the reference data, one thread, no display, repeatable examples."""
+
+import logging
+import os
+from pathlib import Path
+
+# before NumPy, torch or matplotlib are imported
+os.environ.setdefault("MPLBACKEND", "Agg")
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
+
+import pytest
+from hypothesis import settings
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# the same examples on every machine; a slow CI machine is no failure
+settings.register_profile("hsitools", deadline=None, derandomize=True, max_examples=50)
+settings.load_profile("hsitools")
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """Root of the repository."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Reference data (``HSITOOLS_SHARED``, or ``../shared``): without it tests skip, in CI they fail."""
+    folder = Path(os.environ.get("HSITOOLS_SHARED", ROOT.parent / "shared"))
+    if not folder.is_dir():
+        message = f"no reference data in {folder} (set HSITOOLS_SHARED)"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def captures_dir(shared: Path) -> Path:
+    """Folder of the real captures."""
+    return shared / "data" / "captures"
+
+
+@pytest.fixture(autouse=True)
+def _restore_logging():
+    """The command line configures the root logger; give it back after each test."""
+    logger = logging.getLogger()
+    handlers, level = logger.handlers[:], logger.level
+    yield
+    logger.handlers[:] = handlers
+    logger.setLevel(level)

@@ -1,0 +1,74 @@
+"""Outputs are whole or not there."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from hsitools.errors import InputError
+from hsitools.io.atomic import atomic_path
+
+WRITER = """
+import sys, time
+from hsitools.io.atomic import atomic_path
+with atomic_path(sys.argv[1]) as temporary:
+    temporary.write_text("half of the")
+    print("ready", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_writes_and_leaves_nothing_else(tmp_path):
+    with atomic_path(tmp_path / "out.txt") as temporary:
+        assert temporary.parent == tmp_path
+        temporary.write_text("all")
+        assert not (tmp_path / "out.txt").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["out.txt"]
+    assert (tmp_path / "out.txt").read_text() == "all"
+
+
+def test_permissions_are_those_of_open(tmp_path):
+    (tmp_path / "plain").write_text("")
+    with atomic_path(str(tmp_path / "ours")) as temporary:
+        temporary.write_text("")
+    assert (tmp_path / "ours").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_failure_keeps_what_was_there(tmp_path):
+    target = tmp_path / "out.txt"
+    target.write_text("old")
+
+    def fail():
+        with atomic_path(target) as temporary:
+            temporary.write_text("new")
+            raise RuntimeError("disk on fire")
+
+    with pytest.raises(RuntimeError, match="on fire"):
+        fail()
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("existing", [None, "old"])
+def test_killed_while_writing(tmp_path, existing):
+    target = tmp_path / "out.txt"
+    if existing is not None:
+        target.write_text(existing)
+    with subprocess.Popen([sys.executable, "-c", WRITER, str(target)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert target.exists() == (existing is not None)
+    if existing is not None:
+        assert target.read_text() == existing
+
+
+@pytest.mark.parametrize("name", ["missing/out.txt", "."])
+def test_places_that_cannot_be_written(tmp_path, name):
+    with pytest.raises(InputError) as caught, atomic_path(tmp_path / name):
+        pass
+    assert str(tmp_path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,211 @@
+"""The root command: plug-ins, errors, exit codes, JSON."""
+
+import json
+import logging
+import subprocess
+import sys
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+
+import hsitools
+from hsitools import cli, formats
+from hsitools.errors import FormatError, HsiError
+from hsitools.options import emit_json, emit_table, plain
+
+log = logging.getLogger(__name__)
+
+
+@click.command()
+def wrong_input():
+    """Refuses its input."""
+    raise HsiError("x.npy: data: found 3, expected 4")
+
+
+@click.command()
+def bug():
+    """Has a bug."""
+    raise ZeroDivisionError("division by zero")
+
+
+@click.command()
+def interrupt():
+    """Is interrupted."""
+    raise KeyboardInterrupt
+
+
+@click.command()
+def logs():
+    """Logs."""
+    log.debug("debug said")
+    log.info("info said")
+    log.warning("warning said")
+    log.error("error said")
+
+
+@pytest.fixture
+def plugins(monkeypatch):
+    """Commands of this file (and one that cannot be imported) as the installed ones."""
+    module = sys.modules[__name__]
+    monkeypatch.setitem(sys.modules, "plugin_under_test", module)
+    values = {
+        "bug": "plugin_under_test:bug",
+        "interrupt": "plugin_under_test:interrupt",
+        "logs": "plugin_under_test:logs",
+        "wrong": "plugin_under_test:wrong_input",
+        "broken": "no_such_module_anywhere:command",
+    }
+    points = [EntryPoint(name, value, cli.COMMANDS) for name, value in values.items()]
+    monkeypatch.setattr(cli, "entry_points", lambda group: points)
+
+
+def run(capsys, *arguments):
+    with pytest.raises(SystemExit) as done:
+        cli.main(list(arguments))
+    captured = capsys.readouterr()
+    return done.value.code, captured.out, captured.err
+
+
+def test_version_and_help_of_the_installed_command():
+    hsi = Path(sys.executable).parent / "hsi"
+    done = subprocess.run([hsi, "--version"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"hsi, version {hsitools.__version__}\n", "")
+    done = subprocess.run([hsi, "--help"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    for point in entry_points(group=cli.COMMANDS):
+        assert f"\n  {point.name} " in done.stdout
+
+
+@pytest.mark.parametrize("group", [cli.COMMANDS, formats.FORMATS])
+def test_every_entry_point_loads(group):
+    points = entry_points(group=group)
+    assert points
+    for point in points:
+        assert callable(point.load()), point
+
+
+def test_no_arguments_gives_help(capsys):
+    code, _, error = run(capsys)
+    assert code == 2
+    assert error.startswith("Usage: hsi")
+
+
+@pytest.mark.usefixtures("plugins")
+class TestRoot:
+    def test_broken_plugin_does_not_break_help(self, capsys):
+        code, out, _ = run(capsys, "--help")
+        assert code == 0
+        assert "Refuses its input." in out
+        assert "not available: No module named 'no_such_module_anywhere'" in out
+        code, _, error = run(capsys, "broken", "file", "--option")
+        assert code == 2
+        assert error == "hsi: error: broken: not available: No module named 'no_such_module_anywhere'\n"
+
+    def test_our_errors_are_one_line(self, capsys):
+        assert run(capsys, "wrong") == (2, "", "hsi: error: x.npy: data: found 3, expected 4\n")
+
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            (("wrogn",), "no such command 'wrogn'; did you mean 'wrong'?"),
+            (("zzz",), "no such command 'zzz'; expected one of broken, bug, interrupt, logs, wrong"),
+            (("wrong", "--nothing"), "--nothing"),
+            (("wrong", "extra"), "extra"),
+        ],
+    )
+    def test_usage_errors_are_one_line(self, capsys, arguments, words):
+        code, out, error = run(capsys, *arguments)
+        assert (code, out) == (2, "")
+        assert error.startswith("hsi: error: ")
+        assert error.count("\n") == 1
+        assert words in error
+
+    def test_faults_of_ours(self, capsys):
+        code, _, error = run(capsys, "bug")
+        assert code == 1
+        assert error == ("hsi: internal error: ZeroDivisionError: division by zero (run with -v for the traceback)\n")
+        with pytest.raises(ZeroDivisionError):
+            cli.main(["-v", "bug"])
+
+    def test_interrupted(self, capsys):
+        code, _, error = run(capsys, "interrupt")
+        assert code == 130
+        assert error.strip() == "hsi: interrupted"
+
+    @pytest.mark.parametrize(
+        ("options", "said"),
+        [
+            (("-q",), ["error"]),
+            ((), ["warning", "error"]),
+            (("-v",), ["info", "warning", "error"]),
+            (("-vv",), ["debug", "info", "warning", "error"]),
+        ],
+    )
+    def test_logging(self, capsys, options, said):
+        _, out, error = run(capsys, *options, "logs")
+        assert out == ""
+        assert error.splitlines() == [f"hsi: {level.upper()}: {level} said" for level in said]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(capsys, monkeypatch, shell):
+    # click asks bash for its version to warn about old ones
+    monkeypatch.setattr("click.shell_completion.BashComplete._check_version", staticmethod(lambda: None))
+    code, out, _ = run(capsys, "completion", shell)
+    assert code == 0
+    assert "_HSI_COMPLETE" in out
+
+
+def test_completion_completes():
+    environment = {"_HSI_COMPLETE": "bash_complete", "COMP_WORDS": "hsi inf", "COMP_CWORD": "1"}
+    hsi = Path(sys.executable).parent / "hsi"
+    done = subprocess.run([hsi], capture_output=True, text=True, env=environment, check=False)
+    assert done.stdout == "plain,info\n"
+
+
+class TestInfo:
+    def test_unknown_files(self, capsys, tmp_path):
+        (tmp_path / "noise.bin").write_bytes(b"noise")
+        for path in (tmp_path / "none", tmp_path / "noise.bin", tmp_path):
+            code, out, error = run(capsys, "info", str(path))
+            assert (code, out) == (2, "")
+            assert error.startswith(f"hsi: error: {path}: ")
+            assert error.count("\n") == 1
+        assert "capture, characterization" in error
+
+    def test_broken_plugin_and_unreadable_file(self, monkeypatch, tmp_path, caplog):
+        def unreadable(path):
+            raise OSError("truncated\nfile")
+
+        module = sys.modules[__name__]
+        monkeypatch.setitem(sys.modules, "plugin_under_test", module)
+        monkeypatch.setattr(module, "unreadable", unreadable, raising=False)
+        points = [
+            EntryPoint("broken", "no_such_module_anywhere:describe", formats.FORMATS),
+            EntryPoint("there", "plugin_under_test:unreadable", formats.FORMATS),
+        ]
+        monkeypatch.setattr(formats, "entry_points", lambda group: points)
+        with pytest.raises(FormatError, match=": cannot be read; truncated file"):
+            formats.describe(tmp_path)
+        assert "format broken: not available" in caplog.text
+
+
+def test_emit_json(capsys):
+    document = {
+        "nan": float("nan"), "scalar": np.float32(0.5), "count": np.int64(3), "flag": np.bool_(True), 1: "µm⁻¹",
+        "array": np.array([[1.0, np.inf], [np.nan, 2.0]]), "path": Path("a/b"), "pair": (1, 2), "none": None,
+    }  # fmt: skip
+    emit_json(document)
+    assert json.loads(capsys.readouterr().out) == {
+        "nan": None, "scalar": 0.5, "count": 3, "flag": True, "1": "µm⁻¹",
+        "array": [[1.0, None], [None, 2.0]], "path": "a/b", "pair": [1, 2], "none": None,
+    }  # fmt: skip
+
+
+def test_emit_table(capsys):
+    emit_table({"a": 1.23456789, "long name": None, "list": np.arange(2)})
+    assert capsys.readouterr().out == "a          1.23457\nlong name  –\nlist       [0, 1]\n"
+    assert plain(np.nan) is None
