@@ -145,7 +145,8 @@ def simulate_instrument(
     )
     return SimulatedInstrument(
         band=(1000 / band_nm[1], 1000 / band_nm[0]), opd_um=np.maximum(opd, 0.05), phase=phase,
-        reflectivity=reflectivity, gain=gain, brightness=1 + 0.2 * np.sin(index / 17) + 0.05 * rng.standard_normal(n), layout=layout,
+        reflectivity=reflectivity, gain=gain, layout=layout,
+        brightness=1 + 0.2 * np.sin(index / 17) + 0.05 * rng.standard_normal(n),
         half_field_deg=8.0, etalon_um=etalon_um, etalon_amplitude=etalon_amplitude, opd_step_um=opd_step_um,
     )  # fmt: skip
 
@@ -170,7 +171,7 @@ def expectation(instrument: SimulatedInstrument, wavenumber: Array, linewidth_nm
 
 
 def noise_sigma(mean: Array, noise: float) -> Array:
-    """Standard deviation of each sample, rms ``noise`` × row mean: half of its variance from read-out, half from photons."""
+    """Standard deviation of each sample, rms ``noise`` × row mean; variance half from read-out, half from photons."""
     level = mean.mean(axis=1, keepdims=True)
     return noise * level * np.sqrt(0.5 + 0.5 * np.maximum(mean, 0) / level)
 

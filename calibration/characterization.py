@@ -49,7 +49,7 @@ class Characterization:
     """Characterized interferometers.
 
     Arrays are ``(interferometer,)``; an interferometer that could not be fitted holds NaN and carries the flag that
-    says why (`FLAG_MEANING`). Standard errors are of the posterior: noise and, for weakly identified rows, the population.
+    says why (`FLAG_MEANING`). Standard errors are of the posterior.
 
     Attributes
     ----------

@@ -168,7 +168,7 @@ def restart_few_fringes(fit: Fit, problem: Problem, prior: Prior, options: Optio
 
     With less than a few fringes in the band, OPD, phase, gain and reflectivity trade off and the cost has several
     minima. Each such row (and each row off its neighbours' OPD) starts anew from OPDs within a fringe and a half of
-    its neighbours' running median, with the population's polynomials; the cost with the prior decides, not the residual.
+    its neighbours' running median, with the population's polynomials; the cost with the prior decides.
     """
     model, band = fit.sampled.model, problem.band
     phase = model.slices["phase"]

@@ -2,7 +2,7 @@
 
 The residual in sample always prefers more parameters; the residual on lines that the fit has not seen does not. One
 choice is varied at a time (gain reference, waves, phase dispersion, degrees, parasitic etalons, shared gain curve), and
-the simpler candidate is kept unless the richer one is better by more than one standard error of their paired difference.
+the simpler candidate stays unless the richer one is better by more than one standard error of their paired difference.
 """
 
 from __future__ import annotations

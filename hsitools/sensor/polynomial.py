@@ -65,7 +65,7 @@ def product_tensor(degree: int) -> Array:
     """Expansion of products of Legendre polynomials in Legendre polynomials.
 
     ``t[i, j, k]`` such that ``P_i P_j = Σ_k t[i, j, k] P_k``, shape ``(degree+1, degree+1, 2·degree+1)``. It turns
-    every block of a normal matrix into 2·degree+1 moments of one field, so that a batched fit never stores its Jacobian.
+    every block of a normal matrix into 2·degree+1 moments of one field, so that a batched fit stores no Jacobian.
     """
     nodes, weights = legendre.leggauss(2 * degree + 2)
     values = legendre.legvander(nodes, 2 * degree)
