@@ -51,7 +51,8 @@ def posterior(refinement: Refinement, residual: Array, weight: Array, prior: Pri
     The degrees of freedom are those that the data, not the prior, determine: ``tr(H_data · H⁻¹)``.
     """
     normal = refinement.normal
-    scale = np.sqrt(np.maximum(np.einsum("bii->bi", normal), 1e-300))
+    diagonal = np.einsum("bii->bi", normal)
+    scale = np.sqrt(np.where(diagonal > 0, diagonal, 1))
     scaled = normal / scale[:, :, None] / scale[:, None, :]
     eye = np.eye(normal.shape[1])
     inverse = np.linalg.inv(scaled + 1e-12 * eye)
@@ -95,7 +96,8 @@ def shared_gain_curve(fit: Fit, problem: Problem) -> Array:
     seen = bottom > 0
     if seen.sum() < 10:
         return fit.curve
-    x = problem.band.scale(problem.wavenumber)
+    # lines a unit apart: the search for the smoothing parameter is bounded in units of the abscissa
+    x = problem.wavenumber / np.diff(problem.wavenumber).mean()
     spline = make_smoothing_spline(x[seen], top[seen] / bottom[seen], w=bottom[seen] / bottom[seen].mean())
     return fit.curve * np.clip(spline(x), 0.2, 5.0)
 

@@ -325,3 +325,25 @@ def _open_partial(path: Path, key: str, stack: PixelStack, model: TransmittanceM
         data.attrs["units"] = unit
     file["done"] = np.zeros(stack.shape[0], dtype=bool)
     return file
+
+
+def describe(path: Path) -> dict[str, Any] | None:
+    """What ``hsi info`` says of a pixel stack or of its maps; None when the file is something else."""
+    import h5py
+
+    if not Path(path).is_file() or not h5py.is_hdf5(path):
+        return None
+    with h5py.File(path, "r") as file:
+        if "pixels" in file:
+            kind, shape = "pixel stack", file["pixels"].shape
+            return {"kind": kind, "shape (interferometer, line, y, x)": list(shape), "source": str(path)}
+        if file.attrs.get("format") != FORMAT:
+            return None
+        return {
+            "kind": "per-pixel maps",
+            "model": str(file.attrs["model"]),
+            "shape (interferometer, y, x)": list(file["opd_um"].shape),
+            "maps": [f"{name} ({file[name].attrs['units']})" for name in MAPS],
+            "invalid_pixels": int(file.attrs.get("invalid_pixels", -1)),
+            "source": str(file.attrs["source"]),
+        }

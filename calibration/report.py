@@ -19,7 +19,8 @@ METHOD = (
     "Each interferometer's intensity is modelled as flat field × gain × fringe, the fringe being that of a Fabry-Perot "
     "cavity of unit mean, with gain, reflectivity and phase polynomial in wavenumber (IRCA: Picone et al., "
     "Optics Express 31(14) 23066, 2023). OPDs start from least-squares periodograms joined along the device, and all "
-    "parameters are refined by a batched Levenberg-Marquardt fit. The interferometers' reflectivity, gain and dispersion are taken as "
+    "parameters are refined by a batched Levenberg-Marquardt fit. "
+    "The interferometers' reflectivity, gain and dispersion are taken as "
     "draws from one population, learned from the data, which steadies rows of few fringes. Standard errors are of that "
     "posterior. Held-out errors come from folds of lines that the fit had not seen."
 )

@@ -56,7 +56,7 @@ class FabryPerotResponse:
         slack = 1e-6 * (high - low)
         if not np.all((wavelength >= low - slack) & (wavelength <= high + slack)):
             raise InputError(
-                f"wavelength_nm: found {np.nanmin(wavelength):g} to {np.nanmax(wavelength):g}, "
+                f"wavelength_nm: found {wavelength.min():g} to {wavelength.max():g}, "
                 f"expected inside the calibrated band {low:.2f} to {high:.2f} nm"
             )
         return SampledModel(self.model, self.band, 1000 / wavelength)
