@@ -77,8 +77,10 @@ def main() -> dict[str, dict[str, Any]]:
     row("default (--model auto), OPDs off", [off_neighbours(r["auto"]) for r in each], "d")
     row("default (--model auto), flagged interferometers", [int(r["auto"].flagged.sum()) for r in each], "d")
     for device in DEVICES:
-        print(f"  {device}: auto chose {results[device]['auto'].model.label}"
-              + (", shared gain curve" if results[device]["auto"].settings["shared_curve"] else ""))
+        print(
+            f"  {device}: auto chose {results[device]['auto'].model.label}"
+            + (", shared gain curve" if results[device]["auto"].settings["shared_curve"] else "")
+        )
     _explain(results["wfai_1"]["auto"])
     return results
 
@@ -88,7 +90,9 @@ def _explain(result: Characterization) -> None:
     off = np.flatnonzero(result.law.outliers)
     sure = off[(result.opd_stderr_um[off] < 0.1) & ~result.flags["low_contrast"][off]]
     rest = [int(result.index[i]) for i in off if i not in set(sure)]
-    print(f"  wfai_1: {len(sure)} of {len(off)} OPDs off their neighbours are known to better than 0.1 µm; others: {rest}")
+    print(
+        f"  wfai_1: {len(sure)} of {len(off)} OPDs off their neighbours are known to better than 0.1 µm; others: {rest}"
+    )
     # the mosaic is read in snake order: 32 interferometers there and back
     turn = np.minimum(result.index[sure] % 32, 32 - result.index[sure] % 32)
     print(f"  wfai_1: median distance of those to a turn of the 32-period order: {np.median(turn):.0f} interferometers")

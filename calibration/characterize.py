@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -62,11 +61,6 @@ def fit_capture(capture: MonochromaticCapture, model: TransmittanceModel, option
     theta = initialize.starting_parameters(
         model, problem.band, problem.wavenumber, problem.intensity, problem.flat, problem.weight, opd, reflectivity
     )
-    if options.engine == "lmfit":
-        from calibration.lmfit_engine import fit_rows
-
-        batched = fit_rounds(sampled, problem, theta, replace(options, engine="batched"))
-        return problem, fit_rows(problem, batched, theta)
     return problem, fit_rounds(sampled, problem, theta, options)
 
 

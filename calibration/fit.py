@@ -10,7 +10,7 @@ from scipy.interpolate import make_smoothing_spline
 
 from calibration import initialize
 from calibration.law import running_median
-from calibration.population import Population, estimate_population, learning_rows, row_priors
+from calibration.population import estimate_prior
 from calibration.problem import Options, Problem
 from calibration.refine import Prior, Refinement, refine
 from hsitools.errors import InputError
@@ -18,10 +18,10 @@ from hsitools.sensor.transmittance import SampledModel
 
 Array = NDArray[np.float64]
 
-#: Rounds of the population prior (estimate it from the rows, refit the rows under it).
-PRIOR_ROUNDS = 2
-#: Rounds of the shared gain curve.
-CURVE_ROUNDS = 2
+#: Rounds of learning from all rows before the last refinement.
+ROUNDS = 2
+#: Most iterations of a refinement, and the share of the cost below which a step ends it.
+ROUGH, FINE, FINEST = (4, 1e-3), (60, 1e-6), (60, 1e-8)
 #: Rows with fewer fringes in the band than this are started from several OPDs.
 FEW_FRINGES = 4.0
 
@@ -36,7 +36,6 @@ class Fit:
     variance: Array
     converged: NDArray[np.bool_]
     prior: Prior | None
-    population: Population | None
     curve: Array  # (line,) shared gain correction
     iterations: int
 
@@ -65,15 +64,29 @@ def posterior(refinement: Refinement, residual: Array, weight: Array, prior: Pri
     return variance, inverse * variance[:, None, None]
 
 
+def _minimise(
+    sampled: SampledModel, theta: Array, intensity: Array, flat: Array, weight: Array, prior: Prior | None,
+    options: Options, max_iterations: int, tolerance: float,
+) -> Refinement:  # fmt: skip
+    """The engine of the options at work; lmfit goes its own way to convergence each time."""
+    if options.engine == "lmfit":
+        from calibration.lmfit_engine import refine_rows
+
+        return refine_rows(sampled, theta, intensity, flat, weight, prior=prior)
+    return refine(
+        sampled, theta, intensity, flat, weight,
+        prior=prior, loss=options.loss, max_iterations=max_iterations, tolerance=tolerance,
+    )  # fmt: skip
+
+
 def _solve(
-    sampled: SampledModel, problem: Problem, theta: Array, curve: Array, prior: Prior | None, loss: str,
-    max_iterations: int, tolerance: float, population: Population | None = None,
+    sampled: SampledModel, problem: Problem, theta: Array, curve: Array, prior: Prior | None, options: Options,
+    max_iterations: int, tolerance: float,
 ) -> Fit:  # fmt: skip
     flat = problem.flat * curve
-    found = refine(
-        sampled, theta, problem.intensity, flat, problem.weight,
-        prior=prior, loss=loss, max_iterations=max_iterations, tolerance=tolerance,
-    )  # fmt: skip
+    found = _minimise(
+        sampled, theta, problem.intensity, flat, problem.weight, prior, options, max_iterations, tolerance
+    )
     residual = problem.intensity - sampled.values(found.theta, flat)
     variance, covariance = posterior(found, residual, problem.weight, prior)
     fixed = ~sampled.model.free
@@ -81,7 +94,7 @@ def _solve(
     covariance[:, :, fixed] = 0
     return Fit(
         sampled=sampled, theta=found.theta, covariance=covariance, variance=variance, converged=found.converged,
-        prior=prior, population=population, curve=curve, iterations=found.iterations,
+        prior=prior, curve=curve, iterations=found.iterations,
     )  # fmt: skip
 
 
@@ -102,67 +115,40 @@ def shared_gain_curve(fit: Fit, problem: Problem) -> Array:
     return fit.curve * np.clip(spline(x), 0.2, 5.0)
 
 
-def _priors(population: Population, fit: Fit, problem: Problem, variance: Array | None = None) -> Prior:
-    return row_priors(
-        population, fit.sampled.model, problem.band, fit.theta, fit.covariance,
-        fit.variance if variance is None else variance, problem.index, problem.usable,
-    )  # fmt: skip
-
-
-def learn_population(
-    sampled: SampledModel, problem: Problem, theta: Array, curve: Array, loss: str, rounds: int, start: Prior | None
-) -> tuple[Population | None, float]:
-    """Population of a device by expectation-maximisation on its `learning_rows`, and their median residual variance."""
-    rows = learning_rows(problem.usable)
-    part = problem.take(rows)
-    fit = _solve(sampled, part, theta[rows], curve, start.take(rows) if start else None, loss, 6, 1e-4)
-    # the first covariance, without a prior, is no measure of what the rows know
-    spread = fit.covariance if start else np.zeros_like(fit.covariance)
-    population = None
-    for number in range(rounds + 1):
-        population = estimate_population(sampled.model, fit.theta, spread, fit.variance, part.usable)
-        if population is None or number == rounds:
-            break
-        fit = _solve(sampled, part, fit.theta, curve, _priors(population, fit, part), loss, 5, 1e-4)
-        spread = fit.covariance
-    return population, float(np.median(fit.variance))
-
-
 def fit_rounds(
     sampled: SampledModel, problem: Problem, theta: Array, options: Options, *, warm: Fit | None = None
 ) -> Fit:
-    """Learn the population (if asked for), fit all rows under it, restart doubtful ones, and refine to the end.
+    """Fit all rows, learn from them what they share, and fit them again under it, doubtful rows restarted.
+
+    Expectation-maximisation, interleaved with the refinement: the first rounds are a few iterations each, only the last
+    goes to the end.
 
     Parameters
     ----------
     theta : array, shape (row, parameter)
         Start.
     warm : Fit, optional
-        A fit of the same rows on other lines, ``theta`` being its values: its prior starts the population, and no row
-        is restarted.
+        A fit of the same rows on other lines, ``theta`` being its values: its prior starts the first round, one round is
+        enough, and no row is restarted.
     """
     curve = np.ones(len(problem.wavenumber))
-    population, prior = None, None
-    if options.prior:
-        rounds = PRIOR_ROUNDS if warm is None else 0
-        start = warm.prior if warm is not None else None
-        population, variance = learn_population(sampled, problem, theta, curve, options.loss, rounds, start)
-        if population is not None and warm is None:
-            # the rows' own OPDs and variances are not known yet: a rough fit under the population tells them
-            first = np.full(len(theta), variance)
-            flat_prior = Prior(
-                mean=np.tile(population.mean, (len(theta), 1)), precision=population.precision * first[:, None, None]
+    learns = options.prior or options.shared_curve
+    rounds = 0 if not learns else ROUNDS if warm is None else 1
+    prior = warm.prior if warm is not None else None
+    for number in range(rounds):
+        fit = _solve(sampled, problem, theta, curve, prior, options, *ROUGH)
+        theta = fit.theta
+        if options.prior:
+            # the first covariance, without a prior, is no measure of what the rows know
+            spread = fit.covariance if prior is not None else np.zeros_like(fit.covariance)
+            prior = estimate_prior(
+                sampled.model, problem.band, theta, spread, fit.variance, problem.index, problem.usable
             )
-            rough = _solve(sampled, problem, theta, curve, flat_prior, options.loss, 4, 1e-3)
-            prior = _priors(population, rough, problem)
-            theta = restart_few_fringes(rough, problem, prior, options)
-        elif population is not None and warm is not None:
-            prior = _priors(population, warm, problem)
-    if options.shared_curve:
-        for _ in range(CURVE_ROUNDS):
-            fit = _solve(sampled, problem, theta, curve, prior, options.loss, 6, 1e-4)
-            curve, theta = shared_gain_curve(fit, problem), fit.theta
-    return _solve(sampled, problem, theta, curve, prior, options.loss, 60, 1e-6, population)
+        if options.shared_curve:
+            curve = shared_gain_curve(fit, problem)
+        if prior is not None and warm is None and number == 0:
+            theta = restart_few_fringes(fit, problem, prior, options)
+    return _solve(sampled, problem, theta, curve, prior, options, *(FINE if options.prior else FINEST))
 
 
 def restart_few_fringes(fit: Fit, problem: Problem, prior: Prior, options: Options) -> Array:
@@ -193,9 +179,9 @@ def restart_few_fringes(fit: Fit, problem: Problem, prior: Prior, options: Optio
     start[:, shared] = prior.mean[many][:, shared]
     start = np.concatenate([start, fit.theta[rows]])
     many = np.concatenate([many, rows])
-    found = refine(
+    found = _minimise(
         fit.sampled, start, problem.intensity[many], (problem.flat * fit.curve)[many], problem.weight[many],
-        prior=prior.take(many), loss=options.loss, max_iterations=5, tolerance=1e-3,
+        prior.take(many), options, *ROUGH,
     )  # fmt: skip
     theta = fit.theta.copy()
     for row in rows:

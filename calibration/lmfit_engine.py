@@ -7,23 +7,18 @@ lmfit users expect: named parameters with bounds, ``fit_report`` and profile-lik
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from typing import Any
 
 import lmfit
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.fit import Fit
-from calibration.problem import Problem
+from calibration.refine import Cost, Prior, Refinement
 from hsitools.sensor.fabry_perot import R_MAX, R_MIN
 from hsitools.sensor.transmittance import SampledModel, TransmittanceModel
 
 Array = NDArray[np.float64]
 log = logging.getLogger(__name__)
-
-#: A restart from the batched solution is worth it when lmfit's own start ended this much higher (another minimum).
-WORSE = 1.001
 
 
 def parameter_names(model: TransmittanceModel) -> list[str]:
@@ -86,63 +81,42 @@ class TransmittanceLmfit(lmfit.Model):
         return np.array([parameters[name].value for name in self.names]) * self.scale
 
     def _residual(self, params: lmfit.Parameters, data: Any, weights: Any, **kwargs: Any) -> Array:
-        values = np.array([params[name].value for name in self.names])
-        residual = (self.evaluate(values) - data) * weights
+        residual = super()._residual(params, data, weights, **kwargs)
         if self.root is None or self.mean is None:
-            return residual
-        return np.concatenate([residual, self.root @ (values * self.scale - self.mean)])
+            return np.asarray(residual)
+        return np.concatenate([residual, self.root @ (self.theta(params) - self.mean)])
 
 
-def row_model(problem: Problem, fit: Fit, row: int) -> TransmittanceLmfit:
-    """The lmfit model of one row, under the prior and shared curve of a batched fit."""
-    flat = problem.flat[row] * fit.curve
-    if fit.prior is None:
-        return TransmittanceLmfit(fit.sampled, flat)
-    eigenvalues, vectors = np.linalg.eigh(fit.prior.precision[row])
-    root = np.sqrt(np.maximum(eigenvalues, 0))[:, None] * vectors.T
-    return TransmittanceLmfit(fit.sampled, flat, fit.prior.mean[row], root)
-
-
-def fit_row(problem: Problem, fit: Fit, row: int, theta: Array) -> lmfit.model.ModelResult:
-    """Fit one row with lmfit from ``theta``; the result has ``fit_report()`` and ``conf_interval()``."""
-    model = row_model(problem, fit, row)
-    return model.fit(
-        problem.intensity[row],
-        model.start(theta),
-        wavenumber=problem.wavenumber,
-        weights=np.sqrt(problem.weight[row]),
-        scale_covar=True,
-    )
-
-
-def fit_rows(problem: Problem, fit: Fit, theta: Array) -> Fit:
-    """Refine every row with lmfit.
+def fit_row(
+    sampled: SampledModel, theta: Array, intensity: Array, flat: Array, weight: Array, prior: Prior | None = None
+) -> lmfit.model.ModelResult:
+    """Fit one interferometer with lmfit; the result has ``fit_report()`` and ``conf_interval()``.
 
     Parameters
     ----------
-    problem : Problem
-    fit : Fit
-        The batched fit, for its prior, its shared curve, and as a second start where lmfit ends in another minimum.
-    theta : array, shape (row, parameter)
+    theta : array, shape (parameter,)
         Start.
+    intensity, flat, weight : array, shape (line,)
+    prior : Prior, optional
+        Of this row alone (``prior.take([row])``).
     """
-    out, covariance, converged = fit.theta.copy(), fit.covariance.copy(), fit.converged.copy()
-    for row in np.flatnonzero(problem.usable).tolist():
-        result = fit_row(problem, fit, row, theta[row])
-        model = result.model
-        best = float(
-            (
-                model._residual(model.start(fit.theta[row]), problem.intensity[row], np.sqrt(problem.weight[row])) ** 2
-            ).sum()
-        )
-        if result.chisqr > best * WORSE:
-            result = fit_row(problem, fit, row, fit.theta[row])
-        log.debug("interferometer %d\n%s", problem.index[row], result.fit_report())
-        out[row] = model.theta(result.params)
-        converged[row] = bool(result.success)
-        if result.covar is not None:
-            free = [model.names.index(name) for name in result.var_names]
-            scale = model.scale[free]
-            covariance[row] = 0
-            covariance[row][np.ix_(free, free)] = result.covar * scale[:, None] * scale
-    return replace(fit, theta=out, covariance=covariance, converged=converged)
+    model = TransmittanceLmfit(sampled, flat)
+    if prior is not None:
+        eigenvalues, vectors = np.linalg.eigh(prior.precision[0])
+        model.mean, model.root = prior.mean[0], np.sqrt(np.maximum(eigenvalues, 0))[:, None] * vectors.T
+    return model.fit(intensity, model.start(theta), wavenumber=sampled.wavenumber, weights=np.sqrt(weight))
+
+
+def refine_rows(
+    sampled: SampledModel, theta: Array, intensity: Array, flat: Array, weight: Array, *, prior: Prior | None = None
+) -> Refinement:
+    """As `calibration.refine.refine`, one lmfit fit after another (linear loss only); rows without samples stay."""
+    out, converged = theta.copy(), np.zeros(len(theta), dtype=bool)
+    for row in np.flatnonzero(weight.any(axis=1)).tolist():
+        own = None if prior is None else prior.take([row])
+        result = fit_row(sampled, theta[row], intensity[row], flat[row], weight[row], own)
+        log.debug("row %d\n%s", row, result.fit_report())
+        out[row], converged[row] = result.model.theta(result.params), bool(result.success)
+    evaluate = Cost(sampled, intensity, flat, weight, prior, None)
+    cost, normal, _ = evaluate(out, np.arange(len(out)))
+    return Refinement(theta=out, cost=cost, normal=normal, converged=converged, iterations=0)

@@ -10,7 +10,6 @@ the neighbours. It replaces the choice of a low degree: held-out error no longer
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,46 +23,32 @@ Array = NDArray[np.float64]
 
 #: Below this many usable rows nothing can be said of a population.
 MIN_ROWS = 12
-#: Rows that a population is learned from, and the length of the runs of neighbours that they come in.
-LEARNING_ROWS, RUN = 128, 16
 
 
-@dataclass(frozen=True, kw_only=True)
-class Population:
-    """Mean and inverse covariance of the parameters over a device's rows, zero where rows share nothing (OPD, phase).
-
-    ``mean`` ``(parameter,)``, ``precision`` ``(parameter, parameter)``.
-    """
-
-    mean: Array
-    precision: Array
-
-
-def learning_rows(usable: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Rows that a population is learned from: all of a small device, runs of neighbours spread over a large one."""
-    rows = np.flatnonzero(usable)
-    if len(rows) <= LEARNING_ROWS:
-        return rows
-    runs = np.linspace(0, len(rows) - RUN, LEARNING_ROWS // RUN).round().astype(np.intp)
-    return rows[np.unique((runs[:, None] + np.arange(RUN)).ravel())]
-
-
-def estimate_population(
-    model: TransmittanceModel, theta: Array, covariance: Array, variance: Array, usable: NDArray[np.bool_]
-) -> Population | None:
-    """Population of the present estimates.
+def estimate_prior(
+    model: TransmittanceModel,
+    band: Band,
+    theta: Array,
+    covariance: Array,
+    variance: Array,
+    index: NDArray[np.int64],
+    usable: NDArray[np.bool_],
+) -> Prior | None:
+    """Prior of each row from the present estimates of all.
 
     Parameters
     ----------
     theta, covariance : array, shape (batch, parameter) and (batch, parameter, parameter)
         Estimates and their posterior covariance.
     variance : array, shape (batch,)
-        Residual variance of each row; the noisiest twentieth is left out.
+        Residual variance of each row; the noisiest twentieth teaches nothing.
+    index : array of int, shape (batch,)
+        Place in the device's order, for the OPD's neighbours.
     usable : array of bool, shape (batch,)
 
     Returns
     -------
-    Population or None
+    Prior or None
         None when fewer than `MIN_ROWS` rows are usable.
     """
     quiet = variance <= np.quantile(variance[usable], 0.95) if usable.any() else usable
@@ -88,28 +73,12 @@ def estimate_population(
         members = keep & (distance < 3 * len(shared))
         if members.sum() < MIN_ROWS:
             members = keep
-    full_mean, full = np.zeros(model.n_parameters), np.zeros((model.n_parameters, model.n_parameters))
-    full_mean[shared], full[np.ix_(shared, shared)] = mean, precision
-    return Population(mean=full_mean, precision=full)
-
-
-def row_priors(
-    population: Population,
-    model: TransmittanceModel,
-    band: Band,
-    theta: Array,
-    covariance: Array,
-    variance: Array,
-    index: NDArray[np.int64],
-    usable: NDArray[np.bool_],
-) -> Prior:
-    """Prior of each row: the population, and the OPD that the row's neighbours predict (see `estimate_population`)."""
-    keep = usable & np.isfinite(theta).all(axis=1)
-    mean = np.tile(population.mean, (len(theta), 1))
-    precision = np.tile(population.precision, (len(theta), 1, 1))
-    if keep.sum() >= MIN_ROWS:
-        _add_opd_prior(band, model.slices["phase"].start + 1, theta, covariance, index, keep, mean, precision)
-    return Prior(mean=mean, precision=precision * variance[:, None, None])
+    means, precisions = np.zeros_like(theta), np.zeros_like(covariance)
+    means[:, shared] = mean
+    precisions[:, shared[:, None], shared] = precision
+    fitted = usable & np.isfinite(theta).all(axis=1)
+    _add_opd_prior(band, phase.start + 1, theta, covariance, index, fitted, means, precisions)
+    return Prior(mean=means, precision=precisions * variance[:, None, None])
 
 
 def _add_opd_prior(

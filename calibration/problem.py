@@ -108,11 +108,6 @@ class Problem:
             opd_step_um=capture.opd_step_um,
         )
 
-    def take(self, rows: NDArray[np.intp]) -> Problem:
-        """The same for some rows."""
-        names = ("intensity", "flat", "weight", "level", "flat_level", "index", "usable")
-        return replace(self, **{name: getattr(self, name)[rows] for name in names})
-
     def without(self, lines: NDArray[np.intp]) -> Problem:
         """The same with some lines held out."""
         weight = self.weight.copy()

@@ -1,8 +1,8 @@
 """Batched Levenberg-Marquardt over all interferometers at once.
 
-Every derivative is ``field(σ) · P_j(σ)`` with P_j a Legendre polynomial, and products of Legendre polynomials are sums
-of Legendre polynomials. So each block of the normal matrix follows from 2·degree+1 moments of the product of two
-fields: one matrix product over the lines for the whole batch, and no Jacobian in memory. Works on NumPy arrays and,
+Every derivative is ``field(σ) · P_j(σ)`` with P_j a Legendre polynomial (times a known wave for etalons), and products
+of Legendre polynomials are sums of Legendre polynomials. So each block of the normal matrix follows from a few moments
+of the product of two fields: one matrix product over the lines for the whole batch, and no Jacobian in memory. Works on NumPy arrays and,
 for per-pixel maps, on torch tensors of any device.
 """
 
@@ -60,43 +60,71 @@ class Refinement:
     iterations: int
 
 
-def moments(sampled: SampledModel, fields: list[Any], residual: Any, weight: Any) -> tuple[list[Any], Any]:
-    """Moments of each pair of derivative fields, and the gradient ``(batch, parameter)``.
+@dataclass(frozen=True, kw_only=True)
+class NormalPlan:
+    """How to build normal matrices of one sampled model from the fewest matrix products (see the module).
 
-    The moment *k* of fields *a*, *b* is ``Σ_lines weight · a · b · P_k``, a ≤ b, in order.
+    ``gradients`` has, for each derivative field, the columns of its blocks; ``pairs`` has, for each pair of fields
+    ``(a, b)``, the columns whose moments its block pairs need, and for each of those ``(slice a, slice b, columns,
+    expansion)`` with ``expansion`` ``(moment, size a · size b)``.
     """
-    parts = list(sampled.model.slices.values())
-    basis = sampled.basis
-    gradient, pairs = [], []
-    for a, part_a in enumerate(parts):
-        size = part_a.stop - part_a.start
-        weighted = fields[a] * weight
-        gradient.append((weighted * residual) @ basis[:, :size])
-        for b in range(a, len(parts)):
-            count = size + parts[b].stop - parts[b].start - 1
-            pairs.append((weighted * fields[b]) @ basis[:, :count])
-    return pairs, array_module(residual).concatenate(gradient, 1)
 
+    model: TransmittanceModel
+    gradients: list[Any]
+    pairs: list[tuple[int, int, Any, list[tuple[slice, slice, slice, Any]]]]
 
-def assemble(model: TransmittanceModel, pairs: list[Any]) -> Any:
-    """Gauss-Newton matrix ``(batch, parameter, parameter)`` from the moments of `moments`."""
-    xp = array_module(pairs[0])
-    parts = list(model.slices.values())
-    tensor = product_tensor(model.degree)
-    n, batch = model.n_parameters, len(pairs[0])
-    matrix = np.empty((batch, n, n)) if xp is np else pairs[0].new_empty(batch, n, n)
-    places = iter(pairs)
-    for a, part_a in enumerate(parts):
-        for b in range(a, len(parts)):
-            part_b, moment = parts[b], next(places)
-            rows, columns = part_a.stop - part_a.start, part_b.stop - part_b.start
-            expand = np.ascontiguousarray(tensor[:rows, :columns, : moment.shape[1]].reshape(-1, moment.shape[1]).T)
-            expand = expand if xp is np else xp.as_tensor(expand, device=moment.device)
-            block = (moment @ expand).reshape(batch, rows, columns)
-            matrix[:, part_a, part_b] = block
-            if a != b:
-                matrix[:, part_b, part_a] = xp.swapaxes(block, 1, 2)
-    return matrix
+    @classmethod
+    def of(cls, sampled: SampledModel) -> NormalPlan:
+        """Plan for a sampled model, on its device."""
+        model, xp = sampled.model, array_module(sampled.basis)
+        blocks, tensor = model.blocks, product_tensor(model.degree)
+        n_fields = max(block.field for block in blocks) + 1
+
+        def there(array: Any) -> Any:
+            return array if xp is np else xp.as_tensor(array, device=sampled.basis.device)
+
+        gradients = [
+            xp.concatenate([sampled.modulated(b.wave, b.degree) for b in blocks if b.field == field], 1)
+            for field in range(n_fields)
+        ]
+        pairs = []
+        for first in range(n_fields):
+            for second in range(first, n_fields):
+                columns, uses, start = [], [], 0
+                for i, a in enumerate(blocks):
+                    for j, b in enumerate(blocks):
+                        if (a.field, b.field) != (first, second) or j < i:
+                            continue
+                        count = a.degree + b.degree + 1
+                        column = sampled.modulated(a.wave, count - 1)
+                        columns.append(column if b.wave is None else sampled.waves[b.wave][:, None] * column)
+                        expansion = tensor[: a.degree + 1, : b.degree + 1, :count].reshape(-1, count).T
+                        place = slice(start, start + count)
+                        uses.append((a.part, b.part, place, there(np.ascontiguousarray(expansion))))
+                        start += count
+                pairs.append((first, second, xp.concatenate(columns, 1), uses))
+        return cls(model=model, gradients=gradients, pairs=pairs)
+
+    def moments(self, fields: list[Any], residual: Any, weight: Any) -> tuple[list[Any], Any]:
+        """Moments of every pair of fields, and the gradient ``(batch, parameter)``."""
+        weighted = [field * weight for field in fields]
+        gradient = [(w * residual) @ columns for w, columns in zip(weighted, self.gradients, strict=True)]
+        products = [(weighted[a] * fields[b]) @ columns for a, b, columns, _ in self.pairs]
+        return products, array_module(residual).concatenate(gradient, 1)
+
+    def assemble(self, products: list[Any]) -> Any:
+        """Gauss-Newton matrix ``(batch, parameter, parameter)`` from the moments."""
+        xp = array_module(products[0])
+        n, batch = self.model.n_parameters, len(products[0])
+        matrix = np.empty((batch, n, n)) if xp is np else products[0].new_empty(batch, n, n)
+        for moments, (_, _, _, uses) in zip(products, self.pairs, strict=True):
+            for part_a, part_b, place, expansion in uses:
+                rows, columns = part_a.stop - part_a.start, part_b.stop - part_b.start
+                block = (moments[:, place] @ expansion).reshape(batch, rows, columns)
+                matrix[:, part_a, part_b] = block
+                if part_a != part_b:
+                    matrix[:, part_b, part_a] = xp.swapaxes(block, 1, 2)
+        return matrix
 
 
 def huber_scale(residual: Any, weight: Any) -> Any:
@@ -107,7 +135,7 @@ def huber_scale(residual: Any, weight: Any) -> Any:
     return 2.5 * 1.4826 * middle[:, None] + 1e-300
 
 
-class _Cost:
+class Cost:
     """Cost, Gauss-Newton matrix and gradient of any rows, in chunks that bound memory and stay in the cache."""
 
     def __init__(
@@ -115,6 +143,7 @@ class _Cost:
     ) -> None:
         self.sampled, self.intensity, self.flat, self.weight = sampled, intensity, flat, weight
         self.prior, self.threshold = prior, threshold
+        self.plan = NormalPlan.of(sampled)
         self.fixed = np.flatnonzero(~sampled.model.free)
         self.chunk = max(1, CHUNK_SAMPLES // intensity.shape[1])
         if array_module(intensity) is not np:
@@ -126,7 +155,7 @@ class _Cost:
         parts = [self._chunk(theta[k : k + self.chunk], rows[k : k + self.chunk]) for k in starts]
         cost, gradient = (xp.concatenate([part[k] for part in parts]) for k in (0, 1))
         columns = zip(*(part[2] for part in parts), strict=True)
-        matrix = assemble(self.sampled.model, [xp.concatenate(column) for column in columns])
+        matrix = self.plan.assemble([xp.concatenate(column) for column in columns])
         if self.prior is not None:
             delta = theta - self.prior.mean[rows]
             pull = (self.prior.precision[rows] @ delta[:, :, None])[:, :, 0]
@@ -151,7 +180,7 @@ class _Cost:
             inner = xp.minimum(magnitude, limit)
             cost = (weight * inner * (2 * magnitude - inner)).sum(1)
             weight = weight * inner / xp.maximum(magnitude, limit * 1e-12)
-        pairs, gradient = moments(self.sampled, fields, residual, weight)
+        pairs, gradient = self.plan.moments(fields, residual, weight)
         return cost, gradient, pairs
 
 
@@ -197,7 +226,7 @@ def refine(
     threshold = None
     if loss == "huber":
         threshold = huber_scale(intensity - sampled.values(theta, flat), weight)
-    evaluate = _Cost(sampled, intensity, flat, weight, prior, threshold)
+    evaluate = Cost(sampled, intensity, flat, weight, prior, threshold)
     cost, normal, gradient = evaluate(theta, rows)
     damping = 0 * cost + 1e-2
     converged = cost < 0

@@ -5,11 +5,11 @@ wavenumbers and evaluates it, with derivative fields, for a whole batch of inter
 
 The intensity of interferometer *i* at wavenumber σ is ::
 
-    flat_i(σ) · gain_i(σ) · fringe(φ_i(σ), R_i(σ)) · Π_e (1 + a_ie(σ)·cos 2πσD_e + b_ie(σ)·sin 2πσD_e)
+    flat_i(σ) · gain_i(σ) · fringe(φ_i(σ), R_i(σ)) · (1 + Σ_e a_ie(σ)·cos 2πσD_e + b_ie(σ)·sin 2πσD_e)
 
 with gain, R, φ, a and b Legendre series on the band. The degree-1 coefficient of φ is the OPD; its degree 0 is the
-phase, its degrees of 2 and more are dispersion. The optional last factor is a parasitic etalon (a cover glass, a
-filter) of path difference D_e common to all interferometers.
+phase, its degrees of 2 and more are dispersion. The optional last factor holds parasitic etalons (a cover
+glass, a filter) of path differences D_e common to all interferometers.
 """
 
 from __future__ import annotations
@@ -27,6 +27,23 @@ from hsitools.sensor.fabry_perot import AIRY, R_MAX, R_MIN, array_module, check_
 from hsitools.sensor.polynomial import Band
 
 Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """One Legendre series of a model: its coefficients, which derivative field it moves, which etalon wave it scales.
+
+    ``wave`` counts cosine and sine of the etalons in turn; None is no wave (gain, reflectivity, phase).
+    """
+
+    part: slice
+    field: int
+    wave: int | None
+
+    @property
+    def degree(self) -> int:
+        """Degree of the series."""
+        return int(self.part.stop - self.part.start - 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,8 +108,8 @@ class TransmittanceModel:
             "reflectivity": self.degree_reflectivity + 1,
             "phase": max(self.degree_phase, 1) + 1,
         }
-        for number in range(len(self.etalons_um)):
-            sizes[f"etalon{number}_cos"] = sizes[f"etalon{number}_sin"] = self.degree_etalon + 1
+        if self.etalons_um:
+            sizes["etalon"] = 2 * len(self.etalons_um) * (self.degree_etalon + 1)
         ends = np.cumsum(list(sizes.values()))
         return {name: slice(int(end) - size, int(end)) for (name, size), end in zip(sizes.items(), ends, strict=True)}
 
@@ -101,10 +118,21 @@ class TransmittanceModel:
         """Length of a parameter vector."""
         return list(self.slices.values())[-1].stop
 
+    @cached_property
+    def blocks(self) -> list[Block]:
+        """Its polynomials one by one, in the order of their coefficients."""
+        blocks = []
+        for field, (name, part) in enumerate(self.slices.items()):
+            size = self.degree_etalon + 1 if name == "etalon" else part.stop - part.start
+            for number, start in enumerate(range(part.start, part.stop, size)):
+                wave = number if name == "etalon" else None
+                blocks.append(Block(part=slice(start, start + size), field=field, wave=wave))
+        return blocks
+
     @property
     def degree(self) -> int:
         """Largest degree of any of its polynomials."""
-        return max(s.stop - s.start for s in self.slices.values()) - 1
+        return max(block.degree for block in self.blocks)
 
     @cached_property
     def free(self) -> NDArray[np.bool_]:
@@ -144,16 +172,27 @@ class SampledModel:
     def __init__(self, model: TransmittanceModel, band: Band, wavenumber: Array, device: Any = None) -> None:
         self.model, self.band = model, band
         self.wavenumber = np.asarray(wavenumber, dtype=float)
+        # products of two series need twice the degree
         basis = band.vander(self.wavenumber, 2 * model.degree)
         angles = 2 * math.pi * self.wavenumber * np.array(model.etalons_um)[:, None]
+        waves = np.stack([np.cos(angles), np.sin(angles)], axis=1).reshape(-1, len(self.wavenumber))
+        scaled = [waves[b.wave][:, None] * basis[:, : b.degree + 1] for b in model.blocks if b.wave is not None]
+        etalon = np.concatenate(scaled, axis=1) if scaled else np.zeros((len(self.wavenumber), 0))
         self.basis: Any = basis
-        self.waves_e: Any = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        self.waves: Any = waves
+        self._etalon_basis: Any = etalon
         if device is not None:
             import torch
 
-            self.basis = torch.as_tensor(basis, device=device)
-            self.waves_e = torch.as_tensor(self.waves_e, device=device)
+            self.basis, self.waves, self._etalon_basis = (
+                torch.as_tensor(array, device=device) for array in (basis, waves, etalon)
+            )
         self._slices = model.slices
+
+    def modulated(self, wave: int | None, degree: int) -> Any:
+        """Legendre basis up to ``degree``, times an etalon wave, shape ``(line, degree + 1)``."""
+        plain = self.basis[:, : degree + 1]
+        return plain if wave is None else self.waves[wave][:, None] * plain
 
     def series(self, theta: Any, name: str) -> Any:
         """One parameter's polynomial along the lines, shape ``(batch, line)``."""
@@ -165,38 +204,33 @@ class SampledModel:
         raw = self.series(theta, "reflectivity")
         return array_module(raw).clip(raw, R_MIN, R_MAX)
 
-    def _etalon(self, theta: Any, number: int) -> Any:
-        cos, sin = self.waves_e[number]
-        return 1 + self.series(theta, f"etalon{number}_cos") * cos + self.series(theta, f"etalon{number}_sin") * sin
+    def _etalon(self, theta: Any) -> Any:
+        """Factor of the parasitic etalons; the number one when there are none."""
+        if not self.model.etalons_um:
+            return 1.0
+        return 1 + theta[:, self._slices["etalon"]] @ self._etalon_basis.T
 
     def values(self, theta: Any, flat: Any) -> Any:
         """Intensity, shape ``(batch, line)``, for ``theta`` ``(batch, parameter)`` and ``flat`` ``(batch, line)``."""
-        phase = self.series(theta, "phase")
-        out = flat * self.series(theta, "gain") * fringe(phase, self.reflectivity(theta), self.model.waves)
-        for number in range(len(self.model.etalons_um)):
-            out = out * self._etalon(theta, number)
-        return out
+        shape = fringe(self.series(theta, "phase"), self.reflectivity(theta), self.model.waves)
+        return flat * self.series(theta, "gain") * shape * self._etalon(theta)
 
     def fields(self, theta: Any, flat: Any) -> tuple[Any, list[Any]]:
         """Intensity and, for each group of `TransmittanceModel.slices` in order, its derivative field.
 
-        The derivative of the intensity with respect to coefficient *j* of a group is ``field · P_j``.
+        The derivative of the intensity with respect to coefficient *j* of a `Block` is ``field · wave · P_j``.
         """
         raw = self.series(theta, "reflectivity")
         xp = array_module(raw)
         shape, by_phase, by_r = fringe_derivatives(
             self.series(theta, "phase"), xp.clip(raw, R_MIN, R_MAX), self.model.waves
         )
-        etalons = [self._etalon(theta, number) for number in range(len(self.model.etalons_um))]
-        scale = flat
-        for factor in etalons:
-            scale = scale * factor
-        gained = scale * self.series(theta, "gain")
-        value = gained * shape
+        scale = flat * self._etalon(theta)
+        gain = self.series(theta, "gain")
+        gained = scale * gain
         # Where R sits on its bound, moving the polynomial further changes nothing.
         inside = (raw > R_MIN) & (raw < R_MAX)
         fields = [scale * shape, gained * by_r * inside, gained * by_phase]
-        for number, factor in enumerate(etalons):
-            rest = value / xp.where(abs(factor) > 1e-9, factor, 1e-9)
-            fields += [rest * self.waves_e[number, 0], rest * self.waves_e[number, 1]]
-        return value, fields
+        if self.model.etalons_um:
+            fields.append(flat * gain * shape)
+        return gained * shape, fields

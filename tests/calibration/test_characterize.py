@@ -111,7 +111,9 @@ def test_auto_prefers_the_model_that_made_the_data():
 
 def test_held_out_is_honest(simulated):
     """Held-out error exceeds the one in sample, the same seed gives the same bytes, and more so without the prior."""
-    problem, fit = fit_capture(simulated, TransmittanceModel(degree_gain=8, degree_reflectivity=8), Options(prior=False))
+    problem, fit = fit_capture(
+        simulated, TransmittanceModel(degree_gain=8, degree_reflectivity=8), Options(prior=False)
+    )
     held = cross_validate(problem, fit, Options(prior=False), 5, 1)
     residual = np.sqrt(((problem.intensity - fit.values(problem)) ** 2).mean(axis=1))
     assert (held > residual).mean() > 0.95

@@ -121,7 +121,9 @@ def test_response_adjoint(response):
 
 
 def test_response_outside_its_band(response):
-    with pytest.raises(InputError, match=r"wavelength_nm: found 300 .* expected inside the calibrated band 350.88 to 1000"):
+    with pytest.raises(
+        InputError, match=r"wavelength_nm: found 300 .* expected inside the calibrated band 350.88 to 1000"
+    ):
         response.transmittance([300.0, 500.0])
     with pytest.raises(InputError, match="wavelength_nm"):
         response.transmittance([np.nan])
