@@ -1,4 +1,4 @@
-"""The real captures: RMSE in sample and on held-out lines, OPDs off their neighbours; published code's figures beside."""
+"""The real captures: RMSE in sample and on held-out lines, OPDs off their neighbours, published figures beside."""
 
 from __future__ import annotations
 

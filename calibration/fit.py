@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ Array = NDArray[np.float64]
 
 #: Rounds of learning from all rows before the last refinement.
 ROUNDS = 2
+#: Smoothing parameters tried for the shared gain curve (lines a unit apart), and the fewest lines that allow one.
+SMOOTHNESS, MIN_CURVE_LINES = (1e-1, 1e1, 1e2, 1e3, 1e5, 1e7), 12
 #: Most iterations of a refinement, and the share of the cost below which a step ends it.
 ROUGH, FINE, FINEST = (4, 1e-3), (60, 1e-6), (60, 1e-8)
 #: Rows with fewer fringes in the band than this are started from several OPDs.
@@ -101,18 +104,32 @@ def _solve(
 def shared_gain_curve(fit: Fit, problem: Problem) -> Array:
     """Smooth factor, common to all rows, that brings the fit closest to the measured intensities, shape ``(line,)``.
 
-    Lines that are held out get their value from the smoothing spline (generalised cross-validation) of the others.
+    A smoothing spline through the factors of the lines, as smooth as makes it predict every second line best from the
+    others. Lines that are held out get their value from it.
     """
     value = fit.values(problem)
     weight = problem.weight / np.maximum(fit.variance, 1e-300)[:, None]
     top, bottom = (weight * problem.intensity * value).sum(axis=0), (weight * value * value).sum(axis=0)
-    seen = bottom > 0
-    if seen.sum() < 10:
+    seen = np.flatnonzero(bottom > 0)
+    if len(seen) < MIN_CURVE_LINES:
         return fit.curve
-    # lines a unit apart: the search for the smoothing parameter is bounded in units of the abscissa
+    # lines a unit apart, so that the smoothness does not depend on the device's units
     x = problem.wavenumber / np.diff(problem.wavenumber).mean()
-    spline = make_smoothing_spline(x[seen], top[seen] / bottom[seen], w=bottom[seen] / bottom[seen].mean())
-    return fit.curve * np.clip(spline(x), 0.2, 5.0)
+    factor, w = top[seen] / bottom[seen], bottom[seen] / bottom[seen].mean()
+
+    def spline(lines: NDArray[np.intp], smoothness: float) -> Any:
+        return make_smoothing_spline(x[seen[lines]], factor[lines], w=w[lines], lam=smoothness)
+
+    even, odd = np.arange(0, len(seen), 2), np.arange(1, len(seen), 2)
+
+    def error(smoothness: float) -> float:
+        predicted = spline(even, smoothness)(x[seen[odd]])
+        return float((w[odd] * (factor[odd] - predicted) ** 2).sum())
+
+    best = min(SMOOTHNESS, key=error)
+    # extrapolated beyond the seen lines a cubic would run away
+    inside = np.clip(x, x[seen[0]], x[seen[-1]])
+    return fit.curve * np.clip(spline(np.arange(len(seen)), best)(inside), 0.2, 5.0)
 
 
 def fit_rounds(
@@ -128,8 +145,8 @@ def fit_rounds(
     theta : array, shape (row, parameter)
         Start.
     warm : Fit, optional
-        A fit of the same rows on other lines, ``theta`` being its values: its prior starts the first round, one round is
-        enough, and no row is restarted.
+        A fit of the same rows on other lines, ``theta`` being its values: its prior starts the first round, one round
+        is enough, and no row is restarted.
     """
     curve = np.ones(len(problem.wavenumber))
     learns = options.prior or options.shared_curve

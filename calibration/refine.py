@@ -150,6 +150,7 @@ class Cost:
             self.chunk = max(1, DEVICE_CHUNK_SAMPLES // intensity.shape[1])
 
     def __call__(self, theta: Any, rows: Any) -> tuple[Any, Any, Any]:
+        """Cost ``(row,)``, matrix ``(row, p, p)`` and gradient ``(row, p)`` of ``theta`` for the given rows."""
         xp = array_module(theta)
         starts = range(0, len(rows), self.chunk)
         parts = [self._chunk(theta[k : k + self.chunk], rows[k : k + self.chunk]) for k in starts]

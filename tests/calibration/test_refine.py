@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from calibration.refine import CHUNK_SAMPLES, Prior, assemble, moments, refine
+from calibration.refine import CHUNK_SAMPLES, NormalPlan, Prior, refine
 from hsitools.errors import InputError
 from hsitools.sensor.polynomial import Band
 from hsitools.sensor.transmittance import SampledModel, TransmittanceModel
@@ -51,13 +51,12 @@ def test_normal_matrix_is_the_jacobians(model):
     sampled, truth, _, y, flat, w = problem(model, noise=0.05)
     w = np.random.default_rng(1).uniform(0, 1, w.shape)
     value, fields = sampled.fields(truth, flat)
-    pairs, gradient = moments(sampled, fields, y - value, w)
-    columns = []
-    for part, field in zip(model.slices.values(), fields, strict=True):
-        columns += [field * sampled.basis[:, j] for j in range(part.stop - part.start)]
-    jacobian = np.stack(columns, axis=2)
+    plan = NormalPlan.of(sampled)
+    products, gradient = plan.moments(fields, y - value, w)
+    blocks = [fields[b.field][:, :, None] * sampled.modulated(b.wave, b.degree) for b in model.blocks]
+    jacobian = np.concatenate(blocks, axis=2)
     expected = np.einsum("bk,bki,bkj->bij", w, jacobian, jacobian)
-    np.testing.assert_allclose(assemble(model, pairs), expected, atol=1e-9 * np.abs(expected).max())
+    np.testing.assert_allclose(plan.assemble(products), expected, atol=1e-9 * np.abs(expected).max())
     np.testing.assert_allclose(gradient, np.einsum("bk,bki,bk->bi", w, jacobian, y - value), atol=1e-9)
 
 

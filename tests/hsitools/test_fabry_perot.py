@@ -52,7 +52,7 @@ def test_many_waves_become_airy():
 
 
 @pytest.mark.parametrize("waves", WAVES)
-def test_derivatives(waves, rng=None):
+def test_derivatives(waves):
     rng = np.random.default_rng(0)
     sigma, opd = rng.uniform(1, 3, 200), rng.uniform(0.5, 60, 200)
     phase, r, gain = rng.uniform(-3, 3, 200), rng.uniform(0.05, 0.85, 200), rng.uniform(0.2, 2, 200)
