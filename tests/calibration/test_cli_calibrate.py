@@ -1,0 +1,159 @@
+"""``hsi calibrate`` as a user types it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from calibration import bench
+from hsitools.cli import main
+
+HSI = Path(sys.executable).parent / "hsi"
+KEYS = {
+    "rmse_mean", "rmse_median", "rmse_cv_mean", "r2_median", "model", "degree", "seconds", "n_interferometers",
+    "n_flagged", "opd_um", "opd_stderr_um",
+}  # fmt: skip
+
+
+def run(capsys, *arguments):
+    """Exit code, standard output and standard error of one command."""
+    with pytest.raises(SystemExit) as done:
+        main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    return done.value.code, captured.out, captured.err
+
+
+@pytest.fixture(scope="module")
+def capture_path(tmp_path_factory):
+    path = tmp_path_factory.mktemp("cli") / "capture.h5"
+    rng = np.random.default_rng(5)
+    instrument = bench.simulate_instrument(40, rng=rng, rows=5, pitch=24)
+    bench.capture(instrument, bench.lines(121), rng=rng).save(path)
+    return path
+
+
+def test_json(capsys, capture_path):
+    code, out, _ = run(capsys, "calibrate", capture_path, "--model", "airy", "--degree", 3, "--cv", 5, "--json")
+    document = json.loads(out)
+    assert code == 0
+    assert set(document) >= KEYS
+    assert document["n_interferometers"] == len(document["opd_um"]) == len(document["opd_stderr_um"]) == 40
+    assert (document["model"], document["degree"]) == ("airy", 3)
+    assert document["rmse_cv_mean"] > document["rmse_mean"] > 0
+
+
+def test_outputs(capsys, capture_path, tmp_path):
+    code, out, _ = run(
+        capsys, "calibrate", capture_path, "--model", "airy", "--wavelengths", "400:900", "--out", tmp_path / "c.h5",
+        "--csv", tmp_path / "c.csv",
+    )  # fmt: skip
+    assert code == 0
+    assert "OPD law" in out
+    assert (tmp_path / "c.csv").read_text().startswith("index,opd_um,")
+    code, out, _ = run(capsys, "info", tmp_path / "c.h5", "--json")
+    assert json.loads(out)["kind"] == "characterization"
+
+
+def test_report(capsys, capture_path, tmp_path):
+    code, _, _ = run(capsys, "calibrate", capture_path, "--report", tmp_path / "out")
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert code == 0
+    assert "held-out RMSE" in page
+    assert "http" not in page.replace("http-equiv", "")
+    figures = {path.stem for path in (tmp_path / "out" / "figures").glob("*.png")}
+    assert figures == {"fit", "opd_law", "parameters", "rmse", "residual", "uncertainty", "selection"}
+    assert (tmp_path / "out" / "characterization.h5").exists()
+    assert (tmp_path / "out" / "interferometers.csv").exists()
+
+
+@pytest.mark.parametrize("name", ["two-wave", "4-wave", "airy"])
+@pytest.mark.parametrize(
+    "more", [(), ("--loss", "huber"), ("--fixed-gain",), ("--start", "exhaustive"), ("--no-prior",)]
+)
+def test_every_model_and_option(capsys, capture_path, name, more):
+    code, out, err = run(capsys, "calibrate", capture_path, "--model", name, "--degree", 2, *more, "--json")
+    assert code == 0, err
+    assert json.loads(out)["model"] == name
+
+
+def test_lmfit_engine(capsys, capture_path):
+    documents = [
+        json.loads(run(capsys, "calibrate", capture_path, "--model", "airy", "--degree", 2, "--engine", e, "--json")[1])
+        for e in ("batched", "lmfit")
+    ]
+    opd = np.array([d["opd_um"] for d in documents])
+    stderr = np.array(documents[0]["opd_stderr_um"])
+    assert np.mean(np.abs(opd[0] - opd[1]) < 0.05 * stderr) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nowhere",), "nowhere: found no such file or folder"),
+        (("CAPTURE", "--model", "sine"), "--model: found 'sine', expected auto, airy, two-wave or N-wave"),
+        (("CAPTURE", "--model", "1-wave"), "--model: found '1-wave'"),
+        (("CAPTURE", "--degree", "3"), "--degree: found with --model auto"),
+        (("CAPTURE", "--model", "airy", "--degree", "77"), "degree_gain: found 77, expected 0 to 40"),
+        (("CAPTURE", "--model", "airy", "--degree", "8", "--wavelengths", "600:700"), "lines: found 16, expected more"),
+        (("CAPTURE", "--wavelengths", "900"), "--wavelengths: found '900', expected LOW:HIGH in nm"),
+        (("CAPTURE", "--wavelengths", "2000:3000"), "wavelengths: found 0 lines in 2000 to 3000 nm"),
+        (("CAPTURE", "--model", "airy", "--cv", "1"), "cv: found 1 folds"),
+        (("CAPTURE", "--out", "no/such/c.h5"), "output: found no folder no/such"),
+        (("CAPTURE", "--per-pixel"), "--per-pixel: expected --out FILE"),
+        (("CAPTURE", "--per-pixel", "--out", "m.h5"), "pixels: missing, expected in a pixel stack"),
+        (("CAPTURE", "--per-pixel", "--out", "m.h5", "--report", "r"), "--report: found with --per-pixel"),
+    ],
+)
+def test_bad_input_is_one_line(capsys, capture_path, arguments, message):
+    code, out, err = run(capsys, "calibrate", *(capture_path if a == "CAPTURE" else a for a in arguments))
+    assert code == 2
+    assert out == ""
+    assert message in err
+    assert err.startswith("hsi: error: ")
+    assert err.count("\n") == 1
+
+
+def test_per_pixel(capsys, tmp_path):
+    import h5py
+
+    instrument = bench.simulate_instrument(14, rng=np.random.default_rng(6), opd_offset_um=6.0, opd_step_um=1.0)
+    wavenumber = bench.lines(60)
+    with h5py.File(tmp_path / "s.h5", "w") as file:
+        file["pixels"] = bench.pixel_stack(instrument, wavenumber, size=6, rng=np.random.default_rng(7))
+        file["wavenumber"] = wavenumber
+    code, out, _ = run(capsys, "calibrate", tmp_path / "s.h5", "--per-pixel", "--out", tmp_path / "m.h5", "--json")
+    assert code == 0
+    assert json.loads(out)["n_pixels"] == 14 * 36
+    code, out, _ = run(capsys, "info", tmp_path / "m.h5")
+    assert "per-pixel maps" in out
+
+
+def test_killed_while_writing_leaves_nothing(capture_path, tmp_path):
+    """SIGKILL at any moment: the characterization is whole or absent."""
+    import signal
+    import time
+
+    from calibration.characterization import Characterization
+
+    target = tmp_path / "c.h5"
+    for delay in (1.6, 1.8, 2.0, 2.3):
+        process = subprocess.Popen(
+            [HSI, "calibrate", capture_path, "--model", "airy", "--degree", "2", "--out", target]
+        )
+        time.sleep(delay)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        if target.exists():
+            Characterization.load(target)
+
+
+def test_demo(capsys, tmp_path):
+    code, out, _ = run(capsys, "demo", "--out", tmp_path / "demo", "--json")
+    document = json.loads(out)
+    assert code == 0
+    assert (tmp_path / "demo" / "report.html").exists()
+    assert document["truth"]["opd_error_median_um"] < 0.003
+    assert 0.85 <= document["truth"]["coverage_95"] <= 1

@@ -1,0 +1,119 @@
+"""Per-pixel maps: OPD·cos θ over the sub-image, bad pixels, resuming after a kill."""
+
+import h5py
+import numpy as np
+import pytest
+
+from calibration import bench
+from calibration.maps import MAPS, PixelStack, characterize_pixels, describe
+from calibration.problem import Options
+from hsitools.errors import FormatError, InputError
+from hsitools.sensor.transmittance import TransmittanceModel
+
+SIZE, MODEL = 12, TransmittanceModel(degree_gain=2, degree_reflectivity=2, degree_phase=3)
+
+
+@pytest.fixture(scope="module")
+def device():
+    return bench.simulate_instrument(16, rng=np.random.default_rng(1), opd_offset_um=6.0, opd_step_um=1.0)
+
+
+@pytest.fixture(scope="module")
+def stack_path(device, tmp_path_factory):
+    path = tmp_path_factory.mktemp("maps") / "stack.h5"
+    wavenumber = bench.lines(90)
+    pixels = bench.pixel_stack(device, wavenumber, size=SIZE, rng=np.random.default_rng(2), noise=0.04)
+    pixels[2, :, 0, 0] = 0
+    pixels[3, 5:9, 1, 1] = np.nan
+    with h5py.File(path, "w") as file:
+        file["pixels"], file["wavenumber"] = pixels, wavenumber
+        file.attrs["opd_step_um"] = 1.0
+    return path
+
+
+@pytest.fixture(scope="module")
+def maps(stack_path, tmp_path_factory):
+    path = tmp_path_factory.mktemp("maps") / "maps.h5"
+    calls = []
+    result = characterize_pixels(PixelStack(stack_path), path, MODEL, progress=lambda *a: calls.append(a))
+    assert calls[-1] == (16 * SIZE**2, 16 * SIZE**2)
+    with h5py.File(path) as file:
+        return result, {name: file[name][()] for name in MAPS}, path
+
+
+def cosine():
+    y, x = np.mgrid[:SIZE, :SIZE] - SIZE // 2
+    return np.cos(np.arctan(np.hypot(y, x) / (SIZE / 2 * np.sqrt(2)) * np.tan(np.radians(8.0))))
+
+
+def test_maps_are_the_truth(maps, device):
+    _, found, _ = maps
+    truth = device.opd_um[:, None, None] * cosine()
+    error = found["opd_um"] - truth
+    good = np.isfinite(error)
+    assert np.mean(np.abs(error[good]) < 0.17) > 0.995
+    assert 0.9 < np.mean(np.abs(error[good]) <= 1.96 * found["opd_stderr_um"][good]) <= 1
+    assert np.nanmedian(found["rmse"]) == pytest.approx(0.04 / 0.8, rel=0.15)
+
+
+def test_bad_pixels(maps):
+    result, found, _ = maps
+    assert np.isnan(found["opd_um"][2, 0, 0])
+    assert np.isfinite(found["opd_um"][3, 1, 1])
+    assert result["n_invalid"] == int(np.isnan(found["opd_um"]).sum()) == 1
+
+
+def test_a_killed_run_goes_on(stack_path, maps, tmp_path):
+    """Stopped after the fifth interferometer, started again: the same bytes, five of them not done twice."""
+    path = tmp_path / "maps.h5"
+
+    class Killed(Exception):
+        pass
+
+    def kill(done, total):
+        if done >= 5 * SIZE**2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        characterize_pixels(PixelStack(stack_path), path, MODEL, progress=kill)
+    assert not path.exists()
+    result = characterize_pixels(PixelStack(stack_path), path, MODEL)
+    assert result["n_resumed"] == 5
+    with h5py.File(path) as file:
+        assert "done" not in file
+        for name, values in maps[1].items():
+            np.testing.assert_array_equal(file[name][()], values)
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_another_model_starts_anew(stack_path, tmp_path):
+    path = tmp_path / "maps.h5"
+    (tmp_path / "maps.h5.partial").write_bytes(b"no HDF5")
+    model = TransmittanceModel(degree_gain=1, degree_reflectivity=0)
+    result = characterize_pixels(PixelStack(stack_path), path, model, options=Options(prior=False))
+    assert result["n_resumed"] == 0
+
+
+def test_torch_device_agrees(stack_path, maps, tmp_path):
+    characterize_pixels(PixelStack(stack_path), tmp_path / "t.h5", MODEL, device="cpu")
+    with h5py.File(tmp_path / "t.h5") as file:
+        np.testing.assert_allclose(file["opd_um"][()], maps[1]["opd_um"], atol=2e-3)
+
+
+def test_describe(stack_path, maps, tmp_path):
+    assert describe(stack_path)["kind"] == "pixel stack"
+    assert describe(maps[2])["kind"] == "per-pixel maps"
+    assert describe(tmp_path) is None
+
+
+def test_errors(tmp_path):
+    with pytest.raises(FormatError, match="found no HDF5 file"):
+        PixelStack(tmp_path / "none.h5")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["pixels"] = np.ones((2, 5, 4, 4))
+    with pytest.raises(FormatError, match="wavenumber: missing"):
+        PixelStack(tmp_path / "a.h5")
+    with h5py.File(tmp_path / "a.h5", "a") as file:
+        file["wavenumber"] = np.linspace(1, 2, 6)
+    with pytest.raises(InputError, match=r"pixels: found shape \(2, 5, 4, 4\)"):
+        PixelStack(tmp_path / "a.h5")

@@ -1,0 +1,61 @@
+"""Reports and figures: self-contained, escaped, the same bytes for the same input."""
+
+import numpy as np
+
+from calibration import figures
+from hsitools.plot import new_figure, png_bytes, save_figure
+from hsitools.report import Picture, Report, Section, Table
+
+
+def page(**changes):
+    table = Table(columns=["a", "<b>"], rows=[["1", "x & y"], ["2", "z"]], marked=frozenset({1}))
+    figure, axes = new_figure()
+    axes.plot([1, 2], [3, 4])
+    sections = [
+        Section(title="One", blocks=["text <script>", table, Picture(png=png_bytes(figure), caption="a curve")])
+    ]
+    fields = {"title": "T", "lead": "L", "headlines": [("0.1", "RMSE")], "sections": sections}
+    return Report(**{**fields, **changes}).html()
+
+
+def test_text_is_escaped():
+    html = page(title="<img onerror=x>")
+    assert "<img onerror" not in html
+    assert "text &lt;script&gt;" in html
+    assert "x &amp; y" in html
+
+
+def test_self_contained():
+    html = page()
+    assert "data:image/png;base64," in html
+    assert "http://" not in html
+    assert "https://" not in html
+
+
+def test_same_figure_same_bytes(tmp_path):
+    first = page()
+    assert first == page()
+    figure, _ = new_figure()
+    save_figure(figure, tmp_path / "f.png")
+    assert (tmp_path / "f.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_figures_have_units():
+    from calibration import bench
+    from calibration.characterize import characterize
+    from hsitools.sensor.transmittance import TransmittanceModel
+
+    for n in (5, 40):
+        rng = np.random.default_rng(n)
+        instrument = bench.simulate_instrument(n, rng=rng, opd_step_um=0.5, rows=5, pitch=20)
+        capture = bench.capture(instrument, bench.lines(101), rng=rng)
+        model = TransmittanceModel(degree_gain=2, degree_reflectivity=2)
+        found = characterize(capture, model)
+        drawn = figures.all_figures(found, capture)
+        assert set(drawn) == {"fit", "opd_law", "parameters", "rmse", "residual", "uncertainty"}
+        labels = {name: [a.get_xlabel() + a.get_ylabel() for a in fig.axes] for name, (fig, _) in drawn.items()}
+        assert any("(nm)" in text for text in labels["fit"])
+        assert any("(µm)" in text for text in labels["opd_law"])
+        for figure, caption in drawn.values():
+            assert caption
+            assert len(png_bytes(figure, dpi=40)) > 2000
