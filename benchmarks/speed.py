@@ -51,7 +51,7 @@ def compare(capture: MonochromaticCapture, model: TransmittanceModel, options: O
     times = []
     for _ in range(3):
         began = time.perf_counter()
-        problem, fit = fit_capture(capture, model, options)
+        problem, _ = fit_capture(capture, model, options)
         times.append(time.perf_counter() - began)
     column = model.slices["phase"].start + 1
     to_opd = 1 / (2 * np.pi * problem.band.half_width)
@@ -90,7 +90,7 @@ def compare(capture: MonochromaticCapture, model: TransmittanceModel, options: O
     }
 
 
-def main(models: dict[str, tuple[TransmittanceModel, Options]] | None = None) -> dict[str, dict[str, float]]:
+def main(models: dict[str, tuple[TransmittanceModel, dict[str, Any]]] | None = None) -> dict[str, dict[str, float]]:
     """Print the table for the three devices."""
     results = {}
     print("Speed, default model, start and refinement of a whole device (seconds; ratio to ours)")
@@ -102,7 +102,7 @@ def main(models: dict[str, tuple[TransmittanceModel, Options]] | None = None) ->
 
             model, options, _ = select_model(capture, Options())
         else:
-            model, options = models[device]
+            model, options = models[device][0], Options(**models[device][1])
         r = results[device] = compare(capture, model, options)
         print(
             f"  {device:<14}{r['ours']:>8.3f}{r['lmfit']:>12.1f} ({r['lmfit'] / r['ours']:>5.0f}×)"

@@ -14,6 +14,8 @@ Array = NDArray[np.float64]
 
 #: Smallest sub-image that is looked for, pixels.
 MIN_PITCH = 8.0
+#: A grid's strongest period holds at least this share of the variance of the frame's profile.
+MIN_SHARE = 0.2
 
 
 def find_layout(frame: Array, order: str = "column-snake") -> SubImageLayout:
@@ -60,7 +62,8 @@ def _periodic_centres(profile: Array) -> tuple[float, float, int] | None:
     # away from the dark margins the profile is periodic about its mean
     inside = slice(lit[0], lit[-1] + 1)
     place = np.arange(n)[inside]
-    centred = (profile[inside] - profile[inside].mean()) * np.hanning(len(place))
+    window = np.hanning(len(place))
+    centred = (profile[inside] - profile[inside].mean()) * window
     frequencies = np.arange(1.5 / len(place), 1 / MIN_PITCH, 0.05 / len(place))
     if not len(frequencies):
         return None
@@ -70,7 +73,9 @@ def _periodic_centres(profile: Array) -> tuple[float, float, int] | None:
 
     coarse = power(frequencies)
     peak = frequencies[coarse.argmax()]
-    if coarse.max() < 4 * np.median(coarse):
+    # share of the profile's variance in this one line: most of it for discs, next to nothing for noise
+    full = (centred**2).sum() * window.sum() ** 2 / (2 * (window**2).sum())
+    if coarse.max() < MIN_SHARE * full:
         return None
     # a pitch that fills the period poorly can have its strongest line at a harmonic: prefer the fundamental
     for divisor in (3, 2):

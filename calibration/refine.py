@@ -2,8 +2,8 @@
 
 Every derivative is ``field(σ) · P_j(σ)`` with P_j a Legendre polynomial (times a known wave for etalons), and products
 of Legendre polynomials are sums of Legendre polynomials. So each block of the normal matrix follows from a few moments
-of the product of two fields: one matrix product over the lines for the whole batch, and no Jacobian in memory. Works on NumPy arrays and,
-for per-pixel maps, on torch tensors of any device.
+of the product of two fields: matrix products over the lines for the whole batch, and no Jacobian in memory. Works on
+NumPy arrays and, for per-pixel maps, on torch tensors of any device.
 """
 
 from __future__ import annotations

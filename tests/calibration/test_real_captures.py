@@ -1,4 +1,4 @@
-"""The real captures: what the published code measures on them, beaten (`benchmarks.captures` prints the whole table)."""
+"""The real captures: what the published code measures on them, beaten (`benchmarks.captures` prints it all)."""
 
 import json
 
