@@ -22,9 +22,9 @@ Array = NDArray[np.float64]
 #: Rounds of learning from all rows before the last refinement.
 ROUNDS = 2
 #: Smoothing parameters tried for the shared gain curve (lines a unit apart), and the fewest lines that allow one.
-SMOOTHNESS, MIN_CURVE_LINES = (1e-1, 1e1, 1e2, 1e3, 1e5, 1e7), 12
+SMOOTHNESS, MIN_CURVE_LINES = (1e0, 1e2, 1e4, 1e6), 12
 #: Most iterations of a refinement, and the share of the cost below which a step ends it.
-ROUGH, FINE, FINEST = (4, 1e-3), (60, 1e-6), (60, 1e-8)
+ROUGH, FINE, FINEST = (3, 1e-3), (60, 1e-6), (60, 1e-8)
 #: Rows with fewer fringes in the band than this are started from several OPDs.
 FEW_FRINGES = 4.0
 
@@ -172,7 +172,7 @@ def restart_few_fringes(fit: Fit, problem: Problem, prior: Prior, options: Optio
     """Parameters with the rows of few fringes restarted from several OPDs and phases, the best kept.
 
     With less than a few fringes in the band, OPD, phase, gain and reflectivity trade off and the cost has several
-    minima. Each such row (and each row off its neighbours' OPD) starts anew from OPDs within a fringe and a half of
+    minima. Each such row (and each row off its neighbours' OPD) starts anew from OPDs within a fringe of
     its neighbours' running median, with the population's polynomials; the cost with the prior decides.
     """
     model, band = fit.sampled.model, problem.band
@@ -185,7 +185,7 @@ def restart_few_fringes(fit: Fit, problem: Problem, prior: Prior, options: Optio
     rows = np.flatnonzero(usable & ((np.abs(expected) * band.width < FEW_FRINGES) | away | (opd < 0)))
     if not len(rows):
         return fit.theta
-    steps = np.array([-1.5, -1, -0.5, 0, 0.5, 1, 1.5]) / band.width
+    steps = np.array([-1, -0.5, 0, 0.5, 1]) / band.width
     candidates = np.abs(expected[rows, None] + steps)
     many = np.repeat(rows, len(steps))
     start = initialize.starting_parameters(

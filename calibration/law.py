@@ -57,10 +57,20 @@ def neighbour_median(opd_um: Array, index: NDArray[np.int64], step_um: float) ->
 
 
 def running_median(opd_um: Array, index: NDArray[np.int64]) -> Array:
-    """Median of nine neighbours in the device's order, the row itself included, µm."""
+    """Median of nine neighbours in the device's order, the row itself included, µm.
+
+    At the ends, where four of the nine are missing, the row before them is mirrored, the device's slope taken out.
+    """
     order = np.argsort(index, kind="stable")
+    x, y = index[order], opd_um[order]
+    middle = median_filter(y, size=NEIGHBOURS, mode="nearest")
+    if len(y) > NEIGHBOURS:
+        slope = float(np.median(np.diff(y) / np.diff(x))) * x
+        mirrored = median_filter(y - slope, size=NEIGHBOURS, mode="reflect") + slope
+        ends = np.r_[: NEIGHBOURS // 2, len(y) - NEIGHBOURS // 2 : len(y)]
+        middle[ends] = mirrored[ends]
     out = np.empty_like(opd_um)
-    out[order] = median_filter(opd_um[order], size=NEIGHBOURS, mode="nearest")
+    out[order] = middle
     return out
 
 

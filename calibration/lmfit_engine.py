@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.refine import Cost, Prior, Refinement
-from hsitools.sensor.fabry_perot import R_MAX, R_MIN
 from hsitools.sensor.transmittance import SampledModel, TransmittanceModel
 
 Array = NDArray[np.float64]
@@ -72,8 +71,6 @@ class TransmittanceLmfit(lmfit.Model):
         for name, value, free in zip(self.names, theta / self.scale, model.free, strict=True):
             out.add(name, value=value, vary=bool(free))
         out["opd_um"].min = 0
-        if model.degree_reflectivity == 0:
-            out["reflectivity_0"].set(min=R_MIN, max=R_MAX)
         return out
 
     def theta(self, parameters: lmfit.Parameters) -> Array:

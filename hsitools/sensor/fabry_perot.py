@@ -27,8 +27,9 @@ from hsitools.errors import InputError
 
 #: Infinite number of waves: the Airy function.
 AIRY = math.inf
-#: Reflectivities are kept in [R_MIN, R_MAX]: the physical interval 0 < R < 1, short of its singular ends.
-R_MIN, R_MAX = 1e-6, 0.98
+#: Reflectivities are kept inside 0 < R < 1: below, a polynomial bends smoothly onto zero within R_SOFT of it, so that a
+#: fit meets no kink there; above, it is cut short of the singular end.
+R_SOFT, R_MAX = 0.005, 0.98
 
 
 def array_module(array: Any) -> Any:
@@ -44,7 +45,16 @@ def check_waves(waves: float) -> float:
     raise InputError(f"waves: found {waves!r}, expected a whole number of at least 2, or inf for the Airy function")
 
 
-def _cos_sin(angle: Any) -> tuple[Any, Any]:
+def bounded_reflectivity(raw: Any) -> tuple[Any, Any]:
+    """Physical reflectivity of an unbounded polynomial's value, and its derivative with respect to that value."""
+    xp = array_module(raw)
+    root = xp.sqrt(raw * raw + 4 * R_SOFT * R_SOFT)
+    value = 0.5 * (raw + root)
+    inside = value < R_MAX
+    return xp.where(inside, value, R_MAX), value / root * inside
+
+
+def cos_sin(angle: Any) -> tuple[Any, Any]:
     """Cosine and sine from the tangent of the half angle: in NumPy one vectorised call, five times faster than two."""
     half = array_module(angle).tan(0.5 * angle)
     inverse = 1 / (1 + half * half)
@@ -75,7 +85,7 @@ def fringe_derivatives(phase_difference: Any, reflectivity: Any, waves: float = 
     """Fringe of unit mean and its derivatives with respect to φ and R (see `fringe`)."""
     check_waves(waves)
     r = reflectivity
-    cos, sin = _cos_sin(phase_difference)
+    cos, sin = cos_sin(phase_difference)
     r2 = r * r
     if waves == 2:
         scale = 1 / (1 + r2)
@@ -90,7 +100,7 @@ def fringe_derivatives(phase_difference: Any, reflectivity: Any, waves: float = 
     # N waves are the Airy function times a second fringe, of N times the phase and reflectivity Rᴺ.
     n = int(waves)
     rn = r**n
-    cos_n, sin_n = _cos_sin(n * phase_difference)
+    cos_n, sin_n = cos_sin(n * phase_difference)
     scale = 1 / (1 - rn * rn)
     numerator = 1 + rn * rn - 2 * rn * cos_n
     ratio = numerator * scale

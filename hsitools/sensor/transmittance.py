@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsitools.errors import InputError
-from hsitools.sensor.fabry_perot import AIRY, R_MAX, R_MIN, array_module, check_waves, fringe, fringe_derivatives
+from hsitools.sensor.fabry_perot import AIRY, bounded_reflectivity, check_waves, fringe, fringe_derivatives
 from hsitools.sensor.polynomial import Band
 
 Array = NDArray[np.float64]
@@ -201,8 +201,7 @@ class SampledModel:
 
     def reflectivity(self, theta: Any) -> Any:
         """R along the lines, held inside the open unit interval."""
-        raw = self.series(theta, "reflectivity")
-        return array_module(raw).clip(raw, R_MIN, R_MAX)
+        return bounded_reflectivity(self.series(theta, "reflectivity"))[0]
 
     def _etalon(self, theta: Any) -> Any:
         """Factor of the parasitic etalons; the number one when there are none."""
@@ -220,17 +219,12 @@ class SampledModel:
 
         The derivative of the intensity with respect to coefficient *j* of a `Block` is ``field · wave · P_j``.
         """
-        raw = self.series(theta, "reflectivity")
-        xp = array_module(raw)
-        shape, by_phase, by_r = fringe_derivatives(
-            self.series(theta, "phase"), xp.clip(raw, R_MIN, R_MAX), self.model.waves
-        )
+        r, r_slope = bounded_reflectivity(self.series(theta, "reflectivity"))
+        shape, by_phase, by_r = fringe_derivatives(self.series(theta, "phase"), r, self.model.waves)
         scale = flat * self._etalon(theta)
         gain = self.series(theta, "gain")
         gained = scale * gain
-        # Where R sits on its bound, moving the polynomial further changes nothing.
-        inside = (raw > R_MIN) & (raw < R_MAX)
-        fields = [scale * shape, gained * by_r * inside, gained * by_phase]
+        fields = [scale * shape, gained * by_r * r_slope, gained * by_phase]
         if self.model.etalons_um:
             fields.append(flat * gain * shape)
         return gained * shape, fields
