@@ -26,7 +26,7 @@ SMOOTHNESS, MIN_CURVE_LINES = (1e0, 1e2, 1e4, 1e6), 12
 #: Most iterations of a refinement, and the share of the cost below which a step ends it.
 ROUGH, FINE, FINEST = (3, 1e-3), (60, 1e-6), (60, 1e-8)
 #: Rows with fewer fringes in the band than this are started from several OPDs.
-FEW_FRINGES = 4.0
+FEW_FRINGES = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +161,7 @@ def fit_rounds(
             prior = estimate_prior(
                 sampled.model, problem.band, theta, spread, fit.variance, problem.index, problem.usable
             )
-        if options.shared_curve:
+        if options.shared_curve and number == rounds - 1:
             curve = shared_gain_curve(fit, problem)
         if prior is not None and warm is None and number == 0:
             theta = restart_few_fringes(fit, problem, prior, options)
