@@ -77,10 +77,7 @@ def main() -> dict[str, dict[str, Any]]:
     row("default (--model auto), OPDs off", [off_neighbours(r["auto"]) for r in each], "d")
     row("default (--model auto), flagged interferometers", [int(r["auto"].flagged.sum()) for r in each], "d")
     for device in DEVICES:
-        print(
-            f"  {device}: auto chose {results[device]['auto'].model.label}"
-            + (", shared gain curve" if results[device]["auto"].settings["shared_curve"] else "")
-        )
+        print(f"  {device}: auto chose {results[device]['auto'].label}")
     _explain(results["wfai_1"]["auto"])
     return results
 

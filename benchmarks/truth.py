@@ -8,6 +8,7 @@ import numpy as np
 
 from calibration import bench
 from calibration.characterize import characterize
+from calibration.problem import Options
 from hsitools.sensor.transmittance import TransmittanceModel
 
 
@@ -81,7 +82,29 @@ def main(seeds: int = 5) -> dict[str, float]:
         f"  right fringe order, ≥ 2 fringes                 {100 * result['right_order_share']:.2f} % (target ≥ 99.5 %)"
     )
     print(f"  95 % intervals cover                            {100 * result['coverage_95']:.1f} %  (target 93–97 %)")
+    result.update(few_fringes())
     return result
+
+
+def few_fringes() -> dict[str, float]:
+    """Share of interferometers of one to three fringes that end on a wrong OPD, alone and with their neighbours."""
+    wrong: dict[str, list[Any]] = {"alone": [], "together": []}
+    for seed in range(5):
+        rng = np.random.default_rng(100 + seed)
+        instrument = bench.simulate_instrument(60, rng=rng, opd_offset_um=0.6, opd_step_um=0.06, dispersion_rad=0.0)
+        wavenumber = bench.lines(451)
+        capture = bench.capture(instrument, wavenumber, rng=rng, noise=NOISE, linewidth_nm=0.0)
+        width = float(np.ptp(wavenumber))
+        few = (instrument.opd_um * width >= 1) & (instrument.opd_um * width < 3)
+        for name, prior in (("alone", False), ("together", True)):
+            found = characterize(capture, TransmittanceModel(), options=Options(prior=prior))
+            wrong[name].append(np.abs(found.opd_um - instrument.opd_um)[few] > 0.25 / width)
+    share = {f"few_fringes_wrong_{name}": float(np.concatenate(rows).mean()) for name, rows in wrong.items()}
+    alone, together = share.values()
+    print(
+        f"  1 to 3 fringes, OPD off by > 1/4 fringe         {100 * together:.1f} %, each row by itself {100 * alone:.1f} %"
+    )
+    return share
 
 
 if __name__ == "__main__":

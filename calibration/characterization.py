@@ -115,6 +115,11 @@ class Characterization:
         return self.response.model
 
     @property
+    def label(self) -> str:
+        """The model in one line, the shared gain curve included."""
+        return self.model.label + (", shared gain curve" if self.settings.get("shared_curve") else "")
+
+    @property
     def wavenumber(self) -> Array:
         """Calibrated lines, µm⁻¹."""
         return self.response.wavenumber
@@ -162,7 +167,7 @@ class Characterization:
             "name": self.name,
             "source": self.source,
             "model": self.model.name,
-            "model_label": self.model.label,
+            "model_label": self.label,
             "degree": self.model.degree_reflectivity,
             "degrees": {
                 "gain": self.model.degree_gain,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,7 @@ def characterize(
     options: Options | None = None,
     cv: int = 0,
     seed: int = 0,
+    progress: Callable[[str], None] | None = None,
 ) -> Characterization:
     """Characterize all interferometers of a capture.
 
@@ -84,6 +86,8 @@ def characterize(
         Folds for the held-out error of the result; 0 for none.
     seed : int
         Deals the lines to folds.
+    progress : callable, optional
+        Called with the label of each model tried.
 
     Raises
     ------
@@ -100,7 +104,7 @@ def characterize(
     if model is None:
         from calibration.select import select_model
 
-        model, options, trials = select_model(capture, options, seed=seed)
+        model, options, trials = select_model(capture, options, seed=seed, progress=progress)
     problem, fit = fit_capture(capture, model, options)
     log.info("%s: %s: %d iterations", capture.name, model.label, fit.iterations)
     rmse_cv = cross_validate(problem, fit, options, cv, seed) if cv else None

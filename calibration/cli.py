@@ -42,7 +42,7 @@ def parse_waves(name: str) -> float:
 @click.command()
 @click.argument("capture", type=click.Path(path_type=Path))
 @click.option("--model", "model_name", default="auto", show_default=True, help="auto, airy, two-wave or N-wave.")
-@click.option("--degree", type=int, help="Degree of gain and reflectivity in wavenumber  [default: 5].")
+@click.option("--degree", type=int, help="Degree of gain and reflectivity  [5; 2 per pixel].")
 @click.option("--degree-gain", type=int, help="Degree of the gain alone.")
 @click.option("--degree-phase", type=int, help="Degree of the phase; 0 is a constant  [default: 0].")
 @click.option(
@@ -116,6 +116,10 @@ def _per_device(
     path: Path, span: tuple[float, float] | None, model: TransmittanceModel | None, options: Options, cv: int,
     seed: int, out: Path | None, csv_path: Path | None, report: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
+    import sys
+
+    from tqdm import tqdm
+
     from calibration.capture import open_capture
     from calibration.characterize import characterize
 
@@ -127,7 +131,13 @@ def _per_device(
             raise InputError(f"{target}: output: found no folder {target.parent}, expected an existing one")
     # the headline of a report is the held-out error
     folds = 10 if report is not None and not cv else cv
-    result = characterize(data, model, options=options, cv=folds, seed=seed)
+    with tqdm(unit=" models", disable=model is not None or not sys.stderr.isatty(), leave=False) as bar:
+
+        def tried(label: str) -> None:
+            bar.set_description(f"tried {label}")
+            bar.update()
+
+        result = characterize(data, model, options=options, cv=folds, seed=seed, progress=tried)
     written: dict[str, str] = {}
     if out is not None:
         result.save(out)

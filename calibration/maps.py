@@ -8,7 +8,7 @@ the population prior, one interferometer at a time, in bounded memory. A killed 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -98,16 +98,24 @@ class PixelStack:
             source=str(self.path),
         )
 
-    def interferometer(self, number: int) -> tuple[Array, Array]:
-        """Intensity and flat of all its pixels, ``(pixel, line)`` float64."""
+    def blocks(self, number: int) -> Iterator[tuple[slice, Array, Array]]:
+        """Rows of one interferometer's sub-image, a bounded number of pixels at a time.
+
+        Yields ``(rows, intensity, flat)``, the arrays ``(pixel, line)`` float64.
+        """
         n_lines = len(self.wavenumber)
-        pixels = np.asarray(self.pixels[number], dtype=float).reshape(n_lines, -1).T
-        if self.flat is None:
-            return pixels, np.ones_like(pixels)
-        flat = np.asarray(self.flat[number], dtype=float)
-        if flat.ndim == 3:
-            return pixels, flat.reshape(n_lines, -1).T
-        return pixels, np.broadcast_to(flat, pixels.shape)
+        _, height, width = self.shape
+        step = max(1, BLOCK // width)
+        for start in range(0, height, step):
+            rows = slice(start, min(start + step, height))
+            pixels = np.asarray(self.pixels[number, :, rows], dtype=float).reshape(n_lines, -1).T
+            if self.flat is None:
+                flat = np.ones_like(pixels)
+            elif self.flat.ndim == 4:
+                flat = np.asarray(self.flat[number, :, rows], dtype=float).reshape(n_lines, -1).T
+            else:
+                flat = np.broadcast_to(np.asarray(self.flat[number], dtype=float), pixels.shape)
+            yield rows, pixels, flat
 
 
 def _around(size: int) -> slice:
@@ -261,7 +269,7 @@ def characterize_pixels(
             else:
                 maps = _one_interferometer(stack, number, problem, fit, options, device)
                 for name in MAPS:
-                    file[name][number] = maps[name].reshape(height, width)
+                    file[name][number] = maps[name]
                 file.flush()
                 file["done"][number] = True
                 file.flush()
@@ -286,24 +294,21 @@ def characterize_pixels(
 def _one_interferometer(
     stack: PixelStack, number: int, problem: Problem, fit: Fit, options: Options, device: Any
 ) -> dict[str, Array]:
-    intensity, flat = stack.interferometer(number)
+    out = {name: np.full(stack.shape[1:], np.nan) for name in MAPS}
     if not problem.usable[number]:
-        return {name: np.full(len(intensity), np.nan) for name in MAPS}
+        return out
     prior = None
     if fit.prior is not None:
         unit = fit.prior.precision[number : number + 1] / fit.variance[number]
         prior = Prior(mean=fit.prior.mean[number : number + 1], precision=unit)
-    blocks = []
-    for start in range(0, len(intensity), BLOCK):
-        rows = slice(start, start + BLOCK)
-        centre = fit.theta[number]
-        blocks.append(
-            fit_pixels(
-                fit.sampled, intensity[rows], flat[rows] * fit.curve, stack.wavenumber, centre, prior,
-                loss=options.loss, device=device,
-            )
+    for rows, intensity, flat in stack.blocks(number):
+        found = fit_pixels(
+            fit.sampled, intensity, flat * fit.curve, stack.wavenumber, fit.theta[number], prior,
+            loss=options.loss, device=device,
         )  # fmt: skip
-    return {name: np.concatenate([block[name] for block in blocks]) for name in MAPS}
+        for name in MAPS:
+            out[name][rows] = found[name].reshape(-1, stack.shape[2])
+    return out
 
 
 def _open_partial(path: Path, key: str, stack: PixelStack, model: TransmittanceModel) -> Any:

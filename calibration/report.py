@@ -85,7 +85,7 @@ def _report(ch: Characterization, capture: MonochromaticCapture, pictures: dict[
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
     return Report(
         title=f"Characterization of {ch.name}",
-        lead=f"{ch.model.label}; {capture.n_interferometers} interferometers × {capture.n_lines} lines",
+        lead=f"{ch.label}; {capture.n_interferometers} interferometers × {capture.n_lines} lines",
         headlines=headlines,
         sections=sections,
         provenance=[("source", ch.source), ("command", command), ("made", now), ("settings", str(ch.settings))],
@@ -93,7 +93,7 @@ def _report(ch: Characterization, capture: MonochromaticCapture, pictures: dict[
 
 
 def _model_section(ch: Characterization, pictures: dict[str, Picture]) -> Section:
-    blocks: list[Any] = [f"Fitted model: {ch.model.label}."]
+    blocks: list[Any] = [f"Fitted model: {ch.label}."]
     if ch.selection:
         blocks.append(
             "It was chosen by held-out error among the models below, each kept only when it beat the simpler one by "

@@ -8,6 +8,7 @@ the simpler candidate stays unless the richer one is better by more than one sta
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -32,7 +33,8 @@ FOLDS = 10
 class _Trials:
     """Fits candidates on the same rows and folds and remembers what they scored."""
 
-    def __init__(self, capture: MonochromaticCapture, seed: int) -> None:
+    def __init__(self, capture: MonochromaticCapture, seed: int, progress: Callable[[str], None] | None = None) -> None:
+        self.progress = progress
         self.capture, self.seed = capture, seed
         self.table: list[dict[str, Any]] = []
         self.best: tuple[TransmittanceModel, Options] | None = None
@@ -51,6 +53,8 @@ class _Trials:
         label = model.label + (", shared gain curve" if options.shared_curve else "")
         row = {"label": label, "rmse_cv_mean": float(score.mean()), "rmse_mean": float(rmse.mean()), "chosen": False}
         self.table.append(row)
+        if self.progress is not None:
+            self.progress(label)
         log.info("auto: %s: held-out %.4f, in sample %.4f", label, row["rmse_cv_mean"], row["rmse_mean"])
         if self.best_score is not None:
             gain = self.best_score - score
@@ -64,7 +68,11 @@ class _Trials:
 
 
 def select_model(
-    capture: MonochromaticCapture, options: Options, *, seed: int = 0
+    capture: MonochromaticCapture,
+    options: Options,
+    *,
+    seed: int = 0,
+    progress: Callable[[str], None] | None = None,
 ) -> tuple[TransmittanceModel, Options, list[dict[str, Any]]]:
     """Model and options of smallest held-out error, with the table of all that was tried.
 
@@ -75,6 +83,8 @@ def select_model(
         Loss, start and prior are kept; the shared curve is tried.
     seed : int
         Deals the lines to folds.
+    progress : callable, optional
+        Called with the label of each candidate when it is scored.
 
     Raises
     ------
@@ -82,7 +92,7 @@ def select_model(
         When the capture has too few lines even for the simplest candidate.
     """
     options = replace(options, engine="batched", shared_curve=False)
-    trials = _Trials(_rows_for_selection(capture), seed)
+    trials = _Trials(_rows_for_selection(capture), seed, progress)
     for degree in (3, 1, 0):
         trials.offer(TransmittanceModel(degree_gain=degree, degree_reflectivity=degree), options)
         if trials.best is not None:

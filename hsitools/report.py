@@ -24,7 +24,7 @@ h1{font-size:1.7rem;margin:0 0 .3rem}h2{font-size:1.25rem;margin:2.2rem 0 .6rem;
 .card span{color:var(--soft);font-size:.85rem}figure{margin:1rem 0}figure img{width:100%;background:#fff;border-radius:6px}
 figcaption{color:var(--soft);font-size:.9rem}.scroll{overflow:auto;max-height:30rem;border:1px solid var(--line);border-radius:6px}
 table{border-collapse:collapse;width:100%;font-size:.88rem}th,td{padding:.25rem .6rem;text-align:right;white-space:nowrap}
-th{position:sticky;top:0;background:var(--tint);cursor:pointer}td:first-child,th:first-child{text-align:left}
+th{position:sticky;top:0;background:var(--tint);cursor:pointer}td:first-child,th:first-child{text-align:left;white-space:normal}
 tr.mark td{font-weight:600}tbody tr:nth-child(even){background:var(--tint)}footer{margin:3rem 0 1rem;color:var(--soft);font-size:.85rem}
 @media print{.scroll{max-height:none;overflow:visible}h2{break-after:avoid}figure{break-inside:avoid}}
 """
