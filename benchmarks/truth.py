@@ -101,9 +101,8 @@ def few_fringes() -> dict[str, float]:
             wrong[name].append(np.abs(found.opd_um - instrument.opd_um)[few] > 0.25 / width)
     share = {f"few_fringes_wrong_{name}": float(np.concatenate(rows).mean()) for name, rows in wrong.items()}
     alone, together = share.values()
-    print(
-        f"  1 to 3 fringes, OPD off by > 1/4 fringe         {100 * together:.1f} %, each row by itself {100 * alone:.1f} %"
-    )
+    figures = f"{100 * together:.1f} %   (each row by itself {100 * alone:.1f} %)"
+    print(f"  1 to 3 fringes, OPD off by > 1/4 fringe         {figures}")
     return share
 
 
