@@ -1,0 +1,5 @@
+"""``python -m hsitools``: the ``hsi`` command."""
+
+from hsitools.cli import main
+
+main()
