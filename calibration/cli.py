@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from hsitools.errors import HsiError, InputError
-from hsitools.options import emit_json, json_option
+from hsitools.errors import InputError
+from hsitools.options import emit_json, emit_table, json_option
 
 if TYPE_CHECKING:
     from calibration.problem import Options
@@ -59,14 +60,15 @@ def parse_waves(name: str) -> float:
 @click.option("--out", type=click.Path(path_type=Path), help="Characterization file (HDF5).")
 @click.option("--csv", "csv_path", type=click.Path(path_type=Path), help="Table of the interferometers.")
 @click.option("--report", type=click.Path(path_type=Path), help="Folder for report.html, its figures and the results.")
+@click.option("--show", metavar="I,J,…", help="Interferometers whose fits the report draws  [a spread of them].")
 @click.option("--per-pixel", is_flag=True, help="CAPTURE is a pixel stack: maps over every sub-image, to --out.")
 @click.option("--device", help="torch device for --per-pixel, as cuda  [default: NumPy].")
 @json_option
 def calibrate(
     capture: Path, model_name: str, degree: int | None, degree_gain: int | None, degree_phase: int | None,
     gain_reference: str | None, fixed_gain: bool, wavelengths: str | None, cv: int, seed: int, start: str, engine: str,
-    loss: str, no_prior: bool, out: Path | None, csv_path: Path | None, report: Path | None, per_pixel: bool,
-    device: str | None, as_json: bool,
+    loss: str, no_prior: bool, out: Path | None, csv_path: Path | None, report: Path | None, show: str | None,
+    per_pixel: bool, device: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Characterize the Fabry-Perot interferometers of CAPTURE.
 
@@ -75,47 +77,76 @@ def calibrate(
     The model is chosen by held-out error (--model auto) unless one is named.
     """
     span = wavelength_range(wavelengths)
-    given = {
+    rows = None if show is None else index_list(show)
+    shape = {
         "--degree": degree, "--degree-gain": degree_gain, "--degree-phase": degree_phase,
         "--gain-reference": gain_reference, "--fixed-gain": fixed_gain or None,
     }  # fmt: skip
-    named = [name for name, value in given.items() if value is not None]
+    if per_pixel:
+        refuse("--per-pixel", {"--report": report, "--csv": csv_path, "--cv": cv or None, "--wavelengths": wavelengths})
+        if out is None:
+            raise InputError("--per-pixel: expected --out FILE for the maps")
+    else:
+        refuse("one fit per interferometer", {"--device": device})
+    if report is None:
+        refuse("no --report", {"--show": show})
     automatic = model_name == "auto" and not per_pixel
-    if automatic and named:
-        raise InputError(f"{named[0]}: found with --model auto, expected a named model (--model airy {named[0]} …)")
+    if automatic:
+        refuse("--model auto", shape)
     waves = parse_waves("airy" if model_name == "auto" else model_name)
 
     from calibration.problem import Options
     from hsitools.sensor.transmittance import TransmittanceModel
 
     options = Options(prior=not no_prior, loss=loss, start=start, engine=engine)
-    model = None
-    if not automatic:
-        reflectivity = (2 if per_pixel else 5) if degree is None else degree
-        model = TransmittanceModel(
-            waves=waves, degree_reflectivity=reflectivity,
-            degree_gain=reflectivity if degree_gain is None else degree_gain, degree_phase=degree_phase or 0,
-            gain_reference=gain_reference or "flat", refine_gain=not fixed_gain,
-        )  # fmt: skip
-    if per_pixel:
-        if out is None:
-            raise InputError("--per-pixel: expected --out FILE for the maps")
-        assert_no_report(report, csv_path)
+    reflectivity = (2 if per_pixel else 5) if degree is None else degree
+    model = TransmittanceModel(
+        waves=waves, degree_reflectivity=reflectivity,
+        degree_gain=reflectivity if degree_gain is None else degree_gain, degree_phase=degree_phase or 0,
+        gain_reference=gain_reference or "flat", refine_gain=not fixed_gain,
+    )  # fmt: skip
+    if per_pixel and out is not None:
         return _per_pixel(capture, out, model, options, device, as_json)
-    _per_device(capture, span, model, options, cv, seed, out, csv_path, report, as_json)
+    outputs = Outputs(characterization=out, table=csv_path, report=report, show=rows)
+    _per_device(capture, span, None if automatic else model, options, cv, seed, outputs, as_json)
 
 
-def assert_no_report(report: Path | None, csv_path: Path | None) -> None:
-    """Maps have no report and no table; say so instead of ignoring the option."""
-    for name, value in (("--report", report), ("--csv", csv_path)):
+def index_list(text: str) -> list[int]:
+    """``"3,17"`` to [3, 17]; raises `InputError` otherwise."""
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(f"--show: found {text!r}, expected interferometers as 3,17,200") from None
+
+
+def refuse(beside: str, options: dict[str, Any]) -> None:
+    """Raise `InputError` for an option that would do nothing, instead of ignoring it."""
+    for name, value in options.items():
         if value is not None:
-            raise InputError(f"{name}: found with --per-pixel, expected --out only")
+            raise InputError(f"{name}: found with {beside}, where it has no effect; leave it out")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outputs:
+    """What to write, and which interferometers the report draws."""
+
+    characterization: Path | None
+    table: Path | None
+    report: Path | None
+    show: list[int] | None
+
+    def check(self) -> None:
+        """Raise `InputError` now rather than after the work when a folder is missing."""
+        for target in (self.characterization, self.table):
+            if target is not None and not target.parent.is_dir():
+                raise InputError(f"{target}: output: found no folder {target.parent}, expected an existing one")
 
 
 def _per_device(
     path: Path, span: tuple[float, float] | None, model: TransmittanceModel | None, options: Options, cv: int,
-    seed: int, out: Path | None, csv_path: Path | None, report: Path | None, as_json: bool,
+    seed: int, outputs: Outputs, as_json: bool,
 ) -> None:  # fmt: skip
+    import shlex
     import sys
 
     from tqdm import tqdm
@@ -123,14 +154,17 @@ def _per_device(
     from calibration.capture import open_capture
     from calibration.characterize import characterize
 
+    outputs.check()
     data = open_capture(path)
     if span is not None:
         data = data.select(wavelengths_nm=span)
-    for target in (out, csv_path):
-        if target is not None and not target.parent.is_dir():
-            raise InputError(f"{target}: output: found no folder {target.parent}, expected an existing one")
+    for index in outputs.show or []:
+        if index not in data.index:
+            raise InputError(
+                f"--show: found {index}, expected interferometers of {path} ({data.index.min()} to {data.index.max()})"
+            )
     # the headline of a report is the held-out error
-    folds = 10 if report is not None and not cv else cv
+    folds = 10 if outputs.report is not None and not cv else cv
     with tqdm(unit=" models", disable=model is not None or not sys.stderr.isatty(), leave=False) as bar:
 
         def tried(label: str) -> None:
@@ -139,20 +173,19 @@ def _per_device(
 
         result = characterize(data, model, options=options, cv=folds, seed=seed, progress=tried)
     written: dict[str, str] = {}
-    if out is not None:
-        result.save(out)
-        written["characterization"] = str(out)
-    if csv_path is not None:
-        result.to_csv(csv_path)
-        written["table"] = str(csv_path)
-    if report is not None:
+    if outputs.characterization is not None:
+        result.save(outputs.characterization)
+        written["characterization"] = str(outputs.characterization)
+    if outputs.table is not None:
+        result.to_csv(outputs.table)
+        written["table"] = str(outputs.table)
+    if outputs.report is not None:
         from calibration.report import write_report
 
-        context = click.get_current_context()
-        command = f"{context.command_path} {path}" + ("" if model is None else f" --model {model.name}")
-        page = write_report(result, data, report, command=command)
-        result.save(report / "characterization.h5")
-        result.to_csv(report / "interferometers.csv")
+        command = shlex.join(["hsi", *sys.argv[1:]])
+        page = write_report(result, data, outputs.report, command=command, show=outputs.show)
+        result.save(outputs.report / "characterization.h5")
+        result.to_csv(outputs.report / "interferometers.csv")
         written["report"] = str(page)
     summary = {**result.summary(), "written": written}
     if as_json:
@@ -186,7 +219,7 @@ def _print_summary(s: dict[str, Any]) -> None:
 
 
 def _per_pixel(
-    path: Path, out: Path, model: TransmittanceModel | None, options: Options, device: str | None, as_json: bool
+    path: Path, out: Path, model: TransmittanceModel, options: Options, device: str | None, as_json: bool
 ) -> None:
     import sys
     import time
@@ -195,8 +228,6 @@ def _per_pixel(
 
     from calibration.maps import PixelStack, characterize_pixels
 
-    if model is None:
-        raise HsiError("--per-pixel: a model is needed")
     stack = PixelStack(path)
     began = time.perf_counter()
     n, height, width = stack.shape
@@ -209,6 +240,4 @@ def _per_pixel(
     if as_json:
         emit_json(result)
     else:
-        from hsitools.options import emit_table
-
         emit_table(result)

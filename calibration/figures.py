@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Array = NDArray[np.float64]
+SPREAD = "interferometers spread over the OPDs, and the one of largest residual. "
 
 
 def fitted(ch: Characterization, capture: MonochromaticCapture) -> Array:
@@ -220,13 +221,19 @@ def selection_figure(ch: Characterization) -> Figure:
     return figure
 
 
-def all_figures(ch: Characterization, capture: MonochromaticCapture) -> dict[str, tuple[Any, str]]:
-    """Every figure by name, with its caption."""
+def all_figures(
+    ch: Characterization, capture: MonochromaticCapture, show: list[int] | None = None
+) -> dict[str, tuple[Any, str]]:
+    """Every figure by name, with its caption; ``show`` are the interferometers whose fits are drawn."""
+    rows = None if show is None else np.flatnonzero(np.isin(ch.index, show))
     figures = {
         "fit": (
-            fit_figure(ch, capture),
-            "Fit over the samples of interferometers spread over the OPDs, and the one of largest residual. "
-            "Below each, the residual and its ±1 RMSE band.",
+            fit_figure(ch, capture, rows),
+            (
+                "Fit over the samples of "
+                + ("chosen interferometers. " if show else SPREAD)
+                + "Below each, the residual and its ±1 RMSE band."
+            ),
         ),
         "opd_law": (opd_law_figure(ch), "OPD of every interferometer, the device's law, and the departures from it."),
         "parameters": (parameter_figure(ch), "Reflectivity and gain: spread over the interferometers, and band means."),

@@ -48,6 +48,10 @@ class Options:
         ):
             if getattr(self, field) not in known:
                 raise InputError(f"{field}: found {getattr(self, field)!r}, expected one of {', '.join(known)}")
+        if self.engine == "lmfit" and self.loss != "linear":
+            raise InputError(
+                f"loss: found {self.loss!r} with engine 'lmfit', expected 'linear' (its fits are least squares)"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""

@@ -30,8 +30,17 @@ def _number(value: float, digits: int = 4) -> str:
     return f"{value:.{digits}g}" if np.isfinite(value) else "–"
 
 
-def write_report(ch: Characterization, capture: MonochromaticCapture, folder: str | Path, *, command: str = "") -> Path:
+def write_report(
+    ch: Characterization,
+    capture: MonochromaticCapture,
+    folder: str | Path,
+    *,
+    command: str = "",
+    show: list[int] | None = None,
+) -> Path:
     """Write ``report.html`` and ``figures/*.png`` into a folder (made if need be); return the page's path.
+
+    ``show`` are the interferometers whose fits are drawn, by default a spread of them.
 
     Raises
     ------
@@ -44,7 +53,7 @@ def write_report(ch: Characterization, capture: MonochromaticCapture, folder: st
     except OSError as error:
         raise InputError(f"{folder}: report: cannot make the folder ({error.strerror})") from None
     pictures = {}
-    for name, (figure, caption) in all_figures(ch, capture).items():
+    for name, (figure, caption) in all_figures(ch, capture, show).items():
         save_figure(figure, folder / "figures" / f"{name}.png")
         pictures[name] = Picture(png=png_bytes(figure), caption=caption)
     page = folder / "report.html"

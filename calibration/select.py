@@ -80,7 +80,7 @@ def select_model(
     ----------
     capture : MonochromaticCapture
     options : Options
-        Loss, start and prior are kept; the shared curve is tried.
+        Loss, start and prior are kept; the shared curve is tried; the engine is batched while choosing.
     seed : int
         Deals the lines to folds.
     progress : callable, optional
@@ -91,7 +91,7 @@ def select_model(
     InputError
         When the capture has too few lines even for the simplest candidate.
     """
-    options = replace(options, engine="batched", shared_curve=False)
+    engine, options = options.engine, replace(options, engine="batched", shared_curve=False)
     trials = _Trials(_rows_for_selection(capture), seed, progress)
     for degree in (3, 1, 0):
         trials.offer(TransmittanceModel(degree_gain=degree, degree_reflectivity=degree), options)
@@ -121,7 +121,7 @@ def select_model(
     model, chosen = trials.best
     trials.offer(model, replace(chosen, shared_curve=True))
     model, chosen = trials.best
-    return model, chosen, trials.table
+    return model, replace(chosen, engine=engine), trials.table
 
 
 def _rows_for_selection(capture: MonochromaticCapture) -> MonochromaticCapture:

@@ -101,10 +101,18 @@ def test_lmfit_engine(capsys, capture_path):
         (("CAPTURE", "--wavelengths", "900"), "--wavelengths: found '900', expected LOW:HIGH in nm"),
         (("CAPTURE", "--wavelengths", "2000:3000"), "wavelengths: found 0 lines in 2000 to 3000 nm"),
         (("CAPTURE", "--model", "airy", "--cv", "1"), "cv: found 1 folds"),
+        (("CAPTURE", "--device", "cuda"), "--device: found with one fit per interferometer"),
+        (("CAPTURE", "--show", "1"), "--show: found with no --report"),
+        (("CAPTURE", "--report", "r", "--show", "one"), "--show: found 'one', expected interferometers"),
+        (("CAPTURE", "--report", "r", "--show", "99"), "--show: found 99, expected interferometers of"),
+        (("CAPTURE", "--engine", "lmfit", "--loss", "huber"), "loss: found 'huber' with engine 'lmfit'"),
         (("CAPTURE", "--out", "no/such/c.h5"), "output: found no folder no/such"),
         (("CAPTURE", "--per-pixel"), "--per-pixel: expected --out FILE"),
         (("CAPTURE", "--per-pixel", "--out", "m.h5"), "pixels: missing, expected in a pixel stack"),
-        (("CAPTURE", "--per-pixel", "--out", "m.h5", "--report", "r"), "--report: found with --per-pixel"),
+        (
+            ("CAPTURE", "--per-pixel", "--out", "m.h5", "--report", "r"),
+            "--report: found with --per-pixel, where it has no effect",
+        ),
     ],
 )
 def test_bad_input_is_one_line(capsys, capture_path, arguments, message):
