@@ -1,0 +1,428 @@
+"""The cube: values ``(band, y, x)`` that keep their labels."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsitools.blocks import tiles
+from hsitools.errors import FormatError, InputError
+from hsitools.lazy import ArraySource, MaskedSource, ScaledSource, Source, StackedSource, ViewSource, as_source
+
+if TYPE_CHECKING:
+    import torch
+    import xarray
+
+Array = NDArray[np.float64]
+#: Affine map from (column, row) of a pixel's corner to map coordinates: x = a·c + b·r + c0, y = d·c + e·r + f0.
+Transform = tuple[float, float, float, float, float, float]
+
+#: Values read at a time when a cube is walked through, bytes.
+BLOCK_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Cube:
+    """A hyperspectral cube, in memory or on disk, with its labels.
+
+    Nothing is read until `read` (or `load`, `statistics`, …) is called; `select` and its kin only make views.
+
+    Attributes
+    ----------
+    data : array, memmap, HDF5 dataset or `hsitools.lazy.Source`, shape (band, y, x)
+    wavelength_nm, fwhm_nm : array, shape (band,), or None when not known
+        Single bands of unknown wavelength are NaN.
+    good : array of bool, shape (band,)
+        False for bands that the product calls bad.
+    nodata : float or None
+        Value that stands for no measurement (NaN always does).
+    units : str
+        Of the values, ``"1"`` for reflectance, ``"DN"`` for raw numbers, empty when not known.
+    scale_factor : float or None
+        What turns stored numbers into ``units`` where the file says so but the values are still as stored.
+    crs : str or None
+        Coordinate reference system: ``EPSG:n`` or WKT.
+    transform : tuple of 6 floats or None
+        Affine transform of pixel corners (a, b, c, d, e, f), as in rasterio.
+    pan : Cube or None
+        Panchromatic image of the same place: one band, finer pixels.
+    name, source : str
+        What it shows, and where it comes from.
+    meta : dict
+        Further facts of the product, plain data.
+
+    Raises
+    ------
+    InputError
+        When a label's length does not match the bands.
+    """
+
+    data: Any
+    wavelength_nm: Array | None = None
+    fwhm_nm: Array | None = None
+    good: NDArray[np.bool_] = field(default=None)  # type: ignore[assignment]  # all True, set below
+    nodata: float | None = None
+    units: str = ""
+    scale_factor: float | None = None
+    crs: str | None = None
+    transform: Transform | None = None
+    pan: Cube | None = None
+    name: str = ""
+    source: str = ""
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        shape = getattr(self.data, "shape", None)
+        if shape is None or len(shape) != 3 or min(shape) < 1:
+            raise InputError(f"{self._who}: data: found shape {shape}, expected (band, y, x), none of them empty")
+        if np.dtype(self.data.dtype).kind not in "uifb":
+            raise InputError(f"{self._who}: data: found {self.data.dtype}, expected real numbers")
+        for name in ("wavelength_nm", "fwhm_nm"):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            value = np.asarray(value, dtype=float)
+            if value.shape != (shape[0],):
+                raise InputError(f"{self._who}: {name}: found shape {value.shape}, expected ({shape[0]},), one a band")
+            if np.any(value <= 0):
+                raise InputError(f"{self._who}: {name}: found {np.nanmin(value):g}, expected positive numbers in nm")
+            object.__setattr__(self, name, None if np.isnan(value).all() else value)
+        good = np.ones(shape[0], dtype=bool) if self.good is None else np.asarray(self.good).astype(bool)
+        if good.shape != (shape[0],):
+            raise InputError(f"{self._who}: good: found shape {good.shape}, expected ({shape[0]},), one a band")
+        object.__setattr__(self, "good", good)
+        if self.transform is not None:
+            object.__setattr__(self, "transform", tuple(float(value) for value in self.transform))
+            if len(self.transform) != 6:
+                raise InputError(f"{self._who}: transform: found {len(self.transform)} numbers, expected 6")
+
+    @property
+    def _who(self) -> str:
+        return self.source or self.name or "cube"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(band, y, x)."""
+        band, y, x = self.data.shape
+        return int(band), int(y), int(x)
+
+    @property
+    def n_bands(self) -> int:
+        """Number of bands."""
+        return self.shape[0]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values."""
+        return np.dtype(self.data.dtype)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that `load` would take, bytes."""
+        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the values are an array already."""
+        return isinstance(self.data, np.ndarray) and not isinstance(self.data, np.memmap)
+
+    @property
+    def ratio(self) -> int | None:
+        """Pixels of the panchromatic image to one of the cube; None without such an image."""
+        return None if self.pan is None else max(1, round(self.pan.shape[1] / self.shape[1]))
+
+    def __repr__(self) -> str:
+        band = ""
+        if self.wavelength_nm is not None:
+            band = f", {np.nanmin(self.wavelength_nm):.0f}–{np.nanmax(self.wavelength_nm):.0f} nm"
+        where = "in memory" if self.in_memory else "on disk"
+        return f"<Cube {self.name!r} {'×'.join(map(str, self.shape))} {self.dtype}{band}, {where}>"
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        values = self.read()
+        return values if dtype is None else values.astype(dtype)
+
+    # ---- reading -----------------------------------------------------------------------------------------------
+
+    def read(
+        self, bands: Sequence[int] | NDArray[Any] | None = None, rows: slice | None = None, columns: slice | None = None
+    ) -> NDArray[Any]:
+        """Values ``(band, y, x)`` of some bands and a window, read now.
+
+        Raises
+        ------
+        InputError
+            When a band or the window lies outside the cube, or memory would not suffice.
+        """
+        view = self.select(bands=bands, window=(rows or slice(None), columns or slice(None)))
+        _check_memory(view.nbytes, self._who)
+        if isinstance(view.data, np.ndarray):
+            return np.asarray(view.data)
+        source = as_source(view.data)
+        count, height, width = source.shape
+        try:
+            return source.read(np.arange(count), slice(0, height), slice(0, width))
+        except OSError as error:
+            raise FormatError(f"{self._who}: data: cannot be read; {' '.join(str(error).split())}") from None
+
+    def load(self) -> Cube:
+        """The same cube with its values (and those of its PAN) in memory."""
+        return self.replace(data=self.read(), pan=None if self.pan is None else self.pan.load())
+
+    def tiles(self, block_bytes: int = BLOCK_BYTES, itemsize: int | None = None) -> Iterator[tuple[slice, slice]]:
+        """Windows (rows, columns) that together cover the cube, each of about ``block_bytes`` at all bands.
+
+        Whole rows as far as they fit, and whole chunks of a chunked file, so that none is unpacked twice.
+        """
+        per_pixel = self.n_bands * (itemsize or self.dtype.itemsize)
+        yield from tiles(self.shape[1:], max(1, int(block_bytes // per_pixel)), _chunks(self.data))
+
+    def valid(self, values: NDArray[Any]) -> NDArray[np.bool_]:
+        """Which of ``values`` (as `read` gave them) are measurements: finite, and not nodata."""
+        valid = np.isfinite(values) if values.dtype.kind == "f" else np.ones(values.shape, dtype=bool)
+        if self.nodata is not None and np.isfinite(self.nodata):
+            valid &= values != self.nodata
+        return valid
+
+    def statistics(self) -> dict[str, NDArray[Any]]:
+        """Per band: ``n_valid``, ``min``, ``max``, ``mean``, ``std`` (ddof 0), nodata left out; read block by block.
+
+        A band without any valid value has ``n_valid`` 0 and NaN.
+        """
+        count = np.zeros(self.n_bands, dtype=np.int64)
+        mean, square = np.zeros(self.n_bands), np.zeros(self.n_bands)
+        low, high = np.full(self.n_bands, np.inf), np.full(self.n_bands, -np.inf)
+        for rows, columns in self.tiles():
+            values = self.read(rows=rows, columns=columns)
+            valid = self.valid(values)
+            flat, keep = values.reshape(self.n_bands, -1), valid.reshape(self.n_bands, -1)
+            n = keep.sum(axis=1)
+            low = np.minimum(low, np.where(keep, flat, np.inf).min(axis=1))
+            high = np.maximum(high, np.where(keep, flat, -np.inf).max(axis=1))
+            block = np.where(keep, flat, 0)
+            block_mean = block.sum(axis=1, dtype=float) / np.maximum(n, 1)
+            deviation = np.where(keep, block - block_mean[:, None], 0)
+            # Chan's update: no cancellation however large the mean
+            total = count + n
+            step = block_mean - mean
+            square += (deviation**2).sum(axis=1) + step**2 * count * n / np.maximum(total, 1)
+            mean += step * n / np.maximum(total, 1)
+            count = total
+        empty = count == 0
+        std = np.sqrt(square / np.maximum(count, 1))
+        out: dict[str, NDArray[Any]] = {"n_valid": count}
+        for name, value in (("min", low), ("max", high), ("mean", mean), ("std", std)):
+            out[name] = np.where(empty, np.nan, value)
+        return out
+
+    # ---- views -------------------------------------------------------------------------------------------------
+
+    def replace(self, **changes: Any) -> Cube:
+        """A copy with some attributes changed and all other labels kept."""
+        return dataclasses.replace(self, **changes)
+
+    def with_data(self, data: Any, **changes: Any) -> Cube:
+        """The same labels on new values of the same bands; a changed size in y or x drops transform and PAN."""
+        if tuple(data.shape[1:]) != self.shape[1:]:
+            changes = {"transform": None, "pan": None, **changes}
+        return self.replace(data=data, **changes)
+
+    def select(
+        self,
+        *,
+        bands: Sequence[int] | NDArray[Any] | None = None,
+        wavelength: tuple[float, float] | None = None,
+        window: tuple[slice, slice] | tuple[int, int, int, int] | None = None,
+    ) -> Cube:
+        """A view of some bands and a window; nothing is read.
+
+        Parameters
+        ----------
+        bands : sequence of int (any order, negative counts from the end) or of bool
+        wavelength : (low, high)
+            nm, both ends included; bands of unknown wavelength are left out.
+        window : (rows, columns) as slices, or (y0, y1, x0, x1)
+            Pixels; the panchromatic image follows.
+
+        Raises
+        ------
+        InputError
+            When nothing is left, a band does not exist, or the window lies outside.
+        """
+        chosen = np.arange(self.n_bands)
+        if bands is not None:
+            chosen = self._band_numbers(bands)
+        if wavelength is not None:
+            if self.wavelength_nm is None:
+                raise InputError(f"{self._who}: wavelength_nm: not known, so no bands can be chosen by wavelength")
+            centre = self.wavelength_nm[chosen]
+            inside = (centre >= min(wavelength)) & (centre <= max(wavelength))
+            if not inside.any():
+                raise InputError(
+                    f"{self._who}: bands: found none between {min(wavelength):g} and {max(wavelength):g} nm, expected "
+                    f"some of {np.nanmin(self.wavelength_nm):g} to {np.nanmax(self.wavelength_nm):g} nm"
+                )
+            chosen = chosen[inside]
+        rows, columns = self._window(window)
+        _, height, width = self.shape
+        whole = (rows, columns) == (slice(0, height), slice(0, width))
+        every = np.array_equal(chosen, np.arange(self.n_bands))
+        if whole and every:
+            return self
+        if isinstance(self.data, np.ndarray):
+            data: Any = self.data[:, rows, columns] if every else self.data[chosen, rows, columns]
+        else:
+            data = ViewSource(as_source(self.data), chosen, rows, columns)
+        pan, transform = self.pan, self.transform
+        if not whole:
+            if pan is not None:
+                fine = pan.shape[1] // height, pan.shape[2] // width
+                pan = pan.select(
+                    window=(rows.start * fine[0], rows.stop * fine[0], columns.start * fine[1], columns.stop * fine[1])
+                )
+            if transform is not None:
+                a, b, c, d, e, f = transform
+                x, y = columns.start, rows.start
+                transform = (a, b, c + a * x + b * y, d, e, f + d * x + e * y)
+        return self.replace(
+            data=data,
+            wavelength_nm=None if self.wavelength_nm is None else self.wavelength_nm[chosen],
+            fwhm_nm=None if self.fwhm_nm is None else self.fwhm_nm[chosen],
+            good=self.good[chosen],
+            pan=pan,
+            transform=transform,
+        )
+
+    def drop_bad(self) -> Cube:
+        """A view without the bad bands."""
+        if not self.good.any():
+            raise InputError(f"{self._who}: good: found no good band")
+        return self.select(bands=np.flatnonzero(self.good))
+
+    def mask_bad(self) -> Cube:
+        """A view whose bad bands read as NaN (floating point at least)."""
+        return self.replace(data=MaskedSource(as_source(self.data), ~self.good))
+
+    def physical(self) -> Cube:
+        """Values in ``units``: the scale factor applied and nodata as NaN, float32, still lazy."""
+        if self.scale_factor is None and (self.nodata is None or not np.isfinite(self.nodata)):
+            return self
+        scaled = ScaledSource(as_source(self.data), self.scale_factor or 1.0, 0.0, self.nodata)
+        return self.replace(data=scaled, scale_factor=None, nodata=None if self.nodata is None else float("nan"))
+
+    def _band_numbers(self, bands: Sequence[int] | NDArray[Any]) -> NDArray[np.int64]:
+        chosen = np.asarray(bands)
+        if chosen.dtype == bool:
+            if chosen.shape != (self.n_bands,):
+                raise InputError(f"{self._who}: bands: found mask of shape {chosen.shape}, expected ({self.n_bands},)")
+            chosen = np.flatnonzero(chosen)
+        if chosen.ndim != 1 or chosen.size == 0 or chosen.dtype.kind not in "ui":
+            raise InputError(f"{self._who}: bands: found {bands!r}, expected band numbers")
+        chosen = chosen.astype(np.int64)
+        if chosen.min() < -self.n_bands or chosen.max() >= self.n_bands:
+            raise InputError(
+                f"{self._who}: bands: found {chosen.min()} to {chosen.max()}, expected below {self.n_bands}"
+            )
+        return np.where(chosen < 0, chosen + self.n_bands, chosen)
+
+    def _window(self, window: Any) -> tuple[slice, slice]:
+        sizes = self.shape[1:]
+        if window is None:
+            return slice(0, sizes[0]), slice(0, sizes[1])
+        if len(window) == 4:
+            window = (slice(window[0], window[1]), slice(window[2], window[3]))
+        out = []
+        for part, size, name in zip(window, sizes, "yx", strict=True):
+            if part.step not in (None, 1):
+                raise InputError(f"{self._who}: window: found step {part.step} in {name}, expected 1")
+            start, stop = part.start or 0, size if part.stop is None else part.stop
+            start, stop = (value + size if value < 0 else value for value in (start, stop))
+            if not 0 <= start < stop <= size:
+                raise InputError(
+                    f"{self._who}: window: found {name} {part.start}:{part.stop}, expected inside 0:{size}"
+                )
+            out.append(slice(int(start), int(stop)))
+        return out[0], out[1]
+
+    # ---- elsewhere ---------------------------------------------------------------------------------------------
+
+    def to_torch(self, device: Any = None, dtype: Any = None) -> torch.Tensor:
+        """Values as a tensor ``(1, band, y, x)``, float32 unless said otherwise; nodata becomes NaN."""
+        import torch
+
+        values = self.read()
+        invalid = ~self.valid(values)
+        # torch knows few unsigned types, and byte orders none at all
+        tensor = torch.as_tensor(
+            np.ascontiguousarray(values, dtype=np.float64 if dtype == torch.float64 else np.float32)
+        )
+        if invalid.any():
+            tensor = tensor.clone()
+            tensor[torch.from_numpy(invalid)] = torch.nan
+        return tensor[None].to(device=device, dtype=dtype)
+
+    def to_xarray(self) -> xarray.DataArray:
+        """As an `xarray.DataArray`: dims ``(band, y, x)``, coordinates ``wavelength_nm``, ``fwhm_nm``, ``good`` (extra)."""
+        from hsitools.interop import to_xarray
+
+        return to_xarray(self)
+
+    @classmethod
+    def from_xarray(cls, array: xarray.DataArray) -> Cube:
+        """Inverse of `to_xarray`; also knows ``wavelength`` and ``fwhm`` in nm or µm, by their units."""
+        from hsitools.interop import from_xarray
+
+        return from_xarray(array)
+
+    def describe(self) -> dict[str, Any]:
+        """What ``hsi info`` says; nothing but labels is read."""
+        centre, width = self.wavelength_nm, self.fwhm_nm
+        out: dict[str, Any] = {
+            "kind": "cube",
+            "name": self.name,
+            "shape": list(self.shape),
+            "dtype": str(self.dtype),
+            "units": self.units or None,
+            "scale_factor": self.scale_factor,
+            "wavelength_nm": None if centre is None else [float(np.nanmin(centre)), float(np.nanmax(centre))],
+            "fwhm_nm": None if width is None else [float(np.nanmin(width)), float(np.nanmax(width))],
+            "bad_bands": [int(band) for band in np.flatnonzero(~self.good)],
+            "nodata": self.nodata,
+            "crs": self.crs if self.crs is None or len(self.crs) < 40 else self.crs.split('"')[1],
+            "pixel_size": None if self.transform is None else [abs(self.transform[0]), abs(self.transform[4])],
+            "pan": None if self.pan is None else {"shape": list(self.pan.shape), "ratio": self.ratio},
+            "memory_mib": self.nbytes / 2**20,
+        }
+        if centre is not None and np.any(np.diff(centre) <= 0):
+            out["note"] = "wavelengths do not ascend from band to band"
+        return out | {key: value for key, value in self.meta.items() if isinstance(value, str | int | float)}
+
+
+def _chunks(data: Any) -> tuple[int, int]:
+    """Chunk (rows, columns) of the dataset beneath, ones when there is none."""
+    while isinstance(data, Source) and not isinstance(data, ArraySource):
+        data = data.sources[0] if isinstance(data, StackedSource) else getattr(data, "source", None)
+    axes = data.axes if isinstance(data, ArraySource) else (0, 1, 2)
+    chunks = getattr(data.array if isinstance(data, ArraySource) else data, "chunks", None)
+    return (int(chunks[axes[1]]), int(chunks[axes[2]])) if chunks else (1, 1)
+
+
+def _check_memory(n_bytes: int, who: str) -> None:
+    """Refuse what would not fit, before the machine starts to swap."""
+    try:
+        available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        return
+    # caches are given back when needed, but not more than all there is
+    if n_bytes > max(available, 0.8 * total):
+        raise InputError(
+            f"{who}: memory: {n_bytes / 2**30:.1f} GiB needed, found {available / 2**30:.1f} GiB free; "
+            "choose a window or bands"
+        )
