@@ -66,7 +66,7 @@ class Cube:
     data: Any
     wavelength_nm: Array | None = None
     fwhm_nm: Array | None = None
-    good: NDArray[np.bool_] = field(default=None)  # type: ignore[assignment]  # all True, set below
+    good: NDArray[np.bool_] = None  # type: ignore[assignment]  # all True, set below
     nodata: float | None = None
     units: str = ""
     scale_factor: float | None = None
@@ -368,7 +368,7 @@ class Cube:
         return tensor[None].to(device=device, dtype=dtype)
 
     def to_xarray(self) -> xarray.DataArray:
-        """As an `xarray.DataArray`: dims ``(band, y, x)``, coordinates ``wavelength_nm``, ``fwhm_nm``, ``good`` (extra)."""
+        """As a DataArray: dims ``(band, y, x)``, coordinates ``wavelength_nm``, ``fwhm_nm``, ``good``."""
         from hsitools.interop import to_xarray
 
         return to_xarray(self)

@@ -102,12 +102,10 @@ class ViewSource:
     """A window and a choice of bands of another source."""
 
     def __init__(self, source: Source, bands: Bands, rows: slice, columns: slice) -> None:
-        if isinstance(source, ViewSource):
-            bands = source.bands[bands]
-            rows = slice(source.rows.start + rows.start, source.rows.start + rows.stop)
-            columns = slice(source.columns.start + columns.start, source.columns.start + columns.stop)
-            source = source.source
-        self.source, self.bands, self.rows, self.columns = source, bands, rows, columns
+        self.source: Source = source
+        self.bands: Bands = bands
+        self.rows: slice = rows
+        self.columns: slice = columns
         self.shape = (len(bands), rows.stop - rows.start, columns.stop - columns.start)
         self.dtype = source.dtype
 

@@ -100,7 +100,7 @@ def read(path: Path) -> Cube:
     order = whole("byte order", 0)
     if order not in (0, 1):
         raise FormatError(f"{header}: byte order: found {order}, expected 0 or 1")
-    dtype = np.dtype(TYPES[code]).newbyteorder("<>"[order])
+    dtype = np.dtype("<>"[order] + TYPES[code])
     offset = whole("header offset", 0)
     names, axes = INTERLEAVES[interleave]
     shape = tuple(sizes[name] for name in names.split())

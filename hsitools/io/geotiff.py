@@ -14,7 +14,7 @@ from hsitools.cube import BLOCK_BYTES, Cube
 from hsitools.errors import FormatError, InputError
 from hsitools.io import Progress
 from hsitools.io.atomic import atomic_path
-from hsitools.io.labels import NANOMETRES, nm_scale
+from hsitools.io.labels import nm_scale
 from hsitools.lazy import Bands
 
 SUFFIXES = (".tif", ".tiff")
@@ -86,7 +86,7 @@ def read(path: Path) -> Cube:
     return Cube(
         data=source, wavelength_nm=wavelength, fwhm_nm=fwhm, good=None if good is None else good != 0,  # type: ignore[arg-type]
         nodata=None if nodata is None else float(nodata), scale_factor=None if scale in (None, 1.0, 0.0) else scale,
-        crs=crs, transform=transform, units=units or dataset.get("units", ""),  # type: ignore[arg-type]
+        crs=crs, transform=transform, units=units or dataset.get("units", ""),
         name=dataset.get("name", path.stem), source=str(path),
     )  # fmt: skip
 
@@ -123,9 +123,7 @@ def _wavelengths(tags: list[dict[str, str]], dataset: dict[str, str], path: Path
     scale = nm_scale(centre, unit, f"{path}: wavelength")
     if scale is None:
         return None, None
-    return centre * scale, None if width is None else width * (
-        scale if unit in (None, "") else NANOMETRES[unit.lower()]
-    )
+    return centre * scale, None if width is None else width * scale
 
 
 def _list(value: str | None, count: int, where: str) -> Any:

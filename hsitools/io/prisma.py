@@ -1,8 +1,8 @@
 """PRISMA L1 and L2 products (``.he5``), after ASI's product specification.
 
 VNIR and SWIR cubes have axes (row, band, column) and bands of descending wavelength, some of them unused (wavelength
-zero in ``List_Cw_*``). They come out as one cube of ascending wavelengths. Where the two detectors overlap (about 920 to
-1010 nm) all bands are kept, and those of SWIR are marked bad, so that each wavelength is counted once.
+zero in ``List_Cw_*``). They come out as one cube of ascending wavelengths. Where the two detectors overlap (about 920
+to 1010 nm) all bands are kept, and those of SWIR are marked bad, so that each wavelength is counted once.
 """
 
 from __future__ import annotations

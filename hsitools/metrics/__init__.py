@@ -1,0 +1,134 @@
+"""Quality indices in one registry (`INDICES`): torch, batched, masked; each with paper, range, direction and unit.
+
+`evaluate` compares a cube with its reference, `evaluate_fusion` judges a fused cube without one, `evaluate_alone` one
+cube by itself. Values that cannot be compared (NaN, nodata, spectra of zero, bands without contrast) are excluded,
+counted and reported; they never become a score.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import hsitools.metrics.q2n
+import hsitools.metrics.reference
+import hsitools.metrics.windows  # noqa: F401  (these register their indices)
+from hsitools.errors import InputError
+from hsitools.metrics.full_resolution import Fusion
+from hsitools.metrics.inputs import Pair
+from hsitools.metrics.no_reference import Single
+from hsitools.metrics.registry import INDICES, Index, Score, get
+
+__all__ = [
+    "INDICES", "Evaluation", "Fusion", "Index", "Pair", "Score", "Single", "evaluate", "evaluate_alone",
+    "evaluate_fusion", "get", "names",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """An index of one cube, as plain numbers.
+
+    Attributes
+    ----------
+    index : Index
+    value : float
+        NaN when all had to be excluded.
+    per_band : array, shape (band,), or None
+    excluded : dict of str to int
+    """
+
+    index: Index
+    value: float
+    per_band: NDArray[np.float64] | None
+    excluded: dict[str, int]
+
+    def to_dict(self, per_band: bool = False) -> dict[str, Any]:
+        """Plain data."""
+        out: dict[str, Any] = {"value": self.value, "unit": self.index.unit, "excluded": self.excluded}
+        if math.isinf(self.value):
+            out["note"] = "infinite: no error at all"
+        if per_band and self.per_band is not None:
+            out["per_band"] = self.per_band.tolist()
+        return out
+
+
+def names(kind: str | None = None) -> list[str]:
+    """Names of the registry, of one kind or all."""
+    return [name for name, entry in INDICES.items() if kind in (None, entry.kind)]
+
+
+def _run(given: Any, kind: str, metrics: Iterable[str] | None, leave_out: set[str]) -> dict[str, Evaluation]:
+    chosen = (
+        [get(name) for name in metrics] if metrics is not None else [get(n) for n in names(kind) if n not in leave_out]
+    )
+    wrong = [entry.name for entry in chosen if entry.kind != kind]
+    if wrong:
+        raise InputError(
+            f"metric: found {wrong[0]!r} ({get(wrong[0]).kind}), expected {kind}: {', '.join(names(kind))}"
+        )
+    out = {}
+    for entry in chosen:
+        score = entry.function(given)
+        if len(score.value) != 1:
+            raise InputError(f"batch: found {len(score.value)} cubes, expected one (call the index itself on a batch)")
+        bands = None if score.per_band is None else score.per_band[0].double().cpu().numpy()
+        out[entry.name] = Evaluation(
+            index=entry, value=float(score.value[0]), per_band=bands, excluded=dict(score.excluded)
+        )
+    return out
+
+
+def evaluate(
+    estimate: Any, reference: Any, *, ratio: float | None = None, border: int = 0, data_range: float | None = None,
+    mask: Any = None, metrics: Iterable[str] | None = None,
+) -> dict[str, Evaluation]:  # fmt: skip
+    """Full-reference indices of an estimate.
+
+    Parameters
+    ----------
+    estimate, reference : array or tensor, shape (band, y, x)
+        NaN stands for no value. Tensors are compared where they are, CPU or GPU.
+    ratio : float, optional
+        For ERGAS, which is left out (or an error, when asked for) without it.
+    border : int
+        Pixels left out on each side.
+    data_range : float, optional
+        Peak for PSNR and SSIM; default the reference's maximum.
+    mask : array of bool, shape (band, y, x) or (1, y, x), optional
+        False excludes.
+    metrics : iterable of str, optional
+        Names; default all of the kind.
+
+    Raises
+    ------
+    InputError
+        When shapes differ, a name is unknown, or nothing valid is left.
+    """
+    pair = Pair.of(estimate, reference, ratio=ratio, border=border, data_range=data_range, mask=mask)
+    leave_out = {"ERGAS"} if ratio is None else set()
+    for name, size in (("SSIM", 11), ("UQI", 8), ("SCC", 3)):
+        if min(pair.reference.shape[-2:]) < size:
+            leave_out.add(name)
+    return _run(pair, "full reference", metrics, leave_out)
+
+
+def evaluate_fusion(
+    fused: Any, coarse: Any, pan: Any, *, ratio: int | None = None, mtf: Any = 0.3, pan_mtf: float = 0.15,
+    offset: float | None = None, border: int = 0, metrics: Iterable[str] | None = None,
+) -> dict[str, Evaluation]:  # fmt: skip
+    """Full-resolution indices of a fused cube; parameters as of `Fusion`."""
+    fusion = Fusion.of(
+        fused, coarse, pan, ratio=ratio, mtf=mtf, pan_mtf=pan_mtf, offset=offset, border=border
+    )  # fmt: skip
+    return _run(fusion, "full resolution", metrics, set())
+
+
+def evaluate_alone(cube: Any, *, border: int = 0, metrics: Iterable[str] | None = None) -> dict[str, Evaluation]:
+    """Noise and stripe indices of one cube (band, y, x)."""
+    return _run(Single.of(cube, border=border), "no reference", metrics, set())

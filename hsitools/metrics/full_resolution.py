@@ -1,0 +1,270 @@
+"""Indices at full resolution, where there is no reference: spectral and spatial consistency of a fused cube."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from hsitools.errors import InputError
+from hsitools.metrics.inputs import as_batch, cropped
+from hsitools.metrics.q2n import band_quality, q2n_map
+from hsitools.metrics.registry import Score, index, mean_of
+from hsitools.sensor.spatial import check_ratio, interpolate, mtf_decimate, size_of
+
+KIND = "full resolution"
+#: Side of the blocks of Q at the fine scale, pixels; at the coarse scale they cover the same ground.
+BLOCK = 32
+ALPARONE = (
+    "L. Alparone et al., Multispectral and panchromatic data fusion assessment without reference, "
+    "Photogramm. Eng. Remote Sens. 74(2), 2008"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fusion:
+    """A fused cube with what it was made from.
+
+    Attributes
+    ----------
+    fused : Tensor, shape (batch, band, y, x)
+    coarse : Tensor, shape (batch, band, y/ratio, x/ratio)
+        The hyperspectral cube.
+    pan : Tensor, shape (batch, 1, y, x)
+    ratio : int
+    mtf, pan_mtf : float or array, float
+        Gains at the coarse Nyquist frequency.
+    offset : float or None
+        Fine-pixel position of the first coarse pixel; None is the centre, (ratio − 1)/2.
+    border : int
+        Fine pixels left out on each side of spatial comparisons, where no filter reaches over the edge.
+    valid : Tensor of bool, shape (batch, y, x), or None
+        Fine pixels valid in everything.
+    """
+
+    fused: torch.Tensor
+    coarse: torch.Tensor
+    pan: torch.Tensor
+    ratio: int
+    mtf: Any = 0.3
+    pan_mtf: float = 0.15
+    offset: float | None = None
+    border: int = 0
+    valid: torch.Tensor | None = None
+
+    @classmethod
+    def of(cls, fused: Any, coarse: Any, pan: Any, *, ratio: int | None = None, **settings: Any) -> Fusion:
+        """Check shapes; invalid pixels and dead bands are set aside.
+
+        Raises
+        ------
+        InputError
+            When the sizes do not fit one another.
+        """
+        f, m, p = as_batch(fused, "fused"), as_batch(coarse, "coarse"), as_batch(pan, "pan")
+        dtype = torch.promote_types(torch.promote_types(f.dtype, m.dtype), p.dtype)
+        f, m, p = f.to(dtype), m.to(dtype), p.to(dtype)
+        found = f.shape[-2] // m.shape[-2]
+        ratio = found if ratio is None else check_ratio(ratio)
+        if m.shape[1] != f.shape[1] or (m.shape[-2] * ratio, m.shape[-1] * ratio) != tuple(f.shape[-2:]):
+            have, fine = tuple(m.shape[1:]), tuple(f.shape[1:])
+            raise InputError(f"coarse: found shape {have}, expected {ratio} times fewer pixels than {fine}")
+        if p.shape[1] != 1 or p.shape[-2:] != f.shape[-2:]:
+            raise InputError(f"pan: found shape {tuple(p.shape[1:])}, expected (1, {f.shape[-2]}, {f.shape[-1]})")
+        # a band without any value, or without contrast, says nothing
+        flat = torch.where(torch.isfinite(m), m, 0).flatten(2)
+        live = (flat.amax(2) > flat.amin(2)).all(0)
+        if not live.any():
+            raise InputError("coarse: found no band with contrast, expected some")
+        mtf = settings.get("mtf", 0.3)
+        if torch.as_tensor(mtf).ndim:
+            settings["mtf"] = torch.as_tensor(mtf)[live].numpy()
+        f, m = f[:, live], m[:, live]
+        fine = torch.isfinite(f).all(1) & torch.isfinite(p[:, 0])
+        low = torch.isfinite(m).all(1)
+        fine = fine & low.repeat_interleave(ratio, 1).repeat_interleave(ratio, 2)
+        if not fine.flatten(1).any(1).all():
+            raise InputError("fused: found no pixel valid in all of fused cube, coarse cube and pan")
+        valid = None if fine.all() else fine
+        if valid is not None:
+            f, p = torch.where(valid[:, None], f, _typical(f)), torch.where(valid[:, None], p, _typical(p))
+            m = torch.where(low[:, None], m, _typical(m))
+        return cls(fused=f, coarse=m, pan=p, ratio=ratio, valid=valid, **settings)
+
+    def excluded(self) -> dict[str, int]:
+        """Fine pixels that no index sees."""
+        return {} if self.valid is None else {"pixels": int((~self.valid).sum())}
+
+    @cached_property
+    def coarse_valid(self) -> torch.Tensor | None:
+        """Coarse pixels whose fine pixels are all valid."""
+        if self.valid is None:
+            return None
+        batch, height, width = self.valid.shape
+        r = self.ratio
+        return self.valid.reshape(batch, height // r, r, width // r, r).all(4).all(2)
+
+    @cached_property
+    def degraded(self) -> torch.Tensor:
+        """The fused cube through the instrument's MTF, at the coarse scale."""
+        operator = mtf_decimate(size_of(self.fused), self.mtf, self.ratio, self.offset)
+        return operator(self.fused)
+
+    @cached_property
+    def pan_coarse(self) -> torch.Tensor:
+        """The panchromatic image at the coarse scale."""
+        operator = mtf_decimate(size_of(self.pan), self.pan_mtf, self.ratio, self.offset)
+        return operator(self.pan)
+
+    @property
+    def coarse_block(self) -> int:
+        """Side of a block at the coarse scale, pixels."""
+        return max(2, round(BLOCK / self.ratio))
+
+
+def _typical(values: torch.Tensor) -> torch.Tensor:
+    """Median of each band's valid values: what stands in for invalid ones under filters."""
+    return values.flatten(2).nanmedian(2).values[..., None, None].nan_to_num(0.0)
+
+
+@index(
+    "D_lambda", kind=KIND, unit="1", low=0, high=1, best=0,
+    paper="M. M. Khan, L. Alparone, J. Chanussot, Pansharpening quality assessment using the modulation transfer "
+    "functions of instruments, IEEE TGRS 47(11), 2009",
+)  # fmt: skip
+def d_lambda(fusion: Fusion) -> Score:
+    """Spectral distortion after Khan: 1 − Q2n of the fused cube, through the MTF, against the coarse cube."""
+    scores, excluded = q2n_map(fusion.degraded, fusion.coarse, fusion.coarse_valid)
+    flat = scores.flatten(1)
+    return Score(value=1 - mean_of(flat, torch.isfinite(flat)), excluded=fusion.excluded() | excluded)
+
+
+@index("D_lambda_classic", kind=KIND, paper=ALPARONE, unit="1", low=0, high=1, best=0)
+def d_lambda_classic(fusion: Fusion) -> Score:
+    """Spectral distortion of QNR: change of the Q between all pairs of bands, fine against coarse (p = 1)."""
+    fine = band_quality(fusion.fused, None, fusion.coarse_block * fusion.ratio, fusion.valid)
+    coarse = band_quality(fusion.coarse, None, fusion.coarse_block, fusion.coarse_valid)
+    bands = fine.shape[1]
+    if bands < 2:
+        raise InputError("D_lambda_classic: found 1 band, expected at least 2")
+    change = (fine - coarse).abs()
+    upper = torch.triu_indices(bands, bands, 1)
+    pairs = change[:, upper[0], upper[1]]
+    keep = torch.isfinite(pairs)
+    excluded = {"band_pairs": int((~keep).sum())} if not keep.all() else {}
+    return Score(value=mean_of(pairs, keep), excluded=fusion.excluded() | excluded)
+
+
+@index("D_s", kind=KIND, paper=ALPARONE, unit="1", low=0, high=1, best=0)
+def d_s(fusion: Fusion) -> Score:
+    """Spatial distortion of QNR: change of the Q between each band and PAN, fine against coarse (q = 1)."""
+    fine = band_quality(fusion.fused, fusion.pan, fusion.coarse_block * fusion.ratio, fusion.valid)
+    coarse = band_quality(fusion.coarse, fusion.pan_coarse, fusion.coarse_block, fusion.coarse_valid)
+    change = (fine - coarse).abs()
+    keep = torch.isfinite(change)
+    excluded = {"bands": int((~keep).sum())} if not keep.all() else {}
+    return Score(value=mean_of(change, keep), per_band=change, excluded=fusion.excluded() | excluded)
+
+
+@index(
+    "D_sR", kind=KIND, unit="1", low=0, high=float("inf"), best=0,
+    paper="L. Alparone, A. Garzelli, G. Vivone, Spatial consistency for full-scale assessment of pansharpening, "
+    "IGARSS 2018",
+)  # fmt: skip
+def d_sr(fusion: Fusion) -> Score:
+    """Spatial distortion by regression: 1 − R² of PAN on the fused bands, without intercept, as published.
+
+    With many bands PAN is regressed almost perfectly whatever the fused cube, so that it hardly discriminates; an
+    offset between PAN and bands takes it above 1. `d_pan` is the one to look at.
+    """
+    weight = fusion.valid
+    values = []
+    for number, (bands, pan) in enumerate(zip(fusion.fused.double(), fusion.pan.double(), strict=True)):
+        keep = slice(None) if weight is None else weight[number].flatten()
+        a, b = bands.flatten(1)[:, keep], pan.flatten()[keep]
+        residual = b - _solve(a @ a.T, a @ b) @ a
+        values.append(residual.var() / b.var())
+    return Score(value=torch.stack(values), excluded=fusion.excluded())
+
+
+def _solve(gram: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """Least squares by the normal equations; bands that repeat one another share their weight."""
+    values, vectors = torch.linalg.eigh(gram)
+    keep = values > values[-1] * len(gram) * torch.finfo(gram.dtype).eps
+    return vectors[:, keep] @ ((vectors[:, keep].T @ right) / values[keep])
+
+
+@index(
+    "D_pan", kind=KIND, unit="1", low=0, high=1, best=0,
+    paper="hsitools: PAN response learned at the coarse scale, tested on PAN's detail at the fine scale",
+)  # fmt: skip
+def d_pan(fusion: Fusion) -> Score:
+    """Share of PAN's fine detail that the fused cube does not explain, through a response it could not fit.
+
+    Nonnegative weights (and an intercept) that make PAN of the bands are learned from the coarse pair, where there are
+    no invented details, then applied to the fused cube; both PAN and prediction lose their coarse part, and the
+    residual's variance is given relative to PAN's detail, at most 1. With 100 bands and more `D_sR` fits any PAN with
+    any cube, because its weights are free at the very scale it judges; here they are not.
+    """
+    from scipy.optimize import nnls
+
+    scores = []
+    up = interpolate(size_of(fusion.coarse), fusion.ratio, fusion.offset, method="bicubic")
+    # one blur for all bands and PAN: what the bands' blur loses must be lost in PAN too
+    gain = float(torch.as_tensor(fusion.mtf).double().mean())
+    down = mtf_decimate(size_of(fusion.pan), gain, fusion.ratio, fusion.offset)
+    for number in range(len(fusion.fused)):
+        bands, pan = fusion.coarse[number].double(), down(fusion.pan[number].double())
+        if fusion.coarse_valid is not None:
+            keep = fusion.coarse_valid[number]
+            bands, target = bands[:, keep], pan[:, keep][0]
+        else:
+            bands, target = bands.flatten(1), pan.flatten()
+        centred, goal = bands - bands.mean(1, keepdim=True), target - target.mean()
+        # a small ridge: neighbouring bands are almost the same
+        gram = centred @ centred.T
+        gram = gram + 1e-6 * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
+        factor = torch.linalg.cholesky(gram)
+        right = torch.linalg.solve_triangular(factor, (centred @ goal)[:, None], upper=False)[:, 0]
+        weights = torch.from_numpy(nnls(factor.T.cpu().numpy(), right.cpu().numpy(), maxiter=30 * len(gram))[0])
+        predicted = torch.einsum("b,byx->yx", weights, fusion.fused[number].double().cpu())[None]
+        detail = [image - up(down(image)) for image in (fusion.pan[number].double().cpu(), predicted)]
+        pan_detail, own_detail = (cropped(image, fusion.border, "pan")[0] for image in detail)
+        if fusion.valid is not None:
+            inside = cropped(fusion.valid[number][None], fusion.border, "pan")[0].cpu()
+            pan_detail, own_detail = pan_detail[inside], own_detail[inside]
+        power = pan_detail.var()
+        scores.append((pan_detail - own_detail).var() / power if power > 0 else torch.tensor(torch.nan))
+    return Score(value=torch.stack(scores).clamp(max=1), excluded=fusion.excluded())
+
+
+def _product(fusion: Fusion, spectral: Any, spatial: Any) -> Score:
+    first, second = spectral(fusion), spatial(fusion)
+    return Score(value=(1 - first.value) * (1 - second.value), excluded=first.excluded | second.excluded)
+
+
+@index("QNR", kind=KIND, paper=ALPARONE, unit="1", low=0, high=1, best=1)
+def qnr(fusion: Fusion) -> Score:
+    """Quality with no reference: (1 − D_lambda_classic)(1 − D_s)."""
+    return _product(fusion, d_lambda_classic, d_s)
+
+
+@index(
+    "HQNR", kind=KIND, unit="1", low=0, high=1, best=1,
+    paper="B. Aiazzi et al., Full scale assessment of pansharpening methods and data products, SPIE 9244, 2014",
+)  # fmt: skip
+def hqnr(fusion: Fusion) -> Score:
+    """Hybrid QNR: (1 − D_lambda)(1 − D_s), with Khan's D_lambda."""
+    return _product(fusion, d_lambda, d_s)
+
+
+@index(
+    "RQNR", kind=KIND, unit="1", low=-float("inf"), high=1, best=1,
+    paper="L. Alparone, A. Garzelli, G. Vivone, Spatial consistency for full-scale assessment of pansharpening, "
+    "IGARSS 2018",
+)  # fmt: skip
+def rqnr(fusion: Fusion) -> Score:
+    """Regression-based QNR: (1 − D_lambda)(1 − D_sR)."""
+    return _product(fusion, d_lambda, d_sr)

@@ -1,0 +1,147 @@
+"""What indices are given: tensors (batch, band, y, x) with invalid values set aside once, for all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from hsitools.errors import InputError
+
+#: Values in a temporary of an index, at most.
+MAX_TEMPORARY = 2**20
+
+
+def as_batch(values: Any, name: str) -> torch.Tensor:
+    """A floating tensor ``(batch, band, y, x)`` from an array or tensor ``(band, y, x)`` or a batch of them."""
+    tensor = torch.as_tensor(values)
+    if not tensor.is_floating_point():
+        tensor = tensor.to(torch.float64)
+    if tensor.ndim == 3:
+        tensor = tensor[None]
+    if tensor.ndim != 4 or min(tensor.shape) < 1:
+        raise InputError(f"{name}: found shape {tuple(tensor.shape)}, expected (band, y, x) or (batch, band, y, x)")
+    return tensor
+
+
+def cropped(tensor: torch.Tensor, border: int, name: str) -> torch.Tensor:
+    """Without ``border`` pixels on each side."""
+    if border < 0 or 2 * border >= min(tensor.shape[-2:]):
+        raise InputError(
+            f"border: found {border}, expected 0 to {(min(tensor.shape[-2:]) - 1) // 2} for {name} "
+            f"of {tensor.shape[-2]}×{tensor.shape[-1]} pixels"
+        )
+    return tensor[..., border : tensor.shape[-2] - border, border : tensor.shape[-1] - border]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """An estimate and its reference.
+
+    Attributes
+    ----------
+    estimate, reference : Tensor, shape (batch, band, y, x)
+        Invalid voxels are zero in both.
+    valid : Tensor of bool, shape (batch, band, y, x), or None
+        None when every voxel is valid.
+    ratio : float or None
+        Pixel size of the coarse cube over that of the fine one (for ERGAS).
+    data_range : Tensor, shape (batch,)
+        Peak value for PSNR and SSIM.
+    """
+
+    estimate: torch.Tensor
+    reference: torch.Tensor
+    valid: torch.Tensor | None
+    ratio: float | None
+    data_range: torch.Tensor
+
+    @classmethod
+    def of(
+        cls, estimate: Any, reference: Any, *, ratio: float | None = None, border: int = 0,
+        data_range: float | None = None, mask: Any = None,
+    ) -> Pair:  # fmt: skip
+        """Check shapes, crop, set invalid voxels (NaN in either, or False in ``mask``) aside.
+
+        Raises
+        ------
+        InputError
+            When shapes differ, the border leaves nothing, or no voxel is valid.
+        """
+        x, y = as_batch(estimate, "estimate"), as_batch(reference, "reference")
+        if x.shape != y.shape:
+            raise InputError(
+                f"estimate: found shape {tuple(x.shape[-3:])}, expected {tuple(y.shape[-3:])} as reference"
+            )
+        dtype = torch.promote_types(x.dtype, y.dtype)
+        x, y = cropped(x.to(dtype), border, "estimate"), cropped(y.to(dtype), border, "reference")
+        valid = torch.isfinite(x) & torch.isfinite(y)
+        if mask is not None:
+            chosen = cropped(as_batch(torch.as_tensor(mask).to(torch.uint8), "mask"), border, "mask").bool()
+            try:
+                valid = valid & chosen
+            except RuntimeError:
+                raise InputError(
+                    f"mask: found shape {tuple(chosen.shape[-3:])}, expected {tuple(y.shape[-3:])}"
+                ) from None
+        if not valid.flatten(1).any(1).all():
+            raise InputError("estimate: found no valid voxel in common with the reference, expected some")
+        if valid.all():
+            kept = None
+        else:
+            x, y, kept = torch.where(valid, x, 0), torch.where(valid, y, 0), valid
+        if data_range is not None and not data_range > 0:
+            raise InputError(f"data_range: found {data_range}, expected a positive number")
+        peak = y.flatten(1).amax(1) if data_range is None else y.new_full((len(y),), float(data_range))
+        return cls(estimate=x, reference=y, valid=kept, ratio=ratio, data_range=peak)
+
+    @cached_property
+    def count(self) -> torch.Tensor:
+        """Valid voxels, ``(batch, band)``."""
+        if self.valid is None:
+            n = self.reference.shape[-2] * self.reference.shape[-1]
+            return self.reference.new_full(self.reference.shape[:2], n)
+        return self.valid.sum((-2, -1)).to(self.reference.dtype)
+
+    def mean(self, values: torch.Tensor) -> torch.Tensor:
+        """Mean over the valid voxels of each band, of ``values`` that are zero elsewhere."""
+        return values.sum((-2, -1)) / self.count.clamp(min=1)
+
+    @cached_property
+    def mse(self) -> torch.Tensor:
+        """Mean squared error of each band, ``(batch, band)``."""
+        parts = [(self.estimate[:, part] - self.reference[:, part]).square_().sum((-2, -1)) for part in self.slices()]
+        return torch.cat(parts, dim=1) / self.count.clamp(min=1)
+
+    def slices(self) -> list[slice]:
+        """Groups of bands whose temporaries are of bounded size."""
+        step = max(1, MAX_TEMPORARY // self.reference[:, :1].numel())
+        n_bands = self.reference.shape[1]
+        return [slice(start, min(start + step, n_bands)) for start in range(0, n_bands, step)]
+
+    @property
+    def band_valid(self) -> torch.Tensor:
+        """Bands with any valid voxel, ``(batch, band)``."""
+        return self.count > 0
+
+    @cached_property
+    def pixel_valid(self) -> torch.Tensor | None:
+        """Pixels valid in every band that has any valid pixel, ``(batch, y, x)``; None when all are."""
+        if self.valid is None:
+            return None
+        return (self.valid | ~self.band_valid[:, :, None, None]).all(1)
+
+    @cached_property
+    def dead_bands(self) -> torch.Tensor:
+        """Bands without contrast in the reference (constant, or no valid voxel), ``(batch, band)``."""
+        low = self.reference if self.valid is None else torch.where(self.valid, self.reference, torch.inf)
+        high = self.reference if self.valid is None else torch.where(self.valid, self.reference, -torch.inf)
+        return ~(high.amax((-2, -1)) > low.amin((-2, -1)))
+
+    def excluded(self) -> dict[str, int]:
+        """Voxels that no index sees."""
+        if self.valid is None:
+            return {}
+        return {"invalid_voxels": int((~self.valid).sum())}
