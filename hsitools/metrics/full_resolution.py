@@ -69,8 +69,8 @@ class Fusion:
         found = f.shape[-2] // m.shape[-2]
         ratio = found if ratio is None else check_ratio(ratio)
         if m.shape[1] != f.shape[1] or (m.shape[-2] * ratio, m.shape[-1] * ratio) != tuple(f.shape[-2:]):
-            have, fine = tuple(m.shape[1:]), tuple(f.shape[1:])
-            raise InputError(f"coarse: found shape {have}, expected {ratio} times fewer pixels than {fine}")
+            have, other = tuple(m.shape[1:]), tuple(f.shape[1:])
+            raise InputError(f"coarse: found shape {have}, expected {ratio} times fewer pixels than {other}")
         if p.shape[1] != 1 or p.shape[-2:] != f.shape[-2:]:
             raise InputError(f"pan: found shape {tuple(p.shape[1:])}, expected (1, {f.shape[-2]}, {f.shape[-1]})")
         # a band without any value, or without contrast, says nothing

@@ -1,1 +1,20 @@
-"""What an instrument does to light: spectral response, Fabry-Perot transmittance, sub-image layout."""
+"""What an instrument does to light: spectral, spatial and radiometric response, composed in `Sensor`."""
+
+from importlib import import_module
+from typing import Any
+
+#: Where the public names live; nothing is loaded before it is asked for.
+_HOMES = {
+    "Sensor": "sensor", "preset": "presets", "PRESETS": "presets", "from_characterization": "presets",
+    "GaussianResponse": "bands", "TableResponse": "bands", "box_response": "bands", "resample": "bands",
+    "FabryPerotResponse": "spectral", "DetectorNoise": "noise", "Stripes": "pattern", "Defects": "pattern",
+    "Pattern": "pattern", "EMIT_DRIFT": "pattern", "stripe_statistics": "pattern", "Distortion": "distortion",
+    "SubImageLayout": "layout", "photon_transfer": "photon_transfer", "MultiApertureCamera": "multi_aperture",
+}  # fmt: skip
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

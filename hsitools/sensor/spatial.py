@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from hsitools.errors import InputError
 
 Array = NDArray[np.float64]
+Gains = tuple[float, ...]
 
 #: Rows of an axis matrix that are multiplied at once; more waste zeros, fewer waste calls.
 BLOCK = 64
@@ -206,15 +207,20 @@ def _gaussian_axis(n: int, gains: tuple[float, ...], ratio: int, step: int, offs
 
 
 @lru_cache(maxsize=64)
-def _mtf(shape: tuple[int, int], gains: tuple[float, ...], ratio: int, step: int, offset: float) -> Separable:
-    y = _gaussian_axis(shape[0], gains, ratio, step, offset)
-    return Separable(y, y if shape[0] == shape[1] else _gaussian_axis(shape[1], gains, ratio, step, offset))
+def _mtf(shape: tuple[int, int], gains: tuple[Gains, Gains], ratio: int, step: int, offset: float) -> Separable:
+    y = _gaussian_axis(shape[0], gains[0], ratio, step, offset)
+    same = shape[0] == shape[1] and gains[0] == gains[1]
+    return Separable(y, y if same else _gaussian_axis(shape[1], gains[1], ratio, step, offset))
 
 
-def _gains(gain: Any) -> tuple[float, ...]:
+def _gains(gain: Any) -> tuple[Gains, Gains]:
+    """Gains along y and x, each one number for all bands where these are equal."""
     values = np.atleast_1d(np.asarray(gain, dtype=float))
-    values = values[:1] if np.all(values == values[0]) else values
-    return tuple(float(value) for value in values)
+    if values.ndim > 2 or (values.ndim == 2 and values.shape[1] != 2):
+        raise InputError(f"mtf: found shape {values.shape}, expected one number, (band,) or (band, 2) as (y, x)")
+    axes = (values, values) if values.ndim == 1 else (values[:, 0], values[:, 1])
+    y, x = (tuple(float(v) for v in (axis[:1] if np.all(axis == axis[0]) else axis)) for axis in axes)
+    return y, x
 
 
 def mtf_blur(shape: tuple[int, int], gain: Any, ratio: int) -> Separable:
@@ -226,7 +232,8 @@ def mtf_blur(shape: tuple[int, int], gain: Any, ratio: int) -> Separable:
     ----------
     shape : (int, int)
         Size (y, x) of the images.
-    gain : float or array, shape (band,)
+    gain : float or array, shape (band,) or (band, 2)
+        The same in both directions, or along y and along x.
     ratio : int
     """
     return _mtf(tuple(shape), _gains(gain), check_ratio(ratio), 1, 0.0)
@@ -239,7 +246,8 @@ def mtf_decimate(shape: tuple[int, int], gain: Any, ratio: int, offset: float | 
     ----------
     shape : (int, int)
         Size (y, x) of the fine images; any size, also no multiple of the ratio.
-    gain : float or array, shape (band,)
+    gain : float or array, shape (band,) or (band, 2)
+        The same in both directions, or along y and along x.
     ratio : int
     offset : float, optional
         Fine-pixel position of the first sample, 0 ≤ offset < ratio; default (ratio − 1)/2.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -43,6 +44,28 @@ class FabryPerotResponse:
     flat: Array
     curve: Array
 
+    @property
+    def n_bands(self) -> int:
+        """Number of interferometers."""
+        return len(self.theta)
+
+    @property
+    def wavelength_nm(self) -> None:
+        """Interferometers see all wavelengths: none is theirs."""
+        return None
+
+    @property
+    def fwhm_nm(self) -> None:
+        """See `wavelength_nm`."""
+        return None
+
+    def coverage(self, wavelength_nm: Array) -> Array:
+        """One where the wavelengths lie inside the calibrated band, else zero."""
+        low, high = 1000 / self.band.high, 1000 / self.band.low
+        wavelength = np.asarray(wavelength_nm, dtype=float)
+        inside = bool(np.all((wavelength >= low - 1e-6) & (wavelength <= high + 1e-6)))
+        return np.full(self.n_bands, float(inside))
+
     def sampled(self, wavelength_nm: Array) -> SampledModel:
         """The model on given wavelengths (nm).
 
@@ -60,6 +83,21 @@ class FabryPerotResponse:
                 f"expected inside the calibrated band {low:.2f} to {high:.2f} nm"
             )
         return SampledModel(self.model, self.band, 1000 / wavelength)
+
+    @property
+    def opd_um(self) -> Array:
+        """Optical path difference of each interferometer on axis, µm."""
+        return np.asarray(self.theta[:, self.model.slices["phase"].start + 1] / (2 * np.pi * self.band.half_width))
+
+    def off_axis(self, cos_theta: float) -> FabryPerotResponse:
+        """The same interferometers under an angle inside the cavity: the OPD becomes OPD·cos θ."""
+        theta = self.theta.copy()
+        phase = self.model.slices["phase"].start
+        # δ = 2πσ·OPD − φ with σ = centre + half_width·x: the loss of OPD moves degrees 0 and 1
+        loss = 2 * np.pi * self.opd_um * (1 - cos_theta)
+        theta[:, phase] -= loss * self.band.centre
+        theta[:, phase + 1] -= loss * self.band.half_width
+        return dataclasses.replace(self, theta=theta)
 
     def transmittance(self, wavelength_nm: Array) -> Array:
         """Transmittance relative to the flat field, shape ``(interferometer, wavelength)``."""

@@ -1,0 +1,300 @@
+"""Responses of bands: Gaussians by centre and width, measured tables; resampling of cubes from bands to bands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsitools.cube import Cube
+from hsitools.errors import InputError
+from hsitools.lazy import Bands, Source, as_source
+
+Array = NDArray[np.float64]
+
+#: FWHM of a Gaussian over its standard deviation.
+FWHM_SIGMA = 2 * np.sqrt(2 * np.log(2))
+#: A band needs this share of its response inside the wavelengths at hand.
+MIN_COVERAGE = 0.5
+
+
+@runtime_checkable
+class SpectralResponse(Protocol):
+    """What a sensor needs of its spectral part."""
+
+    @property
+    def n_bands(self) -> int:
+        """Bands, or interferometers."""
+        ...
+
+    @property
+    def wavelength_nm(self) -> Array | None:
+        """Band centres; None when outputs are no bands."""
+        ...
+
+    @property
+    def fwhm_nm(self) -> Array | None:
+        """Band widths."""
+        ...
+
+    def coverage(self, wavelength_nm: Array) -> Array:
+        """Share of each band's response inside the range of the wavelengths, ``(band,)``."""
+        ...
+
+    def matrix(self, wavelength_nm: Array) -> Array:
+        """Weights ``(band, wavelength)`` that turn a sampled spectrum into the bands' values."""
+        ...
+
+
+def _weights(
+    curve: Callable[[Array], Array], fine: Array, wavelength_nm: Array
+) -> tuple[Array, Array]:  # fmt: skip
+    """∫ response · hat function of each sample, and the whole response's integral.
+
+    A spectrum between its samples is a straight line: exact for narrow bands (interpolation) and wide ones (average).
+    """
+    wavelength = np.asarray(wavelength_nm, dtype=float)
+    order = np.argsort(wavelength, kind="stable")
+    nodes = wavelength[order]
+    if len(nodes) < 2 or not np.isfinite(nodes).all():
+        raise InputError(f"wavelength_nm: found {len(nodes)} samples, expected at least two known wavelengths")
+    grid = np.union1d(fine, nodes)
+    response = curve(grid)
+    step = np.gradient(grid) if len(grid) < 3 else np.convolve(np.diff(grid), [0.5, 0.5])
+    area = response * step
+    total = area.sum(axis=1)
+    inside = (grid >= nodes[0]) & (grid <= nodes[-1])
+    grid, area = grid[inside], area[:, inside]
+    right = np.clip(np.searchsorted(nodes, grid, side="right"), 1, len(nodes) - 1)
+    gap = nodes[right] - nodes[right - 1]
+    share = np.where(gap > 0, (grid - nodes[right - 1]) / np.where(gap > 0, gap, 1), 0.5)
+    from scipy.sparse import csr_matrix
+
+    rows = np.arange(len(grid))
+    hats = csr_matrix((1 - share, (rows, right - 1)), shape=(len(grid), len(nodes)))
+    hats = hats + csr_matrix((share, (rows, right)), shape=(len(grid), len(nodes)))
+    weights = np.empty((len(response), len(nodes)))
+    weights[:, order] = (hats.T @ area.T).T
+    return weights, total
+
+
+class _Normalised:
+    """Bands that give the mean of the spectrum, weighted by their response."""
+
+    def _fine(self) -> Array:
+        raise NotImplementedError
+
+    def curve(self, wavelength_nm: Array) -> Array:
+        """Response ``(band, wavelength)`` at any wavelengths."""
+        raise NotImplementedError
+
+    def coverage(self, wavelength_nm: Array) -> Array:
+        """See `SpectralResponse.coverage`."""
+        weights, total = _weights(self.curve, self._fine(), wavelength_nm)
+        return np.asarray(weights.sum(axis=1) / total)
+
+    def matrix(self, wavelength_nm: Array) -> Array:
+        """See `SpectralResponse.matrix`; rows sum to one.
+
+        Raises
+        ------
+        InputError
+            When more than half of a band's response lies outside the wavelengths.
+        """
+        weights, total = _weights(self.curve, self._fine(), wavelength_nm)
+        inside = weights.sum(axis=1)
+        lacking = np.flatnonzero(inside < MIN_COVERAGE * total)
+        if lacking.size:
+            low, high = np.min(wavelength_nm), np.max(wavelength_nm)
+            raise InputError(
+                f"wavelength_nm: found {low:g} to {high:g} nm, expected to cover the response of all bands; "
+                f"{lacking.size} of {len(total)} lie outside (first: band {lacking[0]})"
+            )
+        return weights / inside[:, None]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class GaussianResponse(_Normalised):
+    """Gaussian bands.
+
+    Attributes
+    ----------
+    centre_nm, width_nm : array, shape (band,)
+        Centre and full width at half maximum, nm.
+
+    Raises
+    ------
+    InputError
+        When they are not positive, or of different lengths.
+    """
+
+    centre_nm: Array
+    width_nm: Array
+
+    def __post_init__(self) -> None:
+        for name in ("centre_nm", "width_nm"):
+            value = np.atleast_1d(np.asarray(getattr(self, name), dtype=float))
+            if value.ndim != 1 or not (np.isfinite(value).all() and (value > 0).all()):
+                raise InputError(f"bands: {name}: expected positive numbers (band,), in nm")
+            object.__setattr__(self, name, value)
+        if len(self.centre_nm) != len(self.width_nm):
+            raise InputError(f"bands: width_nm: found {len(self.width_nm)} values, expected {len(self.centre_nm)}")
+
+    @property
+    def n_bands(self) -> int:
+        """Number of bands."""
+        return len(self.centre_nm)
+
+    @property
+    def wavelength_nm(self) -> Array:
+        """Centres."""
+        return self.centre_nm
+
+    @property
+    def fwhm_nm(self) -> Array:
+        """Widths."""
+        return self.width_nm
+
+    def curve(self, wavelength_nm: Array) -> Array:
+        """Response ``(band, wavelength)``, peak 1."""
+        sigma = self.width_nm[:, None] / FWHM_SIGMA
+        return np.asarray(np.exp(-0.5 * ((wavelength_nm - self.centre_nm[:, None]) / sigma) ** 2))
+
+    def _fine(self) -> Array:
+        reach = 1.7 * self.width_nm.max()
+        low, high = self.centre_nm.min() - reach, self.centre_nm.max() + reach
+        count = int(np.clip((high - low) / (self.width_nm.min() / 10), 100, 40_000))
+        return np.linspace(max(low, 1e-3), high, count)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TableResponse(_Normalised):
+    """Measured response curves.
+
+    Attributes
+    ----------
+    table_nm : array, shape (sample,)
+        Ascending wavelengths of the table, nm; the response is zero outside.
+    response : array, shape (band, sample)
+        In any unit, one for all; negative readings (noise) count as zero.
+
+    Raises
+    ------
+    InputError
+        When shapes do not match, wavelengths do not ascend, or a band responds to nothing.
+    """
+
+    table_nm: Array
+    response: Array
+
+    def __post_init__(self) -> None:
+        table = np.asarray(self.table_nm, dtype=float)
+        response = np.atleast_2d(np.asarray(self.response, dtype=float))
+        if table.ndim != 1 or response.shape[1:] != table.shape or len(table) < 2:
+            raise InputError(f"response: found shape {response.shape}, expected (band, {table.size}) as table_nm")
+        if not (np.isfinite(table).all() and (np.diff(table) > 0).all() and table[0] > 0):
+            raise InputError("response: table_nm: expected positive wavelengths that ascend, in nm")
+        if not np.isfinite(response).all():
+            raise InputError(f"response: found {int((~np.isfinite(response)).sum())} values not finite, expected none")
+        response = np.maximum(response, 0)
+        dark = np.flatnonzero(response.sum(axis=1) == 0)
+        if dark.size:
+            raise InputError(f"response: band {dark[0]}: found no positive value, expected a response")
+        object.__setattr__(self, "table_nm", table)
+        object.__setattr__(self, "response", response)
+
+    @property
+    def n_bands(self) -> int:
+        """Number of bands."""
+        return len(self.response)
+
+    @property
+    def wavelength_nm(self) -> Array:
+        """Centroids of the responses."""
+        area = self.response * np.convolve(np.diff(self.table_nm), [0.5, 0.5])
+        return np.asarray((area @ self.table_nm) / area.sum(axis=1))
+
+    @property
+    def fwhm_nm(self) -> Array:
+        """Equivalent widths: area over peak."""
+        area = self.response * np.convolve(np.diff(self.table_nm), [0.5, 0.5])
+        return np.asarray(area.sum(axis=1) / self.response.max(axis=1))
+
+    def curve(self, wavelength_nm: Array) -> Array:
+        """Response ``(band, wavelength)``, linear between the table's samples."""
+        return np.stack([np.interp(wavelength_nm, self.table_nm, row, left=0, right=0) for row in self.response])
+
+    def _fine(self) -> Array:
+        return self.table_nm
+
+
+def box_response(low_nm: float, high_nm: float, edge_nm: float = 10.0) -> TableResponse:
+    """One band that is flat between two wavelengths and falls to zero over ``edge_nm`` around each."""
+    half = edge_nm / 2
+    table = np.array([low_nm - half, low_nm + half, high_nm - half, high_nm + half])
+    return TableResponse(table_nm=table, response=np.array([[0.0, 1.0, 1.0, 0.0]]))
+
+
+class SpectralSource:
+    """A cube seen through other bands: each window is one matrix product."""
+
+    def __init__(self, source: Source, bands: Bands, matrix: Array) -> None:
+        self.source, self.bands, self.matrix = source, bands, matrix
+        self.shape = (len(matrix), *source.shape[1:])
+        self.dtype = np.dtype(np.float32) if source.dtype != np.float64 else np.dtype(np.float64)
+
+    def read(self, bands: Bands, rows: slice, columns: slice) -> NDArray[Any]:
+        """See `hsitools.lazy.Source`."""
+        matrix = self.matrix[bands]
+        used = np.flatnonzero(np.any(matrix != 0, axis=0))
+        values: Any = self.source.read(self.bands[used], rows, columns).astype(self.dtype, copy=False)
+        out = matrix[:, used].astype(self.dtype) @ values.reshape(len(used), -1)
+        return out.reshape(len(bands), *values.shape[1:])
+
+
+def resample(cube: Cube, response: SpectralResponse) -> Cube:
+    """The cube as another sensor's bands would see it; lazy, all labels that still hold are kept.
+
+    Bands marked bad or of unknown wavelength are not used: the spectrum is taken as straight across them. The width of
+    the cube's own bands is not removed, so that the result is a little wider than ``response``.
+
+    Parameters
+    ----------
+    cube : Cube
+    response : SpectralResponse
+
+    Raises
+    ------
+    InputError
+        When the cube has no wavelengths, or they do not cover the response.
+    """
+    usable = known_bands(cube)
+    assert cube.wavelength_nm is not None
+    matrix = response.matrix(cube.wavelength_nm[usable])
+    # nodata becomes NaN here, and a pixel without data has none in any band
+    source = as_source(cube.physical().data) if _marked(cube) else as_source(cube.data)
+    return cube.replace(
+        data=SpectralSource(source, usable, matrix),
+        wavelength_nm=response.wavelength_nm,
+        fwhm_nm=response.fwhm_nm,
+        good=np.ones(response.n_bands, dtype=bool),
+        nodata=None if cube.nodata is None else float("nan"),
+        scale_factor=None if _marked(cube) else cube.scale_factor,
+    )
+
+
+def _marked(cube: Cube) -> bool:
+    return cube.nodata is not None and bool(np.isfinite(cube.nodata))
+
+
+def known_bands(cube: Cube) -> NDArray[np.int64]:
+    """Good bands of known wavelength; raises `InputError` when there are less than two."""
+    if cube.wavelength_nm is None:
+        raise InputError(f"{cube.source or cube.name}: wavelength_nm: not known, expected a wavelength for every band")
+    usable = np.flatnonzero(cube.good & np.isfinite(cube.wavelength_nm))
+    if len(usable) < 2:
+        raise InputError(f"{cube.source or cube.name}: good: found {len(usable)} good bands, expected at least two")
+    return usable

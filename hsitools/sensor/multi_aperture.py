@@ -1,0 +1,159 @@
+"""Multi-aperture Fabry-Perot cameras: a scene to the raw frame of sub-images, and a frame back to interferograms.
+
+Every sub-image shows the whole scene through one interferometer. A pixel away from the centre of its sub-image sees
+the cavity under an angle θ, so that its OPD is OPD·cos θ, and less light.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsitools.cube import Cube
+from hsitools.errors import InputError
+from hsitools.sensor.bands import known_bands
+from hsitools.sensor.layout import SubImageLayout
+from hsitools.sensor.noise import DetectorNoise
+from hsitools.sensor.sensor import Sensor
+from hsitools.sensor.spectral import FabryPerotResponse
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MultiApertureCamera:
+    """A characterized Fabry-Perot instrument with its geometry.
+
+    Attributes
+    ----------
+    response : FabryPerotResponse
+    layout : SubImageLayout
+        As many sub-images as interferometers, or more.
+    size : int
+        Side of a sub-image, pixels; at most the layout's pitch.
+    half_field_deg : float
+        Angle inside the cavity at the middle of a sub-image's edge.
+    vignetting : float
+        Loss of light there; it grows with the square of the distance from the centre.
+    noise : DetectorNoise or None
+        Of the frame, one value for all pixels.
+
+    Raises
+    ------
+    InputError
+        When sub-images would overlap, leave the frame, or are less than the interferometers.
+    """
+
+    response: FabryPerotResponse
+    layout: SubImageLayout
+    size: int
+    half_field_deg: float = 0.0
+    vignetting: float = 0.0
+    noise: DetectorNoise | None = None
+
+    def __post_init__(self) -> None:
+        n, pitch = self.response.n_bands, min(self.layout.pitch)
+        if self.layout.n_sub_images < n:
+            raise InputError(f"layout: found {self.layout.n_sub_images} sub-images, expected at least {n}")
+        # centres are rounded to pixels, which may bring two of them one pixel nearer
+        if not 1 <= self.size <= pitch:
+            raise InputError(f"size: found {self.size} pixels, expected 1 to {int(pitch)} (the pitch)")
+        if not (0 <= self.half_field_deg < 80 and 0 <= self.vignetting <= 1):
+            raise InputError(
+                f"camera: found half_field_deg {self.half_field_deg}, vignetting {self.vignetting}, "
+                "expected 0 to 80 degrees and 0 to 1"
+            )
+        corners = self.corners
+        last = np.array(self.layout.frame_shape) - self.size
+        if (corners < 0).any() or (corners > last).any():
+            raise InputError(f"size: found {self.size} pixels, expected sub-images inside the frame")
+
+    @classmethod
+    def of(cls, sensor: Sensor, *, size: int | None = None, **settings: Any) -> MultiApertureCamera:
+        """The camera of a Fabry-Perot sensor with a layout; raises `InputError` for any other sensor."""
+        if not isinstance(sensor.response, FabryPerotResponse) or sensor.layout is None:
+            raise InputError(f"{sensor.name}: found no layout of interferometers, expected a multi-aperture instrument")
+        layout = sensor.layout
+        size = int(min(layout.pitch)) - 1 if size is None else size
+        return cls(response=sensor.response, layout=layout, size=size, noise=sensor.noise, **settings)
+
+    @property
+    def corners(self) -> NDArray[np.int64]:
+        """Upper left pixel (y, x) of each interferometer's sub-image, ``(interferometer, 2)``."""
+        centres = self.layout.centres()[: self.response.n_bands]
+        return np.rint(centres - (self.size - 1) / 2).astype(np.int64)
+
+    def field(self) -> tuple[Array, Array]:
+        """Cos θ and relative illumination of each pixel of a sub-image, ``(size, size)``."""
+        place = (np.arange(self.size) - (self.size - 1) / 2) / max((self.size - 1) / 2, 0.5)
+        radius2 = place[:, None] ** 2 + place[None] ** 2
+        tangent2 = radius2 * np.tan(np.radians(self.half_field_deg)) ** 2
+        return 1 / np.sqrt(1 + tangent2), np.maximum(1 - self.vignetting * radius2, 0)
+
+    def interferograms(self, scene: Cube) -> Array:
+        """Noise-free interferograms ``(interferometer, y, x)`` of a scene of the sub-image's size.
+
+        Raises
+        ------
+        InputError
+            When the scene's size is not the sub-image's, or its wavelengths leave the calibrated band.
+        """
+        if scene.shape[1:] != (self.size, self.size):
+            raise InputError(f"scene: found {scene.shape[1]}×{scene.shape[2]} pixels, expected {self.size}×{self.size}")
+        usable = known_bands(scene)
+        assert scene.wavelength_nm is not None
+        wavelength = scene.wavelength_nm[usable]
+        light = scene.physical().read(bands=usable).reshape(len(usable), -1).astype(float)
+        cosine, illumination = self.field()
+        # pixels at the same distance from the centre see the same interferometers
+        angles, group = np.unique(np.round(cosine.ravel(), 12), return_inverse=True)
+        out = np.empty((self.response.n_bands, light.shape[1]))
+        for number, angle in enumerate(angles):
+            members = np.flatnonzero(group == number)
+            out[:, members] = self.response.off_axis(float(angle)).matrix(wavelength) @ light[:, members]
+        return out.reshape(-1, self.size, self.size) * illumination
+
+    def frame(self, scene: Cube, rng: np.random.Generator | None = None, *, noise: bool = True) -> Array:
+        """The raw frame ``(y, x)`` of a scene; dark between the sub-images."""
+        images = self.interferograms(scene)
+        frame = np.zeros(self.layout.frame_shape)
+        rows, columns = self._places()
+        frame[rows, columns] = images
+        if noise and self.noise is not None:
+            rng = np.random.default_rng() if rng is None else rng
+            frame = self.noise.sample(frame[None], rng)[0][0].astype(float)
+        return frame
+
+    def interferogram_cube(self, frame: NDArray[Any], *, flatten: bool = True) -> Cube:
+        """Cut a frame into its interferograms: a cube ``(interferometer, y, x)``.
+
+        Parameters
+        ----------
+        frame : array, shape (y, x)
+        flatten : bool
+            Divide the vignetting out.
+
+        Raises
+        ------
+        InputError
+            When the frame has another size than the layout's.
+        """
+        if frame.shape != tuple(self.layout.frame_shape):
+            raise InputError(f"frame: found shape {frame.shape}, expected {tuple(self.layout.frame_shape)}")
+        rows, columns = self._places()
+        images = np.asarray(frame)[rows, columns].astype(float)
+        if flatten:
+            illumination = self.field()[1]
+            images = np.where(illumination > 0, images / np.where(illumination > 0, illumination, 1), np.nan)
+        return Cube(
+            data=images, nodata=float("nan"), name="interferograms", units="intensity of the capture",
+            meta={"axis": "interferometer", "opd_um": [float(value) for value in self.response.opd_um]},
+        )  # fmt: skip
+
+    def _places(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        inside = np.arange(self.size)
+        corner = self.corners
+        return corner[:, 0, None, None] + inside[:, None], corner[:, 1, None, None] + inside

@@ -1,0 +1,467 @@
+"""The sensor: spectral response × spatial response × detector, in one object and one file."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsitools.cube import Cube
+from hsitools.errors import FormatError, InputError
+from hsitools.io.atomic import atomic_path
+from hsitools.io.records import read_record, write_record
+from hsitools.sensor.bands import GaussianResponse, SpectralResponse, TableResponse, known_bands, resample
+from hsitools.sensor.distortion import Distortion
+from hsitools.sensor.layout import SubImageLayout
+from hsitools.sensor.noise import DetectorNoise
+from hsitools.sensor.pattern import Defects, Pattern, Stripes
+from hsitools.sensor.spectral import FabryPerotResponse
+
+if TYPE_CHECKING:
+    import torch
+
+    from hsitools.sensor.operator import SensorOperator
+
+Array = NDArray[np.float64]
+FORMAT, VERSION = "hsitools-sensor", 1
+#: Coarse rows that are simulated at a time. Part of the definition: the same seed gives the same bytes.
+ROWS = 32
+_KINDS: dict[str, type] = {
+    kind.__name__: kind
+    for kind in (GaussianResponse, TableResponse, FabryPerotResponse, DetectorNoise, Stripes, Defects, Distortion)
+}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sensor:
+    """What an instrument does to a scene.
+
+    Attributes
+    ----------
+    response : GaussianResponse, TableResponse or FabryPerotResponse
+    ratio : int
+        Pixel of the sensor over pixel of the scene it is shown (that of PAN, where it has one).
+    mtf : array, shape (band,) or (band, 2)
+        Gain at the Nyquist frequency of the sensor's pixels; two columns are along track (y) and across (x).
+    offset : float or None
+        Position of the first sample on the scene's grid; None is the centre, (ratio − 1)/2.
+    noise, pan_noise : DetectorNoise or None
+    stripes, defects, distortion : or None
+    pan : GaussianResponse or TableResponse, one band, or None
+    pan_mtf : float
+        PAN's gain at its own Nyquist frequency.
+    layout : SubImageLayout or None
+        Of a multi-aperture instrument.
+    units : str
+        Of the values that the noise is stated for.
+    name, source : str
+    assumptions : tuple of str
+        What is not known from the source.
+
+    Raises
+    ------
+    InputError
+        When parts do not fit one another.
+    """
+
+    response: Any
+    ratio: int = 1
+    mtf: Any = None
+    offset: float | None = None
+    noise: DetectorNoise | None = None
+    stripes: Stripes | None = None
+    defects: Defects | None = None
+    distortion: Distortion | None = None
+    pan: Any = None
+    pan_mtf: float = 0.2
+    pan_noise: DetectorNoise | None = None
+    layout: SubImageLayout | None = None
+    units: str = "1"
+    name: str = "sensor"
+    source: str = ""
+    assumptions: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.response, SpectralResponse):
+            raise InputError(f"{self.name}: response: found {type(self.response).__name__}, expected a response")
+        n_bands = self.response.n_bands
+        if int(self.ratio) != self.ratio or self.ratio < 1:
+            raise InputError(f"{self.name}: ratio: found {self.ratio}, expected a whole number of at least 1")
+        if self.mtf is not None:
+            mtf = np.asarray(self.mtf, dtype=float)
+            mtf = np.full(n_bands, float(mtf)) if mtf.ndim == 0 else mtf
+            if mtf.shape not in ((n_bands,), (n_bands, 2)) or not ((mtf > 0) & (mtf < 1)).all():
+                raise InputError(
+                    f"{self.name}: mtf: found shape {mtf.shape}, {mtf.min():g} to {mtf.max():g}, "
+                    f"expected ({n_bands},) or ({n_bands}, 2) between 0 and 1"
+                )
+            object.__setattr__(self, "mtf", mtf)
+        elif self.ratio > 1:
+            raise InputError(f"{self.name}: mtf: missing, expected gains at Nyquist for ratio {self.ratio}")
+        if self.pan is not None and self.pan.n_bands != 1:
+            raise InputError(f"{self.name}: pan: found {self.pan.n_bands} bands, expected 1")
+        if self.noise is not None:
+            for field in ("electrons_per_unit", "dark_electrons", "read_noise"):
+                value = getattr(self.noise, field)
+                if value.ndim and len(value) != n_bands:
+                    raise InputError(f"{self.name}: noise: {field}: found {len(value)} values, expected {n_bands}")
+
+    # ---- parts -------------------------------------------------------------------------------------------------
+
+    @property
+    def n_bands(self) -> int:
+        """Bands, or interferometers."""
+        return int(self.response.n_bands)
+
+    def replace(self, **changes: Any) -> Sensor:
+        """A copy with some attributes changed."""
+        return dataclasses.replace(self, **changes)
+
+    def select(self, bands: Any) -> Sensor:
+        """The sensor with some of its bands only (Gaussian or tabled ones)."""
+        if isinstance(self.response, GaussianResponse):
+            response: Any = GaussianResponse(
+                centre_nm=self.response.centre_nm[bands], width_nm=self.response.width_nm[bands]
+            )
+        elif isinstance(self.response, TableResponse):
+            response = TableResponse(table_nm=self.response.table_nm, response=self.response.response[bands])
+        else:
+            raise InputError(f"{self.name}: bands: interferometers cannot be chosen by band")
+        return self.replace(
+            response=response,
+            mtf=None if self.mtf is None else self.mtf[bands],
+            noise=None if self.noise is None else self.noise.select(bands),
+        )
+
+    def within(self, wavelength_nm: Array) -> Sensor:
+        """The sensor without the bands that these wavelengths do not cover.
+
+        Raises
+        ------
+        InputError
+            When none is covered.
+        """
+        from hsitools.sensor.bands import MIN_COVERAGE
+
+        covered = self.response.coverage(wavelength_nm) >= MIN_COVERAGE
+        if covered.all():
+            return self
+        if not covered.any():
+            raise InputError(
+                f"{self.name}: wavelength_nm: found {np.min(wavelength_nm):g} to {np.max(wavelength_nm):g} nm, "
+                "expected some of the sensor's bands inside"
+            )
+        return self.select(np.flatnonzero(covered))
+
+    def fingerprint(self) -> str:
+        """Short hash of all that the sensor is, for result tables."""
+        import json
+
+        def plain(value: Any) -> Any:
+            if isinstance(value, np.ndarray):
+                return hashlib.sha256(np.ascontiguousarray(value, dtype=float).tobytes()).hexdigest()
+            if dataclasses.is_dataclass(value):
+                return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+            return str(value)
+
+        return hashlib.sha256(json.dumps(plain(self), sort_keys=True).encode()).hexdigest()[:12]
+
+    # ---- light -------------------------------------------------------------------------------------------------
+
+    def on(self, wavelength_nm: Array, shape: tuple[int, int]) -> SensorOperator:
+        """The linear part, noise-free, for scenes of these wavelengths and this size (y, x)."""
+        from hsitools.sensor.operator import SensorOperator
+
+        return SensorOperator(self, wavelength_nm, shape)
+
+    def forward(self, scene: Cube) -> Cube:
+        """What the sensor would see without noise, as a labelled cube (with PAN where it has one)."""
+        return self.observe(scene, noise=False)
+
+    def adjoint(self, values: torch.Tensor, wavelength_nm: Array, shape: tuple[int, int]) -> torch.Tensor:
+        """Transposed `SensorOperator.forward`: the sensor's ``(…, band, y, x)`` to the scene's wavelengths and size."""
+        return self.on(wavelength_nm, shape).adjoint(values)
+
+    def observe(self, scene: Cube, rng: np.random.Generator | None = None, *, noise: bool = True) -> Cube:
+        """Observe a scene.
+
+        Parameters
+        ----------
+        scene : Cube
+            Reflectance or radiance at the fine pixels, in `units` (its scale factor is applied).
+        rng : numpy Generator, optional
+            Default: an unseeded one. The same seed gives the same bytes, whatever memory is at hand.
+        noise : bool
+            False leaves out noise, stripes and defects.
+
+        Returns
+        -------
+        Cube
+            In memory, with wavelengths, PAN, and a transform of the coarser pixels. Elements that carry no signal are
+            values like any other: see `Pattern.broken` for which they are.
+
+        Raises
+        ------
+        InputError
+            When the scene's wavelengths do not cover the sensor's bands, or it is smaller than a pixel.
+        """
+        out = self.frame_of(scene)
+        values, pan = np.empty(out.shape, dtype=np.float32), None
+        if self.pan is not None:
+            pan = np.empty((1, out.shape[1] * self.ratio, out.shape[2] * self.ratio), dtype=np.float32)
+        for rows, coarse, fine in self.observe_rows(scene, rng, noise=noise):
+            values[:, rows] = coarse
+            if pan is not None:
+                pan[:, rows.start * self.ratio : rows.stop * self.ratio] = fine
+        return out.replace(data=values, pan=None if out.pan is None else out.pan.replace(data=pan))
+
+    def frame_of(self, scene: Cube) -> Cube:
+        """Labels and size of what `observe` gives, with no values in it."""
+        height, width = scene.shape[1] // self.ratio, scene.shape[2] // self.ratio
+        if min(height, width) < 1:
+            raise InputError(f"scene: found {scene.shape[1]}×{scene.shape[2]} pixels, expected at least {self.ratio}")
+        transform = None
+        if scene.transform is not None:
+            a, b, c, d, e, f = scene.transform
+            r = self.ratio
+            # the first pixel's centre lies at the offset; half a coarse pixel before it is its corner
+            shift = 0.0 if self.offset is None else self.offset - (r - 1) / 2
+            transform = (a * r, b * r, c + (a + b) * shift, d * r, e * r, f + (d + e) * shift)
+        pan = None
+        if self.pan is not None:
+            shape = (1, height * self.ratio, width * self.ratio)
+            pan = Cube(
+                data=np.broadcast_to(np.float32(0), shape), wavelength_nm=self.pan.wavelength_nm,
+                fwhm_nm=self.pan.fwhm_nm, units=scene.units, crs=scene.crs, transform=scene.transform,
+                name="panchromatic", source=f"{self.name}: PAN",
+            )  # fmt: skip
+        return Cube(
+            data=np.broadcast_to(np.float32(0), (self.n_bands, height, width)),
+            wavelength_nm=self.response.wavelength_nm, fwhm_nm=self.response.fwhm_nm, units=scene.units, crs=scene.crs,
+            transform=transform, pan=pan, name=f"{scene.name or 'scene'} as seen by {self.name}",
+            source=scene.source, meta={"sensor": self.name, "sensor_hash": self.fingerprint()},
+        )  # fmt: skip
+
+    def observe_rows(
+        self, scene: Cube, rng: np.random.Generator | None = None, *, noise: bool = True
+    ) -> Iterator[tuple[slice, NDArray[np.float32], NDArray[np.float32] | None]]:
+        """As `observe`, a few coarse rows at a time: (rows, values, PAN's rows), for scenes larger than memory."""
+        import torch
+
+        frame = self.frame_of(scene)
+        height, width = frame.shape[1:]
+        r = self.ratio
+        rng = np.random.default_rng() if rng is None else rng
+        pattern_rng, *streams = rng.spawn(1 + -(-height // ROWS))
+        pattern = self.pattern(frame.shape, pattern_rng) if noise else None
+        physical = scene.physical()
+        # a pixel off the sensor's whole pixels would never be seen
+        physical = physical.select(window=(0, height * r, 0, width * r))
+        spectral = resample(physical, self.response) if not isinstance(self.response, FabryPerotResponse) else physical
+        usable = known_bands(physical)
+        pan_matrix = None
+        if self.pan is not None:
+            assert physical.wavelength_nm is not None
+            pan_matrix = self.pan.matrix(physical.wavelength_nm[usable])
+        for number, start in enumerate(range(0, height, ROWS)):
+            rows = slice(start, min(start + ROWS, height))
+            halo = 0 if self.mtf is None else 8 * r
+            top, bottom = max(rows.start * r - halo, 0), min(rows.stop * r + halo, height * r)
+            if isinstance(self.response, FabryPerotResponse):
+                assert physical.wavelength_nm is not None
+                matrix = self.response.matrix(physical.wavelength_nm[usable])
+                light = physical.read(bands=usable, rows=slice(top, bottom)).astype(np.float64)
+                seen = np.einsum("kw,wyx->kyx", matrix, light)
+            else:
+                seen = spectral.read(rows=slice(top, bottom))
+            values = torch.as_tensor(np.ascontiguousarray(seen))
+            if self.mtf is not None:
+                values = self._decimate(values, rows, top)
+            if self.distortion is not None:
+                values = self.distortion.forward(values)
+            coarse = values.numpy().astype(np.float32)
+            if pattern is not None:
+                coarse = self._detect(coarse, rows, pattern, streams[number])
+            fine = None
+            if pan_matrix is not None:
+                fine = self._pan_rows(physical, usable, pan_matrix, rows, streams[number] if noise else None)
+            yield rows, coarse, fine
+
+    def _decimate(self, values: torch.Tensor, rows: slice, top: int) -> torch.Tensor:
+        """Blur and sample the fine rows from ``top`` on to the coarse ``rows``."""
+        from hsitools.sensor.spatial import centred_offset, mtf_decimate, size_of
+
+        offset = centred_offset(self.ratio) if self.offset is None else self.offset
+        # rows before those asked for, whose samples are computed and dropped
+        before = (rows.start * self.ratio - top) // self.ratio
+        operator = mtf_decimate(size_of(values), self.mtf, self.ratio, offset)
+        return operator(values)[..., before : before + rows.stop - rows.start, : values.shape[-1] // self.ratio]
+
+    def _pan_rows(
+        self, scene: Cube, usable: NDArray[np.int64], matrix: Array, rows: slice, rng: np.random.Generator | None
+    ) -> NDArray[np.float32]:
+        import torch
+
+        from hsitools.sensor.spatial import mtf_blur, size_of
+
+        r, height = self.ratio, scene.shape[1]
+        first, last = rows.start * r, rows.stop * r
+        top, bottom = max(first - 8, 0), min(last + 8, height)
+        used = np.flatnonzero(matrix[0] != 0)
+        light = scene.read(bands=usable[used], rows=slice(top, bottom))
+        image = np.einsum("w,wyx->yx", matrix[0, used], light)[None]
+        tensor = torch.as_tensor(image)
+        blurred = mtf_blur(size_of(tensor), self.pan_mtf, 1)(tensor)[:, first - top : last - top].numpy()
+        if self.pan_noise is not None and rng is not None:
+            blurred = self._sample(self.pan_noise, blurred, rng)[0]
+        return blurred.astype(np.float32)
+
+    def pattern(self, shape: tuple[int, int, int], rng: np.random.Generator) -> Pattern:
+        """The detector's fixed pattern for cubes of ``shape`` (band, y, x), drawn from stripes and defects."""
+        drawn = (self.stripes or Stripes()).draw(shape, rng)
+        return drawn if self.defects is None else self.defects.draw(drawn, rng)
+
+    def _detect(
+        self, clean: NDArray[np.float32], rows: slice, pattern: Pattern, rng: np.random.Generator
+    ) -> NDArray[np.float32]:
+        signal = pattern.apply(clean, rows)
+        full = np.nanmax(np.abs(clean), initial=0.0)
+        if self.noise is not None:
+            signal, _ = self._sample(self.noise, signal, rng)
+            if np.isfinite(self.noise.full_well):
+                full = self.noise.full_well / self.noise.electrons_per_unit
+                full = full if full.ndim == 0 else full[:, None, None]
+        signal = np.where(pattern.broken(rows), 0.0, signal)
+        signal = np.where(pattern.hot[:, None, :] & ~pattern.lost[rows][None, :, None], full, signal)
+        if self.defects is not None and self.defects.impulse:
+            hit, high = rng.random(signal.shape) < self.defects.impulse, rng.random(signal.shape) < 0.5
+            signal = np.where(hit, np.where(high, full, 0.0), signal)
+        return np.where(np.isnan(clean), np.nan, signal).astype(np.float32)
+
+    @staticmethod
+    def _sample(
+        noise: DetectorNoise, signal: NDArray[Any], rng: np.random.Generator
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        empty = np.isnan(signal)
+        values, saturated = noise.sample(np.where(empty, 0, signal), rng)
+        return np.where(empty, np.float32(np.nan), values), saturated
+
+    def variance(self, values: Any) -> Any:
+        """Noise variance at each voxel of a measured (or clean) cube ``(band, y, x)``, units²; array or tensor.
+
+        Raises
+        ------
+        InputError
+            When the sensor has no noise.
+        """
+        if self.noise is None:
+            raise InputError(f"{self.name}: noise: missing, expected a detector")
+        return self.noise.variance(values)
+
+    # ---- file --------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | Path) -> None:
+        """Write one HDF5 file, whole or not at all."""
+        import h5py
+
+        with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+            file.attrs.update(format=FORMAT, version=VERSION)
+            write_record(file, self.replace(layout=None))
+            if self.layout is not None:
+                import json
+
+                file.attrs["layout"] = json.dumps(self.layout.to_dict())
+
+    @classmethod
+    def load(cls, path: str | Path) -> Sensor:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        FormatError
+            When the file is missing, is no sensor, or lacks a member.
+        """
+        import json
+
+        import h5py
+
+        try:
+            with h5py.File(path, "r") as file:
+                found = file.attrs.get("format")
+                if found != FORMAT:
+                    raise FormatError(f"{path}: format: found {found!r}, expected {FORMAT!r}")
+                if file.attrs["version"] > VERSION:
+                    raise FormatError(
+                        f"{path}: version: found {file.attrs['version']}, expected at most {VERSION}; update hsitools"
+                    )
+                layout = file.attrs.get("layout")
+                sensor: Sensor = read_record(_WithoutLayout(file), {**_KINDS, "Sensor": cls}, str(path))
+                if layout:
+                    sensor = sensor.replace(layout=SubImageLayout.from_dict(json.loads(layout), f"{path}: layout"))
+                return sensor
+        except FileNotFoundError:
+            raise FormatError(f"{path}: found no such file, expected a sensor") from None
+        except OSError as error:
+            raise FormatError(f"{path}: expected a sensor (HDF5); {' '.join(str(error).split())}") from None
+
+    def describe(self) -> dict[str, Any]:
+        """What ``hsi sensor show`` prints."""
+        centre, width = self.response.wavelength_nm, self.response.fwhm_nm
+        out: dict[str, Any] = {
+            "kind": "sensor", "name": self.name, "hash": self.fingerprint(), "source": self.source,
+            "bands": self.n_bands, "response": type(self.response).__name__,
+            "wavelength_nm": None if centre is None else [float(centre.min()), float(centre.max())],
+            "fwhm_nm": None if width is None else [float(width.min()), float(width.max())],
+            "ratio": int(self.ratio), "units": self.units,
+            "mtf_at_nyquist": None if self.mtf is None else [float(self.mtf.min()), float(self.mtf.max())],
+            "pan_nm": None if self.pan is None else float(self.pan.wavelength_nm[0]),
+        }  # fmt: skip
+        if self.noise is not None:
+            level = 0.3
+            snr = level / np.sqrt(np.ravel(self.noise.variance(np.full((self.n_bands, 1, 1), level))))
+            out |= {
+                "snr_at_0.3": [float(snr.min()), float(snr.max())],
+                "full_well_electrons": self.noise.full_well,
+                "bits": self.noise.bits or None,
+            }
+        for name in ("stripes", "defects", "distortion"):
+            part = getattr(self, name)
+            if part is not None:
+                out[name] = ", ".join(f"{key} {value}" for key, value in dataclasses.asdict(part).items() if value)
+        if self.layout is not None:
+            out["sub_images"] = list(self.layout.grid)
+        return out | {f"assumed_{number}": text for number, text in enumerate(self.assumptions, 1)}
+
+
+class _WithoutLayout:
+    """A group whose layout attribute is read elsewhere."""
+
+    def __init__(self, group: Any) -> None:
+        self._group = group
+        self.attrs = {key: value for key, value in group.attrs.items() if key != "layout"}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._group
+
+    def __getitem__(self, name: str) -> Any:
+        return self._group[name]
+
+
+def describe(path: Path) -> dict[str, Any] | None:
+    """What ``hsi info`` says of a sensor file; None when the file is something else."""
+    from hsitools.io.labels import is_hdf5
+
+    if not is_hdf5(Path(path)):
+        return None
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        if file.attrs.get("format") != FORMAT:
+            return None
+    return Sensor.load(path).describe()
