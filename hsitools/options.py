@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,3 +42,48 @@ def emit_table(document: dict[str, Any]) -> None:
         value = plain(value)
         text = f"{value:.6g}" if isinstance(value, float) else "–" if value is None else str(value)
         click.echo(f"{name:<{width}}  {text}")
+
+
+def range_option(_context: click.Context, _parameter: click.Parameter, text: str | None) -> tuple[float, float] | None:
+    """``LOW:HIGH`` as two numbers (click callback)."""
+    if text is None:
+        return None
+    try:
+        low, high = (float(part) for part in text.split(":"))
+    except ValueError:
+        raise click.BadParameter(f"found {text!r}, expected LOW:HIGH, as 400:1000") from None
+    if not low < high:
+        raise click.BadParameter(f"found {text!r}, expected LOW below HIGH")
+    return low, high
+
+
+def window_option(_context: click.Context, _parameter: click.Parameter, text: str | None) -> tuple[slice, slice] | None:
+    """``Y0:Y1,X0:X1`` as two slices; ends may be left out (click callback)."""
+    if text is None:
+        return None
+    try:
+        rows, columns = (
+            slice(*(int(end) if end.strip() else None for end in part.split(":"))) for part in text.split(",")
+        )
+        if ":" not in text.split(",")[0] or ":" not in text.split(",")[1]:
+            raise ValueError
+    except (ValueError, TypeError):
+        raise click.BadParameter(f"found {text!r}, expected Y0:Y1,X0:X1, as 0:512,0:512") from None
+    return rows, columns
+
+
+@contextmanager
+def progress_bar(name: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress callback (done, total) that draws on a terminal and is silent elsewhere."""
+    from tqdm import tqdm
+
+    bar = tqdm(desc=name, disable=not sys.stderr.isatty(), leave=False)
+
+    def progress(done: int, total: int) -> None:
+        bar.total = total
+        bar.update(done - bar.n)
+
+    try:
+        yield progress
+    finally:
+        bar.close()

@@ -47,7 +47,7 @@ def can_read(path: Path) -> bool:
 
 
 def _find_cube(group: Any) -> str | None:
-    """Name of the cube: one of the usual names, or the only numeric dataset of three axes."""
+    """Name of the cube: one of the usual names, or the only array of three axes that fits the wavelengths."""
     import h5py
 
     found = [
@@ -58,7 +58,10 @@ def _find_cube(group: Any) -> str | None:
     for name in CUBE_NAMES:
         if name in found:
             return name
-    return found[0] if len(found) == 1 else None
+    # an array of another name is a cube only when wavelengths come with it
+    lengths = [len(group[name]) for name in WAVELENGTH_NAMES if name in group and getattr(group[name], "ndim", 0) == 1]
+    sure = [name for name in found if set(lengths) & set(group[name].shape)]
+    return sure[0] if len(sure) == 1 and "frames" not in found else None
 
 
 def read(path: Path) -> Cube:

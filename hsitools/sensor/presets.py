@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsitools.errors import FormatError, InputError
-from hsitools.sensor.bands import GaussianResponse, box_response
+from hsitools.sensor.bands import GaussianResponse, TableResponse, box_response
 from hsitools.sensor.distortion import Distortion
 from hsitools.sensor.noise import DetectorNoise, electrons_for_snr
 from hsitools.sensor.pattern import Defects, Stripes
@@ -199,6 +199,53 @@ def from_characterization(path: str | Path) -> Sensor:
         response=response, name=name, units="intensity of the capture",
         layout=SubImageLayout.from_dict(json.loads(layout), f"{path}: layout") if layout else None,
         source=f"characterization {Path(path).name}", assumptions=("no spatial blur, no noise: not characterized",),
+    )  # fmt: skip
+
+
+def from_table(path: str | Path) -> Sensor:
+    """A sensor from measured response curves.
+
+    Parameters
+    ----------
+    path : path
+        CSV whose first column is the wavelength (nm), one further column a band, with or without a heading; or HDF5
+        with ``wavelength_nm`` (sample,) and ``response`` (band, sample).
+
+    Raises
+    ------
+    FormatError
+        When the file is missing or no such table.
+    """
+    from hsitools.io.labels import is_hdf5
+
+    path = Path(path)
+    if not path.is_file():
+        raise FormatError(f"{path}: found no such file, expected a table of responses")
+    if is_hdf5(path):
+        import h5py
+
+        with h5py.File(path, "r") as file:
+            for name in ("wavelength_nm", "response"):
+                if name not in file:
+                    raise FormatError(f"{path}: {name}: missing, expected wavelength_nm and response (band, sample)")
+            table, response = np.asarray(file["wavelength_nm"][()]), np.asarray(file["response"][()])
+    else:
+        try:
+            numbers = np.genfromtxt(path, delimiter=",", comments="#", encoding="utf-8", ndmin=2)
+        except ValueError as error:
+            raise FormatError(f"{path}: expected a table of numbers; {' '.join(str(error).split())}") from None
+        # a heading reads as a row of NaN
+        numbers = numbers[1:] if len(numbers) and np.isnan(numbers[0]).all() else numbers
+        if len(numbers) < 2 or numbers.shape[1] < 2:
+            raise FormatError(f"{path}: found shape {numbers.shape}, expected wavelength (nm) and at least one band")
+        table, response = numbers[:, 0], numbers[:, 1:].T
+    try:
+        curves = TableResponse(table_nm=table, response=response)
+    except InputError as error:
+        raise FormatError(f"{path}: {error}") from None
+    return Sensor(
+        response=curves, name=path.stem, units="", source=f"measured responses {path.name}",
+        assumptions=("no spatial blur, no noise: not in the table",),
     )  # fmt: skip
 
 

@@ -1,0 +1,164 @@
+"""Figures of cubes and sensors: the quicklook, what a sensor does, a photon-transfer curve."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsitools.cube import Cube
+from hsitools.errors import InputError
+from hsitools.plot import COLOURS, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from hsitools.sensor.photon_transfer import PhotonTransfer
+    from hsitools.sensor.sensor import Sensor
+
+#: Red, green and blue, nm; false colours for cubes that do not see these.
+RGB_NM, FALSE_NM = (640.0, 550.0, 460.0), (2200.0, 1650.0, 1050.0)
+#: Longest side of a quicklook, pixels; smaller ones are enlarged to about MIN_SIDE.
+MAX_SIDE, MIN_SIDE = 2000, 400
+
+
+def rgb_bands(cube: Cube) -> tuple[int, int, int]:
+    """Bands nearest to red, green and blue among the good ones; spread evenly where wavelengths are not known.
+
+    Outside the visible: 2200, 1650, 1050 nm where the cube has these, else the ends and the middle of its range.
+    """
+    good = np.flatnonzero(cube.good)
+    if good.size == 0:
+        raise InputError(f"{cube.source or cube.name}: good: found no good band")
+    known = good if cube.wavelength_nm is None else good[np.isfinite(cube.wavelength_nm[good])]
+    if cube.wavelength_nm is None or known.size == 0:
+        spread = good[np.linspace(len(good) - 1, 0, 5).astype(int)]
+        return int(spread[1]), int(spread[2]), int(spread[3])
+    centre = cube.wavelength_nm[known]
+    for targets in (RGB_NM, FALSE_NM):
+        near = [int(np.argmin(np.abs(centre - target))) for target in targets]
+        if all(abs(centre[place] - target) < 60 for place, target in zip(near, targets, strict=True)):
+            break
+    else:
+        near = [int(np.argmin(np.abs(centre - t))) for t in np.linspace(centre.max(), centre.min(), 5)[1:4]]
+    return int(known[near[0]]), int(known[near[1]]), int(known[near[2]])
+
+
+def quicklook(cube: Cube, bands: tuple[int, int, int] | None = None, percentile: float = 2.0) -> NDArray[np.uint8]:
+    """An RGB image with alpha ``(y, x, 4)``: each band stretched between its percentiles, nodata transparent."""
+    bands = rgb_bands(cube) if bands is None else bands
+    step = max(1, -(-max(cube.shape[1:]) // MAX_SIDE))
+    parts = []
+    for rows, columns in cube.select(bands=bands).tiles():
+        first = slice(-rows.start % step, None, step), slice(-columns.start % step, None, step)
+        parts.append((rows, cube.read(bands=bands, rows=rows, columns=columns)[(slice(None), *first)]))
+    lines: dict[int, list[NDArray[Any]]] = {}
+    for rows, part in parts:
+        lines.setdefault(rows.start, []).append(part)
+    values = np.concatenate([np.concatenate(row, axis=2) for row in lines.values()], axis=1)
+    valid = cube.valid(values).all(axis=0)
+    out = np.zeros((*values.shape[1:], 4), dtype=np.uint8)
+    if valid.any():
+        for channel, band in enumerate(values.astype(float)):
+            low, high = np.percentile(band[valid], [percentile, 100 - percentile])
+            stretched = np.clip((band - low) / max(high - low, 1e-12), 0, 1)
+            out[..., channel] = np.where(valid, np.rint(255 * stretched), 0)
+        out[..., 3] = np.where(valid, 255, 0)
+    enlarge = max(1, round(MIN_SIDE / max(out.shape[:2])))
+    return out.repeat(enlarge, axis=0).repeat(enlarge, axis=1)
+
+
+def sensor_figure(sensor: Sensor) -> Figure:
+    """What a sensor does: spectral response, noise, PSF with its MTF, PAN."""
+    figure, axes = new_figure(10.5, 7.2, nrows=2, ncols=2)
+    _response_axes(axes[0, 0], sensor)
+    _snr_axes(axes[0, 1], sensor)
+    _mtf_axes(axes[1, 0], sensor)
+    axes[1, 1].axis("off")
+    lines = [f"{key}: {value}" for key, value in sensor.describe().items() if value not in (None, "")]
+    import textwrap
+
+    wrapped = "\n".join("\n".join(textwrap.wrap(line, 78, subsequent_indent="   ")) for line in lines)
+    axes[1, 1].text(0, 1, wrapped, va="top", fontsize=6.8, transform=axes[1, 1].transAxes)
+    figure.suptitle(sensor.name)
+    return figure
+
+
+def _response_axes(ax: Any, sensor: Sensor) -> None:
+    response = sensor.response
+    if response.wavelength_nm is None:
+        low, high = 1000 / response.band.high, 1000 / response.band.low
+        grid = np.linspace(low, high, 1500)
+        for number, row in enumerate(np.linspace(0, response.n_bands - 1, 4).astype(int)):
+            curve = response.matrix(grid)[row]
+            ax.plot(grid, curve / curve.max(), color=COLOURS[number], lw=1, label=f"OPD {response.opd_um[row]:.1f} µm")
+        ax.set(title="Response of four interferometers", ylabel="response / its maximum")
+        ax.legend(ncols=2)
+    else:
+        centre, width = response.wavelength_nm, response.fwhm_nm
+        grid = np.linspace(centre.min() - 2 * width.max(), centre.max() + 2 * width.max(), 8000)
+        for row in response.curve(grid):
+            ax.plot(grid, row / row.max(), color=COLOURS[0], lw=0.3, alpha=0.6)
+        if sensor.pan is not None:
+            curve = sensor.pan.curve(grid)[0]
+            ax.fill_between(grid, curve / curve.max(), color=COLOURS[4], alpha=0.35, lw=0, label="PAN")
+            ax.legend()
+        ax.set(title=f"Response of {response.n_bands} bands", ylabel="response / its maximum")
+    ax.set(xlabel="wavelength / nm")
+
+
+def _snr_axes(ax: Any, sensor: Sensor) -> None:
+    if sensor.noise is None:
+        ax.axis("off")
+        ax.text(0.5, 0.5, "no noise stated", ha="center", transform=ax.transAxes)
+        return
+    place = np.arange(sensor.n_bands) if sensor.response.wavelength_nm is None else sensor.response.wavelength_nm
+    order = np.argsort(place)
+    for number, level in enumerate((0.05, 0.3, 0.6)):
+        variance = sensor.noise.variance(np.full((sensor.n_bands, 1, 1), level)).reshape(-1)
+        full = sensor.noise.full_well / np.broadcast_to(sensor.noise.electrons_per_unit, (sensor.n_bands,))
+        snr = np.where(level < full, level / np.sqrt(variance), np.nan)
+        ax.plot(place[order], snr[order], color=COLOURS[number], label=f"signal {level:g}")
+    ax.set(title="Signal-to-noise ratio (gaps: saturated)", ylabel="SNR", yscale="log")
+    ax.set_xlabel("interferometer" if sensor.response.wavelength_nm is None else "wavelength / nm")
+    ax.legend()
+
+
+def _mtf_axes(ax: Any, sensor: Sensor) -> None:
+    if sensor.mtf is None:
+        ax.axis("off")
+        ax.text(0.5, 0.5, "no spatial blur stated", ha="center", transform=ax.transAxes)
+        return
+    from hsitools.sensor.spatial import mtf_sigma
+
+    gains = sensor.mtf if sensor.mtf.ndim == 2 else np.stack([sensor.mtf, sensor.mtf], axis=1)
+    frequency = np.linspace(0, 1, 200)
+    for number, (axis, name) in enumerate(((1, "across track"), (0, "along track"))):
+        gain = float(np.median(gains[:, axis]))
+        sigma = mtf_sigma(gain, sensor.ratio)[0] / sensor.ratio
+        curve = np.exp(-2 * (np.pi * sigma * frequency) ** 2)
+        ax.plot(frequency, curve, color=COLOURS[number], ls=("-", "--")[number], label=f"{name}: {gain:.2f} at Nyquist")
+    ax.axvline(0.5, color="0.5", lw=0.8)
+    ax.set(title="MTF (median band, Gaussian)", xlabel="cycles / pixel of the sensor", ylabel="gain", ylim=(0, 1.02))
+    ax.legend()
+
+
+def photon_transfer_figure(found: PhotonTransfer) -> Figure:
+    """The photon-transfer curve with its line, and the map of relative response."""
+    figure, axes = new_figure(10.5, 4.2, ncols=2)
+    ax = axes[0]
+    ax.errorbar(found.signal, found.variance, found.variance_stderr, fmt="o", ms=3, color=COLOURS[0], label="measured")
+    line = (found.read_noise / found.gain) ** 2 + 1 / 12 + found.signal / found.gain
+    ax.plot(found.signal, line, color=COLOURS[1],
+            label=f"{found.gain:.4g} ± {found.gain_stderr:.1g} e⁻/DN, read {found.read_noise:.3g} e⁻")  # fmt: skip
+    ax.set(title="Photon transfer", xlabel="signal / DN", ylabel="temporal variance / DN²")
+    ax.legend()
+    good = found.response[~found.defects]
+    low, high = np.percentile(good, [1, 99])
+    image = axes[1].imshow(np.where(found.defects, np.nan, found.response), vmin=low, vmax=high, cmap="viridis")
+    axes[1].set(title=f"Relative response: PRNU {100 * found.prnu:.2f} %, {int(found.defects.sum())} defects white",
+                xlabel="x / pixel", ylabel="y / pixel")  # fmt: skip
+    axes[1].grid(False)
+    figure.colorbar(image, ax=axes[1], label="response / illumination")
+    return figure

@@ -1,0 +1,106 @@
+"""From a scene to a file of what a sensor sees, in bounded memory."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hsitools.cube import Cube
+from hsitools.errors import InputError
+from hsitools.io import save_cube
+from hsitools.sensor.bands import known_bands
+from hsitools.sensor.sensor import Sensor
+from hsitools.sensor.spectral import FabryPerotResponse
+
+#: A scene brighter than this is no reflectance; then its numbers are taken as the usual multiple of it.
+MAX_REFLECTANCE, USUAL_SCALE = 10.0, 1e-4
+
+
+def simulate(
+    scene: Cube, sensor: Sensor, out: str | Path, *, seed: int = 0, noise: bool = True, scale: float | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[str]:  # fmt: skip
+    """Observe ``scene`` with ``sensor`` and write what it sees.
+
+    Parameters
+    ----------
+    scene : Cube
+    sensor : Sensor
+    out : path
+    seed : int
+    noise : bool
+    scale : float, optional
+        Turns the scene's numbers into the sensor's units, instead of what its file says.
+    progress : callable
+        Called with (steps done, steps in all).
+
+    Returns
+    -------
+    list of str
+        What was done, for the user: bands left out, size, noise.
+
+    Raises
+    ------
+    InputError
+        When the scene's wavelengths do not reach the sensor's, or its numbers can be no reflectance.
+    """
+    said = []
+    usable = known_bands(scene)
+    wavelength = np.asarray(scene.wavelength_nm)
+    if isinstance(sensor.response, FabryPerotResponse):
+        low, high = 1000 / sensor.response.band.high, 1000 / sensor.response.band.low
+        scene = scene.select(bands=usable).select(wavelength=(low, high))
+        said.append(f"wavelengths {low:.0f} to {high:.0f} nm: {scene.n_bands} of the scene's bands")
+        seen = sensor
+    else:
+        seen = sensor.within(wavelength[usable])
+        if seen.n_bands < sensor.n_bands:
+            said.append(f"{sensor.n_bands - seen.n_bands} of {sensor.n_bands} bands left out: not in the scene")
+    if scale is not None:
+        scene = scene.replace(scale_factor=scale)
+    elif sensor.units == "1":
+        scene, note = _as_reflectance(scene)
+        said += note
+    frame = seen.frame_of(scene)
+    steps = -(-frame.shape[1] // 32)
+    out = Path(out)
+    with tempfile.TemporaryDirectory(prefix=".hsi-", dir=out.parent if out.parent.is_dir() else None) as scratch:
+        values = np.memmap(Path(scratch) / "values", dtype=np.float32, mode="w+", shape=frame.shape)
+        pan: Any = None
+        if frame.pan is not None:
+            pan = np.memmap(Path(scratch) / "pan", dtype=np.float32, mode="w+", shape=frame.pan.shape)
+        for done, (rows, coarse, fine) in enumerate(
+            seen.observe_rows(scene, np.random.default_rng(seed), noise=noise), 1
+        ):
+            values[:, rows] = coarse
+            if pan is not None:
+                pan[:, rows.start * seen.ratio : rows.stop * seen.ratio] = fine
+            progress(done, steps)
+        cube = frame.replace(
+            data=values, pan=None if frame.pan is None else frame.pan.replace(data=pan),
+            meta=frame.meta | {"sensor_hash": sensor.fingerprint(), "seed": seed, "noise": "yes" if noise else "none"},
+            units=sensor.units,
+        )  # fmt: skip
+        save_cube(cube, out)
+    size = "×".join(map(str, cube.shape))
+    said.append(f"{size} as seen by {sensor.name}" + (", with PAN" if pan is not None else ""))
+    return said
+
+
+def _as_reflectance(scene: Cube) -> tuple[Cube, list[str]]:
+    """The scene with a scale factor when its numbers need one, and what was assumed."""
+    window = tuple(slice(max(size // 2 - 32, 0), min(size // 2 + 32, size)) for size in scene.shape[1:])
+    brightest = float(np.nanmax(scene.physical().read(rows=window[0], columns=window[1]), initial=0.0))
+    if brightest <= MAX_REFLECTANCE:
+        return scene, []
+    if brightest * USUAL_SCALE > MAX_REFLECTANCE:
+        raise InputError(
+            f"{scene.source or scene.name}: units: found values up to {brightest:g}, expected reflectance "
+            "(about 0 to 1) or a scale that makes it so"
+        )
+    factor = USUAL_SCALE * (scene.scale_factor or 1.0)
+    return scene.replace(scale_factor=factor), [f"values up to {brightest:g} taken as reflectance × 10⁴"]
