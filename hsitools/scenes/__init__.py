@@ -1,0 +1,126 @@
+"""Procedural scenes: plausible reflectances, textures and edges at all scales, any size, read window by window."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsitools.cube import Cube
+from hsitools.errors import InputError
+from hsitools.lazy import Bands
+from hsitools.scenes.spectra import MATERIALS, NAMES, check_wavelength, library
+from hsitools.scenes.terrain import SUPER, Ground, ground
+
+__all__ = ["MATERIALS", "NAMES", "SceneSource", "abundances", "library", "scene"]
+
+#: Side of the tiles that are computed whole, so that no value depends on the window asked for.
+TILE = 64
+#: Absorptions are deepened by this factor in the curve that carries their variation.
+DEEPER = 1.5
+
+
+class SceneSource:
+    """The reflectance of a procedural scene, computed where it is read (see `hsitools.lazy.Source`)."""
+
+    def __init__(self, shape: tuple[int, int], wavelength_nm: NDArray[Any], seed: int, illumination: bool) -> None:
+        self.shape = (len(wavelength_nm), *shape)
+        self.dtype = np.dtype(np.float32)
+        self.seed, self.illumination = seed, illumination
+        plain = library(wavelength_nm)
+        slope = plain * (wavelength_nm - 1200) / 1000
+        depth = library(wavelength_nm, DEEPER) - plain
+        # brightness, slope and depth of features each carry a set of endmembers
+        self._endmembers = np.concatenate([plain, slope, depth])
+
+    def read(self, bands: Bands, rows: slice, columns: slice) -> NDArray[Any]:
+        """Reflectance ``(len(bands), y, x)`` of a window."""
+        out = np.empty((len(bands), rows.stop - rows.start, columns.stop - columns.start), dtype=np.float32)
+        for top in range(rows.start - rows.start % TILE, rows.stop, TILE):
+            for left in range(columns.start - columns.start % TILE, columns.stop, TILE):
+                y0, y1 = max(top, rows.start), min(top + TILE, rows.stop)
+                x0, x1 = max(left, columns.start), min(left + TILE, columns.stop)
+                tile = self._tile(top, left)
+                out[:, y0 - rows.start : y1 - rows.start, x0 - columns.start : x1 - columns.start] = tile[
+                    bands, y0 - top : y1 - top, x0 - left : x1 - left
+                ]
+        return out
+
+    def _tile(self, top: int, left: int) -> NDArray[np.float32]:
+        found = _ground(top, left, self.seed, self.illumination)
+        weight = _shares(found) * (found.brightness * found.light)
+        coefficients = [_pool(part) for part in (weight, weight * found.slope, weight * found.depth)]
+        mixed = np.concatenate(coefficients).reshape(len(self._endmembers), -1)
+        values = self._endmembers.T @ mixed
+        return np.clip(values, 0, 1.2).astype(np.float32).reshape(-1, TILE, TILE)
+
+
+def _ground(top: int, left: int, seed: int, illumination: bool) -> Ground:
+    step = (np.arange(TILE * SUPER) + 0.5) / SUPER
+    return ground(top + step, left + step, seed, illumination)
+
+
+def _shares(found: Ground) -> NDArray[np.float64]:
+    """Share of each material at each point, ``(material, y, x)``."""
+    codes = np.arange(len(MATERIALS))[:, None, None]
+    return (codes == found.material) * (1 - found.share) + (codes == found.second) * found.share
+
+
+def _pool(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean over the points of each pixel."""
+    count, height, width = values.shape
+    return values.reshape(count, height // SUPER, SUPER, width // SUPER, SUPER).mean(axis=(2, 4))
+
+
+def _check_shape(shape: tuple[int, int]) -> tuple[int, int]:
+    if len(shape) != 2 or min(shape) < 1:
+        raise InputError(f"shape: found {shape}, expected positive (y, x)")
+    return int(shape[0]), int(shape[1])
+
+
+def scene(
+    shape: tuple[int, int] = (240, 240), *, wavelength_nm: Any = None, seed: int = 0, illumination: bool = True
+) -> Cube:
+    """A countryside with a town, in reflectance.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Pixels (y, x), of about 5 m; as large as you like: only what is read is computed.
+    wavelength_nm : array, optional
+        Default 211 wavelengths from 400 to 2500 nm.
+    seed : int
+        Same seed, same bytes; a larger scene of the same seed contains the smaller one.
+    illumination : bool
+        Slopes lit by the sun, and shadows of houses.
+
+    Returns
+    -------
+    Cube
+        Lazy, float32.
+
+    Raises
+    ------
+    InputError
+        When the shape is not positive, or wavelengths lie outside 350 to 2600 nm.
+    """
+    wavelength = np.linspace(400, 2500, 211) if wavelength_nm is None else check_wavelength(wavelength_nm)
+    spacing = np.abs(np.gradient(wavelength)) if len(wavelength) > 1 else np.array([10.0])
+    return Cube(
+        data=SceneSource(_check_shape(shape), wavelength, seed, illumination), wavelength_nm=wavelength,
+        fwhm_nm=np.maximum(spacing, 1e-3), units="1", name=f"procedural scene {seed}", source="hsitools.scenes",
+        meta={"seed": seed},
+    )  # fmt: skip
+
+
+def abundances(shape: tuple[int, int], *, seed: int = 0) -> NDArray[np.float32]:
+    """True shares of `NAMES` in each pixel, ``(material, y, x)``; they sum to one."""
+    height, width = _check_shape(shape)
+    out = np.empty((len(MATERIALS), height, width), dtype=np.float32)
+    for top in range(0, height, TILE):
+        for left in range(0, width, TILE):
+            tile = _pool(_shares(_ground(top, left, seed, False)))
+            y1, x1 = min(TILE, height - top), min(TILE, width - left)
+            out[:, top : top + y1, left : left + x1] = tile[:, :y1, :x1]
+    return out
