@@ -1,12 +1,29 @@
-"""Print every table: ``make bench``."""
+"""Print every table: ``make bench``; or only those named: ``python -m benchmarks indices cubes``."""
 
-from benchmarks import captures, maps, speed, truth
+import sys
 
-results = captures.main()
-print()
-chosen = {device: (r["auto"].model, r["auto"].settings) for device, r in results.items()}
-speed.main(chosen)
-print()
-truth.main()
-print()
-maps.main()
+NAMES = ("captures", "speed", "truth", "maps", "indices", "cubes", "sensors")
+
+
+def run(names: list[str]) -> None:
+    """Print the tables."""
+    from importlib import import_module
+
+    wrong = [name for name in names if name not in NAMES]
+    if wrong:
+        sys.exit(f"benchmarks: found {wrong[0]!r}, expected some of {', '.join(NAMES)}")
+    chosen = None
+    for number, name in enumerate(names):
+        if number:
+            print()
+        module = import_module(f"benchmarks.{name}")
+        if name == "captures":
+            results = module.main()
+            chosen = {device: (r["auto"].model, r["auto"].settings) for device, r in results.items()}
+        elif name == "speed" and chosen is not None:
+            module.main(chosen)
+        else:
+            module.main()
+
+
+run(sys.argv[1:] or list(NAMES))

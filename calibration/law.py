@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import median_filter
-from scipy.stats import siegelslopes
 
 Array = NDArray[np.float64]
 
@@ -61,6 +59,8 @@ def running_median(opd_um: Array, index: NDArray[np.int64]) -> Array:
 
     At the ends, where four of the nine are missing, the row before them is mirrored, the device's slope taken out.
     """
+    from scipy.ndimage import median_filter
+
     order = np.argsort(index, kind="stable")
     x, y = index[order], opd_um[order]
     middle = median_filter(y, size=NEIGHBOURS, mode="nearest")
@@ -87,6 +87,8 @@ def fit_law(
         OPD of one fringe over the band (1 / band width), the unit of an outlier.
     nominal_step_um : float or None
     """
+    from scipy.stats import siegelslopes
+
     known = usable & np.isfinite(opd_um)
     nothing = OpdLaw(
         offset_um=float("nan"), step_um=float("nan"), offset_stderr_um=float("nan"), step_stderr_um=float("nan"),

@@ -12,7 +12,6 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-import torch.nn.functional as functional
 
 from hsitools.metrics.inputs import Pair
 from hsitools.metrics.registry import Score, index, mean_of
@@ -45,6 +44,16 @@ def sign_table(size: int) -> torch.Tensor:
     table[:halves, halves:] = half * rows * columns
     table[halves:, :halves] = half.T * rows
     return table.to(torch.int8)
+
+
+@lru_cache(maxsize=8)
+def _product_plan(bands: int, size: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sign and component ``i xor j`` of every product of band i with the conjugate of band j, flattened."""
+    place = torch.arange(bands)
+    component = (place[:, None] ^ place[None, :]).flatten()
+    signs = sign_table(size)[:bands, :bands].double()
+    signs[:, 1:] *= -1
+    return signs.flatten().to(device), component.to(device)
 
 
 def blocks_of(
@@ -129,12 +138,8 @@ def q2n_map(
         Bands to leave out everywhere.
     """
     batch, bands, height, width = reference.shape
-    size = 1 << max(bands - 1, 0).bit_length() if bands > 1 else 1
-    signs = sign_table(size).to(reference.device)
-    # the second factor is conjugated: q = Σ S[i, k xor i] · (±1) · C[i, k xor i]
-    across = torch.arange(size, device=reference.device)
-    gather = across[None, :] ^ across[:, None]
-    signs = torch.gather(signs.double(), 1, gather) * torch.where(gather == 0, 1.0, -1.0)
+    size = 1 << (bands - 1).bit_length()
+    signs, component = _product_plan(bands, size, reference.device)
     scores, constant, empty = [], 0, 0
     n_dead = 0 if dead is None else int(dead.sum())
     per_image = -(-height // block) * -(-width // block)
@@ -142,14 +147,14 @@ def q2n_map(
     for (y, x), weight in blocks_of(reference, estimate, block=block, valid=valid):
         mean_y, y, count = moments(y, weight)
         mean_x, x, _ = moments(x, weight)
-        variance = (y * y).sum(2) / (count - 1).clamp(min=1)
+        variance = y.square().sum(2) / (count - 1).clamp(min=1)
         # rounding gives a constant band a variance of the order of eps², not zero
         live = variance > (1e-12 * mean_y.abs()) ** 2
         if dead is not None:
             image = torch.arange(done, done + len(y), device=y.device) // per_image
             constant += int((~live & ~dead[image]).sum())
             live = live & ~dead[image]
-        score, usable = _block_scores(mean_y, y, mean_x, x, count, variance, live, size, signs, gather)
+        score, usable = _block_scores(mean_y, y, mean_x, x, count, variance, live, size, signs, component)
         done += len(y)
         empty += int((~usable).sum())
         scores.append(torch.where(usable, score, torch.nan))
@@ -160,21 +165,20 @@ def q2n_map(
 
 def _block_scores(
     mean_y: torch.Tensor, y: torch.Tensor, mean_x: torch.Tensor, x: torch.Tensor, count: torch.Tensor,
-    variance: torch.Tensor, live: torch.Tensor, size: int, signs: torch.Tensor, gather: torch.Tensor,
+    variance: torch.Tensor, live: torch.Tensor, size: int, signs: torch.Tensor, component: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
     """Index of each block from centred values, and whether it is defined."""
     bands = y.shape[1]
     scale = torch.where(live, torch.where(live, variance, 1).sqrt().reciprocal(), 0)
-    y, x = y * scale[..., None], x * scale[..., None]
     # reference normalised to mean 1 and deviation 1, the estimate by the same numbers; padding is 1 in both
     mean_x = torch.where(live, (mean_x - mean_y) * scale + 1, 1.0)
     power_y = mean_x.new_full((len(y),), float(size))
     power_x = (mean_x**2).sum(1) + (size - bands)
     n = (count[:, 0] - 1).clamp(min=1)
-    spread = ((y * y).sum((1, 2)) + (x * x).sum((1, 2))) / n
-    covariance = y @ x.mT / n[:, None, None]
-    padded = functional.pad(covariance, (0, size - bands, 0, size - bands))
-    product = (torch.gather(padded, 2, gather.expand(len(y), -1, -1)) * signs).sum(1)
+    spread = ((variance + x.square().sum(2) / n[:, None]) * scale**2).sum(1)
+    covariance = (y @ x.mT * (scale / n[:, None])[:, :, None] * scale[:, None, :]).flatten(1) * signs
+    # padding has no covariance: only products of real bands are summed, each into its component
+    product = covariance.new_zeros(size, len(y)).index_add_(0, component, covariance.T.contiguous()).T
     bias = 2 * (power_y * power_x).sqrt() / (power_y + power_x)
     contrast = 2 * product.norm(dim=1) / torch.where(spread > 0, spread, 1)
     any_live = live.any(1)

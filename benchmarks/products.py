@@ -1,0 +1,130 @@
+"""Files built to the products' specifications, attribute for attribute: for benchmarks and tests without real ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def prisma_lists(n_vnir: int = 66, n_swir: int = 173) -> dict[str, Any]:
+    """Wavelengths and widths as in a product: descending, unused bands zero, detectors overlapping."""
+    vnir, swir = np.linspace(1010, 402, n_vnir), np.linspace(2497, 920, n_swir)
+    vnir[:3], swir[:2] = 0, 0
+    return {
+        "List_Cw_Vnir": vnir.astype(np.float32), "List_Fwhm_Vnir": np.where(vnir > 0, 11.0, 0).astype(np.float32),
+        "List_Cw_Swir": swir.astype(np.float32), "List_Fwhm_Swir": np.where(swir > 0, 10.5, 0).astype(np.float32),
+    }  # fmt: skip
+
+
+def write_prisma(
+    path: Path, *, rows: int = 12, columns: int = 10, n_vnir: int = 66, n_swir: int = 173, level: str = "L2D",
+    seed: int = 0, ratio: int = 6, compression: str | None = "gzip", leave_out: tuple[str, ...] = (),
+) -> dict[str, Any]:  # fmt: skip
+    """Write a PRISMA product; returns the digital numbers and attributes that went in."""
+    import h5py
+
+    rng = np.random.default_rng(seed)
+    attributes: dict[str, Any] = prisma_lists(n_vnir, n_swir) | {
+        "Product_ID": "PRS_TEST", "Processing_Level": level[1:], "Epsg_Code": np.int64(32633),
+        "Product_ULcorner_easting": 500015.0, "Product_ULcorner_northing": 4600000.0 - 15,
+        "Product_LRcorner_easting": 500015.0 + 30 * (columns - 1),
+        "Product_LRcorner_northing": 4599985.0 - 30 * (rows - 1),
+    }  # fmt: skip
+    for name, low, high in (("Vnir", 0.0, 1.2), ("Swir", -0.01, 0.9), ("Pan", 0.0, 1.0)):
+        if level.startswith("L2"):
+            attributes |= {f"L2Scale{name}Min": np.float32(low), f"L2Scale{name}Max": np.float32(high)}
+        else:
+            attributes |= {f"ScaleFactor_{name}": np.float32(100.0), f"Offset_{name}": np.float32(0.5)}
+    given: dict[str, Any] = {"attributes": attributes}
+    with h5py.File(path, "w") as file:
+        for name, value in attributes.items():
+            if name not in leave_out:
+                file.attrs[name] = value
+        cubes = file.create_group(f"HDFEOS/SWATHS/PRS_{level}_HCO/Data Fields")
+        for name, bands in (("VNIR_Cube", n_vnir), ("SWIR_Cube", n_swir)):
+            if name in leave_out:
+                continue
+            chunks = (min(rows, 100), bands, min(columns, 10)) if compression else None
+            data = cubes.create_dataset(
+                name, shape=(rows, bands, columns), dtype="u2", chunks=chunks, compression=compression
+            )
+            for start in range(0, rows, 100):
+                stop = min(start + 100, rows)
+                data[start:stop] = rng.integers(1, 65536, (stop - start, bands, columns), dtype=np.uint16)
+            if rows * columns < 10_000:
+                # a corner off the swath
+                data[0, :, 0] = 0
+                given[name] = data[()]
+        fine = file.create_group(f"HDFEOS/SWATHS/PRS_{level}_PCO/Data Fields")
+        pan = fine.create_dataset("Cube", shape=(rows * ratio, columns * ratio), dtype="u2", compression=compression)
+        for start in range(0, rows * ratio, 600):
+            stop = min(start + 600, rows * ratio)
+            pan[start:stop] = rng.integers(1, 65536, (stop - start, columns * ratio), dtype=np.uint16)
+        if rows * columns < 10_000:
+            given["pan"] = pan[()]
+    return given
+
+
+def write_enmap(folder: Path, *, shape: tuple[int, int, int] = (5, 6, 7), seed: int = 0) -> dict[str, Any]:
+    """Write an EnMAP L2A product (GeoTIFF and metadata); returns what went in."""
+    import rasterio
+    from rasterio.transform import from_origin
+
+    rng = np.random.default_rng(seed)
+    stem = "ENMAP01-____L2A-DT0000000001_20220724T100000Z_001_V010400_20230101T000000Z-"
+    values = rng.integers(0, 9000, shape).astype(np.int16)
+    values[:, 0, 0] = -32768
+    centre, width = np.linspace(418.24, 2445.53, shape[0]), np.linspace(6.5, 9.0, shape[0])
+    gain, offset = np.linspace(1e-4, 2e-4, shape[0]), np.linspace(0, 0.01, shape[0])
+    folder.mkdir(exist_ok=True)
+    with rasterio.open(
+        folder / f"{stem}SPECTRAL_IMAGE.TIF", "w", driver="GTiff", count=shape[0], height=shape[1], width=shape[2],
+        dtype="int16", nodata=-32768, crs="EPSG:32633", transform=from_origin(366000, 5810000, 30, 30),
+    ) as file:  # fmt: skip
+        file.write(values)
+    bands = "".join(
+        f'<bandID number="{n + 1}"><wavelengthCenterOfBand>{centre[n]}</wavelengthCenterOfBand>'
+        f"<FWHMOfBand>{width[n]}</FWHMOfBand><GainOfBand>{gain[n]}</GainOfBand>"
+        f"<OffsetOfBand>{offset[n]}</OffsetOfBand></bandID>"
+        for n in range(shape[0])
+    )
+    (folder / f"{stem}METADATA.XML").write_text(
+        '<?xml version="1.0" encoding="UTF-8"?><level_X><base><level>L2A</level></base><specific><bandCharacterisation>'
+        f"{bands}</bandCharacterisation></specific></level_X>"
+    )
+    return {"values": values, "centre": centre, "width": width, "gain": gain, "offset": offset, "stem": stem}
+
+
+def write_emit(path: Path, *, shape: tuple[int, int, int] = (6, 5, 8), seed: int = 0) -> dict[str, Any]:
+    """Write an EMIT L2A product (downtrack, crosstrack, bands); returns what went in."""
+    import h5py
+
+    rng = np.random.default_rng(seed)
+    values = rng.random(shape).astype(np.float32)
+    values[0, 0] = -9999
+    centre, width = np.linspace(381, 2493, shape[2]).astype(np.float32), np.full(shape[2], 8.5, dtype=np.float32)
+    good = np.ones(shape[2], dtype=np.uint8)
+    good[3] = 0
+    with h5py.File(path, "w") as file:
+        file.attrs["title"] = "EMIT L2A Estimated Surface Reflectance"
+        file.attrs["geotransform"] = np.array([13.0, 5.4e-4, 0, 52.0, 0, -5.4e-4])
+        file.attrs["spatial_ref"] = 'GEOGCS["WGS 84"]'
+        data = file.create_dataset("reflectance", data=values, fillvalue=-9999.0)
+        data.attrs["_FillValue"], data.attrs["units"] = np.float32(-9999), "unitless"
+        group = file.create_group("sensor_band_parameters")
+        group["wavelengths"], group["fwhm"], group["good_wavelengths"] = centre, width, good
+        group["wavelengths"].attrs["units"] = group["fwhm"].attrs["units"] = "nm"
+    return {"values": values, "centre": centre, "width": width, "good": good}
+
+
+def write_matlab_73(path: Path, variables: dict[str, Any]) -> None:
+    """Write MATLAB v7.3: HDF5 behind a 512-byte header, axes reversed."""
+    import h5py
+
+    with h5py.File(path, "w", userblock_size=512) as file:
+        for name, value in variables.items():
+            file[name] = np.asarray(value).T
+    with path.open("r+b") as raw:
+        raw.write(b"MATLAB 7.3 MAT-file, Platform: GLNXA64, HDF5 schema 1.00 .".ljust(124, b" ") + b"\0\2IM")
