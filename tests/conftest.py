@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 from pathlib import Path
 
 # before NumPy, torch or matplotlib are imported
@@ -13,6 +14,8 @@ import pytest
 from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
+# tests build files with the benchmarks' writers
+sys.path.insert(0, str(ROOT))
 
 # the same examples on every machine; a slow CI machine is no failure
 settings.register_profile("hsitools", deadline=None, derandomize=True, max_examples=50)

@@ -63,11 +63,10 @@ def _weights(
         raise InputError(f"wavelength_nm: found {len(nodes)} samples, expected at least two known wavelengths")
     grid = np.union1d(fine, nodes)
     response = curve(grid)
-    step = np.gradient(grid) if len(grid) < 3 else np.convolve(np.diff(grid), [0.5, 0.5])
-    area = response * step
-    total = area.sum(axis=1)
+    total = np.trapezoid(response, grid, axis=1)
     inside = (grid >= nodes[0]) & (grid <= nodes[-1])
-    grid, area = grid[inside], area[:, inside]
+    grid = grid[inside]
+    area = response[:, inside] * np.convolve(np.diff(grid), [0.5, 0.5])
     right = np.clip(np.searchsorted(nodes, grid, side="right"), 1, len(nodes) - 1)
     gap = nodes[right] - nodes[right - 1]
     share = np.where(gap > 0, (grid - nodes[right - 1]) / np.where(gap > 0, gap, 1), 0.5)

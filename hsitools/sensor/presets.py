@@ -234,8 +234,8 @@ def from_table(path: str | Path) -> Sensor:
             numbers = np.genfromtxt(path, delimiter=",", comments="#", encoding="utf-8", ndmin=2)
         except ValueError as error:
             raise FormatError(f"{path}: expected a table of numbers; {' '.join(str(error).split())}") from None
-        # a heading reads as a row of NaN
-        numbers = numbers[1:] if len(numbers) and np.isnan(numbers[0]).all() else numbers
+        # a heading is no number
+        numbers = numbers[1:] if len(numbers) and np.isnan(numbers[0, 0]) else numbers
         if len(numbers) < 2 or numbers.shape[1] < 2:
             raise FormatError(f"{path}: found shape {numbers.shape}, expected wavelength (nm) and at least one band")
         table, response = numbers[:, 0], numbers[:, 1:].T
