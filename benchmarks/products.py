@@ -70,7 +70,6 @@ def write_prisma(
 def write_enmap(folder: Path, *, shape: tuple[int, int, int] = (5, 6, 7), seed: int = 0) -> dict[str, Any]:
     """Write an EnMAP L2A product (GeoTIFF and metadata); returns what went in."""
     import rasterio
-    from rasterio.transform import from_origin
 
     rng = np.random.default_rng(seed)
     stem = "ENMAP01-____L2A-DT0000000001_20220724T100000Z_001_V010400_20230101T000000Z-"
@@ -81,7 +80,7 @@ def write_enmap(folder: Path, *, shape: tuple[int, int, int] = (5, 6, 7), seed: 
     folder.mkdir(exist_ok=True)
     with rasterio.open(
         folder / f"{stem}SPECTRAL_IMAGE.TIF", "w", driver="GTiff", count=shape[0], height=shape[1], width=shape[2],
-        dtype="int16", nodata=-32768, crs="EPSG:32633", transform=from_origin(366000, 5810000, 30, 30),
+        dtype="int16", nodata=-32768, crs="EPSG:32633", transform=rasterio.Affine(30, 0, 366000, 0, -30, 5810000),
     ) as file:  # fmt: skip
         file.write(values)
     bands = "".join(

@@ -394,7 +394,7 @@ class Cube:
             "fwhm_nm": None if width is None else [float(np.nanmin(width)), float(np.nanmax(width))],
             "bad_bands": [int(band) for band in np.flatnonzero(~self.good)],
             "nodata": self.nodata,
-            "crs": self.crs if self.crs is None or len(self.crs) < 40 else self.crs.split('"')[1],
+            "crs": _short(self.crs),
             "pixel_size": None if self.transform is None else [abs(self.transform[0]), abs(self.transform[4])],
             "pan": None if self.pan is None else {"shape": list(self.pan.shape), "ratio": self.ratio},
             "memory_mib": self.nbytes / 2**20,
@@ -402,6 +402,12 @@ class Cube:
         if centre is not None and np.any(np.diff(centre) <= 0):
             out["note"] = "wavelengths do not ascend from band to band"
         return out | {key: value for key, value in self.meta.items() if isinstance(value, str | int | float)}
+
+
+def _short(crs: str | None) -> str | None:
+    """A coordinate system's name: the code, or the first name in its WKT."""
+    quoted = (crs or "").split('"')
+    return crs if crs is None or len(crs) < 40 or len(quoted) < 2 else quoted[1]
 
 
 def _chunks(data: Any) -> tuple[int, int]:

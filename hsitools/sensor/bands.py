@@ -17,8 +17,8 @@ Array = NDArray[np.float64]
 
 #: FWHM of a Gaussian over its standard deviation.
 FWHM_SIGMA = 2 * np.sqrt(2 * np.log(2))
-#: A band needs this share of its response inside the wavelengths at hand.
-MIN_COVERAGE = 0.5
+#: A band needs this share of its response (a half, but for rounding) inside the wavelengths at hand.
+MIN_COVERAGE = 0.49
 
 
 @runtime_checkable

@@ -34,10 +34,10 @@ class SensorOperator:
         self._blur: Separable | None = None
         if sensor.mtf is not None:
             self._blur = mtf_decimate(shape, sensor.mtf, sensor.ratio, sensor.offset)
-        self._pan: Array | None = None
+        self._pan: tuple[Array, Separable] | None = None
         if sensor.pan is not None:
-            self._pan = np.asarray(sensor.pan.matrix(np.asarray(wavelength_nm, dtype=float)))
-            self._pan_blur = mtf_blur(shape, sensor.pan_mtf, 1)
+            matrix = np.asarray(sensor.pan.matrix(np.asarray(wavelength_nm, dtype=float)))
+            self._pan = matrix, mtf_blur(shape, sensor.pan_mtf, 1)
 
     @staticmethod
     def _mix(matrix: Array, cube: torch.Tensor, *, transpose: bool = False) -> torch.Tensor:
@@ -63,14 +63,16 @@ class SensorOperator:
 
     def pan_forward(self, scene: torch.Tensor) -> torch.Tensor:
         """Noise-free panchromatic image of a scene; raises `InputError` when the sensor has none."""
-        return self._pan_blur(self._mix(self._pan_matrix, scene))
+        matrix, blur = self._pan_parts
+        return blur(self._mix(matrix, scene))
 
     def pan_adjoint(self, image: torch.Tensor) -> torch.Tensor:
         """Transposed `pan_forward`."""
-        return self._mix(self._pan_matrix, self._pan_blur.adjoint(image), transpose=True)
+        matrix, blur = self._pan_parts
+        return self._mix(matrix, blur.adjoint(image), transpose=True)
 
     @property
-    def _pan_matrix(self) -> Array:
+    def _pan_parts(self) -> tuple[Array, Separable]:
         if self._pan is None:
             raise InputError(f"{self.sensor.name}: pan: missing, expected a panchromatic response")
         return self._pan

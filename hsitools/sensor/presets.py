@@ -30,7 +30,11 @@ def _snr_noise(
 ) -> DetectorNoise:
     """Detector whose SNR at ``level`` goes through published points; it clips at the value ``ceiling``."""
     snr = np.interp(wavelength, list(points), list(points.values()))
-    electrons = electrons_for_snr(snr, level, read)
+    # the converter's steps are noise too, and their size follows from the brightest band
+    step = 0.0
+    for _ in range(20):
+        electrons = electrons_for_snr(snr, level, np.sqrt(read**2 + step**2 / 12))
+        step = float(ceiling * electrons.max()) / 2**bits
     # one well and one converter for all bands: the brightest band fills it at the ceiling
     return DetectorNoise(
         electrons_per_unit=electrons, read_noise=np.full(len(wavelength), read), bits=bits,

@@ -281,11 +281,14 @@ class Sensor:
             else:
                 seen = spectral.read(rows=slice(top, bottom))
             values = torch.as_tensor(np.ascontiguousarray(seen))
-            if self.mtf is not None:
-                values = self._decimate(values, rows, top)
-            if self.distortion is not None:
-                values = self.distortion.forward(values)
-            coarse = values.numpy().astype(np.float32)
+            known = torch.isfinite(values)
+            if known.all():
+                coarse = self._image(values, rows, top).numpy().astype(np.float32)
+            else:
+                # mean over what is known; a pixel that is mostly unknown stays so
+                weight = self._image(known.to(values.dtype), rows, top)
+                mean = self._image(torch.where(known, values, 0), rows, top) / weight.clamp(min=1e-6)
+                coarse = torch.where(weight > 0.5, mean, torch.nan).numpy().astype(np.float32)
             if pattern is not None:
                 coarse = self._detect(coarse, rows, pattern, streams[number])
             fine = None
@@ -293,15 +296,18 @@ class Sensor:
                 fine = self._pan_rows(physical, usable, pan_matrix, rows, streams[number] if noise else None)
             yield rows, coarse, fine
 
-    def _decimate(self, values: torch.Tensor, rows: slice, top: int) -> torch.Tensor:
-        """Blur and sample the fine rows from ``top`` on to the coarse ``rows``."""
+    def _image(self, values: torch.Tensor, rows: slice, top: int) -> torch.Tensor:
+        """Blur, sample and distort the fine rows from ``top`` on: the coarse ``rows``."""
         from hsitools.sensor.spatial import centred_offset, mtf_decimate, size_of
 
+        if self.mtf is None:
+            return values if self.distortion is None else self.distortion.forward(values)
         offset = centred_offset(self.ratio) if self.offset is None else self.offset
         # rows before those asked for, whose samples are computed and dropped
         before = (rows.start * self.ratio - top) // self.ratio
         operator = mtf_decimate(size_of(values), self.mtf, self.ratio, offset)
-        return operator(values)[..., before : before + rows.stop - rows.start, : values.shape[-1] // self.ratio]
+        out = operator(values)[..., before : before + rows.stop - rows.start, : values.shape[-1] // self.ratio]
+        return out if self.distortion is None else self.distortion.forward(out)
 
     def _pan_rows(
         self, scene: Cube, usable: NDArray[np.int64], matrix: Array, rows: slice, rng: np.random.Generator | None

@@ -1,0 +1,193 @@
+"""The cube: views, labels, statistics, conversions."""
+
+import time
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from hsitools.cube import Cube
+from hsitools.errors import InputError
+from hsitools.io import open_cube
+from hsitools.lazy import ArraySource, MaskedSource, ScaledSource, StackedSource, ViewSource
+
+
+def example(**changes):
+    data = np.random.default_rng(0).random((6, 10, 12)).astype(np.float32)
+    labels = {"wavelength_nm": np.array([700.0, 500, 600, np.nan, 800, 900]), "fwhm_nm": np.full(6, 9.0),
+              "good": [1, 1, 1, 1, 0, 1], "transform": (2.0, 0.5, 100, 0.25, -2.0, 50), "crs": "EPSG:4326"}  # fmt: skip
+    return Cube(data=data, **{**labels, **changes})
+
+
+def test_select_by_wavelength():
+    cube = example()
+    part = cube.select(wavelength=(550, 850))
+    np.testing.assert_array_equal(part.wavelength_nm, [700, 600, 800])
+    np.testing.assert_array_equal(part.read(), cube.data[[0, 2, 4]])
+    np.testing.assert_array_equal(part.good, [True, True, False])
+    assert part.crs == cube.crs
+
+
+@pytest.mark.parametrize("bands", [[5, 0, 0], [-1, 2], np.array([1, 0, 0, 1, 0, 1], bool)])
+def test_select_bands(bands):
+    cube = example()
+    np.testing.assert_array_equal(cube.select(bands=bands).read(), cube.data[np.asarray(bands)])
+
+
+def test_window_moves_the_grid():
+    cube = example()
+    part = cube.select(window=(3, 8, 4, 9))
+    a, b, c, d, e, f = cube.transform
+    assert part.transform == (a, b, c + 4 * a + 3 * b, d, e, f + 4 * d + 3 * e)
+    same = cube.select(window=(slice(3, -2), slice(-8, -3)))
+    np.testing.assert_array_equal(same.read(), part.read())
+
+
+@given(st.data())
+def test_views_of_views(data):
+    """Any chain of selections of a lazy cube reads what it would of an array."""
+    array = np.arange(6 * 10 * 12).reshape(6, 10, 12).astype(np.int16)
+    axes = data.draw(st.permutations([0, 1, 2]))
+    stored = np.ascontiguousarray(array.transpose(np.argsort(axes)))
+    cube, expected = Cube(data=ArraySource(stored, tuple(axes))), array
+    for _ in range(data.draw(st.integers(1, 3))):
+        bands = data.draw(st.lists(st.integers(0, expected.shape[0] - 1), min_size=1, max_size=8))
+        top, left = (data.draw(st.integers(0, size - 1)) for size in expected.shape[1:])
+        bottom, right = (
+            data.draw(st.integers(start + 1, size)) for start, size in zip((top, left), expected.shape[1:], strict=True)
+        )
+        cube = cube.select(bands=bands, window=(top, bottom, left, right))
+        expected = expected[bands][:, top:bottom, left:right]
+    np.testing.assert_array_equal(cube.read(), expected)
+
+
+@given(st.lists(st.integers(0, 10), min_size=1, max_size=12), st.integers(0, 4), st.integers(5, 7))
+def test_sources_compose(bands, top, bottom):
+    rng = np.random.default_rng(0)
+    first, second = rng.integers(0, 9, (4, 7, 5)), rng.integers(0, 9, (7, 7, 5))
+    stack = StackedSource([ArraySource(first), ArraySource(second)])
+    scaled = MaskedSource(ScaledSource(stack, np.arange(11), 1.0, 3), np.arange(11) == 2)
+    whole = np.concatenate([first, second])
+    expected = 1 + np.arange(11)[:, None, None] * whole.astype(np.float32)
+    expected[whole == 3] = np.nan
+    expected[2] = np.nan
+    view = ViewSource(scaled, np.arange(11), slice(0, 7), slice(0, 5))
+    found = view.read(np.array(bands), slice(top, bottom), slice(1, 4))
+    np.testing.assert_array_equal(found, expected[bands, top:bottom, 1:4])
+
+
+def test_bad_bands():
+    cube = example()
+    assert cube.drop_bad().n_bands == 5
+    masked = cube.mask_bad().read()
+    assert np.isnan(masked[4]).all()
+    assert np.isfinite(masked[[0, 1, 2, 3, 5]]).all()
+
+
+def test_physical():
+    numbers = np.array([[[0, 100], [-999, 300]]], dtype=np.int16)
+    cube = Cube(data=numbers, nodata=-999, scale_factor=0.01)
+    np.testing.assert_allclose(cube.physical().read(), [[[0, 1], [np.nan, 3]]])
+    assert np.isnan(cube.physical().nodata)
+    assert cube.physical().scale_factor is None
+
+
+@given(
+    hnp.arrays(np.float64, st.tuples(st.integers(1, 4), st.integers(1, 9), st.integers(1, 9)),
+               elements=st.floats(-1e6, 1e6) | st.just(np.nan)),
+    st.integers(1, 400),
+)  # fmt: skip
+def test_statistics(values, block):
+    values = np.where(np.abs(values) < 1e-100, 0, values) + 1e9
+    values[values == 1e9 + 5] = -1
+    cube = Cube(data=values, nodata=-1.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hsitools.cube.BLOCK_BYTES", block)
+        patch.setattr(Cube.tiles, "__defaults__", (block, None))
+        found = cube.statistics()
+    for band, row in enumerate(values.reshape(len(values), -1)):
+        keep = row[np.isfinite(row) & (row != -1)]
+        assert found["n_valid"][band] == keep.size
+        if keep.size:
+            assert found["min"][band] == keep.min()
+            assert found["max"][band] == keep.max()
+            assert found["mean"][band] == pytest.approx(keep.mean(), rel=1e-12)
+            assert found["std"][band] == pytest.approx(keep.std(), rel=1e-5, abs=1e-3)
+        else:
+            assert np.isnan(found["mean"][band])
+
+
+def test_to_torch():
+    numbers = np.array([[[1, 2], [-9, 4]]], dtype=">i2")
+    tensor = Cube(data=numbers, nodata=-9).to_torch()
+    assert tensor.shape == (1, 1, 2, 2)
+    assert tensor.dtype == torch.float32
+    assert torch.isnan(tensor[0, 0, 1, 0])
+    assert Cube(data=numbers).to_torch(dtype=torch.float64).dtype == torch.float64
+    assert Cube(data=np.ones((1, 2, 2), np.uint16)).to_torch().sum() == 4
+
+
+def test_xarray_round_trip():
+    cube = example(transform=(2.0, 0.0, 100.0, 0.0, -2.0, 50.0), nodata=-1.0, units="1", name="x", scale_factor=1e-4)
+    again = Cube.from_xarray(cube.to_xarray())
+    np.testing.assert_array_equal(again.read(), cube.data)
+    np.testing.assert_array_equal(again.wavelength_nm, cube.wavelength_nm)
+    np.testing.assert_array_equal(again.good, cube.good)
+    for name in ("crs", "transform", "nodata", "units", "name", "scale_factor"):
+        assert getattr(again, name) == getattr(cube, name), name
+
+
+def test_from_foreign_xarray():
+    import xarray
+
+    array = xarray.DataArray(np.zeros((4, 5, 3)), dims=("y", "x", "bands"),
+                             coords={"wavelength": ("bands", [0.5, 0.6, 0.7], {"units": "um"})})  # fmt: skip
+    cube = Cube.from_xarray(array)
+    assert cube.shape == (3, 4, 5)
+    np.testing.assert_allclose(cube.wavelength_nm, [500, 600, 700])
+    with pytest.raises(InputError, match="dims"):
+        Cube.from_xarray(array.rename(bands="time"))
+
+
+def test_larger_than_memory(tmp_path):
+    """A file that claims a cube of a terabyte opens at once, and refuses to be loaded."""
+    with h5py.File(tmp_path / "huge.h5", "w") as file:
+        file.create_dataset("cube", shape=(300, 30_000, 60_000), dtype="u2", chunks=(300, 8, 8))
+        file["wavelength_nm"] = np.linspace(400, 2500, 300)
+    began = time.perf_counter()
+    cube = open_cube(tmp_path / "huge.h5")
+    assert cube.describe()["shape"] == [300, 30_000, 60_000]
+    assert time.perf_counter() - began < 5
+    with pytest.raises(InputError, match=r"huge\.h5: memory: .* GiB needed"):
+        cube.read()
+    assert cube.select(window=(29_990, 30_000, 59_990, 60_000)).read().shape == (300, 10, 10)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: Cube(data=np.zeros((3, 4))), r"data: found shape \(3, 4\)"),
+        (lambda: Cube(data=np.zeros((0, 3, 4))), "none of them empty"),
+        (lambda: Cube(data=np.zeros((1, 3, 4), complex)), "expected real numbers"),
+        (lambda: example(wavelength_nm=[1.0]), r"wavelength_nm: found shape \(1,\), expected \(6,\)"),
+        (lambda: example(fwhm_nm=np.full(6, -1.0)), "fwhm_nm: found -1"),
+        (lambda: example(good=[True]), r"good: found shape \(1,\)"),
+        (lambda: example(transform=(1, 2)), "transform: found 2 numbers"),
+        (lambda: example().select(wavelength=(2000, 3000)), "found none between 2000 and 3000 nm"),
+        (lambda: example(wavelength_nm=None).select(wavelength=(1, 2)), "wavelength_nm: not known"),
+        (lambda: example().select(bands=[6]), "bands: found 6 to 6"),
+        (lambda: example().select(bands=[]), "bands: found"),
+        (lambda: example().select(bands=[0.5]), "bands: found"),
+        (lambda: example().select(window=(0, 11, 0, 5)), "window: found y 0:11, expected inside 0:10"),
+        (lambda: example().select(window=(5, 5, 0, 5)), "window: found y 5:5"),
+        (lambda: example().select(window=(slice(0, 4, 2), slice(None))), "window: found step 2"),
+        (lambda: example(good=np.zeros(6)).drop_bad(), "found no good band"),
+    ],
+)
+def test_errors_say_what(call, message):
+    with pytest.raises(InputError, match=message):
+        call()

@@ -1,0 +1,128 @@
+"""Procedural scenes."""
+
+import resource
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hsitools.errors import InputError
+from hsitools.scenes import NAMES, abundances, library, scene
+
+
+@pytest.fixture(scope="module")
+def cube():
+    return scene((200, 240), seed=0).load()
+
+
+@given(st.integers(0, 199), st.integers(0, 239), st.integers(1, 90), st.integers(1, 90))
+def test_a_window_is_a_cut_of_the_whole(cube, top, left, height, width):
+    bottom, right = min(top + height, 200), min(left + width, 240)
+    part = scene((200, 240), seed=0).select(bands=[3, 100, 40], window=(top, bottom, left, right)).read()
+    np.testing.assert_array_equal(part, cube.data[[3, 100, 40], top:bottom, left:right])
+
+
+def test_seed(cube):
+    np.testing.assert_array_equal(scene((200, 240), seed=0).read(), cube.data)
+    assert np.mean(scene((200, 240), seed=1).read() == cube.data) < 0.1
+    # a larger scene contains the smaller one
+    np.testing.assert_array_equal(scene((300, 300), seed=0).read(rows=slice(0, 200), columns=slice(0, 240)), cube.data)
+
+
+def test_values_are_reflectances(cube):
+    assert cube.data.dtype == np.float32
+    assert cube.units == "1"
+    assert 0 <= cube.data.min() < 0.02
+    assert 0.4 < np.percentile(cube.data, 99.9) < 1.0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_spectra_are_plausible(seed):
+    cube = scene((200, 200), seed=seed).load()
+    near = {name: int(np.argmin(np.abs(cube.wavelength_nm - name))) for name in (550, 660, 800, 1650, 1940)}
+    red, infrared = cube.data[near[660]], cube.data[near[800]]
+    ndvi = (infrared - red) / (infrared + red)
+    # the third is all town
+    assert np.percentile(ndvi, 99.9) > (0.45 if seed == 2 else 0.6)
+    assert np.corrcoef(cube.data[50].ravel(), cube.data[51].ravel())[0, 1] > 0.99
+    flat = cube.data.reshape(cube.n_bands, -1).astype(float)
+    values = np.linalg.eigvalsh(np.cov(flat))[::-1]
+    assert 4 <= np.searchsorted(np.cumsum(values) / values.sum(), 0.999) + 1 <= 20
+
+
+def test_materials():
+    wavelength = np.linspace(350, 2600, 500)
+    curves = dict(zip(NAMES, library(wavelength), strict=True))
+    at = lambda name, nm: curves[name][np.argmin(np.abs(wavelength - nm))]  # noqa: E731
+    for name, curve in curves.items():
+        assert 0 <= curve.min() <= curve.max() < 0.8, name
+    assert at("crop", 780) > 5 * at("crop", 670)
+    assert at("crop", 1940) < at("crop", 1650) / 2
+    assert at("clear water", 1650) < 0.01
+    assert at("limestone", 2340) < 0.8 * at("limestone", 2250)
+    assert at("clay soil", 2207) < 0.8 * at("clay soil", 2120)
+
+
+def test_edges_and_textures_at_all_scales(cube):
+    """The spectrum of a natural image falls as a power of the frequency."""
+    image = cube.data[30, :200, :200]
+    window = np.outer(np.hanning(200), np.hanning(200))
+    power = np.abs(np.fft.fft2((image - image.mean()) * window)) ** 2
+    radius = np.hypot(np.fft.fftfreq(200)[:, None], np.fft.fftfreq(200)[None])
+    frequency = np.arange(3, 95) / 200
+    rings = [power[np.abs(radius - f) < 0.5 / 200].mean() for f in frequency]
+    slope = np.polyfit(np.log(frequency), np.log(rings), 1)[0]
+    assert -3.5 < slope < -1.3
+
+
+@given(st.integers(0, 2**31), st.integers(1, 150), st.integers(1, 150))
+def test_abundances_sum_to_one(seed, height, width):
+    shares = abundances((height, width), seed=seed)
+    assert shares.shape == (len(NAMES), height, width)
+    assert shares.min() >= 0
+    np.testing.assert_allclose(shares.sum(0), 1, atol=1e-6)
+
+
+def test_mixed_pixels_lie_at_edges():
+    shares = abundances((128, 128), seed=0)
+    assert 0.02 < np.mean(np.sort(shares, axis=0)[-3] > 0.05) < 0.6
+
+
+def test_streams():
+    huge = scene((20_000, 20_000), seed=0)
+    assert huge.nbytes > 300e9
+    before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    part = huge.select(window=(12_345, 12_445, 19_900, 20_000)).read()
+    assert part.shape == (211, 100, 100)
+    assert time.process_time() - began < 20
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000
+    with pytest.raises(InputError, match="memory"):
+        huge.read()
+
+
+def test_own_wavelengths():
+    cube = scene((10, 12), wavelength_nm=[2000.0, 500.0, 900.0])
+    np.testing.assert_array_equal(cube.wavelength_nm, [2000, 500, 900])
+    whole = scene((10, 12), wavelength_nm=[500.0, 900.0, 2000.0])
+    np.testing.assert_allclose(cube.read()[[1, 2, 0]], whole.read(), rtol=1e-6)
+
+
+def test_light_can_be_even():
+    lit, even = scene((100, 100), seed=2).read(), scene((100, 100), seed=2, illumination=False).read()
+    assert 0.3 < (lit / even).min() < 0.9
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: scene((0, 5)), r"shape: found \(0, 5\)"),
+        (lambda: scene((5, 5), wavelength_nm=[200.0, 500.0]), "wavelength_nm: found 200 to 500"),
+        (lambda: scene((5, 5), wavelength_nm=[500.0, np.nan]), "wavelength_nm"),
+        (lambda: abundances((-1, 5)), "shape: found"),
+    ],
+)
+def test_errors_say_what(call, message):
+    with pytest.raises(InputError, match=message):
+        call()
