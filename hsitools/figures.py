@@ -71,16 +71,22 @@ def quicklook(cube: Cube, bands: tuple[int, int, int] | None = None, percentile:
 
 def sensor_figure(sensor: Sensor) -> Figure:
     """What a sensor does: spectral response, noise, PSF with its MTF, PAN."""
-    figure, axes = new_figure(10.5, 7.2, nrows=2, ncols=2)
-    _response_axes(axes[0, 0], sensor)
-    _snr_axes(axes[0, 1], sensor)
-    _mtf_axes(axes[1, 0], sensor)
-    axes[1, 1].axis("off")
+    panels = [_response_axes]
+    panels += [] if sensor.noise is None else [_snr_axes]
+    panels += [] if sensor.mtf is None else [_mtf_axes]
+    rows = (len(panels) + 2) // 2
+    figure, axes = new_figure(10.5, 3.6 * rows, nrows=rows, ncols=2, squeeze=False)
+    places = list(axes.ravel())
+    for panel, ax in zip(panels, places, strict=False):
+        panel(ax, sensor)
+    for ax in places[len(panels) :]:
+        ax.axis("off")
+    text = places[len(panels)]
     lines = [f"{key}: {value}" for key, value in sensor.describe().items() if value not in (None, "")]
     import textwrap
 
     wrapped = "\n".join("\n".join(textwrap.wrap(line, 78, subsequent_indent="   ")) for line in lines)
-    axes[1, 1].text(0, 1, wrapped, va="top", fontsize=6.8, transform=axes[1, 1].transAxes)
+    text.text(0, 1, wrapped, va="top", fontsize=6.8, transform=text.transAxes)
     figure.suptitle(sensor.name)
     return figure
 
@@ -109,15 +115,13 @@ def _response_axes(ax: Any, sensor: Sensor) -> None:
 
 
 def _snr_axes(ax: Any, sensor: Sensor) -> None:
-    if sensor.noise is None:
-        ax.axis("off")
-        ax.text(0.5, 0.5, "no noise stated", ha="center", transform=ax.transAxes)
-        return
+    noise = sensor.noise
+    assert noise is not None  # or the panel would not be drawn
     place = np.arange(sensor.n_bands) if sensor.response.wavelength_nm is None else sensor.response.wavelength_nm
     order = np.argsort(place)
     for number, level in enumerate((0.05, 0.3, 0.6)):
-        variance = sensor.noise.variance(np.full((sensor.n_bands, 1, 1), level)).reshape(-1)
-        full = sensor.noise.full_well / np.broadcast_to(sensor.noise.electrons_per_unit, (sensor.n_bands,))
+        variance = noise.variance(np.full((sensor.n_bands, 1, 1), level)).reshape(-1)
+        full = noise.full_well / np.broadcast_to(noise.electrons_per_unit, (sensor.n_bands,))
         snr = np.where(level < full, level / np.sqrt(variance), np.nan)
         ax.plot(place[order], snr[order], color=COLOURS[number], label=f"signal {level:g}")
     ax.set(title="Signal-to-noise ratio (gaps: saturated)", ylabel="SNR", yscale="log")
@@ -126,10 +130,6 @@ def _snr_axes(ax: Any, sensor: Sensor) -> None:
 
 
 def _mtf_axes(ax: Any, sensor: Sensor) -> None:
-    if sensor.mtf is None:
-        ax.axis("off")
-        ax.text(0.5, 0.5, "no spatial blur stated", ha="center", transform=ax.transAxes)
-        return
     from hsitools.sensor.spatial import mtf_sigma
 
     gains = sensor.mtf if sensor.mtf.ndim == 2 else np.stack([sensor.mtf, sensor.mtf], axis=1)

@@ -49,13 +49,13 @@ class RasterSource:
 
     def read(self, bands: Bands, rows: slice, columns: slice) -> NDArray[Any]:
         """See `hsitools.lazy.Source`."""
-        rasterio = rasterio_module()
         try:
             with _open(self.path) as file:
                 out = file.read(
                     [int(b) + 1 for b in bands], window=((rows.start, rows.stop), (columns.start, columns.stop))
                 )
-        except rasterio.errors.RasterioError as error:
+        except Exception as error:
+            # damaged tiles fail in many ways: codecs, sizes, missing blocks
             raise FormatError(f"{self.path}: data: cannot be read; {' '.join(str(error).split())}") from None
         return np.asarray(out)
 

@@ -14,6 +14,8 @@ from hsitools.metrics.registry import Score, index, mean_of, with_nan
 KIND = "no reference"
 #: Side of the blocks in which the noise is regressed, pixels.
 BLOCK = 8
+#: Pieces of a column whose steps are compared.
+PIECES = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,30 +118,32 @@ def _regression_residuals(single: Single) -> tuple[torch.Tensor, torch.Tensor, d
 
 @index(
     "stripes", kind=KIND, unit="1", low=0, high=float("inf"), best=1,
-    paper="hsitools: variance of robust column steps over what the cube's own noise would give them",
+    paper="hsitools: analysis of variance of column steps, between columns against between pieces of a column",
 )  # fmt: skip
 def stripes(single: Single) -> Score:
-    """Column stripe ratio: 1 without stripes; stripes of n times the noise of a column's median make it about 1 + n².
+    """Column stripe ratio: about 1 without stripes, 1 + n² with stripes of n times what a column's median varies by.
 
-    Steps between neighbouring columns are taken in every row; a stripe steps the same way in all rows, a scene's edge
-    in some. The variance over columns of the rows' median step is compared with what rows of independent steps give
-    (π/2 · variance / rows). The value is the median over bands.
+    The step between neighbouring columns is taken in every row, and its median in pieces of each column. A stripe steps
+    the same way in all pieces, a scene's edge in some: the variance over columns of the pieces' mean is compared with
+    the variance between pieces over their number. The value is the median over bands.
     """
     values = single.values.double()
-    if min(values.shape[-2:]) < 8:
-        raise InputError(f"stripes: found {tuple(values.shape[-2:])} pixels, expected at least 8×8")
+    height, width = values.shape[-2:]
+    if min(height, width) < 8:
+        raise InputError(f"stripes: found {height}×{width} pixels, expected at least 8×8")
     step = values[..., 1:] - values[..., :-1]
     if single.valid is not None:
         step = with_nan(step, single.valid[..., 1:] & single.valid[..., :-1])
-    middle = step.nanmedian(-2).values
-    deviation = (step - middle[..., None, :]).abs()
-    rows = torch.isfinite(step).sum(-2)
-    spread = 1.4826 * deviation.nanmedian(-2).values
-    usable = (rows >= 8) & torch.isfinite(spread)
-    expected = torch.pi / 2 * spread**2 / rows.clamp(min=1)
-    centred = middle - torch.nanmedian(torch.where(usable, middle, torch.nan), dim=-1, keepdim=True).values
-    observed = mean_of(centred**2, usable)
-    chance = mean_of(expected, usable)
+    pieces = min(PIECES, height // 4)
+    rows = height // pieces
+    medians = step[..., : pieces * rows, :].unflatten(-2, (pieces, rows)).nanmedian(-2).values
+    known = torch.isfinite(medians)
+    usable = known.all(-2)
+    medians = torch.where(known, medians, 0)
+    column = medians.mean(-2)
+    within = ((medians - column[..., None, :]) ** 2).sum(-2) / (pieces - 1)
+    chance = mean_of(within / pieces, usable)
+    observed = mean_of((column - mean_of(column, usable)[..., None]) ** 2, usable)
     keep = usable.any(-1) & (chance > 0)
     ratio = with_nan(observed / torch.where(keep, chance, 1), keep)
     excluded = {"bands": int((~keep).sum())} if not keep.all() else {}

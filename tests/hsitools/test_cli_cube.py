@@ -1,0 +1,293 @@
+"""``hsi info / convert / quicklook / metrics / sensor / simulate`` as a user types them."""
+
+import json
+
+import h5py
+import matplotlib.image
+import numpy as np
+import pytest
+
+from benchmarks.products import write_prisma
+from benchmarks.sensors import simulated_stacks
+from hsitools.cli import main
+from hsitools.cube import Cube
+from hsitools.figures import photon_transfer_figure, quicklook, rgb_bands, sensor_figure
+from hsitools.io import open_cube, save_cube
+from hsitools.metrics import names
+from hsitools.scenes import scene
+from hsitools.sensor import PRESETS, Sensor, photon_transfer, preset
+
+
+@pytest.fixture
+def hsi(capsys):
+    def run(*arguments):
+        with pytest.raises(SystemExit) as done:
+            main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return done.value.code or 0, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A PRISMA product, a scene and a fused cube with its reference."""
+    path = tmp_path_factory.mktemp("cubes")
+    write_prisma(path / "scene.he5", rows=24, columns=18)
+    reference = scene((48, 42), seed=1, wavelength_nm=np.linspace(450, 950, 20)).load()
+    save_cube(reference, path / "reference.h5")
+    noise = 0.01 * np.random.default_rng(0).standard_normal(reference.shape).astype(np.float32)
+    save_cube(reference.replace(data=reference.data + noise), path / "fused.h5")
+    return path
+
+
+def test_info(hsi, folder):
+    code, out, _ = hsi("info", folder / "scene.he5", "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert found["kind"] == "cube"
+    assert found["format"] == "prisma"
+    assert found["shape"] == [234, 24, 18]
+    assert found["pan"] == {"shape": [1, 144, 108], "ratio": 6}
+    assert found["crs"] == "EPSG:32633"
+    assert found["bad_bands"]
+    assert found["memory_mib"] == pytest.approx(234 * 24 * 18 * 4 / 2**20)
+
+
+def test_convert(hsi, folder, tmp_path):
+    out = tmp_path / "scene.h5"
+    code, said, _ = hsi(
+        "convert", folder / "scene.he5", out, "--bands", "400:1000", "--window", "0:12,6:18", "--drop-bad"
+    )
+    assert code == 0
+    assert "12×12" in said
+    part, whole = open_cube(out), open_cube(folder / "scene.he5").drop_bad().select(wavelength=(400, 1000))
+    np.testing.assert_array_equal(part.read(), whole.read()[:, :12, 6:18])
+    assert part.pan.shape == (1, 72, 72)
+    assert part.transform[2] == whole.transform[2] + 6 * 30
+    for suffix in ("tif", "hdr"):
+        assert hsi("convert", out, tmp_path / f"x.{suffix}")[0] == 0
+        np.testing.assert_allclose(open_cube(tmp_path / f"x.{suffix}").wavelength_nm, part.wavelength_nm)
+
+
+def test_quicklook(hsi, folder, tmp_path):
+    assert hsi("quicklook", folder / "reference.h5", "-o", tmp_path / "rgb.png")[0] == 0
+    image = matplotlib.image.imread(tmp_path / "rgb.png")
+    assert image.shape[2] == 4
+    assert max(image.shape) >= 300
+    assert image[..., :3].std() > 0.1
+    assert hsi("quicklook", folder / "scene.he5", "--pan", "-o", tmp_path / "pan.png")[0] == 0
+
+
+def test_quicklook_of_large_and_odd_cubes():
+    wide = scene((20, 4001), seed=1, wavelength_nm=np.array([450.0, 550, 650]))
+    assert quicklook(wide, bands=(2, 1, 0)).shape == (7, 1334, 4)
+    bare = Cube(data=np.random.default_rng(0).random((30, 8, 9)))
+    assert len(set(rgb_bands(bare))) == 3
+    infrared = Cube(data=np.zeros((40, 4, 4)), wavelength_nm=np.linspace(900, 1700, 40))
+    assert len(set(rgb_bands(infrared))) == 3
+    holed = np.ones((3, 5, 5))
+    holed[:, 0, 0] = np.nan
+    assert quicklook(Cube(data=holed))[0, 0, 3] == 0
+
+
+def test_metrics_table_and_json(hsi, folder):
+    code, out, err = hsi("metrics", folder / "fused.h5", folder / "reference.h5", "--ratio", 6)
+    assert code == 0, err
+    assert [line.split()[0] for line in out.splitlines()] == names("full reference")
+    code, out, _ = hsi("metrics", folder / "fused.h5", folder / "reference.h5", "--ratio", 6, "--json", "--per-band")
+    found = json.loads(out)
+    assert set(names("full reference")) <= set(found)
+    assert found["SAM"]["unit"] == "degree"
+    assert found["ERGAS"]["unit"] == "%"
+    assert len(found["RMSE"]["per_band"]) == 20
+    assert found["RMSE"]["value"] == pytest.approx(0.01, rel=0.02)
+    assert found["Q2n"]["excluded"] == {}
+
+
+def test_metrics_per_band_table(hsi, folder):
+    _, out, _ = hsi("metrics", folder / "fused.h5", folder / "reference.h5", "--per-band", "--metric", "rmse")
+    assert len(out.splitlines()) == 1 + 2 + 20
+
+
+def test_metrics_without_ratio_says_so(hsi, folder):
+    _, out, err = hsi("metrics", folder / "fused.h5", folder / "reference.h5")
+    assert "ERGAS needs --ratio" in err
+    assert "ERGAS" not in out
+
+
+def test_metrics_alone_and_fusion(hsi, folder, tmp_path):
+    _, out, _ = hsi("metrics", folder / "fused.h5", "--json")
+    assert json.loads(out)["noise"]["value"] == pytest.approx(0.01, rel=0.25)
+    view = scene((96, 96), seed=1)
+    sensor = preset("prisma").within(view.wavelength_nm).select(np.arange(0, 200, 10))
+    seen = sensor.forward(view)
+    save_cube(seen, tmp_path / "seen.h5")
+    fine = sensor.replace(ratio=1, mtf=np.full(20, 0.9), pan=None, noise=None).forward(view)
+    save_cube(fine, tmp_path / "fine.h5")
+    code, out, err = hsi("metrics", tmp_path / "fine.h5", "--coarse", tmp_path / "seen.h5", "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert found["D_lambda"]["value"] < 0.02
+    assert set(names("full resolution")) <= set(found)
+
+
+def test_metrics_reports_what_is_left_out(hsi, tmp_path):
+    rng = np.random.default_rng(0)
+    reference = rng.random((5, 40, 40)).astype(np.float32)
+    good = np.array([1, 1, 0, 1, 1], bool)
+    holed = reference.copy()
+    holed[:, 0, :4] = -1
+    save_cube(Cube(data=reference, good=good), tmp_path / "a.h5")
+    save_cube(Cube(data=holed, nodata=-1.0), tmp_path / "b.h5")
+    _, out, _ = hsi("metrics", tmp_path / "b.h5", tmp_path / "a.h5", "--json")
+    found = json.loads(out)
+    assert found["settings"]["bad_bands_left_out"] == 1
+    assert found["RMSE"]["value"] == 0
+    assert found["RMSE"]["excluded"] == {"invalid_voxels": 16}
+    assert found["PSNR"]["value"] is None
+    assert "infinite" in found["PSNR"]["note"]
+
+
+@pytest.mark.parametrize("name", [name for name in PRESETS if name != "imspoc-uv-2"])
+def test_sensor_make_show_simulate(hsi, tmp_path, name):
+    sensor, plot = tmp_path / "sensor.h5", tmp_path / "sensor.png"
+    assert hsi("sensor", "make", "--preset", name, "-o", sensor)[0] == 0
+    code, out, _ = hsi("sensor", "show", sensor, "--plot", plot, "--json")
+    assert code == 0
+    assert json.loads(out)["bands"] == preset(name).n_bands
+    assert matplotlib.image.imread(plot).shape[1] > 500
+    assert json.loads(hsi("info", sensor, "--json")[1])["kind"] == "sensor"
+    for target in ("a.h5", "b.h5"):
+        assert hsi("simulate", "--sensor", sensor, "--size", "36x40", "--seed", 1, "-o", tmp_path / target)[0] == 0
+    a, b = open_cube(tmp_path / "a.h5"), open_cube(tmp_path / "b.h5")
+    np.testing.assert_array_equal(a.read(), b.read())
+    assert a.meta["seed"] == 1
+
+
+def test_sensor_options(hsi, tmp_path):
+    sensor = tmp_path / "sensor.h5"
+    assert (
+        hsi("sensor", "make", "--preset", "enmap", "--ratio", 3, "--mtf", 0.2, "--stripes", "emit-drift", "-o", sensor)[
+            0
+        ]
+        == 0
+    )
+    made = Sensor.load(sensor)
+    assert made.ratio == 3
+    assert np.all(made.mtf == 0.2)
+    assert made.stripes.clusters == 1
+
+
+def test_sensor_from_table(hsi, tmp_path):
+    wavelength = np.linspace(400, 900, 51)
+    curves = np.exp(-0.5 * ((wavelength[:, None] - [500, 700]) / 20) ** 2)
+    np.savetxt(tmp_path / "t.csv", np.column_stack([wavelength, curves]), delimiter=",", header="nm,a,b", comments="")
+    assert hsi("sensor", "make", "--table", tmp_path / "t.csv", "-o", tmp_path / "t.h5")[0] == 0
+    np.testing.assert_allclose(Sensor.load(tmp_path / "t.h5").response.wavelength_nm, [500, 700], atol=0.1)
+
+
+def test_characterization_becomes_a_sensor(hsi, tmp_path):
+    from calibration import bench
+
+    rng = np.random.default_rng(5)
+    instrument = bench.simulate_instrument(20, rng=rng, rows=4, pitch=24)
+    bench.capture(instrument, bench.lines(121), rng=rng, noise=0.02).save(tmp_path / "capture.h5")
+    hsi("calibrate", tmp_path / "capture.h5", "--model", "airy", "--degree", 2, "--out", tmp_path / "uv.h5")
+    code, out, _ = hsi("sensor", "from", tmp_path / "uv.h5", "-o", tmp_path / "sensor.h5")
+    assert code == 0
+    assert "20 bands" in out
+    assert hsi("sensor", "show", tmp_path / "sensor.h5", "--plot", tmp_path / "s.png")[0] == 0
+    code, out, err = hsi("simulate", "--sensor", tmp_path / "sensor.h5", "--size", "8x8", "-o", tmp_path / "seen.h5")
+    assert code == 0, err
+    assert open_cube(tmp_path / "seen.h5").shape == (20, 8, 8)
+
+
+def test_sensor_noise(hsi, tmp_path):
+    dark, flats, full, _ = simulated_stacks(2.0, 10.0, 0.01, 12, np.random.default_rng(0), (60, 70), 4, 8)
+    for name, frames in (("dark", dark), ("flats", flats)):
+        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+            file["frames"] = np.array(frames).astype(np.uint16)
+            file.attrs["full_scale"] = full
+    noise = tmp_path / "noise.h5"
+    frames = "--dark", tmp_path / "dark.h5", "--flat", tmp_path / "flats.h5"
+    code, out, err = hsi("sensor", "noise", *frames, "-o", noise, "--plot", tmp_path / "ptc.png", "--json")
+    assert code == 0, err
+    assert json.loads(out)["gain_electrons_per_dn"] == pytest.approx(2, rel=0.03)
+    assert json.loads(hsi("info", noise, "--json")[1])["kind"] == "photon transfer"
+    assert hsi("sensor", "make", "--preset", "prisma", "--noise", noise, "-o", tmp_path / "p.h5")[0] == 0
+    assert Sensor.load(tmp_path / "p.h5").units == "DN"
+
+
+def test_figures_have_units():
+    figure = sensor_figure(preset("prisma"))
+    labels = [ax.get_xlabel() for ax in figure.axes if ax.axison]
+    assert "wavelength / nm" in labels
+    assert "cycles / pixel of the sensor" in labels
+    dark, flats, full, _ = simulated_stacks(2.0, 10.0, 0.01, 12, np.random.default_rng(0), (60, 70), 4, 8)
+    drawn = photon_transfer_figure(photon_transfer.photon_transfer(dark, flats, full_scale=full))
+    assert drawn.axes[0].get_ylabel() == "temporal variance / DN²"
+    assert drawn.axes[0].containers
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("convert", "nowhere.h5", "x.h5"), "nowhere.h5: found no such file"),
+        (("convert", "{f}/fused.h5", "x.foo"), "output: found suffix '.foo'"),
+        (("convert", "{f}/fused.h5", "x.h5", "--bands", "9:1"), "expected LOW below HIGH"),
+        (("convert", "{f}/fused.h5", "x.h5", "--bands", "red"), "expected LOW:HIGH"),
+        (("convert", "{f}/fused.h5", "x.h5", "--window", "3"), "expected Y0:Y1,X0:X1"),
+        (("convert", "{f}/fused.h5", "x.h5", "--window", "0:99,0:9"), "window: found y 0:99"),
+        (("convert", "{f}/fused.h5", "no/such/folder/x.h5"), "output: cannot write there"),
+        (("quicklook", "{f}/fused.h5", "-o", "x.jpg"), "expected .png"),
+        (("quicklook", "{f}/fused.h5", "--pan", "-o", "x.png"), "pan: missing"),
+        (("metrics", "{f}/fused.h5", "{f}/scene.he5"), "bands: found 20, expected 234"),
+        (("metrics", "{f}/fused.h5", "{f}/reference.h5", "--metric", "Q2m"), "did you mean 'Q2n'"),
+        (("metrics", "{f}/fused.h5", "{f}/reference.h5", "--border", "30"), "border: found 30"),
+        (("metrics", "{f}/fused.h5", "--coarse", "{f}/reference.h5"), "pan: missing, expected --pan"),
+        (("sensor", "make", "-o", "x.h5"), "expected either --preset or --table"),
+        (("sensor", "make", "--preset", "prism", "-o", "x.h5"), "did you mean 'prisma'"),
+        (("sensor", "make", "--preset", "imspoc-uv-2", "-o", "x.h5"), "characterization: missing"),
+        (("sensor", "make", "--preset", "enmap", "--characterization", "x", "-o", "x.h5"), "expected none"),
+        (("sensor", "make", "--preset", "enmap", "--stripes", "zebra", "-o", "x.h5"), "stripes: found 'zebra'"),
+        (("sensor", "show", "{f}/fused.h5"), "fused.h5: format: found 'hsitools-cube', expected 'hsitools-sensor'"),
+        (("sensor", "from", "{f}/fused.h5", "-o", "x.h5"), "expected 'hsitools-characterization'"),
+        (("sensor", "noise", "--dark", "a", "--flat", "b", "-o", "x.h5"), "a: found no such file"),
+        (("simulate", "{f}/fused.h5", "--sensor", "nowhere.h5", "-o", "x.h5"), "nowhere.h5: found no such file"),
+        (("simulate", "--sensor", "nowhere.h5", "-o", "x.h5", "--size", "9"), "nowhere.h5: found no such file"),
+    ],
+)  # fmt: skip
+def test_errors_are_one_line(hsi, folder, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = hsi(*(str(argument).format(f=folder) for argument in arguments))
+    assert code == 2
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_wrong_wavelengths_are_refused(hsi, folder, tmp_path):
+    cube = open_cube(folder / "fused.h5")
+    save_cube(cube.replace(wavelength_nm=cube.wavelength_nm + 40), tmp_path / "x.h5")
+    code, _, err = hsi("metrics", tmp_path / "x.h5", folder / "reference.h5")
+    assert code == 2
+    assert "wavelength_nm: band" in err
+
+
+def test_interrupted_simulation_leaves_nothing(hsi, tmp_path, monkeypatch):
+    hsi("sensor", "make", "--preset", "enmap", "-o", tmp_path / "s.h5")
+    calls = []
+
+    def stop(self, *arguments, **settings):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return original(self, *arguments, **settings)
+
+    original = Sensor._detect
+    monkeypatch.setattr(Sensor, "_detect", stop)
+    code, _, err = hsi("simulate", "--sensor", tmp_path / "s.h5", "--size", "100x20", "-o", tmp_path / "x.h5")
+    assert code == 130
+    assert "interrupted" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["s.h5"]
