@@ -87,7 +87,7 @@ def frame_check() -> float:
     from hsitools.scenes import scene
 
     folder = SHARED / "data" / "captures" / "imspoc_uv_2"
-    response = characterize(load("imspoc_uv_2")).sensor()
+    response = characterize(load("imspoc_uv_2")).response
     layout = SubImageLayout.from_device_json(folder / "device.json")
     camera = MultiApertureCamera(response=response, layout=layout, size=32, half_field_deg=6.0, vignetting=0.3)
     wavelength = np.linspace(360, 990, 120)

@@ -22,6 +22,7 @@ from hsitools.sensor.transmittance import TransmittanceModel
 if TYPE_CHECKING:
     from calibration.capture import MonochromaticCapture
     from calibration.fit import Fit, Options, Problem
+    from hsitools.sensor.sensor import Sensor
 
 Array = NDArray[np.float64]
 FORMAT = "hsitools-characterization"
@@ -153,9 +154,13 @@ class Characterization:
         raw = 2 * np.pi * self.response.band.centre * self.opd_um - self.response.theta[:, start]
         return self.phase_rad - raw
 
-    def sensor(self) -> FabryPerotResponse:
-        """The spectral part of the sensor model that these interferometers make."""
-        return self.response
+    def sensor(self) -> Sensor:
+        """The sensor that these interferometers make, with their layout; what it does to one spectrum: `response`."""
+        from hsitools.sensor.presets import fabry_perot_sensor
+
+        return fabry_perot_sensor(
+            self.response, self.layout, name=self.name or "instrument", source=f"characterization of {self.source}"
+        )
 
     def summary(self) -> dict[str, Any]:
         """Headline numbers and the OPDs, as plain data (the document of ``hsi calibrate --json``)."""

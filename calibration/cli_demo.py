@@ -3,10 +3,43 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from hsitools.options import emit_json, json_option
+
+if TYPE_CHECKING:
+    from hsitools.sensor.sensor import Sensor
+
+
+def _see(sensor: Sensor, path: Path, seed: int) -> None:
+    """Draw a scene, the raw frame that the instrument makes of it, and the interferograms of two pixels."""
+    import numpy as np
+
+    from hsitools.figures import quicklook
+    from hsitools.plot import new_figure, save_figure
+    from hsitools.scenes import scene
+    from hsitools.sensor import MultiApertureCamera
+
+    camera = MultiApertureCamera.of(sensor, half_field_deg=8.0, vignetting=0.3)
+    low, high = 1000 / sensor.response.band.high, 1000 / sensor.response.band.low
+    # every sixth pixel of a larger one: a whole landscape on few pixels
+    wide = scene((6 * camera.size, 6 * camera.size), wavelength_nm=np.linspace(low, high, 150), seed=seed - 1)
+    view = wide.with_data(wide.read()[:, ::6, ::6])
+    frame = camera.frame(view)
+    cube = camera.interferogram_cube(frame).read()
+    figure, (left, middle, right) = new_figure(12, 3.6, ncols=3, width_ratios=[1, 1.7, 1.5])
+    left.imshow(quicklook(view))
+    left.set(title="procedural scene", xticks=[], yticks=[])
+    middle.imshow(frame, cmap="gray")
+    middle.set(title="raw frame", xlabel="x / pixel", ylabel="y / pixel")
+    middle.grid(False)
+    for y, x in ((camera.size // 2, camera.size // 2), (2, camera.size - 3)):
+        right.plot(sensor.response.opd_um, cube[:, y, x], ".-", lw=0.7, ms=3, label=f"pixel ({y}, {x})")
+    right.set(title="interferograms", xlabel="OPD / µm", ylabel="intensity")
+    right.legend()
+    save_figure(figure, path)
 
 
 @click.command()
@@ -14,7 +47,7 @@ from hsitools.options import emit_json, json_option
 @click.option("--seed", default=1, show_default=True)
 @json_option
 def demo(out: Path, seed: int, as_json: bool) -> None:
-    """Simulate an instrument, extract its frames, characterize it, report, and compare with the truth."""
+    """Simulate an instrument, extract its frames, characterize it, compare with the truth; let it see a scene."""
     import numpy as np
 
     from calibration import bench
@@ -47,6 +80,10 @@ def demo(out: Path, seed: int, as_json: bool) -> None:
     result.save(out / "characterization.h5")
     result.to_csv(out / "interferometers.csv")
     page = write_report(result, capture, out, command=f"hsi demo --seed {seed}")
+    say("4. the characterization becomes a sensor, which sees a procedural scene → sensor.h5, scene.png")
+    sensor = result.sensor()
+    sensor.save(out / "sensor.h5")
+    _see(sensor, out / "scene.png", seed)
     # the centre spot averages OPD·cos θ over its window
     error = result.opd_um - instrument.window_opd_um(5)
     known = np.isfinite(error)

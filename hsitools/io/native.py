@@ -147,7 +147,7 @@ def _grid(group: Any, own: dict[str, Any]) -> tuple[str | None, Any]:
     mapping = group.get(text(own.get("grid_mapping", "spatial_ref")))
     if mapping is None:
         return None, None
-    crs = mapping.attrs.get("crs_wkt", mapping.attrs.get("spatial_ref"))
+    crs = mapping.attrs.get("crs", mapping.attrs.get("crs_wkt", mapping.attrs.get("spatial_ref")))
     numbers = mapping.attrs.get("GeoTransform")
     transform = None
     if numbers is not None:
@@ -224,7 +224,8 @@ def _write_group(group: Any, cube: Cube, progress: Progress) -> None:
     if cube.crs is not None or cube.transform is not None:
         mapping = group.create_dataset("spatial_ref", data=np.int32(0))
         if cube.crs is not None:
-            mapping.attrs["crs_wkt"] = mapping.attrs["spatial_ref"] = cube.crs
+            mapping.attrs["crs_wkt"] = mapping.attrs["spatial_ref"] = _wkt(cube.crs)
+            mapping.attrs["crs"] = cube.crs
         if cube.transform is not None:
             a, b, c, d, e, f = cube.transform
             mapping.attrs["GeoTransform"] = " ".join(repr(float(value)) for value in (c, a, b, f, d, e))
@@ -237,6 +238,17 @@ def _write_group(group: Any, cube: Cube, progress: Progress) -> None:
     for done, (rows, columns) in enumerate(parts, 1):
         data[:, rows, columns] = cube.read(rows=rows, columns=columns)
         progress(done, len(parts))
+
+
+def _wkt(crs: str) -> str:
+    """Well-known text of a coordinate system, where rasterio is there to know it."""
+    if not crs.upper().startswith("EPSG:"):
+        return crs
+    try:
+        from rasterio.crs import CRS
+    except ImportError:
+        return crs
+    return str(CRS.from_user_input(crs).to_wkt())
 
 
 def _fits(value: float, dtype: np.dtype[Any]) -> bool:

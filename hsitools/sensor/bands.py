@@ -114,6 +114,14 @@ class _Normalised:
             )
         return weights / inside[:, None]
 
+    def forward(self, spectrum: Array, wavelength_nm: Array) -> Array:
+        """Band values ``(…, band)`` of spectra ``(…, wavelength)``."""
+        return np.asarray(spectrum) @ self.matrix(wavelength_nm).T
+
+    def adjoint(self, values: Array, wavelength_nm: Array) -> Array:
+        """Transposed `forward`: ``(…, band)`` to ``(…, wavelength)``."""
+        return np.asarray(values) @ self.matrix(wavelength_nm)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class GaussianResponse(_Normalised):

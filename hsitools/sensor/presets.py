@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from hsitools.errors import FormatError, InputError
 from hsitools.sensor.bands import GaussianResponse, TableResponse, box_response
 from hsitools.sensor.distortion import Distortion
+from hsitools.sensor.layout import SubImageLayout
 from hsitools.sensor.noise import DetectorNoise, electrons_for_snr
 from hsitools.sensor.pattern import Defects, Stripes
 from hsitools.sensor.sensor import Sensor
@@ -179,8 +181,6 @@ def from_characterization(path: str | Path) -> Sensor:
 
     import h5py
 
-    from hsitools.sensor.layout import SubImageLayout
-
     try:
         with h5py.File(path, "r") as file:
             if file.attrs.get("format") != "hsitools-characterization" or "response" not in file:
@@ -190,19 +190,40 @@ def from_characterization(path: str | Path) -> Sensor:
             response = FabryPerotResponse.read(file["response"])
             layout = file.attrs.get("layout")
             name = str(file.attrs.get("name", Path(path).stem))
-            if not np.isfinite(response.theta).all():
-                lost = int((~np.isfinite(response.theta)).any(axis=1).sum())
-                raise InputError(f"{path}: theta: found {lost} interferometers that could not be fitted, expected none")
     except FileNotFoundError:
         raise FormatError(f"{path}: found no such file, expected a characterization") from None
     except KeyError as error:
         raise FormatError(f"{path}: expected a characterization; {error.args[0]}") from None
     except OSError as error:
         raise FormatError(f"{path}: expected a characterization (HDF5); {' '.join(str(error).split())}") from None
+    return fabry_perot_sensor(
+        response, SubImageLayout.from_dict(json.loads(layout), f"{path}: layout") if layout else None, name=name,
+        source=f"characterization {Path(path).name}",
+    )  # fmt: skip
+
+
+def fabry_perot_sensor(
+    response: FabryPerotResponse, layout: SubImageLayout | None = None, *, name: str, source: str
+) -> Sensor:
+    """A sensor of characterized interferometers; those that could not be fitted see nothing, and that is said.
+
+    Raises
+    ------
+    InputError
+        When none could be fitted.
+    """
+    lost = np.flatnonzero(~np.isfinite(response.theta).all(axis=1) | ~np.isfinite(response.gain_scale))
+    if len(lost) == response.n_bands:
+        raise InputError(f"{name}: theta: found no interferometer that could be fitted, expected some")
+    assumptions = ["no spatial blur, no noise: not characterized"]
+    if lost.size:
+        theta, gain = response.theta.copy(), response.gain_scale.copy()
+        theta[lost], gain[lost] = 0.0, 0.0
+        response = dataclasses.replace(response, theta=theta, gain_scale=gain)
+        assumptions.append("interferometers that could not be fitted see nothing: " + ", ".join(map(str, lost)))
     return Sensor(
-        response=response, name=name, units="intensity of the capture",
-        layout=SubImageLayout.from_dict(json.loads(layout), f"{path}: layout") if layout else None,
-        source=f"characterization {Path(path).name}", assumptions=("no spatial blur, no noise: not characterized",),
+        response=response, layout=layout, name=name, source=source, units="intensity of the capture",
+        assumptions=tuple(assumptions),
     )  # fmt: skip
 
 

@@ -40,6 +40,13 @@ def test_rows_are_weighted_means(response):
     np.testing.assert_allclose(seen[whole], expected[whole], rtol=2e-4)
 
 
+def test_adjoint(response):
+    rng = np.random.default_rng(0)
+    x, z = rng.standard_normal((4, 601)), rng.standard_normal((4, response.n_bands))
+    left, right = (response.forward(x, WAVELENGTH) * z).sum(), (x * response.adjoint(z, WAVELENGTH)).sum()
+    assert left == pytest.approx(right, rel=1e-10)
+
+
 def test_against_fine_quadrature():
     centre, width = np.array([555.0]), np.array([20.0])
     spectrum = lambda at: 1 + np.sin(at / 15)  # noqa: E731

@@ -25,6 +25,7 @@ from hsitools.sensor import (
     preset,
 )
 from hsitools.sensor.polynomial import Band
+from hsitools.sensor.presets import fabry_perot_sensor
 from hsitools.sensor.sensor import ROWS
 from hsitools.sensor.simulate import simulate
 from hsitools.sensor.transmittance import TransmittanceModel
@@ -235,13 +236,14 @@ def test_real_instrument_round_trip(shared, tmp_path):
     sensor = from_characterization(tmp_path / "uv2.h5")
     assert sensor.layout is not None
     assert preset("imspoc-uv-2", characterization=tmp_path / "uv2.h5").name == "ImSPOC-UV-2"
+    assert result.sensor().layout == sensor.layout
     camera = MultiApertureCamera.of(sensor, size=16, half_field_deg=5.0, vignetting=0.2)
     wavelength = np.linspace(360, 990, 60)
     view = scene((16, 16), wavelength_nm=wavelength)
     back = camera.interferogram_cube(camera.frame(view, noise=False)).read()
     light, cosine = view.read().astype(float), camera.field()[0]
     for y, x in ((0, 0), (7, 8), (15, 3)):
-        direct = result.sensor().off_axis(float(cosine[y, x])).matrix(wavelength) @ light[:, y, x]
+        direct = result.response.off_axis(float(cosine[y, x])).matrix(wavelength) @ light[:, y, x]
         np.testing.assert_allclose(back[:, y, x], direct, rtol=1e-6)
 
 
@@ -258,6 +260,19 @@ def test_simulate_real_scene(shared, tmp_path):
     assert 0.02 < np.median(seen.read()) < 0.5
     simulate(source, preset("prisma"), tmp_path / "again.h5", seed=2)
     np.testing.assert_array_equal(open_cube(tmp_path / "again.h5").read(), seen.read())
+
+
+def test_lost_interferometers_see_nothing():
+    response = interferometers()
+    theta = response.theta.copy()
+    theta[3] = np.nan
+    sensor = fabry_perot_sensor(dataclasses.replace(response, theta=theta), name="x", source="test")
+    assert any("see nothing: 3" in text for text in sensor.assumptions)
+    matrix = sensor.response.matrix(np.linspace(420, 980, 20))
+    assert (matrix[3] == 0).all()
+    assert (matrix[4] > 0).all()
+    with pytest.raises(InputError, match="no interferometer"):
+        fabry_perot_sensor(dataclasses.replace(response, theta=theta * np.nan), name="x", source="test")
 
 
 GOOD = {"response": GaussianResponse(centre_nm=np.array([500.0, 600]), width_nm=np.array([10.0, 10.0]))}
