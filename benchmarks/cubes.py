@@ -2,32 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 
+from benchmarks.measure import run
 from benchmarks.products import write_prisma
-
-#: Runs a command line and prints its process's largest memory (VmHWM: ru_maxrss would begin with the parent's).
-MEASURE = """
-import sys
-from hsitools.cli import main
-try:
-    main(sys.argv[1:])
-finally:
-    status = dict(line.split(":", 1) for line in open("/proc/self/status"))
-    print("PEAK", status["VmHWM"].split()[0], file=sys.stderr)
-"""
-
-
-def run(*arguments: str) -> tuple[float, float]:
-    """Seconds and peak MiB of one ``hsi`` command."""
-    began = time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", MEASURE, *arguments], capture_output=True, text=True, check=True)
-    seconds = time.perf_counter() - began
-    return seconds, float(done.stderr.split("PEAK")[1]) / 1024
 
 
 def main() -> dict[str, float]:
@@ -46,7 +25,7 @@ def main() -> dict[str, float]:
             ("convert everything", "convert", str(product), str(folder / "all.h5")),
             ("quicklook", "quicklook", str(product), "-o", str(folder / "rgb.png")),
         ):  # fmt: skip
-            seconds, peak = run(*command)
+            seconds, peak, _ = run(*command)
             print(f"  {label:<30} {seconds:7.2f} s   {peak:6.0f} MiB at most")
             out[label] = seconds
             out[f"{label} MiB"] = peak

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import resource
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.measure import run
 from calibration import bench
 from calibration.lmfit_engine import fit_row
 from hsitools.sensor.polynomial import Band
@@ -36,11 +34,9 @@ def main() -> dict[str, float]:
         path = Path(folder) / "stack.h5"
         with h5py.File(path, "w") as file:
             file["pixels"], file["wavenumber"] = pixels, wavenumber
-        command = [sys.executable, "-m", "hsitools", "calibrate", path, "--per-pixel", "--out", f"{folder}/maps.h5"]
-        done = subprocess.run([*command, "--json"], capture_output=True, check=True)
-        result = json.loads(done.stdout)
+        _, peak, document = run("calibrate", str(path), "--per-pixel", "--out", f"{folder}/maps.h5", "--json")
+        result = json.loads(document)
         seconds = result["seconds"]
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
         with h5py.File(Path(folder) / "maps.h5") as file:
             opd = file["opd_um"][()]
     y, x = np.mgrid[:SIZE, :SIZE] - SIZE // 2

@@ -38,7 +38,7 @@ def _see(sensor: Sensor, path: Path, seed: int) -> None:
     for y, x in ((camera.size // 2, camera.size // 2), (2, camera.size - 3)):
         right.plot(sensor.response.opd_um, cube[:, y, x], ".-", lw=0.7, ms=3, label=f"pixel ({y}, {x})")
     right.set(title="interferograms", xlabel="OPD / µm", ylabel="intensity")
-    right.legend()
+    right.legend(loc="upper right")
     save_figure(figure, path)
 
 

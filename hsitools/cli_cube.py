@@ -77,7 +77,7 @@ def quicklook(path: Path, out: Path, window: Any, pan: bool) -> None:
 @click.option("--coarse", type=click.Path(path_type=Path), help="The cube before fusion: indices without a reference.")
 @click.option("--pan", type=click.Path(path_type=Path), help="Its panchromatic image  [default: the one in --coarse].")
 @click.option("--mtf", type=float, default=0.3, show_default=True, help="Gain at Nyquist, for --coarse.")
-@click.option("--offset", type=float, help="First coarse pixel on the fine grid, for --coarse  [default: centred].")
+@click.option("--offset", type=float, help="First coarse pixel on the fine grid, for --coarse  [default: ratio // 2].")
 @click.option("--per-band", is_flag=True, help="Values of the bands too.")
 @json_option
 def metrics(
@@ -134,7 +134,7 @@ def metrics(
 
 
 def _values(cube: Cube, bands: Any) -> Any:
-    return cube.select(bands=bands).to_torch()[0]
+    return cube.physical().select(bands=bands).to_torch()[0]
 
 
 def _common_bands(first: Cube, second: Cube, one: Path, other: Path) -> tuple[Any, int]:

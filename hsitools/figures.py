@@ -100,16 +100,19 @@ def _response_axes(ax: Any, sensor: Sensor) -> None:
             curve = response.matrix(grid)[row]
             ax.plot(grid, curve / curve.max(), color=COLOURS[number], lw=1, label=f"OPD {response.opd_um[row]:.1f} µm")
         ax.set(title="Response of four interferometers", ylabel="response / its maximum")
-        ax.legend(ncols=2)
+        ax.legend(ncols=2, loc="upper right")
     else:
         centre, width = response.wavelength_nm, response.fwhm_nm
-        grid = np.linspace(centre.min() - 2 * width.max(), centre.max() + 2 * width.max(), 8000)
-        for row in response.curve(grid):
-            ax.plot(grid, row / row.max(), color=COLOURS[0], lw=0.3, alpha=0.6)
+        grid = np.linspace(centre.min() - 2 * width.max(), centre.max() + 2 * width.max(), 4000)
+        curves = response.curve(grid)
+        curves = curves / curves.max(axis=1, keepdims=True)
+        # all bands as one line with gaps: hundreds of lines are slow to draw
+        parts = [(np.append(grid[on], np.nan), np.append(row[on], np.nan)) for row in curves for on in [row > 1e-3]]
+        ax.plot(*np.concatenate(parts, axis=1), color=COLOURS[0], lw=0.4, alpha=0.7)
         if sensor.pan is not None:
             curve = sensor.pan.curve(grid)[0]
             ax.fill_between(grid, curve / curve.max(), color=COLOURS[4], alpha=0.35, lw=0, label="PAN")
-            ax.legend()
+            ax.legend(loc="upper right")
         ax.set(title=f"Response of {response.n_bands} bands", ylabel="response / its maximum")
     ax.set(xlabel="wavelength / nm")
 
@@ -126,7 +129,7 @@ def _snr_axes(ax: Any, sensor: Sensor) -> None:
         ax.plot(place[order], snr[order], color=COLOURS[number], label=f"signal {level:g}")
     ax.set(title="Signal-to-noise ratio (gaps: saturated)", ylabel="SNR", yscale="log")
     ax.set_xlabel("interferometer" if sensor.response.wavelength_nm is None else "wavelength / nm")
-    ax.legend()
+    ax.legend(loc="upper right")
 
 
 def _mtf_axes(ax: Any, sensor: Sensor) -> None:
@@ -141,7 +144,7 @@ def _mtf_axes(ax: Any, sensor: Sensor) -> None:
         ax.plot(frequency, curve, color=COLOURS[number], ls=("-", "--")[number], label=f"{name}: {gain:.2f} at Nyquist")
     ax.axvline(0.5, color="0.5", lw=0.8)
     ax.set(title="MTF (median band, Gaussian)", xlabel="cycles / pixel of the sensor", ylabel="gain", ylim=(0, 1.02))
-    ax.legend()
+    ax.legend(loc="upper right")
 
 
 def photon_transfer_figure(found: PhotonTransfer) -> Figure:
@@ -153,7 +156,7 @@ def photon_transfer_figure(found: PhotonTransfer) -> Figure:
     ax.plot(found.signal, line, color=COLOURS[1],
             label=f"{found.gain:.4g} ± {found.gain_stderr:.1g} e⁻/DN, read {found.read_noise:.3g} e⁻")  # fmt: skip
     ax.set(title="Photon transfer", xlabel="signal / DN", ylabel="temporal variance / DN²")
-    ax.legend()
+    ax.legend(loc="upper left")
     good = found.response[~found.defects]
     low, high = np.percentile(good, [1, 99])
     image = axes[1].imshow(np.where(found.defects, np.nan, found.response), vmin=low, vmax=high, cmap="viridis")

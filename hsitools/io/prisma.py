@@ -85,7 +85,9 @@ def read(path: Path) -> Cube:
             raise InputError(f"{path}: {name}: found {data.dtype} of shape {data.shape}, expected (row, band, column)")
         raw = ArraySource(data, (1, 0, 2))
         centre = _list(attributes, f"List_Cw_{detector}", raw.shape[0], path)
-        width = _list(attributes, f"List_Fwhm_{detector}", raw.shape[0], path)
+        width = np.zeros(raw.shape[0])
+        if f"List_Fwhm_{detector}" in attributes:
+            width = _list(attributes, f"List_Fwhm_{detector}", raw.shape[0], path)
         used = np.flatnonzero(centre > 0)
         view = ViewSource(raw, used, slice(0, raw.shape[1]), slice(0, raw.shape[2]))
         numbers.append(view)
@@ -129,11 +131,16 @@ def _pan(file: Any, path: Path) -> Cube | None:
         return None
     if data.ndim != 2 or data.dtype.kind not in "uif":
         raise InputError(f"{path}: PAN Cube: found {data.dtype} of shape {data.shape}, expected numbers (row, column)")
-    raw = ArraySource(_OneBand(data))
+    raw: Source = ArraySource(_OneBand(data))
+    units = "1" if "_L2" in (swath or "") else "W m-2 sr-1 um-1"
+    if any(name in file.attrs for name in ("L2ScalePanMin", "ScaleFactor_Pan")):
+        raw = ScaledSource(raw, *_scale(file.attrs, "Pan", path), nodata=0)
+    else:
+        units = "DN"
     return Cube(
-        data=ScaledSource(raw, *_scale(file.attrs, "Pan", path), nodata=0),
-        nodata=float("nan"),
-        units="1" if "_L2" in (swath or "") else "W m-2 sr-1 um-1",
+        data=raw,
+        nodata=float("nan") if units != "DN" else 0.0,
+        units=units,
         crs=_crs(file.attrs),
         transform=_transform(file.attrs, data.shape, PAN_PIXEL),
         name="panchromatic",

@@ -37,7 +37,8 @@ class Fusion:
     mtf, pan_mtf : float or array, float
         Gains at the coarse Nyquist frequency.
     offset : float or None
-        Fine-pixel position of the first coarse pixel; None is the centre, (ratio − 1)/2.
+        Fine-pixel position of the first coarse pixel; None is the literature's, ratio // 2 (a real detector's is the
+        centre, (ratio − 1)/2: pass it).
     border : int
         Fine pixels left out on each side of spatial comparisons, where no filter reaches over the edge.
     valid : Tensor of bool, shape (batch, y, x), or None
@@ -91,6 +92,8 @@ class Fusion:
         if valid is not None:
             f, p = torch.where(valid[:, None], f, _typical(f)), torch.where(valid[:, None], p, _typical(p))
             m = torch.where(low[:, None], m, _typical(m))
+        if settings.get("offset") is None:
+            settings["offset"] = float(ratio // 2)
         return cls(fused=f, coarse=m, pan=p, ratio=ratio, valid=valid, **settings)
 
     def excluded(self) -> dict[str, int]:

@@ -125,7 +125,7 @@ def test_metrics_alone_and_fusion(hsi, folder, tmp_path):
     save_cube(seen, tmp_path / "seen.h5")
     fine = sensor.replace(ratio=1, mtf=np.full(20, 0.9), pan=None, noise=None).forward(view)
     save_cube(fine, tmp_path / "fine.h5")
-    code, out, err = hsi("metrics", tmp_path / "fine.h5", "--coarse", tmp_path / "seen.h5", "--json")
+    code, out, err = hsi("metrics", tmp_path / "fine.h5", "--coarse", tmp_path / "seen.h5", "--offset", 2.5, "--json")
     assert code == 0, err
     found = json.loads(out)
     assert found["D_lambda"]["value"] < 0.02
@@ -153,13 +153,14 @@ def test_metrics_reports_what_is_left_out(hsi, tmp_path):
 def test_sensor_make_show_simulate(hsi, tmp_path, name):
     sensor, plot = tmp_path / "sensor.h5", tmp_path / "sensor.png"
     assert hsi("sensor", "make", "--preset", name, "-o", sensor)[0] == 0
-    code, out, _ = hsi("sensor", "show", sensor, "--plot", plot, "--json")
-    assert code == 0
+    code, out, err = hsi("sensor", "show", sensor, "--plot", plot, "--json")
+    assert code == 0, err
     assert json.loads(out)["bands"] == preset(name).n_bands
     assert matplotlib.image.imread(plot).shape[1] > 500
     assert json.loads(hsi("info", sensor, "--json")[1])["kind"] == "sensor"
     for target in ("a.h5", "b.h5"):
-        assert hsi("simulate", "--sensor", sensor, "--size", "36x40", "--seed", 1, "-o", tmp_path / target)[0] == 0
+        code, _, err = hsi("simulate", "--sensor", sensor, "--size", "36x40", "--seed", 1, "-o", tmp_path / target)
+        assert code == 0, err
     a, b = open_cube(tmp_path / "a.h5"), open_cube(tmp_path / "b.h5")
     np.testing.assert_array_equal(a.read(), b.read())
     assert a.meta["seed"] == 1

@@ -217,11 +217,22 @@ def test_prisma(tmp_path, level):
     check_window(cube)
 
 
-@pytest.mark.parametrize("missing", ["List_Cw_Vnir", "List_Fwhm_Swir", "L2ScaleSwirMax", "VNIR_Cube"])
+@pytest.mark.parametrize("missing", ["List_Cw_Vnir", "L2ScaleSwirMax", "VNIR_Cube"])
 def test_prisma_lacks_something(tmp_path, missing):
     write_prisma(tmp_path / "x.he5", leave_out=(missing,))
     with pytest.raises(FormatError, match=rf"x\.he5: {missing}: missing"):
         open_cube(tmp_path / "x.he5")
+
+
+def test_prisma_without_what_is_optional(tmp_path):
+    """Widths, the scale of PAN, the grid: left out where they are missing, never made up."""
+    grid = ("Epsg_Code", "Product_ULcorner_easting")
+    given = write_prisma(tmp_path / "x.he5", leave_out=("List_Fwhm_Vnir", "L2ScalePanMin", "L2ScalePanMax", *grid))
+    cube = open_cube(tmp_path / "x.he5")
+    assert np.isnan(cube.fwhm_nm[:20]).all()
+    assert (cube.crs, cube.transform) == (None, None)
+    assert cube.pan.units == "DN"
+    np.testing.assert_array_equal(cube.pan.read()[0], given["pan"])
 
 
 def test_enmap(tmp_path):
