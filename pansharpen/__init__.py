@@ -1,1 +1,1 @@
-"""Hyperspectral pansharpening: methods, protocols and benchmark (in preparation; nothing to import yet)."""
+"""Hyperspectral pansharpening: cases, the zoo of methods, protocols, benchmark."""

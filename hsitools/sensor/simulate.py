@@ -63,7 +63,7 @@ def simulate(
     if scale is not None:
         scene = scene.replace(scale_factor=scale)
     elif sensor.units == "1":
-        scene, note = _as_reflectance(scene)
+        scene, note = as_reflectance(scene)
         said += note
     frame = seen.frame_of(scene)
     steps = -(-frame.shape[1] // 32)
@@ -91,8 +91,14 @@ def simulate(
     return said
 
 
-def _as_reflectance(scene: Cube) -> tuple[Cube, list[str]]:
-    """The scene with a scale factor when its numbers need one, and what was assumed."""
+def as_reflectance(scene: Cube) -> tuple[Cube, list[str]]:
+    """The scene with a scale factor when its numbers need one, and what was assumed.
+
+    Raises
+    ------
+    InputError
+        When its numbers can be no reflectance.
+    """
     window = tuple(slice(max(size // 2 - 32, 0), min(size // 2 + 32, size)) for size in scene.shape[1:])
     brightest = float(np.nanmax(scene.physical().read(rows=window[0], columns=window[1]), initial=0.0))
     if brightest <= MAX_REFLECTANCE:

@@ -312,6 +312,8 @@ def interpolate(
         ``"bicubic"``: Keys' kernel with a = −1/2 and a symmetric border, MATLAB's ``imresize`` at the default offset.
         ``"23tap"``: the polynomial half-band filter of the pansharpening literature, applied once per octave; for
         ratios 2, 4, 8 and whole offsets, the only ones for which it is defined.
+        ``"polynomial"``: the same idea for every ratio and offset: Lagrange's polynomial through the 12 nearest
+        samples, which at ratio 2 is the 23-tap filter.
         ``"ideal"``: trigonometric (Fourier) interpolation, exact for periodic images.
     out_shape : (int, int), optional
         Fine size; default ratio × coarse size.
@@ -342,6 +344,18 @@ def _bicubic_axis(n: int, ratio: int, offset: float, n_out: int) -> AxisMatrix:
     near = (1.5 * distance - 2.5) * distance**2 + 1
     far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
     weights = np.where(distance <= 1, near, np.where(distance <= 2, far, 0.0))
+    return AxisMatrix(weights[None], start, n, _symmetric(n))
+
+
+def _polynomial_axis(n: int, ratio: int, offset: float, n_out: int) -> AxisMatrix:
+    at = (np.arange(n_out) - offset) / ratio
+    nodes = np.arange(2 * len(TAPS_23))
+    start = np.floor(at).astype(np.int64) - len(TAPS_23) + 1
+    distance = (at - start)[:, None] - nodes
+    weights = np.ones((n_out, len(nodes)))
+    for node in nodes:
+        others = nodes != node
+        weights[:, node] = np.prod(distance[:, others] / (node - nodes[others]), axis=1)
     return AxisMatrix(weights[None], start, n, _symmetric(n))
 
 
@@ -399,4 +413,6 @@ def _from_dense(matrix: Array) -> AxisMatrix:
     return AxisMatrix(weights[None], first.astype(np.int64), n_in, _replicate(n_in))
 
 
-INTERPOLATORS = {"bicubic": _bicubic_axis, "23tap": _tap23_axis, "ideal": _ideal_axis}
+INTERPOLATORS = {
+    "bicubic": _bicubic_axis, "polynomial": _polynomial_axis, "23tap": _tap23_axis, "ideal": _ideal_axis,
+}  # fmt: skip

@@ -1,0 +1,304 @@
+"""What a fusion method is given: a coarse cube, a fine panchromatic image, and how the instrument relates them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hsitools.errors import InputError
+from hsitools.sensor.spatial import Separable, centred_offset, check_ratio, interpolate, mtf_blur, mtf_decimate, size_of
+
+Array = NDArray[np.float64]
+#: Gain at the coarse Nyquist frequency that the literature assumes of a hyperspectral sensor that does not say its own.
+USUAL_MTF = 0.30
+#: Interpolation that defines the expanded cube, unless the case brings one.
+INTERPOLATION = "polynomial"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Optics:
+    """How the coarse cube and the panchromatic image see the same scene.
+
+    Attributes
+    ----------
+    ratio : int
+        Fine pixels to a coarse one.
+    offset : float
+        Fine-pixel position of the first coarse pixel; default (ratio − 1)/2.
+    mtf : float or array, shape (band,) or (band, 2)
+        Gain of the bands at the coarse Nyquist frequency.
+    wavelength_nm : array, shape (band,), or None
+    pan_response : array, shape (band,), or None
+        Weights with which the bands make up the panchromatic image, where the sensor tells; None when not known.
+    noise_variance : array, shape (band,), or None
+        Of the coarse cube, at its mean level, units²; None when not known.
+    pan_variance : float or None
+        Of the panchromatic image, units².
+    """
+
+    ratio: int
+    offset: float | None = None
+    mtf: Any = USUAL_MTF
+    wavelength_nm: Array | None = None
+    pan_response: Array | None = None
+    noise_variance: Array | None = None
+    pan_variance: float | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ratio", check_ratio(self.ratio))
+        if self.offset is None:
+            object.__setattr__(self, "offset", centred_offset(self.ratio))
+
+    def select(self, bands: NDArray[np.int64]) -> Optics:
+        """The optics of some of the bands."""
+        changes: dict[str, Any] = {}
+        for name in ("mtf", "wavelength_nm", "pan_response", "noise_variance"):
+            value = getattr(self, name)
+            if value is not None and np.ndim(value):
+                changes[name] = np.asarray(value)[bands]
+        return dataclasses.replace(self, **changes)
+
+    def mean_mtf(self) -> float:
+        """One gain for all bands: what PAN is filtered with where a method wants a single low-pass image."""
+        return float(np.mean(self.mtf))
+
+
+class Scene(Protocol):
+    """What a method sees: a scene in memory (`FusionCase`) or streamed from disk (`pansharpen.tiled.LargeScene`).
+
+    Statistics are sums over tiles and results are maps of tiles, so that the same few lines fuse either, with equal
+    results.
+    """
+
+    @property
+    def optics(self) -> Optics:
+        """Ratio, MTF, responses."""
+        ...
+
+    @property
+    def n_bands(self) -> int:
+        """Bands of the cube."""
+        ...
+
+    def sum(self, function: Callable[[Tile], Any]) -> Any:
+        """Total over all tiles of what ``function`` gives of each: a tensor, or a (named) tuple of tensors."""
+        ...
+
+    def map(self, function: Callable[[Tile], torch.Tensor]) -> Any:
+        """The fused cube, of which ``function`` gives each tile's part ``(batch, band, y, x)``."""
+        ...
+
+
+class Tile:
+    """A part of a scene, with enough of its surroundings for every filter.
+
+    Everything that it gives is cropped to the part itself; the whole of a scene in memory is one tile without
+    surroundings. Tensors are ``(batch, band, y, x)``.
+
+    Parameters
+    ----------
+    coarse, pan : Tensor
+        With surroundings.
+    optics : Optics
+    margin : (int, int, int, int)
+        Coarse pixels of surroundings above, below, left and right.
+    valid : Tensor of bool, shape (batch, 1, y, x), or None
+        Coarse pixels that hold a measurement; fine ones follow from it and ``pan_valid``. Invalid values are filled.
+    pan_valid : Tensor of bool or None
+        The same of the panchromatic image.
+    expanded : Tensor or None
+        The interpolated cube, where it is given.
+    """
+
+    def __init__(
+        self, coarse: torch.Tensor, pan: torch.Tensor, optics: Optics, *, margin: tuple[int, int, int, int] = (0,) * 4,
+        valid: torch.Tensor | None = None, pan_valid: torch.Tensor | None = None, expanded: torch.Tensor | None = None,
+    ) -> None:  # fmt: skip
+        self.wide_coarse, self.wide_pan, self.optics, self.margin = coarse, pan, optics, margin
+        self._valid, self._pan_valid, self._expanded = valid, pan_valid, expanded
+
+    # ---- cropping ----------------------------------------------------------------------------------------------
+
+    def crop(self, fine: torch.Tensor) -> torch.Tensor:
+        """The tile's own part of a fine image that covers its surroundings too."""
+        return self._crop(fine, self.optics.ratio)
+
+    def crop_coarse(self, coarse: torch.Tensor) -> torch.Tensor:
+        """The same of a coarse image."""
+        return self._crop(coarse, 1)
+
+    def _crop(self, image: torch.Tensor, scale: int) -> torch.Tensor:
+        if not any(self.margin):
+            return image
+        top, bottom, left, right = (scale * size for size in self.margin)
+        return image[..., top : image.shape[-2] - bottom, left : image.shape[-1] - right]
+
+    # ---- operators on the tile with its surroundings -----------------------------------------------------------
+
+    @property
+    def fine_size(self) -> tuple[int, int]:
+        """(y, x) of the fine grid, surroundings included."""
+        return size_of(self.wide_pan)
+
+    def down(self, mtf: Any = None) -> Separable:
+        """Blur by an MTF (default that of the bands) and sampling: fine to coarse, surroundings included."""
+        mtf = self.optics.mtf if mtf is None else mtf
+        return mtf_decimate(self.fine_size, mtf, self.optics.ratio, self.optics.offset)
+
+    def blur(self, mtf: Any = None) -> Separable:
+        """Blur by an MTF (default that of the bands) on the fine grid."""
+        return mtf_blur(self.fine_size, self.optics.mtf if mtf is None else mtf, self.optics.ratio)
+
+    def up(self, method: str = INTERPOLATION) -> Separable:
+        """Interpolation of coarse images to the fine grid."""
+        return interpolate(
+            size_of(self.wide_coarse), self.optics.ratio, self.optics.offset, method=method, out_shape=self.fine_size
+        )
+
+    # ---- images ------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def coarse(self) -> torch.Tensor:
+        """The coarse cube."""
+        return self.crop_coarse(self.wide_coarse)
+
+    @cached_property
+    def pan(self) -> torch.Tensor:
+        """The panchromatic image, ``(batch, 1, y, x)``."""
+        return self.crop(self.wide_pan)
+
+    @cached_property
+    def wide_expanded(self) -> torch.Tensor:
+        """The cube interpolated to the fine grid, with surroundings."""
+        return self.up()(self.wide_coarse) if self._expanded is None else self._expanded
+
+    @cached_property
+    def expanded(self) -> torch.Tensor:
+        """The cube interpolated to the fine grid."""
+        return self.crop(self.wide_expanded)
+
+    @cached_property
+    def wide_pan_coarse(self) -> torch.Tensor:
+        """The panchromatic image as the cube's optics would see it, at the coarse pixels, with surroundings."""
+        return self.down(self.optics.mean_mtf())(self.wide_pan)
+
+    @cached_property
+    def pan_coarse(self) -> torch.Tensor:
+        """The panchromatic image as the cube's optics would see it, at the coarse pixels."""
+        return self.crop_coarse(self.wide_pan_coarse)
+
+    @cached_property
+    def pan_low(self) -> torch.Tensor:
+        """The panchromatic image without the details that the cube lacks: blurred, decimated, interpolated."""
+        return self.crop(self.up()(self.wide_pan_coarse))
+
+    @cached_property
+    def coarse_valid(self) -> torch.Tensor | None:
+        """Coarse pixels to count in statistics, ``(batch, 1, y, x)``; None when all are."""
+        return None if self._valid is None else self.crop_coarse(self._valid)
+
+    @cached_property
+    def valid(self) -> torch.Tensor | None:
+        """Fine pixels to count in statistics, ``(batch, 1, y, x)``; None when all are."""
+        r, out = self.optics.ratio, self._pan_valid
+        if self._valid is not None:
+            fine = self._valid.repeat_interleave(r, -2).repeat_interleave(r, -1)
+            out = fine if out is None else out & fine
+        return None if out is None else self.crop(out)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FusionCase:
+    """A scene in memory.
+
+    Attributes
+    ----------
+    coarse : Tensor, shape (batch, band, y, x)
+    pan : Tensor, shape (batch, 1, ratio·y, ratio·x)
+    optics : Optics
+    expanded : Tensor, shape (batch, band, ratio·y, ratio·x), or None
+        The interpolated cube where the case brings its own.
+    valid, pan_valid : Tensor of bool, shape (batch, 1, …), or None
+        Pixels that hold a measurement; None when all do. See `pansharpen.fuse.fuse`, which sets them.
+    reference : Tensor, shape (batch, band, ratio·y, ratio·x), or None
+        The truth, where it is known. No method reads it.
+    name : str
+
+    Raises
+    ------
+    InputError
+        When shapes do not fit one another.
+    """
+
+    coarse: torch.Tensor
+    pan: torch.Tensor
+    optics: Optics
+    expanded: torch.Tensor | None = None
+    valid: torch.Tensor | None = None
+    pan_valid: torch.Tensor | None = None
+    reference: torch.Tensor | None = None
+    name: str = "case"
+
+    def __post_init__(self) -> None:
+        for field in ("coarse", "pan", "expanded", "reference"):
+            value = getattr(self, field)
+            if value is None:
+                continue
+            value = torch.as_tensor(value)
+            value = value if value.is_floating_point() else value.to(torch.float32)
+            object.__setattr__(self, field, value[None] if value.ndim == 3 else value)
+            if getattr(self, field).ndim != 4:
+                found = tuple(value.shape)
+                raise InputError(f"{self.name}: {field}: found shape {found}, expected (band, y, x) or a batch of it")
+        batch, band, y, x = self.coarse.shape
+        r = self.optics.ratio
+        fine = {"pan": 1, "expanded": band, "reference": band}
+        for field, channels in fine.items():
+            value, expected = getattr(self, field), (batch, channels, r * y, r * x)
+            if value is not None and tuple(value.shape) != expected:
+                raise InputError(
+                    f"{self.name}: {field}: found shape {tuple(value.shape)}, expected {expected} "
+                    f"for a cube of {band}×{y}×{x} at ratio {r}"
+                )
+        for field in ("wavelength_nm", "pan_response", "noise_variance"):
+            value = getattr(self.optics, field)
+            if value is not None and len(value) != band:
+                raise InputError(f"{self.name}: {field}: found {len(value)} values, expected {band}, one a band")
+
+    @property
+    def n_bands(self) -> int:
+        """Bands of the cube."""
+        return int(self.coarse.shape[1])
+
+    @cached_property
+    def tile(self) -> Tile:
+        """The whole as one tile."""
+        return Tile(
+            self.coarse, self.pan, self.optics, valid=self.valid, pan_valid=self.pan_valid, expanded=self.expanded
+        )
+
+    def sum(self, function: Callable[[Tile], Any]) -> Any:
+        """See `Scene.sum`."""
+        return function(self.tile)
+
+    def map(self, function: Callable[[Tile], torch.Tensor]) -> torch.Tensor:
+        """See `Scene.map`."""
+        return function(self.tile)
+
+    def replace(self, **changes: Any) -> FusionCase:
+        """A copy with some attributes changed."""
+        return dataclasses.replace(self, **changes)
+
+    def to(self, *args: Any) -> FusionCase:
+        """Tensors on another device or of another type, as `torch.Tensor.to`."""
+        names = ("coarse", "pan", "expanded", "reference")
+        return self.replace(
+            **{name: getattr(self, name).to(*args) for name in names if getattr(self, name) is not None}
+        )

@@ -1,0 +1,27 @@
+"""MTF-GLP-FS: generalised Laplacian pyramid with injection gains estimated at full scale."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from pansharpen.case import Scene, Tile
+from pansharpen.registry import method
+from pansharpen.statistics import moments, per_band, ratio_of
+
+
+@method(
+    "MTF-GLP-FS", family="multiresolution",
+    paper="G. Vivone, R. Restaino, J. Chanussot, Full scale regression-based injection coefficients for panchromatic "
+    "sharpening, IEEE TIP 27(7), 2018",
+)  # fmt: skip
+def mtf_glp_fs(scene: Scene) -> Any:
+    """Details of PAN beyond the bands' MTF, with the gain cov(band, PAN)/cov(low-pass PAN, PAN)."""
+
+    def joint(tile: Tile) -> Any:
+        return moments(torch.cat([tile.expanded, tile.pan_low], 1), tile.pan, tile.valid)
+
+    covariance = scene.sum(joint).covariance[..., 0]
+    gain = ratio_of(covariance[:, :-1], covariance[:, -1:])
+    return scene.map(lambda tile: tile.expanded + per_band(gain, tile.pan) * (tile.pan - tile.pan_low))

@@ -1,0 +1,325 @@
+"""Where cases come from (Wald's protocol, full resolution, published case files) and how results are judged."""
+
+from __future__ import annotations
+
+import dataclasses
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hsitools.cube import Cube
+from hsitools.errors import FormatError, InputError
+from hsitools.metrics import Evaluation, evaluate, evaluate_fusion
+from hsitools.sensor import Sensor
+from hsitools.sensor.bands import known_bands, resample
+from hsitools.sensor.simulate import as_reflectance
+from hsitools.sensor.spatial import mtf_decimate
+from pansharpen.case import USUAL_MTF, FusionCase, Optics
+
+Array = NDArray[np.float64]
+REDUCED = ("ERGAS", "SAM", "Q2n", "PSNR")
+FULL = ("D_lambda", "D_s", "D_pan", "HQNR")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convention:
+    """What a published benchmark takes for granted, so that its numbers can be compared.
+
+    Attributes
+    ----------
+    name : str
+    mtf : float
+        Gain at Nyquist of the kernels that its cases were really made with.
+    whole_offset : bool
+        Coarse pixels lie at fine pixel ratio // 2 instead of at the centre.
+    own_interpolation : bool
+        Take the interpolated cube that the case file brings.
+    border : (int, int)
+        Fine pixels left out of every index at the start and at the end of each axis; None: one coarse pixel.
+    clip : (float, float) or None
+        Range to which results are clipped first.
+    """
+
+    name: str
+    mtf: float = USUAL_MTF
+    whole_offset: bool = False
+    own_interpolation: bool = False
+    border: tuple[int, int] | None = None
+    clip: tuple[float, float] | None = None
+
+
+CONVENTIONS = {
+    "hsitools": Convention(name="hsitools"),
+    # its kernels declare 0.30 and have 0.2825: a Gaussian cut to 41 taps and shaped by a Kaiser window
+    "toolbox": Convention(
+        name="toolbox", mtf=0.2825, whole_offset=True, own_interpolation=True, border=(10, 11), clip=(0.0, 65536.0)
+    ),
+}
+
+
+def convention(name: str) -> Convention:
+    """The convention of that name, or an `InputError`."""
+    if name not in CONVENTIONS:
+        raise InputError(f"convention: found {name!r}, expected one of {', '.join(CONVENTIONS)}")
+    return CONVENTIONS[name]
+
+
+# ---- case files ------------------------------------------------------------------------------------------------
+
+
+def read_case(
+    path: str | Path, rules: Convention = CONVENTIONS["hsitools"], sensor: Sensor | None = None
+) -> FusionCase:
+    """A case from an ``.npz`` archive: ``ms_lr``, ``pan``, ``ratio``; optional ``gt``, ``ms``, ``wavelengths``, ``overlap``.
+
+    Parameters
+    ----------
+    path : path
+        ``ms_lr`` (band, y, x) is the coarse cube, ``pan`` (1, ratio·y, ratio·x), ``gt`` the truth, ``ms`` the
+        interpolated cube, ``wavelengths`` (band,) in nm, ``overlap`` how many first bands make up PAN.
+    rules : Convention
+    sensor : Sensor, optional
+        Its MTF, PAN response and noise instead of the usual ones; it must have the bands of the case.
+
+    Raises
+    ------
+    FormatError
+        When the file is missing, is no such archive or lacks an array.
+    InputError
+        When shapes or values do not fit.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FormatError(f"{path}: found no such file, expected a case (.npz)")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            given = {name: archive[name] for name in archive.files}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise FormatError(f"{path}: expected a case (.npz); {' '.join(str(error).split())}") from None
+    lacking = [name for name in ("ms_lr", "pan", "ratio") if name not in given]
+    if lacking:
+        raise FormatError(f"{path}: {lacking[0]}: missing, expected ms_lr, pan and ratio; found {', '.join(given)}")
+    for name in ("ms_lr", "pan", "gt", "ms"):
+        if name in given and (given[name].ndim != 3 or given[name].dtype.kind not in "uif"):
+            raise InputError(
+                f"{path}: {name}: found {given[name].dtype} of shape {given[name].shape}, expected numbers (band, y, x)"
+            )
+    if np.size(given["ratio"]) != 1 or np.asarray(given["ratio"]).dtype.kind not in "uif":
+        raise InputError(f"{path}: ratio: found shape {np.shape(given['ratio'])}, expected one whole number")
+    ratio = float(np.ravel(given["ratio"])[0])
+    n_bands = len(given["ms_lr"])
+    wavelength = given.get("wavelengths")
+    if wavelength is not None and np.shape(wavelength) != (n_bands,):
+        raise InputError(f"{path}: wavelengths: found shape {np.shape(wavelength)}, expected ({n_bands},)")
+    response = None
+    if "overlap" in given:
+        overlap = int(np.ravel(given["overlap"])[0])
+        if not 0 < overlap <= n_bands:
+            raise InputError(f"{path}: overlap: found {overlap}, expected 1 to {n_bands} bands")
+        response = np.where(np.arange(n_bands) < overlap, 1 / overlap, 0.0)
+    try:
+        optics = Optics(
+            ratio=ratio, mtf=rules.mtf, wavelength_nm=None if wavelength is None else wavelength.astype(float),
+            pan_response=response, offset=float(ratio // 2) if rules.whole_offset else None,
+        )  # fmt: skip
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    if sensor is not None:
+        optics = with_sensor(optics, sensor, n_bands, str(path))
+    return FusionCase(
+        coarse=_tensor(given["ms_lr"]), pan=_tensor(given["pan"]), optics=optics,
+        reference=_tensor(given["gt"]) if "gt" in given else None,
+        expanded=_tensor(given["ms"]) if "ms" in given and rules.own_interpolation else None, name=path.stem,
+    )  # fmt: skip
+
+
+def _tensor(values: Any) -> torch.Tensor:
+    return torch.as_tensor(np.ascontiguousarray(values, dtype=np.float32))
+
+
+def with_sensor(optics: Optics, sensor: Sensor, n_bands: int, who: str) -> Optics:
+    """The optics with the MTF, PAN response and noise of a sensor whose bands are those of the cube.
+
+    The cube's wavelengths decide which of the sensor's bands these are, when it has more.
+
+    Raises
+    ------
+    InputError
+        When the sensor's bands are not the cube's.
+    """
+    bands = np.arange(sensor.n_bands)
+    centre = sensor.response.wavelength_nm
+    if optics.wavelength_nm is not None and centre is not None:
+        bands = np.abs(centre[:, None] - optics.wavelength_nm[None]).argmin(axis=0)
+        width = np.asarray(sensor.response.fwhm_nm)[bands]
+        off = np.abs(centre[bands] - optics.wavelength_nm)
+        if np.any(off > width):
+            worst = int(np.argmax(off / width))
+            raise InputError(
+                f"{who}: wavelength_nm: band {worst} at {optics.wavelength_nm[worst]:.1f} nm, expected a band of "
+                f"{sensor.name} (the nearest is at {centre[bands[worst]]:.1f} nm)"
+            )
+    elif sensor.n_bands != n_bands:
+        raise InputError(f"{who}: bands: found {n_bands}, expected {sensor.n_bands} as of {sensor.name}")
+    changes: dict[str, Any] = {}
+    if sensor.mtf is not None:
+        changes["mtf"] = sensor.mtf[bands]
+    if sensor.pan is not None and centre is not None:
+        changes["pan_response"] = pan_weights(sensor, centre[bands])
+    return dataclasses.replace(optics, **changes)
+
+
+def pan_weights(sensor: Sensor, wavelength_nm: Array) -> Array | None:
+    """How the sensor's PAN is made up of bands at these wavelengths, ``(band,)``; None when they miss most of it."""
+    if len(wavelength_nm) < 2:
+        return None
+    try:
+        return np.asarray(sensor.pan.matrix(wavelength_nm)[0])
+    except InputError:
+        return None
+
+
+# ---- simulated and real pairs ----------------------------------------------------------------------------------
+
+
+def simulated_case(
+    scene: Cube, sensor: Sensor, *, ratio: int | None = None, noise: bool = True, seed: int = 0, scale: float | None = None
+) -> FusionCase:  # fmt: skip
+    """What the sensor makes of a scene whose pixels are taken as PAN's, with the scene in its bands as reference.
+
+    Parameters
+    ----------
+    scene : Cube
+        Its bad bands are not used; it is cut to whole coarse pixels.
+    sensor : Sensor
+        With PAN. Bands that the scene does not cover are left out.
+    ratio : int, optional
+        Instead of the sensor's own; the gain at Nyquist stays.
+    noise : bool
+    seed : int
+    scale : float, optional
+        Turns the scene's numbers into the sensor's units, instead of what its file says.
+
+    Raises
+    ------
+    InputError
+        When the sensor has no PAN, or the scene's wavelengths reach neither its bands nor its PAN.
+    """
+    if sensor.pan is None:
+        raise InputError(f"{sensor.name}: pan: missing, expected a sensor with a panchromatic response")
+    sensor = sensor if ratio is None else sensor.replace(ratio=ratio, offset=None)
+    scene = scene.drop_bad() if not scene.good.all() else scene
+    seen = sensor.within(np.asarray(scene.wavelength_nm)[known_bands(scene)])
+    if scale is not None:
+        scene = scene.replace(scale_factor=scale)
+    elif sensor.units == "1":
+        scene, _ = as_reflectance(scene)
+    r = int(seen.ratio)
+    height, width = (size // r * r for size in scene.shape[1:])
+    if min(height, width) < 1:
+        raise InputError(f"{scene.name}: found {scene.shape[1]}×{scene.shape[2]} pixels, expected at least {r}")
+    scene = scene.select(window=(0, height, 0, width)).physical()
+    observed = seen.observe(scene, np.random.default_rng(seed), noise=noise)
+    assert observed.pan is not None
+    wavelength = seen.response.wavelength_nm
+    level = np.nanmean(observed.data, axis=(1, 2))[:, None, None]
+    variance = pan_variance = None
+    if noise and seen.noise is not None:
+        variance = np.ravel(seen.noise.variance(level)).astype(float)
+    if noise and seen.pan_noise is not None:
+        pan_variance = float(np.ravel(seen.pan_noise.variance(np.nanmean(observed.pan.data, keepdims=True)))[0])
+    return FusionCase(
+        coarse=_tensor(observed.data), pan=_tensor(observed.pan.data), reference=_tensor(resample(scene, seen.response).read()),
+        optics=Optics(
+            ratio=r, offset=seen.offset, mtf=seen.mtf, wavelength_nm=wavelength, pan_response=pan_weights(seen, wavelength),
+            noise_variance=variance, pan_variance=pan_variance,
+        ),
+        name=scene.name or "scene",
+    )  # fmt: skip
+
+
+def real_case(cube: Cube, sensor: Sensor | None = None, *, reduced: bool = False) -> FusionCase:
+    """A cube with its panchromatic image, as it is (full resolution) or degraded once more after Wald.
+
+    Parameters
+    ----------
+    cube : Cube
+        With ``pan``; bad bands are not used.
+    sensor : Sensor, optional
+        Its MTF and PAN response; default the usual gain and an unknown response.
+    reduced : bool
+        Degrade both by their ratio, so that the cube itself is the reference.
+
+    Raises
+    ------
+    InputError
+        When there is no PAN, or sizes are no whole multiple of one another.
+    """
+    optics, cube = cube_optics(cube, sensor)
+    assert cube.pan is not None
+    coarse, pan = _tensor(cube.physical().read())[None], _tensor(cube.pan.physical().read())[None]
+    case = FusionCase(coarse=coarse, pan=pan, optics=optics, name=cube.name or Path(cube.source).stem or "scene")
+    return degraded(case) if reduced else case
+
+
+def cube_optics(cube: Cube, sensor: Sensor | None) -> tuple[Optics, Cube]:
+    """Optics of a cube with PAN, and the cube without its bad bands; nothing is read."""
+    who = cube.source or cube.name
+    if cube.pan is None:
+        raise InputError(f"{who}: pan: missing, expected a panchromatic image beside the cube")
+    cube = cube if cube.good.all() else cube.drop_bad()
+    assert cube.pan is not None
+    ratio = cube.pan.shape[1] / cube.shape[1]
+    if ratio != int(ratio) or cube.pan.shape[1:] != (int(ratio) * cube.shape[1], int(ratio) * cube.shape[2]):
+        raise InputError(
+            f"{who}: pan: found {cube.pan.shape[1]}×{cube.pan.shape[2]} pixels, expected a whole multiple of "
+            f"{cube.shape[1]}×{cube.shape[2]}, the same in both directions"
+        )
+    optics = Optics(ratio=int(ratio), wavelength_nm=cube.wavelength_nm)
+    if sensor is not None:
+        optics = with_sensor(dataclasses.replace(optics, offset=sensor.offset), sensor, cube.n_bands, who)
+    return optics, cube
+
+
+def degraded(case: FusionCase) -> FusionCase:
+    """Wald's protocol: cube and PAN through the MTF and decimated by the ratio; the cube becomes the reference."""
+    optics = case.optics
+    r = optics.ratio
+    height, width = (size // r * r for size in case.coarse.shape[-2:])
+    if min(height, width) < r:
+        raise InputError(f"{case.name}: found {tuple(case.coarse.shape[-2:])} pixels, expected at least {r}×{r}")
+    truth, pan = case.coarse[..., :height, :width], case.pan[..., : height * r, : width * r]
+    cube_down = mtf_decimate((height, width), optics.mtf, r, optics.offset)
+    pan_down = mtf_decimate((height * r, width * r), optics.mean_mtf(), r, optics.offset)
+    return FusionCase(
+        coarse=cube_down(truth), pan=pan_down(pan), reference=truth, optics=optics, name=f"{case.name}, reduced"
+    )
+
+
+# ---- judging ---------------------------------------------------------------------------------------------------
+
+
+def judge(
+    case: FusionCase, fused: torch.Tensor, rules: Convention = CONVENTIONS["hsitools"], metrics: Any = None
+) -> dict[str, Evaluation]:
+    """Indices of a fused cube: against the reference where there is one, else of consistency.
+
+    ``fused`` is ``(1, band, y, x)``; ``metrics`` defaults to `REDUCED` or `FULL`.
+    """
+    if rules.clip is not None:
+        fused = fused.clamp(*rules.clip)
+    r = case.optics.ratio
+    if case.reference is not None:
+        start, stop = rules.border or (r, r)
+        inner = (..., slice(start, case.pan.shape[-2] - stop), slice(start, case.pan.shape[-1] - stop))
+        return evaluate(fused[inner][0], case.reference[inner][0], ratio=r, metrics=metrics or REDUCED)
+    mtf = case.optics.mtf
+    return evaluate_fusion(
+        fused[0], case.coarse[0], case.pan[0], ratio=r, mtf=mtf, pan_mtf=case.optics.mean_mtf(),
+        offset=case.optics.offset, border=r, metrics=metrics or FULL,
+    )  # fmt: skip

@@ -1,0 +1,82 @@
+"""The registry of fusion methods: each is a decorated function with its name, family, paper and what it needs."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from hsitools.errors import InputError
+
+#: In the order in which tables list them.
+FAMILIES = (
+    "baseline", "component substitution", "multiresolution", "model-based", "supervised net", "zero-shot net", "ours",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """An entry of the registry.
+
+    Attributes
+    ----------
+    name, family, paper : str
+    function : callable
+        Takes a `Scene` (and keyword options of its own) and gives the fused cube through `Scene.map`.
+    trained : bool
+        Needs weights trained beforehand.
+    tiled : bool
+        Uses nothing but `Scene.sum` and `Scene.map`, so that any scene can be fused in bounded memory.
+    consistent : bool
+        Claims that its result, seen through the sensor, is the cube that it was given.
+    """
+
+    name: str
+    family: str
+    paper: str
+    function: Callable[..., Any]
+    trained: bool = False
+    tiled: bool = True
+    consistent: bool = False
+
+    @property
+    def summary(self) -> str:
+        """First line of the function's documentation."""
+        return (self.function.__doc__ or "").strip().partition("\n")[0]
+
+
+METHODS: dict[str, Method] = {}
+
+
+def method(
+    name: str, *, family: str, paper: str, trained: bool = False, tiled: bool = True, consistent: bool = False
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register a function as a fusion method."""
+
+    def register(function: Callable[..., Any]) -> Callable[..., Any]:
+        assert name not in METHODS
+        assert family in FAMILIES
+        METHODS[name] = Method(
+            name=name, family=family, paper=paper, function=function, trained=trained, tiled=tiled,
+            consistent=consistent,
+        )  # fmt: skip
+        return function
+
+    return register
+
+
+def get(name: str) -> Method:
+    """The method of that name (any case); raises `InputError` with the nearest name when there is none."""
+    lower = {known.lower(): known for known in METHODS}
+    if name.lower() in lower:
+        return METHODS[lower[name.lower()]]
+    near = difflib.get_close_matches(name.lower(), lower, n=1)
+    hint = f"; did you mean {lower[near[0]]!r}?" if near else f", expected one of {', '.join(METHODS)}"
+    raise InputError(f"method: found {name!r}{hint}")
+
+
+def names(family: str | None = None) -> list[str]:
+    """Names in the order of `FAMILIES`, of one family or all."""
+    chosen = [entry for entry in METHODS.values() if family in (None, entry.family)]
+    return [entry.name for entry in sorted(chosen, key=lambda entry: FAMILIES.index(entry.family))]

@@ -1,0 +1,93 @@
+"""Statistics that add up over tiles, and what is solved from them; float64, batched."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+
+class Moments(NamedTuple):
+    """Sums over pixels of two sets of channels; adding those of parts gives those of the whole.
+
+    Shapes: ``n`` (batch, 1), ``x`` (batch, p), ``y`` (batch, q), ``xy`` (batch, p, q).
+    """
+
+    n: torch.Tensor
+    x: torch.Tensor
+    y: torch.Tensor
+    xy: torch.Tensor
+
+    @property
+    def mean_x(self) -> torch.Tensor:
+        """Mean of each channel of x, ``(batch, p)``."""
+        return self.x / self.n.clamp(min=1)
+
+    @property
+    def mean_y(self) -> torch.Tensor:
+        """Mean of each channel of y, ``(batch, q)``."""
+        return self.y / self.n.clamp(min=1)
+
+    @property
+    def covariance(self) -> torch.Tensor:
+        """Covariance of x and y, ``(batch, p, q)``."""
+        return self.xy / self.n.clamp(min=1)[..., None] - self.mean_x[..., None] * self.mean_y[..., None, :]
+
+
+def moments(x: torch.Tensor, y: torch.Tensor | None = None, valid: torch.Tensor | None = None) -> Moments:
+    """Moments of the channels of ``x`` with those of ``y`` (default ``x``) over the valid pixels.
+
+    Parameters
+    ----------
+    x, y : Tensor, shape (batch, channel, y, x)
+    valid : Tensor of bool, shape (batch, 1, y, x), or None for all
+    """
+    first = _flat(x, valid)
+    second = first if y is None or y is x else _flat(y, valid)
+    pixels = torch.as_tensor(float(x.shape[-2] * x.shape[-1]), dtype=torch.float64, device=x.device)
+    n = pixels.expand(len(x), 1) if valid is None else valid.flatten(1).sum(1, keepdim=True).double()
+    return Moments(n, first.sum(-1), second.sum(-1), first @ second.mT)
+
+
+def _flat(x: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
+    values = x.flatten(2).double()
+    return values if valid is None else values * valid.flatten(2)
+
+
+def solve(gram: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """Least squares of smallest norm by the normal equations, ``(batch, p, p)`` and ``(batch, p, q)``.
+
+    Channels that repeat one another share their weight instead of blowing up.
+    """
+    values, vectors = torch.linalg.eigh(gram)
+    limit = values[..., -1:].clamp(min=0) * gram.shape[-1] * torch.finfo(gram.dtype).eps
+    inverse = torch.where(values > limit, 1 / torch.where(values > limit, values, 1), 0)
+    return vectors @ (inverse[..., None] * (vectors.mT @ right))
+
+
+def regression(found: Moments) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weights and intercept of the last channel on all others, from the moments of all with themselves.
+
+    Returns ``(batch, p)`` and ``(batch, 1)``.
+    """
+    covariance, mean = found.covariance, found.mean_x
+    weights = solve(covariance[:, :-1, :-1], covariance[:, :-1, -1:])[..., 0]
+    return weights, mean[:, -1:] - (weights * mean[:, :-1]).sum(1, keepdim=True)
+
+
+def mix(weights: torch.Tensor, cube: torch.Tensor) -> torch.Tensor:
+    """Weighted sum of bands: ``(batch, band)`` or ``(batch, k, band)`` with ``(batch, band, y, x)``."""
+    weights = weights.to(cube.dtype)
+    weights = weights[:, None] if weights.ndim == 2 else weights
+    return (weights @ cube.flatten(2)).unflatten(-1, cube.shape[-2:])
+
+
+def per_band(values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """``(batch, band)`` as factors of ``(batch, band, y, x)``."""
+    return values.to(like.dtype)[..., None, None]
+
+
+def ratio_of(top: torch.Tensor, bottom: torch.Tensor) -> torch.Tensor:
+    """``top / bottom``, zero where the denominator is zero but for rounding: no detail is injected there."""
+    small = bottom.abs() <= torch.finfo(bottom.dtype).eps * bottom.abs().amax(-1, keepdim=True).clamp(min=1e-300)
+    return torch.where(small, 0, top / torch.where(small, 1, bottom))
