@@ -59,8 +59,11 @@ def quicklook(path: Path, out: Path, window: Any, pan: bool) -> None:
             raise InputError(f"{path}: pan: missing, expected a panchromatic image")
         cube = cube.pan
     bands = rgb_bands(cube)
+    image = picture(cube, bands)
+    if not image[..., 3].any():
+        raise InputError(f"{path}: data: found no pixel valid in bands {', '.join(map(str, bands))}, expected some")
     with atomic_path(out) as temporary:
-        imsave(temporary, picture(cube, bands), format="png")
+        imsave(temporary, image, format="png")
     shown = ", ".join(
         str(band) if cube.wavelength_nm is None else f"{cube.wavelength_nm[band]:.0f} nm" for band in bands
     )

@@ -76,7 +76,16 @@ def _finish(made: Any, changes: dict[str, Any], stripes: str | None, noise_file:
             raise InputError(f"stripes: found {stripes!r}, expected one of {', '.join(STRIPE_PRESETS)}")
         changes["stripes"] = STRIPE_PRESETS[stripes]
     if noise_file is not None:
-        changes |= {"noise": PhotonTransfer.load(noise_file).detector(), "units": "DN"}
+        found = PhotonTransfer.load(noise_file)
+        said = f"noise as measured ({noise_file.name}), in place of any stated above"
+        changes |= {"noise": found.detector(), "pan_noise": None, "units": "DN"}
+        if made.layout is None:
+            prnu, defects = found.pattern()
+            changes = {"stripes": prnu, "defects": defects} | changes
+            said = said.replace("noise", "noise, PRNU and defects", 1)
+        if made.pan is not None:
+            said += "; PAN without noise: not measured"
+        changes["assumptions"] = (*made.assumptions, said)
     made = made.replace(**changes)
     made.save(out)
     click.echo(f"{out}: {made.name}, {made.n_bands} bands, ratio {made.ratio}")
@@ -136,7 +145,9 @@ def noise(dark: Path, flat: Path, full_scale: float | None, plot: Path | None, o
 @click.argument("scene", type=file_argument, required=False)
 @click.option("--sensor", "sensor_file", type=file_argument, required=True, help="Sensor file of `hsi sensor make`.")
 @click.option("--size", default="240x240", show_default=True, metavar="YxX", help="Of the procedural scene.")
-@click.option("--scale", type=float, help="Turns SCENE's numbers into reflectance  [default: as its file says].")
+@click.option(
+    "--scale", type=float, help="Turns the scene's numbers into the sensor's units  [default: as its file says]."
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same bytes.")
 @click.option("--noise-free", is_flag=True, help="Neither noise nor stripes nor defects.")
 @out_option

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from hsitools.cube import Cube
 from hsitools.errors import InputError
+from hsitools.options import readable
 from hsitools.plot import COLOURS, new_figure
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def sensor_figure(sensor: Sensor) -> Figure:
     for ax in places[len(panels) :]:
         ax.axis("off")
     text = places[len(panels)]
-    lines = [f"{key}: {value}" for key, value in sensor.describe().items() if value not in (None, "")]
+    lines = [f"{key}: {readable(value)}" for key, value in sensor.describe().items() if value not in (None, "")]
     import textwrap
 
     wrapped = "\n".join("\n".join(textwrap.wrap(line, 78, subsequent_indent="   ")) for line in lines)
@@ -99,7 +100,7 @@ def _response_axes(ax: Any, sensor: Sensor) -> None:
         for number, row in enumerate(np.linspace(0, response.n_bands - 1, 4).astype(int)):
             curve = response.matrix(grid)[row]
             ax.plot(grid, curve / curve.max(), color=COLOURS[number], lw=1, label=f"OPD {response.opd_um[row]:.1f} µm")
-        ax.set(title="Response of four interferometers", ylabel="response / its maximum")
+        ax.set(title="Response of four interferometers", ylabel="response / its maximum", ylim=(0, 1.3))
         ax.legend(ncols=2, loc="upper right")
     else:
         centre, width = response.wavelength_nm, response.fwhm_nm
@@ -122,25 +123,31 @@ def _snr_axes(ax: Any, sensor: Sensor) -> None:
     assert noise is not None  # or the panel would not be drawn
     place = np.arange(sensor.n_bands) if sensor.response.wavelength_nm is None else sensor.response.wavelength_nm
     order = np.argsort(place)
-    for number, level in enumerate((0.05, 0.3, 0.6)):
+    unit = "" if sensor.units == "1" else f" {sensor.units}"
+    full = noise.full_well / np.broadcast_to(noise.electrons_per_unit, (sensor.n_bands,))
+    # reflectances; of other units nothing is known but where they saturate
+    top = full.min() if sensor.units != "1" and np.isfinite(full).all() else 1.0
+    for number, level in enumerate((0.05 * top, 0.3 * top, 0.6 * top)):
         variance = noise.variance(np.full((sensor.n_bands, 1, 1), level)).reshape(-1)
-        full = noise.full_well / np.broadcast_to(noise.electrons_per_unit, (sensor.n_bands,))
         snr = np.where(level < full, level / np.sqrt(variance), np.nan)
-        ax.plot(place[order], snr[order], color=COLOURS[number], label=f"signal {level:g}")
+        ax.plot(place[order], snr[order], color=COLOURS[number], label=f"signal {level:.3g}{unit}")
     ax.set(title="Signal-to-noise ratio (gaps: saturated)", ylabel="SNR", yscale="log")
     ax.set_xlabel("interferometer" if sensor.response.wavelength_nm is None else "wavelength / nm")
-    ax.legend(loc="upper right")
+    ax.legend(loc="best")
 
 
 def _mtf_axes(ax: Any, sensor: Sensor) -> None:
     from hsitools.sensor.spatial import mtf_sigma
 
     gains = sensor.mtf if sensor.mtf.ndim == 2 else np.stack([sensor.mtf, sensor.mtf], axis=1)
-    frequency = np.linspace(0, 1, 200)
+    ratio = sensor.ratio
+    # on the scene's grid, which ends at its own Nyquist frequency
+    frequency, place = np.linspace(0, min(1, ratio / 2), 200), np.arange(-8 * ratio, 8 * ratio + 1)
+    waves = np.cos(2 * np.pi * frequency[:, None] * place / ratio)
     for number, (axis, name) in enumerate(((1, "across track"), (0, "along track"))):
         gain = float(np.median(gains[:, axis]))
-        sigma = mtf_sigma(gain, sensor.ratio)[0] / sensor.ratio
-        curve = np.exp(-2 * (np.pi * sigma * frequency) ** 2)
+        kernel = np.exp(-0.5 * (place / mtf_sigma(gain, ratio)[0]) ** 2)
+        curve = waves @ kernel / kernel.sum()
         ax.plot(frequency, curve, color=COLOURS[number], ls=("-", "--")[number], label=f"{name}: {gain:.2f} at Nyquist")
     ax.axvline(0.5, color="0.5", lw=0.8)
     ax.set(title="MTF (median band, Gaussian)", xlabel="cycles / pixel of the sensor", ylabel="gain", ylim=(0, 1.02))

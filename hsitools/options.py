@@ -39,9 +39,17 @@ def emit_table(document: dict[str, Any]) -> None:
     """Print aligned ``name  value`` lines."""
     width = max((len(name) for name in document), default=0)
     for name, value in document.items():
-        value = plain(value)
-        text = f"{value:.6g}" if isinstance(value, float) else "–" if value is None else str(value)
-        click.echo(f"{name:<{width}}  {text}")
+        click.echo(f"{name:<{width}}  {readable(value)}")
+
+
+def readable(value: Any) -> str:
+    """A value for people: six digits, nothing but a dash for what is not known."""
+    value = plain(value)
+    if isinstance(value, list):
+        return f"[{', '.join(readable(item) for item in value)}]"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {readable(item)}" for key, item in value.items())
+    return f"{value:.6g}" if isinstance(value, float) else "–" if value is None else str(value)
 
 
 def range_option(_context: click.Context, _parameter: click.Parameter, text: str | None) -> tuple[float, float] | None:

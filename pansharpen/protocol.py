@@ -75,7 +75,7 @@ def convention(name: str) -> Convention:
 def read_case(
     path: str | Path, rules: Convention = CONVENTIONS["hsitools"], sensor: Sensor | None = None
 ) -> FusionCase:
-    """A case from an ``.npz`` archive: ``ms_lr``, ``pan``, ``ratio``; optional ``gt``, ``ms``, ``wavelengths``, ``overlap``.
+    """A case from an ``.npz`` archive: ``ms_lr``, ``pan``, ``ratio``; optionally ``gt`` and others.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def read_case(
             )
     if np.size(given["ratio"]) != 1 or np.asarray(given["ratio"]).dtype.kind not in "uif":
         raise InputError(f"{path}: ratio: found shape {np.shape(given['ratio'])}, expected one whole number")
-    ratio = float(np.ravel(given["ratio"])[0])
+    ratio: Any = float(np.ravel(given["ratio"])[0])
     n_bands = len(given["ms_lr"])
     wavelength = given.get("wavelengths")
     if wavelength is not None and np.shape(wavelength) != (n_bands,):
@@ -188,7 +188,8 @@ def pan_weights(sensor: Sensor, wavelength_nm: Array) -> Array | None:
 
 
 def simulated_case(
-    scene: Cube, sensor: Sensor, *, ratio: int | None = None, noise: bool = True, seed: int = 0, scale: float | None = None
+    scene: Cube, sensor: Sensor, *, ratio: int | None = None, noise: bool = True, seed: int = 0,
+    scale: float | None = None,
 ) -> FusionCase:  # fmt: skip
     """What the sensor makes of a scene whose pixels are taken as PAN's, with the scene in its bands as reference.
 
@@ -233,12 +234,13 @@ def simulated_case(
         variance = np.ravel(seen.noise.variance(level)).astype(float)
     if noise and seen.pan_noise is not None:
         pan_variance = float(np.ravel(seen.pan_noise.variance(np.nanmean(observed.pan.data, keepdims=True)))[0])
+    optics = Optics(
+        ratio=r, offset=seen.offset, mtf=seen.mtf, wavelength_nm=wavelength,
+        pan_response=pan_weights(seen, wavelength), noise_variance=variance, pan_variance=pan_variance,
+    )  # fmt: skip
+    truth = resample(scene, seen.response).read()
     return FusionCase(
-        coarse=_tensor(observed.data), pan=_tensor(observed.pan.data), reference=_tensor(resample(scene, seen.response).read()),
-        optics=Optics(
-            ratio=r, offset=seen.offset, mtf=seen.mtf, wavelength_nm=wavelength, pan_response=pan_weights(seen, wavelength),
-            noise_variance=variance, pan_variance=pan_variance,
-        ),
+        coarse=_tensor(observed.data), pan=_tensor(observed.pan.data), optics=optics, reference=_tensor(truth),
         name=scene.name or "scene",
     )  # fmt: skip
 

@@ -81,7 +81,7 @@ class Fusion:
             raise InputError("coarse: found no band with contrast, expected some")
         mtf = settings.get("mtf", 0.3)
         if torch.as_tensor(mtf).ndim:
-            settings["mtf"] = torch.as_tensor(mtf)[live].numpy()
+            settings["mtf"] = torch.as_tensor(mtf)[live.cpu()].numpy()
         f, m = f[:, live], m[:, live]
         fine = torch.isfinite(f).all(1) & torch.isfinite(p[:, 0])
         low = torch.isfinite(m).all(1)
@@ -228,7 +228,7 @@ def d_pan(fusion: Fusion) -> Score:
         centred, goal = bands - bands.mean(1, keepdim=True), target - target.mean()
         # a small ridge: neighbouring bands are almost the same
         gram = centred @ centred.T
-        gram = gram + 1e-6 * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
+        gram = gram + 1e-6 * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
         factor = torch.linalg.cholesky(gram)
         right = torch.linalg.solve_triangular(factor, (centred @ goal)[:, None], upper=False)[:, 0]
         weights = torch.from_numpy(nnls(factor.T.cpu().numpy(), right.cpu().numpy(), maxiter=30 * len(gram))[0])

@@ -12,6 +12,8 @@ from hsitools.errors import InputError
 
 #: Values in a temporary of an index, at most.
 MAX_TEMPORARY = 2**20
+#: A band with less than this share of the best band's valid voxels is left out of indices of whole spectra.
+MIN_VALID = 0.5
 
 
 def as_batch(values: Any, name: str) -> torch.Tensor:
@@ -68,8 +70,11 @@ class Pair:
         Raises
         ------
         InputError
-            When shapes differ, the border leaves nothing, or no voxel is valid.
+            When shapes differ, the border leaves nothing, no voxel is valid, or ratio or data_range is not positive.
         """
+        for name, number in (("ratio", ratio), ("data_range", data_range)):
+            if number is not None and not number > 0:
+                raise InputError(f"{name}: found {number}, expected a positive number")
         x, y = as_batch(estimate, "estimate"), as_batch(reference, "reference")
         if x.shape != y.shape:
             raise InputError(
@@ -79,7 +84,7 @@ class Pair:
         x, y = cropped(x.to(dtype), border, "estimate"), cropped(y.to(dtype), border, "reference")
         valid = torch.isfinite(x) & torch.isfinite(y)
         if mask is not None:
-            chosen = cropped(as_batch(torch.as_tensor(mask).to(torch.uint8), "mask"), border, "mask").bool()
+            chosen = cropped(as_batch(torch.as_tensor(mask).to(y.device, torch.uint8), "mask"), border, "mask").bool()
             try:
                 valid = valid & chosen
             except RuntimeError:
@@ -92,8 +97,6 @@ class Pair:
             kept = None
         else:
             x, y, kept = torch.where(valid, x, 0), torch.where(valid, y, 0), valid
-        if data_range is not None and not data_range > 0:
-            raise InputError(f"data_range: found {data_range}, expected a positive number")
         peak = y.flatten(1).amax(1) if data_range is None else y.new_full((len(y),), float(data_range))
         return cls(estimate=x, reference=y, valid=kept, ratio=ratio, data_range=peak)
 
@@ -127,11 +130,16 @@ class Pair:
         return self.count > 0
 
     @cached_property
+    def sparse_bands(self) -> torch.Tensor:
+        """Bands that are mostly invalid, ``(batch, band)``: whole spectra are compared without them."""
+        return self.count < MIN_VALID * self.count.amax(1, keepdim=True)
+
+    @cached_property
     def pixel_valid(self) -> torch.Tensor | None:
-        """Pixels valid in every band that has any valid pixel, ``(batch, y, x)``; None when all are."""
+        """Pixels valid in every band that is not sparse, ``(batch, y, x)``; None when all are."""
         if self.valid is None:
             return None
-        return (self.valid | ~self.band_valid[:, :, None, None]).all(1)
+        return (self.valid | self.sparse_bands[:, :, None, None]).all(1)
 
     @cached_property
     def dead_bands(self) -> torch.Tensor:

@@ -115,7 +115,9 @@ def q2n(pair: Pair) -> Score:
     Bands are padded with constants to the next power of two, as in the literature. Bands that are constant in a block
     of the reference carry no contrast there and count as padding, instead of driving the block to zero.
     """
-    scores, excluded = q2n_map(pair.estimate, pair.reference, pair.pixel_valid, dead=pair.dead_bands)
+    scores, excluded = q2n_map(
+        pair.estimate, pair.reference, pair.pixel_valid, dead=pair.dead_bands | pair.sparse_bands
+    )
     flat = scores.flatten(1)
     return Score(
         value=mean_of(flat, torch.isfinite(flat)).to(pair.reference.dtype), excluded=pair.excluded() | excluded

@@ -246,7 +246,7 @@ def box_response(low_nm: float, high_nm: float, edge_nm: float = 10.0) -> TableR
 
 
 class SpectralSource:
-    """A cube seen through other bands: each window is one matrix product."""
+    """A cube seen through other bands (rows of positive weights): each window is one matrix product."""
 
     def __init__(self, source: Source, bands: Bands, matrix: Array) -> None:
         self.source, self.bands, self.matrix = source, bands, matrix
@@ -258,8 +258,16 @@ class SpectralSource:
         matrix = self.matrix[bands]
         used = np.flatnonzero(np.any(matrix != 0, axis=0))
         values: Any = self.source.read(self.bands[used], rows, columns).astype(self.dtype, copy=False)
-        out = matrix[:, used].astype(self.dtype) @ values.reshape(len(used), -1)
-        return out.reshape(len(bands), *values.shape[1:])
+        weights, flat = matrix[:, used].astype(self.dtype), values.reshape(len(used), -1)
+        known = np.isfinite(flat)
+        if known.all():
+            out = weights @ flat
+        else:
+            # mean over what is known; a band that mostly sees what is not known has no value
+            share = weights @ known.astype(self.dtype) / weights.sum(axis=1, keepdims=True)
+            seen = share >= MIN_COVERAGE
+            out = np.where(seen, weights @ np.where(known, flat, 0) / np.where(seen, share, 1), np.nan)
+        return out.reshape(len(bands), *values.shape[1:]).astype(self.dtype, copy=False)
 
 
 def resample(cube: Cube, response: SpectralResponse) -> Cube:
@@ -281,7 +289,7 @@ def resample(cube: Cube, response: SpectralResponse) -> Cube:
     usable = known_bands(cube)
     assert cube.wavelength_nm is not None
     matrix = response.matrix(cube.wavelength_nm[usable])
-    # nodata becomes NaN here, and a pixel without data has none in any band
+    # nodata becomes NaN here: left out of each band's mean
     source = as_source(cube.physical().data) if _marked(cube) else as_source(cube.data)
     return cube.replace(
         data=SpectralSource(source, usable, matrix),

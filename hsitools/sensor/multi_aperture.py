@@ -6,6 +6,7 @@ the cavity under an angle θ, so that its OPD is OPD·cos θ, and less light.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,14 +108,30 @@ class MultiApertureCamera:
         assert scene.wavelength_nm is not None
         wavelength = scene.wavelength_nm[usable]
         light = scene.physical().read(bands=usable).reshape(len(usable), -1).astype(float)
-        cosine, illumination = self.field()
-        # pixels at the same distance from the centre see the same interferometers
-        angles, group = np.unique(np.round(cosine.ravel(), 12), return_inverse=True)
         out = np.empty((self.response.n_bands, light.shape[1]))
+        for members, matrix in self._rings(wavelength):
+            out[:, members] = matrix @ light[:, members]
+        return out.reshape(-1, self.size, self.size) * self.field()[1]
+
+    def adjoint(self, frame: NDArray[Any], wavelength_nm: Array) -> Array:
+        """Transposed noise-free `frame`: ``(y, x)`` to light ``(wavelength, y, x)`` of a sub-image's size.
+
+        Raises
+        ------
+        InputError
+            When the frame has another size than the layout's, or wavelengths leave the calibrated band.
+        """
+        images = self._cut(frame) * self.field()[1]
+        out = np.empty((len(wavelength_nm), self.size**2))
+        for members, matrix in self._rings(wavelength_nm):
+            out[:, members] = matrix.T @ images.reshape(len(images), -1)[:, members]
+        return out.reshape(-1, self.size, self.size)
+
+    def _rings(self, wavelength_nm: Array) -> Iterator[tuple[NDArray[np.int64], Array]]:
+        """Pixels at the same distance from the centre see the same interferometers: their numbers and the response."""
+        angles, group = np.unique(np.round(self.field()[0].ravel(), 12), return_inverse=True)
         for number, angle in enumerate(angles):
-            members = np.flatnonzero(group == number)
-            out[:, members] = self.response.off_axis(float(angle)).matrix(wavelength) @ light[:, members]
-        return out.reshape(-1, self.size, self.size) * illumination
+            yield np.flatnonzero(group == number), self.response.off_axis(float(angle)).matrix(wavelength_nm)
 
     def frame(self, scene: Cube, rng: np.random.Generator | None = None, *, noise: bool = True) -> Array:
         """The raw frame ``(y, x)`` of a scene; dark between the sub-images."""
@@ -141,10 +158,7 @@ class MultiApertureCamera:
         InputError
             When the frame has another size than the layout's.
         """
-        if frame.shape != tuple(self.layout.frame_shape):
-            raise InputError(f"frame: found shape {frame.shape}, expected {tuple(self.layout.frame_shape)}")
-        rows, columns = self._places()
-        images = np.asarray(frame)[rows, columns].astype(float)
+        images = self._cut(frame)
         if flatten:
             illumination = self.field()[1]
             images = np.where(illumination > 0, images / np.where(illumination > 0, illumination, 1), np.nan)
@@ -152,6 +166,13 @@ class MultiApertureCamera:
             data=images, nodata=float("nan"), name="interferograms", units="intensity of the capture",
             meta={"axis": "interferometer", "opd_um": [float(value) for value in self.response.opd_um]},
         )  # fmt: skip
+
+    def _cut(self, frame: NDArray[Any]) -> Array:
+        """Sub-images of a frame, ``(interferometer, y, x)``."""
+        if frame.shape != tuple(self.layout.frame_shape):
+            raise InputError(f"frame: found shape {frame.shape}, expected {tuple(self.layout.frame_shape)}")
+        rows, columns = self._places()
+        return np.asarray(frame)[rows, columns].astype(float)
 
     def _places(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         inside = np.arange(self.size)

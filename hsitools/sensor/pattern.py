@@ -228,15 +228,6 @@ class Pattern:
         """Voxels of these rows that carry no signal."""
         return (self.dead | self.hot)[:, None, :] | self.lost[rows][None, :, None]
 
-    def combine(self, other: Pattern) -> Pattern:
-        """Both patterns one after the other (the same rows for stripes of whole columns only)."""
-        return Pattern(
-            gain=self.gain * other.gain, offset=self.offset * other.gain + other.offset,
-            drift=self.drift + other.drift, walk=self.walk if self.walk.any() else other.walk,
-            start=np.maximum(self.start, other.start), stop=np.minimum(self.stop, other.stop),
-            dead=self.dead | other.dead, hot=self.hot | other.hot, lost=self.lost | other.lost,
-        )  # fmt: skip
-
 
 def stripe_statistics(gain: NDArray[Any]) -> dict[str, float]:
     """What `Stripes` states, measured on relative gains ``(band, column)`` (new flat field over old, say).
@@ -280,7 +271,7 @@ def stripe_statistics(gain: NDArray[Any]) -> dict[str, float]:
 
 #: As EMIT's flat field changed between 2022-08-25 and 2024-10-24 (lines 50–280 of the detector): nothing but one
 #: group of 123 of 1280 columns, in two thirds of the bands. Values: `stripe_statistics` of the ratio of the two
-#: published flat fields (emit-sds/emit-sds-l1b, Apache-2.0); `python -m benchmarks sensor` prints both side by side.
+#: published flat fields (emit-sds/emit-sds-l1b, Apache-2.0); `python -m benchmarks sensors` prints both side by side.
 EMIT_DRIFT = Stripes(
     gain=0.01032, columns=0.0961, bands=0.658, clusters=1, band_runs=7, column_correlation=0.977, band_correlation=0.98,
     band_noise=0.042, source="EMIT L1B flat fields 2022-08-25 and 2024-10-24, lines 50 to 280",

@@ -20,6 +20,7 @@ from hsitools.errors import FormatError, InputError
 from hsitools.io.atomic import atomic_path
 from hsitools.io.records import read_record, write_record
 from hsitools.sensor.noise import DetectorNoise
+from hsitools.sensor.pattern import Defects, Stripes
 
 Array = NDArray[np.float64]
 FORMAT, VERSION = "hsitools-photon-transfer", 1
@@ -45,6 +46,7 @@ class PhotonTransfer:
         Mean of the dark frames and its standard deviation over pixels (DSNU), digital numbers.
     prnu : float
         Standard deviation over pixels of the relative response; noise and slow illumination removed.
+    full_scale : float
         Digital number at which pixels clip; infinite when not known.
     signal, variance, variance_stderr : array, shape (bin,)
         The photon-transfer curve, digital numbers.
@@ -78,6 +80,14 @@ class PhotonTransfer:
             electrons_per_unit=self.gain, read_noise=self.read_noise, bits=bits,
             full_well=float(self.gain * 2**bits) if finite else float("inf"),
         )  # fmt: skip
+
+    def pattern(self) -> tuple[Stripes, Defects]:
+        """PRNU and defects as a pushbroom shows them, whose elements (band, column) are the pixels measured here."""
+        dead = self.defects & (self.response < DEAD_RESPONSE)
+        return (
+            Stripes(gain=self.prnu, source="PRNU by photon transfer"),
+            Defects(dead=float(dead.mean()), hot=float((self.defects & ~dead).mean())),
+        )
 
     def summary(self) -> dict[str, Any]:
         """Headline numbers with their units in the names."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -265,10 +266,7 @@ class Sensor:
         physical = physical.select(window=(0, height * r, 0, width * r))
         spectral = resample(physical, self.response) if not isinstance(self.response, FabryPerotResponse) else physical
         usable = known_bands(physical)
-        pan_matrix = None
-        if self.pan is not None:
-            assert physical.wavelength_nm is not None
-            pan_matrix = self.pan.matrix(physical.wavelength_nm[usable])
+        pan_view = None if self.pan is None else resample(physical, self.pan)
         for number, start in enumerate(range(0, height, ROWS)):
             rows = slice(start, min(start + ROWS, height))
             halo = 0 if self.mtf is None else 8 * r
@@ -281,19 +279,13 @@ class Sensor:
             else:
                 seen = spectral.read(rows=slice(top, bottom))
             values = torch.as_tensor(np.ascontiguousarray(seen))
-            known = torch.isfinite(values)
-            if known.all():
-                coarse = self._image(values, rows, top).numpy().astype(np.float32)
-            else:
-                # mean over what is known; a pixel that is mostly unknown stays so
-                weight = self._image(known.to(values.dtype), rows, top)
-                mean = self._image(torch.where(known, values, 0), rows, top) / weight.clamp(min=1e-6)
-                coarse = torch.where(weight > 0.5, mean, torch.nan).numpy().astype(np.float32)
+            image = partial(self._image, rows=rows, top=top)
+            coarse = _mean_of_known(image, values).numpy().astype(np.float32)
             if pattern is not None:
                 coarse = self._detect(coarse, rows, pattern, streams[number])
             fine = None
-            if pan_matrix is not None:
-                fine = self._pan_rows(physical, usable, pan_matrix, rows, streams[number] if noise else None)
+            if pan_view is not None:
+                fine = self._pan_rows(pan_view, rows, streams[number] if noise else None)
             yield rows, coarse, fine
 
     def _image(self, values: torch.Tensor, rows: slice, top: int) -> torch.Tensor:
@@ -309,21 +301,18 @@ class Sensor:
         out = operator(values)[..., before : before + rows.stop - rows.start, : values.shape[-1] // self.ratio]
         return out if self.distortion is None else self.distortion.forward(out)
 
-    def _pan_rows(
-        self, scene: Cube, usable: NDArray[np.int64], matrix: Array, rows: slice, rng: np.random.Generator | None
-    ) -> NDArray[np.float32]:
+    def _pan_rows(self, view: Cube, rows: slice, rng: np.random.Generator | None) -> NDArray[np.float32]:
+        """PAN's image of ``rows`` from the scene as PAN's band sees it."""
         import torch
 
         from hsitools.sensor.spatial import mtf_blur, size_of
 
-        r, height = self.ratio, scene.shape[1]
+        r, height = self.ratio, view.shape[1]
         first, last = rows.start * r, rows.stop * r
         top, bottom = max(first - 8, 0), min(last + 8, height)
-        used = np.flatnonzero(matrix[0] != 0)
-        light = scene.read(bands=usable[used], rows=slice(top, bottom))
-        image = np.einsum("w,wyx->yx", matrix[0, used], light)[None]
-        tensor = torch.as_tensor(image)
-        blurred = mtf_blur(size_of(tensor), self.pan_mtf, 1)(tensor)[:, first - top : last - top].numpy()
+        image = torch.as_tensor(view.read(rows=slice(top, bottom)))
+        blur = mtf_blur(size_of(image), self.pan_mtf, 1)
+        blurred = _mean_of_known(blur, image)[:, first - top : last - top].numpy()
         if self.pan_noise is not None and rng is not None:
             blurred = self._sample(self.pan_noise, blurred, rng)[0]
         return blurred.astype(np.float32)
@@ -429,13 +418,11 @@ class Sensor:
             "pan_nm": None if self.pan is None else float(self.pan.wavelength_nm[0]),
         }  # fmt: skip
         if self.noise is not None:
-            level = 0.3
-            snr = level / np.sqrt(np.ravel(self.noise.variance(np.full((self.n_bands, 1, 1), level))))
-            out |= {
-                "snr_at_0.3": [float(snr.min()), float(snr.max())],
-                "full_well_electrons": self.noise.full_well,
-                "bits": self.noise.bits or None,
-            }
+            if self.units == "1":
+                level = 0.3
+                snr = level / np.sqrt(np.ravel(self.noise.variance(np.full((self.n_bands, 1, 1), level))))
+                out["snr_at_0.3"] = [float(snr.min()), float(snr.max())]
+            out |= {"full_well_electrons": self.noise.full_well, "bits": self.noise.bits or None}
         for name in ("stripes", "defects", "distortion"):
             part = getattr(self, name)
             if part is not None:
@@ -443,6 +430,18 @@ class Sensor:
         if self.layout is not None:
             out["sub_images"] = list(self.layout.grid)
         return out | {f"assumed_{number}": text for number, text in enumerate(self.assumptions, 1)}
+
+
+def _mean_of_known(blur: Callable[[torch.Tensor], torch.Tensor], values: torch.Tensor) -> torch.Tensor:
+    """``blur`` (of unit gain) over what is known; a pixel that is mostly unknown stays so."""
+    import torch
+
+    known = torch.isfinite(values)
+    if known.all():
+        return blur(values)
+    weight = blur(known.to(values.dtype))
+    mean = blur(torch.where(known, values, 0)) / weight.clamp(min=1e-6)
+    return torch.where(weight > 0.5, mean, torch.nan)
 
 
 class _WithoutLayout:

@@ -46,8 +46,13 @@ def simulate(
     Raises
     ------
     InputError
-        When the scene's wavelengths do not reach the sensor's, or its numbers can be no reflectance.
+        When the scene's wavelengths do not reach the sensor's, its numbers are not in the sensor's units and can not be
+        brought there, or seed or scale make no sense.
     """
+    if seed < 0:
+        raise InputError(f"seed: found {seed}, expected a whole number of at least 0")
+    if scale is not None and not scale > 0:
+        raise InputError(f"scale: found {scale}, expected a positive number")
     said = []
     usable = known_bands(scene)
     wavelength = np.asarray(scene.wavelength_nm)
@@ -65,8 +70,14 @@ def simulate(
     elif sensor.units == "1":
         scene, note = as_reflectance(scene)
         said += note
+    elif sensor.units == "DN" and (scene.units == "1" or isinstance(sensor.response, FabryPerotResponse)):
+        # noise of a few numbers on values below one would drown them, without a word
+        raise InputError(
+            f"{scene.source or scene.name}: units: found {scene.units or 'unknown'!r}, expected 'DN' as the noise of "
+            f"{sensor.name}; a scale (digital numbers for a value of one) turns them"
+        )
     frame = seen.frame_of(scene)
-    steps = -(-frame.shape[1] // 32)
+    steps, unknown = -(-frame.shape[1] // 32), 0
     out = Path(out)
     with tempfile.TemporaryDirectory(prefix=".hsi-", dir=out.parent if out.parent.is_dir() else None) as scratch:
         values = np.memmap(Path(scratch) / "values", dtype=np.float32, mode="w+", shape=frame.shape)
@@ -77,6 +88,7 @@ def simulate(
             seen.observe_rows(scene, np.random.default_rng(seed), noise=noise), 1
         ):
             values[:, rows] = coarse
+            unknown += int(np.isnan(coarse).sum())
             if pan is not None:
                 pan[:, rows.start * seen.ratio : rows.stop * seen.ratio] = fine
             progress(done, steps)
@@ -88,6 +100,8 @@ def simulate(
         save_cube(cube, out)
     size = "×".join(map(str, cube.shape))
     said.append(f"{size} as seen by {sensor.name}" + (", with PAN" if pan is not None else ""))
+    if unknown:
+        said.append(f"{unknown / cube.data.size:.1%} of the values are NaN: the scene has no data there")
     return said
 
 

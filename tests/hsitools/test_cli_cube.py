@@ -38,6 +38,8 @@ def folder(tmp_path_factory):
     save_cube(reference, path / "reference.h5")
     noise = 0.01 * np.random.default_rng(0).standard_normal(reference.shape).astype(np.float32)
     save_cube(reference.replace(data=reference.data + noise), path / "fused.h5")
+    save_cube(reference.replace(data=np.full_like(noise, np.nan)), path / "empty.h5")
+    preset("enmap").save(path / "sensor.h5")
     return path
 
 
@@ -217,7 +219,32 @@ def test_sensor_noise(hsi, tmp_path):
     assert json.loads(out)["gain_electrons_per_dn"] == pytest.approx(2, rel=0.03)
     assert json.loads(hsi("info", noise, "--json")[1])["kind"] == "photon transfer"
     assert hsi("sensor", "make", "--preset", "prisma", "--noise", noise, "-o", tmp_path / "p.h5")[0] == 0
-    assert Sensor.load(tmp_path / "p.h5").units == "DN"
+    made = Sensor.load(tmp_path / "p.h5")
+    assert made.units == "DN"
+    assert made.pan_noise is None
+    assert made.stripes.gain == pytest.approx(0.01, rel=0.1)
+    assert 0 < made.defects.dead + made.defects.hot < 0.02
+    assert "as measured (noise.h5)" in made.assumptions[-1]
+    assert hsi("sensor", "show", tmp_path / "p.h5", "--plot", tmp_path / "p.png")[0] == 0
+    seen = "--size", "36x36", "--sensor", tmp_path / "p.h5", "-o", tmp_path / "seen.h5"
+    code, _, err = hsi("simulate", *seen)
+    assert code == 2
+    assert "expected 'DN'" in err
+    assert hsi("simulate", *seen, "--scale", 3000)[0] == 0
+
+
+@pytest.mark.parametrize("name", ["prisma", "enmap"])
+def test_drawn_mtf_is_that_of_the_blur(name):
+    """At the sensor's Nyquist frequency the curve has the declared gain, also where the scene's pixels are its own."""
+    sensor = preset(name)
+    (ax,) = (ax for ax in sensor_figure(sensor).axes if ax.get_ylabel() == "gain")
+    for line, gain in zip(ax.get_lines(), np.broadcast_to(sensor.mtf.T, (2, sensor.n_bands))[::-1, 0], strict=False):
+        assert np.interp(0.5, *line.get_data()) == pytest.approx(gain, abs=1e-3)
+
+
+def test_values_are_short(hsi, tmp_path):
+    hsi("sensor", "make", "--preset", "prisma", "-o", tmp_path / "p.h5")
+    assert "[62.0645, 599.244]" in hsi("sensor", "show", tmp_path / "p.h5")[1]
 
 
 def test_figures_have_units():
@@ -245,6 +272,10 @@ def test_figures_have_units():
         (("quicklook", "{f}/fused.h5", "--pan", "-o", "x.png"), "pan: missing"),
         (("metrics", "{f}/fused.h5", "{f}/scene.he5"), "bands: found 20, expected 234"),
         (("metrics", "{f}/fused.h5", "{f}/reference.h5", "--metric", "Q2m"), "did you mean 'Q2n'"),
+        (("metrics", "{f}/fused.h5", "{f}/reference.h5", "--ratio", "0"), "ratio: found 0.0, expected a positive"),
+        (("quicklook", "{f}/empty.h5", "-o", "x.png"), "data: found no pixel valid"),
+        (("sensor", "show", "{f}/sensor.h5", "--plot", "x.jpg"), "expected .png"),
+        (("simulate", "--sensor", "{f}/sensor.h5", "-o", "x.h5", "--seed", "-1"), "seed: found -1"),
         (("metrics", "{f}/fused.h5", "{f}/reference.h5", "--border", "30"), "border: found 30"),
         (("metrics", "{f}/fused.h5", "--coarse", "{f}/reference.h5"), "pan: missing, expected --pan"),
         (("sensor", "make", "-o", "x.h5"), "expected either --preset or --table"),

@@ -91,6 +91,23 @@ def test_dead_band_is_reported(name):
     assert found.value == pytest.approx(without.value, rel=2e-2 if name == "Q2n" else 1e-9)
 
 
+@pytest.mark.parametrize("name", FULL)
+def test_one_band_without_data_spoils_no_pixel(name):
+    """A band of two valid voxels leaves the spectra of the others to be compared."""
+    estimate, reference = pair((8, 64, 64))
+    clean = evaluate(estimate, reference, ratio=4, metrics=[name])[name].value
+    holed = estimate.copy()
+    holed[3] = np.nan
+    holed[3, 5, 5:7] = reference[3, 5, 5:7]
+    found = evaluate(holed, reference, ratio=4, metrics=[name])[name]
+    assert found.excluded["invalid_voxels"] == 64 * 64 - 2
+    if name == "PSNR":
+        # two voxels without error are a band of infinite PSNR
+        assert found.value == np.inf
+    else:
+        assert found.value == pytest.approx(clean, rel=0.25)
+
+
 def test_mask_equals_nan():
     estimate, reference = pair()
     mask = np.random.default_rng(1).random((1, 40, 44)) > 0.05
@@ -276,6 +293,7 @@ def test_alone_copes_with_holes(name):
             "found .QNR. .full resolution., expected full reference",
         ),
         (lambda: evaluate(np.ones((2, 9, 9)), np.ones((2, 9, 9)), data_range=0), "data_range: found 0"),
+        (lambda: evaluate(np.ones((2, 9, 9)), np.ones((2, 9, 9)), ratio=0), "ratio: found 0, expected a positive"),
         (lambda: evaluate(np.ones((2, 5, 5)), np.ones((2, 5, 5)), metrics=["SSIM"]), "SSIM: found 5×5"),
         (lambda: evaluate_fusion(np.ones((2, 9, 9)), np.ones((2, 3, 4)), np.ones((1, 9, 9))), "coarse: found shape"),
         (lambda: evaluate_fusion(np.ones((2, 9, 9)), np.ones((2, 3, 3)), np.ones((1, 8, 9))), "pan: found shape"),

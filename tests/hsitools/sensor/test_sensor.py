@@ -144,6 +144,27 @@ def test_nodata_stays_nodata(view):
     assert np.isfinite(seen.data[:, :20]).all()
 
 
+def test_one_pixel_without_data_does_not_spread(view):
+    """Neither over PAN nor, where one band has no data, over the others."""
+    sensor = preset("prisma").within(view.wavelength_nm)
+    clean, holed = sensor.forward(view), view.read().copy()
+    holed[:, 40, 40] = np.nan
+    seen = sensor.forward(view.replace(data=holed))
+    assert np.isfinite(seen.data).all()
+    assert np.isnan(seen.pan.data[0]).sum() == 1
+    far = np.hypot(*np.ogrid[-40:32, -40:26]) > 8
+    np.testing.assert_allclose(seen.pan.data[0][far], clean.pan.data[0][far], rtol=1e-5)
+    holed = view.read().copy()
+    holed[100] = np.nan
+    seen = sensor.forward(view.replace(data=holed))
+    lost = np.isnan(seen.data).any((1, 2))
+    assert 1 <= lost.sum() <= 2
+    near = np.abs(sensor.response.wavelength_nm - view.wavelength_nm[100]) < 12
+    assert not (lost & ~near).any()
+    np.testing.assert_allclose(seen.data[~near], clean.data[~near], rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(seen.pan.data, clean.pan.data, rtol=1e-6)
+
+
 def test_transform_of_the_coarse_pixels(view):
     mapped = view.replace(crs="EPSG:32633", transform=(5.0, 0, 1000.0, 0, -5.0, 2000.0))
     sensor = preset("prisma").select([20, 21])
@@ -208,6 +229,21 @@ def test_frame_and_back(half_field):
     if half_field:
         assert np.abs(direct / np.einsum("kw,wyx->kyx", response.matrix(view.wavelength_nm), light) - 1).max() > 1e-3
     assert (frame == 0).any()
+
+
+@pytest.mark.parametrize("size", [8, 25])
+def test_frame_adjoint(size):
+    layout = SubImageLayout(frame_shape=(100, 130), grid=(3, 4), pitch=(30.5, 30.2), origin=(18.3, 20.1))
+    camera = MultiApertureCamera(
+        response=interferometers(), layout=layout, size=size, half_field_deg=6.0, vignetting=0.4
+    )
+    rng, wavelength = np.random.default_rng(0), np.linspace(420, 980, 30)
+    x, z = rng.standard_normal((30, size, size)), rng.standard_normal(layout.frame_shape)
+    y = camera.frame(Cube(data=x, wavelength_nm=wavelength), noise=False)
+    inner = float((y * z).sum() - (x * camera.adjoint(z, wavelength)).sum())
+    assert abs(inner) < 1e-10 * float(np.linalg.norm(y) * np.linalg.norm(z))
+    with pytest.raises(InputError, match="frame: found shape"):
+        camera.adjoint(z[1:], wavelength)
 
 
 def test_frame_noise_and_vignetting():
@@ -334,6 +370,34 @@ def test_damaged_file(damage, tmp_path):
                 file.attrs[damage] = "nothing"
     with pytest.raises(FormatError, match=r"sensor\.h5"):
         Sensor.load(path)
+
+
+def test_measured_noise_needs_digital_numbers(tmp_path):
+    """A sensor whose noise is stated in digital numbers gives no reflectance drowned in it."""
+    view = scene((36, 36)).load()
+    noise = DetectorNoise(electrons_per_unit=2.0, read_noise=8.0, full_well=8000.0, bits=12)
+    sensor = preset("prisma").replace(noise=noise, pan_noise=None, units="DN")
+    with pytest.raises(InputError, match="units: found '1', expected 'DN'"):
+        simulate(view, sensor, tmp_path / "a.h5")
+    with pytest.raises(InputError, match="units: found '1', expected 'DN'"):
+        simulate(view, Sensor(response=interferometers(), noise=noise, units="DN"), tmp_path / "a.h5")
+    assert "snr_at_0.3" not in sensor.describe()
+    simulate(view, sensor, tmp_path / "a.h5", scale=3000)
+    seen = open_cube(tmp_path / "a.h5")
+    clean = sensor.forward(view.replace(scale_factor=3000)).data
+    assert seen.units == "DN"
+    assert np.std((seen.read() - clean) / np.sqrt(sensor.variance(clean))) == pytest.approx(1, abs=0.05)
+
+
+def test_nothing_known_is_said(tmp_path):
+    view = scene((36, 36)).load()
+    holed = view.data.copy()
+    holed[:, :18] = np.nan
+    said = simulate(view.replace(data=holed), preset("prisma"), tmp_path / "a.h5")
+    assert any("50.0% of the values are NaN" in line for line in said)
+    for wrong, message in (({"seed": -1}, "seed: found -1"), ({"scale": 0.0}, "scale: found 0")):
+        with pytest.raises(InputError, match=message):
+            simulate(view, preset("prisma"), tmp_path / "b.h5", **wrong)
 
 
 def test_dn_scene_is_scaled_and_said(tmp_path):
