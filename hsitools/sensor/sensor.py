@@ -426,7 +426,11 @@ class Sensor:
         for name in ("stripes", "defects", "distortion"):
             part = getattr(self, name)
             if part is not None:
-                out[name] = ", ".join(f"{key} {value}" for key, value in dataclasses.asdict(part).items() if value)
+                facts = {key: value for key, value in dataclasses.asdict(part).items() if value}
+                out[name] = ", ".join(
+                    f"{key} {value:.6g}" if isinstance(value, float) else f"{key} {value}"
+                    for key, value in facts.items()
+                )
         if self.layout is not None:
             out["sub_images"] = list(self.layout.grid)
         return out | {f"assumed_{number}": text for number, text in enumerate(self.assumptions, 1)}

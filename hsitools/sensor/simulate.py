@@ -74,7 +74,7 @@ def simulate(
         # noise of a few numbers on values below one would drown them, without a word
         raise InputError(
             f"{scene.source or scene.name}: units: found {scene.units or 'unknown'!r}, expected 'DN' as the noise of "
-            f"{sensor.name}; a scale (digital numbers for a value of one) turns them"
+            f"{sensor.name}; a scale (--scale, digital numbers for a value of one) makes it so"
         )
     frame = seen.frame_of(scene)
     steps, unknown = -(-frame.shape[1] // 32), 0

@@ -144,14 +144,14 @@ def test_nodata_stays_nodata(view):
     assert np.isfinite(seen.data[:, :20]).all()
 
 
-def test_one_pixel_without_data_does_not_spread(view):
+def test_missing_data_does_not_spread(view):
     """Neither over PAN nor, where one band has no data, over the others."""
     sensor = preset("prisma").within(view.wavelength_nm)
     clean, holed = sensor.forward(view), view.read().copy()
-    holed[:, 40, 40] = np.nan
+    holed[:, 39:42, 39:42] = np.nan
     seen = sensor.forward(view.replace(data=holed))
     assert np.isfinite(seen.data).all()
-    assert np.isnan(seen.pan.data[0]).sum() == 1
+    assert np.isnan(seen.pan.data[0, 39:42, 39:42]).sum() == np.isnan(seen.pan.data).sum() >= 5
     far = np.hypot(*np.ogrid[-40:32, -40:26]) > 8
     np.testing.assert_allclose(seen.pan.data[0][far], clean.pan.data[0][far], rtol=1e-5)
     holed = view.read().copy()
@@ -159,7 +159,7 @@ def test_one_pixel_without_data_does_not_spread(view):
     seen = sensor.forward(view.replace(data=holed))
     lost = np.isnan(seen.data).any((1, 2))
     assert 1 <= lost.sum() <= 2
-    near = np.abs(sensor.response.wavelength_nm - view.wavelength_nm[100]) < 12
+    near = np.abs(sensor.response.wavelength_nm - view.wavelength_nm[100]) < 25
     assert not (lost & ~near).any()
     np.testing.assert_allclose(seen.data[~near], clean.data[~near], rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(seen.pan.data, clean.pan.data, rtol=1e-6)
