@@ -13,7 +13,7 @@ from hsitools.cube import BLOCK_BYTES, Cube, Transform
 from hsitools.errors import FormatError, InputError
 from hsitools.io import Progress
 from hsitools.io.atomic import atomic_path
-from hsitools.io.labels import NANOMETRES, nm_scale
+from hsitools.io.labels import NANOMETRES, nm_scale, well_known_text
 from hsitools.lazy import ArraySource, ScaledSource, Source
 
 SUFFIXES = (".hdr",)
@@ -168,7 +168,8 @@ def _number(fields: dict[str, str], name: str, header: Path) -> float | None:
 
 
 def _grid(fields: dict[str, str], header: Path) -> tuple[Transform | None, str | None]:
-    crs = fields.get("coordinate system string") or None
+    # a code of ours says more shortly what the text beside it says
+    crs = fields.get("crs") or fields.get("coordinate system string") or None
     info = [part.strip() for part in fields.get("map info", "").split(",")]
     if len(info) < 7:
         return None, crs
@@ -243,6 +244,9 @@ def _header(cube: Cube, code: int) -> str:
         if rotation:
             parts.append(f"rotation={rotation!r}")
         fields["map info"] = "{" + ", ".join(parts) + "}"
-    if cube.crs is not None and not cube.crs.startswith("EPSG:"):
-        fields["coordinate system string"] = "{" + cube.crs + "}"
+    if cube.crs is not None and not fields.get("map info", "").startswith("{UTM"):
+        text = well_known_text(cube.crs)
+        if text != cube.crs:
+            fields["crs"] = cube.crs
+        fields["coordinate system string"] = "{" + text + "}"
     return "ENVI\n" + "".join(f"{name} = {value}\n" for name, value in fields.items())

@@ -91,6 +91,17 @@ def axes_with_band(band: int) -> tuple[int, int, int]:
     return band, y, x
 
 
+def well_known_text(crs: str) -> str:
+    """Well-known text of a coordinate system, where rasterio is there to know it."""
+    if not crs.upper().startswith("EPSG:"):
+        return crs
+    try:
+        from rasterio.crs import CRS
+    except ImportError:
+        return crs
+    return str(CRS.from_user_input(crs).to_wkt())
+
+
 def is_hdf5(path: Path) -> bool:
     """Whether a file is HDF5 (NetCDF-4, ``.he5`` and MATLAB v7.3 are)."""
     if not path.is_file():

@@ -18,7 +18,7 @@ from hsitools.cube import BLOCK_BYTES, Cube
 from hsitools.errors import FormatError, InputError
 from hsitools.io import Progress
 from hsitools.io.atomic import atomic_path
-from hsitools.io.labels import axes_with_band, band_axis, is_hdf5, nm_scale, text
+from hsitools.io.labels import axes_with_band, band_axis, is_hdf5, nm_scale, text, well_known_text
 from hsitools.lazy import ArraySource, ScaledSource, Source
 
 FORMAT, VERSION = "hsitools-cube", 1
@@ -224,7 +224,7 @@ def _write_group(group: Any, cube: Cube, progress: Progress) -> None:
     if cube.crs is not None or cube.transform is not None:
         mapping = group.create_dataset("spatial_ref", data=np.int32(0))
         if cube.crs is not None:
-            mapping.attrs["crs_wkt"] = mapping.attrs["spatial_ref"] = _wkt(cube.crs)
+            mapping.attrs["crs_wkt"] = mapping.attrs["spatial_ref"] = well_known_text(cube.crs)
             mapping.attrs["crs"] = cube.crs
         if cube.transform is not None:
             a, b, c, d, e, f = cube.transform
@@ -238,17 +238,6 @@ def _write_group(group: Any, cube: Cube, progress: Progress) -> None:
     for done, (rows, columns) in enumerate(parts, 1):
         data[:, rows, columns] = cube.read(rows=rows, columns=columns)
         progress(done, len(parts))
-
-
-def _wkt(crs: str) -> str:
-    """Well-known text of a coordinate system, where rasterio is there to know it."""
-    if not crs.upper().startswith("EPSG:"):
-        return crs
-    try:
-        from rasterio.crs import CRS
-    except ImportError:
-        return crs
-    return str(CRS.from_user_input(crs).to_wkt())
 
 
 def _fits(value: float, dtype: np.dtype[Any]) -> bool:

@@ -61,6 +61,18 @@ def test_round_trip(tmp_path, suffix, dtype):
     check_window(again)
 
 
+@pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:32733", "EPSG:3035"])
+@pytest.mark.parametrize("transform", [(0.5, 0.0, 10.0, 0.0, -0.5, 50.0), None])
+@pytest.mark.parametrize("suffix", [".h5", ".hdr", ".tif"])
+def test_any_coordinate_system_survives(tmp_path, suffix, transform, crs):
+    save_cube(example(crs=crs, transform=transform), tmp_path / f"x{suffix}")
+    again = open_cube(tmp_path / f"x{suffix}")
+    assert (again.crs, again.transform) == (crs, transform)
+    if suffix == ".hdr" and transform is not None:
+        with rasterio.open(tmp_path / "x.img") as found:
+            assert found.crs.to_epsg() == int(crs[5:])
+
+
 @pytest.mark.parametrize("suffix", [".h5", ".hdr", ".tif"])
 def test_round_trip_without_labels(tmp_path, suffix):
     path = tmp_path / f"bare{suffix}"
