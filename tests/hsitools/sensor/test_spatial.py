@@ -33,6 +33,7 @@ def test_adjoints(ratio, shape):
     check_adjoint(spatial.decimate(shape, ratio, ratio // 2), shape)
     check_adjoint(spatial.interpolate(shape, ratio), shape)
     check_adjoint(spatial.interpolate((12, 15), ratio, method="ideal"), (12, 15))
+    check_adjoint(spatial.interpolate(shape, ratio, method="polynomial"), shape)
     if ratio in (2, 4, 8):
         check_adjoint(spatial.interpolate(shape, ratio, ratio // 2, method="23tap"), shape)
     check_adjoint(spatial.window_mean(shape, (1.0, 2.0, 1.0)), shape)
@@ -71,7 +72,7 @@ def test_bands_have_their_own_gain():
         np.testing.assert_allclose(together[band], alone, atol=1e-7)
 
 
-@pytest.mark.parametrize("method", ["bicubic", "ideal", "23tap"])
+@pytest.mark.parametrize("method", ["bicubic", "ideal", "polynomial", "23tap"])
 @pytest.mark.parametrize("ratio", range(2, 9))
 def test_constants_and_samples_are_kept(ratio, method):
     if method == "23tap" and ratio not in (2, 4, 8):
@@ -100,6 +101,9 @@ def test_sinusoids(ratio, size):
         cubic = spatial.interpolate((size, size), ratio, offset)(coarse)[0].numpy()
         inside = slice(3 * ratio, -3 * ratio)
         np.testing.assert_allclose(cubic[inside, inside], expected[inside, inside], atol=0.05)
+        polynomial = spatial.interpolate((size, size), ratio, offset, method="polynomial")(coarse)[0].numpy()
+        inside = slice(6 * ratio, -6 * ratio)
+        np.testing.assert_allclose(polynomial[inside, inside], expected[inside, inside], atol=1e-3)
 
 
 @pytest.mark.parametrize("ratio", [2, 3, 4, 6])
@@ -118,6 +122,13 @@ def test_published_interpolation(shared):
     found = spatial.interpolate((24, 24), 4, 2, method="23tap")(torch.as_tensor(given["ms_lr"]).double()).numpy()
     inside = slice(40, -40)
     np.testing.assert_allclose(found[:, inside, inside], given["ms"][:, inside, inside], atol=0.5)
+
+
+@pytest.mark.parametrize("offset", [0, 1])
+def test_polynomial_is_23tap_at_ratio_2(offset):
+    x = torch.randn(2, 20, 31, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    found, expected = (spatial.interpolate((20, 31), 2, offset, method=m)(x) for m in ("polynomial", "23tap"))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_blocks_do_not_show():
