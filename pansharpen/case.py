@@ -296,6 +296,15 @@ class FusionCase:
         """A copy with some attributes changed."""
         return dataclasses.replace(self, **changes)
 
+    def singles(self) -> list[FusionCase]:
+        """The cubes of the batch, one case each."""
+        names = ("coarse", "pan", "expanded", "valid", "pan_valid", "reference")
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return [
+            self.replace(**{name: value[number : number + 1] for name, value in given.items()})
+            for number in range(len(self.coarse))
+        ]
+
     def to(self, *args: Any) -> FusionCase:
         """Tensors on another device or of another type, as `torch.Tensor.to`."""
         names = ("coarse", "pan", "expanded", "reference")

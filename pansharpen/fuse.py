@@ -108,7 +108,8 @@ def fuse(
     ready = prepared(chosen)
     given = {"seed": seed, "weights": weights, "progress": progress}
     with torch.inference_mode(not _learns(entry)):
-        fused = entry.function(ready, **options_for(entry, given))
+        parts = [ready] if entry.batched else ready.singles()
+        fused = torch.cat([entry.function(part, **options_for(entry, given)) for part in parts])
     if not torch.isfinite(fused).all():
         raise FloatingPointError(f"{entry.name}: {case.name}: found values that are not finite in the result")
     fused = marked(fused, ready.tile)

@@ -30,6 +30,10 @@ class Method:
         Uses nothing but `Scene.sum` and `Scene.map`, so that any scene can be fused in bounded memory.
     consistent : bool
         Claims that its result, seen through the sensor, is the cube that it was given.
+    batched : bool
+        Fuses a batch at once; else it is given one cube at a time.
+    halo : int
+        Coarse pixels of surroundings that a tile needs for its result to be that of the whole.
     """
 
     name: str
@@ -39,6 +43,8 @@ class Method:
     trained: bool = False
     tiled: bool = True
     consistent: bool = False
+    batched: bool = True
+    halo: int = 12
 
     @property
     def summary(self) -> str:
@@ -50,7 +56,15 @@ METHODS: dict[str, Method] = {}
 
 
 def method(
-    name: str, *, family: str, paper: str, trained: bool = False, tiled: bool = True, consistent: bool = False
+    name: str,
+    *,
+    family: str,
+    paper: str,
+    trained: bool = False,
+    tiled: bool = True,
+    consistent: bool = False,
+    batched: bool = True,
+    halo: int = 12,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a function as a fusion method."""
 
@@ -59,7 +73,7 @@ def method(
         assert family in FAMILIES
         METHODS[name] = Method(
             name=name, family=family, paper=paper, function=function, trained=trained, tiled=tiled,
-            consistent=consistent,
+            consistent=consistent, batched=batched, halo=halo,
         )  # fmt: skip
         return function
 

@@ -192,13 +192,15 @@ def _symmetric(n: int) -> Any:
     return fold
 
 
-def _gaussian_axis(n: int, gains: tuple[float, ...], ratio: int, step: int, offset: float) -> AxisMatrix:
-    """Rows: the normalised Gaussian at ``offset + step·k`` for each k on the axis."""
+def _gaussian_axis(
+    n: int, gains: tuple[float, ...], ratio: int, step: int, offset: float, shift: float
+) -> AxisMatrix:  # fmt: skip
+    """Rows: the normalised Gaussian at ``shift + offset + step·k``, for each k that without the shift is inside."""
     sigma = mtf_sigma(np.array(gains), ratio)
     count = int((n - 1 - offset + 1e-9) // step) + 1
     if count < 1:
         raise InputError(f"image: found {n} pixels, expected more than the sampling offset {offset:g}")
-    centre = offset + step * np.arange(count)
+    centre = shift + offset + step * np.arange(count)
     reach = math.ceil(TAIL * float(sigma.max()))
     start = np.ceil(centre).astype(np.int64) - reach - 1
     distance = start[:, None] + np.arange(2 * reach + 2) - centre[:, None]
@@ -207,10 +209,13 @@ def _gaussian_axis(n: int, gains: tuple[float, ...], ratio: int, step: int, offs
 
 
 @lru_cache(maxsize=64)
-def _mtf(shape: tuple[int, int], gains: tuple[Gains, Gains], ratio: int, step: int, offset: float) -> Separable:
-    y = _gaussian_axis(shape[0], gains[0], ratio, step, offset)
-    same = shape[0] == shape[1] and gains[0] == gains[1]
-    return Separable(y, y if same else _gaussian_axis(shape[1], gains[1], ratio, step, offset))
+def _mtf(
+    shape: tuple[int, int], gains: tuple[Gains, Gains], ratio: int, step: int, offset: float,
+    shift: tuple[float, float] = (0.0, 0.0),
+) -> Separable:  # fmt: skip
+    y = _gaussian_axis(shape[0], gains[0], ratio, step, offset, shift[0])
+    same = shape[0] == shape[1] and gains[0] == gains[1] and shift[0] == shift[1]
+    return Separable(y, y if same else _gaussian_axis(shape[1], gains[1], ratio, step, offset, shift[1]))
 
 
 def _gains(gain: Any) -> tuple[Gains, Gains]:
@@ -239,7 +244,10 @@ def mtf_blur(shape: tuple[int, int], gain: Any, ratio: int) -> Separable:
     return _mtf(tuple(shape), _gains(gain), check_ratio(ratio), 1, 0.0)
 
 
-def mtf_decimate(shape: tuple[int, int], gain: Any, ratio: int, offset: float | None = None) -> Separable:
+def mtf_decimate(
+    shape: tuple[int, int], gain: Any, ratio: int, offset: float | None = None, *,
+    shift: tuple[float, float] = (0.0, 0.0),
+) -> Separable:  # fmt: skip
     """Blur as `mtf_blur` and sample at ``offset + ratio·k``, computing only the samples.
 
     Parameters
@@ -251,6 +259,8 @@ def mtf_decimate(shape: tuple[int, int], gain: Any, ratio: int, offset: float | 
     ratio : int
     offset : float, optional
         Fine-pixel position of the first sample, 0 ≤ offset < ratio; default (ratio − 1)/2.
+    shift : (float, float)
+        Fine pixels (y, x) by which all samples lie elsewhere: a cube misregistered to the fine grid.
 
     Raises
     ------
@@ -258,7 +268,7 @@ def mtf_decimate(shape: tuple[int, int], gain: Any, ratio: int, offset: float | 
         When the offset is outside the first coarse pixel, or a gain is outside (0, 1).
     """
     ratio = check_ratio(ratio)
-    return _mtf(tuple(shape), _gains(gain), ratio, ratio, _check_offset(ratio, offset))
+    return _mtf(tuple(shape), _gains(gain), ratio, ratio, _check_offset(ratio, offset), shift)
 
 
 def _check_offset(ratio: int, offset: float | None) -> float:
