@@ -107,7 +107,7 @@ def fuse(
     chosen = case if live.all() else select_bands(case, live)
     ready = prepared(chosen)
     given = {"seed": seed, "weights": weights, "progress": progress}
-    with torch.inference_mode(not _learns(entry)):
+    with torch.set_grad_enabled(_learns(entry)):  # inference tensors would stay in caches, useless to nets
         parts = [ready] if entry.batched else ready.singles()
         fused = torch.cat([entry.function(part, **options_for(entry, given)) for part in parts])
     if not torch.isfinite(fused).all():
