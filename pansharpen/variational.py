@@ -23,7 +23,7 @@ from pansharpen.case import FusionCase
 from pansharpen.statistics import mix, moments, per_band, ratio_of
 
 #: Components are divided by their gradient to this power: 1 makes them equal, 0 leaves them in the cube's units.
-#: Between .65 and .85 every real scene that was tried is within 2 % of its best.
+#: From .65 to .85, ERGAS of the seven real cases that were tried stays within about 2 % of the best of .5 to 1.
 FLATTENING = 0.75
 #: Part of the detail that the model is trusted to: no MTF, no response is known better. It also bounds the condition.
 TRUST = 0.01
