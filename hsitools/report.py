@@ -8,6 +8,7 @@ import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -33,6 +34,14 @@ document.querySelectorAll('th').forEach(h=>h.onclick=()=>{const t=h.closest('tab
 d=h.dataset.d=h.dataset.d=='1'?'-1':'1',v=r=>{const s=r.cells[i].textContent,n=parseFloat(s);return isNaN(n)?s:n};
 [...b.rows].sort((p,q)=>{const x=v(p),y=v(q);return (x>y?1:x<y?-1:0)*d}).forEach(r=>b.append(r))});
 """
+
+
+class Block(Protocol):
+    """What can stand in a section."""
+
+    def html(self) -> str:
+        """As HTML."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,10 +79,10 @@ class Picture:
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """A heading and what stands under it: paragraphs (text), tables and pictures in order."""
+    """A heading and what stands under it: paragraphs (text), tables, pictures and the like in order."""
 
     title: str
-    blocks: Sequence[str | Table | Picture]
+    blocks: Sequence[str | Block]
 
     def html(self) -> str:
         """As HTML."""

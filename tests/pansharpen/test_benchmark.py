@@ -1,0 +1,416 @@
+"""The benchmark: isolated cells, resuming, the command as typed, published figures, tables."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import Future
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from hsitools.cube import Cube
+from hsitools.errors import FormatError, InputError
+from hsitools.io import save_cube
+from pansharpen import cells, plan, table
+from pansharpen.benchmark import Benchmark
+from pansharpen.cli_benchmark import benchmark
+from pansharpen.isolation import Worker
+from pansharpen.registry import METHODS, names
+
+PLUGIN = """
+import ctypes, os, signal, time
+from pathlib import Path
+import torch
+from pansharpen.registry import method
+
+def known(name, **kind):
+    return method(name, family="baseline", paper="none", **kind)
+
+@known("test-raises")
+def raises(scene):
+    raise ValueError("a & b_c")
+
+@known("test-dies")
+def dies(scene):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+@known("test-crashes")
+def crashes(scene):
+    print("deep inside")
+    ctypes.string_at(0)
+
+@known("test-eats")
+def eats(scene):
+    return torch.ones(10**9)
+
+@known("test-sleeps")
+def sleeps(scene):
+    time.sleep(600)
+
+@known("test-waits")
+def waits(scene):
+    while Path(__file__).with_suffix(".hold").exists():
+        time.sleep(0.02)
+    return scene.map(lambda tile: tile.expanded)
+
+@known("test-holds")
+def holds(scene):
+    block = torch.ones(2**24)
+    return scene.map(lambda tile: tile.expanded + 0 * block.sum())
+
+@known("test-nan")
+def nan(scene):
+    return scene.map(lambda tile: tile.expanded * torch.nan)
+
+@known("test-untrained", trained=True)
+def untrained(scene, weights=None):
+    from hsitools.errors import InputError
+    raise InputError("weights: found none")
+"""
+
+
+@pytest.fixture(scope="module")
+def plugin(tmp_path_factory):
+    """A file of methods that misbehave; the registry is given back as it was."""
+    path = tmp_path_factory.mktemp("plugin") / "badly.py"
+    path.write_text(PLUGIN)
+    before = set(METHODS)
+    yield path
+    for name in set(METHODS) - before:
+        del METHODS[name]
+    cells._PLUGINS.clear()
+
+
+def write_case(path, *, gt=True, bands=8, size=6, ratio=2, seed=0):
+    rng = np.random.default_rng(seed)
+    truth = 100 + 50 * rng.random((bands, size * ratio, size * ratio)).astype(np.float32)
+    coarse = truth.reshape(bands, size, ratio, size, ratio).mean((2, 4))
+    given = {"ms_lr": coarse, "pan": truth.mean(0, keepdims=True), "ratio": ratio, "overlap": bands}
+    np.savez(path, **given, **({"gt": truth} if gt else {}))
+    return path
+
+
+@pytest.fixture
+def case(tmp_path):
+    return write_case(tmp_path / "tiny.npz")
+
+
+def statuses(made):
+    return {row["method"]: row["status"] for row in made.rows()}
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(benchmark, [str(a) for a in arguments], catch_exceptions=False)
+
+
+# ---- isolation -------------------------------------------------------------------------------------------------
+
+
+def test_a_method_that_fails_is_a_row_with_its_reason(case, plugin, tmp_path):
+    bad = ("raises", "dies", "crashes", "eats", "nan", "untrained")
+    made = Benchmark.create(
+        tmp_path / "out", cases=[case], methods=[*(f"test-{name}" for name in bad), "EXP"], plugins=[plugin],
+        memory_limit_mib=300,
+    )  # fmt: skip
+    made.run()
+    found = statuses(made)
+    assert found.pop("EXP") == "ok"
+    assert found["test-raises"] == "ValueError: a & b_c"
+    assert found["test-dies"].startswith("killed (SIGKILL)")
+    assert found["test-crashes"] == "crashed (SIGSEGV): deep inside"
+    assert found["test-eats"].startswith("out of memory: ")
+    assert "not finite" in found["test-nan"]
+    assert found["test-untrained"] == "needs training: weights: found none"
+    assert "in raises" in next(r["traceback"] for r in made.records() if r["method"] == "test-raises")
+    assert [row["method"] for row in table.read_csv(made.folder / "table.csv")] == list(made.settings.methods)
+
+
+def test_time_limit(case, plugin, tmp_path):
+    made = Benchmark.create(
+        tmp_path / "out", cases=[case], methods=["test-sleeps"], plugins=[plugin], time_limit_s=0.5
+    )  # fmt: skip
+    made.run()
+    assert statuses(made) == {"test-sleeps": "time limit: not done after 0.5 s"}
+
+
+def test_peak_memory_is_the_methods_own(case, plugin, tmp_path):
+    made = Benchmark.create(tmp_path / "out", cases=[case], methods=["EXP", "test-holds"], plugins=[plugin])
+    plain, holds = made.run()
+    if plain["peak_mib"] is None:
+        pytest.skip("this system does not tell memory")
+    assert plain["peak_mib"] < 8
+    assert 63 < holds["peak_mib"] < 72
+
+
+def test_worker_outlives_its_children():
+    worker = Worker("os:kill")  # any function: a wrong call is a death with the last line of the traceback
+    try:
+        reply = worker.call("x")
+        assert reply["reason"].startswith("ended with code 1: TypeError")
+        assert worker.call("x") == reply
+    finally:
+        worker.close()
+
+
+# ---- the same numbers, done once -------------------------------------------------------------------------------
+
+
+class Direct:
+    """A client as Dask's: ``submit`` gives a future."""
+
+    def submit(self, function, job):
+        future = Future()
+        future.set_result(function(job))
+        return future
+
+
+def test_resume_does_only_what_is_missing(case, tmp_path):
+    made = Benchmark.create(tmp_path / "out", cases=[case], methods=["EXP", "GSA", "MTF-GLP-FS"])
+    made.run()
+    last = made.settings.cells()[-1]
+    for path in (made.folder / "cells").glob("*.json"):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "mark": True}))
+        if path.stem == last.key:
+            path.unlink()
+    # as a kill in the middle of writing leaves it
+    (made.folder / "cells" / f".{last.key}.json.x.part").write_text("{")
+    assert made.unfinished() == [last]
+    found = json.loads(invoke("--resume", made.folder, "--json").stdout)
+    assert [r.get("mark", False) for r in found] == [True, True, False]
+    assert [r["status"] for r in found] == ["ok"] * 3
+    assert len(Benchmark.open(made.folder).header["runs"]) == 2
+
+
+def test_retry_does_what_failed(case, plugin, tmp_path):
+    made = Benchmark.create(tmp_path / "out", cases=[case], methods=["EXP", "test-raises"], plugins=[plugin])
+    made.run()
+    assert made.unfinished() == []
+    assert [cell.method for cell in made.unfinished(retry=True)] == ["test-raises"]
+
+
+def test_interrupt_keeps_the_results_and_says_how_to_go_on(case, plugin, tmp_path):
+    hold, out = plugin.with_suffix(".hold"), tmp_path / "out"
+    hold.touch()
+    code = "from pansharpen.cli import pansharpen as p; from pansharpen.cli_benchmark import benchmark as b;"
+    code += "p.add_command(b); from hsitools.cli import main; main()"
+    typed = ["--cases", case, "--methods", "EXP,test-waits,GSA", "--plugin", plugin, "--out", out]
+    words = [sys.executable, "-c", code, "pansharpen", "benchmark", *map(str, typed)]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    try:
+        # the second cell is waiting once the first is done
+        while not list(out.glob("cells/*.json")) and process.poll() is None:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        hold.unlink()
+    assert process.returncode == 130
+    assert "1 of 3 cells are done" in said
+    assert f"--resume {out}" in said
+    made = Benchmark.open(out)
+    made.run()
+    assert set(statuses(made).values()) == {"ok"}
+
+
+def test_same_seed_same_numbers_by_any_client(case, tmp_path):
+    values = []
+    for number, settings in enumerate(({"jobs": 2}, {"client": Direct()})):
+        made = Benchmark.create(tmp_path / str(number), cases=[case], methods=["GSA", "MTF-GLP-FS"])
+        values.append([record["values"] for record in made.run(**settings)])
+    assert values[0] == values[1]
+
+
+def test_a_changed_source_is_not_gone_on_with(case, tmp_path):
+    made = Benchmark.create(tmp_path / "out", cases=[case], methods=["EXP"])
+    write_case(case, seed=1)
+    with pytest.raises(InputError, match="changed since"):
+        made.run()
+
+
+# ---- sources and settings --------------------------------------------------------------------------------------
+
+
+def scene(path, bands=40, size=24, known=True, pan=False):
+    rng = np.random.default_rng(3)
+    wavelength = np.linspace(400, 900, bands) if known else None
+    data = 0.2 + 0.1 * rng.random((bands, size, size)).astype(np.float32)
+    image = Cube(data=data[:1].repeat(2, 1).repeat(2, 2)) if pan else None
+    save_cube(Cube(data=data, wavelength_nm=wavelength, units="1", pan=image), path)
+    return path
+
+
+def test_scenes_are_seen_by_the_sensor(tmp_path):
+    folder = tmp_path / "scenes"
+    folder.mkdir()
+    scene(folder / "town.h5")
+    scene(folder / "unknown.h5", known=False)
+    scene(folder / "pair.h5", pan=True)
+    (folder / "notes.txt").write_text("no cube")
+    made = Benchmark.create(tmp_path / "out", scenes=[folder], methods=["EXP"], ratios=[3, 4], noises=[True, False])
+    made.run()
+    rows = made.rows()
+    assert [row["case"] for row in rows] == ["pair"] + ["town"] * 4 + ["unknown"] * 4
+    assert (rows[0]["ratio"], rows[0]["noise"], rows[0]["status"]) == (2, None, "ok")
+    assert [(row["ratio"], row["noise"]) for row in rows[1:5]] == [(3, True), (3, False), (4, True), (4, False)]
+    assert {row["status"] for row in rows[1:5]} == {"ok"}
+    assert rows[1]["ERGAS"] > 0
+    assert all(row["status"].startswith("unusable: ") and "wavelength" in row["status"] for row in rows[5:])
+    assert made.header["settings"]["sensor_name"] == "PRISMA"
+
+
+def test_full_resolution_where_there_is_no_truth(tmp_path):
+    paths = [write_case(tmp_path / "with.npz", size=16), write_case(tmp_path / "without.npz", gt=False, size=16)]
+    made = Benchmark.create(tmp_path / "auto", cases=paths, methods=["EXP"])
+    made.run()
+    with_truth, without = made.rows()
+    assert (with_truth["protocol"], without["protocol"]) == ("reduced", "full")
+    assert with_truth["ERGAS"] > 0
+    assert with_truth["HQNR"] is None
+    assert without["ERGAS"] is None
+    assert 0 < without["HQNR"] <= 1
+    both = Benchmark.create(tmp_path / "both", cases=paths, methods=["EXP"], protocols=["reduced", "full"])
+    both.run()
+    assert [row["protocol"] for row in both.rows()] == ["reduced", "full"] * 2
+    assert {row["status"] for row in both.rows()} == {"ok"}
+
+
+def test_methods_by_name():
+    assert plan.chosen_methods(["all"]) == names()
+    assert plan.chosen_methods(["gsa, exp", "GSA"]) == ["GSA", "EXP"]
+    assert set(plan.chosen_methods([])) == {
+        name for name in names() if not METHODS[name].trained and METHODS[name].family != "zero-shot net"
+    }
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"methods": ["GSAA"]}, "did you mean 'GSA'"),
+        ({"protocols": ["half"]}, "expected one of auto, reduced, full"),
+        ({"ratios": [1]}, "at least 2"),
+        ({"rules": "mine"}, "convention"),
+        ({"time_limit_s": 0}, "positive"),
+        ({"weights": "nowhere"}, "weights"),
+        ({"device": "gpu9"}, "device"),
+        ({"cases": ["nowhere.npz"]}, "no such file"),
+        ({"cases": []}, "neither scenes nor cases"),
+        ({"plugins": ["nowhere.py"]}, "no such file"),
+        ({"seed": -1}, "seed"),
+    ],
+)
+def test_settings_that_cannot_be_are_errors_and_leave_nothing(case, tmp_path, settings, said):
+    with pytest.raises(InputError, match=said):
+        Benchmark.create(tmp_path / "out", **{"cases": [case], **settings})
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_holds_one_benchmark(case, tmp_path):
+    Benchmark.create(tmp_path / "out", cases=[case], methods=["EXP"])
+    with pytest.raises(InputError, match="--resume"):
+        Benchmark.create(tmp_path / "out", cases=[case], methods=["EXP"])
+    with pytest.raises(FormatError, match="no benchmark"):
+        Benchmark.open(tmp_path)
+
+
+def test_a_damaged_case_is_a_row(tmp_path):
+    path = tmp_path / "broken.npz"
+    path.write_bytes(b"PK nothing")
+    made = Benchmark.create(tmp_path / "out", cases=[path], methods=["EXP"])
+    made.run()
+    assert statuses(made)["EXP"].startswith("unusable: ")
+
+
+# ---- the command as typed --------------------------------------------------------------------------------------
+
+
+def test_json_records(case, tmp_path):
+    other = write_case(tmp_path / "other.npz", gt=False, size=16)
+    typed = ["--cases", case, other, "--methods", "EXP", "GSA", "--convention", "hsitools", "--json"]
+    found = json.loads(invoke(*typed).stdout)
+    assert [(r["case"], r["method"]) for r in found] == [
+        ("tiny", "EXP"), ("tiny", "GSA"), ("other", "EXP"), ("other", "GSA"),
+    ]  # fmt: skip
+    assert {"ERGAS", "SAM", "Q2n", "seconds", "cpu_seconds", "peak_mib", "status"} <= set(found[0])
+    assert found[0]["ERGAS"] > 0
+    assert found[2]["ERGAS"] is None
+    assert found[2]["HQNR"] > 0
+
+
+def test_published_figures(shared):
+    typed = ["--cases", shared / "golden" / "jasper159_r6.npz", "--methods", "EXP,GSA,MTF-GLP-FS"]
+    found = json.loads(invoke(*typed, "--convention", "toolbox", "--json").stdout)
+    published = {
+        "EXP": (5.6519, 10.6527, 0.71996), "GSA": (4.2922, 9.7548, 0.83901), "MTF-GLP-FS": (4.2849, 9.6997, 0.84594),
+    }  # fmt: skip
+    for record in found:
+        for name, value in zip(("ERGAS", "SAM", "Q2n"), published[record["method"]], strict=True):
+            assert record[name] == pytest.approx(value, rel=0.01)
+
+
+def test_ranking_is_printed(case, plugin, tmp_path):
+    typed = ["--cases", case, "--methods", "EXP", "GSA", "test-raises", "--plugin", plugin, "-o", tmp_path / "out"]
+    said = invoke(*typed).stdout
+    assert "mean rank over 1 case (reduced resolution" in said
+    assert "no result: test-raises (tiny, ratio 2): ValueError: a & b_c" in said
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["--resume", "x", "--seed", "3"], "--seed cannot be changed"),
+        (["--retry", "--out", "x"], "--retry goes with --resume"),
+        (["--cases", "x"], "expected --out"),
+        (["--cases"], "requires an argument"),
+        (["stray"], "unexpected extra argument"),
+    ],
+)
+def test_wrong_use(typed, said):
+    found = invoke(*typed)
+    assert found.exit_code == 2
+    assert said in found.output
+
+
+# ---- the table -------------------------------------------------------------------------------------------------
+
+
+def row(method, ergas, case="a", **other):
+    values = {"case": case, "ratio": 6, "noise": True, "protocol": "reduced", "method": method, "family": "ours"}
+    ok = {"ERGAS": ergas, "SAM": ergas, "Q2n": None if ergas is None else 1 - ergas / 10, "status": "ok"}
+    return {**dict.fromkeys(table.COLUMNS), **values, **ok, **other}
+
+
+def test_ranks_by_hand():
+    failed = {"status": "killed"}
+    rows = [row("x", 1.0), row("y", 2.0), row("z", 2.0), row("never", None, **failed)]
+    rows += [row("x", None, "b", **failed), row("y", 1.0, "b"), row("z", 3.0, "b"), row("never", None, "b", **failed)]
+    rows += [row(name, None, "c", **failed) for name in "xyz"]  # no method could use it
+    ranks = {rank.method: rank for rank in table.ranking(rows)}
+    assert {name: rank.mean for name, rank in ranks.items()} == {"x": 2.0, "y": 1.75, "z": 2.25}
+    assert [rank.method for rank in table.ranking(rows)] == ["y", "x", "z"]
+    assert (ranks["x"].failed, ranks["x"].wins, ranks["x"].cases) == (1, 1, 2)
+    assert table.ranking(rows, "full") == []
+
+
+def test_table_reads_back(tmp_path):
+    rows = [row("x", 1.25, seconds=0.5), row('ü, "z"', None, noise=None, ratio=None, status="a\nb, c")]
+    table.write_csv(tmp_path / "t.csv", rows)
+    assert table.read_csv(tmp_path / "t.csv") == rows
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(FormatError, match="columns"):
+        table.read_csv(tmp_path / "other.csv")
+
+
+def test_latex():
+    text = table.latex([row("a_b & 100%", 1.0), row("c", 2.0)])
+    assert r"a\_b \& 100\% & \textbf{1.0000} & \textbf{1.0000} & \textbf{0.9000} & --" in text
+    for name in ("table", "tabular"):
+        assert text.count(f"\\begin{{{name}}}") == text.count(f"\\end{{{name}}}") == 2
+    for line in text.splitlines():
+        if line.endswith(r"\\"):
+            cells_in = line.replace(r"\&", "").count("&")
+            assert cells_in in (6, 5)
+    assert {text.count(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule")} == {2}
