@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 
 def tiles(shape: tuple[int, int], pixels: int, chunk: tuple[int, int] = (1, 1)) -> Iterator[tuple[slice, slice]]:
@@ -18,3 +19,45 @@ def tiles(shape: tuple[int, int], pixels: int, chunk: tuple[int, int] = (1, 1)) 
     for top in range(0, height, rows):
         for left in range(0, width, columns):
             yield slice(top, min(top + rows, height)), slice(left, min(left + columns, width))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """A part of an image and its surroundings, pixels.
+
+    Attributes
+    ----------
+    rows, columns : slice
+        The part itself; all parts together cover the image once.
+    wide_rows, wide_columns : slice
+        With surroundings, as far as the image goes.
+    """
+
+    rows: slice
+    columns: slice
+    wide_rows: slice
+    wide_columns: slice
+
+    @property
+    def margin(self) -> tuple[int, int, int, int]:
+        """Pixels of surroundings above, below, left and right."""
+        return (
+            self.rows.start - self.wide_rows.start, self.wide_rows.stop - self.rows.stop,
+            self.columns.start - self.wide_columns.start, self.wide_columns.stop - self.columns.stop,
+        )  # fmt: skip
+
+
+def windows(shape: tuple[int, int], side: int, halo: int) -> list[Window]:
+    """Square parts of ``side`` pixels that cover ``shape``, each with ``halo`` pixels of surroundings."""
+
+    def axis(size: int) -> list[tuple[slice, slice]]:
+        return [
+            (slice(start, min(start + side, size)), slice(max(start - halo, 0), min(start + side + halo, size)))
+            for start in range(0, size, side)
+        ]
+
+    return [
+        Window(rows=rows, columns=columns, wide_rows=wide_rows, wide_columns=wide_columns)
+        for rows, wide_rows in axis(shape[0])
+        for columns, wide_columns in axis(shape[1])
+    ]

@@ -410,8 +410,21 @@ def _short(crs: str | None) -> str | None:
     return crs if crs is None or len(crs) < 40 or len(quoted) < 2 else quoted[1]
 
 
+def computed_tile(data: Any) -> tuple[int, int] | None:
+    """Size (rows, columns) of what a source computes at a time; None for one that only reads.
+
+    Reading less than a whole tile of such a source computes it all the same.
+    """
+    while data is not None and not hasattr(data, "tile"):
+        data = getattr(data, "source", None)
+    return None if data is None else tuple(data.tile)
+
+
 def _chunks(data: Any) -> tuple[int, int]:
     """Chunk (rows, columns) of the dataset beneath, ones when there is none."""
+    tile = computed_tile(data)
+    if tile is not None:
+        return tile
     while isinstance(data, Source) and not isinstance(data, ArraySource):
         data = data.sources[0] if isinstance(data, StackedSource) else getattr(data, "source", None)
     axes = data.axes if isinstance(data, ArraySource) else (0, 1, 2)

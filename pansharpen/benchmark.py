@@ -24,10 +24,11 @@ from hsitools import __version__
 from hsitools.errors import FormatError, InputError
 from hsitools.io.atomic import atomic_path
 from hsitools.options import plain
+from hsitools.sensor.presets import open_sensor
 from hsitools.sensor.sensor import Sensor
 from pansharpen.cells import Cell, load_plugin
 from pansharpen.isolation import Worker
-from pansharpen.plan import Settings, Source, check, chosen_methods, chosen_sensor, file_hash, several, sources_of
+from pansharpen.plan import Settings, Source, check, chosen_methods, file_hash, several, sources_of
 from pansharpen.protocol import convention
 from pansharpen.registry import get
 from pansharpen.table import COLUMNS, OK, Row, write_csv
@@ -88,7 +89,7 @@ class Benchmark:
             load_plugin(str(path))
         sources = sources_of(scenes, cases)
         used = sensor if sensor is not None else "prisma" if any(s.kind == "scene" for s in sources) else None
-        used = chosen_sensor(used) if isinstance(used, str) else used
+        used = open_sensor(used) if isinstance(used, str) else used
         settings = Settings(
             sources=tuple(sources), methods=tuple(chosen_methods(methods)), ratios=several(ratios, "ratio"),
             noises=several(noises, "noise"), protocols=several(protocols, "protocol"),

@@ -53,8 +53,10 @@ class Optics:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ratio", check_ratio(self.ratio))
-        if self.offset is None:
-            object.__setattr__(self, "offset", centred_offset(self.ratio))
+        offset = centred_offset(self.ratio) if self.offset is None else float(self.offset)
+        if not 0 <= offset <= self.ratio - 1:
+            raise InputError(f"offset: found {offset:g}, expected 0 to {self.ratio - 1} at ratio {self.ratio}")
+        object.__setattr__(self, "offset", offset)
 
     def select(self, bands: NDArray[np.int64]) -> Optics:
         """The optics of some of the bands."""
@@ -122,7 +124,7 @@ class Tile:
         valid: torch.Tensor | None = None, pan_valid: torch.Tensor | None = None, expanded: torch.Tensor | None = None,
     ) -> None:  # fmt: skip
         self.wide_coarse, self.wide_pan, self.optics, self.margin = coarse, pan, optics, margin
-        self._valid, self._pan_valid, self._expanded = valid, pan_valid, expanded
+        self._valid, self.wide_pan_valid, self._expanded = valid, pan_valid, expanded
 
     # ---- cropping ----------------------------------------------------------------------------------------------
 
@@ -207,7 +209,7 @@ class Tile:
     @cached_property
     def valid(self) -> torch.Tensor | None:
         """Fine pixels to count in statistics, ``(batch, 1, y, x)``; None when all are."""
-        r, out = self.optics.ratio, self._pan_valid
+        r, out = self.optics.ratio, self.wide_pan_valid
         if self._valid is not None:
             fine = self._valid.repeat_interleave(r, -2).repeat_interleave(r, -1)
             out = fine if out is None else out & fine

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from pansharpen.case import Scene, Tile
-from pansharpen.statistics import moments, per_band, ratio_of
+from pansharpen.statistics import above_rounding, moments, per_band, ratio_of
 
 #: Level and detail, each ``(batch, 1, y, x)``, of a tile.
 View = Callable[[Tile], tuple[torch.Tensor, torch.Tensor]]
@@ -80,11 +80,6 @@ def modulated(
         return torch.addcmul(tile.expanded, extra.add_(per_band(gain, level)), detail)
 
     return scene.map(fused)
-
-
-def above_rounding(variance: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
-    """The variance, or zero where float32 data of that mean could not hold it: an image that is flat."""
-    return torch.where(variance > (torch.finfo(torch.float32).eps * mean) ** 2, variance, 0)
 
 
 def _precision(found: Any, slope: torch.Tensor, offset: torch.Tensor, detail_power: torch.Tensor) -> torch.Tensor:

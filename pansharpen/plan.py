@@ -14,8 +14,6 @@ import torch
 import pansharpen.methods  # noqa: F401  (registers them)
 from hsitools.errors import FormatError, HsiError, InputError
 from hsitools.io import describe, open_cube
-from hsitools.sensor.presets import preset
-from hsitools.sensor.sensor import Sensor
 from pansharpen.cells import PROTOCOLS, Cell
 from pansharpen.registry import METHODS, get, names
 
@@ -145,11 +143,6 @@ def chosen_methods(asked: Iterable[str]) -> list[str]:
         for name in filter(None, (part.strip() for part in text.split(","))):
             out += names() if name.lower() == "all" else [get(name).name]
     return list(dict.fromkeys(out)) or default_methods()
-
-
-def chosen_sensor(text: str) -> Sensor:
-    """A sensor from its file, or a preset by name."""
-    return Sensor.load(text) if Path(text).suffix or Path(text).exists() else preset(text)
 
 
 def sources_of(scenes: Iterable[str | Path], cases: Iterable[str | Path]) -> list[Source]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from hsitools.cube import Cube
 from hsitools.errors import FormatError, InputError
+from hsitools.io import open_cube
 from hsitools.metrics import Evaluation, evaluate, evaluate_fusion
 from hsitools.sensor import Sensor
 from hsitools.sensor.bands import known_bands, resample
@@ -23,6 +24,8 @@ from pansharpen.case import USUAL_MTF, FusionCase, Optics
 
 Array = NDArray[np.float64]
 REDUCED = ("ERGAS", "SAM", "Q2n", "PSNR")
+#: A band of less than this share of the median band's mean (water vapour) says nothing, and would rule ERGAS.
+MIN_LEVEL = 0.01
 FULL = ("D_lambda", "D_s", "D_pan", "HQNR")
 
 
@@ -138,6 +141,36 @@ def read_case(
     )  # fmt: skip
 
 
+def open_pair(
+    path: str | Path, pan: str | Path | None = None, rules: Convention = CONVENTIONS["hsitools"]
+) -> tuple[Cube, Optics | None]:
+    """A cube with its panchromatic image, from a product, two files, or a case (``.npz``, which also tells its optics).
+
+    Raises
+    ------
+    FormatError, InputError
+        When a file is missing or unknown, or there is no PAN.
+    """
+    path = Path(path)
+    if _is_case(path):
+        case = read_case(path, rules)
+        image = Cube(data=case.pan[0].numpy(), name="panchromatic", source=f"{path}: pan")
+        cube = Cube(
+            data=case.coarse[0].numpy(), wavelength_nm=case.optics.wavelength_nm, pan=image, name=case.name,
+            source=str(path),
+        )  # fmt: skip
+        return cube, case.optics
+    cube = open_cube(path)
+    return (cube if pan is None else cube.replace(pan=open_cube(pan))), None
+
+
+def _is_case(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return "ms_lr.npy" in archive.namelist()
+
+
 def _tensor(values: Any) -> torch.Tensor:
     return torch.as_tensor(np.ascontiguousarray(values, dtype=np.float32))
 
@@ -198,7 +231,7 @@ def simulated_case(
     scene : Cube
         Its bad bands are not used; it is cut to whole coarse pixels.
     sensor : Sensor
-        With PAN. Bands that the scene does not cover are left out.
+        With PAN. Bands that the scene does not cover, or in which it is dark (`MIN_LEVEL`), are left out.
     ratio : int, optional
         Instead of the sensor's own; the gain at Nyquist stays.
     noise : bool
@@ -225,6 +258,10 @@ def simulated_case(
     if min(height, width) < 1:
         raise InputError(f"{scene.name}: found {scene.shape[1]}×{scene.shape[2]} pixels, expected at least {r}")
     scene = scene.select(window=(0, height, 0, width)).physical()
+    truth = resample(scene, seen.response).read()
+    level = np.abs(np.nanmean(truth, axis=(1, 2)))
+    lit = np.flatnonzero(level > MIN_LEVEL * np.median(level))
+    seen, truth = seen.select(lit), truth[lit]
     observed = seen.observe(scene, np.random.default_rng(seed), noise=noise)
     assert observed.pan is not None
     wavelength = seen.response.wavelength_nm
@@ -238,7 +275,6 @@ def simulated_case(
         ratio=r, offset=seen.offset, mtf=seen.mtf, wavelength_nm=wavelength,
         pan_response=pan_weights(seen, wavelength), noise_variance=variance, pan_variance=pan_variance,
     )  # fmt: skip
-    truth = resample(scene, seen.response).read()
     return FusionCase(
         coarse=_tensor(observed.data), pan=_tensor(observed.pan.data), optics=optics, reference=_tensor(truth),
         name=scene.name or "scene",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hsitools.blocks import tiles
-from hsitools.cube import BLOCK_BYTES, Cube, Transform
+from hsitools.cube import BLOCK_BYTES, Cube, Transform, computed_tile
 from hsitools.errors import FormatError, InputError
 from hsitools.io import Progress
 from hsitools.io.atomic import atomic_path
@@ -202,7 +202,13 @@ def write(cube: Cube, path: Path, progress: Progress) -> None:
         dtype = np.dtype("u1") if dtype.kind == "b" else np.dtype("i2") if dtype == np.int8 else np.dtype("f4")
     with atomic_path(path.with_suffix(".img")) as temporary, atomic_path(path) as header:
         out = np.memmap(temporary, dtype=dtype.newbyteorder("<"), mode="w+", shape=cube.shape)
-        parts = list(tiles(cube.shape[1:], max(1, BLOCK_BYTES // (cube.n_bands * dtype.itemsize))))
+        parts = list(
+            tiles(
+                cube.shape[1:],
+                max(1, BLOCK_BYTES // (cube.n_bands * dtype.itemsize)),
+                computed_tile(cube.data) or (1, 1),
+            )
+        )
         for done, (rows, columns) in enumerate(parts, 1):
             out[:, rows, columns] = cube.read(rows=rows, columns=columns)
             progress(done, len(parts))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsitools.blocks import tiles
-from hsitools.cube import BLOCK_BYTES, Cube
+from hsitools.cube import BLOCK_BYTES, Cube, computed_tile
 from hsitools.errors import FormatError, InputError
 from hsitools.io import Progress
 from hsitools.io.atomic import atomic_path
@@ -175,7 +175,13 @@ def write(cube: Cube, path: Path, progress: Progress) -> None:
                         tags[key] = repr(float(values[band]) / 1e3)
                 if tags:
                     file.update_tags(band + 1, ns="IMAGERY", **tags)
-            parts = list(tiles(cube.shape[1:], max(1, BLOCK_BYTES // (cube.n_bands * dtype.itemsize)), (tile, tile)))
+            parts = list(
+                tiles(
+                    cube.shape[1:],
+                    max(1, BLOCK_BYTES // (cube.n_bands * dtype.itemsize)),
+                    computed_tile(cube.data) or (tile, tile),
+                )
+            )
             for done, (rows, columns) in enumerate(parts, 1):
                 values = cube.read(rows=rows, columns=columns).astype(dtype, copy=False)
                 file.write(values, window=((rows.start, rows.stop), (columns.start, columns.stop)))

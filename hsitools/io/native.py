@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hsitools import __version__
 from hsitools.blocks import tiles
-from hsitools.cube import BLOCK_BYTES, Cube
+from hsitools.cube import BLOCK_BYTES, Cube, computed_tile
 from hsitools.errors import FormatError, InputError
 from hsitools.io import Progress
 from hsitools.io.atomic import atomic_path
@@ -234,7 +234,9 @@ def _write_group(group: Any, cube: Cube, progress: Progress) -> None:
             if name in scales:
                 group[name].attrs["standard_name"] = standard_name
     data.attrs.update(attributes)
-    parts = list(tiles((height, width), max(1, BLOCK_BYTES // (band * cube.dtype.itemsize)), CHUNK))
+    parts = list(
+        tiles((height, width), max(1, BLOCK_BYTES // (band * cube.dtype.itemsize)), computed_tile(cube.data) or CHUNK)
+    )
     for done, (rows, columns) in enumerate(parts, 1):
         data[:, rows, columns] = cube.read(rows=rows, columns=columns)
         progress(done, len(parts))

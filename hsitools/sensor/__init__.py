@@ -5,7 +5,8 @@ from typing import Any
 
 #: Where the public names live; nothing is loaded before it is asked for.
 _HOMES = {
-    "Sensor": "sensor", "preset": "presets", "PRESETS": "presets", "from_characterization": "presets",
+    "Sensor": "sensor", "preset": "presets", "open_sensor": "presets", "PRESETS": "presets",
+    "from_characterization": "presets",
     "GaussianResponse": "bands", "TableResponse": "bands", "box_response": "bands", "resample": "bands",
     "FabryPerotResponse": "spectral", "DetectorNoise": "noise", "Stripes": "pattern", "Defects": "pattern",
     "Pattern": "pattern", "EMIT_DRIFT": "pattern", "stripe_statistics": "pattern", "Distortion": "distortion",

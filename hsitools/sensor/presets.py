@@ -287,3 +287,17 @@ def preset(name: str, **settings: Any) -> Sensor:
         hint = f"; did you mean {near[0]!r}?" if near else f", expected one of {', '.join(PRESETS)}"
         raise InputError(f"preset: found {name!r}{hint}")
     return PRESETS[key](**settings)
+
+
+def open_sensor(text: str | Path) -> Sensor:
+    """The sensor in a file, or the preset of that name.
+
+    Raises
+    ------
+    FormatError
+        When neither is there.
+    """
+    path = Path(text)
+    if path.exists() or path.suffix:
+        return Sensor.load(path)
+    return preset(str(text))

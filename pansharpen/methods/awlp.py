@@ -10,9 +10,9 @@ import torch
 
 from hsitools.sensor.spatial import AxisMatrix, Separable, size_of
 from pansharpen.case import Scene, Tile
-from pansharpen.modulation import above_rounding, modulated
+from pansharpen.modulation import modulated
 from pansharpen.registry import method
-from pansharpen.statistics import mix, moments, per_band, ratio_of, regression
+from pansharpen.statistics import above_rounding, mix, moments, per_band, ratio_of, regression
 
 
 @method(

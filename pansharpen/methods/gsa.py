@@ -8,7 +8,7 @@ import torch
 
 from pansharpen.case import Scene, Tile
 from pansharpen.registry import method
-from pansharpen.statistics import mix, moments, per_band, ratio_of, regression
+from pansharpen.statistics import above_rounding, mix, moments, per_band, ratio_of, regression
 
 
 @method(
@@ -29,6 +29,7 @@ def gsa(scene: Scene) -> Any:
         own = intensity(tile)
         return moments(torch.cat([tile.expanded, own], 1), own, tile.valid)
 
-    covariance = scene.sum(joint).covariance[..., 0]
-    gain = ratio_of(covariance[:, :-1], covariance[:, -1:])
+    found = scene.sum(joint)
+    covariance = found.covariance[..., 0]
+    gain = ratio_of(covariance[:, :-1], above_rounding(covariance[:, -1:], found.mean_y))
     return scene.map(lambda tile: tile.expanded + per_band(gain, tile.pan) * (tile.pan - intensity(tile)))

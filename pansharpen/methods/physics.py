@@ -6,9 +6,10 @@ The fine cube X is sought in the subspace of the coarse one, X = mean + E z, as 
   + λ/2 ‖v·z + c − PAN‖²          the panchromatic image
   + κ/2 Σ w_ij ‖z_i − z_j‖²       neighbours are alike unless PAN has an edge between them
 
-which is quadratic: one sparse linear system, solved by a preconditioned Chebyshev iteration. What the sensor does not
-tell is estimated from the pair: noise by the bands' redundancy, PAN's response in the subspace, and how the cube's
-pixels really lie and blur on PAN's grid (shift, MTF), so that a wrong calibration does little harm.
+which is quadratic: a sparse linear system, solved by a preconditioned Chebyshev iteration; once more after the weights
+have been lowered where the first solution has edges that PAN does not see. What the sensor does not tell is estimated
+from the pair: noise by the bands' redundancy, PAN's response in the subspace, and how the cube's pixels really lie
+and blur on PAN's grid (shift, MTF), so that a wrong calibration does little harm.
 """
 
 from __future__ import annotations
@@ -34,15 +35,19 @@ MAX_PRECISION = 3e3
 SMOOTHNESS = 10.0
 #: Step of PAN that halves a weight, in PAN's standard deviations.
 EDGE = 0.1
+#: Step of the components, in their standard deviations, from which on a step costs no longer its square.
+STEP = 0.1
 #: How well shift (fine pixels, y and x) and MTF (relative change of the PSF's squared width) are known beforehand.
 PRIOR = (1.0, 1.0, 0.5)
 #: PAN's model error at a fine pixel over that measured at a coarse one, per unit of ratio (variance).
 PAN_ERROR = 10.0
+#: Relative error of values that are taken as exact.
+ROUNDING, TINY = 1e-6, 1e-200
 #: Weight that is left across the strongest edge.
 LINK = 0.005
 NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))
 #: Of the solver. More steps change indices by less than a percent.
-STEPS, CONDITION = 40, 100.0
+STEPS, CONDITION = 30, 60.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -125,23 +130,24 @@ def learn(scene: Scene) -> Model:
     pan = scene.sum(lambda tile: moments(tile.pan, valid=tile.valid))
     optics = scene.optics
     covariance, n = cube.covariance[0], float(cube.n)
-    noise = _noise(optics, covariance)
+    # float32 values say no more than this, nor does a band without contrast
+    floor = (ROUNDING * cube.mean_x[0].abs().max()) ** 2
+    noise = _noise(optics, covariance).clamp(min=float(floor))
     basis, projection, precision = _subspace(covariance, noise, n)
     mean = cube.mean_x
     left = covariance.diagonal() - ((projection[0] @ covariance) * basis[0].mT).sum(0)
     rest = (1 - noise / left.clamp(min=1e-30)).clamp(0, 1)[None]
-    pan_variance = float(pan.covariance)
+    pan_variance, pan_floor = float(pan.covariance), float((ROUNDING * pan.mean_x) ** 2)
     prior = None
     if optics.pan_response is not None:
         prior = torch.as_tensor(optics.pan_response, dtype=mean.dtype, device=mean.device) @ basis[0]
     given = _register(scene, mean, projection, prior)
     error = PAN_ERROR * optics.ratio * given.residual + (optics.pan_variance or 0.0)
-    strength = float(given.response @ given.response)
-    scale = max(error, strength / MAX_PRECISION, 1e-12 * pan_variance, torch.finfo(torch.float64).tiny)
-    edge = EDGE**2 * pan_variance + 2 * (optics.pan_variance or 0.0)
+    error = max(error, float(given.response @ given.response) / MAX_PRECISION, pan_floor)
+    edge = max(EDGE**2 * pan_variance, pan_floor) + 2 * (optics.pan_variance or 0.0)
     return Model(
         mean=mean, basis=basis, projection=projection, precision=precision, rest=rest, response=given.response,
-        constant=given.constant, pan_precision=1 / scale, edge=edge, shift=given.shift, gain=given.gain,
+        constant=given.constant, pan_precision=1 / error, edge=edge, shift=given.shift, gain=given.gain,
     )  # fmt: skip
 
 
@@ -150,9 +156,7 @@ def _noise(optics: Optics, covariance: torch.Tensor) -> torch.Tensor:
         noise = neighbour_noise(covariance)
     else:
         noise = torch.as_tensor(optics.noise_variance, dtype=covariance.dtype, device=covariance.device)
-    own = covariance.diagonal()
-    # a band may be constant, and no noise is zero
-    return torch.maximum(noise, 1e-6 * own).clamp(min=max(1e-9 * float(own.max()), torch.finfo(own.dtype).tiny))
+    return torch.maximum(noise, 1e-6 * covariance.diagonal())
 
 
 def _subspace(
@@ -235,12 +239,12 @@ def _regress(
         start[:rank], ridge[:rank] = prior, 1.0
     width = torch.as_tensor(PRIOR, dtype=gram.dtype, device=gram.device)
     start[rank:] = torch.as_tensor(theta, dtype=gram.dtype, device=gram.device)
-    residual = own
+    residual = own + TINY
     for _ in range(3):
         # the priors of shift and blur weigh against what the data leave unexplained
         ridge[rank:] = residual / (n * width**2)
         solution = start + torch.linalg.solve(gram + torch.diag(ridge), right - gram @ start)
-        residual = (own - 2 * solution @ right + solution @ gram @ solution).clamp(min=1e-12 * float(own))
+        residual = (own - 2 * solution @ right + solution @ gram @ solution).clamp(min=1e-12 * float(own) + TINY)
     return solution, float(residual)
 
 
@@ -265,7 +269,17 @@ def edge_weights(pan: torch.Tensor, edge: float) -> list[torch.Tensor]:
     for offset in NEIGHBOURS:
         first, second = _pair(pan.shape, offset)
         step = pan[second] - pan[first]
-        out.append((LINK + 1 / (1 + step**2 / max(edge, 1e-30))) / float(np.hypot(*offset)))
+        out.append((LINK + 1 / (1 + step**2 / edge)) / float(np.hypot(*offset)))
+    return out
+
+
+def step_weights(z: torch.Tensor) -> list[torch.Tensor]:
+    """1/√(1 + step²/STEP²) of the components' steps between the same neighbours: total variation, one reweighting."""
+    out = []
+    for offset in NEIGHBOURS:
+        first, second = _pair(z.shape, offset)
+        step = (z[second] - z[first]).square_().sum(1, keepdim=True) / float(np.hypot(*offset)) ** 2
+        out.append((1 + step / STEP**2).rsqrt_())
     return out
 
 
@@ -302,10 +316,24 @@ def _degree(like: torch.Tensor, weights: list[torch.Tensor]) -> torch.Tensor:
 def _fuse(tile: Tile, model: Model) -> torch.Tensor:
     like = tile.wide_pan
     down = mtf_decimate(tile.fine_size, model.gain, tile.optics.ratio, tile.optics.offset, shift=model.shift)
-    precision = model.precision.to(like)[:, None, None]
-    response = model.response.to(like)[:, None, None]
     data = model.components(tile.wide_coarse)
     weights = edge_weights(like, model.edge)
+    z = _solve(down, weights, data, like, model, tile.up()(data))
+    # where PAN is even but the first solution is not, there is an edge too
+    weights = [w * a for w, a in zip(weights, step_weights(z), strict=True)]
+    z = tile.crop(_solve(down, weights, data, like, model, z))
+    cube = mix(model.basis, z) + per_band(model.mean, z)
+    # what the subspace leaves out, as far as it is no noise
+    left = tile.wide_coarse - per_band(model.mean, like) - mix(model.basis, data)
+    return cube + tile.crop(tile.up()(per_band(model.rest, like) * left))
+
+
+def _solve(
+    down: Separable, weights: list[torch.Tensor], data: torch.Tensor, pan: torch.Tensor, model: Model, z: torch.Tensor
+) -> torch.Tensor:
+    """The components for given weights, from a start ``z``."""
+    precision = model.precision.to(pan)[:, None, None]
+    response = model.response.to(pan)[:, None, None]
 
     def system(z: torch.Tensor) -> torch.Tensor:
         out = down.adjoint(precision * down(z))
@@ -314,7 +342,7 @@ def _fuse(tile: Tile, model: Model) -> torch.Tensor:
 
     # the rows of a blur are means and those of a Laplacian sum to zero: by Gershgorin, blur and prior are at most
     # these diagonals, and with PAN's exact term the preconditioned system lies below one
-    diagonal = precision * down.adjoint(torch.ones_like(data[:, :1])) + 2 * SMOOTHNESS * _degree(like, weights)
+    diagonal = precision * down.adjoint(torch.ones_like(data[:, :1])) + 2 * SMOOTHNESS * _degree(pan, weights)
     scaled = response / diagonal
     share = model.pan_precision / (1 + model.pan_precision * (response * scaled).sum(1, keepdim=True))
 
@@ -322,16 +350,14 @@ def _fuse(tile: Tile, model: Model) -> torch.Tensor:
         along = share * (scaled * residual).sum(1, keepdim=True)
         return residual.div_(diagonal).addcmul_(scaled, along, value=-1)
 
-    right = down.adjoint(precision * data) + model.pan_precision * response * (like - model.constant)
-    z = tile.crop(chebyshev(system, precondition, right, tile.up()(data)))
-    cube = mix(model.basis, z) + per_band(model.mean, z)
-    # what the subspace leaves out, as far as it is no noise
-    left = tile.wide_coarse - per_band(model.mean, like) - mix(model.basis, data)
-    return cube + tile.crop(tile.up()(per_band(model.rest, like) * left))
+    # differences first: products of the whole would cancel to rounding errors
+    residual = down.adjoint(precision * (data - down(z)))
+    residual += model.pan_precision * response * (pan - model.constant - (response * z).sum(1, keepdim=True))
+    return chebyshev(system, precondition, residual.sub_(laplacian(z, weights), alpha=SMOOTHNESS), z)
 
 
-def chebyshev(system: Any, precondition: Any, right: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
-    """Solve by `STEPS` steps of Chebyshev's iteration for a preconditioned spectrum in [1/`CONDITION`, 1].
+def chebyshev(system: Any, precondition: Any, residual: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+    """Improve a start ``z`` of that residual by `STEPS` steps of Chebyshev's iteration for a preconditioned spectrum in [1/`CONDITION`, 1].
 
     No scalar depends on the data, unlike in conjugate gradients: what a pixel becomes depends on its surroundings only,
     and tiles agree with the whole. Directions below the interval stay nearer to the interpolated start.
@@ -339,7 +365,7 @@ def chebyshev(system: Any, precondition: Any, right: torch.Tensor, z: torch.Tens
     low, high = 1 / CONDITION, 1.0
     centre, half = (high + low) / 2, (high - low) / 2
     rho = half / centre
-    residual = precondition(right - system(z))
+    residual = precondition(residual)
     step = residual / centre
     z = z + step
     for _ in range(STEPS - 1):

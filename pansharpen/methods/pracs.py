@@ -7,9 +7,8 @@ from typing import Any
 import torch
 
 from pansharpen.case import Scene, Tile
-from pansharpen.modulation import above_rounding
 from pansharpen.registry import method
-from pansharpen.statistics import mix, moments, per_band, ratio_of, regression
+from pansharpen.statistics import above_rounding, mix, moments, per_band, ratio_of, regression
 
 
 @method(

@@ -1,0 +1,276 @@
+"""Scenes larger than memory: statistics in passes over tiles, the fused cube computed where it is read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hsitools.blocks import Window, windows
+from hsitools.cube import Cube
+from hsitools.errors import InputError
+from hsitools.lazy import Bands
+from hsitools.sensor import Sensor
+from pansharpen.case import FusionCase, Optics, Tile
+from pansharpen.fuse import fill_nearest, fuse, live_bands, marked, options_for
+from pansharpen.protocol import cube_optics
+from pansharpen.registry import Method, get
+
+Progress = Callable[[int, int], None]
+#: Of a tile's interpolated cube, surroundings included; a method holds a few of these at a time.
+TILE_BYTES = 320 * 2**20
+#: Tiles are whole chunks of our files, fine pixels.
+CHUNK = 64
+
+
+class LargeScene:
+    """A cube with PAN, on disk or in memory, as a `pansharpen.case.Scene` that is never held as a whole.
+
+    Parameters
+    ----------
+    cube : Cube
+        With PAN, in physical units where it says them.
+    sensor : Sensor, optional
+        See `pansharpen.protocol.cube_optics`.
+    halo : int
+        Coarse pixels of surroundings of each tile.
+    optics : Optics, optional
+        Of the cube's bands, where they are known already.
+    side : int, optional
+        Coarse pixels of a tile; default what `TILE_BYTES` allows.
+    progress : callable, optional
+        Called with (tiles done, tiles in all) in each pass.
+
+    Raises
+    ------
+    InputError
+        When there is no PAN, it does not fit the cube, or no band has a signal.
+    """
+
+    def __init__(
+        self, cube: Cube, sensor: Sensor | None = None, *, halo: int, optics: Optics | None = None,
+        side: int | None = None, progress: Progress | None = None,
+    ) -> None:  # fmt: skip
+        cube_optics(cube, sensor)
+        assert cube.pan is not None
+        self.cube, self.progress = cube.physical(), progress or (lambda done, total: None)
+        self.pan = cube.pan.physical()
+        ratio = self.pan.shape[1] // cube.shape[1]
+        unit = CHUNK // math.gcd(CHUNK, ratio)
+        if side is None:
+            room = math.sqrt(TILE_BYTES / (4 * cube.n_bands)) / ratio - 2 * halo
+            side = max(int(room // unit), 1) * unit
+        self.windows = windows(cube.shape[1:], side, halo)
+        self.tile_size = (side * ratio, side * ratio)
+        self.bands = np.flatnonzero(cube.good & self._live())
+        if self.bands.size == 0:
+            raise InputError(f"{cube.source or cube.name}: bands: found none that is good and has a signal")
+        used = cube.select(bands=self.bands)
+        self.optics = cube_optics(used, sensor)[0] if optics is None else optics.select(self.bands)
+
+    @property
+    def n_bands(self) -> int:
+        """Bands that methods see: good ones with a signal."""
+        return len(self.bands)
+
+    def _live(self) -> NDArray[np.bool_]:
+        live = np.zeros(self.cube.n_bands, dtype=bool)
+        for rows, columns in self.cube.tiles():
+            values = torch.as_tensor(np.ascontiguousarray(self.cube.read(rows=rows, columns=columns)))
+            live |= live_bands(values[None].float()).numpy()
+            if live[self.cube.good].all():
+                break
+        return live
+
+    def tile(self, window: Window) -> Tile:
+        """One part with its surroundings, read now; invalid pixels are filled and masked."""
+        coarse = self._read(self.cube, window, self.bands)
+        r = self.optics.ratio
+        fine = (slice(r * part.start, r * part.stop) for part in (window.wide_rows, window.wide_columns))
+        pan = _tensor(self.pan.read(None, *fine))
+        masks = torch.isfinite(coarse).all(1, keepdim=True), torch.isfinite(pan)
+        valid, pan_valid = (None if mask.all() else mask for mask in masks)
+        return Tile(
+            coarse if valid is None else fill_nearest(coarse, valid),
+            pan if pan_valid is None else fill_nearest(pan, pan_valid),
+            self.optics, margin=window.margin, valid=valid, pan_valid=pan_valid,
+        )  # fmt: skip
+
+    def interpolated(self, window: Window, bands: NDArray[np.int64]) -> torch.Tensor:
+        """Some bands interpolated to the fine grid: those that no method sees."""
+        values = self._read(self.cube, window, bands)
+        empty = torch.isnan(values)
+        r = self.optics.ratio
+        blank = values.new_zeros((1, 1, *(r * size for size in values.shape[-2:])))
+        tile = Tile(torch.where(empty, 0, values), blank, self.optics, margin=window.margin)
+        lost = tile.crop(empty.repeat_interleave(r, -2).repeat_interleave(r, -1))
+        return tile.expanded.masked_fill(lost, torch.nan)
+
+    @staticmethod
+    def _read(cube: Cube, window: Window, bands: NDArray[np.int64]) -> torch.Tensor:
+        return _tensor(cube.read(bands, window.wide_rows, window.wide_columns))
+
+    def case(self) -> FusionCase:
+        """The scene in memory, for methods that need it whole (with one window)."""
+        (window,) = self.windows
+        tile = self.tile(window)
+        return FusionCase(
+            coarse=tile.wide_coarse, pan=tile.wide_pan, optics=self.optics, valid=tile.coarse_valid,
+            pan_valid=tile.wide_pan_valid, name=self.cube.name or Path(self.cube.source).stem,
+        )  # fmt: skip
+
+    def sum(self, function: Callable[[Tile], Any]) -> Any:
+        """See `pansharpen.case.Scene.sum`."""
+        total: Any = None
+        for done, window in enumerate(self.windows, 1):
+            part = function(self.tile(window))
+            if total is None:
+                total = part
+            elif isinstance(part, tuple):
+                parts = [a + b for a, b in zip(total, part, strict=True)]
+                total = type(part)(*parts) if hasattr(part, "_fields") else tuple(parts)
+            else:
+                total = total + part
+            self.progress(done, len(self.windows))
+        return total
+
+    def map(self, function: Callable[[Tile], torch.Tensor]) -> FusedSource:
+        """See `pansharpen.case.Scene.map`."""
+        return FusedSource(self, function)
+
+
+def _tensor(values: NDArray[Any]) -> torch.Tensor:
+    return torch.as_tensor(np.ascontiguousarray(values, dtype=np.float32))[None]
+
+
+class FusedSource:
+    """A fused cube, tile by tile as it is read (see `hsitools.lazy.Source`)."""
+
+    def __init__(self, scene: LargeScene, function: Callable[[Tile], torch.Tensor]) -> None:
+        self.scene, self.function = scene, function
+        r = scene.optics.ratio
+        band, height, width = scene.cube.shape
+        self.shape = (band, r * height, r * width)
+        self.dtype = np.dtype(np.float32)
+        #: What is computed at a time: writers go by it.
+        self.tile = scene.tile_size
+        self._last: tuple[Window, NDArray[np.float32]] | None = None
+
+    def read(self, bands: Bands, rows: slice, columns: slice) -> NDArray[np.float32]:
+        """Values of a window; every tile that it touches is fused (the last one is remembered)."""
+        out = np.empty((len(bands), rows.stop - rows.start, columns.stop - columns.start), dtype=np.float32)
+        r = self.scene.optics.ratio
+        for window in self.scene.windows:
+            y = _overlap(window.rows, rows, r)
+            x = _overlap(window.columns, columns, r)
+            if y is None or x is None:
+                continue
+            out[:, y[1], x[1]] = self._fused(window)[bands, y[0], x[0]]
+        return out
+
+    def _fused(self, window: Window) -> NDArray[np.float32]:
+        if self._last is not None and self._last[0] == window:
+            return self._last[1]
+        self._last = None
+        scene = self.scene
+        with torch.no_grad():
+            tile = scene.tile(window)
+            fused = self.function(tile)
+            wrong = ~torch.isfinite(fused)
+            if (wrong if tile.valid is None else wrong & tile.valid).any():
+                raise FloatingPointError(
+                    f"{scene.cube.source or scene.cube.name}: found values that are not finite in the fused rows "
+                    f"{window.rows.start}:{window.rows.stop}, columns {window.columns.start}:{window.columns.stop}"
+                )
+            own = marked(fused, tile)[0].numpy()
+            if scene.n_bands < scene.cube.n_bands:
+                rest = np.setdiff1d(np.arange(scene.cube.n_bands), scene.bands)
+                whole = np.empty((scene.cube.n_bands, *own.shape[1:]), dtype=np.float32)
+                whole[scene.bands] = own
+                whole[rest] = scene.interpolated(window, rest)[0].numpy()
+                own = whole
+        self._last = window, own
+        return own
+
+
+def _overlap(part: slice, wanted: slice, ratio: int) -> tuple[slice, slice] | None:
+    """Where a part (coarse pixels) and what is wanted (fine pixels) meet: in the part, and in what is wanted."""
+    start, stop = max(part.start * ratio, wanted.start), min(part.stop * ratio, wanted.stop)
+    if start >= stop:
+        return None
+    own = part.start * ratio
+    return slice(start - own, stop - own), slice(start - wanted.start, stop - wanted.start)
+
+
+def fuse_cube(
+    cube: Cube, method: str | Method, sensor: Sensor | None = None, *, optics: Optics | None = None, seed: int = 0,
+    weights: str | Path | None = None, progress: Progress | None = None,
+) -> Cube:  # fmt: skip
+    """Fuse a cube with its PAN; the result keeps wavelengths, bad bands and coordinates.
+
+    Methods that go by tiles gather their statistics now and fuse while the result is read (or saved), in bounded
+    memory; the others need the scene in memory.
+
+    Parameters
+    ----------
+    cube : Cube
+        With ``pan``. Bands marked bad, or without signal, come back interpolated and marked bad; pixels without a
+        measurement come back as NaN.
+    method : str or Method
+    sensor : Sensor, optional
+        Its MTF and PAN response; default the usual gain and an unknown response.
+    optics : Optics, optional
+        Instead of what the sensor says.
+    seed, weights, progress
+        As of `pansharpen.fuse.fuse`; progress is called once per tile and pass.
+
+    Raises
+    ------
+    InputError
+        When there is no PAN, it does not fit, or a method that does not go by tiles would need more memory than there
+        is.
+    """
+    entry = get(method) if isinstance(method, str) else method
+    given: dict[str, Any] = {"seed": seed, "weights": weights, "progress": progress}
+    if entry.tiled:
+        scene = LargeScene(cube, sensor, halo=entry.halo, optics=optics, progress=progress)
+        with torch.no_grad():
+            data: Any = entry.function(scene, **options_for(entry, given))
+    else:
+        scene = LargeScene(cube, sensor, halo=0, optics=optics, side=max(cube.shape[1:]))
+        _check_memory(cube, entry)
+        whole = fuse(entry, scene.case(), **given)
+        source = scene.map(lambda _tile: whole)
+        data = source.read(np.arange(cube.n_bands), slice(0, source.shape[1]), slice(0, source.shape[2]))
+    assert cube.pan is not None
+    ratio = cube.pan.shape[1] // cube.shape[1]
+    transform = cube.pan.transform
+    if transform is None and cube.transform is not None:
+        a, b, c, d, e, f = cube.transform
+        transform = (a / ratio, b / ratio, c, d / ratio, e / ratio, f)
+    physical = cube.physical()
+    return physical.replace(
+        data=data, good=np.isin(np.arange(cube.n_bands), scene.bands), nodata=float("nan"), pan=None,
+        transform=transform,
+        name=f"{cube.name or 'scene'}, {entry.name}",
+        meta=cube.meta | {"pansharpened_by": entry.name, "ratio": ratio, "sensor": sensor.name if sensor else "usual"},
+    )  # fmt: skip
+
+
+def _check_memory(cube: Cube, entry: Method) -> None:
+    """The fused cube and a few like it must fit."""
+    import os
+
+    assert cube.pan is not None
+    need = 4 * 4 * cube.n_bands * cube.pan.shape[1] * cube.pan.shape[2]
+    have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    if need > have:
+        raise InputError(
+            f"{cube.source or cube.name}: memory: {entry.name} takes a scene as a whole, about {need / 2**30:.1f} GiB, "
+            f"found {have / 2**30:.1f} GiB free; choose a window, or a method that goes by tiles (hsi pansharpen list)"
+        )
