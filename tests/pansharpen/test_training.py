@@ -1,0 +1,291 @@
+"""Training: data without overlap, repeatable and resumable runs, the command, two processes."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+import pansharpen.training as training
+from hsitools.cube import Cube
+from hsitools.errors import FormatError, InputError
+from hsitools.io import save_cube
+from hsitools.scenes import scene
+from hsitools.sensor import Sensor
+from hsitools.sensor.bands import GaussianResponse, box_response
+from hsitools.sensor.noise import DetectorNoise
+from pansharpen.cli_train import train as train_command
+from pansharpen.fuse import fuse
+from pansharpen.nets import NETS
+from pansharpen.patches import Part, draw, make_pairs, patch_side, procedural_scenes, psf_reach, read_scenes, split
+from pansharpen.training import train
+from pansharpen.weights import read_card
+
+CENTRES = np.arange(450.0, 900, 50)
+
+
+def make_sensor(**changes):
+    noise = DetectorNoise(electrons_per_unit=np.full(len(CENTRES), 1e5), read_noise=np.full(len(CENTRES), 10.0))
+    return Sensor(
+        name="tiny", units="1", ratio=3, mtf=0.3, noise=noise, pan=box_response(450, 700),
+        response=GaussianResponse(centre_nm=CENTRES, width_nm=np.full(len(CENTRES), 30.0)),
+    ).replace(**changes)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def sensor():
+    return make_sensor()
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return [cube.load() for cube in procedural_scenes(5, 24)]
+
+
+def quick(sensor, scenes, out, **options):
+    return train("HyperPNN", sensor, scenes, out, **({"epochs": 4, "batch": 2, "patch": 4} | options))
+
+
+# ---- data ------------------------------------------------------------------------------------------------------
+
+
+@given(
+    height=st.integers(8, 60), width=st.integers(8, 60), gap=st.integers(0, 6), step=st.integers(1, 3),
+    share=st.floats(0.05, 0.5), at_end=st.booleans(),
+)  # fmt: skip
+def test_split_shares_no_pixel(height, width, gap, step, share, at_end):
+    try:
+        windows = split((height, width), share=share, gap=gap, step=step, at_end=at_end)
+    except InputError:
+        longest = max(height, width)
+        assert longest // step * step - max(round(share * longest / step), 1) * step - gap < 2 * step
+        return
+    count = np.zeros((height, width), dtype=int)
+    for top, bottom, left, right in windows:
+        assert bottom > top
+        assert right > left
+        assert (top % step, left % step) == (0, 0)
+        # a PSF takes light from half of the gap on each side
+        reach = gap // 2
+        wide = slice(max(top - reach, 0), bottom + reach), slice(max(left - reach, 0), right + reach)
+        count[wide] += 1
+    assert count.max() == 1
+
+
+def test_reach_is_where_the_psf_ends(sensor):
+    from hsitools.sensor.spatial import mtf_decimate
+
+    reach, side = psf_reach(sensor), 25
+    seen = mtf_decimate((3 * side, 3 * side), 0.3, 3).adjoint(
+        torch.zeros(1, side, side, dtype=torch.float64).index_fill_(1, torch.tensor(side // 2), 1)
+    )
+    rows = torch.nonzero(seen[0].abs().sum(1) > 1e-9)
+    assert int(rows.min()) >= 3 * (side // 2 - reach)
+    assert int(rows.max()) < 3 * (side // 2 + 1 + reach)
+
+
+def test_few_scenes_are_cut_and_many_held_out(sensor, scenes):
+    cut = make_pairs(procedural_scenes(1, 60), sensor)
+    assert [case.coarse.shape[-2:] for case in cut.training + cut.validation] == [(16, 20), (4, 20)]
+    whole = make_pairs(scenes, sensor)
+    assert (len(whole.training), len(whole.validation)) == (4, 1)
+    assert not {case.name for case in whole.training} & {case.name for case in whole.validation}
+    with pytest.raises(InputError, match="after the split, expected at least 4×4"):
+        make_pairs(procedural_scenes(1, 24), sensor)
+    with pytest.raises(InputError, match="data: found no scene"):
+        make_pairs([], sensor)
+
+
+def test_products_are_degraded_after_wald(sensor):
+    product = sensor.observe(scene((225, 90)), np.random.default_rng(0))
+    pairs = make_pairs([product], sensor)
+    assert all(case.optics.ratio == 3 for case in pairs.training + pairs.validation)
+    rows = [case.reference.shape[-2] for case in pairs.training + pairs.validation]
+    # 75 coarse rows less the gap, in whole degraded pixels
+    assert sum(rows) <= 75 - 2 * psf_reach(sensor)
+    assert pairs.training[0].pan.shape[-2] == pairs.training[0].reference.shape[-2]
+    with pytest.raises(InputError, match="ratio: found 3, expected 4"):
+        make_pairs([product], sensor.replace(ratio=4))
+
+
+def test_scenes_may_lack_bands(sensor, scenes):
+    short = scenes[0].select(wavelength=(400, 760))
+    pairs = make_pairs([short, *scenes[1:]], sensor)
+    assert pairs.bands.tolist() == list(range(len(CENTRES)))
+    case = min(pairs.training + pairs.validation, key=lambda case: case.n_bands)
+    assert case.n_bands < len(CENTRES)
+    part = Part.of(case, pairs.wavelength_nm, NETS["HyperPNN"].upsampled)
+    assert part.has.sum() == case.n_bands
+    last = int(torch.nonzero(part.has).max())
+    assert torch.equal(part.base[-1], part.base[last])
+    assert not part.crop(draw([part], 12, 3, np.random.default_rng(0))[0])["known"][-1].any()
+
+
+def test_patches_lie_inside(sensor, scenes):
+    pairs = make_pairs(scenes, sensor)
+    parts = [Part.of(case, pairs.wavelength_nm, NETS["HyperPNN"].upsampled) for case in pairs.training]
+    assert patch_side(parts, 32, 3) == 24
+    patches = draw(parts, 12, 3, np.random.default_rng(0))
+    assert len(patches) == len(parts) * 4
+    for patch in patches:
+        assert parts[patch.part].crop(patch)["base"].shape == (len(CENTRES), 12, 12)
+        assert (patch.window[0] % 3, patch.window[2] % 3) == (0, 0)
+    assert patches == draw(parts, 12, 3, np.random.default_rng(0))
+    assert {patch.bands is None for patch in patches} == {True, False}
+
+
+def test_folders_of_cubes(tmp_path, scenes):
+    save_cube(scenes[0].load(), tmp_path / "a.h5")
+    (tmp_path / "notes.txt").write_text("no cube")
+    assert len(read_scenes([tmp_path, tmp_path / "a.h5"])) == 2
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FormatError, match="no cube in this folder"):
+        read_scenes([tmp_path / "empty"])
+
+
+def test_pixels_without_data_do_not_count(sensor, scenes):
+    holes = scenes[0].load().data.copy()
+    holes[:, 5:9, 5:9] = np.nan
+    spoilt = Cube(data=holes, wavelength_nm=scenes[0].wavelength_nm, units="1", name="holes")
+    pairs = make_pairs([spoilt, *scenes[1:]], sensor)
+    case = next(case for case in pairs.training + pairs.validation if case.name == "holes")
+    part = Part.of(case, pairs.wavelength_nm, NETS["HyperPNN"].upsampled)
+    assert not part.known[:, 5:9, 5:9].any()
+    assert torch.isfinite(part.base).all()
+    assert torch.isfinite(part.truth).all()
+
+
+# ---- the loop --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", list(NETS))
+def test_each_net_learns(name, sensor, scenes, tmp_path, monkeypatch):
+    monkeypatch.setattr("pansharpen.prior.STEPS", 3)
+    if name == "DIP-HyperKite":
+        # enlarges everything 64 times
+        scenes = [cube.select(window=(0, 12, 0, 12)) for cube in scenes]
+    card = train(name, sensor, scenes, tmp_path, epochs=4, batch=2, patch=4, learning_rate=1e-3)
+    rows = np.loadtxt(tmp_path / f"{name}.csv", delimiter=",", skiprows=1)
+    assert rows.shape == (4, 3)
+    assert card.metrics["validation_loss"] == rows[:, 2].min() < rows[0, 2]
+    assert {"ERGAS", "SAM", "Q2n", "EXP ERGAS"} <= set(card.metrics)
+    assert read_card(tmp_path / f"{name}.json") == card
+    assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    case = make_pairs(scenes, sensor).validation[0]
+    assert fuse(name, case, weights=tmp_path).shape == case.reference.shape
+
+
+def test_same_seed_same_bytes(sensor, scenes, tmp_path):
+    for number, seed in enumerate((3, 3, 4)):
+        quick(sensor, scenes, tmp_path / str(number), seed=seed)
+    first, second, other = ((tmp_path / str(n) / "HyperPNN.safetensors").read_bytes() for n in range(3))
+    assert first == second != other
+
+
+class Killed(Exception):
+    pass
+
+
+def test_a_killed_run_goes_on(sensor, scenes, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+
+    def kill(done, total):
+        if done == 2:
+            raise Killed
+
+    whole = quick(sensor, scenes, tmp_path / "whole")
+    with pytest.raises(Killed):
+        quick(sensor, scenes, tmp_path / "parts", progress=kill)
+    assert not (tmp_path / "parts" / "HyperPNN.safetensors").exists()
+    seen = []
+    assert quick(sensor, scenes, tmp_path / "parts", progress=lambda done, total: seen.append(done)) == whole
+    assert seen == [3, 4]
+    for name in ("HyperPNN.safetensors", "HyperPNN.csv", "HyperPNN.checkpoint.safetensors"):
+        assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert quick(sensor, scenes, tmp_path / "parts", epochs=5).epochs == 5
+
+
+def test_other_settings_are_refused(sensor, scenes, tmp_path):
+    quick(sensor, scenes, tmp_path, epochs=1)
+    with pytest.raises(InputError, match=r"seed: found a checkpoint with 0, expected 1; --no-resume"):
+        quick(sensor, scenes, tmp_path, seed=1)
+    with pytest.raises(InputError, match="data: found a checkpoint"):
+        quick(sensor, procedural_scenes(5, 24, seed=8), tmp_path)
+    assert quick(sensor, scenes, tmp_path, seed=1, epochs=1, resume=False).seed == 1
+    (tmp_path / "HyperPNN.checkpoint.safetensors").write_bytes(b"nothing")
+    with pytest.raises(FormatError, match="expected a checkpoint"):
+        quick(sensor, scenes, tmp_path)
+
+
+def test_it_stops_when_nothing_improves(sensor, scenes, tmp_path):
+    card = quick(sensor, scenes, tmp_path, epochs=50, patience=2, learning_rate=0.5)
+    assert card.epochs < 50
+    assert card.epochs - card.metrics["best_epoch"] == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"epochs": 0}, "epochs: found 0"),
+        ({"batch": 0}, "batch: found 0"),
+        ({"patch": -1}, "patch: found -1"),
+        ({"learning_rate": 0.0}, "learning_rate: found 0"),
+        ({"seed": -1}, "seed: found -1"),
+    ],
+)
+def test_settings_that_make_no_sense(sensor, scenes, tmp_path, options, said):
+    with pytest.raises(InputError, match=said):
+        quick(sensor, scenes, tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_unfit_method_or_sensor(sensor, scenes, tmp_path):
+    with pytest.raises(InputError, match=r"method: found 'GSA', expected a supervised net: .*HyperPNN"):
+        train("GSA", sensor, scenes, tmp_path)
+    with pytest.raises(InputError, match="tiny: pan: missing"):
+        quick(make_sensor(pan=None), scenes, tmp_path)
+
+
+# ---- command and processes -------------------------------------------------------------------------------------
+
+
+def test_the_command(sensor, tmp_path):
+    sensor.save(tmp_path / "sensor.h5")
+    typed = ["hyperpnn", "--sensor", str(tmp_path / "sensor.h5"), "--out", str(tmp_path / "out"), "--scenes", "5",
+             "--patch", "6", "--epochs", "2", "--json"]  # fmt: skip
+    done = CliRunner().invoke(train_command, typed, catch_exceptions=False)
+    assert done.exit_code == 0
+    said = json.loads(done.stdout)
+    assert (said["method"], said["bands"], said["ratio"], said["epochs"]) == ("HyperPNN", len(CENTRES), 3, 2)
+    card = read_card(tmp_path / "out" / "HyperPNN.json")
+    assert card.sensor_hash == sensor.fingerprint()
+    assert card.wavelength_nm == tuple(CENTRES)
+    with pytest.raises(InputError, match="scenes: found a number"):
+        CliRunner().invoke(train_command, [*typed, "--data", str(tmp_path)], catch_exceptions=False)
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without distributed")
+def test_two_processes_learn_the_same(sensor, scenes, tmp_path):
+    sensor.save(tmp_path / "sensor.h5")
+    alone = quick(sensor, scenes, tmp_path / "one", epochs=1, batch=3)
+    script = tmp_path / "run.py"
+    script.write_text(
+        "from hsitools.sensor import Sensor\nfrom pansharpen.patches import procedural_scenes\n"
+        "from pansharpen.training import train\n"
+        f"train('HyperPNN', Sensor.load({str(tmp_path / 'sensor.h5')!r}), procedural_scenes(5, 24), "
+        f"{str(tmp_path / 'two')!r}, epochs=1, batch=3, patch=4, device='cpu')\n"
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 0, done.stderr
+    together = read_card(tmp_path / "two" / "HyperPNN.json")
+    assert together.steps == alone.steps >= 2
+    assert together.metrics["validation_loss"] == pytest.approx(alone.metrics["validation_loss"], rel=1e-4)
