@@ -303,8 +303,8 @@ def laplacian(image: torch.Tensor, weights: list[torch.Tensor]) -> torch.Tensor:
     return out
 
 
-def _degree(like: torch.Tensor, weights: list[torch.Tensor]) -> torch.Tensor:
-    """Sum of the weights at each pixel."""
+def degree(weights: list[torch.Tensor], like: torch.Tensor) -> torch.Tensor:
+    """Sum of the weights at each pixel, of the shape of ``like``."""
     out = torch.zeros_like(like)
     for weight, offset in zip(weights, NEIGHBOURS, strict=True):
         first, second = _pair(like.shape, offset)
@@ -331,46 +331,53 @@ def _fuse(tile: Tile, model: Model) -> torch.Tensor:
 def _solve(
     down: Separable, weights: list[torch.Tensor], data: torch.Tensor, pan: torch.Tensor, model: Model, z: torch.Tensor
 ) -> torch.Tensor:
-    """The components for given weights, from a start ``z``."""
+    """The components for given weights, from a start ``z``.
+
+    `STEPS` steps of Chebyshev's iteration for a preconditioned spectrum in [1/`CONDITION`, 1]. No scalar depends on the
+    data, unlike in conjugate gradients: what a pixel becomes depends on its surroundings only, and tiles agree with the
+    whole. Directions below the interval stay nearer to the start.
+    """
     precision = model.precision.to(pan)[:, None, None]
     response = model.response.to(pan)[:, None, None]
-
-    def system(z: torch.Tensor) -> torch.Tensor:
-        out = down.adjoint(precision * down(z))
-        out += model.pan_precision * response * (response * z).sum(1, keepdim=True)
-        return out.add_(laplacian(z, weights), alpha=SMOOTHNESS)
-
+    weights = [SMOOTHNESS * weight for weight in weights]
+    around = degree(weights, pan)
     # the rows of a blur are means and those of a Laplacian sum to zero: by Gershgorin, blur and prior are at most
     # these diagonals, and with PAN's exact term the preconditioned system lies below one
-    diagonal = precision * down.adjoint(torch.ones_like(data[:, :1])) + 2 * SMOOTHNESS * _degree(pan, weights)
-    scaled = response / diagonal
-    share = model.pan_precision / (1 + model.pan_precision * (response * scaled).sum(1, keepdim=True))
+    inverse = 1 / (precision * down.adjoint(torch.ones_like(data[:, :1])) + 2 * around)
+    share = model.pan_precision / (1 + model.pan_precision * _along(response, response * inverse))
 
     def precondition(residual: torch.Tensor) -> torch.Tensor:
-        along = share * (scaled * residual).sum(1, keepdim=True)
-        return residual.div_(diagonal).addcmul_(scaled, along, value=-1)
+        residual *= inverse
+        # Sherman and Morrison, for PAN's term
+        return residual.addcmul_(inverse, response * (share * _along(response, residual)), value=-1)
+
+    def apply(step: torch.Tensor) -> torch.Tensor:
+        out = down.adjoint(precision * down(step))
+        out.addcmul_(response, _along(response, step), value=model.pan_precision)
+        out.addcmul_(around, step)
+        for weight, offset in zip(weights, NEIGHBOURS, strict=True):
+            first, second = _pair(step.shape, offset)
+            out[first].addcmul_(weight, step[second], value=-1)
+            out[second].addcmul_(weight, step[first], value=-1)
+        return out
 
     # differences first: products of the whole would cancel to rounding errors
     residual = down.adjoint(precision * (data - down(z)))
-    residual += model.pan_precision * response * (pan - model.constant - (response * z).sum(1, keepdim=True))
-    return chebyshev(system, precondition, residual.sub_(laplacian(z, weights), alpha=SMOOTHNESS), z)
-
-
-def chebyshev(system: Any, precondition: Any, residual: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
-    """Improve a start ``z`` of that residual by `STEPS` steps of Chebyshev's iteration for a preconditioned spectrum in [1/`CONDITION`, 1].
-
-    No scalar depends on the data, unlike in conjugate gradients: what a pixel becomes depends on its surroundings only,
-    and tiles agree with the whole. Directions below the interval stay nearer to the interpolated start.
-    """
+    residual.addcmul_(response, pan - model.constant - _along(response, z), value=model.pan_precision)
+    residual = precondition(residual.sub_(laplacian(z, weights)))
     low, high = 1 / CONDITION, 1.0
     centre, half = (high + low) / 2, (high - low) / 2
     rho = half / centre
-    residual = precondition(residual)
     step = residual / centre
     z = z + step
     for _ in range(STEPS - 1):
-        residual -= precondition(system(step))
+        residual -= precondition(apply(step))
         last, rho = rho, 1 / (2 * centre / half - rho)
         step = step.mul_(rho * last).add_(residual, alpha=2 * rho / half)
         z += step
     return z
+
+
+def _along(response: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+    """PAN of the components, ``(batch, 1, y, x)``."""
+    return (response[:, 0, 0] @ z.flatten(2)).unflatten(-1, z.shape[-2:])[:, None]

@@ -1,0 +1,74 @@
+"""A PRISMA-size scene fused tile by tile: memory, speed, and that tiles are the whole.
+
+A strip of the product (all columns) is fused end to end through the command; the whole product's time follows from its
+tiles, as all tiles are alike. Memory does not depend on the number of tiles.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.measure import run
+from hsitools.cube import Cube
+from hsitools.io import open_cube, save_cube
+from hsitools.scenes import scene
+from hsitools.sensor import preset
+from pansharpen.fuse import fuse
+from pansharpen.protocol import real_case
+from pansharpen.registry import get
+from pansharpen.tiled import LargeScene
+
+METHODS = ("GSA", "MTF-GLP-FS", "physics")
+#: Coarse pixels of the strip, and of the product.
+STRIP, PRODUCT = (64, 1000), (1000, 1000)
+
+
+def write_strip(path: Path, shape: tuple[int, int]) -> None:
+    """A PRISMA pair of that size: a simulated one of 64×100 coarse pixels, repeated along the rows."""
+    seen = preset("prisma").observe(scene((384, 600), seed=5), np.random.default_rng(0))
+    assert seen.pan is not None
+    copies = (1, 1, -(-shape[1] // seen.shape[2]))
+    pan = np.tile(seen.pan.data, copies)[:, : 6 * shape[0], : 6 * shape[1]]
+    save_cube(
+        seen.replace(data=np.tile(seen.data, copies)[:, : shape[0], : shape[1]], pan=Cube(data=pan), transform=None),
+        path,
+    )
+
+
+def main() -> dict[str, float]:
+    """Print and return peak memory and the extrapolated minutes."""
+    out: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_strip(folder / "strip.h5", STRIP)
+        cube = open_cube(folder / "strip.h5")
+        n_bands = cube.n_bands
+        size = n_bands * 4 * 36 * STRIP[0] * STRIP[1]
+        print(f"PRISMA strip {n_bands}×{STRIP[0]}×{STRIP[1]} → {size / 1e9:.1f} GB; the product's {PRODUCT} → "
+              f"{size * PRODUCT[0] / STRIP[0] / 1e9:.0f} GB of float32")  # fmt: skip
+        print("                seconds   peak MiB   tiles/s   product, minutes   tiled − whole / range")
+        part = cube.select(window=(0, 64, 0, 160))
+        for method in METHODS:
+            seconds, peak, _ = run("pansharpen", "run", method, str(folder / "strip.h5"), "-o", str(folder / "out.h5"))
+            scene_tiles = LargeScene(cube, halo=get(method).halo)
+            side = scene_tiles.tile_size[0] // 6
+            rate = len(scene_tiles.windows) / seconds
+            tiles = (-(-PRODUCT[0] // side)) * (-(-PRODUCT[1] // side))
+            tiled = get(method).function(LargeScene(part, halo=get(method).halo, side=48))
+            found = tiled.read(np.arange(n_bands), slice(0, 384), slice(0, 960))
+            whole = fuse(method, real_case(part))[0].numpy()
+            difference = float(np.abs(found - whole).max() / np.ptp(whole))
+            print(
+                f"  {method:<12} {seconds:8.1f} {peak:10.0f} {rate:9.2f} {tiles / rate / 60:18.0f} {difference:17.1e}"
+            )
+            out |= {f"{method} MiB": peak, f"{method} minutes": tiles / rate / 60, f"{method} difference": difference}
+            (folder / "out.h5").unlink()
+    print("  (targets: < 6 GB, 1e-5; the time includes reading, statistics, lossless compression and writing)")
+    return out
+
+
+if __name__ == "__main__":
+    main()
