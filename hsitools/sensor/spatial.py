@@ -67,9 +67,11 @@ class AxisMatrix:
     def _tensors(self, like: torch.Tensor) -> list[torch.Tensor]:
         key = (like.dtype, like.device)
         if key not in self._cache:
-            self._cache[key] = [
-                torch.as_tensor(block, dtype=like.dtype, device=like.device) for *_, block in self.blocks
-            ]
+            # operators outlive the caller's mode: tensors made in inference mode would bar later training
+            with torch.inference_mode(False):
+                self._cache[key] = [
+                    torch.as_tensor(block, dtype=like.dtype, device=like.device) for *_, block in self.blocks
+                ]
         return self._cache[key]
 
     def along_y(self, x: torch.Tensor, *, transpose: bool = False) -> torch.Tensor:

@@ -20,7 +20,8 @@ ON_BELOW, OFF_ABOVE = 0.02, 0.03
 def rho_pnn(scene: FusionCase, *, seed: int = 0, progress: Progress | None = None, effort: float = 1.0) -> torch.Tensor:
     """As R-PNN, but PAN's structure is sought only while the spectra are right, and need not be proportional to PAN's.
 
-    Structure is likeness to a parabola of PAN in each window, so that a band may fall where PAN rises, or saturate.
+    Structure is likeness to a parabola of PAN in each window, so that a band may fall where PAN rises, or saturate. The
+    paper's idea is kept; this form of its nonlinear loss, and both thresholds, are ours.
 
     Parameters
     ----------
