@@ -42,12 +42,11 @@ def train(
     import sys
 
     from hsitools.errors import InputError
-    from hsitools.sensor.presets import PRESETS, preset
-    from hsitools.sensor.sensor import Sensor
+    from hsitools.sensor import open_sensor
     from pansharpen.patches import PROCEDURAL, procedural_scenes, read_scenes
     from pansharpen.training import train as train_net
 
-    sensor = preset(sensor_file) if sensor_file in PRESETS else Sensor.load(sensor_file)
+    sensor = open_sensor(sensor_file)
     if ratio is not None:
         sensor = sensor.replace(ratio=ratio, offset=None)
     count = PROCEDURAL if scenes is None else scenes

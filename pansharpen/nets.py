@@ -179,6 +179,7 @@ def fuse_by(net: Net, card: Card, scene: Any, *, seed: int = 0, progress: Progre
     with torch.no_grad():
         scale = measure(scene)
 
+        @torch.no_grad()  # called later, where a scene is read from disk
         def fused(tile: Tile) -> torch.Tensor:
             base, device = tile.wide_expanded, tile.wide_expanded.device
             there, here = into.to(device), back.to(device)

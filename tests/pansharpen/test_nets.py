@@ -8,12 +8,15 @@ import pytest
 import torch
 
 from hsitools.errors import FormatError, InputError
+from hsitools.io import open_cube
+from hsitools.sensor import preset
 from pansharpen.case import FusionCase, Optics, Tile
 from pansharpen.fuse import fuse
 from pansharpen.nets import NETS, fuse_by, measure
 from pansharpen.prior import with_prior
+from pansharpen.protocol import judge, simulated_case
 from pansharpen.registry import METHODS
-from pansharpen.weights import Card, load_into, read_card, save
+from pansharpen.weights import PRETRAINED, Card, load_into, read_card, save
 
 NAMES = ("HyperPNN", "HSpeNet", "Hyper-DSNet", "DIP-HyperKite", "DHP-DARN")
 TILED = ("HyperPNN", "HSpeNet", "Hyper-DSNet")
@@ -161,7 +164,7 @@ def test_scale_counts_valid_pixels_only():
 
 
 def test_prior_explains_pan(shared):
-    from pansharpen.protocol import convention, judge, read_case
+    from pansharpen.protocol import convention, read_case
 
     rules = convention("toolbox")
     case = read_case(shared / "golden" / "jasper159_r6.npz", rules)
@@ -220,6 +223,17 @@ def test_weights_come_back(stored):
         # half precision
         torch.testing.assert_close(fused, fuse_by(net, card, case), rtol=0, atol=5e-3)
     assert sorted(path.name for path in folder.iterdir()) == ["HSpeNet.json", "HSpeNet.safetensors"]
+
+
+def test_product_on_disk(stored):
+    from hsitools.cube import Cube
+    from pansharpen.tiled import fuse_cube
+
+    folder, case, *_ = stored
+    pan = Cube(data=case.pan[0].numpy())
+    cube = Cube(data=case.coarse[0].numpy(), wavelength_nm=case.optics.wavelength_nm, pan=pan)
+    whole = fuse("HSpeNet", case, weights=folder)[0].numpy()
+    np.testing.assert_allclose(fuse_cube(cube, "HSpeNet", weights=folder).load().data, whole, rtol=1e-5, atol=1e-5)
 
 
 def load(folder, name="HSpeNet"):
@@ -297,3 +311,16 @@ def test_without_weights_it_says_what_to_do(monkeypatch, tmp_path):
         InputError, match="HyperPNN: weights: found none, needs training on your sensor: hsi pansharpen"
     ):
         fuse("HyperPNN", make_case())
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in PRETRAINED.glob("*.json")))
+def test_shipped_weights_beat_interpolation(name, shared, monkeypatch):
+    monkeypatch.setattr("pansharpen.prior.STEPS", 25)
+    scene = open_cube(shared / "data" / "scenes" / "jasper_ridge.h5").select(window=(0, 48, 52, 100))
+    case = simulated_case(scene, preset("prisma"))
+    indices = ("ERGAS", "Q2n")
+    found, plain = (judge(case, fuse(which, case), metrics=indices) for which in (name, "EXP"))
+    assert found["ERGAS"].value < plain["ERGAS"].value
+    assert found["Q2n"].value > plain["Q2n"].value
+    assert (PRETRAINED / f"{name}.safetensors").stat().st_size < 3e6
+    assert not any("jasper" in data for data in read_card(PRETRAINED / f"{name}.json").data)
