@@ -1,0 +1,184 @@
+"""Where cases come from: files, simulated and real pairs; the conventions; judging."""
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.products import write_prisma
+from hsitools.cube import Cube
+from hsitools.errors import FormatError, InputError
+from hsitools.io import open_cube
+from hsitools.scenes import scene
+from hsitools.sensor import preset
+from pansharpen.case import FusionCase, Optics
+from pansharpen.protocol import (
+    CONVENTIONS,
+    convention,
+    degraded,
+    judge,
+    open_pair,
+    pan_weights,
+    read_case,
+    real_case,
+    simulated_case,
+    with_sensor,
+)
+
+
+@pytest.fixture
+def arrays():
+    rng = np.random.default_rng(0)
+    return {
+        "ms_lr": rng.uniform(1, 2, (8, 6, 5)).astype(np.float32), "pan": rng.uniform(1, 2, (1, 12, 10)), "ratio": 2,
+        "wavelengths": np.linspace(450, 800, 8), "overlap": 5,
+    }  # fmt: skip
+
+
+def written(folder, arrays):
+    np.savez(folder / "case.npz", **arrays)
+    return folder / "case.npz"
+
+
+def test_case_file(tmp_path, arrays):
+    path = written(tmp_path, arrays | {"gt": np.ones((8, 12, 10)), "ms": np.ones((8, 12, 10))})
+    plain, toolbox = read_case(path), read_case(path, convention("toolbox"))
+    assert plain.optics.offset == 0.5
+    assert plain.expanded is None
+    assert toolbox.optics.offset == 1
+    assert toolbox.optics.mtf == 0.2825
+    assert torch.equal(toolbox.tile.expanded, torch.ones(1, 8, 12, 10))
+    np.testing.assert_allclose(plain.optics.pan_response, [0.2] * 5 + [0] * 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"ms_lr": None}, "ms_lr: missing"),
+        ({"pan": np.ones((1, 12, 11))}, r"pan: found shape \(1, 1, 12, 11\), expected \(1, 1, 12, 10\)"),
+        ({"pan": np.ones((12, 10))}, r"pan: found float64 of shape \(12, 10\)"),
+        ({"ratio": 2.5}, "ratio: found 2.5"),
+        ({"ratio": "x"}, "ratio: found"),
+        ({"overlap": 9}, "overlap: found 9, expected 1 to 8"),
+        ({"wavelengths": np.ones(7)}, r"wavelengths: found shape \(7,\)"),
+        ({"gt": np.ones((7, 12, 10))}, "reference: found shape"),
+    ],
+)
+def test_case_file_errors(tmp_path, arrays, change, error):
+    given = {name: value for name, value in (arrays | change).items() if value is not None}
+    with pytest.raises(InputError, match=error):
+        read_case(written(tmp_path, given))
+
+
+def test_case_file_that_is_none(tmp_path):
+    with pytest.raises(FormatError, match="no such file"):
+        read_case(tmp_path / "nothing.npz")
+    (tmp_path / "text.npz").write_text("no archive")
+    with pytest.raises(FormatError, match="expected a case"):
+        read_case(tmp_path / "text.npz")
+    with pytest.raises(InputError, match="convention: found 'matlab', expected one of hsitools, toolbox"):
+        convention("matlab")
+
+
+def test_simulated_case_has_what_the_sensor_says():
+    sensor = preset("prisma")
+    case = simulated_case(scene((60, 36), seed=1), sensor, ratio=4, seed=3)
+    assert case.optics.ratio == 4
+    assert case.coarse.shape[-2:] == (15, 9)
+    assert case.reference.shape == (1, case.n_bands, 60, 36)
+    # the reference through the optics is the cube, but for noise of the variance that it tells
+    seen = case.tile.down()(case.reference)
+    error = (seen - case.coarse)[0, :, 2:-2, 2:-2].double()
+    ratio = error.square().mean((1, 2)) / torch.as_tensor(case.optics.noise_variance)
+    assert 0.7 < float(ratio.median()) < 1.4
+    assert abs(float(case.optics.pan_response.sum()) - 1) < 1e-9
+    clean = simulated_case(scene((60, 36), seed=1), sensor, ratio=4, noise=False)
+    assert (clean.tile.down()(clean.reference) - clean.coarse)[..., 2:-2, 2:-2].abs().max() < 1e-5
+    again = simulated_case(scene((60, 36), seed=1), sensor, ratio=4, seed=3)
+    assert torch.equal(again.coarse, case.coarse)
+
+
+def test_bands_without_light_are_left_out():
+    view = scene((24, 24), seed=1).load()
+    dark = view.data.copy()
+    dark[(view.wavelength_nm > 1340) & (view.wavelength_nm < 1450)] = 0
+    lit = simulated_case(view.with_data(dark), preset("prisma"), ratio=2)
+    whole = simulated_case(view, preset("prisma"), ratio=2)
+    gone = np.setdiff1d(whole.optics.wavelength_nm, lit.optics.wavelength_nm)
+    assert gone.size
+    assert gone.min() > 1335
+    assert gone.max() < 1455
+
+
+def test_unfit_scenes():
+    with pytest.raises(InputError, match="pan: missing, expected a sensor with a panchromatic response"):
+        simulated_case(scene((24, 24)), preset("enmap"), ratio=2)
+    with pytest.raises(InputError, match="wavelength_nm"):
+        simulated_case(scene((24, 24), wavelength_nm=[900, 950, 1000]), preset("prisma"))
+    with pytest.raises(InputError, match="expected at least 6"):
+        simulated_case(scene((5, 24)), preset("prisma"))
+
+
+def test_real_product(tmp_path):
+    write_prisma(tmp_path / "scene.he5", rows=24, columns=18)
+    cube = open_cube(tmp_path / "scene.he5")
+    case = real_case(cube)
+    assert case.optics.ratio == 6
+    assert case.n_bands == int(cube.good.sum())
+    assert case.reference is None
+    small = real_case(cube, reduced=True)
+    assert small.reference.shape == (1, case.n_bands, 24, 18)
+    assert small.coarse.shape[-2:] == (4, 3)
+    with pytest.raises(InputError, match="pan: missing"):
+        real_case(cube.replace(pan=None))
+    with pytest.raises(InputError, match="pan: found 143×108 pixels, expected a whole multiple"):
+        real_case(cube.replace(pan=cube.pan.select(window=(0, 143, 0, 108))))
+
+
+def test_two_files(tmp_path, arrays):
+    low = Cube(data=arrays["ms_lr"], wavelength_nm=arrays["wavelengths"])
+    np.savez(tmp_path / "low.npz", cube=low.data, wavelength_nm=low.wavelength_nm)
+    np.savez(tmp_path / "pan.npz", cube=arrays["pan"])
+    cube, optics = open_pair(tmp_path / "low.npz", tmp_path / "pan.npz")
+    assert cube.ratio == 2
+    assert optics is None
+    cube, optics = open_pair(written(tmp_path, arrays))
+    assert cube.shape == (8, 6, 5)
+    assert optics.ratio == 2
+
+
+def test_degraded_keeps_the_response():
+    case = simulated_case(scene((72, 72), seed=1), preset("prisma"), ratio=3, noise=False)
+    small = degraded(case.replace(reference=None))
+    assert torch.equal(small.reference, case.coarse)
+    assert small.pan.shape[-2:] == (24, 24)
+    # PAN is made of the bands at both scales
+    response = torch.as_tensor(case.optics.pan_response, dtype=torch.float32)
+    for pair in (case, small):
+        made = torch.einsum("k,nkyx->nyx", response, pair.reference)
+        inner = np.s_[:, 3:-3, 3:-3]
+        assert torch.corrcoef(torch.stack([made[inner].flatten(), pair.pan[:, 0][inner].flatten()]))[0, 1] > 0.98
+
+
+def test_sensor_of_other_bands():
+    optics = Optics(ratio=6, wavelength_nm=np.array([500.0, 600.0, 3000.0]))
+    with pytest.raises(InputError, match=r"band 2 at 3000.0 nm, expected a band of PRISMA \(the nearest is at 2497"):
+        with_sensor(optics, preset("prisma"), 3, "cube")
+    with pytest.raises(InputError, match="bands: found 3, expected 234"):
+        with_sensor(Optics(ratio=6), preset("prisma"), 3, "cube")
+    assert pan_weights(preset("prisma"), np.array([2000.0, 2100.0])) is None
+    with pytest.raises(InputError, match="offset: found 5\\.5, expected 0 to 5"):
+        Optics(ratio=6, offset=5.5)
+
+
+def test_judging_conventions():
+    truth = torch.rand((1, 4, 48, 48), generator=torch.Generator().manual_seed(0)) + 1
+    case = FusionCase(coarse=truth[..., ::4, ::4], pan=truth[:, :1], optics=Optics(ratio=4), reference=truth)
+    spoiled = truth.clone()
+    spoiled[..., :4, :] = 70_000
+    assert judge(case, spoiled)["ERGAS"].value == 0
+    spoiled[..., 5, :] = -1
+    assert judge(case, spoiled)["ERGAS"].value > 0
+    toolbox = CONVENTIONS["toolbox"]
+    assert judge(case, spoiled, toolbox)["ERGAS"].value == 0
+    full = judge(case.replace(reference=None), truth)
+    assert set(full) == {"D_lambda", "D_s", "D_pan", "HQNR"}

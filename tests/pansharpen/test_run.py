@@ -1,0 +1,115 @@
+"""``hsi pansharpen list`` and ``run`` as a user types them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pansharpen.methods  # noqa: F401  (registers them)
+from benchmarks.products import write_prisma
+from hsitools.io import open_cube, save_cube
+from hsitools.scenes import scene
+from hsitools.sensor import preset
+from pansharpen.registry import METHODS
+
+HSI = Path(sys.executable).parent / "hsi"
+
+
+def hsi(*arguments, code=0):
+    done = subprocess.run([HSI, "pansharpen", *map(str, arguments)], capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def product(tmp_path_factory):
+    path = tmp_path_factory.mktemp("run") / "scene.he5"
+    write_prisma(path, rows=20, columns=16)
+    return path
+
+
+def test_list():
+    text = hsi("list").stdout
+    rows = json.loads(hsi("list", "--json").stdout)
+    assert {row["name"] for row in rows} == set(METHODS)
+    assert len(rows) == 23
+    for row in rows:
+        assert row["name"] in text
+        assert row["paper"]
+        assert row["summary"].endswith(".")
+
+
+def test_product_comes_out_georeferenced(product, tmp_path):
+    out = tmp_path / "fused.h5"
+    said = hsi("run", "mtf-glp-fs", product, "-o", out)
+    assert "by MTF-GLP-FS" in said.stdout
+    assert "bands marked bad" in said.stdout
+    assert "no --sensor" in said.stderr
+    given, fused = open_cube(product), open_cube(out)
+    assert fused.shape == (given.n_bands, 120, 96)
+    np.testing.assert_array_equal(fused.wavelength_nm, given.wavelength_nm)
+    np.testing.assert_array_equal(fused.good, given.good)
+    assert fused.crs == given.crs
+    assert fused.transform == pytest.approx(given.pan.transform)
+    assert fused.units == "1"
+    values = fused.read()
+    # the product's corner holds nothing
+    assert np.isnan(values[:, :6, :6]).all()
+    assert np.isfinite(values[given.good][:, 6:, 6:]).all()
+
+
+def test_window_sensor_and_geotiff(tmp_path):
+    observed = preset("prisma").observe(scene((96, 96), seed=2))
+    save_cube(observed, tmp_path / "pair.h5")
+    said = json.loads(
+        hsi(
+            "run", "physics", tmp_path / "pair.h5", "-o", tmp_path / "part.tif", "--sensor", "prisma", "--window",
+            "2:10,4:16", "--json",
+        ).stdout
+    )  # fmt: skip
+    assert said["shape"] == [observed.n_bands, 48, 72]
+    assert said["sensor"] == "PRISMA"
+    assert open_cube(tmp_path / "part.tif").shape == (observed.n_bands, 48, 72)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (("GSAA", "scene.he5", "-o", "x.h5"), "did you mean 'GSA'"),
+        (("GSA", "nothing.he5", "-o", "x.h5"), "nothing.he5: found no such file"),
+        (("GSA", "scene.he5", "-o", "x.png"), "output: found suffix '.png'"),
+        (("GSA", "scene.he5", "-o", "x.h5", "--sensor", "prismo"), "did you mean 'prisma'"),
+        (("GSA", "scene.he5", "-o", "x.h5", "--window", "0:99,0:4"), "window"),
+        (("HyperPNN", "scene.he5", "-o", "x.h5", "--weights", "."), "HyperPNN.safetensors"),
+        (("GSA", "scene.he5", "-o", "no/such/x.h5"), "output: cannot write there"),
+    ],
+)
+def test_errors_are_one_line_and_leave_nothing(product, tmp_path, arguments, error):
+    (tmp_path / "scene.he5").symlink_to(product)
+    done = subprocess.run(
+        [HSI, "pansharpen", "run", *arguments], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 2
+    assert error in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"scene.he5"}
+
+
+def test_interrupt_leaves_nothing(tmp_path):
+    observed = preset("prisma").observe(scene((240, 240), seed=2))
+    save_cube(observed, tmp_path / "pair.h5")
+    command = [HSI, "pansharpen", "run", "physics", "pair.h5", "-o", "fused.h5"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=os.environ)
+    while process.poll() is None and not list(tmp_path.glob(".fused.h5.*")):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted" in said
+    assert {path.name for path in tmp_path.iterdir()} == {"pair.h5"}
