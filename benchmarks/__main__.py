@@ -4,10 +4,10 @@ import sys
 
 NAMES = (
     "captures", "speed", "truth", "maps", "indices", "cubes", "sensors", "pansharpen_golden", "pansharpen_speed",
-    "pansharpen_sparse", "pansharpen_memory",
+    "pansharpen_sparse",
 )  # fmt: skip
 #: Minutes each: only when named.
-LONG = ("pansharpen_zero_shot",)
+LONG = ("pansharpen_scenes", "pansharpen_memory", "pansharpen_zero_shot")
 
 
 def run(names: list[str]) -> None:

@@ -46,7 +46,10 @@ def list_methods(as_json: bool) -> None:
         marks = [text for text, on in (("trained", row["needs_training"]), ("tiled", row["tiled"])) if on]
         click.echo(f"  {row['name']:<{width}}  {row['summary']}" + (f" [{', '.join(marks)}]" if marks else ""))
         click.echo(f"  {'':<{width}}  {row['paper']}")
-    click.echo("every method takes any number of bands and any whole ratio; trained nets need weights for their sensor")
+    click.echo(
+        "every method takes any number of bands and any whole ratio; trained nets need weights for their sensor,"
+    )
+    click.echo("of which those of a PRISMA-like one at ratio 6 come with the package")
 
 
 @pansharpen.command("run")

@@ -110,7 +110,7 @@ def _run(made: Any, jobs: int, retry: bool, as_json: bool, kept: bool = True) ->
         raise
     if as_json:
         return emit_json([_flat(record) for record in records])
-    _print_ranking(made.rows())
+    print_ranking(made.rows())
     click.echo(f"{made.folder}: table.csv; hsi pansharpen report {made.folder} for the whole")
 
 
@@ -122,7 +122,8 @@ def _flat(record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _print_ranking(rows: list[dict[str, Any]]) -> None:
+def print_ranking(rows: list[dict[str, Any]]) -> None:
+    """Mean ranks of the methods, and why there are cells without a result."""
     from pansharpen.table import OK, RANKED, number, ranking, title_of
 
     for protocol, indices in RANKED.items():
