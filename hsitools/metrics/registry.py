@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
-from hsitools.errors import InputError
+from hsitools.lookup import lookup
 
 #: What an index needs to know: both cubes; the fused cube with what it was made from; one cube alone.
 KINDS = ("full reference", "full resolution", "no reference")
@@ -90,12 +89,7 @@ def index(
 
 def get(name: str) -> Index:
     """The index of that name (any case); raises `InputError` with the nearest name when there is none."""
-    lower = {known.lower(): known for known in INDICES}
-    if name.lower() in lower:
-        return INDICES[lower[name.lower()]]
-    near = difflib.get_close_matches(name.lower(), lower, n=1)
-    hint = f"; did you mean {lower[near[0]]!r}?" if near else f", expected one of {', '.join(INDICES)}"
-    raise InputError(f"metric: found {name!r}{hint}")
+    return lookup(name, INDICES, "metric")
 
 
 def mean_of(values: torch.Tensor, keep: torch.Tensor, dim: Any = -1) -> torch.Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsitools.errors import FormatError, InputError
+from hsitools.lookup import lookup
 from hsitools.sensor.bands import GaussianResponse, TableResponse, box_response
 from hsitools.sensor.distortion import Distortion
 from hsitools.sensor.layout import SubImageLayout
@@ -282,11 +282,7 @@ PRESETS: dict[str, Callable[..., Sensor]] = {
 def preset(name: str, **settings: Any) -> Sensor:
     """A sensor by name; raises `InputError` with the nearest name when there is none."""
     key = name.lower().replace("_", "-").replace("+", "-")
-    if key not in PRESETS:
-        near = difflib.get_close_matches(key, PRESETS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else f", expected one of {', '.join(PRESETS)}"
-        raise InputError(f"preset: found {name!r}{hint}")
-    return PRESETS[key](**settings)
+    return lookup(key, PRESETS, "preset")(**settings)
 
 
 def open_sensor(text: str | Path) -> Sensor:
