@@ -1,1 +1,1 @@
-"""Denoising and destriping by 3D latent diffusion (in preparation; nothing to import yet)."""
+"""Denoising and destriping: noise estimation, the classical path, and the protocol that methods share."""

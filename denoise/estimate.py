@@ -1,0 +1,316 @@
+"""Blind noise estimation: noise of the bands, column gains and offsets, dead elements, outliers, apart from the scene.
+
+The scene is what bands share (a subspace of noise-whitened spectra) and what neighbours share (`denoise.smooth`); all
+else is the instrument. Scene and instrument are estimated in turn, a few rounds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from denoise.case import NoiseModel
+from denoise.smooth import smooth
+
+Array = NDArray[Any]
+Mask = NDArray[np.bool_]
+ROUNDS = 5
+#: Components that a band with many outliers is predicted from.
+MAX_REGRESSORS = 16
+#: Iterations of the fit of least absolute deviations.
+ABSOLUTE_STEPS = 8
+#: Share of outliers up to which a band's own values serve in the subspace; beyond, it is predicted by regression.
+FEW = 0.02
+#: Change of the calibrated values, in standard deviations of the noise, below which rounds end.
+SETTLED = 0.1
+#: Bins of a band's values in which outliers are looked for.
+BINS = 96
+#: Share of a band's voxels with exactly the same value, above which it is no measurement.
+STUCK = 0.01
+#: Pixels below which scene and noise cannot be told apart.
+MIN_PIXELS = 64
+#: Standard deviations by which an excess must stand out.
+SIGNIFICANT = 4.0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Separation:
+    """What `separate` finds.
+
+    Attributes
+    ----------
+    noise : NoiseModel
+    scene : array, shape (band, y, x)
+        The estimate, smoothed.
+    rank : int
+        Dimension of the subspace.
+    """
+
+    noise: NoiseModel
+    scene: Array
+    rank: int
+
+
+def band_noise(values: Array) -> Array:
+    """Noise of each band ``(band,)``: the lesser of what other bands and what neighbouring pixels do not explain.
+
+    The first is the residual of a regression on all other bands, read off the inverse covariance (J. M.
+    Bioucas-Dias, J. M. P. Nascimento, Hyperspectral subspace identification, IEEE TGRS 46(8), 2008); the second the
+    median of mixed differences of 2×2 pixels, in which stripes cancel.
+    """
+    mixed = np.diff(np.diff(values, axis=1), axis=2) / 2
+    spatial = np.median(np.abs(mixed), axis=(1, 2)) / 0.6745 if mixed.size else np.full(len(values), np.inf)
+    flat = values.reshape(len(values), -1)
+    bands, pixels = flat.shape
+    if bands == 1 or pixels < 4 * bands:
+        return np.asarray(spatial, dtype=np.float32)
+    covariance = np.cov(flat).astype(float)
+    scale = np.sqrt(np.diag(covariance))
+    scale = np.where(scale > 0, scale, 1)
+    correlation = covariance / scale / scale[:, None] + 1e-10 * np.eye(bands)
+    spectral = scale / np.sqrt(np.diag(np.linalg.inv(correlation))) * np.sqrt(pixels / (pixels - bands))
+    # quantised data have a median difference of zero
+    return spectral.astype(np.float32)
+
+
+def along_track(values: Array) -> Array:
+    """Values with their columns' means replaced by the bands': what is left has no column offsets."""
+    if values.shape[1] < 8:
+        return values
+    return values - values.mean(1, keepdims=True) + values.mean((1, 2), keepdims=True)
+
+
+def subspace(whitened: NDArray[Any]) -> Array:
+    """Orthonormal directions ``(band, k)`` that stand out of unit noise in ``(band, pixel)``, strongest first.
+
+    Kept is every eigenvalue beyond the largest that pure noise has (V. A. Marchenko, L. A. Pastur, 1967): no cap on the
+    rank, or a good cube would lose detail.
+    """
+    bands, pixels = whitened.shape
+    values, vectors = np.linalg.eigh((whitened @ whitened.T).astype(float) / pixels)
+    edge = (1 + np.sqrt(bands / pixels)) ** 2
+    rank = max(1, int((values > 1.02 * edge).sum()))
+    return np.asarray(vectors[:, ::-1][:, :rank], dtype=np.float32)
+
+
+def stuck_values(values: Array) -> Mask:
+    """Voxels ``(band, y, x)`` of a value that a noisy band would not repeat so often.
+
+    A repeated value counts only if others hardly repeat: numbers of few digits repeat all over. Saturation is left: the
+    largest value may repeat in a good cube.
+    """
+    out = np.zeros(values.shape, dtype=bool)
+    for band, image in enumerate(values):
+        _, place, count = np.unique(image, return_inverse=True, return_counts=True)
+        often = (count > STUCK * image.size) & (count > 20 * np.sort(count)[int(0.9 * len(count))])
+        often[-1] &= count[-1] > 0.03 * image.size
+        out[band] = often[place].reshape(image.shape)
+    return out
+
+
+def separate(values: Array, valid: Mask, sigma: Array | None = None, rounds: int = ROUNDS) -> Separation:
+    """Tell scene and instrument apart.
+
+    Parameters
+    ----------
+    values : array of float32, shape (band, y, x)
+        Finite everywhere; live bands only.
+    valid : array of bool, shape (band, y, x)
+    sigma : array, shape (band,), optional
+        Noise where it is known.
+    rounds : int
+
+    Returns
+    -------
+    Separation
+    """
+    bands, height, width = values.shape
+    bad = ~valid | stuck_values(values)
+    middle = _medians(values, ~bad)[:, None, None]
+    scene: Array = np.where(bad, middle, values)
+    gain, offset, power = np.ones((bands, width), np.float32), np.zeros((bands, width), np.float32), np.zeros(bands)
+    dead, outlier, rank = np.zeros((bands, width), dtype=bool), bad, 1
+    filled: Array = values
+    unit: Array = np.zeros(bands)
+    noise: Array = np.zeros(bands) if sigma is None else sigma
+    for number in range(rounds):
+        before = filled
+        filled = np.where(outlier, scene, (values - offset[:, None]) / gain[:, None])
+        if number > 1 and (np.square(filled - before).mean((1, 2)) < (SETTLED * unit) ** 2).all():
+            break
+        if sigma is None:
+            # filled voxels have no noise
+            noise = band_noise(along_track(filled)) / np.sqrt(np.maximum(1 - outlier.mean((1, 2)), 0.05))
+        # numbers of few digits can have no noise at all
+        unit = np.maximum(noise, 1e-6 * np.sqrt((filled**2).mean())).astype(np.float32)
+        whitened = filled / unit[:, None, None]
+        directions = subspace(along_track(whitened).reshape(bands, -1))
+        rank = directions.shape[1]
+        scores = (directions.T @ whitened.reshape(bands, -1)).reshape(rank, height, width)
+        ripple = column_ripple(scores, directions, power / unit**2)
+        offset = offset + unit[:, None] * (directions @ ripple)
+        scores = smooth(scores - ripple[:, None])
+        scene = unit[:, None, None] * (directions @ scores.reshape(rank, -1)).reshape(values.shape)
+        first = number == 0
+        suspect = np.flatnonzero(outlier.mean((1, 2)) > (-1 if first else FEW))
+        if len(suspect) and rank < bands // 2:
+            corrected = (values[suspect] - offset[suspect, None]) / gain[suspect, None]
+            scene[suspect] = regress(corrected, ~outlier[suspect], scores, absolute=first)
+        dead = dead_elements(values, scene, ~bad, unit)
+        outlier = bad | dead[:, None]
+        outlier = outlier | outliers(values, scene * gain[:, None] + offset[:, None], ~outlier)
+        gain, offset, power = column_response(values, scene, ~outlier, unit)
+    slope = signal_slope(values - scene * gain[:, None] - offset[:, None], scene, ~outlier)
+    model = NoiseModel(sigma=unit, slope=slope, gain=gain, offset=offset, dead=dead, outlier=outlier)
+    return Separation(noise=model, scene=scene, rank=rank)
+
+
+def _medians(values: Array, keep: Mask) -> Array:
+    """Median of what is kept of each band ``(band,)``, zero where nothing is."""
+    masked = np.ma.masked_array(values.reshape(len(values), -1), ~keep.reshape(len(values), -1))
+    return np.asarray(np.ma.median(masked, axis=1).filled(0), dtype=np.float32)
+
+
+def regress(values: Array, keep: Mask, scores: Array, *, absolute: bool) -> Array:
+    """Bands ``(band, y, x)`` as affine functions of the scores ``(k, y, x)``, from the voxels to keep.
+
+    ``absolute`` minimises absolute deviations: salt and pepper at even odds then leave the middle where it is.
+    """
+    bands, pixels = len(values), values[0].size
+    flat, kept = values.reshape(bands, pixels), keep.reshape(bands, pixels).astype(np.float32)
+    design = np.concatenate([scores[:MAX_REGRESSORS].reshape(-1, pixels), np.ones((1, pixels), np.float32)])
+    design /= np.maximum(np.sqrt((design**2).mean(1, keepdims=True)), 1e-12)
+    k = len(design)
+    products = (design[:, None] * design).reshape(k * k, pixels).T
+    scale = np.maximum(flat.std(1, keepdims=True), 1e-30)
+    fitted, weight = flat, kept
+    for _ in range(ABSOLUTE_STEPS if absolute else 1):
+        normal = (weight @ products).reshape(bands, k, k) / pixels + 1e-6 * np.eye(k)
+        right = (weight * flat) @ design.T / pixels
+        fitted = np.linalg.solve(normal, right[..., None])[..., 0].astype(np.float32) @ design
+        weight = kept / np.maximum(np.abs(flat - fitted) / scale, 0.02)
+    return fitted.reshape(values.shape)
+
+
+def outliers(values: Array, predicted: Array, keep: Mask, steps: int = 5) -> Mask:
+    """Voxels ``(band, y, x)`` whose values a band has more often than prediction and noise explain.
+
+    Each band is a mixture of Gaussian noise about the prediction, and of outliers whose distribution of values is the
+    excess of the histogram over what the first explains; both are estimated in turn (EM).
+    """
+    out = np.zeros(values.shape, dtype=bool)
+    for band, (seen, mean, use) in enumerate(zip(values, predicted, keep, strict=True)):
+        if use.sum() >= MIN_PIXELS:
+            out[band][use] = _outliers(seen[use], mean[use], steps)
+    return out
+
+
+def _outliers(values: Array, predicted: Array, steps: int) -> Mask:
+    """Which of one band's ``values`` (voxel,) are outliers."""
+    from scipy.ndimage import gaussian_filter1d, maximum_filter1d
+
+    residual = values - predicted
+    spread = np.median(np.abs(residual - np.median(residual))) / 0.6745
+    low = values.min()
+    step = (values.max() - low) / BINS
+    if not (step > 0 and spread > 0):
+        return np.zeros(values.shape, dtype=bool)
+    place = np.minimum(((values - low) / step).astype(int), BINS - 1)
+    scene_place = np.clip(((predicted - low) / step).astype(int), 0, BINS - 1)
+    found, scene = (np.bincount(item, minlength=BINS).astype(float) for item in (place, scene_place))
+    posterior = (np.abs(residual) > 4 * spread).astype(float)
+    for _ in range(steps):
+        inlier = 1 - posterior
+        total = inlier.sum()
+        spread = np.sqrt((inlier * residual**2).sum() / max(total, 1))
+        if total < MIN_PIXELS / 2 or not spread > 0:
+            break
+        expected = gaussian_filter1d(scene, max(spread / step, 0.3), mode="constant") * (total / len(values))
+        # a bin's edge is no excess: the prediction may fall into the next
+        excess = found - maximum_filter1d(expected, 3)
+        excess[excess < SIGNIFICANT * np.sqrt(expected + 1) + 0.1 * expected] = 0
+        if not excess.any():
+            return np.zeros(values.shape, dtype=bool)
+        strange = excess[place] / step
+        normal = total * np.exp(-0.5 * (residual / spread) ** 2) / (spread * np.sqrt(2 * np.pi))
+        posterior = strange / (strange + normal + 1e-30)
+    return np.asarray(posterior > 0.5)
+
+
+def dead_elements(values: Array, scene: Array, keep: Mask, sigma: Array) -> Mask:
+    """Detector elements ``(band, x)`` that a constant explains better than the scene does."""
+    count = keep.sum(1)
+    safe = np.maximum(count, 1)
+
+    def spread(image: Array) -> tuple[Array, Array]:
+        mean = np.where(keep, image, 0).sum(1) / safe
+        return mean, np.sqrt(np.where(keep, (image - mean[:, None]) ** 2, 0).sum(1) / safe)
+
+    _, own = spread(values)
+    shift, left = spread(values - scene)
+    floor = 1e-3 * sigma[:, None] + 1e-30
+    own, left = np.maximum(own, floor), np.maximum(left, floor)
+    better = count * np.log(left / own) > 15
+    typical = np.minimum(np.median(left, axis=1), sigma)[:, None]
+    quiet = (own < 0.5 * typical) & (np.abs(shift) > 5 * own / np.sqrt(safe))
+    return np.asarray((count >= 16) & (better | quiet))
+
+
+def column_response(values: Array, scene: Array, keep: Mask, sigma: Array) -> tuple[Array, Array, Array]:
+    """Gain and offset ``(band, x)`` of detector elements against the scene, and the offsets' power ``(band,)``.
+
+    Straight lines through each column's values, shrunk towards gain one and offset zero by what chance alone would
+    give (empirical Bayes): without stripes nothing is corrected.
+    """
+    weight = keep.astype(np.float32)
+    count = np.maximum(weight.sum(1), 1e-6)
+    middle = (weight * scene).sum(1) / count
+    centred = weight * (scene - middle[:, None])
+    difference = values - scene
+    variance = sigma[:, None] ** 2
+    power = (centred**2).sum(1)
+    shift, shift_variance = (weight * difference).sum(1) / count, variance / count
+    slope, slope_variance = (
+        (centred * difference).sum(1) / np.maximum(power, 1e-30),
+        variance / np.maximum(power, 1e-30),
+    )
+    shift, shift_power = shrunk(shift, shift_variance, axis=1)
+    slope, _ = shrunk(slope, slope_variance, axis=None)
+    return 1 + slope, shift - slope * middle, shift_power
+
+
+def signal_slope(residual: Array, scene: Array, keep: Mask) -> Array:
+    """Growth of noise variance with the signal ``(band,)``: lines through squared residuals, at least 0."""
+    count = np.maximum(keep.sum((1, 2)), 1)
+    level = np.where(keep, scene, 0)
+    level = np.where(keep, level - (level.sum((1, 2)) / count)[:, None, None], 0)
+    power = np.maximum((level**2).sum((1, 2)), 1e-30)
+    return np.asarray(np.maximum((level * residual**2).sum((1, 2)) / power, 0), dtype=np.float32)
+
+
+def shrunk(found: Array, variance: Array, axis: int | None) -> tuple[Array, Array]:
+    """Deviations towards zero, and the power of the true ones along ``axis``."""
+    weight = 1 / variance
+    excess = (weight * (found**2 - variance)).sum(axis, keepdims=True) / weight.sum(axis, keepdims=True)
+    chance = np.sqrt(2 * found.shape[1] if axis == 1 else 2 * found.size) / weight.sum(axis, keepdims=True)
+    true = np.where(excess > 3 * chance, excess, 0)
+    return (found * true / (true + variance)).astype(np.float32), true.ravel().astype(np.float32)
+
+
+def column_ripple(scores: Array, directions: Array, power: Array) -> Array:
+    """Offsets of columns ``(k, x)`` that lie in the subspace, where no comparison with other bands shows them.
+
+    What a column has more than the mean of its neighbours, in the median over rows, is scene or stripe; ``power``
+    (band,) of the stripes, whitened, tells how much of it is stripe.
+    """
+    rank, _, width = scores.shape
+    if width < 3 or not power.any():
+        return np.zeros((rank, width), dtype=np.float32)
+    padded = np.pad(scores, ((0, 0), (0, 0), (1, 1)), mode="reflect")
+    step = np.median(scores - (padded[..., :-2] + padded[..., 2:]) / 2, axis=1)
+    stripe = (directions**2 * power[:, None]).sum(0)
+    share = np.clip(stripe / np.maximum((step**2).mean(1), 1e-30), 0, 2 / 3)
+    return np.asarray(share[:, None] * step, dtype=np.float32)

@@ -1,0 +1,57 @@
+"""The registry of denoisers: each is a decorated function with its name and paper."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from denoise.case import Observation, Restoration
+from hsitools.errors import InputError
+
+Function = Callable[[Observation], Restoration]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """An entry of the registry.
+
+    Attributes
+    ----------
+    name, paper : str
+    function : callable
+        Takes an `Observation` and gives a `Restoration` of the same shape.
+    """
+
+    name: str
+    paper: str
+    function: Function
+
+    @property
+    def summary(self) -> str:
+        """First line of the function's documentation."""
+        return (self.function.__doc__ or "").strip().partition("\n")[0]
+
+
+METHODS: dict[str, Method] = {}
+
+
+def method(name: str, *, paper: str) -> Callable[[Function], Function]:
+    """Register a function as a denoiser."""
+
+    def register(function: Function) -> Function:
+        assert name not in METHODS
+        METHODS[name] = Method(name=name, paper=paper, function=function)
+        return function
+
+    return register
+
+
+def get(name: str) -> Method:
+    """The method of that name (any case); raises `InputError` with the nearest name when there is none."""
+    lower = {known.lower(): known for known in METHODS}
+    if name.lower() in lower:
+        return METHODS[lower[name.lower()]]
+    near = difflib.get_close_matches(name.lower(), lower, n=1)
+    hint = f"; did you mean {lower[near[0]]!r}?" if near else f", expected one of {', '.join(METHODS)}"
+    raise InputError(f"method: found {name!r}{hint}")
