@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from denoise.case import Observation, Restoration
-from hsitools.errors import InputError
+from hsitools.lookup import lookup
 
 Function = Callable[[Observation], Restoration]
 
@@ -49,9 +48,4 @@ def method(name: str, *, paper: str) -> Callable[[Function], Function]:
 
 def get(name: str) -> Method:
     """The method of that name (any case); raises `InputError` with the nearest name when there is none."""
-    lower = {known.lower(): known for known in METHODS}
-    if name.lower() in lower:
-        return METHODS[lower[name.lower()]]
-    near = difflib.get_close_matches(name.lower(), lower, n=1)
-    hint = f"; did you mean {lower[near[0]]!r}?" if near else f", expected one of {', '.join(METHODS)}"
-    raise InputError(f"method: found {name!r}{hint}")
+    return lookup(name, METHODS, "method")
