@@ -55,23 +55,24 @@ class Separation:
 
 
 def band_noise(values: Array) -> Array:
-    """Noise of each band ``(band,)``: what all other bands do not explain of it.
+    """Noise of each band ``(band,)``: the lesser of what other bands and what neighbouring pixels do not explain.
 
-    The residual of a regression on them is read off the inverse covariance (J. M. Bioucas-Dias, J. M. P. Nascimento,
-    Hyperspectral subspace identification, IEEE TGRS 46(8), 2008). With too few pixels for that, or one band, it is the
+    The first is the residual of a regression on all other bands, read off the inverse covariance (J. M.
+    Bioucas-Dias, J. M. P. Nascimento, Hyperspectral subspace identification, IEEE TGRS 46(8), 2008); the second the
     median of mixed differences of 2×2 pixels, in which stripes cancel.
     """
+    mixed = np.diff(np.diff(values, axis=1), axis=2) / 2
+    spatial = np.median(np.abs(mixed), axis=(1, 2)) / 0.6745 if mixed.size else np.full(len(values), np.inf)
     flat = values.reshape(len(values), -1)
     bands, pixels = flat.shape
     if bands == 1 or pixels < 4 * bands:
-        mixed = np.diff(np.diff(values, axis=1), axis=2) / 2
-        spatial = np.median(np.abs(mixed), axis=(1, 2)) / 0.6745 if mixed.size else np.full(bands, np.inf)
         return np.asarray(spatial, dtype=np.float32)
     covariance = np.cov(flat).astype(float)
     scale = np.sqrt(np.diag(covariance))
     scale = np.where(scale > 0, scale, 1)
     correlation = covariance / scale / scale[:, None] + 1e-10 * np.eye(bands)
     spectral = scale / np.sqrt(np.diag(np.linalg.inv(correlation))) * np.sqrt(pixels / (pixels - bands))
+    # quantised data have a median difference of zero
     return spectral.astype(np.float32)
 
 
@@ -138,7 +139,7 @@ def separate(values: Array, valid: Mask, sigma: Array | None = None, rounds: int
     for number in range(rounds):
         before = filled
         filled = np.where(outlier, scene, (values - offset[:, None]) / gain[:, None])
-        if number > 1 and np.mean(np.square(filled - before).mean((1, 2)) / unit**2) < SETTLED**2:
+        if number > 1 and (np.square(filled - before).mean((1, 2)) < (SETTLED * unit) ** 2).all():
             break
         if sigma is None:
             # filled voxels have no noise
@@ -236,11 +237,7 @@ def _outliers(values: Array, predicted: Array, steps: int) -> Mask:
         strange = excess[place] / step
         normal = total * np.exp(-0.5 * (residual / spread) ** 2) / (spread * np.sqrt(2 * np.pi))
         posterior = strange / (strange + normal + 1e-30)
-    hit = posterior > 0.5
-    if spread < 2 * step:
-        # bins too wide for so little noise: the voxel itself must stand out
-        hit &= np.abs(residual) > SIGNIFICANT * spread
-    return np.asarray(hit)
+    return np.asarray(posterior > 0.5)
 
 
 def dead_elements(values: Array, scene: Array, keep: Mask, sigma: Array) -> Mask:
