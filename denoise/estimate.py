@@ -55,24 +55,23 @@ class Separation:
 
 
 def band_noise(values: Array) -> Array:
-    """Noise of each band ``(band,)``: the lesser of what other bands and what neighbouring pixels do not explain.
+    """Noise of each band ``(band,)``: what all other bands do not explain of it.
 
-    The first is the residual of a regression on all other bands, read off the inverse covariance (J. M.
-    Bioucas-Dias, J. M. P. Nascimento, Hyperspectral subspace identification, IEEE TGRS 46(8), 2008); the second the
+    The residual of a regression on them is read off the inverse covariance (J. M. Bioucas-Dias, J. M. P. Nascimento,
+    Hyperspectral subspace identification, IEEE TGRS 46(8), 2008). With too few pixels for that, or one band, it is the
     median of mixed differences of 2×2 pixels, in which stripes cancel.
     """
-    mixed = np.diff(np.diff(values, axis=1), axis=2) / 2
-    spatial = np.median(np.abs(mixed), axis=(1, 2)) / 0.6745 if mixed.size else np.full(len(values), np.inf)
     flat = values.reshape(len(values), -1)
     bands, pixels = flat.shape
     if bands == 1 or pixels < 4 * bands:
+        mixed = np.diff(np.diff(values, axis=1), axis=2) / 2
+        spatial = np.median(np.abs(mixed), axis=(1, 2)) / 0.6745 if mixed.size else np.full(bands, np.inf)
         return np.asarray(spatial, dtype=np.float32)
     covariance = np.cov(flat).astype(float)
     scale = np.sqrt(np.diag(covariance))
     scale = np.where(scale > 0, scale, 1)
     correlation = covariance / scale / scale[:, None] + 1e-10 * np.eye(bands)
     spectral = scale / np.sqrt(np.diag(np.linalg.inv(correlation))) * np.sqrt(pixels / (pixels - bands))
-    # quantised data have a median difference of zero
     return spectral.astype(np.float32)
 
 
