@@ -138,7 +138,7 @@ def separate(values: Array, valid: Mask, sigma: Array | None = None, rounds: int
     for number in range(rounds):
         before = filled
         filled = np.where(outlier, scene, (values - offset[:, None]) / gain[:, None])
-        if number > 1 and (np.square(filled - before).mean((1, 2)) < (SETTLED * unit) ** 2).all():
+        if number > 1 and np.mean(np.square(filled - before).mean((1, 2)) / unit**2) < SETTLED**2:
             break
         if sigma is None:
             # filled voxels have no noise
@@ -236,7 +236,11 @@ def _outliers(values: Array, predicted: Array, steps: int) -> Mask:
         strange = excess[place] / step
         normal = total * np.exp(-0.5 * (residual / spread) ** 2) / (spread * np.sqrt(2 * np.pi))
         posterior = strange / (strange + normal + 1e-30)
-    return np.asarray(posterior > 0.5)
+    hit = posterior > 0.5
+    if spread < 2 * step:
+        # bins too wide for so little noise: the voxel itself must stand out
+        hit &= np.abs(residual) > SIGNIFICANT * spread
+    return np.asarray(hit)
 
 
 def dead_elements(values: Array, scene: Array, keep: Mask, sigma: Array) -> Mask:
