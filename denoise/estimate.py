@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from denoise.case import NoiseModel
-from denoise.smooth import smooth
+from denoise.smooth import Smoothed, smooth
 
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
@@ -26,6 +26,8 @@ ABSOLUTE_STEPS = 8
 FEW = 0.02
 #: Change of the calibrated values, in standard deviations of the noise, below which rounds end.
 SETTLED = 0.1
+#: Standard deviation of the blur that brings out faint directions, pixels.
+BLUR = 2.5
 #: Bins of a band's values in which outliers are looked for.
 BINS = 96
 #: Share of a band's voxels with exactly the same value, above which it is no measurement.
@@ -45,13 +47,24 @@ class Separation:
     noise : NoiseModel
     scene : array, shape (band, y, x)
         The estimate, smoothed.
-    rank : int
-        Dimension of the subspace.
+    whitened : array, shape (band, y, x)
+        What was observed, calibrated and in units of the noise; outliers are filled with what was predicted there.
+    directions : array, shape (band, k)
+        Orthonormal: the subspace of the whitened spectra.
+    scores : Smoothed, arrays of shape (k, y, x)
+        Smoothed coordinates in it: ``scene = sigma · directions @ scores``.
     """
 
     noise: NoiseModel
     scene: Array
-    rank: int
+    whitened: Array
+    directions: Array
+    scores: Smoothed
+
+    @property
+    def rank(self) -> int:
+        """Dimension of the subspace."""
+        return int(self.directions.shape[1])
 
 
 def band_noise(values: Array) -> Array:
@@ -95,6 +108,29 @@ def subspace(whitened: NDArray[Any]) -> Array:
     return np.asarray(vectors[:, ::-1][:, :rank], dtype=np.float32)
 
 
+def faint(whitened: Array, directions: Array) -> Array:
+    """The directions ``(band, k)``, and those of what is too faint to stand out of the noise of single pixels.
+
+    A blur takes most of the noise and little of the scene: directions that stand out after it are added. Only for
+    cubes whose stripes and outliers are gone; a blur brings them out as well.
+    """
+    from scipy.ndimage import gaussian_filter
+
+    bands, height, width = whitened.shape
+    pixels = height * width
+    if directions.shape[1] >= bands // 2 or min(height, width) < 8 * BLUR:
+        return directions
+    flat = whitened.reshape(bands, -1)
+    rest = (flat - directions @ (directions.T @ flat)).reshape(whitened.shape)
+    blurred = gaussian_filter(rest, (0, BLUR, BLUR), truncate=3).reshape(bands, -1)
+    # variance of white noise after a Gaussian blur, and how many of its pixels then count as independent
+    left, independent = 1 / (4 * np.pi * BLUR**2), pixels / (2 * np.pi * BLUR**2)
+    values, vectors = np.linalg.eigh((blurred @ blurred.T).astype(float) / (pixels * left))
+    more = int((values > 1.2 * (1 + np.sqrt(bands / independent)) ** 2).sum())
+    both = np.concatenate([directions, vectors[:, ::-1][:, :more].astype(np.float32)], axis=1)
+    return np.asarray(np.linalg.qr(both)[0], dtype=np.float32) if more else directions
+
+
 def stuck_values(values: Array) -> Mask:
     """Voxels ``(band, y, x)`` of a value that a noisy band would not repeat so often.
 
@@ -131,7 +167,7 @@ def separate(values: Array, valid: Mask, sigma: Array | None = None, rounds: int
     middle = _medians(values, ~bad)[:, None, None]
     scene: Array = np.where(bad, middle, values)
     gain, offset, power = np.ones((bands, width), np.float32), np.zeros((bands, width), np.float32), np.zeros(bands)
-    dead, outlier, rank = np.zeros((bands, width), dtype=bool), bad, 1
+    dead, outlier = np.zeros((bands, width), dtype=bool), bad
     filled: Array = values
     unit: Array = np.zeros(bands)
     noise: Array = np.zeros(bands) if sigma is None else sigma
@@ -151,7 +187,7 @@ def separate(values: Array, valid: Mask, sigma: Array | None = None, rounds: int
         scores = (directions.T @ whitened.reshape(bands, -1)).reshape(rank, height, width)
         ripple = column_ripple(scores, directions, power / unit**2)
         offset = offset + unit[:, None] * (directions @ ripple)
-        scores = smooth(scores - ripple[:, None])
+        scores = smooth(scores - ripple[:, None]).best
         scene = unit[:, None, None] * (directions @ scores.reshape(rank, -1)).reshape(values.shape)
         first = number == 0
         suspect = np.flatnonzero(outlier.mean((1, 2)) > (-1 if first else FEW))
@@ -162,9 +198,16 @@ def separate(values: Array, valid: Mask, sigma: Array | None = None, rounds: int
         outlier = bad | dead[:, None]
         outlier = outlier | outliers(values, scene * gain[:, None] + offset[:, None], ~outlier)
         gain, offset, power = column_response(values, scene, ~outlier, unit)
+    # once more, with the instrument known: now faint directions can be told from it
+    filled = np.where(outlier, scene, (values - offset[:, None]) / gain[:, None])
+    whitened = filled / unit[:, None, None]
+    level = along_track(whitened)
+    directions = faint(level, subspace(level.reshape(bands, -1)))
+    smoothed = smooth((directions.T @ whitened.reshape(bands, -1)).reshape(-1, height, width))
+    scene = unit[:, None, None] * (directions @ smoothed.best.reshape(len(smoothed.best), -1)).reshape(values.shape)
     slope = signal_slope(values - scene * gain[:, None] - offset[:, None], scene, ~outlier)
     model = NoiseModel(sigma=unit, slope=slope, gain=gain, offset=offset, dead=dead, outlier=outlier)
-    return Separation(noise=model, scene=scene, rank=rank)
+    return Separation(noise=model, scene=scene, whitened=whitened, directions=directions, scores=smoothed)
 
 
 def _medians(values: Array, keep: Mask) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,16 +16,25 @@ REACH = 8
 PATCH, SPACING = 8, 2
 
 
-def smooth(images: Array) -> Array:
+class Smoothed(NamedTuple):
+    """Smoothed images ``(k, y, x)``: the best estimate, and the two non-local means by themselves."""
+
+    best: Array
+    single: Array
+    joint: Array
+
+
+def smooth(images: Array) -> Smoothed:
     """Images ``(k, y, x)`` of unit noise variance without most of it.
 
     Two kinds of non-local means err differently, so that their mean is better than either (38.3 dB against 37.9 and
     38.0 on case a); as the pilot of an empirical Wiener filter it gains another tenth.
     """
     if min(images.shape[1:]) < MIN_SIZE:
-        return images
-    pilot = (_single_means(images) + _joint_means(images)) / 2
-    return (pilot + _wiener(images, pilot)) / 2
+        return Smoothed(images, images, images)
+    single, joint = _single_means(images), _joint_means(images)
+    pilot = (single + joint) / 2
+    return Smoothed((pilot + _wiener(images, pilot)) / 2, single, joint)
 
 
 def _single_means(images: Array) -> Array:
