@@ -6,6 +6,7 @@ import contextlib
 import copy
 import csv
 import gc
+import importlib
 import io
 import json
 import os
@@ -27,8 +28,8 @@ from hsitools.io.atomic import atomic_path
 def workers(device: str | None) -> Iterator[tuple[torch.device, int, int]]:
     """Device, rank and number of processes; these are those of torchrun, if it started us.
 
-    All processes leave together: what one does alone, and slowly, belongs after the block. No net of `shared` may be held
-    any longer than the block.
+    All processes leave together: what one does alone, and slowly, belongs after the block. No net of `shared` may live
+    longer than the block.
 
     Parameters
     ----------
@@ -44,12 +45,15 @@ def workers(device: str | None) -> Iterator[tuple[torch.device, int, int]]:
         if place.index is None:
             place = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(place)
+    # DDP imports it later, and the group becomes the default argument of its functions and is never freed: its threads
+    # are alive when the interpreter ends, which now and then aborts the process
+    importlib.import_module("torch.distributed.nn")
     distributed.init_process_group("nccl" if place.type == "cuda" else "gloo")
     try:
         yield place, distributed.get_rank(), world
-        distributed.barrier(device_ids=None if place.index is None else [place.index])
+        distributed.barrier(device_ids=[place.index] if place.type == "cuda" else None)
     finally:
-        # nets of `shared` are in cycles and hold the group, whose threads must end before the interpreter does
+        # nets of `shared` are in cycles and hold the group
         gc.collect()
         distributed.destroy_process_group()
 

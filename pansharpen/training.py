@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import csv
 import dataclasses
-import io
-import json
-import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,8 +14,9 @@ import torch
 from torch import distributed
 
 from hsitools.cube import Cube
-from hsitools.errors import FormatError, InputError
-from hsitools.io.atomic import atomic_path
+from hsitools.errors import InputError
+from hsitools.learning import draw_curves, load_checkpoint, save_checkpoint, save_curve, shared, workers
+from hsitools.lookup import lookup
 from hsitools.sensor import Sensor
 from pansharpen.fuse import fuse
 from pansharpen.nets import NETS, Net, fuse_by
@@ -34,6 +30,7 @@ PATIENCE = 200
 #: Seconds between checkpoints.
 CHECKPOINT_SECONDS = 10.0
 INDICES = ("ERGAS", "SAM", "Q2n")
+COLUMNS = ("epoch", "training_loss", "validation_loss")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +106,7 @@ def train(
     FloatingPointError
         When the loss is not finite.
     """
-    kind = net_class(method)
+    kind = lookup(method, NETS, "method")
     epochs = kind.epochs if epochs is None else epochs
     batch = kind.batch if batch is None else batch
     rate = kind.learning_rate if learning_rate is None else learning_rate
@@ -124,7 +121,7 @@ def train(
         raise InputError(f"{sensor.name}: pan: missing, expected a sensor with a panchromatic response")
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    with _workers(device) as (place, rank, world):
+    with workers(device) as (place, rank, world):
         pairs = make_pairs(scenes, sensor, seed=seed)
         settings = Settings(
             method=kind.method, seed=seed, batch=batch, patch=patch, learning_rate=rate, ratio=int(sensor.ratio),
@@ -135,32 +132,25 @@ def train(
             run.load_checkpoint()
         with torch.backends.cudnn.flags(deterministic=True, benchmark=False):
             run.learn(epochs, patience, progress)
-        state = run.state
-        metrics: dict[str, float] = {"validation_loss": state.best_loss, "best_epoch": float(state.best_epoch)}
-        card = Card(
-            method=kind.method, ratio=int(sensor.ratio), sensor=sensor.name, sensor_hash=sensor.fingerprint(),
-            wavelength_nm=tuple(pairs.wavelength_nm.tolist()),
-            fwhm_nm=tuple(np.asarray(sensor.response.fwhm_nm)[pairs.bands].tolist()),
-            data=tuple(cube.name or Path(cube.source).name for cube in scenes), seed=seed, epochs=state.epoch,
-            steps=state.steps, command=command,
-        )  # fmt: skip
-        if rank == 0:
-            run.save_checkpoint()
-            run.save_curves()
-            save(run.best, card, out)
-            net, _ = load_into(kind, kind.method, out)
-            # judged as they are stored, in half precision
-            metrics |= held_out_indices(net, card, pairs, seed)
-            card = save(net, dataclasses.replace(card, metrics=metrics), out)
-        return card
-
-
-def net_class(method: str) -> type[Net]:
-    """The supervised net of that name (any case), or an `InputError`."""
-    lower = {name.lower(): name for name in NETS}
-    if method.lower() not in lower:
-        raise InputError(f"method: found {method!r}, expected a supervised net: {', '.join(NETS)}")
-    return NETS[lower[method.lower()]]
+    state = run.state
+    metrics: dict[str, float] = {"validation_loss": state.best_loss, "best_epoch": float(state.best_epoch)}
+    card = Card(
+        method=kind.method, ratio=int(sensor.ratio), sensor=sensor.name, sensor_hash=sensor.fingerprint(),
+        wavelength_nm=tuple(pairs.wavelength_nm.tolist()),
+        fwhm_nm=tuple(np.asarray(sensor.response.fwhm_nm)[pairs.bands].tolist()),
+        data=tuple(cube.name or Path(cube.source).name for cube in scenes), seed=seed, epochs=state.epoch,
+        steps=state.steps, command=command,
+    )  # fmt: skip
+    if rank == 0:
+        run.save_checkpoint()
+        title = f"{kind.method}, seed {seed}"
+        draw_curves(out / f"{kind.method}.png", COLUMNS, state.curve, state.best_epoch, title)
+        save(run.best, card, out)
+        net, _ = load_into(kind, kind.method, out)
+        # judged as they are stored, in half precision
+        metrics |= held_out_indices(net, card, pairs, seed)
+        card = save(net, dataclasses.replace(card, metrics=metrics), out)
+    return card
 
 
 def held_out_indices(net: Net, card: Card, pairs: Pairs, seed: int) -> dict[str, float]:
@@ -171,24 +161,6 @@ def held_out_indices(net: Net, card: Card, pairs: Pairs, seed: int) -> dict[str,
             for name, result in judge(case, fused, metrics=INDICES).items():
                 found.setdefault(prefix + name, []).append(float(result.value))
     return {name: float(np.mean(values)) for name, values in found.items()}
-
-
-@contextlib.contextmanager
-def _workers(device: str | None) -> Iterator[tuple[torch.device, int, int]]:
-    """Device, rank and number of processes; these are those of torchrun, if it started us."""
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    if world == 1:
-        yield place, 0, 1
-        return
-    if place.type == "cuda" and place.index is None:
-        place = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-        torch.cuda.set_device(place)
-    distributed.init_process_group("nccl" if place.type == "cuda" else "gloo")
-    try:
-        yield place, distributed.get_rank(), world
-    finally:
-        distributed.destroy_process_group()
 
 
 class _Run:
@@ -208,11 +180,7 @@ class _Run:
         self.optimizer = torch.optim.Adam(
             self.net.parameters(), lr=settings.learning_rate, weight_decay=kind.weight_decay
         )
-        self.shared: torch.nn.Module = self.net
-        if world > 1:
-            self.shared = torch.nn.parallel.DistributedDataParallel(
-                self.net, device_ids=[device.index] if device.type == "cuda" else None
-            )
+        self.modules = {"net": self.net, "best": self.best}
         upsampled = partial(kind.upsampled, seed=settings.seed)
         self.training, self.validation = (
             [Part.of(case.to(device), pairs.wavelength_nm, upsampled) for case in cases]
@@ -230,8 +198,9 @@ class _Run:
     def learn(self, epochs: int, patience: int, progress: Progress | None) -> None:
         """Epochs until the end, or until validation has not improved for too long."""
         saved = time.monotonic()
+        net = shared(self.net, self.device, self.world)
         while self.state.epoch < epochs and self.state.epoch - self.state.best_epoch < patience:
-            trained, validated = self._epoch(), self._validate()
+            trained, validated = self._epoch(net), self._validate()
             state = self.state
             state.epoch += 1
             state.curve.append((state.epoch, trained, validated))
@@ -244,7 +213,7 @@ class _Run:
             if progress is not None and self.rank == 0:
                 progress(state.epoch, epochs)
 
-    def _epoch(self) -> float:
+    def _epoch(self, net: torch.nn.Module) -> float:
         settings, decay = self.settings, self.kind.decay_epochs
         for group in self.optimizer.param_groups:
             group["lr"] = settings.learning_rate * (0.1 ** (self.state.epoch // decay) if decay else 1.0)
@@ -256,7 +225,7 @@ class _Run:
             mine = chosen[self.rank :: self.world]
             # gradients are averaged over processes: each counts by its share, one without a patch not at all
             weight = self.world * len(mine) / len(chosen)
-            loss = weight * self._loss(mine or chosen[:1])
+            loss = weight * self._loss(net, self.training, mine or chosen[:1])
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
@@ -274,7 +243,7 @@ class _Run:
                 size = (bottom - top) * (right - left)
                 pixels += size
                 if number % self.world == self.rank:
-                    total += self._loss([patch], self.validation).double() * size
+                    total += self._loss(self.net, self.validation, [patch]).double() * size
         return self._mean(total, pixels)
 
     def _mean(self, total: torch.Tensor, count: int) -> float:
@@ -285,11 +254,8 @@ class _Run:
             raise FloatingPointError(f"{self.kind.method}: loss: found {mean} in epoch {self.state.epoch + 1}")
         return mean
 
-    def _loss(self, chosen: Sequence[Patch], parts: list[Part] | None = None) -> torch.Tensor:
-        learning = parts is None
-        parts = self.training if parts is None else parts
+    def _loss(self, net: torch.nn.Module, parts: Sequence[Part], chosen: Sequence[Patch]) -> torch.Tensor:
         data = stack([parts[patch.part].crop(patch) for patch in chosen], self.device)
-        net = self.shared if learning else self.net
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.device.type == "cuda"):
             details = net(data["base"], data["pan"], data["spectrum"])
         known = data["known"]
@@ -301,69 +267,13 @@ class _Run:
     # ---- files -------------------------------------------------------------------------------------------------
 
     def save_checkpoint(self) -> None:
-        """Weights, best weights, the optimizer's moments, state and settings, in one file, whole or not there."""
-        from safetensors.torch import save as to_bytes
-
-        tensors = {f"net.{name}": value for name, value in self.net.state_dict().items()}
-        tensors |= {f"best.{name}": value for name, value in self.best.state_dict().items()}
-        for name, value in self.net.named_parameters():
-            for key, moment in self.optimizer.state.get(value, {}).items():
-                tensors[f"adam.{key}.{name}"] = torch.as_tensor(moment)
-        facts = json.dumps({"settings": dataclasses.asdict(self.settings), "state": dataclasses.asdict(self.state)})
-        stored = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-        content = to_bytes(stored, {"facts": facts})
-        with atomic_path(self.checkpoint) as temporary:
-            temporary.write_bytes(content)
-        self.save_csv()
+        """Weights, best weights, the optimizer's moments, state and settings; and the curve as CSV."""
+        facts = {"settings": dataclasses.asdict(self.settings), "state": dataclasses.asdict(self.state)}
+        save_checkpoint(self.checkpoint, self.modules, self.optimizer, "net", facts)
+        save_curve(self.out / f"{self.kind.method}.csv", COLUMNS, self.state.curve)
 
     def load_checkpoint(self) -> None:
         """Go on where the checkpoint in the folder stands."""
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(self.checkpoint, "pt") as file:
-                facts = json.loads((file.metadata() or {})["facts"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
-            settings, state = facts["settings"], facts["state"]
-        except (SafetensorError, OSError, KeyError, ValueError) as error:
-            raise FormatError(
-                f"{self.checkpoint}: expected a checkpoint; {' '.join(str(error).split())}; --no-resume starts anew"
-            ) from None
-        own = dataclasses.asdict(self.settings)
-        for name in own:
-            if settings.get(name) != own[name]:
-                raise InputError(
-                    f"{self.checkpoint}: {name}: found a checkpoint with {settings.get(name)}, expected {own[name]}; "
-                    "--no-resume starts anew, another --out keeps both"
-                )
-        for prefix, net in (("net.", self.net), ("best.", self.best)):
-            net.load_state_dict({name: tensors[prefix + name] for name in net.state_dict()})
-        for name, value in self.net.named_parameters():
-            keys = ("step", "exp_avg", "exp_avg_sq")
-            if f"adam.step.{name}" in tensors:
-                self.optimizer.state[value] = {
-                    key: tensors[f"adam.{key}.{name}"].to(value.device if key != "step" else "cpu") for key in keys
-                }
+        settings = dataclasses.asdict(self.settings)
+        state = load_checkpoint(self.checkpoint, self.modules, self.optimizer, "net", settings)
         self.state = State(**state | {"curve": [tuple(row) for row in state["curve"]]})
-
-    def save_csv(self) -> None:
-        """The losses of each epoch."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(("epoch", "training_loss", "validation_loss"))
-        writer.writerows(self.state.curve)
-        with atomic_path(self.out / f"{self.kind.method}.csv") as temporary:
-            temporary.write_text(text.getvalue(), encoding="utf-8")
-
-    def save_curves(self) -> None:
-        """The losses as a table and a figure."""
-        from hsitools.plot import new_figure, save_figure
-
-        figure, axes = new_figure(7, 4)
-        epoch, trained, validated = np.array(self.state.curve).T
-        axes.plot(epoch, trained, label="training")
-        axes.plot(epoch, validated, label="validation")
-        axes.axvline(self.state.best_epoch, color="grey", linewidth=0.8, label="kept")
-        axes.set(xlabel="epoch", ylabel="loss", yscale="log", title=f"{self.kind.method}, seed {self.settings.seed}")
-        axes.legend()
-        save_figure(figure, self.out / f"{self.kind.method}.png")

@@ -1,10 +1,7 @@
-"""Weights of trained nets: half-precision safetensors, and a JSON card that says what they are for; no pickle."""
+"""What the weights of trained nets are for: their cards, and which bands of a cube they take."""
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,10 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 import hsitools
-from hsitools.errors import FormatError, InputError
-from hsitools.io.atomic import atomic_path
+import hsitools.weights
+from hsitools.errors import InputError
 
-FORMAT = "hsitools-weights"
 #: Weights that come with the package.
 PRETRAINED = Path(__file__).with_name("pretrained")
 
@@ -61,6 +57,10 @@ class Card:
     command: str = ""
     sha256: str = ""
     version: str = hsitools.__version__
+
+    def __post_init__(self) -> None:
+        if len(self.fwhm_nm) != self.n_bands:
+            raise InputError(f"fwhm_nm: found {len(self.fwhm_nm)}, expected {self.n_bands}, one a band")
 
     @property
     def n_bands(self) -> int:
@@ -119,21 +119,11 @@ def training_hint(method: str) -> str:
 
 def save(net: torch.nn.Module, card: Card, folder: str | Path) -> Card:
     """Write ``<method>.safetensors`` and ``<method>.json`` into a folder; the card comes back with the file's hash."""
-    from safetensors.torch import save as to_bytes
-
-    folder = Path(folder)
-    content = to_bytes({name: value.detach().cpu().half().contiguous() for name, value in net.state_dict().items()})
-    card = dataclasses.replace(card, sha256=hashlib.sha256(content).hexdigest())
-    with atomic_path(folder / f"{card.method}.safetensors") as temporary:
-        temporary.write_bytes(content)
-    document = {"format": FORMAT} | dataclasses.asdict(card)
-    with atomic_path(folder / f"{card.method}.json") as temporary:
-        temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    return card
+    return hsitools.weights.save(net, card, folder, card.method)
 
 
 def load_into(kind: type[torch.nn.Module], method: str, weights: str | Path | None) -> tuple[Any, Card]:
-    """A net with its weights, and their card.
+    """A net with its weights, and their card; see `hsitools.weights.load`.
 
     Parameters
     ----------
@@ -142,60 +132,12 @@ def load_into(kind: type[torch.nn.Module], method: str, weights: str | Path | No
     method : str
     weights : path or None
         File (``.safetensors``), or folder with ``<method>.safetensors``; None takes those of the package.
-
-    Raises
-    ------
-    FormatError
-        When a file is missing, corrupt, or not as its card says.
-    InputError
-        When the weights are another method's, or there are none.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load as from_bytes
-
-    if weights is None and not (PRETRAINED / f"{method}.safetensors").is_file():
-        raise InputError(f"{method}: weights: found none, {training_hint(method)}")
-    path = PRETRAINED if weights is None else Path(weights)
-    path = path / f"{method}.safetensors" if path.is_dir() else path
-    if not path.is_file():
-        raise FormatError(f"{path}: found no such file, expected the weights of {method}; {training_hint(method)}")
-    card = read_card(path.with_suffix(".json"))
-    if card.method != method:
-        raise InputError(f"{path}: method: found weights of {card.method}, expected {method}")
-    content = path.read_bytes()
-    found = hashlib.sha256(content).hexdigest()
-    if found != card.sha256:
-        raise FormatError(f"{path}: sha256: found {found[:12]}…, expected {card.sha256[:12]}… as its card says")
-    try:
-        state = {name: value.float() for name, value in from_bytes(content).items()}
-        net = kind(card.n_bands)
-        net.load_state_dict(state)
-    except (SafetensorError, RuntimeError) as error:
-        raise FormatError(f"{path}: expected weights of {method}; {' '.join(str(error).split())}") from None
-    return net.eval(), card
+    return hsitools.weights.load(
+        weights, method, Card, lambda card: kind(card.n_bands), training_hint(method), PRETRAINED
+    )
 
 
 def read_card(path: str | Path) -> Card:
     """The card in a JSON file, or a `FormatError`."""
-    path = Path(path)
-    if not path.is_file():
-        raise FormatError(f"{path}: found no such file, expected the card of the weights beside them")
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise FormatError(f"{path}: expected a card (JSON); {' '.join(str(error).split())}") from None
-    if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
-        raise FormatError(f"{path}: format: expected {FORMAT!r}")
-    names = {entry.name for entry in dataclasses.fields(Card)}
-    if set(document) != names:
-        different = sorted(set(document) ^ names)
-        raise FormatError(f"{path}: {different[0]}: unknown or missing, expected {', '.join(sorted(names))}")
-    for name in ("wavelength_nm", "fwhm_nm", "data"):
-        if not isinstance(document[name], list):
-            raise FormatError(f"{path}: {name}: found {type(document[name]).__name__}, expected a list")
-        document[name] = tuple(document[name])
-    if len(document["wavelength_nm"]) != len(document["fwhm_nm"]):
-        raise FormatError(
-            f"{path}: fwhm_nm: found {len(document['fwhm_nm'])}, expected {len(document['wavelength_nm'])}, one a band"
-        )
-    return Card(**document)
+    return hsitools.weights.read_card(path, Card)

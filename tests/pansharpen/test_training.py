@@ -246,7 +246,7 @@ def test_settings_that_make_no_sense(sensor, scenes, tmp_path, options, said):
 
 
 def test_unfit_method_or_sensor(sensor, scenes, tmp_path):
-    with pytest.raises(InputError, match=r"method: found 'GSA', expected a supervised net: .*HyperPNN"):
+    with pytest.raises(InputError, match=r"method: found 'GSA', expected one of .*HyperPNN"):
         train("GSA", sensor, scenes, tmp_path)
     with pytest.raises(InputError, match="tiny: pan: missing"):
         quick(make_sensor(pan=None), scenes, tmp_path)

@@ -1,0 +1,234 @@
+"""Checkpoints, curves, averaged weights, cards, processes."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from hsitools.errors import FormatError, InputError
+from hsitools.learning import Ema, draw_curves, load_checkpoint, save_checkpoint, save_curve, shared, workers
+from hsitools.weights import load, read_card, save
+
+SETTINGS = {"seed": 3, "size": (2, 4)}
+OPTIMIZERS = [torch.optim.Adam, torch.optim.AdamW]
+
+
+def make_net(width=4):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(3, width), nn.BatchNorm1d(width), nn.Linear(width, 1))
+
+
+class Training:
+    def __init__(self, kind=torch.optim.Adam, width=4):
+        self.net = make_net(width)
+        self.ema = Ema(self.net, 0.9)
+        self.optimizer = kind(self.net.parameters(), lr=0.01)
+
+    @property
+    def modules(self):
+        return {"net": self.net, "ema": self.ema}
+
+    def steps(self, numbers):
+        for number in numbers:
+            values = torch.from_numpy(np.random.default_rng(number).random((8, 3), dtype=np.float32))
+            self.optimizer.zero_grad()
+            (self.net(values) - values.sum(1, keepdim=True)).square().mean().backward()
+            self.optimizer.step()
+            self.ema.update(self.net)
+
+    def save(self, path):
+        save_checkpoint(path, self.modules, self.optimizer, "net", {"settings": SETTINGS, "state": {"epoch": 2}})
+
+    def load(self, path, settings=SETTINGS):
+        return load_checkpoint(path, self.modules, self.optimizer, "net", settings)
+
+
+# ---- checkpoints -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+def test_a_checkpoint_goes_on_exactly(kind, tmp_path):
+    whole, first, second = (Training(kind) for _ in range(3))
+    whole.steps(range(6))
+    first.steps(range(3))
+    first.save(tmp_path / "c.safetensors")
+    assert second.load(tmp_path / "c.safetensors") == {"epoch": 2}
+    second.steps(range(3, 6))
+    for name, module in whole.modules.items():
+        for key, value in module.state_dict().items():
+            assert torch.equal(value, second.modules[name].state_dict()[key]), (name, key)
+    assert [path.name for path in tmp_path.iterdir()] == ["c.safetensors"]
+
+
+def test_a_checkpoint_before_the_first_step(tmp_path):
+    Training().save(tmp_path / "c.safetensors")
+    made = Training()
+    made.load(tmp_path / "c.safetensors")
+    assert not made.optimizer.state
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (SETTINGS | {"seed": 4}, "seed: found a checkpoint with 3, expected 4; --no-resume"),
+        (SETTINGS | {"rate": 0.1}, r"rate: found a checkpoint with None, expected 0\.1"),
+        ({"seed": 3}, r"size: found a checkpoint with \[2, 4\], expected None"),
+    ],
+)
+def test_other_settings_are_refused(tmp_path, settings, said):
+    Training().save(tmp_path / "c.safetensors")
+    with pytest.raises(InputError, match=said):
+        Training().load(tmp_path / "c.safetensors", settings)
+
+
+def test_what_is_no_checkpoint_of_this_net(tmp_path):
+    path = tmp_path / "c.safetensors"
+    with pytest.raises(FormatError, match="expected a checkpoint"):
+        Training().load(path)
+    path.write_bytes(b"nothing")
+    with pytest.raises(FormatError, match="expected a checkpoint"):
+        Training().load(path)
+    Training(width=5).save(path)
+    with pytest.raises(FormatError, match="size mismatch"):
+        Training().load(path)
+
+
+# ---- curves ----------------------------------------------------------------------------------------------------
+
+
+def test_curves(tmp_path):
+    columns, rows = ("epoch", "training_loss", "validation_loss"), [(1, 0.5, 0.25), (2, 0.125, 0.75)]
+    save_curve(tmp_path / "a.csv", columns, rows)
+    assert (tmp_path / "a.csv").read_text() == "epoch,training_loss,validation_loss\n1,0.5,0.25\n2,0.125,0.75\n"
+    draw_curves(tmp_path / "a.png", columns, rows, 1, "title")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+# ---- averaged weights ------------------------------------------------------------------------------------------
+
+
+def test_ema_is_the_weighted_mean():
+    net = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(net.weight, 0.0)
+    ema = Ema(net, decay=0.15)
+    expected = 0.0
+    for number, value in enumerate([1.0, 5.0, -2.0]):
+        nn.init.constant_(net.weight, value)
+        ema.update(net)
+        decay = min(0.15, (1 + number) / (10 + number))
+        expected = decay * expected + (1 - decay) * value
+        assert float(ema.module.weight) == pytest.approx(expected, rel=1e-6)
+    assert int(ema.updates) == 3
+
+
+def test_ema_takes_buffers_and_leaves_the_net_alone():
+    made = Training()
+    made.steps(range(4))
+    assert int(made.ema.module[1].num_batches_tracked) == 4
+    assert not torch.equal(made.ema.module[1].running_mean, torch.zeros(4))
+    assert not any(value.requires_grad for value in made.ema.module.parameters())
+    assert not made.ema.module.training
+    assert made.net.training
+    assert not torch.equal(made.ema.module[0].weight, made.net[0].weight)
+
+
+# ---- weights and cards -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    method: str
+    sizes: tuple[int, ...]
+    metrics: dict[str, float] = field(default_factory=dict)
+    sha256: str = ""
+
+    def __post_init__(self):
+        if not self.sizes:
+            raise InputError("sizes: found none, expected one")
+
+
+def test_weights_and_their_card_come_back(tmp_path):
+    made = Training()
+    made.steps(range(3))
+    # more than half precision can count
+    made.net[1].num_batches_tracked += 4096
+    card = save(made.net, Card(method="mine", sizes=(4,), metrics={"loss": 0.5}), tmp_path, "mine")
+    assert read_card(tmp_path / "mine.json", Card) == card
+    for given, pretrained in (
+        (tmp_path, tmp_path / "none"),
+        (tmp_path / "mine.safetensors", tmp_path),
+        (None, tmp_path),
+    ):
+        net, found = load(given, "mine", Card, lambda card: make_net(card.sizes[0]), "train it", pretrained)
+        assert found == card
+        assert not net.training
+        assert int(net[1].num_batches_tracked) == 4099
+        assert net[0].weight.dtype == torch.float32
+        assert torch.equal(net[0].weight, made.net[0].weight.half().float())
+    with pytest.raises(InputError, match="mine: weights: found none, train it"):
+        load(None, "mine", Card, lambda card: make_net(), "train it", tmp_path / "none")
+
+
+def test_a_card_may_refuse(tmp_path):
+    save(make_net(), Card(method="mine", sizes=(4,)), tmp_path, "mine")
+    file = tmp_path / "mine.json"
+    file.write_text(file.read_text().replace("  4\n", ""))
+    with pytest.raises(FormatError, match=r"mine\.json: sizes: found none"):
+        read_card(file, Card)
+
+
+# ---- processes -------------------------------------------------------------------------------------------------
+
+
+def test_one_process_needs_no_group():
+    net = make_net()
+    with workers("cpu") as (device, rank, world):
+        assert (device.type, rank, world) == ("cpu", 0, 1)
+        assert shared(net, device, world) is net
+        assert not torch.distributed.is_initialized()
+
+
+SCRIPT = """
+import gc, sys
+from pathlib import Path
+import torch
+from torch import nn
+from hsitools.learning import shared, workers
+
+def learn(device, rank, world):
+    torch.manual_seed(0)
+    net = nn.Linear(2, 1)
+    both = shared(net, device, world)
+    both.itself = [both]  # only a collection frees it
+    both(torch.full((1, 2), float(rank))).sum().backward()
+    return net.weight.grad
+
+gc.disable()
+with workers("cpu") as (device, rank, world):
+    grad = learn(device, rank, world)
+assert grad.tolist() == [[0.5, 0.5]], grad
+left = [kind for kind in map(type, gc.get_objects()) if kind is nn.parallel.DistributedDataParallel]
+assert not left, left
+threads = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").glob("*")]
+print(rank, *threads, file=open(sys.argv[1] + str(rank), "w"))
+"""
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without distributed")
+def test_two_processes_average_and_leave_nothing_behind(tmp_path):
+    (tmp_path / "run.py").write_text(SCRIPT)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*command, str(tmp_path / "run.py"), str(tmp_path / "threads")], capture_output=True, text=True, check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for rank in range(2):
+        # a thread of the group that outlives it aborts the interpreter's end, now and then
+        assert "gloo" not in (tmp_path / f"threads{rank}").read_text()
