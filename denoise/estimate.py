@@ -24,6 +24,10 @@ MAX_REGRESSORS = 16
 ABSOLUTE_STEPS = 8
 #: Share of outliers up to which a band's own values serve in the subspace; beyond, it is predicted by regression.
 FEW = 0.02
+#: Share of outliers from which on a band does not explain others.
+MOSTLY = 0.75
+#: Gains of an element that follows the scene.
+GAINS = (0.1, 10)
 #: Change of the calibrated values, in standard deviations of the noise, below which rounds end.
 SETTLED = 0.1
 #: Standard deviation of the blur that brings out faint directions, pixels.
@@ -177,8 +181,7 @@ def separate(values: Array, valid: Mask, sigma: Array | None = None, rounds: int
         if number > 1 and np.mean(np.square(filled - before).mean((1, 2)) / unit**2) < SETTLED**2:
             break
         if sigma is None:
-            # filled voxels have no noise
-            noise = band_noise(along_track(filled)) / np.sqrt(np.maximum(1 - outlier.mean((1, 2)), 0.05))
+            noise = _noise(filled, scene, outlier)
         # numbers of few digits can have no noise at all
         unit = np.maximum(noise, 1e-6 * np.sqrt((filled**2).mean())).astype(np.float32)
         whitened = filled / unit[:, None, None]
@@ -208,6 +211,26 @@ def separate(values: Array, valid: Mask, sigma: Array | None = None, rounds: int
     slope = signal_slope(values - scene * gain[:, None] - offset[:, None], scene, ~outlier)
     model = NoiseModel(sigma=unit, slope=slope, gain=gain, offset=offset, dead=dead, outlier=outlier)
     return Separation(noise=model, scene=scene, whitened=whitened, directions=directions, scores=smoothed)
+
+
+def _noise(filled: Array, scene: Array, outlier: Mask) -> Array:
+    """Noise of each band ``(band,)`` where outliers are filled with the scene.
+
+    Bands that are mostly filled are other bands' sums, and would explain these: they have no say, and their own noise
+    is that of what was measured; without any, it is the others'.
+    """
+    share = outlier.mean((1, 2))
+    whole = share < MOSTLY
+    if not whole.any():
+        return band_noise(along_track(filled))
+    out = np.empty(len(filled), dtype=np.float32)
+    # filled voxels have no noise
+    out[whole] = band_noise(along_track(filled[whole])) / np.sqrt(1 - share[whole])
+    for band in np.flatnonzero(~whole):
+        rest = (filled[band] - scene[band])[~outlier[band]]
+        out[band] = np.median(np.abs(rest)) / 0.6745 if len(rest) >= MIN_PIXELS else 0
+        out[band] = out[band] or np.median(out[whole])
+    return out
 
 
 def _medians(values: Array, keep: Mask) -> Array:
@@ -325,7 +348,8 @@ def column_response(values: Array, scene: Array, keep: Mask, sigma: Array) -> tu
     )
     shift, shift_power = shrunk(shift, shift_variance, axis=1)
     slope, _ = shrunk(slope, slope_variance, axis=None)
-    return 1 + slope, shift - slope * middle, shift_power
+    gain = np.clip(1 + slope, *GAINS)
+    return gain, shift - (gain - 1) * middle, shift_power
 
 
 def signal_slope(residual: Array, scene: Array, keep: Mask) -> Array:

@@ -142,7 +142,7 @@ def finch() -> Sensor:
         response=GaussianResponse(centre_nm=wavelength, width_nm=np.full(len(wavelength), 1.56)),
         mtf=np.full(len(wavelength), 0.25),
         noise=DetectorNoise(
-            electrons_per_unit=electrons, dark_electrons=dark, read_noise=500.0, full_well=well,
+            electrons_per_unit=electrons, dark_electrons=dark, read_noise=500.0, full_well=well + dark,
             bits=bits,
         ),
         stripes=Stripes(gain=0.05, columns=0.4, source="error budget: striping 5 %, flat field 5 %"),
@@ -152,6 +152,7 @@ def finch() -> Sensor:
         assumptions=(
             "shape of the signal: Sun as a black body of 5772 K, no atmosphere, no loss but in detector and grating",
             "level of the signal: a white scene fills 95 % of the full well in the brightest band",
+            "the well is stated for the signal: the published dark current alone (23 400 electrons) would fill it",
             "width of a band is its spacing; MTF .25",
             "2 % bad pixels half dead, half hot; smile and keystone of 1 % taken of a hundred bands and of 640 pixels",
         ),
