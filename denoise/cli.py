@@ -6,12 +6,17 @@ from pathlib import Path
 
 import click
 
+from denoise.cli_benchmark import benchmark, figures
 from hsitools.options import emit_json, json_option, progress_bar
 
 
 @click.group()
 def denoise() -> None:
     """Remove noise, stripes and outliers from cubes; compare methods."""
+
+
+for _command in (benchmark, figures):
+    denoise.add_command(_command)
 
 
 @denoise.command("list")
@@ -64,23 +69,3 @@ def run(path: Path, out: Path, method: str, sensor: str | None, as_json: bool) -
 
 #: What methods say of a cube, in the order in which it is printed.
 FINDINGS = ("strips", "rank", "dead_elements", "outliers", "offset_rms", "gain_rms")
-
-
-@denoise.command("benchmark")
-@click.option("--cases", type=click.Path(path_type=Path), required=True, help="HDF5 with clean and noisy cubes.")
-@click.option("--method", default="lowrank", show_default=True, help="See `hsi denoise list`.")
-@json_option
-def benchmark(cases: Path, method: str, as_json: bool) -> None:
-    """Restore every noisy cube of a file blindly and compare it with the clean one."""
-    from denoise.protocol import benchmark as records
-
-    rows = []
-    for row in records(cases, method):
-        rows.append(row)
-        if not as_json:
-            click.echo(
-                f"{row['case']:<8} {row['mpsnr']:6.2f} dB  SSIM {row['mssim']:.4f}  SAM {row['sam_deg']:6.2f}°  "
-                f"{row['seconds']:6.2f} s  {row['peak_mib']:6.0f} MiB  {row['path']}"
-            )
-    if as_json:
-        emit_json(rows)
