@@ -61,9 +61,9 @@ def benchmark(
 
 
 def _cases(path: Path, method: str, as_json: bool) -> None:
-    from denoise.peers import PUBLISHED, WITH_TRUTH
+    from denoise.peers import GOLDEN, PUBLISHED, WITH_TRUTH
     from denoise.protocol import benchmark as records
-    from denoise.protocol import is_golden
+    from denoise.protocol import file_hash
 
     rows = []
     for row in records(path, method):
@@ -75,7 +75,7 @@ def _cases(path: Path, method: str, as_json: bool) -> None:
             )
     if as_json:
         return emit_json(rows)
-    if not is_golden(path):
+    if file_hash(path) != GOLDEN:
         return
     names = [row["case"] for row in rows]
     click.echo("\nmean PSNR, dB, beside published libraries at their defaults on the same cubes")

@@ -138,15 +138,6 @@ def register_peers() -> None:
     import denoise.peers  # noqa: F401
 
 
-def is_golden(path: str | Path) -> bool:
-    """Whether a file of cases is the one that published rows are about: same scene, same seed, same size."""
-    import h5py
-
-    with h5py.File(path) as file:
-        facts = (file.attrs.get("scene"), int(file.attrs.get("seed", -1)), file["clean"].shape)
-    return facts == ("pavia_centre_crop.h5", 20240610, (102, 104, 120))
-
-
 # ---- scenes × cases × methods ----------------------------------------------------------------------------------
 
 

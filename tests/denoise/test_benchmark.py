@@ -1,0 +1,370 @@
+"""Noise cases, the benchmark of scenes (resume, failing cells, tables), figures of real cubes, the command line."""
+
+import csv
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import denoise.peers
+from denoise import protocol, report
+from denoise.case import Restoration
+from denoise.cli import denoise as denoise_command
+from denoise.protocol import OK, RECORDS, Plan, read_records, run
+from denoise.real import compare, residual_structure, worst_bands
+from denoise.registry import METHODS, Method
+from denoise.simulate import CASES, SEVEN, clean_cube, simulate
+from hsitools.cube import Cube
+from hsitools.errors import FormatError, InputError
+from hsitools.io import open_cube, save_cube
+
+HSI = Path(sys.executable).parent / "hsi"
+BANDS, HEIGHT, WIDTH = 18, 32, 40
+
+
+def hsi(*arguments, code=0):
+    """As typed, in a process of its own."""
+    done = subprocess.run([HSI, "denoise", *map(str, arguments)], capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    return done
+
+
+def here(*arguments, code=0):
+    """The same in this process: quicker, errors of ours come as they are."""
+    done = CliRunner().invoke(denoise_command, list(map(str, arguments)))
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    assert done.exit_code == code, done.output
+    return done
+
+
+@pytest.fixture(scope="module")
+def clean():
+    """Three materials in smooth patches, (band, y, x), in [0, 1]."""
+    rng = np.random.default_rng(5)
+    y, x = np.mgrid[:HEIGHT, :WIDTH] / 8
+    shares = np.stack([np.sin(y + k) * np.cos(x * (1 + k / 3)) for k in range(3)])
+    spectra = np.cumsum(rng.standard_normal((BANDS, 3)), axis=0)
+    cube = np.tensordot(spectra, shares, 1)
+    return np.clip(0.4 + 0.12 * cube / cube.std(), 0, 1).astype(np.float32)
+
+
+@pytest.fixture
+def scene(clean, tmp_path):
+    """The same as a file."""
+    path = tmp_path / "scenes" / "patches.h5"
+    path.parent.mkdir()
+    save_cube(Cube(data=clean, wavelength_nm=400 + 10.0 * np.arange(BANDS), name="Patches"), path)
+    return path
+
+
+# ---- cases -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def recipe(shared):
+    """The published recipe, as a module."""
+    spec = importlib.util.spec_from_file_location("make_noise_cases", shared / "tools" / "make_noise_cases.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def quantiles(noisy, clean):
+    """What a draw is compared by: quantiles of the error, over bands and draws."""
+    return np.quantile(noisy - clean, [0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98])
+
+
+@pytest.mark.parametrize("case", SEVEN)
+def test_cases_are_those_of_the_recipe(case, recipe):
+    flat = np.tile(np.linspace(0.1, 0.9, 16 * 40).reshape(16, 40), (180, 1, 1))
+    reference = recipe.make_cases(flat, 0)[0]
+    theirs = np.mean([quantiles(recipe.make_cases(flat, seed)[1][case], reference) for seed in range(40, 48)], axis=0)
+    ours = np.mean([quantiles(simulate(reference, case, seed)[0], reference) for seed in range(8)], axis=0)
+    np.testing.assert_allclose(ours, theirs, atol=0.03 if case in "def" else 0.005 if case in "ag" else 0.02)
+
+
+def test_seed_and_level(clean):
+    for case in CASES:
+        first, truth = simulate(clean, case, 3)
+        np.testing.assert_array_equal(first, simulate(clean, case, 3)[0])
+        assert not np.array_equal(first, simulate(clean, case, 4)[0])
+        assert first.dtype == np.float32
+        twice = simulate(clean, case, 3, level=2)[1]
+        np.testing.assert_allclose(twice.sigma, 2 * truth.sigma, rtol=1e-5)
+        np.testing.assert_array_equal(twice.outlier, truth.outlier)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_truth_explains_the_case(case, clean):
+    """Calibrated by the truth, all that is left is noise as large as the truth says."""
+    noisy, truth = simulate(clean, case, 8)
+    left = np.ma.masked_array((noisy - truth.offset[:, None]) / truth.gain[:, None] - clean, truth.outlier)
+    np.testing.assert_allclose(left.std((1, 2)), truth.sigma, rtol=0.12)
+    assert np.abs(left.mean((1, 2)) / truth.sigma).max() < 5 / np.sqrt(HEIGHT * WIDTH * 0.25)
+    assert (truth.outlier >= truth.dead[:, None]).all()
+
+
+def test_what_each_case_is_made_of(clean):
+    assert not simulate(clean, "b", 1)[1].outlier.any()
+    shared = simulate(clean, "b", 1)[0]
+    _, stripes = simulate(clean, "c", 1)
+    assert (stripes.offset != 0).any(1).sum() == BANDS // 3
+    dead, truth = simulate(clean, "d", 1)
+    assert truth.dead.any(1).sum() == BANDS // 3
+    assert (dead[truth.outlier] == 0).all()
+    np.testing.assert_array_equal(dead[~truth.outlier], shared[~truth.outlier])
+    jittered, again = simulate(clean, "d", 1, jitter=0.03)
+    assert jittered[again.outlier].std() == pytest.approx(0.03, rel=0.1)
+    mixture = simulate(clean, "f", 1)[1]
+    kinds = [(mixture.offset != 0).any(1), mixture.dead.any(1), mixture.outlier.any((1, 2)) & ~mixture.dead.any(1)]
+    assert [kind.sum() for kind in kinds] == [BANDS // 3] * 3
+    assert not (kinds[0] & kinds[1]).any()
+
+
+def test_finch_stripes(clean):
+    truth = simulate(clean, "finch", 2)[1]
+    striped = (truth.offset != 0).any(0)
+    assert striped.sum() == round(0.3 * WIDTH)
+    assert truth.offset.min() >= 0
+    reach = np.ptp(clean.reshape(BANDS, -1), axis=1)
+    assert np.sqrt(((truth.offset / reach[:, None])[:, striped] ** 2).mean()) == pytest.approx(0.1, rel=0.02)
+    assert truth.outlier.mean() == pytest.approx(0.01, rel=0.2)
+    grouped = (simulate(clean, "finch", 2, clusters=2)[1].offset != 0).any(0)
+    assert (np.diff(np.concatenate([[0], grouped.astype(int)])) == 1).sum() == 2
+
+
+def test_clean_cube_leaves_out_what_has_no_signal(clean):
+    values = np.concatenate([clean, np.zeros_like(clean[:1]), 1e-3 * clean[:1], clean[:1]]) * 5000
+    values[2, 4, 5] = -1
+    cube = Cube(data=values, good=np.arange(BANDS + 3) != BANDS + 2, nodata=-1.0)
+    found, bands = clean_cube(cube)
+    np.testing.assert_array_equal(bands, np.arange(BANDS))
+    assert np.isnan(found[2, 4, 5])
+    assert np.nanmax(found) == 1
+    assert np.isnan(simulate(found, "g")[0]).sum() == 1
+    with pytest.raises(InputError, match="no band with signal"):
+        clean_cube(Cube(data=np.zeros((2, 8, 8))))
+    with pytest.raises(InputError, match="case: found 'h'"):
+        simulate(clean, "h")
+
+
+# ---- the benchmark ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Two quick methods, the peers' names among them, and the count of their calls; ``broken`` fails."""
+    made = []
+
+    def keep(seen):
+        made.append("keep")
+        return Restoration(estimate=seen.values)
+
+    def broken(seen):
+        made.append("broken")
+        raise ValueError("no\nresult")
+
+    for name, function in (("keep", keep), ("broken", broken)):
+        monkeypatch.setitem(METHODS, name, Method(name=name, paper="none", function=function))
+    return made
+
+
+def test_a_failing_cell_is_a_row_with_its_reason(scene, calls, tmp_path):
+    plan = Plan.of([scene.parent], ["keep,broken", "column-median"], cases=["a", "c"])
+    records = run(plan, tmp_path / "out")
+    assert [(r["case"], r["method"]) for r in records] == [
+        (case, method) for case in "ac" for method in ("keep", "broken", "column-median")
+    ]
+    assert {r["status"] for r in records if r["method"] == "broken"} == {"ValueError: no result"}
+    good = [r for r in records if r["method"] != "broken"]
+    assert all(r["status"] == OK and r["peak_mib"] > 0 and r["commit"] for r in good)
+    assert good[0]["mpsnr"] == pytest.approx(20 - 20 * np.log10(1), abs=0.3)
+    assert read_records(tmp_path / "out" / RECORDS) == records
+
+
+def test_resume_does_what_is_not_done(scene, calls, tmp_path):
+    plan = Plan.of([scene], ["keep", "broken"], cases=["a", "b", "c"])
+    path = tmp_path / "out" / RECORDS
+    whole = run(plan, path.parent)
+    assert calls == ["keep", "broken"] * 3
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:3]) + lines[3][:40])  # killed while it wrote the fourth
+    assert len(read_records(path)) == 3
+    calls.clear()
+    again = run(plan, path.parent)
+    # what failed is tried again, what is done is not
+    assert calls == ["broken", "broken", "keep", "broken"]
+    stable = [[{k: r.get(k) for k in ("case", "method", "mpsnr", "status")} for r in rows] for rows in (whole, again)]
+    assert stable[0] == stable[1]
+    calls.clear()
+    run(Plan.of([scene], ["keep"], cases=["a", "b", "c"], seed=1), path.parent)
+    assert calls == ["keep"] * 3  # another seed is another cell
+    path.write_text("{}\n")
+    with pytest.raises(FormatError, match="line 1"):
+        run(plan, path.parent)
+
+
+def test_a_kill_leaves_finished_cells(scene, tmp_path):
+    """A process that dies within the third cell."""
+    code = f"""
+import os
+from denoise import protocol
+done = []
+measure = protocol.measure
+def dying(*arguments):
+    if len(done) == 2:
+        os._exit(9)
+    done.append(0)
+    return measure(*arguments)
+protocol.measure = dying
+protocol.run(protocol.Plan.of([{str(scene)!r}], ["column-median"], cases=["a", "b", "c"]), {str(tmp_path / "out")!r})
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False, env={**os.environ}).returncode == 9
+    assert [r["case"] for r in read_records(tmp_path / "out" / RECORDS)] == ["a", "b"]
+
+
+def test_unreadable_scene_is_a_row(calls, tmp_path):
+    (tmp_path / "broken.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + b"0" * 50)
+    records = run(Plan.of([tmp_path / "broken.h5"], ["keep"], cases=["a"]), tmp_path / "out")
+    assert records[0]["status"].startswith("FormatError: ")
+    assert not calls
+
+
+def test_plan_names_what_is_wrong(scene, tmp_path):
+    with pytest.raises(InputError, match="method: found 'lowrnk'"):
+        Plan.of([scene], ["lowrnk"])
+    with pytest.raises(InputError, match="found no such file"):
+        Plan.of([tmp_path / "none.h5"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="found no cube"):
+        Plan.of([tmp_path / "empty"])
+    assert Plan.of([scene, scene.parent]).methods == tuple(METHODS)
+    assert len(Plan.of([scene, scene.parent]).scenes) == 1
+
+
+def record(case, method, mpsnr, status=OK, scene="s"):
+    none = dict.fromkeys(("mssim", "sam_deg", "sam_bright_deg", "seconds", "peak_mib"))
+    return {"scene": scene, "sha256": "0", "case": case, "method": method, "seed": 0, "status": status,
+            "mpsnr": mpsnr, **none, "commit": "c"}  # fmt: skip
+
+
+def test_gains_are_over_the_best_peer_of_each_case():
+    records = [
+        record("a", "column-median", 20.0), record("a", "svd-nlm", 37.0), record("a", "lowrank", 38.0),
+        record("g", "column-median", 43.0), record("g", "svd-nlm", 39.0), record("g", "lowrank", 46.0),
+        record("finch", "svd-nlm", 26.0), record("finch", "lowrank", 36.0), record("b", "lowrank", None, "X: |"),
+    ]  # fmt: skip
+    (gain,) = report.gains(records)
+    assert gain.cases == {"a": 1.0, "g": 3.0, "finch": 10.0}
+    assert gain.mean == 2.0  # of the seven cases, finch is none
+    text = report.markdown(records)
+    assert "| lowrank above the best peer | +1.00 | +3.00 | +10.00 | – | +2.00 |" in text
+    assert "s, b, lowrank: X: |" in text
+
+
+# ---- peers -----------------------------------------------------------------------------------------------------
+
+
+def test_svd_nlm_is_as_good_as_published(shared):
+    rows = protocol.benchmark(shared / "golden" / "denoise_pavia_centre.h5", "svd-nlm", ("a", "d"))
+    for row in rows:
+        assert abs(row["mpsnr"] - denoise.peers.PUBLISHED["whitened SVD + NLM"][row["case"]]) < 0.3
+
+
+# ---- real cubes ------------------------------------------------------------------------------------------------
+
+
+def test_structure_tells_scene_from_noise(clean):
+    rng = np.random.default_rng(1)
+    noise = 0.02 * rng.standard_normal(clean.shape)
+    use = np.ones(BANDS, dtype=bool)
+    before = clean + noise
+    alone = residual_structure(before, clean, use)
+    blurred = clean - 0.1 * (clean - clean.mean((1, 2), keepdims=True))  # a tenth of the scene is taken away as well
+    taken = residual_structure(before, blurred, use)
+    for band in range(BANDS):
+        assert abs(alone[band].edges) < 0.12
+        assert abs(alone[band].explained) < 0.06
+        assert 0.6 < alone[band].smooth < 1.6
+    assert np.median([item.explained for item in taken.values()]) > 0.1
+    assert np.median([item.smooth for item in taken.values()]) > 2
+    assert residual_structure(clean, clean, use)[0].smooth == 1
+
+
+def test_worst_bands_are_the_noisy_and_the_striped(clean):
+    noise, stripes = np.full(BANDS, 0.01), np.full(BANDS, 2.0)
+    noise[3], stripes[11] = 0.5, 3.0
+    found = worst_bands(clean, {"noise": (noise, noise), "stripes": (stripes, stripes)}, np.arange(BANDS) != 5)
+    assert {3, 11} <= set(found)
+    assert 5 not in found
+
+
+def test_figures_of_a_cube(clean, tmp_path):
+    noisy = clean.copy()
+    noisy += 0.02 * np.random.default_rng(2).standard_normal(clean.shape, dtype=np.float32)
+    noisy[7] += 0.1 * np.random.default_rng(3).standard_normal(WIDTH, dtype=np.float32)
+    noisy[4] = 0
+    save_cube(Cube(data=noisy, wavelength_nm=400 + 10.0 * np.arange(BANDS), name="Patches"), tmp_path / "patches.h5")
+    said = json.loads(
+        hsi("figures", tmp_path / "patches.h5", "-o", tmp_path / "out", "--bands", "7:9", "--json").stdout
+    )
+    assert [row["band"] for row in said["bands"]] == [7, 8]
+    before, after = said["bands"][0]["stripes"]
+    assert before > 2 * after
+    assert {Path(path).name for path in said["files"]} == {
+        f"patches_lowrank_{name}" for name in ("images.png", "spectra.png", "indices.png", "numbers.json")
+    }
+    assert all(Path(path).stat().st_size > 1000 for path in said["files"][:3])
+    with pytest.raises(InputError, match="bands: found 4"):
+        compare(open_cube(tmp_path / "patches.h5"), "column-median", [4])
+    assert (
+        "expected FIRST:END" in here("figures", tmp_path / "patches.h5", "-o", tmp_path, "--bands", "7", code=2).output
+    )
+
+
+# ---- command line ----------------------------------------------------------------------------------------------
+
+
+def test_benchmark_as_typed(scene, clean, tmp_path):
+    out = tmp_path / "results"
+    asked = ("benchmark", "--scenes", scene.parent, scene, "--out", out, "--methods", "column-median,svd-nlm")
+    printed = hsi(*asked).stdout
+    assert "patches: Mean PSNR, dB" in printed
+    with (out / "table.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert tuple(rows[0]) == report.COLUMNS
+    assert [(r["case"], r["method"]) for r in rows] == [(c, m) for c in CASES for m in ("column-median", "svd-nlm")]
+    assert {r["status"] for r in rows} == {OK}
+    assert "## patches" in (out / "table.md").read_text()
+    assert "Denoising benchmark" in (out / "report.html").read_text()
+    with pytest.raises(InputError, match="--resume goes on"):
+        here(*asked)
+    before = (out / RECORDS).read_bytes()
+    assert len(json.loads(here(*asked, "--resume", "--json").stdout)) == len(rows)
+    assert (out / RECORDS).read_bytes() == before
+    assert "expected one of --cases" in here("benchmark", code=2).output
+    assert "--out" in here("benchmark", "--scenes", scene, code=2).output
+
+
+def test_cases_of_another_file_have_no_published_rows(clean, tmp_path):
+    with h5py.File(tmp_path / "cases.h5", "w") as file:
+        file["clean"], file["a"] = clean, simulate(clean, "a")[0]
+    printed = here("benchmark", "--cases", tmp_path / "cases.h5", "--method", "column-median").stdout
+    assert "SSIM" in printed
+    assert "published" not in printed
+
+
+def test_published_rows_beside_the_golden_cases(shared):
+    path = shared / "golden" / "denoise_pavia_centre.h5"
+    assert protocol.file_hash(path) == denoise.peers.GOLDEN
+    printed = here("benchmark", "--cases", path, "--method", "column-median").stdout
+    assert "whitened SVD + BM3D" in printed
+    assert f"{denoise.peers.best_published('e'):.2f}" == "31.00"
