@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 #: Bands that are shown when none are asked for, and the most that a figure holds.
 WORST, MOST = 4, 6
-#: Percentiles between which an image is stretched.
-STRETCH = (1.0, 99.0)
+#: Percentiles between which an image is stretched, and at most so many robust deviations from the median: or a bright
+#: island would leave dark water black.
+STRETCH, REACH = (1.0, 99.0), 6.0
 #: Standard deviation of the blur that tells smooth residuals from noise, pixels.
 BLUR = 2.0
 #: Standard deviations beyond which a residual is an outlier that was taken away, and not asked about.
@@ -115,6 +116,7 @@ class Comparison:
             "bands": [
                 {
                     "band": band, "wavelength_nm": None if self.wavelength_nm is None else self.wavelength_nm[band],
+                    "residual_mean": float(np.nanmean(self.before[band] - self.after[band])),
                     "residual_std": float(np.nanstd(self.before[band] - self.after[band])),
                     **{key: [b[band], a[band]] for key, (b, a) in self.indices.items()},
                     **{m: [getattr(self.structure[band], m), getattr(self.chance[band], m)] for m in MEASURES},
@@ -334,7 +336,7 @@ def images_figure(found: Comparison) -> Figure:
     for row, band in zip(axes, found.shown, strict=True):
         before, after = found.before[band], found.after[band]
         residual = before - after
-        low, high = np.nanpercentile(before, STRETCH)
+        low, high = stretch(before)
         # the strongest two percent are outliers as a rule, and would hide the rest
         reach = float(np.nanpercentile(np.abs(residual), 98)) or 1.0
         item = found.structure[band]
@@ -355,6 +357,15 @@ def images_figure(found: Comparison) -> Figure:
             figure.colorbar(shown, ax=ax, shrink=0.85)
     figure.suptitle(f"{found.name} by {found.method} (in brackets: noise alone)")
     return figure
+
+
+def stretch(image: Array) -> tuple[float, float]:
+    """Values that are shown black and white."""
+    low, middle, high = np.nanpercentile(image, [STRETCH[0], 50, STRETCH[1]])
+    reach = REACH * float(np.nanmedian(np.abs(image - middle))) / 0.6745
+    if reach > 0:
+        low, high = max(low, middle - reach), min(high, middle + reach)
+    return float(low), float(high)
 
 
 def spectra_figure(found: Comparison) -> Figure:
