@@ -18,7 +18,7 @@ from denoise.protocol import OK, measure
 from denoise.real import compare, write
 from denoise.registry import METHODS
 from denoise.report import gains
-from denoise.simulate import CASES, clean_cube, simulate
+from denoise.simulate import CASES, SEVEN, clean_cube, simulate
 from hsitools.io import open_cube
 
 OURS = tuple(name for name in ("lowrank", "diffusion") if name in METHODS)
@@ -63,7 +63,8 @@ def main(figures: Path | None = None) -> dict[str, float]:
             noisy, _ = simulate(clean, "finch", SEED, **{**settings, "level": settings.get("level", 1.0) / 3})
             bright = [f"{method} {measure(clean, noisy, method)['sam_bright_deg']:.2f}" for method in (*PEERS, *OURS)]
             print(f"  the same at a third of the Gaussian noise: {', '.join(bright)}")
-        records += rows
+        if set(SEVEN) <= set(cases):  # a mean of d, e, f alone would flatter
+            records += rows
     if figures is not None:
         for name, bands in REAL.items():
             for method in OURS:
