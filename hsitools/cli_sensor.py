@@ -22,37 +22,47 @@ def sensor() -> None:
 @sensor.command()
 @click.option("--preset", "preset_name", metavar="NAME", help="prisma, enmap, hyperion-ali, finch, imspoc-uv-2.")
 @click.option("--table", type=file_argument, help="CSV or HDF5 of responses: wavelength_nm, then one column a band.")
+@click.option("--like", type=file_argument, help="A cube: Gaussian bands at its wavelengths, of its FWHM or spacing.")
 @click.option("--characterization", type=file_argument, help="For imspoc-uv-2: the file of `hsi calibrate`.")
 @click.option("--ratio", type=int, help="Sensor pixel over scene pixel  [default: the preset's; 1].")
 @click.option("--mtf", type=float, help="Gain at Nyquist, all bands  [default: the preset's].")
 @click.option("--stripes", metavar="NAME", help="Stripes by name: emit-drift.")
+@click.option("--calibration", "calibration_file", type=file_argument,
+              help="Gain and offset of each detector element: HDF5 with gain, offset, dead (band, column), "
+              "or the file of `hsi sensor noise`.")  # fmt: skip
 @noise_option
 @out_option
 def make(
-    preset_name: str | None, table: Path | None, characterization: Path | None, ratio: int | None, mtf: float | None,
-    stripes: str | None, noise_file: Path | None, out: Path,
+    preset_name: str | None, table: Path | None, like: Path | None, characterization: Path | None, ratio: int | None,
+    mtf: float | None, stripes: str | None, calibration_file: Path | None, noise_file: Path | None, out: Path,
 ) -> None:  # fmt: skip
-    """Make a sensor from a preset or from a table of measured responses."""
+    """Make a sensor from a preset, a table of measured responses, or the bands of a cube."""
     from hsitools.errors import InputError
+    from hsitools.io import open_cube
     from hsitools.sensor.presets import from_table, preset
+    from hsitools.sensor.sensor import Sensor
 
-    if (preset_name is None) == (table is None):
-        raise InputError("sensor make: expected either --preset or --table")
+    if [preset_name, table, like].count(None) != 2:
+        raise InputError("sensor make: expected either --preset or --table or --like")
+    if stripes is not None and calibration_file is not None:
+        raise InputError("sensor make: expected either --stripes, which are drawn, or --calibration")
     if preset_name is not None:
         settings = {} if characterization is None else {"characterization": characterization}
         try:
             made = preset(preset_name, **settings)
         except TypeError:
             raise InputError(f"{preset_name}: characterization: found one, expected none for this preset") from None
-    else:
-        assert table is not None
+    elif table is not None:
         made = from_table(table)
+    else:
+        assert like is not None
+        made = Sensor.like(open_cube(like))
     changes: dict[str, Any] = {}
     if mtf is not None:
         changes["mtf"] = mtf
     if ratio is not None:
         changes["ratio"] = ratio
-    _finish(made, changes, stripes, noise_file, out)
+    _finish(made, changes, stripes, noise_file, out, calibration_file)
 
 
 @sensor.command("from")
@@ -66,7 +76,10 @@ def from_(characterization: Path, noise_file: Path | None, out: Path) -> None:
     _finish(from_characterization(characterization), {}, None, noise_file, out)
 
 
-def _finish(made: Any, changes: dict[str, Any], stripes: str | None, noise_file: Path | None, out: Path) -> None:
+def _finish(
+    made: Any, changes: dict[str, Any], stripes: str | None, noise_file: Path | None, out: Path,
+    calibration_file: Path | None = None,
+) -> None:  # fmt: skip
     from hsitools.errors import InputError
     from hsitools.sensor.pattern import STRIPE_PRESETS
     from hsitools.sensor.photon_transfer import PhotonTransfer
@@ -87,8 +100,23 @@ def _finish(made: Any, changes: dict[str, Any], stripes: str | None, noise_file:
             said += "; PAN without noise: not measured"
         changes["assumptions"] = (*made.assumptions, said)
     made = made.replace(**changes)
+    if calibration_file is not None:
+        made = _calibrated(made, calibration_file)
     made.save(out)
     click.echo(f"{out}: {made.name}, {made.n_bands} bands, ratio {made.ratio}")
+
+
+def _calibrated(made: Any, path: Path) -> Any:
+    from hsitools.errors import InputError
+    from hsitools.sensor.calibration import open_calibration
+
+    found, units = open_calibration(path)
+    if units is not None and made.units not in (units, ""):
+        raise InputError(
+            f"{path}: offset: found {units}, expected {made.units!r} as {made.name} is; give its --noise as well"
+        )
+    # known stripes are not drawn
+    return made.replace(calibration=found, stripes=None, units=made.units if units is None else units)
 
 
 @sensor.command()

@@ -10,7 +10,8 @@ _HOMES = {
     "GaussianResponse": "bands", "TableResponse": "bands", "box_response": "bands", "resample": "bands",
     "FabryPerotResponse": "spectral", "DetectorNoise": "noise", "Stripes": "pattern", "Defects": "pattern",
     "Pattern": "pattern", "EMIT_DRIFT": "pattern", "stripe_statistics": "pattern", "Distortion": "distortion",
-    "SubImageLayout": "layout", "photon_transfer": "photon_transfer", "MultiApertureCamera": "multi_aperture",
+    "Calibration": "calibration", "open_calibration": "calibration", "SubImageLayout": "layout",
+    "photon_transfer": "photon_transfer", "MultiApertureCamera": "multi_aperture",
 }  # fmt: skip
 __all__ = list(_HOMES)
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from hsitools.errors import FormatError, InputError
 from hsitools.io.atomic import atomic_path
 from hsitools.io.records import read_record, write_record
+from hsitools.sensor.calibration import Calibration
 from hsitools.sensor.noise import DetectorNoise
 from hsitools.sensor.pattern import Defects, Stripes
 
@@ -88,6 +89,16 @@ class PhotonTransfer:
             Stripes(gain=self.prnu, source="PRNU by photon transfer"),
             Defects(dead=float(dead.mean()), hot=float((self.defects & ~dead).mean())),
         )
+
+    def calibration(self) -> Calibration:
+        """Gain and offset of each element of a pushbroom, whose (band, column) are the pixels measured here.
+
+        For cubes in digital numbers with `dark_level` subtracted, as `detector`. Gains are relative to a pixel's
+        surroundings: what changes slowly over the detector cannot be told from the light that it was shown.
+        """
+        return Calibration(
+            gain=self.response, offset=self.dark - self.dark_level, dead=self.defects, source="photon transfer"
+        )  # fmt: skip
 
     def summary(self) -> dict[str, Any]:
         """Headline numbers with their units in the names."""

@@ -18,6 +18,7 @@ from hsitools.errors import FormatError, InputError
 from hsitools.io.atomic import atomic_path
 from hsitools.io.records import read_record, write_record
 from hsitools.sensor.bands import GaussianResponse, SpectralResponse, TableResponse, known_bands, resample
+from hsitools.sensor.calibration import Calibration
 from hsitools.sensor.distortion import Distortion
 from hsitools.sensor.layout import SubImageLayout
 from hsitools.sensor.noise import DetectorNoise
@@ -35,8 +36,10 @@ FORMAT, VERSION = "hsitools-sensor", 1
 ROWS = 32
 _KINDS: dict[str, type] = {
     kind.__name__: kind
-    for kind in (GaussianResponse, TableResponse, FabryPerotResponse, DetectorNoise, Stripes, Defects, Distortion)
-}
+    for kind in (
+        GaussianResponse, TableResponse, FabryPerotResponse, DetectorNoise, Stripes, Defects, Distortion, Calibration,
+    )
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -54,6 +57,9 @@ class Sensor:
         Position of the first sample on the scene's grid; None is the centre, (ratio − 1)/2.
     noise, pan_noise : DetectorNoise or None
     stripes, defects, distortion : or None
+    calibration : Calibration or None
+        Measured gain and offset of each detector element, and which are broken: stripes, and shares of broken
+        elements, are not drawn then.
     pan : GaussianResponse or TableResponse, one band, or None
     pan_mtf : float
         PAN's gain at its own Nyquist frequency.
@@ -79,6 +85,7 @@ class Sensor:
     stripes: Stripes | None = None
     defects: Defects | None = None
     distortion: Distortion | None = None
+    calibration: Calibration | None = None
     pan: Any = None
     pan_mtf: float = 0.2
     pan_noise: DetectorNoise | None = None
@@ -112,6 +119,45 @@ class Sensor:
                 value = getattr(self.noise, field)
                 if value.ndim and len(value) != n_bands:
                     raise InputError(f"{self.name}: noise: {field}: found {len(value)} values, expected {n_bands}")
+        if self.calibration is not None and self.calibration.n_bands != n_bands:
+            raise InputError(f"{self.name}: calibration: found {self.calibration.n_bands} bands, expected {n_bands}")
+        if self.calibration is not None and self.layout is not None:
+            raise InputError(f"{self.name}: calibration: found maps (band, column), expected none for sub-images")
+
+    @classmethod
+    def like(cls, cube: Cube) -> Sensor:
+        """A sensor of a cube's bands: Gaussians at its wavelengths, of its FWHM or, where unknown, as wide as the
+        distance to the nearer neighbour.
+
+        Raises
+        ------
+        InputError
+            When wavelengths, or the width of an only band, are not known.
+        """
+        who = cube.source or cube.name or "cube"
+        centre = cube.wavelength_nm
+        if centre is None or not np.isfinite(centre).all():
+            found = "none" if centre is None else f"{np.count_nonzero(~np.isfinite(centre))} bands without"
+            raise InputError(
+                f"{who}: wavelength_nm: found {found}, expected one a band: a sensor needs to know its bands"
+            )
+        width = np.full(len(centre), np.nan) if cube.fwhm_nm is None else np.array(cube.fwhm_nm, dtype=float)
+        unknown = ~(np.isfinite(width) & (width > 0))
+        if unknown.any():
+            gap = np.abs(np.diff(centre))
+            if not gap.any():
+                raise InputError(f"{who}: fwhm_nm: found none, expected one, or two bands to take the distance of")
+            # two detectors may list a wavelength twice
+            gap = np.where(gap > 0, gap, np.median(gap[gap > 0]))
+            width[unknown] = np.minimum(np.append(gap, np.inf), np.insert(gap, 0, np.inf))[unknown]
+        assumed = ["no spatial blur, no noise: not told by a cube"]
+        if unknown.any():
+            assumed.append(f"{np.count_nonzero(unknown)} bands as wide as the distance to the nearer neighbour")
+        return cls(
+            response=GaussianResponse(centre_nm=centre, width_nm=width), units=cube.units,
+            name=f"sensor of {cube.name}" if cube.name else "sensor", source=f"bands of {Path(who).name}",
+            assumptions=tuple(assumed),
+        )  # fmt: skip
 
     # ---- parts -------------------------------------------------------------------------------------------------
 
@@ -138,6 +184,7 @@ class Sensor:
             response=response,
             mtf=None if self.mtf is None else self.mtf[bands],
             noise=None if self.noise is None else self.noise.select(bands),
+            calibration=None if self.calibration is None else self.calibration.select(bands),
         )
 
     def within(self, wavelength_nm: Array) -> Sensor:
@@ -168,7 +215,11 @@ class Sensor:
             if isinstance(value, np.ndarray):
                 return hashlib.sha256(np.ascontiguousarray(value, dtype=float).tobytes()).hexdigest()
             if dataclasses.is_dataclass(value):
-                return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+                facts = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+                # weights of before there were calibrations name sensors by their hash
+                if facts.get("calibration", ...) is None:
+                    del facts["calibration"]
+                return {name: plain(fact) for name, fact in facts.items()}
             return str(value)
 
         return hashlib.sha256(json.dumps(plain(self), sort_keys=True).encode()).hexdigest()[:12]
@@ -210,7 +261,8 @@ class Sensor:
         Raises
         ------
         InputError
-            When the scene's wavelengths do not cover the sensor's bands, or it is smaller than a pixel.
+            When the scene's wavelengths do not cover the sensor's bands, it is smaller than a pixel, or the sensor's
+            calibration is of another width.
         """
         out = self.frame_of(scene)
         values, pan = np.empty(out.shape, dtype=np.float32), None
@@ -318,9 +370,25 @@ class Sensor:
         return blurred.astype(np.float32)
 
     def pattern(self, shape: tuple[int, int, int], rng: np.random.Generator) -> Pattern:
-        """The detector's fixed pattern for cubes of ``shape`` (band, y, x), drawn from stripes and defects."""
-        drawn = (self.stripes or Stripes()).draw(shape, rng)
-        return drawn if self.defects is None else self.defects.draw(drawn, rng)
+        """The detector's fixed pattern for cubes of ``shape`` (band, y, x): as calibrated, or drawn from stripes and
+        defects. Lost lines are drawn in either case: no element's calibration tells of them.
+
+        Raises
+        ------
+        InputError
+            When the calibration is of another width.
+        """
+        if self.calibration is None:
+            drawn = (self.stripes or Stripes()).draw(shape, rng)
+            return drawn if self.defects is None else self.defects.draw(drawn, rng)
+        if self.calibration.gain.shape != (shape[0], shape[2]):
+            raise InputError(
+                f"{self.name}: calibration: found {self.calibration.gain.shape} (band, column), "
+                f"expected {(shape[0], shape[2])} as the cube has"
+            )
+        known = self.calibration.pattern(shape[1])
+        lost = 0.0 if self.defects is None else self.defects.lost_lines
+        return Defects(lost_lines=lost).draw(known, rng)
 
     def _detect(
         self, clean: NDArray[np.float32], rows: slice, pattern: Pattern, rng: np.random.Generator
@@ -431,6 +499,8 @@ class Sensor:
                     f"{key} {value:.6g}" if isinstance(value, float) else f"{key} {value}"
                     for key, value in facts.items()
                 )
+        if self.calibration is not None:
+            out["calibration"] = self.calibration.summary()
         if self.layout is not None:
             out["sub_images"] = list(self.layout.grid)
         return out | {f"assumed_{number}": text for number, text in enumerate(self.assumptions, 1)}
