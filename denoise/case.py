@@ -12,6 +12,45 @@ from hsitools.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Known:
+    """What a sensor tells of a cube's noise; None where it tells nothing.
+
+    Attributes
+    ----------
+    sigma : array, shape (band,)
+        Noise at the mean of each band, cube units.
+    slope : array, shape (band,)
+        Growth of its variance with the signal, cube units.
+    gain, offset : array, shape (band, x)
+        Of detector elements: ``value = gain · scene + offset``.
+    dead : array of bool, shape (band, x)
+        Elements that do not follow the scene.
+    """
+
+    sigma: NDArray[Any] | None = None
+    slope: NDArray[Any] | None = None
+    gain: NDArray[Any] | None = None
+    offset: NDArray[Any] | None = None
+    dead: NDArray[np.bool_] | None = None
+
+    def check(self, shape: tuple[int, int, int], who: str) -> None:
+        """Raise `InputError` unless it is of a cube of that shape (band, y, x)."""
+        for name in ("sigma", "slope", "gain", "offset", "dead"):
+            value = getattr(self, name)
+            expected = shape[:1] if name in ("sigma", "slope") else (shape[0], shape[2])
+            if value is not None and np.shape(value) != expected:
+                raise InputError(f"{who}: {name}: found shape {np.shape(value)}, expected {expected}")
+            if value is not None and not np.isfinite(value).all():
+                raise InputError(f"{who}: {name}: found values that are not finite, expected numbers")
+        if self.sigma is not None and not (self.sigma >= 0).all():
+            raise InputError(f"{who}: sigma: found {np.min(self.sigma):g}, expected at least 0")
+        if self.gain is not None:
+            followed = self.gain if self.dead is None else self.gain[~self.dead]
+            if followed.size and not followed.min() > 0:
+                raise InputError(f"{who}: gain: found {followed.min():g}, expected more than 0 where not dead")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Observation:
     """A noisy cube in memory.
 
@@ -21,8 +60,11 @@ class Observation:
         Finite everywhere, in units of the cube's own spread (see `denoise.restore.restore`); no band without signal.
     valid : array of bool, shape (band, y, x)
         Voxels that hold a measurement.
-    sigma : array, shape (band,), or None
-        Noise, where the sensor tells it.
+    sigma, slope : array, shape (band,), or None
+        Noise at the band's mean and growth of its variance with the signal, where the sensor tells them.
+    calibrated : bool
+        Gains and offsets of detector elements are known and gone: none are to be looked for.
+    wavelength_nm : array, shape (band,), or None
 
     Raises
     ------
@@ -33,13 +75,18 @@ class Observation:
     values: NDArray[np.float32]
     valid: NDArray[np.bool_]
     sigma: NDArray[np.float32] | None = None
+    slope: NDArray[np.float32] | None = None
+    calibrated: bool = False
+    wavelength_nm: NDArray[Any] | None = None
 
     def __post_init__(self) -> None:
         shape = self.values.shape
         if len(shape) != 3 or self.valid.shape != shape:
             raise InputError(f"observation: valid: found shape {self.valid.shape}, expected that of values, {shape}")
-        if self.sigma is not None and self.sigma.shape != shape[:1]:
-            raise InputError(f"observation: sigma: found shape {self.sigma.shape}, expected {shape[:1]}, one a band")
+        for name in ("sigma", "slope", "wavelength_nm"):
+            value = getattr(self, name)
+            if value is not None and np.shape(value) != shape[:1]:
+                raise InputError(f"observation: {name}: found {np.shape(value)}, expected {shape[:1]}, one a band")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

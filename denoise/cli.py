@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from denoise.cli_benchmark import benchmark, figures
+from denoise.cli_train import train
 from hsitools.options import emit_json, json_option, progress_bar
 
 
@@ -15,7 +16,7 @@ def denoise() -> None:
     """Remove noise, stripes and outliers from cubes; compare methods."""
 
 
-for _command in (benchmark, figures):
+for _command in (benchmark, figures, train):
     denoise.add_command(_command)
 
 
@@ -38,34 +39,72 @@ def list_methods(as_json: bool) -> None:
 @denoise.command("run")
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Clean cube: .h5, .nc, .hdr or .tif.")
-@click.option("--method", default="lowrank", show_default=True, help="See `hsi denoise list`.")
-@click.option("--sensor", metavar="FILE|PRESET", help="Sensor whose calibrated noise replaces the estimate.")
+@click.option(
+    "--method", default="diffusion", show_default=True, help="See `hsi denoise list`; lowrank needs no weights."
+)
+@click.option("--sensor", metavar="FILE|PRESET", help="Sensor whose noise and calibration replace estimates.")
+@click.option("--samples", type=int, default=0, show_default=True,
+              help="Posterior samples for the standard deviation of each voxel; 6 will do.")  # fmt: skip
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the samples.")
+@click.option("--weights", type=click.Path(path_type=Path), help="Folder of `hsi denoise train`  [default: shipped].")
 @json_option
-def run(path: Path, out: Path, method: str, sensor: str | None, as_json: bool) -> None:
-    """Denoise the cube PATH."""
+def run(
+    path: Path, out: Path, method: str, sensor: str | None, samples: int, seed: int, weights: Path | None, as_json: bool
+) -> None:  # fmt: skip
+    """Denoise the cube PATH.
+
+    With --samples the standard deviation and the mask of voxels whose measurement was not used are written beside OUT,
+    as OUT's name with _std and _mask.
+    """
     import time
 
-    from denoise.restore import denoise as restored
+    from denoise.restore import restore_cube
     from hsitools.io import open_cube, save_cube
     from hsitools.sensor import open_sensor
 
     began = time.perf_counter()
     with progress_bar(method) as progress:
         known = None if sensor is None else open_sensor(sensor)
-        cube = restored(open_cube(path), method, known, progress=progress)
-        save_cube(cube, out)
+        found = restore_cube(
+            open_cube(path), method, known, samples=samples, seed=seed, weights=weights, progress=progress
+        )
+        save_cube(found.estimate, out)
+        layers = {"std": found.std, "mask": found.mask} if samples else {}
+        written = {name: out.with_name(f"{out.stem}_{name}{out.suffix}") for name, cube in layers.items() if cube}
+        for name, file in written.items():
+            layer = layers[name]
+            assert layer is not None
+            save_cube(layer, file)
+    cube = found.estimate
     document = {
         "method": cube.meta["denoised_by"], "out": str(out), "shape": list(cube.shape),
         "sensor": cube.meta["denoise_sensor"], "seconds": time.perf_counter() - began,
+        **{name: str(file) for name, file in written.items()},
         **{key: cube.meta[key] for key in FINDINGS if key in cube.meta},
     }  # fmt: skip
     if as_json:
         return emit_json(document)
     click.echo(f"{out}: {'×'.join(map(str, cube.shape))} by {document['method']} in {document['seconds']:.1f} s")
-    said = [f"{key.replace('_', ' ')} {document[key]:.4g}" for key in FINDINGS if key in document]
+    for name, file in written.items():
+        click.echo(f"{file}: {name}")
+    said = [
+        f"{key.replace('_', ' ')} {value if isinstance(value := document[key], str) else format(value, '.4g')}"
+        for key in FINDINGS if key in document
+    ]  # fmt: skip
     if said:
         click.echo(", ".join(said))
 
 
 #: What methods say of a cube, in the order in which it is printed.
-FINDINGS = ("strips", "rank", "dead_elements", "outliers", "offset_rms", "gain_rms")
+FINDINGS = (
+    "path",
+    "note",
+    "strips",
+    "trust",
+    "error_saved",
+    "rank",
+    "dead_elements",
+    "outliers",
+    "offset_rms",
+    "gain_rms",
+)

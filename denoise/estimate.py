@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from denoise.case import NoiseModel
+from denoise.case import NoiseModel, Observation
 from denoise.smooth import Smoothed, smooth
 
 Array = NDArray[Any]
@@ -38,6 +38,8 @@ BINS = 96
 STUCK = 0.01
 #: Pixels below which scene and noise cannot be told apart.
 MIN_PIXELS = 64
+#: Share of a band's voxels that impulses may take.
+MOST = 0.8
 #: Standard deviations by which an excess must stand out.
 SIGNIFICANT = 4.0
 
@@ -138,34 +140,24 @@ def faint(whitened: Array, directions: Array) -> Array:
 def stuck_values(values: Array) -> Mask:
     """Voxels ``(band, y, x)`` of a value that a noisy band would not repeat so often.
 
-    A repeated value counts only if others hardly repeat: numbers of few digits repeat all over. Saturation is left: the
-    largest value may repeat in a good cube.
+    A repeated value counts only if others, and those next to it, hardly repeat: numbers of few digits repeat all over.
+    Saturation is left: the largest value may repeat in a good cube.
     """
+    from scipy.ndimage import median_filter
+
     out = np.zeros(values.shape, dtype=bool)
     for band, image in enumerate(values):
         _, place, count = np.unique(image, return_inverse=True, return_counts=True)
-        often = (count > STUCK * image.size) & (count > 20 * np.sort(count)[int(0.9 * len(count))])
+        usual = np.maximum(np.sort(count)[int(0.9 * len(count))], median_filter(count, 11, mode="constant", cval=1))
+        often = (count > STUCK * image.size) & (count > 20 * usual)
         often[-1] &= count[-1] > 0.03 * image.size
         out[band] = often[place].reshape(image.shape)
     return out
 
 
-def separate(values: Array, valid: Mask, sigma: Array | None = None, rounds: int = ROUNDS) -> Separation:
-    """Tell scene and instrument apart.
-
-    Parameters
-    ----------
-    values : array of float32, shape (band, y, x)
-        Finite everywhere; live bands only.
-    valid : array of bool, shape (band, y, x)
-    sigma : array, shape (band,), optional
-        Noise where it is known.
-    rounds : int
-
-    Returns
-    -------
-    Separation
-    """
+def separate(seen: Observation, rounds: int = ROUNDS) -> Separation:
+    """Tell scene and instrument apart; what the sensor tells is not estimated."""
+    values, valid, sigma = seen.values, seen.valid, seen.sigma
     bands, height, width = values.shape
     bad = ~valid | stuck_values(values)
     middle = _medians(values, ~bad)[:, None, None]
@@ -188,9 +180,11 @@ def separate(values: Array, valid: Mask, sigma: Array | None = None, rounds: int
         directions = subspace(along_track(whitened).reshape(bands, -1))
         rank = directions.shape[1]
         scores = (directions.T @ whitened.reshape(bands, -1)).reshape(rank, height, width)
-        ripple = column_ripple(scores, directions, power / unit**2)
-        offset = offset + unit[:, None] * (directions @ ripple)
-        scores = smooth(scores - ripple[:, None]).best
+        if not seen.calibrated:
+            ripple = column_ripple(scores, directions, power / unit**2)
+            offset = offset + unit[:, None] * (directions @ ripple)
+            scores = scores - ripple[:, None]
+        scores = smooth(scores).best
         scene = unit[:, None, None] * (directions @ scores.reshape(rank, -1)).reshape(values.shape)
         first = number == 0
         suspect = np.flatnonzero(outlier.mean((1, 2)) > (-1 if first else FEW))
@@ -200,7 +194,8 @@ def separate(values: Array, valid: Mask, sigma: Array | None = None, rounds: int
         dead = dead_elements(values, scene, ~bad, unit)
         outlier = bad | dead[:, None]
         outlier = outlier | outliers(values, scene * gain[:, None] + offset[:, None], ~outlier)
-        gain, offset, power = column_response(values, scene, ~outlier, unit)
+        if not seen.calibrated:
+            gain, offset, power = column_response(values, scene, ~outlier, unit)
     # once more, with the instrument known: now faint directions can be told from it
     filled = np.where(outlier, scene, (values - offset[:, None]) / gain[:, None])
     whitened = filled / unit[:, None, None]
@@ -208,7 +203,9 @@ def separate(values: Array, valid: Mask, sigma: Array | None = None, rounds: int
     directions = faint(level, subspace(level.reshape(bands, -1)))
     smoothed = smooth((directions.T @ whitened.reshape(bands, -1)).reshape(-1, height, width))
     scene = unit[:, None, None] * (directions @ smoothed.best.reshape(len(smoothed.best), -1)).reshape(values.shape)
-    slope = signal_slope(values - scene * gain[:, None] - offset[:, None], scene, ~outlier)
+    slope = seen.slope
+    if slope is None:
+        slope = signal_slope(values - scene * gain[:, None] - offset[:, None], scene, ~outlier)
     model = NoiseModel(sigma=unit, slope=slope, gain=gain, offset=offset, dead=dead, outlier=outlier)
     return Separation(noise=model, scene=scene, whitened=whitened, directions=directions, scores=smoothed)
 
@@ -279,11 +276,10 @@ def _outliers(values: Array, predicted: Array, steps: int) -> Mask:
 
     residual = values - predicted
     spread = np.median(np.abs(residual - np.median(residual))) / 0.6745
-    low = values.min()
-    step = (values.max() - low) / BINS
+    low, step = _bins(values)
     if not (step > 0 and spread > 0):
         return np.zeros(values.shape, dtype=bool)
-    place = np.minimum(((values - low) / step).astype(int), BINS - 1)
+    place = np.clip(((values - low) / step).astype(int), 0, BINS - 1)
     scene_place = np.clip(((predicted - low) / step).astype(int), 0, BINS - 1)
     found, scene = (np.bincount(item, minlength=BINS).astype(float) for item in (place, scene_place))
     posterior = (np.abs(residual) > 4 * spread).astype(float)
@@ -303,10 +299,24 @@ def _outliers(values: Array, predicted: Array, steps: int) -> Mask:
         normal = total * np.exp(-0.5 * (residual / spread) ** 2) / (spread * np.sqrt(2 * np.pi))
         posterior = strange / (strange + normal + 1e-30)
     hit = posterior > 0.5
+    if hit.mean() > MOST:
+        # then the prediction is at fault
+        return np.zeros(values.shape, dtype=bool)
     if spread < 2 * step:
         # bins too wide for so little noise: the voxel itself must stand out
         hit &= np.abs(residual) > SIGNIFICANT * spread
     return np.asarray(hit)
+
+
+def _bins(values: Array) -> tuple[float, float]:
+    """Lower edge and width of `BINS` bins; of numbers of few digits each bin holds as many, or it would be a comb."""
+    low, high = float(values.min()), float(values.max())
+    step = (high - low) / BINS
+    levels = np.unique(values)
+    if len(levels) > 8 * BINS or len(levels) < 2:
+        return low, step
+    quantum = float(np.median(np.diff(levels)))
+    return low - quantum / 2, max(1.0, np.ceil((high - low + quantum) / quantum / BINS)) * quantum
 
 
 def dead_elements(values: Array, scene: Array, keep: Mask, sigma: Array) -> Mask:

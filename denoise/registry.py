@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from denoise.case import Observation, Restoration
+from denoise.case import Restoration
 from hsitools.lookup import lookup
 
-Function = Callable[[Observation], Restoration]
+Function = Callable[..., Restoration]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,11 +20,15 @@ class Method:
     name, paper : str
     function : callable
         Takes an `Observation` and gives a `Restoration` of the same shape.
+    samples : bool
+        Whether it draws posterior samples: then it also takes ``samples`` (int), ``seed`` (int) and ``weights``
+        (folder, or None for those of the package).
     """
 
     name: str
     paper: str
     function: Function
+    samples: bool = False
 
     @property
     def summary(self) -> str:
@@ -35,12 +39,12 @@ class Method:
 METHODS: dict[str, Method] = {}
 
 
-def method(name: str, *, paper: str) -> Callable[[Function], Function]:
+def method(name: str, *, paper: str, samples: bool = False) -> Callable[[Function], Function]:
     """Register a function as a denoiser."""
 
     def register(function: Function) -> Function:
         assert name not in METHODS
-        METHODS[name] = Method(name=name, paper=paper, function=function)
+        METHODS[name] = Method(name=name, paper=paper, function=function, samples=samples)
         return function
 
     return register

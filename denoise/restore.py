@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 import denoise.methods as _methods  # noqa: F401  (registers them)
-from denoise.case import NoiseModel, Observation, Restoration
+from denoise.case import Known, NoiseModel, Observation, Restoration
 from denoise.estimate import MIN_PIXELS
 from denoise.registry import Method, get
 from hsitools.blocks import Window, tiles
@@ -20,17 +22,32 @@ from hsitools.lazy import Bands
 from hsitools.sensor import Sensor
 
 Progress = Callable[[int, int], None]
+#: Unless another is asked for.
+METHOD = "diffusion"
 #: Values (float32) of a strip with its surroundings; methods hold about eight of these at a time.
 STRIP_BYTES = 128 * 2**20
 #: Columns and rows of surroundings of a strip.
 HALO = 16
 
 
-def denoise(
-    cube: Cube, method: str = "lowrank", sensor: Sensor | None = None, *, progress: Progress | None = None,
-    strip_bytes: int = STRIP_BYTES,
-) -> Cube:  # fmt: skip
-    """Denoise a cube; labels are kept.
+class Denoised(NamedTuple):
+    """A restored cube, the standard deviation of its voxels (with samples only), and where nothing was measured."""
+
+    estimate: Cube
+    std: Cube | None
+    mask: Cube | None
+
+
+def denoise(cube: Cube, method: str = METHOD, sensor: Sensor | None = None, **options: Any) -> Cube:
+    """Denoise a cube; labels are kept. The estimate of `restore_cube`, whose options it takes."""
+    return restore_cube(cube, method, sensor, **options).estimate
+
+
+def restore_cube(
+    cube: Cube, method: str = METHOD, sensor: Sensor | None = None, *, samples: int = 0, seed: int = 0,
+    weights: str | Path | None = None, progress: Progress | None = None, strip_bytes: int = STRIP_BYTES,
+) -> Denoised:  # fmt: skip
+    """Restore a cube; labels are kept.
 
     Parameters
     ----------
@@ -38,39 +55,73 @@ def denoise(
         Bad bands are passed through as they are.
     method : str
     sensor : Sensor, optional
-        Its calibrated noise replaces estimates.
+        Its calibrated noise, gains and offsets replace estimates.
+    samples : int
+        Posterior samples that the standard deviation is taken from, of methods that draw them; 0 for none.
+    seed : int
+        Of the samples.
+    weights : path, optional
+        Folder of trained weights; default those of the package.
     progress : callable, optional
         Called with (strips done, strips in all).
     strip_bytes : int
-        Cubes beyond it are restored strip by strip, as they are read: whole columns as far as possible, since a
-        column is what a detector element sees.
+        Cubes beyond it are restored strip by strip, as the estimate is read: whole columns as far as possible, since a
+        column is what a detector element sees. Standard deviation and mask are there once the estimate was read.
 
     Returns
     -------
-    Cube
-        float32, in physical units; ``meta`` says the method and what it found. Pixels without any measurement are NaN.
+    Denoised
+        Cubes in physical units; the estimate's ``meta`` says the method and what it found. Pixels without any
+        measurement are NaN. The mask is 1 where a voxel's measurement was not used.
 
     Raises
     ------
     InputError
-        When no band has a signal, or the sensor is of other bands.
+        When no band has a signal, the sensor is of other bands or columns, or the method draws no samples.
     """
     entry = get(method)
-    sigma = None if sensor is None else sensor_noise(cube, sensor)
+    known = None if sensor is None else known_by(cube, sensor)
     seen = cube.physical()
     said: dict[str, Any] = {"denoised_by": entry.name, "denoise_sensor": None if sensor is None else sensor.name}
+    options = _options(entry, samples, seed, weights)
     if int(np.prod(cube.shape)) * 4 <= strip_bytes:
-        found = restore(seen.read(), entry, sigma=sigma, use=cube.good, who=cube.source or cube.name or "cube")
+        who = cube.source or cube.name or "cube"
+        found = restore(
+            seen.read(), entry, known=known, use=cube.good, wavelength_nm=cube.wavelength_nm, who=who, **options
+        )
         if progress is not None:
             progress(1, 1)
-        return seen.replace(data=found.estimate, nodata=float("nan"), meta={**cube.meta, **said, **found.provenance})
-    source = RestoredSource(seen, entry, sigma, strip_bytes, progress)
-    return seen.replace(data=source, nodata=float("nan"), meta={**cube.meta, **said, "strips": len(source.windows)})
+        estimate = seen.replace(
+            data=found.estimate, nodata=float("nan"), meta={**cube.meta, **said, **found.provenance}
+        )
+        mask = None if found.mask is None else _layer(seen, found.mask.astype(np.uint8))
+        return Denoised(estimate, None if found.std is None else _layer(seen, found.std), mask)
+    source = RestoredSource(seen, entry, known, options, strip_bytes, progress)
+    estimate = seen.replace(data=source, nodata=float("nan"), meta={**cube.meta, **said, "strips": len(source.windows)})
+    layers = [None if values is None else _layer(seen, values) for values in (source.std, source.mask)]
+    return Denoised(estimate, *layers)
+
+
+def _layer(cube: Cube, values: NDArray[Any]) -> Cube:
+    """A cube beside another one, with its labels."""
+    return cube.replace(data=values, nodata=None if values.dtype == np.uint8 else float("nan"))
+
+
+def _options(entry: Method, samples: int, seed: int, weights: str | Path | None) -> dict[str, Any]:
+    if samples < 0 or seed < 0:
+        raise InputError(f"{entry.name}: samples: found {samples}, seed {seed}, expected at least 0")
+    if entry.samples:
+        return {"samples": samples, "seed": seed, "weights": weights}
+    if samples or weights is not None:
+        what = "samples" if samples else "weights"
+        raise InputError(f"{entry.name}: {what}: found some, expected none: the method has no posterior")
+    return {}
 
 
 def restore(
-    values: NDArray[Any], method: str | Method = "lowrank", *, sigma: NDArray[Any] | None = None,
-    use: NDArray[np.bool_] | None = None, who: str = "cube",
+    values: NDArray[Any], method: str | Method = METHOD, *, known: Known | None = None,
+    use: NDArray[np.bool_] | None = None, wavelength_nm: NDArray[Any] | None = None, who: str = "cube",
+    samples: int = 0, seed: int = 0, weights: str | Path | None = None,
 ) -> Restoration:  # fmt: skip
     """Restore an array.
 
@@ -79,41 +130,53 @@ def restore(
     values : array, shape (band, y, x)
         NaN stands for no measurement; any units.
     method : str or Method
-    sigma : array, shape (band,), optional
-        Known noise, units of the values.
+    known : Known, optional
+        What the sensor tells of the noise.
     use : array of bool, shape (band,), optional
         Bands to restore. The others, and those without any signal (all zero or all NaN), come back as they are.
+    wavelength_nm : array, shape (band,), optional
     who : str
         For errors.
+    samples, seed, weights
+        As of `restore_cube`.
 
     Raises
     ------
     InputError
-        When values are not (band, y, x), or no band has a signal.
+        When values are not (band, y, x), no band has a signal, or what is known is of another shape.
     FloatingPointError
         When the method's result is not finite.
     """
     entry = get(method) if isinstance(method, str) else method
+    options = _options(entry, samples, seed, weights)
     values = np.asarray(values, dtype=np.float32)
     if values.ndim != 3:
         raise InputError(f"{who}: found shape {values.shape}, expected (band, y, x)")
-    valid = np.isfinite(values)
+    known = Known() if known is None else known
+    known.check(values.shape, who)
+    measured = np.isfinite(values)
+    valid = measured if known.dead is None else measured & ~known.dead[:, None]
     live = (valid & (values != 0)).any(axis=(1, 2)) & (True if use is None else use)
     if not live.any():
         raise InputError(f"{who}: found no band with signal, expected some")
-    nothing = ~valid[live].any(axis=0)
+    nothing = ~measured[live].any(axis=0)
     estimate = values.copy()
-    filled = _filled(values[live], valid[live])
+    filled = _filled(_calibrated(values, known)[live], valid[live])
     scale = float(np.std(filled))
     if values[0].size < MIN_PIXELS or not scale > 1e-6 * float(np.abs(filled).max()):
         note = f"fewer than {MIN_PIXELS} pixels" if scale else "no contrast"
         said = {"method": entry.name, "path": "unchanged", "note": note}
         return Restoration(estimate=estimate, mask=~valid, provenance=said)
+
+    def unit(value: NDArray[Any] | None) -> NDArray[np.float32] | None:
+        return None if value is None else (np.asarray(value)[live] / scale).astype(np.float32)
+
     seen = Observation(
-        values=filled / np.float32(scale), valid=valid[live],
-        sigma=None if sigma is None else (np.asarray(sigma)[live] / scale).astype(np.float32),
+        values=filled / np.float32(scale), valid=valid[live], sigma=unit(known.sigma), slope=unit(known.slope),
+        calibrated=known.gain is not None or known.offset is not None,
+        wavelength_nm=None if wavelength_nm is None else np.asarray(wavelength_nm)[live],
     )  # fmt: skip
-    found = entry.function(seen)
+    found = entry.function(seen, **options)
     if not np.isfinite(found.estimate).all():
         raise FloatingPointError(f"{entry.name}: {who}: found values that are not finite in the result")
     estimate[live] = found.estimate * np.float32(scale)
@@ -123,6 +186,16 @@ def restore(
         found, estimate=estimate, std=_spread(found.std, live, scale), mask=_mask(found.mask, live, valid),
         noise=_scaled(found.noise, scale, live), provenance=said,
     )  # fmt: skip
+
+
+def _calibrated(values: NDArray[np.float32], known: Known) -> NDArray[np.float32]:
+    """Values without the known gains and offsets of detector elements."""
+    if known.offset is not None:
+        values = (values - known.offset[:, None]).astype(np.float32)
+    if known.gain is not None:
+        gain = known.gain if known.dead is None else np.where(known.dead, 1, known.gain)
+        values = (values / gain[:, None]).astype(np.float32)
+    return values
 
 
 def _filled(values: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -162,13 +235,13 @@ def _scaled(noise: NoiseModel | None, scale: float, live: NDArray[np.bool_]) -> 
     )  # fmt: skip
 
 
-def sensor_noise(cube: Cube, sensor: Sensor) -> NDArray[np.float64] | None:
-    """Standard deviation of the sensor's noise at the mean of each band, physical units; None when it states none.
+def known_by(cube: Cube, sensor: Sensor) -> Known:
+    """What a sensor tells of a cube's noise, in the cube's physical units.
 
     Raises
     ------
     InputError
-        When the sensor's bands are not the cube's.
+        When the sensor's bands, or its calibration's columns, are not the cube's.
     """
     who = cube.source or cube.name or "cube"
     if sensor.n_bands != cube.n_bands:
@@ -182,19 +255,32 @@ def sensor_noise(cube: Cube, sensor: Sensor) -> NDArray[np.float64] | None:
                 f"{who}: sensor {sensor.name}: wavelength_nm: found bands {distance:.1f} nm off, expected those of the "
                 f"cube within {spacing:.1f} nm"
             )
-    if sensor.noise is None:
-        return None
-    level = np.nan_to_num(cube.physical().statistics()["mean"])
-    return np.asarray(np.sqrt(sensor.noise.variance(level[:, None, None])[:, 0, 0]))
+    sigma = slope = None
+    if sensor.noise is not None:
+        level = np.nan_to_num(cube.physical().statistics()["mean"])[:, None, None]
+        variance = sensor.noise.variance(level)[:, 0, 0]
+        # photon noise: the variance is a straight line above zero signal
+        step = np.maximum(np.abs(level), 1e-6)
+        slope = np.asarray((sensor.noise.variance(level + step)[:, 0, 0] - variance) / step[:, 0, 0])
+        sigma = np.asarray(np.sqrt(variance))
+    maps = sensor.calibration
+    if maps is None:
+        return Known(sigma=sigma, slope=slope)
+    if maps.gain.shape[1] != cube.shape[2]:
+        raise InputError(
+            f"{who}: sensor {sensor.name}: calibration: found {maps.gain.shape[1]} columns, expected {cube.shape[2]}"
+        )
+    return Known(sigma=sigma, slope=slope, gain=maps.gain, offset=maps.offset, dead=maps.dead)
 
 
 class RestoredSource:
     """A restored cube, strip by strip as it is read (see `hsitools.lazy.Source`)."""
 
     def __init__(
-        self, cube: Cube, method: Method, sigma: NDArray[Any] | None, strip_bytes: int, progress: Progress | None
-    ) -> None:
-        self.cube, self.method, self.sigma, self.progress = cube, method, sigma, progress
+        self, cube: Cube, method: Method, known: Known | None, options: dict[str, Any], strip_bytes: int,
+        progress: Progress | None,
+    ) -> None:  # fmt: skip
+        self.cube, self.method, self.known, self.options, self.progress = cube, method, known, options, progress
         self.shape = cube.shape
         self.dtype = np.dtype(np.float32)
         band, height, width = cube.shape
@@ -209,6 +295,13 @@ class RestoredSource:
             Window(rows=y, columns=x, wide_rows=_wider(y, height), wide_columns=_wider(x, width))
             for y, x in tiles((height, width), self.tile[0] * self.tile[1], self.tile)
         ]
+        #: Filled in as strips are restored; on disk, where the system keeps temporary files.
+        self.std = self.mask = None
+        if options.get("samples"):
+            self._folder = tempfile.TemporaryDirectory(prefix="hsi-denoise-")
+            folder = Path(self._folder.name)
+            self.std = np.memmap(folder / "std", dtype=np.float32, mode="w+", shape=cube.shape)
+            self.mask = np.memmap(folder / "mask", dtype=np.uint8, mode="w+", shape=cube.shape)
         self._last: tuple[Window, NDArray[np.float32]] | None = None
         self._done = 0
 
@@ -229,17 +322,33 @@ class RestoredSource:
         self._last = None  # not two strips at a time
         values = self.cube.read(rows=window.wide_rows, columns=window.wide_columns)
         top, bottom, left, right = window.margin
+        inside = (slice(None), slice(top, values.shape[1] - bottom), slice(left, values.shape[2] - right))
         if _empty(values[self.cube.good]):
-            wide = values.astype(np.float32)
+            found = Restoration(estimate=values.astype(np.float32), mask=~np.isfinite(values))
         else:
-            who = self.cube.source or self.cube.name or "cube"
-            wide = restore(values, self.method, sigma=self.sigma, use=self.cube.good, who=who).estimate
-        own = wide[:, top : wide.shape[1] - bottom, left : wide.shape[2] - right].copy()
+            found = restore(
+                values, self.method, known=_columns(self.known, window.wide_columns), use=self.cube.good,
+                wavelength_nm=self.cube.wavelength_nm, who=self.cube.source or self.cube.name or "cube", **self.options,
+            )  # fmt: skip
+        own = found.estimate[inside].copy()
+        if self.std is not None and self.mask is not None:
+            place = (slice(None), window.rows, window.columns)
+            self.std[place] = np.nan if found.std is None else found.std[inside]
+            self.mask[place] = 0 if found.mask is None else found.mask[inside]
         self._last = (window, own)
         self._done += 1
         if self.progress is not None:
             self.progress(min(self._done, len(self.windows)), len(self.windows))
         return own
+
+
+def _columns(known: Known | None, columns: slice) -> Known | None:
+    """What is known of some columns."""
+    if known is None:
+        return None
+    maps = {name: getattr(known, name) for name in ("gain", "offset", "dead")}
+    cut = {name: None if value is None else value[:, columns] for name, value in maps.items()}
+    return dataclasses.replace(known, **cut)
 
 
 def _empty(values: NDArray[Any]) -> bool:

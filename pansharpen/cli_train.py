@@ -42,8 +42,10 @@ def train(
     import sys
 
     from hsitools.errors import InputError
+    from hsitools.io import open_cubes
+    from hsitools.scenes import procedural_scenes
     from hsitools.sensor import open_sensor
-    from pansharpen.patches import PROCEDURAL, procedural_scenes, read_scenes
+    from pansharpen.patches import PROCEDURAL
     from pansharpen.training import train as train_net
 
     sensor = open_sensor(sensor_file)
@@ -57,7 +59,7 @@ def train(
         cubes += procedural_scenes(count, max(patch, 1) * int(sensor.ratio), seed)
     elif scenes is not None:
         raise InputError("scenes: found a number of procedural scenes, expected none beside --data of files alone")
-    cubes += read_scenes([path for path in data if path != "procedural"])
+    cubes += open_cubes([path for path in data if path != "procedural"])
     command = "hsi pansharpen train " + " ".join(sys.argv[sys.argv.index("train") + 1 :] if "train" in sys.argv else [])
     with progress_bar(f"train {method}") as progress:
         card = train_net(

@@ -31,43 +31,6 @@ PROCEDURAL = 12
 Window = tuple[int, int, int, int]
 
 
-# ---- where scenes come from ------------------------------------------------------------------------------------
-
-
-def read_scenes(paths: Sequence[str | Path]) -> list[Cube]:
-    """Cubes from files and folders (every file in a folder that can be read), sorted by name.
-
-    Raises
-    ------
-    FormatError
-        When a path is missing or unreadable, or a folder holds no cube.
-    """
-    from hsitools.io import open_cube
-
-    out: list[Cube] = []
-    for path in map(Path, paths):
-        if not path.is_dir():
-            out.append(open_cube(path))
-            continue
-        found = []
-        for file in sorted(path.iterdir()):
-            try:
-                found.append(open_cube(file))
-            except InputError:
-                continue
-        if not found:
-            raise FormatError(f"{path}: found no cube in this folder, expected some")
-        out += found
-    return out
-
-
-def procedural_scenes(count: int, side: int, seed: int = 0) -> list[Cube]:
-    """``count`` procedural scenes of ``side`` × ``side`` pixels, all different."""
-    from hsitools.scenes import scene
-
-    return [scene((side, side), seed=1000 * (seed + 1) + number) for number in range(count)]
-
-
 # ---- split -----------------------------------------------------------------------------------------------------
 
 

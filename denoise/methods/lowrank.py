@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from denoise.case import Observation, Restoration
-from denoise.estimate import separate
+from denoise.estimate import Separation, separate
 from denoise.registry import method
 
 
@@ -14,10 +16,14 @@ from denoise.registry import method
 )  # fmt: skip
 def lowrank(seen: Observation) -> Restoration:
     """Outliers masked, columns calibrated, whitened adaptive-rank subspace, non-local means and Wiener filter on it."""
-    found = separate(seen.values, seen.valid, seen.sigma)
+    found = separate(seen)
+    return Restoration(estimate=found.scene, mask=found.noise.outlier, noise=found.noise, provenance=findings(found))
+
+
+def findings(found: Separation) -> dict[str, Any]:
+    """What is said of a separation."""
     noise = found.noise
-    said = {
+    return {
         "rank": found.rank, "dead_elements": int(noise.dead.sum()), "outliers": float(noise.outlier.mean()),
         "offset_rms": float(noise.offset.std()), "gain_rms": float(noise.gain.std()),
     }  # fmt: skip
-    return Restoration(estimate=found.scene, mask=noise.outlier, noise=noise, provenance=said)

@@ -6,7 +6,7 @@ A format's module has ``can_read(path)`` and ``read(path) -> Cube``; those that 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,6 +63,31 @@ def open_cube(path: str | Path) -> Cube:
         said = " ".join(str(error).split()) or type(error).__name__
         raise FormatError(f"{path}: {name}: cannot be read; {said}") from error
     return cube
+
+
+def open_cubes(paths: Sequence[str | Path]) -> list[Cube]:
+    """Cubes from files and folders (every file in a folder that can be read), sorted by name.
+
+    Raises
+    ------
+    FormatError
+        When a path is missing or unreadable, or a folder holds no cube.
+    """
+    out: list[Cube] = []
+    for path in map(Path, paths):
+        if not path.is_dir():
+            out.append(open_cube(path))
+            continue
+        found = []
+        for file in sorted(path.iterdir()):
+            try:
+                found.append(open_cube(file))
+            except InputError:
+                continue
+        if not found:
+            raise FormatError(f"{path}: found no cube in this folder, expected some")
+        out += found
+    return out
 
 
 def save_cube(cube: Cube, path: str | Path, progress: Progress | None = None) -> None:

@@ -13,7 +13,7 @@ from hsitools.lazy import Bands
 from hsitools.scenes.spectra import MATERIALS, NAMES, check_wavelength, library
 from hsitools.scenes.terrain import SUPER, Ground, ground
 
-__all__ = ["MATERIALS", "NAMES", "SceneSource", "abundances", "library", "scene"]
+__all__ = ["MATERIALS", "NAMES", "SceneSource", "abundances", "library", "procedural_scenes", "scene"]
 
 #: Side of the tiles that are computed whole, so that no value depends on the window asked for.
 TILE = 64
@@ -112,6 +112,11 @@ def scene(
         fwhm_nm=np.maximum(spacing, 1e-3), units="1", name=f"procedural scene {seed}", source="hsitools.scenes",
         meta={"seed": seed},
     )  # fmt: skip
+
+
+def procedural_scenes(count: int, side: int, seed: int = 0) -> list[Cube]:
+    """``count`` procedural scenes of ``side`` × ``side`` pixels, all different."""
+    return [scene((side, side), seed=1000 * (seed + 1) + number) for number in range(count)]
 
 
 def abundances(shape: tuple[int, int], *, seed: int = 0) -> NDArray[np.float32]:

@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 import pansharpen.training as training
 from hsitools.cube import Cube
 from hsitools.errors import FormatError, InputError
-from hsitools.io import save_cube
-from hsitools.scenes import scene
+from hsitools.io import open_cubes, save_cube
+from hsitools.scenes import procedural_scenes, scene
 from hsitools.sensor import Sensor
 from hsitools.sensor.bands import GaussianResponse, box_response
 from hsitools.sensor.noise import DetectorNoise
 from pansharpen.cli_train import train as train_command
 from pansharpen.fuse import fuse
 from pansharpen.nets import NETS
-from pansharpen.patches import Part, draw, make_pairs, patch_side, procedural_scenes, psf_reach, read_scenes, split
+from pansharpen.patches import Part, draw, make_pairs, patch_side, psf_reach, split
 from pansharpen.training import train
 from pansharpen.weights import read_card
 
@@ -143,10 +143,10 @@ def test_patches_lie_inside(sensor, scenes):
 def test_folders_of_cubes(tmp_path, scenes):
     save_cube(scenes[0].load(), tmp_path / "a.h5")
     (tmp_path / "notes.txt").write_text("no cube")
-    assert len(read_scenes([tmp_path, tmp_path / "a.h5"])) == 2
+    assert len(open_cubes([tmp_path, tmp_path / "a.h5"])) == 2
     (tmp_path / "empty").mkdir()
     with pytest.raises(FormatError, match="no cube in this folder"):
-        read_scenes([tmp_path / "empty"])
+        open_cubes([tmp_path / "empty"])
 
 
 def test_pixels_without_data_do_not_count(sensor, scenes):
@@ -276,7 +276,7 @@ def test_two_processes_learn_the_same(sensor, scenes, tmp_path):
     alone = quick(sensor, scenes, tmp_path / "one", epochs=1, batch=3)
     script = tmp_path / "run.py"
     script.write_text(
-        "from hsitools.sensor import Sensor\nfrom pansharpen.patches import procedural_scenes\n"
+        "from hsitools.sensor import Sensor\nfrom hsitools.scenes import procedural_scenes\n"
         "from pansharpen.training import train\n"
         f"train('HyperPNN', Sensor.load({str(tmp_path / 'sensor.h5')!r}), procedural_scenes(5, 24), "
         f"{str(tmp_path / 'two')!r}, epochs=1, batch=3, patch=4, device='cpu')\n"

@@ -1,0 +1,180 @@
+"""Training examples: clean scenes, observed by many instruments, taken apart as a user's cube would be."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from denoise.case import Observation
+from denoise.estimate import separate
+from denoise.evidence import Seen, seen
+from hsitools.cube import Cube
+from hsitools.errors import FormatError, InputError
+from hsitools.io.atomic import atomic_path
+from hsitools.sensor import Sensor
+from hsitools.sensor.pattern import Defects, Stripes
+
+Array = NDArray[Any]
+Progress = Callable[[int, int], None]
+#: Largest side of an example (pixels) and bands of one; smaller ones are learned from faster.
+SIDE, BANDS = 80, 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """What was seen of a scene, and the true residual ``(band, y, x)`` in units of the noise."""
+
+    seen: Seen
+    truth: Array
+
+
+def clean_cubes(scenes: Sequence[Cube]) -> list[tuple[Array, Array]]:
+    """Values ``(band, y, x)`` in [0, 1] and wavelengths (nm) of scenes without bands that hold little but noise.
+
+    Raises
+    ------
+    InputError
+        When a scene has no wavelengths or fewer than eight usable bands.
+    """
+    out = []
+    for cube in scenes:
+        who = cube.source or cube.name
+        if cube.wavelength_nm is None:
+            raise InputError(f"{who}: wavelength_nm: not known, expected a wavelength for every band")
+        values = cube.physical().read().astype(np.float32)
+        use = cube.good & np.isfinite(cube.wavelength_nm) & np.isfinite(values).all(axis=(1, 2))
+        mean = np.nan_to_num(values).reshape(len(values), -1).mean(axis=1)
+        use &= mean > 0.05 * np.median(mean[use])
+        if use.sum() < 8:
+            raise InputError(f"{who}: good: found {use.sum()} bands with signal everywhere, expected at least 8")
+        values = values[use]
+        out.append((np.clip(values / np.percentile(values, 99.9), 0, 1), cube.wavelength_nm[use]))
+    return out
+
+
+def observe(clean: Array, rng: np.random.Generator, sensors: Sequence[Sensor] = ()) -> Array:
+    """One draw of an instrument looking at a clean cube: any mixture of what instruments do.
+
+    With sensors, one of them in four draws, in its own bands' noise, stripes and defects.
+    """
+    if sensors and rng.random() < 0.25:
+        return _by_sensor(clean, sensors[int(rng.integers(len(sensors)))], rng)
+    bands, height, width = clean.shape
+    level = float(np.exp(rng.uniform(np.log(0.004), np.log(0.35))))
+    sigma = level * np.asarray(np.ones(bands) if rng.random() < 0.3 else rng.uniform(0.15, 1, bands))
+    variance = np.broadcast_to(sigma[:, None, None] ** 2, clean.shape)
+    if rng.random() < 0.4:
+        variance = variance * (0.2 + clean / max(float(clean.mean()), 1e-3))
+    stripes = Stripes()
+    if rng.random() < 0.5:
+        stripes = Stripes(
+            gain=rng.choice([0, 0.02, 0.05]), offset=rng.uniform(0, 0.15) * rng.choice([0.1, 1]),
+            columns=rng.choice([0.1, 0.3, 1]), bands=rng.choice([0.33, 1]), clusters=int(rng.choice([0, 4])),
+            band_noise=1.0, fragments=rng.choice([1, 1, 0.5]),
+        )  # fmt: skip
+    defects = Defects(dead=rng.choice([0, 0, 0.005, 0.03]), hot=rng.choice([0, 0, 0.005]))
+    pattern = defects.draw(stripes.draw(clean.shape, rng), rng)
+    rows = slice(0, height)
+    values = pattern.apply(clean, rows) + np.sqrt(variance) * rng.standard_normal(clean.shape)
+    values = np.where(pattern.broken(rows), pattern.hot[:, None] * rng.uniform(0.4, 1), values)
+    if rng.random() < 0.3:
+        jitter = rng.choice([0, 0.03])
+        struck = rng.permutation(bands)[: bands // 3]
+        for band in struck:
+            hit = rng.random((height, width)) < rng.choice([0.02, 0.1, 0.3, 0.5])
+            salt = rng.random((height, width)) < 0.5
+            values[band][hit] = salt[hit] + jitter * rng.standard_normal(int(hit.sum()))
+    return np.asarray(values, dtype=np.float32)
+
+
+def _by_sensor(clean: Array, sensor: Sensor, rng: np.random.Generator) -> Array:
+    """Noise, stripes and defects of a sensor, whose bands are spread over those at hand."""
+    if sensor.noise is None:
+        raise InputError(f"{sensor.name}: noise: missing, expected a sensor with noise to learn from")
+    chosen = np.linspace(0, sensor.n_bands - 1, len(clean)).round().astype(int)
+    pattern, rows = sensor.pattern(clean.shape, rng), slice(0, clean.shape[1])
+    values = sensor.noise.select(chosen).sample(pattern.apply(clean, rows), rng)[0]
+    return np.where(pattern.broken(rows), pattern.hot[:, None], values).astype(np.float32)
+
+
+def make_example(clean: Array, wavelength_nm: Array, rng: np.random.Generator, sensors: Sequence[Sensor]) -> Example:
+    """A random crop of a cube in random bands, observed and taken apart."""
+    bands, height, width = clean.shape
+    most = min(bands, int(rng.integers(30, BANDS)))
+    if rng.random() < 0.5:
+        first = rng.integers(0, bands - most + 1)
+        chosen = np.arange(first, first + most)
+    else:
+        chosen = np.sort(rng.permutation(bands)[:most])
+    side = min(SIDE, height, width)
+    top, left = rng.integers(0, height - side + 1), rng.integers(0, width - side + 1)
+    part = clean[chosen, top : top + side, left : left + side]
+    values = observe(part, rng, sensors)
+    scale = np.float32(values.std())
+    found = separate(Observation(values=(values / scale).astype(np.float32), valid=np.ones(values.shape, dtype=bool)))
+    what = seen(found, wavelength_nm[chosen])
+    truth = (part / scale - found.scene) / found.noise.sigma[:, None, None]
+    return Example(seen=what, truth=truth.astype(np.float32))
+
+
+def examples(
+    cubes: Sequence[tuple[Array, Array]], sensors: Sequence[Sensor], count: int, seed: int, folder: str | Path,
+    progress: Progress | None = None, rank: int = 0, world: int = 1,
+) -> list[Path]:  # fmt: skip
+    """Files of ``count`` examples, made where missing; each from its own seed, so that any process can make any."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{number:05d}.npz" for number in range(count)]
+    for number in range(rank, count, world):
+        if not paths[number].is_file():
+            rng = np.random.default_rng([seed, number])
+            made = make_example(*cubes[int(rng.integers(len(cubes)))], rng, sensors)
+            save_example(paths[number], made)
+        if progress is not None and rank == 0:
+            progress(number + 1, count)
+    return paths
+
+
+def save_example(path: Path, example: Example) -> None:
+    """Write an example, most of it in half precision."""
+    what = example.seen
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        np.savez(
+            file, residual=_half(what.residual), variance=_half(what.variance),
+            truth=_half(example.truth), directions=what.directions,
+            best=what.best.astype(np.float32), single=what.single, joint=what.joint, sigma=what.sigma,
+            wavelength_nm=what.wavelength_nm,
+        )  # fmt: skip
+
+
+def _half(values: Array) -> Array:
+    return np.clip(values, -6e4, 6e4).astype(np.float16)
+
+
+def load_example(path: Path) -> Example:
+    """Read an example; raises `FormatError` when it is none."""
+    try:
+        with np.load(path) as file:
+            parts = {name: file[name] for name in file.files}
+        truth = parts.pop("truth").astype(np.float32)
+        plain = {name: value.astype(np.float32) for name, value in parts.items()}
+        return Example(seen=Seen(**plain), truth=truth)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FormatError(f"{path}: expected a training example; {' '.join(str(error).split())}") from None
+
+
+def fingerprint(cubes: Sequence[tuple[Array, Array]], sensors: Sequence[Sensor]) -> str:
+    """Of the data that examples come from."""
+    digest = hashlib.sha256()
+    for values, wavelength in cubes:
+        digest.update(np.ascontiguousarray(values).tobytes())
+        digest.update(np.ascontiguousarray(wavelength).tobytes())
+    for sensor in sensors:
+        digest.update(sensor.fingerprint().encode())
+    return digest.hexdigest()[:16]
