@@ -1,0 +1,146 @@
+"""The learned outlier estimator: features, net, shipped weights, training."""
+
+import json
+
+import numpy as np
+import pytest
+
+from denoise.outlier_net import FEATURES, OUTLIERS, PRETRAINED, features, make_net, outlier_probability
+from denoise.outlier_training import load_example, make_example, spoil, train
+from hsitools.errors import FormatError, InputError
+from hsitools.scenes import scene
+
+SHAPE = (10, 40, 36)
+
+
+@pytest.fixture(scope="module")
+def seen():
+    """What was observed, its prediction, and where a hidden fragment of a column lies: (values, predicted, truth)."""
+    rng = np.random.default_rng(3)
+    smooth = np.cumsum(np.cumsum(rng.standard_normal(SHAPE), 1), 2)
+    predicted = ((smooth - smooth.min()) / np.ptp(smooth)).astype(np.float32)
+    values = (predicted + 0.05 * rng.standard_normal(SHAPE)).astype(np.float32)
+    truth = np.zeros(SHAPE, dtype=bool)
+    truth[4, 5:35, 7] = True
+    values[truth] = 1.5 + 0.01 * rng.standard_normal(int(truth.sum()))
+    return values, predicted, truth
+
+
+def ask(values, predicted, keep=None, unit=1.0):
+    keep = np.ones(values.shape, dtype=bool) if keep is None else keep
+    return outlier_probability(
+        values * unit, predicted * unit, np.full(len(values), 0.05 * unit), keep, np.zeros(values.shape, dtype=bool)
+    )
+
+
+def test_a_fragment_stands_out_and_good_voxels_do_not(seen):
+    values, predicted, truth = seen
+    probability, sigma = ask(values, predicted)
+    assert probability.shape == sigma.shape == SHAPE
+    assert probability.dtype == sigma.dtype == np.float32
+    assert (probability[truth] > 0.5).mean() > 0.9
+    assert (probability[~truth] > 0.5).mean() < 1e-3
+
+
+def test_units_do_not_matter(seen):
+    values, predicted, _ = seen
+    plain, sigma = ask(values, predicted)
+    scaled, larger = ask(values, predicted, unit=1024.0)
+    np.testing.assert_allclose(scaled, plain, atol=2e-3)
+    np.testing.assert_allclose(larger, 1024 * sigma, rtol=2e-3)
+
+
+def test_chunks_of_bands_make_no_difference(seen, monkeypatch):
+    values, predicted, _ = seen
+    whole = ask(values, predicted)[0]
+    monkeypatch.setattr("denoise.outlier_net.CHUNK", 3)
+    np.testing.assert_allclose(ask(values, predicted)[0], whole, atol=1e-5)
+
+
+def test_what_is_not_kept_is_an_outlier(seen):
+    values, predicted, _ = seen
+    keep = np.ones(SHAPE, dtype=bool)
+    keep[2], keep[:, :, 3] = False, False
+    probability, sigma = ask(values, predicted, keep)
+    assert (probability[~keep] == 1).all()
+    assert np.isfinite(sigma).all()
+    # and what stands there has no say
+    other = np.where(keep, values, 1e6).astype(np.float32)
+    np.testing.assert_allclose(ask(other, predicted, keep)[0], probability, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 2), (1, 12, 9), (3, 1, 30)])
+def test_odd_cubes(shape):
+    values = np.ones(shape, dtype=np.float32)
+    probability, sigma = ask(values, values.copy())
+    assert np.isfinite(probability).all()
+    assert np.isfinite(sigma).all()
+
+
+def test_size_of_net_and_weights():
+    assert sum(value.numel() for value in make_net().parameters()) <= 60_000
+    assert (PRETRAINED / f"{OUTLIERS}.safetensors").stat().st_size < 500_000
+    card = json.loads((PRETRAINED / f"{OUTLIERS}.json").read_text())
+    assert card["metrics"]["false_alarms"] < card["metrics"]["false_alarms_histogram"]
+    assert not any(name in " ".join(card["data"]).lower() for name in ("pavia", "jasper", "potsdam", "urban-3"))
+
+
+def test_corrupt_weights_are_named(tmp_path, seen):
+    for suffix in ("safetensors", "json"):
+        content = (PRETRAINED / f"{OUTLIERS}.{suffix}").read_bytes()
+        (tmp_path / f"{OUTLIERS}.{suffix}").write_bytes(content if suffix == "json" else content[:-4] + b"abcd")
+    values, predicted, _ = seen
+    every = np.ones(SHAPE, dtype=bool)
+    with pytest.raises(FormatError, match="sha256"):
+        outlier_probability(values, predicted, np.ones(len(values)), every, ~every, tmp_path)
+
+
+def test_features_are_finite_numbers(seen):
+    values, predicted, _ = seen
+    every = np.ones(SHAPE, dtype=bool)
+    found, scale = features(values, predicted, np.full(len(values), 0.05), every, ~every)
+    assert found.shape == (FEATURES, *SHAPE)
+    assert np.isfinite(found).all()
+    assert (scale > 0).all()
+
+
+def test_spoiled_cubes_say_where():
+    clean = np.full((12, 30, 30), 0.4, dtype=np.float32)
+    shares = []
+    for seed in range(12):
+        values, lost = spoil(clean, np.random.default_rng(seed))
+        again, _ = spoil(clean, np.random.default_rng(seed))
+        np.testing.assert_array_equal(values, again)
+        shares.append(lost.mean())
+    assert min(shares) == 0
+    assert max(shares) > 0.05
+
+
+def test_training_goes_on_where_it_stopped(tmp_path):
+    wavelength = np.linspace(450, 900, 12)
+    scenes = [scene((40, 40), wavelength_nm=wavelength, seed=number) for number in (1, 2)]
+    whole = train(scenes, tmp_path / "whole", steps=6, count=2)
+    assert whole.held_out == ("procedural scene 2",)
+    curve = (tmp_path / "whole" / f"{OUTLIERS}.csv").read_text().splitlines()
+    assert curve[0].startswith("step,training_loss,entropy,f1")
+    # finished: nothing more to do, the same weights again
+    assert train(scenes, tmp_path / "whole", steps=6, count=2).sha256 == whole.sha256
+    with pytest.raises(InputError, match="steps"):
+        train(scenes, tmp_path / "whole", steps=7, count=2)
+
+
+def test_bad_arguments_and_files(tmp_path):
+    with pytest.raises(InputError, match="scenes: found 0"):
+        train([], tmp_path)
+    path = tmp_path / "0.npz"
+    path.write_bytes(b"none")
+    with pytest.raises(FormatError, match="training example"):
+        load_example(path)
+
+
+def test_an_example_has_real_predictions():
+    clean = np.asarray(scene((40, 40), wavelength_nm=np.linspace(450, 900, 12), seed=4).read())
+    item = make_example(clean, np.random.default_rng(1))
+    assert item.values.shape == item.predicted.shape == item.truth.shape == clean.shape
+    error = (item.values - item.predicted)[item.keep & ~item.truth]
+    assert 0 < error.std() < item.values.std()
