@@ -17,6 +17,8 @@ from denoise.flow import FlowNet, condition, posterior_mean, sample
 Array = NDArray[Any]
 #: Samples and steps of the flow with which spread is calibrated and, by default, drawn.
 SAMPLES, STEPS = 6, 5
+#: Side of the neighbourhood whose samples are taken together, pixels.
+NEIGHBOURS = 5
 #: Components of an example that are looked at; more only take longer.
 COMPONENTS = 12
 #: Share of normally distributed errors within one standard deviation.
@@ -28,6 +30,14 @@ def beyond(bands: int, pixels: int) -> float:
     is below about √(bands/pixels) of the noise's (see `denoise.estimate.subspace`). To be multiplied by how many do.
     """
     return float(np.sqrt(bands / pixels) / bands)
+
+
+def spread_of(drawn: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
+    """Variance ``(n, y, x)`` of samples ``(sample, n, y, x)`` about the mean, of neighbours together: few samples tell
+    little of one pixel.
+    """
+    variance = (drawn - mean).square().mean(dim=0)
+    return torch.nn.functional.avg_pool2d(variance, NEIGHBOURS, 1, NEIGHBOURS // 2, count_include_pad=False)
 
 
 @torch.no_grad()
@@ -48,7 +58,7 @@ def calibrate(net: FlowNet, coder: Autoencoder, examples: Sequence[Example], see
         generator = torch.Generator().manual_seed(seed + number)
         mean = from_blocks(posterior_mean(net, given).movedim(1, 0))[:, :height, :width]
         drawn = [from_blocks(sample(net, given, STEPS, generator).movedim(1, 0)) for _ in range(SAMPLES)]
-        variance = torch.stack(drawn)[..., :height, :width].var(dim=0)
+        variance = spread_of(torch.stack(drawn)[..., :height, :width], mean)
         truth = torch.tensordot(basis.T, torch.as_tensor(example.truth), dims=1)
         # of components that are not looked at, the error is that of the classical estimate: left out
         rest = torch.as_tensor(example.truth) - torch.tensordot(basis[:, COMPONENTS:], truth[COMPONENTS:], dims=1)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from denoise.case import NoiseModel, Observation
+from denoise.outlier_net import outlier_probability
 from denoise.smooth import Smoothed, smooth
 
 Array = NDArray[Any]
@@ -24,6 +25,8 @@ MAX_REGRESSORS = 16
 ABSOLUTE_STEPS = 8
 #: Share of outliers up to which a band's own values serve in the subspace; beyond, it is predicted by regression.
 FEW = 0.02
+#: Smaller images have no lines to tell.
+MIN_SIDE = 16
 #: Share of outliers from which on a band does not explain others.
 MOSTLY = 0.75
 #: Gains of an element that follows the scene.
@@ -155,8 +158,15 @@ def stuck_values(values: Array) -> Mask:
     return out
 
 
-def separate(seen: Observation, rounds: int = ROUNDS) -> Separation:
-    """Tell scene and instrument apart; what the sensor tells is not estimated."""
+def separate(seen: Observation, *, learned: bool = False) -> Separation:
+    """Tell scene and instrument apart; what the sensor tells is not estimated.
+
+    Parameters
+    ----------
+    seen : Observation
+    learned : bool
+        Whether the learned outlier estimator (`denoise.outlier_net`) has the last word on bands with few outliers.
+    """
     values, valid, sigma = seen.values, seen.valid, seen.sigma
     bands, height, width = values.shape
     bad = ~valid | stuck_values(values)
@@ -166,14 +176,13 @@ def separate(seen: Observation, rounds: int = ROUNDS) -> Separation:
     dead, outlier = np.zeros((bands, width), dtype=bool), bad
     filled: Array = values
     unit: Array = np.zeros(bands)
-    noise: Array = np.zeros(bands) if sigma is None else sigma
-    for number in range(rounds):
+    for number in range(ROUNDS):
         before = filled
         filled = np.where(outlier, scene, (values - offset[:, None]) / gain[:, None])
         if number > 1 and np.mean(np.square(filled - before).mean((1, 2)) / unit**2) < SETTLED**2:
             break
-        if sigma is None:
-            noise = _noise(filled, scene, outlier)
+        # the first round still sees dead elements: whitened by what is known, they would be directions of their own
+        noise = _noise(filled, scene, outlier) if sigma is None or not number else sigma
         # numbers of few digits can have no noise at all
         unit = np.maximum(noise, 1e-6 * np.sqrt((filled**2).mean())).astype(np.float32)
         whitened = filled / unit[:, None, None]
@@ -196,6 +205,14 @@ def separate(seen: Observation, rounds: int = ROUNDS) -> Separation:
         outlier = outlier | outliers(values, scene * gain[:, None] + offset[:, None], ~outlier)
         if not seen.calibrated:
             gain, offset, power = column_response(values, scene, ~outlier, unit)
+    if learned and min(height, width) >= MIN_SIDE:
+        # broken lines and fragments have no value that gives them away, but a shape
+        base = bad | dead[:, None]
+        prior = outlier & ~base
+        # where the histogram finds many it is the better judge
+        few = prior.mean((1, 2)) < FEW
+        found = outlier_probability(values, scene * gain[:, None] + offset[:, None], unit, ~base, prior)[0]
+        outlier = np.where(few[:, None, None], base | (found > 0.5), outlier)
     # once more, with the instrument known: now faint directions can be told from it
     filled = np.where(outlier, scene, (values - offset[:, None]) / gain[:, None])
     whitened = filled / unit[:, None, None]

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from denoise.autoencoder import from_blocks
-from denoise.certainty import STEPS, beyond
+from denoise.certainty import STEPS, beyond, spread_of
 from denoise.estimate import Separation
 from denoise.evidence import Seen, evidence, seen
 from denoise.flow import Condition, Evidence, condition, posterior_mean, sample
@@ -22,7 +22,9 @@ Array = NDArray[Any]
 TOGETHER = 16
 #: Size of the perturbation by which the estimators' response to noise is probed, standard deviations of the noise.
 PROBE = 0.1
-#: Noise may be stronger than estimated by about this factor, in variance; more would pass as agreement.
+#: Factor by which this scene's own error may change the spread that held-out scenes taught.
+MOST_SCALE = 4.0
+#: Factor by which the noise's variance may be wrong; the gate assumes what favours the classical estimate.
 DOUBT = 1.1
 
 
@@ -74,14 +76,18 @@ def refine(
     std = None
     if samples:
         metrics = net[1].metrics
-        variance = torch.zeros_like(correction)
         generator = torch.Generator().manual_seed(seed)
         conditions = _parts(condition(known))
-        for _ in range(samples):
-            drawn = torch.cat([sample(net[0], part, STEPS, generator) for part in conditions])
-            variance += (_images(drawn, height, width) - correction).square() / samples
+        drawn = [
+            _images(torch.cat([sample(net[0], part, STEPS, generator) for part in conditions]), height, width)
+            for _ in range(samples)
+        ]
         # what the gate held back is as uncertain as it is large
-        variance = metrics["spread"] * variance + ((1 - trust[:, None, None]) * correction).square()
+        variance = metrics["spread"] * spread_of(torch.stack(drawn), correction)
+        variance += ((1 - trust[:, None, None]) * correction).square()
+        # this scene's own error, as the gate estimates it, corrects what held-out scenes taught, if with less weight
+        ratio = (error - saved) / max(float(variance.sum()), 1e-30)
+        variance *= float(np.clip(ratio, 1 / MOST_SCALE, MOST_SCALE) ** (1 / 3))
         faint = metrics["beyond"] * beyond(len(basis), height * width)
         whole = torch.tensordot(basis**2, variance, dims=1) + faint
         std = unit * whole.sqrt().numpy()
@@ -122,10 +128,13 @@ def _gate(
     own = (probe * change).sum(dim=(1, 2)) / PROBE
     residual = known.observed[:, :height, :width]
     power = correction.square().sum(dim=(1, 2))
-    agreement = (residual * correction).sum(dim=(1, 2)) - DOUBT * response
+    expected = known.spread[:, :height, :width].square().sum(dim=(1, 2))
+    # noise that the classical residual does not show is not there
+    shown = (residual.square().sum(dim=(1, 2)) / expected.clamp(min=1e-12)).clamp(max=1 / DOUBT)
+    doubted = torch.where(response > 0, DOUBT * response, shown * response)
+    agreement = (residual * correction).sum(dim=(1, 2)) - doubted
     trust = (agreement / power.clamp(min=1e-12)).clamp(0, 1)
     saved = 2 * trust * agreement - trust**2 * power
-    expected = known.spread[:, :height, :width].square().sum(dim=(1, 2))
     error = (residual.square().sum(dim=(1, 2)) - expected + 2 * own).clamp(min=0)
     # what does not stand out of chance is not let through
     trust = torch.where(saved > 0, trust, torch.zeros_like(trust))

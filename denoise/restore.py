@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import tempfile
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -298,8 +300,8 @@ class RestoredSource:
         #: Filled in as strips are restored; on disk, where the system keeps temporary files.
         self.std = self.mask = None
         if options.get("samples"):
-            self._folder = tempfile.TemporaryDirectory(prefix="hsi-denoise-")
-            folder = Path(self._folder.name)
+            folder = Path(tempfile.mkdtemp(prefix="hsi-denoise-"))
+            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
             self.std = np.memmap(folder / "std", dtype=np.float32, mode="w+", shape=cube.shape)
             self.mask = np.memmap(folder / "mask", dtype=np.uint8, mode="w+", shape=cube.shape)
         self._last: tuple[Window, NDArray[np.float32]] | None = None

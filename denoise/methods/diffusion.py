@@ -23,7 +23,7 @@ def diffusion(
     from denoise.autoencoder import wavelengths_of
     from denoise.posterior import refine
 
-    found = separate(seen)
+    found = separate(seen, learned=True)
     wavelength = wavelengths_of(seen.wavelength_nm, len(seen.values)).numpy()
     refined = refine(found, wavelength, samples=samples, seed=seed, weights=weights)
     passed = refined.trust.max() > 0

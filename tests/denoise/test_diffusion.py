@@ -1,0 +1,326 @@
+"""The latent flow: its coder, its symmetries, the gate, certainty, the shipped weights and their training."""
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from denoise.autoencoder import Autoencoder, from_blocks, to_blocks, wavelengths_of
+from denoise.case import Known, Observation
+from denoise.certainty import beyond
+from denoise.cli import denoise as command
+from denoise.estimate import separate
+from denoise.evidence import evidence, seen
+from denoise.examples import clean_cubes, load_example, make_example, observe, save_example
+from denoise.flow import FEATURES, Evidence, FlowNet, condition, posterior_mean, sample
+from denoise.posterior import refine
+from denoise.restore import restore, restore_cube
+from denoise.training import STEPS, train
+from denoise.weights import PRETRAINED, Card, load_autoencoder, load_flow
+from hsitools import weights
+from hsitools.cube import Cube
+from hsitools.errors import FormatError, InputError
+from hsitools.io import open_cube, save_cube
+from hsitools.scenes import procedural_scenes, scene
+from hsitools.sensor import preset
+
+WAVELENGTH = np.linspace(430, 860, 40)
+
+
+def psnr(estimate, reference):
+    error = np.mean((estimate - reference) ** 2, axis=(1, 2))
+    return float(np.mean(10 * np.log10(reference.max() ** 2 / error)))
+
+
+@pytest.fixture(scope="module")
+def clean():
+    return scene((64, 72), wavelength_nm=WAVELENGTH, seed=77).read()
+
+
+@pytest.fixture(scope="module")
+def noisy(clean):
+    return clean + 0.05 * np.random.default_rng(3).standard_normal(clean.shape, dtype=np.float32)
+
+
+@pytest.fixture(scope="module")
+def found(noisy):
+    return separate(Observation(values=noisy, valid=np.ones(noisy.shape, dtype=bool)))
+
+
+@pytest.fixture(scope="module")
+def golden(shared):
+    with h5py.File(shared / "golden" / "denoise_pavia_centre.h5") as file:
+        return {name: file[name][...] for name in ("clean", "a", "b", "c")}
+
+
+# ---- coder -----------------------------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 3), st.integers(1, 6), st.integers(1, 6), st.integers(0, 99))
+def test_blocks_are_orthonormal(k, height, width, seed):
+    images = torch.randn(k, 2 * height, 2 * width, generator=torch.Generator().manual_seed(seed))
+    blocks = to_blocks(images)
+    torch.testing.assert_close(from_blocks(blocks), images)
+    torch.testing.assert_close(blocks.square().sum(), images.square().sum())
+
+
+@pytest.mark.parametrize("bands", [1, 3, 40, 200])
+def test_any_band_count_has_an_orthonormal_basis(bands):
+    directions = torch.linalg.qr(torch.randn(bands, min(bands, 3)))[0]
+    basis = load_autoencoder()[0].basis(directions, wavelengths_of(None, bands), torch.ones(bands))
+    torch.testing.assert_close(basis.T @ basis, torch.eye(basis.shape[1]), atol=1e-5, rtol=0)
+    torch.testing.assert_close(basis[:, : directions.shape[1]], directions, atol=1e-5, rtol=0)
+
+
+def test_decoding_is_the_transpose_of_encoding():
+    coder = Autoencoder()
+    basis = coder.basis(torch.linalg.qr(torch.randn(20, 3))[0], wavelengths_of(None, 20), torch.rand(20) + 0.5)
+    cube, latent = torch.randn(20, 8, 6), torch.randn(4, basis.shape[1], 4, 3)
+    forward = (coder.encode(cube, basis) * latent).sum()
+    torch.testing.assert_close(forward, (cube * coder.decode(latent, basis)).sum(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("case", "estimate", "least"), [("a", 39, 47), ("clean", 60, 59)])
+def test_reconstruction_of_a_held_out_scene(case, estimate, least, golden):
+    """The residual around the subspace estimate of a noisy or clean cube, coded and decoded."""
+    cube = golden["clean"]
+    result = separate(Observation(values=golden[case], valid=np.ones(cube.shape, dtype=bool)))
+    unit = torch.as_tensor(result.noise.sigma)
+    coder = load_autoencoder()[0]
+    with torch.no_grad():
+        basis = coder.basis(torch.as_tensor(result.directions), wavelengths_of(np.linspace(430, 860, 102), 102), unit)
+        residual = torch.as_tensor(cube - result.scene) / unit[:, None, None]
+        decoded = coder.decode(coder.encode(residual, basis), basis)
+    again = result.scene + (decoded * unit[:, None, None]).numpy()
+    assert psnr(result.scene, cube) < estimate
+    assert psnr(again, cube) > least
+
+
+# ---- flow ------------------------------------------------------------------------------------------------------
+
+
+def some_evidence(n, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    images = [torch.randn(n, 16, 24, generator=generator) for _ in range(6)]
+    return Evidence(*images, torch.randn(n, FEATURES, generator=generator))
+
+
+def wild_net():
+    torch.manual_seed(1)
+    net = FlowNet().eval()
+    for value in net.parameters():
+        torch.nn.init.normal_(value, std=0.05)
+    return net
+
+
+def test_components_have_no_order():
+    net, given_ = wild_net(), condition(some_evidence(5))
+    order = torch.tensor([3, 0, 4, 1, 2])
+    with torch.no_grad():
+        plain = posterior_mean(net, given_)
+        turned = posterior_mean(net, type(given_)(*(part[order] for part in given_)))
+    torch.testing.assert_close(turned, plain[order], atol=1e-4, rtol=1e-4)
+
+
+def test_the_start_of_the_flow_ignores_the_noise_and_items_do_not_mix():
+    net, first, second = wild_net(), condition(some_evidence(3)), condition(some_evidence(3, seed=9))
+    both = type(first)(*(torch.cat(parts) for parts in zip(first, second, strict=True)))
+    noise = torch.randn(6, 4, 8, 12)
+    with torch.no_grad():
+        together = net(noise, torch.zeros(2), both, items=2)
+        torch.testing.assert_close(together[:3], posterior_mean(net, first), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(together[3:], posterior_mean(net, second), atol=1e-4, rtol=1e-4)
+
+
+def test_samples_repeat_by_seed_and_one_step_is_the_mean():
+    net, given_ = wild_net(), condition(some_evidence(2))
+    with torch.no_grad():
+        one, again, other = (sample(net, given_, 3, torch.Generator().manual_seed(s)) for s in (1, 1, 2))
+        torch.testing.assert_close(one, again)
+        assert (one - other).abs().max() > 1e-3
+        only = sample(net, given_, 1, torch.Generator().manual_seed(0))
+        torch.testing.assert_close(only, posterior_mean(net, given_))
+
+
+def test_without_observation_the_observation_does_not_matter():
+    one, other = some_evidence(2), some_evidence(2)._replace(observed=torch.zeros(2, 16, 24))
+    for a, b in zip(condition(one).without_observation(), condition(other).without_observation(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+# ---- restoration -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("case", "least"), [("a", 38.5), ("b", 38.2), ("c", 38.1)])
+def test_real_scene(case, least, golden):
+    wavelength = np.linspace(430, 860, 102)
+    found = restore(golden[case], "diffusion", wavelength_nm=wavelength)
+    assert found.provenance["path"] == "diffusion"
+    assert psnr(found.estimate, golden["clean"]) > least
+
+
+def test_clean_cube_comes_back(golden):
+    found = restore(golden["clean"], "diffusion", wavelength_nm=np.linspace(430, 860, 102))
+    assert psnr(found.estimate, golden["clean"]) > 52
+
+
+def test_intervals_cover(golden):
+    found = restore(golden["b"], samples=6, wavelength_nm=np.linspace(430, 860, 102))
+    ratio = np.abs(found.estimate - golden["clean"]) / found.std
+    assert 0.60 < (ratio < 1).mean() < 0.76
+    assert 0.89 < (ratio < 1.96).mean() < 0.985
+
+
+def test_gate_refuses_a_net_that_only_adds_noise(found, noisy, tmp_path):
+    """Random weights: what they add agrees with the noise, not with the scene."""
+    for stem, net in (("autoencoder", Autoencoder()), ("flow", wild_net())):
+        card = Card(method=stem, data=(), held_out=(), sensors=(), seed=0, steps=0, examples=0)
+        weights.save(net, card, tmp_path, stem)
+    refined = refine(found, WAVELENGTH, weights=tmp_path)
+    change = np.sqrt(np.mean((refined.scene - found.scene) ** 2))
+    assert change < 0.1 * 0.05
+    assert refined.trust.max() < 0.35
+
+
+def test_gate_tells_the_error_that_it_saves(found, clean):
+    refined = refine(found, WAVELENGTH)
+    unit = found.noise.sigma[:, None, None]
+    basis = evidence(seen(found, WAVELENGTH), load_autoencoder()[0])[1].detach().numpy()
+
+    def inside(estimate):
+        return float((np.tensordot(basis.T, (clean - estimate) / unit, 1) ** 2).sum())
+
+    saved = 1 - inside(refined.scene) / inside(found.scene)
+    assert refined.gain == pytest.approx(saved, abs=0.15)
+
+
+def test_masked_voxels_are_less_certain(clean, noisy):
+    values = noisy.copy()
+    values[10:14, 20:40, 20:40] = np.nan
+    found = restore(values, samples=2, wavelength_nm=WAVELENGTH)
+    assert found.mask[10:14, 20:40, 20:40].all()
+    assert found.std[10:14, 20:40, 20:40].mean() > found.std[10:14, 44:, 44:].mean()
+    assert np.abs(found.estimate - clean)[10:14, 20:40, 20:40].mean() < 0.05
+
+
+def test_known_gains_are_used(clean, noisy):
+    rng = np.random.default_rng(4)
+    gain = 1 + 0.05 * rng.standard_normal((40, 72))
+    offset = 0.03 * rng.standard_normal((40, 72))
+    dead = rng.random((40, 72)) < 0.01
+    values = np.where(dead[:, None], 0.3, noisy * gain[:, None] + offset[:, None])
+    known = restore(values, known=Known(gain=gain, offset=offset, dead=dead), wavelength_nm=WAVELENGTH)
+    assert known.noise.gain.std() == 0
+    assert known.mask[dead.nonzero()[0][0], :, dead.nonzero()[1][0]].all()
+    blind = restore(values, wavelength_nm=WAVELENGTH)
+    assert psnr(known.estimate, clean) > psnr(blind.estimate, clean) + 0.5
+
+
+def test_layers_in_strips_and_whole(noisy, tmp_path):
+    cube = Cube(data=np.tile(noisy, (1, 1, 3)), wavelength_nm=WAVELENGTH, name="long")
+    strips = restore_cube(cube, samples=1, strip_bytes=40 * 4 * 64 * 110)
+    assert strips.estimate.meta["strips"] == 3
+    save_cube(strips.estimate, tmp_path / "out.h5")
+    whole = restore_cube(cube, samples=1)
+    assert strips.std.shape == strips.mask.shape == cube.shape
+    ratio = strips.std.read().mean() / whole.std.read().mean()
+    assert 0.8 < ratio < 1.25
+    assert strips.std.read().min() > 0
+
+
+def test_command_line_writes_layers(noisy, tmp_path):
+    save_cube(Cube(data=noisy, wavelength_nm=WAVELENGTH), tmp_path / "raw.h5")
+    typed = ["run", str(tmp_path / "raw.h5"), "-o", str(tmp_path / "clean.h5"), "--samples", "1", "--json"]
+    said = json.loads(CliRunner().invoke(command, typed, catch_exceptions=False).stdout)
+    assert said["path"] == "diffusion"
+    assert open_cube(tmp_path / "clean_std.h5").read().min() > 0
+    assert set(np.unique(open_cube(tmp_path / "clean_mask.h5").read())) <= {0, 1}
+
+
+def test_beyond_grows_with_bands_and_shrinks_with_pixels():
+    assert beyond(100, 10_000) == pytest.approx(1e-3)
+    assert beyond(100, 1_000_000) == pytest.approx(1e-4)
+
+
+# ---- weights and training --------------------------------------------------------------------------------------
+
+
+def test_shipped_weights_are_small_and_checked(tmp_path):
+    assert sum(file.stat().st_size for file in PRETRAINED.iterdir()) < 20e6
+    card = load_flow()[1]
+    assert card.metrics["gain_db"] > 0.5
+    assert not {"pavia_centre_crop", "jasper_ridge", "enmap_potsdam_b", "abu_urban_3"} & set(card.data)
+    for file in PRETRAINED.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    content = bytearray((tmp_path / "flow.safetensors").read_bytes())
+    content[-1] ^= 1
+    (tmp_path / "flow.safetensors").write_bytes(bytes(content))
+    with pytest.raises(FormatError, match="sha256: found"):
+        restore(np.random.default_rng(0).random((5, 20, 20)), weights=tmp_path)
+    with pytest.raises(FormatError, match="expected the weights of flow"):
+        load_flow(tmp_path / "none.safetensors")
+
+
+def test_observations_are_of_all_kinds(clean):
+    rng = np.random.default_rng(0)
+    sensors = [preset("finch")]
+    changes = [np.abs(observe(clean, rng, sensors) - clean).mean() for _ in range(12)]
+    assert np.isfinite(changes).all()
+    assert max(changes) > 5 * min(changes)
+
+
+def test_example_comes_back_from_its_file(clean, tmp_path):
+    example = make_example(clean, WAVELENGTH, np.random.default_rng(1), [])
+    save_example(tmp_path / "one.npz", example)
+    again = load_example(tmp_path / "one.npz")
+    np.testing.assert_allclose(again.truth, example.truth, rtol=2e-3, atol=1e-3)
+    np.testing.assert_array_equal(again.seen.directions, example.seen.directions)
+    (tmp_path / "bad.npz").write_bytes(b"no")
+    with pytest.raises(FormatError, match="expected a training example"):
+        load_example(tmp_path / "bad.npz")
+
+
+def test_three_stages_and_resumption(tmp_path, monkeypatch):
+    monkeypatch.setattr("denoise.training.EVERY", 2)
+    scenes = [cube.load() for cube in procedural_scenes(5, 32)]
+    for stage in STEPS:
+        card = train(stage, scenes, [], tmp_path / "w", steps=4, count=3, device="cpu")
+        assert card.steps == 4
+        assert (tmp_path / "w" / f"{card.method}.csv").read_text().startswith("step,training_loss,")
+        assert (tmp_path / "w" / f"{card.method}.png").stat().st_size > 1000
+    assert {"spread", "beyond", "within_68", "within_95", "gain_db"} <= set(card.metrics)
+    assert card.held_out == ("procedural scene 1004",)
+
+    # killed on the way and started again: the same bytes
+    class Killed(Exception):
+        pass
+
+    def kill(done, total):
+        if total == 4 and done == 3:
+            raise Killed
+
+    monkeypatch.setattr("denoise.training.CHECKPOINT_SECONDS", 0)
+    for name in ("flow.checkpoint.safetensors", "flow.safetensors"):
+        (tmp_path / "w" / name).unlink()
+    with pytest.raises(Killed):
+        train(3, scenes, [], tmp_path / "w", steps=4, count=3, device="cpu", progress=kill)
+    again = train(3, scenes, [], tmp_path / "w", steps=4, count=3, device="cpu")
+    assert again.sha256 == card.sha256
+    with pytest.raises(InputError, match="steps: found a checkpoint with 4, expected 6"):
+        train(3, scenes, [], tmp_path / "w", steps=6, count=3, device="cpu")
+
+
+def test_training_errors(tmp_path):
+    with pytest.raises(InputError, match="stage: found 4"):
+        train(4, procedural_scenes(2, 32), [], tmp_path)
+    with pytest.raises(InputError, match="scenes: found 0, expected at least 2"):
+        train(1, [], [], tmp_path)
+    with pytest.raises(FormatError, match="autoencoder"):
+        train(2, procedural_scenes(2, 32), [], tmp_path / "new", count=1, steps=1)
+    with pytest.raises(InputError, match="wavelength_nm: not known"):
+        clean_cubes([Cube(data=np.ones((9, 8, 8), dtype=np.float32), name="blank")])
