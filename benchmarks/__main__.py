@@ -4,10 +4,13 @@ import sys
 
 NAMES = (
     "captures", "speed", "truth", "maps", "indices", "cubes", "sensors", "pansharpen_golden", "pansharpen_speed",
-    "pansharpen_sparse",
+    "pansharpen_sparse", "denoise_golden",
 )  # fmt: skip
 #: Minutes each: only when named.
-LONG = ("pansharpen_scenes", "pansharpen_memory", "pansharpen_zero_shot")
+LONG = (
+    "denoise_ablation", "denoise_scenes", "denoise_memory", "pansharpen_scenes", "pansharpen_memory",
+    "pansharpen_zero_shot",
+)  # fmt: skip
 
 
 def run(names: list[str]) -> None:

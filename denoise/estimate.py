@@ -158,7 +158,7 @@ def stuck_values(values: Array) -> Mask:
     return out
 
 
-def separate(seen: Observation, *, learned: bool = False) -> Separation:
+def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS) -> Separation:
     """Tell scene and instrument apart; what the sensor tells is not estimated.
 
     Parameters
@@ -166,6 +166,8 @@ def separate(seen: Observation, *, learned: bool = False) -> Separation:
     seen : Observation
     learned : bool
         Whether the learned outlier estimator (`denoise.outlier_net`) has the last word on bands with few outliers.
+    rounds : int
+        At most; what learns from unfinished separations takes fewer.
     """
     values, valid, sigma = seen.values, seen.valid, seen.sigma
     bands, height, width = values.shape
@@ -176,7 +178,7 @@ def separate(seen: Observation, *, learned: bool = False) -> Separation:
     dead, outlier = np.zeros((bands, width), dtype=bool), bad
     filled: Array = values
     unit: Array = np.zeros(bands)
-    for number in range(ROUNDS):
+    for number in range(rounds):
         before = filled
         filled = np.where(outlier, scene, (values - offset[:, None]) / gain[:, None])
         if number > 1 and np.mean(np.square(filled - before).mean((1, 2)) / unit**2) < SETTLED**2:

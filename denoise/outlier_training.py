@@ -58,8 +58,8 @@ class OutlierExample:
 def spoil(clean: Array, rng: np.random.Generator) -> tuple[NDArray[np.float32], Mask]:
     """A clean cube ``(band, y, x)`` as some instrument sees it, and which voxels carry no signal."""
     bands, height, width = clean.shape
-    share = rng.uniform(0.15, 1, bands) if rng.random() < 0.8 else np.ones(bands)
-    level = rng.uniform(5, 70) / 255 * share
+    share: Array = np.asarray(rng.uniform(0.15, 1, bands) if rng.random() < 0.8 else np.ones(bands))
+    level: Array = share * (rng.uniform(5, 70) / 255)
     variance = np.broadcast_to(level[:, None, None] ** 2, clean.shape)
     if rng.random() < 0.3:
         variance = variance * (0.3 + 0.7 * clean / max(float(clean.mean()), 1e-3))

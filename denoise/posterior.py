@@ -36,14 +36,20 @@ class Refined:
     ----------
     scene : array, shape (band, y, x)
     std : array, shape (band, y, x), or None
+    basis : array, shape (band, n)
+        Whitened directions of the components: those of the subspace, then atoms.
+    correction : array, shape (n, y, x)
+        The flow's correction of the components.
     trust : array, shape (n,)
-        Share of the flow's correction that the gate lets through, component by component.
+        Share of it that the gate lets through.
     gain : float
         Squared error that this saves, of that of the classical estimate within the components; estimated.
     """
 
     scene: Array
     std: Array | None
+    basis: Array
+    correction: Array
     trust: Array
     gain: float
 
@@ -91,7 +97,10 @@ def refine(
         faint = metrics["beyond"] * beyond(len(basis), height * width)
         whole = torch.tensordot(basis**2, variance, dims=1) + faint
         std = unit * whole.sqrt().numpy()
-    return Refined(scene=scene.astype(np.float32), std=std, trust=trust.numpy(), gain=saved / max(error, 1e-30))
+    return Refined(
+        scene=scene.astype(np.float32), std=std, basis=basis.numpy(), correction=correction.numpy(),
+        trust=trust.numpy(), gain=saved / max(error, 1e-30),
+    )  # fmt: skip
 
 
 def _gate(

@@ -6,7 +6,6 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from hsitools.cube import Cube
-from hsitools.errors import FormatError, InputError
+from hsitools.errors import InputError
 from hsitools.sensor import Sensor
 from hsitools.sensor.spatial import TAIL, mtf_sigma
 from pansharpen.case import FusionCase
