@@ -7,7 +7,6 @@ may have any length and order.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -22,7 +21,6 @@ CHANNELS, GUIDES, FEATURES = 4, 3, 8
 START = 0.4
 #: Pixels of the coarsest level.
 MULTIPLE = 8
-Correction = Callable[[torch.Tensor, float], torch.Tensor]
 
 
 class Evidence(NamedTuple):
@@ -220,9 +218,7 @@ def posterior_mean(net: FlowNet, given: Condition) -> torch.Tensor:
     return net(start, start.new_zeros(1), given)
 
 
-def sample(
-    net: FlowNet, given: Condition, steps: int, generator: torch.Generator, consistent: Correction | None = None
-) -> torch.Tensor:  # fmt: skip
+def sample(net: FlowNet, given: Condition, steps: int, generator: torch.Generator) -> torch.Tensor:
     """Latents drawn from the posterior: the rectified flow from noise, in ``steps`` Euler steps.
 
     X. Liu, C. Gong, Q. Liu, Flow straight and fast, ICLR 2023.
@@ -233,15 +229,11 @@ def sample(
     given : Condition
     steps : int
     generator : torch.Generator
-    consistent : callable, optional
-        Takes each step's prediction and its time, and gives one that agrees with the data.
     """
     start = torch.randn(given.observed.shape, generator=generator).to(given.observed)
     now = START * start
     for step in range(steps):
         time = step / steps
         clean = net(now, now.new_full((1,), time), given)
-        if consistent is not None:
-            clean = consistent(clean, time)
         now = now + (clean - now) / (steps - step)
     return now
