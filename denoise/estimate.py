@@ -39,6 +39,8 @@ BLUR = 2.5
 BINS = 96
 #: Share of a band's voxels with exactly the same value, above which it is no measurement.
 STUCK = 0.01
+#: Values of a band below which repetition says nothing.
+FEW_LEVELS = 32
 #: Pixels below which scene and noise cannot be told apart.
 MIN_PIXELS = 64
 #: Share of a band's voxels that impulses may take.
@@ -144,16 +146,19 @@ def stuck_values(values: Array) -> Mask:
     """Voxels ``(band, y, x)`` of a value that a noisy band would not repeat so often.
 
     A repeated value counts only if others, and those next to it, hardly repeat: numbers of few digits repeat all over.
-    Saturation is left: the largest value may repeat in a good cube.
+    The smallest value is left (clipped shadow), and saturation: the largest value may repeat in a good cube.
     """
     from scipy.ndimage import median_filter
 
     out = np.zeros(values.shape, dtype=bool)
     for band, image in enumerate(values):
         _, place, count = np.unique(image, return_inverse=True, return_counts=True)
+        if len(count) < FEW_LEVELS:
+            continue
         usual = np.maximum(np.sort(count)[int(0.9 * len(count))], median_filter(count, 11, mode="constant", cval=1))
         often = (count > STUCK * image.size) & (count > 20 * usual)
         often[-1] &= count[-1] > 0.03 * image.size
+        often[0] = False
         out[band] = often[place].reshape(image.shape)
     return out
 
