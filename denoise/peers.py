@@ -7,13 +7,12 @@ import numpy as np
 from denoise.case import Observation, Restoration
 from denoise.estimate import band_noise, subspace
 from denoise.registry import method
+from denoise.smooth import MIN_SIZE
 
 #: Methods of the registry that are common practice, not ours.
 PEERS = ("column-median", "svd-nlm")
 #: Hash (`denoise.protocol.file_hash`) of the cases that `PUBLISHED` was measured on; other draws have other numbers.
 GOLDEN = "7fc006c7f89515a0"
-#: Smaller images have no patches to compare.
-MIN_SIZE = 8
 
 #: Mean PSNR (dB) of libraries at their defaults on the golden cases, one draw: method → case → value (peers.md, 3).
 PUBLISHED: dict[str, dict[str, float]] = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -24,6 +23,7 @@ from hsitools.io import describe, open_cube
 from hsitools.lookup import lookup
 from hsitools.metrics import evaluate
 from hsitools.options import plain
+from hsitools.provenance import git_commit
 
 Record = dict[str, Any]
 #: What is measured, by the names that records have.
@@ -301,22 +301,6 @@ class _Scenes:
         if self._case is None or self._case[:2] != (path, cell.case):
             self._case = (path, cell.case, simulate(clean, cell.case, cell.seed)[0])
         return clean, self._case[2]
-
-
-def git_commit() -> str | None:
-    """Commit of the checkout that this code is run from; None when it is installed."""
-    here = Path(__file__)
-
-    def ask(*words: str) -> str:
-        try:
-            done = subprocess.run(
-                ["git", "-C", str(here.parent), *words], capture_output=True, text=True, timeout=10, check=False
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return ""
-        return done.stdout.strip() if done.returncode == 0 else ""
-
-    return (ask("describe", "--always", "--dirty") or None) if ask("ls-files", here.name) else None
 
 
 def cell_of(record: Record) -> Cell:

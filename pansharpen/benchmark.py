@@ -9,7 +9,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,6 +23,7 @@ from hsitools import __version__
 from hsitools.errors import FormatError, InputError
 from hsitools.io.atomic import atomic_path
 from hsitools.options import plain
+from hsitools.provenance import git_commit
 from hsitools.sensor.presets import open_sensor
 from hsitools.sensor.sensor import Sensor
 from pansharpen.cells import Cell, load_plugin
@@ -312,27 +312,11 @@ def _now() -> str:
 
 def _environment(jobs: int, threads: int) -> dict[str, Any]:
     return {
-        "started": _now(), "hsitools": __version__, "git": _git(), "torch": torch.__version__,
+        "started": _now(), "hsitools": __version__, "git": git_commit(), "torch": torch.__version__,
         "numpy": np.__version__, "scipy": importlib.metadata.version("scipy"), "python": platform.python_version(),
         "system": platform.platform(), "machine": platform.node(), "processor": _processor(),
         "cores": os.cpu_count(), "jobs": jobs, "threads": threads, "command": " ".join(sys.argv),
     }  # fmt: skip
-
-
-def _git() -> str | None:
-    """Commit of the checkout that this code is run from; None when it is installed."""
-    here = Path(__file__)
-
-    def ask(*words: str) -> str:
-        try:
-            done = subprocess.run(
-                ["git", "-C", str(here.parent), *words], capture_output=True, text=True, timeout=10, check=False
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return ""
-        return done.stdout.strip() if done.returncode == 0 else ""
-
-    return (ask("describe", "--always", "--dirty") or None) if ask("ls-files", here.name) else None
 
 
 def _processor() -> str:
