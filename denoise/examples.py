@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from denoise.case import Observation
 from denoise.estimate import separate
 from denoise.evidence import Seen, seen
+from denoise.learning import Progress, example_files, example_parts
 from hsitools.cube import Cube
-from hsitools.errors import FormatError, InputError
+from hsitools.errors import InputError
 from hsitools.io.atomic import atomic_path
 from hsitools.sensor import Sensor
 from hsitools.sensor.pattern import Defects, Stripes
 
 Array = NDArray[Any]
-Progress = Callable[[int, int], None]
 #: Largest side of an example (pixels) and bands of one; smaller ones are learned from faster.
 SIDE, BANDS = 80, 100
 
@@ -34,8 +34,33 @@ class Example:
     truth: Array
 
 
+def clean_values(cube: Cube, use: NDArray[np.bool_] | None = None) -> tuple[Array, NDArray[np.bool_]]:
+    """Values ``(band, y, x)`` in [0, 1] of a scene's bands that hold more than noise everywhere, and which these are.
+
+    Parameters
+    ----------
+    cube : Cube
+    use : array of bool, shape (band,), optional
+        Bands to choose from, of the good ones.
+
+    Raises
+    ------
+    InputError
+        When fewer than eight bands are left.
+    """
+    values = cube.physical().read().astype(np.float32)
+    good = cube.good & np.isfinite(values).all(axis=(1, 2)) & (True if use is None else use)
+    mean = np.nan_to_num(values).reshape(len(values), -1).mean(axis=1)
+    good &= mean > 0.05 * np.median(mean[good]) if good.any() else False
+    if good.sum() < 8:
+        raise InputError(
+            f"{cube.source or cube.name}: good: found {good.sum()} bands with signal everywhere, expected at least 8"
+        )
+    return np.clip(values[good] / np.percentile(values[good], 99.9), 0, 1), good
+
+
 def clean_cubes(scenes: Sequence[Cube]) -> list[tuple[Array, Array]]:
-    """Values ``(band, y, x)`` in [0, 1] and wavelengths (nm) of scenes without bands that hold little but noise.
+    """`clean_values` of scenes with their wavelengths (nm).
 
     Raises
     ------
@@ -44,17 +69,12 @@ def clean_cubes(scenes: Sequence[Cube]) -> list[tuple[Array, Array]]:
     """
     out = []
     for cube in scenes:
-        who = cube.source or cube.name
         if cube.wavelength_nm is None:
-            raise InputError(f"{who}: wavelength_nm: not known, expected a wavelength for every band")
-        values = cube.physical().read().astype(np.float32)
-        use = cube.good & np.isfinite(cube.wavelength_nm) & np.isfinite(values).all(axis=(1, 2))
-        mean = np.nan_to_num(values).reshape(len(values), -1).mean(axis=1)
-        use &= mean > 0.05 * np.median(mean[use])
-        if use.sum() < 8:
-            raise InputError(f"{who}: good: found {use.sum()} bands with signal everywhere, expected at least 8")
-        values = values[use]
-        out.append((np.clip(values / np.percentile(values, 99.9), 0, 1), cube.wavelength_nm[use]))
+            raise InputError(
+                f"{cube.source or cube.name}: wavelength_nm: not known, expected a wavelength for every band"
+            )
+        values, use = clean_values(cube, np.isfinite(cube.wavelength_nm))
+        out.append((values, cube.wavelength_nm[use]))
     return out
 
 
@@ -127,18 +147,12 @@ def examples(
     cubes: Sequence[tuple[Array, Array]], sensors: Sequence[Sensor], count: int, seed: int, folder: str | Path,
     progress: Progress | None = None, rank: int = 0, world: int = 1,
 ) -> list[Path]:  # fmt: skip
-    """Files of ``count`` examples, made where missing; each from its own seed, so that any process can make any."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{number:05d}.npz" for number in range(count)]
-    for number in range(rank, count, world):
-        if not paths[number].is_file():
-            rng = np.random.default_rng([seed, number])
-            made = make_example(*cubes[int(rng.integers(len(cubes)))], rng, sensors)
-            save_example(paths[number], made)
-        if progress is not None and rank == 0:
-            progress(number + 1, count)
-    return paths
+    """Files of ``count`` examples of the cubes, seen by any instrument; see `denoise.learning.example_files`."""
+
+    def make(path: Path, rng: np.random.Generator) -> None:
+        save_example(path, make_example(*cubes[int(rng.integers(len(cubes)))], rng, sensors))
+
+    return example_files(count, seed, folder, make, progress, rank, world)
 
 
 def save_example(path: Path, example: Example) -> None:
@@ -159,14 +173,10 @@ def _half(values: Array) -> Array:
 
 def load_example(path: Path) -> Example:
     """Read an example; raises `FormatError` when it is none."""
-    try:
-        with np.load(path) as file:
-            parts = {name: file[name] for name in file.files}
-        truth = parts.pop("truth").astype(np.float32)
+    with example_parts(path) as parts:
         plain = {name: value.astype(np.float32) for name, value in parts.items()}
+        truth = plain.pop("truth")
         return Example(seen=Seen(**plain), truth=truth)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FormatError(f"{path}: expected a training example; {' '.join(str(error).split())}") from None
 
 
 def fingerprint(cubes: Sequence[tuple[Array, Array]], sensors: Sequence[Sensor]) -> str:

@@ -6,7 +6,6 @@ band, row and column, runs of a constant along either, and how many of a band's,
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-import hsitools
+from denoise.weights import OUTLIERS, PRETRAINED, Card
 from hsitools import weights
 
 if TYPE_CHECKING:
@@ -22,9 +21,6 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
-#: Stem of the weights' file, and the folder of those that come with the package.
-OUTLIERS = "outliers"
-PRETRAINED = Path(__file__).with_name("pretrained")
 HINT = "needs training: python -m denoise.outlier_training --out WEIGHTS/"
 #: Numbers that describe a voxel (see `features`), and channels inside the net.
 FEATURES, WIDTH = 17, 16
@@ -36,34 +32,6 @@ RUN = 9
 CHUNK = 8
 #: Smallest noise, as a share of what the caller says it is.
 FLOOR = 0.05
-
-
-@dataclass(frozen=True, kw_only=True)
-class OutlierCard:
-    """What the weights are for and where they come from.
-
-    Attributes
-    ----------
-    method : str
-        ``"outliers"``
-    data, held_out : tuple of str
-        Scenes learned from and judged by.
-    seed, steps, examples : int
-    metrics : dict
-        On the scenes held out.
-    command, sha256, version : str
-    """
-
-    method: str
-    data: tuple[str, ...]
-    held_out: tuple[str, ...]
-    seed: int
-    steps: int
-    examples: int
-    metrics: dict[str, float] = field(default_factory=dict)
-    command: str = ""
-    sha256: str = ""
-    version: str = hsitools.__version__
 
 
 def outlier_probability(
@@ -196,7 +164,7 @@ def _by_value(values: Array, predicted: Array, unit: Array, keep: Mask, suspect:
 
 @cache
 def _load(folder: str | None) -> nn.Module:
-    return weights.load(folder, OUTLIERS, OutlierCard, lambda card: make_net(), HINT, PRETRAINED)[0]
+    return weights.load(folder, OUTLIERS, Card, lambda card: make_net(), HINT, PRETRAINED)[0]
 
 
 def make_net() -> nn.Module:

@@ -6,9 +6,7 @@ real. Examples are made once; the loss is that of outlier or not, and the likeli
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,16 +18,18 @@ from torch import nn
 
 from denoise.case import Observation
 from denoise.estimate import outliers, separate, stuck_values
-from denoise.outlier_net import OUTLIERS, OutlierCard, features, make_net
+from denoise.examples import clean_values
+from denoise.learning import HELD_OUT, Progress, example_files, example_parts, learn
+from denoise.outlier_net import features, make_net
+from denoise.weights import OUTLIERS, Card
 from hsitools import weights
 from hsitools.cube import Cube
-from hsitools.errors import FormatError, InputError
+from hsitools.errors import InputError
 from hsitools.io.atomic import atomic_path
-from hsitools.learning import Ema, draw_curves, load_checkpoint, save_checkpoint, save_curve
+from hsitools.learning import Ema, draw_curves, save_curve
 
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
-Progress = Callable[[int, int], None]
 #: Side in pixels and bands of an example.
 SIDE, BANDS = 72, 40
 #: Examples, of which every tenth comes from scenes held out; and steps of training.
@@ -37,10 +37,9 @@ EXAMPLES, STEPS = 240, 2000
 RATE = 4e-3
 #: Cubes of a step and bands of each.
 BATCH, CHOSEN = 3, 8
-EVERY = 250
-CHECKPOINT_SECONDS = 30.0
-#: Every so many-th scene is held out.
-HELD_OUT = 5
+#: Steps over which the rate rises.
+WARM = 50
+MEASURES = ("entropy", "f1", "f1_histogram", "auc", "false_alarms", "false_alarms_histogram")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,39 +134,10 @@ def make_example(clean: Array, rng: np.random.Generator) -> OutlierExample:
     )  # fmt: skip
 
 
-def clean_values(cube: Cube) -> Array:
-    """Values ``(band, y, x)`` in [0, 1] of a scene's good bands."""
-    values = cube.physical().read().astype(np.float32)
-    use = cube.good & np.isfinite(values).all(axis=(1, 2))
-    mean = np.where(use, np.nan_to_num(values).mean(axis=(1, 2)), 0.0)
-    use &= mean > 0.05 * np.median(mean[use]) if use.any() else False
-    if use.sum() < 8:
-        raise InputError(f"{cube.source or cube.name}: good: found {use.sum()} bands with signal, expected at least 8")
-    return np.asarray(np.clip(values[use] / np.percentile(values[use], 99.9), 0, 1))
-
-
-def examples(cubes: Sequence[Array], count: int, seed: int, folder: Path, progress: Progress | None) -> list[Path]:
-    """Files of examples, made where missing, each from its own seed."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{number:05d}.npz" for number in range(count)]
-    for number, path in enumerate(paths):
-        if not path.is_file():
-            rng = np.random.default_rng([seed, number])
-            made = make_example(cubes[int(rng.integers(len(cubes)))], rng)
-            with atomic_path(path) as temporary, open(temporary, "wb") as file:
-                np.savez(file, **vars(made))
-        if progress is not None:
-            progress(number + 1, count)
-    return paths
-
-
 def load_example(path: Path) -> OutlierExample:
     """Read an example; raises `FormatError` when it is none."""
-    try:
-        with np.load(path) as file:
-            return OutlierExample(**{name: file[name] for name in file.files})
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FormatError(f"{path}: expected a training example; {' '.join(str(error).split())}") from None
+    with example_parts(path) as parts:
+        return OutlierExample(**parts)
 
 
 @dataclass(frozen=True)
@@ -191,7 +161,7 @@ class _Part:
 def train(
     scenes: Sequence[Cube], out: str | Path, *, seed: int = 0, steps: int = STEPS, count: int = EXAMPLES,
     resume: bool = True, command: str = "", progress: Progress | None = None,
-) -> OutlierCard:  # fmt: skip
+) -> Card:  # fmt: skip
     """Train the estimator; weights, card, curve (CSV, PNG), examples and a checkpoint go to ``out``.
 
     Parameters
@@ -210,7 +180,7 @@ def train(
 
     Returns
     -------
-    OutlierCard
+    Card
 
     Raises
     ------
@@ -224,78 +194,62 @@ def train(
             raise InputError(f"{name}: found {value}, expected at least {least}")
     out = Path(out)
     names = tuple(cube.name or Path(cube.source).name for cube in scenes)
-    cubes = [clean_values(cube) for cube in scenes]
+    cubes = [clean_values(cube)[0] for cube in scenes]
     held = [number for number in range(len(cubes)) if number % HELD_OUT == HELD_OUT - 1] or [len(cubes) - 1]
-    judged_count = max(count // 10, 1)
-    learned_paths = examples(
-        [cube for number, cube in enumerate(cubes) if number not in held], count, seed, out / "examples", progress
-    )
-    judged_paths = examples([cubes[number] for number in held], judged_count, seed + 1, out / "held-out", progress)
-    del cubes
-    learned, judged = ([_Part.of(load_example(path)) for path in paths] for paths in (learned_paths, judged_paths))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        net = make_net()
-    ema = Ema(net, 0.99)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=RATE, weight_decay=1e-4)
+
+    def files(chosen: Sequence[Array], number: int, seed: int, kind: str) -> list[Path]:
+        def make(path: Path, rng: np.random.Generator) -> None:
+            made = make_example(chosen[int(rng.integers(len(chosen)))], rng)
+            with atomic_path(path) as temporary, open(temporary, "wb") as file:
+                np.savez(file, **vars(made))
+
+        return example_files(number, seed, out / kind, make, progress)
+
+    learned = files([cube for number, cube in enumerate(cubes) if number not in held], count, seed, "examples")
+    judged = files([cubes[number] for number in held], max(count // 10, 1), seed + 1, "held-out")
+    task = _Outliers(learned, judged, seed)
     settings = {"seed": seed, "steps": steps, "examples": count, "scenes": names, "rate": RATE}
-    checkpoint, modules = out / f"{OUTLIERS}.checkpoint.safetensors", {"net": net, "ema": ema}
-    state: dict[str, Any] = {"step": 0, "losses": [], "curve": []}
-    if resume and checkpoint.is_file():
-        state = load_checkpoint(checkpoint, modules, optimizer, "net", settings)
-
-    def save() -> None:
-        save_checkpoint(checkpoint, modules, optimizer, "net", {"settings": settings, "state": state})
-
-    saved = time.monotonic()
-    while state["step"] < steps:
-        step = state["step"]
-        rate = RATE * min(1, (step + 1) / 50) * (0.02 + 0.49 * (1 + math.cos(math.pi * step / steps)))
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        loss = _loss(net, learned, np.random.default_rng([seed, step]))
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimizer.step()
-        ema.update(net)
-        state["losses"].append(float(loss.detach()))
-        if not math.isfinite(state["losses"][-1]):
-            raise FloatingPointError(f"loss: found {state['losses'][-1]} in step {step}")
-        state["step"] += 1
-        if state["step"] % EVERY == 0 or state["step"] == steps:
-            state["curve"].append([state["step"], float(np.mean(state["losses"])), *judge(ema.module, judged).values()])
-            state["losses"] = []
-        if time.monotonic() - saved > CHECKPOINT_SECONDS:
-            save()
-            saved = time.monotonic()
-        if progress is not None:
-            progress(state["step"], steps)
-    save()
-    metrics = judge(ema.module, judged)
-    columns = ("step", "training_loss", *metrics)
-    save_curve(out / f"{OUTLIERS}.csv", columns, state["curve"])
-    draw_curves(out / f"{OUTLIERS}.png", columns[:3], [row[:3] for row in state["curve"]], steps, f"outliers, {seed}")
-    card = OutlierCard(
-        method=OUTLIERS, data=names, held_out=tuple(names[number] for number in held), seed=seed, steps=steps,
-        examples=count, metrics={name: round(value, 5) for name, value in metrics.items()}, command=command,
+    state = learn(
+        task, lambda step: np.random.default_rng([seed, step]), settings, out / f"{OUTLIERS}.checkpoint.safetensors",
+        steps=steps, rate=RATE, warm=WARM, resume=resume, progress=progress,
     )  # fmt: skip
-    return weights.save(ema.module, card, out, OUTLIERS)
+    columns = ("step", "training_loss", *MEASURES)
+    save_curve(out / f"{OUTLIERS}.csv", columns, state.curve)
+    draw_curves(out / f"{OUTLIERS}.png", columns[:3], [row[:3] for row in state.curve], steps, f"outliers, {seed}")
+    metrics = {name: round(value, 5) for name, value in zip(MEASURES, state.curve[-1][2:], strict=True)}
+    card = Card(
+        method=OUTLIERS, data=names, held_out=tuple(names[number] for number in held), seed=seed, steps=steps,
+        examples=count, metrics=metrics, command=command,
+    )  # fmt: skip
+    return weights.save(task.ema.module, card, out, OUTLIERS)
 
 
-def _loss(net: nn.Module, learned: Sequence[_Part], rng: np.random.Generator) -> torch.Tensor:
-    total = torch.zeros(())
-    for number in rng.integers(len(learned), size=BATCH):
-        part = learned[int(number)]
-        bands = len(part.keep)
-        if rng.random() < 0.5:
-            first = int(rng.integers(max(bands - CHOSEN, 0) + 1))
-            chosen = torch.arange(first, min(first + CHOSEN, bands))
-        else:
-            chosen = torch.from_numpy(np.sort(rng.permutation(bands)[:CHOSEN]))
-        found = net(part.seen[:, chosen].float()[None])[0]
-        total = total + sum(_parts(found, part, chosen))
-    return total / BATCH
+class _Outliers:
+    """See `denoise.learning.Task`."""
+
+    def __init__(self, learned: Sequence[Path], judged: Sequence[Path], seed: int) -> None:
+        self.learned, self.judged = ([_Part.of(load_example(path)) for path in paths] for paths in (learned, judged))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.net = make_net()
+        self.ema = Ema(self.net, 0.99)
+
+    def loss(self, rng: np.random.Generator) -> torch.Tensor:
+        total = torch.zeros(())
+        for number in rng.integers(len(self.learned), size=BATCH):
+            part = self.learned[int(number)]
+            bands = len(part.keep)
+            if rng.random() < 0.5:
+                first = int(rng.integers(max(bands - CHOSEN, 0) + 1))
+                chosen = torch.arange(first, min(first + CHOSEN, bands))
+            else:
+                chosen = torch.from_numpy(np.sort(rng.permutation(bands)[:CHOSEN]))
+            found = self.net(part.seen[:, chosen].float()[None])[0]
+            total = total + sum(_parts(found, part, chosen))
+        return total / BATCH
+
+    def judge(self) -> tuple[float, ...]:
+        return judge(self.ema.module, self.judged)
 
 
 def _parts(found: torch.Tensor, part: _Part, chosen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -309,8 +263,8 @@ def _parts(found: torch.Tensor, part: _Part, chosen: torch.Tensor) -> tuple[torc
 
 
 @torch.no_grad()
-def judge(net: nn.Module, judged: Sequence[_Part]) -> dict[str, float]:
-    """Cross entropy, F1 of the net and of the histogram alone, area under the ROC curve, and false alarms."""
+def judge(net: nn.Module, judged: Sequence[_Part]) -> tuple[float, ...]:
+    """`MEASURES`: cross entropy, F1 of the net and of the histogram alone, area under the ROC curve, false alarms."""
     odds, truth, prior, entropy = [], [], [], []
     for part in judged:
         found = net(part.seen.float()[None])[0]
@@ -319,11 +273,10 @@ def judge(net: nn.Module, judged: Sequence[_Part]) -> dict[str, float]:
         truth.append(part.truth[part.keep])
         prior.append(part.prior[part.keep])
     score, true, before = (torch.cat(item).numpy() for item in (odds, truth, prior))
-    return {
-        "entropy": float(np.mean(entropy)), "f1": _f1(score > 0, true), "f1_histogram": _f1(before, true),
-        "auc": _area(score, true), "false_alarms": float((score > 0)[~true].mean()),
-        "false_alarms_histogram": float(before[~true].mean()),
-    }  # fmt: skip
+    return (
+        float(np.mean(entropy)), _f1(score > 0, true), _f1(before, true), _area(score, true),
+        float((score > 0)[~true].mean()), float(before[~true].mean()),
+    )  # fmt: skip
 
 
 def _f1(found: Array, true: Array) -> float:

@@ -9,12 +9,9 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,15 +22,14 @@ from denoise.autoencoder import Autoencoder, to_blocks
 from denoise.evidence import USED_ATOMS, evidence
 from denoise.examples import Example, clean_cubes, examples, fingerprint, load_example
 from denoise.flow import CHANNELS, START, Condition, FlowNet, condition, posterior_mean
+from denoise.learning import HELD_OUT, Progress, learn
 from denoise.weights import AUTOENCODER, FLOW, PRIOR, Card, load_autoencoder, load_flow
 from hsitools import weights
 from hsitools.cube import Cube
 from hsitools.errors import InputError
-from hsitools.learning import Ema, draw_curves, load_checkpoint, save_checkpoint, save_curve, shared, workers
+from hsitools.learning import Ema, draw_curves, save_curve, shared, workers
 from hsitools.sensor import Sensor
 
-Progress = Callable[[int, int], None]
-Losses = list[tuple[float, ...]]
 #: Steps of each stage; with two threads about 1, 5 and 45 minutes.
 STEPS = {1: 1500, 2: 600, 3: 5000}
 RATES = {1: 2e-3, 2: 1e-3, 3: 1e-3}
@@ -41,23 +37,11 @@ RATES = {1: 2e-3, 2: 1e-3, 3: 1e-3}
 EXAMPLES, JUDGED = 400, 48
 #: Cubes of a step, their side in pixels and their components.
 BATCH, SIDE, COMPONENTS = 4, 48, 6
-#: Steps between judgements.
-EVERY = 250
+#: Steps over which the rate rises.
+WARM = 100
 #: Share of steps at the start of the flow, where it is the posterior mean; share of examples without observation.
 AT_START, DROPPED = 0.5, 0.1
-CHECKPOINT_SECONDS = 30.0
 NAMES = {1: AUTOENCODER, 2: PRIOR, 3: FLOW}
-#: Every so many-th scene is held out.
-HELD_OUT = 5
-
-
-@dataclass
-class State:
-    """Where a stage stands. Randomness is drawn anew from (seed, step), so it holds none."""
-
-    step: int = 0
-    losses: list[float] = field(default_factory=list)
-    curve: Losses = field(default_factory=list)
 
 
 def train(
@@ -129,8 +113,12 @@ def train(
             "stage": stage, "seed": seed, "steps": steps, "batch": BATCH, "side": SIDE, "components": COMPONENTS,
             "learning_rate": RATES[stage], "data": mark, "examples": count,
         }  # fmt: skip
-        run = _Atoms(paths, place) if stage == 1 else _Flow(stage, paths, out, place, rank, world)
-        state = _learn(run, settings, out / f"{NAMES[stage]}.checkpoint.safetensors", resume, rank, world, progress)
+        run: _Atoms | _Flow = _Atoms(paths, place) if stage == 1 else _Flow(stage, paths, out, place, rank, world)
+        state = learn(
+            run, lambda step: np.random.default_rng([seed, stage, step, rank]), settings,
+            out / f"{NAMES[stage]}.checkpoint.safetensors", steps=steps, rate=RATES[stage], warm=WARM, resume=resume,
+            rank=rank, world=world, progress=progress,
+        )  # fmt: skip
         card = Card(
             method=NAMES[stage], data=tuple(cube.name or Path(cube.source).name for cube in scenes),
             held_out=tuple(scenes[number].name or Path(scenes[number].source).name for number in held),
@@ -154,70 +142,7 @@ def train(
     return card
 
 
-class _Stage:
-    """What `_learn` asks of a stage."""
-
-    net: nn.Module
-    shared: nn.Module
-    ema: Ema
-    measures: tuple[str, ...]
-
-    def loss(self, rng: np.random.Generator) -> torch.Tensor:
-        raise NotImplementedError
-
-    def judge(self) -> tuple[float, ...]:
-        raise NotImplementedError
-
-
-def _learn(
-    run: _Stage, settings: dict[str, Any], checkpoint: Path, resume: bool, rank: int, world: int,
-    progress: Progress | None,
-) -> State:  # fmt: skip
-    rate, steps = settings["learning_rate"], settings["steps"]
-    optimizer = torch.optim.AdamW(run.net.parameters(), lr=rate, weight_decay=1e-4)
-    modules = {"net": run.net, "ema": run.ema}
-    state = State()
-    if resume and checkpoint.is_file():
-        state = State(**load_checkpoint(checkpoint, modules, optimizer, "net", settings))
-        state.curve = [tuple(row) for row in state.curve]
-    saved = time.monotonic()
-
-    def save() -> None:
-        facts = {"settings": settings, "state": dataclasses.asdict(state)}
-        save_checkpoint(checkpoint, modules, optimizer, "net", facts)
-
-    while state.step < steps:
-        warm = min(1.0, (state.step + 1) / 100)
-        for group in optimizer.param_groups:
-            group["lr"] = rate * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * state.step / steps)))
-        loss = run.loss(np.random.default_rng([settings["seed"], settings["stage"], state.step, rank]))
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(run.net.parameters(), 1.0)
-        optimizer.step()
-        run.ema.update(run.net)
-        value = loss.detach().clone()
-        if world > 1:
-            torch.distributed.all_reduce(value)
-            value /= world
-        state.losses.append(float(value))
-        if not math.isfinite(state.losses[-1]):
-            raise FloatingPointError(f"stage {settings['stage']}: loss: found {state.losses[-1]} in step {state.step}")
-        state.step += 1
-        if state.step % EVERY == 0 or state.step == steps:
-            state.curve.append((state.step, float(np.mean(state.losses)), *run.judge()))
-            state.losses = []
-        if rank == 0 and time.monotonic() - saved > CHECKPOINT_SECONDS:
-            save()
-            saved = time.monotonic()
-        if rank == 0 and progress is not None:
-            progress(state.step, steps)
-    if rank == 0:
-        save()
-    return state
-
-
-class _Atoms(_Stage):
+class _Atoms:
     """Stage 1. An example is the covariance of what its subspace leaves out: atoms are to hold most of it."""
 
     measures = ("left_4_atoms", "left_16_atoms", "left_all_atoms")
@@ -296,7 +221,7 @@ def _flipped(blocks: torch.Tensor, axes: list[int]) -> torch.Tensor:
     return out
 
 
-class _Flow(_Stage):
+class _Flow:
     """Stages 2 and 3."""
 
     measures = ("gain_db", "worst_gain_db")

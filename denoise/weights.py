@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hsitools
-from denoise.autoencoder import Autoencoder
-from denoise.flow import FlowNet
 from hsitools import weights
 
-#: Stems of the files of the three stages.
-AUTOENCODER, PRIOR, FLOW = "autoencoder", "prior", "flow"
+if TYPE_CHECKING:
+    from denoise.autoencoder import Autoencoder
+    from denoise.flow import FlowNet
+
+#: Stems of the files of the three stages, and of the outlier estimator.
+AUTOENCODER, PRIOR, FLOW, OUTLIERS = "autoencoder", "prior", "flow", "outliers"
 #: Weights that come with the package.
 PRETRAINED = Path(__file__).with_name("pretrained")
 HINT = "needs training: hsi denoise train --stage 1 --out WEIGHTS/, then stages 2 and 3"
@@ -24,7 +27,7 @@ class Card:
     Attributes
     ----------
     method : str
-        Stage: ``"autoencoder"``, ``"prior"`` or ``"flow"``.
+        ``"autoencoder"``, ``"prior"``, ``"flow"`` or ``"outliers"``.
     data, held_out, sensors : tuple of str
         Scenes, which of them were held out, and sensors.
     seed, steps, examples : int
@@ -36,10 +39,10 @@ class Card:
     method: str
     data: tuple[str, ...]
     held_out: tuple[str, ...]
-    sensors: tuple[str, ...]
     seed: int
     steps: int
     examples: int
+    sensors: tuple[str, ...] = ()
     metrics: dict[str, float] = field(default_factory=dict)
     command: str = ""
     sha256: str = ""
@@ -48,9 +51,13 @@ class Card:
 
 def load_autoencoder(folder: str | Path | None = None) -> tuple[Autoencoder, Card]:
     """The autoencoder of a folder, or of the package; see `hsitools.weights.load` for errors."""
+    from denoise.autoencoder import Autoencoder
+
     return weights.load(folder, AUTOENCODER, Card, lambda card: Autoencoder(), HINT, PRETRAINED)
 
 
 def load_flow(folder: str | Path | None = None, stem: str = FLOW) -> tuple[FlowNet, Card]:
     """The flow of a folder, or of the package; see `hsitools.weights.load` for errors."""
+    from denoise.flow import FlowNet
+
     return weights.load(folder, stem, Card, lambda card: FlowNet(), HINT, PRETRAINED)

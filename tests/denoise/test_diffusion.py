@@ -286,7 +286,7 @@ def test_example_comes_back_from_its_file(clean, tmp_path):
 
 
 def test_three_stages_and_resumption(tmp_path, monkeypatch):
-    monkeypatch.setattr("denoise.training.EVERY", 2)
+    monkeypatch.setattr("denoise.learning.EVERY", 2)
     scenes = [cube.load() for cube in procedural_scenes(5, 32)]
     for stage in STEPS:
         card = train(stage, scenes, [], tmp_path / "w", steps=4, count=3, device="cpu")
@@ -304,7 +304,7 @@ def test_three_stages_and_resumption(tmp_path, monkeypatch):
         if total == 4 and done == 3:
             raise Killed
 
-    monkeypatch.setattr("denoise.training.CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr("denoise.learning.CHECKPOINT_SECONDS", 0)
     for name in ("flow.checkpoint.safetensors", "flow.safetensors"):
         (tmp_path / "w" / name).unlink()
     with pytest.raises(Killed):

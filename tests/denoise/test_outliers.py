@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from denoise.outlier_net import FEATURES, OUTLIERS, PRETRAINED, features, make_net, outlier_probability
+from denoise.outlier_net import FEATURES, features, make_net, outlier_probability
 from denoise.outlier_training import load_example, make_example, spoil, train
+from denoise.weights import OUTLIERS, PRETRAINED
 from hsitools.errors import FormatError, InputError
 from hsitools.scenes import scene
 
