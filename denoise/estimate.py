@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from denoise.case import NoiseModel, Observation
 from denoise.outlier_net import outlier_probability
-from denoise.smooth import Smoothed, smooth
+from denoise.smooth import Smoothed, joint_means, smooth
 
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
@@ -35,6 +35,8 @@ GAINS = (0.1, 10)
 SETTLED = 0.1
 #: Standard deviation of the blur that brings out faint directions, pixels.
 BLUR = 2.5
+#: Share of a band's noise that is surely its own, however much of it lies in the scene's subspace.
+LEAST_OWN = 0.1
 #: Bins of a band's values in which outliers are looked for.
 BINS = 96
 #: Share of a band's voxels with exactly the same value, above which it is no measurement.
@@ -142,6 +144,20 @@ def faint(whitened: Array, directions: Array) -> Array:
     return np.asarray(np.linalg.qr(both)[0], dtype=np.float32) if more else directions
 
 
+def levelled(unit: Array, whitened: Array, directions: Array) -> tuple[Array, Array, Array]:
+    """Noise ``(band,)``, whitened values and directions of the same scene, with the noise that is a band's own.
+
+    What other bands do not explain of a band holds their noise as well, as much as the band has leverage in the scene.
+    """
+    own = np.sqrt(np.maximum(1 - (directions**2).sum(1), LEAST_OWN)).astype(np.float32)
+    whitened = whitened / own[:, None, None]
+    directions = np.linalg.qr(directions / own[:, None])[0]
+    scores = directions.T @ whitened.reshape(len(own), -1)
+    # strongest first
+    turned = np.linalg.eigh(scores @ scores.T)[1][:, ::-1]
+    return unit * own, whitened, np.asarray(directions @ turned, dtype=np.float32)
+
+
 def stuck_values(values: Array) -> Mask:
     """Voxels ``(band, y, x)`` of a value that a noisy band would not repeat so often.
 
@@ -200,7 +216,7 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS) 
             ripple = column_ripple(scores, directions, power / unit**2)
             offset = offset + unit[:, None] * (directions @ ripple)
             scores = scores - ripple[:, None]
-        scores = smooth(scores).best
+        scores = joint_means(scores)
         scene = unit[:, None, None] * (directions @ scores.reshape(rank, -1)).reshape(values.shape)
         first = number == 0
         suspect = np.flatnonzero(outlier.mean((1, 2)) > (-1 if first else FEW))
@@ -225,6 +241,8 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS) 
     whitened = filled / unit[:, None, None]
     level = along_track(whitened)
     directions = faint(level, subspace(level.reshape(bands, -1)))
+    if sigma is None:
+        unit, whitened, directions = levelled(unit, whitened, directions)
     smoothed = smooth((directions.T @ whitened.reshape(bands, -1)).reshape(-1, height, width))
     scene = unit[:, None, None] * (directions @ smoothed.best.reshape(len(smoothed.best), -1)).reshape(values.shape)
     slope = seen.slope

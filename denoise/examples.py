@@ -24,6 +24,8 @@ from hsitools.sensor.pattern import Defects, Stripes
 Array = NDArray[Any]
 #: Largest side of an example (pixels) and bands of one; smaller ones are learned from faster.
 SIDE, BANDS = 80, 100
+#: Share of examples with pixels of 2×2, and the least side of these.
+COARSE, COARSE_SIDE = 0.3, 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,9 +134,13 @@ def make_example(clean: Array, wavelength_nm: Array, rng: np.random.Generator, s
         chosen = np.arange(first, first + most)
     else:
         chosen = np.sort(rng.permutation(bands)[:most])
-    side = min(SIDE, height, width)
+    # now and then from twice as far: other textures, and less noise of their own
+    coarse = 2 if min(height, width) >= 2 * COARSE_SIDE and rng.random() < COARSE else 1
+    side = min(SIDE, height // coarse, width // coarse) * coarse
     top, left = rng.integers(0, height - side + 1), rng.integers(0, width - side + 1)
     part = clean[chosen, top : top + side, left : left + side]
+    if coarse > 1:
+        part = part.reshape(most, side // coarse, coarse, side // coarse, coarse).mean((2, 4))
     values = observe(part, rng, sensors)
     scale = np.float32(values.std())
     found = separate(Observation(values=(values / scale).astype(np.float32), valid=np.ones(values.shape, dtype=bool)))

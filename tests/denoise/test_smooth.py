@@ -1,0 +1,77 @@
+"""The spatial prior: what smoothing must keep and take; whose noise a band's is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from denoise.estimate import levelled, subspace
+from denoise.smooth import MIN_SIZE, joint_means, smooth
+
+
+def scene(size: int = 48) -> np.ndarray:
+    """Four images of the same fields and roads, many times the noise at edges."""
+    y, x = np.mgrid[:size, :size]
+    fields = ((y // 12 + x // 16) % 3).astype(np.float32)
+    road = (np.abs(y - x) < 3).astype(np.float32)
+    return np.stack([4 * fields, 3 * road, fields - 2 * road, 0.5 * fields]).astype(np.float32)
+
+
+def test_patches_in_groups_beat_their_pilot() -> None:
+    clean = scene()
+    noisy = clean + np.random.default_rng(0).standard_normal(clean.shape).astype(np.float32)
+    found = smooth(noisy)
+    error = {name: float(((getattr(found, name) - clean) ** 2).mean()) for name in ("best", "single", "joint")}
+    assert error["best"] < 0.75 * min(error["single"], error["joint"])
+    assert error["best"] < 0.08
+
+
+def test_strong_images_stay() -> None:
+    clean = 300 * np.random.default_rng(1).standard_normal((3, 20, 24)).astype(np.float32)
+    assert np.abs(smooth(clean).best - clean).max() < 0.3
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (2, 9, 40), (11, 12, 8)])
+def test_any_shape(shape: tuple[int, int, int]) -> None:
+    noisy = np.random.default_rng(2).standard_normal(shape).astype(np.float32)
+    found = smooth(noisy)
+    assert found.best.shape == shape
+    assert np.isfinite(found.best).all()
+    # noise alone: nearly all goes
+    assert found.best.var() < 0.5
+
+
+def test_images_without_patches_are_left_alone() -> None:
+    tiny = np.ones((2, MIN_SIZE - 1, 30), dtype=np.float32)
+    assert joint_means(tiny) is tiny
+    assert smooth(tiny).best is tiny
+
+
+def test_turned_images_give_turned_results() -> None:
+    noisy = scene(32) + np.random.default_rng(3).standard_normal((4, 32, 32)).astype(np.float32)
+    plain, turned = smooth(noisy).best, smooth(noisy[:, :, ::-1].copy()).best[:, :, ::-1]
+    # references of groups lie on a grid that does not turn with the image
+    assert np.sqrt(((plain - turned) ** 2).mean()) < 0.1
+
+
+def test_noise_of_a_band_is_its_own() -> None:
+    rng = np.random.default_rng(4)
+    bands, rank, side = 40, 16, 60
+    mixing, scores = np.linalg.qr(rng.standard_normal((bands, rank)))[0], 30 * rng.standard_normal((rank, side**2))
+    true = rng.uniform(0.8, 1.25, bands)
+    values = mixing @ scores + true[:, None] * rng.standard_normal((bands, side**2))
+    # what a regression on the other bands leaves
+    told = 1 / np.sqrt(np.diag(np.linalg.inv(np.cov(values))))
+    assert (told > 1.1 * true).mean() > 0.7
+    whitened = (values / told[:, None]).astype(np.float32).reshape(bands, side, side)
+    directions = subspace(whitened.reshape(bands, -1))
+    assert directions.shape[1] == rank
+    sigma, whitened, directions = levelled(told.astype(np.float32), whitened, directions)
+    ratio = sigma / true
+    assert np.sqrt(((ratio - 1) ** 2).mean()) < 0.25 * np.sqrt(((told / true - 1) ** 2).mean())
+    np.testing.assert_allclose(directions.T @ directions, np.eye(rank), atol=1e-5)
+    left = whitened.reshape(bands, -1)
+    left = left - directions @ (directions.T @ left)
+    assert (left**2).sum() / (bands - rank) / side**2 == pytest.approx(1, abs=0.05)
+    power = ((directions.T @ whitened.reshape(bands, -1)) ** 2).sum(1)
+    assert (np.diff(power) <= 1e-3 * power[0]).all()
