@@ -30,7 +30,7 @@ class SeveralScenes(click.Command):
 
 @click.command(cls=SeveralScenes)
 @click.option("--cases", type=path_type, help="HDF5 with a clean cube and noisy ones.")
-@click.option("--method", help="Of --cases, see `hsi denoise list`  [default: lowrank].")
+@click.option("--method", help="Of --cases, see `hsi denoise list`  [default: diffusion].")
 @click.option("--scenes", type=path_type, multiple=True, help="Clean cubes, or folders of them; several or repeated.")
 @click.option("--methods", multiple=True, metavar="NAMES", help="Of --scenes, with commas or repeated  [default: all].")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the noise that --scenes get.")
@@ -52,7 +52,7 @@ def benchmark(
     if cases is not None:
         if methods or out or resume:
             raise click.UsageError("--methods, --out and --resume go with --scenes; --cases takes --method")
-        return _cases(cases, method or "lowrank", as_json)
+        return _cases(cases, method, as_json)
     if method is not None:
         raise click.UsageError("--method goes with --cases; --scenes takes --methods")
     if out is None:
@@ -60,13 +60,14 @@ def benchmark(
     _scenes(scenes, methods, seed, out, resume, as_json)
 
 
-def _cases(path: Path, method: str, as_json: bool) -> None:
+def _cases(path: Path, method: str | None, as_json: bool) -> None:
     from denoise.peers import GOLDEN, PUBLISHED, WITH_TRUTH
     from denoise.protocol import benchmark as records
     from denoise.protocol import file_hash
+    from denoise.restore import METHOD
 
     rows = []
-    for row in records(path, method):
+    for row in records(path, method or METHOD):
         rows.append(row)
         if not as_json:
             click.echo(
@@ -126,7 +127,7 @@ def print_gains(records: list[dict[str, Any]]) -> None:
 @click.command()
 @click.argument("path", type=path_type)
 @click.option("-o", "--out", type=path_type, required=True, help="Folder for the figures (made if need be).")
-@click.option("--method", default="lowrank", show_default=True, help="See `hsi denoise list`.")
+@click.option("--method", default="diffusion", show_default=True, help="See `hsi denoise list`.")
 @click.option("--bands", metavar="FIRST:END", help="Numbers of the bands to show  [default: the worst].")
 @json_option
 def figures(path: Path, out: Path, method: str, bands: str | None, as_json: bool) -> None:

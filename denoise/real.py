@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from denoise.estimate import MIN_PIXELS
-from denoise.restore import denoise
+from denoise.restore import METHOD, denoise
 from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.io.atomic import atomic_path
@@ -148,7 +148,7 @@ def _median(values: Array) -> float:
     return float(np.nanmedian(values)) if np.isfinite(values).any() else float("nan")
 
 
-def compare(cube: Cube, method: str = "lowrank", bands: Sequence[int] | None = None) -> Comparison:
+def compare(cube: Cube, method: str = METHOD, bands: Sequence[int] | None = None) -> Comparison:
     """Denoise a cube, and measure what was taken from it.
 
     Parameters

@@ -320,7 +320,7 @@ def test_figures_of_a_cube(clean, tmp_path):
     before, after = said["bands"][0]["stripes"]
     assert before > 2 * after
     assert {Path(path).name for path in said["files"]} == {
-        f"patches_lowrank_{name}" for name in ("images.png", "spectra.png", "indices.png", "numbers.json")
+        f"patches_diffusion_{name}" for name in ("images.png", "spectra.png", "indices.png", "numbers.json")
     }
     assert all(Path(path).stat().st_size > 1000 for path in said["files"][:3])
     with pytest.raises(InputError, match="bands: found 4"):
