@@ -19,6 +19,8 @@ from denoise.autoencoder import to_blocks
 CHANNELS, GUIDES, FEATURES = 4, 3, 8
 #: Standard deviation of the flow's start, units of the noise: about that of the residuals that it ends in.
 START = 0.4
+#: Variance of the net's own error, units of the noise.
+OWN_ERROR = 0.05
 #: Pixels of the coarsest level.
 MULTIPLE = 8
 
@@ -212,14 +214,33 @@ class Attention(nn.Module):
         return x + self.answer(found.reshape(x.shape))
 
 
-def posterior_mean(net: FlowNet, given: Condition) -> torch.Tensor:
+def known_mean(net: FlowNet, given: Condition) -> torch.Tensor:
     """Latents ``(n, CHANNELS, h, w)``: at its start the flow's velocity points at the mean of all ends."""
     start = torch.zeros_like(given.observed)
     return net(start, start.new_zeros(1), given)
 
 
+def towards_data(clean: torch.Tensor, given: Condition) -> torch.Tensor:
+    """Clean latents as the net and the measurement together have them.
+
+    The net's prediction counts with the variance `OWN_ERROR` of scenes unlike those that it learned from, the
+    measurement with that of its noise (photon and read noise, gains and mask are in ``spread`` and ``share``). Atoms
+    are left: most of them hold nothing but noise.
+    """
+    spread, share = given.context[:, -2:].split(1, dim=1)
+    atom = given.features[:, 2, None, None, None]
+    weight = (1 - atom) * share * OWN_ERROR / (OWN_ERROR + spread.square())
+    return clean + weight * (given.observed - clean)
+
+
+def posterior_mean(net: FlowNet, given: Condition) -> torch.Tensor:
+    """Latents ``(n, CHANNELS, h, w)``, consistent with the data."""
+    return towards_data(known_mean(net, given), given)
+
+
 def sample(net: FlowNet, given: Condition, steps: int, generator: torch.Generator) -> torch.Tensor:
-    """Latents drawn from the posterior: the rectified flow from noise, in ``steps`` Euler steps.
+    """Latents drawn from the posterior: the rectified flow from noise, in ``steps`` Euler steps, each consistent with
+    the data.
 
     X. Liu, C. Gong, Q. Liu, Flow straight and fast, ICLR 2023.
 
@@ -234,6 +255,6 @@ def sample(net: FlowNet, given: Condition, steps: int, generator: torch.Generato
     now = START * start
     for step in range(steps):
         time = step / steps
-        clean = net(now, now.new_full((1,), time), given)
+        clean = towards_data(net(now, now.new_full((1,), time), given), given)
         now = now + (clean - now) / (steps - step)
     return now

@@ -21,7 +21,7 @@ from torch import nn
 from denoise.autoencoder import Autoencoder, to_blocks
 from denoise.evidence import USED_ATOMS, evidence
 from denoise.examples import Example, clean_cubes, examples, fingerprint, load_example
-from denoise.flow import CHANNELS, START, Condition, FlowNet, condition, posterior_mean
+from denoise.flow import CHANNELS, START, Condition, FlowNet, condition, known_mean, posterior_mean
 from denoise.learning import HELD_OUT, Progress, learn
 from denoise.weights import AUTOENCODER, FLOW, PRIOR, Card, load_autoencoder, load_flow
 from hsitools import weights
@@ -281,9 +281,8 @@ class _Flow:
         for item in self.held_out:
             given = Condition(*(part[:COMPONENTS].float().to(self.device) for part in item.given))
             truth = item.truth[:COMPONENTS].float().to(self.device)
-            if self.stage == 2:
-                given = given.without_observation()
-            error = (posterior_mean(net, given) - truth).square().sum()
+            found = known_mean(net, given.without_observation()) if self.stage == 2 else posterior_mean(net, given)
+            error = (found - truth).square().sum()
             gains.append(float(10 * torch.log10(truth.square().sum() / error)))
         return float(np.mean(gains)), min(gains)
 
