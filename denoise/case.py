@@ -103,6 +103,8 @@ class NoiseModel:
         Growth of the variance with the signal, cube units; photon noise has one.
     gain, offset : array, shape (band, x)
         Of detector elements.
+    offset_std : array, shape (band, x)
+        Standard deviation of the part of ``offset`` that may as well be scene, cube units.
     dead : array of bool, shape (band, x)
         Elements that do not follow the scene (dead, hot, stuck).
     outlier : array of bool, shape (band, y, x)
@@ -113,6 +115,7 @@ class NoiseModel:
     slope: NDArray[np.float32]
     gain: NDArray[np.float32]
     offset: NDArray[np.float32]
+    offset_std: NDArray[np.float32]
     dead: NDArray[np.bool_]
     outlier: NDArray[np.bool_]
 

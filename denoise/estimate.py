@@ -47,6 +47,8 @@ FEW_LEVELS = 32
 MIN_PIXELS = 64
 #: Share of a band's voxels that impulses may take.
 MOST = 0.8
+#: Share of columns that surely have no stripes, if any; power of a striped column's offsets, in variances of chance.
+CLEAN, STRIPED = 0.3, 8.0
 #: Standard deviations by which an excess must stand out.
 SIGNIFICANT = 4.0
 
@@ -196,6 +198,7 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS) 
     middle = _medians(values, ~bad)[:, None, None]
     scene: Array = np.where(bad, middle, values)
     gain, offset, power = np.ones((bands, width), np.float32), np.zeros((bands, width), np.float32), np.zeros(bands)
+    striped, offset_std = np.zeros(width, dtype=bool), np.zeros((bands, width), np.float32)
     dead, outlier = np.zeros((bands, width), dtype=bool), bad
     filled: Array = values
     unit: Array = np.zeros(bands)
@@ -213,7 +216,8 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS) 
         rank = directions.shape[1]
         scores = (directions.T @ whitened.reshape(bands, -1)).reshape(rank, height, width)
         if not seen.calibrated:
-            ripple = column_ripple(scores, directions, power / unit**2)
+            ripple, left = column_ripple(scores, directions, power / unit**2, striped)
+            offset_std = unit[:, None] * np.sqrt(directions**2 @ left)
             offset = offset + unit[:, None] * (directions @ ripple)
             scores = scores - ripple[:, None]
         scores = joint_means(scores)
@@ -228,6 +232,7 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS) 
         outlier = outlier | outliers(values, scene * gain[:, None] + offset[:, None], ~outlier)
         if not seen.calibrated:
             gain, offset, power = column_response(values, scene, ~outlier, unit)
+            striped = striped_columns(values - scene, ~outlier, unit)
     if learned and min(height, width) >= MIN_SIDE:
         # broken lines and fragments have no value that gives them away, but a shape
         base = bad | dead[:, None]
@@ -248,7 +253,9 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS) 
     slope = seen.slope
     if slope is None:
         slope = signal_slope(values - scene * gain[:, None] - offset[:, None], scene, ~outlier)
-    model = NoiseModel(sigma=unit, slope=slope, gain=gain, offset=offset, dead=dead, outlier=outlier)
+    model = NoiseModel(
+        sigma=unit, slope=slope, gain=gain, offset=offset, offset_std=offset_std, dead=dead, outlier=outlier
+    )
     return Separation(noise=model, scene=scene, whitened=whitened, directions=directions, scores=smoothed)
 
 
@@ -422,17 +429,47 @@ def shrunk(found: Array, variance: Array, axis: int | None) -> tuple[Array, Arra
     return (found * true / (true + variance)).astype(np.float32), true.ravel().astype(np.float32)
 
 
-def column_ripple(scores: Array, directions: Array, power: Array) -> Array:
+def striped_columns(difference: Array, keep: Mask, sigma: Array) -> Mask:
+    """Columns ``(x,)`` of which most bands have an offset from the scene, if others have none."""
+    count = np.maximum(keep.sum(1), 1)
+    shift = np.where(keep, difference, 0).sum(1) / count
+    # a variable of unit variance stays below .45 in half of all cases
+    level = np.median(shift**2 * count / sigma[:, None] ** 2, axis=0) / 0.455
+    return np.asarray(level > max(STRIPED, 4 * np.quantile(level, CLEAN)))
+
+
+def column_ripple(scores: Array, directions: Array, power: Array, striped: Mask) -> tuple[Array, Array]:
     """Offsets of columns ``(k, x)`` that lie in the subspace, where no comparison with other bands shows them.
 
-    What a column has more than the mean of its neighbours, in the median over rows, is scene or stripe; ``power``
-    (band,) of the stripes, whitened, tells how much of it is stripe.
+    What a column has more than its neighbours, in the median over rows, is scene or stripe. Where some columns are
+    striped in most bands and others are clean, the clean ones tell how much of it is scene, and are the neighbours;
+    else ``power`` (band,) of the stripes, whitened, tells how much of it is stripe, were bands independent. Besides:
+    the variance ``(k, x)`` that offsets then still have.
     """
     rank, _, width = scores.shape
+    none = np.zeros((rank, width), dtype=np.float32)
     if width < 3 or not power.any():
-        return np.zeros((rank, width), dtype=np.float32)
+        return none, none
+    if striped.any():
+        step = _step(scores, np.flatnonzero(~striped))
+        scene, both = (np.mean(step[:, part] ** 2, axis=1) for part in (~striped, striped))
+        share = np.clip(1 - scene / np.maximum(both, 1e-30), 0, 1)[:, None]
+        return np.where(striped, share * step, none), np.where(striped, share * scene[:, None], none)
     padded = np.pad(scores, ((0, 0), (0, 0), (1, 1)), mode="reflect")
     step = np.median(scores - (padded[..., :-2] + padded[..., 2:]) / 2, axis=1)
     stripe = (directions**2 * power[:, None]).sum(0)
-    share = np.clip(stripe / np.maximum((step**2).mean(1), 1e-30), 0, 2 / 3)
-    return np.asarray(share[:, None] * step, dtype=np.float32)
+    # the neighbours' own offsets are in the step too
+    share = np.clip(stripe / np.maximum((step**2).mean(1), 1e-30), 0, 2 / 3)[:, None]
+    return (share * step).astype(np.float32), none + (stripe[:, None] * (1 - share)).astype(np.float32)
+
+
+def _step(scores: Array, clean: NDArray[np.intp]) -> Array:
+    """Scores less what the nearest clean columns on both sides have there, in the median over rows: ``(k, x)``."""
+    place = np.arange(scores.shape[2])
+    after = np.searchsorted(clean, place, side="right")
+    before = np.searchsorted(clean, place, side="left") - 1
+    left, right = clean[np.clip(before, 0, None)], clean[np.clip(after, None, len(clean) - 1)]
+    left, right = np.where(before < 0, right, left), np.where(after == len(clean), left, right)
+    weight = np.where(right > left, (place - left) / np.maximum(right - left, 1), 0.5).astype(np.float32)
+    between = (1 - weight) * scores[..., left] + weight * scores[..., right]
+    return np.asarray(np.median(scores - between, axis=1))

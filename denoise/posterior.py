@@ -96,7 +96,7 @@ def refine(
         variance *= float(np.clip(ratio, 1 / MOST_SCALE, MOST_SCALE) ** (1 / 3))
         faint = metrics["beyond"] * beyond(len(basis), height * width)
         whole = torch.tensordot(basis**2, variance, dims=1) + faint
-        std = unit * whole.sqrt().numpy()
+        std = np.sqrt(unit**2 * whole.numpy() + found.noise.offset_std[:, None] ** 2)
     return Refined(
         scene=scene.astype(np.float32), std=std, basis=basis.numpy(), correction=correction.numpy(),
         trust=trust.numpy(), gain=saved / max(error, 1e-30),

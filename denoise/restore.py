@@ -233,6 +233,7 @@ def _scaled(noise: NoiseModel | None, scale: float, live: NDArray[np.bool_]) -> 
     return NoiseModel(
         sigma=_whole(noise.sigma * s, live, np.nan), slope=_whole(noise.slope * s, live, 0),
         gain=_whole(noise.gain, live, 1), offset=_whole(noise.offset * s, live, 0),
+        offset_std=_whole(noise.offset_std * s, live, 0),
         dead=_whole(noise.dead, live, False), outlier=_whole(noise.outlier, live, False),
     )  # fmt: skip
 

@@ -1,0 +1,79 @@
+"""Detector elements: stripes that are the scene's neighbours' business, and how sure their offsets are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from denoise.case import Known
+from denoise.estimate import column_ripple, striped_columns
+from denoise.restore import restore
+from denoise.simulate import simulate
+from hsitools.scenes import scene
+
+WAVELENGTH = np.linspace(430, 860, 40)
+
+
+@pytest.fixture(scope="module")
+def clean() -> np.ndarray:
+    values = scene((64, 72), wavelength_nm=WAVELENGTH, seed=77).read()
+    return np.asarray(np.clip(values / np.percentile(values, 99.9), 0, 1), dtype=np.float32)
+
+
+def psnr(estimate: np.ndarray, clean: np.ndarray) -> float:
+    return float(np.mean(10 * np.log10(1 / np.mean((estimate - clean) ** 2, axis=(1, 2)))))
+
+
+@pytest.mark.parametrize("clusters", [0, 4])
+def test_one_sided_stripes_go_as_if_they_were_known(clean: np.ndarray, clusters: int) -> None:
+    """The mean of |N(0, σ)| over bands has the spectrum of a scene: only clean columns tell it."""
+    noisy, truth = simulate(clean, "finch", seed=5, clusters=clusters)
+    known = Known(gain=truth.gain, offset=truth.offset, dead=truth.dead)
+    blind, told = (restore(noisy, "lowrank", known=item).estimate for item in (None, known))
+    assert psnr(noisy, clean) < 25
+    assert psnr(blind, clean) > psnr(told, clean) - 1.5
+
+
+def test_columns_that_are_striped_in_most_bands() -> None:
+    rng = np.random.default_rng(0)
+    bands, height, width = 30, 50, 40
+    sigma = rng.uniform(0.5, 2, bands)
+    noise = sigma[:, None, None] * rng.standard_normal((bands, height, width))
+    keep = np.ones(noise.shape, dtype=bool)
+    assert not striped_columns(noise, keep, sigma).any()
+    offset = np.zeros((bands, width))
+    columns = [3, 4, 17, 39]
+    offset[:, columns] = np.abs(rng.standard_normal((bands, 4))) * sigma[:, None]
+    assert np.flatnonzero(striped_columns(noise + offset[:, None], keep, sigma)).tolist() == columns
+    # a few bands of a column are another matter, and where all columns are striped none is clean
+    offset[10:] = 0
+    assert not striped_columns(noise + offset[:, None], keep, sigma).any()
+    every = 2 * sigma[:, None] * rng.standard_normal((bands, width))
+    assert not striped_columns(noise + every[:, None], keep, sigma).any()
+
+
+def test_scene_of_clean_columns_is_left_alone() -> None:
+    rng = np.random.default_rng(1)
+    scores = rng.standard_normal((3, 60, 30)).astype(np.float32) + np.linspace(0, 9, 30, dtype=np.float32)
+    striped = np.zeros(30, dtype=bool)
+    striped[[0, 7, 8, 29]] = True
+    offset = np.where(striped, 5.0, 0).astype(np.float32)
+    directions = np.linalg.qr(rng.standard_normal((20, 3)))[0].astype(np.float32)
+    found, left = column_ripple(scores + offset, directions, np.ones(20), striped)
+    assert (found[:, ~striped] == 0).all()
+    assert (left[:, ~striped] == 0).all()
+    inside = [7, 8]
+    np.testing.assert_allclose(found[:, inside], 5, atol=0.8)
+    assert (left[:, striped] > 0).all()
+
+
+def test_offsets_say_how_sure_they_are(clean: np.ndarray) -> None:
+    noisy, truth = simulate(clean, "g", seed=2)
+    noise = restore(noisy, "lowrank").noise
+    assert noise is not None
+    live = ~truth.dead
+    error = (noise.offset - truth.offset + (noise.gain - truth.gain) * clean.mean(1))[live]
+    assert 0.4 < np.sqrt((error**2).mean()) / np.sqrt((noise.offset_std[live] ** 2).mean()) < 2
+    known = restore(noisy, "lowrank", known=Known(gain=truth.gain, offset=truth.offset, dead=truth.dead)).noise
+    assert known is not None
+    assert (known.offset_std == 0).all()
