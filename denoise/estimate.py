@@ -413,11 +413,12 @@ def column_response(values: Array, scene: Array, keep: Mask, sigma: Array) -> tu
 
 def signal_slope(residual: Array, scene: Array, keep: Mask) -> Array:
     """Growth of noise variance with the signal ``(band,)``: lines through squared residuals, at least 0."""
-    count = np.maximum(keep.sum((1, 2)), 1)
-    level = np.where(keep, scene, 0)
-    level = np.where(keep, level - (level.sum((1, 2)) / count)[:, None, None], 0)
-    power = np.maximum((level**2).sum((1, 2)), 1e-30)
-    return np.asarray(np.maximum((level * residual**2).sum((1, 2)) / power, 0), dtype=np.float32)
+    out = np.zeros(len(scene), dtype=np.float32)
+    for band, (rest, level, use) in enumerate(zip(residual, scene, keep, strict=True)):
+        if use.any():
+            level = level[use] - level[use].mean()
+            out[band] = max(level @ rest[use] ** 2 / max(level @ level, 1e-30), 0)
+    return out
 
 
 def shrunk(found: Array, variance: Array, axis: int | None) -> tuple[Array, Array]:

@@ -20,7 +20,9 @@ CHANNELS, GUIDES, FEATURES = 4, 3, 8
 #: Standard deviation of the flow's start, units of the noise: about that of the residuals that it ends in.
 START = 0.4
 #: Variance of the net's own error, units of the noise.
-OWN_ERROR = 0.05
+OWN_ERROR = 0.02
+#: Scores of pairs of places in memory at a time.
+SCORES = 2**25
 #: Pixels of the coarsest level.
 MULTIPLE = 8
 
@@ -210,8 +212,10 @@ class Attention(nn.Module):
         count, width, height, across = x.shape
         asked = self.ask(normed(x)).reshape(count, 3, self.heads, width // self.heads, height * across)
         q, k, v = asked.permute(1, 0, 2, 4, 3)
-        found = functional.scaled_dot_product_attention(q, k, v).transpose(-1, -2)
-        return x + self.answer(found.reshape(x.shape))
+        some = max(1, SCORES // (self.heads * (height * across) ** 2))
+        parts = zip(*(item.split(some) for item in (q, k, v)), strict=True)
+        found = torch.cat([functional.scaled_dot_product_attention(*part) for part in parts])
+        return x + self.answer(found.transpose(-1, -2).reshape(x.shape))
 
 
 def known_mean(net: FlowNet, given: Condition) -> torch.Tensor:

@@ -64,16 +64,17 @@ def outlier_probability(
     import torch
 
     net = _load(None if folder is None else str(folder))
-    seen, scale = features(values, predicted, sigma, keep, prior)
     probability, noise = np.ones(values.shape, np.float32), np.empty(values.shape, np.float32)
     with torch.inference_mode():
         for first in range(0, len(values), CHUNK):
             # one band more on either side is what the convolution sees
             low, high = max(first - 1, 0), min(first + CHUNK + 1, len(values))
-            found = net(torch.from_numpy(seen[:, low:high])[None])[0].numpy()[:, first - low :][:, :CHUNK]
+            seen, scale = features(*(item[low:high] for item in (values, predicted, sigma, keep, prior)))
+            own = slice(first - low, first - low + CHUNK)
+            found = net(torch.from_numpy(seen)[None])[0, :, own].numpy()
             part = slice(first, first + found.shape[1])
             probability[part] = 1 / (1 + np.exp(-found[0]))
-            noise[part] = scale[part, None, None] * np.exp(found[1])
+            noise[part] = scale[own, None, None] * np.exp(found[1])
     probability[~keep] = 1
     return probability, noise
 
