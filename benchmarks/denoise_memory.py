@@ -5,8 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
-#: The cube; its strips hold this many columns of their own (see `denoise.restore.STRIP_BYTES`).
-SHAPE, COLUMNS = (224, 1000, 1000), 117
+from denoise.restore import HALO, strip_size
+
+#: The cube.
+SHAPE = (224, 1000, 1000)
 SCRIPT = """
 import sys, tempfile, time
 import numpy as np
@@ -23,7 +25,8 @@ with tempfile.TemporaryDirectory() as folder:
     save_cube(clean.replace(data=values), folder + "/raw.h5")
     del values, clean
     began = time.perf_counter()
-    save_cube(restore_cube(open_cube(folder + "/raw.h5"), method, samples=samples).estimate, folder + "/out.h5")
+    found = restore_cube(open_cube(folder + "/raw.h5"), method, samples=samples)
+    save_cube(found.estimate, folder + "/out.h5")
     print(time.perf_counter() - began, peak_mib())
 """
 
@@ -31,15 +34,23 @@ with tempfile.TemporaryDirectory() as folder:
 def main() -> dict[str, tuple[float, float]]:
     """Print the table; return seconds and MiB by method."""
     bands, height, width = SHAPE
-    strips = -(-width // COLUMNS)
-    print(f"One strip, {bands}×{height}×{COLUMNS}, of {strips} of {bands}×{height}×{width} (892 MiB of float32)")
-    print(f"  {'':24}seconds   peak MiB   strips/s   whole cube, minutes")
+    columns = strip_size(SHAPE)[1]
+    strips, voxels = -(-width // columns), bands * height * columns / 1e6
+    print(
+        f"One strip, {bands}×{height}×{columns}, of {strips} of {bands}×{height}×{width} (892 MiB of float32), one core"
+    )
+    print(f"  {'':24}seconds   peak MiB   strips/s   Mvoxel/s   whole cube, minutes")
     out = {}
-    for name, method, samples in (("lowrank", "lowrank", 0), ("diffusion", "diffusion", 0)):
-        arguments = [str(bands), str(height), str(COLUMNS + 32), method, str(samples)]
+    for name, method, samples in (
+        ("lowrank", "lowrank", 0), ("diffusion", "diffusion", 0), ("diffusion, 2 samples", "diffusion", 2),
+    ):  # fmt: skip
+        arguments = [str(bands), str(height), str(columns + 2 * HALO), method, str(samples)]
         done = subprocess.run([sys.executable, "-c", SCRIPT, *arguments], capture_output=True, text=True, check=True)
         seconds, peak = map(float, done.stdout.split()[:2])
-        print(f"  {name:24}{seconds:7.1f}{peak:11.0f}{1 / seconds:11.4f}{seconds * strips / 60:15.0f}")
+        print(
+            f"  {name:24}{seconds:7.1f}{peak:11.0f}{1 / seconds:11.4f}{voxels / seconds:11.2f}"
+            f"{seconds * strips / 60:15.0f}"
+        )
         out[name] = (seconds, peak)
     return out
 

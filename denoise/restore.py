@@ -8,7 +8,7 @@ import tempfile
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +26,8 @@ from hsitools.sensor import Sensor
 Progress = Callable[[int, int], None]
 #: Unless another is asked for.
 METHOD = "diffusion"
-#: Values (float32) of a strip with its surroundings; methods hold about eight of these at a time.
-STRIP_BYTES = 128 * 2**20
+#: Values (float32) of a strip with its surroundings, and its pixels; methods then stay below 3 GB.
+STRIP_BYTES, STRIP_PIXELS = 128 * 2**20, 160_000
 #: Columns and rows of surroundings of a strip.
 HALO = 16
 
@@ -68,7 +68,8 @@ def restore_cube(
         Called with (strips done, strips in all).
     strip_bytes : int
         Cubes beyond it are restored strip by strip, as the estimate is read: whole columns as far as possible, since a
-        column is what a detector element sees. Standard deviation and mask are there once the estimate was read.
+        column is what a detector element sees. Each strip estimates its own noise, from all bands. Standard deviation
+        and mask are there once the estimate was read.
 
     Returns
     -------
@@ -86,7 +87,7 @@ def restore_cube(
     seen = cube.physical()
     said: dict[str, Any] = {"denoised_by": entry.name, "denoise_sensor": None if sensor is None else sensor.name}
     options = _options(entry, samples, seed, weights)
-    if int(np.prod(cube.shape)) * 4 <= strip_bytes:
+    if int(np.prod(cube.shape)) * 4 <= strip_bytes and cube.shape[1] * cube.shape[2] <= STRIP_PIXELS:
         who = cube.source or cube.name or "cube"
         found = restore(
             seen.read(), entry, known=known, use=cube.good, wavelength_nm=cube.wavelength_nm, who=who, **options
@@ -277,7 +278,17 @@ def known_by(cube: Cube, sensor: Sensor) -> Known:
 
 
 class RestoredSource:
-    """A restored cube, strip by strip as it is read (see `hsitools.lazy.Source`)."""
+    """A restored cube, strip by strip as it is read (see `hsitools.lazy.Source`).
+
+    Neighbouring strips share `HALO` columns or rows on both sides of their border, over which one passes into the
+    other. What is restored is kept on disk, where the system keeps temporary files: each strip is restored once,
+    whatever the order of reading.
+
+    Attributes
+    ----------
+    std, mask : array, shape (band, y, x), or None
+        Standard deviation and mask; filled in with the strips. None without samples.
+    """
 
     def __init__(
         self, cube: Cube, method: Method, known: Known | None, options: dict[str, Any], strip_bytes: int,
@@ -286,46 +297,37 @@ class RestoredSource:
         self.cube, self.method, self.known, self.options, self.progress = cube, method, known, options, progress
         self.shape = cube.shape
         self.dtype = np.dtype(np.float32)
-        band, height, width = cube.shape
-        pixels = strip_bytes // (4 * band)
-        columns = min(width, pixels // height - 2 * HALO)
-        rows = height
-        if columns < 2 * HALO:  # scenes longer than that: squares
-            rows = columns = max(2 * HALO, int(np.sqrt(pixels)) - 2 * HALO)
         #: What is computed at a time: writers go by it.
-        self.tile = (min(rows, height), min(columns, width))
+        self.tile = strip_size(cube.shape, strip_bytes)
+        size = self.shape[1:]
         self.windows = [
-            Window(rows=y, columns=x, wide_rows=_wider(y, height), wide_columns=_wider(x, width))
-            for y, x in tiles((height, width), self.tile[0] * self.tile[1], self.tile)
+            Window(rows=y, columns=x, wide_rows=_wider(y, size[0]), wide_columns=_wider(x, size[1]))
+            for y, x in tiles(size, self.tile[0] * self.tile[1], self.tile)
         ]
-        #: Filled in as strips are restored; on disk, where the system keeps temporary files.
-        self.std = self.mask = None
-        if options.get("samples"):
-            folder = Path(tempfile.mkdtemp(prefix="hsi-denoise-"))
-            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-            self.std = np.memmap(folder / "std", dtype=np.float32, mode="w+", shape=cube.shape)
-            self.mask = np.memmap(folder / "mask", dtype=np.uint8, mode="w+", shape=cube.shape)
-        self._last: tuple[Window, NDArray[np.float32]] | None = None
-        self._done = 0
+        self._done = [False] * len(self.windows)
+        self._folder = Path(tempfile.mkdtemp(prefix="hsi-denoise-"))
+        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        self._kept("estimate", "w+")
+        self.std = self._kept("std", "w+") if options.get("samples") else None
+        self.mask = self._kept("mask", "w+") if options.get("samples") else None
+
+    def _kept(self, name: str, mode: Literal["r", "r+", "w+"]) -> NDArray[Any]:
+        """A layer's file as an array. Not held for long: what was touched of it counts as memory."""
+        dtype = np.uint8 if name == "mask" else np.float32
+        return np.memmap(self._folder / name, dtype=dtype, mode=mode, shape=self.shape)
 
     def read(self, bands: Bands, rows: slice, columns: slice) -> NDArray[np.float32]:
-        """Values of a window; every strip that it touches is restored (the last one is remembered)."""
-        out = np.empty((len(bands), rows.stop - rows.start, columns.stop - columns.start), dtype=np.float32)
-        for window in self.windows:
-            y, x = _overlap(window.rows, rows), _overlap(window.columns, columns)
-            if y.start < y.stop and x.start < x.stop:
-                place = (_moved(y, rows.start), _moved(x, columns.start))
-                part = (_moved(y, window.rows.start), _moved(x, window.columns.start))
-                out[:, *place] = self._restored(window)[:, *part][bands]
-        return out
+        """Values of a window; every strip that reaches into it is restored, unless it was before."""
+        for number, window in enumerate(self.windows):
+            if not self._done[number] and _touch(window.wide_rows, rows) and _touch(window.wide_columns, columns):
+                self._restore(window)
+                self._done[number] = True
+                if self.progress is not None:
+                    self.progress(sum(self._done), len(self.windows))
+        return np.array(self._kept("estimate", "r")[:, rows, columns][bands])
 
-    def _restored(self, window: Window) -> NDArray[np.float32]:
-        if self._last is not None and self._last[0] == window:
-            return self._last[1]
-        self._last = None  # not two strips at a time
+    def _restore(self, window: Window) -> None:
         values = self.cube.read(rows=window.wide_rows, columns=window.wide_columns)
-        top, bottom, left, right = window.margin
-        inside = (slice(None), slice(top, values.shape[1] - bottom), slice(left, values.shape[2] - right))
         if _empty(values[self.cube.good]):
             found = Restoration(estimate=values.astype(np.float32), mask=~np.isfinite(values))
         else:
@@ -333,16 +335,37 @@ class RestoredSource:
                 values, self.method, known=_columns(self.known, window.wide_columns), use=self.cube.good,
                 wavelength_nm=self.cube.wavelength_nm, who=self.cube.source or self.cube.name or "cube", **self.options,
             )  # fmt: skip
-        own = found.estimate[inside].copy()
-        if self.std is not None and self.mask is not None:
-            place = (slice(None), window.rows, window.columns)
-            self.std[place] = np.nan if found.std is None else found.std[inside]
-            self.mask[place] = 0 if found.mask is None else found.mask[inside]
-        self._last = (window, own)
-        self._done += 1
-        if self.progress is not None:
-            self.progress(min(self._done, len(self.windows)), len(self.windows))
-        return own
+        place = (slice(None), window.wide_rows, window.wide_columns)
+        weight = np.outer(
+            _share(window.rows, window.wide_rows, self.shape[1]),
+            _share(window.columns, window.wide_columns, self.shape[2]),
+        ).astype(np.float32)
+        self._kept("estimate", "r+")[place] += weight * found.estimate
+        if self.std is not None:
+            self._kept("std", "r+")[place] += weight * (np.nan if found.std is None else found.std)
+            self._kept("mask", "r+")[place] |= np.uint8(0) if found.mask is None else found.mask.view(np.uint8)
+
+
+def strip_size(shape: tuple[int, int, int], strip_bytes: int = STRIP_BYTES) -> tuple[int, int]:
+    """Rows and columns of a strip less its surroundings: whole columns, or squares of scenes too long for these."""
+    bands, height, width = shape
+    pixels = min(strip_bytes // (4 * bands), STRIP_PIXELS)
+    columns = pixels // height - 2 * HALO
+    if columns >= 2 * HALO:
+        return height, min(columns, width)
+    side = max(2 * HALO, int(np.sqrt(pixels)) - 2 * HALO)
+    return min(side, height), min(side, width)
+
+
+def _share(part: slice, wide: slice, size: int) -> NDArray[np.float64]:
+    """Weights of a part's pixels, which fall off where its surroundings are another's: all weights add up to one."""
+    place = np.arange(wide.start, wide.stop) + 0.5
+    out = np.ones(len(place))
+    if part.start > 0:
+        out = np.minimum(out, (place - part.start + HALO) / (2 * HALO))
+    if part.stop < size:
+        out = np.minimum(out, (part.stop + HALO - place) / (2 * HALO))
+    return np.clip(out, 0, 1)
 
 
 def _columns(known: Known | None, columns: slice) -> Known | None:
@@ -363,9 +386,5 @@ def _wider(part: slice, size: int) -> slice:
     return slice(max(part.start - HALO, 0), min(part.stop + HALO, size))
 
 
-def _overlap(a: slice, b: slice) -> slice:
-    return slice(max(a.start, b.start), min(a.stop, b.stop))
-
-
-def _moved(part: slice, origin: int) -> slice:
-    return slice(part.start - origin, part.stop - origin)
+def _touch(a: slice, b: slice) -> bool:
+    return a.start < b.stop and b.start < a.stop

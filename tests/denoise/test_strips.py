@@ -1,0 +1,114 @@
+"""Cubes larger than memory: strips, how they pass into one another, and what a killed run leaves."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from denoise.restore import HALO, STRIP_BYTES, STRIP_PIXELS, RestoredSource, _share, restore_cube, strip_size
+from hsitools.cube import Cube
+from hsitools.io import open_cube, save_cube
+from hsitools.scenes import scene
+
+BANDS, HEIGHT, WIDTH = 20, 40, 220
+WAVELENGTH = np.linspace(430, 860, BANDS)
+#: Strips of 60 columns and their surroundings.
+SMALL = 4 * BANDS * HEIGHT * (60 + 2 * HALO)
+
+
+@pytest.fixture(scope="module")
+def clean() -> np.ndarray:
+    return np.asarray(scene((HEIGHT, WIDTH), wavelength_nm=WAVELENGTH, seed=7).read())
+
+
+@pytest.fixture(scope="module")
+def noisy(clean: np.ndarray) -> Cube:
+    values = clean + 0.03 * np.random.default_rng(0).standard_normal(clean.shape, dtype=np.float32)
+    return Cube(data=values, wavelength_nm=WAVELENGTH, name="long")
+
+
+@pytest.mark.parametrize("shape", [(224, 1000, 1000), (30, 4000, 4000), (400, 2000, 600), (3, 50, 90000), (9, 20, 20)])
+def test_strips_are_bounded_and_hold_whole_columns_where_they_can(shape: tuple[int, int, int]) -> None:
+    rows, columns = strip_size(shape)
+    wide = min(rows + 2 * HALO, shape[1]) * min(columns + 2 * HALO, shape[2])
+    assert wide <= STRIP_PIXELS
+    assert 4 * shape[0] * wide <= STRIP_BYTES
+    assert rows == shape[1] or rows == columns
+    # two strips at most share a column: their weights add up to one
+    assert columns >= min(2 * HALO, shape[2])
+
+
+def test_weights_of_strips_add_up_to_one() -> None:
+    size, borders = 230, [0, 60, 120, 180, 230]
+    total = np.zeros(size)
+    for start, stop in itertools.pairwise(borders):
+        wide = slice(max(start - HALO, 0), min(stop + HALO, size))
+        total[wide] += _share(slice(start, stop), wide, size)
+    np.testing.assert_allclose(total, 1)
+
+
+@pytest.mark.parametrize("strip_bytes", [SMALL, 4 * BANDS * 50 * 50])
+def test_strips_are_as_good_as_the_whole_and_have_no_seams(noisy: Cube, clean: np.ndarray, strip_bytes: int) -> None:
+    found = restore_cube(noisy, "lowrank", strip_bytes=strip_bytes).estimate
+    assert isinstance(found.data, RestoredSource)
+    windows = found.data.windows
+    assert len(windows) > 3
+    error = found.read() - clean
+    whole = restore_cube(noisy, "lowrank").estimate.read() - clean
+    assert np.sqrt((error**2).mean()) < 1.3 * np.sqrt((whole**2).mean())
+    steps = np.abs(np.diff(error, axis=2)).mean((0, 1))
+    seams = sorted({window.columns.start for window in windows} - {0})
+    assert steps[np.array(seams) - 1].mean() < 1.5 * steps.mean()
+
+
+def test_each_strip_is_restored_once_in_any_order(noisy: Cube) -> None:
+    told: list[tuple[int, int]] = []
+    cube = restore_cube(noisy, "lowrank", strip_bytes=SMALL, progress=lambda *step: told.append(step)).estimate
+    last = cube.read(columns=slice(150, 220))
+    assert len(told) == 2  # of four: the one that holds them and its neighbour
+    first = cube.read(bands=[3, 4], rows=slice(5, 30), columns=slice(0, 150))
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    whole = restore_cube(noisy, "lowrank", strip_bytes=SMALL).estimate.read()
+    np.testing.assert_allclose(first, whole[3:5, 5:30, :150], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(last, whole[..., 150:], rtol=1e-5, atol=1e-6)
+
+
+def test_pixels_without_measurement_stay_so(noisy: Cube) -> None:
+    values = noisy.read().copy()
+    values[:, 10:15, 55:70] = np.nan
+    values[:, :, 160:] = np.nan
+    found = restore_cube(noisy.replace(data=values), samples=1, strip_bytes=SMALL)
+    estimate = found.estimate.read()
+    np.testing.assert_array_equal(np.isnan(estimate).all(0), np.isnan(values).all(0))
+    assert found.std is not None
+    assert found.mask is not None
+    assert np.isfinite(found.std.read()[:, :, :50]).all()
+    assert found.mask.read()[:, 10:15, 55:70].all()
+
+
+def test_killed_on_the_way_leaves_nothing(noisy: Cube, tmp_path: Path) -> None:
+    raw, out = tmp_path / "raw.h5", tmp_path / "clean.h5"
+    save_cube(noisy.replace(data=np.tile(noisy.read(), (1, 1, 60))), raw)
+    command = [sys.executable, "-m", "hsitools", "denoise", "run", str(raw), "--method", "lowrank", "-o", str(out)]
+    environment = os.environ | {"TMPDIR": str(tmp_path / "strips")}
+    (tmp_path / "strips").mkdir()
+    running = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "strips").glob("hsi-denoise-*/estimate")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    running.send_signal(signal.SIGINT)
+    running.communicate(timeout=60)
+    assert running.returncode != 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["raw.h5", "strips"]
+    assert not list((tmp_path / "strips").iterdir())
+    save_cube(noisy, raw)
+    subprocess.run(command, check=True, capture_output=True)
+    assert open_cube(out).shape == noisy.shape
