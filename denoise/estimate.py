@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from denoise.case import NoiseModel, Observation
+from denoise.columns import column_response, column_ripple, dead_elements, striped_columns
 from denoise.outlier_net import outlier_probability
 from denoise.smooth import Smoothed, joint_means, smooth
 
@@ -29,8 +30,6 @@ FEW = 0.02
 MIN_SIDE = 16
 #: Share of outliers from which on a band does not explain others.
 MOSTLY = 0.75
-#: Gains of an element that follows the scene.
-GAINS = (0.1, 10)
 #: Change of the calibrated values, in standard deviations of the noise, below which rounds end.
 SETTLED = 0.1
 #: Standard deviation of the blur that brings out faint directions, pixels.
@@ -47,8 +46,6 @@ FEW_LEVELS = 32
 MIN_PIXELS = 64
 #: Share of a band's voxels that impulses may take.
 MOST = 0.8
-#: Share of columns that surely have no stripes, if any; power of a striped column's offsets, in variances of chance.
-CLEAN, STRIPED = 0.3, 8.0
 #: Standard deviations by which an excess must stand out.
 SIGNIFICANT = 4.0
 
@@ -368,49 +365,6 @@ def _bins(values: Array) -> tuple[float, float]:
     return low - quantum / 2, max(1.0, np.ceil((high - low + quantum) / quantum / BINS)) * quantum
 
 
-def dead_elements(values: Array, scene: Array, keep: Mask, sigma: Array) -> Mask:
-    """Detector elements ``(band, x)`` that a constant explains better than the scene does."""
-    count = keep.sum(1)
-    safe = np.maximum(count, 1)
-
-    def spread(image: Array) -> tuple[Array, Array]:
-        mean = np.where(keep, image, 0).sum(1) / safe
-        return mean, np.sqrt(np.where(keep, (image - mean[:, None]) ** 2, 0).sum(1) / safe)
-
-    _, own = spread(values)
-    shift, left = spread(values - scene)
-    floor = 1e-3 * sigma[:, None] + 1e-30
-    own, left = np.maximum(own, floor), np.maximum(left, floor)
-    better = count * np.log(left / own) > 15
-    typical = np.minimum(np.median(left, axis=1), sigma)[:, None]
-    quiet = (own < 0.5 * typical) & (np.abs(shift) > 5 * own / np.sqrt(safe))
-    return np.asarray((count >= 16) & (better | quiet))
-
-
-def column_response(values: Array, scene: Array, keep: Mask, sigma: Array) -> tuple[Array, Array, Array]:
-    """Gain and offset ``(band, x)`` of detector elements against the scene, and the offsets' power ``(band,)``.
-
-    Straight lines through each column's values, shrunk towards gain one and offset zero by what chance alone would
-    give (empirical Bayes): without stripes nothing is corrected.
-    """
-    weight = keep.astype(np.float32)
-    count = np.maximum(weight.sum(1), 1e-6)
-    middle = (weight * scene).sum(1) / count
-    centred = weight * (scene - middle[:, None])
-    difference = values - scene
-    variance = sigma[:, None] ** 2
-    power = (centred**2).sum(1)
-    shift, shift_variance = (weight * difference).sum(1) / count, variance / count
-    slope, slope_variance = (
-        (centred * difference).sum(1) / np.maximum(power, 1e-30),
-        variance / np.maximum(power, 1e-30),
-    )
-    shift, shift_power = shrunk(shift, shift_variance, axis=1)
-    slope, _ = shrunk(slope, slope_variance, axis=None)
-    gain = np.clip(1 + slope, *GAINS)
-    return gain, shift - (gain - 1) * middle, shift_power
-
-
 def signal_slope(residual: Array, scene: Array, keep: Mask) -> Array:
     """Growth of noise variance with the signal ``(band,)``: lines through squared residuals, at least 0."""
     out = np.zeros(len(scene), dtype=np.float32)
@@ -419,58 +373,3 @@ def signal_slope(residual: Array, scene: Array, keep: Mask) -> Array:
             level = level[use] - level[use].mean()
             out[band] = max(level @ rest[use] ** 2 / max(level @ level, 1e-30), 0)
     return out
-
-
-def shrunk(found: Array, variance: Array, axis: int | None) -> tuple[Array, Array]:
-    """Deviations towards zero, and the power of the true ones along ``axis``."""
-    weight = 1 / variance
-    excess = (weight * (found**2 - variance)).sum(axis, keepdims=True) / weight.sum(axis, keepdims=True)
-    chance = np.sqrt(2 * found.shape[1] if axis == 1 else 2 * found.size) / weight.sum(axis, keepdims=True)
-    true = np.where(excess > 3 * chance, excess, 0)
-    return (found * true / (true + variance)).astype(np.float32), true.ravel().astype(np.float32)
-
-
-def striped_columns(difference: Array, keep: Mask, sigma: Array) -> Mask:
-    """Columns ``(x,)`` of which most bands have an offset from the scene, if others have none."""
-    count = np.maximum(keep.sum(1), 1)
-    shift = np.where(keep, difference, 0).sum(1) / count
-    # a variable of unit variance stays below .45 in half of all cases
-    level = np.median(shift**2 * count / sigma[:, None] ** 2, axis=0) / 0.455
-    return np.asarray(level > max(STRIPED, 4 * np.quantile(level, CLEAN)))
-
-
-def column_ripple(scores: Array, directions: Array, power: Array, striped: Mask) -> tuple[Array, Array]:
-    """Offsets of columns ``(k, x)`` that lie in the subspace, where no comparison with other bands shows them.
-
-    What a column has more than its neighbours, in the median over rows, is scene or stripe. Where some columns are
-    striped in most bands and others are clean, the clean ones tell how much of it is scene, and are the neighbours;
-    else ``power`` (band,) of the stripes, whitened, tells how much of it is stripe, were bands independent. Besides:
-    the variance ``(k, x)`` that offsets then still have.
-    """
-    rank, _, width = scores.shape
-    none = np.zeros((rank, width), dtype=np.float32)
-    if width < 3 or not power.any():
-        return none, none
-    if striped.any():
-        step = _step(scores, np.flatnonzero(~striped))
-        scene, both = (np.mean(step[:, part] ** 2, axis=1) for part in (~striped, striped))
-        share = np.clip(1 - scene / np.maximum(both, 1e-30), 0, 1)[:, None]
-        return np.where(striped, share * step, none), np.where(striped, share * scene[:, None], none)
-    padded = np.pad(scores, ((0, 0), (0, 0), (1, 1)), mode="reflect")
-    step = np.median(scores - (padded[..., :-2] + padded[..., 2:]) / 2, axis=1)
-    stripe = (directions**2 * power[:, None]).sum(0)
-    # the neighbours' own offsets are in the step too
-    share = np.clip(stripe / np.maximum((step**2).mean(1), 1e-30), 0, 2 / 3)[:, None]
-    return (share * step).astype(np.float32), none + (stripe[:, None] * (1 - share)).astype(np.float32)
-
-
-def _step(scores: Array, clean: NDArray[np.intp]) -> Array:
-    """Scores less what the nearest clean columns on both sides have there, in the median over rows: ``(k, x)``."""
-    place = np.arange(scores.shape[2])
-    after = np.searchsorted(clean, place, side="right")
-    before = np.searchsorted(clean, place, side="left") - 1
-    left, right = clean[np.clip(before, 0, None)], clean[np.clip(after, None, len(clean) - 1)]
-    left, right = np.where(before < 0, right, left), np.where(after == len(clean), left, right)
-    weight = np.where(right > left, (place - left) / np.maximum(right - left, 1), 0.5).astype(np.float32)
-    between = (1 - weight) * scores[..., left] + weight * scores[..., right]
-    return np.asarray(np.median(scores - between, axis=1))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from denoise.case import Known
-from denoise.estimate import column_ripple, striped_columns
+from denoise.columns import column_ripple, shrunk, striped_columns
 from denoise.restore import restore
 from denoise.simulate import simulate
 from hsitools.scenes import scene
@@ -50,6 +50,34 @@ def test_columns_that_are_striped_in_most_bands() -> None:
     assert not striped_columns(noise + offset[:, None], keep, sigma).any()
     every = 2 * sigma[:, None] * rng.standard_normal((bands, width))
     assert not striped_columns(noise + every[:, None], keep, sigma).any()
+
+
+def test_few_deviations_are_taken_whole_and_the_rest_left() -> None:
+    rng = np.random.default_rng(4)
+    true = np.zeros((20, 100))
+    true[:, ::10] = rng.choice([-8.0, 8.0], (20, 10))
+    found, power = shrunk(true + rng.standard_normal(true.shape), np.ones_like(true), 1)
+    # one Gaussian for all would leave the rest at .86 of chance, and take .86 of what deviates
+    assert np.sqrt((found[true == 0] ** 2).mean()) < 0.3
+    np.testing.assert_allclose((found * np.sign(true))[true != 0].mean(), 8, atol=0.25)
+    np.testing.assert_allclose(power.mean(), 6.4, atol=0.5)
+
+
+def test_deviations_of_all_elements_are_taken() -> None:
+    rng = np.random.default_rng(5)
+    true = 3 * rng.standard_normal((20, 100))
+    found, _ = shrunk(true + rng.standard_normal(true.shape), np.ones_like(true), None)
+    assert np.sqrt(((found - true) ** 2).mean()) < 1
+
+
+def test_what_neighbours_share_is_scene() -> None:
+    rng = np.random.default_rng(6)
+    wide = 2 * np.sin(np.arange(100) / 8 + rng.uniform(0, 6, (20, 1)))
+    found, power = shrunk(wide + rng.standard_normal((20, 100)), np.ones((20, 100)), 1)
+    assert (power == 0).mean() > 0.9
+    assert (found[power == 0] == 0).all()
+    alone = rng.permuted(wide, axis=1)
+    assert (shrunk(alone + rng.standard_normal((20, 100)), np.ones((20, 100)), 1)[1] > 0).all()
 
 
 def test_scene_of_clean_columns_is_left_alone() -> None:

@@ -1,0 +1,136 @@
+"""Detector elements of a pushbroom, one a band and column: which are dead, and the gains and offsets of the others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Mask = NDArray[np.bool_]
+#: Gains of an element that follows the scene.
+GAINS = (0.1, 10)
+#: Share of columns that surely have no stripes, if any; power of a striped column's offsets, in variances of chance.
+CLEAN, STRIPED = 0.3, 8.0
+#: Iterations of EM for the share of elements that deviate.
+STEPS = 10
+#: That share, at most.
+MOSTLY = 0.99
+
+
+def dead_elements(values: Array, scene: Array, keep: Mask, sigma: Array) -> Mask:
+    """Detector elements ``(band, x)`` that a constant explains better than the scene does."""
+    count = keep.sum(1)
+    safe = np.maximum(count, 1)
+
+    def spread(image: Array) -> tuple[Array, Array]:
+        mean = np.where(keep, image, 0).sum(1) / safe
+        return mean, np.sqrt(np.where(keep, (image - mean[:, None]) ** 2, 0).sum(1) / safe)
+
+    _, own = spread(values)
+    shift, left = spread(values - scene)
+    floor = 1e-3 * sigma[:, None] + 1e-30
+    own, left = np.maximum(own, floor), np.maximum(left, floor)
+    better = count * np.log(left / own) > 15
+    typical = np.minimum(np.median(left, axis=1), sigma)[:, None]
+    quiet = (own < 0.5 * typical) & (np.abs(shift) > 5 * own / np.sqrt(safe))
+    return np.asarray((count >= 16) & (better | quiet))
+
+
+def column_response(values: Array, scene: Array, keep: Mask, sigma: Array) -> tuple[Array, Array, Array]:
+    """Gain and offset ``(band, x)`` of detector elements against the scene, and the offsets' power ``(band,)``.
+
+    Straight lines through each column's values, shrunk towards gain one and offset zero by what chance alone would
+    give (empirical Bayes): without stripes nothing is corrected.
+    """
+    weight = keep.astype(np.float32)
+    count = np.maximum(weight.sum(1), 1e-6)
+    middle = (weight * scene).sum(1) / count
+    centred = weight * (scene - middle[:, None])
+    difference = values - scene
+    variance = sigma[:, None] ** 2
+    power = (centred**2).sum(1)
+    shift, shift_variance = (weight * difference).sum(1) / count, variance / count
+    slope, slope_variance = (
+        (centred * difference).sum(1) / np.maximum(power, 1e-30),
+        variance / np.maximum(power, 1e-30),
+    )
+    shift, shift_power = shrunk(shift, shift_variance, axis=1)
+    slope, _ = shrunk(slope, slope_variance, axis=None)
+    gain = np.clip(1 + slope, *GAINS)
+    return gain, shift - (gain - 1) * middle, shift_power
+
+
+def shrunk(found: Array, variance: Array, axis: int | None) -> tuple[Array, Array]:
+    """Deviations ``(band, x)`` towards zero, and the mean power of the true ones along ``axis``.
+
+    A share of the elements deviates, by a Gaussian, and the others do not (spike and slab; T. J. Mitchell,
+    J. J. Beauchamp, JASA 83, 1988); share and power are found by EM. Elements are independent: what neighbours share
+    is a scene that the prediction missed, and deviations that do not stand out of that are none.
+    """
+    weight = 1 / variance
+    total = weight.sum(axis, keepdims=True)
+    unit = found * np.sqrt(weight)
+    n = unit.size // total.size
+    shared = np.maximum((unit[:, 1:] * unit[:, :-1]).sum(axis, keepdims=True), 0)
+    power = (unit**2 - 1).sum(axis, keepdims=True) / total
+    # the sum of n squares varies by 2 n, that of n products by n
+    real = power - shared / total > 3 * np.sqrt(3 * n) / total
+    share, slab = np.full_like(total, 0.5), np.maximum(2 * power, 1e-30)
+    member = np.ones_like(unit)
+    for _ in range(STEPS):
+        left = variance / (variance + slab)
+        odds = share / (1 - share) * np.sqrt(left) * np.exp(np.minimum(unit**2 * (1 - left) / 2, 50))
+        member = odds / (1 + odds)
+        share = np.clip(member.mean(axis, keepdims=True), 1 / n, MOSTLY)
+        held = np.maximum((weight * member).sum(axis, keepdims=True), 1e-30)
+        slab = np.maximum((member * (unit**2 - 1)).sum(axis, keepdims=True) / held, 1e-30)
+    deviation = np.where(real, found * member * slab / (slab + variance), 0)
+    return deviation.astype(np.float32), np.where(real, power, 0).ravel().astype(np.float32)
+
+
+def striped_columns(difference: Array, keep: Mask, sigma: Array) -> Mask:
+    """Columns ``(x,)`` of which most bands have an offset from the scene, if others have none."""
+    count = np.maximum(keep.sum(1), 1)
+    shift = np.where(keep, difference, 0).sum(1) / count
+    # a variable of unit variance stays below .45 in half of all cases
+    level = np.median(shift**2 * count / sigma[:, None] ** 2, axis=0) / 0.455
+    return np.asarray(level > max(STRIPED, 4 * np.quantile(level, CLEAN)))
+
+
+def column_ripple(scores: Array, directions: Array, power: Array, striped: Mask) -> tuple[Array, Array]:
+    """Offsets of columns ``(k, x)`` that lie in the subspace, where no comparison with other bands shows them.
+
+    What a column has more than its neighbours, in the median over rows, is scene or stripe. Where some columns are
+    striped in most bands and others are clean, the clean ones tell how much of it is scene, and are the neighbours;
+    else ``power`` (band,) of the stripes, whitened, tells how much of it is stripe, were bands independent. Besides:
+    the variance ``(k, x)`` that offsets then still have.
+    """
+    rank, _, width = scores.shape
+    none = np.zeros((rank, width), dtype=np.float32)
+    if width < 3 or not power.any():
+        return none, none
+    if striped.any():
+        step = _step(scores, np.flatnonzero(~striped))
+        scene, both = (np.mean(step[:, part] ** 2, axis=1) for part in (~striped, striped))
+        share = np.clip(1 - scene / np.maximum(both, 1e-30), 0, 1)[:, None]
+        return np.where(striped, share * step, none), np.where(striped, share * scene[:, None], none)
+    padded = np.pad(scores, ((0, 0), (0, 0), (1, 1)), mode="reflect")
+    step = np.median(scores - (padded[..., :-2] + padded[..., 2:]) / 2, axis=1)
+    stripe = (directions**2 * power[:, None]).sum(0)
+    # the neighbours' own offsets are in the step too
+    share = np.clip(stripe / np.maximum((step**2).mean(1), 1e-30), 0, 2 / 3)[:, None]
+    return (share * step).astype(np.float32), none + (stripe[:, None] * (1 - share)).astype(np.float32)
+
+
+def _step(scores: Array, clean: NDArray[np.intp]) -> Array:
+    """Scores less what the nearest clean columns on both sides have there, in the median over rows: ``(k, x)``."""
+    place = np.arange(scores.shape[2])
+    after = np.searchsorted(clean, place, side="right")
+    before = np.searchsorted(clean, place, side="left") - 1
+    left, right = clean[np.clip(before, 0, None)], clean[np.clip(after, None, len(clean) - 1)]
+    left, right = np.where(before < 0, right, left), np.where(after == len(clean), left, right)
+    weight = np.where(right > left, (place - left) / np.maximum(right - left, 1), 0.5).astype(np.float32)
+    between = (1 - weight) * scores[..., left] + weight * scores[..., right]
+    return np.asarray(np.median(scores - between, axis=1))
