@@ -21,8 +21,8 @@ SAMPLES, STEPS = 6, 5
 NEIGHBOURS = 5
 #: Components of an example that are looked at; more only take longer.
 COMPONENTS = 12
-#: Share of normally distributed errors within one standard deviation.
-ONE_SIGMA = 0.6827
+#: Standard deviations, the shares of normally distributed errors within them, and how much each counts.
+LIMITS, SHARES, COUNTS = (1.0, 1.96), (0.6827, 0.95), (1, 4)
 
 
 def beyond(bands: int, pixels: int) -> float:
@@ -44,11 +44,11 @@ def spread_of(drawn: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
 def calibrate(net: FlowNet, coder: Autoencoder, examples: Sequence[Example], seed: int) -> dict[str, float]:
     """Factors ``spread`` and ``beyond`` of ``variance = spread · samples' variance + beyond · beyond()``.
 
-    By least squares of squared errors on held-out examples, then scaled so that as many errors lie within one standard
-    deviation as of a normal distribution. Returned beside them: the share of errors within 68 % and 95 % intervals,
-    mean over examples.
+    Those with which as many errors lie within one and within 1.96 standard deviations as of a normal distribution, in
+    the median over held-out examples (a mean would be that of the few whose outliers were missed). Returned beside
+    them: these shares.
     """
-    rows, errors, spreads = [], [], []
+    errors, spreads, faint = [], [], []
     for number, example in enumerate(examples):
         seen, basis = evidence(example.seen, coder)
         given = condition(seen)
@@ -62,31 +62,31 @@ def calibrate(net: FlowNet, coder: Autoencoder, examples: Sequence[Example], see
         truth = torch.tensordot(basis.T, torch.as_tensor(example.truth), dims=1)
         # of components that are not looked at, the error is that of the classical estimate: left out
         rest = torch.as_tensor(example.truth) - torch.tensordot(basis[:, COMPONENTS:], truth[COMPONENTS:], dims=1)
-        error = (rest - torch.tensordot(basis[:, chosen], mean, dims=1)).square()
+        rest = rest - torch.tensordot(basis[:, chosen], mean, dims=1)
+        # what is wrong of a whole column is its offset, which has an uncertainty of its own
+        error = (rest - rest.mean(dim=1, keepdim=True)).abs()
         spread = torch.tensordot(basis[:, chosen] ** 2, variance, dims=1)
-        faint = beyond(len(basis), height * width)
-        rows.append((float(spread.mean()), faint, float(error.mean())))
-        errors.append(error.sqrt().flatten())
-        spreads.append((spread.flatten(), faint))
-    from scipy.optimize import nnls
+        errors.append(_some(error.flatten()))
+        spreads.append(_some(spread.flatten()))
+        faint.append(beyond(len(basis), height * width))
+    from scipy.optimize import minimize
 
-    table = np.array(rows)
-    # relative: a scene of large errors counts as much as one of small ones
-    found, _ = nnls(table[:, :2] / table[:, 2:], np.ones(len(table)))
-    within = []
-    for error, (spread, faint) in zip(errors, spreads, strict=True):
-        std = (found[0] * spread + found[1] * faint).clamp(min=1e-12).sqrt()
-        within.append(float(torch.quantile(_some(error / std), ONE_SIGMA)))
-    scale = float(np.median(within)) ** 2
-    found = found * scale
-    covered = []
-    for error, (spread, faint) in zip(errors, spreads, strict=True):
-        ratio = error / (found[0] * spread + found[1] * faint).clamp(min=1e-12).sqrt()
-        covered.append((float((ratio < 1).float().mean()), float((ratio < 1.96).float().mean())))
-    inside, most = np.mean(covered, axis=0)
+    def covered(factors: Array) -> Array:
+        """Shares within one and 1.96 standard deviations, medians over examples."""
+        ratios = [
+            error / np.sqrt(factors[0] * spread + factors[1] * some)
+            for error, spread, some in zip(errors, spreads, faint, strict=True)
+        ]
+        return np.array([np.median([(ratio < limit).mean() for ratio in ratios]) for limit in LIMITS])
+
+    def miss(logarithms: Array) -> float:
+        return float(np.dot(COUNTS, (covered(np.exp(logarithms)) - SHARES) ** 2))
+
+    found = np.exp(minimize(miss, np.zeros(2), method="Nelder-Mead").x)
+    inside, most = covered(found)
     return {"spread": float(found[0]), "beyond": float(found[1]), "within_68": float(inside), "within_95": float(most)}
 
 
-def _some(values: torch.Tensor, count: int = 100_000) -> torch.Tensor:
-    """As many as a quantile can be taken of."""
-    return values[:: max(1, len(values) // count)]
+def _some(values: torch.Tensor, count: int = 40_000) -> Array:
+    """As many as a share can be taken of."""
+    return np.asarray(values[:: max(1, len(values) // count)].numpy())

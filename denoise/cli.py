@@ -80,7 +80,7 @@ def run(
         "method": cube.meta["denoised_by"], "out": str(out), "shape": list(cube.shape),
         "sensor": cube.meta["denoise_sensor"], "seconds": time.perf_counter() - began,
         **{name: str(file) for name, file in written.items()},
-        **{key: cube.meta[key] for key in FINDINGS if key in cube.meta},
+        **{key: cube.meta[key] for key in (*FINDINGS, DOUBTFUL) if key in cube.meta},
     }  # fmt: skip
     if as_json:
         return emit_json(document)
@@ -93,6 +93,9 @@ def run(
     ]  # fmt: skip
     if said:
         click.echo(", ".join(said))
+    if document.get(DOUBTFUL):
+        bands = ", ".join(map(str, document[DOUBTFUL]))
+        click.echo(f"doubtful bands {bands}: what was taken from them is not noise alone (see `hsi denoise figures`)")
 
 
 #: What methods say of a cube, in the order in which it is printed.
@@ -108,3 +111,5 @@ FINDINGS = (
     "offset_rms",
     "gain_rms",
 )
+#: Bands whose residual has structure.
+DOUBTFUL = "doubtful_bands"

@@ -22,8 +22,6 @@ Array = NDArray[Any]
 TOGETHER = 16
 #: Size of the perturbation by which the estimators' response to noise is probed, standard deviations of the noise.
 PROBE = 0.1
-#: Factor by which this scene's own error may change the spread that held-out scenes taught.
-MOST_SCALE = 4.0
 #: Factor by which the noise's variance may be wrong; the gate assumes what favours the classical estimate.
 DOUBT = 1.1
 
@@ -91,9 +89,6 @@ def refine(
         # what the gate held back is as uncertain as it is large
         variance = metrics["spread"] * spread_of(torch.stack(drawn), correction)
         variance += ((1 - trust[:, None, None]) * correction).square()
-        # this scene's own error, as the gate estimates it, corrects what held-out scenes taught, if with less weight
-        ratio = (error - saved) / max(float(variance.sum()), 1e-30)
-        variance *= float(np.clip(ratio, 1 / MOST_SCALE, MOST_SCALE) ** (1 / 3))
         faint = metrics["beyond"] * beyond(len(basis), height * width)
         whole = torch.tensordot(basis**2, variance, dims=1) + faint
         std = np.sqrt(unit**2 * whole.numpy() + found.noise.offset_std[:, None] ** 2)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 import denoise.methods as _methods  # noqa: F401  (registers them)
 from denoise.case import Known, NoiseModel, Observation, Restoration
+from denoise.doubt import structured
 from denoise.estimate import MIN_PIXELS
 from denoise.registry import Method, get
 from hsitools.blocks import Window, tiles
@@ -185,6 +186,10 @@ def restore(
     estimate[live] = found.estimate * np.float32(scale)
     estimate[:, nothing] = np.nan
     said = {"method": entry.name, "path": entry.name, **found.provenance}
+    if found.noise is not None:
+        noise = found.noise
+        left = (seen.values - noise.offset[:, None]) / noise.gain[:, None] - found.estimate
+        said["doubtful_bands"] = np.flatnonzero(live)[structured(left, ~noise.outlier, found.estimate)].tolist()
     return dataclasses.replace(
         found, estimate=estimate, std=_spread(found.std, live, scale), mask=_mask(found.mask, live, valid),
         noise=_scaled(found.noise, scale, live), provenance=said,
