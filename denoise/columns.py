@@ -115,7 +115,8 @@ def column_ripple(scores: Array, directions: Array, power: Array, striped: Mask)
         step = _step(scores, np.flatnonzero(~striped))
         scene, both = (np.mean(step[:, part] ** 2, axis=1) for part in (~striped, striped))
         share = np.clip(1 - scene / np.maximum(both, 1e-30), 0, 1)[:, None]
-        return np.where(striped, share * step, none), np.where(striped, share * scene[:, None], none)
+        # later rounds find little more, and are no surer
+        return np.where(striped, share * step, none), np.where(striped, scene[:, None], none)
     padded = np.pad(scores, ((0, 0), (0, 0), (1, 1)), mode="reflect")
     step = np.median(scores - (padded[..., :-2] + padded[..., 2:]) / 2, axis=1)
     stripe = (directions**2 * power[:, None]).sum(0)

@@ -105,3 +105,14 @@ def test_offsets_say_how_sure_they_are(clean: np.ndarray) -> None:
     known = restore(noisy, "lowrank", known=Known(gain=truth.gain, offset=truth.offset, dead=truth.dead)).noise
     assert known is not None
     assert (known.offset_std == 0).all()
+
+
+def test_removed_stripes_leave_as_much_doubt_as_error(clean: np.ndarray) -> None:
+    noisy, truth = simulate(clean, "finch", seed=5)
+    found = restore(noisy, "lowrank")
+    assert found.noise is not None
+    striped = truth.offset.any(0)
+    error = (found.estimate - clean).mean(1)[:, striped]
+    std = found.noise.offset_std
+    assert (std[:, ~striped] == 0).mean() > 0.9
+    assert 0.5 < np.sqrt((error**2).mean()) / np.sqrt((std[:, striped] ** 2).mean()) < 2
