@@ -21,8 +21,9 @@ SAMPLES, STEPS = 6, 5
 NEIGHBOURS = 5
 #: Components of an example that are looked at; more only take longer.
 COMPONENTS = 12
-#: Standard deviations, the shares of normally distributed errors within them, and how much each counts.
-LIMITS, SHARES, COUNTS = (1.0, 1.96), (0.6827, 0.95), (1, 4)
+#: Standard deviations, the shares of normally distributed errors within them, and how much each counts: above all, an
+#: interval that says 95 % is to hold as many.
+LIMITS, SHARES, COUNTS = (1.0, 1.96), (0.6827, 0.95), (1, 100)
 
 
 def beyond(bands: int, pixels: int) -> float:

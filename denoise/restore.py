@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 import denoise.methods as _methods  # noqa: F401  (registers them)
 from denoise.case import Known, NoiseModel, Observation, Restoration
 from denoise.doubt import structured
-from denoise.estimate import MIN_PIXELS
+from denoise.estimate import MIN_PIXELS, stuck_values
 from denoise.registry import Method, get
 from hsitools.blocks import Window, tiles
 from hsitools.cube import Cube
@@ -165,6 +165,10 @@ def restore(
         raise InputError(f"{who}: found no band with signal, expected some")
     nothing = ~measured[live].any(axis=0)
     estimate = values.copy()
+    if known.gain is not None or known.offset is not None:
+        # exact values give stuck elements and impulses away only as long as nothing is taken from them
+        valid = valid.copy()
+        valid[live] &= ~stuck_values(_filled(values[live], valid[live]))
     filled = _filled(_calibrated(values, known)[live], valid[live])
     scale = float(np.std(filled))
     if values[0].size < MIN_PIXELS or not scale > 1e-6 * float(np.abs(filled).max()):
@@ -309,7 +313,8 @@ class RestoredSource:
             Window(rows=y, columns=x, wide_rows=_wider(y, size[0]), wide_columns=_wider(x, size[1]))
             for y, x in tiles(size, self.tile[0] * self.tile[1], self.tile)
         ]
-        self._done = [False] * len(self.windows)
+        self._done, self._broken = [False] * len(self.windows), False
+        self._who = cube.source or cube.name or "cube"
         self._folder = Path(tempfile.mkdtemp(prefix="hsi-denoise-"))
         weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         self._kept("estimate", "w+")
@@ -322,33 +327,41 @@ class RestoredSource:
         return np.memmap(self._folder / name, dtype=dtype, mode=mode, shape=self.shape)
 
     def read(self, bands: Bands, rows: slice, columns: slice) -> NDArray[np.float32]:
-        """Values of a window; every strip that reaches into it is restored, unless it was before."""
+        """Values of a window; every strip that reaches into it is restored, unless it was before.
+
+        Raises `InputError` after a strip was cut off while it was added to the others.
+        """
+        if self._broken:
+            raise InputError(f"{self._who}: found a strip that was added half, expected a new restoration")
         for number, window in enumerate(self.windows):
             if not self._done[number] and _touch(window.wide_rows, rows) and _touch(window.wide_columns, columns):
-                self._restore(window)
-                self._done[number] = True
+                self._restore(number)
                 if self.progress is not None:
                     self.progress(sum(self._done), len(self.windows))
         return np.array(self._kept("estimate", "r")[:, rows, columns][bands])
 
-    def _restore(self, window: Window) -> None:
+    def _restore(self, number: int) -> None:
+        window = self.windows[number]
         values = self.cube.read(rows=window.wide_rows, columns=window.wide_columns)
         if _empty(values[self.cube.good]):
             found = Restoration(estimate=values.astype(np.float32), mask=~np.isfinite(values))
         else:
             found = restore(
                 values, self.method, known=_columns(self.known, window.wide_columns), use=self.cube.good,
-                wavelength_nm=self.cube.wavelength_nm, who=self.cube.source or self.cube.name or "cube", **self.options,
+                wavelength_nm=self.cube.wavelength_nm, who=self._who, **self.options,
             )  # fmt: skip
         place = (slice(None), window.wide_rows, window.wide_columns)
         weight = np.outer(
             _share(window.rows, window.wide_rows, self.shape[1]),
             _share(window.columns, window.wide_columns, self.shape[2]),
         ).astype(np.float32)
+        # what was added half must not be added again
+        self._broken = True
         self._kept("estimate", "r+")[place] += weight * found.estimate
         if self.std is not None:
             self._kept("std", "r+")[place] += weight * (np.nan if found.std is None else found.std)
             self._kept("mask", "r+")[place] |= np.uint8(0) if found.mask is None else found.mask.view(np.uint8)
+        self._broken, self._done[number] = False, True
 
 
 def strip_size(shape: tuple[int, int, int], strip_bytes: int = STRIP_BYTES) -> tuple[int, int]:

@@ -63,7 +63,7 @@ def test_every_method_keeps_shape_and_does_no_harm(method, scene, noisy):
 
 
 @pytest.mark.parametrize(
-    ("case", "least"), [("clean", 54), ("a", 38.4), ("c", 38.0), ("e", 37.9), ("g", 46.3)]
+    ("case", "least"), [("clean", 54), ("a", 38.8), ("c", 38.5), ("e", 38.2), ("g", 46.4)]
 )  # fmt: skip
 def test_real_scene(case, least, golden):
     assert psnr(restore(golden[case], "lowrank").estimate, golden["clean"]) > least
@@ -75,6 +75,16 @@ def test_known_calibration(golden, shared):
     found = restore(golden["g"], "lowrank", known=known)
     assert psnr(found.estimate, golden["clean"]) > 48.5  # 46.5 blind
     assert (found.mask | ~known.dead[:, None]).all()
+
+
+def test_exact_values_count_though_offsets_are_known(golden):
+    """A stuck element or impulse reads 0 or 1 before the offset is taken away, anything after it."""
+    offset = np.random.default_rng(0).uniform(-0.05, 0.05, (len(golden["e"]), golden["e"].shape[2]))
+    impulse = (golden["e"] == 0) | (golden["e"] == 1)
+    values = np.where(impulse, golden["e"], golden["e"] + offset[:, None])
+    found = restore(values, "lowrank", known=Known(offset=offset))
+    assert (found.mask & impulse).sum() > 0.99 * impulse.sum()
+    assert psnr(found.estimate, golden["clean"]) > 38.2
 
 
 def test_outliers_are_found(golden):

@@ -9,12 +9,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 
 from denoise.restore import HALO, STRIP_BYTES, STRIP_PIXELS, RestoredSource, _share, restore_cube, strip_size
 from hsitools.cube import Cube
+from hsitools.errors import FormatError, InputError
 from hsitools.io import open_cube, save_cube
 from hsitools.scenes import scene
 
@@ -81,6 +83,24 @@ def test_each_strip_is_restored_once_in_any_order(noisy: Cube) -> None:
     np.testing.assert_allclose(last, whole[..., 150:], rtol=1e-5, atol=1e-6)
 
 
+def test_a_strip_is_never_added_twice(noisy: Cube, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = restore_cube(noisy, samples=1, strip_bytes=SMALL).estimate
+    assert isinstance(found.data, RestoredSource)
+    kept = RestoredSource._kept
+
+    def full(self: RestoredSource, name: str, mode: Literal["r", "r+", "w+"]) -> np.ndarray:
+        if name == "std":
+            raise OSError("disk full")
+        return kept(self, name, mode)
+
+    monkeypatch.setattr(RestoredSource, "_kept", full)
+    with pytest.raises(FormatError, match="disk full"):
+        found.read(columns=slice(0, 10))
+    monkeypatch.undo()
+    with pytest.raises(InputError, match="long: found a strip that was added half"):
+        found.read(columns=slice(0, 10))
+
+
 def test_pixels_without_measurement_stay_so(noisy: Cube) -> None:
     values = noisy.read().copy()
     values[:, 10:15, 55:70] = np.nan
@@ -102,8 +122,10 @@ def test_killed_on_the_way_leaves_nothing(noisy: Cube, tmp_path: Path) -> None:
     (tmp_path / "strips").mkdir()
     running = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 60
-    while not list((tmp_path / "strips").glob("hsi-denoise-*/estimate")) and time.monotonic() < deadline:
+    while not list(tmp_path.glob(".clean.h5.*.part")) and time.monotonic() < deadline:
         time.sleep(0.05)
+    assert list(tmp_path.glob(".clean.h5.*.part"))
+    assert running.poll() is None
     running.send_signal(signal.SIGINT)
     running.communicate(timeout=60)
     assert running.returncode != 0
