@@ -11,8 +11,10 @@ Array = NDArray[Any]
 Mask = NDArray[np.bool_]
 #: Gains of an element that follows the scene.
 GAINS = (0.1, 10)
-#: Share of columns that surely have no stripes, if any; power of a striped column's offsets, in variances of chance.
-CLEAN, STRIPED = 0.3, 8.0
+#: Parts of a column whose offsets must agree, and the variance of eight normal variables' median in that of their mean.
+PARTS, MEDIAN_OF_PARTS = 8, 1.5
+#: Power of a striped column's offsets, in variances of chance and in those of the usual column, which must have none.
+STRIPED, CLEAR, CLEAN = 1.0, 5.0, 2.0
 #: Iterations of EM for the share of elements that deviate.
 STEPS = 10
 #: That share, at most.
@@ -91,12 +93,20 @@ def shrunk(found: Array, variance: Array, axis: int | None) -> tuple[Array, Arra
 
 
 def striped_columns(difference: Array, keep: Mask, sigma: Array) -> Mask:
-    """Columns ``(x,)`` of which most bands have an offset from the scene, if others have none."""
-    count = np.maximum(keep.sum(1), 1)
-    shift = np.where(keep, difference, 0).sum(1) / count
-    # a variable of unit variance stays below .45 in half of all cases
-    level = np.median(shift**2 * count / sigma[:, None] ** 2, axis=0) / 0.455
-    return np.asarray(level > max(STRIPED, 4 * np.quantile(level, CLEAN)))
+    """Columns ``(x,)`` of which most bands have an offset from the scene all along, if most columns have none.
+
+    What the scene's estimate misses is at some place of a column; the median over parts of the column does not see it.
+    """
+    height = difference.shape[1]
+    starts = np.linspace(0, height, min(PARTS, height), endpoint=False).astype(int)
+    count = np.add.reduceat(keep, starts, axis=1, dtype=np.float32)
+    shift = np.add.reduceat(np.where(keep, difference, 0), starts, axis=1) / np.maximum(count, 1)
+    # its variance for white noise, in units of that of the mean over a column
+    level = np.median(shift, axis=1) ** 2 * height / (MEDIAN_OF_PARTS * sigma[:, None] ** 2)
+    # a variable of unit variance stays below .455 in half of all cases
+    level = np.median(level, axis=0) / 0.455
+    usual = np.median(level)
+    return np.asarray((level > max(STRIPED, CLEAR * usual)) & (usual < CLEAN))
 
 
 def column_ripple(scores: Array, directions: Array, power: Array, striped: Mask) -> tuple[Array, Array]:
