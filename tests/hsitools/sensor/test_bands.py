@@ -89,7 +89,8 @@ def test_resample_keeps_labels_and_uses_good_bands():
     np.testing.assert_array_equal(seen.wavelength_nm, response.centre_nm)
     assert np.abs(seen.read()).max() < 2
     window = seen.select(bands=[3, 1], window=(1, 4, 2, 5)).read()
-    np.testing.assert_array_equal(window, seen.read()[[3, 1], 1:4, 2:5])
+    # a product's rounding depends on its shape
+    np.testing.assert_allclose(window, seen.read()[[3, 1], 1:4, 2:5], rtol=1e-6)
 
 
 def test_resample_marks_nodata():
