@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from denoise.restore import HALO, strip_size
+from denoise.strips import HALO, strip_size
 
 #: The cube.
 SHAPE = (224, 1000, 1000)
@@ -25,8 +25,7 @@ with tempfile.TemporaryDirectory() as folder:
     save_cube(clean.replace(data=values), folder + "/raw.h5")
     del values, clean
     began = time.perf_counter()
-    found = restore_cube(open_cube(folder + "/raw.h5"), method, samples=samples)
-    save_cube(found.estimate, folder + "/out.h5")
+    save_cube(restore_cube(open_cube(folder + "/raw.h5"), method, samples=samples).estimate, folder + "/out.h5")
     print(time.perf_counter() - began, peak_mib())
 """
 
@@ -36,14 +35,11 @@ def main() -> dict[str, tuple[float, float]]:
     bands, height, width = SHAPE
     columns = strip_size(SHAPE)[1]
     strips, voxels = -(-width // columns), bands * height * columns / 1e6
-    print(
-        f"One strip, {bands}×{height}×{columns}, of {strips} of {bands}×{height}×{width} (892 MiB of float32), one core"
-    )
+    print(f"One strip, {bands}×{height}×{columns}, of {strips} of {bands}×{height}×{width} (892 MiB of float32)")
     print(f"  {'':24}seconds   peak MiB   strips/s   Mvoxel/s   whole cube, minutes")
     out = {}
-    for name, method, samples in (
-        ("lowrank", "lowrank", 0), ("diffusion", "diffusion", 0), ("diffusion, 2 samples", "diffusion", 2),
-    ):  # fmt: skip
+    for method, samples in (("lowrank", 0), ("diffusion", 0), ("diffusion", 2)):
+        name = f"{method}, {samples} samples" if samples else method
         arguments = [str(bands), str(height), str(columns + 2 * HALO), method, str(samples)]
         done = subprocess.run([sys.executable, "-c", SCRIPT, *arguments], capture_output=True, text=True, check=True)
         seconds, peak = map(float, done.stdout.split()[:2])

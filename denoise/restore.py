@@ -1,14 +1,10 @@
-"""One restoration: what no method should see is set aside, the method runs; large cubes go in strips."""
+"""One restoration: what no method should see is set aside, the method runs; large cubes go in `denoise.strips`."""
 
 from __future__ import annotations
 
 import dataclasses
-import shutil
-import tempfile
-import weakref
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,19 +14,13 @@ from denoise.case import Known, NoiseModel, Observation, Restoration
 from denoise.doubt import structured
 from denoise.estimate import MIN_PIXELS, stuck_values
 from denoise.registry import Method, get
-from hsitools.blocks import Window, tiles
+from denoise.strips import STRIP_BYTES, STRIP_PIXELS, Progress, RestoredSource, strip_size
 from hsitools.cube import Cube
 from hsitools.errors import InputError
-from hsitools.lazy import Bands
 from hsitools.sensor import Sensor
 
-Progress = Callable[[int, int], None]
 #: Unless another is asked for.
 METHOD = "diffusion"
-#: Values (float32) of a strip with its surroundings, and its pixels; methods then stay below 3 GB.
-STRIP_BYTES, STRIP_PIXELS = 128 * 2**20, 160_000
-#: Columns and rows of surroundings of a strip.
-HALO = 16
 
 
 class Denoised(NamedTuple):
@@ -88,11 +78,16 @@ def restore_cube(
     seen = cube.physical()
     said: dict[str, Any] = {"denoised_by": entry.name, "denoise_sensor": None if sensor is None else sensor.name}
     options = _options(entry, samples, seed, weights)
+    who = cube.source or cube.name or "cube"
+
+    def restored(values: NDArray[Any], columns: slice) -> Restoration:
+        return restore(
+            values, entry, known=_columns(known, columns), use=cube.good, wavelength_nm=cube.wavelength_nm, who=who,
+            **options,
+        )  # fmt: skip
+
     if int(np.prod(cube.shape)) * 4 <= strip_bytes and cube.shape[1] * cube.shape[2] <= STRIP_PIXELS:
-        who = cube.source or cube.name or "cube"
-        found = restore(
-            seen.read(), entry, known=known, use=cube.good, wavelength_nm=cube.wavelength_nm, who=who, **options
-        )
+        found = restored(seen.read(), slice(None))
         if progress is not None:
             progress(1, 1)
         estimate = seen.replace(
@@ -100,7 +95,7 @@ def restore_cube(
         )
         mask = None if found.mask is None else _layer(seen, found.mask.astype(np.uint8))
         return Denoised(estimate, None if found.std is None else _layer(seen, found.std), mask)
-    source = RestoredSource(seen, entry, known, options, strip_bytes, progress)
+    source = RestoredSource(seen, restored, strip_size(cube.shape, strip_bytes), samples > 0, progress)
     estimate = seen.replace(data=source, nodata=float("nan"), meta={**cube.meta, **said, "strips": len(source.windows)})
     layers = [None if values is None else _layer(seen, values) for values in (source.std, source.mask)]
     return Denoised(estimate, *layers)
@@ -286,106 +281,6 @@ def known_by(cube: Cube, sensor: Sensor) -> Known:
     return Known(sigma=sigma, slope=slope, gain=maps.gain, offset=maps.offset, dead=maps.dead)
 
 
-class RestoredSource:
-    """A restored cube, strip by strip as it is read (see `hsitools.lazy.Source`).
-
-    Neighbouring strips share `HALO` columns or rows on both sides of their border, over which one passes into the
-    other. What is restored is kept on disk, where the system keeps temporary files: each strip is restored once,
-    whatever the order of reading.
-
-    Attributes
-    ----------
-    std, mask : array, shape (band, y, x), or None
-        Standard deviation and mask; filled in with the strips. None without samples.
-    """
-
-    def __init__(
-        self, cube: Cube, method: Method, known: Known | None, options: dict[str, Any], strip_bytes: int,
-        progress: Progress | None,
-    ) -> None:  # fmt: skip
-        self.cube, self.method, self.known, self.options, self.progress = cube, method, known, options, progress
-        self.shape = cube.shape
-        self.dtype = np.dtype(np.float32)
-        #: What is computed at a time: writers go by it.
-        self.tile = strip_size(cube.shape, strip_bytes)
-        size = self.shape[1:]
-        self.windows = [
-            Window(rows=y, columns=x, wide_rows=_wider(y, size[0]), wide_columns=_wider(x, size[1]))
-            for y, x in tiles(size, self.tile[0] * self.tile[1], self.tile)
-        ]
-        self._done, self._broken = [False] * len(self.windows), False
-        self._who = cube.source or cube.name or "cube"
-        self._folder = Path(tempfile.mkdtemp(prefix="hsi-denoise-"))
-        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
-        self._kept("estimate", "w+")
-        self.std = self._kept("std", "w+") if options.get("samples") else None
-        self.mask = self._kept("mask", "w+") if options.get("samples") else None
-
-    def _kept(self, name: str, mode: Literal["r", "r+", "w+"]) -> NDArray[Any]:
-        """A layer's file as an array. Not held for long: what was touched of it counts as memory."""
-        dtype = np.uint8 if name == "mask" else np.float32
-        return np.memmap(self._folder / name, dtype=dtype, mode=mode, shape=self.shape)
-
-    def read(self, bands: Bands, rows: slice, columns: slice) -> NDArray[np.float32]:
-        """Values of a window; every strip that reaches into it is restored, unless it was before.
-
-        Raises `InputError` after a strip was cut off while it was added to the others.
-        """
-        if self._broken:
-            raise InputError(f"{self._who}: found a strip that was added half, expected a new restoration")
-        for number, window in enumerate(self.windows):
-            if not self._done[number] and _touch(window.wide_rows, rows) and _touch(window.wide_columns, columns):
-                self._restore(number)
-                if self.progress is not None:
-                    self.progress(sum(self._done), len(self.windows))
-        return np.array(self._kept("estimate", "r")[:, rows, columns][bands])
-
-    def _restore(self, number: int) -> None:
-        window = self.windows[number]
-        values = self.cube.read(rows=window.wide_rows, columns=window.wide_columns)
-        if _empty(values[self.cube.good]):
-            found = Restoration(estimate=values.astype(np.float32), mask=~np.isfinite(values))
-        else:
-            found = restore(
-                values, self.method, known=_columns(self.known, window.wide_columns), use=self.cube.good,
-                wavelength_nm=self.cube.wavelength_nm, who=self._who, **self.options,
-            )  # fmt: skip
-        place = (slice(None), window.wide_rows, window.wide_columns)
-        weight = np.outer(
-            _share(window.rows, window.wide_rows, self.shape[1]),
-            _share(window.columns, window.wide_columns, self.shape[2]),
-        ).astype(np.float32)
-        # what was added half must not be added again
-        self._broken = True
-        self._kept("estimate", "r+")[place] += weight * found.estimate
-        if self.std is not None:
-            self._kept("std", "r+")[place] += weight * (np.nan if found.std is None else found.std)
-            self._kept("mask", "r+")[place] |= np.uint8(0) if found.mask is None else found.mask.view(np.uint8)
-        self._broken, self._done[number] = False, True
-
-
-def strip_size(shape: tuple[int, int, int], strip_bytes: int = STRIP_BYTES) -> tuple[int, int]:
-    """Rows and columns of a strip less its surroundings: whole columns, or squares of scenes too long for these."""
-    bands, height, width = shape
-    pixels = min(strip_bytes // (4 * bands), STRIP_PIXELS)
-    columns = pixels // height - 2 * HALO
-    if columns >= 2 * HALO:
-        return height, min(columns, width)
-    side = max(2 * HALO, int(np.sqrt(pixels)) - 2 * HALO)
-    return min(side, height), min(side, width)
-
-
-def _share(part: slice, wide: slice, size: int) -> NDArray[np.float64]:
-    """Weights of a part's pixels, which fall off where its surroundings are another's: all weights add up to one."""
-    place = np.arange(wide.start, wide.stop) + 0.5
-    out = np.ones(len(place))
-    if part.start > 0:
-        out = np.minimum(out, (place - part.start + HALO) / (2 * HALO))
-    if part.stop < size:
-        out = np.minimum(out, (part.stop + HALO - place) / (2 * HALO))
-    return np.clip(out, 0, 1)
-
-
 def _columns(known: Known | None, columns: slice) -> Known | None:
     """What is known of some columns."""
     if known is None:
@@ -393,16 +288,3 @@ def _columns(known: Known | None, columns: slice) -> Known | None:
     maps = {name: getattr(known, name) for name in ("gain", "offset", "dead")}
     cut = {name: None if value is None else value[:, columns] for name, value in maps.items()}
     return dataclasses.replace(known, **cut)
-
-
-def _empty(values: NDArray[Any]) -> bool:
-    """Whether there is no signal at all, as beyond a scene's edge."""
-    return not (np.isfinite(values) & (values != 0)).any()
-
-
-def _wider(part: slice, size: int) -> slice:
-    return slice(max(part.start - HALO, 0), min(part.stop + HALO, size))
-
-
-def _touch(a: slice, b: slice) -> bool:
-    return a.start < b.stop and b.start < a.stop

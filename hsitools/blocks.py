@@ -47,10 +47,10 @@ class Window:
         )  # fmt: skip
 
 
-def windows(shape: tuple[int, int], side: int, halo: int) -> list[Window]:
-    """Square parts of ``side`` pixels that cover ``shape``, each with ``halo`` pixels of surroundings."""
+def windows(shape: tuple[int, int], part: tuple[int, int], halo: int) -> list[Window]:
+    """Parts of ``part`` (rows, columns) that cover ``shape``, each with ``halo`` pixels of surroundings."""
 
-    def axis(size: int) -> list[tuple[slice, slice]]:
+    def axis(size: int, side: int) -> list[tuple[slice, slice]]:
         return [
             (slice(start, min(start + side, size)), slice(max(start - halo, 0), min(start + side + halo, size)))
             for start in range(0, size, side)
@@ -58,6 +58,6 @@ def windows(shape: tuple[int, int], side: int, halo: int) -> list[Window]:
 
     return [
         Window(rows=rows, columns=columns, wide_rows=wide_rows, wide_columns=wide_columns)
-        for rows, wide_rows in axis(shape[0])
-        for columns, wide_columns in axis(shape[1])
+        for rows, wide_rows in axis(shape[0], part[0])
+        for columns, wide_columns in axis(shape[1], part[1])
     ]

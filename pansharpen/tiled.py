@@ -65,7 +65,7 @@ class LargeScene:
         if side is None:
             room = math.sqrt(TILE_BYTES / (4 * cube.n_bands)) / ratio - 2 * halo
             side = max(int(room // unit), 1) * unit
-        self.windows = windows(cube.shape[1:], side, halo)
+        self.windows = windows(cube.shape[1:], (side, side), halo)
         self.tile_size = (side * ratio, side * ratio)
         self.bands = np.flatnonzero(cube.good & self._live())
         if self.bands.size == 0:

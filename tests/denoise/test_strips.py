@@ -14,7 +14,8 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from denoise.restore import HALO, STRIP_BYTES, STRIP_PIXELS, RestoredSource, _share, restore_cube, strip_size
+from denoise.restore import restore_cube
+from denoise.strips import HALO, STRIP_BYTES, STRIP_PIXELS, RestoredSource, _share, strip_size
 from hsitools.cube import Cube
 from hsitools.errors import FormatError, InputError
 from hsitools.io import open_cube, save_cube

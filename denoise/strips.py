@@ -1,0 +1,140 @@
+"""Cubes larger than memory: restored strip by strip as they are read, neighbours passing into one another."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from denoise.case import Restoration
+from hsitools.blocks import windows
+from hsitools.cube import Cube
+from hsitools.errors import InputError
+from hsitools.lazy import Bands
+
+Progress = Callable[[int, int], None]
+#: Values (float32) of a strip with its surroundings, and its pixels; methods then stay below 3 GB.
+STRIP_BYTES, STRIP_PIXELS = 128 * 2**20, 160_000
+#: Columns and rows of surroundings of a strip.
+HALO = 16
+
+
+class RestoredSource:
+    """A restored cube, strip by strip as it is read (see `hsitools.lazy.Source`).
+
+    Neighbouring strips share `HALO` columns or rows on both sides of their border, over which one passes into the
+    other. What is restored is kept on disk, where the system keeps temporary files: each strip is restored once,
+    whatever the order of reading.
+
+    Parameters
+    ----------
+    cube : Cube
+        In physical units.
+    restored : callable
+        Restores values ``(band, y, x)`` of some columns.
+    strip : (int, int)
+        Rows and columns of a strip, see `strip_size`.
+    samples : bool
+        Whether there is a standard deviation to keep.
+    progress : callable, optional
+        Called with (strips done, strips in all).
+
+    Attributes
+    ----------
+    std, mask : array, shape (band, y, x), or None
+        Standard deviation and mask; filled in with the strips. None without samples.
+    """
+
+    def __init__(
+        self, cube: Cube, restored: Callable[[NDArray[Any], slice], Restoration], strip: tuple[int, int],
+        samples: bool, progress: Progress | None,
+    ) -> None:  # fmt: skip
+        self.cube, self.restored, self.progress = cube, restored, progress
+        self.shape = cube.shape
+        self.dtype = np.dtype(np.float32)
+        #: What is computed at a time: writers go by it.
+        self.tile = strip
+        self.windows = windows(cube.shape[1:], strip, HALO)
+        self._done, self._broken = [False] * len(self.windows), False
+        self._folder = Path(tempfile.mkdtemp(prefix="hsi-denoise-"))
+        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        self._kept("estimate", "w+")
+        self.std = self._kept("std", "w+") if samples else None
+        self.mask = self._kept("mask", "w+") if samples else None
+
+    def _kept(self, name: str, mode: Literal["r", "r+", "w+"]) -> NDArray[Any]:
+        """A layer's file as an array. Not held for long: what was touched of it counts as memory."""
+        dtype = np.uint8 if name == "mask" else np.float32
+        return np.memmap(self._folder / name, dtype=dtype, mode=mode, shape=self.shape)
+
+    def read(self, bands: Bands, rows: slice, columns: slice) -> NDArray[np.float32]:
+        """Values of a window; every strip that reaches into it is restored, unless it was before.
+
+        Raises `InputError` after a strip was cut off while it was added to the others.
+        """
+        if self._broken:
+            who = self.cube.source or self.cube.name or "cube"
+            raise InputError(f"{who}: found a strip that was added half, expected a new restoration")
+        for number, window in enumerate(self.windows):
+            if not self._done[number] and _touch(window.wide_rows, rows) and _touch(window.wide_columns, columns):
+                self._restore(number)
+                if self.progress is not None:
+                    self.progress(sum(self._done), len(self.windows))
+        return np.array(self._kept("estimate", "r")[:, rows, columns][bands])
+
+    def _restore(self, number: int) -> None:
+        window = self.windows[number]
+        values = self.cube.read(rows=window.wide_rows, columns=window.wide_columns)
+        if _empty(values[self.cube.good]):
+            found = Restoration(estimate=values.astype(np.float32), mask=~np.isfinite(values))
+        else:
+            found = self.restored(values, window.wide_columns)
+        place = (slice(None), window.wide_rows, window.wide_columns)
+        weight = np.outer(
+            _share(window.rows, window.wide_rows, self.shape[1]),
+            _share(window.columns, window.wide_columns, self.shape[2]),
+        ).astype(np.float32)
+        # what was added half must not be added again
+        self._broken = True
+        self._kept("estimate", "r+")[place] += weight * found.estimate
+        if self.std is not None:
+            self._kept("std", "r+")[place] += weight * (np.nan if found.std is None else found.std)
+            self._kept("mask", "r+")[place] |= np.uint8(0) if found.mask is None else found.mask.view(np.uint8)
+        self._broken, self._done[number] = False, True
+
+
+def strip_size(shape: tuple[int, int, int], strip_bytes: int = STRIP_BYTES) -> tuple[int, int]:
+    """Rows and columns of a strip less its surroundings: whole columns, or squares of scenes too long for these."""
+    bands, height, width = shape
+    pixels = min(strip_bytes // (4 * bands), STRIP_PIXELS)
+    columns = pixels // height - 2 * HALO
+    if columns >= 2 * HALO:
+        return height, min(columns, width)
+    side = max(2 * HALO, int(np.sqrt(pixels)) - 2 * HALO)
+    return min(side, height), min(side, width)
+
+
+def _share(part: slice, wide: slice, size: int) -> NDArray[np.float64]:
+    """Weights of a part's pixels, which fall off where its surroundings are another's: all weights add up to one."""
+    place = np.arange(wide.start, wide.stop) + 0.5
+    out = np.ones(len(place))
+    if part.start > 0:
+        out = np.minimum(out, (place - part.start + HALO) / (2 * HALO))
+    if part.stop < size:
+        out = np.minimum(out, (part.stop + HALO - place) / (2 * HALO))
+    return np.clip(out, 0, 1)
+
+
+def _empty(values: NDArray[Any]) -> bool:
+    """Whether there is no signal at all, as beyond a scene's edge."""
+    return not (np.isfinite(values) & (values != 0)).any()
+
+
+def _touch(a: slice, b: slice) -> bool:
+    return a.start < b.stop and b.start < a.stop
