@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-#: Standard deviation of the blur that brings out structure, pixels, and how many of them an image must be long.
-BLUR, LENGTHS = 2.5, 8
+from denoise.estimate import BLUR, LEFT, LENGTHS
+
 #: Blurred power of a residual, in that of white noise, from which on it has structure; simulated noise stays below 3.
 STRUCTURED = 4.0
 #: Share of a band's standard deviation.
@@ -40,7 +40,5 @@ def structured(
         if mixed.size:
             grain = np.median(np.abs(mixed)) / 0.6745
             power = np.mean(gaussian_filter(np.where(use, rest, 0), BLUR, truncate=3) ** 2)
-            out[band] = power > max(
-                STRUCTURED * grain**2 / (4 * np.pi * BLUR**2), (SLIGHT * float(restored[band].std())) ** 2
-            )
+            out[band] = power > max(STRUCTURED * LEFT * grain**2, (SLIGHT * float(restored[band].std())) ** 2)
     return out

@@ -32,8 +32,10 @@ MIN_SIDE = 16
 MOSTLY = 0.75
 #: Change of the calibrated values, in standard deviations of the noise, below which rounds end.
 SETTLED = 0.1
-#: Standard deviation of the blur that brings out faint directions, pixels.
-BLUR = 2.5
+#: Standard deviation of the blur that brings out what is faint, pixels; how many of them an image must be long; and the
+#: variance of white noise that such a blur leaves.
+BLUR, LENGTHS = 2.5, 8
+LEFT = 1 / (4 * np.pi * BLUR**2)
 #: Share of a band's noise that is surely its own, however much of it lies in the scene's subspace.
 LEAST_OWN = 0.1
 #: Bins of a band's values in which outliers are looked for.
@@ -130,14 +132,14 @@ def faint(whitened: Array, directions: Array) -> Array:
 
     bands, height, width = whitened.shape
     pixels = height * width
-    if directions.shape[1] >= bands // 2 or min(height, width) < 8 * BLUR:
+    if directions.shape[1] >= bands // 2 or min(height, width) < LENGTHS * BLUR:
         return directions
     flat = whitened.reshape(bands, -1)
     rest = (flat - directions @ (directions.T @ flat)).reshape(whitened.shape)
     blurred = gaussian_filter(rest, (0, BLUR, BLUR), truncate=3).reshape(bands, -1)
-    # variance of white noise after a Gaussian blur, and how many of its pixels then count as independent
-    left, independent = 1 / (4 * np.pi * BLUR**2), pixels / (2 * np.pi * BLUR**2)
-    values, vectors = np.linalg.eigh((blurred @ blurred.T).astype(float) / (pixels * left))
+    # blurred pixels count as so many independent ones
+    independent = pixels / (2 * np.pi * BLUR**2)
+    values, vectors = np.linalg.eigh((blurred @ blurred.T).astype(float) / (pixels * LEFT))
     more = int((values > 1.2 * (1 + np.sqrt(bands / independent)) ** 2).sum())
     both = np.concatenate([directions, vectors[:, ::-1][:, :more].astype(np.float32)], axis=1)
     return np.asarray(np.linalg.qr(both)[0], dtype=np.float32) if more else directions

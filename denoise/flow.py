@@ -17,6 +17,8 @@ from denoise.autoencoder import to_blocks
 
 #: Latent channels (Haar coefficients), strongest components shown to all as a guide, numbers known of a component.
 CHANNELS, GUIDES, FEATURES = 4, 3, 8
+#: Number of the feature that is one for atoms, zero for components of the subspace.
+ATOM = 2
 #: Standard deviation of the flow's start, units of the noise: about that of the residuals that it ends in.
 START = 0.4
 #: Variance of the net's own error, units of the noise.
@@ -232,7 +234,7 @@ def towards_data(clean: torch.Tensor, given: Condition) -> torch.Tensor:
     are left: most of them hold nothing but noise.
     """
     spread, share = given.context[:, -2:].split(1, dim=1)
-    atom = given.features[:, 2, None, None, None]
+    atom = given.features[:, ATOM, None, None, None]
     weight = (1 - atom) * share * OWN_ERROR / (OWN_ERROR + spread.square())
     return clean + weight * (given.observed - clean)
 
