@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -16,6 +17,10 @@ from hypothesis import settings
 ROOT = Path(__file__).resolve().parent.parent
 # tests build files with the benchmarks' writers
 sys.path.insert(0, str(ROOT))
+
+# in the background shells let interrupts be ignored, by this process and by those that tests start and interrupt
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # the same examples on every machine; a slow CI machine is no failure
 settings.register_profile("hsitools", deadline=None, derandomize=True, max_examples=50)

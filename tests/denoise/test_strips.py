@@ -121,11 +121,7 @@ def test_killed_on_the_way_leaves_nothing(noisy: Cube, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "hsitools", "denoise", "run", str(raw), "--method", "lowrank", "-o", str(out)]
     environment = os.environ | {"TMPDIR": str(tmp_path / "strips")}
     (tmp_path / "strips").mkdir()
-    running = subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        # a suite that runs in the background ignores interrupts, and so would its children
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
+    running = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob(".clean.h5.*.part")) and time.monotonic() < deadline:
         time.sleep(0.05)
