@@ -171,15 +171,16 @@ def save_curve(path: str | Path, columns: Sequence[str], rows: Sequence[Sequence
 def draw_curves(
     path: str | Path, columns: Sequence[str], rows: Sequence[Sequence[float]], kept: int, title: str
 ) -> None:  # fmt: skip
-    """Draw losses over the first column, the epoch; ``kept`` is the epoch whose weights were kept."""
+    """Draw losses over the first column, epochs or steps; ``kept`` is that whose weights were kept."""
     from hsitools.plot import new_figure, save_figure
 
     figure, axes = new_figure(7, 4)
-    epoch, *losses = np.array(rows, dtype=float).T
+    place, *losses = np.array(rows, dtype=float).T
     for name, values in zip(columns[1:], losses, strict=True):
-        axes.plot(epoch, values, label=name.removesuffix("_loss").replace("_", " "))
+        # with a dot, or a single row would show nothing
+        axes.plot(place, values, marker=".", label=name.removesuffix("_loss").replace("_", " "))
     axes.axvline(kept, color="grey", linewidth=0.8, label="kept")
-    axes.set(xlabel="epoch", ylabel="loss", yscale="log", title=title)
+    axes.set(xlabel=columns[0], ylabel="loss", yscale="log", title=title)
     axes.legend()
     save_figure(figure, Path(path))
 
