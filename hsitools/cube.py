@@ -191,9 +191,9 @@ class Cube:
         return valid
 
     def statistics(self) -> dict[str, NDArray[Any]]:
-        """Per band: ``n_valid``, ``min``, ``max``, ``mean``, ``std`` (ddof 0), nodata left out; read block by block.
+        """Per band: ``n_valid``, ``min``, ``max``, ``mean``, ``std`` (ddof 0) in ``units``, nodata left out.
 
-        A band without any valid value has ``n_valid`` 0 and NaN.
+        Read block by block; a scale factor is applied. A band without any valid value has ``n_valid`` 0 and NaN.
         """
         count = np.zeros(self.n_bands, dtype=np.int64)
         mean, square = np.zeros(self.n_bands), np.zeros(self.n_bands)
@@ -217,8 +217,11 @@ class Cube:
         empty = count == 0
         std = np.sqrt(square / np.maximum(count, 1))
         out: dict[str, NDArray[Any]] = {"n_valid": count}
+        factor = 1.0 if self.scale_factor is None else self.scale_factor
+        low, high = (low, high) if factor > 0 else (high, low)
         for name, value in (("min", low), ("max", high), ("mean", mean), ("std", std)):
-            out[name] = np.where(empty, np.nan, value)
+            spread = abs(factor) if name == "std" else factor
+            out[name] = np.where(empty, np.nan, value * spread)
         return out
 
     # ---- views -------------------------------------------------------------------------------------------------
@@ -316,6 +319,27 @@ class Cube:
         scaled = ScaledSource(as_source(self.data), self.scale_factor or 1.0, 0.0, self.nodata)
         return self.replace(data=scaled, scale_factor=None, nodata=None if self.nodata is None else float("nan"))
 
+    def stored(self) -> Stored:
+        """The numbers as they lie in the file, and what turns them into `physical` values.
+
+        A cube whose bands have scales of their own, or an offset, reads as physical values; those who copy it keep what
+        is stored.
+        """
+        chain: list[ViewSource] = []
+        data = self.data
+        while isinstance(data, ViewSource):
+            chain.append(data)
+            data = data.source
+        if not isinstance(data, ScaledSource):
+            scale = np.full(self.n_bands, 1.0 if self.scale_factor is None else self.scale_factor)
+            return Stored(data=self.data, scale=scale, offset=np.zeros(self.n_bands), nodata=self.nodata)
+        source, scale, offset = data.source, data.scale, data.offset
+        for view in reversed(chain):
+            source = ViewSource(source, view.bands, view.rows, view.columns)
+            scale, offset = scale[view.bands], offset[view.bands]
+        factor = 1.0 if self.scale_factor is None else self.scale_factor
+        return Stored(data=source, scale=scale * factor, offset=offset * factor, nodata=data.nodata)
+
     def _band_numbers(self, bands: Sequence[int] | NDArray[Any]) -> NDArray[np.int64]:
         chosen = np.asarray(bands)
         if chosen.dtype == bool:
@@ -374,8 +398,8 @@ class Cube:
         return to_xarray(self)
 
     @classmethod
-    def from_xarray(cls, array: xarray.DataArray) -> Cube:
-        """Inverse of `to_xarray`; also knows ``wavelength`` and ``fwhm`` in nm or µm, by their units."""
+    def from_xarray(cls, array: xarray.DataArray | xarray.Dataset) -> Cube:
+        """Inverse of `to_xarray`; knows other names, units, CF attributes and coordinates too, as files have them."""
         from hsitools.interop import from_xarray
 
         return from_xarray(array)
@@ -402,6 +426,43 @@ class Cube:
         if centre is not None and np.any(np.diff(centre) <= 0):
             out["note"] = "wavelengths do not ascend from band to band"
         return out | {key: value for key, value in self.meta.items() if isinstance(value, str | int | float)}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Stored:
+    """Numbers as a file holds them: ``offset + scale · number`` is physical, ``nodata`` stands for no measurement.
+
+    ``data`` is an array or source ``(band, y, x)``; ``scale`` and ``offset`` are ``(band,)``.
+    """
+
+    data: Any
+    scale: Array
+    offset: Array
+    nodata: float | None
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the numbers."""
+        return np.dtype(self.data.dtype)
+
+    @property
+    def uniform(self) -> bool:
+        """Whether one factor, without an offset, serves all bands."""
+        return bool(np.all(self.scale == self.scale[0]) and not self.offset.any())
+
+    def read(self, rows: slice, columns: slice) -> NDArray[Any]:
+        """Numbers of all bands in a window.
+
+        Raises
+        ------
+        FormatError
+            When the file beneath cannot be read.
+        """
+        source = as_source(self.data)
+        try:
+            return source.read(np.arange(source.shape[0]), rows, columns)
+        except OSError as error:
+            raise FormatError(f"data: cannot be read; {' '.join(str(error).split())}") from None
 
 
 def _short(crs: str | None) -> str | None:

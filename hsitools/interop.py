@@ -8,7 +8,8 @@ import numpy as np
 
 from hsitools.cube import Cube
 from hsitools.errors import InputError
-from hsitools.io.labels import to_nm
+from hsitools.io.labels import text
+from hsitools.lazy import read_all
 
 
 def to_xarray(cube: Cube) -> Any:
@@ -48,40 +49,63 @@ def to_xarray(cube: Cube) -> Any:
 def from_xarray(array: Any) -> Cube:
     """See `hsitools.cube.Cube.from_xarray`.
 
+    Parameters
+    ----------
+    array : xarray.DataArray or xarray.Dataset
+        Of a Dataset, the variable that is the cube is found as in a file (`hsitools.io.variables`).
+
     Raises
     ------
     InputError
-        When there is no band dimension, or not three in all.
+        When no variable, or more than one, could be the cube, or its axes cannot be told.
     """
-    dims = list(array.dims)
-    band = next((name for name in ("band", "bands", "wavelength", "wavelengths") if name in dims), None)
-    if band is None or len(dims) != 3:
-        raise InputError(f"xarray: dims: found {tuple(dims)}, expected (band, y, x)")
-    y, x = (name for name in dims if name != band)
-    if y in ("x", "lon", "longitude", "easting"):
-        y, x = x, y
-    array = array.transpose(band, y, x)
-    labels: dict[str, Any] = {}
-    for label, names in (
-        ("wavelength_nm", ("wavelength_nm", "wavelength", "wavelengths")),
-        ("fwhm_nm", ("fwhm_nm", "fwhm")),
-    ):
-        name = next((name for name in names if name in array.coords), None)
-        if name is not None:
-            unit = "nm" if name.endswith("_nm") else array.coords[name].attrs.get("units")
-            labels[label] = to_nm(array.coords[name].values, unit, f"xarray: {name}")
-    good = next((name for name in ("good", "good_wavelengths") if name in array.coords), None)
-    if good is not None:
-        labels["good"] = array.coords[good].values.astype(bool)
-    reference = array.coords["spatial_ref"].attrs if "spatial_ref" in array.coords else {}
-    transform = None
-    if "GeoTransform" in reference:
-        c, a, b, f, d, e = (float(value) for value in str(reference["GeoTransform"]).split())
-        transform = (a, b, c, d, e, f)
-    nodata = array.attrs.get("nodata", array.encoding.get("_FillValue"))
-    scale = array.attrs.get("scale_factor")
-    return Cube(
-        data=array.values, nodata=None if nodata is None else float(nodata), units=str(array.attrs.get("units", "")),
-        scale_factor=None if scale is None else float(scale), crs=reference.get("crs_wkt"), transform=transform,
-        name=str(array.name or ""), source=str(array.attrs.get("source", "")), **labels,
+    from hsitools.io.variables import read_variables
+
+    if hasattr(array, "data_vars"):
+        variables = [_variable(name, array[name]) for name in (*array.data_vars, *array.coords)]
+        name = text(array.attrs.get("title", ""))
+        cube = read_variables(variables, array.attrs, f"xarray: {name or 'Dataset'}")
+        return cube.replace(name=name, source=text(array.attrs.get("source", "")), meta={})
+    if not array.ndim >= 3:
+        raise InputError(f"xarray: dims: found {tuple(array.dims)}, expected (band, y, x)")
+    own = _variable("cube", array)
+    variables = [own, *(_variable(name, array.coords[name]) for name in array.coords)]
+    try:
+        cube = read_variables(variables, {}, f"xarray: {array.name or 'DataArray'}", variable="cube")
+    except InputError as error:
+        said = str(error).replace("choose with --axes", "name the dimensions band, y and x")
+        raise InputError(f"{said} (xarray: dims: found {tuple(array.dims)})") from None
+    return cube.replace(
+        name=str(array.name or ""), source=text(array.attrs.get("source", "")), meta={},
+        data=cube.data if array.chunks is not None else read_all(cube.data),
     )  # fmt: skip
+
+
+class _Lazy:
+    """A variable of xarray that is computed (Dask) or read by windows."""
+
+    def __init__(self, array: Any) -> None:
+        self._array = array
+        self.shape, self.dtype = tuple(array.shape), np.dtype(array.dtype)
+
+    def __getitem__(self, index: Any) -> Any:
+        return np.asarray(self._array[index].values)
+
+
+def _variable(name: Any, array: Any) -> Any:
+    from hsitools.io.variables import Variable
+
+    attributes = dict(array.attrs)
+    if "grid_mapping" in array.encoding:
+        attributes.setdefault("grid_mapping", array.encoding["grid_mapping"])
+    stated = {"_FillValue", "missing_value"} & set(array.encoding)
+    if stated and array.dtype.kind == "f" and not stated & set(attributes):
+        # xarray has decoded the values: what is missing is NaN now
+        attributes["_FillValue"] = np.nan
+    data: Any = array.values if array.chunks is None and array.ndim < 2 else _Lazy(array)
+    if array.ndim == 1 and array.dtype.kind in "UO":
+        try:
+            data = np.array([float(value) for value in array.values])
+        except (TypeError, ValueError):
+            data = array.values
+    return Variable(name=str(name), data=data, dims=tuple(str(dim) for dim in array.dims), attributes=attributes)

@@ -27,6 +27,12 @@ class Source(Protocol):
         ...
 
 
+def read_all(source: Source) -> NDArray[Any]:
+    """All values of a source."""
+    bands, height, width = source.shape
+    return source.read(np.arange(bands), slice(0, height), slice(0, width))
+
+
 class ArraySource:
     """An array, memmap or HDF5 dataset whose axes may come in another order.
 
@@ -90,10 +96,12 @@ class ScaledSource:
     def read(self, bands: Bands, rows: slice, columns: slice) -> NDArray[Any]:
         """See `Source`."""
         raw = self.source.read(bands, rows, columns)
-        out = raw.astype(np.float32)
-        out *= self.scale[bands, None, None].astype(np.float32)
-        out += self.offset[bands, None, None].astype(np.float32)
-        if self.nodata is not None:
+        # in float64 until the end: an offset may cancel nearly all of the scaled number
+        exact = raw.astype(np.float64)
+        exact *= self.scale[bands, None, None]
+        exact += self.offset[bands, None, None]
+        out = exact.astype(np.float32)
+        if self.nodata is not None and np.isfinite(self.nodata):
             out[raw == self.nodata] = np.nan
         return out
 

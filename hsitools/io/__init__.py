@@ -8,16 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hsitools.errors import FormatError, HsiError, InputError
+from hsitools.io.labels import is_hdf5
 
 if TYPE_CHECKING:
     from hsitools.cube import Cube
 
 #: Who is asked, in this order: products before the general formats that contain them.
-READERS = ("prisma", "emit", "matlab", "native", "npz", "enmap", "geotiff", "envi")
+READERS = (
+    "archive", "prisma", "emit", "pace", "neon", "matlab", "native", "npz", "hdf5", "netcdf3", "desis", "enmap",
+    "hyperion", "geotiff", "envi",
+)  # fmt: skip
 WRITERS = ("native", "envi", "geotiff")
 Progress = Callable[[int, int], None]
 
@@ -30,32 +35,46 @@ def _reader(path: Path) -> str | None:
     return next((name for name in READERS if _module(name).can_read(path)), None)
 
 
-def open_cube(path: str | Path) -> Cube:
+def open_cube(path: str | Path, *, variable: str | None = None, axes: str | None = None) -> Cube:
     """Open a cube of any known format; values stay on disk until they are read.
 
     Parameters
     ----------
     path : path
-        Our HDF5 / NetCDF-4, PRISMA ``.he5``, EnMAP L2A (image, metadata or folder), ENVI (header or data), EMIT NetCDF,
-        MATLAB ``.mat`` (v5, v7.3), GeoTIFF (extra ``geo``) or NumPy ``.npz``.
+        Our HDF5 / NetCDF-4, any other HDF5, NetCDF (4 and classic) or MATLAB file with a cube in it, PRISMA ``.he5``,
+        EnMAP, DESIS (image, metadata or folder), EMIT NetCDF, ENVI (header or data), GeoTIFF (extra ``geo``) or NumPy
+        ``.npz``.
+    variable : str, optional
+        Which array is the cube, for files that hold several (HDF5, NetCDF, MATLAB).
+    axes : str, optional
+        Order of its axes, as ``"y,x,band"``, for files that do not name them.
 
     Raises
     ------
     FormatError
         When the file is missing, of no known format, damaged, or lacks what its format requires.
     InputError
-        When its labels contradict its data.
+        When its labels contradict its data, or it does not tell which array is the cube, or how its axes lie.
     """
     path = Path(path)
     if not path.exists():
         raise FormatError(f"{path}: found no such file or folder, expected a cube")
     name = "format"
+    choice = {key: value for key, value in (("variable", variable), ("axes", axes)) if value is not None}
     try:
         found = _reader(path)
+        if found is None and variable is not None and is_hdf5(path):
+            found = "hdf5"
         if found is None:
-            raise FormatError(f"{path}: format: found nothing known, expected one of: {', '.join(READERS)}")
+            raise FormatError(
+                f"{path}: format: found nothing known{_inside(path)}, expected one of: {', '.join(READERS[1:])}"
+            )
         name = found
-        cube: Cube = _module(name).read(path)
+        read = _module(name).read
+        if choice and "axes" not in signature(read).parameters:
+            raise InputError(f"{path}: --{next(iter(choice))}: found {next(iter(choice.values()))!r}, expected none: "
+                             f"{name} files hold one cube, whose axes are known")  # fmt: skip
+        cube: Cube = read(path, **choice)
     except HsiError:
         raise
     except Exception as error:
@@ -63,6 +82,15 @@ def open_cube(path: str | Path) -> Cube:
         said = " ".join(str(error).split()) or type(error).__name__
         raise FormatError(f"{path}: {name}: cannot be read; {said}") from error
     return cube
+
+
+def _inside(path: Path) -> str:
+    """What is in an HDF5 file that no reader knows, and how to choose."""
+    if not is_hdf5(path):
+        return ""
+    from hsitools.io.hdf5 import listing
+
+    return f" (inside: {listing(path)}; --variable chooses one of three axes)"
 
 
 def open_cubes(paths: Sequence[str | Path]) -> list[Cube]:

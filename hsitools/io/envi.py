@@ -1,7 +1,12 @@
-"""ENVI: a text header and raw data (bsq, bil, bip) on a memmap."""
+"""ENVI: a text header and raw data (bsq, bil, bip) on a memmap; ESRI's headers of the same images too.
+
+Headers as instruments write them: empty values, comments, ``None``, D exponents, underscores in keys, Latin-1; data of
+any extension beside them (Specim ``.dat`` and ``.raw``, HySpex ``.hyspex``, Hyperion ``.L1R``, Resonon ``.bil``).
+"""
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -9,51 +14,98 @@ from typing import Any
 import numpy as np
 
 from hsitools.blocks import tiles
-from hsitools.cube import BLOCK_BYTES, Cube, Transform, computed_tile
+from hsitools.cube import BLOCK_BYTES, Cube, Stored, Transform, computed_tile
 from hsitools.errors import FormatError, InputError
 from hsitools.io import Progress
 from hsitools.io.atomic import atomic_path
-from hsitools.io.labels import NANOMETRES, nm_scale, well_known_text
-from hsitools.lazy import ArraySource, ScaledSource, Source
+from hsitools.io.grid import identified
+from hsitools.io.labels import well_known_text
+from hsitools.io.variables import scaled
+from hsitools.io.wavelengths import Conversion, from_names, width_to_nm
+from hsitools.lazy import ArraySource, Source
 
+log = logging.getLogger(__name__)
 SUFFIXES = (".hdr",)
-DATA_SUFFIXES = ("", ".img", ".dat", ".raw", ".bsq", ".bil", ".bip", ".bin")
+#: Where several files could be the data: the usual extensions, the likeliest first.
+DATA_SUFFIXES = ("", ".img", ".dat", ".raw", ".bsq", ".bil", ".bip", ".bin", ".hyspex", ".l1r", ".ref", ".cube")
+#: Files that stand beside a cube and are none.
+SIDECARS = (".hdr", ".txt", ".xml", ".json", ".png", ".jpg", ".jpeg", ".bmp", ".enp", ".sta", ".ovr", ".prj", ".lut", ".log",
+            ".md", ".kml", ".csv", ".pdf", ".aux", ".wld", ".met", ".zip", ".gz", ".h5", ".nc", ".mat", ".npz")  # fmt: skip
 #: ENVI's data types.
 TYPES = {1: "u1", 2: "i2", 3: "i4", 4: "f4", 5: "f8", 12: "u2", 13: "u4", 14: "i8", 15: "u8"}
 #: Interleave: shape in the file, then its axes of band, y, x.
 INTERLEAVES = {"bsq": ("bands lines samples", (0, 1, 2)), "bil": ("lines bands samples", (1, 0, 2)),
                "bip": ("lines samples bands", (2, 0, 1))}  # fmt: skip
 MAX_HEADER = 16 * 2**20
+#: EPSG's first code of UTM's northern and southern zones, by datum (letters and digits only, upper case).
+UTM = {
+    "WGS84": (32600, 32700), "WGS1984": (32600, 32700), "NAD83": (26900, None), "NORTHAMERICA1983": (26900, None),
+    "NORTHAMERICAN1983": (26900, None), "NAD27": (26700, None), "NORTHAMERICA1927": (26700, None),
+    "NORTHAMERICAN1927": (26700, None), "ETRS89": (25800, None), "ETRS1989": (25800, None),
+    "EUROPEANTERRESTRIALREFERENCESYSTEM1989": (25800, None), "ED50": (23000, None), "EUROPEAN1950": (23000, None),
+    "GDA94": (None, 28300), "GEOCENTRICDATUMOFAUSTRALIA1994": (None, 28300), "GDA2020": (None, 7800),
+    "WGS72": (32200, 32300), "SIRGAS2000": (31954, 31960),
+}  # fmt: skip
+GEOGRAPHIC = {
+    "WGS84": 4326, "WGS1984": 4326, "NAD83": 4269, "NORTHAMERICA1983": 4269, "NORTHAMERICAN1983": 4269, "NAD27": 4267,
+    "NORTHAMERICA1927": 4267, "NORTHAMERICAN1927": 4267, "ETRS89": 4258, "ETRS1989": 4258, "ED50": 4230,
+    "EUROPEAN1950": 4230, "GDA94": 4283, "GDA2020": 7844, "WGS72": 4322, "SIRGAS2000": 4674,
+}  # fmt: skip
+_NO_CUBE = {"spectral library": "a spectral library (one spectrum a line)", "classification": "a classification map"}
 
 
 def can_read(path: Path) -> bool:
-    """An ENVI header, or a data file with one beside it."""
-    header = _header_of(path)
-    return header is not None
+    """An ENVI or ESRI header, or a data file with one beside it."""
+    return _header_of(path) is not None
 
 
 def _is_header(path: Path) -> bool:
+    """ENVI's first word, or (by its name) the keys of ESRI's headers."""
     if not path.is_file():
         return False
     with path.open("rb") as file:
-        return file.read(4) == b"ENVI"
+        start = file.read(4096)
+    if start.removeprefix(b"\xef\xbb\xbf").lstrip()[:4] == b"ENVI":
+        return True
+    keys = {line.split()[0].upper() for line in start.decode("latin-1").splitlines() if line.split()}
+    return path.suffix.lower() == ".hdr" and {"NROWS", "NCOLS"} <= keys
 
 
 def _header_of(path: Path) -> Path | None:
+    """The header that a path is, or that stands beside it, whatever the case of its name."""
     if not path.is_file():
         return None
     if _is_header(path):
         return path
-    candidates = (path.with_suffix(".hdr"), path.with_name(path.name + ".hdr"))
-    return next((name for name in candidates if name != path and _is_header(name)), None)
+    wanted = [name.lower() for name in (path.name + ".hdr", path.with_suffix(".hdr").name)]
+    beside = [item for item in _siblings(path) if item.name.lower() in wanted and item != path and _is_header(item)]
+    same_case = {path.name + ".hdr", path.with_suffix(".hdr").name, path.with_suffix(".HDR").name}
+    return min(
+        beside, key=lambda item: (wanted.index(item.name.lower()), item.name not in same_case, item.name), default=None
+    )
+
+
+def _siblings(path: Path) -> list[Path]:
+    try:
+        return sorted(path.parent.iterdir())
+    except OSError:
+        return []
 
 
 def parse_header(path: Path) -> dict[str, str]:
-    """Fields of a header, names in lower case, values as written (braces removed)."""
+    """Fields of a header, names in lower case with single spaces, values as written (braces removed); none empty."""
     if path.stat().st_size > MAX_HEADER:
         raise FormatError(f"{path}: header: found {path.stat().st_size} bytes, expected at most {MAX_HEADER}")
+    raw = path.read_bytes()
+    try:
+        content = raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        content = raw.decode("latin-1")
+    lines = iter(content.splitlines())
+    first = next(lines, "")
+    if not first.strip().upper().startswith("ENVI"):
+        return _parse_esri(content)
     fields: dict[str, str] = {}
-    lines = iter(path.read_text(encoding="utf-8", errors="replace").splitlines()[1:])
     for line in lines:
         name, mark, value = line.partition("=")
         if not mark or name.lstrip().startswith(";"):
@@ -65,10 +117,53 @@ def parse_header(path: Path) -> dict[str, str]:
                 following = next(lines, None)
                 if following is None:
                     raise FormatError(f"{path}: {name.strip()}: found no closing brace")
-                parts.append(following)
+                if not following.lstrip().startswith(";"):
+                    parts.append(following)
             value = " ".join(parts).partition("}")[0].strip()
-        fields[" ".join(name.lower().split())] = value
+        key = " ".join(name.lower().replace("_", " ").split())
+        if value and value.lower() not in ("none", "null", "{}"):
+            fields[key] = value
     return fields
+
+
+def _parse_esri(content: str) -> dict[str, str]:
+    """ESRI's keys (LAYOUT, NROWS, …) as ENVI's fields."""
+    keys: dict[str, str] = {}
+    lists: dict[str, list[str]] = {}
+    inside = ""
+    for line in content.splitlines():
+        words = line.split()
+        if not words:
+            continue
+        key = words[0].upper()
+        if inside:
+            if key == f"{inside}_END":
+                inside = ""
+            else:
+                lists[inside] += words
+        elif len(words) == 1:
+            inside = key
+            lists[key] = []
+        else:
+            keys[key] = " ".join(words[1:])
+    bits = keys.get("NBITS", "8")
+    kind = {"SIGNEDINT": "i", "FLOAT": "f", "UNSIGNEDINT": "u"}.get(keys.get("PIXELTYPE", "").upper())
+    kind = kind or ("f" if bits in ("32", "64") and "PIXELTYPE" not in keys and "float" in keys else "u")
+    width = int(bits) // 8 if bits.isdigit() else 0
+    code = next((code for code, name in TYPES.items() if name == f"{kind}{width}"), 0)
+    fields = {
+        "samples": keys.get("NCOLS", ""), "lines": keys.get("NROWS", ""), "bands": keys.get("NBANDS", "1"),
+        "data type": str(code), "interleave": keys.get("LAYOUT", "bil").lower(), "header offset": keys.get("SKIPBYTES", "0"),
+        "byte order": "1" if keys.get("BYTEORDER", "I").upper().startswith("M") else "0",
+        "data ignore value": keys.get("NODATA", keys.get("NODATA_VALUE", "")),
+    }  # fmt: skip
+    for name, field in (("WAVELENGTHS", "wavelength"), ("FWHM", "fwhm")):
+        if name in lists:
+            fields[field] = ", ".join(lists[name])
+    if {"ULXMAP", "ULYMAP", "XDIM", "YDIM"} <= keys.keys():
+        # ESRI's reference is the first pixel's centre
+        fields["map info"] = f"Arbitrary, 1.5, 1.5, {keys['ULXMAP']}, {keys['ULYMAP']}, {keys['XDIM']}, {keys['YDIM']}"
+    return {name: value for name, value in fields.items() if value}
 
 
 def read(path: Path) -> Cube:
@@ -76,79 +171,152 @@ def read(path: Path) -> Cube:
     header = _header_of(path)
     assert header is not None  # can_read said so
     fields = parse_header(header)
-    data_path = path if path != header else _data_of(header)
-
-    def whole(name: str, default: int | None = None) -> int:
-        found = fields.get(name, default)
-        try:
-            value = int(str(found))
-        except ValueError:
-            value = -1
-        if found is None or value < 0 or value > 2**31:
-            raise FormatError(f"{header}: {name}: found {found!r}, expected a whole number")
-        return value
-
-    sizes = {name: whole(name) for name in ("samples", "lines", "bands")}
+    kind = fields.get("file type", "").lower()
+    for word, said in _NO_CUBE.items():
+        if word in kind:
+            raise FormatError(f"{header}: file type: found {fields['file type']!r}, {said}, expected a cube")
+    if fields.get("file compression", "0") not in ("0", ""):
+        raise FormatError(f"{header}: file compression: found a compressed data file, expected it unpacked")
+    sizes = {name: _whole(fields, name, header) for name in ("samples", "lines", "bands")}
     if min(sizes.values()) == 0:
         raise FormatError(f"{header}: size: found {sizes}, expected none of them zero")
-    code = whole("data type")
+    raw = _source(fields, sizes, header, path)
+    n_bands = sizes["bands"]
+    gain, shift = (_numbers(fields, f"data {name} values", n_bands, header) for name in ("gain", "offset"))
+    factor = _number(fields, "reflectance scale factor", header)
+    nodata = _number(fields, "data ignore value", header)
+    if gain is None and factor:
+        gain = np.array([1 / factor])
+    source, scale, nodata = scaled(
+        raw, 1.0 if gain is None else gain, 0.0 if shift is None else shift, nodata, f"{header}: data gain values"
+    )
+    wavelength, fwhm, absent = _wavelengths(fields, n_bands, header)
+    good = _numbers(fields, "bbl", n_bands, header)
+    good = np.ones(n_bands, dtype=bool) if good is None else good != 0
+    transform, crs = _grid(fields, header)
+    meta = {"interleave": fields.get("interleave", "bsq").lower()}
+    if "sensor type" in fields and fields["sensor type"].lower() != "unknown":
+        meta["sensor"] = fields["sensor type"]
+    return Cube(
+        data=source, wavelength_nm=wavelength, fwhm_nm=fwhm, good=good & ~absent, nodata=nodata, scale_factor=scale,
+        units=fields.get("data units", ""), crs=crs, transform=transform,
+        name=" ".join(fields.get("description", header.stem).split()), source=str(path), meta=meta,
+    )  # fmt: skip
+
+
+def labels(header: Path, count: int) -> dict[str, Any]:
+    """What a header says of an image of ``count`` bands that is no raw data; empty when it is of another."""
+    if not _is_header(header):
+        return {}
+    fields = parse_header(header)
+    if fields.get("bands") != str(count):
+        return {}
+    wavelength, fwhm, absent = _wavelengths(fields, count, header)
+    good = _numbers(fields, "bbl", count, header)
+    gain, shift = (_numbers(fields, f"data {name} values", count, header) for name in ("gain", "offset"))
+    transform, crs = _grid(fields, header)
+    out = {
+        "wavelength_nm": wavelength, "fwhm_nm": fwhm, "nodata": _number(fields, "data ignore value", header),
+        "good": (np.ones(count, dtype=bool) if good is None else good != 0) & ~absent, "scales": gain, "offsets": shift,
+        "units": fields.get("data units"), "crs": crs, "transform": transform,
+    }  # fmt: skip
+    return {name: value for name, value in out.items() if value is not None}
+
+
+def _whole(fields: dict[str, str], name: str, header: Path, default: int | None = None) -> int:
+    found = fields.get(name, default)
+    try:
+        value = int(str(found))
+    except ValueError:
+        value = -1
+    if found is None or value < 0 or value > 2**31:
+        raise FormatError(f"{header}: {name}: found {found!r}, expected a whole number")
+    return value
+
+
+def _source(fields: dict[str, str], sizes: dict[str, int], header: Path, path: Path) -> Source:
+    """The data file's numbers."""
+    code = _whole(fields, "data type", header)
     if code not in TYPES:
         raise FormatError(f"{header}: data type: found {code}, expected a real one: {', '.join(map(str, TYPES))}")
     interleave = fields.get("interleave", "bsq").lower()
     if interleave not in INTERLEAVES:
         raise FormatError(f"{header}: interleave: found {interleave!r}, expected bsq, bil or bip")
-    order = whole("byte order", 0)
+    order = _whole(fields, "byte order", header, 0)
     if order not in (0, 1):
         raise FormatError(f"{header}: byte order: found {order}, expected 0 or 1")
     dtype = np.dtype("<>"[order] + TYPES[code])
-    offset = whole("header offset", 0)
+    offset = _whole(fields, "header offset", header, 0)
     names, axes = INTERLEAVES[interleave]
     shape = tuple(sizes[name] for name in names.split())
     needed = offset + sizes["samples"] * sizes["lines"] * sizes["bands"] * dtype.itemsize
+    data_path = path if path != header else _data_of(header, needed)
+    if data_path.suffix.lower() in (".tif", ".tiff"):
+        from hsitools.io.geotiff import RasterSource
+        from hsitools.io.geotiff import can_read as is_tiff
+
+        if is_tiff(data_path):
+            raster = RasterSource(data_path)
+            if raster.shape != (sizes["bands"], sizes["lines"], sizes["samples"]):
+                raise InputError(f"{data_path}: data: found {raster.shape}, expected {sizes} as {header.name} says")
+            return raster
     found = data_path.stat().st_size
     if found < needed:
         raise FormatError(f"{data_path}: data: found {found} bytes, expected {needed} as its header says")
-    raw: Source = ArraySource(np.memmap(data_path, dtype=dtype, mode="r", offset=offset, shape=shape), axes)
-    n_bands = sizes["bands"]
-    gain, shift = (_numbers(fields, f"data {kind} values", n_bands, header) for kind in ("gain", "offset"))
-    nodata = _number(fields, "data ignore value", header)
-    if gain is not None or shift is not None:
-        raw = ScaledSource(raw, 1.0 if gain is None else gain, 0.0 if shift is None else shift, nodata)
-        nodata = None if nodata is None else float("nan")
-    wavelength, fwhm = _numbers(fields, "wavelength", n_bands, header), _numbers(fields, "fwhm", n_bands, header)
-    if wavelength is not None:
-        scale = nm_scale(wavelength, fields.get("wavelength units"), f"{header}: wavelength")
-        wavelength = None if scale is None else wavelength * scale
-        fwhm = None if fwhm is None or scale is None else fwhm * scale
-    elif fwhm is not None:
-        scale = NANOMETRES.get(fields.get("wavelength units", "").lower())
-        fwhm = None if scale is None else fwhm * scale
-    good = _numbers(fields, "bbl", n_bands, header)
-    factor = _number(fields, "reflectance scale factor", header)
-    transform, crs = _grid(fields, header)
-    return Cube(
-        data=raw, wavelength_nm=wavelength, fwhm_nm=fwhm, good=None if good is None else good != 0,  # type: ignore[arg-type]
-        nodata=nodata, scale_factor=None if not factor or factor == 1 else 1 / factor,
-        units=fields.get("data units", ""), crs=crs, transform=transform,
-        name=" ".join(fields.get("description", data_path.stem).split()), source=str(path),
-        meta={"interleave": interleave} | ({"sensor": fields["sensor type"]} if "sensor type" in fields else {}),
-    )  # fmt: skip
+    return ArraySource(np.memmap(data_path, dtype=dtype, mode="r", offset=offset, shape=shape), axes)
 
 
-def _data_of(header: Path) -> Path:
-    stems = [header.with_suffix("")]
-    for stem in stems:
-        for suffix in DATA_SUFFIXES:
-            for name in (stem.with_name(stem.name + suffix), stem.with_name(stem.name + suffix.upper())):
-                if name.is_file() and name != header:
-                    return name
-    raise FormatError(f"{header}: data: found no file beside it, expected {stems[0].name}.img, .dat, .bsq, …")
+def _data_of(header: Path, needed: int) -> Path:
+    """The data beside a header: of its name and any extension, by size where several stand there."""
+    stem = header.with_suffix("").name.lower()
+    names = {stem: 0} | {Path(stem).stem: 1 for _ in range(Path(stem).suffix.lower() in DATA_SUFFIXES[1:])}
+    candidates = []
+    for item in _siblings(header):
+        name = item.name.lower()
+        fits = name in names or Path(name).stem in names
+        if fits and item != header and item.is_file() and Path(name).suffix not in SIDECARS and not _is_header(item):
+            candidates.append(item)
+
+    def rank(item: Path) -> tuple[Any, ...]:
+        suffix, size = item.suffix.lower(), item.stat().st_size
+        usual = DATA_SUFFIXES.index(suffix) if suffix in DATA_SUFFIXES else len(DATA_SUFFIXES)
+        exact = item.name.startswith(header.with_suffix("").name)
+        return (size < needed, item.name.lower() not in names, not exact, size != needed, usual, item.name)
+
+    if not candidates:
+        raise FormatError(
+            f"{header}: data: found no file beside it, expected {header.with_suffix('').name}.img, .dat, .bsq, …"
+        )
+    return min(candidates, key=rank)
+
+
+def _wavelengths(fields: dict[str, str], count: int, header: Path) -> tuple[Any, Any, Any]:
+    """Wavelengths and widths in nm, and which bands are said to be none (wavelength zero)."""
+    absent = np.zeros(count, dtype=bool)
+    stored, widths = _numbers(fields, "wavelength", count, header), _numbers(fields, "fwhm", count, header)
+    unit = fields.get("wavelength units")
+    if stored is None:
+        names = [part.strip() for part in fields.get("band names", "").split(",")]
+        wavelength = from_names(names) if len(names) == count else None
+        if wavelength is None:
+            return None, None, absent
+        fwhm = None
+        if widths is not None:
+            fwhm = width_to_nm(widths, unit, Conversion(), wavelength, f"{header}: fwhm")
+        return wavelength, fwhm, absent
+    conversion = Conversion.of(stored, unit, f"{header}: wavelength")
+    if conversion is None:
+        return None, None, absent
+    wavelength = conversion.centres(stored)
+    if np.isfinite(wavelength).any():
+        absent = stored == 0
+    return wavelength, None if widths is None else conversion.widths(widths, stored), absent
 
 
 def _numbers(fields: dict[str, str], name: str, count: int, header: Path) -> Any:
     if name not in fields:
         return None
-    parts = [part for part in re.split(r"[,\s]+", fields[name]) if part]
+    parts = [_exponent(part) for part in re.split(r"[,\s]+", fields[name]) if part]
     try:
         values = np.array([float(part) for part in parts])
     except ValueError:
@@ -162,41 +330,64 @@ def _number(fields: dict[str, str], name: str, header: Path) -> float | None:
     if name not in fields:
         return None
     try:
-        return float(fields[name])
+        return float(_exponent(fields[name].strip("{} ")))
     except ValueError:
         raise FormatError(f"{header}: {name}: found {fields[name][:40]!r}, expected a number") from None
 
 
+def _exponent(number: str) -> str:
+    """Fortran's and IDL's D exponents as Python's."""
+    return re.sub(r"(?<=[\d.])[dD](?=[-+]?\d)", "e", number)
+
+
 def _grid(fields: dict[str, str], header: Path) -> tuple[Transform | None, str | None]:
     # a code of ours says more shortly what the text beside it says
-    crs = fields.get("crs") or fields.get("coordinate system string") or None
+    crs = fields.get("crs") or None
+    if crs is None and "coordinate system string" in fields:
+        crs = identified(fields["coordinate system string"])
     info = [part.strip() for part in fields.get("map info", "").split(",")]
     if len(info) < 7:
         return None, crs
     try:
-        column, row, x, y, width, height = (float(part) for part in info[1:7])
+        column, row, x, y, width, height = (float(_exponent(part)) for part in info[1:7])
     except ValueError:
         raise FormatError(f"{header}: map info: found {fields['map info'][:60]!r}, expected numbers") from None
-    rotation = next((float(p.split("=")[1]) for p in info if re.fullmatch(r"rotation=[-+.\deE]+", p)), 0.0)
+    rotation = next((float(p.split("=")[1]) for p in info if re.fullmatch(r"rotation\s*=\s*[-+.\deE]+", p)), 0.0)
     # ENVI counts pixels from 1, and its reference is the pixel's upper left corner
     cosine, sine = np.cos(np.radians(rotation)), np.sin(np.radians(rotation))
     a, b, d, e = width * cosine, height * sine, width * sine, -height * cosine
     c, f = x - (column - 1) * a - (row - 1) * b, y - (column - 1) * d - (row - 1) * e
-    if crs is None and info[0].upper() == "UTM" and len(info) > 8:
-        north = info[8].lower().startswith("n")
-        datum = info[9].replace("-", "").replace(" ", "").upper() if len(info) > 9 else ""
-        if datum == "WGS84" and info[7].isdigit():
-            crs = f"EPSG:{(32600 if north else 32700) + int(info[7])}"
+    if crs is None:
+        crs = _projection(info, header)
     return (float(a), float(b), float(c), float(d), float(e), float(f)), crs
+
+
+def _projection(info: list[str], header: Path) -> str | None:
+    """Coordinate system that ``map info`` names: geographic and UTM on the usual datums; others are said."""
+    kind = re.sub(r"[^a-z]", "", info[0].lower())
+    if kind in ("arbitrary", "pixel", "none", "unknown", ""):
+        return None
+    rest = [re.sub(r"[^A-Z0-9]", "", part.upper()) for part in info[7:] if "=" not in part]
+    if kind.startswith("geographic"):
+        datum = rest[0] if rest else "WGS84"
+        if datum in GEOGRAPHIC:
+            return f"EPSG:{GEOGRAPHIC[datum]}"
+    elif kind == "utm" and rest and rest[0].isdigit() and 1 <= int(rest[0]) <= 60:
+        south = len(rest) > 1 and rest[1].startswith("S")
+        first = UTM.get(rest[2] if len(rest) > 2 else "WGS84", (None, None))[south]
+        if first is not None:
+            return f"EPSG:{first + int(rest[0])}"
+    log.warning("%s: map info: coordinate system %s is not known: left out", header, ", ".join([info[0], *info[7:]]))
+    return None
 
 
 def write(cube: Cube, path: Path, progress: Progress) -> None:
     """Write ``path`` (header) and the data beside it as ``.img``, band sequential; a PAN is not kept, and said."""
-    import logging
-
     if cube.pan is not None:
-        logging.getLogger(__name__).warning("%s: the ENVI format holds no panchromatic image: left out", path)
-    dtype = cube.dtype.newbyteorder("=")
+        log.warning("%s: the ENVI format holds no panchromatic image: left out", path)
+    stored = cube.stored()
+    grid = None if cube.transform is None else _map_info(cube, path)
+    dtype = stored.dtype.newbyteorder("=")
     codes = {np.dtype(name): code for code, name in TYPES.items()}
     if dtype not in codes:
         dtype = np.dtype("u1") if dtype.kind == "b" else np.dtype("i2") if dtype == np.int8 else np.dtype("f4")
@@ -206,17 +397,17 @@ def write(cube: Cube, path: Path, progress: Progress) -> None:
             tiles(
                 cube.shape[1:],
                 max(1, BLOCK_BYTES // (cube.n_bands * dtype.itemsize)),
-                computed_tile(cube.data) or (1, 1),
+                computed_tile(stored.data) or (1, 1),
             )
         )
         for done, (rows, columns) in enumerate(parts, 1):
-            out[:, rows, columns] = cube.read(rows=rows, columns=columns)
+            out[:, rows, columns] = stored.read(rows, columns)
             progress(done, len(parts))
         out.flush()
-        header.write_text(_header(cube, codes[dtype]), encoding="utf-8")
+        header.write_text(_header(cube, stored, codes[dtype], grid), encoding="utf-8")
 
 
-def _header(cube: Cube, code: int) -> str:
+def _header(cube: Cube, stored: Stored, code: int, grid: str | None) -> str:
     def row(values: Any, form: str) -> str:
         return "{" + ", ".join(format(value, form) for value in values) + "}"
 
@@ -233,26 +424,46 @@ def _header(cube: Cube, code: int) -> str:
         fields["wavelength units"] = "Nanometers"
         fields["fwhm"] = row(cube.fwhm_nm, ".10g")
     fields["bbl"] = row(cube.good.astype(int), "d")
-    if cube.nodata is not None:
-        fields["data ignore value"] = f"{cube.nodata:.10g}"
-    if cube.scale_factor is not None:
-        fields["reflectance scale factor"] = f"{1 / cube.scale_factor:.10g}"
+    if stored.nodata is not None:
+        fields["data ignore value"] = f"{stored.nodata:.17g}"
+    inverse = f"{1 / stored.scale[0]:.17g}"
+    if not stored.uniform or 1 / float(inverse) != stored.scale[0]:
+        fields["data gain values"] = row(stored.scale, ".17g")
+        fields["data offset values"] = row(stored.offset, ".17g")
+    elif stored.scale[0] != 1:
+        fields["reflectance scale factor"] = inverse
     if cube.units:
         fields["data units"] = cube.units
-    if cube.transform is not None:
-        a, b, c, d, e, f = cube.transform
-        width, height = float(np.hypot(a, d)), float(np.hypot(b, e))
-        rotation = float(np.degrees(np.arctan2(d, a)))
-        zone = re.fullmatch(r"EPSG:32([67])(\d\d)", cube.crs or "")
-        parts = ["UTM" if zone else "Arbitrary", "1", "1", f"{c!r}", f"{f!r}", f"{width!r}", f"{height!r}"]
-        if zone:
-            parts += [str(int(zone[2])), "North" if zone[1] == "6" else "South", "WGS-84", "units=Meters"]
-        if rotation:
-            parts.append(f"rotation={rotation!r}")
-        fields["map info"] = "{" + ", ".join(parts) + "}"
+    if grid is not None:
+        fields["map info"] = "{" + grid + "}"
     if cube.crs is not None and not fields.get("map info", "").startswith("{UTM"):
         text = well_known_text(cube.crs)
         if text != cube.crs:
             fields["crs"] = cube.crs
         fields["coordinate system string"] = "{" + text + "}"
     return "ENVI\n" + "".join(f"{name} = {value}\n" for name, value in fields.items())
+
+
+def _map_info(cube: Cube, path: Path) -> str:
+    """ENVI's words for a cube's grid; it knows pixel sizes and a rotation, no mirrored or skewed grids."""
+    assert cube.transform is not None
+    a, b, c, d, e, f = cube.transform
+    width, height = float(np.hypot(a, d)), float(np.hypot(b, e))
+    skewed = abs(a * b + d * e) > 1e-9 * width * height
+    if skewed or a * e - b * d >= 0:
+        raise InputError(
+            f"{path}: transform: found {tuple(round(value, 6) for value in cube.transform)}, a "
+            f"{'skewed' if skewed else 'mirrored'} grid, expected one that ENVI's map info can say (north up, or rotated); "
+            "write .tif or .h5"
+        )
+    rotation = float(np.degrees(np.arctan2(d, a)))
+    zone = re.fullmatch(r"EPSG:32([67])(\d\d)", cube.crs or "")
+    kind = "UTM" if zone else "Geographic Lat/Lon" if cube.crs == "EPSG:4326" else "Arbitrary"
+    parts = [kind, "1", "1", f"{c!r}", f"{f!r}", f"{width!r}", f"{height!r}"]
+    if zone:
+        parts += [str(int(zone[2])), "North" if zone[1] == "6" else "South", "WGS-84", "units=Meters"]
+    elif kind.startswith("Geographic"):
+        parts += ["WGS-84", "units=Degrees"]
+    if rotation:
+        parts.append(f"rotation={rotation!r}")
+    return ", ".join(parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ from hsitools.cube import BLOCK_BYTES, Cube, computed_tile
 from hsitools.errors import FormatError, InputError
 from hsitools.io import Progress
 from hsitools.io.atomic import atomic_path
-from hsitools.io.labels import nm_scale
+from hsitools.io.variables import scaled, stated_nodata
+from hsitools.io.wavelengths import Conversion, from_names
 from hsitools.lazy import Bands
 
+log = logging.getLogger(__name__)
 SUFFIXES = (".tif", ".tiff")
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
@@ -71,24 +74,44 @@ def _open(path: Path) -> Any:
 
 
 def read(path: Path) -> Cube:
-    """Open the image, lazily."""
-    source = RasterSource(path)
+    """Open the image, lazily; what it does not say itself may stand in a header or STAC item beside it."""
+    raster = RasterSource(path)
     with _open(path) as file:
-        tags = [file.tags(band, ns="IMAGERY") | file.tags(band) for band in file.indexes]
-        dataset = {key.lower(): value for key, value in (file.tags() | file.tags(ns="ENVI")).items()}
+        tags = [_lower(file.tags(band, ns="IMAGERY") | file.tags(band)) for band in file.indexes]
+        dataset = _lower(file.tags() | file.tags(ns="ENVI"))
         nodata = file.nodata
         crs = None if file.crs is None else (_epsg(file.crs) or file.crs.to_wkt())
         transform = None if file.transform.is_identity else tuple(file.transform)[:6]
-        scales, units = set(file.scales), next((unit for unit in file.units if unit), "")
-    wavelength, fwhm = _wavelengths(tags, dataset, path)
-    good = _list(dataset.get("bbl"), len(tags), f"{path}: bbl")
-    scale = next(iter(scales)) if len(scales) == 1 else None
+        scales, offsets = np.array(file.scales), np.array(file.offsets)
+        units = next((unit for unit in file.units if unit), "")
+        descriptions, colours = file.descriptions, [colour.name for colour in file.colorinterp]
+    count = raster.shape[0]
+    beside = _beside(path, count)
+    labels = _labels(tags, dataset, descriptions, path) or beside
+    if nodata is None:
+        nodata = stated_nodata(dataset, beside)
+    if np.all(scales == 1) and not offsets.any():
+        scales, offsets = beside.get("scales", scales), beside.get("offsets", offsets)
+    # zero is how some writers say that there is no scale
+    source, scale, nodata = scaled(
+        raster, np.where(np.asarray(scales) == 0, 1.0, scales), offsets, nodata, f"{path}: scale"
+    )
+    meta = {}
+    if "palette" in colours:
+        meta["note"] = "a map of classes (colour table), no spectral cube"
+    elif {"red", "green", "blue"} <= set(colours) and count <= 4 and labels.get("wavelength_nm") is None:
+        meta["note"] = "an RGB picture, no spectral cube"
     return Cube(
-        data=source, wavelength_nm=wavelength, fwhm_nm=fwhm, good=None if good is None else good != 0,  # type: ignore[arg-type]
-        nodata=None if nodata is None else float(nodata), scale_factor=None if scale in (None, 1.0, 0.0) else scale,
-        crs=crs, transform=transform, units=units or dataset.get("units", ""),
-        name=dataset.get("name", path.stem), source=str(path),
+        data=source, wavelength_nm=labels.get("wavelength_nm"), fwhm_nm=labels.get("fwhm_nm"),
+        good=labels.get("good", np.ones(count, dtype=bool)), nodata=None if nodata is None else float(nodata),
+        scale_factor=scale, crs=crs or beside.get("crs"), transform=transform or beside.get("transform"),
+        units=units or dataset.get("units", "") or beside.get("units", ""), name=dataset.get("name", path.stem),
+        source=str(path), meta=meta,
     )  # fmt: skip
+
+
+def _lower(tags: dict[str, str]) -> dict[str, str]:
+    return {key.lower().replace(" ", "_"): value for key, value in tags.items()}
 
 
 def _epsg(crs: Any) -> str | None:
@@ -96,34 +119,78 @@ def _epsg(crs: Any) -> str | None:
     return None if code is None else f"EPSG:{code}"
 
 
-def _wavelengths(tags: list[dict[str, str]], dataset: dict[str, str], path: Path) -> tuple[Any, Any]:
-    """Wavelength and width, nm, from band tags (GDAL's IMAGERY domain, ENVI's names) or lists of the whole file."""
+def _labels(tags: list[dict[str, str]], dataset: dict[str, str], descriptions: Any, path: Path) -> dict[str, Any]:
+    """Wavelengths, widths and good bands: tags of each band (GDAL's, ENVI's, others' names), lists of the whole file,
+    the bands' descriptions. Empty when none of them has wavelengths or marks.
+    """  # fmt: skip
+    count = len(tags)
 
     def per_band(*names: str) -> Any:
         for name in names:
-            found = [band.get(name) for band in tags]
-            if all(value is not None for value in found):
+            found = [band.get(name, "") for band in tags]
+            if any(found):
                 try:
-                    return np.array([float(value) for value in found if value is not None])
+                    return np.array([float(value.split()[0]) if value.strip() else np.nan for value in found])
                 except ValueError:
                     raise FormatError(f"{path}: {name}: found {found[0]!r}, expected numbers") from None
-        return None
+        listed = next((dataset[name] for name in names if dataset.get(name)), None)
+        return _list(listed, count, f"{path}: {names[0]}")
 
-    centre = per_band("CENTRAL_WAVELENGTH_UM")
-    if centre is not None:
-        width = per_band("FWHM_UM")
-        return centre * 1e3, None if width is None else width * 1e3
-    unit = tags[0].get("wavelength_units") or dataset.get("wavelength_units") or dataset.get("wavelength units")
-    centre, width = per_band("wavelength"), per_band("fwhm")
+    out: dict[str, Any] = {}
+    centre, width = per_band("central_wavelength_um"), per_band("fwhm_um")
+    unit: str | None = "um"
     if centre is None:
-        centre = _list(dataset.get("wavelength"), len(tags), f"{path}: wavelength")
-        width = _list(dataset.get("fwhm"), len(tags), f"{path}: fwhm")
+        units = ("wavelength_units", "wavelength_unit", "units_of_wavelength")
+        unit = next((source[name] for source in (*tags, dataset) for name in units if source.get(name)), None)
+        centre = per_band("wavelength", "wavelengths", "wavelength_nm", "center_wavelength", "centre_wavelength",
+                          "central_wavelength", "cw")  # fmt: skip
+        if centre is not None and unit is None:
+            text = next((band[name] for band in tags for name in ("wavelength", "wavelengths") if band.get(name)), "")
+            unit = text.split()[1] if len(text.split()) > 1 else None
+        if any("wavelength_nm" in source and "wavelength" not in source for source in (*tags, dataset)):
+            unit = "nm"
+        width = per_band("fwhm", "fwhm_nm", "bandwidth", "width")
     if centre is None:
-        return None, None
-    scale = nm_scale(centre, unit, f"{path}: wavelength")
-    if scale is None:
-        return None, None
-    return centre * scale, None if width is None else width * scale
+        names = [tag.get("band_name", tag.get("description", "")) for tag in tags]
+        centre = from_names(descriptions)
+        centre = from_names(names) if centre is None else centre
+        unit = "nm"
+    marks, bad = (
+        per_band("bbl", "good", "good_band", "good_wavelength", "good_wavelengths"),
+        per_band("bad", "bad_band"),
+    )
+    good = np.ones(count, dtype=bool)
+    if marks is not None:
+        good &= ~(marks == 0)
+    if bad is not None:
+        good &= ~(bad == 1)
+    conversion = None if centre is None else Conversion.of(centre, unit, f"{path}: wavelength")
+    if conversion is not None:
+        out["wavelength_nm"] = conversion.centres(centre)
+        if np.isfinite(out["wavelength_nm"]).any():
+            good &= ~(np.asarray(centre) == 0)
+        if width is not None:
+            out["fwhm_nm"] = conversion.widths(width, centre)
+    if conversion is not None or not good.all():
+        out["good"] = good
+    return out
+
+
+def _beside(path: Path, count: int) -> dict[str, Any]:
+    """Labels from a STAC item or an ENVI header of the image's name beside it; empty when there is none that fits."""
+    from hsitools.io import stac
+
+    found = stac.labels(path, count)
+    if found:
+        return found
+    names = {path.name.lower() + ".hdr", path.stem.lower() + ".hdr"}
+    for header in sorted(item for item in path.parent.iterdir() if item.name.lower() in names):
+        from hsitools.io import envi
+
+        found = envi.labels(header, count)
+        if found:
+            return found
+    return {}
 
 
 def _list(value: str | None, count: int, where: str) -> Any:
@@ -141,13 +208,13 @@ def _list(value: str | None, count: int, where: str) -> Any:
 
 def write(cube: Cube, path: Path, progress: Progress) -> None:
     """Write a tiled, compressed GeoTIFF, block by block; a PAN is not kept, and said."""
-    import logging
     import warnings
 
     rasterio = rasterio_module()
+    stored = cube.stored()
     if cube.pan is not None:
-        logging.getLogger(__name__).warning("%s: GeoTIFF holds no panchromatic image: left out", path)
-    dtype = np.dtype("u1") if cube.dtype.kind == "b" else cube.dtype.newbyteorder("=")
+        log.warning("%s: GeoTIFF holds no panchromatic image: left out", path)
+    dtype = np.dtype("u1") if stored.dtype.kind == "b" else stored.dtype.newbyteorder("=")
     if dtype == np.float16:
         dtype = np.dtype(np.float32)
     tile = 256
@@ -160,14 +227,17 @@ def write(cube: Cube, path: Path, progress: Progress) -> None:
         profile["crs"] = cube.crs
     if cube.transform is not None:
         profile["transform"] = rasterio.Affine(*cube.transform)
-    if cube.nodata is not None:
-        profile["nodata"] = cube.nodata
+    if stored.nodata is not None:
+        if np.isfinite(stored.nodata) and dtype.kind in "ui" and not _fits(stored.nodata, dtype):
+            log.warning("%s: nodata %g is no %s: left out", path, stored.nodata, dtype)
+        elif not (np.isnan(stored.nodata) and dtype.kind in "ui"):
+            profile["nodata"] = stored.nodata
     with atomic_path(path) as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
         with rasterio.open(temporary, "w", **profile) as file:
             file.update_tags(name=cube.name, bbl=" ".join(map(str, cube.good.astype(int))), units=cube.units)
-            if cube.scale_factor is not None:
-                file.scales = [cube.scale_factor] * cube.n_bands
+            if not stored.uniform or stored.scale[0] != 1:
+                file.scales, file.offsets = stored.scale.tolist(), stored.offset.tolist()
             for band in range(cube.n_bands):
                 tags = {}
                 for key, values in (("CENTRAL_WAVELENGTH_UM", cube.wavelength_nm), ("FWHM_UM", cube.fwhm_nm)):
@@ -179,10 +249,15 @@ def write(cube: Cube, path: Path, progress: Progress) -> None:
                 tiles(
                     cube.shape[1:],
                     max(1, BLOCK_BYTES // (cube.n_bands * dtype.itemsize)),
-                    computed_tile(cube.data) or (tile, tile),
+                    computed_tile(stored.data) or (tile, tile),
                 )
             )
             for done, (rows, columns) in enumerate(parts, 1):
-                values = cube.read(rows=rows, columns=columns).astype(dtype, copy=False)
+                values = stored.read(rows, columns).astype(dtype, copy=False)
                 file.write(values, window=((rows.start, rows.stop), (columns.start, columns.stop)))
                 progress(done, len(parts))
+
+
+def _fits(value: float, dtype: np.dtype[Any]) -> bool:
+    info = np.iinfo(dtype)
+    return bool(info.min <= value <= info.max and value == int(value))

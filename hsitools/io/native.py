@@ -1,11 +1,13 @@
 """Our own file: HDF5 that is a valid NetCDF-4 file (``cube`` (band, y, x), ``wavelength_nm``, ``fwhm_nm``, ``good``).
 
-Other HDF5 files with one cube in them are read too: names and axes are looked for, never assumed.
+Cubes in other HDF5 files are found by `hsitools.io.hdf5`.
 """
 
 from __future__ import annotations
 
 import json
+import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,147 +16,60 @@ from numpy.typing import NDArray
 
 from hsitools import __version__
 from hsitools.blocks import tiles
-from hsitools.cube import BLOCK_BYTES, Cube, computed_tile
-from hsitools.errors import FormatError, InputError
+from hsitools.cube import BLOCK_BYTES, Cube, Stored, computed_tile
+from hsitools.errors import FormatError
 from hsitools.io import Progress
 from hsitools.io.atomic import atomic_path
-from hsitools.io.labels import axes_with_band, band_axis, is_hdf5, nm_scale, text, well_known_text
-from hsitools.lazy import ArraySource, ScaledSource, Source
+from hsitools.io.hdf5 import named, open_hdf5, variables
+from hsitools.io.labels import is_hdf5, text, well_known_text
+from hsitools.io.variables import Variable, read_variables
 
+log = logging.getLogger(__name__)
 FORMAT, VERSION = "hsitools-cube", 1
 SUFFIXES = (".h5", ".nc", ".hdf5")
-#: Formats of ours that hold no cube though they hold arrays of three axes.
-CUBE_NAMES = ("cube", "reflectance", "radiance", "data")
-WAVELENGTH_NAMES = ("wavelength_nm", "wavelength", "wavelengths", "central_wavelength")
-FWHM_NAMES = ("fwhm_nm", "fwhm")
-GOOD_NAMES = ("good", "good_band", "good_bands", "good_wavelengths", "bbl")
 #: Chunks (rows, columns): windows stay cheap, and a spectrum touches few of them.
 CHUNK = (64, 64)
 NO_VARIABLE = "This is a netCDF dimension but not a netCDF variable.%10d"
 
 
 def can_read(path: Path) -> bool:
-    """HDF5 with a cube at its root that no other of our formats claims."""
+    """A file that says it is ours, or one of the same layout: an array ``cube`` of three axes at its root."""
     if not is_hdf5(path):
         return False
     import h5py
 
     with h5py.File(path, "r") as file:
         declared = file.attrs.get("format")
-        if declared is not None and declared != FORMAT and text(declared).startswith("hsitools-"):
-            return False
-        return _find_cube(file) is not None
+        if declared is not None:
+            return text(declared) == FORMAT
+        hard = isinstance(file.get("cube", getlink=True), h5py.HardLink)
+        return hard and isinstance(file["cube"], h5py.Dataset) and file["cube"].ndim == 3
 
 
-def _find_cube(group: Any) -> str | None:
-    """Name of the cube: one of the usual names, or the only array of three axes that fits the wavelengths."""
-    import h5py
-
-    found = [
-        name
-        for name, item in group.items()
-        if isinstance(item, h5py.Dataset) and item.ndim == 3 and item.dtype.kind in "uif" and item.size
-    ]
-    for name in CUBE_NAMES:
-        if name in found:
-            return name
-    # an array of another name is a cube only when wavelengths come with it
-    lengths = [len(group[name]) for name in WAVELENGTH_NAMES if name in group and getattr(group[name], "ndim", 0) == 1]
-    sure = [name for name in found if set(lengths) & set(group[name].shape)]
-    return sure[0] if len(sure) == 1 and "frames" not in found else None
-
-
-def read(path: Path) -> Cube:
+def read(path: Path, *, variable: str | None = None, axes: str | None = None) -> Cube:
     """Open the cube, lazily."""
-    import h5py
-
-    file = h5py.File(path, "r")
-    cube = _read_group(file, str(path))
-    pan = _read_group(file["pan"], f"{path}: pan") if isinstance(file.get("pan"), h5py.Group) else None
-    return cube.replace(pan=pan)
-
-
-def _read_group(group: Any, where: str) -> Cube:
-    name = _find_cube(group)
-    if name is None:
-        raise FormatError(f"{where}: cube: missing, expected numbers (band, y, x)")
-    data = group[name]
-    attributes = {key: group.attrs[key] for key in group.attrs}
-    own = {key: data.attrs[key] for key in data.attrs}
-    wavelength = _vector(group, WAVELENGTH_NAMES, data.shape, where)
-    n_bands = None if wavelength is None else len(wavelength[0])
-    source: Source = ArraySource(data, _axes(attributes, data.shape, n_bands, f"{where}: {name}"))
-    nodata = own.get("_FillValue", attributes.get("nodata"))
-    nodata = None if nodata is None else float(np.ravel(nodata)[0])
-    scale = own.get("scale_factor", attributes.get("scale_factor"))
-    scale = None if scale is None or float(np.ravel(scale)[0]) == 1 else float(np.ravel(scale)[0])
-    offset = float(np.ravel(own.get("add_offset", 0.0))[0])
-    if offset:
-        source = ScaledSource(source, scale or 1.0, offset, nodata)
-        scale, nodata = None, float("nan")
-    labels: dict[str, Any] = {}
-    if wavelength is not None:
-        factor = nm_scale(wavelength[0], wavelength[1], f"{where}: {wavelength[2]}")
-        if factor is not None:
-            labels["wavelength_nm"] = wavelength[0] * factor
-            fwhm = _vector(group, FWHM_NAMES, (n_bands,), where)
-            if fwhm is not None:
-                unit = fwhm[1] or wavelength[1]
-                labels["fwhm_nm"] = fwhm[0] * (nm_scale(fwhm[0], unit, where) or 1.0 if unit else factor)
-    good = _vector(group, GOOD_NAMES, (source.shape[0],), where)
-    if good is not None:
-        labels["good"] = good[0] != 0
-    crs, transform = _grid(group, own)
-    known = {"name", "title", "source", "format", "version", "meta", "Conventions", "history", "axes", "nodata"}
-    meta = _json(attributes.get("meta"), where)
-    for key, value in attributes.items():
-        if key not in known and key != "scale_factor" and (isinstance(value, str | bytes) or np.ndim(value) == 0):
-            meta.setdefault(key, text(value) if isinstance(value, str | bytes) else np.asarray(value).item())
-    return Cube(
-        data=source, nodata=nodata, scale_factor=scale, units=text(own.get("units", "")), crs=crs, transform=transform,
-        name=text(attributes.get("name", attributes.get("title", ""))), source=where, meta=meta, **labels,
-    )  # fmt: skip
+    file = open_hdf5(path)
+    attributes = {key: file.attrs[key] for key in file.attrs}
+    members = variables(file)
+    fine = [item for item in members if item.name.startswith("pan/")]
+    coarse = [item for item in members if not item.name.startswith("pan/")]
+    where = str(path)
+    cube = _cube(coarse, attributes, where, variable, axes)
+    if fine:
+        inner = [replace(item, name=item.name[4:]) for item in fine]
+        cube = cube.replace(pan=_cube(inner, {}, f"{where}: pan", None, None))
+    cube = named(cube.replace(meta=_json(attributes.get("meta"), where)), attributes, path)
+    return cube.replace(name=text(attributes.get("name", attributes.get("title", ""))))
 
 
-def _vector(
-    group: Any, names: tuple[str, ...], shape: tuple[Any, ...], where: str
-) -> tuple[Any, str | None, str] | None:
-    """The first of the named vectors whose length is that of an axis: values, unit, name."""
-    wrong = None
-    for name in names:
-        item = group.get(name)
-        if item is None or not hasattr(item, "dtype") or item.dtype.kind not in "uifb" or item.ndim != 1:
-            continue
-        if len(item) in shape:
-            unit = item.attrs.get("units")
-            if name.endswith("_nm"):
-                unit = "nm"
-            return np.asarray(item[()], dtype=float), None if unit is None else text(unit), name
-        wrong = wrong or (name, len(item))
-    if wrong is not None:
-        raise InputError(f"{where}: {wrong[0]}: found {wrong[1]} values, expected as many as bands, of shape {shape}")
-    return None
-
-
-def _axes(attributes: dict[str, Any], shape: tuple[int, ...], n_bands: int | None, where: str) -> tuple[int, int, int]:
-    declared = [part.strip() for part in text(attributes.get("axes", "")).split(",")]
-    if sorted(declared) == ["band", "x", "y"]:
-        return declared.index("band"), declared.index("y"), declared.index("x")
-    return axes_with_band(band_axis(shape, n_bands, 0, where))
-
-
-def _grid(group: Any, own: dict[str, Any]) -> tuple[str | None, Any]:
-    mapping = group.get(text(own.get("grid_mapping", "spatial_ref")))
-    if mapping is None:
-        return None, None
-    crs = mapping.attrs.get("crs", mapping.attrs.get("crs_wkt", mapping.attrs.get("spatial_ref")))
-    numbers = mapping.attrs.get("GeoTransform")
-    transform = None
-    if numbers is not None:
-        # GDAL's order: origin x, pixel width, row rotation, origin y, column rotation, pixel height
-        c, a, b, f, d, e = (float(value) for value in text(numbers).split())
-        transform = (a, b, c, d, e, f)
-    return None if crs is None else text(crs), transform
+def _cube(
+    members: list[Variable], attributes: dict[str, Any], where: str, variable: str | None, axes: str | None
+) -> Cube:
+    """The cube of our layout: ``cube`` (band, y, x) unless its dimensions or wavelengths say otherwise."""
+    if variable is None and any(item.name == "cube" for item in members):
+        variable = "cube"
+    # wavelengths all unknown (NaN) tell no axis; ours is (band, y, x)
+    return read_variables(members, attributes, where, variable=variable, axes=axes, default_axes=(0, 1, 2))
 
 
 def _json(value: Any, where: str) -> dict[str, Any]:
@@ -185,16 +100,28 @@ def write(cube: Cube, path: Path, progress: Progress) -> None:
 
 def _write_group(group: Any, cube: Cube, progress: Progress) -> None:
     band, height, width = cube.shape
+    stored = cube.stored()
+    if len(set(zip(stored.scale, stored.offset, strict=True))) > 1:
+        # CF knows one scale and offset for an array, and software that finds several would apply none
+        log.warning("%s: scales differ from band to band: values are written as physical numbers", group.file.filename)
+        values = cube.physical()
+        stored = Stored(data=values.data, scale=np.ones(band), offset=np.zeros(band), nodata=values.nodata)
+    dtype = stored.dtype if stored.dtype.kind != "b" else np.dtype(np.uint8)
     chunk = (min(band, 32), min(height, CHUNK[0]), min(width, CHUNK[1]))
     data = group.create_dataset(
-        "cube", shape=cube.shape, dtype=cube.dtype if cube.dtype.kind != "b" else np.uint8, chunks=chunk,
+        "cube", shape=cube.shape, dtype=dtype, chunks=chunk,
         compression="gzip", compression_opts=1, shuffle=True,
     )  # fmt: skip
-    attributes: dict[str, Any] = {"units": cube.units or "1" if cube.scale_factor else cube.units}
-    if cube.nodata is not None and _fits(cube.nodata, cube.dtype):
-        attributes["_FillValue"] = np.asarray(cube.nodata, dtype=cube.dtype)
-    if cube.scale_factor is not None:
-        attributes["scale_factor"] = cube.scale_factor
+    scaled = bool(stored.scale[0] != 1 or stored.offset[0])
+    attributes: dict[str, Any] = {"units": (cube.units or "1") if scaled else cube.units}
+    if stored.nodata is not None and _fits(stored.nodata, dtype):
+        attributes["_FillValue"] = np.asarray(stored.nodata, dtype=dtype)
+    elif stored.nodata is not None:
+        log.warning("%s: nodata %g is no %s: left out", group.file.filename, stored.nodata, dtype)
+    if scaled:
+        attributes["scale_factor"] = float(stored.scale[0])
+    if stored.offset[0]:
+        attributes["add_offset"] = float(stored.offset[0])
     scales: dict[str, NDArray[Any]] = {"band": np.arange(band, dtype=np.int32)}
     if cube.transform is not None and cube.transform[1] == cube.transform[3] == 0:
         a, _, c, _, e, f = cube.transform
@@ -235,10 +162,10 @@ def _write_group(group: Any, cube: Cube, progress: Progress) -> None:
                 group[name].attrs["standard_name"] = standard_name
     data.attrs.update(attributes)
     parts = list(
-        tiles((height, width), max(1, BLOCK_BYTES // (band * cube.dtype.itemsize)), computed_tile(cube.data) or CHUNK)
+        tiles((height, width), max(1, BLOCK_BYTES // (band * dtype.itemsize)), computed_tile(stored.data) or CHUNK)
     )
     for done, (rows, columns) in enumerate(parts, 1):
-        data[:, rows, columns] = cube.read(rows=rows, columns=columns)
+        data[:, rows, columns] = stored.read(rows, columns)
         progress(done, len(parts))
 
 

@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from hsitools.cube import Cube, Transform
 from hsitools.errors import FormatError, InputError
+from hsitools.io.detectors import OVERLAP, Detector, joined
+from hsitools.io.hdf5 import open_hdf5
 from hsitools.io.labels import is_hdf5, text
-from hsitools.lazy import ArraySource, Bands, ScaledSource, Source, StackedSource, ViewSource
+from hsitools.lazy import ArraySource, Bands, ScaledSource, Source, ViewSource
 
-OVERLAP = "all bands kept; where the detectors overlap, SWIR bands are marked bad"
-#: Nominal pixels, m.
-PIXEL, PAN_PIXEL = 30.0, 5.0
+#: Nominal pixel of the cube, m.
+PIXEL = 30.0
 
 
 def can_read(path: Path) -> bool:
@@ -65,17 +66,13 @@ class FilledSource:
 
 def read(path: Path) -> Cube:
     """Open the product, lazily: reflectance (L2) or radiance (L1), real wavelengths, PAN, grid."""
-    import h5py
-
-    file = h5py.File(path, "r")
+    file = open_hdf5(path)
     swath = _swath(file, "HCO")
     fields = file[f"HDFEOS/SWATHS/{swath}"].get("Data Fields")
     if fields is None:
         raise FormatError(f"{path}: {swath}: Data Fields: missing")
     attributes = file.attrs
-    parts: list[Source] = []
-    numbers: list[Source] = []
-    centres, widths, detectors = [], [], []
+    detectors, numbers = [], []
     for detector in ("Vnir", "Swir"):
         name = f"{detector.upper()}_Cube"
         if name not in fields:
@@ -90,41 +87,35 @@ def read(path: Path) -> Cube:
             width = _list(attributes, f"List_Fwhm_{detector}", raw.shape[0], path)
         used = np.flatnonzero(centre > 0)
         view = ViewSource(raw, used, slice(0, raw.shape[1]), slice(0, raw.shape[2]))
-        numbers.append(view)
-        parts.append(ScaledSource(view, *_scale(attributes, detector, path)))
-        centres.append(centre[used])
-        widths.append(width[used])
-        detectors += [detector] * len(used)
-    if parts[0].shape[1:] != parts[1].shape[1:]:
-        raise InputError(f"{path}: SWIR_Cube: found {parts[1].shape[1:]}, expected {parts[0].shape[1:]} as VNIR (y, x)")
-    wavelength, fwhm = np.concatenate(centres), np.concatenate(widths)
-    order = np.argsort(wavelength, kind="stable")
-    if not order.size:
+        bands = {"name": name, "wavelength_nm": centre[used], "fwhm_nm": np.where(width > 0, width, np.nan)[used]}
+        numbers.append(Detector(source=view, **bands))
+        detectors.append(Detector(source=ScaledSource(view, *_scale(attributes, detector, path)), **bands))
+    if not sum(len(detector.wavelength_nm) for detector in detectors):
         raise InputError(f"{path}: List_Cw_Vnir: found only zeros, expected wavelengths")
-    swir = np.array(detectors)[order] == "Swir"
-    last_vnir = centres[0].max() if centres[0].size else 0.0
-    _, height, width_px = parts[0].shape
-    whole = slice(0, height), slice(0, width_px)
-    stacked = ViewSource(StackedSource(parts), order, *whole)
-    raw_stacked = ViewSource(StackedSource(numbers), order, *whole)
+    labels = joined(detectors, str(path))
+    labels["data"] = FilledSource(labels["data"], joined(numbers, str(path))["data"])
+    _, height, width_px = labels["data"].shape
     level = (swath or "").split("_")[1]
+    transform = _transform(attributes, (height, width_px), PIXEL)
     return Cube(
-        data=FilledSource(stacked, raw_stacked),
-        wavelength_nm=wavelength[order],
-        fwhm_nm=np.where(fwhm[order] > 0, fwhm[order], np.nan),
-        good=~(swir & (wavelength[order] <= last_vnir)),
+        **labels,
         nodata=float("nan"),
-        units="1" if level.startswith("L2") else "W m-2 sr-1 um-1",
+        units=_units(level),
         crs=_crs(attributes),
-        transform=_transform(attributes, (height, width_px), PIXEL),
-        pan=_pan(file, path),
+        transform=transform,
+        pan=_pan(file, path, transform, (height, width_px)),
         name=text(attributes.get("Product_ID", path.stem)),
         source=str(path),
-        meta={"product": f"PRISMA {level}", "overlap": OVERLAP},
+        meta={"product": f"PRISMA {level}", "overlap": OVERLAP.format("SWIR")},
     )
 
 
-def _pan(file: Any, path: Path) -> Cube | None:
+def _units(level: str) -> str:
+    """L1 is radiance at the sensor and L2B at the surface; L2C and L2D are reflectance."""
+    return "1" if level in ("L2C", "L2D") else "W m-2 sr-1 um-1"
+
+
+def _pan(file: Any, path: Path, coarse: Transform | None, coarse_shape: tuple[int, int]) -> Cube | None:
     swath = _swath(file, "PCO")
     data = None if swath is None else file.get(f"HDFEOS/SWATHS/{swath}/Data Fields/Cube")
     if data is None:
@@ -132,7 +123,7 @@ def _pan(file: Any, path: Path) -> Cube | None:
     if data.ndim != 2 or data.dtype.kind not in "uif":
         raise InputError(f"{path}: PAN Cube: found {data.dtype} of shape {data.shape}, expected numbers (row, column)")
     raw: Source = ArraySource(_OneBand(data))
-    units = "1" if "_L2" in (swath or "") else "W m-2 sr-1 um-1"
+    units = _units((swath or "").split("_")[1])
     if any(name in file.attrs for name in ("L2ScalePanMin", "ScaleFactor_Pan")):
         raw = ScaledSource(raw, *_scale(file.attrs, "Pan", path), nodata=0)
     else:
@@ -142,7 +133,7 @@ def _pan(file: Any, path: Path) -> Cube | None:
         nodata=float("nan") if units != "DN" else 0.0,
         units=units,
         crs=_crs(file.attrs),
-        transform=_transform(file.attrs, data.shape, PAN_PIXEL),
+        transform=_pan_transform(coarse, coarse_shape, data.shape),
         name="panchromatic",
         source=f"{path}: PAN",
     )
@@ -206,3 +197,11 @@ def _transform(attributes: Any, shape: tuple[int, int], pixel: float) -> Transfo
     a, e = (right - left) / max(n_x, 1), (bottom - top) / max(n_y, 1)
     half = 0.5 if centres else 0.0
     return (a, 0.0, left - half * a, 0.0, e, top - half * e)
+
+
+def _pan_transform(coarse: Transform | None, coarse_shape: tuple[int, int], shape: tuple[int, int]) -> Transform | None:
+    """PAN's grid: it covers the cube's extent, whatever the product's corners name."""
+    if coarse is None:
+        return None
+    a, _, c, _, e, f = coarse
+    return (a * coarse_shape[1] / shape[1], 0.0, c, 0.0, e * coarse_shape[0] / shape[0], f)

@@ -1,0 +1,153 @@
+"""HDF5 and NetCDF-4 files: opened without leaving them, and any cube in them, wherever it stands.
+
+A file may point out of itself: external links, raw data in other files, virtual datasets. A file from a stranger could
+so read any file of the user's into an output; `open_hdf5` refuses such files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hsitools.cube import Cube
+from hsitools.errors import FormatError
+from hsitools.io.labels import is_hdf5, text
+from hsitools.io.variables import Variable, contents, likely_cubes, read_variables
+
+#: Members of a file that are looked at; no product comes near it.
+MAX_MEMBERS = 20_000
+#: Names at the root of files that hold frames of a bench, not a cube.
+FRAMES = ("frames", "dark", "flat")
+_PLACEHOLDER = "This is a netCDF dimension but not a netCDF variable"
+
+
+def open_hdf5(path: Path) -> Any:
+    """An open file, every member of which lies in it.
+
+    Raises
+    ------
+    FormatError
+        When a member points out of the file, or there are more than `MAX_MEMBERS`.
+    """
+    import h5py
+
+    file = h5py.File(path, "r")
+    try:
+        for _ in members(file):
+            pass
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def members(group: Any) -> Iterator[Any]:
+    """All data sets below an open group, each once, checked to lie in the file."""
+    import h5py
+
+    path = group.file.filename
+    seen: set[Any] = set()
+    waiting = [group]
+    count = 0
+    while waiting:
+        parent = waiting.pop()
+        for name in parent:
+            count += 1
+            if count > MAX_MEMBERS:
+                raise FormatError(f"{path}: members: found more than {MAX_MEMBERS}, expected a cube")
+            link = parent.get(name, getlink=True)
+            where = f"{path}: {parent.name.rstrip('/')}/{name}"
+            if isinstance(link, h5py.ExternalLink):
+                raise FormatError(f"{where}: found a link to another file ({link.filename}), expected data in this one")
+            if isinstance(link, h5py.SoftLink):
+                continue
+            item = parent[name]
+            key = h5py.h5o.get_info(item.id).addr
+            if key in seen:
+                continue
+            seen.add(key)
+            if isinstance(item, h5py.Group):
+                waiting.append(item)
+            elif isinstance(item, h5py.Dataset):
+                if item.external:
+                    raise FormatError(
+                        f"{where}: found its values in another file ({item.external[0][0]}), expected them in this one"
+                    )
+                if item.is_virtual and any(part.file_name not in (".", path) for part in item.virtual_sources()):
+                    raise FormatError(f"{where}: found a virtual data set of other files, expected data in this one")
+                yield item
+
+
+def variables(group: Any) -> list[Variable]:
+    """All arrays below an open group, with the names of their dimensions."""
+    import h5py
+
+    out = []
+    root = group.name.rstrip("/")
+    for item in members(group):
+        if item.dtype.kind not in "uifbSOV":
+            continue
+        attributes = {}
+        for key in item.attrs:
+            if key not in ("DIMENSION_LIST", "REFERENCE_LIST", "CLASS", "_Netcdf4Dimid", "_Netcdf4Coordinates"):
+                try:
+                    attributes[key] = item.attrs[key]
+                except OSError:
+                    continue  # an attribute of a type that h5py does not know says nothing to us
+        scale = h5py.h5ds.is_scale(item.id)
+        if scale and text(attributes.get("NAME", "")).startswith(_PLACEHOLDER):
+            attributes["placeholder"] = True
+        dims = []
+        for axis in range(item.ndim):
+            attached = [found.name for found in item.dims[axis].values()] if not scale else []
+            dims.append(attached[0] if attached else item.name if scale else item.dims[axis].label)
+        name = item.name[len(root) :].lstrip("/") if item.name.startswith(root) else item.name.lstrip("/")
+        out.append(Variable(name=name, data=item, dims=tuple(dims), attributes=attributes))
+    return out
+
+
+def can_read(path: Path) -> bool:
+    """HDF5 with an array of three axes that no other of our formats claims."""
+    if not is_hdf5(path):
+        return False
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        declared = file.attrs.get("format")
+        if declared is not None and text(declared).startswith("hsitools-"):
+            return False
+        if any(isinstance(file.get(name), h5py.Dataset) for name in FRAMES):
+            return False
+        return bool(likely_cubes(variables(file)))
+
+
+def read(path: Path, *, variable: str | None = None, axes: str | None = None) -> Cube:
+    """Open the cube, lazily."""
+    file = open_hdf5(path)
+    attributes = {key: file.attrs[key] for key in file.attrs}
+    cube = read_variables(variables(file), attributes, str(path), variable=variable, axes=axes)
+    return named(cube, attributes, path)
+
+
+def named(cube: Cube, attributes: dict[str, Any], path: Path) -> Cube:
+    """The cube with the file's own name and facts."""
+    passed_over = {"name", "title", "source", "format", "version", "meta", "axes", "nodata", "scale_factor", "Conventions",
+                   "history", "_NCProperties"}  # fmt: skip
+    meta = dict(cube.meta)
+    for key, value in attributes.items():
+        if key not in passed_over and (isinstance(value, str | bytes) or np.ndim(value) == 0):
+            plain = text(value) if isinstance(value, str | bytes) else np.asarray(value).item()
+            meta.setdefault(key, plain if isinstance(plain, str | int | float) else text(plain))
+    name = text(attributes.get("name", attributes.get("title", ""))) or path.stem
+    return cube.replace(name=name, meta=meta)
+
+
+def listing(path: Path) -> str:
+    """What arrays an HDF5 file holds, for messages."""
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        return contents(variables(file))

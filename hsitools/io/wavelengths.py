@@ -1,0 +1,193 @@
+"""Wavelengths and widths as files state them, in nanometres.
+
+One place for all readers: units by any of their names, wavenumbers and frequencies, indices that are no wavelengths,
+zeros that mean "no band", and declared units that cannot be.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsitools.errors import FormatError
+
+Array = NDArray[np.float64]
+log = logging.getLogger(__name__)
+
+#: Factor to nanometres by unit, lower case.
+NANOMETRES = {
+    "nm": 1.0, "nanometer": 1.0, "nanometers": 1.0, "nanometre": 1.0, "nanometres": 1.0,
+    "um": 1e3, "µm": 1e3, "μm": 1e3, "micron": 1e3, "microns": 1e3, "micrometer": 1e3, "micrometers": 1e3,
+    "micrometre": 1e3, "micrometres": 1e3, "mm": 1e6, "millimeter": 1e6, "millimeters": 1e6, "millimetre": 1e6,
+    "millimetres": 1e6, "cm": 1e7, "centimeters": 1e7, "centimetres": 1e7, "m": 1e9, "meter": 1e9, "meters": 1e9,
+    "metre": 1e9, "metres": 1e9, "angstrom": 0.1, "angstroms": 0.1, "ångström": 0.1, "ångstrom": 0.1,
+    "angstroem": 0.1, "å": 0.1, "a": 0.1,
+}  # fmt: skip
+#: What divided by a value gives nanometres, by unit of wavenumber or frequency, lower case.
+RECIPROCAL = {
+    "wavenumber": 1e7, "wavenumbers": 1e7, "cm-1": 1e7, "cm^-1": 1e7, "1/cm": 1e7, "cm**-1": 1e7,
+    "um-1": 1e3, "um^-1": 1e3, "1/um": 1e3, "µm-1": 1e3, "1/µm": 1e3, "m-1": 1e9, "1/m": 1e9,
+    "thz": 299792.458, "ghz": 299792458.0, "mhz": 299792458e3, "hz": 299792458e9,
+    "terahertz": 299792.458, "gigahertz": 299792458.0, "megahertz": 299792458e3, "hertz": 299792458e9,
+}  # fmt: skip
+#: Names of units that say that the numbers are no wavelengths.
+NO_WAVELENGTH = ("index", "band", "bands", "band number", "channel", "none", "dn", "1", "unitless", "dimensionless")
+UNKNOWN = ("", "unknown", "n/a", "na", "undefined")
+#: Optical wavelengths in nm lie between these: 100 nm to 100 µm.
+PLAUSIBLE_NM = (100.0, 1e5)
+#: The units that a file without a unit, or with an impossible one, may have meant.
+READINGS = ((1.0, "nm"), (1e3, "µm"), (1e9, "m"))
+_IN_NAME = re.compile(
+    r"([-+]?\d+(?:[.,]\d+)?(?:[eE][-+]?\d+)?)\s*_?\s*"
+    r"(nanomet(?:er|re)s?|micromet(?:er|re)s?|microns?|angstroms?|nm|um|µm|μm)(?![A-Za-z])",
+    re.IGNORECASE,
+)
+
+
+def to_nm(values: Any, unit: str | None, where: str) -> Array | None:
+    """Wavelengths in nm.
+
+    Parameters
+    ----------
+    values : array-like, shape (band,)
+        As stored. Zeros, negative and non-finite ones are bands of no wavelength and become NaN.
+    unit : str or None
+        As stored: a length, a wavenumber or a frequency by any usual name.
+    where : str
+        File and field, for messages.
+
+    Returns
+    -------
+    array, shape (band,), or None
+        None, said in the log, when the numbers are an index or the unit is of something else.
+
+    Raises
+    ------
+    FormatError
+        When the values are no numbers, or could be no optical wavelength in any unit.
+    """
+    conversion = Conversion.of(values, unit, where)
+    return None if conversion is None else conversion.centres(values)
+
+
+class Conversion:
+    """How a file's spectral numbers turn into nm: a factor, or a reciprocal (wavenumbers, frequencies)."""
+
+    def __init__(self, factor: float = 1.0, reciprocal: float = 0.0) -> None:
+        self.factor, self.reciprocal = factor, reciprocal
+
+    @classmethod
+    def of(cls, values: Any, unit: str | None, where: str) -> Conversion | None:
+        """What the unit, or failing that the numbers, say; see `to_nm`."""
+        numbers = _numbers(values, where)
+        usable = numbers[np.isfinite(numbers) & (numbers > 0)]
+        name = _plain(unit)
+        if name in NO_WAVELENGTH:
+            log.warning("%s: unit %r is no length: wavelengths left out", where, unit)
+            return None
+        if name not in NANOMETRES and name not in RECIPROCAL and name not in UNKNOWN:
+            log.warning("%s: unit %r is not known, expected a length: wavelengths left out", where, unit)
+            return None
+        if usable.size == 0:
+            return cls(NANOMETRES.get(name, 1.0))
+        if name in RECIPROCAL:
+            return cls(reciprocal=RECIPROCAL[name])
+        index = _is_index(numbers)
+        if name in NANOMETRES:
+            factor = NANOMETRES[name]
+            if _plausible(usable * factor):
+                return cls(factor)
+            if index:
+                log.warning("%s: found 1 to %g %s, an index of the bands: wavelengths left out", where, usable.max(),
+                            unit)  # fmt: skip
+                return None
+            likely = next(((f, said) for f, said in READINGS if _plausible(usable * f)), None)
+            if likely is None:
+                raise FormatError(
+                    f"{where}: found {usable.min():g} to {usable.max():g} {unit}, expected optical wavelengths "
+                    "(100 nm to 100 µm)"
+                )
+            log.warning("%s: found %g to %g with unit %r, which no optical instrument sees: taken as %s", where,
+                        usable.min(), usable.max(), unit, likely[1])  # fmt: skip
+            return cls(likely[0])
+        if index:
+            log.warning("%s: found 1 to %g without a unit, an index of the bands: wavelengths left out", where,
+                        usable.max())  # fmt: skip
+            return None
+        for factor, said in READINGS:
+            if _plausible(usable * factor):
+                log.info("%s: no unit given, taken as %s, the only optical reading", where, said)
+                return cls(factor)
+        raise FormatError(f"{where}: found {usable.min():g} to {usable.max():g} without a unit, expected nm or µm")
+
+    def centres(self, values: Any) -> Array:
+        """Wavelengths in nm; NaN where the stored number is none."""
+        numbers = np.asarray(values, dtype=float)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            out = self.reciprocal / numbers if self.reciprocal else numbers * self.factor
+        return np.where(np.isfinite(numbers) & (numbers > 0), out, np.nan)
+
+    def widths(self, widths: Any, centres: Any) -> Array:
+        """Full widths in nm of bands at ``centres`` (both as stored); NaN where none is stated (zero or less)."""
+        numbers = np.asarray(widths, dtype=float)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            if self.reciprocal:
+                out = self.reciprocal * numbers / np.asarray(centres, dtype=float) ** 2
+            else:
+                out = numbers * self.factor
+        return np.where(np.isfinite(numbers) & (numbers > 0) & np.isfinite(out), out, np.nan)
+
+
+def width_to_nm(widths: Any, unit: str | None, conversion: Conversion, centres: Any, where: str) -> Array:
+    """Widths in nm: in their own unit where the file states one, else in that of the wavelengths."""
+    numbers = _numbers(widths, where)
+    name = _plain(unit)
+    own = Conversion(NANOMETRES[name]) if name in NANOMETRES else None
+    out = (own or conversion).widths(numbers, centres)
+    if own is not None and not conversion.reciprocal:
+        middle = conversion.centres(centres)
+        usable = np.isfinite(out) & np.isfinite(middle)
+        # a width beyond its own wavelength betrays a wrong unit
+        if usable.any() and np.median(out[usable] / middle[usable]) > 1:
+            log.warning("%s: found a median of %g nm with unit %r, wider than the wavelengths: taken in their unit",
+                        where, np.median(out[usable]), unit)  # fmt: skip
+            out = conversion.widths(numbers, centres)
+    return out
+
+
+def from_names(names: Iterable[str | None]) -> Array | None:
+    """Wavelengths in nm that stand in the bands' names with a unit ("Band 1 (450.0 Nanometers)"); None when in none."""
+    out = []
+    for name in names:
+        match = _IN_NAME.search(name or "")
+        out.append(np.nan if match is None else float(match[1].replace(",", ".")) * NANOMETRES[match[2].lower()])
+    values = np.array(out)
+    usable = values[np.isfinite(values)]
+    return values if usable.size and _plausible(usable) else None
+
+
+def _plain(unit: str | None) -> str:
+    return (unit or "").strip().strip("[]()").strip().lower()
+
+
+def _numbers(values: Any, where: str) -> Array:
+    try:
+        return np.asarray(values, dtype=float)
+    except (TypeError, ValueError):
+        raise FormatError(f"{where}: found {str(values)[:60]!r}, expected numbers") from None
+
+
+def _plausible(values: Array) -> bool:
+    low, high = PLAUSIBLE_NM
+    return bool(values.min() >= low and values.max() <= high)
+
+
+def _is_index(numbers: Array) -> bool:
+    """Whether the numbers count the bands, from 0 or 1."""
+    first = numbers[0] if numbers.size else np.nan
+    return bool(first in (0, 1) and np.array_equal(numbers, first + np.arange(len(numbers))))
