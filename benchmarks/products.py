@@ -127,3 +127,116 @@ def write_matlab_73(path: Path, variables: dict[str, Any]) -> None:
             file[name] = np.asarray(value).T
     with path.open("r+b") as raw:
         raw.write(b"MATLAB 7.3 MAT-file, Platform: GLNXA64, HDF5 schema 1.00 .".ljust(124, b" ") + b"\0\2IM")
+
+
+def write_desis(
+    folder: Path, *, shape: tuple[int, int, int] = (5, 6, 7), level: str = "L2A", seed: int = 0
+) -> dict[str, Any]:
+    """Write a DESIS product (GeoTIFF and metadata); returns what went in."""
+    import rasterio
+
+    rng = np.random.default_rng(seed)
+    stem = f"DESIS-HSI-{level}-DT0000000001_001-20200101T000000-V0210-"
+    values = rng.integers(0, 9000, shape).astype(np.int16)
+    values[:, 0, 0] = -32768
+    centre, width = np.linspace(401.25, 999.5, shape[0]), np.full(shape[0], 3.5)
+    gain, offset = np.linspace(1e-4, 2e-4, shape[0]), np.linspace(0, 0.01, shape[0])
+    folder.mkdir(exist_ok=True)
+    with rasterio.open(
+        folder / f"{stem}SPECTRAL_IMAGE.tif", "w", driver="GTiff", count=shape[0], height=shape[1], width=shape[2],
+        dtype="int16", nodata=-32768, crs="EPSG:32633", transform=rasterio.Affine(30, 0, 366000, 0, -30, 5810000),
+    ) as file:  # fmt: skip
+        file.write(values)
+    bands = "".join(
+        f"<band><bandNumber>{n + 1}</bandNumber><wavelengthCenterOfBand>{centre[n]}</wavelengthCenterOfBand>"
+        f"<wavelengthWidthOfBand>{width[n]}</wavelengthWidthOfBand><gainOfBand>{gain[n]}</gainOfBand>"
+        f"<offsetOfBand>{offset[n]}</offsetOfBand></band>"
+        for n in range(shape[0])
+    )
+    (folder / f"{stem}METADATA.xml").write_text(
+        f"<hsi_doc><specific><bandCharacterisation>{bands}</bandCharacterisation></specific></hsi_doc>"
+    )
+    return {"values": values, "centre": centre, "width": width, "gain": gain, "offset": offset, "stem": stem}
+
+
+def write_pace_l1b(path: Path, *, shape: tuple[int, int] = (6, 5), seed: int = 0) -> dict[str, Any]:
+    """Write a PACE OCI L1B granule; returns reflectance and wavelengths of each detector."""
+    import h5py
+
+    rng = np.random.default_rng(seed)
+    waves = {"blue": np.linspace(315, 605, 9), "red": np.linspace(600, 895, 8), "SWIR": np.array([940.0, 1038, 2130])}
+    given: dict[str, Any] = {}
+    with h5py.File(path, "w") as file:
+        file.attrs["title"] = "PACE OCI Level-1B Data"
+        for name, centre in waves.items():
+            values = rng.random((len(centre), *shape)).astype(np.float32)
+            values[:, 0, 0] = -32767
+            data = file.create_dataset(f"observation_data/rhot_{name}", data=values)
+            data.attrs["_FillValue"] = np.float32(-32767)
+            file[f"sensor_band_parameters/{name}_wavelength"] = centre
+            file[f"sensor_band_parameters/{name}_wavelength"].attrs["units"] = "nm"
+            given[name] = (values, centre)
+        file["sensor_band_parameters/SWIR_bandpass"] = np.array([45.0, 75.0, 50.0])
+    return given
+
+
+def write_neon(path: Path, *, shape: tuple[int, int, int] = (6, 5, 8), seed: int = 0) -> dict[str, Any]:
+    """Write a NEON AOP reflectance tile (y, x, band); returns what went in."""
+    import h5py
+
+    rng = np.random.default_rng(seed)
+    values = rng.integers(0, 9000, shape).astype(np.int16)
+    values[0, 0] = -9999
+    centre = np.linspace(384, 2512, shape[2])
+    with h5py.File(path, "w") as file:
+        group = file.create_group("HARV/Reflectance")
+        group.attrs["Band_Window_1_Nanometers"] = np.array([1340.0, 1445.0])
+        data = group.create_dataset("Reflectance_Data", data=values)
+        data.attrs.update(Data_Ignore_Value=-9999.0, Scale_Factor=10000.0, Units="Unitless")
+        spectral = group.create_group("Metadata/Spectral_Data")
+        spectral["Wavelength"], spectral["FWHM"] = centre, np.full(shape[2], 6.0)
+        spectral["Wavelength"].attrs["Units"] = spectral["FWHM"].attrs["Units"] = "nanometers"
+        system = group.create_group("Metadata/Coordinate_System")
+        system["EPSG Code"] = b"32618"
+        system["Map_Info"] = b"UTM,  1.000,  1.000, 726000.00, 4700000.0, 1.0, 1.0, 18, North, WGS-84, units=Meters"
+    return {"values": values, "centre": centre}
+
+
+def write_hypso(path: Path, *, shape: tuple[int, int, int] = (6, 5, 8), seed: int = 0) -> dict[str, Any]:
+    """Write a HYPSO L1 file (lines, samples, bands), wavelengths in the variable's attributes; returns what went in."""
+    import h5py
+
+    rng = np.random.default_rng(seed)
+    values, centre = rng.random(shape).astype(np.float32), np.linspace(387, 801, shape[2])
+    with h5py.File(path, "w") as file:
+        file.attrs["title"] = "HYPSO-1 L1d"
+        data = file.create_dataset("products/Lt", data=values)
+        for axis, (name, size) in enumerate(zip(("lines", "samples", "bands"), shape, strict=True)):
+            file.create_dataset(name, shape=(size,), dtype=">f4").make_scale(name)
+            data.dims[axis].attach_scale(file[name])
+        data.attrs.update(
+            wavelengths=centre, fwhm=np.full(shape[2], 4.0), wavelength_units="nanometers", units="W m-2 sr-1 um-1"
+        )
+        file["navigation/latitude"] = np.zeros(shape[:2])
+    return {"values": values, "centre": centre}
+
+
+def write_hyperion(folder: Path, *, bands: tuple[int, ...] = (7, 8, 57, 58, 77, 224), seed: int = 0) -> dict[str, Any]:
+    """Write some bands of a Hyperion L1T product, one GeoTIFF each, and its metadata; returns what went in."""
+    import rasterio
+
+    rng = np.random.default_rng(seed)
+    folder.mkdir(exist_ok=True)
+    given: dict[int, Any] = {}
+    for number in bands:
+        given[number] = rng.integers(1, 9000, (6, 7)).astype(np.int16)
+        with rasterio.open(
+            folder / f"EO1H0140352016290110K7_B{number:03d}_L1T.TIF", "w", driver="GTiff", count=1, height=6, width=7,
+            dtype="int16", crs="EPSG:32633", transform=rasterio.Affine(30, 0, 366000, 0, -30, 5810000),
+        ) as file:  # fmt: skip
+            file.write(given[number][None])
+    (folder / "EO1H0140352016290110K7_MTL_L1T.TXT").write_text(
+        "GROUP = RADIANCE_SCALING\n  SCALING_FACTOR_VNIR = 40\n  SCALING_FACTOR_SWIR = 80\n"
+        "END_GROUP = RADIANCE_SCALING\n"
+    )
+    return given

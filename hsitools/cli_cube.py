@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hsitools.options import emit_json, json_option, progress_bar, range_option, window_option
+from hsitools.options import (
+    axes_option,
+    emit_json,
+    json_option,
+    progress_bar,
+    range_option,
+    variable_option,
+    window_option,
+)
 
 if TYPE_CHECKING:
     from hsitools.cube import Cube
@@ -20,20 +28,27 @@ if TYPE_CHECKING:
 @click.option("--bands", callback=range_option, metavar="LOW:HIGH", help="Only bands in this range, nm.")
 @click.option("--window", callback=window_option, metavar="Y0:Y1,X0:X1", help="Only these rows and columns.")
 @click.option("--drop-bad", is_flag=True, help="Leave out bands that are marked bad.")
-@click.option("--physical", is_flag=True, help="Apply the scale factor; nodata becomes NaN.")
+@click.option("--physical", is_flag=True, help="Apply scales and offsets; nodata becomes NaN.")
+@click.option("--cog", is_flag=True, help="A .tif as a cloud-optimised GeoTIFF.")
+@variable_option
+@axes_option
 def convert(
-    path: Path, out: Path, bands: tuple[float, float] | None, window: Any, drop_bad: bool, physical: bool
-) -> None:
-    """Copy a cube of any known format into the format of OUT's suffix (.h5, .nc, .hdr, .tif), labels and all."""
+    path: Path, out: Path, bands: tuple[float, float] | None, window: Any, drop_bad: bool, physical: bool, cog: bool,
+    variable: str | None, axes: str | None,
+) -> None:  # fmt: skip
+    """Copy a cube of any known format into the format of OUT's suffix (.h5, .nc, .zarr, .hdr, .tif), labels and all.
+
+    Stored numbers stay as they are, with their scales, offsets and nodata value; what a format cannot hold is said.
+    """
     from hsitools.io import open_cube, save_cube
 
-    cube = open_cube(path)
+    cube = open_cube(path, variable=variable, axes=axes)
     cube = cube.drop_bad() if drop_bad else cube
     cube = cube.select(wavelength=bands, window=window)
     cube = cube.physical() if physical else cube
     with progress_bar("convert") as progress:
-        save_cube(cube, out, progress)
-    click.echo(f"{out}: {'×'.join(map(str, cube.shape))} {cube.dtype}")
+        save_cube(cube, out, progress, cog=cog)
+    click.echo(f"{out}: {'×'.join(map(str, cube.shape))} {cube.stored().dtype}")
 
 
 @click.command()
@@ -41,7 +56,9 @@ def convert(
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="PNG file to write.")
 @click.option("--window", callback=window_option, metavar="Y0:Y1,X0:X1", help="Only these rows and columns.")
 @click.option("--pan", is_flag=True, help="The panchromatic image instead.")
-def quicklook(path: Path, out: Path, window: Any, pan: bool) -> None:
+@variable_option
+@axes_option
+def quicklook(path: Path, out: Path, window: Any, pan: bool, variable: str | None, axes: str | None) -> None:
     """Write a colour picture of a cube: red, green and blue where it sees them, stretched from 2 to 98 %."""
     from matplotlib.image import imsave
 
@@ -53,7 +70,7 @@ def quicklook(path: Path, out: Path, window: Any, pan: bool) -> None:
 
     if out.suffix.lower() != ".png":
         raise InputError(f"{out}: output: found suffix {out.suffix!r}, expected .png")
-    cube = open_cube(path).select(window=window)
+    cube = open_cube(path, variable=variable, axes=axes).select(window=window)
     if pan:
         if cube.pan is None:
             raise InputError(f"{path}: pan: missing, expected a panchromatic image")

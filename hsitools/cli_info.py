@@ -4,17 +4,21 @@ from pathlib import Path
 
 import click
 
-from hsitools.options import emit_json, emit_table, json_option
+from hsitools.options import axes_option, emit_json, emit_table, json_option, variable_option
 
 
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path))
+@variable_option
+@axes_option
 @json_option
-def info(path: Path, as_json: bool) -> None:
+def info(path: Path, variable: str | None, axes: str | None, as_json: bool) -> None:
     """Say what PATH is: its kind, sizes, units and quality."""
     from hsitools.formats import describe
+    from hsitools.io import open_cube
 
-    found = describe(path)
+    chosen = variable is not None or axes is not None
+    found = open_cube(path, variable=variable, axes=axes).describe() if chosen else describe(path)
     if as_json:
         emit_json(found)
     else:

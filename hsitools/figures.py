@@ -53,7 +53,9 @@ def quicklook(cube: Cube, bands: tuple[int, int, int] | None = None, percentile:
     parts = []
     for rows, columns in cube.select(bands=bands).tiles():
         first = slice(-rows.start % step, None, step), slice(-columns.start % step, None, step)
-        parts.append((rows, cube.read(bands=bands, rows=rows, columns=columns)[(slice(None), *first)]))
+        block = cube.read(bands=bands, rows=rows, columns=columns)
+        # a copy: a view of every second pixel would keep the whole block in memory
+        parts.append((rows, block[(slice(None), *first)].copy()))
     lines: dict[int, list[NDArray[Any]]] = {}
     for rows, part in parts:
         lines.setdefault(rows.start, []).append(part)

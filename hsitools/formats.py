@@ -7,10 +7,21 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from hsitools.errors import FormatError
+from hsitools.errors import FormatError, HsiError
 
 FORMATS = "hsitools.formats"
 log = logging.getLogger(__name__)
+
+
+def known_kind(path: Path) -> str:
+    """What a file of no kind of ours holds, where that can be told."""
+    from hsitools.io.labels import is_hdf5
+
+    if not is_hdf5(path):
+        return ""
+    from hsitools.io.hdf5 import listing
+
+    return f"HDF5 with {listing(path)}"
 
 
 def describe(path: str | Path) -> dict[str, Any]:
@@ -24,7 +35,7 @@ def describe(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if not path.exists():
         raise FormatError(f"{path}: found no such file or folder")
-    kinds = []
+    kinds, first = [], None
     for point in sorted(entry_points(group=FORMATS)):
         kinds.append(point.name)
         try:
@@ -37,6 +48,15 @@ def describe(path: str | Path) -> dict[str, Any]:
             found: dict[str, Any] | None = reader(path)
         except OSError as error:
             raise FormatError(f"{path}: cannot be read; {' '.join(str(error).split())}") from None
+        except HsiError as error:
+            # another kind may know the file; if none does, this is what there is to say of it
+            first = first or error
+            continue
         if found is not None:
             return found
+    if first is not None:
+        raise first
+    said = known_kind(path)
+    if said:
+        raise FormatError(f"{path}: kind: found {said}, expected one of: {', '.join(kinds)}")
     raise FormatError(f"{path}: kind: found nothing known, expected one of: {', '.join(kinds)}")

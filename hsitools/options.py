@@ -14,6 +14,9 @@ import click
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
 
+variable_option = click.option("--variable", metavar="NAME", help="Which array of the file is the cube.")
+axes_option = click.option("--axes", metavar="ORDER", help="Order of its axes, as y,x,band.")
+
 
 def plain(value: Any) -> Any:
     """Numbers, lists and dicts that JSON knows; NaN and infinities become null."""

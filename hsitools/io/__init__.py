@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 #: Who is asked, in this order: products before the general formats that contain them.
 READERS = (
-    "archive", "prisma", "emit", "pace", "neon", "matlab", "native", "npz", "hdf5", "netcdf3", "desis", "enmap",
+    "archive", "zarr", "prisma", "emit", "pace", "neon", "matlab", "native", "npz", "hdf5", "netcdf3", "desis", "enmap",
     "hyperion", "geotiff", "envi",
 )  # fmt: skip
-WRITERS = ("native", "envi", "geotiff")
+WRITERS = ("native", "zarr", "envi", "geotiff")
 Progress = Callable[[int, int], None]
 
 
@@ -118,16 +118,19 @@ def open_cubes(paths: Sequence[str | Path]) -> list[Cube]:
     return out
 
 
-def save_cube(cube: Cube, path: str | Path, progress: Progress | None = None) -> None:
+def save_cube(cube: Cube, path: str | Path, progress: Progress | None = None, *, cog: bool = False) -> None:
     """Write a cube, block by block, in the format that the suffix says; the file appears when it is whole.
 
     Parameters
     ----------
     cube : Cube
     path : path
-        ``.h5``, ``.nc`` (NetCDF-4), ``.hdr`` (ENVI; the data beside it as ``.img``), ``.tif`` (extra ``geo``).
+        ``.h5``, ``.nc`` (NetCDF-4), ``.zarr`` (Zarr 3, extra ``zarr``), ``.hdr`` (ENVI; the data beside it as
+        ``.img``), ``.tif`` (extra ``geo``).
     progress : callable, optional
         Called with (blocks done, blocks in all).
+    cog : bool
+        A ``.tif`` as a cloud-optimised GeoTIFF.
 
     Raises
     ------
@@ -140,7 +143,9 @@ def save_cube(cube: Cube, path: str | Path, progress: Progress | None = None) ->
         module = _module(name)
         suffixes += module.SUFFIXES
         if path.suffix.lower() in module.SUFFIXES:
-            module.write(cube, path, progress or (lambda done, total: None))
+            if cog and name != "geotiff":
+                raise InputError(f"{path}: --cog: found suffix {path.suffix!r}, expected .tif")
+            module.write(cube, path, progress or (lambda done, total: None), **({"cog": True} if cog else {}))
             return
     raise InputError(f"{path}: output: found suffix {path.suffix!r}, expected one of {', '.join(suffixes)}")
 

@@ -29,8 +29,10 @@ SUFFIXES = (".hdr",)
 #: Where several files could be the data: the usual extensions, the likeliest first.
 DATA_SUFFIXES = ("", ".img", ".dat", ".raw", ".bsq", ".bil", ".bip", ".bin", ".hyspex", ".l1r", ".ref", ".cube")
 #: Files that stand beside a cube and are none.
-SIDECARS = (".hdr", ".txt", ".xml", ".json", ".png", ".jpg", ".jpeg", ".bmp", ".enp", ".sta", ".ovr", ".prj", ".lut", ".log",
-            ".md", ".kml", ".csv", ".pdf", ".aux", ".wld", ".met", ".zip", ".gz", ".h5", ".nc", ".mat", ".npz")  # fmt: skip
+SIDECARS = (
+    ".hdr", ".txt", ".xml", ".json", ".png", ".jpg", ".jpeg", ".bmp", ".enp", ".sta", ".ovr", ".prj", ".lut", ".log",
+    ".md", ".kml", ".csv", ".pdf", ".aux", ".wld", ".met", ".zip", ".gz", ".h5", ".nc", ".mat", ".npz",
+)  # fmt: skip
 #: ENVI's data types.
 TYPES = {1: "u1", 2: "i2", 3: "i4", 4: "f4", 5: "f8", 12: "u2", 13: "u4", 14: "i8", 15: "u8"}
 #: Interleave: shape in the file, then its axes of band, y, x.
@@ -153,7 +155,8 @@ def _parse_esri(content: str) -> dict[str, str]:
     code = next((code for code, name in TYPES.items() if name == f"{kind}{width}"), 0)
     fields = {
         "samples": keys.get("NCOLS", ""), "lines": keys.get("NROWS", ""), "bands": keys.get("NBANDS", "1"),
-        "data type": str(code), "interleave": keys.get("LAYOUT", "bil").lower(), "header offset": keys.get("SKIPBYTES", "0"),
+        "data type": str(code), "interleave": keys.get("LAYOUT", "bil").lower(),
+        "header offset": keys.get("SKIPBYTES", "0"),
         "byte order": "1" if keys.get("BYTEORDER", "I").upper().startswith("M") else "0",
         "data ignore value": keys.get("NODATA", keys.get("NODATA_VALUE", "")),
     }  # fmt: skip
@@ -453,8 +456,8 @@ def _map_info(cube: Cube, path: Path) -> str:
     if skewed or a * e - b * d >= 0:
         raise InputError(
             f"{path}: transform: found {tuple(round(value, 6) for value in cube.transform)}, a "
-            f"{'skewed' if skewed else 'mirrored'} grid, expected one that ENVI's map info can say (north up, or rotated); "
-            "write .tif or .h5"
+            f"{'skewed' if skewed else 'mirrored'} grid, expected one that ENVI's map info can say (north up, or "
+            "rotated); write .tif or .h5"
         )
     rotation = float(np.degrees(np.arctan2(d, a)))
     zone = re.fullmatch(r"EPSG:32([67])(\d\d)", cube.crs or "")

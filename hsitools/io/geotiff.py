@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -206,8 +209,11 @@ def _list(value: str | None, count: int, where: str) -> Any:
     return numbers
 
 
-def write(cube: Cube, path: Path, progress: Progress) -> None:
-    """Write a tiled, compressed GeoTIFF, block by block; a PAN is not kept, and said."""
+def write(cube: Cube, path: Path, progress: Progress, *, cog: bool = False) -> None:
+    """Write a tiled, compressed GeoTIFF, block by block; a PAN is not kept, and said.
+
+    ``cog`` puts overviews and tiles in the order of cloud-optimised GeoTIFFs.
+    """
     import warnings
 
     rasterio = rasterio_module()
@@ -232,7 +238,7 @@ def write(cube: Cube, path: Path, progress: Progress) -> None:
             log.warning("%s: nodata %g is no %s: left out", path, stored.nodata, dtype)
         elif not (np.isnan(stored.nodata) and dtype.kind in "ui"):
             profile["nodata"] = stored.nodata
-    with atomic_path(path) as temporary, warnings.catch_warnings():
+    with atomic_path(path) as finished, _plain_first(finished, cog) as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
         with rasterio.open(temporary, "w", **profile) as file:
             file.update_tags(name=cube.name, bbl=" ".join(map(str, cube.good.astype(int))), units=cube.units)
@@ -256,6 +262,21 @@ def write(cube: Cube, path: Path, progress: Progress) -> None:
                 values = stored.read(rows, columns).astype(dtype, copy=False)
                 file.write(values, window=((rows.start, rows.stop), (columns.start, columns.stop)))
                 progress(done, len(parts))
+        if cog:
+            from rasterio.shutil import copy
+
+            copy(temporary, finished, driver="COG", compress="DEFLATE", level=1, blocksize=512, bigtiff="IF_SAFER",
+                 overview_resampling="average")  # fmt: skip
+
+
+@contextmanager
+def _plain_first(finished: Path, cog: bool) -> Iterator[Path]:
+    """Where blocks are written: the file itself, or for a cloud-optimised one a plain image that is copied after."""
+    if not cog:
+        yield finished
+        return
+    with tempfile.TemporaryDirectory(prefix=".hsi-", dir=finished.parent) as scratch:
+        yield Path(scratch) / "plain.tif"
 
 
 def _fits(value: float, dtype: np.dtype[Any]) -> bool:

@@ -65,7 +65,7 @@ def _mapping(chosen: Variable, variables: Sequence[Variable]) -> Mapping[str, An
 
 
 def crs_of(mapping: Mapping[str, Any]) -> str | None:
-    """Coordinate system of a CF grid mapping (or GDAL's attributes of it): ``EPSG:n`` where it has a code, else text."""
+    """Coordinate system of a CF grid mapping (or GDAL's attributes of it): ``EPSG:n`` or its text."""
     for name in ("crs", "crs_wkt", "spatial_ref", "esri_pe_string", "proj4", "proj4text"):
         if name in mapping and text(mapping[name]).strip():
             return short(text(mapping[name]).strip())

@@ -134,8 +134,8 @@ def read(path: Path, *, variable: str | None = None, axes: str | None = None) ->
 
 def named(cube: Cube, attributes: dict[str, Any], path: Path) -> Cube:
     """The cube with the file's own name and facts."""
-    passed_over = {"name", "title", "source", "format", "version", "meta", "axes", "nodata", "scale_factor", "Conventions",
-                   "history", "_NCProperties"}  # fmt: skip
+    passed_over = {"name", "title", "source", "format", "version", "meta", "axes", "nodata", "scale_factor",
+                   "Conventions", "history", "_NCProperties"}  # fmt: skip
     meta = dict(cube.meta)
     for key, value in attributes.items():
         if key not in passed_over and (isinstance(value, str | bytes) or np.ndim(value) == 0):

@@ -55,7 +55,8 @@ class _Late:
     """A variable of a v5 file, loaded when it is needed."""
 
     def __init__(self, path: Path, name: str, shape: tuple[int, ...], kind: str) -> None:
-        self._path, self._name, self._values = path, name, None
+        self._path, self._name = path, name
+        self._values: Any = None
         self.shape, self.dtype = shape, np.dtype(_KINDS[kind])
 
     def __getitem__(self, index: Any) -> Any:

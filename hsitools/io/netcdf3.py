@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hsitools.cube import Cube
 from hsitools.errors import FormatError
 from hsitools.io.hdf5 import named
@@ -19,6 +21,17 @@ def can_read(path: Path) -> bool:
         return file.read(4) in (b"CDF\x01", b"CDF\x02", b"CDF\x05")
 
 
+class _Mapped:
+    """A variable read by windows; it holds the file, and no array of it, so that the file closes with the last cube."""
+
+    def __init__(self, file: Any, name: str) -> None:
+        self._file, self._name = file, name
+        self.shape, self.dtype = tuple(file.variables[name].shape), np.dtype(file.variables[name].data.dtype)
+
+    def __getitem__(self, index: Any) -> Any:
+        return np.array(self._file.variables[self._name].data[index])
+
+
 def read(path: Path, *, variable: str | None = None, axes: str | None = None) -> Cube:
     """Open the cube, lazily."""
     from scipy.io import netcdf_file
@@ -30,7 +43,7 @@ def read(path: Path, *, variable: str | None = None, axes: str | None = None) ->
             )
     file = netcdf_file(path, "r", mmap=True, maskandscale=False)
     variables = [
-        Variable(name=name, data=item.data, dims=tuple(item.dimensions), attributes=dict(item._attributes))
+        Variable(name=name, data=_Mapped(file, name), dims=tuple(item.dimensions), attributes=dict(item._attributes))
         for name, item in file.variables.items()
     ]
     attributes: dict[str, Any] = dict(file._attributes)

@@ -55,5 +55,6 @@ def read(path: Path) -> Cube:
     return Cube(
         **joined(detectors, str(path)), nodata=nodata, units="1", name=text(file.attrs.get("title", path.stem)),
         source=str(path),
-        meta={"product": "PACE OCI L1B", "geometry": "sensor (swath)", "overlap": OVERLAP.format("the later detector's")},
+        meta={"product": "PACE OCI L1B", "geometry": "sensor (swath)",
+              "overlap": OVERLAP.format("the later detector's")},
     )  # fmt: skip

@@ -87,7 +87,11 @@ def read(path: Path) -> Cube:
             width = _list(attributes, f"List_Fwhm_{detector}", raw.shape[0], path)
         used = np.flatnonzero(centre > 0)
         view = ViewSource(raw, used, slice(0, raw.shape[1]), slice(0, raw.shape[2]))
-        bands = {"name": name, "wavelength_nm": centre[used], "fwhm_nm": np.where(width > 0, width, np.nan)[used]}
+        bands: dict[str, Any] = {
+            "name": name,
+            "wavelength_nm": centre[used],
+            "fwhm_nm": np.where(width > 0, width, np.nan)[used],
+        }
         numbers.append(Detector(source=view, **bands))
         detectors.append(Detector(source=ScaledSource(view, *_scale(attributes, detector, path)), **bands))
     if not sum(len(detector.wavelength_nm) for detector in detectors):

@@ -188,9 +188,8 @@ def choose(variables: Sequence[Variable], where: str, wanted: str | None, *, onl
         named = named or [v for v in three if v.base == wanted.lower()]
         if len(named) == 1:
             return named[0]
-        raise InputError(
-            f"{where}: --variable: found {wanted!r}, expected one of {_listed(v.name for v in three) or 'none: no array has three axes'}"
-        )
+        choices = _listed(v.name for v in three) or "none: no array has three axes"
+        raise InputError(f"{where}: --variable: found {wanted!r}, expected one of {choices}")
     candidates = _three_axes(variables)
     if not candidates:
         raise FormatError(f"{where}: cube: missing, expected numbers (band, y, x); found {contents(variables)}")
@@ -230,12 +229,15 @@ def _is_wavelength(variable: Variable) -> bool:
 
 
 def _has_bands(variable: Variable, lengths: set[int]) -> bool:
+    """Whether an array has a band dimension, as long as the file's wavelengths where it has some, or wavelengths."""
     shape, kept = _squeezed(variable)
-    named = [variable.dims[axis].lower() for axis in kept] if variable.dims else []
-    if any(_dimension(name) == "band" for name in named):
+    if _own_list(variable, WAVELENGTH_NAMES) is not None:
         return True
-    own = any(_own_list(variable, names) is not None for names in (WAVELENGTH_NAMES,))
-    return own or bool(lengths & set(shape))
+    if variable.dims:
+        named = [size for size, axis in zip(shape, kept, strict=True) if _dimension(variable.dims[axis]) == "band"]
+        if named:
+            return not lengths or bool(lengths & set(named))
+    return bool(lengths & set(shape))
 
 
 def _squeezed(variable: Variable) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -468,14 +470,17 @@ def _guessed_wavelengths(
 
 def stated_nodata(*attributes: Mapping[str, Any]) -> float | None:
     """The value that stands for no measurement, by any of its usual names, the nearest mapping first."""
+    nothing = None
     for mapping in attributes:
         lower = {str(key).lower(): key for key in mapping}
         for name in NODATA_NAMES:
             if name.lower() in lower:
                 number = first_number(mapping[lower[name.lower()]])
-                if number is not None:
+                if number is not None and np.isfinite(number):
                     return number
-    return None
+                # NaN stands for no measurement in any case: another name may say more
+                nothing = number if nothing is None else nothing
+    return nothing
 
 
 def decoded(

@@ -14,7 +14,17 @@ import scipy.io
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from benchmarks.products import write_emit, write_enmap, write_matlab_73, write_prisma
+from benchmarks.products import (
+    write_desis,
+    write_emit,
+    write_enmap,
+    write_hyperion,
+    write_hypso,
+    write_matlab_73,
+    write_neon,
+    write_pace_l1b,
+    write_prisma,
+)
 from hsitools.cube import Cube
 from hsitools.errors import HsiError
 from hsitools.formats import describe
@@ -44,6 +54,24 @@ def build(folder: Path) -> dict[str, Path]:
     variables = {"cube": rng.random((9, 8, 6)), "wavelength": np.linspace(400, 900, 6)}
     scipy.io.savemat(files["v5.mat"], variables, do_compression=True)
     write_matlab_73(files["v73.mat"], variables)
+    for name, write in (("pace.nc", write_pace_l1b), ("neon.h5", write_neon), ("hypso.nc", write_hypso)):
+        files[name] = folder / name
+        write(files[name])
+    given_ = write_desis(folder / "desis")
+    files["desis.xml"] = folder / "desis" / f"{given_['stem']}METADATA.xml"
+    write_hyperion(folder / "hyperion", bands=(8, 77))
+    files["hyperion.txt"] = folder / "hyperion" / "EO1H0140352016290110K7_MTL_L1T.TXT"
+    files["classic.nc"] = folder / "classic.nc"
+    with scipy.io.netcdf_file(files["classic.nc"], "w") as file:
+        for dim, size in (("band", 6), ("y", 9), ("x", 8)):
+            file.createDimension(dim, size)
+        file.createVariable("reflectance", "f4", ("band", "y", "x"))[:] = rng.random((6, 9, 8))
+        file.createVariable("wavelength", "f4", ("band",))[:] = np.linspace(400, 900, 6)
+    files["esri.hdr"] = folder / "esri.hdr"
+    files["esri.hdr"].write_text(
+        "LAYOUT BIL\nNROWS 9\nNCOLS 8\nNBANDS 6\nNBITS 16\nWAVELENGTHS\n1 2 4 5 6 7\nWAVELENGTHS_END\n"
+    )
+    (folder / "esri.bil").write_bytes(bytes(2 * 6 * 9 * 8))
     files["npz.npz"] = folder / "npz.npz"
     np.savez_compressed(files["npz.npz"], cube=rng.random((6, 9, 8)), wavelength_nm=np.linspace(400, 900, 6))
     return files
@@ -56,7 +84,7 @@ def good(tmp_path_factory):
 
 FORMATS = (
     "ours.h5", "envi.hdr", "plain.tif", "envi.img", "prisma.he5", "emit.nc", "enmap.xml", "v5.mat", "v73.mat",
-    "npz.npz",
+    "npz.npz", "pace.nc", "neon.h5", "hypso.nc", "desis.xml", "hyperion.txt", "classic.nc", "esri.hdr",
 )  # fmt: skip
 
 
@@ -65,7 +93,7 @@ def copied(path: Path, folder: Path):
     """A copy of the file, with what lies beside it, to be damaged."""
     target = folder / "copy"
     shutil.rmtree(target, ignore_errors=True)
-    if path.parent.name == "enmap":
+    if path.parent.name in ("enmap", "desis", "hyperion"):
         shutil.copytree(path.parent, target)
     else:
         target.mkdir()

@@ -1,0 +1,150 @@
+"""Products built to their specifications: values, labels, windows. (PRISMA, EnMAP L2A, EMIT: `test_formats`.)"""
+
+import h5py
+import numpy as np
+import pytest
+
+from benchmarks.products import (
+    write_desis,
+    write_emit,
+    write_enmap,
+    write_hyperion,
+    write_hypso,
+    write_neon,
+    write_pace_l1b,
+)
+from hsitools.errors import FormatError, InputError
+from hsitools.io import open_cube
+
+
+def check_window(cube):
+    whole = cube.read()
+    chosen = np.array([cube.n_bands - 1, 0])
+    np.testing.assert_array_equal(cube.select(bands=chosen, window=(1, 4, 2, 5)).read(), whole[chosen, 1:4, 2:5])
+
+
+@pytest.mark.parametrize(("level", "units"), [("L2A", "1"), ("L1C", "mW cm-2 sr-1 um-1")])
+def test_desis(tmp_path, level, units):
+    given = write_desis(tmp_path / "p", level=level)
+    expected = given["values"] * given["gain"][:, None, None] + given["offset"][:, None, None]
+    expected[:, 0, 0] = np.nan
+    for path in (tmp_path / "p", *sorted((tmp_path / "p").iterdir())):
+        cube = open_cube(path)
+        np.testing.assert_allclose(cube.read(), expected, rtol=1e-5)
+        np.testing.assert_allclose(cube.wavelength_nm, given["centre"])
+        np.testing.assert_allclose(cube.fwhm_nm, given["width"])
+        assert (cube.units, cube.crs) == (units, "EPSG:32633")
+        check_window(cube)
+
+
+def test_enmap_of_two_detectors_and_its_channel_lists(tmp_path):
+    given = write_enmap(tmp_path / "p")
+    image = tmp_path / "p" / f"{given['stem']}SPECTRAL_IMAGE.TIF"
+    metadata = tmp_path / "p" / f"{given['stem']}METADATA.XML"
+    lists = (
+        "<vnirProductQuality><expectedChannelsList>1,2,3</expectedChannelsList><validChannelsList>1,3</validChannelsList>"
+        "</vnirProductQuality>"
+    )
+    metadata.write_text(metadata.read_text().replace("<bandCharacterisation>", lists + "<bandCharacterisation>"))
+    assert list(open_cube(image).good) == [True, False, True, True, True]
+    import rasterio
+
+    with rasterio.open(image) as file:
+        profile, values = file.profile, file.read()
+    image.unlink()
+    # VNIR and SWIR overlap: the SWIR band below the last VNIR one is marked
+    text = metadata.read_text()
+    for number, centre in zip(range(1, 6), (420, 700, 990, 950, 2400), strict=True):
+        old = f'number="{number}"><wavelengthCenterOfBand>{given["centre"][number - 1]}<'
+        text = text.replace(old, f'number="{number}"><wavelengthCenterOfBand>{centre}<')
+    metadata.write_text(text)
+    for name, part in (("VNIR", slice(0, 3)), ("SWIR", slice(3, 5))):
+        with rasterio.open(image.with_name(f"{given['stem']}SPECTRAL_IMAGE_{name}.TIF"), "w",
+                           **(profile | {"count": part.stop - part.start})) as file:  # fmt: skip
+            file.write(values[part])
+    cube = open_cube(tmp_path / "p")
+    np.testing.assert_array_equal(cube.wavelength_nm, [420, 700, 950, 990, 2400])
+    np.testing.assert_array_equal(cube.good, [True, False, False, True, True])
+    expected = (values * given["gain"][:, None, None] + given["offset"][:, None, None])[[0, 1, 3, 2, 4]]
+    expected[:, 0, 0] = np.nan
+    np.testing.assert_allclose(cube.read(), expected, rtol=1e-5)
+    assert "SWIR bands are marked bad" in cube.meta["overlap"]
+
+
+def test_emit_uncertainty_and_mask(tmp_path):
+    given = write_emit(tmp_path / "x.nc")
+    with h5py.File(tmp_path / "x.nc", "r+") as file:
+        file.move("reflectance", "reflectance_uncertainty")
+    cube = open_cube(tmp_path / "x.nc")
+    np.testing.assert_array_equal(cube.read(), given["values"].transpose(2, 0, 1))
+    assert cube.units == "1"
+    write_emit(tmp_path / "y.nc")
+    with h5py.File(tmp_path / "y.nc", "r+") as file:
+        file.move("reflectance", "mask")
+        del file["sensor_band_parameters/wavelengths"]
+        file["sensor_band_parameters/mask_bands"] = [f"flag {k}" for k in range(8)]
+    cube = open_cube(tmp_path / "y.nc")
+    assert cube.wavelength_nm is None
+    assert cube.meta["bands"].startswith("flag 0; flag 1")
+
+
+def test_pace_l1b(tmp_path):
+    given = write_pace_l1b(tmp_path / "x.nc")
+    cube = open_cube(tmp_path / "x.nc")
+    assert cube.n_bands == 20
+    assert np.all(np.diff(cube.wavelength_nm) > 0)
+    values = cube.physical().read()
+    for name, (numbers, centres) in given.items():
+        for number, centre in zip(numbers, centres, strict=True):
+            place = int(np.argmin(np.abs(cube.wavelength_nm - centre)))
+            np.testing.assert_array_equal(values[place], np.where(number == -32767, np.nan, number))
+            # red starts below the end of blue
+            assert cube.good[place] == (name != "red" or centre > 605)
+    np.testing.assert_array_equal(cube.fwhm_nm[-3:], [45, 75, 50])
+    check_window(cube)
+
+
+def test_neon(tmp_path):
+    given = write_neon(tmp_path / "x.h5")
+    cube = open_cube(tmp_path / "x.h5")
+    np.testing.assert_array_equal(cube.read(), given["values"].transpose(2, 0, 1))
+    assert (cube.scale_factor, cube.nodata, cube.units) == (1e-4, -9999, "1")
+    assert (cube.crs, cube.transform) == ("EPSG:32618", (1.0, 0.0, 726000.0, 0.0, -1.0, 4700000.0))
+    bad = (given["centre"] >= 1340) & (given["centre"] <= 1445)
+    np.testing.assert_array_equal(cube.good, ~bad)
+    np.testing.assert_array_equal(cube.fwhm_nm, np.full(8, 6.0))
+    check_window(cube)
+
+
+def test_hypso(tmp_path):
+    given = write_hypso(tmp_path / "x.nc")
+    cube = open_cube(tmp_path / "x.nc")
+    np.testing.assert_array_equal(cube.read(), given["values"].transpose(2, 0, 1))
+    np.testing.assert_allclose(cube.wavelength_nm, given["centre"])
+    np.testing.assert_allclose(cube.fwhm_nm, 4)
+    assert cube.units == "W m-2 sr-1 um-1"
+
+
+def test_hyperion_l1t(tmp_path):
+    given = write_hyperion(tmp_path / "p")
+    notes = tmp_path / "p" / "EO1H0140352016290110K7_MTL_L1T.TXT"
+    for path in (tmp_path / "p", notes, tmp_path / "p" / "EO1H0140352016290110K7_B057_L1T.TIF"):
+        cube = open_cube(path)
+        # published centres of bands 7, 8, 77, 57, 58, 224
+        np.testing.assert_allclose(cube.wavelength_nm, [416.64, 426.82, 912.45, 925.41, 935.58, 2395.50], atol=0.02)
+        np.testing.assert_array_equal(cube.good, [False, True, False, True, False, True])
+        for place, (number, factor) in enumerate(((7, 40), (8, 40), (77, 80), (57, 40), (58, 40), (224, 80))):
+            np.testing.assert_allclose(cube.read()[place], given[number] / factor, rtol=1e-6)
+        assert cube.units == "W m-2 sr-1 um-1"
+        check_window(cube)
+    notes.unlink()
+    assert open_cube(tmp_path / "p").units == "DN"
+    notes.write_text("nothing")
+    with pytest.raises(FormatError, match="SCALING_FACTOR: found"):
+        open_cube(tmp_path / "p")
+
+
+def test_choices_do_not_apply_to_products(tmp_path):
+    write_pace_l1b(tmp_path / "x.nc")
+    with pytest.raises(InputError, match="--variable: found 'rhot_red', expected none"):
+        open_cube(tmp_path / "x.nc", variable="rhot_red")
