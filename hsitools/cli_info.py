@@ -23,3 +23,18 @@ def info(path: Path, variable: str | None, axes: str | None, as_json: bool) -> N
         emit_json(found)
     else:
         emit_table(found)
+
+
+@click.command()
+@json_option
+def formats(as_json: bool) -> None:
+    """List the formats that cubes are read from, and written to."""
+    from hsitools.io import known_formats
+
+    listed = known_formats()
+    if as_json:
+        emit_json(listed)
+        return
+    for entry in listed:
+        written = f"  (written: {', '.join(entry['suffixes'])})" if entry["suffixes"] else ""
+        click.echo(f"{entry['name']:<9} {entry['reads']}{written}")

@@ -156,3 +156,15 @@ def describe(path: Path) -> dict[str, Any] | None:
     if name is None:
         return None
     return {**open_cube(path).describe(), "format": name}
+
+
+def known_formats() -> list[dict[str, Any]]:
+    """Every reader: its ``name``, what it ``reads`` (the first line of its module), and ``suffixes`` that it writes."""
+    out = []
+    for name in READERS:
+        if name == "archive":
+            continue
+        module = _module(name)
+        first = (module.__doc__ or "").partition("\n\n")[0].replace("\n", " ").replace("``", "").rstrip(".")
+        out.append({"name": name, "reads": first, "suffixes": list(getattr(module, "SUFFIXES", ()))})
+    return out

@@ -39,11 +39,11 @@ def grid_of(
     transform = None
     if y is not None and x is not None and len(y) == lengths[0] and len(x) == lengths[1]:
         transform = from_coordinates(x, y, stated)
-        if transform is None:
+        if transform is None and (np.ptp(y) or np.ptp(x)):
             log.warning("%s: x, y: coordinates are not evenly spaced: no transform", where)
-        elif stated is not None and not agree(transform, stated, (len(y), len(x))):
+        elif transform is not None and stated is not None and not agree(transform, stated, (len(y), len(x))):
             log.warning("%s: GeoTransform: contradicts the coordinates, which are taken (a cut scene?)", where)
-        elif stated is not None:
+        elif stated is not None and (transform is not None or not (np.ptp(y) or np.ptp(x))):
             transform = stated
     elif stated is not None:
         transform = stated
