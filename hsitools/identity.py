@@ -36,8 +36,9 @@ PROSE = ("source", "assumptions")
 def fingerprint(record: Any) -> str:
     """Name of a sensor, or of anything made of dataclasses, tuples, mappings, arrays, numbers and text.
 
-    A relative change of 1e-6 in any number gives another name; one of 1e-12, almost surely none. Fields at their
-    default are left out, so that a field that a later version adds changes no name; so is prose.
+    A relative change of 1e-6 in any number gives another name; one of 1e-12, almost surely none. What is 1e-15 of the
+    largest number in its array counts as zero. Fields at their default are left out, so that a field that a later
+    version adds changes no name; so is prose.
 
     Returns
     -------
