@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,10 @@ from denoise.evidence import Seen, seen
 from denoise.learning import Progress, example_files, example_parts
 from hsitools.cube import Cube
 from hsitools.errors import InputError
+from hsitools.identity import cube_fingerprint, fingerprint
 from hsitools.io.atomic import atomic_path
 from hsitools.sensor import Sensor
+from hsitools.sensor.former import former_names
 from hsitools.sensor.pattern import Defects, Stripes
 
 Array = NDArray[Any]
@@ -185,12 +188,21 @@ def load_example(path: Path) -> Example:
         return Example(seen=Seen(**plain), truth=truth)
 
 
-def fingerprint(cubes: Sequence[tuple[Array, Array]], sensors: Sequence[Sensor]) -> str:
-    """Of the data that examples come from."""
+def data_name(
+    scenes: Sequence[Cube], cubes: Sequence[tuple[Array, Array]], sensors: Sequence[Sensor], out: Path
+) -> str:  # fmt: skip
+    """Name of the data that examples come from, for checkpoints and for the examples' folders.
+
+    Where ``out`` holds examples of a training that 0.1.0 began with the same data, it is the name that they have there:
+    a hash of all values of the clean ``cubes``, which is the same on one machine only.
+    """
     digest = hashlib.sha256()
     for values, wavelength in cubes:
         digest.update(np.ascontiguousarray(values).tobytes())
         digest.update(np.ascontiguousarray(wavelength).tobytes())
-    for sensor in sensors:
-        digest.update(sensor.fingerprint().encode())
-    return digest.hexdigest()[:16]
+    for names in itertools.product(*map(former_names, sensors)):
+        former = digest.copy()
+        former.update("".join(names).encode())
+        if any(out.glob(f"examples-{former.hexdigest()[:16]}-*")):
+            return former.hexdigest()[:16]
+    return fingerprint((tuple(map(cube_fingerprint, scenes)), tuple(sensors)))

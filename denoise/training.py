@@ -20,7 +20,7 @@ from torch import nn
 
 from denoise.autoencoder import Autoencoder, to_blocks
 from denoise.evidence import USED_ATOMS, evidence
-from denoise.examples import Example, clean_cubes, examples, fingerprint, load_example
+from denoise.examples import Example, clean_cubes, data_name, examples, load_example
 from denoise.flow import CHANNELS, START, Condition, FlowNet, condition, known_mean, posterior_mean
 from denoise.learning import HELD_OUT, Progress, learn
 from denoise.weights import AUTOENCODER, FLOW, PRIOR, Card, load_autoencoder, load_flow
@@ -100,7 +100,7 @@ def train(
         held = [number for number in range(len(scenes)) if number % HELD_OUT == HELD_OUT - 1 or len(scenes) < HELD_OUT]
         cubes = clean_cubes(scenes)
         learned = [cubes[number] for number in range(len(scenes)) if number not in held] or cubes
-        mark = fingerprint(cubes, sensors)
+        mark = data_name(scenes, cubes, sensors, out)
         paths = [
             examples(part, sensors, number, seed + shift, out / f"examples-{mark}-{seed}-{kind}", progress, rank, world)
             for part, number, shift, kind in (

@@ -10,8 +10,9 @@ import importlib
 import io
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -101,9 +102,18 @@ def save_checkpoint(
 
 def load_checkpoint(
     path: str | Path, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer, net: str,
-    settings: Mapping[str, Any],
+    settings: Mapping[str, Any], former: Mapping[str, Collection[Any]] = MappingProxyType({}),
 ) -> dict[str, Any]:  # fmt: skip
     """Put back what `save_checkpoint` wrote, with the same modules and optimizer; the facts' ``"state"`` comes back.
+
+    Parameters
+    ----------
+    path, modules, optimizer, net
+        As of `save_checkpoint`.
+    settings : mapping
+        Which the checkpoint must share.
+    former : mapping
+        Of a setting, what earlier versions called the same.
 
     Raises
     ------
@@ -127,7 +137,7 @@ def load_checkpoint(
     # as JSON gives them back: lists for tuples
     own = json.loads(json.dumps(dict(settings)))
     for name in own | found:
-        if found.get(name) != own.get(name):
+        if found.get(name) != own.get(name) and found.get(name) not in former.get(name, ()):
             raise InputError(
                 f"{path}: {name}: found a checkpoint with {found.get(name)}, expected {own.get(name)}; "
                 "--no-resume starts anew, another --out keeps both"

@@ -103,8 +103,8 @@ class Pairs:
     bands: NDArray[np.int64]
     wavelength_nm: NDArray[np.float64]
 
-    def fingerprint(self) -> str:
-        """Short hash of all values."""
+    def former_name(self) -> str:
+        """What 0.1.0's checkpoints call these data: a hash of all values, which is the same on one machine only."""
         digest = hashlib.sha256(self.bands.tobytes())
         for case in (*self.training, None, *self.validation):
             digest.update(b"|" if case is None else case.coarse.numpy().tobytes() + case.pan.numpy().tobytes())

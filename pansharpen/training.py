@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,9 +15,11 @@ from torch import distributed
 
 from hsitools.cube import Cube
 from hsitools.errors import InputError
+from hsitools.identity import cube_fingerprint, fingerprint
 from hsitools.learning import draw_curves, load_checkpoint, save_checkpoint, save_curve, shared, workers
 from hsitools.lookup import lookup
 from hsitools.sensor import Sensor
+from hsitools.sensor.former import former_names
 from pansharpen.fuse import fuse
 from pansharpen.nets import NETS, Net, fuse_by
 from pansharpen.patches import Pairs, Part, Patch, cover, draw, make_pairs, patch_side, stack
@@ -122,14 +124,15 @@ def train(
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     with workers(device) as (place, rank, world):
+        data = fingerprint(tuple(map(cube_fingerprint, scenes)))
         pairs = make_pairs(scenes, sensor, seed=seed)
         settings = Settings(
             method=kind.method, seed=seed, batch=batch, patch=patch, learning_rate=rate, ratio=int(sensor.ratio),
-            sensor=sensor.fingerprint(), data=pairs.fingerprint(),
+            sensor=sensor.fingerprint(), data=data,
         )  # fmt: skip
         run = _Run(kind, settings, pairs, out, place, rank, world)
         if resume and run.checkpoint.is_file():
-            run.load_checkpoint()
+            run.load_checkpoint({"sensor": former_names(sensor), "data": [pairs.former_name()]})
         with torch.backends.cudnn.flags(deterministic=True, benchmark=False):
             run.learn(epochs, patience, progress)
     state = run.state
@@ -272,8 +275,8 @@ class _Run:
         save_checkpoint(self.checkpoint, self.modules, self.optimizer, "net", facts)
         save_curve(self.out / f"{self.kind.method}.csv", COLUMNS, self.state.curve)
 
-    def load_checkpoint(self) -> None:
-        """Go on where the checkpoint in the folder stands."""
+    def load_checkpoint(self, former: Mapping[str, Collection[str]]) -> None:
+        """Go on where the checkpoint in the folder stands; ``former`` is what 0.1.0 called the settings."""
         settings = dataclasses.asdict(self.settings)
-        state = load_checkpoint(self.checkpoint, self.modules, self.optimizer, "net", settings)
+        state = load_checkpoint(self.checkpoint, self.modules, self.optimizer, "net", settings, former)
         self.state = State(**state | {"curve": [tuple(row) for row in state["curve"]]})

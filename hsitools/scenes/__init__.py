@@ -28,6 +28,9 @@ class SceneSource:
         self.shape = (len(wavelength_nm), *shape)
         self.dtype = np.dtype(np.float32)
         self.seed, self.illumination = seed, illumination
+        #: What decides the values; these differ in their last bits from machine to machine (`hsitools.identity`).
+        self.declared = {"scene": "procedural", "shape": self.shape, "wavelength_nm": wavelength_nm, "seed": seed,
+                         "illumination": illumination}  # fmt: skip
         plain = library(wavelength_nm)
         slope = plain * (wavelength_nm - 1200) / 1000
         depth = library(wavelength_nm, DEEPER) - plain

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hsitools import identity
 from hsitools.cube import Cube
 from hsitools.errors import FormatError, InputError
 from hsitools.io.atomic import atomic_path
@@ -20,6 +20,7 @@ from hsitools.io.records import read_record, write_record
 from hsitools.sensor.bands import GaussianResponse, SpectralResponse, TableResponse, known_bands, resample
 from hsitools.sensor.calibration import Calibration
 from hsitools.sensor.distortion import Distortion
+from hsitools.sensor.former import former_names
 from hsitools.sensor.layout import SubImageLayout
 from hsitools.sensor.noise import DetectorNoise
 from hsitools.sensor.pattern import Defects, Pattern, Stripes
@@ -208,21 +209,12 @@ class Sensor:
         return self.select(np.flatnonzero(covered))
 
     def fingerprint(self) -> str:
-        """Short hash of all that the sensor is, for result tables."""
-        import json
+        """Short name of all that the sensor does to light, the same on every machine (`hsitools.identity`)."""
+        return identity.fingerprint(self)
 
-        def plain(value: Any) -> Any:
-            if isinstance(value, np.ndarray):
-                return hashlib.sha256(np.ascontiguousarray(value, dtype=float).tobytes()).hexdigest()
-            if dataclasses.is_dataclass(value):
-                facts = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-                # weights of before there were calibrations name sensors by their hash
-                if facts.get("calibration", ...) is None:
-                    del facts["calibration"]
-                return {name: plain(fact) for name, fact in facts.items()}
-            return str(value)
-
-        return hashlib.sha256(json.dumps(plain(self), sort_keys=True).encode()).hexdigest()[:12]
+    def is_called(self, name: str) -> bool:
+        """Whether a fingerprint is this sensor's: its own, or the one that 0.1.0 gave it."""
+        return name == self.fingerprint() or name in former_names(self)
 
     # ---- light -------------------------------------------------------------------------------------------------
 
@@ -477,7 +469,8 @@ class Sensor:
         """What ``hsi sensor show`` prints."""
         centre, width = self.response.wavelength_nm, self.response.fwhm_nm
         out: dict[str, Any] = {
-            "kind": "sensor", "name": self.name, "hash": self.fingerprint(), "source": self.source,
+            "kind": "sensor", "name": self.name, "hash": self.fingerprint(),
+            "former_hash": ", ".join(former_names(self)), "source": self.source,
             "bands": self.n_bands, "response": type(self.response).__name__,
             "wavelength_nm": None if centre is None else [float(centre.min()), float(centre.max())],
             "fwhm_nm": None if width is None else [float(width.min()), float(width.max())],

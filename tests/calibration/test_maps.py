@@ -82,7 +82,8 @@ def test_a_killed_run_goes_on(stack_path, maps, tmp_path):
     with h5py.File(path) as file:
         assert "done" not in file
         for name, values in maps[1].items():
-            np.testing.assert_array_equal(file[name][()], values)
+            # single precision on disk, and an iteration that ends at 1e-6
+            np.testing.assert_allclose(file[name][()], values, rtol=1e-4, atol=1e-5)
     assert not list(tmp_path.glob("*.partial"))
 
 

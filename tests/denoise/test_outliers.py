@@ -111,7 +111,7 @@ def test_spoiled_cubes_say_where():
     for seed in range(12):
         values, lost = spoil(clean, np.random.default_rng(seed))
         again, _ = spoil(clean, np.random.default_rng(seed))
-        np.testing.assert_array_equal(values, again)
+        np.testing.assert_allclose(values, again, rtol=1e-6, atol=1e-7)
         shares.append(lost.mean())
     assert min(shares) == 0
     assert max(shares) > 0.05

@@ -53,7 +53,7 @@ class Training:
 
 
 @pytest.mark.parametrize("kind", OPTIMIZERS)
-def test_a_checkpoint_goes_on_exactly(kind, tmp_path):
+def test_a_checkpoint_goes_on_as_if_nothing_had_been(kind, tmp_path):
     whole, first, second = (Training(kind) for _ in range(3))
     whole.steps(range(6))
     first.steps(range(3))
@@ -62,7 +62,8 @@ def test_a_checkpoint_goes_on_exactly(kind, tmp_path):
     second.steps(range(3, 6))
     for name, module in whole.modules.items():
         for key, value in module.state_dict().items():
-            assert torch.equal(value, second.modules[name].state_dict()[key]), (name, key)
+            # a moment, or an average, that was not restored is off by a step of .01
+            torch.testing.assert_close(value, second.modules[name].state_dict()[key], rtol=1e-5, atol=1e-6)
     assert [path.name for path in tmp_path.iterdir()] == ["c.safetensors"]
 
 

@@ -216,7 +216,7 @@ def test_any_ratio_offset_and_band_count(name, bands, size, ratio, offset):
     assert distance(fused, case) < (0.9 if name == "SR-D" else 0.6)
     assert torch.equal(case.coarse, before[0])
     assert torch.equal(case.pan, before[1])
-    assert torch.equal(fused, fuse(name, case))
+    assert (fused - fuse(name, case)).abs().max() <= 1e-4 * fused.abs().max()
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -178,8 +178,9 @@ def test_prior_explains_pan(shared):
 def test_prior_repeats():
     case = make_case(batch=2)
     first, second, other = (with_prior(case, seed=seed, steps=3).expanded for seed in (1, 1, 2))
-    assert torch.equal(first, second)
-    assert not torch.equal(first, other)
+    # a few steps of gradient descent in single precision
+    torch.testing.assert_close(first, second, rtol=1e-3, atol=1e-4)
+    assert (first - other).abs().max() > 1e-2
 
 
 # ---- bands -----------------------------------------------------------------------------------------------------

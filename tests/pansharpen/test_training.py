@@ -1,5 +1,6 @@
 """Training: data without overlap, repeatable and resumable runs, the command, two processes."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -11,6 +12,8 @@ import torch
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 import pansharpen.training as training
 from hsitools.cube import Cube
@@ -19,6 +22,7 @@ from hsitools.io import open_cubes, save_cube
 from hsitools.scenes import procedural_scenes, scene
 from hsitools.sensor import Sensor
 from hsitools.sensor.bands import GaussianResponse, box_response
+from hsitools.sensor.former import former_names
 from hsitools.sensor.noise import DetectorNoise
 from pansharpen.cli_train import train as train_command
 from pansharpen.fuse import fuse
@@ -181,11 +185,18 @@ def test_each_net_learns(name, sensor, scenes, tmp_path, monkeypatch):
     assert fuse(name, case, weights=tmp_path).shape == case.reference.shape
 
 
-def test_same_seed_same_bytes(sensor, scenes, tmp_path):
+def same_weights(one, other):
+    """Whether nets in two folders are equal but for rounding, in half precision and carried on by a few steps."""
+    first, second = (load_file(folder / "HyperPNN.safetensors") for folder in (one, other))
+    assert set(first) == set(second)
+    return all(np.allclose(first[name], second[name], rtol=4e-3, atol=1e-4) for name in first)
+
+
+def test_same_seed_same_weights(sensor, scenes, tmp_path):
     for number, seed in enumerate((3, 3, 4)):
         quick(sensor, scenes, tmp_path / str(number), seed=seed)
-    first, second, other = ((tmp_path / str(n) / "HyperPNN.safetensors").read_bytes() for n in range(3))
-    assert first == second != other
+    assert same_weights(tmp_path / "0", tmp_path / "1")
+    assert not same_weights(tmp_path / "0", tmp_path / "2")
 
 
 class Killed(Exception):
@@ -204,11 +215,48 @@ def test_a_killed_run_goes_on(sensor, scenes, tmp_path, monkeypatch):
         quick(sensor, scenes, tmp_path / "parts", progress=kill)
     assert not (tmp_path / "parts" / "HyperPNN.safetensors").exists()
     seen = []
-    assert quick(sensor, scenes, tmp_path / "parts", progress=lambda done, total: seen.append(done)) == whole
+    parts = quick(sensor, scenes, tmp_path / "parts", progress=lambda done, total: seen.append(done))
+    assert dataclasses.replace(parts, sha256="", metrics={}) == dataclasses.replace(whole, sha256="", metrics={})
+    assert parts.metrics == pytest.approx(whole.metrics, rel=1e-3)
     assert seen == [3, 4]
-    for name in ("HyperPNN.safetensors", "HyperPNN.csv", "HyperPNN.checkpoint.safetensors"):
-        assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert same_weights(tmp_path / "parts", tmp_path / "whole")
+    curves = (np.loadtxt(tmp_path / part / "HyperPNN.csv", delimiter=",", skiprows=1) for part in ("parts", "whole"))
+    np.testing.assert_allclose(*curves, rtol=1e-4)
     assert quick(sensor, scenes, tmp_path / "parts", epochs=5).epochs == 5
+
+
+def test_a_checkpoint_of_0_1_0_goes_on(sensor, scenes, tmp_path):
+    """It names the sensor, and the data, by hashes of bytes."""
+    quick(sensor, scenes, tmp_path, epochs=1)
+    path = tmp_path / "HyperPNN.checkpoint.safetensors"
+    with safe_open(path, "pt") as file:
+        facts = json.loads(file.metadata()["facts"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
+
+    def write(**changes):
+        settings = facts["settings"] | changes
+        save_file(tensors, path, {"facts": json.dumps(facts | {"settings": settings})})
+
+    old = {"sensor": former_names(sensor)[0], "data": make_pairs(scenes, sensor).former_name()}
+    assert not set(old.values()) & set(facts["settings"].values())
+    write(**old)
+    assert quick(sensor, scenes, tmp_path, epochs=2).epochs == 2
+    with safe_open(path, "pt") as file:
+        assert json.loads(file.metadata()["facts"])["settings"] == facts["settings"]
+    for name in old:
+        write(**old | {name: "0123456789ab"})
+        with pytest.raises(InputError, match=f"{name}: found a checkpoint with 0123456789ab"):
+            quick(sensor, scenes, tmp_path)
+
+
+def test_procedural_scenes_are_the_same_data_on_every_machine(sensor, tmp_path):
+    """Their values differ there in their last bits; what was asked for does not."""
+    scenes = procedural_scenes(5, 24)
+    quick(sensor, scenes, tmp_path, epochs=1)
+    for cube in scenes:
+        read = cube.data.read
+        cube.data.read = lambda *window, read=read: read(*window) * np.float32(1 + 1e-6)
+    assert quick(sensor, scenes, tmp_path, epochs=2).epochs == 2
 
 
 def test_other_settings_are_refused(sensor, scenes, tmp_path):

@@ -12,9 +12,27 @@ from hsitools.metrics.full_resolution import Fusion, d_sr
 SIZES = ("1x64x64", "4x64x64", "8x64x64", "31x64x64", "103x64x64", "8x50x50", "8x50x70")
 
 
+pytestmark = pytest.mark.portable
+
+
 @pytest.fixture(scope="session")
-def golden(shared):
-    return json.loads((shared / "golden" / "metrics.json").read_text())
+def golden(root):
+    return json.loads((root / "tests" / "golden" / "metrics.json").read_text(encoding="utf-8"))
+
+
+def test_values_are_those_of_the_reference_data(golden, shared):
+    """What is committed was moved, not measured."""
+
+    def compare(own, theirs, where):
+        if not isinstance(own, dict):
+            assert own == theirs or own != own, where
+            return
+        for name, value in own.items():
+            compare(value, theirs[name], f"{where}/{name}")
+
+    theirs = json.loads((shared / "golden" / "metrics.json").read_text(encoding="utf-8"))
+    for part in ("golden_metrics", "cross_implementations", "recipe"):
+        compare(golden[part], theirs[part], part)
 
 
 def arrays(key):
@@ -29,7 +47,9 @@ def arrays(key):
 def test_published_toolbox(golden, key):
     expected = golden["golden_metrics"][key]
     estimate, reference = arrays(key)
-    assert estimate.sum() == expected["sum_dis"]
+    assert (estimate.sum(), reference.sum()) == (expected["sum_dis"], expected["sum_ref"])
+    assert reference.ravel()[:5].tolist() == expected["ref_first5"]
+    assert estimate.ravel()[:5].tolist() == expected["dis_first5"]
     four = evaluate(estimate, reference, ratio=4, metrics=["ERGAS", "SAM", "Q2n"])
     six = evaluate(estimate, reference, ratio=6, metrics=["ERGAS"])
     assert four["ERGAS"].value == pytest.approx(expected["ERGAS_ratio4"], rel=1e-9)

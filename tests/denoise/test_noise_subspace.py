@@ -1,0 +1,74 @@
+"""The scene's subspace in noise, and a band's own noise: laws that hold without reference data."""
+
+import numpy as np
+import pytest
+
+from denoise.case import Observation
+from denoise.estimate import BLUR, faint, separate, subspace
+
+pytestmark = pytest.mark.portable
+
+
+def spiked(bands, pixels, factors, seed):
+    """Unit noise with directions whose eigenvalues in the sample are so many times noise's largest one, and these.
+
+    J. Baik, J. W. Silverstein, 2006: variance v beyond 1 + √γ shows as v·(1 + γ/(v − 1)), γ = bands/pixels.
+    """
+    rng = np.random.default_rng(seed)
+    gamma = bands / pixels
+    shown = (1 + np.sqrt(gamma)) ** 2 * np.array(factors)
+    half = (shown + 1 - gamma) / 2
+    variance = half + np.sqrt(half**2 - shown)
+    directions = np.linalg.qr(rng.standard_normal((bands, len(factors))))[0]
+    scores = np.sqrt(variance - 1)[:, None] * rng.standard_normal((len(factors), pixels))
+    return (directions @ scores + rng.standard_normal((bands, pixels))).astype(np.float32), directions
+
+
+@pytest.mark.parametrize(("bands", "pixels"), [(40, 1600), (100, 1600), (200, 2500), (300, 1200)])
+def test_only_what_noise_cannot_be_is_kept(bands, pixels):
+    """Four directions beyond the edge of Marchenko and Pastur, the weakest by a fifth, and none of noise's own."""
+    values, true = spiked(bands, pixels, [6.0, 3.0, 1.6, 1.2], seed=bands)
+    found = subspace(values)
+    assert found.shape == (bands, 4)
+    np.testing.assert_allclose(found.T @ found, np.eye(4), atol=1e-5)
+    assert np.linalg.norm(true[:, 0] @ found) > 0.7
+    # noise alone: no direction but the one that there must be
+    assert subspace(np.random.default_rng(1).standard_normal((bands, pixels)).astype(np.float32)).shape[1] == 1
+
+
+def test_a_blur_brings_out_what_is_faint_and_nothing_else():
+    """A smooth component a quarter as strong as a pixel's noise: blurred, it stands out; noise alone does not."""
+    rng = np.random.default_rng(5)
+    bands, side = 60, 80
+    spectrum, strong = np.linalg.qr(rng.standard_normal((bands, 2)))[0].T
+    wave = np.sin(2 * np.pi * np.arange(side) / (16 * BLUR))
+    image = np.sqrt(2) * wave[:, None] * np.sqrt(2) * wave
+    noise = rng.standard_normal((bands, side, side))
+    first = 10 * strong[:, None, None] * rng.standard_normal((side, side))
+    for strength, rank in ((0.0, 1), (0.27, 2)):
+        values = (noise + first + strength * spectrum[:, None, None] * image).astype(np.float32)
+        before = subspace(values.reshape(bands, -1))
+        assert before.shape[1] == 1
+        found = faint(values, before)
+        assert found.shape[1] == rank
+        np.testing.assert_allclose(found.T @ found, np.eye(rank), atol=1e-5)
+
+
+def test_noise_is_a_bands_own_where_the_scene_is_rich():
+    """A cube of 40 bands and rank 16: what other bands do not explain of one holds their noise, 15 to 60 % too much.
+
+    That it is taken out again is seen in what `separate` gives, not only in the function that does it.
+    """
+    rng = np.random.default_rng(4)
+    bands, rank, side = 40, 16, 48
+    mixing, scores = np.linalg.qr(rng.standard_normal((bands, rank)))[0], 30 * rng.standard_normal((rank, side**2))
+    true = rng.uniform(0.8, 1.25, bands)
+    values = (200 + mixing @ scores + true[:, None] * rng.standard_normal((bands, side**2))).astype(np.float32)
+    shape = (bands, side, side)
+    found = separate(
+        Observation(values=values.reshape(shape), valid=np.ones(shape, dtype=bool), sigma=None, calibrated=True),
+        rounds=2,
+    )
+    error = np.log(found.noise.sigma / true)
+    assert abs(error.mean()) < 0.04
+    assert np.sqrt((error**2).mean()) < 0.08
