@@ -1,4 +1,4 @@
-"""Fit all rows of a problem: refinement, population prior, restarts, shared gain curve, held-out error."""
+"""Fit all rows of a problem: refinement, population prior, restarts, shared gain curve."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from calibration.law import running_median
 from calibration.population import estimate_prior
 from calibration.problem import Options, Problem
 from calibration.refine import Prior, Refinement, refine
-from hsitools.errors import InputError
 from hsitools.sensor.transmittance import SampledModel
 
 Array = NDArray[np.float64]
@@ -145,10 +144,10 @@ def fit_rounds(
     theta : array, shape (row, parameter)
         Start.
     warm : Fit, optional
-        A fit of the same rows on other lines, ``theta`` being its values: its prior starts the first round, one round
-        is enough, and no row is restarted.
+        A fit of the same rows and lines by a simpler model, ``theta`` being its values: its prior and curve start the
+        first round, one round is enough, and no row is restarted.
     """
-    curve = np.ones(len(problem.wavenumber))
+    curve = np.ones(len(problem.wavenumber)) if warm is None else warm.curve
     learns = options.prior or options.shared_curve
     rounds = 0 if not learns else ROUNDS if warm is None else 1
     prior = warm.prior if warm is not None else None
@@ -205,29 +204,3 @@ def restart_few_fringes(fit: Fit, problem: Problem, prior: Prior, options: Optio
         choices = np.flatnonzero(many == row)
         theta[row] = found.theta[choices[np.argmin(found.cost[choices])]]
     return theta
-
-
-def cross_validate(problem: Problem, fit: Fit, options: Options, folds: int = 10, seed: int = 0) -> Array:
-    """Held-out RMSE of each row, mean-scaled, over folds of lines.
-
-    Lines are dealt to folds at random (every second line would halve the sampling limit and alias the largest OPDs).
-    Each fold is refitted from the full fit's values without its lines, the population prior and the shared curve
-    estimated again without them too.
-
-    Returns
-    -------
-    array, shape (row,)
-    """
-    n_lines = len(problem.wavenumber)
-    if not 2 <= folds <= n_lines:
-        raise InputError(f"cv: found {folds} folds, expected 2 to {n_lines} (the number of lines)")
-    deal = np.random.default_rng(seed).permutation(n_lines)
-    squares = np.zeros(len(problem.intensity))
-    for number in range(folds):
-        held_out = deal[number::folds]
-        kept = problem.without(held_out)
-        again = fit_rounds(fit.sampled, kept, fit.theta, options, warm=fit)
-        residual = problem.intensity - again.values(problem)
-        squares += ((residual**2) * problem.weight)[:, held_out].sum(axis=1)
-    count = problem.weight.sum(axis=1)
-    return np.sqrt(squares / np.maximum(count, 1))

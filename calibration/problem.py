@@ -78,20 +78,30 @@ class Problem:
     opd_step_um: float | None
 
     @classmethod
-    def of(cls, capture: MonochromaticCapture, model: TransmittanceModel) -> Problem:
-        """Scale the rows of ``capture``; raise `InputError` when it has fewer lines than the model has parameters."""
+    def of(
+        cls, capture: MonochromaticCapture, model: TransmittanceModel, held_out: NDArray[np.intp] | None = None
+    ) -> Problem:
+        """Scale the rows of ``capture``; raise `InputError` when it has fewer lines than the model has parameters.
+
+        Of the lines ``held_out`` only wavenumber and flat field are used: the rest is as if they had not been measured.
+        """
+        mask = capture.mask
+        if held_out is not None:
+            mask = mask.copy()
+            mask[:, held_out] = False
         n_free = int(model.free.sum())
-        if capture.n_lines <= n_free:
+        n_lines = capture.n_lines - (0 if held_out is None else len(held_out))
+        if n_lines <= n_free:
             raise InputError(
-                f"{capture.source or capture.name}: lines: found {capture.n_lines}, expected more than the model's "
+                f"{capture.source or capture.name}: lines: found {n_lines}, expected more than the model's "
                 f"{n_free} parameters ({model.label}); choose lower degrees"
             )
-        weight = capture.mask.astype(float)
+        weight = mask.astype(float)
         count = weight.sum(axis=1)
         total = (capture.intensity * weight).sum(axis=1)
         usable = (count > n_free) & (total > 0)
         level = np.where(usable, total / np.maximum(count, 1), 1.0)[:, None]
-        intensity = np.where(capture.mask, capture.intensity, 0) / level
+        intensity = np.where(mask, capture.intensity, 0) / level
         if model.gain_reference == "flat":
             flat = np.where(capture.mask, capture.flat, 1)
             # scaled so that a gain of one is the mean flat: keeps the gain's population comparable between rows
@@ -112,12 +122,6 @@ class Problem:
             opd_step_um=capture.opd_step_um,
         )
 
-    def without(self, lines: NDArray[np.intp]) -> Problem:
-        """The same with some lines held out."""
-        weight = self.weight.copy()
-        weight[:, lines] = 0
-        return replace(self, weight=weight)
-
     @property
     def filled_ratio(self) -> Array:
         """Intensity over flat, masked samples at the row's mean, for the periodogram."""
@@ -125,7 +129,7 @@ class Problem:
         valid = self.weight > 0
         mean = (ratio * valid).sum(axis=1) / np.maximum(valid.sum(axis=1), 1)
         # a few wild samples (a flat near zero) would own the periodogram: clip them to the row's bulk
+        ratio = np.where(valid, ratio, mean[:, None])
         low, high = np.percentile(ratio, [0.5, 99.5], axis=1)
         span = high - low
-        clipped = np.clip(ratio, (low - span)[:, None], (high + span)[:, None])
-        return np.where(valid, clipped, mean[:, None])
+        return np.clip(ratio, (low - span)[:, None], (high + span)[:, None])
