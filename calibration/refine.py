@@ -34,15 +34,19 @@ class Prior:
     """Gaussian prior on the parameters, as ``(θ − mean)ᵀ · precision · (θ − mean)`` added to the cost.
 
     ``mean`` is ``(batch, parameter)``, ``precision`` ``(batch, parameter, parameter)`` in units of the residual
-    variance (already multiplied by it), so that the cost stays a sum of squared residuals.
+    variance (already multiplied by it), so that the cost stays a sum of squared residuals. ``force`` is the covariance
+    of the pull ``precision · (truth − mean)`` over the population, in units of its square: None where it is the
+    precision itself, as for a Gaussian prior.
     """
 
     mean: Any
     precision: Any
+    force: Any = None
 
     def take(self, rows: Any) -> Prior:
         """The prior of some rows."""
-        return Prior(mean=self.mean[rows], precision=self.precision[rows])
+        force = None if self.force is None else self.force[rows]
+        return Prior(mean=self.mean[rows], precision=self.precision[rows], force=force)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,12 +152,16 @@ class NormalPlan:
         return matrix
 
 
+#: Where residuals begin to count linearly and where they count no more, in robust standard deviations of their row.
+HUBER, WILD = 2.5, 6.0
+
+
 def huber_scale(residual: Any, weight: Any) -> Any:
-    """Huber threshold of each row: 2.5 robust standard deviations of its valid residuals, shape ``(batch, 1)``."""
+    """Huber threshold of each row: `HUBER` robust standard deviations of its valid residuals, shape ``(batch, 1)``."""
     xp = array_module(residual)
     magnitude = xp.where(weight > 0, abs(residual), xp.nan)
     middle = np.nanmedian(magnitude, axis=1) if xp is np else magnitude.nanmedian(dim=1).values
-    return 2.5 * 1.4826 * middle[:, None] + 1e-300
+    return HUBER * 1.4826 * middle[:, None] + 1e-300
 
 
 class Cost:
@@ -200,8 +208,10 @@ class Cost:
             xp, limit = array_module(residual), self.threshold[rows]
             magnitude = abs(residual)
             inner = xp.minimum(magnitude, limit)
-            cost = (weight * inner * (2 * magnitude - inner)).sum(1)
-            weight = weight * inner / xp.maximum(magnitude, limit * 1e-12)
+            # wild samples are bright rather than dark: however little each pulls, together they would shift the row
+            outer = xp.minimum(magnitude, limit * (WILD / HUBER))
+            cost = (weight * inner * (2 * outer - inner)).sum(1)
+            weight = weight * inner / xp.maximum(magnitude, limit * 1e-12) * (magnitude <= outer)
         return cost, self.plan.gradient(fields, weight * residual), self.plan.moments(fields, weight)
 
 
@@ -229,7 +239,7 @@ def refine(
     prior : Prior, optional
     loss : str
         ``"linear"`` (least squares) or ``"huber"`` (residuals beyond 2.5 robust standard deviations of the row, as it
-        starts, count linearly).
+        starts, count linearly, and beyond 6 no more).
     max_iterations : int
     tolerance : float
         A row stops when a step lowers its cost by less than this share.
