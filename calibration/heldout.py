@@ -75,7 +75,7 @@ class Fold:
     def grow(self, model: TransmittanceModel, options: Options) -> Fold:
         """Fit another model, starting from this fit."""
         problem = Problem.of(self.capture, model, self.held_out)
-        sampled = SampledModel(model, problem.band, problem.wavenumber)
+        sampled = problem.sampled(model)
         warm = embed(self.fit, sampled)
         return replace(
             self, problem=problem, options=options, fit=fit_rounds(sampled, problem, warm.theta, options, warm=warm)

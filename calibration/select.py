@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.capture import MonochromaticCapture
-from calibration.heldout import Fold, deal, find_device_etalons, row_rmse, spread_rows
+from calibration.heldout import Fold, deal, find_device_etalons, spread_rows
 from calibration.problem import Options
 from hsitools.errors import InputError
 from hsitools.sensor.transmittance import TransmittanceModel
