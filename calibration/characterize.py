@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from calibration import initialize
 from calibration.capture import MonochromaticCapture
 from calibration.characterization import Characterization, build
-from calibration.fit import Fit, cross_validate, fit_rounds
+from calibration.fit import Fit, fit_rounds
 from calibration.problem import Options, Problem
 from hsitools.errors import InputError
-from hsitools.sensor.transmittance import SampledModel, TransmittanceModel
+from hsitools.sensor.transmittance import TransmittanceModel
 
 Array = NDArray[np.float64]
 log = logging.getLogger(__name__)
@@ -28,15 +28,16 @@ log = logging.getLogger(__name__)
 
 def starting_opd(problem: Problem, method: str = "periodogram") -> tuple[Array, Array | None]:
     """OPD of each row (µm) and, for the exhaustive search, its reflectivity."""
-    ratio = problem.filled_ratio
     grid = initialize.opd_grid(problem.wavenumber)
+    seen = (problem.weight > 0).any(axis=0)
+    wavenumber, ratio = problem.wavenumber[seen], problem.filled_ratio[:, seen]
     if method == "exhaustive":
         coarse = np.arange(grid[0], grid[-1], 0.5 / problem.band.width)
-        opd, reflectivity = initialize.exhaustive_search(problem.wavenumber, ratio, coarse)
+        opd, reflectivity = initialize.exhaustive_search(wavenumber, ratio, coarse)
         return opd, reflectivity
-    scan = initialize.periodogram(problem.wavenumber, ratio, grid)
+    scan = initialize.periodogram(wavenumber, ratio, grid)
     scan.power[~problem.usable] = 0
-    return initialize.track_opd(scan, problem.index, len(problem.wavenumber), problem.opd_step_um), None
+    return initialize.track_opd(scan, problem.index, len(wavenumber), problem.opd_step_um), None
 
 
 def find_etalons(problem: Problem, fit: Fit) -> tuple[float, ...]:
@@ -44,25 +45,32 @@ def find_etalons(problem: Problem, fit: Fit) -> tuple[float, ...]:
     rows = problem.usable
     if rows.sum() < 12:
         return ()
+    seen = (problem.weight > 0).any(axis=0)
     value = fit.values(problem)
-    floor = 0.2 * np.median(np.abs(value), axis=1, keepdims=True)
+    floor = 0.2 * np.median(np.abs(value[:, seen]), axis=1, keepdims=True)
     relative = (problem.intensity - value) * (problem.weight > 0) / np.maximum(value, floor)
     grid = initialize.opd_grid(problem.wavenumber)
-    scan = initialize.periodogram(problem.wavenumber, 1 + relative[rows], grid)
-    return initialize.find_common_fringes(scan, len(problem.wavenumber))
+    scan = initialize.periodogram(problem.wavenumber[seen], 1 + relative[rows][:, seen], grid)
+    return initialize.find_common_fringes(scan, int(seen.sum()))
+
+
+def fit_problem(problem: Problem, model: TransmittanceModel, options: Options) -> Fit:
+    """Start and refinement from the problem's own lines: what `characterize`, held-out error and benchmarks share."""
+    sampled = problem.sampled(model)
+    opd, reflectivity = starting_opd(problem, options.start)
+    theta = initialize.starting_parameters(
+        model, problem.band, problem.wavenumber, problem.intensity, problem.flat, problem.weight, opd, reflectivity,
+        problem.line,
+    )
+    return fit_rounds(sampled, problem, theta, options)
 
 
 def fit_capture(capture: MonochromaticCapture, model: TransmittanceModel, options: Options) -> tuple[Problem, Fit]:
-    """Start and refinement, without the bookkeeping: what `characterize`, `cross_validate` and the benchmarks share."""
+    """`fit_problem` of all lines of a capture, without the bookkeeping of `characterize`."""
     problem = Problem.of(capture, model)
     if not problem.usable.any():
         raise InputError(f"{capture.source or capture.name}: intensity: found no interferometer with signal")
-    sampled = SampledModel(model, problem.band, problem.wavenumber)
-    opd, reflectivity = starting_opd(problem, options.start)
-    theta = initialize.starting_parameters(
-        model, problem.band, problem.wavenumber, problem.intensity, problem.flat, problem.weight, opd, reflectivity
-    )
-    return problem, fit_rounds(sampled, problem, theta, options)
+    return problem, fit_problem(problem, model, options)
 
 
 def characterize(
@@ -107,7 +115,11 @@ def characterize(
         model, options, trials = select_model(capture, options, seed=seed, progress=progress)
     problem, fit = fit_capture(capture, model, options)
     log.info("%s: %s: %d iterations", capture.name, model.label, fit.iterations)
-    rmse_cv = cross_validate(problem, fit, options, cv, seed) if cv else None
+    rmse_cv = None
+    if cv:
+        from calibration.heldout import cross_validate
+
+        rmse_cv = cross_validate(capture, model, options, cv, seed)
     return build(
         capture, problem, fit, rmse_cv=rmse_cv, selection=trials, seconds=time.perf_counter() - began, options=options
     )

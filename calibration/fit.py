@@ -1,28 +1,26 @@
-"""Fit all rows of a problem: refinement, population prior, restarts, shared gain curve, held-out error."""
+"""Fit all rows of a problem: refinement, population prior, restarts, shared gain curve."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import make_smoothing_spline
 
 from calibration import initialize
 from calibration.law import running_median
+from calibration.line_width import LineWidth, estimate_line_width
 from calibration.population import estimate_prior
 from calibration.problem import Options, Problem
 from calibration.refine import Prior, Refinement, refine
-from hsitools.errors import InputError
+from calibration.shared import shared_gain_curve, shared_shift
+from calibration.uncertainty import posterior
 from hsitools.sensor.transmittance import SampledModel
 
 Array = NDArray[np.float64]
 
 #: Rounds of learning from all rows before the last refinement.
 ROUNDS = 2
-#: Smoothing parameters tried for the shared gain curve (lines a unit apart), and the fewest lines that allow one.
-SMOOTHNESS, MIN_CURVE_LINES = (1e0, 1e2, 1e4, 1e6), 12
 #: Most iterations of a refinement, and the share of the cost below which a step ends it.
 ROUGH, FINE, FINEST = (3, 1e-3), (60, 1e-6), (60, 1e-8)
 #: Rows with fewer fringes in the band than this are started from several OPDs.
@@ -30,8 +28,30 @@ FEW_FRINGES = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
+class Shared:
+    """What all rows share: gain correction and wavenumber correction (µm⁻¹), ``(line,)``, and an estimated line."""
+
+    curve: Array
+    shift: Array
+    line_width: LineWidth | None = None
+
+    def applied(self, sampled: SampledModel) -> SampledModel:
+        """The model at the corrected wavenumbers, through the estimated line."""
+        line = sampled.line
+        if self.line_width is not None:
+            line = self.line_width.line(sampled.wavenumber)
+        if not self.shift.any() and line is sampled.line:
+            return sampled
+        return SampledModel(sampled.model, sampled.band, sampled.wavenumber + self.shift, line=line)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Fit:
-    """State of a fit: parameters, posterior covariance, residual variance, and the prior and curve they came with."""
+    """State of a fit: parameters, posterior covariance, residual variance, and what they came with.
+
+    ``sampled`` is the model at the lines as corrected by the shared ``shift``, through the monochromator's line;
+    ``curve`` and ``shift`` ``(line,)`` are the shared gain correction and wavenumber correction (µm⁻¹).
+    """
 
     sampled: SampledModel
     theta: Array
@@ -39,32 +59,15 @@ class Fit:
     variance: Array
     converged: NDArray[np.bool_]
     prior: Prior | None
-    curve: Array  # (line,) shared gain correction
+    curve: Array
+    shift: Array
     iterations: int
+    loss: str = "linear"
+    line_width: LineWidth | None = None  # when it was estimated
 
     def values(self, problem: Problem) -> Array:
         """Fitted intensity, scaled as the problem is."""
         return self.sampled.values(self.theta, problem.flat * self.curve)
-
-
-def posterior(refinement: Refinement, residual: Array, weight: Array, prior: Prior | None) -> tuple[Array, Array]:
-    """Residual variance per unit weight and posterior covariance of each row.
-
-    The degrees of freedom are those that the data, not the prior, determine: ``tr(H_data · H⁻¹)``.
-    """
-    normal = refinement.normal
-    diagonal = np.einsum("bii->bi", normal)
-    scale = np.sqrt(np.where(diagonal > 0, diagonal, 1))
-    scaled = normal / scale[:, :, None] / scale[:, None, :]
-    eye = np.eye(normal.shape[1])
-    inverse = np.linalg.inv(scaled + 1e-12 * eye)
-    inverse = inverse / scale[:, :, None] / scale[:, None, :]
-    used = float(normal.shape[1]) + np.zeros(len(normal))
-    if prior is not None:
-        used = used - np.einsum("bij,bji->b", prior.precision, inverse)
-    count = (weight > 0).sum(axis=1)
-    variance = (weight * residual**2).sum(axis=1) / np.maximum(count - used, 1)
-    return variance, inverse * variance[:, None, None]
 
 
 def _minimise(
@@ -83,53 +86,20 @@ def _minimise(
 
 
 def _solve(
-    sampled: SampledModel, problem: Problem, theta: Array, curve: Array, prior: Prior | None, options: Options,
+    sampled: SampledModel, problem: Problem, theta: Array, shared: Shared, prior: Prior | None, options: Options,
     max_iterations: int, tolerance: float,
 ) -> Fit:  # fmt: skip
-    flat = problem.flat * curve
+    sampled, flat = shared.applied(sampled), problem.flat * shared.curve
     found = _minimise(
         sampled, theta, problem.intensity, flat, problem.weight, prior, options, max_iterations, tolerance
     )
     residual = problem.intensity - sampled.values(found.theta, flat)
-    variance, covariance = posterior(found, residual, problem.weight, prior)
-    fixed = ~sampled.model.free
-    covariance[:, fixed, :] = 0
-    covariance[:, :, fixed] = 0
+    variance, covariance = posterior(found, residual, problem.weight, prior, sampled.model.free, options.loss)
     return Fit(
         sampled=sampled, theta=found.theta, covariance=covariance, variance=variance, converged=found.converged,
-        prior=prior, curve=curve, iterations=found.iterations,
+        prior=prior, curve=shared.curve, shift=shared.shift, line_width=shared.line_width, loss=options.loss,
+        iterations=found.iterations,
     )  # fmt: skip
-
-
-def shared_gain_curve(fit: Fit, problem: Problem) -> Array:
-    """Smooth factor, common to all rows, that brings the fit closest to the measured intensities, shape ``(line,)``.
-
-    A smoothing spline through the factors of the lines, as smooth as makes it predict every second line best from the
-    others. Lines that are held out get their value from it.
-    """
-    value = fit.values(problem)
-    weight = problem.weight / np.maximum(fit.variance, 1e-300)[:, None]
-    top, bottom = (weight * problem.intensity * value).sum(axis=0), (weight * value * value).sum(axis=0)
-    seen = np.flatnonzero(bottom > 0)
-    if len(seen) < MIN_CURVE_LINES:
-        return fit.curve
-    # lines a unit apart, so that the smoothness does not depend on the device's units
-    x = problem.wavenumber / np.diff(problem.wavenumber).mean()
-    factor, w = top[seen] / bottom[seen], bottom[seen] / bottom[seen].mean()
-
-    def spline(lines: NDArray[np.intp], smoothness: float) -> Any:
-        return make_smoothing_spline(x[seen[lines]], factor[lines], w=w[lines], lam=smoothness)
-
-    even, odd = np.arange(0, len(seen), 2), np.arange(1, len(seen), 2)
-
-    def error(smoothness: float) -> float:
-        predicted = spline(even, smoothness)(x[seen[odd]])
-        return float((w[odd] * (factor[odd] - predicted) ** 2).sum())
-
-    best = min(SMOOTHNESS, key=error)
-    # extrapolated beyond the seen lines a cubic would run away
-    inside = np.clip(x, x[seen[0]], x[seen[-1]])
-    return fit.curve * np.clip(spline(np.arange(len(seen)), best)(inside), 0.2, 5.0)
 
 
 def fit_rounds(
@@ -145,27 +115,37 @@ def fit_rounds(
     theta : array, shape (row, parameter)
         Start.
     warm : Fit, optional
-        A fit of the same rows on other lines, ``theta`` being its values: its prior starts the first round, one round
-        is enough, and no row is restarted.
+        A fit of the same rows and lines by a simpler model, ``theta`` being its values: its prior and what it found
+        shared start the first round, one round is enough, and no row is restarted.
     """
-    curve = np.ones(len(problem.wavenumber))
-    learns = options.prior or options.shared_curve
+    none = np.zeros(len(problem.wavenumber))
+    shared = Shared(curve=1 + none, shift=none)
+    if warm is not None:
+        shared = replace(shared, curve=warm.curve, shift=warm.shift, line_width=warm.line_width)
+    elif options.estimate_linewidth:
+        shared = replace(shared, line_width=estimate_line_width(sampled, problem, theta, options))
+    learns = options.prior or options.shared_curve or options.shared_shift
     rounds = 0 if not learns else ROUNDS if warm is None else 1
     prior = warm.prior if warm is not None else None
     for number in range(rounds):
-        fit = _solve(sampled, problem, theta, curve, prior, options, *ROUGH)
+        fit = _solve(sampled, problem, theta, shared, prior, options, *ROUGH)
         theta = fit.theta
         if options.prior:
             # the first covariance, without a prior, is no measure of what the rows know
             spread = fit.covariance if prior is not None else np.zeros_like(fit.covariance)
             prior = estimate_prior(
-                sampled.model, problem.band, theta, spread, fit.variance, problem.index, problem.usable
-            )
-        if options.shared_curve and number == rounds - 1:
-            curve = shared_gain_curve(fit, problem)
+                sampled.model, problem.band, theta, spread, fit.variance, problem.index, problem.usable,
+                problem.scale,
+            )  # fmt: skip
+        if number == rounds - 1:
+            if options.shared_shift:
+                shared = replace(shared, shift=shared_shift(fit, problem))
+                fit = replace(fit, sampled=shared.applied(sampled), shift=shared.shift)
+            if options.shared_curve:
+                shared = replace(shared, curve=shared_gain_curve(fit, problem))
         if prior is not None and warm is None and number == 0:
             theta = restart_few_fringes(fit, problem, prior, options)
-    return _solve(sampled, problem, theta, curve, prior, options, *(FINE if options.prior else FINEST))
+    return _solve(sampled, problem, theta, shared, prior, options, *(FINE if options.prior else FINEST))
 
 
 def restart_few_fringes(fit: Fit, problem: Problem, prior: Prior, options: Options) -> Array:
@@ -190,7 +170,7 @@ def restart_few_fringes(fit: Fit, problem: Problem, prior: Prior, options: Optio
     many = np.repeat(rows, len(steps))
     start = initialize.starting_parameters(
         model, band, problem.wavenumber, problem.intensity[many], (problem.flat * fit.curve)[many],
-        problem.weight[many], candidates.ravel(),
+        problem.weight[many], candidates.ravel(), line=fit.sampled.line,
     )  # fmt: skip
     shared = [j for j in range(model.n_parameters) if j not in (phase.start, phase.start + 1)]
     start[:, shared] = prior.mean[many][:, shared]
@@ -205,29 +185,3 @@ def restart_few_fringes(fit: Fit, problem: Problem, prior: Prior, options: Optio
         choices = np.flatnonzero(many == row)
         theta[row] = found.theta[choices[np.argmin(found.cost[choices])]]
     return theta
-
-
-def cross_validate(problem: Problem, fit: Fit, options: Options, folds: int = 10, seed: int = 0) -> Array:
-    """Held-out RMSE of each row, mean-scaled, over folds of lines.
-
-    Lines are dealt to folds at random (every second line would halve the sampling limit and alias the largest OPDs).
-    Each fold is refitted from the full fit's values without its lines, the population prior and the shared curve
-    estimated again without them too.
-
-    Returns
-    -------
-    array, shape (row,)
-    """
-    n_lines = len(problem.wavenumber)
-    if not 2 <= folds <= n_lines:
-        raise InputError(f"cv: found {folds} folds, expected 2 to {n_lines} (the number of lines)")
-    deal = np.random.default_rng(seed).permutation(n_lines)
-    squares = np.zeros(len(problem.intensity))
-    for number in range(folds):
-        held_out = deal[number::folds]
-        kept = problem.without(held_out)
-        again = fit_rounds(fit.sampled, kept, fit.theta, options, warm=fit)
-        residual = problem.intensity - again.values(problem)
-        squares += ((residual**2) * problem.weight)[:, held_out].sum(axis=1)
-    count = problem.weight.sum(axis=1)
-    return np.sqrt(squares / np.maximum(count, 1))

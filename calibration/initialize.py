@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from scipy.stats import siegelslopes
 
 from hsitools.sensor.fabry_perot import cos_sin
+from hsitools.sensor.line_shape import LineShape
 from hsitools.sensor.polynomial import Band
 from hsitools.sensor.transmittance import TransmittanceModel
 
@@ -250,10 +251,12 @@ def starting_parameters(
     weight: Array,
     opd_um: Array,
     reflectivity: Array | None = None,
+    line: LineShape | None = None,
 ) -> Array:
     """Parameter vectors to start `calibration.refine.refine` from, shape ``(batch, parameter)``.
 
-    Gain: weighted least squares on the flat field, of low degree so that it leaves small OPDs their fringes. Phase and
+    Gain: weighted least squares on the flat field, of low degree so that it leaves small OPDs their fringes; where it is
+    not refined afterwards, fringes of the given OPD are fitted beside it, so that they do not pass for gain. Phase and
     fringe amplitude: least squares at the given OPD; reflectivity from the amplitude *a*: (1 − √(1−a²))/a for two
     waves, a/2 for more (first harmonic of the Airy function).
     """
@@ -261,7 +264,10 @@ def starting_parameters(
     theta = np.zeros((len(intensity), model.n_parameters))
     degree = min(model.degree_gain, NULL_DEGREE if model.gain_reference == "flat" else model.degree_gain)
     gain_basis = band.vander(wavenumber, degree)
-    gain = _weighted_fit(gain_basis, intensity, flat, weight)
+    if model.refine_gain:
+        gain = _weighted_fit(gain_basis, intensity, flat, weight)
+    else:
+        gain = _gain_beside_fringes(gain_basis, wavenumber, intensity, flat, weight, opd_um)
     theta[:, slices["gain"].start : slices["gain"].start + degree + 1] = gain
     smooth = flat * (gain @ gain_basis.T)
     floor = 0.05 * np.abs(smooth).mean(axis=1, keepdims=True) + 1e-300
@@ -272,7 +278,11 @@ def starting_parameters(
     yc, ys = (w * fringes * cos).sum(1), (w * fringes * sin).sum(1)
     determinant = np.maximum(cc * ss - cs * cs, 1e-3 * (cc + ss) ** 2 / 4 + 1e-300)
     a, b = (ss * yc - cs * ys) / determinant, (cc * ys - cs * yc) / determinant
-    amplitude = np.clip(np.hypot(a, b), 0.1, 0.95)
+    amplitude = np.hypot(a, b)
+    if line is not None:
+        # the line's width took this from the contrast; where it took nearly all, what is left says little
+        amplitude /= np.clip(line.contrast(opd_um[:, None] + 0 * wavenumber).mean(axis=1), 0.2, 1)
+    amplitude = np.clip(amplitude, 0.1, 0.95)
     if reflectivity is None:
         two_wave = (1 - np.sqrt(1 - amplitude**2)) / amplitude
         reflectivity = two_wave if model.waves == 2 else np.clip(amplitude / 2, 0.05, 0.8)
@@ -281,6 +291,32 @@ def starting_parameters(
     theta[:, start] = 2 * math.pi * band.centre * opd_um - np.arctan2(b, a)
     theta[:, start + 1] = 2 * math.pi * band.half_width * opd_um
     return theta
+
+
+def _gain_beside_fringes(
+    basis: Array, wavenumber: Array, intensity: Array, flat: Array, weight: Array, opd_um: Array
+) -> Array:
+    """Gain coefficients fitted together with the first harmonics of the fringe, whose amplitudes vary over the band."""
+    out = np.empty((len(intensity), basis.shape[1]))
+    ramp = Band.of(wavenumber).vander(wavenumber, 3)
+    room = (len(wavenumber) - basis.shape[1]) // 3
+    step = max(1, 2**21 // (len(wavenumber) * (basis.shape[1] + 24)))
+    for start in range(0, len(intensity), step):
+        rows = slice(start, start + step)
+        columns = [np.broadcast_to(basis, (len(opd_um[rows]), *basis.shape))]
+        for harmonic in (1, 2, 3):
+            cos, sin = cos_sin(2 * math.pi * harmonic * wavenumber * opd_um[rows, None])
+            shape = ramp[:, : 5 - harmonic]
+            if sum(c.shape[2] for c in columns[1:]) + 2 * shape.shape[1] <= room:
+                columns += [cos[:, :, None] * shape, sin[:, :, None] * shape]
+        design = np.concatenate(columns, axis=2) * flat[rows, :, None]
+        weighted = design * weight[rows, :, None]
+        matrix = np.swapaxes(weighted, 1, 2) @ design
+        trace = np.trace(matrix, axis1=1, axis2=2)[:, None, None]
+        matrix = matrix + (1e-9 * trace + 1e-300) * np.eye(design.shape[2])
+        right = np.swapaxes(weighted, 1, 2) @ intensity[rows, :, None]
+        out[rows] = np.linalg.solve(matrix, right)[:, : basis.shape[1], 0]
+    return out
 
 
 def _weighted_fit(basis: Array, intensity: Array, flat: Array, weight: Array) -> Array:

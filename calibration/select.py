@@ -1,8 +1,10 @@
 """``--model auto``: choose the model by held-out error, per device.
 
-The residual in sample always prefers more parameters; the residual on lines that the fit has not seen does not. One
-choice is varied at a time (gain reference, waves, phase dispersion, degrees, parasitic etalons, shared gain curve), and
-the simpler candidate stays unless the richer one is better by more than one standard error of their paired difference.
+The residual in sample always prefers more parameters; the residual on lines that the fit has not seen does not
+(`calibration.heldout`). One choice is varied at a time (gain reference, waves, phase dispersion, shared curves,
+parasitic etalons, degrees), and the simpler candidate stays unless the richer one is better by more than one standard
+error of their paired difference. Lines and interferometers are both samples: an error of one line is shared by all
+interferometers, and the standard error counts both (two-way clusters, Cameron, Gelbach and Miller 2011).
 """
 
 from __future__ import annotations
@@ -16,55 +18,112 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.capture import MonochromaticCapture
-from calibration.characterize import find_etalons, fit_capture
-from calibration.fit import Fit, cross_validate
-from calibration.problem import Options, Problem
+from calibration.heldout import Fold, deal, find_device_etalons, spread_rows
+from calibration.problem import Options
 from hsitools.errors import InputError
 from hsitools.sensor.transmittance import TransmittanceModel
 
 Array = NDArray[np.float64]
 log = logging.getLogger(__name__)
 
-#: Interferometers on which models are compared, in runs of neighbours evenly spread over the device.
-ROWS, RUN = 96, 16
-FOLDS = 10
+FOLDS = 5
+#: Most parasitic etalons of a device.
+MAX_ETALONS = 3
+#: Standard errors by which a candidate must be better than a simpler one, and behind it to be given up early.
+BETTER, BEHIND = 1.0, 2.0
+
+
+def paired_gain(before: Array, after: Array, count: Array) -> tuple[float, float]:
+    """How much smaller the mean RMSE of the rows is under ``after``, and its standard error.
+
+    Parameters
+    ----------
+    before, after : array, shape (row, line)
+        Squared held-out residuals of the same samples; zero where there is none.
+    count : array, shape (row,)
+        Samples of each row.
+    """
+    rmse = [np.sqrt(squares.sum(axis=1) / count) for squares in (before, after)]
+    # share of each sample in the difference of the rows' RMSE: a − b = (a² − b²) / (a + b)
+    share = (before - after) / np.maximum((rmse[0] + rmse[1]) * count, 1e-300)[:, None]
+    rows, lines = share.shape
+    gain = float(share.sum() / rows)
+
+    def variance(sums: Array) -> float:
+        return float(((sums - sums.mean()) ** 2).sum()) / rows**2
+
+    # both ways of clustering count what samples do by themselves: once is enough
+    total = variance(share.sum(axis=1)) + variance(share.sum(axis=0)) - variance(share.ravel())
+    return gain, float(np.sqrt(max(total, variance(share.sum(axis=1)), variance(share.sum(axis=0)))))
 
 
 class _Trials:
-    """Fits candidates on the same rows and folds and remembers what they scored."""
+    """The best model so far in every fold, and the table of all that was tried."""
 
-    def __init__(self, capture: MonochromaticCapture, seed: int, progress: Callable[[str], None] | None = None) -> None:
-        self.progress = progress
-        self.capture, self.seed = capture, seed
+    def __init__(self, capture: MonochromaticCapture, seed: int, progress: Callable[[str], None] | None) -> None:
+        self.capture, self.progress = capture, progress
+        self.held_out = deal(capture.n_lines, FOLDS, seed)
+        self.folds: list[Fold] = []
+        self.squares = np.zeros(capture.intensity.shape)
         self.table: list[dict[str, Any]] = []
-        self.best: tuple[TransmittanceModel, Options] | None = None
-        self.best_score: Array | None = None
-        self.best_fit: tuple[Problem, Fit] | None = None
-        self._chosen: dict[str, Any] | None = None
 
-    def offer(self, model: TransmittanceModel, options: Options) -> bool:
-        """Score a candidate; True when it becomes the best."""
-        if int(model.free.sum()) * 2 > self.capture.n_lines:
+    def start(self, model: TransmittanceModel, options: Options) -> None:
+        """Fit the first candidate from nothing."""
+        self.folds = [Fold.start(self.capture, lines, model, options) for lines in self.held_out]
+        for fold in self.folds:
+            self.squares[:, fold.held_out] = fold.residual() ** 2
+        self._report(label(model, options), self.squares, np.arange(self.capture.n_lines), chosen=True)
+
+    def offer(self, options: Options | None = None, etalon: bool = False, **changes: Any) -> bool:
+        """Score a change of the best candidate, fold by fold as long as it may win; True when it does.
+
+        With ``etalon`` each fold adds the strongest one that its own lines show.
+        """
+        chosen = self.folds[0]
+        options = options or chosen.options
+        if etalon:
+            changes = {"etalons_um": (*chosen.model.etalons_um, 0.0)}
+        if 2 * int(replace(chosen.model, **changes).free.sum()) > self.capture.n_lines:
             return False
-        problem, fit = fit_capture(self.capture, model, options)
-        score = cross_validate(problem, fit, options, FOLDS, self.seed)[problem.usable]
-        residual = (problem.intensity - fit.values(problem)) * (problem.weight > 0)
-        rmse = np.sqrt((residual**2).sum(axis=1) / np.maximum((problem.weight > 0).sum(axis=1), 1))[problem.usable]
-        label = model.label + (", shared gain curve" if options.shared_curve else "")
-        row = {"label": label, "rmse_cv_mean": float(score.mean()), "rmse_mean": float(rmse.mean()), "chosen": False}
-        self.table.append(row)
+        squares, grown, lines = np.zeros_like(self.squares), [], np.zeros(0, dtype=np.intp)
+        gain = error = 0.0
+        for fold in self.folds:
+            if etalon:
+                opd = fold.next_etalon()
+                changes = {"etalons_um": fold.model.etalons_um + (() if opd is None else (opd,))}
+            model = replace(fold.model, **changes)
+            grown.append(fold.grow(model, options) if (model, options) != (fold.model, fold.options) else fold)
+            squares[:, fold.held_out] = grown[-1].residual() ** 2
+            lines = np.concatenate([lines, fold.held_out])
+            count = np.maximum(self.capture.mask[:, lines].sum(axis=1), 1)
+            gain, error = paired_gain(self.squares[:, lines], squares[:, lines], count)
+            if gain < -BEHIND * error:
+                break
+        better = len(grown) == len(self.folds) and gain > BETTER * error
+        if better:
+            self.folds, self.squares = grown, squares
+            self.table[-1]["chosen"] = False
+            for row in self.table:
+                row["chosen"] = False
+        self._report(label(grown[0].model, options), squares, lines, chosen=better, gain=gain, error=error)
+        return better
+
+    def _report(
+        self, name: str, squares: Array, lines: NDArray[np.intp], *, chosen: bool, gain: float = 0.0, error: float = 0.0
+    ) -> None:
+        usable = self.folds[0].problem.usable
+        count = np.maximum(self.capture.mask[:, lines].sum(axis=1), 1)
+        rmse = float(np.sqrt(squares[:, lines].sum(axis=1) / count)[usable].mean())
+        row = {"label": name, "rmse_cv_mean": rmse, "gain": gain, "gain_stderr": error, "lines": len(lines)}
+        self.table.append({**row, "chosen": chosen})
+        log.info("auto: %s: held-out %.4f on %d lines, gain %.5f ± %.5f", name, rmse, len(lines), gain, error)
         if self.progress is not None:
-            self.progress(label)
-        log.info("auto: %s: held-out %.4f, in sample %.4f", label, row["rmse_cv_mean"], row["rmse_mean"])
-        if self.best_score is not None:
-            gain = self.best_score - score
-            if not gain.mean() > gain.std() / np.sqrt(len(gain)):
-                return False
-        if self._chosen is not None:
-            self._chosen["chosen"] = False
-        row["chosen"] = True
-        self.best, self.best_score, self.best_fit, self._chosen = (model, options), score, (problem, fit), row
-        return True
+            self.progress(name)
+
+
+def label(model: TransmittanceModel, options: Options) -> str:
+    """The model in one line, what is shared by all rows included."""
+    return model.label + (", shared gain curve" if options.shared_curve else "")
 
 
 def select_model(
@@ -80,7 +139,7 @@ def select_model(
     ----------
     capture : MonochromaticCapture
     options : Options
-        Loss, start and prior are kept; the shared curve is tried; the engine is batched while choosing.
+        Loss, start and prior are kept; shared curves are tried; the engine is batched while choosing.
     seed : int
         Deals the lines to folds.
     progress : callable, optional
@@ -92,41 +151,31 @@ def select_model(
         When the capture has too few lines even for the simplest candidate.
     """
     engine, options = options.engine, replace(options, engine="batched", shared_curve=False)
-    trials = _Trials(_rows_for_selection(capture), seed, progress)
+    few = spread_rows(capture)
+    trials = _Trials(few, seed, progress)
     for degree in (3, 1, 0):
-        trials.offer(TransmittanceModel(degree_gain=degree, degree_reflectivity=degree), options)
-        if trials.best is not None:
+        first = TransmittanceModel(degree_gain=degree, degree_reflectivity=degree)
+        if 2 * int(first.free.sum()) <= capture.n_lines:
             break
-    if trials.best is None:
+    else:
         raise InputError(
             f"{capture.source or capture.name}: lines: found {capture.n_lines}, expected at least 8 to choose a model"
         )
-
-    def vary(**changes: Any) -> bool:
-        model, chosen = trials.best or (TransmittanceModel(), options)
-        return trials.offer(replace(model, **changes), chosen)
-
-    vary(gain_reference="none")
-    vary(waves=2)
-    for degree in (3, 5, 8):
-        vary(degree_phase=degree)
-    for degree in (5, 8):
-        vary(degree_gain=degree, degree_reflectivity=degree)
-    found: tuple[float, ...] = ()
-    while len(found) < 3 and trials.best_fit is not None:
-        more = [opd for opd in find_etalons(*trials.best_fit) if all(abs(opd - other) > 0.1 for other in found)]
-        if not more or not vary(etalons_um=(*found, more[0])):
+    trials.start(first, options)
+    if not np.all(few.flat == few.flat[:, :1]):
+        trials.offer(gain_reference="none")
+    trials.offer(waves=2)
+    trials.offer(degree_phase=3)
+    trials.offer(replace(options, shared_curve=True))
+    for _ in range(MAX_ETALONS):
+        if not trials.offer(etalon=True):
             break
-        found = (*found, more[0])
-    model, chosen = trials.best
-    trials.offer(model, replace(chosen, shared_curve=True))
-    model, chosen = trials.best
-    return model, replace(chosen, engine=engine), trials.table
-
-
-def _rows_for_selection(capture: MonochromaticCapture) -> MonochromaticCapture:
-    if capture.n_interferometers <= ROWS:
-        return capture
-    # whole runs of neighbours, since the start follows the OPD from one interferometer to the next
-    runs = np.linspace(0, capture.n_interferometers - RUN, ROWS // RUN).round().astype(np.int64)
-    return capture.select(rows=np.unique((runs[:, None] + np.arange(RUN)).ravel()))
+    for degree in (5, 8):
+        if not trials.offer(degree_phase=degree):
+            break
+    for degree in (5, 8):
+        if not trials.offer(degree_gain=degree, degree_reflectivity=degree):
+            break
+    chosen = trials.folds[0]
+    model = find_device_etalons(capture, chosen.model, chosen.options)
+    return model, replace(chosen.options, engine=engine), trials.table
