@@ -26,7 +26,7 @@ Array = NDArray[np.float64]
 REDUCED = ("ERGAS", "SAM", "Q2n", "PSNR")
 #: A band of less than this share of the median band's mean (water vapour) says nothing, and would rule ERGAS.
 MIN_LEVEL = 0.01
-FULL = ("D_lambda", "D_s", "D_pan", "HQNR")
+FULL = ("D_lambda", "D_s", "D_pan", "HQNR", "ERGAS_est")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,6 +202,8 @@ def with_sensor(optics: Optics, sensor: Sensor, n_bands: int, who: str) -> Optic
     changes: dict[str, Any] = {}
     if sensor.mtf is not None:
         changes["mtf"] = sensor.mtf[bands]
+    if sensor.pan is not None:
+        changes["pan_mtf"] = sensor.pan_mtf
     if sensor.pan is not None and centre is not None:
         changes["pan_response"] = pan_weights(sensor, centre[bands])
     return dataclasses.replace(optics, **changes)
@@ -272,7 +274,7 @@ def simulated_case(
     if noise and seen.pan_noise is not None:
         pan_variance = float(np.ravel(seen.pan_noise.variance(np.nanmean(observed.pan.data, keepdims=True)))[0])
     optics = Optics(
-        ratio=r, offset=seen.offset, mtf=seen.mtf, wavelength_nm=wavelength,
+        ratio=r, offset=seen.offset, mtf=seen.mtf, wavelength_nm=wavelength, pan_mtf=seen.pan_mtf,
         pan_response=pan_weights(seen, wavelength), noise_variance=variance, pan_variance=pan_variance,
     )  # fmt: skip
     return FusionCase(
@@ -359,5 +361,6 @@ def judge(
     mtf = case.optics.mtf
     return evaluate_fusion(
         fused[0], case.coarse[0], case.pan[0], ratio=r, mtf=mtf, pan_mtf=case.optics.mean_mtf(),
-        offset=case.optics.offset, border=r, metrics=metrics or FULL,
+        offset=case.optics.offset, border=r, pan_own_mtf=case.optics.pan_mtf,
+        noise_variance=case.optics.noise_variance, metrics=metrics or FULL,
     )  # fmt: skip

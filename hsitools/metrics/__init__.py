@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+import hsitools.metrics.expected_error
 import hsitools.metrics.q2n
 import hsitools.metrics.reference
 import hsitools.metrics.windows  # noqa: F401  (these register their indices)
@@ -22,10 +23,11 @@ from hsitools.errors import InputError
 from hsitools.metrics.full_resolution import Fusion
 from hsitools.metrics.inputs import Pair
 from hsitools.metrics.no_reference import Single
+from hsitools.metrics.registration import Registration
 from hsitools.metrics.registry import INDICES, Index, Score, get
 
 __all__ = [
-    "INDICES", "Evaluation", "Fusion", "Index", "Pair", "Score", "Single", "evaluate", "evaluate_alone",
+    "INDICES", "Evaluation", "Fusion", "Index", "Pair", "Registration", "Score", "Single", "evaluate", "evaluate_alone",
     "evaluate_fusion", "get", "names",
 ]  # fmt: skip
 
@@ -120,11 +122,13 @@ def evaluate(
 
 def evaluate_fusion(
     fused: Any, coarse: Any, pan: Any, *, ratio: int | None = None, mtf: Any = 0.3, pan_mtf: float = 0.15,
-    offset: float | None = None, border: int = 0, metrics: Iterable[str] | None = None,
+    offset: float | None = None, border: int = 0, registration: Registration | None = None,
+    pan_own_mtf: float | None = None, noise_variance: Any = None, metrics: Iterable[str] | None = None,
 ) -> dict[str, Evaluation]:  # fmt: skip
     """Full-resolution indices of a fused cube; parameters as of `Fusion`."""
     fusion = Fusion.of(
-        fused, coarse, pan, ratio=ratio, mtf=mtf, pan_mtf=pan_mtf, offset=offset, border=border
+        fused, coarse, pan, ratio=ratio, mtf=mtf, pan_mtf=pan_mtf, offset=offset, border=border,
+        registration=registration, pan_own_mtf=pan_own_mtf, noise_variance=noise_variance,
     )  # fmt: skip
     return _run(fusion, "full resolution", metrics, set())
 
