@@ -44,6 +44,8 @@ BINS = 96
 STUCK = 0.01
 #: Values of a band below which repetition says nothing.
 FEW_LEVELS = 32
+#: Pixels that are summed at a time in float64.
+GRAM_PIXELS = 8192
 #: Pixels below which scene and noise cannot be told apart.
 MIN_PIXELS = 64
 #: Share of a band's voxels that impulses may take.
@@ -81,6 +83,19 @@ class Separation:
         return int(self.directions.shape[1])
 
 
+def gram(images: Array) -> NDArray[np.float64]:
+    """Sums of products ``(band, band)`` of ``(band, …)`` over all else, in float64 and bounded memory.
+
+    In float32 the sums round by more than the noise of a good cube: its smallest eigenvalues would be rounding.
+    """
+    flat = images.reshape(len(images), -1)
+    total = np.zeros((len(flat), len(flat)))
+    for first in range(0, flat.shape[1], GRAM_PIXELS):
+        part = flat[:, first : first + GRAM_PIXELS].astype(float)
+        total += part @ part.T
+    return total
+
+
 def band_noise(values: Array) -> Array:
     """Noise of each band ``(band,)``: what all other bands do not explain of it.
 
@@ -94,7 +109,7 @@ def band_noise(values: Array) -> Array:
         mixed = np.diff(np.diff(values, axis=1), axis=2) / 2
         spatial = np.median(np.abs(mixed), axis=(1, 2)) / 0.6745 if mixed.size else np.full(bands, np.inf)
         return np.asarray(spatial, dtype=np.float32)
-    covariance = np.cov(flat).astype(float)
+    covariance = gram(flat - flat.mean(1, keepdims=True, dtype=float).astype(np.float32)) / pixels
     scale = np.sqrt(np.diag(covariance))
     scale = np.where(scale > 0, scale, 1)
     correlation = covariance / scale / scale[:, None] + 1e-10 * np.eye(bands)
@@ -116,7 +131,7 @@ def subspace(whitened: NDArray[Any]) -> Array:
     rank, or a good cube would lose detail.
     """
     bands, pixels = whitened.shape
-    values, vectors = np.linalg.eigh((whitened @ whitened.T).astype(float) / pixels)
+    values, vectors = np.linalg.eigh(gram(whitened) / pixels)
     edge = (1 + np.sqrt(bands / pixels)) ** 2
     rank = max(1, int((values > 1.02 * edge).sum()))
     return np.asarray(vectors[:, ::-1][:, :rank], dtype=np.float32)
@@ -139,7 +154,7 @@ def faint(whitened: Array, directions: Array) -> Array:
     blurred = gaussian_filter(rest, (0, BLUR, BLUR), truncate=3).reshape(bands, -1)
     # blurred pixels count as so many independent ones
     independent = pixels / (2 * np.pi * BLUR**2)
-    values, vectors = np.linalg.eigh((blurred @ blurred.T).astype(float) / (pixels * LEFT))
+    values, vectors = np.linalg.eigh(gram(blurred) / (pixels * LEFT))
     more = int((values > 1.2 * (1 + np.sqrt(bands / independent)) ** 2).sum())
     both = np.concatenate([directions, vectors[:, ::-1][:, :more].astype(np.float32)], axis=1)
     return np.asarray(np.linalg.qr(both)[0], dtype=np.float32) if more else directions
@@ -155,7 +170,7 @@ def levelled(unit: Array, whitened: Array, directions: Array) -> tuple[Array, Ar
     directions = np.linalg.qr(directions / own[:, None])[0]
     scores = directions.T @ whitened.reshape(len(own), -1)
     # strongest first
-    turned = np.linalg.eigh(scores @ scores.T)[1][:, ::-1]
+    turned = np.linalg.eigh(gram(scores))[1][:, ::-1]
     return unit * own, whitened, np.asarray(directions @ turned, dtype=np.float32)
 
 
