@@ -208,9 +208,12 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS) 
     """
     values, valid, sigma = seen.values, seen.valid, seen.sigma
     bands, height, width = values.shape
-    bad = ~valid | stuck_values(values)
+    clipped = np.zeros(values.shape, dtype=bool) if seen.clipped is None else seen.clipped
+    bad = ~valid | clipped
+    if not seen.counts:
+        bad = bad | (stuck_values(values) & ~clipped)
     middle = _medians(values, ~bad)[:, None, None]
-    scene: Array = np.where(bad, middle, values)
+    scene: Array = np.where(bad & ~clipped, middle, values)
     gain, offset, power = np.ones((bands, width), np.float32), np.zeros((bands, width), np.float32), np.zeros(bands)
     striped, offset_std = np.zeros(width, dtype=bool), np.zeros((bands, width), np.float32)
     dead, outlier = np.zeros((bands, width), dtype=bool), bad
@@ -218,7 +221,7 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS) 
     unit: Array = np.zeros(bands)
     for number in range(rounds):
         before = filled
-        filled = np.where(outlier, scene, (values - offset[:, None]) / gain[:, None])
+        filled = _filled(values, scene, gain, offset, outlier, clipped)
         if number > 1 and np.mean(np.square(filled - before).mean((1, 2)) / unit**2) < SETTLED**2:
             break
         # the first round still sees dead elements: whitened by what is known, they would be directions of their own
@@ -241,13 +244,14 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS) 
         if len(suspect) and rank < bands // 2:
             corrected = (values[suspect] - offset[suspect, None]) / gain[suspect, None]
             scene[suspect] = regress(corrected, ~outlier[suspect], scores, absolute=first)
-        dead = dead_elements(values, scene, ~bad, unit)
-        outlier = bad | dead[:, None]
-        outlier = outlier | outliers(values, scene * gain[:, None] + offset[:, None], ~outlier)
+        if not seen.counts:
+            dead = dead_elements(values, scene, ~bad, unit)
+            outlier = bad | dead[:, None]
+            outlier = outlier | outliers(values, scene * gain[:, None] + offset[:, None], ~outlier)
         if not seen.calibrated:
             gain, offset, power = column_response(values, scene, ~outlier, unit)
             striped = striped_columns(values - scene, ~outlier, unit)
-    if learned and min(height, width) >= MIN_SIDE:
+    if learned and not seen.counts and min(height, width) >= MIN_SIDE:
         # broken lines and fragments have no value that gives them away, but a shape
         base = bad | dead[:, None]
         prior = outlier & ~base
@@ -256,7 +260,7 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS) 
         found = outlier_probability(values, scene * gain[:, None] + offset[:, None], unit, ~base, prior)[0]
         outlier = np.where(few[:, None, None], base | (found > 0.5), outlier)
     # once more, with the instrument known: now faint directions can be told from it
-    filled = np.where(outlier, scene, (values - offset[:, None]) / gain[:, None])
+    filled = _filled(values, scene, gain, offset, outlier, clipped)
     whitened = filled / unit[:, None, None]
     level = along_track(whitened)
     directions = faint(level, subspace(level.reshape(bands, -1)))
@@ -271,6 +275,12 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS) 
         sigma=unit, slope=slope, gain=gain, offset=offset, offset_std=offset_std, dead=dead, outlier=outlier
     )
     return Separation(noise=model, scene=scene, whitened=whitened, directions=directions, scores=smoothed)
+
+
+def _filled(values: Array, scene: Array, gain: Array, offset: Array, outlier: Mask, clipped: Mask) -> Array:
+    """Values without the detector's gains and offsets, outliers as predicted, clipped ones at least as measured."""
+    corrected = (values - offset[:, None]) / gain[:, None]
+    return np.where(outlier, np.where(clipped, np.maximum(scene, corrected), scene), corrected)
 
 
 def _noise(filled: Array, scene: Array, outlier: Mask) -> Array:

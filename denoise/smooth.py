@@ -61,7 +61,8 @@ def _single_means(images: Array) -> Array:
     """Non-local means of each image by itself (A. Buades, B. Coll, J.-M. Morel, CVPR 2005)."""
     from skimage.restoration import denoise_nl_means
 
-    options: dict[str, Any] = {"patch_size": 5, "patch_distance": REACH if len(images) <= MANY else NEAR, "h": 0.6, "sigma": 1.0, "fast_mode": True}
+    reach = REACH if len(images) <= MANY else NEAR
+    options: dict[str, Any] = {"patch_size": 5, "patch_distance": reach, "h": 0.6, "sigma": 1.0, "fast_mode": True}
     # it sums squares over the image: in float32 the sums of a good cube round by more than the noise
     return np.stack([denoise_nl_means(image.astype(float), **options) for image in images]).astype(np.float32)
 
