@@ -25,6 +25,8 @@ class Known:
         Of detector elements: ``value = gain · scene + offset``.
     dead : array of bool, shape (band, x)
         Elements that do not follow the scene.
+    full_scale : array, shape (band,)
+        Value at which the detector clips, cube units as measured; infinite where it does not.
     """
 
     sigma: NDArray[Any] | None = None
@@ -32,15 +34,16 @@ class Known:
     gain: NDArray[Any] | None = None
     offset: NDArray[Any] | None = None
     dead: NDArray[np.bool_] | None = None
+    full_scale: NDArray[Any] | None = None
 
     def check(self, shape: tuple[int, int, int], who: str) -> None:
         """Raise `InputError` unless it is of a cube of that shape (band, y, x)."""
-        for name in ("sigma", "slope", "gain", "offset", "dead"):
+        for name in ("sigma", "slope", "gain", "offset", "dead", "full_scale"):
             value = getattr(self, name)
-            expected = shape[:1] if name in ("sigma", "slope") else (shape[0], shape[2])
+            expected = shape[:1] if name in ("sigma", "slope", "full_scale") else (shape[0], shape[2])
             if value is not None and np.shape(value) != expected:
                 raise InputError(f"{who}: {name}: found shape {np.shape(value)}, expected {expected}")
-            if value is not None and not np.isfinite(value).all():
+            if value is not None and name != "full_scale" and not np.isfinite(value).all():
                 raise InputError(f"{who}: {name}: found values that are not finite, expected numbers")
         if self.sigma is not None and not (self.sigma >= 0).all():
             raise InputError(f"{who}: sigma: found {np.min(self.sigma):g}, expected at least 0")
@@ -64,6 +67,10 @@ class Observation:
         Noise at the band's mean and growth of its variance with the signal, where the sensor tells them.
     calibrated : bool
         Gains and offsets of detector elements are known and gone: none are to be looked for.
+    clipped : array of bool, shape (band, y, x), or None
+        Voxels of which the value is a lower bound: the detector's full scale.
+    counts : bool
+        Values are stabilised counts (see `denoise.counts`): often repeated and far ones are data, not outliers.
     wavelength_nm : array, shape (band,), or None
 
     Raises
@@ -77,12 +84,16 @@ class Observation:
     sigma: NDArray[np.float32] | None = None
     slope: NDArray[np.float32] | None = None
     calibrated: bool = False
+    clipped: NDArray[np.bool_] | None = None
+    counts: bool = False
     wavelength_nm: NDArray[Any] | None = None
 
     def __post_init__(self) -> None:
         shape = self.values.shape
         if len(shape) != 3 or self.valid.shape != shape:
             raise InputError(f"observation: valid: found shape {self.valid.shape}, expected that of values, {shape}")
+        if self.clipped is not None and self.clipped.shape != shape:
+            raise InputError(f"observation: clipped: found shape {self.clipped.shape}, expected {shape}")
         for name in ("sigma", "slope", "wavelength_nm"):
             value = getattr(self, name)
             if value is not None and np.shape(value) != shape[:1]:

@@ -43,13 +43,16 @@ def list_methods(as_json: bool) -> None:
     "--method", default="diffusion", show_default=True, help="See `hsi denoise list`; lowrank needs no weights."
 )
 @click.option("--sensor", metavar="FILE|PRESET", help="Sensor whose noise and calibration replace estimates.")
+@click.option("--scale", type=float,
+              help="Turns the cube's numbers into the sensor's units  [default: as its file says].")  # fmt: skip
 @click.option("--samples", type=int, default=0, show_default=True,
               help="Posterior samples for the standard deviation of each voxel; 6 will do.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the samples.")
 @click.option("--weights", type=click.Path(path_type=Path), help="Folder of `hsi denoise train`  [default: shipped].")
 @json_option
 def run(
-    path: Path, out: Path, method: str, sensor: str | None, samples: int, seed: int, weights: Path | None, as_json: bool
+    path: Path, out: Path, method: str, sensor: str | None, scale: float | None, samples: int, seed: int,
+    weights: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Denoise the cube PATH.
 
@@ -66,7 +69,8 @@ def run(
     with progress_bar(method) as progress:
         known = None if sensor is None else open_sensor(sensor)
         found = restore_cube(
-            open_cube(path), method, known, samples=samples, seed=seed, weights=weights, progress=progress
+            open_cube(path), method, known, samples=samples, seed=seed, weights=weights, scale=scale,
+            progress=progress,
         )
         save_cube(found.estimate, out)
         layers = {"std": found.std, "mask": found.mask} if samples else {}
@@ -80,7 +84,7 @@ def run(
         "method": cube.meta["denoised_by"], "out": str(out), "shape": list(cube.shape),
         "sensor": cube.meta["denoise_sensor"], "seconds": time.perf_counter() - began,
         **{name: str(file) for name, file in written.items()},
-        **{key: cube.meta[key] for key in (*FINDINGS, DOUBTFUL) if key in cube.meta},
+        **{key: cube.meta[key] for key in (*FINDINGS, DOUBTFUL, NOTE, WARNING) if key in cube.meta},
     }  # fmt: skip
     if as_json:
         return emit_json(document)
@@ -93,6 +97,10 @@ def run(
     ]  # fmt: skip
     if said:
         click.echo(", ".join(said))
+    if NOTE in document:
+        click.echo(document[NOTE])
+    if WARNING in document:
+        click.echo(f"warning: {document[WARNING]}", err=True)
     if document.get(DOUBTFUL):
         bands = ", ".join(map(str, document[DOUBTFUL]))
         click.echo(f"doubtful bands {bands}: what was taken from them is not noise alone (see `hsi denoise figures`)")
@@ -108,8 +116,13 @@ FINDINGS = (
     "rank",
     "dead_elements",
     "outliers",
+    "nodata",
+    "saturated",
+    "photon_gain",
     "offset_rms",
     "gain_rms",
 )
+#: What was assumed of units, and what makes the result doubtful as a whole.
+NOTE, WARNING = "sensor_note", "warning"
 #: Bands whose residual has structure.
 DOUBTFUL = "doubtful_bands"

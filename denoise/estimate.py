@@ -44,6 +44,8 @@ BINS = 96
 STUCK = 0.01
 #: Values of a band below which repetition says nothing.
 FEW_LEVELS = 32
+#: Pixels that are summed at a time in float64.
+GRAM_PIXELS = 8192
 #: Pixels below which scene and noise cannot be told apart.
 MIN_PIXELS = 64
 #: Share of a band's voxels that impulses may take.
@@ -81,6 +83,19 @@ class Separation:
         return int(self.directions.shape[1])
 
 
+def gram(images: Array) -> NDArray[np.float64]:
+    """Sums of products ``(band, band)`` of ``(band, …)`` over all else, in float64 and bounded memory.
+
+    In float32 the sums round by more than the noise of a good cube: its smallest eigenvalues would be rounding.
+    """
+    flat = images.reshape(len(images), -1)
+    total = np.zeros((len(flat), len(flat)))
+    for first in range(0, flat.shape[1], GRAM_PIXELS):
+        part = flat[:, first : first + GRAM_PIXELS].astype(float)
+        total += part @ part.T
+    return total
+
+
 def band_noise(values: Array) -> Array:
     """Noise of each band ``(band,)``: what all other bands do not explain of it.
 
@@ -94,7 +109,7 @@ def band_noise(values: Array) -> Array:
         mixed = np.diff(np.diff(values, axis=1), axis=2) / 2
         spatial = np.median(np.abs(mixed), axis=(1, 2)) / 0.6745 if mixed.size else np.full(bands, np.inf)
         return np.asarray(spatial, dtype=np.float32)
-    covariance = np.cov(flat).astype(float)
+    covariance = gram(flat - flat.mean(1, keepdims=True, dtype=float).astype(np.float32)) / pixels
     scale = np.sqrt(np.diag(covariance))
     scale = np.where(scale > 0, scale, 1)
     correlation = covariance / scale / scale[:, None] + 1e-10 * np.eye(bands)
@@ -116,7 +131,7 @@ def subspace(whitened: NDArray[Any]) -> Array:
     rank, or a good cube would lose detail.
     """
     bands, pixels = whitened.shape
-    values, vectors = np.linalg.eigh((whitened @ whitened.T).astype(float) / pixels)
+    values, vectors = np.linalg.eigh(gram(whitened) / pixels)
     edge = (1 + np.sqrt(bands / pixels)) ** 2
     rank = max(1, int((values > 1.02 * edge).sum()))
     return np.asarray(vectors[:, ::-1][:, :rank], dtype=np.float32)
@@ -139,7 +154,7 @@ def faint(whitened: Array, directions: Array) -> Array:
     blurred = gaussian_filter(rest, (0, BLUR, BLUR), truncate=3).reshape(bands, -1)
     # blurred pixels count as so many independent ones
     independent = pixels / (2 * np.pi * BLUR**2)
-    values, vectors = np.linalg.eigh((blurred @ blurred.T).astype(float) / (pixels * LEFT))
+    values, vectors = np.linalg.eigh(gram(blurred) / (pixels * LEFT))
     more = int((values > 1.2 * (1 + np.sqrt(bands / independent)) ** 2).sum())
     both = np.concatenate([directions, vectors[:, ::-1][:, :more].astype(np.float32)], axis=1)
     return np.asarray(np.linalg.qr(both)[0], dtype=np.float32) if more else directions
@@ -155,7 +170,7 @@ def levelled(unit: Array, whitened: Array, directions: Array) -> tuple[Array, Ar
     directions = np.linalg.qr(directions / own[:, None])[0]
     scores = directions.T @ whitened.reshape(len(own), -1)
     # strongest first
-    turned = np.linalg.eigh(scores @ scores.T)[1][:, ::-1]
+    turned = np.linalg.eigh(gram(scores))[1][:, ::-1]
     return unit * own, whitened, np.asarray(directions @ turned, dtype=np.float32)
 
 
@@ -193,9 +208,12 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS) 
     """
     values, valid, sigma = seen.values, seen.valid, seen.sigma
     bands, height, width = values.shape
-    bad = ~valid | stuck_values(values)
+    clipped = np.zeros(values.shape, dtype=bool) if seen.clipped is None else seen.clipped
+    bad = ~valid | clipped
+    if not seen.counts:
+        bad = bad | (stuck_values(values) & ~clipped)
     middle = _medians(values, ~bad)[:, None, None]
-    scene: Array = np.where(bad, middle, values)
+    scene: Array = np.where(bad & ~clipped, middle, values)
     gain, offset, power = np.ones((bands, width), np.float32), np.zeros((bands, width), np.float32), np.zeros(bands)
     striped, offset_std = np.zeros(width, dtype=bool), np.zeros((bands, width), np.float32)
     dead, outlier = np.zeros((bands, width), dtype=bool), bad
@@ -203,7 +221,7 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS) 
     unit: Array = np.zeros(bands)
     for number in range(rounds):
         before = filled
-        filled = np.where(outlier, scene, (values - offset[:, None]) / gain[:, None])
+        filled = _filled(values, scene, gain, offset, outlier, clipped)
         if number > 1 and np.mean(np.square(filled - before).mean((1, 2)) / unit**2) < SETTLED**2:
             break
         # the first round still sees dead elements: whitened by what is known, they would be directions of their own
@@ -226,13 +244,14 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS) 
         if len(suspect) and rank < bands // 2:
             corrected = (values[suspect] - offset[suspect, None]) / gain[suspect, None]
             scene[suspect] = regress(corrected, ~outlier[suspect], scores, absolute=first)
-        dead = dead_elements(values, scene, ~bad, unit)
-        outlier = bad | dead[:, None]
-        outlier = outlier | outliers(values, scene * gain[:, None] + offset[:, None], ~outlier)
+        if not seen.counts:
+            dead = dead_elements(values, scene, ~bad, unit)
+            outlier = bad | dead[:, None]
+            outlier = outlier | outliers(values, scene * gain[:, None] + offset[:, None], ~outlier)
         if not seen.calibrated:
             gain, offset, power = column_response(values, scene, ~outlier, unit)
             striped = striped_columns(values - scene, ~outlier, unit)
-    if learned and min(height, width) >= MIN_SIDE:
+    if learned and not seen.counts and min(height, width) >= MIN_SIDE:
         # broken lines and fragments have no value that gives them away, but a shape
         base = bad | dead[:, None]
         prior = outlier & ~base
@@ -241,7 +260,7 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS) 
         found = outlier_probability(values, scene * gain[:, None] + offset[:, None], unit, ~base, prior)[0]
         outlier = np.where(few[:, None, None], base | (found > 0.5), outlier)
     # once more, with the instrument known: now faint directions can be told from it
-    filled = np.where(outlier, scene, (values - offset[:, None]) / gain[:, None])
+    filled = _filled(values, scene, gain, offset, outlier, clipped)
     whitened = filled / unit[:, None, None]
     level = along_track(whitened)
     directions = faint(level, subspace(level.reshape(bands, -1)))
@@ -256,6 +275,12 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS) 
         sigma=unit, slope=slope, gain=gain, offset=offset, offset_std=offset_std, dead=dead, outlier=outlier
     )
     return Separation(noise=model, scene=scene, whitened=whitened, directions=directions, scores=smoothed)
+
+
+def _filled(values: Array, scene: Array, gain: Array, offset: Array, outlier: Mask, clipped: Mask) -> Array:
+    """Values without the detector's gains and offsets, outliers as predicted, clipped ones at least as measured."""
+    corrected = (values - offset[:, None]) / gain[:, None]
+    return np.where(outlier, np.where(clipped, np.maximum(scene, corrected), scene), corrected)
 
 
 def _noise(filled: Array, scene: Array, outlier: Mask) -> Array:

@@ -11,14 +11,19 @@ from numpy.typing import NDArray
 
 import denoise.methods as _methods  # noqa: F401  (registers them)
 from denoise.case import Known, NoiseModel, Observation, Restoration
+from denoise.counts import Counts, counts_of, keep_totals
 from denoise.doubt import structured
 from denoise.estimate import MIN_PIXELS, stuck_values
+from denoise.known import known_by
 from denoise.registry import Method, get
+from denoise.saturation import clipped
 from denoise.strips import STRIP_BYTES, STRIP_PIXELS, Progress, RestoredSource, strip_size
 from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.sensor import Sensor
 
+#: Share of outliers among what was measured beyond which something else is wrong.
+SUSPICIOUS = 0.3
 #: Unless another is asked for.
 METHOD = "diffusion"
 
@@ -38,7 +43,8 @@ def denoise(cube: Cube, method: str = METHOD, sensor: Sensor | None = None, **op
 
 def restore_cube(
     cube: Cube, method: str = METHOD, sensor: Sensor | None = None, *, samples: int = 0, seed: int = 0,
-    weights: str | Path | None = None, progress: Progress | None = None, strip_bytes: int = STRIP_BYTES,
+    weights: str | Path | None = None, scale: float | None = None, progress: Progress | None = None,
+    strip_bytes: int = STRIP_BYTES,
 ) -> Denoised:  # fmt: skip
     """Restore a cube; labels are kept.
 
@@ -55,6 +61,8 @@ def restore_cube(
         Of the samples.
     weights : path, optional
         Folder of trained weights; default those of the package.
+    scale : float, optional
+        Turns the cube's numbers into the sensor's units, instead of what its file says. The result stays in its own.
     progress : callable, optional
         Called with (strips done, strips in all).
     strip_bytes : int
@@ -71,12 +79,17 @@ def restore_cube(
     Raises
     ------
     InputError
-        When no band has a signal, the sensor is of other bands or columns, or the method draws no samples.
+        When no band has a signal, the sensor is of other bands, columns or units, or the method draws no samples.
     """
     entry = get(method)
-    known = None if sensor is None else known_by(cube, sensor)
-    seen = cube.physical()
     said: dict[str, Any] = {"denoised_by": entry.name, "denoise_sensor": None if sensor is None else sensor.name}
+    known = None
+    if sensor is not None:
+        known, notes = known_by(cube, sensor, scale)
+        said |= {"sensor_note": "; ".join(notes)} if notes else {}
+    elif scale is not None:
+        raise InputError("scale: found one without a sensor, expected a sensor whose units it leads to")
+    seen = cube.physical()
     options = _options(entry, samples, seed, weights)
     who = cube.source or cube.name or "cube"
 
@@ -160,13 +173,16 @@ def restore(
         raise InputError(f"{who}: found no band with signal, expected some")
     nothing = ~measured[live].any(axis=0)
     estimate = values.copy()
+    full = clipped(values[live], valid[live], _of(known.full_scale, live))
     if known.gain is not None or known.offset is not None:
         # exact values give stuck elements and impulses away only as long as nothing is taken from them
         valid = valid.copy()
-        valid[live] &= ~stuck_values(_filled(values[live], valid[live]))
+        valid[live] &= full | ~stuck_values(_filled(values[live], valid[live]))
     filled = _filled(_calibrated(values, known)[live], valid[live])
-    scale = float(np.std(filled))
-    if values[0].size < MIN_PIXELS or not scale > 1e-6 * float(np.abs(filled).max()):
+    counts = counts_of(filled, valid[live], _of(known.sigma, live), _of(known.slope, live))
+    worked = filled if counts is None else counts.stabilised(filled)
+    scale = float(np.std(worked))
+    if values[0].size < MIN_PIXELS or not scale > 1e-6 * float(np.abs(worked).max()):
         note = f"fewer than {MIN_PIXELS} pixels" if scale else "no contrast"
         said = {"method": entry.name, "path": "unchanged", "note": note}
         return Restoration(estimate=estimate, mask=~valid, provenance=said)
@@ -175,24 +191,72 @@ def restore(
         return None if value is None else (np.asarray(value)[live] / scale).astype(np.float32)
 
     seen = Observation(
-        values=filled / np.float32(scale), valid=valid[live], sigma=unit(known.sigma), slope=unit(known.slope),
-        calibrated=known.gain is not None or known.offset is not None,
+        values=worked / np.float32(scale), valid=valid[live],
+        sigma=None if counts else unit(known.sigma), slope=None if counts else unit(known.slope),
+        calibrated=counts is not None or known.gain is not None or known.offset is not None,
+        clipped=full if full.any() else None, counts=counts is not None,
         wavelength_nm=None if wavelength_nm is None else np.asarray(wavelength_nm)[live],
     )  # fmt: skip
     found = entry.function(seen, **options)
     if not np.isfinite(found.estimate).all():
         raise FloatingPointError(f"{entry.name}: {who}: found values that are not finite in the result")
-    estimate[live] = found.estimate * np.float32(scale)
-    estimate[:, nothing] = np.nan
     said = {"method": entry.name, "path": entry.name, **found.provenance}
     if found.noise is not None:
         noise = found.noise
         left = (seen.values - noise.offset[:, None]) / noise.gain[:, None] - found.estimate
         said["doubtful_bands"] = np.flatnonzero(live)[structured(left, ~noise.outlier, found.estimate)].tolist()
+    part, std = found.estimate * np.float32(scale), _times(found.std, scale)
+    noise_model = _scaled(found.noise, scale, live)
+    if counts is not None:
+        std = None if std is None else counts.spread(part, std)
+        part = keep_totals(counts.back(part), filled, valid[live]).astype(np.float32)
+        noise_model = None if noise_model is None else _of_counts(noise_model, counts, part, live)
+        said["photon_gain"] = float(np.median(counts.gain))
+    # the scene is at least as bright as what the detector read at its full scale
+    estimate[live] = np.where(full, np.maximum(part, filled), part)
+    estimate[:, nothing] = np.nan
+    mask = _mask(found.mask, live, valid)
+    mask[live] |= full
+    said |= _shares(mask[live], valid[live], full)
     return dataclasses.replace(
-        found, estimate=estimate, std=_spread(found.std, live, scale), mask=_mask(found.mask, live, valid),
-        noise=_scaled(found.noise, scale, live), provenance=said,
-    )  # fmt: skip
+        found, estimate=estimate, std=_spread(std, live), mask=mask, noise=noise_model, provenance=said
+    )
+
+
+def _of(value: NDArray[Any] | None, live: NDArray[np.bool_]) -> NDArray[Any] | None:
+    """The live bands' part."""
+    return None if value is None else np.asarray(value)[live]
+
+
+def _shares(mask: NDArray[np.bool_], valid: NDArray[np.bool_], full: NDArray[np.bool_]) -> dict[str, Any]:
+    """What is said of the voxels of the bands restored: shares without a measurement, clipped, taken for outliers."""
+    measured = valid & ~full
+    said: dict[str, Any] = {"outliers": float((mask & measured).sum() / max(measured.sum(), 1))}
+    if not valid.all():
+        said["nodata"] = float(1 - valid.mean())
+    if full.any():
+        said["saturated"] = float(full.mean())
+    if said["outliers"] > SUSPICIOUS:
+        said["warning"] = (
+            f"{said['outliers']:.0%} of the measured voxels were taken for outliers and replaced by predictions: "
+            "this cube is not what the method expects; look at the mask before you use the result"
+        )
+    return said
+
+
+def _times(values: NDArray[np.float32] | None, scale: float) -> NDArray[np.float32] | None:
+    return None if values is None else values * np.float32(scale)
+
+
+def _of_counts(
+    noise: NoiseModel, counts: Counts, estimate: NDArray[np.float32], live: NDArray[np.bool_]
+) -> NoiseModel:  # fmt: skip
+    """The noise of counts in the cube's units: its variance grows with the signal."""
+    level = estimate.mean((1, 2), dtype=float)
+    sigma = np.sqrt(counts.gain * level + counts.read_variance).astype(np.float32)
+    return dataclasses.replace(
+        noise, sigma=_whole(sigma, live, np.nan), slope=_whole(counts.gain.astype(np.float32), live, 0)
+    )
 
 
 def _calibrated(values: NDArray[np.float32], known: Known) -> NDArray[np.float32]:
@@ -220,8 +284,8 @@ def _whole(part: NDArray[Any], live: NDArray[np.bool_], rest: Any) -> NDArray[An
     return out
 
 
-def _spread(std: NDArray[np.float32] | None, live: NDArray[np.bool_], scale: float) -> NDArray[np.float32] | None:
-    return None if std is None else _whole(std * np.float32(scale), live, np.nan)
+def _spread(std: NDArray[np.float32] | None, live: NDArray[np.bool_]) -> NDArray[np.float32] | None:
+    return None if std is None else _whole(std, live, np.nan)
 
 
 def _mask(
@@ -243,48 +307,10 @@ def _scaled(noise: NoiseModel | None, scale: float, live: NDArray[np.bool_]) -> 
     )  # fmt: skip
 
 
-def known_by(cube: Cube, sensor: Sensor) -> Known:
-    """What a sensor tells of a cube's noise, in the cube's physical units.
-
-    Raises
-    ------
-    InputError
-        When the sensor's bands, or its calibration's columns, are not the cube's.
-    """
-    who = cube.source or cube.name or "cube"
-    if sensor.n_bands != cube.n_bands:
-        raise InputError(f"{who}: sensor {sensor.name}: found {sensor.n_bands} bands, expected {cube.n_bands}")
-    own, its = cube.wavelength_nm, getattr(sensor.response, "wavelength_nm", None)
-    if own is not None and its is not None and cube.n_bands > 1:
-        distance = float(np.nanmax(np.abs(own - its)))
-        spacing = float(np.nanmax(np.abs(np.diff(own))))
-        if distance > spacing:
-            raise InputError(
-                f"{who}: sensor {sensor.name}: wavelength_nm: found bands {distance:.1f} nm off, expected those of the "
-                f"cube within {spacing:.1f} nm"
-            )
-    sigma = slope = None
-    if sensor.noise is not None:
-        level = np.nan_to_num(cube.physical().statistics()["mean"])[:, None, None]
-        variance = sensor.noise.variance(level)[:, 0, 0]
-        # photon noise: the variance is a straight line above zero signal
-        step = np.maximum(np.abs(level), 1e-6)
-        slope = np.asarray((sensor.noise.variance(level + step)[:, 0, 0] - variance) / step[:, 0, 0])
-        sigma = np.asarray(np.sqrt(variance))
-    maps = sensor.calibration
-    if maps is None:
-        return Known(sigma=sigma, slope=slope)
-    if maps.gain.shape[1] != cube.shape[2]:
-        raise InputError(
-            f"{who}: sensor {sensor.name}: calibration: found {maps.gain.shape[1]} columns, expected {cube.shape[2]}"
-        )
-    return Known(sigma=sigma, slope=slope, gain=maps.gain, offset=maps.offset, dead=maps.dead)
-
-
 def _columns(known: Known | None, columns: slice) -> Known | None:
     """What is known of some columns."""
     if known is None:
         return None
     maps = {name: getattr(known, name) for name in ("gain", "offset", "dead")}
-    cut = {name: None if value is None else value[:, columns] for name, value in maps.items()}
+    cut: dict[str, Any] = {name: None if value is None else value[:, columns] for name, value in maps.items()}
     return dataclasses.replace(known, **cut)

@@ -12,10 +12,18 @@ Array = NDArray[Any]
 MIN_SIZE = 8
 #: Farthest displacement of a patch, pixels.
 REACH = 8
+#: The same of single images of which there are many.
+NEAR = 5
 #: Side of the patches of a group and spacing of those that look for one, pixels; patches of a group.
 PATCH, SPACING, GROUP = 3, 3, 64
 #: Images whose patches are taken together.
 TOGETHER = 8
+#: Images from which on there are many: then there is little noise, and they are filtered once and in parts of a few.
+MANY, FEWER = 16, 4
+#: Standard deviations of the noise from which on products of values need float64.
+LARGE = 300.0
+#: Weight of another pixel that makes no difference.
+NEGLIGIBLE = 1e-3
 #: How often patches are grouped; each result is the next pilot.
 PASSES = 3
 #: Groups in memory at a time.
@@ -38,19 +46,25 @@ def smooth(images: Array) -> Smoothed:
     """
     if min(images.shape[1:]) < MIN_SIZE:
         return Smoothed(images, images, images)
-    single, joint = _single_means(images), joint_means(images)
+    # what a good cube's images have in common would cost the digits that its noise is in
+    level = images.mean((1, 2), keepdims=True, dtype=float).astype(np.float32)
+    images = images - level
+    joint = joint_means(images)
+    single = _single_means(images)
     best = (single + joint) / 2
-    for _ in range(PASSES):
+    for _ in range(PASSES if len(images) <= MANY else 1):
         best = _bayes(images, best)
-    return Smoothed(best, single, joint)
+    return Smoothed(best + level, single + level, joint + level)
 
 
 def _single_means(images: Array) -> Array:
     """Non-local means of each image by itself (A. Buades, B. Coll, J.-M. Morel, CVPR 2005)."""
     from skimage.restoration import denoise_nl_means
 
-    options: dict[str, Any] = {"patch_size": 5, "patch_distance": REACH, "h": 0.6, "sigma": 1.0, "fast_mode": True}
-    return np.stack([denoise_nl_means(image, **options) for image in images]).astype(np.float32)
+    reach = REACH if len(images) <= MANY else NEAR
+    options: dict[str, Any] = {"patch_size": 5, "patch_distance": reach, "h": 0.6, "sigma": 1.0, "fast_mode": True}
+    # it sums squares over the image: in float32 the sums of a good cube round by more than the noise
+    return np.stack([denoise_nl_means(image.astype(float), **options) for image in images]).astype(np.float32)
 
 
 def joint_means(images: Array, strength: float = 0.8) -> Array:
@@ -63,14 +77,19 @@ def joint_means(images: Array, strength: float = 0.8) -> Array:
     reach = min(REACH, height - 1, width - 1)
     padded = np.pad(images, ((0, 0), (reach, reach), (reach, reach)), mode="symmetric")
     total, weights = np.zeros_like(images), np.zeros(images.shape[1:], dtype=np.float32)
+    # of many, the faint ones are taken to differ by their noise
+    rest = 2 * max(len(images) - MANY, 0)
     for down in range(2 * reach + 1):
         for right in range(2 * reach + 1):
             moved = padded[:, down : down + height, right : right + width]
-            distance = uniform_filter(((images - moved) ** 2).mean(0), 3)
+            step = moved - images
+            distance = uniform_filter(((step[:MANY] ** 2).sum(0) + rest) / len(images), 3)
             weight = np.exp(-np.maximum(distance - 2, 0) / strength**2)
-            total += weight * moved
+            if weight.max() > NEGLIGIBLE:
+                step *= weight
+                total += step
             weights += weight
-    return total / weights
+    return images + total / weights
 
 
 def _bayes(images: Array, pilot: Array) -> Array:
@@ -79,41 +98,62 @@ def _bayes(images: Array, pilot: Array) -> Array:
     After M. Lebrun, A. Buades, J.-M. Morel, A nonlocal Bayesian image denoising algorithm, SIAM J. Imaging Sciences
     6(3), 2013; a patch here has the pixels of several images, whose covariance counts as much as that in space.
     """
-    return np.concatenate(
-        [_groups(images[first : first + TOGETHER], pilot[first : first + TOGETHER])
-         for first in range(0, len(images), TOGETHER)]
-    )  # fmt: skip
+    groups = _alike(pilot[:TOGETHER])
+    # the strongest images share a model; of many, those after them go in smaller parts, whose models are cheaper
+    first, more = len(images[:TOGETHER]), TOGETHER if len(images) <= MANY else FEWER
+    parts = [slice(0, first), *(slice(at, at + more) for at in range(first, len(images), more))]
+    return np.concatenate([_filtered(images[part], pilot[part], groups) for part in parts])
 
 
-def _groups(images: Array, pilot: Array) -> Array:
-    from scipy.sparse import csr_array
+def _edge(height: int, width: int) -> int:
+    """Pixels by which images are widened for the search around their border."""
+    return min(REACH, height - 1, width - 1)
 
-    k, height, width = images.shape
-    margin = PATCH // 2
-    edge = min(REACH, height - 1, width - 1)
+
+def _alike(pilot: Array) -> Array:
+    """Places ``(group, patch)`` of similar patches, each group about one of a grid of centres."""
+    height, width = pilot.shape[1:]
+    edge = _edge(height, width)
     across = width + 2 * edge
-    observed, guide = (_patches(item, edge + margin) for item in (images, pilot))
+    guide = _patches(pilot, edge + PATCH // 2)
     centres = [np.unique(np.append(np.arange(0, size, SPACING), size - 1)) + edge for size in (height, width)]
     centre = (centres[0][:, None] * across + centres[1]).ravel()
     moves = (np.arange(-edge, edge + 1)[:, None] * across + np.arange(-edge, edge + 1)).ravel()
     size = min(GROUP, len(moves))
-    total = np.zeros((len(guide), guide.shape[1] + 1), dtype=np.float32)
-    unit = np.eye(guide.shape[1], dtype=np.float32)
+    out = np.empty((len(centre), size), dtype=np.int32)
     for first in range(0, len(centre), AT_ONCE):
         around = centre[first : first + AT_ONCE, None] + moves
         own = guide[around[:, len(moves) // 2]]
         distance = np.stack([np.square(guide[place] - own).sum(1) for place in around.T], axis=1)
         chosen = np.argpartition(distance, size - 1, axis=1)[:, :size]
-        group = np.take_along_axis(around, chosen, axis=1)
-        known, seen = guide[group], observed[group]
+        out[first : first + AT_ONCE] = np.take_along_axis(around, chosen, axis=1)
+    return out
+
+
+def _filtered(images: Array, pilot: Array, groups: Array) -> Array:
+    """Posterior means of the patches of groups, put together again."""
+    from scipy.sparse import csr_array
+
+    k, height, width = images.shape
+    edge, margin = _edge(height, width), PATCH // 2
+    across, size = width + 2 * edge, groups.shape[1]
+    observed, guide = (_patches(item, edge + margin) for item in (images, pilot))
+    total = np.zeros((len(guide), guide.shape[1] + 1), dtype=np.float32)
+    # products of a good cube's large values round, in float32, by more than the noise
+    exact = np.float64 if np.abs(pilot).max() > LARGE else np.float32
+    unit = np.eye(guide.shape[1], dtype=exact)
+    for first in range(0, len(groups), AT_ONCE):
+        group = groups[first : first + AT_ONCE]
+        known, seen = guide[group].astype(exact), observed[group]
         mean = known.mean(1, keepdims=True)
         known -= mean
         covariance = known.transpose(0, 2, 1) @ known / size
-        filtered = unit - np.linalg.inv(covariance + unit)
+        # the share of what was seen that is noise
+        noise = np.linalg.inv(covariance + unit).astype(np.float32)
         # by the inverse of what noise is left
-        weight = 1 / (np.trace(filtered, axis1=1, axis2=2) / len(unit) + 1 / size)
+        weight = 1 / (1 - np.trace(noise, axis1=1, axis2=2) / len(unit) + 1 / size)
         found = np.empty((*group.shape, len(unit) + 1), dtype=np.float32)
-        found[..., :-1] = (mean + (seen - mean) @ filtered) * weight[:, None, None]
+        found[..., :-1] = (seen - (seen - mean).astype(np.float32) @ noise) * weight[:, None, None]
         found[..., -1] = weight[:, None]
         spread = csr_array((np.ones(group.size, np.float32), (group.ravel(), np.arange(group.size))),
                            shape=(len(guide), group.size))  # fmt: skip

@@ -1,0 +1,65 @@
+"""Clipped values: what a detector reads at its full scale is a lower bound of the scene, not a measurement of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Mask = NDArray[np.bool_]
+#: Voxels at a band's largest value, and how many times as many as at any other value near it, that make a pile.
+LEAST, PILE = 8, 5
+#: Share of a band's range below its largest value in which the others are counted.
+TOP = 0.05
+#: Mean rank among a band's other values, 0 to 1, from which on a pile's neighbours are bright: it is .5 about impulses.
+BRIGHT = 0.7
+
+
+def full_scale(values: Array, valid: Mask) -> Array:
+    """Value ``(band,)`` at which each band clips, as a pile of values at its top shows; infinite where none does.
+
+    A pile alone may be of impulses, which lie anywhere: voxels next to clipped ones are bright.
+    """
+    out = np.full(len(values), np.inf)
+    for band, (image, use) in enumerate(zip(values, valid, strict=True)):
+        if use.any() and _piles(image, use):
+            out[band] = image[use].max()
+    # bands of one detector clip alike, also those in which few voxels do
+    for band, (image, use) in enumerate(zip(values, valid, strict=True)):
+        if use.any() and image[use].max() in out:
+            out[band] = image[use].max()
+    return out
+
+
+def clipped(values: Array, valid: Mask, full: Array | None) -> Mask:
+    """Voxels ``(band, y, x)`` at or above full scale ``(band,)``, or where none is stated, that of `full_scale`."""
+    limit = full_scale(values, valid) if full is None else full
+    return np.asarray(valid & (values >= limit[:, None, None]))
+
+
+def _piles(image: Array, use: Mask) -> bool:
+    """Whether one band's largest value is where it clips."""
+    top = image[use].max()
+    at_top = use & (image == top)
+    count = int(at_top.sum())
+    if count < LEAST or top <= 0:
+        return False
+    rest = image[use & ~at_top]
+    if not rest.size:
+        return False
+    near = rest[rest > top - TOP * (top - rest.min())]
+    # the next value may be one less of few levels, and each of these holds as many
+    if near.size and count < PILE * np.unique(near, return_counts=True)[1].max():
+        return False
+    around = np.zeros_like(at_top)
+    around[1:] |= at_top[:-1]
+    around[:-1] |= at_top[1:]
+    around[:, 1:] |= at_top[:, :-1]
+    around[:, :-1] |= at_top[:, 1:]
+    beside = image[around & use & ~at_top]
+    if not beside.size:
+        return True
+    rank = np.searchsorted(np.sort(rest), beside, side="left") / len(rest)
+    return float(rank.mean()) > BRIGHT
