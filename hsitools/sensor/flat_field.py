@@ -1,0 +1,182 @@
+"""Response of each pixel from flat frames whose light is uneven: the local illumination is fitted and divided out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+#: Half the side of the window in which illumination is a quadratic surface: a tenth of the lit region, within these.
+MIN_HALF, MAX_HALF = 4, 10
+#: Frames narrower than this hold too little to tell uneven light from uneven response: the light is taken as even.
+MIN_SIDE = 16
+#: Light that changes by more than this share from pixel to pixel is an edge.
+EDGE = 0.2
+#: Light below this share of the brightest nearby is the dark between sub-images.
+GAP = 0.1
+#: A pixel's surroundings are lit when they stand out of the noise by so many standard deviations.
+LIT_SIGMA = 10.0
+#: Smallest lit region whose light can be told, pixels.
+MIN_REGION = 25
+#: Pixels that leave the local surface by so many robust deviations do not shape it.
+WILD = 5.0
+
+
+def relative_response(light: Array, noise: Array, steady: Mask) -> tuple[Array, Mask, Array]:
+    """Response of each pixel relative to its surroundings.
+
+    Every lit region (the whole frame, or each of several sub-images) has its own illumination, a surface that is
+    quadratic within a window. Between and at the edges of regions response cannot be told from illumination.
+
+    Parameters
+    ----------
+    light : array, shape (y, x)
+        Mean signal; NaN where not known.
+    noise : array, shape (y, x)
+        Standard deviation that noise alone gives it.
+    steady : array of bool, shape (y, x)
+        Pixels that follow the light.
+
+    Returns
+    -------
+    response : array, shape (y, x)
+        One on average; NaN where undetermined.
+    undetermined : array of bool, shape (y, x)
+    leverage : array, shape (y, x)
+        Share of each pixel's own deviation that its surface follows.
+    """
+    finite = np.isfinite(light)
+    if min(light.shape) < MIN_SIDE:
+        middle = float(np.median(light[finite & steady])) if (finite & steady).any() else float("nan")
+        return light / middle, ~finite, np.full(light.shape, 1 / max(int(steady.sum()), 1))
+    filled = np.where(finite & steady, light, np.nan)
+    filled = np.where(np.isfinite(filled), filled, _median_nearby(filled))
+    middle = ndimage.median_filter(filled, 5, mode="nearest")
+    error = float(np.median(noise[finite])) if finite.any() else 0.0
+    lit = middle > np.maximum(GAP * ndimage.maximum_filter(middle, 11, mode="nearest"), LIT_SIGMA * error / 4)
+    log = np.log(np.where(lit, middle, 1.0))
+    slope = np.maximum(*(np.abs(_central(log, axis)) for axis in (0, 1)))
+    # a median of 25 noisy pixels has a fourth of their noise
+    fuzzy = 3 * error / 4 / np.maximum(middle, 1e-300)
+    inside = ndimage.binary_erosion(lit, iterations=2, border_value=1) if not lit.all() else lit
+    regions, count = ndimage.label(inside & (slope < EDGE + fuzzy))
+    response, leverage = np.full(light.shape, np.nan), np.ones(light.shape)
+    for number, box in enumerate(ndimage.find_objects(regions), start=1):
+        region = regions[box] == number
+        if region.sum() < MIN_REGION:
+            continue
+        half = int(np.clip(min(region.shape) // 10, MIN_HALF, MAX_HALF))
+        coarse = np.exp(local_surface(log[box], region, half)[0])
+        ratio = np.where(region, filled[box] / coarse, 1.0)
+        surface, lever = robust_surface(ratio, region & steady[box] & finite[box], region, half)
+        response[box] = np.where(region, light[box] / coarse / surface, response[box])
+        leverage[box] = np.where(region, lever, leverage[box])
+    return response, ~np.isfinite(response), leverage
+
+
+def robust_surface(values: Array, steady: Mask, region: Mask, half: int) -> tuple[Array, Array]:
+    """Local quadratic surface of the steady pixels of a region, and each pixel's leverage; outliers do not shape it."""
+    keep = steady.copy()
+    level = float(np.median(values[steady])) if steady.any() else 0.0
+    surface = np.full(values.shape, level)
+    lever = np.zeros(values.shape)
+    for _ in range(3):
+        # what does not count is filled in by the surface found so far, so that windows stay whole
+        surface, lever = local_surface(np.where(keep, values, surface), region, half)
+        away = np.abs(values - surface)
+        spread = 1.4826 * np.median(away[steady]) if steady.any() else 0.0
+        keep = steady & (away <= WILD * spread) if spread > 0 else steady
+    return surface, lever
+
+
+def local_surface(values: Array, region: Mask, half: int) -> tuple[Array, Array]:
+    """Least-squares quadratic surface in a square window around each pixel of a region, at the window's centre.
+
+    Parameters
+    ----------
+    values : array, shape (y, x)
+    region : array of bool, shape (y, x)
+        Pixels that count, and where the surface is wanted.
+    half : int
+        Half the window's side, pixels.
+
+    Returns
+    -------
+    surface : array, shape (y, x)
+        The values themselves outside the region.
+    leverage : array, shape (y, x)
+        Weight of the pixel itself.
+    """
+    surface, leverage = values.astype(float), np.zeros(values.shape)
+    height, width = values.shape
+    rows = max(1, 200_000 // width)
+    for top in range(0, height, rows):
+        stop = min(top + rows, height)
+        low, high = max(top - half, 0), min(stop + half, height)
+        inner = slice(top - low, stop - low)
+        fitted, lever = _surface(values[low:high], region[low:high], half, inner)
+        surface[top:stop] = np.where(region[top:stop], fitted, surface[top:stop])
+        leverage[top:stop] = lever
+    return surface, leverage
+
+
+#: Powers of (y, x) of a quadratic surface.
+POWERS = ((0, 0), (1, 0), (0, 1), (2, 0), (1, 1), (0, 2))
+
+
+def _surface(values: Array, region: Mask, half: int, inner: slice) -> tuple[Array, Array]:
+    offset = np.arange(-half, half + 1) / half
+    weight = region.astype(float)
+    middle = float(values[region].mean()) if region.any() else 0.0
+
+    def moment(image: Array, powers: tuple[int, int]) -> Array:
+        along = ndimage.correlate1d(image, offset ** powers[0], axis=0, mode="constant")[inner]
+        return np.asarray(ndimage.correlate1d(along, offset ** powers[1], axis=1, mode="constant"))
+
+    right = np.stack([moment(weight * (values - middle), power) for power in POWERS], axis=-1)
+    whole = np.stack([[_whole(offset, a, b) for b in POWERS] for a in POWERS])
+    first = np.linalg.inv(whole)[0]
+    fitted, lever = right @ first, np.full(right.shape[:2], first[0])
+    # windows that reach over an edge have normal equations of their own
+    count = moment(weight, (0, 0))
+    partial = region[inner] & (count < (2 * half + 1) ** 2 - 0.5)
+    if partial.any():
+        sums: dict[tuple[int, int], Array] = {}
+        for a in POWERS:
+            for b in POWERS:
+                power = (a[0] + b[0], a[1] + b[1])
+                if power not in sums:
+                    sums[power] = moment(weight, power)[partial]
+        normal = np.stack([np.stack([sums[a[0] + b[0], a[1] + b[1]] for b in POWERS], -1) for a in POWERS], -2)
+        # so few pixels that no quadratic is told: a touch of ridge leaves a plane, or a mean
+        ridge = np.diag([0, 1e-4, 1e-4, 1e-3, 1e-3, 1e-3]) * count[partial][:, None, None]
+        unit = np.broadcast_to(np.eye(6)[0][:, None], (len(normal), 6, 1))
+        row = np.linalg.solve(normal + ridge + 1e-9 * np.eye(6), unit)[..., 0]
+        fitted[partial] = (row * right[partial]).sum(axis=-1)
+        lever[partial] = row[:, 0]
+    return fitted + middle, np.clip(lever, 0, 0.9)
+
+
+def _whole(offset: Array, a: tuple[int, int], b: tuple[int, int]) -> float:
+    return float((offset ** (a[0] + b[0])).sum() * (offset ** (a[1] + b[1])).sum())
+
+
+def _central(image: Array, axis: int) -> Array:
+    """Change per pixel, from the two neighbours."""
+    gradient: Any = np.gradient(image, axis=axis)
+    return np.asarray(gradient, dtype=float)
+
+
+def _median_nearby(image: Array) -> Array:
+    """Something near for pixels without a value: the value of the nearest pixel that has one."""
+    missing = ~np.isfinite(image)
+    if not missing.any():
+        return image
+    if missing.all():
+        return np.zeros(image.shape)
+    places = ndimage.distance_transform_edt(missing, return_distances=False, return_indices=True)
+    return np.asarray(image[tuple(places)])
