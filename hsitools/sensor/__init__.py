@@ -9,9 +9,9 @@ _HOMES = {
     "from_characterization": "presets",
     "GaussianResponse": "bands", "TableResponse": "bands", "box_response": "bands", "resample": "bands",
     "FabryPerotResponse": "spectral", "Detector": "detector", "DetectorNoise": "noise", "Stripes": "pattern",
-    "Defects": "pattern", "Pattern": "pattern", "EMIT_DRIFT": "pattern", "stripe_statistics": "pattern", "Distortion": "distortion",
-    "Calibration": "calibration", "open_calibration": "calibration", "SubImageLayout": "layout",
-    "photon_transfer": "photon_transfer", "MultiApertureCamera": "multi_aperture",
+    "Defects": "pattern", "Pattern": "pattern", "EMIT_DRIFT": "pattern", "stripe_statistics": "pattern",
+    "Distortion": "distortion", "Calibration": "calibration", "open_calibration": "calibration",
+    "SubImageLayout": "layout", "photon_transfer": "photon_transfer", "MultiApertureCamera": "multi_aperture",
 }  # fmt: skip
 __all__ = list(_HOMES)
 

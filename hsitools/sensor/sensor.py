@@ -34,7 +34,7 @@ Array = NDArray[np.float64]
 FORMAT, VERSION = "hsitools-sensor", 1
 #: Coarse rows that are simulated at a time. Part of the definition: the same seed gives the same bytes.
 ROWS = 32
-_KINDS: dict[str, type] = {
+_KINDS: dict[str, Any] = {
     kind.__name__: kind
     for kind in (
         GaussianResponse, TableResponse, FabryPerotResponse, Detector, Stripes, Defects, Distortion, Calibration,
@@ -421,7 +421,8 @@ class Sensor:
         self, clean: NDArray[np.float32], rows: slice, pattern: Pattern, rng: np.random.Generator, brightest: float
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Detector and fixed pattern, and the bits that flip on the way; where no saturation is known, hot elements
-        and flipped bits read ``brightest``."""
+        and flipped bits read ``brightest``.
+        """
         full: Any = np.inf if self.noise is None else self.noise.saturation
         known = bool(np.isfinite(full).all())
         values, saturated = read_out(self.noise, pattern, clean, rows, rng, hot=None if known else brightest)

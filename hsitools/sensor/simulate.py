@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hsitools.cube import Cube
 from hsitools.errors import InputError
-from hsitools.io import save_cube
+from hsitools.io import native, save_cube
+from hsitools.io.atomic import atomic_path
 from hsitools.sensor.bands import known_bands
 from hsitools.sensor.sensor import ROWS, Sensor
 from hsitools.sensor.spectral import FabryPerotResponse
@@ -96,10 +98,10 @@ def simulate(
                 pan[:, part.rows.start * seen.ratio : part.rows.stop * seen.ratio] = part.pan
                 pan_full += int(part.pan_saturated.sum())
             progress(done, steps)
-        done_to = {"sensor_hash": sensor.fingerprint(), "seed": seed, "noise": "yes" if noise else "none"}
+        done_by = {"sensor_hash": sensor.fingerprint(), "seed": seed, "noise": "yes" if noise else "none"}
         cube = frame.replace(
             data=values, pan=None if frame.pan is None else frame.pan.replace(data=pan),
-            meta=frame.meta | done_to | {"saturated": full}, units=sensor.units,
+            meta=frame.meta | done_by | {"saturated": full}, units=sensor.units,
         )  # fmt: skip
         _save(cube, saturated if full else None, out)
     size = "×".join(map(str, cube.shape))
@@ -107,7 +109,7 @@ def simulate(
     if unknown:
         said.append(f"{unknown / cube.data.size:.1%} of the values are NaN: the scene has no data there")
     if full:
-        place = f", marked in {MASK}" if out.suffix in SUFFIXES else ""
+        place = f", marked in {MASK}" if out.suffix.lower() in native.SUFFIXES else ""
         said.append(f"{full / cube.data.size:.1%} of the values are saturated{place}")
     if pan_full:
         said.append(f"{pan_full / pan.size:.1%} of PAN's values are saturated")
@@ -116,14 +118,14 @@ def simulate(
 
 def _save(cube: Cube, saturated: NDArray[np.bool_] | None, out: Path) -> None:
     """Write the cube and, where the format has a place for it, which of its values are saturated."""
-    if saturated is None or out.suffix not in SUFFIXES:
+    if saturated is None or out.suffix.lower() not in native.SUFFIXES:
         save_cube(cube, out)
         return
     import h5py
 
     # whole or not at all: the cube alone is not the file
     with atomic_path(out) as temporary:
-        save_cube(cube, temporary, format="native")
+        native.write(cube, temporary, lambda done, total: None)
         with h5py.File(temporary, "r+") as file:
             mask = file.create_dataset(
                 MASK, shape=cube.shape, dtype=np.uint8, chunks=file["cube"].chunks, compression="gzip",

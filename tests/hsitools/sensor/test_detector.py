@@ -203,9 +203,7 @@ def test_hot_elements_read_saturation(name):
     works = ~np.broadcast_to((pattern.hot | pattern.dead)[:, None], seen.shape)
     assert saturated[works].all()
     assert (seen.data <= full * (1 + 1e-6)).all()
-    np.testing.assert_allclose(
-        np.median(seen.data[works] / full[works]), 1, atol=1e-6 if name == "camera" else 1e-3
-    )
+    np.testing.assert_allclose(np.median(seen.data[works] / full[works]), 1, atol=1e-6 if name == "camera" else 1e-3)
     assert seen.meta["saturated"] == saturated.sum() == (works | hot).sum()
 
 
@@ -312,7 +310,7 @@ def test_file_of_0_1_0(tmp_path):
 
 def test_saturation_is_in_the_file(tmp_path):
     view = scene((40, 40), wavelength_nm=np.linspace(450, 650, 30)).load()
-    said = simulate(view, sensor(CAMERA), tmp_path / "a.h5", scale=9000)
+    said = simulate(view, sensor(CAMERA), tmp_path / "a.h5", scale=30_000)
     assert any("saturated" in line for line in said)
     with h5py.File(tmp_path / "a.h5") as file:
         mask, values = file["saturated"][()].astype(bool), file["cube"][()]
