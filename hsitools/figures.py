@@ -124,7 +124,7 @@ def _snr_axes(ax: Any, sensor: Sensor) -> None:
     place = np.arange(sensor.n_bands) if sensor.response.wavelength_nm is None else sensor.response.wavelength_nm
     order = np.argsort(place)
     unit = "" if sensor.units == "1" else f" {sensor.units}"
-    full = noise.full_well / np.broadcast_to(noise.electrons_per_unit, (sensor.n_bands,))
+    full = np.broadcast_to(noise.saturation, (sensor.n_bands,))
     # reflectances; of other units nothing is known but where they saturate
     top = full.min() if sensor.units != "1" and np.isfinite(full).all() else 1.0
     for number, level in enumerate((0.05 * top, 0.3 * top, 0.6 * top)):
