@@ -1,5 +1,4 @@
-"""Photon transfer where frames are not ideal: lamps that drift, saturation nobody declared, darks of several exposures,
-vignetting, several sub-images, scaled frames; and whether its standard errors cover."""
+"""Photon transfer where frames are not ideal, and whether its standard errors cover."""
 
 from __future__ import annotations
 
@@ -117,8 +116,8 @@ def row(name: str, settings: dict[str, Any], full_scale: float, before: str, see
     gain, error = result.gain * scale, result.gain_stderr * scale
     away = max(abs(gain - GAIN) / error, abs(result.read_noise - READ) / result.read_noise_stderr)
     print(
-        f"  {name:<35} {before:<26} {gain:6.3f} ± {error:.3f}  {result.read_noise:5.2f} ± {result.read_noise_stderr:.2f}"
-        f"  {away:4.1f}  {'; '.join(result.notes)}"
+        f"  {name:<35} {before:<26} {gain:6.3f} ± {error:.3f}  {result.read_noise:5.2f}"
+        f" ± {result.read_noise_stderr:.2f}  {away:4.1f}  {'; '.join(result.notes)}"
     )
     return away
 
@@ -148,7 +147,9 @@ def quantities(result: PhotonTransfer, **settings: Any) -> list[tuple[str, float
 
 def main() -> dict[str, float]:
     """Print the tables; return the worst deviation in standard errors and the worst coverage."""
-    print(f"Photon transfer, truth {GAIN:.2f} e⁻/DN, {READ} e⁻: gain and read noise, larger deviation in standard errors")
+    print(
+        f"Photon transfer, truth {GAIN:.2f} e⁻/DN, {READ} e⁻: gain and read noise, larger deviation in standard errors"
+    )
     print(f"  {'':<35} {'0.1.0':<26} now")
     worst = max(row(*case) for case in CASES)
     print("PRNU of .5 % under vignetting                0.1.0    now")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -16,17 +14,19 @@ MIN_HALF, MAX_HALF = 4, 10
 MIN_SIDE = 16
 #: Light that changes by more than this share from pixel to pixel is an edge.
 EDGE = 0.2
-#: Light below this share of the brightest nearby is the dark between sub-images.
-GAP = 0.1
+#: Light below this share of the brightest within two pixels is the dark between sub-images.
+GAP = 0.5
 #: A pixel's surroundings are lit when they stand out of the noise by so many standard deviations.
 LIT_SIGMA = 10.0
+#: A dark hole of so many pixels in the light is a group of dead ones.
+HOLE = 9
 #: Smallest lit region whose light can be told, pixels.
 MIN_REGION = 25
 #: Pixels that leave the local surface by so many robust deviations do not shape it.
 WILD = 5.0
 
 
-def relative_response(light: Array, noise: Array, steady: Mask) -> tuple[Array, Mask, Array]:
+def relative_response(light: Array, noise: Array, steady: Mask) -> tuple[Array, Mask, Array, Mask]:
     """Response of each pixel relative to its surroundings.
 
     Every lit region (the whole frame, or each of several sub-images) has its own illumination, a surface that is
@@ -48,22 +48,38 @@ def relative_response(light: Array, noise: Array, steady: Mask) -> tuple[Array, 
     undetermined : array of bool, shape (y, x)
     leverage : array, shape (y, x)
         Share of each pixel's own deviation that its surface follows.
+    rim : array of bool, shape (y, x)
+        Pixels at a region's edge, which may be lit in part.
     """
     finite = np.isfinite(light)
     if min(light.shape) < MIN_SIDE:
         middle = float(np.median(light[finite & steady])) if (finite & steady).any() else float("nan")
-        return light / middle, ~finite, np.full(light.shape, 1 / max(int(steady.sum()), 1))
+        even = np.full(light.shape, 1 / max(int(steady.sum()), 1))
+        return light / middle, ~finite, even, np.zeros(light.shape, dtype=bool)
     filled = np.where(finite & steady, light, np.nan)
-    filled = np.where(np.isfinite(filled), filled, _median_nearby(filled))
-    middle = ndimage.median_filter(filled, 5, mode="nearest")
+    filled = _fill(filled)
     error = float(np.median(noise[finite])) if finite.any() else 0.0
-    lit = middle > np.maximum(GAP * ndimage.maximum_filter(middle, 11, mode="nearest"), LIT_SIGMA * error / 4)
-    log = np.log(np.where(lit, middle, 1.0))
-    slope = np.maximum(*(np.abs(_central(log, axis)) for axis in (0, 1)))
-    # a median of 25 noisy pixels has a fourth of their noise
-    fuzzy = 3 * error / 4 / np.maximum(middle, 1e-300)
-    inside = ndimage.binary_erosion(lit, iterations=2, border_value=1) if not lit.all() else lit
-    regions, count = ndimage.label(inside & (slope < EDGE + fuzzy))
+    # a median of 9 noisy pixels has .4 of their noise
+    middle = ndimage.median_filter(filled, 3, mode="nearest")
+    lit = middle > np.maximum(GAP * ndimage.maximum_filter(middle, 5, mode="nearest"), LIT_SIGMA * 0.4 * error)
+    # small holes are dead pixels, not the dark between sub-images
+    holes, count = ndimage.label(~lit)
+    size = np.bincount(holes.ravel(), minlength=count + 1)
+    lit |= (size <= HOLE)[holes]
+    share = ndimage.uniform_filter(lit.astype(float), 3, mode="nearest")
+    smooth = ndimage.median_filter(_fill(np.where(lit, filled, np.nan)), 5, mode="nearest")
+    smooth = ndimage.uniform_filter(np.where(lit, smooth, 0.0), 3, mode="nearest") / np.maximum(share, 1 / 9)
+    smooth = np.where(lit, np.maximum(smooth, 1e-300), np.nan)
+    smooth = _fill(smooth) if lit.any() else np.ones(light.shape)
+    log = np.log(smooth)
+    slope = np.maximum(*(np.abs(np.gradient(log, axis=axis)) for axis in (0, 1)))
+    inside = lit & (slope < EDGE + error / smooth)
+    rim = ~ndimage.binary_erosion(inside, np.ones((3, 3)), border_value=1)
+    regions, _ = ndimage.label(inside)
+    # vignetting is nearly quadratic in the logarithm, which only pixels well above the noise have
+    noisy = error > 0.1 * smooth
+    alike = noisy | ((filled > 0.7 * smooth) & (filled < 1.4 * smooth))
+    log = np.where(alike & ~noisy, np.log(np.maximum(filled, 1e-300)), log)
     response, leverage = np.full(light.shape, np.nan), np.ones(light.shape)
     for number, box in enumerate(ndimage.find_objects(regions), start=1):
         region = regions[box] == number
@@ -72,10 +88,10 @@ def relative_response(light: Array, noise: Array, steady: Mask) -> tuple[Array, 
         half = int(np.clip(min(region.shape) // 10, MIN_HALF, MAX_HALF))
         coarse = np.exp(local_surface(log[box], region, half)[0])
         ratio = np.where(region, filled[box] / coarse, 1.0)
-        surface, lever = robust_surface(ratio, region & steady[box] & finite[box], region, half)
+        surface, lever = robust_surface(ratio, region & (steady & finite & alike)[box], region, half)
         response[box] = np.where(region, light[box] / coarse / surface, response[box])
         leverage[box] = np.where(region, lever, leverage[box])
-    return response, ~np.isfinite(response), leverage
+    return response, ~np.isfinite(response), leverage, rim
 
 
 def robust_surface(values: Array, steady: Mask, region: Mask, half: int) -> tuple[Array, Array]:
@@ -165,14 +181,8 @@ def _whole(offset: Array, a: tuple[int, int], b: tuple[int, int]) -> float:
     return float((offset ** (a[0] + b[0])).sum() * (offset ** (a[1] + b[1])).sum())
 
 
-def _central(image: Array, axis: int) -> Array:
-    """Change per pixel, from the two neighbours."""
-    gradient: Any = np.gradient(image, axis=axis)
-    return np.asarray(gradient, dtype=float)
-
-
-def _median_nearby(image: Array) -> Array:
-    """Something near for pixels without a value: the value of the nearest pixel that has one."""
+def _fill(image: Array) -> Array:
+    """Pixels without a value get that of the nearest one that has."""
     missing = ~np.isfinite(image)
     if not missing.any():
         return image

@@ -13,9 +13,18 @@ from scipy import ndimage
 from hsitools.errors import InputError
 from hsitools.sensor.flat_field import MAX_HALF, MIN_HALF, MIN_SIDE, relative_response, robust_surface
 from hsitools.sensor.photon_curve import (
-    MAX_BEND, STRAIGHT_CHANCE, Line, Points, below_saturation, fit_line, pile_up, pooled_variance, quantisation_step,
+    MAX_BEND,
+    STRAIGHT_CHANCE,
+    Line,
+    Points,
+    below_saturation,
+    fit_line,
+    pile_up,
+    pooled_variance,
+    quantisation_step,
+    rounding_uncertainty,
     wild_ratio,
-)  # fmt: skip
+)
 from hsitools.sensor.photon_frames import Level, level_statistics
 from hsitools.sensor.photon_transfer import DEAD_RESPONSE, PhotonTransfer
 
@@ -55,21 +64,21 @@ def analyse(
     notes += noise_notes
     gain = 1 / line.slope
     read, read_error = _read_noise(line)
-    if 0 < step and line.intercept < 0.16 * step**2:
+    if float(points.rounding.max()) > line.covariance[1, 1] ** 0.5 / 2:
         notes += ("the dark noise hides in the converter's steps (below .4 DN): the read noise is uncertain",)
 
     light, light_noise = _light(dark, levels, usable, zero, line)
-    response, undetermined, leverage = relative_response(light, light_noise, steady)
+    response, undetermined, leverage, rim = relative_response(light, light_noise, steady)
     relative_noise = light_noise * np.abs(response) / np.maximum(np.abs(light), 1e-300)
     with np.errstate(invalid="ignore"):
         odd = (response < DEAD_RESPONSE) | (response > 1 / DEAD_RESPONSE)
         odd &= np.abs(response - 1) > 6 * relative_noise / np.maximum(np.abs(response), 1e-300)
         odd |= response <= 0
     defects = ~steady | odd
-    good = ~defects & ~undetermined
+    good = ~defects & ~undetermined & ~rim
     prnu, prnu_error = _spread(response[good] - 1, leverage[good], float(np.mean(relative_noise[good] ** 2)))
     surface, lever = _dark_surface(dark, steady)
-    dark_noise = pooled_variance(dark.variance[steady], dark.pairs + 1) + dark.line_variance
+    dark_noise = pooled_variance(dark.variance[steady], dark.pairs) + dark.line_variance
     dark_spread, dark_spread_error = _spread((dark.mean - surface)[steady], lever[steady], dark_noise / dark.count)
     current = None if zero.rate is None else gain * zero.rate
     return PhotonTransfer(
@@ -80,7 +89,7 @@ def analyse(
         response=np.where(defects & ~(response > 0), 0.0, np.where(np.isfinite(response), response, 1.0)),
         dark=dark.mean, defects=defects, undetermined=undetermined & ~defects, step=step, prnu_stderr=prnu_error,
         dark_spread_stderr=dark_spread_error, dark_current=current,
-        dark_current_stderr=None if current is None else float(
+        dark_charge=float(gain * zero.charge), dark_current_stderr=None if current is None else float(
             np.hypot(gain * zero.rate_error, current * line.covariance[0, 0] ** 0.5 * gain)),
         line_noise=float(gain * dark.line_variance**0.5), chi2=line.chi2, degrees_of_freedom=line.freedom,
         clipped_levels=saturation.levels, notes=notes,
@@ -140,15 +149,17 @@ def _steady(dark: Level) -> Mask:
     typical = float(values[: max(1, int(0.98 * len(values)))].mean())
     steady = np.ones(dark.mean.shape, dtype=bool)
     if typical > 0.25 * step**2:
-        steady &= dark.variance <= wild_ratio(dark.pairs + 1) * typical
+        steady &= dark.variance <= wild_ratio(dark.pairs) * typical
     if typical > 4 * step**2 and dark.pairs >= 4:
         steady &= dark.variance > 0
     floor = (typical / dark.count + step**2 / 12) ** 0.5
     # pixels far from all others first, or they bend the surface
-    for surface in (lambda: np.median(dark.mean), lambda: _dark_surface(dark, steady)[0]):
-        away = np.abs(dark.mean - surface())
+    surface: Any = np.median(dark.mean)
+    for again in (True, False):
+        away = np.abs(dark.mean - surface)
         spread = max(1.4826 * float(np.median(away)), floor, 1e-9 * max(abs(float(np.median(dark.mean))), 1e-300))
         steady &= away <= DEFECT_SIGMA * spread
+        surface = _dark_surface(dark, steady)[0] if again else surface
     return steady
 
 
@@ -197,7 +208,7 @@ def _usable(level: Level, steady: Mask, limit: float, step: float, zero: Array, 
     if line is not None:
         noise = line.at(level.mean - zero)
     elif below.any():
-        noise = np.array(pooled_variance(level.variance[below], level.pairs + 1))
+        noise = np.array(pooled_variance(level.variance[below], level.pairs))
     else:
         return below
     return steady & (level.mean + CLIP_SIGMA * np.sqrt(noise + step**2) < limit)
@@ -217,10 +228,10 @@ def _curve(
         if samples < MIN_SAMPLES:
             where = f"{limit:.6g} DN" if np.isfinite(limit) else "full scale"
             raise InputError(f"flat: found {samples} usable samples, expected at least 100 below full scale ({where})")
-        points = _points(dark, levels, usable, strata, zero, steady)
+        points = _points(dark, levels, usable, strata, zero, steady, step, line)
         line, kept = below_saturation(points, step, zero.error)
         zero = _dark_zero(dark, times, line)
-    points = _points(dark, levels, usable, strata, zero, steady)
+    points = _points(dark, levels, usable, strata, zero, steady, step, line)
     line, kept = below_saturation(points, step, zero.error)
     saturation = _saturation(levels, steady, step, limit, points, kept)
     if not kept.all():
@@ -231,9 +242,7 @@ def _curve(
     return zero, line, points.select(kept), usable, saturation
 
 
-def _saturation(
-    levels: list[Level], steady: Mask, step: float, limit: float, points: Points, kept: Mask
-) -> Saturation:
+def _saturation(levels: list[Level], steady: Mask, step: float, limit: float, points: Points, kept: Mask) -> Saturation:
     notes: list[str] = []
     clipped = set()
     for number, level in enumerate(levels):
@@ -246,7 +255,9 @@ def _saturation(
         fallen = sorted(int(number) for number in np.unique(points.level[~kept]) if number not in clipped)
         brightest = int(points.level[~kept][points.signal[~kept].argmax()])
         level = levels[brightest]
-        value = float(np.quantile(level.mean[steady], 0.99))
+        # wells differ a little: the typical one of those at the top
+        top = level.mean[steady & (level.mean > 0.97 * np.quantile(level.mean[steady], 0.99))]
+        value = float(np.median(top))
         limit = min(limit, value)
         for number in fallen:
             notes.append(f"flat level {number}: pixels saturate at about {value:.6g} DN (their noise falls), left out")
@@ -277,22 +288,30 @@ def _strata(dark: Level, levels: list[Level], steady: Mask) -> NDArray[np.int8]:
 
 
 def _points(
-    dark: Level, levels: list[Level], usable: list[Mask], strata: NDArray[np.int8], zero: _Zero, steady: Mask
-) -> Points:
-    rows = [(zero.charge, pooled_variance(dark.variance[steady], dark.pairs + 1), steady.sum(), dark, -1)]
+    dark: Level, levels: list[Level], usable: list[Mask], strata: NDArray[np.int8], zero: _Zero, steady: Mask,
+    step: float, line: Line | None,
+) -> Points:  # fmt: skip
+    """Points of the curve; ``line`` is a first one, which says what is no noise where light is uneven."""
+    variance = pooled_variance(dark.variance[steady], dark.pairs)
+    spread = max(float(np.var(dark.mean[steady])) - variance / dark.count, 0.0) ** 0.5
+    rows = [(zero.charge, variance, int(steady.sum()), dark, -1, 0.0, rounding_uncertainty(variance, spread, step))]
     for number, (level, mask) in enumerate(zip(levels, usable, strict=True)):
         for group in range(STRATA):
             chosen = mask & (strata == group)
-            if chosen.sum() >= MIN_PIXELS:
-                signal = float(np.mean(level.mean[chosen] - zero.image[chosen], dtype=float))
-                variance = pooled_variance(level.variance[chosen], level.pairs + 1)
-                rows.append((signal, variance, chosen.sum(), level, number))
+            count = int(chosen.sum())
+            if count >= MIN_PIXELS:
+                light = np.asarray(level.mean[chosen] - zero.image[chosen], dtype=float)
+                expected = None if line is None else line.at(light) + step**2 / 12
+                variance = pooled_variance(level.variance[chosen], level.pairs, expected)
+                uneven = max(float(light.var()) - variance / level.count, 0.0)
+                rows.append((float(light.mean()), variance, count, level, number, uneven, 0.0))
     rows.sort(key=lambda row: row[0])
-    signal, variance, pixels, source, level_number = zip(*rows, strict=True)
+    signal, variances, pixels, source, numbers, unevenness, rounding = zip(*rows, strict=True)
     return Points(
-        signal=np.array(signal), variance=np.array(variance), pixels=np.array(pixels, dtype=float),
+        signal=np.array(signal), variance=np.array(variances), pixels=np.array(pixels, dtype=float),
         freedom=np.array([level.freedom for level in source]),
-        pairs=np.array([level.pairs for level in source], dtype=float), level=np.array(level_number),
+        pairs=np.array([level.pairs for level in source], dtype=float), level=np.array(numbers),
+        unevenness=np.array(unevenness), rounding=np.array(rounding),
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ J. R. Janesick, Photon Transfer, SPIE Press, 2007; EMVA Standard 1288, release 4
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -80,31 +81,43 @@ def without_rounding(variance: Array, step: float) -> tuple[Array, Array]:
     return clean * step**2, np.where(scaled > 0.6, 1.0, np.interp(scaled, _ROUNDED, slope))
 
 
+def rounding_uncertainty(variance: float, spread: float, step: float) -> float:
+    """How uncertain the variance of rounded noise is, DN², where the means do not spread over a step.
+
+    Rounding then adds or takes noise, as the means lie between or at the codes (the first harmonic in their place).
+    """
+    if step == 0:
+        return 0.0
+    clean = float(without_rounding(np.array(variance), step)[0]) / step**2
+    return float(2**1.5 * clean * np.exp(-2 * np.pi**2 * (clean + (spread / step) ** 2)) * step**2)
+
+
 # ---- points ----------------------------------------------------------------------------------------------------
 
 
-def pooled_variance(variance: NDArray[Any], frames: int) -> float:
+def pooled_variance(variance: NDArray[Any], pairs: int, expected: Array | None = None) -> float:
     """Mean of many pixels' temporal variances, without those that are no noise.
 
-    The cut is where a variance from ``frames − 1`` neighbouring differences has `WILD_CHANCE` (three cumulants), so
-    that nothing is lost of Gaussian noise.
+    The cut is where a variance from so many neighbouring differences has `WILD_CHANCE`, so that nothing is lost of
+    Gaussian noise. ``expected`` is each pixel's variance as far as it is known; else all are taken for equal.
     """
     values = np.asarray(variance, dtype=float)
-    mean = float(values.mean())
     if len(values) < 20:
-        return mean
-    # a first value that few wild pixels cannot move
-    top = np.quantile(values, 0.98)
-    typical = float(values[values <= top].mean())
-    return float(values[values <= typical * wild_ratio(frames)].mean()) if typical > 0 else mean
+        return float(values.mean())
+    if expected is None:
+        # a first value that few wild pixels cannot move
+        expected = np.array(values[values <= np.quantile(values, 0.98)].mean())
+    keep = values <= expected * wild_ratio(pairs)
+    return float(values[keep].mean()) if keep.mean() > 0.5 else float(values.mean())
 
 
-def wild_ratio(frames: int) -> float:
-    """How far above the mean a pixel's variance from so many frames may lie."""
+@cache
+def wild_ratio(pairs: int) -> float:
+    """How far above the mean a pixel's variance from so many neighbouring differences may lie (three cumulants)."""
     from scipy.stats import chi2
 
     # eigenvalues of the quadratic form: neighbouring differences share a frame
-    weights = 1 - np.cos(np.pi * np.arange(1, frames) / frames)
+    weights = 1 - np.cos(np.pi * np.arange(1, pairs + 1) / (pairs + 1))
     first, second, third = weights.sum(), 2 * (weights**2).sum(), 8 * (weights**3).sum()
     freedom = 8 * second**3 / third**2
     cut = first + np.sqrt(second / (2 * freedom)) * (chi2.isf(WILD_CHANCE, freedom) - freedom)
@@ -124,6 +137,10 @@ class Points:
         Pixels, and degrees of freedom and pairs of frames of each.
     level : array of int, shape (point,)
         -1 for the dark.
+    unevenness : array, shape (point,)
+        Variance of the signal among the pixels, DN².
+    rounding : array, shape (point,)
+        Uncertainty of what rounding added to the variance, DN².
     """
 
     signal: Array
@@ -132,6 +149,8 @@ class Points:
     freedom: Array
     pairs: Array
     level: NDArray[np.int64]
+    unevenness: Array
+    rounding: Array
 
     def select(self, which: Any) -> Points:
         """Some of the points."""
@@ -141,8 +160,9 @@ class Points:
         """Standard error of each point's variance where the true one is ``variance``: Gaussian, and of photons."""
         # photons' fourth cumulant in DN⁴ is S/K³; a gain is needed to know it
         cumulant = np.maximum(self.signal, 0) * max(slope, 0) ** 3
-        single = 2 * variance**2 / self.freedom + cumulant * (self.pairs - 0.5) / self.pairs**2
-        return np.asarray(np.sqrt(single / self.pixels))
+        square = variance**2 + slope**2 * self.unevenness
+        single = 2 * square / self.freedom + cumulant * (self.pairs - 0.5) / self.pairs**2
+        return np.asarray(np.sqrt(single / self.pixels + self.rounding**2))
 
 
 # ---- the line --------------------------------------------------------------------------------------------------

@@ -171,19 +171,21 @@ class _Moments:
         if self.count == 0:
             nothing = np.zeros((0, 0))
             return Level(
-                name=self.name, count=0, pairs=0, runs=0, mean=nothing, variance=nothing, peak=nothing, low=nothing, line_variance=0.0,
-                frame_mean=np.zeros(0), pair_mean=np.zeros(0), pair_variance=np.zeros(0), sample=np.zeros(0),
+                name=self.name, count=0, pairs=0, runs=0, mean=nothing, variance=nothing, peak=nothing, low=nothing,
+                line_variance=0.0, frame_mean=np.zeros(0), pair_mean=np.zeros(0), pair_variance=np.zeros(0),
+                sample=np.zeros(0),
             )  # fmt: skip
         excess, expected, spread, variance = self.lines
         together = spread > 0 and excess - expected > LINE_SIGMA * spread**0.5
-        square = self.square_lines if together else self.square
+        pairs = len(self.pair_mean)
+        square = (self.square_lines if together else self.square) / max(pairs, 1)
+        line_variance = max(float(variance) / max((pairs + 1) // 2, 1), 0.0) if together else 0.0
         # single precision holds 24 bits, more than any converter gives
-        small = [np.asarray(part, dtype=np.float32) for part in (square / max(len(self.pair_mean), 1), self.peak, self.low)]
+        small = [np.asarray(part, dtype=np.float32) for part in (square, self.peak, self.low)]
         return Level(
-            name=self.name, count=self.count, pairs=len(self.pair_mean), runs=self.runs, mean=self.mean, variance=small[0], peak=small[1], low=small[2],
-            line_variance=max(float(variance) / max((len(self.pair_variance) + 1) // 2, 1), 0.0) if together else 0.0,
-            frame_mean=np.array(self.frame_mean), pair_mean=np.array(self.pair_mean),
-            pair_variance=np.array(self.pair_variance), sample=self.sample,
+            name=self.name, count=self.count, pairs=pairs, runs=self.runs, mean=self.mean, variance=small[0],
+            peak=small[1], low=small[2], line_variance=line_variance, frame_mean=np.array(self.frame_mean),
+            pair_mean=np.array(self.pair_mean), pair_variance=np.array(self.pair_variance), sample=self.sample,
         )  # fmt: skip
 
 
@@ -196,9 +198,10 @@ def _tame(values: Array) -> Mask:
     """Values within `WILD` robust deviations of the median."""
     middle = np.median(values)
     away = np.abs(values - middle)
-    spread = 1.4826 * np.median(away)
-    # coarse steps can hide more than half of the deviations
-    spread = spread if spread > 0 else float(np.sqrt(np.mean(np.minimum(away, np.quantile(away, 0.99)) ** 2)))
+    # coarse steps hide most deviations from a median
+    spread = max(
+        1.4826 * float(np.median(away)), float(np.sqrt(np.mean(np.minimum(away, np.quantile(away, 0.98)) ** 2)))
+    )
     return np.asarray(away <= WILD * spread)
 
 
@@ -214,8 +217,11 @@ def _common(difference: Array, reference: Array, keep: Mask) -> tuple[float, flo
 
 
 def _line_excess(difference: Array, axis: int) -> Array:
-    """How much the means of lines scatter: sum of squares over their squared standard errors, its expectation and
-    variance without common motion (F distribution), and the variance of the common motion in one frame."""
+    """How much the means of lines scatter.
+
+    Sum of squares over their squared standard errors, its expectation and variance without common motion (F
+    distribution), and the variance of the common motion in one frame.
+    """
     length, lines = difference.shape[1 - axis], difference.shape[axis]
     if length < MIN_LINE or lines < 2:
         return np.zeros(4)

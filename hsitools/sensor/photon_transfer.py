@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hsitools.errors import FormatError, InputError
+from hsitools.errors import FormatError
 from hsitools.io.atomic import atomic_path
 from hsitools.io.records import read_record, write_record
 from hsitools.sensor.calibration import Calibration
-from hsitools.sensor.noise import DetectorNoise
+from hsitools.sensor.detector import Detector
 from hsitools.sensor.pattern import Defects, Stripes
 from hsitools.sensor.photon_frames import read_exposures, read_stacks
 
@@ -61,6 +61,8 @@ class PhotonTransfer:
     prnu_stderr, dark_spread_stderr : float or None
     dark_current, dark_current_stderr : float or None
         Electrons per second, from dark frames of several known exposures.
+    dark_charge : float
+        Electrons that the mean dark frame holds, where its exposures tell; 0 elsewhere.
     line_noise : float
         Electrons by which whole rows and columns move from frame to frame, beside the read noise.
     chi2, degrees_of_freedom : float, int
@@ -91,20 +93,31 @@ class PhotonTransfer:
     dark_spread_stderr: float | None = None
     dark_current: float | None = None
     dark_current_stderr: float | None = None
+    dark_charge: float = 0.0
     line_noise: float = 0.0
     chi2: float | None = None
     degrees_of_freedom: int | None = None
     clipped_levels: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
 
-    def detector(self) -> DetectorNoise:
-        """The noise model for cubes in digital numbers with the dark level subtracted."""
-        finite = np.isfinite(self.full_scale)
-        room = max(self.full_scale - self.dark_level, 1.0)
-        bits = int(np.ceil(np.log2(room))) if finite else 0
-        return DetectorNoise(
-            electrons_per_unit=self.gain, read_noise=self.read_noise, bits=bits,
-            full_well=float(self.gain * 2**bits) if finite else float("inf"),
+    def detector(self) -> Detector:
+        """The detector for cubes in digital numbers with the dark level subtracted.
+
+        A full scale that a converter's last code gives is the converter's; any other one is the well's.
+        """
+        zero = self.dark_level - self.dark_charge / self.gain
+        finite, full_well, bits = np.isfinite(self.full_scale), float("inf"), 0
+        counted = self.step > 0 and zero >= 0
+        if finite and counted:
+            codes = self.full_scale / self.step + 1
+            bits = int(np.ceil(np.log2(codes) - 1e-9))
+            finite = abs(2**bits - codes) > 1
+        if finite:
+            full_well = float(self.gain * (self.full_scale - zero))
+        return Detector(
+            electrons_per_unit=self.gain, dark_electrons=self.dark_charge, read_noise=self.read_noise,
+            full_well=full_well, bits=bits, electrons_per_dn=self.gain * self.step if self.step > 0 else None,
+            bias=float(zero / self.step) if counted else None,
         )  # fmt: skip
 
     def pattern(self) -> tuple[Stripes, Defects]:
