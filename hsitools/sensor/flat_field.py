@@ -79,17 +79,20 @@ def relative_response(light: Array, noise: Array, steady: Mask) -> tuple[Array, 
     # vignetting is nearly quadratic in the logarithm, which only pixels well above the noise have
     noisy = error > 0.1 * smooth
     alike = noisy | ((filled > 0.7 * smooth) & (filled < 1.4 * smooth))
-    log = np.where(alike & ~noisy, np.log(np.maximum(filled, 1e-300)), log)
+    log = np.log(np.where(alike & ~noisy, np.maximum(filled, 1e-300), smooth))
     response, leverage = np.full(light.shape, np.nan), np.ones(light.shape)
     for number, box in enumerate(ndimage.find_objects(regions), start=1):
         region = regions[box] == number
         if region.sum() < MIN_REGION:
             continue
         half = int(np.clip(min(region.shape) // 10, MIN_HALF, MAX_HALF))
-        coarse = np.exp(local_surface(log[box], region, half)[0])
-        ratio = np.where(region, filled[box] / coarse, 1.0)
-        surface, lever = robust_surface(ratio, region & (steady & finite & alike)[box], region, half)
-        response[box] = np.where(region, light[box] / coarse / surface, response[box])
+        known = region & (steady & finite & alike)[box]
+        if np.median(noisy[box][region]):
+            surface, lever = robust_surface(filled[box], known, region, half)
+        else:
+            surface, lever = robust_surface(log[box], known, region, half)
+            surface = np.exp(surface)
+        response[box] = np.where(region, light[box] / surface, response[box])
         leverage[box] = np.where(region, lever, leverage[box])
     return response, ~np.isfinite(response), leverage, rim
 

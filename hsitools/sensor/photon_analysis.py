@@ -72,14 +72,17 @@ def analyse(
     relative_noise = light_noise * np.abs(response) / np.maximum(np.abs(light), 1e-300)
     with np.errstate(invalid="ignore"):
         odd = (response < DEAD_RESPONSE) | (response > 1 / DEAD_RESPONSE)
-        odd &= np.abs(response - 1) > 6 * relative_noise / np.maximum(np.abs(response), 1e-300)
+        odd &= np.abs(response - 1) > 6 * relative_noise
         odd |= response <= 0
     defects = ~steady | odd
     good = ~defects & ~undetermined & ~rim
-    prnu, prnu_error = _spread(response[good] - 1, leverage[good], float(np.mean(relative_noise[good] ** 2)))
+    noise = float(np.mean(relative_noise[good] ** 2)) if good.any() else 0.0
+    noise_error = noise * float(line.covariance[0, 0]) ** 0.5 / line.slope
+    prnu, prnu_error = _spread(response[good] - 1, leverage[good], noise, noise_error)
     surface, lever = _dark_surface(dark, steady)
-    dark_noise = pooled_variance(dark.variance[steady], dark.pairs) + dark.line_variance
-    dark_spread, dark_spread_error = _spread((dark.mean - surface)[steady], lever[steady], dark_noise / dark.count)
+    noise = (pooled_variance(dark.variance[steady], dark.pairs) + dark.line_variance) / dark.count
+    noise_error = noise * (2 / dark.freedom / steady.sum()) ** 0.5
+    dark_spread, dark_spread_error = _spread((dark.mean - surface)[steady], lever[steady], noise, noise_error)
     current = None if zero.rate is None else gain * zero.rate
     return PhotonTransfer(
         gain=float(gain), gain_stderr=float(line.covariance[0, 0] ** 0.5 * gain**2), read_noise=read,
@@ -439,12 +442,12 @@ def _light(dark: Level, levels: list[Level], usable: list[Mask], zero: _Zero, li
     return light, np.where(seen, np.sqrt(noise + counted**2 * dark_noise) / used, np.nan)
 
 
-def _spread(deviation: Array, leverage: Array, noise: float) -> tuple[float, float]:
+def _spread(deviation: Array, leverage: Array, noise: float, noise_error: float) -> tuple[float, float]:
     """Standard deviation without noise, and its standard error, of deviations from a fitted surface."""
     if len(deviation) < 2:
         return 0.0, float("nan")
     whitened = deviation / np.sqrt(1 - leverage)
     variance = float(np.var(whitened))
-    error = variance * (2 / len(whitened)) ** 0.5
+    error = float(np.hypot(variance * (2 / len(whitened)) ** 0.5, noise_error))
     clean = max(variance - noise, 0.0) ** 0.5
-    return clean, float(error / (2 * clean)) if clean**2 > error else float(error**0.5)
+    return clean, error / (2 * clean) if clean**2 > error else error**0.5
