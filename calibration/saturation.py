@@ -96,8 +96,8 @@ def _full_well(values: Array, dark: Array, usable: Mask) -> float:
 def _photon_noise(light: Array, usable: Mask, highest: float) -> float | None:
     """Variance per digital number of light below ``highest``, from how neighbouring pixels differ from line to line.
 
-    Neighbours see the same fringe, but at other angles of incidence: what their difference does slowly along the lines is
-    left out, and the quieter pairs count. None when there are too few samples.
+    Neighbours see the same fringe, but at other angles of incidence: what their difference does slowly along the lines
+    is left out, and the quieter pairs count. None when there are too few samples.
     """
     first, second = light[..., :-1], light[..., 1:]
     both = usable[..., 1:] & usable[..., :-1]

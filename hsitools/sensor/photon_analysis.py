@@ -36,6 +36,8 @@ DEFECT_SIGMA = 8.0
 MAX_AT_ZERO = 0.05
 #: Pixels whose mean comes so many standard deviations of noise near the full scale lose noise to it.
 CLIP_SIGMA = 5.0
+#: Wells differ: where full ones show, response is told from pixels filled to this share.
+NEAR_WELL = 0.93
 #: Share of pixels that may exceed a full scale, or a value where pixels pile up, without disproving it.
 EXCEED = 0.002
 #: Pixels of a level are taken together where they see about the same light: in so many groups.
@@ -80,9 +82,13 @@ def analyse(
     noise_error = noise * float(line.covariance[0, 0]) ** 0.5 / line.slope
     prnu, prnu_error = _spread(response[good] - 1, leverage[good], noise, noise_error)
     surface, lever = _dark_surface(dark, steady)
-    noise = (pooled_variance(dark.variance[steady], dark.pairs) + dark.line_variance) / dark.count
+    noise = pooled_variance(dark.variance[steady], dark.pairs, step) / dark.count
     noise_error = noise * (2 / dark.freedom / steady.sum()) ** 0.5
-    dark_spread, dark_spread_error = _spread((dark.mean - surface)[steady], lever[steady], noise, noise_error)
+    deviation = dark.mean - surface
+    if dark.line_variance > 0:
+        # what moves whole lines does not average out over few frames
+        deviation = deviation - _line_means(deviation, steady)
+    dark_spread, dark_spread_error = _spread(deviation[steady], lever[steady], noise, noise_error)
     current = None if zero.rate is None else gain * zero.rate
     return PhotonTransfer(
         gain=float(gain), gain_stderr=float(line.covariance[0, 0] ** 0.5 * gain**2), read_noise=read,
@@ -151,8 +157,7 @@ def _steady(dark: Level) -> Mask:
     values = np.sort(dark.variance, axis=None)
     typical = float(values[: max(1, int(0.98 * len(values)))].mean())
     steady = np.ones(dark.mean.shape, dtype=bool)
-    if typical > 0.25 * step**2:
-        steady &= dark.variance <= wild_ratio(dark.pairs) * typical
+    steady &= dark.variance <= max(wild_ratio(dark.pairs) * typical, step**2)
     if typical > 4 * step**2 and dark.pairs >= 4:
         steady &= dark.variance > 0
     floor = (typical / dark.count + step**2 / 12) ** 0.5
@@ -211,7 +216,7 @@ def _usable(level: Level, steady: Mask, limit: float, step: float, zero: Array, 
     if line is not None:
         noise = line.at(level.mean - zero)
     elif below.any():
-        noise = np.array(pooled_variance(level.variance[below], level.pairs))
+        noise = np.array(pooled_variance(level.variance[below], level.pairs, step))
     else:
         return below
     return steady & (level.mean + CLIP_SIGMA * np.sqrt(noise + step**2) < limit)
@@ -229,19 +234,21 @@ def _curve(
         usable = [_usable(level, steady, limit, step, zero.image, line) for level in levels]
         samples = sum(int(mask.sum()) for mask in usable)
         if samples < MIN_SAMPLES:
-            where = f"{limit:.6g} DN" if np.isfinite(limit) else "full scale"
-            raise InputError(f"flat: found {samples} usable samples, expected at least 100 below full scale ({where})")
+            full = [str(number) for number, mask in enumerate(usable) if not mask.any()]
+            where = f" ({limit:.6g} DN, which level {', '.join(full)} reaches)" if full else ""
+            raise InputError(f"flat: found {samples} usable samples, expected at least 100 below full scale{where}")
         points = _points(dark, levels, usable, strata, zero, steady, step, line)
         line, kept = below_saturation(points, step, zero.error)
         zero = _dark_zero(dark, times, line)
     points = _points(dark, levels, usable, strata, zero, steady, step, line)
     line, kept = below_saturation(points, step, zero.error)
     saturation = _saturation(levels, steady, step, limit, points, kept)
+    for number, group in zip(points.level[~kept], points.group[~kept], strict=True):
+        usable[number] = usable[number] & (strata != group)
     if not kept.all():
-        highest = float(points.signal[kept].max())
-        lowest_lost = float(points.signal[~kept].min())
-        edge = max(highest, lowest_lost - 1e-6 * abs(lowest_lost))
-        usable = [mask & (level.mean - zero.image <= edge) for mask, level in zip(usable, levels, strict=True)]
+        # pixels of other groups may have reached their wells as well
+        usable = [mask & (level.mean - zero.image < NEAR_WELL * (saturation.value - zero.image))
+                  for mask, level in zip(usable, levels, strict=True)]  # fmt: skip
     return zero, line, points.select(kept), usable, saturation
 
 
@@ -295,9 +302,13 @@ def _points(
     step: float, line: Line | None,
 ) -> Points:  # fmt: skip
     """Points of the curve; ``line`` is a first one, which says what is no noise where light is uneven."""
-    variance = pooled_variance(dark.variance[steady], dark.pairs)
+    variance = pooled_variance(dark.variance[steady], dark.pairs, step)
     spread = max(float(np.var(dark.mean[steady])) - variance / dark.count, 0.0) ** 0.5
-    rows = [(zero.charge, variance, int(steady.sum()), dark, -1, 0.0, rounding_uncertainty(variance, spread, step))]
+    rounding = rounding_uncertainty(variance, spread, step)
+    if variance < 0.25 * step**2:
+        # few pixels, those whose mean lies between two codes, show the noise
+        rounding = float(np.hypot(rounding, dark.variance[steady].std() / steady.sum() ** 0.5))
+    rows = [(zero.charge, variance, int(steady.sum()), dark, -1, 0, 0.0, rounding)]
     for number, (level, mask) in enumerate(zip(levels, usable, strict=True)):
         for group in range(STRATA):
             chosen = mask & (strata == group)
@@ -305,16 +316,16 @@ def _points(
             if count >= MIN_PIXELS:
                 light = np.asarray(level.mean[chosen] - zero.image[chosen], dtype=float)
                 expected = None if line is None else line.at(light) + step**2 / 12
-                variance = pooled_variance(level.variance[chosen], level.pairs, expected)
+                variance = pooled_variance(level.variance[chosen], level.pairs, step, expected)
                 uneven = max(float(light.var()) - variance / level.count, 0.0)
-                rows.append((float(light.mean()), variance, count, level, number, uneven, 0.0))
+                rows.append((float(light.mean()), variance, count, level, number, group, uneven, 0.0))
     rows.sort(key=lambda row: row[0])
-    signal, variances, pixels, source, numbers, unevenness, rounding = zip(*rows, strict=True)
+    signal, variances, pixels, source, numbers, groups, unevenness, roundings = zip(*rows, strict=True)
     return Points(
         signal=np.array(signal), variance=np.array(variances), pixels=np.array(pixels, dtype=float),
         freedom=np.array([level.freedom for level in source]),
-        pairs=np.array([level.pairs for level in source], dtype=float), level=np.array(numbers),
-        unevenness=np.array(unevenness), rounding=np.array(rounding),
+        pairs=np.array([level.pairs for level in source], dtype=float), level=np.array(numbers), group=np.array(groups),
+        unevenness=np.array(unevenness), rounding=np.array(roundings),
     )  # fmt: skip
 
 
@@ -340,7 +351,8 @@ def _dark_zero(dark: Level, times: Array | None, line: Line | None) -> _Zero:
     frames whose noise grows with their level as the curve says hold charge, others an electronic offset that drifts.
     """
     means = dark.frame_mean
-    noise = (float(np.median(dark.pair_variance)) / dark.mean.size) ** 0.5
+    pixels, lines = dark.mean.size, min(dark.mean.shape)
+    noise = (float(np.median(dark.pair_variance)) / pixels + dark.line_variance / lines) ** 0.5
     if times is not None and np.ptp(times) > 0:
         centred = times - times.mean()
         rate = float(centred @ means / (centred @ centred))
@@ -440,6 +452,14 @@ def _light(dark: Level, levels: list[Level], usable: list[Mask], zero: _Zero, li
     # the dark frame's noise is in every level
     counted = sum(mask.astype(float) for mask in usable)
     return light, np.where(seen, np.sqrt(noise + counted**2 * dark_noise) / used, np.nan)
+
+
+def _line_means(image: Array, steady: Mask) -> Array:
+    """Mean of each row and column of the steady pixels, added up."""
+    known = np.where(steady, image, 0.0)
+    rows = known.sum(axis=1, keepdims=True) / np.maximum(steady.sum(axis=1, keepdims=True), 1)
+    columns = np.where(steady, image - rows, 0.0).sum(axis=0) / np.maximum(steady.sum(axis=0), 1)
+    return np.asarray(rows + columns)
 
 
 def _spread(deviation: Array, leverage: Array, noise: float, noise_error: float) -> tuple[float, float]:

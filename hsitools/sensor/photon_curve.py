@@ -18,8 +18,8 @@ Mask = NDArray[np.bool_]
 WILD_CHANCE = 1e-6
 #: Below this chance points are not on one line.
 STRAIGHT_CHANCE = 1e-4
-#: Points beyond saturation have lost this share of their variance.
-FALLEN = 0.2
+#: Levels beyond saturation have lost this share of their variance.
+FALLEN = 0.5
 #: A point that lies so many standard errors below the line of darker ones may be saturated.
 LOW_SIGMA = 4.0
 #: A curve may bend, at its brightest point, by this share of its variance; the standard error carries it.
@@ -41,7 +41,7 @@ def quantisation_step(values: NDArray[Any]) -> float:
     if (numbers == np.rint(numbers)).all() and np.abs(numbers).max() < 2**53:
         return float(np.gcd.reduce(np.diff(numbers.astype(np.int64))))
     gaps = np.diff(numbers)
-    kind = unique.dtype if unique.dtype.kind == "f" else np.dtype(float)
+    kind: Any = unique.dtype if unique.dtype.kind == "f" else float
     # scaled numbers differ by rounding: equal ones may come apart, steps are a few roundings longer or shorter
     rounding = 4 * float(np.finfo(kind).eps) * float(np.abs(numbers).max())
     gaps = gaps[gaps > rounding]
@@ -95,7 +95,7 @@ def rounding_uncertainty(variance: float, spread: float, step: float) -> float:
 # ---- points ----------------------------------------------------------------------------------------------------
 
 
-def pooled_variance(variance: NDArray[Any], pairs: int, expected: Array | None = None) -> float:
+def pooled_variance(variance: NDArray[Any], pairs: int, step: float, expected: Array | None = None) -> float:
     """Mean of many pixels' temporal variances, without those that are no noise.
 
     The cut is where a variance from so many neighbouring differences has `WILD_CHANCE`, so that nothing is lost of
@@ -107,7 +107,8 @@ def pooled_variance(variance: NDArray[Any], pairs: int, expected: Array | None =
     if expected is None:
         # a first value that few wild pixels cannot move
         expected = np.array(values[values <= np.quantile(values, 0.98)].mean())
-    keep = values <= expected * wild_ratio(pairs)
+    # pixels whose mean lies between two codes flip by a step where others stay
+    keep = values <= np.maximum(expected * wild_ratio(pairs), step**2)
     return float(values[keep].mean()) if keep.mean() > 0.5 else float(values.mean())
 
 
@@ -135,8 +136,8 @@ class Points:
         Means over the pixels, DN and DN².
     pixels, freedom, pairs : array, shape (point,)
         Pixels, and degrees of freedom and pairs of frames of each.
-    level : array of int, shape (point,)
-        -1 for the dark.
+    level, group : array of int, shape (point,)
+        Level, -1 for the dark, and group of pixels in it.
     unevenness : array, shape (point,)
         Variance of the signal among the pixels, DN².
     rounding : array, shape (point,)
@@ -149,6 +150,7 @@ class Points:
     freedom: Array
     pairs: Array
     level: NDArray[np.int64]
+    group: NDArray[np.int64]
     unevenness: Array
     rounding: Array
 
@@ -250,8 +252,8 @@ def below_saturation(points: Points, step: float, zero_error: float) -> tuple[Li
     """The line of the points below saturation, and which points these are.
 
     Beyond a full well the signal stalls and the variance falls, with no value at which pixels pile up. Points are
-    taken from the bright end until the others lie on one line. What was taken is saturated when its variance fell, or
-    when it is the brightest level alone; otherwise the curve bends, and all points are kept.
+    taken from the bright end until the others lie on one line. What was taken is saturated when its variance fell to
+    less than half, one level aside that only begins to; otherwise the curve bends, and all points are kept.
     """
     everything = np.ones(len(points.signal), dtype=bool)
     line = fit_line(points, step, zero_error)
@@ -270,8 +272,9 @@ def below_saturation(points: Points, step: float, zero_error: float) -> tuple[Li
         error = change * points.error(expected, trial.slope)
         lost = 1 - clean[~kept] / expected[~kept]
         low = (expected - clean)[~kept] > LOW_SIGMA * error[~kept]
-        alone = len(np.unique(points.level[~kept])) == 1
-        if low.mean() > 0.5 and (lost.max() > FALLEN or alone):
+        # all but the first level that saturates have lost most of their noise; a response that bends loses it by and by
+        worst = [lost[points.level[~kept] == level].max() for level in np.unique(points.level[~kept])]
+        if low.mean() > 0.5 and sum(one < FALLEN for one in worst) <= 1:
             return trial, kept
         break
     return line, everything

@@ -135,8 +135,9 @@ class _Moments:
 
     def _choose(self, shape: tuple[int, int]) -> None:
         """A spread of steady pixels to regress on; all of them where they are few."""
-        usable = self.steady is not None and self.steady.shape == shape and self.steady.any()
-        places = np.flatnonzero(self.steady) if usable else np.arange(shape[0] * shape[1])
+        places = np.arange(shape[0] * shape[1])
+        if self.steady is not None and self.steady.shape == shape and self.steady.any():
+            places = np.flatnonzero(self.steady)
         # a stride prime to the width, so that the sample holds all columns
         stride = max(1, len(places) // SAMPLE)
         while stride > 1 and np.gcd(stride, shape[1]) > 1:
