@@ -159,7 +159,7 @@ def photon_transfer_figure(found: PhotonTransfer) -> Figure:
     figure, axes = new_figure(10.5, 4.2, ncols=2)
     ax = axes[0]
     ax.errorbar(found.signal, found.variance, found.variance_stderr, fmt="o", ms=3, color=COLOURS[0], label="measured")
-    line = (found.read_noise / found.gain) ** 2 + 1 / 12 + found.signal / found.gain
+    line = (found.read_noise / found.gain) ** 2 + found.step**2 / 12 + found.signal / found.gain
     ax.plot(found.signal, line, color=COLOURS[1],
             label=f"{found.gain:.4g} ± {found.gain_stderr:.1g} e⁻/DN, read {found.read_noise:.3g} e⁻")  # fmt: skip
     ax.set(title="Photon transfer", xlabel="signal / DN", ylabel="temporal variance / DN²")
