@@ -181,6 +181,7 @@ class Line:
     freedom: int
     bend: float = 0.0
     bend_error: float = float("inf")
+    bend_chi2: float = float("inf")
 
     def at(self, signal: Array) -> Array:
         """Variance where there is so much signal."""
@@ -189,9 +190,18 @@ class Line:
     @property
     def chance(self) -> float:
         """Chance of points that scatter as much about one line."""
-        from scipy.stats import chi2
+        return _chance(self.chi2, self.freedom)
 
-        return float(chi2.sf(self.chi2, self.freedom)) if self.freedom > 0 else 1.0
+    @property
+    def bend_chance(self) -> float:
+        """Chance of points that scatter as much about one parabola; 0 where none was fitted."""
+        return _chance(self.bend_chi2, self.freedom - 1) if np.isfinite(self.bend_chi2) else 0.0
+
+
+def _chance(square: float, freedom: int) -> float:
+    from scipy.stats import chi2
+
+    return float(chi2.sf(square, freedom)) if freedom > 0 else 1.0
 
 
 def fit_line(points: Points, step: float, zero_error: float = 0.0) -> Line:
@@ -229,23 +239,25 @@ def fit_line(points: Points, step: float, zero_error: float = 0.0) -> Line:
         expected = np.maximum(design[:, :2] @ found[:2], 0) + np.maximum(rounding, 0)
     residual = (clean - design @ found) / error
     units = np.array([1 / reach, 1.0])
-    bend, bend_error = _bend(design, clean, error, points.signal / reach, float(found[0]))
+    bend, bend_error, bend_chi2 = _bend(design, clean, error, points.signal / reach, float(found[0]))
     return Line(
         slope=slope, intercept=float(found[1]), covariance=covariance[:2, :2] * np.outer(units, units),
         chi2=float((residual**2).sum()), freedom=len(clean) - 2, bend=bend, bend_error=bend_error,
+        bend_chi2=bend_chi2,
     )  # fmt: skip
 
 
-def _bend(design: Array, clean: Array, error: Array, position: Array, rise: float) -> tuple[float, float]:
-    """Quadratic term at the brightest point, as a share of the photon noise there, and its standard error."""
+def _bend(design: Array, clean: Array, error: Array, position: Array, rise: float) -> tuple[float, float, float]:
+    """Quadratic term at the brightest point, as a share of the photon noise there, its standard error, and χ²."""
     if len(np.unique(np.round(position, 3))) < 4 or rise <= 0:
-        return 0.0, float("inf")
+        return 0.0, float("inf"), float("inf")
     full = np.concatenate([design, position[:, None] ** 2], axis=1) / error[:, None]
     normal = full.T @ full
     scale = 1 / np.sqrt(np.maximum(np.diag(normal), 1e-300))
     covariance = np.linalg.pinv(normal * np.outer(scale, scale), hermitian=True) * np.outer(scale, scale)
     found = covariance @ full.T @ (clean / error)
-    return float(found[-1] / rise), float(np.sqrt(covariance[-1, -1]) / rise)
+    square = float(((clean / error - full @ found) ** 2).sum())
+    return float(found[-1] / rise), float(np.sqrt(covariance[-1, -1]) / rise), square
 
 
 def below_saturation(points: Points, step: float, zero_error: float) -> tuple[Line, Mask]:
@@ -274,7 +286,10 @@ def below_saturation(points: Points, step: float, zero_error: float) -> tuple[Li
         low = (expected - clean)[~kept] > LOW_SIGMA * error[~kept]
         # all but the first level that saturates have lost most of their noise; a response that bends loses it by and by
         worst = [lost[points.level[~kept] == level].max() for level in np.unique(points.level[~kept])]
-        if low.mean() > 0.5 and sum(one < FALLEN for one in worst) <= 1:
+        fell = low.mean() > 0.5 and sum(one < FALLEN for one in worst) <= 1
+        # where no level fell altogether, a parabola through all may say it better
+        bends = max(worst) < FALLEN and trial.chance < 0.01 and line.bend_chance > 10 * trial.chance
+        if fell and not bends:
             return trial, kept
         break
     return line, everything

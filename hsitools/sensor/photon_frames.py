@@ -96,7 +96,8 @@ def level_statistics(
     """
     moments = _Moments(name, steady)
     for number, frame in enumerate(frames):
-        moments.add(frame, groups is None or number == 0 or bool(groups[number] == groups[number - 1]))
+        compare = groups is None or not 0 < number < len(groups) or bool(groups[number] == groups[number - 1])
+        moments.add(frame, compare)
     return moments.level()
 
 
