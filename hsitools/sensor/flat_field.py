@@ -99,89 +99,102 @@ def relative_response(light: Array, noise: Array, steady: Mask) -> tuple[Array, 
 
 def robust_surface(values: Array, steady: Mask, region: Mask, half: int) -> tuple[Array, Array]:
     """Local quadratic surface of the steady pixels of a region, and each pixel's leverage; outliers do not shape it."""
+    fit = LocalSurface(region, half)
     keep = steady.copy()
-    level = float(np.median(values[steady])) if steady.any() else 0.0
-    surface = np.full(values.shape, level)
-    lever = np.zeros(values.shape)
+    surface = np.full(values.shape, float(np.median(values[steady])) if steady.any() else 0.0)
     for _ in range(3):
         # what does not count is filled in by the surface found so far, so that windows stay whole
-        surface, lever = local_surface(np.where(keep, values, surface), region, half)
+        surface = fit(np.where(keep, values, surface))
         away = np.abs(values - surface)
         spread = 1.4826 * np.median(away[steady]) if steady.any() else 0.0
         keep = steady & (away <= WILD * spread) if spread > 0 else steady
-    return surface, lever
+    return surface, fit.leverage
 
 
-def local_surface(values: Array, region: Mask, half: int) -> tuple[Array, Array]:
+#: Powers of (y, x) of a quadratic surface.
+POWERS = ((0, 0), (1, 0), (0, 1), (2, 0), (1, 1), (0, 2))
+#: Pixels fitted at a time.
+CHUNK = 200_000
+
+
+class LocalSurface:
     """Least-squares quadratic surface in a square window around each pixel of a region, at the window's centre.
 
     Parameters
     ----------
-    values : array, shape (y, x)
     region : array of bool, shape (y, x)
         Pixels that count, and where the surface is wanted.
     half : int
         Half the window's side, pixels.
 
-    Returns
-    -------
-    surface : array, shape (y, x)
-        The values themselves outside the region.
+    Attributes
+    ----------
     leverage : array, shape (y, x)
-        Weight of the pixel itself.
+        Weight of the pixel itself in its surface.
     """
-    surface, leverage = values.astype(float), np.zeros(values.shape)
-    height, width = values.shape
-    rows = max(1, 200_000 // width)
-    for top in range(0, height, rows):
-        stop = min(top + rows, height)
-        low, high = max(top - half, 0), min(stop + half, height)
-        inner = slice(top - low, stop - low)
-        fitted, lever = _surface(values[low:high], region[low:high], half, inner)
-        surface[top:stop] = np.where(region[top:stop], fitted, surface[top:stop])
-        leverage[top:stop] = lever
-    return surface, leverage
 
+    def __init__(self, region: Mask, half: int) -> None:
+        self.region, self.half = region, half
+        self.offset = np.arange(-half, half + 1) / half
+        height, width = region.shape
+        rows = max(1, CHUNK // width)
+        self.strips = [(top, min(top + rows, height)) for top in range(0, height, rows)]
+        # of a whole window, and of those that reach over an edge, which have normal equations of their own
+        sums = {power: _whole(self.offset, power) for power in _products()}
+        self.first = np.linalg.inv([[sums[_add(a, b)] for b in POWERS] for a in POWERS])[0]
+        self.partial: list[Mask] = []
+        self.rows: list[Array] = []
+        self.leverage = np.full(region.shape, self.first[0])
+        for top, stop in self.strips:
+            partial, row = self._edges(top, stop)
+            self.partial.append(partial)
+            self.rows.append(row)
+            self.leverage[top:stop][partial] = np.clip(row[:, 0], 0, 0.9)
 
-#: Powers of (y, x) of a quadratic surface.
-POWERS = ((0, 0), (1, 0), (0, 1), (2, 0), (1, 1), (0, 2))
+    def __call__(self, values: Array) -> Array:
+        """The surface ``(y, x)``; the values themselves outside the region."""
+        surface = values.astype(float)
+        middle = float(values[self.region].mean()) if self.region.any() else 0.0
+        centred = np.where(self.region, values - middle, 0.0)
+        for (top, stop), partial, row in zip(self.strips, self.partial, self.rows, strict=True):
+            right = np.stack([self._moment(centred, power, top, stop) for power in POWERS], axis=-1)
+            fitted = right @ self.first
+            fitted[partial] = (row * right[partial]).sum(axis=-1)
+            surface[top:stop] = np.where(self.region[top:stop], fitted + middle, surface[top:stop])
+        return surface
 
+    def _moment(self, image: Array, powers: tuple[int, int], top: int, stop: int) -> Array:
+        """Sum over each window, weighted by powers of the place in it, for the rows from ``top`` to ``stop``."""
+        low = max(top - self.half, 0)
+        part = image[low : stop + self.half]
+        along = ndimage.correlate1d(part, self.offset ** powers[0], axis=0, mode="constant")[top - low : stop - low]
+        return np.asarray(ndimage.correlate1d(along, self.offset ** powers[1], axis=1, mode="constant"))
 
-def _surface(values: Array, region: Mask, half: int, inner: slice) -> tuple[Array, Array]:
-    offset = np.arange(-half, half + 1) / half
-    weight = region.astype(float)
-    middle = float(values[region].mean()) if region.any() else 0.0
-
-    def moment(image: Array, powers: tuple[int, int]) -> Array:
-        along = ndimage.correlate1d(image, offset ** powers[0], axis=0, mode="constant")[inner]
-        return np.asarray(ndimage.correlate1d(along, offset ** powers[1], axis=1, mode="constant"))
-
-    right = np.stack([moment(weight * (values - middle), power) for power in POWERS], axis=-1)
-    whole = np.stack([[_whole(offset, a, b) for b in POWERS] for a in POWERS])
-    first = np.linalg.inv(whole)[0]
-    fitted, lever = right @ first, np.full(right.shape[:2], first[0])
-    # windows that reach over an edge have normal equations of their own
-    count = moment(weight, (0, 0))
-    partial = region[inner] & (count < (2 * half + 1) ** 2 - 0.5)
-    if partial.any():
-        sums: dict[tuple[int, int], Array] = {}
-        for a in POWERS:
-            for b in POWERS:
-                power = (a[0] + b[0], a[1] + b[1])
-                if power not in sums:
-                    sums[power] = moment(weight, power)[partial]
-        normal = np.stack([np.stack([sums[a[0] + b[0], a[1] + b[1]] for b in POWERS], -1) for a in POWERS], -2)
+    def _edges(self, top: int, stop: int) -> tuple[Mask, Array]:
+        """Pixels whose windows are not whole, and the weights of the moments in their surface."""
+        weight = self.region.astype(float)
+        count = self._moment(weight, (0, 0), top, stop)
+        partial = self.region[top:stop] & (count < len(self.offset) ** 2 - 0.5)
+        if not partial.any():
+            return partial, np.zeros((0, len(POWERS)))
+        sums = {power: self._moment(weight, power, top, stop)[partial] for power in _products()}
+        normal = np.stack([np.stack([sums[_add(a, b)] for b in POWERS], -1) for a in POWERS], -2)
         # so few pixels that no quadratic is told: a touch of ridge leaves a plane, or a mean
         ridge = np.diag([0, 1e-4, 1e-4, 1e-3, 1e-3, 1e-3]) * count[partial][:, None, None]
         unit = np.broadcast_to(np.eye(6)[0][:, None], (len(normal), 6, 1))
-        row = np.linalg.solve(normal + ridge + 1e-9 * np.eye(6), unit)[..., 0]
-        fitted[partial] = (row * right[partial]).sum(axis=-1)
-        lever[partial] = row[:, 0]
-    return fitted + middle, np.clip(lever, 0, 0.9)
+        return partial, np.linalg.solve(normal + ridge + 1e-9 * np.eye(6), unit)[..., 0]
 
 
-def _whole(offset: Array, a: tuple[int, int], b: tuple[int, int]) -> float:
-    return float((offset ** (a[0] + b[0])).sum() * (offset ** (a[1] + b[1])).sum())
+def _add(a: tuple[int, int], b: tuple[int, int]) -> tuple[int, int]:
+    return a[0] + b[0], a[1] + b[1]
+
+
+def _products() -> set[tuple[int, int]]:
+    return {_add(a, b) for a in POWERS for b in POWERS}
+
+
+def _whole(offset: Array, power: tuple[int, int]) -> float:
+    return float((offset ** power[0]).sum() * (offset ** power[1]).sum())
 
 
 def _fill(image: Array) -> Array:
