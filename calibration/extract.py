@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from calibration.capture import MonochromaticCapture
 from calibration.frames import FrameStack
 from calibration.geometry import find_layout
+from calibration.saturation import saturation_limit
 from hsitools.errors import InputError
 from hsitools.sensor.layout import SubImageLayout
 
@@ -52,7 +53,9 @@ def extract(
     Returns
     -------
     MonochromaticCapture
-        Dark subtracted; hot and saturated pixels left out of the windows; samples without enough pixels masked.
+        Dark subtracted; hot and saturated pixels left out of the windows; samples masked that have too few pixels, or
+        saturated ones in their window (these are marked) or flat window. Saturation is found where pixels
+        pile up or a full well quiets them, also below the full scale that the file declares.
 
     Raises
     ------
@@ -82,7 +85,7 @@ def extract(
     shape = (len(centres), stack.n_lines)
     intensity, neighbourhood, flat = np.zeros(shape), np.zeros(shape), np.ones(shape)
     saturated, mask = np.zeros(shape, dtype=bool), np.ones(shape, dtype=bool)
-    limit = np.inf if stack.full_scale is None else stack.full_scale
+    limit = saturation_limit(stack, centres, dark, hot)
     usable = inside & ~hot[rows, columns]
     for place in range(stack.n_lines):
         raw = stack.line(place)[rows, columns]
@@ -94,8 +97,10 @@ def extract(
         flat_frame = stack.flat_line(place)
         if flat_frame is not None:
             flat_raw = flat_frame[rows, columns]
-            bright, _, flat_enough = _windows(flat_raw - dark[rows, columns], usable & (flat_raw < limit), 50.0)
-            flat[:, place] = np.where(flat_enough, bright, np.nan)
+            bright, _, flat_enough = _windows(flat_raw - dark[rows, columns], usable, 50.0)
+            clipped = ((flat_raw >= limit) & usable).any(axis=(1, 2))
+            flat[:, place] = np.where(flat_enough & ~clipped, bright, np.nan)
+            mask[:, place] &= ~clipped
         if progress is not None:
             progress(place + 1, stack.n_lines)
     return MonochromaticCapture(

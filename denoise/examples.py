@@ -21,6 +21,7 @@ from hsitools.errors import InputError
 from hsitools.identity import cube_fingerprint, fingerprint
 from hsitools.io.atomic import atomic_path
 from hsitools.sensor import Sensor
+from hsitools.sensor.detector import read_out
 from hsitools.sensor.former import former_names
 from hsitools.sensor.pattern import Defects, Stripes
 
@@ -124,8 +125,9 @@ def _by_sensor(clean: Array, sensor: Sensor, rng: np.random.Generator) -> Array:
         raise InputError(f"{sensor.name}: noise: missing, expected a sensor with noise to learn from")
     chosen = np.linspace(0, sensor.n_bands - 1, len(clean)).round().astype(int)
     pattern, rows = sensor.pattern(clean.shape, rng), slice(0, clean.shape[1])
-    values = sensor.noise.select(chosen).sample(pattern.apply(clean, rows), rng)[0]
-    return np.where(pattern.broken(rows), pattern.hot[:, None], values).astype(np.float32)
+    detector = sensor.noise.select(chosen)
+    hot = None if np.isfinite(detector.saturation).all() else 1.0
+    return read_out(detector, pattern, clean, rows, rng, hot=hot)[0]
 
 
 def make_example(clean: Array, wavelength_nm: Array, rng: np.random.Generator, sensors: Sequence[Sensor]) -> Example:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.lookup import lookup
-from hsitools.sensor.noise import DetectorNoise
+from hsitools.sensor.detector import Detector, read_out
 from hsitools.sensor.pattern import Defects, Stripes
 
 Array = NDArray[Any]
@@ -201,15 +201,10 @@ def _pushbroom(clean: Array, job: _Job) -> tuple[Array, Truth]:
     pattern = Stripes(gain=0.02, offset=0.01).draw(clean.shape, rng)
     pattern = Defects(dead=0.001, hot=0.001).draw(pattern, rng)
     # so many electrons that photon and read noise are both `level` times as large
-    detector = DetectorNoise(electrons_per_unit=ELECTRONS / job.level**2, read_noise=READ_NOISE / job.level)
+    detector = Detector(electrons_per_unit=ELECTRONS / job.level**2, read_noise=READ_NOISE / job.level)
     rows = slice(0, clean.shape[1])
     broken = pattern.broken(rows)
-    reading = np.where(pattern.hot, rng.uniform(0.5, 1, pattern.hot.shape), 0)
-    # photons come before the electronics' offset; what is broken has read noise only
-    seen = replace(pattern, offset=np.zeros_like(pattern.offset)).apply(clean.astype(float), rows)
-    measured, _ = detector.sample(seen, rng)
-    silent = reading[:, None] + READ_NOISE / ELECTRONS * job.level * rng.standard_normal(clean.shape)
-    noisy = np.where(broken, silent, measured + pattern.offset[:, None])
+    noisy, _ = read_out(detector, pattern, clean, rows, rng, hot=rng.uniform(0.5, 1, pattern.hot.shape))
     truth = Truth(
         sigma=np.sqrt(detector.variance(clean.mean((1, 2), keepdims=True))[:, 0, 0]), gain=pattern.gain,
         offset=pattern.offset, dead=pattern.dead | pattern.hot, outlier=broken,

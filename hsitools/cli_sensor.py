@@ -140,23 +140,32 @@ def show(path: Path, plot: Path | None, as_json: bool) -> None:
 
 
 @sensor.command()
-@click.option("--dark", type=file_argument, required=True, help="Dark frames: HDF5, frames (frame, y, x).")
+@click.option("--dark", type=file_argument, required=True,
+              help="Dark frames: HDF5, frames (frame, y, x); exposure_s (frame,) for the dark current.")  # fmt: skip
 @click.option("--flat", type=file_argument, required=True,
               help="Flat frames: HDF5, frames (level, frame, y, x), or (frame, y, x) with level (frame,).")  # fmt: skip
-@click.option("--full-scale", type=float, help="Digital number that clips  [default: attribute full_scale].")
+@click.option("--full-scale", type=float,
+              help="Digital number that clips  [default: attribute full_scale; found from the frames].")  # fmt: skip
 @click.option("--plot", type=file_argument, help="Draw the photon-transfer curve (PNG).")
 @out_option
 @json_option
 def noise(dark: Path, flat: Path, full_scale: float | None, plot: Path | None, out: Path, as_json: bool) -> None:
     """Measure a detector's gain, read noise, PRNU and defects from dark and flat frames (photon transfer)."""
-    from hsitools.sensor.photon_transfer import photon_transfer, read_stacks
+    from hsitools.errors import InputError
+    from hsitools.sensor.photon_transfer import photon_transfer, read_exposures, read_stacks
 
     dark_frames, levels, scale = read_stacks(dark, flat)
-    with progress_bar("photon transfer") as progress:
-        found = photon_transfer(
-            dark_frames, levels, full_scale=scale if full_scale is None else full_scale,
-            progress=lambda done: progress(done, len(levels)),
-        )  # fmt: skip
+    try:
+        with progress_bar("photon transfer") as progress:
+            found = photon_transfer(
+                dark_frames, levels, full_scale=scale if full_scale is None else full_scale,
+                dark_exposure_s=read_exposures(dark), progress=lambda done: progress(done, len(levels)),
+            )  # fmt: skip
+    except InputError as error:
+        said = str(error)
+        raise InputError(
+            said if str(dark) in said else f"{dark if said.startswith('dark') else flat}: {said}"
+        ) from None
     found.save(out)
     if plot is not None:
         from hsitools.figures import photon_transfer_figure
@@ -166,7 +175,11 @@ def noise(dark: Path, flat: Path, full_scale: float | None, plot: Path | None, o
     if as_json:
         emit_json(found.summary())
     else:
-        emit_table(found.summary())
+        summary = found.summary()
+        notes = summary.pop("notes")
+        emit_table(summary)
+        for note in notes:
+            click.echo(f"note: {note}")
 
 
 @click.command()

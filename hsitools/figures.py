@@ -126,7 +126,7 @@ def _snr_axes(ax: Any, sensor: Sensor) -> None:
     place = np.arange(sensor.n_bands) if sensor.response.wavelength_nm is None else sensor.response.wavelength_nm
     order = np.argsort(place)
     unit = "" if sensor.units == "1" else f" {sensor.units}"
-    full = noise.full_well / np.broadcast_to(noise.electrons_per_unit, (sensor.n_bands,))
+    full = np.broadcast_to(noise.saturation, (sensor.n_bands,))
     # reflectances; of other units nothing is known but where they saturate
     top = full.min() if sensor.units != "1" and np.isfinite(full).all() else 1.0
     for number, level in enumerate((0.05 * top, 0.3 * top, 0.6 * top)):
@@ -161,7 +161,7 @@ def photon_transfer_figure(found: PhotonTransfer) -> Figure:
     figure, axes = new_figure(10.5, 4.2, ncols=2)
     ax = axes[0]
     ax.errorbar(found.signal, found.variance, found.variance_stderr, fmt="o", ms=3, color=COLOURS[0], label="measured")
-    line = (found.read_noise / found.gain) ** 2 + 1 / 12 + found.signal / found.gain
+    line = (found.read_noise / found.gain) ** 2 + found.step**2 / 12 + found.signal / found.gain
     ax.plot(found.signal, line, color=COLOURS[1],
             label=f"{found.gain:.4g} ± {found.gain_stderr:.1g} e⁻/DN, read {found.read_noise:.3g} e⁻")  # fmt: skip
     ax.set(title="Photon transfer", xlabel="signal / DN", ylabel="temporal variance / DN²")

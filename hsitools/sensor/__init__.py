@@ -8,10 +8,10 @@ _HOMES = {
     "Sensor": "sensor", "preset": "presets", "open_sensor": "presets", "PRESETS": "presets",
     "from_characterization": "presets",
     "GaussianResponse": "bands", "TableResponse": "bands", "box_response": "bands", "resample": "bands",
-    "FabryPerotResponse": "spectral", "DetectorNoise": "noise", "Stripes": "pattern", "Defects": "pattern",
-    "Pattern": "pattern", "EMIT_DRIFT": "pattern", "stripe_statistics": "pattern", "Distortion": "distortion",
-    "Calibration": "calibration", "open_calibration": "calibration", "SubImageLayout": "layout",
-    "photon_transfer": "photon_transfer", "MultiApertureCamera": "multi_aperture",
+    "FabryPerotResponse": "spectral", "Detector": "detector", "DetectorNoise": "noise", "Stripes": "pattern",
+    "Defects": "pattern", "Pattern": "pattern", "EMIT_DRIFT": "pattern", "stripe_statistics": "pattern",
+    "Distortion": "distortion", "Calibration": "calibration", "open_calibration": "calibration",
+    "SubImageLayout": "layout", "photon_transfer": "photon_transfer", "MultiApertureCamera": "multi_aperture",
 }  # fmt: skip
 __all__ = list(_HOMES)
 

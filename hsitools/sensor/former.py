@@ -24,7 +24,7 @@ FIELDS = {
     "Sensor": "response ratio mtf offset noise stripes defects distortion calibration pan pan_mtf pan_noise layout "
     "units name source assumptions",
     "FabryPerotResponse": "model band theta gain_scale wavenumber flat curve",
-    "DetectorNoise": "electrons_per_unit dark_electrons read_noise full_well bits",
+    "Detector": "electrons_per_unit dark_electrons read_noise full_well bits",
     "Stripes": "gain offset columns bands clusters band_runs column_correlation band_correlation band_noise fragments "
     "drift source",
     "Defects": "dead hot dead_columns lost_lines impulse",

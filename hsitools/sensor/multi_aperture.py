@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.sensor.bands import known_bands
+from hsitools.sensor.detector import Detector
 from hsitools.sensor.layout import SubImageLayout
-from hsitools.sensor.noise import DetectorNoise
 from hsitools.sensor.sensor import Sensor
 from hsitools.sensor.spectral import FabryPerotResponse
 
@@ -39,7 +39,7 @@ class MultiApertureCamera:
         Angle inside the cavity at the middle of a sub-image's edge.
     vignetting : float
         Loss of light there; it grows with the square of the distance from the centre.
-    noise : DetectorNoise or None
+    noise : Detector or None
         Of the frame, one value for all pixels.
 
     Raises
@@ -53,7 +53,7 @@ class MultiApertureCamera:
     size: int
     half_field_deg: float = 0.0
     vignetting: float = 0.0
-    noise: DetectorNoise | None = None
+    noise: Detector | None = None
 
     def __post_init__(self) -> None:
         n, pitch = self.response.n_bands, min(self.layout.pitch)
@@ -67,6 +67,11 @@ class MultiApertureCamera:
                 f"camera: found half_field_deg {self.half_field_deg}, vignetting {self.vignetting}, "
                 "expected 0 to 80 degrees and 0 to 1"
             )
+        if self.noise is not None:
+            for field in ("electrons_per_unit", "dark_electrons", "read_noise"):
+                value = getattr(self.noise, field)
+                if value.size > 1:
+                    raise InputError(f"noise: {field}: found {value.size} values, expected one for all of the frame")
         corners = self.corners
         last = np.array(self.layout.frame_shape) - self.size
         if (corners < 0).any() or (corners > last).any():

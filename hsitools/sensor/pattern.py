@@ -217,12 +217,17 @@ class Pattern:
     hot: NDArray[np.bool_]
     lost: NDArray[np.bool_]
 
-    def apply(self, signal: NDArray[Any], rows: slice) -> NDArray[Any]:
-        """Gain and offset on ``signal`` ``(band, y, x)`` of these rows."""
+    def on(self, rows: slice) -> tuple[Array, Array]:
+        """Gain and offset at the voxels ``(band, y, x)`` of these rows, one and zero where no stripe is."""
         row = np.arange(rows.start, rows.stop)[None, :, None]
         inside = (row >= self.start[:, None]) & (row < self.stop[:, None])
         gain = self.gain[:, None] + self.drift[:, None] * self.walk[rows][None, :, None]
-        return np.where(inside, signal * gain + self.offset[:, None], signal)
+        return np.where(inside, gain, 1.0), np.where(inside, self.offset[:, None], 0.0)
+
+    def apply(self, signal: NDArray[Any], rows: slice) -> NDArray[Any]:
+        """Gain and offset on ``signal`` ``(band, y, x)`` of these rows, without a detector's noise."""
+        gain, offset = self.on(rows)
+        return signal * gain + offset
 
     def broken(self, rows: slice) -> NDArray[np.bool_]:
         """Voxels of these rows that carry no signal."""

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from hsitools.errors import FormatError, InputError
 from hsitools.lookup import lookup
 from hsitools.sensor.bands import GaussianResponse, TableResponse, box_response
+from hsitools.sensor.detector import Detector, electrons_for_snr
 from hsitools.sensor.distortion import Distortion
 from hsitools.sensor.layout import SubImageLayout
-from hsitools.sensor.noise import DetectorNoise, electrons_for_snr
 from hsitools.sensor.pattern import Defects, Stripes
 from hsitools.sensor.sensor import Sensor
 from hsitools.sensor.spectral import FabryPerotResponse
@@ -29,7 +29,7 @@ PLANCK, LIGHT, BOLTZMANN, CHARGE = 6.62607015e-34, 2.99792458e8, 1.380649e-23, 1
 
 def _snr_noise(
     wavelength: Array, points: dict[float, float], level: float, read: float, bits: int, ceiling: float
-) -> DetectorNoise:
+) -> Detector:
     """Detector whose SNR at ``level`` goes through published points; it clips at the value ``ceiling``."""
     snr = np.interp(wavelength, list(points), list(points.values()))
     # the converter's steps are noise too, and their size follows from the brightest band
@@ -38,7 +38,7 @@ def _snr_noise(
         electrons = electrons_for_snr(snr, level, np.sqrt(read**2 + step**2 / 12))
         step = float(ceiling * electrons.max()) / 2**bits
     # one well and one converter for all bands: the brightest band fills it at the ceiling
-    return DetectorNoise(
+    return Detector(
         electrons_per_unit=electrons, read_noise=np.full(len(wavelength), read), bits=bits,
         full_well=float(ceiling * electrons.max()),
     )  # fmt: skip
@@ -58,7 +58,7 @@ def prisma() -> Sensor:
         response=GaussianResponse(centre_nm=wavelength, width_nm=np.full(len(wavelength), 11.5)),
         mtf=np.full(len(wavelength), 0.30), noise=noise,
         pan=box_response(400, 700), pan_mtf=0.2,
-        pan_noise=DetectorNoise(
+        pan_noise=Detector(
             electrons_per_unit=electrons_for_snr(np.array(240.0), 0.3, 100.0), read_noise=100.0, bits=12,
             full_well=float(1.2 * electrons_for_snr(np.array(240.0), 0.3, 100.0)),
         ),
@@ -106,7 +106,7 @@ def hyperion_ali() -> Sensor:
                          0.3, 60.0, 12, 1.2),
         stripes=Stripes(gain=0.01, offset=0.001, source="assumed"),
         pan=box_response(480, 690), pan_mtf=0.15,
-        pan_noise=DetectorNoise(
+        pan_noise=Detector(
             electrons_per_unit=electrons_for_snr(np.array(220.0), 0.3, 60.0), read_noise=60.0, bits=12,
             full_well=float(1.2 * electrons_for_snr(np.array(220.0), 0.3, 60.0)),
         ),
@@ -141,7 +141,7 @@ def finch() -> Sensor:
         name="FINCH", units="1", ratio=1,
         response=GaussianResponse(centre_nm=wavelength, width_nm=np.full(len(wavelength), 1.56)),
         mtf=np.full(len(wavelength), 0.25),
-        noise=DetectorNoise(
+        noise=Detector(
             electrons_per_unit=electrons, dark_electrons=dark, read_noise=500.0, full_well=well + dark,
             bits=bits,
         ),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +19,10 @@ from hsitools.io.atomic import atomic_path
 from hsitools.io.records import read_record, write_record
 from hsitools.sensor.bands import GaussianResponse, SpectralResponse, TableResponse, known_bands, resample
 from hsitools.sensor.calibration import Calibration
+from hsitools.sensor.detector import Detector, read_out
 from hsitools.sensor.distortion import Distortion
 from hsitools.sensor.former import former_names
 from hsitools.sensor.layout import SubImageLayout
-from hsitools.sensor.noise import DetectorNoise
 from hsitools.sensor.pattern import Defects, Pattern, Stripes
 from hsitools.sensor.spectral import FabryPerotResponse
 
@@ -35,12 +35,22 @@ Array = NDArray[np.float64]
 FORMAT, VERSION = "hsitools-sensor", 1
 #: Coarse rows that are simulated at a time. Part of the definition: the same seed gives the same bytes.
 ROWS = 32
-_KINDS: dict[str, type] = {
+_KINDS: dict[str, Any] = {
     kind.__name__: kind
     for kind in (
-        GaussianResponse, TableResponse, FabryPerotResponse, DetectorNoise, Stripes, Defects, Distortion, Calibration,
+        GaussianResponse, TableResponse, FabryPerotResponse, Detector, Stripes, Defects, Distortion, Calibration,
     )
-}  # fmt: skip
+} | {"DetectorNoise": Detector}  # fmt: skip  # its name in files of 0.1.0
+
+
+class Rows(NamedTuple):
+    """Some coarse rows of an observation, and which of their values are saturated."""
+
+    rows: slice
+    values: NDArray[np.float32]
+    pan: NDArray[np.float32] | None
+    saturated: NDArray[np.bool_]
+    pan_saturated: NDArray[np.bool_] | None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,7 +66,7 @@ class Sensor:
         Gain at the Nyquist frequency of the sensor's pixels; two columns are along track (y) and across (x).
     offset : float or None
         Position of the first sample on the scene's grid; None is the centre, (ratio − 1)/2.
-    noise, pan_noise : DetectorNoise or None
+    noise, pan_noise : Detector or None
     stripes, defects, distortion : or None
     calibration : Calibration or None
         Measured gain and offset of each detector element, and which are broken: stripes, and shares of broken
@@ -82,14 +92,14 @@ class Sensor:
     ratio: int = 1
     mtf: Any = None
     offset: float | None = None
-    noise: DetectorNoise | None = None
+    noise: Detector | None = None
     stripes: Stripes | None = None
     defects: Defects | None = None
     distortion: Distortion | None = None
     calibration: Calibration | None = None
     pan: Any = None
     pan_mtf: float = 0.2
-    pan_noise: DetectorNoise | None = None
+    pan_noise: Detector | None = None
     layout: SubImageLayout | None = None
     units: str = "1"
     name: str = "sensor"
@@ -248,7 +258,8 @@ class Sensor:
         -------
         Cube
             In memory, with wavelengths, PAN, and a transform of the coarser pixels. Elements that carry no signal are
-            values like any other: see `Pattern.broken` for which they are.
+            values like any other: see `Pattern.broken` for which they are. ``meta["saturated"]`` is how many values
+            are saturated; which they are says `expose`.
 
         Raises
         ------
@@ -256,15 +267,24 @@ class Sensor:
             When the scene's wavelengths do not cover the sensor's bands, it is smaller than a pixel, or the sensor's
             calibration is of another width.
         """
+        return self.expose(scene, rng, noise=noise)[0]
+
+    def expose(
+        self, scene: Cube, rng: np.random.Generator | None = None, *, noise: bool = True
+    ) -> tuple[Cube, NDArray[np.bool_]]:
+        """As `observe`, and which values ``(band, y, x)`` are saturated."""
         out = self.frame_of(scene)
         values, pan = np.empty(out.shape, dtype=np.float32), None
+        saturated = np.zeros(out.shape, dtype=bool)
         if self.pan is not None:
             pan = np.empty((1, out.shape[1] * self.ratio, out.shape[2] * self.ratio), dtype=np.float32)
-        for rows, coarse, fine in self.observe_rows(scene, rng, noise=noise):
-            values[:, rows] = coarse
+        for part in self.observe_rows(scene, rng, noise=noise):
+            values[:, part.rows], saturated[:, part.rows] = part.values, part.saturated
             if pan is not None:
-                pan[:, rows.start * self.ratio : rows.stop * self.ratio] = fine
-        return out.replace(data=values, pan=None if out.pan is None else out.pan.replace(data=pan))
+                pan[:, part.rows.start * self.ratio : part.rows.stop * self.ratio] = part.pan
+        meta = out.meta | {"saturated": int(saturated.sum())}
+        seen = out.replace(data=values, pan=None if out.pan is None else out.pan.replace(data=pan), meta=meta)
+        return seen, saturated
 
     def frame_of(self, scene: Cube) -> Cube:
         """Labels and size of what `observe` gives, with no values in it."""
@@ -295,8 +315,8 @@ class Sensor:
 
     def observe_rows(
         self, scene: Cube, rng: np.random.Generator | None = None, *, noise: bool = True
-    ) -> Iterator[tuple[slice, NDArray[np.float32], NDArray[np.float32] | None]]:
-        """As `observe`, a few coarse rows at a time: (rows, values, PAN's rows), for scenes larger than memory."""
+    ) -> Iterator[Rows]:
+        """As `observe`, a few coarse rows at a time, for scenes larger than memory."""
         import torch
 
         frame = self.frame_of(scene)
@@ -311,6 +331,7 @@ class Sensor:
         spectral = resample(physical, self.response) if not isinstance(self.response, FabryPerotResponse) else physical
         usable = known_bands(physical)
         pan_view = None if self.pan is None else resample(physical, self.pan)
+        brightest = None
         for number, start in enumerate(range(0, height, ROWS)):
             rows = slice(start, min(start + ROWS, height))
             halo = 0 if self.mtf is None else 8 * r
@@ -325,12 +346,15 @@ class Sensor:
             values = torch.as_tensor(np.ascontiguousarray(seen))
             image = partial(self._image, rows=rows, top=top)
             coarse = _mean_of_known(image, values).numpy().astype(np.float32)
+            saturated = np.zeros(coarse.shape, dtype=bool)
             if pattern is not None:
-                coarse = self._detect(coarse, rows, pattern, streams[number])
-            fine = None
+                if brightest is None:
+                    brightest = float(np.nanmax(np.abs(coarse), initial=0.0))
+                coarse, saturated = self._detect(coarse, rows, pattern, streams[number], brightest)
+            fine = fine_saturated = None
             if pan_view is not None:
-                fine = self._pan_rows(pan_view, rows, streams[number] if noise else None)
-            yield rows, coarse, fine
+                fine, fine_saturated = self._pan_rows(pan_view, rows, streams[number] if noise else None)
+            yield Rows(rows, coarse, fine, saturated, fine_saturated)
 
     def _image(self, values: torch.Tensor, rows: slice, top: int) -> torch.Tensor:
         """Blur, sample and distort the fine rows from ``top`` on: the coarse ``rows``."""
@@ -345,7 +369,9 @@ class Sensor:
         out = operator(values)[..., before : before + rows.stop - rows.start, : values.shape[-1] // self.ratio]
         return out if self.distortion is None else self.distortion.forward(out)
 
-    def _pan_rows(self, view: Cube, rows: slice, rng: np.random.Generator | None) -> NDArray[np.float32]:
+    def _pan_rows(
+        self, view: Cube, rows: slice, rng: np.random.Generator | None
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """PAN's image of ``rows`` from the scene as PAN's band sees it."""
         import torch
 
@@ -358,8 +384,8 @@ class Sensor:
         blur = mtf_blur(size_of(image), self.pan_mtf, 1)
         blurred = _mean_of_known(blur, image)[:, first - top : last - top].numpy()
         if self.pan_noise is not None and rng is not None:
-            blurred = self._sample(self.pan_noise, blurred, rng)[0]
-        return blurred.astype(np.float32)
+            return self.pan_noise.sample(blurred, rng)
+        return blurred.astype(np.float32), np.zeros(blurred.shape, dtype=bool)
 
     def pattern(self, shape: tuple[int, int, int], rng: np.random.Generator) -> Pattern:
         """The detector's fixed pattern for cubes of ``shape`` (band, y, x): as calibrated, or drawn from stripes and
@@ -383,29 +409,21 @@ class Sensor:
         return Defects(lost_lines=lost).draw(known, rng)
 
     def _detect(
-        self, clean: NDArray[np.float32], rows: slice, pattern: Pattern, rng: np.random.Generator
-    ) -> NDArray[np.float32]:
-        signal = pattern.apply(clean, rows)
-        full = np.nanmax(np.abs(clean), initial=0.0)
-        if self.noise is not None:
-            signal, _ = self._sample(self.noise, signal, rng)
-            if np.isfinite(self.noise.full_well):
-                full = self.noise.full_well / self.noise.electrons_per_unit
-                full = full if full.ndim == 0 else full[:, None, None]
-        signal = np.where(pattern.broken(rows), 0.0, signal)
-        signal = np.where(pattern.hot[:, None, :] & ~pattern.lost[rows][None, :, None], full, signal)
-        if self.defects is not None and self.defects.impulse:
-            hit, high = rng.random(signal.shape) < self.defects.impulse, rng.random(signal.shape) < 0.5
-            signal = np.where(hit, np.where(high, full, 0.0), signal)
-        return np.where(np.isnan(clean), np.nan, signal).astype(np.float32)
-
-    @staticmethod
-    def _sample(
-        noise: DetectorNoise, signal: NDArray[Any], rng: np.random.Generator
+        self, clean: NDArray[np.float32], rows: slice, pattern: Pattern, rng: np.random.Generator, brightest: float
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        empty = np.isnan(signal)
-        values, saturated = noise.sample(np.where(empty, 0, signal), rng)
-        return np.where(empty, np.float32(np.nan), values), saturated
+        """Detector and fixed pattern, and the bits that flip on the way; where no saturation is known, hot elements
+        and flipped bits read ``brightest``.
+        """
+        full: Any = np.inf if self.noise is None else self.noise.saturation
+        known = bool(np.isfinite(full).all())
+        values, saturated = read_out(self.noise, pattern, clean, rows, rng, hot=None if known else brightest)
+        if self.defects is not None and self.defects.impulse:
+            hit, high = rng.random(values.shape) < self.defects.impulse, rng.random(values.shape) < 0.5
+            hit &= ~np.isnan(clean)
+            top = np.reshape(full, (-1, 1, 1)) if known else brightest
+            values = np.where(hit, np.where(high, top, 0.0), values).astype(np.float32)
+            saturated &= ~hit
+        return values, saturated
 
     def variance(self, values: Any) -> Any:
         """Noise variance at each voxel of a measured (or clean) cube ``(band, y, x)``, units²; array or tensor.

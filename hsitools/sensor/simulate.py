@@ -8,16 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hsitools.cube import Cube
 from hsitools.errors import InputError
-from hsitools.io import save_cube
+from hsitools.io import native, save_cube
+from hsitools.io.atomic import atomic_path
 from hsitools.sensor.bands import known_bands
-from hsitools.sensor.sensor import Sensor
+from hsitools.sensor.sensor import ROWS, Sensor
 from hsitools.sensor.spectral import FabryPerotResponse
 
 #: A scene brighter than this is no reflectance; then its numbers are taken as the usual multiple of it.
 MAX_REFLECTANCE, USUAL_SCALE = 10.0, 1e-4
+#: Dataset of a simulated file that is 1 where a value is saturated; there when any is.
+MASK = "saturated"
 
 
 def simulate(
@@ -77,32 +81,62 @@ def simulate(
             f"{sensor.name}; a scale (--scale, digital numbers for a value of one) makes it so"
         )
     frame = seen.frame_of(scene)
-    steps, unknown = -(-frame.shape[1] // 32), 0
+    steps = -(-frame.shape[1] // ROWS)
+    unknown = full = pan_full = 0
     out = Path(out)
     with tempfile.TemporaryDirectory(prefix=".hsi-", dir=out.parent if out.parent.is_dir() else None) as scratch:
         values = np.memmap(Path(scratch) / "values", dtype=np.float32, mode="w+", shape=frame.shape)
         pan: Any = None
         if frame.pan is not None:
             pan = np.memmap(Path(scratch) / "pan", dtype=np.float32, mode="w+", shape=frame.pan.shape)
-        for done, (rows, coarse, fine) in enumerate(
-            seen.observe_rows(scene, np.random.default_rng(seed), noise=noise), 1
-        ):
-            values[:, rows] = coarse
-            unknown += int(np.isnan(coarse).sum())
-            if pan is not None:
-                pan[:, rows.start * seen.ratio : rows.stop * seen.ratio] = fine
+        saturated = np.memmap(Path(scratch) / "saturated", dtype=bool, mode="w+", shape=frame.shape)
+        for done, part in enumerate(seen.observe_rows(scene, np.random.default_rng(seed), noise=noise), 1):
+            values[:, part.rows], saturated[:, part.rows] = part.values, part.saturated
+            unknown += int(np.isnan(part.values).sum())
+            full += int(part.saturated.sum())
+            if pan is not None and part.pan is not None and part.pan_saturated is not None:
+                pan[:, part.rows.start * seen.ratio : part.rows.stop * seen.ratio] = part.pan
+                pan_full += int(part.pan_saturated.sum())
             progress(done, steps)
+        done_by = {"sensor_hash": sensor.fingerprint(), "seed": seed, "noise": "yes" if noise else "none"}
         cube = frame.replace(
             data=values, pan=None if frame.pan is None else frame.pan.replace(data=pan),
-            meta=frame.meta | {"sensor_hash": sensor.fingerprint(), "seed": seed, "noise": "yes" if noise else "none"},
-            units=sensor.units,
+            meta=frame.meta | done_by | {"saturated": full}, units=sensor.units,
         )  # fmt: skip
-        save_cube(cube, out)
+        _save(cube, saturated if full else None, out)
     size = "×".join(map(str, cube.shape))
     said.append(f"{size} as seen by {sensor.name}" + (", with PAN" if pan is not None else ""))
     if unknown:
         said.append(f"{unknown / cube.data.size:.1%} of the values are NaN: the scene has no data there")
+    if full:
+        place = f", marked in {MASK}" if out.suffix.lower() in native.SUFFIXES else ""
+        said.append(f"{full / cube.data.size:.1%} of the values are saturated{place}")
+    if pan_full:
+        said.append(f"{pan_full / pan.size:.1%} of PAN's values are saturated")
     return said
+
+
+def _save(cube: Cube, saturated: NDArray[np.bool_] | None, out: Path) -> None:
+    """Write the cube and, where the format has a place for it, which of its values are saturated."""
+    if saturated is None or out.suffix.lower() not in native.SUFFIXES:
+        save_cube(cube, out)
+        return
+    import h5py
+
+    # whole or not at all: the cube alone is not the file
+    with atomic_path(out) as temporary:
+        native.write(cube, temporary, lambda done, total: None)
+        with h5py.File(temporary, "r+") as file:
+            mask = file.create_dataset(
+                MASK, shape=cube.shape, dtype=np.uint8, chunks=file["cube"].chunks, compression="gzip",
+                compression_opts=1,
+            )  # fmt: skip
+            for axis in range(3):
+                mask.dims[axis].attach_scale(file["cube"].dims[axis][0])
+            mask.attrs.update(units="1", long_name="1 where well or converter were full")
+            for start in range(0, cube.shape[1], ROWS):
+                rows = slice(start, start + ROWS)
+                mask[:, rows] = saturated[:, rows]
 
 
 def as_reflectance(scene: Cube) -> tuple[Cube, list[str]]:

@@ -1,0 +1,119 @@
+"""Saturation of raw frames that the file does not declare."""
+
+from dataclasses import replace
+
+import h5py
+import numpy as np
+import pytest
+
+from calibration import bench
+from calibration.extract import extract
+from calibration.frames import FrameStack
+
+LINES = bench.lines(60)
+
+
+@pytest.fixture(scope="module")
+def device():
+    return bench.simulate_instrument(24, rng=np.random.default_rng(1), rows=4, pitch=28)
+
+
+@pytest.fixture(scope="module")
+def unsaturated(device, tmp_path_factory):
+    path = tmp_path_factory.mktemp("frames") / "frames.h5"
+    bench.write_frames(path, device, LINES, rng=np.random.default_rng(2))
+    return path, extract(FrameStack(path), device.layout)
+
+
+def spoiled(path, target, saturate, *, members=("frames",), full_scale=bench.FULL_SCALE):
+    """The same frames from a detector that saturates."""
+    with h5py.File(path) as old, h5py.File(target, "w") as new:
+        for name, data in old.items():
+            new[name] = saturate(data[()]) if name in members else data[()]
+        if full_scale is not None:
+            new.attrs["full_scale"] = full_scale
+    return FrameStack(target)
+
+
+def cut_off(value):
+    return lambda frames: np.minimum(frames, value)
+
+
+def full_well(electrons, spread=0.01, read=5.0):
+    """Wells of pixels differ; what they hold is read with noise."""
+    rng = np.random.default_rng(3)
+
+    def saturate(frames):
+        wells = electrons * (1 + spread * rng.standard_normal(frames.shape[1:]))
+        above = frames.astype(float) - bench.DARK_LEVEL > wells
+        full = np.rint(wells + bench.DARK_LEVEL + read * rng.standard_normal(frames.shape))
+        return np.where(above, full, frames).astype(frames.dtype)
+
+    return saturate
+
+
+@pytest.mark.parametrize("full_scale", [bench.FULL_SCALE, None])
+@pytest.mark.parametrize("saturate", [cut_off(7000), full_well(6600.0), full_well(6600.0, 0.0)])
+def test_saturation_below_the_declared_full_scale(device, unsaturated, tmp_path, saturate, full_scale):
+    path, clean = unsaturated
+    found = extract(spoiled(path, tmp_path / "f.h5", saturate, full_scale=full_scale), device.layout)
+    lowered = found.intensity < 0.97 * clean.intensity
+    would_be = (clean.intensity > 6650 * 1.01) & clean.mask
+    assert 0.03 < would_be.mean() < 0.4
+    assert found.saturated[would_be].mean() > 0.99
+    assert not (lowered & found.mask).any()
+    assert not (found.mask & found.saturated).any()
+    # what lies clearly below is not lost
+    assert not found.saturated[clean.intensity < 5500].any()
+    np.testing.assert_array_equal(found.intensity[found.mask], clean.intensity[found.mask])
+
+
+def test_a_neighbourhood_that_is_clipped_in_part(device, unsaturated, tmp_path):
+    """Rings and vignetting: of a wide window some pixels clip first."""
+    path, _ = unsaturated
+    stack = spoiled(path, tmp_path / "f.h5", cut_off(6000))
+    wide, truth = (extract(one, device.layout, window=17) for one in (stack, FrameStack(path)))
+    raised = truth.neighbourhood > 0
+    lowered = raised & (wide.neighbourhood < 0.97 * truth.neighbourhood)
+    assert lowered.any()
+    assert wide.saturated[lowered].all()
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("lines", [24, 120])
+def test_no_false_marks(tmp_path, seed, lines):
+    rng = np.random.default_rng(10 + seed)
+    device = bench.simulate_instrument(24, rng=rng, rows=4, pitch=28)
+    bench.write_frames(tmp_path / "f.h5", device, bench.lines(lines), rng=rng, hot_share=0.002)
+    with h5py.File(tmp_path / "f.h5", "a") as file:
+        del file.attrs["full_scale"]
+    capture = extract(FrameStack(tmp_path / "f.h5"), device.layout)
+    assert not capture.saturated.any()
+    assert capture.mask.mean() > 0.97
+
+
+def test_identical_interferometers_are_not_saturated(tmp_path):
+    """Equally bright fringes pile up near their maximum, by no more than noise."""
+    rng = np.random.default_rng(20)
+    device = bench.simulate_instrument(24, rng=rng, rows=4, pitch=28)
+    same = np.broadcast_to(device.gain.mean(axis=0), device.gain.shape)
+    device = replace(device, gain=same, brightness=np.ones(24))
+    bench.write_frames(tmp_path / "f.h5", device, bench.lines(120), rng=rng)
+    assert not extract(FrameStack(tmp_path / "f.h5"), device.layout).saturated.any()
+
+
+def test_saturated_flats_are_not_used(device, unsaturated, tmp_path):
+    """What a clipped flat frame was divided by is not known: those samples are masked, not called saturated."""
+    path, clean = unsaturated
+    with h5py.File(path) as file:
+        limit = int(np.quantile(file["flat"][()], 0.97))
+    found = extract(spoiled(path, tmp_path / "f.h5", cut_off(limit), members=("flat",)), device.layout)
+    bright = clean.flat > 1.02 * (limit - bench.DARK_LEVEL)
+    assert bright.any()
+    assert not found.mask[bright].any()
+    np.testing.assert_allclose(found.flat[found.mask], clean.flat[found.mask], rtol=0.01)
+
+
+def test_the_log_says_where(device, unsaturated, tmp_path, caplog):
+    extract(spoiled(unsaturated[0], tmp_path / "f.h5", cut_off(7000)), device.layout)
+    assert "pixels saturate from 7000 on, below the full scale of 16383" in caplog.text
