@@ -65,7 +65,7 @@ def simulate(
     if isinstance(sensor.response, FabryPerotResponse):
         low, high = sensor.response.band_nm
         scene = _within(scene, usable, low, high)
-        covered = float(sensor.response.coverage(scene.wavelength_nm)[0])
+        covered = float(sensor.response.coverage(np.asarray(scene.wavelength_nm))[0])
         said.append(f"wavelengths {low:.0f} to {high:.0f} nm: {scene.n_bands} of the scene's bands")
         if covered < WHOLE:
             said.append(f"the scene covers {covered:.0%} of the calibrated band: light elsewhere counts as none")

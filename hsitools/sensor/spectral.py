@@ -28,7 +28,7 @@ UNITS = "mean over the calibrated band of flat field x transmittance x spectrum,
 #: Harmonics of a fringe that are resolved: those above this share of its mean.
 HARMONIC = 0.001
 #: Values of a response at a time.
-CHUNK = 2**19
+CHUNK = 2**14
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +117,18 @@ class FabryPerotResponse:
         theta[:, phase + 1] -= loss * self.band.half_width
         return dataclasses.replace(self, theta=theta)
 
+    def rows(self, chosen: Any) -> FabryPerotResponse:
+        """Some of the interferometers."""
+        return dataclasses.replace(
+            self, theta=self.theta[chosen], gain_scale=self.gain_scale[chosen], flat=self.flat[chosen]
+        )  # fmt: skip
+
+    def harmonics(self, share: float) -> Array:
+        """Highest harmonic of each interferometer's fringes above this share of their mean, not rounded."""
+        sampled = SampledModel(self.model, self.band, np.linspace(self.band.low, self.band.high, 65))
+        r = np.maximum(sampled.reflectivity(self.theta).max(axis=1), 1e-3)
+        return np.asarray(np.minimum(np.log(share) / np.log(r), self.model.waves - 1))
+
     def transmittance(self, wavelength_nm: Array) -> Array:
         """Transmittance relative to the flat field, shape ``(interferometer, wavelength)``."""
         sampled = self.sampled(wavelength_nm)
@@ -183,10 +195,8 @@ class FabryPerotResponse:
         sigma = np.linspace(self.band.low, self.band.high, 65)
         sampled = SampledModel(self.model, self.band, sigma)
         path = np.abs(np.diff(sampled.series(self.theta, "phase"), axis=1)).max(axis=1) / np.diff(sigma)[0] / 2 / np.pi
-        r = np.maximum(sampled.reflectivity(self.theta).max(axis=1), 1e-3)
-        harmonics = np.minimum(np.log(HARMONIC) / np.log(r), self.model.waves - 1)
         # half a turn of the plain fringe to a panel at most, and a parasitic etalon on top
-        turns = path * np.maximum(harmonics, 2) + 2 * max(self.model.etalons_um, default=0.0)
+        turns = path * np.maximum(self.harmonics(HARMONIC), 2) + 2 * max(self.model.etalons_um, default=0.0)
         # parameters that could not be fitted give no response, but must not stop those that could
         return np.nan_to_num(np.maximum(turns, 1.0), nan=1.0)
 

@@ -232,6 +232,24 @@ def test_frame_and_back(half_field):
     assert (frame == 0).any()
 
 
+def test_many_angles_are_interpolated():
+    """Rings far more than angles at which the response is computed: still each pixel's own response."""
+    layout = SubImageLayout(frame_shape=(200, 260), grid=(3, 4), pitch=(62.0, 62.0), origin=(32.0, 32.0))
+    camera = MultiApertureCamera(response=interferometers(), layout=layout, size=60, half_field_deg=6.0)
+    rng, wavelength = np.random.default_rng(0), np.linspace(420, 980, 30)
+    light = rng.random((30, 60, 60))
+    seen = camera.interferograms(Cube(data=light, wavelength_nm=wavelength))
+    for y, x in ((0, 0), (11, 50), (30, 29), (7, 31)):
+        response = camera.response.off_axis(float(camera.field()[0][y, x]))
+        np.testing.assert_allclose(seen[:, y, x], response.matrix(wavelength) @ light[:, y, x], rtol=1e-6)
+    image = rng.standard_normal(seen.shape)
+    frame = camera.frame(Cube(data=light, wavelength_nm=wavelength), noise=False) * 0
+    rows, columns = camera._places()
+    frame[rows, columns] = image
+    back = camera.adjoint(frame, wavelength)
+    assert float((seen * image).sum()) == pytest.approx(float((light * back).sum()), rel=1e-9)
+
+
 @pytest.mark.parametrize("size", [8, 25])
 def test_frame_adjoint(size):
     layout = SubImageLayout(frame_shape=(100, 130), grid=(3, 4), pitch=(30.5, 30.2), origin=(18.3, 20.1))
