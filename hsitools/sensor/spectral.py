@@ -183,7 +183,7 @@ class FabryPerotResponse:
             sampled = SampledModel(self.model, self.band, sigma)
             beyond = 1000 / sigma - np.repeat(edges[:-1], np.diff(np.append(start, len(sigma))))
             light = self._interpolate(self.curve, sampled) * weight * 1000 / sigma**2
-            for part in np.array_split(rows, -(-len(rows) * len(sigma) // CHUNK)):
+            for part in np.array_split(rows, min(len(rows), -(-len(rows) * len(sigma) // CHUNK))):
                 values = sampled.values(self.theta[part], light) * self._flat(sigma, part)
                 area[part] = np.add.reduceat(values, start, axis=1)
                 first[part] = np.add.reduceat(values * beyond, start, axis=1)
