@@ -3,7 +3,7 @@
 import sys
 
 NAMES = (
-    "captures", "speed", "truth", "maps", "indices", "cubes", "sensors", "formats", "pansharpen_golden",
+    "captures", "speed", "truth", "maps", "indices", "cubes", "sensors", "instrument", "formats", "pansharpen_golden",
     "pansharpen_speed", "pansharpen_sparse", "denoise_golden",
 )  # fmt: skip
 #: Minutes each: only when named.

@@ -21,7 +21,7 @@ SPREAD = "interferometers spread over the OPDs, and the one of largest residual.
 
 def fitted(ch: Characterization, capture: MonochromaticCapture) -> Array:
     """Fitted intensity at the capture's own lines, ``(interferometer, line)``."""
-    return ch.response.matrix(capture.wavelength_nm)
+    return ch.response.monochromatic(capture.wavelength_nm)
 
 
 def telling_rows(ch: Characterization, count: int = 6) -> NDArray[np.intp]:

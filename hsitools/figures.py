@@ -100,7 +100,7 @@ def _response_axes(ax: Any, sensor: Sensor) -> None:
         low, high = 1000 / response.band.high, 1000 / response.band.low
         grid = np.linspace(low, high, 1500)
         for number, row in enumerate(np.linspace(0, response.n_bands - 1, 4).astype(int)):
-            curve = response.matrix(grid)[row]
+            curve = response.monochromatic(grid)[row]
             ax.plot(grid, curve / curve.max(), color=COLOURS[number], lw=1, label=f"OPD {response.opd_um[row]:.1f} µm")
         ax.set(title="Response of four interferometers", ylabel="response / its maximum", ylim=(0, 1.3))
         ax.legend(ncols=2, loc="upper right")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.lazy import Bands, Source, as_source
+from hsitools.sensor.quadrature import hat_weights
 
 Array = NDArray[np.float64]
 
@@ -45,55 +45,30 @@ class SpectralResponse(Protocol):
         ...
 
     def matrix(self, wavelength_nm: Array) -> Array:
-        """Weights ``(band, wavelength)`` that turn a sampled spectrum into the bands' values."""
+        """Weights ``(band, wavelength)`` that turn a sampled spectrum into the bands' values; see
+        `hsitools.sensor.quadrature`.
+        """
         ...
-
-
-def _weights(
-    curve: Callable[[Array], Array], fine: Array, wavelength_nm: Array
-) -> tuple[Array, Array]:  # fmt: skip
-    """∫ response · hat function of each sample, and the whole response's integral.
-
-    A spectrum between its samples is a straight line: exact for narrow bands (interpolation) and wide ones (average).
-    """
-    wavelength = np.asarray(wavelength_nm, dtype=float)
-    order = np.argsort(wavelength, kind="stable")
-    nodes = wavelength[order]
-    if len(nodes) < 2 or not np.isfinite(nodes).all():
-        raise InputError(f"wavelength_nm: found {len(nodes)} samples, expected at least two known wavelengths")
-    grid = np.union1d(fine, nodes)
-    response = curve(grid)
-    total = np.trapezoid(response, grid, axis=1)
-    inside = (grid >= nodes[0]) & (grid <= nodes[-1])
-    grid = grid[inside]
-    area = response[:, inside] * np.convolve(np.diff(grid), [0.5, 0.5])
-    right = np.clip(np.searchsorted(nodes, grid, side="right"), 1, len(nodes) - 1)
-    gap = nodes[right] - nodes[right - 1]
-    share = np.where(gap > 0, (grid - nodes[right - 1]) / np.where(gap > 0, gap, 1), 0.5)
-    from scipy.sparse import csr_matrix
-
-    rows = np.arange(len(grid))
-    hats = csr_matrix((1 - share, (rows, right - 1)), shape=(len(grid), len(nodes)))
-    hats = hats + csr_matrix((share, (rows, right)), shape=(len(grid), len(nodes)))
-    weights = np.empty((len(response), len(nodes)))
-    weights[:, order] = (hats.T @ area.T).T
-    return weights, total
 
 
 class _Normalised:
     """Bands that give the mean of the spectrum, weighted by their response."""
 
-    def _fine(self) -> Array:
-        raise NotImplementedError
-
     def curve(self, wavelength_nm: Array) -> Array:
         """Response ``(band, wavelength)`` at any wavelengths."""
         raise NotImplementedError
 
+    def moments(self, edges_nm: Array) -> tuple[Array, Array]:
+        """Integrals between edges, see `hsitools.sensor.quadrature.Moments`."""
+        raise NotImplementedError
+
+    def area(self) -> Array:
+        """∫ response dλ over all wavelengths, nm, ``(band,)``."""
+        raise NotImplementedError
+
     def coverage(self, wavelength_nm: Array) -> Array:
         """See `SpectralResponse.coverage`."""
-        weights, total = _weights(self.curve, self._fine(), wavelength_nm)
-        return np.asarray(weights.sum(axis=1) / total)
+        return np.asarray(hat_weights(self.moments, wavelength_nm).sum(axis=1) / self.area())
 
     def matrix(self, wavelength_nm: Array) -> Array:
         """See `SpectralResponse.matrix`; rows sum to one.
@@ -103,7 +78,7 @@ class _Normalised:
         InputError
             When more than half of a band's response lies outside the wavelengths.
         """
-        weights, total = _weights(self.curve, self._fine(), wavelength_nm)
+        weights, total = hat_weights(self.moments, wavelength_nm), self.area()
         inside = weights.sum(axis=1)
         lacking = np.flatnonzero(inside < MIN_COVERAGE * total)
         if lacking.size:
@@ -112,7 +87,7 @@ class _Normalised:
                 f"wavelength_nm: found {low:g} to {high:g} nm, expected to cover the response of all bands; "
                 f"{lacking.size} of {len(total)} lie outside (first: band {lacking[0]})"
             )
-        return weights / inside[:, None]
+        return np.asarray(weights / inside[:, None])
 
     def forward(self, spectrum: Array, wavelength_nm: Array) -> Array:
         """Band values ``(…, band)`` of spectra ``(…, wavelength)``."""
@@ -170,11 +145,23 @@ class GaussianResponse(_Normalised):
         sigma = self.width_nm[:, None] / FWHM_SIGMA
         return np.asarray(np.exp(-0.5 * ((wavelength_nm - self.centre_nm[:, None]) / sigma) ** 2))
 
-    def _fine(self) -> Array:
-        reach = 1.7 * self.width_nm.max()
-        low, high = self.centre_nm.min() - reach, self.centre_nm.max() + reach
-        count = int(np.clip((high - low) / (self.width_nm.min() / 10), 100, 40_000))
-        return np.linspace(max(low, 1e-3), high, count)
+    def moments(self, edges_nm: Array) -> tuple[Array, Array]:
+        """See `_Normalised.moments`; in closed form."""
+        from scipy.special import ndtr
+
+        sigma, centre = self.width_nm[:, None] / FWHM_SIGMA, self.centre_nm[:, None]
+        low, high = edges_nm[:-1], edges_nm[1:]
+        a, b = (low - centre) / sigma, (high - centre) / sigma
+        # both tails as lower ones, or their difference would be lost
+        mirrored = a > 0
+        area = ndtr(np.where(mirrored, -a, b)) - ndtr(np.where(mirrored, -b, a))
+        peak = np.exp(-0.5 * ((edges_nm - centre) / sigma) ** 2)
+        area *= np.sqrt(2 * np.pi) * sigma
+        return area, (centre - low) * area - sigma**2 * np.diff(peak, axis=1)
+
+    def area(self) -> Array:
+        """See `_Normalised.area`."""
+        return np.asarray(np.sqrt(2 * np.pi) * self.width_nm / FWHM_SIGMA)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -221,21 +208,37 @@ class TableResponse(_Normalised):
     @property
     def wavelength_nm(self) -> Array:
         """Centroids of the responses."""
-        area = self.response * np.convolve(np.diff(self.table_nm), [0.5, 0.5])
-        return np.asarray((area @ self.table_nm) / area.sum(axis=1))
+        area, first = self.moments(self.table_nm)
+        return np.asarray((first + self.table_nm[:-1] * area).sum(axis=1) / area.sum(axis=1))
 
     @property
     def fwhm_nm(self) -> Array:
         """Equivalent widths: area over peak."""
-        area = self.response * np.convolve(np.diff(self.table_nm), [0.5, 0.5])
-        return np.asarray(area.sum(axis=1) / self.response.max(axis=1))
+        return np.asarray(self.area() / self.response.max(axis=1))
 
     def curve(self, wavelength_nm: Array) -> Array:
         """Response ``(band, wavelength)``, linear between the table's samples."""
         return np.stack([np.interp(wavelength_nm, self.table_nm, row, left=0, right=0) for row in self.response])
 
-    def _fine(self) -> Array:
-        return self.table_nm
+    def moments(self, edges_nm: Array) -> tuple[Array, Array]:
+        """See `_Normalised.moments`; exact for a response that is straight between the table's samples."""
+        grid = np.union1d(self.table_nm, edges_nm)
+        grid = grid[(grid >= edges_nm[0]) & (grid <= edges_nm[-1])]
+        low, step = grid[:-1], np.diff(grid)
+        # a table that ends above zero ends there, and is not drawn on to the next edge
+        step = np.where((low >= self.table_nm[0]) & (grid[1:] <= self.table_nm[-1]), step, 0.0)
+        response = self.curve(grid)
+        left, right = response[:, :-1], response[:, 1:]
+        area = step * (left + right) / 2
+        # each interval begins at its edge
+        start = np.searchsorted(grid, edges_nm[:-1])
+        from_edge = low - np.repeat(edges_nm[:-1], np.diff(np.append(start, len(low))))
+        first = step**2 * (left + 2 * right) / 6 + from_edge * area
+        return np.add.reduceat(area, start, axis=1), np.add.reduceat(first, start, axis=1)
+
+    def area(self) -> Array:
+        """See `_Normalised.area`."""
+        return np.asarray(np.trapezoid(self.response, self.table_nm, axis=1))
 
 
 def box_response(low_nm: float, high_nm: float, edge_nm: float = 10.0) -> TableResponse:

@@ -22,6 +22,10 @@ from hsitools.sensor.sensor import Sensor
 from hsitools.sensor.spectral import FabryPerotResponse
 
 Array = NDArray[np.float64]
+#: Values of responses at several angles that are held at a time.
+BLOCK = 2**23
+#: Harmonics of a fringe that interpolation between angles must follow: those above this share of its mean.
+HARMONIC = 1e-7
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -114,8 +118,8 @@ class MultiApertureCamera:
         wavelength = scene.wavelength_nm[usable]
         light = scene.physical().read(bands=usable).reshape(len(usable), -1).astype(float)
         out = np.empty((self.response.n_bands, light.shape[1]))
-        for members, matrix in self._rings(wavelength):
-            out[:, members] = matrix @ light[:, members]
+        for rows, members, matrix in self._rings(wavelength):
+            out[np.ix_(rows, members)] = matrix @ light[:, members]
         return out.reshape(-1, self.size, self.size) * self.field()[1]
 
     def adjoint(self, frame: NDArray[Any], wavelength_nm: Array) -> Array:
@@ -126,17 +130,40 @@ class MultiApertureCamera:
         InputError
             When the frame has another size than the layout's, or wavelengths leave the calibrated band.
         """
-        images = self._cut(frame) * self.field()[1]
-        out = np.empty((len(wavelength_nm), self.size**2))
-        for members, matrix in self._rings(wavelength_nm):
-            out[:, members] = matrix.T @ images.reshape(len(images), -1)[:, members]
+        images = (self._cut(frame) * self.field()[1]).reshape(self.response.n_bands, -1)
+        out = np.zeros((len(wavelength_nm), self.size**2))
+        for rows, members, matrix in self._rings(wavelength_nm):
+            out[:, members] += matrix.T @ images[np.ix_(rows, members)]
         return out.reshape(-1, self.size, self.size)
 
-    def _rings(self, wavelength_nm: Array) -> Iterator[tuple[NDArray[np.int64], Array]]:
-        """Pixels at the same distance from the centre see the same interferometers: their numbers and the response."""
+    def _rings(
+        self, wavelength_nm: Array
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], Array]]:  # fmt: skip
+        """Pixels at the same distance from the centre see the same interferometers.
+
+        Yields some interferometers, some pixels, and the response ``(interferometer, wavelength)`` of the ones in the
+        others. Where rings are many it is interpolated between fewer angles.
+        """
         angles, group = np.unique(np.round(self.field()[0].ravel(), 12), return_inverse=True)
-        for number, angle in enumerate(angles):
-            yield np.flatnonzero(group == number), self.response.off_axis(float(angle)).matrix(wavelength_nm)
+        members = [np.flatnonzero(group == number) for number in range(len(angles))]
+        needed = _angles_needed(self.response, float(angles[0]))
+        octave = np.ceil(np.log2(needed)).astype(int)
+        for level in np.unique(octave):
+            rows = np.flatnonzero(octave == level)
+            response = self.response.rows(rows)
+            nodes = _chebyshev(angles[0], angles[-1], needed[rows].max())
+            if len(nodes) >= len(angles):
+                for angle, pixels in zip(angles, members, strict=True):
+                    yield rows, pixels, response.off_axis(float(angle)).matrix(wavelength_nm)
+                continue
+            size = max(1, BLOCK // (len(nodes) * len(wavelength_nm)))
+            for part in np.array_split(rows, -(-len(rows) // size)):
+                response = self.response.rows(part)
+                known = np.stack([response.off_axis(float(angle)).matrix(wavelength_nm).ravel() for angle in nodes])
+                for chunk in np.array_split(np.arange(len(angles)), -(-len(angles) // len(nodes))):
+                    matrices = _barycentric(nodes, angles[chunk]) @ known
+                    for number, matrix in zip(chunk, matrices.reshape(len(chunk), len(part), -1), strict=True):
+                        yield part, members[number], matrix
 
     def frame(self, scene: Cube, rng: np.random.Generator | None = None, *, noise: bool = True) -> Array:
         """The raw frame ``(y, x)`` of a scene; dark between the sub-images."""
@@ -183,3 +210,30 @@ class MultiApertureCamera:
         inside = np.arange(self.size)
         corner = self.corners
         return corner[:, 0, None, None] + inside[:, None], corner[:, 1, None, None] + inside
+
+
+def _angles_needed(response: FabryPerotResponse, least_cosine: float) -> NDArray[np.int64]:
+    """Chebyshev nodes in cos θ between the least one and one that each interferometer's response needs.
+
+    Harmonic m turns by m·Δφ over the field: Bessel functions J_n(m·Δφ/2) are its Chebyshev coefficients, and vanish
+    soon after n = m·Δφ/2.
+    """
+    change = 2 * np.pi * response.band.high * np.abs(response.opd_um) * (1 - least_cosine)
+    turn = response.harmonics(HARMONIC) * change / 2
+    # an interferometer that could not be fitted gives none
+    return np.ceil(np.nan_to_num(turn + 3 * np.cbrt(turn), nan=0.0)).astype(np.int64) + 8
+
+
+def _chebyshev(low: float, high: float, count: int) -> Array:
+    """Chebyshev points of the second kind between two values."""
+    return np.asarray((low + high) / 2 + (high - low) / 2 * np.cos(np.pi * np.arange(count) / (count - 1)))
+
+
+def _barycentric(nodes: Array, at: Array) -> Array:
+    """Weights ``(at, node)`` of polynomial interpolation between Chebyshev points."""
+    weight = (-1.0) ** np.arange(len(nodes))
+    weight[[0, -1]] /= 2
+    gap = at[:, None] - nodes
+    hit = gap == 0
+    terms = np.where(hit.any(axis=1, keepdims=True), hit, weight / np.where(hit, 1.0, gap))
+    return np.asarray(terms / terms.sum(axis=1, keepdims=True))

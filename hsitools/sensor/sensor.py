@@ -24,7 +24,7 @@ from hsitools.sensor.distortion import Distortion
 from hsitools.sensor.former import former_names
 from hsitools.sensor.layout import SubImageLayout
 from hsitools.sensor.pattern import Defects, Pattern, Stripes
-from hsitools.sensor.spectral import FabryPerotResponse
+from hsitools.sensor.spectral import UNITS, FabryPerotResponse
 
 if TYPE_CHECKING:
     import torch
@@ -329,7 +329,10 @@ class Sensor:
         # a pixel off the sensor's whole pixels would never be seen
         physical = physical.select(window=(0, height * r, 0, width * r))
         spectral = resample(physical, self.response) if not isinstance(self.response, FabryPerotResponse) else physical
-        usable = known_bands(physical)
+        usable, matrix = known_bands(physical), None
+        if isinstance(self.response, FabryPerotResponse):
+            assert physical.wavelength_nm is not None
+            matrix = self.response.matrix(physical.wavelength_nm[usable])
         pan_view = None if self.pan is None else resample(physical, self.pan)
         brightest = None
         for number, start in enumerate(range(0, height, ROWS)):
@@ -337,10 +340,9 @@ class Sensor:
             halo = 0 if self.mtf is None else 8 * r
             top, bottom = max(rows.start * r - halo, 0), min(rows.stop * r + halo, height * r)
             if isinstance(self.response, FabryPerotResponse):
-                assert physical.wavelength_nm is not None
-                matrix = self.response.matrix(physical.wavelength_nm[usable])
+                assert matrix is not None
                 light = physical.read(bands=usable, rows=slice(top, bottom)).astype(np.float64)
-                seen = np.einsum("kw,wyx->kyx", matrix, light)
+                seen = (matrix @ light.reshape(len(light), -1)).reshape(-1, *light.shape[1:])
             else:
                 seen = spectral.read(rows=slice(top, bottom))
             values = torch.as_tensor(np.ascontiguousarray(seen))
@@ -496,6 +498,9 @@ class Sensor:
             "mtf_at_nyquist": None if self.mtf is None else [float(self.mtf.min()), float(self.mtf.max())],
             "pan_nm": None if self.pan is None else float(self.pan.wavelength_nm[0]),
         }  # fmt: skip
+        if isinstance(self.response, FabryPerotResponse):
+            low, high = self.response.band_nm
+            out |= {"calibrated_band_nm": [low, high], "interferogram": UNITS}
         if self.noise is not None:
             if self.units == "1":
                 level = 0.3

@@ -20,6 +20,8 @@ from hsitools.sensor.spectral import FabryPerotResponse
 
 #: A scene brighter than this is no reflectance; then its numbers are taken as the usual multiple of it.
 MAX_REFLECTANCE, USUAL_SCALE = 10.0, 1e-4
+#: Share of a calibrated band that counts as all of it.
+WHOLE = 0.995
 #: Dataset of a simulated file that is 1 where a value is saturated; there when any is.
 MASK = "saturated"
 
@@ -61,9 +63,12 @@ def simulate(
     usable = known_bands(scene)
     wavelength = np.asarray(scene.wavelength_nm)
     if isinstance(sensor.response, FabryPerotResponse):
-        low, high = 1000 / sensor.response.band.high, 1000 / sensor.response.band.low
-        scene = scene.select(bands=usable).select(wavelength=(low, high))
+        low, high = sensor.response.band_nm
+        scene = _within(scene, usable, low, high)
+        covered = float(sensor.response.coverage(np.asarray(scene.wavelength_nm))[0])
         said.append(f"wavelengths {low:.0f} to {high:.0f} nm: {scene.n_bands} of the scene's bands")
+        if covered < WHOLE:
+            said.append(f"the scene covers {covered:.0%} of the calibrated band: light elsewhere counts as none")
         seen = sensor
     else:
         seen = sensor.within(wavelength[usable])
@@ -114,6 +119,22 @@ def simulate(
     if pan_full:
         said.append(f"{pan_full / pan.size:.1%} of PAN's values are saturated")
     return said
+
+
+def _within(scene: Cube, usable: NDArray[np.int64], low: float, high: float) -> Cube:
+    """The scene's bands of these wavelengths (nm), and the next one beyond each end: a spectrum between its samples
+    is a straight line, also up to the end of a sensor's band.
+    """
+    assert scene.wavelength_nm is not None
+    wavelength = scene.wavelength_nm[usable]
+    if not ((wavelength >= low) & (wavelength <= high)).any():
+        raise InputError(
+            f"{scene.source or scene.name}: bands: found none between {low:g} and {high:g} nm, expected some of "
+            f"{wavelength.min():g} to {wavelength.max():g} nm"
+        )
+    first = max(wavelength[wavelength < low], default=low)
+    last = min(wavelength[wavelength > high], default=high)
+    return scene.select(bands=usable[(wavelength >= first) & (wavelength <= last)])
 
 
 def _save(cube: Cube, saturated: NDArray[np.bool_] | None, out: Path) -> None:

@@ -222,18 +222,37 @@ def test_frame_and_back(half_field):
     assert frame.shape == (100, 130)
     back = camera.interferogram_cube(frame)
     light, cosine = view.read().astype(float), camera.field()[0]
-    direct = np.empty(back.shape)
-    r = response.sampled(view.wavelength_nm).reflectivity(response.theta)
+    # each pixel's spectrum is straight between its samples: the band's mean, on a fine grid
+    fine = np.linspace(420, 980, 8001)
+    r = response.sampled(fine).reflectivity(response.theta)
     assert np.ptp(r) < 1e-9
-    for y, x in np.ndindex(25, 25):
-        delta = 2 * np.pi * (1000 / view.wavelength_nm) * response.opd_um[:, None] * cosine[y, x]
+    flat = np.stack([np.interp(1000 / fine, response.wavenumber, row) for row in response.flat])
+    for y, x in ((0, 0), (3, 20), (12, 12), (24, 11)):
+        delta = 2 * np.pi * (1000 / fine) * response.opd_um[:, None] * cosine[y, x]
         airy = (1 - r**2) / ((1 - r) ** 2 + 4 * r * np.sin(delta / 2) ** 2)
-        flat = np.stack([np.interp(1000 / view.wavelength_nm, response.wavenumber, row) for row in response.flat])
-        direct[:, y, x] = (flat * 1.1 * 0.8 * airy) @ light[:, y, x]
-    np.testing.assert_allclose(back.read(), direct, rtol=1e-6)
-    if half_field:
-        assert np.abs(direct / np.einsum("kw,wyx->kyx", response.matrix(view.wavelength_nm), light) - 1).max() > 1e-3
+        seen = np.interp(fine, view.wavelength_nm, light[:, y, x]) * flat * 1.1 * 0.8 * airy
+        np.testing.assert_allclose(back.read()[:, y, x], np.trapezoid(seen, fine) / 600, rtol=1e-5)
+    on_axis = np.einsum("kw,wyx->kyx", response.matrix(view.wavelength_nm), light)
+    assert (np.abs(back.read() / on_axis - 1).max() > 1e-3) == bool(half_field)
     assert (frame == 0).any()
+
+
+def test_many_angles_are_interpolated():
+    """Rings far more than angles at which the response is computed: still each pixel's own response."""
+    layout = SubImageLayout(frame_shape=(200, 260), grid=(3, 4), pitch=(62.0, 62.0), origin=(32.0, 32.0))
+    camera = MultiApertureCamera(response=interferometers(), layout=layout, size=60, half_field_deg=6.0)
+    rng, wavelength = np.random.default_rng(0), np.linspace(420, 980, 30)
+    light = rng.random((30, 60, 60))
+    seen = camera.interferograms(Cube(data=light, wavelength_nm=wavelength))
+    for y, x in ((0, 0), (11, 50), (30, 29), (7, 31)):
+        response = camera.response.off_axis(float(camera.field()[0][y, x]))
+        np.testing.assert_allclose(seen[:, y, x], response.matrix(wavelength) @ light[:, y, x], rtol=1e-6)
+    image = rng.standard_normal(seen.shape)
+    frame = camera.frame(Cube(data=light, wavelength_nm=wavelength), noise=False) * 0
+    rows, columns = camera._places()
+    frame[rows, columns] = image
+    back = camera.adjoint(frame, wavelength)
+    assert float((seen * image).sum()) == pytest.approx(float((light * back).sum()), rel=1e-9)
 
 
 @pytest.mark.parametrize("size", [8, 25])
