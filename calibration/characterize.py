@@ -41,16 +41,21 @@ def starting_opd(problem: Problem, method: str = "periodogram") -> tuple[Array, 
 
 
 def find_etalons(problem: Problem, fit: Fit) -> tuple[float, ...]:
-    """OPDs (µm) of parasitic etalons: fringes that the residuals of most rows share."""
+    """OPDs (µm) of parasitic etalons: fringes that the residuals of most rows share.
+
+    What all rows share line by line, with one sign, is an error of the lamp or of the flat field and no etalon, whose
+    wedge gives each interferometer another phase: it is taken out first.
+    """
     rows = problem.usable
     if rows.sum() < 12:
         return ()
     seen = (problem.weight > 0).any(axis=0)
     value = fit.values(problem)
     floor = 0.2 * np.median(np.abs(value[:, seen]), axis=1, keepdims=True)
-    relative = (problem.intensity - value) * (problem.weight > 0) / np.maximum(value, floor)
+    relative = ((problem.intensity - value) * (problem.weight > 0) / np.maximum(value, floor))[rows][:, seen]
+    relative -= np.median(relative, axis=0)
     grid = initialize.opd_grid(problem.wavenumber)
-    scan = initialize.periodogram(problem.wavenumber[seen], 1 + relative[rows][:, seen], grid)
+    scan = initialize.periodogram(problem.wavenumber[seen], 1 + relative, grid)
     return initialize.find_common_fringes(scan, int(seen.sum()))
 
 
