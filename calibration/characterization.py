@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.law import OpdLaw, fit_law
+from calibration.uncertainty import parameter_covariance
 from hsitools.errors import FormatError
 from hsitools.io.atomic import atomic_path
 from hsitools.sensor.fabry_perot import contrast, finesse
@@ -326,7 +327,7 @@ def build(
 ) -> Characterization:
     """Turn a fit into a result: physical parameters with standard errors, quality, flags, OPD law."""
     model, band, slices = fit.sampled.model, problem.band, fit.sampled.model.slices
-    theta, covariance = fit.theta.copy(), fit.covariance
+    theta, covariance = fit.theta.copy(), parameter_covariance(fit, problem, options)
     phase, gain, reflect = slices["phase"], slices["gain"], slices["reflectivity"]
     # φ and −φ give the same fringe: the OPD is the positive one
     negative = theta[:, phase.start + 1] < 0
@@ -344,7 +345,7 @@ def build(
     raw_phase = 2 * np.pi * band.centre * opd - theta[:, phase.start]
     r_lines = fit.sampled.reflectivity(theta)
     r_stderr = np.sqrt(variances[:, reflect.start])
-    scale = problem.level / problem.flat_level
+    scale = problem.scale
     valid = problem.weight > 0
     count = np.maximum(valid.sum(axis=1), 1)
     residual = (problem.intensity - fit.values(problem)) * valid

@@ -14,6 +14,7 @@ from calibration.law import running_median
 from calibration.population import estimate_prior
 from calibration.problem import Options, Problem
 from calibration.refine import Prior, Refinement, refine
+from calibration.uncertainty import posterior
 from hsitools.sensor.transmittance import SampledModel
 
 Array = NDArray[np.float64]
@@ -46,26 +47,6 @@ class Fit:
         return self.sampled.values(self.theta, problem.flat * self.curve)
 
 
-def posterior(refinement: Refinement, residual: Array, weight: Array, prior: Prior | None) -> tuple[Array, Array]:
-    """Residual variance per unit weight and posterior covariance of each row.
-
-    The degrees of freedom are those that the data, not the prior, determine: ``tr(H_data · H⁻¹)``.
-    """
-    normal = refinement.normal
-    diagonal = np.einsum("bii->bi", normal)
-    scale = np.sqrt(np.where(diagonal > 0, diagonal, 1))
-    scaled = normal / scale[:, :, None] / scale[:, None, :]
-    eye = np.eye(normal.shape[1])
-    inverse = np.linalg.inv(scaled + 1e-12 * eye)
-    inverse = inverse / scale[:, :, None] / scale[:, None, :]
-    used = float(normal.shape[1]) + np.zeros(len(normal))
-    if prior is not None:
-        used = used - np.einsum("bij,bji->b", prior.precision, inverse)
-    count = (weight > 0).sum(axis=1)
-    variance = (weight * residual**2).sum(axis=1) / np.maximum(count - used, 1)
-    return variance, inverse * variance[:, None, None]
-
-
 def _minimise(
     sampled: SampledModel, theta: Array, intensity: Array, flat: Array, weight: Array, prior: Prior | None,
     options: Options, max_iterations: int, tolerance: float,
@@ -90,10 +71,7 @@ def _solve(
         sampled, theta, problem.intensity, flat, problem.weight, prior, options, max_iterations, tolerance
     )
     residual = problem.intensity - sampled.values(found.theta, flat)
-    variance, covariance = posterior(found, residual, problem.weight, prior)
-    fixed = ~sampled.model.free
-    covariance[:, fixed, :] = 0
-    covariance[:, :, fixed] = 0
+    variance, covariance = posterior(found, residual, problem.weight, prior, sampled.model.free, options.loss)
     return Fit(
         sampled=sampled, theta=found.theta, covariance=covariance, variance=variance, converged=found.converged,
         prior=prior, curve=curve, iterations=found.iterations,
@@ -158,7 +136,8 @@ def fit_rounds(
             # the first covariance, without a prior, is no measure of what the rows know
             spread = fit.covariance if prior is not None else np.zeros_like(fit.covariance)
             prior = estimate_prior(
-                sampled.model, problem.band, theta, spread, fit.variance, problem.index, problem.usable
+                sampled.model, problem.band, theta, spread, fit.variance, problem.index, problem.usable,
+                problem.scale,
             )
         if options.shared_curve and number == rounds - 1:
             curve = shared_gain_curve(fit, problem)

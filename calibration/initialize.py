@@ -253,7 +253,8 @@ def starting_parameters(
 ) -> Array:
     """Parameter vectors to start `calibration.refine.refine` from, shape ``(batch, parameter)``.
 
-    Gain: weighted least squares on the flat field, of low degree so that it leaves small OPDs their fringes. Phase and
+    Gain: weighted least squares on the flat field, of low degree so that it leaves small OPDs their fringes; where it is
+    not refined afterwards, fringes of the given OPD are fitted beside it, so that they do not pass for gain. Phase and
     fringe amplitude: least squares at the given OPD; reflectivity from the amplitude *a*: (1 − √(1−a²))/a for two
     waves, a/2 for more (first harmonic of the Airy function).
     """
@@ -261,7 +262,10 @@ def starting_parameters(
     theta = np.zeros((len(intensity), model.n_parameters))
     degree = min(model.degree_gain, NULL_DEGREE if model.gain_reference == "flat" else model.degree_gain)
     gain_basis = band.vander(wavenumber, degree)
-    gain = _weighted_fit(gain_basis, intensity, flat, weight)
+    if model.refine_gain:
+        gain = _weighted_fit(gain_basis, intensity, flat, weight)
+    else:
+        gain = _gain_beside_fringes(gain_basis, wavenumber, intensity, flat, weight, opd_um)
     theta[:, slices["gain"].start : slices["gain"].start + degree + 1] = gain
     smooth = flat * (gain @ gain_basis.T)
     floor = 0.05 * np.abs(smooth).mean(axis=1, keepdims=True) + 1e-300
@@ -281,6 +285,32 @@ def starting_parameters(
     theta[:, start] = 2 * math.pi * band.centre * opd_um - np.arctan2(b, a)
     theta[:, start + 1] = 2 * math.pi * band.half_width * opd_um
     return theta
+
+
+def _gain_beside_fringes(
+    basis: Array, wavenumber: Array, intensity: Array, flat: Array, weight: Array, opd_um: Array
+) -> Array:
+    """Gain coefficients fitted together with the first harmonics of the fringe, whose amplitudes vary over the band."""
+    out = np.empty((len(intensity), basis.shape[1]))
+    ramp = Band.of(wavenumber).vander(wavenumber, 3)
+    room = (len(wavenumber) - basis.shape[1]) // 3
+    step = max(1, 2**21 // (len(wavenumber) * (basis.shape[1] + 24)))
+    for start in range(0, len(intensity), step):
+        rows = slice(start, start + step)
+        columns = [np.broadcast_to(basis, (len(opd_um[rows]), *basis.shape))]
+        for harmonic in (1, 2, 3):
+            cos, sin = cos_sin(2 * math.pi * harmonic * wavenumber * opd_um[rows, None])
+            shape = ramp[:, : 5 - harmonic]
+            if sum(c.shape[2] for c in columns[1:]) + 2 * shape.shape[1] <= room:
+                columns += [cos[:, :, None] * shape, sin[:, :, None] * shape]
+        design = np.concatenate(columns, axis=2) * flat[rows, :, None]
+        weighted = design * weight[rows, :, None]
+        matrix = np.swapaxes(weighted, 1, 2) @ design
+        trace = np.trace(matrix, axis1=1, axis2=2)[:, None, None]
+        matrix = matrix + (1e-9 * trace + 1e-300) * np.eye(design.shape[2])
+        right = np.swapaxes(weighted, 1, 2) @ intensity[rows, :, None]
+        out[rows] = np.linalg.solve(matrix, right)[:, : basis.shape[1], 0]
+    return out
 
 
 def _weighted_fit(basis: Array, intensity: Array, flat: Array, weight: Array) -> Array:

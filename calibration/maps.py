@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from calibration import initialize
 from calibration.capture import MonochromaticCapture
 from calibration.characterize import fit_capture
-from calibration.fit import Fit, posterior
+from calibration.fit import Fit
 from calibration.problem import Options, Problem
 from calibration.refine import Prior, refine
+from calibration.uncertainty import posterior
 from hsitools.errors import FormatError, InputError
 from hsitools.sensor.transmittance import SampledModel, TransmittanceModel
 
@@ -189,7 +190,7 @@ def fit_pixels(
         pixel_prior = Prior(mean=mean, precision=precision)
     found = _refine_on(device, sampled, theta, y, f, w, pixel_prior, loss)
     residual = y - sampled.values(found.theta, f)
-    _, covariance = posterior(found, residual, w, pixel_prior)
+    _, covariance = posterior(found, residual, w, pixel_prior, model.free, loss)
     solution = found.theta
     solution[solution[:, column] < 0, model.slices["phase"]] *= -1
     opd = solution[:, column] * to_opd

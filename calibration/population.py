@@ -3,8 +3,9 @@
 One mirror coating and one detector serve all interferometers, so their reflectivity, gain and dispersion polynomials
 are draws from one population. Its mean and covariance are estimated from the rows themselves (expectation-maximisation
 with each row's own uncertainty), and act as a prior: a row with many fringes hardly feels it, a row with too few to
-identify its polynomials borrows from its neighbours. The same holds for the OPD, whose prior is the running median of
-the neighbours. It replaces the choice of a low degree: held-out error no longer grows with degree.
+identify its polynomials borrows from its neighbours. How bright a row is they do not share: gains are compared relative
+to their own band mean, which has a wide prior of its own. The OPD's prior is the median of the neighbours. All of it
+replaces the choice of a low degree: held-out error no longer grows with degree.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ def estimate_prior(
     variance: Array,
     index: NDArray[np.int64],
     usable: NDArray[np.bool_],
+    scale: Array,
 ) -> Prior | None:
     """Prior of each row from the present estimates of all.
 
@@ -45,6 +47,8 @@ def estimate_prior(
     index : array of int, shape (batch,)
         Place in the device's order, for the OPD's neighbours.
     usable : array of bool, shape (batch,)
+    scale : array, shape (batch,)
+        Turns the rows' gains, which are relative to their mean intensities, into gains that compare.
 
     Returns
     -------
@@ -52,49 +56,97 @@ def estimate_prior(
         None when fewer than `MIN_ROWS` rows are usable.
     """
     quiet = variance <= np.quantile(variance[usable], 0.95) if usable.any() else usable
-    keep = usable & quiet & np.isfinite(theta).all(axis=1)
+    first = model.slices["gain"].start
+    keep = usable & quiet & np.isfinite(theta).all(axis=1) & (theta[:, first] > 0)
     if keep.sum() < MIN_ROWS:
         return None
     phase = model.slices["phase"]
-    shared = np.array([j for j in range(model.n_parameters) if j not in (phase.start, phase.start + 1)])
-    values, spread = theta[:, shared], covariance[:, shared[:, None], shared]
+    alone = (first, phase.start, phase.start + 1)
+    shared = np.array([j for j in range(model.n_parameters) if j not in alone])
+    level = np.where(theta[:, first] > 0, theta[:, first], 1.0)
+    curved = np.arange(first + 1, model.slices["gain"].stop)
+    relative, to_relative = _relative_gain(theta, level, first, curved)
+    spread = to_relative @ covariance @ np.swapaxes(to_relative, 1, 2)
+    mean, precision = _population(relative[:, shared], spread[:, shared[:, None], shared], keep)
+    centre = np.zeros(model.n_parameters)
+    centre[shared] = mean
+    means = np.broadcast_to(centre, theta.shape).copy()
+    # gain coefficients less the population's curve times the row's own level: linear, and free along the level
+    means[:, curved] *= level[:, None]
+    means[:, first] = level
+    scaling = np.broadcast_to(np.eye(model.n_parameters), covariance.shape).copy()
+    scaling[:, curved, curved] /= level[:, None]
+    scaling[:, curved, first] = -centre[curved] / level[:, None]
+    own = scaling[:, shared]
+    precisions = np.swapaxes(own, 1, 2) @ precision @ own
+    fitted = usable & np.isfinite(theta).all(axis=1)
+    force = precisions.copy()
+    for column, value, sigma in (
+        (first, *_level_prior(theta[:, first], scale, keep)),
+        (phase.start + 1, *_opd_prior(band, phase.start + 1, theta, covariance, index, fitted)),
+    ):
+        if value is None:
+            continue
+        if column == first:
+            # the point on the free line that the level's own prior is centred on
+            means[:, curved] *= (value / level)[:, None]
+        means[:, column] = value
+        # Student t of four degrees of freedom, as the Gaussian of the same slope at the present estimate
+        weight = 5 / (4 + ((theta[:, column] - value) / sigma) ** 2) / sigma**2
+        precisions[:, column, column] += weight
+        force[:, column, column] += (weight * sigma) ** 2
+    return Prior(
+        mean=means, precision=precisions * variance[:, None, None], force=force * (variance**2)[:, None, None]
+    )
+
+
+def _relative_gain(theta: Array, level: Array, first: int, curved: NDArray[np.int_]) -> tuple[Array, Array]:
+    """Parameters with the gain relative to its band mean, and the derivatives ``(batch, parameter, parameter)``."""
+    relative = theta.copy()
+    relative[:, curved] /= level[:, None]
+    derivative = np.broadcast_to(np.eye(theta.shape[1]), (*theta.shape, theta.shape[1])).copy()
+    derivative[:, curved, curved] = 1 / level[:, None]
+    derivative[:, curved, first] = -relative[:, curved] / level[:, None]
+    return relative, derivative
+
+
+def _population(values: Array, spread: Array, keep: NDArray[np.bool_]) -> tuple[Array, Array]:
+    """Mean and inverse covariance of the population that ``values`` (with covariances ``spread``) are drawn from."""
+    size = values.shape[1]
     members = keep
     for _ in range(3):
         mean = values[members].mean(axis=0)
         delta = values - mean
         sample = delta[members].T @ delta[members] / members.sum() + spread[members].mean(axis=0)
         # n rows tell no more than so much of p variances: shrink to the diagonal with the weight of p rows
-        share = len(shared) / (members.sum() + len(shared))
+        share = size / (members.sum() + size)
         population = (1 - share) * sample + share * np.diag(np.diag(sample))
-        population += 1e-9 * np.diag(np.diag(population)) + 1e-14 * np.eye(len(shared))
+        population += 1e-9 * np.diag(np.diag(population)) + 1e-14 * np.eye(size)
         precision = np.linalg.inv(population)
         # leave out rows that are no members of it (chi-square far beyond its expectation)
         distance = ((delta @ precision) * delta).sum(axis=1)
-        members = keep & (distance < 3 * len(shared))
+        members = keep & (distance < 3 * size)
         if members.sum() < MIN_ROWS:
             members = keep
-    means, precisions = np.zeros_like(theta), np.zeros_like(covariance)
-    means[:, shared] = mean
-    precisions[:, shared[:, None], shared] = precision
-    fitted = usable & np.isfinite(theta).all(axis=1)
-    _add_opd_prior(band, phase.start + 1, theta, covariance, index, fitted, means, precisions)
-    return Prior(mean=means, precision=precisions * variance[:, None, None])
+    return mean, precision
 
 
-def _add_opd_prior(
-    band: Band,
-    column: int,
-    theta: Array,
-    covariance: Array,
-    index: NDArray[np.int64],
-    keep: NDArray[np.bool_],
-    mean: Array,
-    precision: Array,
-) -> None:
-    """Prior of each row's OPD: what its neighbours predict, as exactly as they predict the well-known rows.
+def _level_prior(level: Array, scale: Array, keep: NDArray[np.bool_]) -> tuple[Array, Array]:
+    """Centre and width of the prior of each row's mean gain: the gains of the device, as far as they differ."""
+    gain = level * scale
+    middle = float(np.median(gain[keep]))
+    sigma = 1.4826 * float(np.median(np.abs(gain[keep] - middle))) + 0.02 * middle
+    safe = np.where(scale > 0, scale, 1.0)
+    return middle / safe, sigma / safe
 
-    A Student t prior of four degrees of freedom, as the Gaussian of the same slope at the present estimate: a row that
-    the data place elsewhere, as where the mosaic's order turns, is let go.
+
+def _opd_prior(
+    band: Band, column: int, theta: Array, covariance: Array, index: NDArray[np.int64], keep: NDArray[np.bool_]
+) -> tuple[Array | None, float]:
+    """Centre and width of the prior of the OPD's coefficient: what its neighbours predict, as exactly as they do.
+
+    None when too few rows know their OPD. A row that the data place elsewhere, as where the mosaic's order turns, is
+    let go by the prior's wide tails.
     """
     to_opd = 1 / (2 * math.pi * band.half_width)
     opd = theta[:, column] * to_opd
@@ -106,9 +158,7 @@ def _add_opd_prior(
     stderr = np.sqrt(np.maximum(covariance[:, column, column], 0)) * to_opd
     known = keep & (stderr < 0.1 / band.width)
     if known.sum() < MIN_ROWS:
-        return
-    away = opd - centre
+        return None, 0.0
     # the floor keeps rows on a perfectly regular device from being tied to it beyond what a fit can tell
-    sigma = 1.4826 * float(np.median(np.abs(away[known]))) + 0.02 / band.width
-    mean[:, column] = centre / to_opd
-    precision[:, column, column] += (to_opd / sigma) ** 2 * 5 / (4 + (away / sigma) ** 2)
+    sigma = 1.4826 * float(np.median(np.abs(opd - centre)[known])) + 0.02 / band.width
+    return centre / to_opd, sigma / to_opd

@@ -123,6 +123,11 @@ class Problem:
         )
 
     @property
+    def scale(self) -> Array:
+        """Turns a gain that is relative to the row's mean into one relative to the flat field, shape ``(row,)``."""
+        return self.level / self.flat_level
+
+    @property
     def filled_ratio(self) -> Array:
         """Intensity over flat, masked samples at the row's mean, for the periodogram."""
         ratio = self.intensity / self.flat

@@ -1,6 +1,7 @@
 """Batched Levenberg-Marquardt over all interferometers at once.
 
-Every derivative is ``field(σ) · P_j(σ)`` with P_j a Legendre polynomial (times a known wave for etalons), and products
+Every derivative is ``field(σ) · P_j(σ)`` with P_j a Legendre polynomial (times a known wave for etalons; its slope
+where a line of finite width sees the phase's), and products
 of Legendre polynomials are sums of Legendre polynomials. So each block of the normal matrix follows from a few moments
 of the product of two fields: matrix products over the lines for the whole batch, and no Jacobian in memory. Works on
 NumPy arrays and, for per-pixel maps, on torch tensors of any device.
@@ -16,8 +17,8 @@ from numpy.typing import NDArray
 
 from hsitools.errors import InputError
 from hsitools.sensor.fabry_perot import array_module
-from hsitools.sensor.polynomial import product_tensor
-from hsitools.sensor.transmittance import SampledModel, TransmittanceModel
+from hsitools.sensor.polynomial import derivative_matrix, product_tensor
+from hsitools.sensor.transmittance import Block, SampledModel, TransmittanceModel
 
 Array = NDArray[np.float64]
 
@@ -33,15 +34,19 @@ class Prior:
     """Gaussian prior on the parameters, as ``(θ − mean)ᵀ · precision · (θ − mean)`` added to the cost.
 
     ``mean`` is ``(batch, parameter)``, ``precision`` ``(batch, parameter, parameter)`` in units of the residual
-    variance (already multiplied by it), so that the cost stays a sum of squared residuals.
+    variance (already multiplied by it), so that the cost stays a sum of squared residuals. ``force`` is the covariance
+    of the pull ``precision · (truth − mean)`` over the population, in units of its square: None where it is the
+    precision itself, as for a Gaussian prior.
     """
 
     mean: Any
     precision: Any
+    force: Any = None
 
     def take(self, rows: Any) -> Prior:
         """The prior of some rows."""
-        return Prior(mean=self.mean[rows], precision=self.precision[rows])
+        force = None if self.force is None else self.force[rows]
+        return Prior(mean=self.mean[rows], precision=self.precision[rows], force=force)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,29 +69,37 @@ class Refinement:
 class NormalPlan:
     """How to build normal matrices of one sampled model from the fewest matrix products (see the module).
 
-    ``gradients`` has, for each derivative field, the columns of its blocks; ``pairs`` has, for each pair of fields
-    ``(a, b)``, the columns whose moments its block pairs need, and for each of those ``(slice a, slice b, columns,
-    expansion)`` with ``expansion`` ``(moment, size a · size b)``.
+    ``gradients`` has, for each derivative field, the columns of its blocks and their parameters; ``pairs`` has, for
+    each pair of fields ``(a, b)``, the columns whose moments its block pairs need, and for each of those ``(slice a,
+    slice b, same block, columns, expansion)`` with ``expansion`` ``(moment, size a · size b)``.
     """
 
     model: TransmittanceModel
-    gradients: list[Any]
-    pairs: list[tuple[int, int, Any, list[tuple[slice, slice, slice, Any]]]]
+    gradients: list[tuple[Any, list[slice]]]
+    pairs: list[tuple[int, int, Any, list[tuple[slice, slice, bool, slice, Any]]]]
 
     @classmethod
     def of(cls, sampled: SampledModel) -> NormalPlan:
         """Plan for a sampled model, on its device."""
-        model, xp = sampled.model, array_module(sampled.basis)
-        blocks, tensor = model.blocks, product_tensor(model.degree)
+        blocks, xp = sampled.blocks, array_module(sampled.basis)
+        tensor = product_tensor(sampled.model.degree)
         n_fields = max(block.field for block in blocks) + 1
 
         def there(array: Any) -> Any:
             return array if xp is np else xp.as_tensor(array, device=sampled.basis.device)
 
-        gradients = [
-            xp.concatenate([sampled.modulated(b.wave, b.degree) for b in blocks if b.field == field], 1)
-            for field in range(n_fields)
-        ]
+        def expansion(a: Block, b: Block, count: int) -> Any:
+            product = tensor[: a.degree + 1, : b.degree + 1, :count]
+            if a.slope:
+                product = np.einsum("ac,cbk->abk", derivative_matrix(a.degree), product)
+            if b.slope:
+                product = np.einsum("bc,ack->abk", derivative_matrix(b.degree), product)
+            return there(np.ascontiguousarray(product.reshape(-1, count).T))
+
+        gradients = []
+        for field in range(n_fields):
+            own = [block for block in blocks if block.field == field]
+            gradients.append((xp.concatenate([sampled.columns(b) for b in own], 1), [b.part for b in own]))
         pairs = []
         for first in range(n_fields):
             for second in range(first, n_fields):
@@ -98,41 +111,57 @@ class NormalPlan:
                         count = a.degree + b.degree + 1
                         column = sampled.modulated(a.wave, count - 1)
                         columns.append(column if b.wave is None else sampled.waves[b.wave][:, None] * column)
-                        expansion = tensor[: a.degree + 1, : b.degree + 1, :count].reshape(-1, count).T
                         place = slice(start, start + count)
-                        uses.append((a.part, b.part, place, there(np.ascontiguousarray(expansion))))
+                        uses.append((a.part, b.part, i == j, place, expansion(a, b, count)))
                         start += count
                 pairs.append((first, second, xp.concatenate(columns, 1), uses))
-        return cls(model=model, gradients=gradients, pairs=pairs)
+        return cls(model=sampled.model, gradients=gradients, pairs=pairs)
 
-    def moments(self, fields: list[Any], residual: Any, weight: Any) -> tuple[list[Any], Any]:
-        """Moments of every pair of fields, and the gradient ``(batch, parameter)``."""
+    def gradient(self, fields: list[Any], values: Any) -> Any:
+        """Derivatives of Σ values · intensity with respect to the parameters, ``(batch, parameter)``."""
+        out = self._zeros(values, self.model.n_parameters)
+        for field, (columns, parts) in zip(fields, self.gradients, strict=True):
+            moments, start = (field * values) @ columns, 0
+            for part in parts:
+                size = part.stop - part.start
+                out[:, part] += moments[:, start : start + size]
+                start += size
+        return out
+
+    @staticmethod
+    def _zeros(like: Any, *shape: int) -> Any:
+        full = (len(like), *shape)
+        return np.zeros(full) if isinstance(like, np.ndarray) else like.new_zeros(full)
+
+    def moments(self, fields: list[Any], weight: Any) -> list[Any]:
+        """Moments of every pair of fields under ``weight``, from which `assemble` makes Jᵀ·weight·J."""
         weighted = [field * weight for field in fields]
-        gradient = [(w * residual) @ columns for w, columns in zip(weighted, self.gradients, strict=True)]
-        products = [(weighted[a] * fields[b]) @ columns for a, b, columns, _ in self.pairs]
-        return products, array_module(residual).concatenate(gradient, 1)
+        return [(weighted[a] * fields[b]) @ columns for a, b, columns, _ in self.pairs]
 
     def assemble(self, products: list[Any]) -> Any:
         """Gauss-Newton matrix ``(batch, parameter, parameter)`` from the moments."""
         xp = array_module(products[0])
-        n, batch = self.model.n_parameters, len(products[0])
-        matrix = np.empty((batch, n, n)) if xp is np else products[0].new_empty(batch, n, n)
+        matrix = self._zeros(products[0], self.model.n_parameters, self.model.n_parameters)
         for moments, (_, _, _, uses) in zip(products, self.pairs, strict=True):
-            for part_a, part_b, place, expansion in uses:
+            for part_a, part_b, same, place, expansion in uses:
                 rows, columns = part_a.stop - part_a.start, part_b.stop - part_b.start
-                block = (moments[:, place] @ expansion).reshape(batch, rows, columns)
-                matrix[:, part_a, part_b] = block
-                if part_a != part_b:
-                    matrix[:, part_b, part_a] = xp.swapaxes(block, 1, 2)
+                block = (moments[:, place] @ expansion).reshape(len(moments), rows, columns)
+                matrix[:, part_a, part_b] += block
+                if not same:
+                    matrix[:, part_b, part_a] += xp.swapaxes(block, 1, 2)
         return matrix
 
 
+#: Where residuals begin to count linearly and where they count no more, in robust standard deviations of their row.
+HUBER, WILD = 2.5, 6.0
+
+
 def huber_scale(residual: Any, weight: Any) -> Any:
-    """Huber threshold of each row: 2.5 robust standard deviations of its valid residuals, shape ``(batch, 1)``."""
+    """Huber threshold of each row: `HUBER` robust standard deviations of its valid residuals, shape ``(batch, 1)``."""
     xp = array_module(residual)
     magnitude = xp.where(weight > 0, abs(residual), xp.nan)
     middle = np.nanmedian(magnitude, axis=1) if xp is np else magnitude.nanmedian(dim=1).values
-    return 2.5 * 1.4826 * middle[:, None] + 1e-300
+    return HUBER * 1.4826 * middle[:, None] + 1e-300
 
 
 class Cost:
@@ -179,10 +208,11 @@ class Cost:
             xp, limit = array_module(residual), self.threshold[rows]
             magnitude = abs(residual)
             inner = xp.minimum(magnitude, limit)
-            cost = (weight * inner * (2 * magnitude - inner)).sum(1)
-            weight = weight * inner / xp.maximum(magnitude, limit * 1e-12)
-        pairs, gradient = self.plan.moments(fields, residual, weight)
-        return cost, gradient, pairs
+            # wild samples are bright rather than dark: however little each pulls, together they would shift the row
+            outer = xp.minimum(magnitude, limit * (WILD / HUBER))
+            cost = (weight * inner * (2 * outer - inner)).sum(1)
+            weight = weight * inner / xp.maximum(magnitude, limit * 1e-12) * (magnitude <= outer)
+        return cost, self.plan.gradient(fields, weight * residual), self.plan.moments(fields, weight)
 
 
 def refine(
@@ -209,7 +239,7 @@ def refine(
     prior : Prior, optional
     loss : str
         ``"linear"`` (least squares) or ``"huber"`` (residuals beyond 2.5 robust standard deviations of the row, as it
-        starts, count linearly).
+        starts, count linearly, and beyond 6 no more).
     max_iterations : int
     tolerance : float
         A row stops when a step lowers its cost by less than this share.

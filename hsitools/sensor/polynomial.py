@@ -72,3 +72,13 @@ def product_tensor(degree: int) -> Array:
     norm = (2 * np.arange(2 * degree + 1) + 1) / 2
     low = values[:, : degree + 1]
     return np.einsum("qi,qj,qk,q,k->ijk", low, low, values, weights, norm, optimize=True)
+
+
+@lru_cache(maxsize=32)
+def derivative_matrix(degree: int) -> Array:
+    """Derivatives of Legendre polynomials in Legendre polynomials: ``P'_j = Σ_k d[j, k] P_k``, square."""
+    out = np.zeros((degree + 1, degree + 1))
+    for j in range(1, degree + 1):
+        series = legendre.legder(np.eye(degree + 1)[j])
+        out[j, : len(series)] = series
+    return out

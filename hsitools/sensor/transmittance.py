@@ -23,8 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsitools.errors import InputError
-from hsitools.sensor.fabry_perot import AIRY, bounded_reflectivity, check_waves, fringe, fringe_derivatives
-from hsitools.sensor.polynomial import Band
+from hsitools.sensor.fabry_perot import (
+    AIRY, array_module, bounded_reflectivity, check_waves, fringe, fringe_derivatives,
+)  # fmt: skip
+from hsitools.sensor.line_shape import LineShape, broadened_derivatives
+from hsitools.sensor.polynomial import Band, derivative_matrix
 
 Array = NDArray[np.float64]
 
@@ -33,12 +36,14 @@ Array = NDArray[np.float64]
 class Block:
     """One Legendre series of a model: its coefficients, which derivative field it moves, which etalon wave it scales.
 
-    ``wave`` counts cosine and sine of the etalons in turn; None is no wave (gain, reflectivity, phase).
+    ``wave`` counts cosine and sine of the etalons in turn; None is no wave (gain, reflectivity, phase). With ``slope``
+    it is the series' derivative with respect to x, the scaled wavenumber, that moves the field.
     """
 
     part: slice
     field: int
     wave: int | None
+    slope: bool = False
 
     @property
     def degree(self) -> int:
@@ -167,10 +172,15 @@ class SampledModel:
         Samples in µm⁻¹.
     device : optional
         A torch device: then all arrays are float64 tensors there. Default: NumPy.
+    line : LineShape, optional
+        The light's line at each wavenumber; None is monochromatic light. It belongs to the bench, not to the model.
     """
 
-    def __init__(self, model: TransmittanceModel, band: Band, wavenumber: Array, device: Any = None) -> None:
-        self.model, self.band = model, band
+    def __init__(
+        self, model: TransmittanceModel, band: Band, wavenumber: Array, device: Any = None, *,
+        line: LineShape | None = None,
+    ) -> None:  # fmt: skip
+        self.model, self.band, self.line = model, band, line
         self.wavenumber = np.asarray(wavenumber, dtype=float)
         # products of two series need twice the degree
         basis = band.vander(self.wavenumber, 2 * model.degree)
@@ -181,6 +191,8 @@ class SampledModel:
         self.basis: Any = basis
         self.waves: Any = waves
         self._etalon_basis: Any = etalon
+        if line is not None and device is not None:
+            self.line = line.on(device)
         if device is not None:
             import torch
 
@@ -188,6 +200,32 @@ class SampledModel:
                 torch.as_tensor(array, device=device) for array in (basis, waves, etalon)
             )
         self._slices = model.slices
+
+    @cached_property
+    def blocks(self) -> list[Block]:
+        """Blocks of the model; with a line of finite width the phase also moves the fringe by its group path."""
+        blocks = self.model.blocks
+        if self.line is None:
+            return blocks
+        phase = blocks[2]
+        return [*blocks, Block(part=phase.part, field=blocks[-1].field + 1, wave=None, slope=True)]
+
+    def columns(self, block: Block) -> Any:
+        """What multiplies the block's field in the derivatives by its coefficients, ``(line, coefficient)``."""
+        columns = self.modulated(block.wave, block.degree)
+        return columns @ self._slope_matrix(block.degree).T if block.slope else columns
+
+    def _slope_matrix(self, degree: int) -> Any:
+        matrix = derivative_matrix(degree)
+        xp = array_module(self.basis)
+        return matrix if xp is np else xp.as_tensor(matrix, device=self.basis.device)
+
+    def group_path(self, theta: Any) -> Any:
+        """Group path ``dφ/dσ / 2π`` along the lines, µm: the OPD and what dispersion adds to it."""
+        part = self._slices["phase"]
+        degree = part.stop - part.start - 1
+        slope = self.basis[:, : degree + 1] @ self._slope_matrix(degree).T
+        return theta[:, part] @ slope.T / (2 * math.pi * self.band.half_width)
 
     def modulated(self, wave: int | None, degree: int) -> Any:
         """Legendre basis up to ``degree``, times an etalon wave, shape ``(line, degree + 1)``."""
@@ -211,20 +249,44 @@ class SampledModel:
 
     def values(self, theta: Any, flat: Any) -> Any:
         """Intensity, shape ``(batch, line)``, for ``theta`` ``(batch, parameter)`` and ``flat`` ``(batch, line)``."""
-        shape = fringe(self.series(theta, "phase"), self.reflectivity(theta), self.model.waves)
+        phase, r = self.series(theta, "phase"), self.reflectivity(theta)
+        if self.line is None:
+            shape = fringe(phase, r, self.model.waves)
+        else:
+            shape = broadened_derivatives(phase, r, self.group_path(theta), self.line, self.model.waves)[0]
         return flat * self.series(theta, "gain") * shape * self._etalon(theta)
 
     def fields(self, theta: Any, flat: Any) -> tuple[Any, list[Any]]:
-        """Intensity and, for each group of `TransmittanceModel.slices` in order, its derivative field.
+        """Intensity and the derivative fields of `blocks`, by number.
 
-        The derivative of the intensity with respect to coefficient *j* of a `Block` is ``field · wave · P_j``.
+        The derivative of the intensity with respect to coefficient *j* of a `Block` is ``field · wave · P_j`` (of P_j's
+        derivative where the block says so), summed over the blocks that hold the coefficient.
         """
         r, r_slope = bounded_reflectivity(self.series(theta, "reflectivity"))
-        shape, by_phase, by_r = fringe_derivatives(self.series(theta, "phase"), r, self.model.waves)
+        phase = self.series(theta, "phase")
+        by_path = None
+        if self.line is None:
+            shape, by_phase, by_r = fringe_derivatives(phase, r, self.model.waves)
+        else:
+            shape, by_phase, by_r, by_path = broadened_derivatives(
+                phase, r, self.group_path(theta), self.line, self.model.waves
+            )
         scale = flat * self._etalon(theta)
         gain = self.series(theta, "gain")
         gained = scale * gain
         fields = [scale * shape, gained * by_r * r_slope, gained * by_phase]
         if self.model.etalons_um:
             fields.append(flat * gain * shape)
+        if by_path is not None:
+            fields.append(gained * by_path / (2 * math.pi * self.band.half_width))
         return gained * shape, fields
+
+    def by_wavenumber(self, theta: Any, flat: Any) -> Any:
+        """Derivative of the intensity with respect to a shift of the lines' wavenumbers (µm⁻¹), through the phase."""
+        fields = self.fields(theta, flat)[1]
+        return fields[2] * self.group_path(theta) * (2 * math.pi)
+
+    def by_line_width(self, theta: Any, flat: Any) -> Any:
+        """Derivative of the intensity with respect to the logarithm of the lines' width."""
+        fields = self.fields(theta, flat)[1]
+        return fields[-1] * self.group_path(theta) * (2 * math.pi * self.band.half_width)

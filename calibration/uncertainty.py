@@ -1,0 +1,155 @@
+"""How sure the parameters of a fit are: one covariance, from all that makes them uncertain.
+
+To first order an estimate misses the truth by ``H⁻¹ (Σ_k ψ_k J_k + pull)`` with J the derivatives, ψ the residuals as
+the loss counts them, H what the data and the prior hold the parameters with, and the pull what the population scatters
+by. Its covariance is the sandwich ``H⁻¹ (Σ_k v_k J_k J_kᵀ + F) H⁻¹``: v_k is the noise of each sample as the rows'
+residuals show it, F the covariance of the pull. Errors that all rows have in common (a lamp's drift, the
+monochromator's scale, the width of its line) pass through the same H⁻¹.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.refine import CHUNK_SAMPLES, HUBER, WILD, NormalPlan, Prior, Refinement, huber_scale
+
+if TYPE_CHECKING:
+    from calibration.fit import Fit
+    from calibration.problem import Options, Problem
+
+Array = NDArray[np.float64]
+
+#: Samples that the noise of a line is averaged over, neighbouring lines included, at least.
+NOISE_SAMPLES = 100
+#: Rows that are needed to tell what they have in common.
+MIN_ROWS = 12
+
+
+def inverse(normal: Array) -> Array:
+    """Inverse of positive matrices ``(batch, p, p)`` of whatever scale; singular directions stay finite."""
+    diagonal = np.einsum("bii->bi", normal)
+    scale = np.sqrt(np.where(diagonal > 0, diagonal, 1))
+    scaled = normal / scale[:, :, None] / scale[:, None, :]
+    inverted = np.linalg.inv(scaled + 1e-12 * np.eye(normal.shape[1]))
+    return np.asarray(inverted / scale[:, :, None] / scale[:, None, :])
+
+
+def influence(residual: Array, weight: Array, loss: str) -> tuple[Array, Array]:
+    """Weighted residuals as the loss counts them, ψ, and how they grow with the residual, ψ′, ``(batch, line)``."""
+    if loss == "linear":
+        return weight * residual, weight
+    limit, magnitude = huber_scale(residual, weight), np.abs(residual)
+    kept = weight * (magnitude <= limit * (WILD / HUBER))
+    return kept * np.clip(residual, -limit, limit), weight * (magnitude < limit)
+
+
+def posterior(
+    refinement: Refinement, residual: Array, weight: Array, prior: Prior | None, free: NDArray[np.bool_],
+    loss: str = "linear",
+) -> tuple[Array, Array]:  # fmt: skip
+    """Residual variance per unit weight and posterior covariance of each row, as rounds of learning need them.
+
+    The variance is that of the residuals as the loss counts them, ``Σψ² / Σψ′``: with wild samples under the Huber loss
+    it is that of the others. The degrees of freedom are those that the data, not the prior, determine:
+    ``tr(H_data · H⁻¹)``, and those that are held (``free`` False) at an estimate from the same data.
+    """
+    inverted = inverse(refinement.normal)
+    inverted[:, ~free, :] = 0
+    inverted[:, :, ~free] = 0
+    used = float(refinement.normal.shape[1]) + np.zeros(len(residual))
+    if prior is not None:
+        used = used - np.einsum("bij,bji->b", prior.precision, inverted)
+    psi, slope = influence(residual, weight, loss)
+    count = (weight > 0).sum(axis=1)
+    # per unit weight: a sample of weight w has the variance of the row over w
+    squares = np.divide(psi * psi, weight, out=np.zeros_like(psi), where=weight > 0).sum(axis=1)
+    share = np.maximum(slope.sum(axis=1), 1e-300) / np.maximum(weight.sum(axis=1), 1e-300)
+    variance = squares / np.maximum(count - used, 1) / share
+    return variance, inverted * variance[:, None, None]
+
+
+def noise_shape(psi: Array, weight: Array, variance: Array) -> Array:
+    """Noise variance of each line relative to that of the rows, of mean one, shape ``(line,)``.
+
+    The mean over the rows of squared residuals over the row's variance, and over as many neighbouring lines as make the
+    mean one of `NOISE_SAMPLES`.
+    """
+    seen = (weight > 0) & (variance > 0)[:, None] & np.isfinite(variance)[:, None]
+    safe = np.where(variance > 0, variance, 1.0)[:, None]
+    squares = np.where(seen, psi * psi / np.where(seen, weight, 1) / safe, 0)
+    # one wild row must not speak for a line
+    squares = np.minimum(squares, 25.0)
+    total, count = squares.sum(axis=0), seen.sum(axis=0).astype(float)
+    width = int(np.ceil(NOISE_SAMPLES / max(float(np.median(count)), 1.0)))
+    if width > 1:
+        size = min(2 * (width // 2) + 1, 2 * ((len(total) - 1) // 2) + 1)
+        box = np.ones(size)
+        total, count = np.convolve(total, box, mode="same"), np.convolve(count, box, mode="same")
+    shape = np.where(count > 0, total / np.maximum(count, 1), 1.0)
+    used = seen.sum(axis=0)
+    mean = float((shape * used).sum() / max(used.sum(), 1))
+    return shape / mean if mean > 0 else np.ones_like(shape)
+
+
+def parameter_covariance(fit: Fit, problem: Problem, options: Options) -> Array:
+    """Covariance of the parameters of each row, shape ``(row, parameter, parameter)`` (see the module).
+
+    A gain that is held at its estimate (``refine_gain`` False) is as uncertain as that estimate, and what it costs the
+    other parameters is in their covariance.
+    """
+    sampled, flat = fit.sampled, problem.flat * fit.curve
+    plan = NormalPlan.of(sampled)
+    n_rows, n_lines = problem.intensity.shape
+    psi, slope = influence(problem.intensity - fit.values(problem), problem.weight, options.loss)
+    shape = noise_shape(psi, problem.weight, fit.variance)
+    # per unit ψ′ the variance of a row's residuals, per sample that of ψ
+    share = slope.sum(axis=1) / np.maximum(problem.weight.sum(axis=1), 1e-300)
+    noise = problem.weight * shape * (fit.variance * share)[:, None]
+    common = common_errors(fit, problem, options)
+    size = sampled.model.n_parameters
+    out = np.zeros((n_rows, size, size))
+    step = max(1, 4 * CHUNK_SAMPLES // n_lines)
+    for start in range(0, n_rows, step):
+        rows = np.arange(start, min(start + step, n_rows))
+        theta = fit.theta[rows]
+        _, fields = sampled.fields(theta, flat[rows])
+        bread = plan.assemble(plan.moments(fields, slope[rows]))
+        meat = plan.assemble(plan.moments(fields, noise[rows]))
+        prior = None if fit.prior is None else fit.prior.take(rows)
+        gain, pull_gain = _gains(bread, prior, sampled.model.free)
+        covariance = gain @ meat @ np.swapaxes(gain, 1, 2)
+        if prior is not None:
+            force = prior.force if prior.force is not None else prior.precision * fit.variance[rows, None, None]
+            covariance += pull_gain @ force @ np.swapaxes(pull_gain, 1, 2)
+        for derivative, error in common:
+            moved = derivative(theta, flat[rows]) * slope[rows]
+            sides = np.stack([plan.gradient(fields, moved * column) for column in error.T], axis=2)
+            sides = gain @ sides
+            covariance += sides @ np.swapaxes(sides, 1, 2)
+        out[rows] = covariance
+    return out
+
+
+def _gains(bread: Array, prior: Prior | None, free: NDArray[np.bool_]) -> tuple[Array, Array]:
+    """What the noise, and what the population's scatter, are multiplied by to give the error of the parameters."""
+    held = bread if prior is None else bread + prior.precision
+    if free.all():
+        gain = inverse(held)
+        return gain, gain
+    kept, fixed = np.flatnonzero(free), np.flatnonzero(~free)
+    size = bread.shape[1]
+    pull = np.zeros_like(bread)
+    pull[:, kept[:, None], kept] = inverse(held[:, kept[:, None], kept])
+    # the fixed ones were estimated from the same data beforehand, without the prior
+    alone = np.zeros_like(bread)
+    alone[:, fixed] = inverse(bread)[:, fixed]
+    gain = alone + pull @ (np.eye(size) - held @ alone)
+    return gain, pull
+
+
+def common_errors(fit: Fit, problem: Problem, options: Options) -> list[tuple[Any, Array]]:
+    """Errors that all rows share: derivative of the intensities, and a root ``(line, k)`` of the error's covariance."""
+    return []
