@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import make_smoothing_spline
 
 from calibration import initialize
 from calibration.law import running_median
 from calibration.population import estimate_prior
 from calibration.problem import Options, Problem
 from calibration.refine import Prior, Refinement, refine
+from calibration.smoothing import SmoothingSpline
 from calibration.uncertainty import posterior
 from hsitools.sensor.transmittance import SampledModel
 
@@ -94,8 +94,8 @@ def shared_gain_curve(fit: Fit, problem: Problem) -> Array:
     x = problem.wavenumber / np.diff(problem.wavenumber).mean()
     factor, w = top[seen] / bottom[seen], bottom[seen] / bottom[seen].mean()
 
-    def spline(lines: NDArray[np.intp], smoothness: float) -> Any:
-        return make_smoothing_spline(x[seen[lines]], factor[lines], w=w[lines], lam=smoothness)
+    def spline(lines: NDArray[np.intp], smoothness: float) -> SmoothingSpline:
+        return SmoothingSpline.through(x[seen[lines]], factor[lines], w[lines], smoothness)
 
     even, odd = np.arange(0, len(seen), 2), np.arange(1, len(seen), 2)
 
@@ -104,9 +104,7 @@ def shared_gain_curve(fit: Fit, problem: Problem) -> Array:
         return float((w[odd] * (factor[odd] - predicted) ** 2).sum())
 
     best = min(SMOOTHNESS, key=error)
-    # extrapolated beyond the seen lines a cubic would run away
-    inside = np.clip(x, x[seen[0]], x[seen[-1]])
-    return fit.curve * np.clip(spline(np.arange(len(seen)), best)(inside), 0.2, 5.0)
+    return fit.curve * np.clip(spline(np.arange(len(seen)), best)(x), 0.2, 5.0)
 
 
 def fit_rounds(
