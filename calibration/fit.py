@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +11,7 @@ from calibration import initialize
 from calibration.law import running_median
 from calibration.population import estimate_prior
 from calibration.problem import Options, Problem
-from calibration.refine import Prior, Refinement, refine
+from calibration.refine import CHUNK_SAMPLES, Prior, Refinement, refine
 from calibration.smoothing import SmoothingSpline
 from calibration.uncertainty import posterior
 from hsitools.sensor.transmittance import SampledModel
@@ -44,7 +43,14 @@ class Fit:
 
     def values(self, problem: Problem) -> Array:
         """Fitted intensity, scaled as the problem is."""
-        return self.sampled.values(self.theta, problem.flat * self.curve)
+        return modelled(self.sampled, self.theta, problem.flat * self.curve)
+
+
+def modelled(sampled: SampledModel, theta: Array, flat: Array) -> Array:
+    """`SampledModel.values` in chunks that stay in the cache."""
+    step = max(1, CHUNK_SAMPLES // flat.shape[1])
+    starts = range(0, len(theta), step)
+    return np.concatenate([sampled.values(theta[k : k + step], flat[k : k + step]) for k in starts])
 
 
 def _minimise(
@@ -70,7 +76,7 @@ def _solve(
     found = _minimise(
         sampled, theta, problem.intensity, flat, problem.weight, prior, options, max_iterations, tolerance
     )
-    residual = problem.intensity - sampled.values(found.theta, flat)
+    residual = problem.intensity - modelled(sampled, found.theta, flat)
     variance, covariance = posterior(found, residual, problem.weight, prior, sampled.model.free, options.loss)
     return Fit(
         sampled=sampled, theta=found.theta, covariance=covariance, variance=variance, converged=found.converged,

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import siegelslopes
 
+from calibration.law import repeated_medians
 from hsitools.sensor.fabry_perot import cos_sin
 from hsitools.sensor.polynomial import Band
 from hsitools.sensor.transmittance import TransmittanceModel
@@ -153,7 +153,7 @@ def track_opd(scan: Periodogram, index: NDArray[np.int64], n_lines: int, step_um
     if len(index) < 5 or sure.sum() < 5:
         return refine_peak(grid, score, score.argmax(axis=1))
     # repeated medians: holds with nearly half of the rows on a wrong peak
-    step = float(siegelslopes(best[sure], index[sure]).slope)
+    step = repeated_medians(best[sure], index[sure].astype(float))[0]
     if step_um is not None and abs(step - step_um) > 0.5 * abs(step_um):
         step = step_um
     # the device's law bounds how far a weak row may be taken by a fringe that is not its own (a lamp's or a window's)
