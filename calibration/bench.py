@@ -214,7 +214,8 @@ def capture(
         values = np.minimum(values, saturation)
     return MonochromaticCapture(
         intensity=values, flat=instrument.flat(wavenumber), wavenumber=wavenumber, mask=~clipped, saturated=clipped,
-        index=np.arange(len(values)), opd_step_um=instrument.opd_step_um, layout=instrument.layout, name="simulated",
+        index=np.arange(len(values)), opd_step_um=instrument.opd_step_um, linewidth_nm=linewidth_nm,
+        layout=instrument.layout, name="simulated",
         source="calibration.bench",
     )  # fmt: skip
 

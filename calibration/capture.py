@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.checks import MIN_LINES, check_wavenumber, one_line, real_numbers
+from calibration.checks import MIN_LINES, check_linewidth, check_wavenumber, one_line, real_numbers
 from hsitools.errors import FormatError, InputError
 from hsitools.io.atomic import atomic_path
 from hsitools.sensor.layout import SubImageLayout
+from hsitools.sensor.line_shape import SHAPES, LineShape
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -30,6 +31,7 @@ NOTES = {
     "mask": ("1", f"usable samples {_SAMPLES}"),
     "neighbourhood": ("instrument units", f"mean around the centre spot {_SAMPLES}"),
     "saturated": ("1", f"samples at full scale {_SAMPLES}"),
+    "linewidth_nm": ("nm", "full width at half maximum of the monochromator's line (line,)"),
     "index": ("1", "place of each interferometer in the device's order (interferometer,)"),
 }
 #: kinds of NumPy types
@@ -60,6 +62,11 @@ class MonochromaticCapture:
         Samples at full scale, shape of ``intensity``.
     opd_step_um : float or None
         Nominal OPD step between neighbours, µm.
+    linewidth_nm : array, shape (line,), or None
+        Full width at half maximum of the monochromator's line, nm (one number for all lines may be passed); None where
+        it is not known.
+    line_shape : str
+        ``"gaussian"`` or ``"triangular"`` (two equal slits).
     layout : SubImageLayout or None
     name, source : str
 
@@ -77,6 +84,8 @@ class MonochromaticCapture:
     index: NDArray[np.int64] = None  # type: ignore[assignment]  # 0, 1, 2, …
     saturated: Mask | None = None
     opd_step_um: float | None = None
+    linewidth_nm: Any = None
+    line_shape: str = "gaussian"
     layout: SubImageLayout | None = None
     name: str = "capture"
     source: str = ""
@@ -117,6 +126,10 @@ class MonochromaticCapture:
                 log.warning("%s: neighbourhood: %d usable samples have none (not finite)", where, unknown)
         if self.saturated is not None:
             values["saturated"] = shaped("saturated", self.saturated, BOOLEAN)
+        if self.linewidth_nm is not None:
+            values["linewidth_nm"] = check_linewidth(self.linewidth_nm, wavenumber, f"{where}: linewidth_nm")
+        if self.line_shape not in SHAPES:
+            raise InputError(f"{where}: line_shape: found {self.line_shape!r}, expected one of {', '.join(SHAPES)}")
         for name, value in values.items():
             object.__setattr__(self, name, value)
         if self.opd_step_um is not None and not (np.isfinite(self.opd_step_um) and self.opd_step_um):
@@ -150,6 +163,13 @@ class MonochromaticCapture:
     def dark(self) -> Mask:
         """Interferometers without one usable sample, shape ``(interferometer,)``."""
         return np.asarray(~self.mask.any(axis=1))
+
+    @property
+    def line(self) -> LineShape | None:
+        """The monochromator's line; None when its width is zero or not known."""
+        if self.linewidth_nm is None or not self.linewidth_nm.any():
+            return None
+        return LineShape.of_wavelength(self.linewidth_nm, self.wavenumber, self.line_shape)
 
     @property
     def wavelength_nm(self) -> Array:
@@ -199,6 +219,7 @@ class MonochromaticCapture:
             mask=self.mask[block],
             wavenumber=self.wavenumber[lines],
             index=self.index[picked],
+            linewidth_nm=None if self.linewidth_nm is None else self.linewidth_nm[lines],
             **optional,
         )
 
@@ -208,6 +229,7 @@ class MonochromaticCapture:
 
         with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
             file.attrs.update(format=FORMAT, version=VERSION, name=self.name, source=self.source)
+            file.attrs["line_shape"] = self.line_shape
             if self.opd_step_um is not None:
                 file.attrs["opd_step_um"] = self.opd_step_um
             if self.layout is not None:
@@ -239,6 +261,9 @@ class MonochromaticCapture:
                 if attributes.get("version") != VERSION:
                     raise FormatError(f"{path}: version: found {attributes.get('version')}, expected {VERSION}")
                 members = {name: file[name][()] for name in NOTES if isinstance(file.get(name), h5py.Dataset)}
+                if "linewidth_nm" in attributes:
+                    # one width for all lines may also be an attribute
+                    members.setdefault("linewidth_nm", attributes["linewidth_nm"])
         except FileNotFoundError:
             raise FormatError(f"{path}: found no such file or folder, expected a capture") from None
         except OSError as error:
@@ -255,6 +280,7 @@ class MonochromaticCapture:
         return cls(
             **members,
             opd_step_um=step,
+            line_shape=str(attributes.get("line_shape", "gaussian")),
             layout=None if layout is None else SubImageLayout.from_dict(layout, f"{path}: layout"),
             name=str(attributes.get("name", Path(path).stem)),
             source=str(path),
@@ -317,6 +343,7 @@ def describe(path: Path) -> dict[str, Any] | None:
         "line_spacing_per_um": float(np.diff(capture.wavenumber).mean()),
         "opd_limit_um": capture.opd_limit_um,
         "opd_step_um": capture.opd_step_um,
+        "linewidth_nm": None if capture.linewidth_nm is None else float(np.median(capture.linewidth_nm)),
         "intensity_range": [float(used.min()), float(used.max())] if used.size else None,
         "masked_samples": int((~capture.mask).sum()),
         "negative_samples": int((used < 0).sum()),

@@ -20,7 +20,7 @@ from calibration.characterization import Characterization, build
 from calibration.fit import Fit, fit_rounds
 from calibration.problem import Options, Problem
 from hsitools.errors import InputError
-from hsitools.sensor.transmittance import SampledModel, TransmittanceModel
+from hsitools.sensor.transmittance import TransmittanceModel
 
 Array = NDArray[np.float64]
 log = logging.getLogger(__name__)
@@ -59,14 +59,17 @@ def find_etalons(problem: Problem, fit: Fit) -> tuple[float, ...]:
     return initialize.find_common_fringes(scan, int(seen.sum()))
 
 
-def fit_problem(problem: Problem, model: TransmittanceModel, options: Options) -> Fit:
+def fit_problem(
+    problem: Problem, model: TransmittanceModel, options: Options, tolerance: float | None = None
+) -> Fit:
     """Start and refinement from the problem's own lines: what `characterize`, held-out error and benchmarks share."""
-    sampled = SampledModel(model, problem.band, problem.wavenumber)
+    sampled = problem.sampled(model)
     opd, reflectivity = starting_opd(problem, options.start)
     theta = initialize.starting_parameters(
-        model, problem.band, problem.wavenumber, problem.intensity, problem.flat, problem.weight, opd, reflectivity
+        model, problem.band, problem.wavenumber, problem.intensity, problem.flat, problem.weight, opd, reflectivity,
+        problem.line,
     )
-    return fit_rounds(sampled, problem, theta, options)
+    return fit_rounds(sampled, problem, theta, options, tolerance=tolerance)
 
 
 def fit_capture(capture: MonochromaticCapture, model: TransmittanceModel, options: Options) -> tuple[Problem, Fit]:

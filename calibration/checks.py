@@ -66,6 +66,28 @@ def check_wavenumber(values: ArrayLike, where: str) -> NDArray[np.float64]:
     return array
 
 
+def check_linewidth(values: ArrayLike, wavenumber: NDArray[np.float64], where: str) -> NDArray[np.float64]:
+    """Full widths at half maximum of the lines, nm, shape ``(line,)``, from one for all or one a line.
+
+    Raises
+    ------
+    InputError
+        When they are not finite and positive (or zero: monochromatic), or as wide as the band.
+    """
+    array = real_numbers(values, where)
+    if array.shape not in ((), (1,), wavenumber.shape):
+        raise InputError(f"{where}: found shape {array.shape}, expected one width in nm, or one for each line")
+    widths = np.broadcast_to(array, wavenumber.shape).copy()
+    band = 1000 / wavenumber[0] - 1000 / wavenumber[-1]
+    bad = np.flatnonzero(~(np.isfinite(widths) & (widths >= 0) & (widths < band)))
+    if len(bad):
+        raise InputError(
+            f"{where}: found {widths[bad[0]]:g} at line {bad[0]}, "
+            f"expected widths of 0 (monochromatic) to less than the band's {band:.4g} nm"
+        )
+    return widths
+
+
 def one_line(error: BaseException) -> str:
     """The message of somebody else's exception on one line."""
     return " ".join(str(error).split())

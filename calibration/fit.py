@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calibration import initialize
 from calibration.law import running_median
+from calibration.line_width import LineWidth, estimate_line_width
 from calibration.population import estimate_prior
 from calibration.problem import Options, Problem
 from calibration.refine import CHUNK_SAMPLES, Prior, Refinement, refine
-from calibration.smoothing import SmoothingSpline
+from calibration.shared import shared_gain_curve, shared_shift
 from calibration.uncertainty import posterior
+from hsitools.sensor.line_shape import LineShape
 from hsitools.sensor.transmittance import SampledModel
 
 Array = NDArray[np.float64]
 
 #: Rounds of learning from all rows before the last refinement.
 ROUNDS = 2
-#: Smoothing parameters tried for the shared gain curve (lines a unit apart), and the fewest lines that allow one.
-SMOOTHNESS, MIN_CURVE_LINES = (1e0, 1e2, 1e4, 1e6), 12
 #: Most iterations of a refinement, and the share of the cost below which a step ends it.
 ROUGH, FINE, FINEST = (3, 1e-3), (60, 1e-6), (60, 1e-8)
 #: Rows with fewer fringes in the band than this are started from several OPDs.
@@ -29,8 +29,32 @@ FEW_FRINGES = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
+class Shared:
+    """What all rows share: gain correction and wavenumber correction (µm⁻¹), ``(line,)``, and an estimated line."""
+
+    curve: Array
+    shift: Array
+    line_width: LineWidth | None = None
+    line_shape: str = "gaussian"
+
+    def applied(self, sampled: SampledModel) -> SampledModel:
+        """The model at the corrected wavenumbers, through the estimated line."""
+        line = sampled.line
+        if self.line_width is not None:
+            width = self.line_width.nm
+            line = LineShape.of_wavelength(width, sampled.wavenumber, self.line_shape) if width > 0 else None
+        if not self.shift.any() and line is sampled.line:
+            return sampled
+        return SampledModel(sampled.model, sampled.band, sampled.wavenumber + self.shift, line=line)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Fit:
-    """State of a fit: parameters, posterior covariance, residual variance, and the prior and curve they came with."""
+    """State of a fit: parameters, posterior covariance, residual variance, and what they came with.
+
+    ``sampled`` is the model at the lines as corrected by the shared ``shift``, through the monochromator's line;
+    ``curve`` and ``shift`` ``(line,)`` are the shared gain correction and wavenumber correction (µm⁻¹).
+    """
 
     sampled: SampledModel
     theta: Array
@@ -38,8 +62,11 @@ class Fit:
     variance: Array
     converged: NDArray[np.bool_]
     prior: Prior | None
-    curve: Array  # (line,) shared gain correction
+    curve: Array
+    shift: Array
     iterations: int
+    loss: str = "linear"
+    line_width: LineWidth | None = None  # when it was estimated
 
     def values(self, problem: Problem) -> Array:
         """Fitted intensity, scaled as the problem is."""
@@ -69,10 +96,10 @@ def _minimise(
 
 
 def _solve(
-    sampled: SampledModel, problem: Problem, theta: Array, curve: Array, prior: Prior | None, options: Options,
+    sampled: SampledModel, problem: Problem, theta: Array, shared: Shared, prior: Prior | None, options: Options,
     max_iterations: int, tolerance: float,
 ) -> Fit:  # fmt: skip
-    flat = problem.flat * curve
+    sampled, flat = shared.applied(sampled), problem.flat * shared.curve
     found = _minimise(
         sampled, theta, problem.intensity, flat, problem.weight, prior, options, max_iterations, tolerance
     )
@@ -80,42 +107,15 @@ def _solve(
     variance, covariance = posterior(found, residual, problem.weight, prior, sampled.model.free, options.loss)
     return Fit(
         sampled=sampled, theta=found.theta, covariance=covariance, variance=variance, converged=found.converged,
-        prior=prior, curve=curve, iterations=found.iterations,
+        prior=prior, curve=shared.curve, shift=shared.shift, line_width=shared.line_width, loss=options.loss,
+        iterations=found.iterations,
     )  # fmt: skip
 
 
-def shared_gain_curve(fit: Fit, problem: Problem) -> Array:
-    """Smooth factor, common to all rows, that brings the fit closest to the measured intensities, shape ``(line,)``.
-
-    A smoothing spline through the factors of the lines, as smooth as makes it predict every second line best from the
-    others. Lines that are held out get their value from it.
-    """
-    value = fit.values(problem)
-    weight = problem.weight / np.maximum(fit.variance, 1e-300)[:, None]
-    top, bottom = (weight * problem.intensity * value).sum(axis=0), (weight * value * value).sum(axis=0)
-    seen = np.flatnonzero(bottom > 0)
-    if len(seen) < MIN_CURVE_LINES:
-        return fit.curve
-    # lines a unit apart, so that the smoothness does not depend on the device's units
-    x = problem.wavenumber / np.diff(problem.wavenumber).mean()
-    factor, w = top[seen] / bottom[seen], bottom[seen] / bottom[seen].mean()
-
-    def spline(lines: NDArray[np.intp], smoothness: float) -> SmoothingSpline:
-        return SmoothingSpline.through(x[seen[lines]], factor[lines], w[lines], smoothness)
-
-    even, odd = np.arange(0, len(seen), 2), np.arange(1, len(seen), 2)
-
-    def error(smoothness: float) -> float:
-        predicted = spline(even, smoothness)(x[seen[odd]])
-        return float((w[odd] * (factor[odd] - predicted) ** 2).sum())
-
-    best = min(SMOOTHNESS, key=error)
-    return fit.curve * np.clip(spline(np.arange(len(seen)), best)(x), 0.2, 5.0)
-
-
 def fit_rounds(
-    sampled: SampledModel, problem: Problem, theta: Array, options: Options, *, warm: Fit | None = None
-) -> Fit:
+    sampled: SampledModel, problem: Problem, theta: Array, options: Options, *,
+    warm: Fit | None = None, tolerance: float | None = None,
+) -> Fit:  # fmt: skip
     """Fit all rows, learn from them what they share, and fit them again under it, doubtful rows restarted.
 
     Expectation-maximisation, interleaved with the refinement: the first rounds are a few iterations each, only the last
@@ -126,15 +126,23 @@ def fit_rounds(
     theta : array, shape (row, parameter)
         Start.
     warm : Fit, optional
-        A fit of the same rows and lines by a simpler model, ``theta`` being its values: its prior and curve start the
-        first round, one round is enough, and no row is restarted.
+        A fit of the same rows and lines by a simpler model, ``theta`` being its values: its prior and what it found
+        shared start the first round, one round is enough, and no row is restarted.
+    tolerance : float, optional
+        Share of the cost below which a step of the last refinement ends it.
     """
-    curve = np.ones(len(problem.wavenumber)) if warm is None else warm.curve
-    learns = options.prior or options.shared_curve
+    none = np.zeros(len(problem.wavenumber))
+    shared = Shared(curve=1 + none, shift=none, line_shape=problem.line_shape)
+    if warm is not None:
+        shared = replace(shared, curve=warm.curve, shift=warm.shift, line_width=warm.line_width)
+    elif options.estimate_linewidth:
+        width, theta = estimate_line_width(sampled, problem, theta, options, problem.line_shape)
+        shared = replace(shared, line_width=width)
+    learns = options.prior or options.shared_curve or options.shared_shift
     rounds = 0 if not learns else ROUNDS if warm is None else 1
     prior = warm.prior if warm is not None else None
     for number in range(rounds):
-        fit = _solve(sampled, problem, theta, curve, prior, options, *ROUGH)
+        fit = _solve(sampled, problem, theta, shared, prior, options, *ROUGH)
         theta = fit.theta
         if options.prior:
             # the first covariance, without a prior, is no measure of what the rows know
@@ -142,12 +150,17 @@ def fit_rounds(
             prior = estimate_prior(
                 sampled.model, problem.band, theta, spread, fit.variance, problem.index, problem.usable,
                 problem.scale,
-            )
-        if options.shared_curve and number == rounds - 1:
-            curve = shared_gain_curve(fit, problem)
+            )  # fmt: skip
+        if number == rounds - 1:
+            if options.shared_shift:
+                shared = replace(shared, shift=shared_shift(fit, problem))
+                fit = replace(fit, sampled=shared.applied(sampled), shift=shared.shift)
+            if options.shared_curve:
+                shared = replace(shared, curve=shared_gain_curve(fit, problem))
         if prior is not None and warm is None and number == 0:
             theta = restart_few_fringes(fit, problem, prior, options)
-    return _solve(sampled, problem, theta, curve, prior, options, *(FINE if options.prior else FINEST))
+    most, usual = FINE if options.prior else FINEST
+    return _solve(sampled, problem, theta, shared, prior, options, most, tolerance or usual)
 
 
 def restart_few_fringes(fit: Fit, problem: Problem, prior: Prior, options: Options) -> Array:
@@ -172,7 +185,7 @@ def restart_few_fringes(fit: Fit, problem: Problem, prior: Prior, options: Optio
     many = np.repeat(rows, len(steps))
     start = initialize.starting_parameters(
         model, band, problem.wavenumber, problem.intensity[many], (problem.flat * fit.curve)[many],
-        problem.weight[many], candidates.ravel(),
+        problem.weight[many], candidates.ravel(), line=fit.sampled.line,
     )  # fmt: skip
     shared = [j for j in range(model.n_parameters) if j not in (phase.start, phase.start + 1)]
     start[:, shared] = prior.mean[many][:, shared]

@@ -26,6 +26,9 @@ Array = NDArray[np.float64]
 
 #: Etalons nearer than this (µm) to one that is in the model already are the same one.
 SAME_ETALON_UM = 0.1
+#: Tolerance of fits that are compared or searched for etalons: their held-out error is then that of the finished fit to
+#: one part in a thousand.
+ROUGHLY = 1e-3
 #: Interferometers on which models are compared and etalons looked for, in runs of neighbours.
 ROWS, RUN = 96, 16
 
@@ -53,18 +56,20 @@ class Fold:
     problem: Problem
     fit: Fit
     options: Options
+    tolerance: float | None = None  # of its refinements (`calibration.fit.fit_rounds`)
 
     @classmethod
     def start(
-        cls, capture: MonochromaticCapture, held_out: NDArray[np.intp], model: TransmittanceModel, options: Options
-    ) -> Fold:
+        cls, capture: MonochromaticCapture, held_out: NDArray[np.intp], model: TransmittanceModel, options: Options,
+        tolerance: float | None = None,
+    ) -> Fold:  # fmt: skip
         """Fit from nothing; as many etalons as the model has are looked for in these lines."""
         if model.etalons_um:
             model = find_device_etalons(capture, model, options, held_out)
         problem = Problem.of(capture, model, held_out)
         return cls(
             capture=capture, held_out=held_out, problem=problem, options=options,
-            fit=fit_problem(problem, model, options),
+            fit=fit_problem(problem, model, options, tolerance), tolerance=tolerance,
         )  # fmt: skip
 
     @property
@@ -75,11 +80,10 @@ class Fold:
     def grow(self, model: TransmittanceModel, options: Options) -> Fold:
         """Fit another model, starting from this fit."""
         problem = Problem.of(self.capture, model, self.held_out)
-        sampled = SampledModel(model, problem.band, problem.wavenumber)
+        sampled = problem.sampled(model)
         warm = embed(self.fit, sampled)
-        return replace(
-            self, problem=problem, options=options, fit=fit_rounds(sampled, problem, warm.theta, options, warm=warm)
-        )
+        fit = fit_rounds(sampled, problem, warm.theta, options, warm=warm, tolerance=self.tolerance)
+        return replace(self, problem=problem, options=options, fit=fit)
 
     def next_etalon(self) -> float | None:
         """OPD (µm) of the strongest etalon that the residuals show and the model does not have; None without one."""
@@ -121,7 +125,7 @@ def find_device_etalons(
     """
     if not model.etalons_um:
         return model
-    fold = Fold.start(spread_rows(capture), held_out, replace(model, etalons_um=()), options)
+    fold = Fold.start(spread_rows(capture), held_out, replace(model, etalons_um=()), options, ROUGHLY)
     for number in range(len(model.etalons_um)):
         opd = fold.next_etalon()
         if opd is None:

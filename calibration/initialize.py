@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from calibration.law import repeated_medians
 from hsitools.sensor.fabry_perot import cos_sin
+from hsitools.sensor.line_shape import LineShape
 from hsitools.sensor.polynomial import Band
 from hsitools.sensor.transmittance import TransmittanceModel
 
@@ -250,6 +251,7 @@ def starting_parameters(
     weight: Array,
     opd_um: Array,
     reflectivity: Array | None = None,
+    line: LineShape | None = None,
 ) -> Array:
     """Parameter vectors to start `calibration.refine.refine` from, shape ``(batch, parameter)``.
 
@@ -276,7 +278,11 @@ def starting_parameters(
     yc, ys = (w * fringes * cos).sum(1), (w * fringes * sin).sum(1)
     determinant = np.maximum(cc * ss - cs * cs, 1e-3 * (cc + ss) ** 2 / 4 + 1e-300)
     a, b = (ss * yc - cs * ys) / determinant, (cc * ys - cs * yc) / determinant
-    amplitude = np.clip(np.hypot(a, b), 0.1, 0.95)
+    amplitude = np.hypot(a, b)
+    if line is not None:
+        # the line's width took this from the contrast; where it took nearly all, what is left says little
+        amplitude /= np.clip(line.contrast(opd_um[:, None] + 0 * wavenumber).mean(axis=1), 0.2, 1)
+    amplitude = np.clip(amplitude, 0.1, 0.95)
     if reflectivity is None:
         two_wave = (1 - np.sqrt(1 - amplitude**2)) / amplitude
         reflectivity = two_wave if model.waves == 2 else np.clip(amplitude / 2, 0.05, 0.8)

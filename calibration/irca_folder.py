@@ -29,7 +29,8 @@ def read_irca_folder(folder: str | Path) -> MonochromaticCapture:
 
     ``norm`` is the flat field and may be absent when ``options.json`` says ``is_normalized``; ``mean`` is the mean
     around the centre spot. It and the JSON files are optional. Wavenumbers stored in descending order are reversed
-    with their columns.
+    with their columns. ``options.json`` may hold the width of the monochromator's line, ``linewidth_nm``: a number, or a
+    list with one for each of the wavenumbers.
 
     Raises
     ------
@@ -49,6 +50,10 @@ def read_irca_folder(folder: str | Path) -> MonochromaticCapture:
     step = options.get("opd_step")
     if step is not None and (isinstance(step, bool) or not isinstance(step, int | float)):
         raise InputError(f"{folder}/options.json: opd_step: found {step!r}, expected a number in µm")
+
+    width = options.get("linewidth_nm")
+    if isinstance(width, list):
+        width = width[lines]
 
     def samples(name: str) -> Array:
         array = _load_npy(folder, name)
@@ -72,6 +77,8 @@ def read_irca_folder(folder: str | Path) -> MonochromaticCapture:
         wavenumber=wavenumber,
         neighbourhood=samples("mean") if (folder / "mean.npy").exists() else None,
         opd_step_um=None if step is None else float(step),
+        linewidth_nm=width,
+        line_shape=options.get("line_shape", "gaussian"),
         layout=SubImageLayout.from_device_json(device) if device.exists() else None,
         name=str(options.get("device_id", folder.resolve().name)),
         source=str(folder),

@@ -95,9 +95,7 @@ def estimate_prior(
         weight = 5 / (4 + ((theta[:, column] - value) / sigma) ** 2) / sigma**2
         precisions[:, column, column] += weight
         force[:, column, column] += (weight * sigma) ** 2
-    return Prior(
-        mean=means, precision=precisions * variance[:, None, None], force=force * (variance**2)[:, None, None]
-    )
+    return Prior(mean=means, precision=precisions * variance[:, None, None], force=force * (variance**2)[:, None, None])
 
 
 def _relative_gain(theta: Array, level: Array, first: int, curved: NDArray[np.int_]) -> tuple[Array, Array]:

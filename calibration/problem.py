@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from calibration.capture import MonochromaticCapture
 from hsitools.errors import InputError
+from hsitools.sensor.line_shape import LineShape
 from hsitools.sensor.polynomial import Band
-from hsitools.sensor.transmittance import TransmittanceModel
+from hsitools.sensor.transmittance import SampledModel, TransmittanceModel
 
 Array = NDArray[np.float64]
 
@@ -28,6 +29,10 @@ class Options:
         ``"linear"`` or ``"huber"``.
     shared_curve : bool
         One smooth gain-correction curve common to all rows (a drift of the lamp's reference, for example).
+    shared_shift : bool
+        One smooth error of the wavelength scale common to all rows (the monochromator's).
+    estimate_linewidth : bool
+        Estimate the width of the monochromator's line instead of taking the capture's.
     start : str
         ``"periodogram"`` or ``"exhaustive"``.
     engine : str
@@ -37,6 +42,8 @@ class Options:
     prior: bool = True
     loss: str = "linear"
     shared_curve: bool = False
+    shared_shift: bool = False
+    estimate_linewidth: bool = False
     start: str = "periodogram"
     engine: str = "batched"
 
@@ -63,7 +70,8 @@ class Problem:
     """A capture made ready for fitting: rows scaled to mean one, so that residuals and gains compare.
 
     ``intensity``, ``flat``, ``weight`` ``(row, line)``; ``level`` and ``flat_level`` ``(row,)`` the means taken out;
-    ``usable`` ``(row,)`` rows that can be fitted.
+    ``usable`` ``(row,)`` rows that can be fitted; ``line`` the monochromator's, None when it is monochromatic;
+    ``line_shape`` what it is when its width is yet to be estimated.
     """
 
     band: Band
@@ -76,6 +84,8 @@ class Problem:
     index: NDArray[np.int64]
     usable: NDArray[np.bool_]
     opd_step_um: float | None
+    line: LineShape | None = None
+    line_shape: str = "gaussian"
 
     @classmethod
     def of(
@@ -120,7 +130,13 @@ class Problem:
             index=capture.index,
             usable=usable,
             opd_step_um=capture.opd_step_um,
+            line=capture.line,
+            line_shape=capture.line_shape,
         )
+
+    def sampled(self, model: TransmittanceModel) -> SampledModel:
+        """A model as the monochromator's lines see it."""
+        return SampledModel(model, self.band, self.wavenumber, line=self.line)
 
     @property
     def scale(self) -> Array:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.capture import MonochromaticCapture
-from calibration.heldout import Fold, deal, find_device_etalons, row_rmse, spread_rows
+from calibration.heldout import ROUGHLY, Fold, deal, find_device_etalons, spread_rows
 from calibration.problem import Options
 from hsitools.errors import InputError
 from hsitools.sensor.transmittance import TransmittanceModel
@@ -69,7 +69,7 @@ class _Trials:
 
     def start(self, model: TransmittanceModel, options: Options) -> None:
         """Fit the first candidate from nothing."""
-        self.folds = [Fold.start(self.capture, lines, model, options) for lines in self.held_out]
+        self.folds = [Fold.start(self.capture, lines, model, options, ROUGHLY) for lines in self.held_out]
         for fold in self.folds:
             self.squares[:, fold.held_out] = fold.residual() ** 2
         self._report(label(model, options), self.squares, np.arange(self.capture.n_lines), chosen=True)
@@ -123,7 +123,8 @@ class _Trials:
 
 def label(model: TransmittanceModel, options: Options) -> str:
     """The model in one line, what is shared by all rows included."""
-    return model.label + (", shared gain curve" if options.shared_curve else "")
+    shared = {"shared gain curve": options.shared_curve, "shared shift": options.shared_shift}
+    return ", ".join([model.label, *(name for name, is_on in shared.items() if is_on)])
 
 
 def select_model(
@@ -150,7 +151,7 @@ def select_model(
     InputError
         When the capture has too few lines even for the simplest candidate.
     """
-    engine, options = options.engine, replace(options, engine="batched", shared_curve=False)
+    engine, options = options.engine, replace(options, engine="batched", shared_curve=False, shared_shift=False)
     few = spread_rows(capture)
     trials = _Trials(few, seed, progress)
     for degree in (3, 1, 0):
@@ -167,6 +168,7 @@ def select_model(
     trials.offer(waves=2)
     trials.offer(degree_phase=3)
     trials.offer(replace(options, shared_curve=True))
+    trials.offer(replace(trials.folds[0].options, shared_shift=True))
     for _ in range(MAX_ETALONS):
         if not trials.offer(etalon=True):
             break

@@ -24,7 +24,12 @@ from numpy.typing import NDArray
 
 from hsitools.errors import InputError
 from hsitools.sensor.fabry_perot import (
-    AIRY, array_module, bounded_reflectivity, check_waves, fringe, fringe_derivatives,
+    AIRY,
+    array_module,
+    bounded_reflectivity,
+    check_waves,
+    fringe,
+    fringe_derivatives,
 )  # fmt: skip
 from hsitools.sensor.line_shape import LineShape, broadened_derivatives
 from hsitools.sensor.polynomial import Band, derivative_matrix

@@ -71,7 +71,9 @@ def test_normal_matrix_is_the_jacobians(model, shape):
     normal = np.einsum("bk,bki,bkj->bij", w, expected, expected)
     found = plan.assemble(plan.moments(fields, w))
     scale = np.sqrt(np.einsum("bii->bi", normal))
-    np.testing.assert_allclose(found / scale[:, :, None] / scale[:, None, :], normal / scale[:, :, None] / scale[:, None, :], atol=1e-5)
+    np.testing.assert_allclose(
+        found / scale[:, :, None] / scale[:, None, :], normal / scale[:, :, None] / scale[:, None, :], atol=1e-5
+    )
     gradient = plan.gradient(fields, w * (y - value))
     np.testing.assert_allclose(gradient / scale, np.einsum("bk,bki,bk->bi", w, expected, y - value) / scale, atol=1e-5)
 

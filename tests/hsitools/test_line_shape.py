@@ -24,7 +24,9 @@ def test_series_is_the_average_over_the_line(waves, shape):
     width = 2e-3 * SIGMA**2
     opd, r = np.array([0.3, 4.0, 30.0, 120.0])[:, None], np.array([0.9, 0.6, 0.3, 0.5])[:, None]
     path = opd + 0 * SIGMA
-    value = broadened_derivatives(2 * np.pi * SIGMA * opd - 0.4, r + 0 * path, path, LineShape(width=width, shape=shape), waves)[0]
+    value = broadened_derivatives(
+        2 * np.pi * SIGMA * opd - 0.4, r + 0 * path, path, LineShape(width=width, shape=shape), waves
+    )[0]
     expected = [averaged(o, x, width, shape, waves) for o, x in zip(opd[:, 0], r[:, 0], strict=True)]
     np.testing.assert_allclose(value, expected, atol=2e-6)
 
