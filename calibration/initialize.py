@@ -46,9 +46,14 @@ class Periodogram:
 
 
 def opd_grid(wavenumber: Array, limit_um: float | None = None) -> Array:
-    """OPDs (µm) from a quarter fringe in the band to the sampling limit ``1 / (2·mean Δσ)``."""
+    """OPDs (µm) from a quarter fringe in the band to the sampling limit ``1 / (2·Δσ)``.
+
+    Δσ is the mean spacing of the lines, or the median where that is smaller: where some lines of a regular series are
+    missing the others still tell the fringes that the whole series would.
+    """
     width = float(np.ptp(wavenumber))
-    limit = 0.5 / float(np.diff(wavenumber).mean()) if limit_um is None else limit_um
+    spacing = np.diff(wavenumber)
+    limit = 0.5 / float(min(spacing.mean(), np.median(spacing))) if limit_um is None else limit_um
     return np.arange(0.25 / width, limit, 1 / (OVERSAMPLING * width))
 
 

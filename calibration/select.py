@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.capture import MonochromaticCapture
-from calibration.heldout import ROUGHLY, Fold, deal, find_device_etalons, spread_rows
+from calibration.heldout import ROUGHLY, Fold, deal, find_device_etalons, row_rmse, spread_rows
 from calibration.problem import Options
 from hsitools.errors import InputError
 from hsitools.sensor.transmittance import TransmittanceModel
@@ -72,7 +72,7 @@ class _Trials:
         self.folds = [Fold.start(self.capture, lines, model, options, ROUGHLY) for lines in self.held_out]
         for fold in self.folds:
             self.squares[:, fold.held_out] = fold.residual() ** 2
-        self._report(label(model, options), self.squares, np.arange(self.capture.n_lines), chosen=True)
+        self._report(label(model, options), 0.0, 0.0, chosen=True)
 
     def offer(self, options: Options | None = None, etalon: bool = False, **changes: Any) -> bool:
         """Score a change of the best candidate, fold by fold as long as it may win; True when it does.
@@ -100,23 +100,21 @@ class _Trials:
             if gain < -BEHIND * error:
                 break
         better = len(grown) == len(self.folds) and gain > BETTER * error
+        self._report(label(grown[0].model, options), gain, error, chosen=better)
         if better:
             self.folds, self.squares = grown, squares
-            self.table[-1]["chosen"] = False
-            for row in self.table:
-                row["chosen"] = False
-        self._report(label(grown[0].model, options), squares, lines, chosen=better, gain=gain, error=error)
         return better
 
-    def _report(
-        self, name: str, squares: Array, lines: NDArray[np.intp], *, chosen: bool, gain: float = 0.0, error: float = 0.0
-    ) -> None:
-        usable = self.folds[0].problem.usable
-        count = np.maximum(self.capture.mask[:, lines].sum(axis=1), 1)
-        rmse = float(np.sqrt(squares[:, lines].sum(axis=1) / count)[usable].mean())
-        row = {"label": name, "rmse_cv_mean": rmse, "gain": gain, "gain_stderr": error, "lines": len(lines)}
-        self.table.append({**row, "chosen": chosen})
-        log.info("auto: %s: held-out %.4f on %d lines, gain %.5f ± %.5f", name, rmse, len(lines), gain, error)
+    def _report(self, name: str, gain: float, error: float, *, chosen: bool) -> None:
+        """Add a row to the table; held-out error is that of the best so far, less the gain on the lines compared."""
+        rmse = float(row_rmse(self.squares, self.capture)[self.folds[0].problem.usable].mean()) - gain
+        if chosen:
+            for row in self.table:
+                row["chosen"] = False
+        self.table.append(
+            {"label": name, "rmse_cv_mean": rmse, "gain": gain, "gain_stderr": error, "chosen": chosen}
+        )
+        log.info("auto: %s: held-out %.4f, gain %.5f ± %.5f", name, rmse, gain, error)
         if self.progress is not None:
             self.progress(name)
 
