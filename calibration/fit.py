@@ -15,7 +15,6 @@ from calibration.problem import Options, Problem
 from calibration.refine import CHUNK_SAMPLES, Prior, Refinement, refine
 from calibration.shared import shared_gain_curve, shared_shift
 from calibration.uncertainty import posterior
-from hsitools.sensor.line_shape import LineShape
 from hsitools.sensor.transmittance import SampledModel
 
 Array = NDArray[np.float64]
@@ -35,14 +34,12 @@ class Shared:
     curve: Array
     shift: Array
     line_width: LineWidth | None = None
-    line_shape: str = "gaussian"
 
     def applied(self, sampled: SampledModel) -> SampledModel:
         """The model at the corrected wavenumbers, through the estimated line."""
         line = sampled.line
         if self.line_width is not None:
-            width = self.line_width.nm
-            line = LineShape.of_wavelength(width, sampled.wavenumber, self.line_shape) if width > 0 else None
+            line = self.line_width.line(sampled.wavenumber)
         if not self.shift.any() and line is sampled.line:
             return sampled
         return SampledModel(sampled.model, sampled.band, sampled.wavenumber + self.shift, line=line)
@@ -132,12 +129,11 @@ def fit_rounds(
         Share of the cost below which a step of the last refinement ends it.
     """
     none = np.zeros(len(problem.wavenumber))
-    shared = Shared(curve=1 + none, shift=none, line_shape=problem.line_shape)
+    shared = Shared(curve=1 + none, shift=none)
     if warm is not None:
         shared = replace(shared, curve=warm.curve, shift=warm.shift, line_width=warm.line_width)
     elif options.estimate_linewidth:
-        width, theta = estimate_line_width(sampled, problem, theta, options, problem.line_shape)
-        shared = replace(shared, line_width=width)
+        shared = replace(shared, line_width=estimate_line_width(sampled, problem, theta, options))
     learns = options.prior or options.shared_curve or options.shared_shift
     rounds = 0 if not learns else ROUNDS if warm is None else 1
     prior = warm.prior if warm is not None else None
