@@ -3,7 +3,7 @@
 import sys
 
 NAMES = (
-    "captures", "speed", "truth", "maps", "indices", "cubes", "sensors", "pansharpen_golden", "pansharpen_speed",
+    "captures", "calibration", "speed", "truth", "maps", "indices", "cubes", "sensors", "pansharpen_golden", "pansharpen_speed",
     "pansharpen_sparse", "denoise_golden",
 )  # fmt: skip
 #: Minutes each: only when named.

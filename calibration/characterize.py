@@ -59,14 +59,19 @@ def find_etalons(problem: Problem, fit: Fit) -> tuple[float, ...]:
     return initialize.find_common_fringes(scan, int(seen.sum()))
 
 
-def fit_problem(
-    problem: Problem, model: TransmittanceModel, options: Options, tolerance: float | None = None
-) -> Fit:
+def fit_problem(problem: Problem, model: TransmittanceModel, options: Options, tolerance: float | None = None) -> Fit:
     """Start and refinement from the problem's own lines: what `characterize`, held-out error and benchmarks share."""
     sampled = problem.sampled(model)
     opd, reflectivity = starting_opd(problem, options.start)
     theta = initialize.starting_parameters(
-        model, problem.band, problem.wavenumber, problem.intensity, problem.flat, problem.weight, opd, reflectivity,
+        model,
+        problem.band,
+        problem.wavenumber,
+        problem.intensity,
+        problem.flat,
+        problem.weight,
+        opd,
+        reflectivity,
         problem.line,
     )
     return fit_rounds(sampled, problem, theta, options, tolerance=tolerance)
@@ -115,11 +120,13 @@ def characterize(
     """
     began = time.perf_counter()
     trials: list[dict[str, Any]] = []
+    spread = None
     options = options or Options()
     if model is None:
-        from calibration.select import select_model
+        from calibration.select import choose
 
-        model, options, trials = select_model(capture, options, seed=seed, progress=progress)
+        selection = choose(capture, options, seed=seed, progress=progress)
+        model, options, trials, spread = selection.model, selection.options, selection.table, selection.model_spread
     problem, fit = fit_capture(capture, model, options)
     log.info("%s: %s: %d iterations", capture.name, model.label, fit.iterations)
     rmse_cv = None
@@ -128,5 +135,6 @@ def characterize(
 
         rmse_cv = cross_validate(capture, model, options, cv, seed)
     return build(
-        capture, problem, fit, rmse_cv=rmse_cv, selection=trials, seconds=time.perf_counter() - began, options=options
-    )
+        capture, problem, fit, rmse_cv=rmse_cv, selection=trials, seconds=time.perf_counter() - began, options=options,
+        model_spread=spread,
+    )  # fmt: skip

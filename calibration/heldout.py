@@ -117,7 +117,7 @@ def find_device_etalons(
     capture: MonochromaticCapture,
     model: TransmittanceModel,
     options: Options,
-    held_out: NDArray[np.intp] = np.zeros(0, dtype=np.intp),
+    held_out: NDArray[np.intp] | None = None,
 ) -> TransmittanceModel:
     """The model with its etalons (as many as it has, or as many as there are) found anew in the lines not held out.
 
@@ -125,6 +125,7 @@ def find_device_etalons(
     """
     if not model.etalons_um:
         return model
+    held_out = np.zeros(0, dtype=np.intp) if held_out is None else held_out
     fold = Fold.start(spread_rows(capture), held_out, replace(model, etalons_um=()), options, ROUGHLY)
     for number in range(len(model.etalons_um)):
         opd = fold.next_etalon()
@@ -144,7 +145,8 @@ def embed(fit: Fit, sampled: SampledModel) -> Fit:
     first steps; the next round learns the right one.
     """
     old, new = fit.sampled.model, sampled.model
-    source, target = [], []
+    source: list[int] = []
+    target: list[int] = []
     for name, part in old.slices.items():
         if name in new.slices:
             size = min(part.stop - part.start, new.slices[name].stop - new.slices[name].start)
@@ -157,7 +159,7 @@ def embed(fit: Fit, sampled: SampledModel) -> Fit:
         mean, precision = np.zeros_like(theta), np.zeros((len(theta), new.n_parameters, new.n_parameters))
         mean[:, target] = fit.prior.mean[:, source]
         rows, columns = np.ix_(target, target)
-        precision[:, rows, columns] = fit.prior.precision[:, np.array(source)[:, None], source]
+        precision[:, rows, columns] = fit.prior.precision[:, np.array(source)[:, None], np.array(source)]
         added = np.setdiff1d(np.arange(new.n_parameters), target)
         precision[:, added, added] = fit.variance[:, None] / 0.3**2
         prior = Prior(mean=mean, precision=precision)

@@ -60,9 +60,9 @@ _BLOCK = 24
 def solve_pentadiagonal(diagonal: Array, next_one: Array, next_two: Array, right: Array) -> Array:
     """Solve a symmetric positive system of five diagonals, ``(n,)``, by blocks that are all factored at once.
 
-    Each block is solved by itself for its right-hand side and for the two values that it shares with either neighbour; a
-    small dense system over the shared values joins them (Polizzi and Sameh, Parallel Computing 32, 2006). NumPy alone:
-    importing SciPy's banded solver takes longer than a calibration has.
+    Each block is solved by itself for its right-hand side and for the two values that it shares with either neighbour;
+    a small dense system over the shared values joins them (Polizzi and Sameh, Parallel Computing 32, 2006). NumPy
+    alone: importing SciPy's banded solver takes as long as a small calibration.
     """
     n, size = len(right), _BLOCK
     blocks = -(-n // size)

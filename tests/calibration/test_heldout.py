@@ -41,7 +41,7 @@ def with_etalon():
 
 
 def test_no_fold_sees_its_lines(with_etalon):
-    """Held-out intensities replaced by noise of any size: start, etalons, curves and predictions stay what they were."""
+    """Held-out intensities replaced by noise of any size: etalons, curves and predictions stay what they were."""
     lines = deal(with_etalon.n_lines, 5, 3)[2]
     garbage = with_etalon.intensity.copy()
     garbage[:, lines] = np.random.default_rng(21).uniform(-3, 30, garbage[:, lines].shape)
