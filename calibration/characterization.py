@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.band import LineErrors, transmittance_band, transmittance_stderr
 from calibration.law import OpdLaw, fit_law
+from calibration.problem import SHARED, label
 from calibration.uncertainty import parameter_covariance
 from hsitools.errors import FormatError
 from hsitools.io.atomic import atomic_path
@@ -78,6 +80,8 @@ class Characterization:
     flags : dict of str to array of bool
     law : OpdLaw
     layout : SubImageLayout or None
+    lines : LineErrors or None
+        Noise, shared shift and doubt about the model at each line; None in files of 0.1.
     selection : list of dict
         Models tried by ``--model auto``.
     settings : dict
@@ -107,6 +111,7 @@ class Characterization:
     flags: dict[str, NDArray[np.bool_]]
     law: OpdLaw
     layout: SubImageLayout | None = None
+    lines: LineErrors | None = None
     selection: list[dict[str, Any]] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
@@ -119,7 +124,7 @@ class Characterization:
     @property
     def label(self) -> str:
         """The model in one line, the shared gain curve included."""
-        return self.model.label + (", shared gain curve" if self.settings.get("shared_curve") else "")
+        return label(self.model, **{name: bool(self.settings.get(name)) for name in SHARED})
 
     @property
     def wavenumber(self) -> Array:
@@ -134,6 +139,16 @@ class Characterization:
     def transmittance(self, wavelength_nm: Array) -> Array:
         """Transmittance relative to the flat field, ``(interferometer, wavelength)``; errors outside the band."""
         return self.response.transmittance(wavelength_nm)
+
+    def transmittance_stderr(self, wavelength_nm: Array) -> Array:
+        """Its standard error (`calibration.band.transmittance_stderr`)."""
+        return transmittance_stderr(self, wavelength_nm)
+
+    def transmittance_band(
+        self, wavelength_nm: Array, *, coverage: float = 0.95, measured: bool = False
+    ) -> tuple[Array, Array]:
+        """Its band (`calibration.band.transmittance_band`)."""
+        return transmittance_band(self, wavelength_nm, coverage=coverage, measured=measured)
 
     def reflectivity_curve(self, wavelength_nm: Array) -> Array:
         """Reflectivity ``(interferometer, wavelength)``."""
@@ -230,6 +245,8 @@ class Characterization:
                 layout=json.dumps(self.layout.to_dict()) if self.layout is not None else "",
             )  # fmt: skip
             self.response.write(file.create_group("response"))
+            if self.lines is not None:
+                self.lines.write(file.create_group("lines"))
             file.create_dataset("index", data=self.index)
             file.create_dataset("covariance", data=self.covariance, compression="gzip", shuffle=True)
             file["covariance"].attrs["units"] = "product of the units of response/theta"
@@ -275,6 +292,7 @@ class Characterization:
                     name=file.attrs["name"],
                     source=file.attrs["source"],
                     response=FabryPerotResponse.read(file["response"]),
+                    lines=LineErrors.read(file["lines"]) if "lines" in file else None,
                     covariance=file["covariance"][()],
                     index=file["index"][()],
                     **columns,
@@ -324,6 +342,7 @@ def build(
     rmse_cv: Array | None = None,
     selection: list[dict[str, Any]] | None = None,
     seconds: float = 0.0,
+    model_spread: Array | None = None,
 ) -> Characterization:
     """Turn a fit into a result: physical parameters with standard errors, quality, flags, OPD law."""
     model, band, slices = fit.sampled.model, problem.band, fit.sampled.model.slices
@@ -332,6 +351,8 @@ def build(
     # φ and −φ give the same fringe: the OPD is the positive one
     negative = theta[:, phase.start + 1] < 0
     theta[negative, phase] *= -1
+    covariance[negative, phase, :] *= -1
+    covariance[negative, :, phase] *= -1
     variances = np.maximum(np.einsum("bii->bi", covariance), 0)
     to_opd = 1 / (2 * np.pi * band.half_width)
     opd, opd_stderr = theta[:, phase.start + 1] * to_opd, np.sqrt(variances[:, phase.start + 1]) * to_opd
@@ -397,6 +418,7 @@ def build(
         flags=flags,
         law=law,
         layout=capture.layout,
+        lines=LineErrors.of(fit, problem, model_spread),
         selection=selection or [],
         settings=options.to_dict(),
         seconds=seconds,

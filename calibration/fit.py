@@ -12,7 +12,7 @@ from calibration.law import running_median
 from calibration.line_width import LineWidth, estimate_line_width
 from calibration.population import estimate_prior
 from calibration.problem import Options, Problem
-from calibration.refine import Prior, Refinement, refine
+from calibration.refine import CHUNK_SAMPLES, Prior, Refinement, refine
 from calibration.shared import shared_gain_curve, shared_shift
 from calibration.uncertainty import posterior
 from hsitools.sensor.transmittance import SampledModel
@@ -67,7 +67,14 @@ class Fit:
 
     def values(self, problem: Problem) -> Array:
         """Fitted intensity, scaled as the problem is."""
-        return self.sampled.values(self.theta, problem.flat * self.curve)
+        return modelled(self.sampled, self.theta, problem.flat * self.curve)
+
+
+def modelled(sampled: SampledModel, theta: Array, flat: Array) -> Array:
+    """`SampledModel.values` in chunks that stay in the cache."""
+    step = max(1, CHUNK_SAMPLES // flat.shape[1])
+    starts = range(0, len(theta), step)
+    return np.concatenate([sampled.values(theta[k : k + step], flat[k : k + step]) for k in starts])
 
 
 def _minimise(
@@ -93,7 +100,7 @@ def _solve(
     found = _minimise(
         sampled, theta, problem.intensity, flat, problem.weight, prior, options, max_iterations, tolerance
     )
-    residual = problem.intensity - sampled.values(found.theta, flat)
+    residual = problem.intensity - modelled(sampled, found.theta, flat)
     variance, covariance = posterior(found, residual, problem.weight, prior, sampled.model.free, options.loss)
     return Fit(
         sampled=sampled, theta=found.theta, covariance=covariance, variance=variance, converged=found.converged,
@@ -103,8 +110,9 @@ def _solve(
 
 
 def fit_rounds(
-    sampled: SampledModel, problem: Problem, theta: Array, options: Options, *, warm: Fit | None = None
-) -> Fit:
+    sampled: SampledModel, problem: Problem, theta: Array, options: Options, *,
+    warm: Fit | None = None, tolerance: float | None = None,
+) -> Fit:  # fmt: skip
     """Fit all rows, learn from them what they share, and fit them again under it, doubtful rows restarted.
 
     Expectation-maximisation, interleaved with the refinement: the first rounds are a few iterations each, only the last
@@ -117,6 +125,8 @@ def fit_rounds(
     warm : Fit, optional
         A fit of the same rows and lines by a simpler model, ``theta`` being its values: its prior and what it found
         shared start the first round, one round is enough, and no row is restarted.
+    tolerance : float, optional
+        Share of the cost below which a step of the last refinement ends it.
     """
     none = np.zeros(len(problem.wavenumber))
     shared = Shared(curve=1 + none, shift=none)
@@ -145,7 +155,8 @@ def fit_rounds(
                 shared = replace(shared, curve=shared_gain_curve(fit, problem))
         if prior is not None and warm is None and number == 0:
             theta = restart_few_fringes(fit, problem, prior, options)
-    return _solve(sampled, problem, theta, shared, prior, options, *(FINE if options.prior else FINEST))
+    most, usual = FINE if options.prior else FINEST
+    return _solve(sampled, problem, theta, shared, prior, options, most, tolerance or usual)
 
 
 def restart_few_fringes(fit: Fit, problem: Problem, prior: Prior, options: Options) -> Array:
