@@ -83,19 +83,20 @@ class DataTerms:
     ----------
     down : Separable
         Blur and sampling.
-    precision : Tensor, shape (k,)
-        Of the coarse components.
+    precision : Tensor, shape (k, 1, 1) or (1, k, y, x)
+        Of the coarse components; zero where nothing was measured.
     pan : Tensor, shape (1, 1, y, x)
         What ``response · z`` should be.
     response : Tensor, shape (k,)
-    pan_precision : float
+    pan_precision : float, or Tensor, shape (1, 1, y, x)
+        Zero where PAN was not measured.
     """
 
     down: Separable
     precision: torch.Tensor
     pan: torch.Tensor
     response: torch.Tensor
-    pan_precision: float
+    pan_precision: Any
 
     def solve(self, data: torch.Tensor, weights: list[torch.Tensor], z: torch.Tensor) -> torch.Tensor:
         """The components for coarse components ``data`` and given weights, from a start ``z``.
@@ -105,13 +106,13 @@ class DataTerms:
         the interval stay nearer to the start.
         """
         pan, down, trust = self.pan, self.down, self.pan_precision
-        precision = self.precision.to(pan)[:, None, None]
+        precision = self.precision.to(pan)
         response = self.response.to(pan)[:, None, None]
         weights = [SMOOTHNESS * weight for weight in weights]
         around = degree(weights, pan)
         # the rows of a blur are means and those of a Laplacian sum to zero: by Gershgorin, blur and prior are at most
         # these diagonals, and with PAN's exact term the preconditioned system lies below one
-        inverse = 1 / (precision * down.adjoint(torch.ones_like(data[:, :1])) + 2 * around)
+        inverse = 1 / (down.adjoint(precision.expand_as(data)) + 2 * around)
         share = trust / (1 + trust * _along(response, response * inverse))
 
         def precondition(residual: torch.Tensor) -> torch.Tensor:
@@ -121,7 +122,7 @@ class DataTerms:
 
         def apply(step: torch.Tensor) -> torch.Tensor:
             out = down.adjoint(precision * down(step))
-            out.addcmul_(response, _along(response, step), value=trust)
+            out.addcmul_(response, trust * _along(response, step))
             out.addcmul_(around, step)
             for weight, offset in zip(weights, NEIGHBOURS, strict=True):
                 first, second = _pair(step.shape, offset)
@@ -131,7 +132,7 @@ class DataTerms:
 
         # differences first: products of the whole would cancel to rounding errors
         residual = down.adjoint(precision * (data - down(z)))
-        residual.addcmul_(response, pan - _along(response, z), value=trust)
+        residual.addcmul_(response, trust * (pan - _along(response, z)))
         residual = precondition(residual.sub_(laplacian(z, weights)))
         low, high = 1 / CONDITION, 1.0
         centre, half = (high + low) / 2, (high - low) / 2

@@ -69,9 +69,9 @@ def register(scene: Scene, components: Components, rank: int, prior: torch.Tenso
     step = np.array([0.25, 0.25, 0.1])
 
     def images(tile: Tile) -> Moments:
-        low = [_down(tile, theta)(tile.wide_pan)]
+        low = [tile.see_pan(_down(tile, theta))]
         for axis in range(3):
-            ends = [_down(tile, theta + sign * step * (np.arange(3) == axis))(tile.wide_pan) for sign in (1, -1)]
+            ends = [tile.see_pan(_down(tile, theta + sign * step * (np.arange(3) == axis))) for sign in (1, -1)]
             low.append((ends[0] - ends[1]) / (2 * step[axis]))
         both = tile.crop_coarse(torch.cat([components(tile), *low], 1))
         return moments(both, valid=tile.coarse_valid)
@@ -121,9 +121,7 @@ def _down(tile: Tile, theta: np.ndarray) -> Separable:
     """Blur and sampling of the mean band under a shift and a relative change of the PSF's squared width."""
     optics = tile.optics
     gains = np.clip(optics.mean_gains() ** np.exp(theta[2]), 0.01, 0.97)
-    return mtf_decimate(
-        tile.fine_size, gains, optics.ratio, optics.offset, shift=(float(theta[0]), float(theta[1]))
-    )
+    return mtf_decimate(tile.fine_size, gains, optics.ratio, optics.offset, shift=(float(theta[0]), float(theta[1])))
 
 
 def pan_error(scene: Scene, components: Components, pair: Registration, noise: float) -> float:
@@ -142,7 +140,7 @@ def pan_error(scene: Scene, components: Components, pair: Registration, noise: f
 
     def powers(tile: Tile) -> Moments:
         down = pair.down(tile, tile.optics.mean_gains())
-        seen = down(tile.wide_pan)
+        seen = tile.see_pan(down)
         response = pair.response.to(seen)[:, None, None]
         rest = seen - pair.constant - (response * components(tile)).sum(1, keepdim=True)
         both = torch.cat([rest, seen], 1)

@@ -109,7 +109,6 @@ def one_blur(scene: Scene) -> Cube:
     return levelled
 
 
-
 def neighbour_noise(covariance: torch.Tensor) -> torch.Tensor:
     """Noise variance ``(band,)``: what each band keeps to itself beside its (up to four) nearest bands.
 

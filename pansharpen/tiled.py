@@ -17,7 +17,8 @@ from hsitools.errors import InputError
 from hsitools.lazy import Bands
 from hsitools.sensor import Sensor
 from pansharpen.case import FusionCase, Optics, Tile
-from pansharpen.fuse import fill_nearest, fuse, live_bands, marked, options_for
+from pansharpen.fuse import filled, fuse, live_bands, marked, options_for
+from pansharpen.holes import fill_nearest
 from pansharpen.protocol import cube_optics
 from pansharpen.registry import Method, get
 
@@ -93,12 +94,12 @@ class LargeScene:
         r = self.optics.ratio
         fine = (slice(r * part.start, r * part.stop) for part in (window.wide_rows, window.wide_columns))
         pan = _tensor(self.pan.read(None, *fine))
-        masks = torch.isfinite(coarse).all(1, keepdim=True), torch.isfinite(pan)
-        valid, pan_valid = (None if mask.all() else mask for mask in masks)
+        coarse, valid = filled(coarse, torch.isfinite(coarse))
+        pan_valid = torch.isfinite(pan)
+        whole = bool(pan_valid.all())
         return Tile(
-            coarse if valid is None else fill_nearest(coarse, valid),
-            pan if pan_valid is None else fill_nearest(pan, pan_valid),
-            self.optics, margin=window.margin, valid=valid, pan_valid=pan_valid,
+            coarse, pan if whole else fill_nearest(pan, pan_valid), self.optics, margin=window.margin, valid=valid,
+            pan_valid=None if whole else pan_valid,
         )  # fmt: skip
 
     def interpolated(self, window: Window, bands: NDArray[np.int64]) -> torch.Tensor:
@@ -118,10 +119,10 @@ class LargeScene:
     def case(self) -> FusionCase:
         """The scene in memory, for methods that need it whole (with one window)."""
         (window,) = self.windows
-        tile = self.tile(window)
+        pan = _tensor(self.pan.read(None, slice(0, self.pan.shape[1]), slice(0, self.pan.shape[2])))
         return FusionCase(
-            coarse=tile.wide_coarse, pan=tile.wide_pan, optics=self.optics, valid=tile.coarse_valid,
-            pan_valid=tile.wide_pan_valid, name=self.cube.name or Path(self.cube.source).stem,
+            coarse=self._read(self.cube, window, self.bands), pan=pan, optics=self.optics,
+            name=self.cube.name or Path(self.cube.source).stem,
         )  # fmt: skip
 
     def sum(self, function: Callable[[Tile], Any]) -> Any:
@@ -182,7 +183,7 @@ class FusedSource:
             tile = scene.tile(window)
             fused = self.function(tile)
             wrong = ~torch.isfinite(fused)
-            if (wrong if tile.valid is None else wrong & tile.valid).any():
+            if (wrong if tile.measured is None else wrong & tile.measured).any():
                 raise FloatingPointError(
                     f"{scene.cube.source or scene.cube.name}: found values that are not finite in the fused rows "
                     f"{window.rows.start}:{window.rows.stop}, columns {window.columns.start}:{window.columns.stop}"

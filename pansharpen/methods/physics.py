@@ -96,9 +96,13 @@ def _fuse(tile: Tile, model: Model) -> torch.Tensor:
     down = pair.down(tile, optics.mean_gains())
     coarse = model.coarse(tile)
     data = space.components(coarse)
+    precision, trust = space.precision.to(pan)[:, None, None], torch.full((), model.pan_precision).to(pan)
+    if tile.wide_coarse_valid is not None:
+        precision = precision * tile.wide_coarse_valid
+    if tile.wide_pan_valid is not None:
+        trust = trust * tile.wide_pan_valid
     terms = DataTerms(
-        down=down, precision=space.precision, pan=pan - pair.constant, response=pair.response,
-        pan_precision=model.pan_precision,
+        down=down, precision=precision, pan=pan - pair.constant, response=pair.response, pan_precision=trust
     )  # fmt: skip
     weights = edge_weights(pan, model.edge)
     z, seen = tile.up()(data), data
