@@ -307,6 +307,8 @@ class FusionCase:
     reference : Tensor, shape (batch, band, ratio·y, ratio·x), or None
         The truth, where it is known. No method reads it.
     name : str
+    notes : tuple of str
+        What had to be assumed to make the case, for whoever reads its results.
 
     Raises
     ------
@@ -322,6 +324,7 @@ class FusionCase:
     pan_valid: torch.Tensor | None = None
     reference: torch.Tensor | None = None
     name: str = "case"
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for field in ("coarse", "pan", "expanded", "reference"):

@@ -1,7 +1,7 @@
 """How the cube's pixels really lie and blur on PAN's grid, and how PAN is made up of the cube's components.
 
-The low-pass PAN is linear in its response and nearly so in shift and blur: each step of Gauss and Newton regresses it on
-the components and on its own derivatives.
+The low-pass PAN is linear in its response and nearly so in shift and blur: each step of Gauss and Newton regresses it
+on the components and on its own derivatives.
 """
 
 from __future__ import annotations

@@ -16,10 +16,11 @@ from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.lazy import Bands
 from hsitools.sensor import Sensor
+from pansharpen.alignment import paired, placement
 from pansharpen.case import FusionCase, Optics, Tile
 from pansharpen.fuse import filled, fuse, live_bands, marked, options_for
 from pansharpen.holes import fill_nearest
-from pansharpen.protocol import cube_optics
+from pansharpen.protocol import cube_optics, tells_noise
 from pansharpen.registry import Method, get
 
 Progress = Callable[[int, int], None]
@@ -57,11 +58,11 @@ class LargeScene:
         self, cube: Cube, sensor: Sensor | None = None, *, halo: int, optics: Optics | None = None,
         side: int | None = None, progress: Progress | None = None,
     ) -> None:  # fmt: skip
-        cube_optics(cube, sensor)
+        cube = paired(cube)
         assert cube.pan is not None
         self.cube, self.progress = cube.physical(), progress or (lambda done, total: None)
         self.pan = cube.pan.physical()
-        ratio = self.pan.shape[1] // cube.shape[1]
+        ratio = placement(cube).ratio
         unit = CHUNK // math.gcd(CHUNK, ratio)
         if side is None:
             room = math.sqrt(TILE_BYTES / (4 * cube.n_bands)) / ratio - 2 * halo
@@ -224,7 +225,8 @@ def fuse_cube(
         measurement come back as NaN.
     method : str or Method
     sensor : Sensor, optional
-        Its MTF and PAN response; default the usual gain and an unknown response.
+        Its MTF, PAN response and, for a cube in its units, noise; default the usual gain, an unknown response and
+        noise.
     optics : Optics, optional
         Instead of what the sensor says.
     seed, weights, progress
@@ -237,6 +239,9 @@ def fuse_cube(
         is.
     """
     entry = get(method) if isinstance(method, str) else method
+    if cube.pan is None:
+        raise InputError(f"{cube.source or cube.name}: pan: missing, expected a panchromatic image beside the cube")
+    cube = paired(cube)
     given: dict[str, Any] = {"seed": seed, "weights": weights, "progress": progress}
     if entry.tiled:
         scene = LargeScene(cube, sensor, halo=entry.halo, optics=optics, progress=progress)
@@ -255,12 +260,25 @@ def fuse_cube(
         a, b, c, d, e, f = cube.transform
         transform = (a / ratio, b / ratio, c, d / ratio, e / ratio, f)
     physical = cube.physical()
+    told: dict[str, Any] = {"ratio": ratio, "sensor": sensor.name if sensor else "usual"}
+    if any(scene.optics.shift):
+        told["pan_shift_pixels"] = [round(value, 4) for value in scene.optics.shift]
+    if sensor is not None and optics is None:
+        told["sensor_noise"] = _noise_said(sensor, cube)
     return physical.replace(
         data=data, good=np.isin(np.arange(cube.n_bands), scene.bands), nodata=float("nan"), pan=None,
         transform=transform,
         name=f"{cube.name or 'scene'}, {entry.name}",
-        meta=cube.meta | {"pansharpened_by": entry.name, "ratio": ratio, "sensor": sensor.name if sensor else "usual"},
+        meta=cube.meta | {"pansharpened_by": entry.name} | told,
     )  # fmt: skip
+
+
+def _noise_said(sensor: Sensor, cube: Cube) -> str:
+    if sensor.noise is None and sensor.pan_noise is None:
+        return "estimated: the sensor tells none"
+    if tells_noise(sensor, cube):
+        return "the sensor's"
+    return f"estimated: the sensor's is for values in {sensor.units!r}, the cube's are in {cube.units or 'unknown'!r}"
 
 
 def _check_memory(cube: Cube, entry: Method) -> None:
