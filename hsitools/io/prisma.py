@@ -117,14 +117,15 @@ def read(path: Path) -> Cube:
         units="1" if level.startswith("L2") else "W m-2 sr-1 um-1",
         crs=_crs(attributes),
         transform=_transform(attributes, (height, width_px), PIXEL),
-        pan=_pan(file, path),
+        pan=_pan(file, path, (height, width_px)),
         name=text(attributes.get("Product_ID", path.stem)),
         source=str(path),
         meta={"product": f"PRISMA {level}", "overlap": OVERLAP},
     )
 
 
-def _pan(file: Any, path: Path) -> Cube | None:
+def _pan(file: Any, path: Path, coarse: tuple[int, int]) -> Cube | None:
+    """PAN, which covers the cube of ``coarse`` pixels (y, x): the corners that the product names are the cube's."""
     swath = _swath(file, "PCO")
     data = None if swath is None else file.get(f"HDFEOS/SWATHS/{swath}/Data Fields/Cube")
     if data is None:
@@ -142,7 +143,7 @@ def _pan(file: Any, path: Path) -> Cube | None:
         nodata=float("nan") if units != "DN" else 0.0,
         units=units,
         crs=_crs(file.attrs),
-        transform=_transform(file.attrs, data.shape, PAN_PIXEL),
+        transform=_pan_transform(file.attrs, data.shape, coarse),
         name="panchromatic",
         source=f"{path}: PAN",
     )
@@ -191,6 +192,17 @@ def _scale(attributes: Any, detector: str, path: Path) -> tuple[float, float]:
 def _crs(attributes: Any) -> str | None:
     code = attributes.get("Epsg_Code")
     return None if code is None or int(np.ravel(code)[0]) <= 0 else f"EPSG:{int(np.ravel(code)[0])}"
+
+
+def _pan_transform(attributes: Any, shape: tuple[int, int], coarse: tuple[int, int]) -> Transform | None:
+    ratio = shape[0] // coarse[0]
+    if shape != (ratio * coarse[0], ratio * coarse[1]):
+        return _transform(attributes, shape, PAN_PIXEL)
+    whole = _transform(attributes, coarse, PIXEL)
+    if whole is None:
+        return None
+    a, b, c, d, e, f = whole
+    return (a / ratio, b / ratio, c, d / ratio, e / ratio, f)
 
 
 def _transform(attributes: Any, shape: tuple[int, int], pixel: float) -> Transform | None:

@@ -131,31 +131,25 @@ def as_reflectance(scene: Cube) -> tuple[Cube, list[str]]:
     low, typical, high = _range(scene)
     if units in PERCENT:
         return scene.replace(scale_factor=0.01 * (scene.scale_factor or 1.0), units="1"), []
-    if units in REFLECTANCE:
-        if high > MAX_REFLECTANCE:
-            raise InputError(
-                f"{who}: found values up to {high:g} in units of reflectance, expected about 0 to 1; {hint}"
-            )
-        return scene, []
-    if units:
+    if units and units not in REFLECTANCE:
         raise InputError(f"{who}: units: found {scene.units!r}, expected reflectance ('1' or '%'); {hint}")
+    told = "the file says reflectance" if units else "the file tells no units"
     if high <= MAX_REFLECTANCE:
-        factor, said = 1.0, f"values up to {high:g} taken as reflectance: the file tells no units"
+        factor, said = 1.0, f"values up to {high:g} taken as reflectance: {told}"
     elif high <= MAX_AMBIGUOUS:
         raise InputError(
-            f"{who}: units: found none, and values up to {high:g}: percent, counts, or reflectance × 10⁴ of a dark "
+            f"{who}: units: found values up to {high:g}, {told}: percent, counts, or reflectance × 10⁴ of a dark "
             f"scene; {hint}"
         )
     else:
-        factor = USUAL_SCALE
-        said = f"values up to {high:g} taken as reflectance × 10⁴: the file tells no units"
+        factor, said = USUAL_SCALE, f"values up to {high:g} taken as reflectance × 10⁴: {told}"
     if high * factor > MAX_REFLECTANCE or low * factor < MIN_REFLECTANCE:
         raise InputError(
-            f"{who}: units: found none, and values from {low:g} to {high:g}, most near {typical:g}: no reflectance; "
+            f"{who}: units: found values up to {high:g} and down to {low:g}, most near {typical:g}, {told}; "
             f"{hint}, and a nodata value in the file which ones are no measurement"
         )
     if factor == 1.0:
-        return scene, [said]
+        return scene, [] if units else [said]
     return scene.replace(scale_factor=factor * (scene.scale_factor or 1.0)), [said]
 
 
