@@ -90,6 +90,8 @@ class DataTerms:
     response : Tensor, shape (k,)
     pan_precision : float, or Tensor, shape (1, 1, y, x)
         Zero where PAN was not measured.
+    condition : float
+        Of the preconditioned system, up to which directions are solved for.
     """
 
     down: Separable
@@ -97,11 +99,12 @@ class DataTerms:
     pan: torch.Tensor
     response: torch.Tensor
     pan_precision: Any
+    condition: float = CONDITION
 
     def solve(self, data: torch.Tensor, weights: list[torch.Tensor], z: torch.Tensor) -> torch.Tensor:
         """The components for coarse components ``data`` and given weights, from a start ``z``.
 
-        `STEPS` steps of Chebyshev's iteration for a preconditioned spectrum in [1/`CONDITION`, 1]. No scalar depends on
+        `STEPS` steps of Chebyshev's iteration for a preconditioned spectrum in [1/``condition``, 1]. No scalar depends on
         the data, unlike in conjugate gradients: what a pixel becomes depends on its surroundings only. Directions below
         the interval stay nearer to the start.
         """
@@ -134,7 +137,7 @@ class DataTerms:
         residual = down.adjoint(precision * (data - down(z)))
         residual.addcmul_(response, trust * (pan - _along(response, z)))
         residual = precondition(residual.sub_(laplacian(z, weights)))
-        low, high = 1 / CONDITION, 1.0
+        low, high = 1 / self.condition, 1.0
         centre, half = (high + low) / 2, (high - low) / 2
         rho = half / centre
         step = residual / centre

@@ -13,7 +13,8 @@ from the pair: noise by the bands' redundancy, PAN's response in the subspace, h
 how the cube's pixels really lie and blur on PAN's grid (shift, MTF), so that a wrong calibration does little harm.
 
 The system is solved with the bands' mean blur. Where bands differ, each solution tells what the coarse cube would have
-been under the mean blur, and the next starts from there.
+been under the mean blur, and the next starts from there. At last, details that held-out coarse pixels do not confirm
+are lowered band by band, and bands whose data are nowhere negative are not either.
 """
 
 from __future__ import annotations
@@ -21,13 +22,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from pansharpen.case import Scene, Tile
-from pansharpen.edges import DataTerms, edge_weights, step_weights
+from pansharpen.edges import CONDITION, DataTerms, edge_weights, step_weights
+from pansharpen.held_out import detail_trust
 from pansharpen.registration import Registration, pan_error, register
 from pansharpen.registry import method
-from pansharpen.statistics import moments, per_band
+from pansharpen.statistics import mix, moments, per_band
 from pansharpen.subspace import MAX_PRECISION, ROUNDING, Cube, Subspace, one_blur, subspace
 
 #: Step of PAN that halves a weight, in PAN's standard deviations.
@@ -50,6 +53,10 @@ class Model:
         λ.
     edge : float
         Square of the step in PAN that halves a weight.
+    trust : Tensor, shape (1, band)
+        Factor of the details beyond interpolation that the coarse cube does not determine.
+    bounded : Tensor of bool, shape (1, band)
+        Bands that are nowhere negative.
     """
 
     space: Subspace
@@ -57,6 +64,8 @@ class Model:
     pair: Registration
     pan_precision: float
     edge: float
+    trust: torch.Tensor
+    bounded: torch.Tensor
 
 
 @method(
@@ -88,7 +97,21 @@ def learn(scene: Scene) -> Model:
     error = pan_error(scene, components, pair, noise) + (optics.pan_variance or 0.0)
     error = max(error, float(pair.response @ pair.response) / MAX_PRECISION, pan_floor)
     edge = max(EDGE**2 * pan_variance, pan_floor) + 2 * (optics.pan_variance or 0.0)
-    return Model(space=space, coarse=coarse, pair=pair, pan_precision=1 / error, edge=edge)
+    return Model(
+        space=space, coarse=coarse, pair=pair, pan_precision=1 / error, edge=edge,
+        trust=detail_trust(scene, coarse, space, pair, edge), bounded=scene.sum(_negative) == 0,
+    )  # fmt: skip
+
+
+def lopsided(gains: Any) -> float:
+    """How many times the MTF along one axis is that along the other: so much harder is the softer one to restore."""
+    return float(np.max(gains) / np.min(gains))
+
+
+def _negative(tile: Tile) -> torch.Tensor:
+    """Measured values below zero, ``(1, band)``."""
+    below = tile.coarse < 0
+    return (below if tile.coarse_measured is None else below & tile.coarse_measured).sum((2, 3))
 
 
 def _fuse(tile: Tile, model: Model) -> torch.Tensor:
@@ -102,7 +125,8 @@ def _fuse(tile: Tile, model: Model) -> torch.Tensor:
     if tile.wide_pan_valid is not None:
         trust = trust * tile.wide_pan_valid
     terms = DataTerms(
-        down=down, precision=precision, pan=pan - pair.constant, response=pair.response, pan_precision=trust
+        down=down, precision=precision, pan=pan - pair.constant, response=pair.response, pan_precision=trust,
+        condition=CONDITION * lopsided(optics.mean_gains()),
     )  # fmt: skip
     weights = edge_weights(pan, model.edge)
     z, seen = tile.up()(data), data
@@ -115,5 +139,11 @@ def _fuse(tile: Tile, model: Model) -> torch.Tensor:
             seen = space.components(tile.wide_coarse - pair.down(tile, optics.mtf)(cube) + down(cube))
         z = terms.solve(seen, weights, z)
     # what the subspace leaves out, as far as it is no noise
-    left = coarse - space.cube(data)
-    return space.cube(tile.crop(z)) + tile.crop(tile.up()(per_band(space.rest, pan) * left))
+    left = per_band(space.rest, pan) * (coarse - space.cube(data))
+    out = space.cube(tile.crop(z)) + tile.crop(tile.up()(left))
+    if (model.trust < 1).any():
+        # only details that the coarse cube does not see: the rest is its own
+        details = z - tile.up()(data)
+        details = tile.crop(details - tile.up()(down(details)))
+        out -= mix((1 - model.trust)[..., None] * space.basis, details)
+    return torch.where(model.bounded[..., None, None], out.clamp(min=0), out)
