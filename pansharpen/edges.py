@@ -104,9 +104,9 @@ class DataTerms:
     def solve(self, data: torch.Tensor, weights: list[torch.Tensor], z: torch.Tensor) -> torch.Tensor:
         """The components for coarse components ``data`` and given weights, from a start ``z``.
 
-        `STEPS` steps of Chebyshev's iteration for a preconditioned spectrum in [1/``condition``, 1]. No scalar depends on
-        the data, unlike in conjugate gradients: what a pixel becomes depends on its surroundings only. Directions below
-        the interval stay nearer to the start.
+        `STEPS` steps of Chebyshev's iteration for a preconditioned spectrum in [1/``condition``, 1]. No scalar depends
+        on the data, unlike in conjugate gradients: what a pixel becomes depends on its surroundings only. Directions
+        below the interval stay nearer to the start.
         """
         pan, down, trust = self.pan, self.down, self.pan_precision
         precision = self.precision.to(pan)

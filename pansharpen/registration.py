@@ -125,12 +125,10 @@ def _down(tile: Tile, theta: np.ndarray) -> Separable:
 
 
 def pan_error(scene: Scene, components: Components, pair: Registration, noise: float) -> float:
-    """Variance, at a fine pixel, of the details of PAN that its model cannot explain.
+    """Variance, at a fine pixel, of what PAN's model cannot explain.
 
-    The model's error can be seen at the coarse scale only. There, the share of PAN's finest details that the components
-    leave unexplained is measured, less what the cube's noise makes of it; details beyond are taken to be explained as
-    well as those. So an error that is as smooth as the scene (a band that the cube lacks) costs little, one that is as
-    sharp costs all.
+    The model's error can be seen at the coarse scale only: that part as it is, less what the cube's noise makes of it.
+    Of PAN's finest details there, a share is left unexplained; those beyond are taken to be explained as well.
 
     Parameters
     ----------
@@ -154,7 +152,8 @@ def pan_error(scene: Scene, components: Components, pair: Registration, noise: f
     rest, own = (coarse.xy[0].diagonal() / coarse.n.clamp(min=1)[0]).unbind()
     rest = torch.maximum(rest - noise * _noise_gain(), LEAST_SHARE * rest)
     share = float(ratio_of(rest[None], own[None]).clamp(max=1))
-    return share * float(fine.xy / fine.n.clamp(min=1))
+    seen = max(pair.unexplained - noise, LEAST_SHARE * pair.unexplained)
+    return seen + share * float(fine.xy / fine.n.clamp(min=1))
 
 
 def _noise_gain() -> float:
