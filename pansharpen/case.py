@@ -20,6 +20,8 @@ Array = NDArray[np.float64]
 USUAL_MTF = 0.30
 #: Interpolation that defines the expanded cube, unless the case brings one.
 INTERPOLATION = "polynomial"
+#: A pixel counts when this share of it was measured.
+MOSTLY = 0.5
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -32,8 +34,10 @@ class Optics:
         Fine pixels to a coarse one.
     offset : float
         Fine-pixel position of the first coarse pixel; default (ratio − 1)/2.
+    shift : (float, float)
+        Fine pixels (y, x) by which all coarse pixels lie elsewhere, as the maps of cube and PAN tell.
     mtf : float or array, shape (band,) or (band, 2)
-        Gain of the bands at the coarse Nyquist frequency.
+        Gain of the bands at the coarse Nyquist frequency, in both directions or along y and along x.
     wavelength_nm : array, shape (band,), or None
     pan_response : array, shape (band,), or None
         Weights with which the bands make up the panchromatic image, where the sensor tells; None when not known.
@@ -47,6 +51,7 @@ class Optics:
 
     ratio: int
     offset: float | None = None
+    shift: tuple[float, float] = (0.0, 0.0)
     mtf: Any = USUAL_MTF
     wavelength_nm: Array | None = None
     pan_response: Array | None = None
@@ -70,9 +75,21 @@ class Optics:
                 changes[name] = np.asarray(value)[bands]
         return dataclasses.replace(self, **changes)
 
+    @property
+    def same_mtf(self) -> bool:
+        """Whether all bands have one MTF."""
+        mtf = np.asarray(self.mtf)
+        return mtf.ndim == 0 or bool(np.all(mtf == mtf[:1]))
+
     def mean_mtf(self) -> float:
-        """One gain for all bands: what PAN is filtered with where a method wants a single low-pass image."""
+        """One gain for all bands and both directions."""
         return float(np.mean(self.mtf))
+
+    def mean_gains(self) -> Array:
+        """Gain along y and x, one for all bands, ``(1, 2)``: PAN's filter where a method wants one low-pass image."""
+        mtf = np.asarray(self.mtf, dtype=float)
+        mean = mtf.mean(axis=0) if mtf.ndim else mtf
+        return np.broadcast_to(mean, (1, 2))
 
 
 class Scene(Protocol):
@@ -114,8 +131,8 @@ class Tile:
     optics : Optics
     margin : (int, int, int, int)
         Coarse pixels of surroundings above, below, left and right.
-    valid : Tensor of bool, shape (batch, 1, y, x), or None
-        Coarse pixels that hold a measurement; fine ones follow from it and ``pan_valid``. Invalid values are filled.
+    valid : Tensor of bool, shape (batch, band, y, x), or None
+        Coarse voxels that hold a measurement; fine ones follow from it and ``pan_valid``. Others are filled.
     pan_valid : Tensor of bool or None
         The same of the panchromatic image.
     expanded : Tensor or None
@@ -155,7 +172,8 @@ class Tile:
     def down(self, mtf: Any = None) -> Separable:
         """Blur by an MTF (default that of the bands) and sampling: fine to coarse, surroundings included."""
         mtf = self.optics.mtf if mtf is None else mtf
-        return mtf_decimate(self.fine_size, mtf, self.optics.ratio, self.optics.offset)
+        optics = self.optics
+        return mtf_decimate(self.fine_size, mtf, optics.ratio, optics.offset, shift=optics.shift)
 
     def blur(self, mtf: Any = None) -> Separable:
         """Blur by an MTF (default that of the bands) on the fine grid."""
@@ -163,9 +181,21 @@ class Tile:
 
     def up(self, method: str = INTERPOLATION) -> Separable:
         """Interpolation of coarse images to the fine grid."""
+        optics = self.optics
         return interpolate(
-            size_of(self.wide_coarse), self.optics.ratio, self.optics.offset, method=method, out_shape=self.fine_size
-        )
+            size_of(self.wide_coarse), optics.ratio, optics.offset, method=method, out_shape=self.fine_size,
+            shift=optics.shift,
+        )  # fmt: skip
+
+    def see_pan(self, down: Separable, bands: int = 1) -> torch.Tensor:
+        """PAN through optics, of one kind or one a band: where it has holes, the mean over what it holds."""
+        pan = self.wide_pan.expand(-1, bands, -1, -1)
+        if self.wide_pan_valid is None:
+            return down(pan)
+        known = self.wide_pan_valid.to(pan.dtype)
+        weight = down(known.expand(-1, bands, -1, -1))
+        seen = down(pan * known) / weight.clamp(min=MOSTLY)
+        return torch.where(weight >= MOSTLY, seen, down(pan))
 
     # ---- images ------------------------------------------------------------------------------------------------
 
@@ -192,7 +222,14 @@ class Tile:
     @cached_property
     def wide_pan_coarse(self) -> torch.Tensor:
         """The panchromatic image as the cube's optics would see it, at the coarse pixels, with surroundings."""
-        return self.down(self.optics.mean_mtf())(self.wide_pan)
+        return self.see_pan(self.down(self.optics.mean_gains()))
+
+    @cached_property
+    def wide_pan_of_bands(self) -> torch.Tensor:
+        """The same as each band's own optics would see it, ``(batch, band, y, x)``; one for all that are alike."""
+        if self.optics.same_mtf:
+            return self.wide_pan_coarse
+        return self.see_pan(self.down(), self.wide_coarse.shape[1])
 
     @cached_property
     def pan_coarse(self) -> torch.Tensor:
@@ -205,18 +242,56 @@ class Tile:
         return self.crop(self.up()(self.wide_pan_coarse))
 
     @cached_property
+    def pan_low_of_bands(self) -> torch.Tensor:
+        """PAN without the details that each band lacks, ``(batch, band, y, x)``; one for all that are alike."""
+        return self.pan_low if self.optics.same_mtf else self.crop(self.up()(self.wide_pan_of_bands))
+
+    # ---- what was measured -------------------------------------------------------------------------------------
+
+    @cached_property
+    def wide_coarse_valid(self) -> torch.Tensor | None:
+        """Coarse pixels to count in statistics of all bands and PAN, with surroundings; None when all are.
+
+        Those of which most bands, and most of PAN, were measured: the few voxels between are filled.
+        """
+        out = None if self._valid is None else self._valid.double().mean(1, keepdim=True) >= MOSTLY
+        if self.wide_pan_valid is not None:
+            seen = self.down(self.optics.mean_gains())(self.wide_pan_valid.to(self.wide_pan.dtype)) >= MOSTLY
+            out = seen if out is None else out & seen
+        return out
+
+    @cached_property
     def coarse_valid(self) -> torch.Tensor | None:
-        """Coarse pixels to count in statistics, ``(batch, 1, y, x)``; None when all are."""
-        return None if self._valid is None else self.crop_coarse(self._valid)
+        """Coarse pixels to count in statistics of all bands and PAN, ``(batch, 1, y, x)``; None when all are."""
+        return None if self.wide_coarse_valid is None else self.crop_coarse(self.wide_coarse_valid)
+
+    @cached_property
+    def coarse_measured(self) -> torch.Tensor | None:
+        """Coarse voxels that were measured, ``(batch, band, y, x)``, where PAN was too; None when all were."""
+        if self._valid is None:
+            return self.coarse_valid
+        seen = self.coarse_valid if self.wide_pan_valid is not None else None
+        own = self.crop_coarse(self._valid)
+        return own if seen is None else own & seen
 
     @cached_property
     def valid(self) -> torch.Tensor | None:
-        """Fine pixels to count in statistics, ``(batch, 1, y, x)``; None when all are."""
-        r, out = self.optics.ratio, self.wide_pan_valid
-        if self._valid is not None:
-            fine = self._valid.repeat_interleave(r, -2).repeat_interleave(r, -1)
-            out = fine if out is None else out & fine
-        return None if out is None else self.crop(out)
+        """Fine pixels to count in statistics of all bands and PAN, ``(batch, 1, y, x)``; None when all are."""
+        if self._valid is None:
+            return None if self.wide_pan_valid is None else self.crop(self.wide_pan_valid)
+        return self._fine(self._valid.double().mean(1, keepdim=True) >= MOSTLY)
+
+    @cached_property
+    def measured(self) -> torch.Tensor | None:
+        """Fine voxels whose coarse voxel and PAN were measured, ``(batch, band or 1, y, x)``; None when all were."""
+        if self._valid is None:
+            return self.valid
+        return self._fine(self._valid)
+
+    def _fine(self, coarse: torch.Tensor) -> torch.Tensor:
+        r = self.optics.ratio
+        fine = coarse.repeat_interleave(r, -2).repeat_interleave(r, -1)
+        return self.crop(fine if self.wide_pan_valid is None else fine & self.wide_pan_valid)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -230,11 +305,13 @@ class FusionCase:
     optics : Optics
     expanded : Tensor, shape (batch, band, ratio·y, ratio·x), or None
         The interpolated cube where the case brings its own.
-    valid, pan_valid : Tensor of bool, shape (batch, 1, …), or None
-        Pixels that hold a measurement; None when all do. See `pansharpen.fuse.fuse`, which sets them.
+    valid, pan_valid : Tensor of bool, shape (batch, band, …) and (batch, 1, …), or None
+        Voxels that hold a measurement; None when all do. See `pansharpen.fuse.fuse`, which sets them.
     reference : Tensor, shape (batch, band, ratio·y, ratio·x), or None
         The truth, where it is known. No method reads it.
     name : str
+    notes : tuple of str
+        What had to be assumed to make the case, for whoever reads its results.
 
     Raises
     ------
@@ -250,6 +327,7 @@ class FusionCase:
     pan_valid: torch.Tensor | None = None
     reference: torch.Tensor | None = None
     name: str = "case"
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for field in ("coarse", "pan", "expanded", "reference"):

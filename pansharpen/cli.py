@@ -57,7 +57,8 @@ def list_methods(as_json: bool) -> None:
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Fused cube: .h5, .nc, .hdr or .tif.")
 @click.option("--pan", type=click.Path(path_type=Path), help="Panchromatic image  [default: the one in the file].")
-@click.option("--sensor", metavar="FILE|PRESET", help="Sensor whose MTF and PAN response to use.")
+@click.option("--reproject", is_flag=True, help="Bring PAN onto the cube's grid and coordinate system first.")
+@click.option("--sensor", metavar="FILE|PRESET", help="Sensor whose MTF, PAN response and noise to use.")
 @click.option(
     "--window", callback=window_option, metavar="Y0:Y1,X0:X1", help="Only these rows and columns of the cube."
 )
@@ -66,25 +67,26 @@ def list_methods(as_json: bool) -> None:
 @click.option("--convention", default="hsitools", show_default=True, help="For .npz cases: hsitools or toolbox.")
 @json_option
 def run_method(
-    method: str, path: Path, out: Path, pan: Path | None, sensor: str | None, window: Any, weights: Path | None,
-    seed: int, convention: str, as_json: bool,
+    method: str, path: Path, out: Path, pan: Path | None, reproject: bool, sensor: str | None, window: Any,
+    weights: Path | None, seed: int, convention: str, as_json: bool,
 ) -> None:  # fmt: skip
     """Fuse the cube PATH with its panchromatic image by METHOD (see `hsi pansharpen list`)."""
     import time
 
     from hsitools.io import save_cube
     from hsitools.sensor import open_sensor
+    from pansharpen.alignment import paired, windowed
     from pansharpen.protocol import convention as rules
     from pansharpen.protocol import open_pair
     from pansharpen.tiled import fuse_cube
 
-    cube, optics = open_pair(path, pan, rules(convention))
-    cube = cube.select(window=window)
+    instrument = None if sensor is None else open_sensor(sensor)
+    cube, optics = open_pair(path, pan, rules(convention), instrument)
+    cube = paired(windowed(cube, window), reproject=reproject)
     began = time.perf_counter()
     with progress_bar(method) as progress:
         fused = fuse_cube(
-            cube, method, None if sensor is None else open_sensor(sensor), optics=optics, seed=seed, weights=weights,
-            progress=progress,
+            cube, method, instrument, optics=optics, seed=seed, weights=weights, progress=progress
         )  # fmt: skip
     with progress_bar("write") as progress:
         save_cube(fused, out, progress)
@@ -92,10 +94,13 @@ def run_method(
     document = {
         "method": fused.meta["pansharpened_by"], "out": str(out), "shape": list(fused.shape), "seconds": seconds,
         "bad_bands": int((~fused.good).sum()), "sensor": fused.meta["sensor"],
+        "sensor_noise": fused.meta.get("sensor_noise"), "pan_shift_pixels": fused.meta.get("pan_shift_pixels"),
     }  # fmt: skip
     if as_json:
         return emit_json(document)
     said = f"{out}: {'×'.join(map(str, fused.shape))} by {document['method']} in {seconds:.1f} s"
     click.echo(said + (f"; {document['bad_bands']} bands marked bad" if document["bad_bands"] else ""))
+    if (document["sensor_noise"] or "").startswith("estimated"):
+        click.echo(f"hsi: note: noise {document['sensor_noise']}", err=True)
     if sensor is None and optics is None:
         click.echo("hsi: note: no --sensor: MTF gain 0.30 at Nyquist assumed, PAN response estimated", err=True)

@@ -13,25 +13,10 @@ import torch
 import pansharpen.methods  # noqa: F401  (registers them)
 from hsitools.errors import InputError
 from pansharpen.case import FusionCase, Tile
+from pansharpen.holes import fill_nearest, fill_voxels
 from pansharpen.registry import Method, get
 
 Progress = Callable[[int, int], None]
-
-
-def fill_nearest(image: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-    """Invalid pixels of ``(batch, band, y, x)`` take the values of the nearest valid one; zero where none is."""
-    from scipy.ndimage import distance_transform_edt
-
-    out = image.clone()
-    for number, keep in enumerate(valid[:, 0].cpu().numpy()):
-        if keep.all():
-            continue
-        if not keep.any():
-            out[number] = 0
-            continue
-        y, x = distance_transform_edt(~keep, return_distances=False, return_indices=True)
-        out[number] = image[number][:, torch.as_tensor(y), torch.as_tensor(x)]
-    return out
 
 
 def live_bands(coarse: torch.Tensor) -> torch.Tensor:
@@ -40,28 +25,35 @@ def live_bands(coarse: torch.Tensor) -> torch.Tensor:
 
 
 def prepared(case: FusionCase) -> FusionCase:
-    """The case with invalid pixels (NaN in any band, or in PAN) masked and filled; all its bands must be live.
+    """The case with voxels that are NaN, and PAN's pixels that are, masked and filled; all its bands must be live.
 
     Raises
     ------
     InputError
         When no pixel is valid in both the cube and PAN.
     """
-    valid = torch.isfinite(case.coarse).all(1, keepdim=True)
-    pan_valid = torch.isfinite(case.pan)
+    valid, pan_valid = torch.isfinite(case.coarse), torch.isfinite(case.pan)
     if valid.all() and pan_valid.all():
         return case
-    if not (valid.flatten(1).any(1).all() and pan_valid.flatten(1).any(1).all()):
-        raise InputError(f"{case.name}: found no pixel valid in all bands and in PAN, expected some")
-    return case.replace(
-        coarse=fill_nearest(case.coarse, valid), pan=fill_nearest(case.pan, pan_valid), valid=valid,
-        pan_valid=pan_valid, expanded=None,
+    coarse, voxels = filled(case.coarse, valid)
+    ready = case.replace(
+        coarse=coarse, pan=case.pan if pan_valid.all() else fill_nearest(case.pan, pan_valid), valid=voxels,
+        pan_valid=None if pan_valid.all() else pan_valid, expanded=None,
     )  # fmt: skip
+    measured = ready.tile.measured
+    if measured is not None and not measured.flatten(1).any(1).all():
+        raise InputError(f"{case.name}: found no pixel valid in the cube and in PAN, expected some")
+    return ready
+
+
+def filled(coarse: torch.Tensor, valid: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """A coarse cube without holes, and which voxels were measured; None when all were."""
+    return (coarse, None) if valid.all() else (fill_voxels(coarse, valid), valid)
 
 
 def marked(fused: torch.Tensor, tile: Tile) -> torch.Tensor:
-    """NaN wherever the coarse cube or PAN held no measurement."""
-    return fused if tile.valid is None else fused.masked_fill(~tile.valid, torch.nan)
+    """NaN wherever the band's coarse voxel or PAN held no measurement."""
+    return fused if tile.measured is None else fused.masked_fill(~tile.measured, torch.nan)
 
 
 def options_for(entry: Method, given: dict[str, Any]) -> dict[str, Any]:
@@ -91,7 +83,7 @@ def fuse(
     Returns
     -------
     Tensor, shape (batch, band, ratio·y, ratio·x)
-        NaN where the cube or PAN had none; bands without signal come back interpolated.
+        NaN where the band's coarse voxel or PAN held no measurement; bands without signal come back interpolated.
 
     Raises
     ------
@@ -132,7 +124,7 @@ def select_bands(case: FusionCase, keep: Any) -> FusionCase:
     numbers = np.flatnonzero(keep.cpu().numpy()) if keep.dtype == torch.bool else keep.cpu().numpy()
     picked = {
         name: getattr(case, name)[:, numbers]
-        for name in ("coarse", "expanded", "reference")
+        for name in ("coarse", "expanded", "valid", "reference")
         if getattr(case, name) is not None
     }
     return case.replace(optics=case.optics.select(numbers), **picked)

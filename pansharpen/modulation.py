@@ -19,9 +19,9 @@ from typing import Any
 import torch
 
 from pansharpen.case import Scene, Tile
-from pansharpen.statistics import above_rounding, moments, per_band, ratio_of
+from pansharpen.statistics import BandSums, above_rounding, band_sums, per_band, ratio_of
 
-#: Level and detail, each ``(batch, 1, y, x)``, of a tile.
+#: Level and detail of a tile, each ``(batch, 1, y, x)``, or ``(batch, band, y, x)`` where bands differ in MTF.
 View = Callable[[Tile], tuple[torch.Tensor, torch.Tensor]]
 
 
@@ -45,50 +45,51 @@ def modulated(
     The fused scene, as `Scene.map` gives it.
     """
 
-    def linear(tile: Tile) -> Any:
-        pair = torch.cat(view(tile), 1)
-        return moments(torch.cat([tile.expanded, pair], 1), pair, tile.valid)
+    def linear(tile: Tile) -> tuple[torch.Tensor, torch.Tensor]:
+        level, detail = view(tile)
+        return (
+            torch.stack(band_sums(tile.expanded, level, tile.measured)),
+            torch.stack(band_sums(tile.expanded, detail, tile.measured)),
+        )
 
-    found = scene.sum(linear)
-    covariance = found.covariance[..., 0]
-    gain = ratio_of(covariance[:, :-2], above_rounding(covariance[:, -2:-1], found.mean_y[:, :1]))
-    detail_power = found.xy[:, -1:, 1] / found.n.clamp(min=1)
+    found, details = (BandSums(*sums) for sums in scene.sum(linear))
+    gain, detail_power = found.slope, details.yy / details.n.clamp(min=1)
     # the ratio's denominator is slope·level + offset, and the residual band − gain·level − base
     if matched:
-        base = found.mean_x[:, :-2] - gain * found.mean_y[:, :1]
+        base = found.mean_x - gain * found.mean_y
         slope, offset = gain, base
     else:
-        bands_haze, level_haze = haze or (torch.zeros_like(gain), torch.zeros_like(detail_power))
+        bands_haze, level_haze = haze or (torch.zeros_like(gain), torch.zeros_like(gain))
         base = bands_haze - gain * level_haze
-        slope, offset = torch.ones_like(level_haze), -level_haze
+        slope, offset = torch.ones_like(gain), -level_haze.expand_as(gain)
 
     def residual(tile: Tile, level: torch.Tensor) -> torch.Tensor:
         return torch.addcmul(tile.expanded - per_band(base, level), per_band(gain, level), level, value=-1)
 
-    def squares(tile: Tile) -> Any:
-        level = view(tile)[0]
-        powers = torch.cat([level, level * level], 1)
-        return moments(torch.cat([residual(tile, level) ** 2, powers], 1), powers, tile.valid)
+    def below(level: torch.Tensor) -> torch.Tensor:
+        return per_band(slope, level) * level + per_band(offset, level)
 
-    precision = _precision(scene.sum(squares), slope, offset, detail_power)
+    def squares(tile: Tile) -> BandSums:
+        level = view(tile)[0].double()
+        return band_sums(residual(tile, level) ** 2, below(level) ** 2, tile.measured)
+
+    # a level that is flat but for rounding says nothing of ratios
+    varies = above_rounding(found.variance_y, found.mean_y) > 0
+    precision = _precision(scene.sum(squares), slope**2 * detail_power) * varies
 
     def fused(tile: Tile) -> torch.Tensor:
         level, detail = view(tile)
-        below = per_band(slope, level) * level + per_band(offset, level)
-        trust = per_band(precision, level) * below
-        extra = residual(tile, level).mul_(trust * per_band(slope, level)).div_(1 + trust * below)
+        ratio = below(level)
+        trust = per_band(precision, level) * ratio
+        extra = residual(tile, level).mul_(trust * per_band(slope, level)).div_(1 + trust * ratio)
         return torch.addcmul(tile.expanded, extra.add_(per_band(gain, level)), detail)
 
     return scene.map(fused)
 
 
-def _precision(found: Any, slope: torch.Tensor, offset: torch.Tensor, detail_power: torch.Tensor) -> torch.Tensor:
-    """τ²/σ², ``(batch, band)``, from moments of squared residuals and of level and level² with the latter two."""
-    covariance, mean = found.covariance, found.mean_x
-    weights = torch.stack([2 * slope * offset, slope**2], -1)
-    spread = ((weights @ covariance[:, -2:]) * weights).sum(-1)
-    growth = ratio_of((covariance[:, :-2] * weights).sum(-1), spread).clamp(min=0)
-    mean_square = offset**2 + (weights * found.mean_y[:, None]).sum(-1)
-    error = mean[:, :-2] - growth * mean_square
+def _precision(found: BandSums, detail_power: torch.Tensor) -> torch.Tensor:
+    """τ²/σ², ``(batch, band)``: how squared residuals grow with the squared denominator, over what they are at zero."""
+    growth = found.slope.clamp(min=0)
+    error = found.mean_x - growth * found.mean_y
     # a level is known no better than the details that it lacks
-    return ratio_of(growth, torch.maximum(error, growth * slope**2 * detail_power))
+    return ratio_of(growth, torch.maximum(error, growth * detail_power))

@@ -232,8 +232,8 @@ class Part:
         tile = upsampled(ready).tile
         scale: Scale = measure(ready)
         known = torch.isfinite(case.reference[0]).all(0, keepdim=True)
-        if tile.valid is not None:
-            known = known & tile.valid[0]
+        if tile.measured is not None:
+            known = known & tile.measured[0]
         own = case.optics.wavelength_nm
         distance = np.abs(wavelength_nm[:, None] - (wavelength_nm if own is None else own)[None])
         into = torch.as_tensor(distance.argmin(axis=1))

@@ -84,7 +84,7 @@ def with_prior(
 def _upsampled(case: FusionCase, seed: int, pan_weight: float, steps: int, report: Callable[[], None]) -> torch.Tensor:
     tile, scale = case.tile, measure(case)
     seen = scale.cube(case.coarse)
-    covariance = moments(seen, valid=case.valid).covariance
+    covariance = moments(seen, valid=tile.coarse_valid).covariance
     values, vectors = torch.linalg.eigh(covariance)
     count = min(COMPONENTS, case.n_bands)
     basis = vectors[0, :, -count:].float()
@@ -97,7 +97,7 @@ def _upsampled(case: FusionCase, seed: int, pan_weight: float, steps: int, repor
     pan = scale.pan(case.pan)
     weights, bias = (
         part.float()
-        for part in regression(moments(torch.cat([components, scale.pan(tile.pan_coarse)], 1), valid=case.valid))
+        for part in regression(moments(torch.cat([components, scale.pan(tile.pan_coarse)], 1), valid=tile.coarse_valid))
     )
     start, down = tile.up()(components), tile.down(case.optics.mean_mtf())
     height, width = tile.fine_size

@@ -18,8 +18,10 @@ from hsitools.io import open_cube
 from hsitools.metrics import Evaluation, evaluate, evaluate_fusion
 from hsitools.sensor import Sensor
 from hsitools.sensor.bands import known_bands, resample
+from hsitools.sensor.noise import DetectorNoise
 from hsitools.sensor.simulate import as_reflectance
 from hsitools.sensor.spatial import mtf_decimate
+from pansharpen.alignment import paired, placement
 from pansharpen.case import USUAL_MTF, FusionCase, Optics
 
 Array = NDArray[np.float64]
@@ -87,7 +89,8 @@ def read_case(
         interpolated cube, ``wavelengths`` (band,) in nm, ``overlap`` how many first bands make up PAN.
     rules : Convention
     sensor : Sensor, optional
-        Its MTF, PAN response and noise instead of the usual ones; it must have the bands of the case.
+        Its MTF, PAN response and, where the archive says that its ``units`` are the sensor's, noise; it must have the
+        bands of the case.
 
     Raises
     ------
@@ -133,7 +136,9 @@ def read_case(
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     if sensor is not None:
-        optics = with_sensor(optics, sensor, n_bands, str(path))
+        units = str(given.get("units", ""))
+        cube = Cube(data=given["ms_lr"], units=units, pan=Cube(data=given["pan"], units=units), source=str(path))
+        optics = with_sensor(optics, sensor, n_bands, str(path), cube)
     return FusionCase(
         coarse=_tensor(given["ms_lr"]), pan=_tensor(given["pan"]), optics=optics,
         reference=_tensor(given["gt"]) if "gt" in given else None,
@@ -142,9 +147,11 @@ def read_case(
 
 
 def open_pair(
-    path: str | Path, pan: str | Path | None = None, rules: Convention = CONVENTIONS["hsitools"]
-) -> tuple[Cube, Optics | None]:
-    """A cube with its panchromatic image, from a product, two files, or a case (``.npz``, which also tells its optics).
+    path: str | Path, pan: str | Path | None = None, rules: Convention = CONVENTIONS["hsitools"],
+    sensor: Sensor | None = None,
+) -> tuple[Cube, Optics | None]:  # fmt: skip
+    """A cube with its panchromatic image, from a product, two files, or a case (``.npz``, which also tells its optics,
+    those of a sensor where one is given: see `read_case`).
 
     Raises
     ------
@@ -153,7 +160,7 @@ def open_pair(
     """
     path = Path(path)
     if _is_case(path):
-        case = read_case(path, rules)
+        case = read_case(path, rules, sensor)
         image = Cube(data=case.pan[0].numpy(), name="panchromatic", source=f"{path}: pan")
         cube = Cube(
             data=case.coarse[0].numpy(), wavelength_nm=case.optics.wavelength_nm, pan=image, name=case.name,
@@ -175,10 +182,21 @@ def _tensor(values: Any) -> torch.Tensor:
     return torch.as_tensor(np.ascontiguousarray(values, dtype=np.float32))
 
 
-def with_sensor(optics: Optics, sensor: Sensor, n_bands: int, who: str) -> Optics:
+def with_sensor(optics: Optics, sensor: Sensor, n_bands: int, who: str, cube: Cube | None = None) -> Optics:
     """The optics with the MTF, PAN response and noise of a sensor whose bands are those of the cube.
 
     The cube's wavelengths decide which of the sensor's bands these are, when it has more.
+
+    Parameters
+    ----------
+    optics : Optics
+    sensor : Sensor
+    n_bands : int
+    who : str
+        For messages.
+    cube : Cube, optional
+        With PAN; its mean levels (it is read once) are what the noise is told for. A cube in other units than the
+        sensor's noise, or that does not say, is told none: see `tells_noise`.
 
     Raises
     ------
@@ -206,7 +224,34 @@ def with_sensor(optics: Optics, sensor: Sensor, n_bands: int, who: str) -> Optic
         changes["pan_mtf"] = sensor.pan_mtf
     if sensor.pan is not None and centre is not None:
         changes["pan_response"] = pan_weights(sensor, centre[bands])
+    if cube is not None and tells_noise(sensor, cube):
+        changes |= noise_at(
+            None if sensor.noise is None else sensor.noise.select(bands), sensor.pan_noise, mean_level(cube),
+            None if cube.pan is None else mean_level(cube.pan),
+        )  # fmt: skip
     return dataclasses.replace(optics, **changes)
+
+
+def tells_noise(sensor: Sensor, cube: Cube) -> bool:
+    """Whether the sensor's noise holds for the cube: it has some, in the cube's units."""
+    return (sensor.noise is not None or sensor.pan_noise is not None) and cube.units == sensor.units
+
+
+def mean_level(cube: Cube) -> Array:
+    """Mean of each band over what was measured, ``(band,)``; zero for a band without a measurement."""
+    return np.nan_to_num(cube.physical().statistics()["mean"])
+
+
+def noise_at(
+    noise: DetectorNoise | None, pan_noise: DetectorNoise | None, level: Array, pan_level: Array | None
+) -> dict[str, Any]:  # fmt: skip
+    """``noise_variance`` and ``pan_variance`` of `Optics`: the detectors' noise at these mean levels."""
+    variance = pan_variance = None
+    if noise is not None:
+        variance = np.ravel(noise.variance(np.asarray(level, dtype=float)[:, None, None])).astype(float)
+    if pan_noise is not None and pan_level is not None:
+        pan_variance = float(np.ravel(pan_noise.variance(np.asarray(pan_level, dtype=float)[:, None, None]))[0])
+    return {"noise_variance": variance, "pan_variance": pan_variance}
 
 
 def pan_weights(sensor: Sensor, wavelength_nm: Array) -> Array | None:
@@ -251,10 +296,11 @@ def simulated_case(
     sensor = sensor if ratio is None else sensor.replace(ratio=ratio, offset=None)
     scene = scene.drop_bad() if not scene.good.all() else scene
     seen = sensor.within(np.asarray(scene.wavelength_nm)[known_bands(scene)])
+    notes: list[str] = []
     if scale is not None:
         scene = scene.replace(scale_factor=scale)
     elif sensor.units == "1":
-        scene, _ = as_reflectance(scene)
+        scene, notes = as_reflectance(scene)
     r = int(seen.ratio)
     height, width = (size // r * r for size in scene.shape[1:])
     if min(height, width) < 1:
@@ -267,19 +313,16 @@ def simulated_case(
     observed = seen.observe(scene, np.random.default_rng(seed), noise=noise)
     assert observed.pan is not None
     wavelength = seen.response.wavelength_nm
-    level = np.nanmean(observed.data, axis=(1, 2))[:, None, None]
-    variance = pan_variance = None
-    if noise and seen.noise is not None:
-        variance = np.ravel(seen.noise.variance(level)).astype(float)
-    if noise and seen.pan_noise is not None:
-        pan_variance = float(np.ravel(seen.pan_noise.variance(np.nanmean(observed.pan.data, keepdims=True)))[0])
+    told = {}
+    if noise:
+        told = noise_at(seen.noise, seen.pan_noise, mean_level(observed), mean_level(observed.pan))
     optics = Optics(
         ratio=r, offset=seen.offset, mtf=seen.mtf, wavelength_nm=wavelength, pan_mtf=seen.pan_mtf,
-        pan_response=pan_weights(seen, wavelength), noise_variance=variance, pan_variance=pan_variance,
+        pan_response=pan_weights(seen, wavelength), **told,
     )  # fmt: skip
     return FusionCase(
         coarse=_tensor(observed.data), pan=_tensor(observed.pan.data), optics=optics, reference=_tensor(truth),
-        name=scene.name or "scene",
+        name=scene.name or "scene", notes=tuple(notes),
     )  # fmt: skip
 
 
@@ -291,7 +334,7 @@ def real_case(cube: Cube, sensor: Sensor | None = None, *, reduced: bool = False
     cube : Cube
         With ``pan``; bad bands are not used.
     sensor : Sensor, optional
-        Its MTF and PAN response; default the usual gain and an unknown response.
+        Its MTF, PAN response and noise; default the usual gain, an unknown response and noise.
     reduced : bool
         Degrade both by their ratio, so that the cube itself is the reference.
 
@@ -308,21 +351,23 @@ def real_case(cube: Cube, sensor: Sensor | None = None, *, reduced: bool = False
 
 
 def cube_optics(cube: Cube, sensor: Sensor | None) -> tuple[Optics, Cube]:
-    """Optics of a cube with PAN, and the cube without its bad bands; nothing is read."""
+    """Optics of a cube with PAN, and the cube without its bad bands, cropped to what it shares with PAN.
+
+    Nothing is read, unless the sensor's noise is to be told at the cube's levels. Maps, where both have one, say where
+    the cube's pixels lie; else the sensor's offset does.
+    """
     who = cube.source or cube.name
     if cube.pan is None:
         raise InputError(f"{who}: pan: missing, expected a panchromatic image beside the cube")
-    cube = cube if cube.good.all() else cube.drop_bad()
+    cube = paired(cube if cube.good.all() else cube.drop_bad())
     assert cube.pan is not None
-    ratio = cube.pan.shape[1] / cube.shape[1]
-    if ratio != int(ratio) or cube.pan.shape[1:] != (int(ratio) * cube.shape[1], int(ratio) * cube.shape[2]):
-        raise InputError(
-            f"{who}: pan: found {cube.pan.shape[1]}×{cube.pan.shape[2]} pixels, expected a whole multiple of "
-            f"{cube.shape[1]}×{cube.shape[2]}, the same in both directions"
-        )
-    optics = Optics(ratio=int(ratio), wavelength_nm=cube.wavelength_nm)
+    ratio, _, shift = placement(cube)
+    optics = Optics(ratio=ratio, wavelength_nm=cube.wavelength_nm, shift=shift)
     if sensor is not None:
-        optics = with_sensor(dataclasses.replace(optics, offset=sensor.offset), sensor, cube.n_bands, who)
+        mapped = cube.transform is not None and cube.pan.transform is not None
+        if not mapped and sensor.offset is not None:
+            optics = dataclasses.replace(optics, offset=sensor.offset)
+        optics = with_sensor(optics, sensor, cube.n_bands, who, cube)
     return optics, cube
 
 

@@ -49,6 +49,65 @@ def moments(x: torch.Tensor, y: torch.Tensor | None = None, valid: torch.Tensor 
     return Moments(n, first.sum(-1), second.sum(-1), first @ second.mT)
 
 
+class BandSums(NamedTuple):
+    """Sums over each band's own pixels, of the band and of one image beside it; adding parts gives the whole.
+
+    All of shape (batch, band): a hole in one band takes nothing from the others.
+    """
+
+    n: torch.Tensor
+    x: torch.Tensor
+    y: torch.Tensor
+    xy: torch.Tensor
+    yy: torch.Tensor
+
+    @property
+    def mean_x(self) -> torch.Tensor:
+        """Mean of each band."""
+        return self.x / self.n.clamp(min=1)
+
+    @property
+    def mean_y(self) -> torch.Tensor:
+        """Mean of the image beside each band, over that band's pixels."""
+        return self.y / self.n.clamp(min=1)
+
+    @property
+    def covariance(self) -> torch.Tensor:
+        """Covariance of each band with its image."""
+        return self.xy / self.n.clamp(min=1) - self.mean_x * self.mean_y
+
+    @property
+    def variance_y(self) -> torch.Tensor:
+        """Variance of the image over each band's pixels."""
+        return (self.yy / self.n.clamp(min=1) - self.mean_y**2).clamp(min=0)
+
+    @property
+    def slope(self) -> torch.Tensor:
+        """Regression coefficient of each band on its image, zero where that is flat."""
+        return ratio_of(self.covariance, above_rounding(self.variance_y, self.mean_y))
+
+
+def band_sums(x: torch.Tensor, y: torch.Tensor, valid: torch.Tensor | None = None) -> BandSums:
+    """Sums of each band with one image.
+
+    Parameters
+    ----------
+    x : Tensor, shape (batch, band, y, x)
+    y : Tensor, shape (batch, band, y, x), or (batch, 1, y, x) for one that all bands share
+    valid : Tensor of bool, shape (batch, band, y, x) or (batch, 1, y, x), or None for all
+    """
+    first, second = x.flatten(2).double(), y.flatten(2).double()
+    if valid is None:
+        n = first.new_full(first.shape[:2], float(first.shape[-1]))
+    else:
+        weight = valid.flatten(2).double()
+        first, second = first * weight, second * weight
+        n = weight.sum(-1).expand(first.shape[:2])
+    total, power = second.sum(-1).expand(n.shape), torch.einsum("bpk,bpk->bp", second, second).expand(n.shape)
+    mixed = torch.einsum("bpk,bpk->bp", first, second.expand(first.shape))
+    return BandSums(n, first.sum(-1), total, mixed, power)
+
+
 def _flat(x: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
     values = x.flatten(2).double()
     return values if valid is None else values * valid.flatten(2)

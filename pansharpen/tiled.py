@@ -16,9 +16,11 @@ from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.lazy import Bands
 from hsitools.sensor import Sensor
+from pansharpen.alignment import paired, placement
 from pansharpen.case import FusionCase, Optics, Tile
-from pansharpen.fuse import fill_nearest, fuse, live_bands, marked, options_for
-from pansharpen.protocol import cube_optics
+from pansharpen.fuse import filled, fuse, live_bands, marked, options_for
+from pansharpen.holes import fill_nearest
+from pansharpen.protocol import cube_optics, tells_noise
 from pansharpen.registry import Method, get
 
 Progress = Callable[[int, int], None]
@@ -56,11 +58,11 @@ class LargeScene:
         self, cube: Cube, sensor: Sensor | None = None, *, halo: int, optics: Optics | None = None,
         side: int | None = None, progress: Progress | None = None,
     ) -> None:  # fmt: skip
-        cube_optics(cube, sensor)
+        cube = paired(cube)
         assert cube.pan is not None
         self.cube, self.progress = cube.physical(), progress or (lambda done, total: None)
         self.pan = cube.pan.physical()
-        ratio = self.pan.shape[1] // cube.shape[1]
+        ratio = placement(cube).ratio
         unit = CHUNK // math.gcd(CHUNK, ratio)
         if side is None:
             room = math.sqrt(TILE_BYTES / (4 * cube.n_bands)) / ratio - 2 * halo
@@ -93,12 +95,12 @@ class LargeScene:
         r = self.optics.ratio
         fine = (slice(r * part.start, r * part.stop) for part in (window.wide_rows, window.wide_columns))
         pan = _tensor(self.pan.read(None, *fine))
-        masks = torch.isfinite(coarse).all(1, keepdim=True), torch.isfinite(pan)
-        valid, pan_valid = (None if mask.all() else mask for mask in masks)
+        coarse, valid = filled(coarse, torch.isfinite(coarse))
+        pan_valid = torch.isfinite(pan)
+        whole = bool(pan_valid.all())
         return Tile(
-            coarse if valid is None else fill_nearest(coarse, valid),
-            pan if pan_valid is None else fill_nearest(pan, pan_valid),
-            self.optics, margin=window.margin, valid=valid, pan_valid=pan_valid,
+            coarse, pan if whole else fill_nearest(pan, pan_valid), self.optics, margin=window.margin, valid=valid,
+            pan_valid=None if whole else pan_valid,
         )  # fmt: skip
 
     def interpolated(self, window: Window, bands: NDArray[np.int64]) -> torch.Tensor:
@@ -118,10 +120,10 @@ class LargeScene:
     def case(self) -> FusionCase:
         """The scene in memory, for methods that need it whole (with one window)."""
         (window,) = self.windows
-        tile = self.tile(window)
+        pan = _tensor(self.pan.read(None, slice(0, self.pan.shape[1]), slice(0, self.pan.shape[2])))
         return FusionCase(
-            coarse=tile.wide_coarse, pan=tile.wide_pan, optics=self.optics, valid=tile.coarse_valid,
-            pan_valid=tile.wide_pan_valid, name=self.cube.name or Path(self.cube.source).stem,
+            coarse=self._read(self.cube, window, self.bands), pan=pan, optics=self.optics,
+            name=self.cube.name or Path(self.cube.source).stem,
         )  # fmt: skip
 
     def sum(self, function: Callable[[Tile], Any]) -> Any:
@@ -182,7 +184,7 @@ class FusedSource:
             tile = scene.tile(window)
             fused = self.function(tile)
             wrong = ~torch.isfinite(fused)
-            if (wrong if tile.valid is None else wrong & tile.valid).any():
+            if (wrong if tile.measured is None else wrong & tile.measured).any():
                 raise FloatingPointError(
                     f"{scene.cube.source or scene.cube.name}: found values that are not finite in the fused rows "
                     f"{window.rows.start}:{window.rows.stop}, columns {window.columns.start}:{window.columns.stop}"
@@ -223,7 +225,8 @@ def fuse_cube(
         measurement come back as NaN.
     method : str or Method
     sensor : Sensor, optional
-        Its MTF and PAN response; default the usual gain and an unknown response.
+        Its MTF, PAN response and, for a cube in its units, noise; default the usual gain, an unknown response and
+        noise.
     optics : Optics, optional
         Instead of what the sensor says.
     seed, weights, progress
@@ -236,6 +239,9 @@ def fuse_cube(
         is.
     """
     entry = get(method) if isinstance(method, str) else method
+    if cube.pan is None:
+        raise InputError(f"{cube.source or cube.name}: pan: missing, expected a panchromatic image beside the cube")
+    cube = paired(cube)
     given: dict[str, Any] = {"seed": seed, "weights": weights, "progress": progress}
     if entry.tiled:
         scene = LargeScene(cube, sensor, halo=entry.halo, optics=optics, progress=progress)
@@ -254,12 +260,25 @@ def fuse_cube(
         a, b, c, d, e, f = cube.transform
         transform = (a / ratio, b / ratio, c, d / ratio, e / ratio, f)
     physical = cube.physical()
+    told: dict[str, Any] = {"ratio": ratio, "sensor": sensor.name if sensor else "usual"}
+    if any(scene.optics.shift):
+        told["pan_shift_pixels"] = [round(value, 4) for value in scene.optics.shift]
+    if sensor is not None and optics is None:
+        told["sensor_noise"] = _noise_said(sensor, cube)
     return physical.replace(
         data=data, good=np.isin(np.arange(cube.n_bands), scene.bands), nodata=float("nan"), pan=None,
         transform=transform,
         name=f"{cube.name or 'scene'}, {entry.name}",
-        meta=cube.meta | {"pansharpened_by": entry.name, "ratio": ratio, "sensor": sensor.name if sensor else "usual"},
+        meta=cube.meta | {"pansharpened_by": entry.name} | told,
     )  # fmt: skip
+
+
+def _noise_said(sensor: Sensor, cube: Cube) -> str:
+    if sensor.noise is None and sensor.pan_noise is None:
+        return "estimated: the sensor tells none"
+    if tells_noise(sensor, cube):
+        return "the sensor's"
+    return f"estimated: the sensor's is for values in {sensor.units!r}, the cube's are in {cube.units or 'unknown'!r}"
 
 
 def _check_memory(cube: Cube, entry: Method) -> None:

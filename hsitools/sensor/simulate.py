@@ -18,12 +18,18 @@ from hsitools.sensor.bands import known_bands
 from hsitools.sensor.sensor import ROWS, Sensor
 from hsitools.sensor.spectral import FabryPerotResponse
 
-#: A scene brighter than this is no reflectance; then its numbers are taken as the usual multiple of it.
-MAX_REFLECTANCE, USUAL_SCALE = 10.0, 1e-4
 #: Share of a calibrated band that counts as all of it.
 WHOLE = 0.995
 #: Dataset of a simulated file that is 1 where a value is saturated; there when any is.
 MASK = "saturated"
+#: A scene brighter than this is no reflectance, nor is one darker; then its numbers are taken as the usual multiple.
+MAX_REFLECTANCE, MIN_REFLECTANCE, USUAL_SCALE = 10.0, -0.5, 1e-4
+#: Up to here numbers without units may be percent, or counts of eight bits.
+MAX_AMBIGUOUS = 300.0
+#: What units are called.
+REFLECTANCE, PERCENT = ("1", "reflectance", "unitless"), ("%", "percent", "pct")
+#: Read at a time, and how often, to tell a scene's range.
+RANGE_BYTES, RANGE_BLOCKS = 16 * 2**20, 16
 
 
 def simulate(
@@ -59,7 +65,8 @@ def simulate(
         raise InputError(f"seed: found {seed}, expected a whole number of at least 0")
     if scale is not None and not scale > 0:
         raise InputError(f"scale: found {scale}, expected a positive number")
-    said = []
+    said: list[str] = []
+    notes: list[str] = []
     usable = known_bands(scene)
     wavelength = np.asarray(scene.wavelength_nm)
     if isinstance(sensor.response, FabryPerotResponse):
@@ -77,8 +84,8 @@ def simulate(
     if scale is not None:
         scene = scene.replace(scale_factor=scale)
     elif sensor.units == "1":
-        scene, note = as_reflectance(scene)
-        said += note
+        scene, notes = as_reflectance(scene)
+        said += notes
     elif sensor.units == "DN" and (scene.units == "1" or isinstance(sensor.response, FabryPerotResponse)):
         # noise of a few numbers on values below one would drown them, without a word
         raise InputError(
@@ -106,7 +113,8 @@ def simulate(
         done_by = {"sensor_hash": sensor.fingerprint(), "seed": seed, "noise": "yes" if noise else "none"}
         cube = frame.replace(
             data=values, pan=None if frame.pan is None else frame.pan.replace(data=pan),
-            meta=frame.meta | done_by | {"saturated": full}, units=sensor.units,
+            meta=frame.meta | done_by | {"saturated": full} | ({"assumed": "; ".join(notes)} if notes else {}),
+            units=sensor.units,
         )  # fmt: skip
         _save(cube, saturated if full else None, out)
     size = "×".join(map(str, cube.shape))
@@ -163,19 +171,57 @@ def _save(cube: Cube, saturated: NDArray[np.bool_] | None, out: Path) -> None:
 def as_reflectance(scene: Cube) -> tuple[Cube, list[str]]:
     """The scene with a scale factor when its numbers need one, and what was assumed.
 
+    Units decide where the file tells them. Where it does not, numbers up to `MAX_REFLECTANCE` are taken as reflectance
+    and numbers in the thousands as the usual multiple of it; what could be percent, or counts, is refused. Values that
+    stand for no measurement never count.
+
     Raises
     ------
     InputError
-        When its numbers can be no reflectance.
+        When its numbers can be no reflectance, or it cannot be told what they are.
     """
-    window = tuple(slice(max(size // 2 - 32, 0), min(size // 2 + 32, size)) for size in scene.shape[1:])
-    brightest = float(np.nanmax(scene.physical().read(rows=window[0], columns=window[1]), initial=0.0))
-    if brightest <= MAX_REFLECTANCE:
-        return scene, []
-    if brightest * USUAL_SCALE > MAX_REFLECTANCE:
+    who = scene.source or scene.name
+    hint = "a scale (--scale, reflectance for a value of one) says what they are"
+    units = scene.units.strip().lower()
+    low, typical, high = _range(scene)
+    if units in PERCENT:
+        return scene.replace(scale_factor=0.01 * (scene.scale_factor or 1.0), units="1"), []
+    if units and units not in REFLECTANCE:
+        raise InputError(f"{who}: units: found {scene.units!r}, expected reflectance ('1' or '%'); {hint}")
+    told = "the file says reflectance" if units else "the file tells no units"
+    if high <= MAX_REFLECTANCE:
+        factor, said = 1.0, f"values up to {high:g} taken as reflectance: {told}"
+    elif high <= MAX_AMBIGUOUS:
         raise InputError(
-            f"{scene.source or scene.name}: units: found values up to {brightest:g}, expected reflectance "
-            "(about 0 to 1) or a scale that makes it so"
+            f"{who}: units: found values up to {high:g}, {told}: percent, counts, or reflectance × 10⁴ of a dark "
+            f"scene; {hint}"
         )
-    factor = USUAL_SCALE * (scene.scale_factor or 1.0)
-    return scene.replace(scale_factor=factor), [f"values up to {brightest:g} taken as reflectance × 10⁴"]
+    else:
+        factor, said = USUAL_SCALE, f"values up to {high:g} taken as reflectance × 10⁴: {told}"
+    if high * factor > MAX_REFLECTANCE or low * factor < MIN_REFLECTANCE:
+        raise InputError(
+            f"{who}: units: found values up to {high:g} and down to {low:g}, most near {typical:g}, {told}; "
+            f"{hint}, and a nodata value in the file which ones are no measurement"
+        )
+    if factor == 1.0:
+        return scene, [] if units else [said]
+    return scene.replace(scale_factor=factor * (scene.scale_factor or 1.0)), [said]
+
+
+def _range(scene: Cube) -> tuple[float, float, float]:
+    """Lowest, median and highest value of what was measured in the good bands, on rows spread over the scene."""
+    view = scene.drop_bad().physical()
+    height = view.shape[1]
+    step = max(1, int(RANGE_BYTES // (view.n_bands * view.shape[2] * 4)))
+    # all rows where they fit, else so many blocks of them, evenly spread
+    starts = range(0, height, step) if height <= RANGE_BLOCKS * step else np.linspace(0, height - step, RANGE_BLOCKS)
+    low, high, middle = np.inf, -np.inf, []
+    for start in starts:
+        values = view.read(rows=slice(int(start), min(int(start) + step, height)))
+        values = values[view.valid(values)]
+        if values.size:
+            low, high = min(low, float(values.min())), max(high, float(values.max()))
+            middle.append(float(np.median(values)))
+    if not middle:
+        raise InputError(f"{scene.source or scene.name}: data: found no measurement, expected some")
+    return low, float(np.median(middle)), high

@@ -309,7 +309,7 @@ def window_mean(shape: tuple[int, int], taps: tuple[float, ...]) -> Separable:
 
 def interpolate(
     shape: tuple[int, int], ratio: int, offset: float | None = None, *, method: str = "bicubic",
-    out_shape: tuple[int, int] | None = None,
+    out_shape: tuple[int, int] | None = None, shift: tuple[float, float] = (0.0, 0.0),
 ) -> Separable:  # fmt: skip
     """Interpolate coarse images onto the fine grid.
 
@@ -329,6 +329,8 @@ def interpolate(
         ``"ideal"``: trigonometric (Fourier) interpolation, exact for periodic images.
     out_shape : (int, int), optional
         Fine size; default ratio × coarse size.
+    shift : (float, float)
+        Fine pixels (y, x) by which all coarse pixels lie elsewhere, as in `mtf_decimate`.
 
     Raises
     ------
@@ -340,13 +342,13 @@ def interpolate(
     out_shape = (shape[0] * ratio, shape[1] * ratio) if out_shape is None else out_shape
     if method not in INTERPOLATORS:
         raise InputError(f"method: found {method!r}, expected one of {', '.join(INTERPOLATORS)}")
-    return _interpolator(tuple(shape), ratio, offset, method, tuple(out_shape))
+    return _interpolator(tuple(shape), ratio, (offset + shift[0], offset + shift[1]), method, tuple(out_shape))
 
 
 @lru_cache(maxsize=64)
-def _interpolator(shape: Any, ratio: int, offset: float, method: str, out_shape: Any) -> Separable:
+def _interpolator(shape: Any, ratio: int, offset: tuple[float, float], method: str, out_shape: Any) -> Separable:
     build = INTERPOLATORS[method]
-    return Separable(*(build(n, ratio, offset, out) for n, out in zip(shape, out_shape, strict=True)))
+    return Separable(*(build(n, ratio, at, out) for n, at, out in zip(shape, offset, out_shape, strict=True)))
 
 
 def _bicubic_axis(n: int, ratio: int, offset: float, n_out: int) -> AxisMatrix:

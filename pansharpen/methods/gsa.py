@@ -8,7 +8,7 @@ import torch
 
 from pansharpen.case import Scene, Tile
 from pansharpen.registry import method
-from pansharpen.statistics import above_rounding, mix, moments, per_band, ratio_of, regression
+from pansharpen.statistics import band_sums, mix, moments, per_band, regression
 
 
 @method(
@@ -26,10 +26,7 @@ def gsa(scene: Scene) -> Any:
         return mix(weights, tile.expanded) + per_band(bias, tile.pan)
 
     def joint(tile: Tile) -> Any:
-        own = intensity(tile)
-        return moments(torch.cat([tile.expanded, own], 1), own, tile.valid)
+        return band_sums(tile.expanded, intensity(tile), tile.measured)
 
-    found = scene.sum(joint)
-    covariance = found.covariance[..., 0]
-    gain = ratio_of(covariance[:, :-1], above_rounding(covariance[:, -1:], found.mean_y))
+    gain = scene.sum(joint).slope
     return scene.map(lambda tile: tile.expanded + per_band(gain, tile.pan) * (tile.pan - intensity(tile)))

@@ -8,7 +8,7 @@ import torch
 
 from pansharpen.case import Scene, Tile
 from pansharpen.registry import method
-from pansharpen.statistics import moments, per_band, ratio_of
+from pansharpen.statistics import BandSums, band_sums, per_band, ratio_of
 
 
 @method(
@@ -19,9 +19,13 @@ from pansharpen.statistics import moments, per_band, ratio_of
 def mtf_glp_fs(scene: Scene) -> Any:
     """Details of PAN beyond the bands' MTF, with the gain cov(band, PAN)/cov(low-pass PAN, PAN)."""
 
-    def joint(tile: Tile) -> Any:
-        return moments(torch.cat([tile.expanded, tile.pan_low], 1), tile.pan, tile.valid)
+    def joint(tile: Tile) -> tuple[torch.Tensor, torch.Tensor]:
+        low = tile.pan_low_of_bands
+        return (
+            torch.stack(band_sums(tile.expanded, tile.pan, tile.measured)),
+            torch.stack(band_sums(low.expand_as(tile.expanded), tile.pan, tile.measured)),
+        )
 
-    covariance = scene.sum(joint).covariance[..., 0]
-    gain = ratio_of(covariance[:, :-1], covariance[:, -1:])
-    return scene.map(lambda tile: tile.expanded + per_band(gain, tile.pan) * (tile.pan - tile.pan_low))
+    bands, low = (BandSums(*sums) for sums in scene.sum(joint))
+    gain = ratio_of(bands.covariance, low.covariance)
+    return scene.map(lambda tile: tile.expanded + per_band(gain, tile.pan) * (tile.pan - tile.pan_low_of_bands))

@@ -15,4 +15,4 @@ from pansharpen.registry import method
 )  # fmt: skip
 def mtf_glp_hpm(scene: Scene) -> Any:
     """Bands times PAN over its MTF-matched low-pass image; the ratio is guarded, see `pansharpen.modulation`."""
-    return modulated(scene, lambda tile: (tile.pan_low, tile.pan - tile.pan_low))
+    return modulated(scene, lambda tile: (tile.pan_low_of_bands, tile.pan - tile.pan_low_of_bands))

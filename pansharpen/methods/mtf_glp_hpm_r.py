@@ -16,4 +16,4 @@ from pansharpen.registry import method
 )  # fmt: skip
 def mtf_glp_hpm_r(scene: Scene) -> Any:
     """High-pass modulation after linear regression of each band on the low-pass PAN; the ratio is guarded."""
-    return modulated(scene, lambda tile: (tile.pan_low, tile.pan - tile.pan_low), matched=True)
+    return modulated(scene, lambda tile: (tile.pan_low_of_bands, tile.pan - tile.pan_low_of_bands), matched=True)

@@ -10,7 +10,7 @@ from torch.nn.functional import avg_pool2d, conv_transpose2d, embedding_bag
 from hsitools.sensor.spatial import mtf_blur, size_of
 from pansharpen.case import FusionCase
 from pansharpen.registry import method
-from pansharpen.statistics import moments, ratio_of
+from pansharpen.statistics import band_sums, ratio_of
 
 #: Most atoms; a dictionary of more keeps the strongest.
 ATOMS = 128
@@ -174,10 +174,10 @@ def sr_d(case: FusionCase, *, patch: int = 3, atoms: int = 4) -> torch.Tensor:
     """
     tile, optics = case.tile, case.optics
     blur = mtf_blur(size_of(case.coarse), optics.mtf, optics.ratio)
-    blur_pan = mtf_blur(size_of(case.coarse), optics.mean_mtf(), optics.ratio)
+    blur_pan = mtf_blur(size_of(case.coarse), optics.mean_gains(), optics.ratio)
     coarse, pan = tile.coarse - blur(tile.coarse), tile.pan_coarse - blur_pan(tile.pan_coarse)
-    found = moments(torch.cat([tile.expanded, tile.pan_low], 1), tile.pan, tile.valid).covariance[..., 0]
-    gain = ratio_of(found[:, :-1], found[:, -1:]).to(coarse.dtype)
+    low = band_sums(tile.pan_low.expand_as(tile.expanded), tile.pan, tile.measured).covariance
+    gain = ratio_of(band_sums(tile.expanded, tile.pan, tile.measured).covariance, low).to(coarse.dtype)
     fine, size = tile.pan - tile.pan_low, min(patch, *size_of(case.coarse))
     level = tile.pan.square().mean((1, 2, 3)).sqrt().clamp(min=FAINT)
     items = zip(coarse, pan[:, 0], fine[:, 0], gain, level, strict=True)

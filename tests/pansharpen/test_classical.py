@@ -18,9 +18,9 @@ from pansharpen.methods.awlp import spline_blur
 from pansharpen.methods.bdsd_pc import REACH, coarse_blur
 from pansharpen.methods.bt_h import BINS, SPAN, bin_edges, dark_level, histogram
 from pansharpen.methods.mf import morphological_low
-from pansharpen.modulation import above_rounding, modulated
+from pansharpen.modulation import modulated
 from pansharpen.protocol import convention, judge, read_case
-from pansharpen.statistics import moments
+from pansharpen.statistics import above_rounding, moments
 
 NAMES = ("Brovey", "BT-H", "BDSD-PC", "PRACS", "AWLP", "MTF-GLP-HPM", "MTF-GLP-HPM-R", "MF")
 SIZES = st.integers(2, 7)
