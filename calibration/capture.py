@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from calibration.checks import MIN_LINES, check_linewidth, check_wavenumber, one_line, real_numbers
 from hsitools.errors import FormatError, InputError
 from hsitools.io.atomic import atomic_path
+from hsitools.io.hdf5 import open_hdf5
 from hsitools.sensor.layout import SubImageLayout
 from hsitools.sensor.line_shape import SHAPES, LineShape
 
@@ -254,7 +255,7 @@ class MonochromaticCapture:
         import h5py
 
         try:
-            with h5py.File(path, "r") as file:
+            with open_hdf5(path) as file:
                 attributes = dict(file.attrs)
                 if attributes.get("format") != FORMAT:
                     raise FormatError(f"{path}: format: found {attributes.get('format')!r}, expected {FORMAT!r}")

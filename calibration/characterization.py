@@ -17,6 +17,7 @@ from calibration.problem import SHARED, label
 from calibration.uncertainty import parameter_covariance
 from hsitools.errors import FormatError
 from hsitools.io.atomic import atomic_path
+from hsitools.io.hdf5 import open_hdf5
 from hsitools.sensor.fabry_perot import contrast, finesse
 from hsitools.sensor.layout import SubImageLayout
 from hsitools.sensor.spectral import FabryPerotResponse
@@ -273,10 +274,8 @@ class Characterization:
         FormatError
             When the file is missing, is no characterization, or lacks a member.
         """
-        import h5py
-
         try:
-            with h5py.File(path, "r") as file:
+            with open_hdf5(path) as file:
                 found = file.attrs.get("format")
                 if found != FORMAT:
                     raise FormatError(f"{path}: format: found {found!r}, expected {FORMAT!r}")

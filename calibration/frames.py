@@ -12,16 +12,22 @@ from numpy.typing import NDArray
 from calibration.capture import check_wavenumber
 from hsitools.errors import FormatError, InputError
 from hsitools.io.atomic import atomic_path
+from hsitools.io.hdf5 import open_hdf5
+from hsitools.io.labels import text
+from hsitools.io.wavelengths import to_nm
 
 Array = NDArray[np.float64]
 FORMAT, VERSION = "hsitools-frames", 1
+#: Fields that may tell the lines, and the unit that their names say; of the others their attribute ``units`` does.
+LINES = {"wavenumber": "um-1", "wavelength_nm": "nm", "wavelength_um": "um", "wavelength": None, "wavelengths": None}
 
 
 class FrameStack:
     """Frames read lazily from HDF5, validated on opening.
 
-    Members of the file: ``frames`` ``(line, y, x)``; ``wavenumber`` ``(line,)`` µm⁻¹ or ``wavelength_nm``; optional
-    ``dark`` ``(n, y, x)`` or ``(y, x)`` and ``flat`` ``(line, y, x)`` or ``(y, x)``; attribute ``full_scale``.
+    Members of the file: ``frames`` ``(line, y, x)``; ``wavenumber`` ``(line,)`` µm⁻¹, or ``wavelength_nm``,
+    ``wavelength_um`` or ``wavelength`` with its attribute ``units``; optional ``dark`` ``(n, y, x)`` or ``(y, x)`` and
+    ``flat`` ``(line, y, x)`` or ``(y, x)``; attribute ``full_scale``.
 
     Raises
     ------
@@ -32,11 +38,10 @@ class FrameStack:
     """
 
     def __init__(self, path: str | Path) -> None:
-        import h5py
 
         self.path = Path(path)
         try:
-            self.file = h5py.File(path, "r")
+            self.file = open_hdf5(self.path)
         except FileNotFoundError:
             raise FormatError(f"{path}: found no such file, expected raw frames (HDF5)") from None
         except OSError as error:
@@ -50,28 +55,38 @@ class FrameStack:
             )
         self.n_lines, height, width = self.frames.shape
         self.shape = (height, width)
-        if "wavenumber" in self.file:
-            wavenumber = np.asarray(self.file["wavenumber"][()])
-        elif "wavelength_nm" in self.file:
-            wavelength = np.asarray(self.file["wavelength_nm"][()], dtype=float)
-            if not (np.isfinite(wavelength).all() and (wavelength > 0).all()):
-                raise InputError(f"{path}: wavelength_nm: expected positive wavelengths in nm")
-            wavenumber = 1000 / wavelength
-        else:
-            raise FormatError(f"{path}: wavenumber: missing, expected wavenumber (µm⁻¹) or wavelength_nm")
+        field, wavenumber = self._lines()
         if wavenumber.shape != (self.n_lines,):
             raise InputError(
-                f"{path}: wavenumber: found shape {wavenumber.shape}, expected ({self.n_lines},), one a frame"
+                f"{path}: {field}: found shape {wavenumber.shape}, expected ({self.n_lines},), one a frame"
             )
         # frames stay in the order of acquisition; `order` visits them by ascending wavenumber
         self.order = np.argsort(wavenumber)
-        self.wavenumber = check_wavenumber(wavenumber[self.order], f"{path}: wavenumber")
+        self.wavenumber = check_wavenumber(wavenumber[self.order], f"{path}: {field}")
         self.dark = self._optional("dark", (3, 2))
         self.flat = self._optional("flat", (3, 2))
         if self.flat is not None and self.flat.ndim == 3 and len(self.flat) != self.n_lines:
             raise InputError(f"{path}: flat: found {len(self.flat)} frames, expected {self.n_lines}, one a line")
         full_scale = self.file.attrs.get("full_scale")
         self.full_scale = None if full_scale is None else float(full_scale)
+
+    def _lines(self) -> tuple[str, Array]:
+        """Name of the field that tells the monochromator's lines, and their wavenumbers, µm⁻¹."""
+        field = next((name for name in LINES if name in self.file), None)
+        if field is None:
+            raise FormatError(f"{self.path}: wavenumber: missing, expected one of {', '.join(LINES)}")
+        data = self.file[field]
+        if data.dtype.kind not in "uif":
+            raise InputError(f"{self.path}: {field}: found {data.dtype}, expected numbers")
+        stored, unit = np.asarray(data[()], dtype=float), LINES[field] or data.attrs.get("units")
+        if field == "wavenumber":
+            return field, stored
+        if not (np.isfinite(stored).all() and (stored > 0).all()):
+            raise InputError(f"{self.path}: {field}: found numbers that are not positive, expected wavelengths")
+        wavelength = to_nm(stored, None if unit is None else text(unit), f"{self.path}: {field}")
+        if wavelength is None:
+            raise InputError(f"{self.path}: {field}: found {unit or 'an index'}, expected wavelengths in nm or µm")
+        return field, 1000 / wavelength
 
     def _optional(self, name: str, dimensions: tuple[int, ...]) -> Any:
         data = self.file.get(name)

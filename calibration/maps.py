@@ -23,6 +23,7 @@ from calibration.problem import Options, Problem
 from calibration.refine import Prior, refine
 from calibration.uncertainty import posterior
 from hsitools.errors import FormatError, InputError
+from hsitools.io.hdf5 import open_hdf5
 from hsitools.sensor.transmittance import SampledModel, TransmittanceModel
 
 Array = NDArray[np.float64]
@@ -56,7 +57,7 @@ class PixelStack:
         self.path = Path(path)
         if not self.path.is_file() or not h5py.is_hdf5(self.path):
             raise FormatError(f"{path}: found no HDF5 file, expected a pixel stack")
-        self.file = h5py.File(self.path, "r")
+        self.file = open_hdf5(self.path)
         for name in ("pixels", "wavenumber"):
             if name not in self.file:
                 raise FormatError(f"{path}: {name}: missing, expected in a pixel stack")

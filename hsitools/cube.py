@@ -340,6 +340,11 @@ class Cube:
         factor = 1.0 if self.scale_factor is None else self.scale_factor
         return Stored(data=source, scale=scale * factor, offset=offset * factor, nodata=data.nodata)
 
+    def rescaled(self, factor: float) -> Cube:
+        """The stored numbers with this scale factor, whatever scales and offsets the file states."""
+        stored = self.stored()
+        return self.replace(data=stored.data, nodata=stored.nodata, scale_factor=factor)
+
     def _band_numbers(self, bands: Sequence[int] | NDArray[Any]) -> NDArray[np.int64]:
         chosen = np.asarray(bands)
         if chosen.dtype == bool:

@@ -298,7 +298,7 @@ def simulated_case(
     seen = sensor.within(np.asarray(scene.wavelength_nm)[known_bands(scene)])
     notes: list[str] = []
     if scale is not None:
-        scene = scene.replace(scale_factor=scale)
+        scene = scene.rescaled(scale)
     elif sensor.units == "1":
         scene, notes = as_reflectance(scene)
     r = int(seen.ratio)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsitools.errors import FormatError, InputError
+from hsitools.io.hdf5 import open_hdf5
 from hsitools.sensor.pattern import Pattern
 
 Array = NDArray[np.float64]
@@ -128,13 +129,11 @@ def open_calibration(path: str | Path) -> tuple[Calibration, str | None]:
     FormatError
         When the file is missing, is no such file, or its maps do not fit one another.
     """
-    import h5py
-
     from hsitools.sensor.photon_transfer import FORMAT, PhotonTransfer
 
     path = Path(path)
     try:
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path) as file:
             if file.attrs.get("format") == FORMAT:
                 return PhotonTransfer.load(path).calibration(), "DN"
             group = _place(file, path)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsitools.errors import FormatError, InputError
+from hsitools.io.hdf5 import open_hdf5
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -303,10 +304,8 @@ class _Frame:
 
 
 def _stack(path: str | Path, names: tuple[str, ...]) -> Any:
-    import h5py
-
     try:
-        file = h5py.File(path, "r")
+        file = open_hdf5(Path(path))
     except FileNotFoundError:
         raise FormatError(f"{path}: found no such file, expected frames (HDF5)") from None
     except OSError as error:

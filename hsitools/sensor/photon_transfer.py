@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from hsitools.errors import FormatError
 from hsitools.io.atomic import atomic_path
+from hsitools.io.hdf5 import open_hdf5
 from hsitools.io.records import read_record, write_record
 from hsitools.sensor.calibration import Calibration
 from hsitools.sensor.detector import Detector
@@ -177,10 +178,8 @@ class PhotonTransfer:
     @classmethod
     def load(cls, path: str | Path) -> PhotonTransfer:
         """Read what `save` wrote; raises `FormatError` for anything else."""
-        import h5py
-
         try:
-            with h5py.File(path, "r") as file:
+            with open_hdf5(Path(path)) as file:
                 if file.attrs.get("format") != FORMAT:
                     raise FormatError(f"{path}: format: found {file.attrs.get('format')!r}, expected {FORMAT!r}")
                 loaded: PhotonTransfer = read_record(file, {"PhotonTransfer": cls}, str(path))

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsitools.errors import FormatError, InputError
+from hsitools.io.hdf5 import open_hdf5
 from hsitools.lookup import lookup
 from hsitools.sensor.bands import GaussianResponse, TableResponse, box_response
 from hsitools.sensor.detector import Detector, electrons_for_snr
@@ -180,10 +181,8 @@ def from_characterization(path: str | Path) -> Sensor:
     """
     import json
 
-    import h5py
-
     try:
-        with h5py.File(path, "r") as file:
+        with open_hdf5(Path(path)) as file:
             if file.attrs.get("format") != "hsitools-characterization" or "response" not in file:
                 raise FormatError(
                     f"{path}: format: found {file.attrs.get('format')!r}, expected 'hsitools-characterization'"
@@ -248,9 +247,7 @@ def from_table(path: str | Path) -> Sensor:
     if not path.is_file():
         raise FormatError(f"{path}: found no such file, expected a table of responses")
     if is_hdf5(path):
-        import h5py
-
-        with h5py.File(path, "r") as file:
+        with open_hdf5(Path(path)) as file:
             for name in ("wavelength_nm", "response"):
                 if name not in file:
                     raise FormatError(f"{path}: {name}: missing, expected wavelength_nm and response (band, sample)")

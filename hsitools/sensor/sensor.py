@@ -16,6 +16,7 @@ from hsitools import identity
 from hsitools.cube import Cube
 from hsitools.errors import FormatError, InputError
 from hsitools.io.atomic import atomic_path
+from hsitools.io.hdf5 import open_hdf5
 from hsitools.io.records import read_record, write_record
 from hsitools.sensor.bands import GaussianResponse, SpectralResponse, TableResponse, known_bands, resample
 from hsitools.sensor.calibration import Calibration
@@ -464,10 +465,8 @@ class Sensor:
         """
         import json
 
-        import h5py
-
         try:
-            with h5py.File(path, "r") as file:
+            with open_hdf5(Path(path)) as file:
                 found = file.attrs.get("format")
                 if found != FORMAT:
                     raise FormatError(f"{path}: format: found {found!r}, expected {FORMAT!r}")

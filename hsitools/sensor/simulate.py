@@ -82,7 +82,7 @@ def simulate(
         if seen.n_bands < sensor.n_bands:
             said.append(f"{sensor.n_bands - seen.n_bands} of {sensor.n_bands} bands left out: not in the scene")
     if scale is not None:
-        scene = scene.replace(scale_factor=scale)
+        scene = scene.rescaled(scale)
     elif sensor.units == "1":
         scene, notes = as_reflectance(scene)
         said += notes

@@ -253,3 +253,49 @@ class TestCommandLine:
         assert self.run("capture", "simulate", "--n", 9, "--lines", 30, "--out", tmp_path / "c.h5", "--json") == 0
         assert self.run("capture", "simulate", "--n", 0, "--out", tmp_path / "c.h5") == 2
         assert "found 0 interferometers" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("field", "values", "units"),
+    [
+        ("wavelength_nm", [500.0, 600.0, 700.0, 800.0], None),
+        ("wavelength_um", [0.5, 0.6, 0.7, 0.8], None),
+        ("wavelength", [0.5, 0.6, 0.7, 0.8], "um"),
+        ("wavelength", [500.0, 600.0, 700.0, 800.0], "nm"),
+        ("wavelengths", [5000.0, 6000.0, 7000.0, 8000.0], "Angstroms"),
+        ("wavenumber", [2.0, 1000 / 600, 1000 / 700, 1.25], "um-1"),
+    ],
+)
+def test_lines_in_any_usual_unit(tmp_path, field, values, units):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["frames"] = np.ones((4, 8, 8), np.uint16)
+        file[field] = values
+        if units:
+            file[field].attrs["units"] = units
+    np.testing.assert_allclose(1000 / FrameStack(tmp_path / "x.h5").wavenumber, [800, 700, 600, 500])
+
+
+@pytest.mark.parametrize(
+    ("field", "values", "said"),
+    [
+        ("wavelength_nm", [500.0, -600.0, 700.0], r"x\.h5: wavelength_nm: found numbers that are not positive"),
+        ("wavelength_nm", [1.0, 2.0, 3.0], r"x\.h5: wavelength_nm: found nm, expected wavelengths"),
+        ("wavelength", [500.0, 600.0], r"x\.h5: wavelength: found shape \(2,\), expected \(3,\), one a frame"),
+        ("other", [1.0, 2.0, 3.0], r"x\.h5: wavenumber: missing, expected one of wavenumber, wavelength_nm"),
+    ],
+)
+def test_messages_name_the_field_that_the_file_has(tmp_path, field, values, said):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["frames"] = np.ones((3, 8, 8), np.uint16)
+        file[field] = values
+    with pytest.raises(InputError, match=said):
+        FrameStack(tmp_path / "x.h5")
+
+
+def test_frames_that_lie_in_another_file_are_refused(tmp_path):
+    with h5py.File(tmp_path / "y.h5", "w") as file:
+        file["frames"] = np.ones((3, 8, 8), np.uint16)
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["frames"], file["wavelength_nm"] = h5py.ExternalLink("y.h5", "/frames"), [500.0, 600.0, 700.0]
+    with pytest.raises(InputError, match="link to another file"):
+        FrameStack(tmp_path / "x.h5")
