@@ -226,7 +226,7 @@ class Characterization:
     def to_csv(self, path: str | Path) -> None:
         """Write one row per interferometer; columns carry their unit in the name."""
         columns = [name for name in UNITS if getattr(self, name) is not None]
-        with atomic_path(Path(path)) as temporary, open(temporary, "w", newline="") as file:
+        with atomic_path(Path(path)) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(["index", *columns, "flags"])
             for row, index in enumerate(self.index):

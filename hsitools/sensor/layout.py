@@ -123,7 +123,7 @@ class SubImageLayout:
             When a field is missing or wrong.
         """
         try:
-            data = json.loads(Path(path).read_text())
+            data = json.loads(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
             raise FormatError(f"{path}: device: {error.strerror}") from None
         except ValueError as error:

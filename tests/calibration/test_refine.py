@@ -98,6 +98,7 @@ def test_torch_is_numpy():
     np.testing.assert_allclose(theirs.theta.numpy(), ours.theta, atol=1e-6)
 
 
+@pytest.mark.portable
 def test_masked_samples_do_not_matter():
     sampled, _, start, y, flat, w = problem(MODELS[0], noise=0.05)
     w[:, ::7] = 0
@@ -106,6 +107,7 @@ def test_masked_samples_do_not_matter():
     np.testing.assert_allclose(refine(sampled, start, y, flat, w).theta, first.theta, rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.portable
 def test_huber_shrugs_off_wild_samples():
     sampled, truth, start, y, flat, w = problem(MODELS[0], noise=0.02)
     y[:, 5::25] += 5
@@ -115,6 +117,7 @@ def test_huber_shrugs_off_wild_samples():
     assert np.median(huber) < 0.3 * np.median(linear)
 
 
+@pytest.mark.portable
 def test_fixed_gain_stays():
     from dataclasses import replace
 

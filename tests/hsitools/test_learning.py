@@ -52,6 +52,7 @@ class Training:
 # ---- checkpoints -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.portable
 @pytest.mark.parametrize("kind", OPTIMIZERS)
 def test_a_checkpoint_goes_on_as_if_nothing_had_been(kind, tmp_path):
     whole, first, second = (Training(kind) for _ in range(3))

@@ -128,6 +128,7 @@ def test_response_outside_its_band(response):
         response.transmittance([np.nan])
 
 
+@pytest.mark.portable
 def test_response_file(response, tmp_path):
     import h5py
 

@@ -30,6 +30,7 @@ def case() -> FusionCase:
     return pansharpen.fuse.select_bands(wide, torch.arange(0, wide.n_bands, 20))
 
 
+@pytest.mark.portable
 @pytest.mark.parametrize("name", LAWFUL)
 def test_shape_determinism_and_input_unchanged(name, case):
     before = case.coarse.clone(), case.pan.clone()

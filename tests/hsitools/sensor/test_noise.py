@@ -48,6 +48,7 @@ def test_electrons_give_the_snr(snr, level, read):
     assert level / float(noise.variance(np.full((1, 1, 1), level))[0, 0, 0]) ** 0.5 == pytest.approx(snr, rel=1e-9)
 
 
+@pytest.mark.portable
 def test_same_seed_same_draw():
     signal = np.random.default_rng(1).random((3, 20, 20))
     first, second = (NOISE.sample(signal, np.random.default_rng(7))[0] for _ in range(2))

@@ -119,6 +119,7 @@ def test_operator_adjoint_and_forward(name, view):
             operator.pan_forward(x)
 
 
+@pytest.mark.portable
 def test_same_seed_same_draw_and_in_pieces(view):
     sensor = (
         preset("hyperion-ali").within(view.wavelength_nm).replace(defects=Defects(dead=0.01, hot=0.01, impulse=0.01))
