@@ -103,7 +103,8 @@ def parse_header(path: Path) -> dict[str, str]:
         content = raw.decode("utf-8-sig")
     except UnicodeDecodeError:
         content = raw.decode("latin-1")
-    lines = iter(content.splitlines())
+    # a list may begin on the line below its name
+    lines = iter(re.sub(r"=[ \t]*\r?\n[ \t]*\{", "= {", content).splitlines())
     first = next(lines, "")
     if not first.strip().upper().startswith("ENVI"):
         return _parse_esri(content)

@@ -154,9 +154,10 @@ def _labels(tags: list[dict[str, str]], dataset: dict[str, str], descriptions: A
             unit = "nm"
         width = per_band("fwhm", "fwhm_nm", "bandwidth", "width")
     if centre is None:
-        names = [tag.get("band_name", tag.get("description", "")) for tag in tags]
-        centre = from_names(descriptions)
-        centre = from_names(names) if centre is None else centre
+        # as descriptions, as tags of the bands, and as GDAL copies ENVI's band names to the file's tags
+        listed = ([tag.get(name, "") for tag in tags] for name in ("band_name", "description", "name"))
+        copied = [dataset.get(f"band_{number}", "") for number in range(1, count + 1)]
+        centre = next((c for c in map(from_names, (descriptions, *listed, copied)) if c is not None), None)
         unit = "nm"
     marks, bad = (
         per_band("bbl", "good", "good_band", "good_wavelength", "good_wavelengths"),

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from hsitools.io.variables import Variable
 
 log = logging.getLogger(__name__)
+#: Longest coordinate that is read.
+MAX_PIXELS = 10_000_000
 #: Steps of a coordinate may differ by this share and still be one pixel size (coordinates are often float32).
 UNEVEN = 1e-3
 _LAST_CODE = re.compile(r'(?:AUTHORITY|ID)\s*\[\s*"EPSG"\s*,\s*"?(\d+)"?\s*\]\s*\]\s*$', re.IGNORECASE)
@@ -145,8 +147,12 @@ def _coordinate(name: str, chosen: Variable, variables: Sequence[Variable]) -> A
         if v.base == base and len(v.shape) == 1 and v.numeric and not v.attributes.get("placeholder")
         and (v.group == "" or chosen.group.startswith(v.group))
     ]  # fmt: skip
-    values = fitting[0].values() if fitting else None
-    return values if values is None or np.isfinite(values).all() else None
+    if not fitting or fitting[0].shape[0] > MAX_PIXELS:
+        return None
+    values = fitting[0].values()
+    if text(fitting[0].attributes.get("units", "")).strip().lower() in ("km", "kilometer", "kilometers", "kilometre"):
+        values = values * 1000
+    return values if np.isfinite(values).all() else None
 
 
 def from_coordinates(x: Any, y: Any, stated: Transform | None = None) -> Transform | None:

@@ -73,6 +73,8 @@ _CF_NAMES = {
     "latitude": "y", "grid_latitude": "y", "radiation_wavelength": "band", "radiation_frequency": "band",
     "sensor_band_central_radiation_wavelength": "band",
 }  # fmt: skip
+#: No instrument has more; labels are read whole, so that a file must not claim what it likes.
+MAX_BANDS = 65_536
 #: Dimensions that are neither bands nor places.
 OTHER_DIMENSIONS = ("time", "t", "date", "angle", "view", "polarization", "polarisation", "ensemble", "height", "depth")
 _CHOOSE = "choose with --variable"
@@ -161,7 +163,11 @@ def read_variables(
     }  # fmt: skip
     order = _axes(chosen, shape, dims, vectors, where, axes, attributes, default_axes)
     data = chosen.data if len(kept) == len(chosen.shape) else _Squeezed(chosen.data, kept)
+    if text(chosen.attributes.get("_Unsigned", "")).lower() == "true" and np.dtype(data.dtype).kind == "i":
+        data = _Unsigned(data)
     source: Source = ArraySource(data, order)
+    if source.shape[0] > MAX_BANDS:
+        raise InputError(f"{where}: {chosen.name}: found {source.shape[0]} bands, expected at most {MAX_BANDS}")
     return _labelled(source, chosen, dims, order, vectors, attributes, variables, where)
 
 
@@ -265,6 +271,19 @@ class _Squeezed:
         for axis, part in zip(self._kept, index, strict=True):
             full[axis] = part
         return np.asarray(self._data[tuple(full)])
+
+
+class _Unsigned:
+    """Integers that a classic NetCDF file can only store as signed ones."""
+
+    def __init__(self, data: Any) -> None:
+        self._data, self.shape = data, tuple(data.shape)
+        stored = np.dtype(data.dtype)
+        self.dtype = np.dtype(f"{stored.byteorder}u{stored.itemsize}")
+        self.chunks = getattr(data, "chunks", None)
+
+    def __getitem__(self, index: Any) -> Any:
+        return np.ascontiguousarray(self._data[index]).view(self.dtype)
 
 
 def _dimension(name: str) -> str | None:

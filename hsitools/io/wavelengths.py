@@ -161,7 +161,13 @@ def width_to_nm(widths: Any, unit: str | None, conversion: Conversion, centres: 
 
 
 def from_names(names: Iterable[str | None]) -> Array | None:
-    """Wavelengths in nm that stand in the bands' names with a unit ("Band 1 (450.0 Nanometers)"); None when in none."""
+    """Wavelengths in nm that stand in the bands' names: with a unit ("Band 1 (450.0 Nanometers)"), or as nothing but
+    numbers that can only be wavelengths. None when they stand in none.
+    """  # fmt: skip
+    names = list(names)
+    plain = _all_numbers(names)
+    if plain is not None:
+        return plain
     out = []
     for name in names:
         match = _IN_NAME.search(name or "")
@@ -169,6 +175,21 @@ def from_names(names: Iterable[str | None]) -> Array | None:
     values = np.array(out)
     usable = values[np.isfinite(values)]
     return values if usable.size and _plausible(usable) else None
+
+
+def _all_numbers(names: list[str | None]) -> Array | None:
+    try:
+        values = np.array([float(name or "") for name in names])
+    except ValueError:
+        return None
+    steps = np.diff(values)
+    monotonic = len(steps) > 0 and bool(np.all(steps > 0) or np.all(steps < 0))
+    if not monotonic or not np.isfinite(values).all() or values.min() <= 0 or _is_index(values):
+        return None
+    # numbers of bands may well be 101, 102, …: whole steps of one are no wavelengths
+    if np.all(np.abs(steps) == 1):
+        return None
+    return next((values * factor for factor, _ in READINGS[:2] if _plausible(values * factor)), None)
 
 
 def _plain(unit: str | None) -> str:

@@ -94,6 +94,10 @@ def test_wavelengths_in_names(name):
 
 def test_names_without_wavelengths():
     assert from_names(["Band 1", "red", "b450"]) is None
+    for numbers in (["1", "2", "3"], ["101", "102", "103"], ["450", "nothing"], ["450", "nan"]):
+        assert from_names(numbers) is None
+    np.testing.assert_allclose(from_names(["450.5", "460.25"]), [450.5, 460.25])
+    np.testing.assert_allclose(from_names(["0.4505", "0.46"]), [450.5, 460])
 
 
 # ---- ENVI ----------------------------------------------------------------------------------------------------------
@@ -121,6 +125,7 @@ WAVELENGTHS = "wavelength = {450.0, 550.0, 650.0, 850.0}\n"
         ("wavelength units =\nfwhm =\nbbl = {}\ndata ignore value =\nmap info = {}\n" + WAVELENGTHS, "utf-8"),
         ("wavelength = {\n450.0,\n; left out\n550.0,\n650.0,\n850.0\n}\n; note = {\n", "utf-8"),
         ("wavelength = {4.5D+02, 5.5d2, 6.5D+02, 8.5E2}\n", "utf-8"),
+        ("wavelength =\n {450, 550,\n 650, 850}\n", "utf-8"),
         ("data ignore value = None\nbbl = None\n" + WAVELENGTHS, "utf-8"),
         ("band names = {Band 1 (450.0 Nanometers), Band 2 (550.0 Nanometers), 650 nm, x (0.85 um)}\n", "utf-8"),
         ("wavelength units = Wavenumber\nwavelength = {22222.2222222, 18181.8181818, 15384.6153846, 11764.7058824}\n",
@@ -482,6 +487,17 @@ def test_netcdf_classic(tmp_path):
     assert cube.nodata == -1
 
 
+def test_netcdf_unsigned_and_kilometres(tmp_path):
+    numbers = np.arange(120, dtype=np.uint8).reshape(6, 4, 5) + 100
+    coords = {"y": ("y", 3800.0 - 0.01 * (np.arange(4) + 0.5), {"units": "km"}),
+              "x": ("x", 400.0 + 0.01 * (np.arange(5) + 0.5), {"units": "km"}), "wavelength": WAVES}  # fmt: skip
+    data = (("wavelength", "y", "x"), numbers.view(np.int8), {"_Unsigned": "true"})
+    xarray.Dataset({"reflectance": data}, coords).to_netcdf(tmp_path / "x.nc", engine="scipy", format="NETCDF3_64BIT")
+    cube = open_cube(tmp_path / "x.nc")
+    np.testing.assert_array_equal(cube.read(), numbers)
+    np.testing.assert_allclose(cube.transform, (10, 0, 400000, 0, -10, 3800000), atol=1e-6)
+
+
 def grid_coords(x0=400000.0, y0=3800000.0, step=10.0):
     return {"y": y0 - step * (np.arange(4) + 0.5), "x": x0 + step * (np.arange(5) + 0.5)}
 
@@ -597,6 +613,13 @@ def test_labels_of_bands(tmp_path, tags, descriptions):
     cube = open_cube(write_tif(tmp_path / "x.tif", tags=tags, descriptions=descriptions))
     np.testing.assert_allclose(cube.wavelength_nm, NM)
     np.testing.assert_array_equal(cube.good, [True, False, True, True])
+
+
+def test_band_names_that_gdal_copied_from_an_envi_header(tmp_path):
+    write_tif(tmp_path / "x.tif", crs="EPSG:32633", transform=rasterio.Affine(1, 0, 0, 0, -1, 0))
+    with rasterio.open(tmp_path / "x.tif", "r+") as file:
+        file.update_tags(**{f"Band_{k}": f"{w} Nanometers" for k, w in enumerate(NM, 1)})
+    np.testing.assert_allclose(open_cube(tmp_path / "x.tif").wavelength_nm, NM)
 
 
 def test_labels_from_stac_and_header_beside(tmp_path):
