@@ -119,7 +119,7 @@ def _statistics(
     if times is not None and len(times) != dark.count:
         raise InputError(f"dark: exposure: found {len(times)} times, expected {dark.count}, one a frame")
     if dark.pairs == 0:
-        raise InputError("dark: exposure: found no two neighbouring frames of one exposure, expected repeated ones")
+        raise InputError("dark: exposure: found no two frames of one exposure, expected repeated ones")
     at_zero = float(np.mean(dark.low <= 0)) if dark.low.min() == 0 else 0.0
     if at_zero > MAX_AT_ZERO:
         raise InputError(

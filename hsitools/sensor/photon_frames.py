@@ -35,7 +35,7 @@ class Level:
     count : int
         Frames.
     pairs, runs : int
-        Neighbouring frames compared, and unbroken runs of these.
+        Neighbouring frames compared, and groups of frames among which they were.
     mean, peak, low : array, shape (y, x)
         Mean, largest and smallest value of each pixel.
     variance : array, shape (y, x)
@@ -88,7 +88,7 @@ def level_statistics(
     steady : array of bool (y, x), optional
         Pixels that follow the light.
     groups : array, shape (frame,), optional
-        Frames are compared where these are equal (dark frames of one exposure).
+        Frames are compared with the last one of their group (dark frames of one exposure); one of each is kept.
 
     Raises
     ------
@@ -97,8 +97,7 @@ def level_statistics(
     """
     moments = _Moments(name, steady)
     for number, frame in enumerate(frames):
-        compare = groups is None or not 0 < number < len(groups) or bool(groups[number] == groups[number - 1])
-        moments.add(frame, compare)
+        moments.add(frame, 0.0 if groups is None or number >= len(groups) else float(groups[number]))
     return moments.level()
 
 
@@ -108,11 +107,12 @@ class _Moments:
         self.frame_mean: list[float] = []
         self.pair_mean: list[float] = []
         self.pair_variance: list[float] = []
-        self.runs, self.running = 0, False
+        #: last frame of each group, its mean, and whether it was compared
+        self.last: dict[float, tuple[Array, float, bool]] = {}
         #: sums over rows and columns: excess of the lines' means, its expectation, its variance, line variance
         self.lines = np.zeros(4)
 
-    def add(self, frame: NDArray[Any], compare: bool) -> None:
+    def add(self, frame: NDArray[Any], group: float) -> None:
         stored = np.asarray(frame)
         values = np.asarray(stored, dtype=float)
         if values.ndim != 2 or not np.isfinite(values).all():
@@ -126,14 +126,14 @@ class _Moments:
             raise InputError(f"{self.name}: found frames of {self.mean.shape} and {values.shape}, expected one size")
         chosen = values.ravel()[self.chosen]
         self.frame_mean.append(float(chosen[_tame(chosen)].mean()))
-        if self.count and compare:
-            self._pair(values)
-            self.runs += not self.running
-        self.running = bool(self.count and compare)
+        compared = group in self.last
+        if compared:
+            self._pair(values, self.last[group][0])
+            self.pair_mean.append((self.frame_mean[-1] + self.last[group][1]) / 2)
+        self.last[group] = (values, self.frame_mean[-1], compared)
         self.count += 1
         self.mean += (values - self.mean) / self.count
         self.low, self.peak = np.minimum(self.low, values), np.maximum(self.peak, values)
-        self.previous = values
 
     def _choose(self, shape: tuple[int, int]) -> None:
         """A spread of steady pixels to regress on; all of them where they are few."""
@@ -146,18 +146,17 @@ class _Moments:
             stride += 1
         self.chosen = places[::stride]
 
-    def _pair(self, values: Array) -> None:
-        difference = values - self.previous
-        reference = (values + self.previous) / 2
+    def _pair(self, values: Array, previous: Array) -> None:
+        difference = values - previous
+        reference = (values + previous) / 2
         y, x = difference.ravel()[self.chosen], reference.ravel()[self.chosen]
         # pixels at their frame's largest value may be clipped, and then do not follow the lamp
-        keep = np.maximum(values, self.previous).ravel()[self.chosen]
+        keep = np.maximum(values, previous).ravel()[self.chosen]
         keep = keep < keep.max() if (keep < keep.max()).sum() >= 0.1 * len(keep) else np.ones(len(keep), dtype=bool)
         offset, share = _common(y, x, keep & _tame(y))
         keep &= _tame(y - offset - share * x)
         offset, share = _common(y, x, keep)
         residual = y - offset - share * x
-        self.pair_mean.append((self.frame_mean[-1] + self.frame_mean[-2]) / 2)
         self.pair_variance.append(float(np.mean(residual[keep] ** 2) / 2 * _spent(keep.sum(), 2)))
         difference -= offset + share * reference
         self.square += difference**2 * (_spent(keep.sum(), 2) / 2)
@@ -180,13 +179,13 @@ class _Moments:
             )  # fmt: skip
         excess, expected, spread, variance = self.lines
         together = spread > 0 and excess - expected > LINE_SIGMA * spread**0.5
-        pairs = len(self.pair_mean)
+        pairs, runs = len(self.pair_mean), sum(compared for _, _, compared in self.last.values())
         square = (self.square_lines if together else self.square) / max(pairs, 1)
         line_variance = max(float(variance) / max((pairs + 1) // 2, 1), 0.0) if together else 0.0
         # single precision holds 24 bits, more than any converter gives
         small = [np.asarray(part, dtype=np.float32) for part in (square, self.peak, self.low)]
         return Level(
-            name=self.name, count=self.count, pairs=pairs, runs=self.runs, mean=self.mean, variance=small[0],
+            name=self.name, count=self.count, pairs=pairs, runs=runs, mean=self.mean, variance=small[0],
             peak=small[1], low=small[2], line_variance=line_variance, frame_mean=np.array(self.frame_mean),
             pair_mean=np.array(self.pair_mean), pair_variance=np.array(self.pair_variance), sample=self.sample,
         )  # fmt: skip
