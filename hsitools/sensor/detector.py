@@ -166,6 +166,10 @@ class Detector:
         )  # fmt: skip
 
 
+#: What files of sensors, and their fingerprints, have called it since 0.1.0.
+Detector.__name__ = "DetectorNoise"
+
+
 def read_out(
     detector: Detector | None, pattern: Pattern, light: NDArray[Any], rows: slice, rng: np.random.Generator, *,
     hot: Any = None,

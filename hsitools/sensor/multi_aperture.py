@@ -167,14 +167,20 @@ class MultiApertureCamera:
 
     def frame(self, scene: Cube, rng: np.random.Generator | None = None, *, noise: bool = True) -> Array:
         """The raw frame ``(y, x)`` of a scene; dark between the sub-images."""
+        return self.expose(scene, rng, noise=noise)[0]
+
+    def expose(
+        self, scene: Cube, rng: np.random.Generator | None = None, *, noise: bool = True
+    ) -> tuple[Array, NDArray[np.bool_]]:
+        """As `frame`, and which of its pixels are saturated."""
         images = self.interferograms(scene)
         frame = np.zeros(self.layout.frame_shape)
         rows, columns = self._places()
         frame[rows, columns] = images
-        if noise and self.noise is not None:
-            rng = np.random.default_rng() if rng is None else rng
-            frame = self.noise.sample(frame[None], rng)[0][0].astype(float)
-        return frame
+        if not noise or self.noise is None:
+            return frame, np.zeros(frame.shape, dtype=bool)
+        values, saturated = self.noise.sample(frame[None], np.random.default_rng() if rng is None else rng)
+        return values[0].astype(float), saturated[0]
 
     def interferogram_cube(self, frame: NDArray[Any], *, flatten: bool = True) -> Cube:
         """Cut a frame into its interferograms: a cube ``(interferometer, y, x)``.

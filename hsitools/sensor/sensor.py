@@ -36,12 +36,12 @@ Array = NDArray[np.float64]
 FORMAT, VERSION = "hsitools-sensor", 1
 #: Coarse rows that are simulated at a time. Part of the definition: the same seed gives the same bytes.
 ROWS = 32
-_KINDS: dict[str, Any] = {
+_KINDS: dict[str, type] = {
     kind.__name__: kind
     for kind in (
         GaussianResponse, TableResponse, FabryPerotResponse, Detector, Stripes, Defects, Distortion, Calibration,
     )
-} | {"DetectorNoise": Detector}  # fmt: skip  # its name in files of 0.1.0
+}  # fmt: skip
 
 
 class Rows(NamedTuple):
@@ -506,6 +506,11 @@ class Sensor:
                 snr = level / np.sqrt(np.ravel(self.noise.variance(np.full((self.n_bands, 1, 1), level))))
                 out["snr_at_0.3"] = [float(snr.min()), float(snr.max())]
             out |= {"full_well_electrons": self.noise.full_well, "bits": self.noise.bits or None}
+            full = self.noise.saturation
+            if np.isfinite(full).all():
+                out["saturation"] = [float(full.min()), float(full.max())]
+            if self.noise.bias is not None:
+                out["bias_dn"] = self.noise.bias
         for name in ("stripes", "defects", "distortion"):
             part = getattr(self, name)
             if part is not None:

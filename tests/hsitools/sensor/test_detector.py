@@ -290,13 +290,13 @@ def test_training_examples_use_the_sensor_s_detector(monkeypatch):
 
 
 def test_file_of_0_1_0(tmp_path):
-    """Its record has another name and lacks what came since."""
+    """Its record lacks what came since; what a detector does not state is not written."""
     old = sensor(Detector(electrons_per_unit=[2.0, 3.0], read_noise=4.0, full_well=9000.0, bits=12))
     old.save(tmp_path / "old.h5")
-    with h5py.File(tmp_path / "old.h5", "r+") as file:
+    with h5py.File(tmp_path / "old.h5") as file:
+        assert file["noise"].attrs["type"] == "DetectorNoise"
         assert "bias" not in file["noise"].attrs
         assert "electrons_per_dn" not in file["noise"].attrs
-        file["noise"].attrs["type"] = "DetectorNoise"
     again = Sensor.load(tmp_path / "old.h5").noise
     assert isinstance(again, Detector)
     assert (again.full_well, again.bits, again.step, again.bias) == (9000.0, 12, 9000 / 4096, None)
@@ -323,6 +323,13 @@ def test_saturation_is_in_the_file(tmp_path):
     assert not any("saturated" in line for line in simulate(view, sensor(CAMERA), tmp_path / "b.h5", scale=500))
     with h5py.File(tmp_path / "b.h5") as file:
         assert "saturated" not in file
+
+
+def test_sensor_show_says_where_it_saturates():
+    said = sensor(CAMERA).describe()
+    assert said["saturation"] == [3095, 3095]
+    assert said["bias_dn"] == 1000
+    assert "saturation" not in sensor(Detector(electrons_per_unit=1.0)).describe()
 
 
 @pytest.mark.parametrize(

@@ -281,6 +281,14 @@ def test_frame_noise_and_vignetting():
     assert np.std(noisy[dark]) == pytest.approx(0.1, rel=0.05)
     pull = (noisy - clean)[~dark] / np.sqrt(noise.variance(clean[~dark]))
     assert np.std(pull) == pytest.approx(1, abs=0.05)
+    assert not camera.expose(view, np.random.default_rng(0))[1].any()
+    full = np.quantile(clean, 0.95)
+    low = dataclasses.replace(camera, noise=DetectorNoise(electrons_per_unit=1e6, full_well=1e6 * full))
+    frame, saturated = low.expose(view, np.random.default_rng(0))
+    assert saturated.mean() == pytest.approx(0.05, abs=0.01)
+    np.testing.assert_allclose(frame[saturated], full, rtol=1e-6)
+    with pytest.raises(InputError, match="read_noise: found 2 values, expected one for all of the frame"):
+        dataclasses.replace(camera, noise=DetectorNoise(electrons_per_unit=1.0, read_noise=[1.0, 2.0]))
     plain = camera.interferogram_cube(clean, flatten=False).read()
     np.testing.assert_allclose(plain, camera.interferogram_cube(clean).read() * camera.field()[1], rtol=1e-12)
 
