@@ -157,6 +157,8 @@ def _opd_prior(
     known = keep & (stderr < 0.1 / band.width)
     if known.sum() < MIN_ROWS:
         return None, 0.0
-    # the floor keeps rows on a perfectly regular device from being tied to it beyond what a fit can tell
-    sigma = 1.4826 * float(np.median(np.abs(opd - centre)[known])) + 0.02 / band.width
-    return centre / to_opd, sigma / to_opd
+    # less what the rows' own errors scatter; the floor keeps rows on a perfectly regular device from being tied to it
+    # beyond what a fit can tell
+    scatter = (1.4826 * float(np.median(np.abs(opd - centre)[known]))) ** 2 - float(np.median(stderr[known] ** 2))
+    sigma = np.hypot(math.sqrt(max(scatter, 0.0)), 0.01 / band.width)
+    return centre / to_opd, float(sigma) / to_opd

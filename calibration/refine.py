@@ -128,6 +128,17 @@ class NormalPlan:
                 start += size
         return out
 
+    def jacobian(self, fields: list[Any]) -> Any:
+        """Derivatives of the intensity, ``(batch, line, parameter)``: for a look at samples, not for fitting."""
+        out = self._zeros(fields[0], fields[0].shape[1], self.model.n_parameters)
+        for field, (columns, parts) in zip(fields, self.gradients, strict=True):
+            start = 0
+            for part in parts:
+                size = part.stop - part.start
+                out[:, :, part] += field[:, :, None] * columns[:, start : start + size]
+                start += size
+        return out
+
     @staticmethod
     def _zeros(like: Any, *shape: int) -> Any:
         full = (len(like), *shape)
