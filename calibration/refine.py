@@ -36,12 +36,14 @@ class Prior:
     ``mean`` is ``(batch, parameter)``, ``precision`` ``(batch, parameter, parameter)`` in units of the residual
     variance (already multiplied by it), so that the cost stays a sum of squared residuals. ``force`` is the covariance
     of the pull ``precision · (truth − mean)`` over the population, in units of its square: None where it is the
-    precision itself, as for a Gaussian prior.
+    precision itself, as for a Gaussian prior. ``population`` are mean and precision of what the rows share, as
+    `calibration.population` has them.
     """
 
     mean: Any
     precision: Any
     force: Any = None
+    population: tuple[Array, Array] | None = None
 
     def take(self, rows: Any) -> Prior:
         """The prior of some rows."""
