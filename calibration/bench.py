@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.polynomial.hermite_e import hermegauss
@@ -19,6 +20,9 @@ from numpy.typing import NDArray
 from calibration.capture import MonochromaticCapture
 from calibration.frames import FrameWriter
 from hsitools.sensor.layout import SubImageLayout
+
+if TYPE_CHECKING:
+    from calibration.characterization import Characterization
 
 Array = NDArray[np.float64]
 
@@ -52,6 +56,8 @@ class SimulatedInstrument:
         OPD and relative amplitude of a parasitic etalon; amplitude 0 for none.
     opd_step_um : float
         Nominal step.
+    waves : float
+        Interfering waves: infinitely many (Airy), or a whole number of at least 2.
     """
 
     band: tuple[float, float]
@@ -65,6 +71,7 @@ class SimulatedInstrument:
     etalon_um: float
     etalon_amplitude: float
     opd_step_um: float
+    waves: float = np.inf
 
     def _scaled(self, wavenumber: Array) -> Array:
         low, high = self.band
@@ -98,14 +105,19 @@ class SimulatedInstrument:
         return self.brightness[:, None] * lamp * tilt
 
     def transmittance(self, wavenumber: Array, cos_theta: Array | float = 1.0) -> Array:
-        """True transmittance (Airy), ``(interferometer, line)``, at an angle inside the cavity."""
+        """True transmittance, ``(interferometer, line)``, at an angle inside the cavity."""
         r = self.reflectivity_at(wavenumber)
         delta = 2 * np.pi * wavenumber * self.opd_um[:, None] * cos_theta - self.phase_at(wavenumber)
-        airy = (1 - r**2) / ((1 - r) ** 2 + 4 * r * np.sin(delta / 2) ** 2)
+        if np.isinf(self.waves):
+            fringe = (1 - r**2) / ((1 - r) ** 2 + 4 * r * np.sin(delta / 2) ** 2)
+        else:
+            waves = np.arange(int(self.waves))[:, None, None]
+            amplitude = ((r * np.exp(1j * delta)) ** waves).sum(axis=0)
+            fringe = np.abs(amplitude) ** 2 / (r ** (2 * waves)).sum(axis=0)
         # each sub-image sees the parasitic cavity through another part of its wedge
         turn = np.arange(len(self.opd_um))[:, None]
         parasite = 1 + self.etalon_amplitude * np.cos(2 * np.pi * wavenumber * self.etalon_um - turn)
-        return self.gain_at(wavenumber) * airy * parasite
+        return self.gain_at(wavenumber) * fringe * parasite
 
 
 def simulate_instrument(
@@ -120,6 +132,7 @@ def simulate_instrument(
     dispersion_rad: float = 0.3,
     etalon_um: float = 12.0,
     etalon_amplitude: float = 0.0,
+    waves: float = np.inf,
 ) -> SimulatedInstrument:
     """Draw a plausible instrument of ``n`` interferometers.
 
@@ -148,6 +161,7 @@ def simulate_instrument(
         reflectivity=reflectivity, gain=gain, layout=layout,
         brightness=1 + 0.2 * np.sin(index / 17) + 0.05 * rng.standard_normal(n),
         half_field_deg=8.0, etalon_um=etalon_um, etalon_amplitude=etalon_amplitude, opd_step_um=opd_step_um,
+        waves=waves,
     )  # fmt: skip
 
 
@@ -176,6 +190,13 @@ def noise_sigma(mean: Array, noise: float) -> Array:
     return noise * level * np.sqrt(0.5 + 0.5 * np.maximum(mean, 0) / level)
 
 
+def _slow_walk(n: int, rng: np.random.Generator) -> Array:
+    """A random walk of ``n`` steps, smoothed over fifteen, of mean zero and standard deviation one."""
+    walk = np.cumsum(rng.standard_normal(n))
+    walk = np.convolve(walk, np.ones(15) / 15, mode="same")
+    return np.asarray((walk - walk.mean()) / max(float(walk.std()), 1e-12))
+
+
 def capture(
     instrument: SimulatedInstrument,
     wavenumber: Array,
@@ -184,6 +205,7 @@ def capture(
     noise: float = 0.095,
     linewidth_nm: float = 0.5,
     drift: float = 0.0,
+    scale_error_nm: float = 0.0,
     hot_share: float = 0.0,
     saturation: float | None = None,
 ) -> MonochromaticCapture:
@@ -197,15 +219,20 @@ def capture(
         Full width at half maximum of the monochromator's line.
     drift : float
         Standard deviation, over the acquisition, of a slow lamp drift common to all interferometers.
+    scale_error_nm : float
+        Standard deviation over the lines of a slow error of the monochromator's scale.
     hot_share : float
         Share of samples that are wild (cosmic rays, hot pixels), up to twenty times too bright.
     saturation : float, optional
         Intensity (the mean row's mean is about 0.5) above which samples are clipped and marked saturated.
     """
-    mean = expectation(instrument, wavenumber, linewidth_nm)
-    walk = np.cumsum(rng.standard_normal(len(wavenumber)))
-    walk = np.convolve(walk, np.ones(15) / 15, mode="same")
-    mean = mean * (1 + drift * (walk - walk.mean()) / max(float(walk.std()), 1e-12))
+    walk = _slow_walk(len(wavenumber), rng)
+    at = wavenumber
+    if scale_error_nm:
+        at = 1000 / (1000 / wavenumber + scale_error_nm * _slow_walk(len(wavenumber), rng))
+    # the lamp's spectrum is measured by the same monochromator: the flat field is as it is
+    mean = expectation(instrument, at, linewidth_nm) / instrument.flat(at) * instrument.flat(wavenumber)
+    mean = mean * (1 + drift * walk)
     values = mean + noise_sigma(mean, noise) * rng.standard_normal(mean.shape)
     wild = rng.random(mean.shape) < hot_share
     values = np.where(wild, values * rng.uniform(3, 20, mean.shape), values)
@@ -218,6 +245,23 @@ def capture(
         layout=instrument.layout, name="simulated",
         source="calibration.bench",
     )  # fmt: skip
+
+
+def standardised_errors(instrument: SimulatedInstrument, result: Characterization) -> dict[str, Array]:
+    """Errors of a characterization in units of its own standard errors, ``(interferometer,)`` each.
+
+    NaN where nothing was fitted. What is right lies within ±1.96 in 95 of 100.
+    """
+    rows, band = result.index, np.linspace(*instrument.band, 4001)
+    turns = (result.phase_rad - instrument.phase[rows, 0] + np.pi) % (2 * np.pi) - np.pi
+    reflectivity = instrument.reflectivity_at(result.wavenumber)[rows].mean(axis=1)
+    gain = instrument.gain_at(band)[rows].mean(axis=1)
+    return {
+        "opd": (result.opd_um - instrument.opd_um[rows]) / result.opd_stderr_um,
+        "phase": turns / result.phase_stderr_rad,
+        "reflectivity": (result.reflectivity - reflectivity) / result.reflectivity_stderr,
+        "gain": (result.gain - gain) / result.gain_stderr,
+    }
 
 
 def _off_axis(pitch: int, half_field_deg: float) -> tuple[Array, Array, NDArray[np.bool_]]:

@@ -365,7 +365,9 @@ def build(
     )
     raw_phase = 2 * np.pi * band.centre * opd - theta[:, phase.start]
     r_lines = fit.sampled.reflectivity(theta)
-    r_stderr = np.sqrt(variances[:, reflect.start])
+    by_r = fit.sampled.reflectivity_mean_slope(theta)
+    r_covariance = covariance[:, reflect, reflect]
+    r_stderr = np.sqrt(np.maximum(np.einsum("bi,bij,bj->b", by_r, r_covariance, by_r), 0))
     scale = problem.scale
     valid = problem.weight > 0
     count = np.maximum(valid.sum(axis=1), 1)

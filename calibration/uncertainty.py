@@ -9,12 +9,15 @@ monochromator's scale, the width of its line) pass through the same H⁻¹.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calibration.refine import CHUNK_SAMPLES, HUBER, WILD, NormalPlan, Prior, Refinement, huber_scale
+from calibration.shared import MIN_CURVE_LINES, line_factors, line_shifts, smoothed
+from hsitools.sensor.transmittance import SampledModel
 
 if TYPE_CHECKING:
     from calibration.fit import Fit
@@ -24,8 +27,8 @@ Array = NDArray[np.float64]
 
 #: Samples that the noise of a line is averaged over, neighbouring lines included, at least.
 NOISE_SAMPLES = 100
-#: Rows that are needed to tell what they have in common.
-MIN_ROWS = 12
+#: Rows that are needed to tell what they have in common, and modes of a random walk along the lines.
+MIN_ROWS, MODES = 12, 16
 
 
 def inverse(normal: Array) -> Array:
@@ -151,5 +154,63 @@ def _gains(bread: Array, prior: Prior | None, free: NDArray[np.bool_]) -> tuple[
 
 
 def common_errors(fit: Fit, problem: Problem, options: Options) -> list[tuple[Any, Array]]:
-    """Errors that all rows share: derivative of the intensities, and a root ``(line, k)`` of the error's covariance."""
-    return []
+    """Errors that all rows share: derivative of the intensities, and a root ``(line, k)`` of the error's covariance.
+
+    A lamp's drift and an error of the wavelength scale are taken for random walks along the lines, about a mean of
+    zero. How far they walk shows in the part that the rows' own polynomials cannot follow; the part that they do follow
+    no one can see, and it is as large as the same walk makes it. An estimated line width adds its own error.
+    """
+    errors: list[tuple[Any, Array]] = []
+    sampled = fit.sampled
+    if problem.usable.sum() >= MIN_ROWS:
+        degree = sampled.model.degree_gain
+        factor, weight = line_factors(fit, problem)
+        walk = _walk(problem, fit.curve * factor - 1, weight, degree, options.shared_curve)
+        if walk is not None:
+            errors.append((sampled.values, walk))
+        shift, weight = line_shifts(fit, problem)
+        walk = _walk(problem, fit.shift + shift, weight, 1, options.shared_shift)
+        if walk is not None:
+            errors.append((sampled.by_wavenumber, walk))
+    if fit.line_width is not None:
+        width = fit.line_width
+        # a width of nothing is uncertain too: how it acts is seen at a small one
+        square = max(width.square, 0.1 * width.stderr_square)
+        line = replace(width, square=square).line(sampled.wavenumber)
+        broadened = SampledModel(sampled.model, sampled.band, sampled.wavenumber, line=line)
+        growths = np.stack([0.5 / square + 0 * sampled.wavenumber, -np.log(sampled.wavenumber / width.centre)], axis=1)
+        values, vectors = np.linalg.eigh(width.covariance)
+        errors.append((broadened.by_line_width, growths @ (vectors * np.sqrt(np.maximum(values, 0)))))
+    return errors
+
+
+def _walk(problem: Problem, values: Array, weight: Array, degree: int, removed: bool) -> Array | None:
+    """Root of the covariance of a random walk that shows in ``values`` ``(line,)`` beside polynomials of a degree.
+
+    Karhunen-Loève expansion of a walk about its mean. With ``removed`` what can be seen was taken out of the fit, and
+    the covariance is what is left. None when nothing is seen.
+    """
+    seen = weight > 0
+    if seen.sum() < max(MIN_CURVE_LINES, 2 * (degree + 1)):
+        return None
+    place = (problem.band.scale(problem.wavenumber) + 1) / 2
+    orders = np.arange(1, MODES + 1)
+    modes = np.sqrt(2) * np.cos(np.pi * place[:, None] * orders) / (np.pi * orders)
+    root = np.sqrt(weight)[:, None]
+    followed = np.linalg.qr(problem.band.vander(problem.wavenumber, degree) * root)[0]
+
+    def visible(columns: Array) -> Array:
+        columns = columns * root
+        return np.asarray(columns - followed @ (followed.T @ columns))
+
+    smooth = smoothed(problem.wavenumber, values, weight)
+    shown = visible(modes)
+    size = float((visible(smooth[:, None]) ** 2).sum() / (shown**2).sum())
+    # what a line's common error does beside the noise of one row: a hundredth of its variance is nothing
+    information = float(weight.sum()) / max(int(problem.usable.sum()), 1)
+    if size * float((modes**2).sum(axis=1).mean()) * information < 0.01:
+        return None
+    if not removed:
+        return np.asarray(np.sqrt(size) * modes)
+    left = np.linalg.inv(np.eye(MODES) / size + shown.T @ shown)
+    return np.asarray(modes @ np.linalg.cholesky(0.5 * (left + left.T)))

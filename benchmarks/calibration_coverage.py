@@ -1,0 +1,169 @@
+"""Do the calibration's intervals cover: simulated devices in every mode, and reflectivity against OPD on the real ones.
+
+A mode is right when the share of true values within 1.96 standard errors is .92 to .98 and the robust root mean square
+of the standardised errors is .8 to 1.25, for OPD, phase, reflectivity and gain. Errors that a device's rows have in
+common (drift, wavelength scale, an estimated line width) are drawn once a device: such modes take many devices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.captures import DEVICES, load
+from calibration import bench
+from calibration.capture import MonochromaticCapture
+from calibration.characterize import characterize
+from calibration.problem import Options
+from hsitools.sensor.transmittance import TransmittanceModel
+
+Array = NDArray[np.float64]
+MODEL = TransmittanceModel(degree_gain=3, degree_reflectivity=3, degree_phase=3)
+QUANTITIES = ("opd", "phase", "reflectivity", "gain")
+#: Share within 1.96 standard errors on 0.1.0 (OPD, phase, reflectivity, gain; shared/cases/numbers/calibration_coverage.py).
+BEFORE = {
+    "default": (0.973, 0.973, 0.953, 0.645), "no prior": (0.959, 0.970, 0.966, 0.956),
+    "fixed gain": (0.851, 0.865, 0.807, 0.000), "fixed gain, no prior": (0.946, 0.956, 0.943, 0.000),
+    "huber, 2 % wild": (0.899, 0.976, 0.956, 0.922), "drift 5 %": (0.973, 0.973, 0.949, 0.578),
+    "line .5 nm": (0.970, 0.973, 0.510, 0.632), "line 2 nm": (0.980, 0.980, 0.111, 0.595),
+}  # fmt: skip
+
+
+def _forget_width(capture: MonochromaticCapture, rng: np.random.Generator) -> MonochromaticCapture:
+    return replace(capture, linewidth_nm=None)
+
+
+def _holes(capture: MonochromaticCapture, rng: np.random.Generator) -> MonochromaticCapture:
+    return replace(capture, mask=rng.random(capture.mask.shape) > 0.2)
+
+
+def _uneven_noise(capture: MonochromaticCapture, rng: np.random.Generator) -> MonochromaticCapture:
+    """The last eighth of the lines four times as noisy, as on a real device."""
+    extra = np.zeros(capture.intensity.shape)
+    first = 7 * capture.n_lines // 8
+    mean = capture.intensity.mean(axis=1, keepdims=True)
+    extra[:, first:] = 0.37 * mean * rng.standard_normal((capture.n_interferometers, capture.n_lines - first))
+    return replace(capture, intensity=capture.intensity + extra)
+
+
+def _uneven_brightness(capture: MonochromaticCapture, rng: np.random.Generator) -> MonochromaticCapture:
+    factor = np.exp(rng.normal(0, 1, (capture.n_interferometers, 1)))
+    return replace(capture, intensity=capture.intensity * factor, flat=capture.flat * factor)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mode:
+    """How devices are simulated, measured and fitted."""
+
+    options: Options = Options()  # noqa: RUF009  # frozen
+    model: TransmittanceModel = MODEL
+    devices: int = 5
+    rows: int = 72
+    lines: int = 301
+    even_in: str = "wavenumber"
+    measured: dict[str, Any] = field(default_factory=dict)
+    after: Callable[[MonochromaticCapture, np.random.Generator], MonochromaticCapture] | None = None
+
+
+MANY = {"devices": 48, "rows": 24, "lines": 151}
+MODES: dict[str, Mode] = {
+    "default": Mode(),
+    "no prior": Mode(options=Options(prior=False)),
+    "fixed gain": Mode(model=replace(MODEL, refine_gain=False)),
+    "fixed gain, no prior": Mode(model=replace(MODEL, refine_gain=False), options=Options(prior=False)),
+    "huber, clean": Mode(options=Options(loss="huber")),
+    "huber, 2 % wild": Mode(options=Options(loss="huber"), measured={"hot_share": 0.02}),
+    "huber, 2 % wild, no prior": Mode(options=Options(loss="huber", prior=False), measured={"hot_share": 0.02}),
+    "drift 5 %": Mode(measured={"drift": 0.05}, **MANY),
+    "drift 5 %, shared curve": Mode(measured={"drift": 0.05}, options=Options(shared_curve=True), **MANY),
+    "scale .05 nm": Mode(measured={"scale_error_nm": 0.05}, **MANY),
+    "scale .05 nm, shared shift": Mode(measured={"scale_error_nm": 0.05}, options=Options(shared_shift=True), **MANY),
+    "line .5 nm": Mode(measured={"linewidth_nm": 0.5}),
+    "line 2 nm": Mode(measured={"linewidth_nm": 2.0}),
+    "line 2 nm, no prior": Mode(measured={"linewidth_nm": 2.0}, options=Options(prior=False)),
+    "line 2 nm, estimated": Mode(
+        measured={"linewidth_nm": 2.0}, after=_forget_width, options=Options(estimate_linewidth=True), devices=12
+    ),
+    "few lines": Mode(lines=61, devices=6),
+    "few lines, no prior": Mode(lines=61, devices=6, options=Options(prior=False)),
+    "few rows": Mode(devices=50, rows=8),
+    "lines even in nm": Mode(even_in="wavelength"),
+    "a fifth of the samples missing": Mode(after=_holes),
+    "noise fourfold in an eighth": Mode(after=_uneven_noise),
+    "brightness e-fold": Mode(after=_uneven_brightness),
+    "two waves": Mode(model=replace(MODEL, waves=2)),
+    "four waves": Mode(model=replace(MODEL, waves=4)),
+}  # fmt: skip
+
+
+def errors(mode: Mode, seed: int = 0) -> dict[str, Array]:
+    """Standardised errors of all interferometers of more than four fringes, over the devices of a mode."""
+    parts: dict[str, list[Array]] = {name: [] for name in QUANTITIES}
+    for number in range(mode.devices):
+        rng = np.random.default_rng([seed, number])
+        instrument = bench.simulate_instrument(
+            mode.rows, rng=rng, waves=mode.model.waves, rows=8, opd_step_um=0.175 * 300 / max(mode.rows, 60)
+        )
+        capture = bench.capture(
+            instrument, bench.lines(mode.lines, even_in=mode.even_in), rng=rng, **{"linewidth_nm": 0.0, **mode.measured}
+        )
+        if mode.after is not None:
+            capture = mode.after(capture, rng)
+        result = characterize(capture, mode.model, options=mode.options)
+        sure = result.fringes > 4
+        for name, z in bench.standardised_errors(instrument, result).items():
+            parts[name].append(z[sure])
+    return {name: np.concatenate(z) for name, z in parts.items()}
+
+
+def share(z: Array) -> float:
+    """Share within 1.96 standard errors."""
+    return float(np.mean(np.abs(z) < 1.96))
+
+
+def robust_rms(z: Array) -> float:
+    """Root mean square as the median of the magnitudes gives it."""
+    return float(1.4826 * np.median(np.abs(z)))
+
+
+def simulated(names: tuple[str, ...] = tuple(MODES)) -> None:
+    """Print the table of modes."""
+    print("Simulated devices: share within 1.96 standard errors (of .95), robust rms of the standardised errors (of 1)")
+    print(f"  {'mode':<32}{'n':>5}" + "".join(f"{name:>15}" for name in QUANTITIES) + "   0.1.0, shares")
+    for name in names:
+        z = errors(MODES[name])
+        cells = "".join(f"{share(z[q]):>9.3f}{robust_rms(z[q]):>6.2f}" for q in QUANTITIES)
+        before = "  ".join(f"{value:.3f}" for value in BEFORE[name]) if name in BEFORE else ""
+        print(f"  {name:<32}{len(z['opd']):>5}{cells}   {before}", flush=True)
+
+
+def real() -> None:
+    """Print reflectivity against OPD on the real captures, without a line width and with the estimated one."""
+    print("Real captures: median reflectivity by quarter of the OPDs, and RMSE in sample")
+    for device in DEVICES:
+        capture = load(device)
+        model = replace(MODEL, degree_phase=5, gain_reference="none" if device == "wfai_1" else "flat")
+        for label, estimate in (("monochromatic", False), ("line estimated", True)):
+            result = characterize(capture, model, options=Options(estimate_linewidth=estimate, shared_curve=True))
+            order = np.argsort(np.where(result.fringes > 4, result.opd_um, np.nan))
+            order = order[: int((result.fringes > 4).sum())]
+            quarters = [f"{np.nanmedian(result.reflectivity[part]):.3f}" for part in np.array_split(order, 4)]
+            width = result.settings.get("linewidth_estimate")
+            said = "" if not width else f"  {width['nm']:.2f} nm at {1000 / width['centre_per_um']:.0f} nm"
+            print(
+                f"  {device:<12} {label:<15} {' '.join(quarters)}  RMSE {np.nanmean(result.rmse):.4f}{said}", flush=True
+            )
+
+
+def main() -> None:
+    """Print both tables."""
+    simulated()
+    real()
+
+
+if __name__ == "__main__":
+    main()
