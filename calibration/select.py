@@ -26,7 +26,7 @@ from hsitools.sensor.transmittance import TransmittanceModel
 Array = NDArray[np.float64]
 log = logging.getLogger(__name__)
 
-FOLDS = 5
+FOLDS = 4
 #: Most parasitic etalons of a device.
 MAX_ETALONS = 3
 #: Lines over which the spread between models is averaged.
