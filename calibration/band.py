@@ -8,7 +8,6 @@ well they did, is the model's (`calibration.select`). And for a measurement, its
 from __future__ import annotations
 
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -152,6 +151,8 @@ def transmittance_band(
     """
     if not 0 < coverage < 1:
         raise InputError(f"coverage: found {coverage!r}, expected between 0 and 1")
+    from statistics import NormalDist
+
     middle = result.transmittance(wavelength_nm)
     stderr = (measurement_stderr if measured else transmittance_stderr)(result, wavelength_nm)
     half = NormalDist().inv_cdf(0.5 + 0.5 * coverage) * stderr

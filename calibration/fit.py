@@ -64,10 +64,11 @@ class Fit:
     iterations: int
     loss: str = "linear"
     line_width: LineWidth | None = None  # when it was estimated
+    fitted: Array | None = None  # its values, when they are known already
 
     def values(self, problem: Problem) -> Array:
         """Fitted intensity, scaled as the problem is."""
-        return modelled(self.sampled, self.theta, problem.flat * self.curve)
+        return self.fitted if self.fitted is not None else modelled(self.sampled, self.theta, problem.flat * self.curve)
 
 
 def modelled(sampled: SampledModel, theta: Array, flat: Array) -> Array:
@@ -100,12 +101,13 @@ def _solve(
     found = _minimise(
         sampled, theta, problem.intensity, flat, problem.weight, prior, options, max_iterations, tolerance
     )
-    residual = problem.intensity - modelled(sampled, found.theta, flat)
+    fitted = modelled(sampled, found.theta, flat)
+    residual = problem.intensity - fitted
     variance, covariance = posterior(found, residual, problem.weight, prior, sampled.model.free, options.loss)
     return Fit(
         sampled=sampled, theta=found.theta, covariance=covariance, variance=variance, converged=found.converged,
         prior=prior, curve=shared.curve, shift=shared.shift, line_width=shared.line_width, loss=options.loss,
-        iterations=found.iterations,
+        iterations=found.iterations, fitted=fitted,
     )  # fmt: skip
 
 
@@ -150,7 +152,7 @@ def fit_rounds(
         if number == rounds - 1:
             if options.shared_shift:
                 shared = replace(shared, shift=shared_shift(fit, problem))
-                fit = replace(fit, sampled=shared.applied(sampled), shift=shared.shift)
+                fit = replace(fit, sampled=shared.applied(sampled), shift=shared.shift, fitted=None)
             if options.shared_curve:
                 shared = replace(shared, curve=shared_gain_curve(fit, problem))
         if prior is not None and warm is None and number == 0:

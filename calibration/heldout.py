@@ -164,7 +164,7 @@ def embed(fit: Fit, sampled: SampledModel) -> Fit:
         precision[:, added, added] = fit.variance[:, None] / 0.3**2
         prior = Prior(mean=mean, precision=precision)
     covariance = np.zeros((len(theta), new.n_parameters, new.n_parameters))
-    return replace(fit, sampled=sampled, theta=theta, covariance=covariance, prior=prior)
+    return replace(fit, sampled=sampled, theta=theta, covariance=covariance, prior=prior, fitted=None)
 
 
 def cross_validate(

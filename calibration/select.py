@@ -26,13 +26,14 @@ from hsitools.sensor.transmittance import TransmittanceModel
 Array = NDArray[np.float64]
 log = logging.getLogger(__name__)
 
-FOLDS = 5
+FOLDS = 4
 #: Most parasitic etalons of a device.
 MAX_ETALONS = 3
 #: Lines over which the spread between models is averaged.
 SMOOTH_LINES = 9
-#: Standard errors by which a candidate must be better than a simpler one, and behind it to be given up early.
-BETTER, BEHIND = 1.0, 2.0
+#: Standard errors by which a candidate must be better than a simpler one, and luck (in standard deviations of what the
+#: folds to come can change) that one behind is granted before it is given up.
+BETTER, LUCK = 1.0, 1.3
 
 
 def paired_gain(before: Array, after: Array, count: Array) -> tuple[float, float]:
@@ -57,6 +58,13 @@ def paired_gain(before: Array, after: Array, count: Array) -> tuple[float, float
     # both ways of clustering count what samples do by themselves: once is enough
     total = variance(share.sum(axis=1)) + variance(share.sum(axis=0)) - variance(share.ravel())
     return gain, float(np.sqrt(max(total, variance(share.sum(axis=1)), variance(share.sum(axis=0)))))
+
+
+def _hopeless(gain: float, error: float, share: float) -> bool:
+    """Whether a candidate will not be better after all folds, of which this is a share (stochastic curtailment)."""
+    if share == 1 or error <= 0:
+        return False
+    return gain / error / np.sqrt(share) + LUCK * np.sqrt(1 - share) < BETTER
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,35 +123,40 @@ class _Trials:
             lines = np.concatenate([lines, fold.held_out])
             count = np.maximum(self.capture.mask[:, lines].sum(axis=1), 1)
             gain, error = paired_gain(self.residual[:, lines] ** 2, residual[:, lines] ** 2, count)
-            if gain < -BEHIND * error:
+            if _hopeless(gain, error, len(grown) / len(self.folds)):
                 break
-        if all(new is old for new, old in zip(grown, self.folds, strict=False)):
+        tried = [new for new, old in zip(grown, self.folds, strict=False) if new is not old]
+        if not tried:
             return False  # no fold shows another etalon
         better = len(grown) == len(self.folds) and gain > BETTER * error
-        if len(grown) == len(self.folds):
-            self._weigh(residual, gain, error, better)
-        self._report(grown[0].model, options, gain, error, chosen=better)
+        self._weigh(residual, lines, gain, error, better)
+        self._report(tried[0].model, options, gain, error, chosen=better)
         if better:
             self.folds, self.residual = grown, residual
         return better
 
-    def _weigh(self, residual: Array, gain: float, error: float, better: bool) -> None:
+    def _weigh(self, residual: Array, lines: NDArray[np.intp], gain: float, error: float, better: bool) -> None:
         """Remember by how much the loser differs from the winner, and how likely it is the better one all the same."""
         behind = gain if better else max(-gain, 0.0)
         weight = float(np.exp(-0.5 * (behind / error) ** 2)) if error > 0 else 0.0
         problem = self.folds[0].problem
         difference = ((residual - self.residual) / problem.flat)[problem.usable]
         seen = self.capture.mask[problem.usable].sum(axis=0)
-        self.rivals.append((weight, (difference**2).sum(axis=0) / np.maximum(seen, 1)))
+        square = np.full(self.capture.n_lines, np.nan)
+        square[lines] = ((difference**2).sum(axis=0) / np.maximum(seen, 1))[lines]
+        self.rivals.append((weight, square))
 
     def spread(self) -> Array:
         """Standard deviation between the models, weighted, smooth along the lines, shape ``(line,)``."""
-        squares = sum((weight * square for weight, square in self.rivals), np.zeros(self.capture.n_lines))
-        squares = squares / (1 + sum(weight for weight, _ in self.rivals))
-        size = min(SMOOTH_LINES, len(squares))
-        kernel = np.ones(size)
-        smooth = np.convolve(squares, kernel, mode="same") / np.convolve(np.ones(len(squares)), kernel, mode="same")
-        return np.asarray(np.sqrt(smooth))
+        kernel = np.ones(min(SMOOTH_LINES, self.capture.n_lines))
+        total = np.zeros(self.capture.n_lines)
+        for weight, square in self.rivals:
+            # of one that was given up early, from the lines on which it was compared
+            seen = np.isfinite(square)
+            near = np.convolve(seen, kernel, mode="same")
+            mean = np.convolve(np.where(seen, square, 0), kernel, mode="same") / np.maximum(near, 1)
+            total += weight * np.where(near > 0, mean, square[seen].mean())
+        return np.asarray(np.sqrt(total / (1 + sum(weight for weight, _ in self.rivals))))
 
     def _report(self, model: TransmittanceModel, options: Options, gain: float, error: float, *, chosen: bool) -> None:
         """Add a row to the table; held-out error is that of the best so far, less the gain on the lines compared."""

@@ -60,7 +60,7 @@ def line_shifts(fit: Fit, problem: Problem) -> tuple[Array, Array]:
     slope = fit.sampled.by_wavenumber(fit.theta, flat)
     weight = _row_weights(fit, problem)
     bottom = (weight * slope * slope).sum(axis=0)
-    top = (weight * (problem.intensity - fit.sampled.values(fit.theta, flat)) * slope).sum(axis=0)
+    top = (weight * (problem.intensity - fit.values(problem)) * slope).sum(axis=0)
     return np.where(bottom > 0, top / np.where(bottom > 0, bottom, 1), 0.0), bottom
 
 
