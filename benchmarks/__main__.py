@@ -4,7 +4,7 @@ import sys
 
 NAMES = (
     "captures", "speed", "truth", "maps", "indices", "cubes", "sensors", "pansharpen_golden", "pansharpen_speed",
-    "pansharpen_sparse", "denoise_golden",
+    "pansharpen_sparse", "fusion", "denoise_golden",
 )  # fmt: skip
 #: Minutes each: only when named.
 LONG = (

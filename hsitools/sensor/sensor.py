@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -307,6 +307,8 @@ class Sensor:
         """As `observe`, a few coarse rows at a time: (rows, values, PAN's rows), for scenes larger than memory."""
         import torch
 
+        from hsitools.sensor.spatial import mean_of_known
+
         frame = self.frame_of(scene)
         height, width = frame.shape[1:]
         r = self.ratio
@@ -332,7 +334,7 @@ class Sensor:
                 seen = spectral.read(rows=slice(top, bottom))
             values = torch.as_tensor(np.ascontiguousarray(seen))
             image = partial(self._image, rows=rows, top=top)
-            coarse = _mean_of_known(image, values).numpy().astype(np.float32)
+            coarse = mean_of_known(image, values).numpy().astype(np.float32)
             if pattern is not None:
                 coarse = self._detect(coarse, rows, pattern, streams[number])
             fine = None
@@ -357,14 +359,14 @@ class Sensor:
         """PAN's image of ``rows`` from the scene as PAN's band sees it."""
         import torch
 
-        from hsitools.sensor.spatial import mtf_blur, size_of
+        from hsitools.sensor.spatial import mean_of_known, mtf_blur, size_of
 
         r, height = self.ratio, view.shape[1]
         first, last = rows.start * r, rows.stop * r
         top, bottom = max(first - 8, 0), min(last + 8, height)
         image = torch.as_tensor(view.read(rows=slice(top, bottom)))
         blur = mtf_blur(size_of(image), self.pan_mtf, 1)
-        blurred = _mean_of_known(blur, image)[:, first - top : last - top].numpy()
+        blurred = mean_of_known(blur, image)[:, first - top : last - top].numpy()
         if self.pan_noise is not None and rng is not None:
             blurred = self._sample(self.pan_noise, blurred, rng)[0]
         return blurred.astype(np.float32)
@@ -504,18 +506,6 @@ class Sensor:
         if self.layout is not None:
             out["sub_images"] = list(self.layout.grid)
         return out | {f"assumed_{number}": text for number, text in enumerate(self.assumptions, 1)}
-
-
-def _mean_of_known(blur: Callable[[torch.Tensor], torch.Tensor], values: torch.Tensor) -> torch.Tensor:
-    """``blur`` (of unit gain) over what is known; a pixel that is mostly unknown stays so."""
-    import torch
-
-    known = torch.isfinite(values)
-    if known.all():
-        return blur(values)
-    weight = blur(known.to(values.dtype))
-    mean = blur(torch.where(known, values, 0)) / weight.clamp(min=1e-6)
-    return torch.where(weight > 0.5, mean, torch.nan)
 
 
 class _WithoutLayout:
