@@ -4,12 +4,12 @@ import sys
 
 NAMES = (
     "captures", "calibration", "speed", "truth", "maps", "photon_transfer", "instrument", "indices", "cubes",
-    "sensors", "formats", "pansharpen_golden", "pansharpen_speed", "pansharpen_sparse", "denoise_golden",
+    "sensors", "formats", "pansharpen_golden", "pansharpen_speed", "pansharpen_sparse", "fusion", "denoise_golden",
 )  # fmt: skip
 #: Minutes each: only when named.
 LONG = (
-    "denoise_ablation", "denoise_scenes", "denoise_memory", "pansharpen_scenes", "pansharpen_memory",
-    "pansharpen_zero_shot",
+    "calibration_coverage", "denoise_ablation", "denoise_scenes", "denoise_memory", "pansharpen_scenes",
+    "pansharpen_memory", "pansharpen_zero_shot",
 )  # fmt: skip
 
 

@@ -183,7 +183,8 @@ def _reprojected(cube: Cube) -> Cube:
 
     rasterio_module()
     from rasterio import Affine
-    from rasterio.warp import Resampling, calculate_default_transform, reproject
+    from rasterio.warp import Resampling, reproject
+    from rasterio.warp import transform as transform_points
 
     assert cube.pan is not None
     pan = cube.pan.physical()
@@ -195,19 +196,23 @@ def _reprojected(cube: Cube) -> Cube:
     ]
     if lacking:
         raise InputError(f"{_who(cube)}: {lacking[0]}, expected a map of both to reproject PAN by")
-    own, source = Affine(*cube.transform), Affine(*pan.transform)
-    height, width = pan.shape[1:]
-    corners = [source * corner for corner in ((0, 0), (width, 0), (0, height), (width, height))]
-    bounds = [f(c[axis] for c in corners) for f in (min, max) for axis in (0, 1)]
-    there, _, _ = calculate_default_transform(pan.crs, cube.crs, width, height, *bounds)
-    ratio = round((abs(own.determinant) / abs(there.determinant)) ** 0.5)
+    # area of a PAN pixel in the cube's coordinates, at PAN's centre
+    _, height, width = pan.shape
+    x, y, _ = _matrix(pan.transform) @ np.array(
+        [[width / 2, width / 2 + 1, width / 2], [height / 2, height / 2, height / 2 + 1], [1, 1, 1]]
+    )
+    (x, y) = map(np.asarray, transform_points(pan.crs, cube.crs, x, y))
+    area = abs((x[1] - x[0]) * (y[2] - y[0]) - (x[2] - x[0]) * (y[1] - y[0]))
+    ratio = round(float((abs(np.linalg.det(_matrix(cube.transform))) / area) ** 0.5))
     if ratio < 1:
         raise InputError(f"{_who(cube)}: pan: found pixels larger than the cube's, expected finer ones")
     fine = np.full((ratio * cube.shape[1], ratio * cube.shape[2]), np.nan, dtype=np.float32)
-    target = own * Affine.scale(1 / ratio)
+    a, b, c, d, e, f = cube.transform
+    target = (a / ratio, b / ratio, c, d / ratio, e / ratio, f)
     reproject(
-        pan.read()[0].astype(np.float32), fine, src_transform=source, src_crs=pan.crs, src_nodata=np.nan,
-        dst_transform=target, dst_crs=cube.crs, dst_nodata=np.nan, resampling=Resampling.cubic,
+        pan.read()[0].astype(np.float32), fine, src_transform=Affine(*pan.transform), src_crs=pan.crs,
+        src_nodata=np.nan, dst_transform=Affine(*target), dst_crs=cube.crs, dst_nodata=np.nan,
+        resampling=Resampling.cubic,
     )  # fmt: skip
     reached = np.isfinite(fine).reshape(cube.shape[1], ratio, cube.shape[2], ratio).any(axis=(1, 3))
     if not reached.any():
@@ -216,6 +221,6 @@ def _reprojected(cube: Cube) -> Cube:
             f"the cube at {_extent(cube)} in {_short(cube.crs)}"
         )
     rows, columns = (np.flatnonzero(reached.any(axis=axis)) for axis in (1, 0))
-    placed = dataclasses.replace(pan, data=fine[None], crs=cube.crs, transform=tuple(target)[:6], nodata=float("nan"))
+    placed = dataclasses.replace(pan, data=fine[None], crs=cube.crs, transform=target, nodata=float("nan"))
     together = cube.replace(pan=placed)
     return together.select(window=(int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1))

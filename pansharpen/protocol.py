@@ -20,7 +20,7 @@ from hsitools.sensor import Sensor
 from hsitools.sensor.bands import known_bands, resample
 from hsitools.sensor.noise import DetectorNoise
 from hsitools.sensor.simulate import as_reflectance
-from hsitools.sensor.spatial import mtf_decimate
+from hsitools.sensor.spatial import mean_of_known, mtf_decimate, mtf_sigma
 from pansharpen.alignment import paired, placement
 from pansharpen.case import USUAL_MTF, FusionCase, Optics
 
@@ -380,10 +380,29 @@ def degraded(case: FusionCase) -> FusionCase:
         raise InputError(f"{case.name}: found {tuple(case.coarse.shape[-2:])} pixels, expected at least {r}×{r}")
     truth, pan = case.coarse[..., :height, :width], case.pan[..., : height * r, : width * r]
     cube_down = mtf_decimate((height, width), optics.mtf, r, optics.offset)
-    pan_down = mtf_decimate((height * r, width * r), optics.mean_mtf(), r, optics.offset)
+    pan_down = mtf_decimate((height * r, width * r), optics.mean_gains(), r, optics.offset, shift=optics.shift)
     return FusionCase(
-        coarse=cube_down(truth), pan=pan_down(pan), reference=truth, optics=optics, name=f"{case.name}, reduced"
-    )
+        coarse=mean_of_known(cube_down, truth), pan=mean_of_known(pan_down, pan), reference=truth,
+        optics=dataclasses.replace(optics, shift=(0.0, 0.0), **_averaged_noise(optics)), name=f"{case.name}, reduced",
+        notes=case.notes,
+    )  # fmt: skip
+
+
+def _averaged_noise(optics: Optics) -> dict[str, Any]:
+    """What blur and decimation leave of the noise's variance: the sum of the squared weights."""
+
+    def weight(gains: Any) -> Any:
+        sigma = np.stack([mtf_sigma(axis, optics.ratio) for axis in np.atleast_2d(gains).T])
+        return 1 / (4 * np.pi * sigma.prod(axis=0))
+
+    mtf = np.asarray(optics.mtf, dtype=float)
+    both = mtf if mtf.ndim == 2 else np.stack([np.atleast_1d(mtf)] * 2, axis=1)
+    out: dict[str, Any] = {}
+    if optics.noise_variance is not None:
+        out["noise_variance"] = optics.noise_variance * weight(both)
+    if optics.pan_variance is not None:
+        out["pan_variance"] = optics.pan_variance * float(weight(optics.mean_gains())[0])
+    return out
 
 
 # ---- judging ---------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -320,6 +320,8 @@ class Sensor:
         """As `observe`, a few coarse rows at a time, for scenes larger than memory."""
         import torch
 
+        from hsitools.sensor.spatial import mean_of_known
+
         frame = self.frame_of(scene)
         height, width = frame.shape[1:]
         r = self.ratio
@@ -348,7 +350,7 @@ class Sensor:
                 seen = spectral.read(rows=slice(top, bottom))
             values = torch.as_tensor(np.ascontiguousarray(seen))
             image = partial(self._image, rows=rows, top=top)
-            coarse = _mean_of_known(image, values).numpy().astype(np.float32)
+            coarse = mean_of_known(image, values).numpy().astype(np.float32)
             saturated = np.zeros(coarse.shape, dtype=bool)
             if pattern is not None:
                 if brightest is None:
@@ -378,14 +380,14 @@ class Sensor:
         """PAN's image of ``rows`` from the scene as PAN's band sees it."""
         import torch
 
-        from hsitools.sensor.spatial import mtf_blur, size_of
+        from hsitools.sensor.spatial import mean_of_known, mtf_blur, size_of
 
         r, height = self.ratio, view.shape[1]
         first, last = rows.start * r, rows.stop * r
         top, bottom = max(first - 8, 0), min(last + 8, height)
         image = torch.as_tensor(view.read(rows=slice(top, bottom)))
         blur = mtf_blur(size_of(image), self.pan_mtf, 1)
-        blurred = _mean_of_known(blur, image)[:, first - top : last - top].numpy()
+        blurred = mean_of_known(blur, image)[:, first - top : last - top].numpy()
         if self.pan_noise is not None and rng is not None:
             return self.pan_noise.sample(blurred, rng)
         return blurred.astype(np.float32), np.zeros(blurred.shape, dtype=bool)
@@ -524,18 +526,6 @@ class Sensor:
         if self.layout is not None:
             out["sub_images"] = list(self.layout.grid)
         return out | {f"assumed_{number}": text for number, text in enumerate(self.assumptions, 1)}
-
-
-def _mean_of_known(blur: Callable[[torch.Tensor], torch.Tensor], values: torch.Tensor) -> torch.Tensor:
-    """``blur`` (of unit gain) over what is known; a pixel that is mostly unknown stays so."""
-    import torch
-
-    known = torch.isfinite(values)
-    if known.all():
-        return blur(values)
-    weight = blur(known.to(values.dtype))
-    mean = blur(torch.where(known, values, 0)) / weight.clamp(min=1e-6)
-    return torch.where(weight > 0.5, mean, torch.nan)
 
 
 class _WithoutLayout:

@@ -13,6 +13,7 @@ whole number, often ``ratio // 2``.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -129,6 +130,24 @@ class Separable:
         return self.y.along_y(self.x.along_x(values, transpose=True), transpose=True)
 
     __call__ = forward
+
+
+def mean_of_known(blur: Callable[[torch.Tensor], torch.Tensor], values: torch.Tensor) -> torch.Tensor:
+    """A blur of unit gain over what is known (normalised convolution), NaN where most is not.
+
+    Parameters
+    ----------
+    blur : callable
+        Linear and without negative weights, such as `mtf_decimate`.
+    values : Tensor, shape (…, band, y, x)
+        NaN stands for no measurement; each voxel for itself.
+    """
+    known = torch.isfinite(values)
+    if known.all():
+        return blur(values)
+    weight = blur(known.to(values.dtype))
+    mean = blur(torch.where(known, values, 0)) / weight.clamp(min=1e-6)
+    return torch.where(weight > 0.5, mean, torch.nan)
 
 
 def size_of(image: torch.Tensor) -> tuple[int, int]:
