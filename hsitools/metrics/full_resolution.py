@@ -137,8 +137,8 @@ class Fusion:
             return given if isinstance(given, tuple) else (given,) * len(self.fused)
         return tuple(
             register(
-                self.coarse[number], self.pan[number], self.mtf, self.ratio, self.offset,
-                None if self.coarse_valid is None else self.coarse_valid[number],
+                self.coarse[number], self.pan[number], self.mtf, self.ratio, self.offset, pan_gain=self.pan_gain,
+                valid=None if self.coarse_valid is None else self.coarse_valid[number],
             )
             for number in range(len(self.fused))
         )  # fmt: skip
