@@ -145,12 +145,9 @@ def main(scenes: tuple[str, ...] = (*RANKED, *HELD_OUT), ratios: tuple[int, ...]
             taus.append((scene, ratio, tau))
             places.append(place)
     count = len(FUSED) + 5 * len(SPOILED)
-    print(
-        f"\nFull resolution, no reference: Kendall's τ with ERGAS's order of {count} cubes ({len(FUSED)} methods, two of"
-    )
-    print(
-        f"them spoiled in five ways); the truth's mean and worst place if it is judged too (bands of SNR > {RANKING_CLASS})"
-    )
+    print(f"\nFull resolution, no reference: Kendall's τ with ERGAS's order of {count} cubes: {len(FUSED)} methods,")
+    print("two of them spoiled in five ways; the truth's mean and worst place, if it is judged too")
+    print(f"(all on bands of SNR > {RANKING_CLASS})")
     print(f"  {'':26}" + "".join(f"{name:>16}" for name in INDICES))
     for scene, ratio, tau in taus:
         print(f"  {f'{scene}, {ratio}':26}" + "".join(f"{tau[name]:16.2f}" for name in INDICES))

@@ -33,9 +33,8 @@ def main() -> dict[str, float]:
         )  # fmt: skip
         made.run()
         rows = made.rows()
-    print(
-        f"ERGAS, SAM (degrees), Q2n on {RANKED_ON}; the scene's pixels are PAN's, reference is the scene in the sensor's bands"
-    )
+    print(f"ERGAS, SAM (degrees), Q2n on {RANKED_ON}; the scene's pixels are PAN's, the reference is the")
+    print("scene in the sensor's bands")
     heads = "".join(f"{head:^21}" for head in (SHOWN[0], "best classical", *SHOWN[1:]))
     print(f"  {'scene, ratio, noise':33}{heads}")
     gains = []
