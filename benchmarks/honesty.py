@@ -83,7 +83,7 @@ def without_reference(case, fused: torch.Tensor) -> dict[str, float]:
         "border": optics.ratio, "noise_variance": optics.noise_variance,
     }  # fmt: skip
     images = fused[0], case.coarse[0], case.pan[0]
-    now = Fusion.of(*images, pan_own_mtf=optics.pan_mtf, **given)
+    now = Fusion.of(*images, pan_own_mtf=optics.pan_mtf, **given).registered()
     # as the literature has them, and D_pan as it was: the pair as declared, PAN without an own blur
     before = Fusion.of(*images, pan_own_mtf=0.999, registration=Registration(), **given)
 

@@ -129,7 +129,7 @@ def metrics(
         settings |= {"coarse": str(coarse), "mtf": mtf, "offset": offset, "bad_bands_left_out": left_out}
         values = evaluate_fusion(
             _values(cube, bands), _values(low, bands), _values(image, None), mtf=mtf, offset=offset, border=border,
-            ratio=None if ratio is None else int(ratio), metrics=names,
+            registered=True, ratio=None if ratio is None else int(ratio), metrics=names,
         )  # fmt: skip
     else:
         values = evaluate_alone(_values(cube, cube.good.nonzero()[0]), border=border, metrics=names)

@@ -128,14 +128,19 @@ def evaluate(
 def evaluate_fusion(
     fused: Any, coarse: Any, pan: Any, *, ratio: int | None = None, mtf: Any = 0.3, pan_mtf: float = 0.15,
     offset: float | None = None, border: int = 0, registration: Registration | None = None,
-    pan_own_mtf: float | None = None, noise_variance: Any = None, metrics: Iterable[str] | None = None,
+    registered: bool = False, pan_own_mtf: float | None = None, noise_variance: Any = None,
+    metrics: Iterable[str] | None = None,
 ) -> dict[str, Evaluation]:  # fmt: skip
-    """Full-resolution indices of a fused cube; parameters as of `Fusion`."""
+    """Full-resolution indices of a fused cube; parameters as of `Fusion`.
+
+    ``registered`` judges by shift and MTF as the pair itself shows them, so that no cube is blamed for lying where PAN
+    does; `ERGAS_est` always does, unless ``registration`` is given.
+    """
     fusion = Fusion.of(
         fused, coarse, pan, ratio=ratio, mtf=mtf, pan_mtf=pan_mtf, offset=offset, border=border,
         registration=registration, pan_own_mtf=pan_own_mtf, noise_variance=noise_variance,
     )  # fmt: skip
-    return _run(fusion, "full resolution", metrics, set())
+    return _run(fusion.registered() if registered else fusion, "full resolution", metrics, set())
 
 
 def evaluate_alone(cube: Any, *, border: int = 0, metrics: Iterable[str] | None = None) -> dict[str, Evaluation]:

@@ -39,6 +39,7 @@ def ergas_est(fusion: Fusion) -> Score:
     The last two are compared as PAN's own optics see them, and scaled to all details. Absolute values are within some
     tens of percent of ERGAS; the truth itself has a value near, not at, zero.
     """
+    fusion = fusion.registered()
     values, bands, excluded = [], [], fusion.excluded()
     for number in range(len(fusion.fused)):
         error = _Pair.of(fusion, number).squared_error(fusion.fused[number].double())

@@ -39,10 +39,13 @@ def cropped(tensor: torch.Tensor, border: int, name: str) -> torch.Tensor:
 
 
 def _span(values: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
-    """What the valid values of each cube span, ``(batch,)``."""
+    """What the valid values of each cube span, ``(batch,)``; bands without contrast (dead ones) have no say."""
     low, high = (values if valid is None else torch.where(valid, values, end) for end in (torch.inf, -torch.inf))
-    smallest, largest = low.flatten(1).amin(1), high.flatten(1).amax(1)
-    return torch.where(largest > smallest, largest - smallest, largest.abs())
+    smallest, largest = low.amin((-2, -1)), high.amax((-2, -1))
+    live = largest > smallest
+    span = torch.where(live, largest, -torch.inf).amax(1) - torch.where(live, smallest, torch.inf).amin(1)
+    # nothing but constant bands
+    return torch.where(live.any(1), span, torch.where(torch.isfinite(largest), largest.abs(), 0).amax(1))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +64,7 @@ class Pair:
         Range of values that PSNR and SSIM relate errors to.
     range_given : bool
         Whether it was given; else it is what the valid values of the reference span, which no constant added to both
-        images changes (their largest value's size for a reference of one value).
+        images changes (the largest value's size for a reference of constant bands).
     """
 
     estimate: torch.Tensor
