@@ -18,8 +18,8 @@ from hsitools.options import readable
 from hsitools.plot import png_bytes
 from hsitools.report import Block, Picture, Report, Section
 from pansharpen.benchmark import Benchmark, row_of
-from pansharpen.figures import detail_window, error_curves, error_png, image_png
 from pansharpen.classes import all_bands_name
+from pansharpen.figures import detail_window, error_curves, error_png, image_png
 from pansharpen.table import (
     OK,
     RANKED,
@@ -270,8 +270,8 @@ def _ranking_blocks(ranks: dict[str, Any]) -> list[str | Block]:
             continue
         blocks.append(
             f"{protocol.capitalize()} resolution: places within each case (1 is best), averaged over "
-            f"{RANKED_ON}, {max(rank.cases for rank in found)} cases and {', '.join(RANKED[protocol])}; a method that failed takes "
-            "the last place. Time is the median, memory the largest, of one call in a fresh process."
+            f"{max(rank.cases for rank in found)} cases and {', '.join(RANKED[protocol])}, on {RANKED_ON}; a method "
+            "that failed takes the last place. Time is the median, memory the largest, of one call in a fresh process."
         )
         indices = RANKED[protocol]
         columns = ["method", "mean rank ↓", *(f"{name} rank" for name in indices), "cases won", "failed"]
@@ -388,7 +388,9 @@ def _provenance_blocks(made: Benchmark) -> list[str | Block]:
     runs = made.header["runs"]
     lines = [[name, *(readable(run.get(name)) for run in runs)] for name in runs[-1]] if runs else []
     return [
-        "Each cell ran in a process of its own; its memory is what the method took beyond the loaded case.",
+        "Each method ran in a process of its own, which held both images but never the truth; its memory is what it "
+        "took beyond them. Methods rank on bands that hold signal, by the noise that the case knows, or by the "
+        "estimate that stands at each case.",
         Grid(columns=["setting", "value"], rows=facts, prose=True),
         Grid(columns=["run", *(str(place) for place in range(1, len(runs) + 1))], rows=lines, prose=True),
         Grid(columns=["source", "kind", "SHA-256 (first 16 digits)", "path"], rows=sources, prose=True),

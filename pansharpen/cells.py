@@ -95,7 +95,7 @@ def write_pair(path: Path, case: FusionCase) -> None:
     given = {name: getattr(case, name) for name in SEEN} | {
         f"optics.{field.name}": getattr(case.optics, field.name) for field in dataclasses.fields(Optics)
     }
-    arrays = {name: np.asarray(value) for name, value in given.items() if value is not None}
+    arrays: dict[str, Any] = {name: np.asarray(value) for name, value in given.items() if value is not None}
     with path.open("wb") as stream:
         np.savez(stream, **arrays)
 
@@ -106,7 +106,8 @@ def read_pair(path: Path) -> FusionCase:
         given = {name: archive[name] for name in archive.files}
     known = {name.partition(".")[2]: value for name, value in given.items() if name.startswith("optics.")}
     optics = Optics(**{name: value.item() if value.ndim == 0 else value for name, value in known.items()})
-    return FusionCase(optics=optics, **{name: torch.from_numpy(given[name]) for name in SEEN if name in given})
+    images: dict[str, Any] = {name: torch.from_numpy(given[name]) for name in SEEN if name in given}
+    return FusionCase(optics=optics, **images)
 
 
 # ---- measuring -------------------------------------------------------------------------------------------------
@@ -180,7 +181,10 @@ def reason_of(error: BaseException) -> str:
 
 def failure(error: BaseException, prefix: str) -> dict[str, Any]:
     """What a record says of an error."""
-    return {"status": f"{prefix}{reason_of(error)[:500]}", "traceback": "".join(traceback.format_exception(error))[-4000:]}
+    return {
+        "status": f"{prefix}{reason_of(error)[:500]}",
+        "traceback": "".join(traceback.format_exception(error))[-4000:],
+    }
 
 
 _PLUGINS: set[str] = set()

@@ -133,7 +133,11 @@ def print_ranking(rows: list[dict[str, Any]]) -> None:
         width = max(len(rank.method) for rank in ranks)
         cases = max(rank.cases for rank in ranks)
         click.echo(f"mean rank over {cases} case{'s' * (cases != 1)} ({protocol} resolution, {RANKED_ON}; 1 is best):")
-        click.echo(f"  {'':<{width}}    mean" + "".join(f"{name:>{max(8, len(name) + 1)}}" for name in indices) + "   seconds   MiB")
+        click.echo(
+            f"  {'':<{width}}    mean"
+            + "".join(f"{name:>{max(8, len(name) + 1)}}" for name in indices)
+            + "   seconds   MiB"
+        )
         for rank in ranks:
             cells = "".join(f"{rank.per_index[name]:{max(8, len(name) + 1)}.2f}" for name in indices)
             cost = f"{number('seconds', rank.seconds):>10}{number('peak_mib', rank.peak_mib):>6}"

@@ -133,7 +133,9 @@ def _end_orphans() -> None:
     """No process of a call outlives it: what it left behind could look on while later calls are judged."""
     for _ in range(1000):  # killing one hands us its children
         try:
-            left = [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/stat") if _parent_of(path) == os.getpid()]
+            left = [
+                int(path.parent.name) for path in Path("/proc").glob("[0-9]*/stat") if _parent_of(path) == os.getpid()
+            ]
         except OSError:
             return
         if not left:

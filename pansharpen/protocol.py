@@ -425,6 +425,6 @@ def judge(
     mtf = case.optics.mtf
     return evaluate_fusion(
         fused[0], case.coarse[0], case.pan[0], ratio=r, mtf=mtf, pan_mtf=case.optics.mean_mtf(),
-        offset=case.optics.offset, border=r, pan_own_mtf=case.optics.pan_mtf,
+        offset=case.optics.offset, border=r, registered=True, pan_own_mtf=case.optics.pan_mtf,
         noise_variance=case.optics.noise_variance, metrics=metrics or FULL,
     )  # fmt: skip

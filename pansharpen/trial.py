@@ -95,7 +95,9 @@ def _shown(cell: Cell, known: dict[str, Any], pair: Path, limit: float | None) -
     return _SHOWN[cell.case_key], seconds
 
 
-def _call(target: str, request: dict[str, Any], limit: float | None, spent: float = 0.0) -> tuple[dict[str, Any], float]:
+def _call(
+    target: str, request: dict[str, Any], limit: float | None, spent: float = 0.0
+) -> tuple[dict[str, Any], float]:
     """A worker's answer, or the reason why there is none as its ``status``; seconds."""
     began = time.monotonic()
     worker = _IDLE[target].pop() if _IDLE[target] else _started(target)
@@ -167,5 +169,5 @@ def write_json(path: Path, document: dict[str, Any]) -> None:
 
 
 def now() -> str:
-    """This second."""
+    """The time, in whole seconds."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

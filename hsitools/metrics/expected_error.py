@@ -39,6 +39,7 @@ def ergas_est(fusion: Fusion) -> Score:
     The last two are compared as PAN's own optics see them, and scaled to all details. Absolute values are within some
     tens of percent of ERGAS; the truth itself has a value near, not at, zero.
     """
+    fusion = fusion.registered()
     values, bands, excluded = [], [], fusion.excluded()
     for number in range(len(fusion.fused)):
         error = _Pair.of(fusion, number).squared_error(fusion.fused[number].double())
@@ -74,7 +75,8 @@ class _Pair:
         low = fusion.down(number, float(np.mean(fusion.mtf)))(pan)
         # the octave below the coarse Nyquist frequency stands for the ones above it
         blur = mtf_blur(size_of(coarse), float(np.mean(fusion.mtf)), 2)
-        inner = _inner(coarse, 1, None if fusion.coarse_valid is None else fusion.coarse_valid[number])
+        # both images are cut at the same places: their borders may count, and coarse pixels are few
+        inner = _inner(coarse, 0, None if fusion.coarse_valid is None else fusion.coarse_valid[number])
         bands, image = inner(coarse - blur(coarse)), inner(low - blur(low))[0]
         impulse = torch.zeros(1, *size_of(coarse), dtype=torch.float64, device=coarse.device)
         impulse[:, impulse.shape[1] // 2, impulse.shape[2] // 2] = 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -46,7 +47,7 @@ class Fusion:
         Fine-pixel position of the first coarse pixel; None is the centre of what it covers, (ratio − 1)/2 (published
         simulations often sample at ratio // 2: pass it).
     registration : Registration, tuple of them (one a cube), or None
-        How the pair lies by itself, beyond offset and MTF; None finds it from the pair (`register`).
+        How the pair lies beyond offset and MTF; None is as these declare (`registered` finds it from the pair).
     pan_own_mtf : float or None
         PAN's own gain at its Nyquist frequency; None when not known.
     noise_variance : array, shape (band,), or None
@@ -129,23 +130,23 @@ class Fusion:
         out[:, self.live] = values
         return out
 
-    @cached_property
-    def registrations(self) -> tuple[Registration, ...]:
-        """How each cube of the batch lies on its panchromatic image."""
+    def registered(self) -> Fusion:
+        """With shift and MTF found from each pair itself, where they were not given."""
         if self.registration is not None:
-            given = self.registration
-            return given if isinstance(given, tuple) else (given,) * len(self.fused)
-        return tuple(
+            return self
+        found = tuple(
             register(
-                self.coarse[number], self.pan[number], self.mtf, self.ratio, self.offset,
-                None if self.coarse_valid is None else self.coarse_valid[number],
+                self.coarse[number], self.pan[number], self.mtf, self.ratio, self.offset, pan_gain=self.pan_gain,
+                valid=None if self.coarse_valid is None else self.coarse_valid[number],
             )
             for number in range(len(self.fused))
         )  # fmt: skip
+        return dataclasses.replace(self, registration=found)
 
     def down(self, number: int, mtf: Any) -> Separable:
         """Blur by gains ``mtf`` and sampling, as cube ``number`` of the batch has them."""
-        found = self.registrations[number]
+        found = self.registration or Registration()
+        found = found[number] if isinstance(found, tuple) else found
         return mtf_decimate(size_of(self.fused), found.gains(mtf), self.ratio, self.offset, shift=found.shift)
 
     @property

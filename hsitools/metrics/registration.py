@@ -33,7 +33,14 @@ class Registration:
 
 
 def register(
-    coarse: torch.Tensor, pan: torch.Tensor, mtf: Any, ratio: int, offset: float | None, valid: torch.Tensor | None
+    coarse: torch.Tensor,
+    pan: torch.Tensor,
+    mtf: Any,
+    ratio: int,
+    offset: float | None,
+    *,
+    pan_gain: float,
+    valid: torch.Tensor | None = None,
 ) -> Registration:
     """Shift and MTF by which PAN, seen through the cube's optics, is best made of the cube's bands.
 
@@ -49,7 +56,9 @@ def register(
     ratio : int
     offset : float or None
         As of `hsitools.sensor.spatial.mtf_decimate`.
-    valid : Tensor of bool, shape (y, x), or None
+    pan_gain : float
+        PAN's own gain at its Nyquist frequency: PAN needs that much less blur to look like the cube.
+    valid : Tensor of bool, shape (y, x), optional
     """
     keep = torch.ones(coarse.shape[-2:], dtype=torch.bool, device=coarse.device) if valid is None else valid.clone()
     keep[0], keep[-1], keep[:, 0], keep[:, -1] = False, False, False, False  # filters reach over the border there
@@ -59,11 +68,12 @@ def register(
         return Registration()
     parts = _components(coarse[:, keep].double(), rank)
     theta, pan, declared = np.zeros(3), pan.double(), float(np.mean(mtf))
+    pan_coarse = pan_gain ** (1 / ratio**2)  # its gain at the coarse Nyquist frequency
     for _ in range(6):
-        images = [_low(pan, declared, theta, ratio, offset)[0, keep]]
+        images = [_low(pan, declared, pan_coarse, theta, ratio, offset)[0, keep]]
         for axis, step in enumerate(STEP):
             move = step * (np.arange(3) == axis)
-            ends = [_low(pan, declared, theta + sign * move, ratio, offset)[0, keep] for sign in (1, -1)]
+            ends = [_low(pan, declared, pan_coarse, theta + sign * move, ratio, offset)[0, keep] for sign in (1, -1)]
             images.append((ends[0] - ends[1]) / (2 * step))
         target, *slopes = (image - image.mean() for image in images)
         change = _regress(torch.cat([parts, torch.stack(slopes)]), target, rank, theta)
@@ -82,11 +92,13 @@ def _components(values: torch.Tensor, rank: int) -> torch.Tensor:
     return vectors.T @ values
 
 
-def _low(pan: torch.Tensor, declared: float, theta: NDArray[np.float64], ratio: int, offset: float | None) -> Any:
-    gain = float(np.clip(declared ** np.exp(theta[2]), 0.01, 0.97))
+def _low(
+    pan: torch.Tensor, declared: float, pan_coarse: float, theta: NDArray[np.float64], ratio: int, offset: float | None
+) -> torch.Tensor:
+    gain = float(np.clip(declared ** np.exp(theta[2]) / pan_coarse, 0.01, 0.97))
     shift = (float(theta[0]), float(theta[1]))
     operator: Separable = mtf_decimate(size_of(pan), gain, ratio, offset, shift=shift)
-    return operator(pan)
+    return operator.forward(pan)
 
 
 def _regress(
