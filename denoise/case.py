@@ -144,6 +144,8 @@ class Restoration:
         Voxels whose measurement was not used; the estimate there is a prediction. None when the method masks none.
     noise : NoiseModel or None
         Where the method estimates one.
+    structure : array of bool, shape (y, x), or None
+        Pixels whose residual held more than noise (see `denoise.rare`), of methods that look for such.
     provenance : dict
         Method, path taken, and what it found, plain data.
     """
@@ -152,4 +154,5 @@ class Restoration:
     std: NDArray[np.float32] | None = None
     mask: NDArray[np.bool_] | None = None
     noise: NoiseModel | None = None
+    structure: NDArray[np.bool_] | None = None
     provenance: dict[str, Any] = field(default_factory=dict)

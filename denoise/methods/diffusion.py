@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from denoise.case import Observation, Restoration
 from denoise.estimate import separate
 from denoise.methods.lowrank import findings
+from denoise.rare import find_rare
 from denoise.registry import method
 
 
@@ -26,11 +29,13 @@ def diffusion(
     found = separate(seen, learned=True)
     wavelength = wavelengths_of(seen.wavelength_nm, len(seen.values)).numpy()
     refined = refine(found, wavelength, samples=samples, seed=seed, weights=weights)
+    rare = find_rare(found, refined.scene, refined.basis)
     passed = refined.trust.max() > 0
-    said = findings(found) | {
+    said = findings(found, rare) | {
         "path": "diffusion" if passed else "lowrank", "trust": float(refined.trust.mean()),
         "error_saved": float(refined.gain), "samples": samples,
     }  # fmt: skip
     return Restoration(
-        estimate=refined.scene, std=refined.std, mask=found.noise.outlier, noise=found.noise, provenance=said
+        estimate=refined.scene + rare.added, mask=found.noise.outlier, noise=found.noise, structure=rare.pixels,
+        std=None if refined.std is None else np.sqrt(refined.std**2 + rare.variance), provenance=said,
     )  # fmt: skip

@@ -6,6 +6,7 @@ from typing import Any
 
 from denoise.case import Observation, Restoration
 from denoise.estimate import Separation, separate
+from denoise.rare import Rare, find_rare
 from denoise.registry import method
 
 
@@ -17,13 +18,17 @@ from denoise.registry import method
 def lowrank(seen: Observation) -> Restoration:
     """Outliers masked, columns calibrated, whitened adaptive-rank subspace, non-local means and Wiener filter on it."""
     found = separate(seen)
-    return Restoration(estimate=found.scene, mask=found.noise.outlier, noise=found.noise, provenance=findings(found))
+    rare = find_rare(found, found.scene, found.directions)
+    return Restoration(
+        estimate=found.scene + rare.added, mask=found.noise.outlier, noise=found.noise, structure=rare.pixels,
+        provenance=findings(found, rare),
+    )  # fmt: skip
 
 
-def findings(found: Separation) -> dict[str, Any]:
+def findings(found: Separation, rare: Rare) -> dict[str, Any]:
     """What is said of a separation."""
     noise = found.noise
     return {
-        "rank": found.rank, "dead_elements": int(noise.dead.sum()), "outliers": float(noise.outlier.mean()),
-        "offset_rms": float(noise.offset.std()), "gain_rms": float(noise.gain.std()),
+        "rank": found.rank, "offset_rms": float(noise.offset.std()), "gain_rms": float(noise.gain.std()),
+        "rare_pixels": int(rare.pixels.sum()), "rare_groups": rare.groups,
     }  # fmt: skip
