@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from hsitools.errors import InputError
-from hsitools.sensor.flat_field import MAX_HALF, MIN_HALF, MIN_SIDE, relative_response, robust_surface
+from hsitools.sensor.flat_field import relative_response
 from hsitools.sensor.photon_curve import (
     MAX_BEND,
     STRAIGHT_CHANCE,
@@ -23,15 +23,13 @@ from hsitools.sensor.photon_curve import (
     pooled_variance,
     quantisation_step,
     rounding_uncertainty,
-    wild_ratio,
 )
 from hsitools.sensor.photon_frames import Level, level_statistics
+from hsitools.sensor.photon_pixels import clean_spread, dark_surface, line_means, mean_light, steady_pixels
 from hsitools.sensor.photon_transfer import DEAD_RESPONSE, PhotonTransfer
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
-#: A pixel whose dark level leaves its surroundings by so many robust deviations is a defect.
-DEFECT_SIGMA = 8.0
 #: Share of pixels that may touch zero in the dark before the noise must be taken as clipped.
 MAX_AT_ZERO = 0.05
 #: Pixels whose mean comes so many standard deviations of noise near the full scale lose noise to it.
@@ -69,7 +67,7 @@ def analyse(
     if float(points.rounding.max()) > line.covariance[1, 1] ** 0.5 / 2:
         notes += ("the dark noise hides in the converter's steps (below .4 DN): the read noise is uncertain",)
 
-    light, light_noise = _light(dark, levels, usable, zero, line)
+    light, light_noise = mean_light(dark, levels, usable, zero.image, zero.charge, line)
     response, undetermined, leverage, rim = relative_response(light, light_noise, steady)
     relative_noise = light_noise * np.abs(response) / np.maximum(np.abs(light), 1e-300)
     with np.errstate(invalid="ignore"):
@@ -80,15 +78,15 @@ def analyse(
     good = ~defects & ~undetermined & ~rim
     noise = float(np.mean(relative_noise[good] ** 2)) if good.any() else 0.0
     noise_error = noise * float(line.covariance[0, 0]) ** 0.5 / line.slope
-    prnu, prnu_error = _spread(response[good] - 1, leverage[good], noise, noise_error)
-    surface, lever = _dark_surface(dark, steady)
+    prnu, prnu_error = clean_spread(response[good] - 1, leverage[good], noise, noise_error)
+    surface, lever = dark_surface(dark, steady)
     noise = pooled_variance(dark.variance[steady], dark.pairs, step) / dark.count
     noise_error = noise * (2 / dark.freedom / steady.sum()) ** 0.5
     deviation = dark.mean - surface
     if dark.line_variance > 0:
         # what moves whole lines does not average out over few frames
-        deviation = deviation - _line_means(deviation, steady)
-    dark_spread, dark_spread_error = _spread(deviation[steady], lever[steady], noise, noise_error)
+        deviation = deviation - line_means(deviation, steady)
+    dark_spread, dark_spread_error = clean_spread(deviation[steady], lever[steady], noise, noise_error)
     current = None if zero.rate is None else gain * zero.rate
     return PhotonTransfer(
         gain=float(gain), gain_stderr=float(line.covariance[0, 0] ** 0.5 * gain**2), read_noise=read,
@@ -126,7 +124,7 @@ def _statistics(
             f"dark: found {at_zero:.0%} of the pixels reaching zero, expected an offset above the read noise: "
             "clipped noise cannot be measured"
         )
-    steady = _steady(dark)
+    steady = steady_pixels(dark)
     levels = []
     for number, frames in enumerate(flat_frames):
         level = level_statistics(frames, f"flat level {number}", steady)
@@ -141,34 +139,6 @@ def _statistics(
     if not levels:
         raise InputError("flat: found no frames, expected at least one level")
     return dark, levels, steady
-
-
-def _dark_surface(dark: Level, steady: Mask) -> tuple[Array, Array]:
-    """What changes slowly over the dark frame, and each pixel's leverage on it."""
-    if min(dark.mean.shape) < MIN_SIDE:
-        return np.full(dark.mean.shape, np.median(dark.mean)), np.full(dark.mean.shape, 1 / dark.mean.size)
-    half = int(np.clip(min(dark.mean.shape) // 10, MIN_HALF, MAX_HALF))
-    return robust_surface(dark.mean, steady, np.ones(dark.mean.shape, dtype=bool), half)
-
-
-def _steady(dark: Level) -> Mask:
-    """Pixels whose dark level and noise are those of their surroundings and of the others."""
-    step = quantisation_step(dark.sample)
-    values = np.sort(dark.variance, axis=None)
-    typical = float(values[: max(1, int(0.98 * len(values)))].mean())
-    steady = np.ones(dark.mean.shape, dtype=bool)
-    steady &= dark.variance <= max(wild_ratio(dark.pairs) * typical, step**2)
-    if typical > 4 * step**2 and dark.pairs >= 4:
-        steady &= dark.variance > 0
-    floor = (typical / dark.count + step**2 / 12) ** 0.5
-    # pixels far from all others first, or they bend the surface
-    surface: Any = np.median(dark.mean)
-    for again in (True, False):
-        away = np.abs(dark.mean - surface)
-        spread = max(1.4826 * float(np.median(away)), floor, 1e-9 * max(abs(float(np.median(dark.mean))), 1e-300))
-        steady &= away <= DEFECT_SIGMA * spread
-        surface = _dark_surface(dark, steady)[0] if again else surface
-    return steady
 
 
 # ---- saturation ------------------------------------------------------------------------------------------------
@@ -419,55 +389,3 @@ def _read_noise(line: Line) -> tuple[float, float]:
         return 0.0, float(line.covariance[1, 1] ** 0.25 / line.slope)
     change = np.array([-noise / line.slope**2, 1 / (2 * noise * line.slope)])
     return noise / line.slope, float(max(change @ line.covariance @ change, 0.0) ** 0.5)
-
-
-# ---- response --------------------------------------------------------------------------------------------------
-
-
-def _light(dark: Level, levels: list[Level], usable: list[Mask], zero: _Zero, line: Line) -> tuple[Array, Array]:
-    """Mean light of each pixel, in units of the brightest level's, and its noise; NaN where no level is usable."""
-    whole = [mask.mean() for mask in usable]
-    brightness = [float(np.quantile((level.mean - dark.mean)[mask], 0.9)) if mask.any() else 0.0
-                  for level, mask in zip(levels, usable, strict=True)]  # fmt: skip
-    # the brightest level of those that hardly a pixel is missing from
-    first = max(range(len(levels)), key=lambda k: (whole[k] > 0.95 * max(whole), brightness[k]))
-    anchor = levels[first].mean - dark.mean
-    lit = usable[first] & (anchor > 0.2 * brightness[first])
-    total, shown, noise = (np.zeros(dark.mean.shape) for _ in range(3))
-    dark_noise = line.at(np.array(zero.charge)) / dark.count
-    for level, mask in zip(levels, usable, strict=True):
-        common = lit & mask
-        if not common.any():
-            continue
-        signal = level.mean - dark.mean
-        relative = float(signal[common].sum(dtype=float) / anchor[common].sum(dtype=float))
-        if relative <= 0:
-            continue
-        total += np.where(mask, signal, 0)
-        noise += np.where(mask, line.at(level.mean - zero.image) / level.count, 0)
-        shown += np.where(mask, relative, 0)
-    seen = shown > 0
-    used = np.where(seen, shown, 1.0)
-    light = np.where(seen, total / used, np.nan)
-    # the dark frame's noise is in every level
-    counted = sum(mask.astype(float) for mask in usable)
-    return light, np.where(seen, np.sqrt(noise + counted**2 * dark_noise) / used, np.nan)
-
-
-def _line_means(image: Array, steady: Mask) -> Array:
-    """Mean of each row and column of the steady pixels, added up."""
-    known = np.where(steady, image, 0.0)
-    rows = known.sum(axis=1, keepdims=True) / np.maximum(steady.sum(axis=1, keepdims=True), 1)
-    columns = np.where(steady, image - rows, 0.0).sum(axis=0) / np.maximum(steady.sum(axis=0), 1)
-    return np.asarray(rows + columns)
-
-
-def _spread(deviation: Array, leverage: Array, noise: float, noise_error: float) -> tuple[float, float]:
-    """Standard deviation without noise, and its standard error, of deviations from a fitted surface."""
-    if len(deviation) < 2:
-        return 0.0, float("nan")
-    whitened = deviation / np.sqrt(1 - leverage)
-    variance = float(np.var(whitened))
-    error = float(np.hypot(variance * (2 / len(whitened)) ** 0.5, noise_error))
-    clean = max(variance - noise, 0.0) ** 0.5
-    return clean, error / (2 * clean) if clean**2 > error else error**0.5

@@ -114,7 +114,8 @@ class _Moments:
 
     def add(self, frame: NDArray[Any], group: float) -> None:
         stored = np.asarray(frame)
-        values = np.asarray(stored, dtype=float)
+        # a copy: readers may fill one buffer again and again
+        values = np.array(stored, dtype=float)
         if values.ndim != 2 or not np.isfinite(values).all():
             raise InputError(f"{self.name}: found a frame of shape {values.shape}, expected finite numbers (y, x)")
         if self.count == 0:

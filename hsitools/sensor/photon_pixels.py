@@ -1,0 +1,96 @@
+"""What frames tell of each pixel's own: which behave, their mean light, how they spread."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsitools.sensor.flat_field import MAX_HALF, MIN_HALF, MIN_SIDE, robust_surface
+from hsitools.sensor.photon_curve import Line, quantisation_step, wild_ratio
+from hsitools.sensor.photon_frames import Level
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+#: A pixel whose dark level leaves its surroundings by so many robust deviations is a defect.
+DEFECT_SIGMA = 8.0
+
+
+def mean_light(
+    dark: Level, levels: list[Level], usable: list[Mask], zero: Array, charge: float, line: Line
+) -> tuple[Array, Array]:
+    """Mean light of each pixel, in units of the brightest level's, and its noise; NaN where no level is usable."""
+    whole = [mask.mean() for mask in usable]
+    brightness = [float(np.quantile((level.mean - dark.mean)[mask], 0.9)) if mask.any() else 0.0
+                  for level, mask in zip(levels, usable, strict=True)]  # fmt: skip
+    # the brightest level of those that hardly a pixel is missing from
+    first = max(range(len(levels)), key=lambda k: (whole[k] > 0.95 * max(whole), brightness[k]))
+    anchor = levels[first].mean - dark.mean
+    lit = usable[first] & (anchor > 0.2 * brightness[first])
+    total, shown, noise = (np.zeros(dark.mean.shape) for _ in range(3))
+    dark_noise = line.at(np.array(charge)) / dark.count
+    for level, mask in zip(levels, usable, strict=True):
+        common = lit & mask
+        if not common.any():
+            continue
+        signal = level.mean - dark.mean
+        relative = float(signal[common].sum(dtype=float) / anchor[common].sum(dtype=float))
+        if relative <= 0:
+            continue
+        total += np.where(mask, signal, 0)
+        noise += np.where(mask, line.at(level.mean - zero) / level.count, 0)
+        shown += np.where(mask, relative, 0)
+    seen = shown > 0
+    used = np.where(seen, shown, 1.0)
+    light = np.where(seen, total / used, np.nan)
+    # the dark frame's noise is in every level
+    counted = sum(mask.astype(float) for mask in usable)
+    return light, np.where(seen, np.sqrt(noise + counted**2 * dark_noise) / used, np.nan)
+
+
+def line_means(image: Array, steady: Mask) -> Array:
+    """Mean of each row and column of the steady pixels, added up."""
+    known = np.where(steady, image, 0.0)
+    rows = known.sum(axis=1, keepdims=True) / np.maximum(steady.sum(axis=1, keepdims=True), 1)
+    columns = np.where(steady, image - rows, 0.0).sum(axis=0) / np.maximum(steady.sum(axis=0), 1)
+    return np.asarray(rows + columns)
+
+
+def clean_spread(deviation: Array, leverage: Array, noise: float, noise_error: float) -> tuple[float, float]:
+    """Standard deviation without noise, and its standard error, of deviations from a fitted surface."""
+    if len(deviation) < 2:
+        return 0.0, float("nan")
+    whitened = deviation / np.sqrt(1 - leverage)
+    variance = float(np.var(whitened))
+    error = float(np.hypot(variance * (2 / len(whitened)) ** 0.5, noise_error))
+    clean = max(variance - noise, 0.0) ** 0.5
+    return clean, error / (2 * clean) if clean**2 > error else error**0.5
+
+
+def dark_surface(dark: Level, steady: Mask) -> tuple[Array, Array]:
+    """What changes slowly over the dark frame, and each pixel's leverage on it."""
+    if min(dark.mean.shape) < MIN_SIDE:
+        return np.full(dark.mean.shape, np.median(dark.mean)), np.full(dark.mean.shape, 1 / dark.mean.size)
+    half = int(np.clip(min(dark.mean.shape) // 10, MIN_HALF, MAX_HALF))
+    return robust_surface(dark.mean, steady, np.ones(dark.mean.shape, dtype=bool), half)
+
+
+def steady_pixels(dark: Level) -> Mask:
+    """Pixels whose dark level and noise are those of their surroundings and of the others."""
+    step = quantisation_step(dark.sample)
+    values = np.sort(dark.variance, axis=None)
+    typical = float(values[: max(1, int(0.98 * len(values)))].mean())
+    steady = np.ones(dark.mean.shape, dtype=bool)
+    steady &= dark.variance <= max(wild_ratio(dark.pairs) * typical, step**2)
+    if typical > 4 * step**2 and dark.pairs >= 4:
+        steady &= dark.variance > 0
+    floor = (typical / dark.count + step**2 / 12) ** 0.5
+    # pixels far from all others first, or they bend the surface
+    surface: Any = np.median(dark.mean)
+    for again in (True, False):
+        away = np.abs(dark.mean - surface)
+        spread = max(1.4826 * float(np.median(away)), floor, 1e-9 * max(abs(float(np.median(dark.mean))), 1e-300))
+        steady &= away <= DEFECT_SIGMA * spread
+        surface = dark_surface(dark, steady)[0] if again else surface
+    return steady
