@@ -3,7 +3,8 @@
 A spectrum between its samples is a straight line, so that each sample stands for a triangle (its hat) that reaches to
 its neighbours, and the weight of a sample is the integral of response × hat over wavelength. That needs of a response
 its zeroth and first moments between given edges: in closed form for Gaussians and tables, by Gauss-Legendre panels as
-fine as the fringes for interferometers. Beyond the outermost samples nothing is known, and nothing is added.
+fine as the fringes for interferometers. Beyond the outermost samples nothing is known, and nothing is added, but for
+the last bit of a band that the samples cover nearly; how far depends on the outermost samples, never on the spacing.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ NODES = (np.polynomial.legendre.leggauss(3)[0] + 1) / 2
 NODE_WEIGHTS = np.polynomial.legendre.leggauss(3)[1] / 2
 
 
-def hat_weights(moments: Moments, wavelength_nm: Array, limits: tuple[float, float] = (0.0, np.inf)) -> Array:
+def hat_weights(
+    moments: Moments, wavelength_nm: Array, limits: tuple[float, float] = (0.0, np.inf), reach: float = 0.0
+) -> Array:
     """∫ response · hat dλ of each sample.
 
     Parameters
@@ -34,6 +37,8 @@ def hat_weights(moments: Moments, wavelength_nm: Array, limits: tuple[float, flo
         In any order; samples of one wavelength share its weight.
     limits : (float, float)
         Outside of these wavelengths (nm) the response is zero.
+    reach : float
+        Outermost samples no further than this (nm) from a limit stand for all up to it.
 
     Returns
     -------
@@ -51,15 +56,31 @@ def hat_weights(moments: Moments, wavelength_nm: Array, limits: tuple[float, flo
     nodes, place, count = np.unique(wavelength, return_inverse=True, return_counts=True)
     if len(nodes) < 2:
         raise InputError(f"wavelength_nm: found {len(nodes)} samples, expected at least two known wavelengths")
-    edges = np.clip(nodes, *limits)
-    area, first = moments(edges)
+    ends = covered(nodes, limits, reach)
+    edges = np.concatenate([[ends[0]], np.clip(nodes, *limits), [ends[1]]])
+    length = np.diff(edges)
+    if not length.any():
+        raise InputError(
+            f"wavelength_nm: found {nodes[0]:g} to {nodes[-1]:g} nm, expected some between {limits[0]:g} and "
+            f"{limits[1]:g} nm"
+        )
+    found = moments(np.unique(edges))
+    area, first = np.zeros((2, len(found[0]), len(length)))
+    area[:, length > 0], first[:, length > 0] = found
     gap = np.diff(nodes)
     # an edge that was clipped lies inside its hat
-    upper = (first + (edges - nodes)[:-1] * area) / gap
+    upper = (first[:, 1:-1] + (edges[1:-1] - nodes)[:-1] * area[:, 1:-1]) / gap
     weights = np.zeros((len(area), len(nodes)))
     weights[:, 1:] += upper
-    weights[:, :-1] += area - upper
+    weights[:, :-1] += area[:, 1:-1] - upper
+    weights[:, [0, -1]] += area[:, [0, -1]]
     return np.asarray((weights / count)[:, place])
+
+
+def covered(nodes: Array, limits: tuple[float, float], reach: float) -> tuple[float, float]:
+    """Where ascending samples begin and end to tell a spectrum, between the limits; see `hat_weights`."""
+    low, high = (float(end) for end in np.clip([nodes[0], nodes[-1]], *limits))
+    return limits[0] if low - limits[0] <= reach else low, limits[1] if limits[1] - high <= reach else high
 
 
 def panels(edges: Array, breaks: Array, turns: float) -> tuple[Array, Array, NDArray[np.int64]]:
@@ -68,7 +89,7 @@ def panels(edges: Array, breaks: Array, turns: float) -> tuple[Array, Array, NDA
     Parameters
     ----------
     edges : array, shape (edge,)
-        Ascending; some may be equal.
+        Ascending.
     breaks : array
         Where the integrand has kinks: no panel goes across.
     turns : float
@@ -80,18 +101,10 @@ def panels(edges: Array, breaks: Array, turns: float) -> tuple[Array, Array, NDA
     first : array of int, shape (edge − 1,)
         Where each interval's points begin; all have some.
     """
-    inside = breaks[(breaks > edges[0]) & (breaks < edges[-1])]
-    ends = np.sort(np.concatenate([edges, inside]))
+    ends = np.union1d(edges, breaks[(breaks > edges[0]) & (breaks < edges[-1])])
     count = np.maximum(np.ceil(np.diff(ends) * turns), 1).astype(np.int64)
     first = np.concatenate([[0], np.cumsum(count)])
     step = np.repeat(np.diff(ends) / count, count)
     low = np.repeat(ends[:-1], count) + (np.arange(first[-1]) - np.repeat(first[:-1], count)) * step
     points = (low[:, None] + step[:, None] * NODES).ravel()
-    # of equal ends the first n have no length: the n-th edge of them begins at the n-th
-    place = np.searchsorted(ends, edges[:-1]) + _rank_among_equals(edges)[:-1]
-    return points, (step[:, None] * NODE_WEIGHTS).ravel(), first[place] * len(NODES)
-
-
-def _rank_among_equals(ascending: Array) -> NDArray[np.int64]:
-    """0, 1, 2 … within each run of equal values."""
-    return np.arange(len(ascending)) - np.searchsorted(ascending, ascending)
+    return points, (step[:, None] * NODE_WEIGHTS).ravel(), first[np.searchsorted(ends, edges[:-1])] * len(NODES)

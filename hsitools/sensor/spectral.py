@@ -19,12 +19,14 @@ from numpy.typing import NDArray
 
 from hsitools.errors import InputError
 from hsitools.sensor.polynomial import Band
-from hsitools.sensor.quadrature import hat_weights, panels
+from hsitools.sensor.quadrature import covered, hat_weights, panels
 from hsitools.sensor.transmittance import SampledModel, TransmittanceModel
 
 Array = NDArray[np.float64]
 #: What an interferogram is, for files and tables.
 UNITS = "mean over the calibrated band of flat field x transmittance x spectrum, intensity units of the capture"
+#: Samples that end this share of the calibrated band before its end stand for the rest of it.
+REACH = 0.02
 #: Harmonics of a fringe that are resolved: those above this share of its mean.
 HARMONIC = 0.001
 #: Values of a response at a time.
@@ -81,8 +83,8 @@ class FabryPerotResponse:
     def coverage(self, wavelength_nm: Array) -> Array:
         """Share of the calibrated band that lies between the wavelengths."""
         low, high = self.band_nm
-        inside = np.clip([np.min(wavelength_nm), np.max(wavelength_nm)], low, high)
-        return np.full(self.n_bands, np.diff(inside)[0] / (high - low))
+        ends = covered(np.sort(np.asarray(wavelength_nm, dtype=float)), self.band_nm, REACH * (high - low))
+        return np.full(self.n_bands, (ends[1] - ends[0]) / (high - low))
 
     def sampled(self, wavelength_nm: Array) -> SampledModel:
         """The model on given wavelengths (nm).
@@ -144,7 +146,8 @@ class FabryPerotResponse:
         """Weights ``(interferometer, wavelength)`` that turn a sampled spectrum into an interferogram.
 
         Flat field × transmittance, integrated over what each sample stands for (`hsitools.sensor.quadrature`), over the
-        width of the calibrated band; units as the module says. Light outside the samples is none.
+        width of the calibrated band; units as the module says. Light outside the samples is none, but samples that end
+        within 2 % of the band from its end stand for the rest of it.
 
         Parameters
         ----------
@@ -165,7 +168,7 @@ class FabryPerotResponse:
                 f"wavelength_nm: found {wavelength[0]:g} to {wavelength[-1]:g}, "
                 f"expected inside the calibrated band {low:.2f} to {high:.2f} nm"
             )
-        return hat_weights(self.moments, wavelength_nm, self.band_nm) / (high - low)
+        return hat_weights(self.moments, wavelength_nm, self.band_nm, REACH * (high - low)) / (high - low)
 
     def moments(self, edges_nm: Array) -> tuple[Array, Array]:
         """∫ flat field × transmittance dλ between edges, and the first moment; see `hsitools.sensor.quadrature`."""
