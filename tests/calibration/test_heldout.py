@@ -11,12 +11,15 @@ from scipy.interpolate import make_smoothing_spline
 from scipy.stats import siegelslopes
 
 from calibration import bench
-from calibration.characterize import starting_opd
+from calibration.band import true_wavelength_nm
+from calibration.characterization import Characterization
+from calibration.characterize import characterize, starting_opd
 from calibration.heldout import Fold, cross_validate, deal, embed
 from calibration.law import repeated_medians
 from calibration.problem import Options, Problem
 from calibration.select import paired_gain, select_model
 from calibration.smoothing import SmoothingSpline, solve_pentadiagonal
+from hsitools.errors import InputError
 from hsitools.sensor.fabry_perot import cos_sin
 from hsitools.sensor.transmittance import TransmittanceModel
 
@@ -220,3 +223,86 @@ def test_command_imports_little(with_etalon, tmp_path):
     *document, imported = done.stdout.strip().splitlines()
     assert json.loads("\n".join(document))["n_interferometers"] == 14
     assert imported == "[]"
+
+
+@pytest.fixture(scope="module")
+def banded():
+    """A device, its characterization by the automatic model, and the truth of its transmittance at every line."""
+    rng = np.random.default_rng(30)
+    instrument = bench.simulate_instrument(90, rng=rng, opd_offset_um=3.0)
+    wavenumber = bench.lines(201)
+    capture = bench.capture(instrument, wavenumber, rng=rng, noise=0.08, linewidth_nm=0.0)
+    again = bench.capture(instrument, wavenumber, rng=rng, noise=0.08, linewidth_nm=0.0)
+    return capture, characterize(capture), instrument.transmittance(wavenumber), again
+
+
+def test_band_holds_the_truth(banded):
+    """95 % of the true transmittances lie within the band, 68 % within one standard error: no less, not all."""
+    capture, result, truth, _ = banded
+    low, high = result.transmittance_band(capture.wavelength_nm)
+    assert 0.90 <= np.mean((low <= truth) & (truth <= high)) <= 0.985
+    low, high = result.transmittance_band(capture.wavelength_nm, coverage=0.68)
+    assert 0.60 <= np.mean((low <= truth) & (truth <= high)) <= 0.78
+
+
+def test_band_holds_new_measurements(banded):
+    """With noise: lines measured a second time, and lines that the calibration never saw."""
+    capture, result, _, again = banded
+    low, high = result.transmittance_band(capture.wavelength_nm, measured=True)
+    measured = again.intensity / again.flat
+    assert 0.93 <= np.mean((low <= measured) & (measured <= high)) <= 0.97
+    lines = deal(capture.n_lines, 5, 4)[0][1:-1]
+    unseen = characterize(without_lines(capture, lines))
+    low, high = unseen.transmittance_band(true_wavelength_nm(unseen, capture.wavelength_nm[lines]), measured=True)
+    measured = (capture.intensity / capture.flat)[:, lines]
+    assert 0.925 <= np.mean((low <= measured) & (measured <= high)) <= 0.975
+
+
+def test_stderr_is_the_derivatives_times_the_covariance(banded):
+    """Against differences of the response itself, parameter by parameter."""
+    _, result, _, _ = banded
+    at = np.linspace(400, 900, 7)
+    response, step = result.response, 1e-6
+    columns = []
+    for j in range(response.theta.shape[1]):
+        shifted = response.theta.copy()
+        shifted[:, j] += step
+        up = replace(response, theta=shifted).transmittance(at)
+        columns.append((up - response.transmittance(at)) / step)
+    jacobian = np.stack(columns, axis=2)
+    expected = np.sqrt(np.einsum("rlp,rpq,rlq->rl", jacobian, result.covariance, jacobian))
+    alone = replace(result, lines=None)
+    np.testing.assert_allclose(alone.transmittance_stderr(at), expected, rtol=1e-3)
+    with pytest.raises(InputError, match="found no noise"):
+        alone.transmittance_band(at, measured=True)
+    with pytest.raises(InputError, match="coverage: found 95"):
+        result.transmittance_band(at, coverage=95)
+
+
+def test_doubt_about_the_model_widens_the_band(banded, tmp_path):
+    _, result, _, _ = banded
+    at = result.response.wavenumber
+    spread = np.full(len(at), 0.05)
+    doubtful = replace(result, lines=replace(result.lines, model_spread=spread))
+    certain = replace(result, lines=replace(result.lines, model_spread=0 * spread))
+    added = doubtful.transmittance_stderr(1000 / at) ** 2 - certain.transmittance_stderr(1000 / at) ** 2
+    np.testing.assert_allclose(np.sqrt(added), 0.05 * np.abs(result.response.gain_scale)[:, None] * np.ones(len(at)))
+    doubtful.save(tmp_path / "c.h5")
+    loaded = Characterization.load(tmp_path / "c.h5")
+    np.testing.assert_allclose(loaded.transmittance_stderr(1000 / at), doubtful.transmittance_stderr(1000 / at))
+
+
+def test_nominal_lines_are_corrected():
+    """A monochromator whose scale bends: predictions of its lines are made at the wavelengths that they really had."""
+    rng = np.random.default_rng(31)
+    instrument = bench.simulate_instrument(60, rng=rng, opd_offset_um=8.0)
+    wavenumber = bench.lines(201)
+    x = np.linspace(-1, 1, 201)
+    bend = 2e-3 * np.cos(2.5 * np.pi * x)
+    seen = bench.capture(instrument, np.clip(wavenumber + bend, 1.0, 1000 / 350), rng=rng, noise=0.05, linewidth_nm=0.0)
+    capture = replace(seen, wavenumber=wavenumber, flat=instrument.flat(wavenumber))
+    result = characterize(capture, SIMPLE, options=Options(shared_shift=True, shared_curve=True))
+    errors = []
+    for at in (capture.wavelength_nm, true_wavelength_nm(result, capture.wavelength_nm)):
+        errors.append(np.sqrt(np.mean((capture.intensity / capture.flat - result.transmittance(at)) ** 2)))
+    assert errors[1] < 0.8 * errors[0]
