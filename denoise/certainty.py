@@ -19,6 +19,8 @@ Array = NDArray[Any]
 SAMPLES, STEPS = 6, 5
 #: Side of the neighbourhood whose samples are taken together, pixels.
 NEIGHBOURS = 5
+#: Bands of which what was missed is taken together.
+BANDS_TOGETHER = 9
 #: Components of an example that are looked at; more only take longer.
 COMPONENTS = 12
 #: Standard deviations, the shares of normally distributed errors within them, and how much each counts: above all, an
@@ -31,6 +33,28 @@ def beyond(bands: int, pixels: int) -> float:
     is below about √(bands/pixels) of the noise's (see `denoise.estimate.subspace`). To be multiplied by how many do.
     """
     return float(np.sqrt(bands / pixels) / bands)
+
+
+def missed(residual: Array, keep: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Variance ``(band,)`` of what a restoration missed of each band, units of the noise.
+
+    Noise is white, what was missed of a scene is not: its power is what neighbours of a residual ``(band, y, x)`` share,
+    in columns' means as well.
+    """
+    from scipy.ndimage import uniform_filter1d
+
+    rest = np.where(keep, residual, 0)
+    out, chance = np.zeros(len(rest)), np.zeros(len(rest))
+    for step in ((0, 1), (1, 0), (1, 1)):
+        one, other = (slice(None), slice(step[0], None), slice(step[1], None)), (
+            slice(None), slice(None, -step[0] or None), slice(None, -step[1] or None),
+        )  # fmt: skip
+        pairs = np.maximum((keep[one] & keep[other]).sum((1, 2)), 1)
+        out += (rest[one] * rest[other]).sum((1, 2)) / pairs / 3
+        chance += 1 / pairs / 9
+    # of one band it is hardly more than chance, unless it stands out of its neighbours
+    usual = uniform_filter1d(out, BANDS_TOGETHER, mode="nearest")
+    return np.asarray(np.maximum(np.where(out > usual + 3 * np.sqrt(chance), out, usual), 0), dtype=np.float32)
 
 
 def spread_of(drawn: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:

@@ -57,7 +57,8 @@ def run(
     """Denoise the cube PATH.
 
     With --samples the standard deviation and the mask of voxels whose measurement was not used are written beside OUT,
-    as OUT's name with _std and _mask.
+    as OUT's name with _std and _mask; with
+    _structure the pixels whose residual held more than noise, where there are any.
     """
     import time
 
@@ -74,6 +75,7 @@ def run(
         )
         save_cube(found.estimate, out)
         layers = {"std": found.std, "mask": found.mask} if samples else {}
+        layers["structure"] = found.structure
         written = {name: out.with_name(f"{out.stem}_{name}{out.suffix}") for name, cube in layers.items() if cube}
         for name, file in written.items():
             layer = layers[name]
@@ -84,7 +86,7 @@ def run(
         "method": cube.meta["denoised_by"], "out": str(out), "shape": list(cube.shape),
         "sensor": cube.meta["denoise_sensor"], "seconds": time.perf_counter() - began,
         **{name: str(file) for name, file in written.items()},
-        **{key: cube.meta[key] for key in (*FINDINGS, DOUBTFUL, NOTE, WARNING) if key in cube.meta},
+        **{key: cube.meta[key] for key in (*FINDINGS, DOUBTFUL, NOTE, WARNING, *RARE) if key in cube.meta},
     }  # fmt: skip
     if as_json:
         return emit_json(document)
@@ -97,6 +99,12 @@ def run(
     ]  # fmt: skip
     if said:
         click.echo(", ".join(said))
+    if document.get(RARE[0]):
+        top, bottom, left, right = document[RARE[2]]
+        click.echo(
+            f"structure in the residual of {document[RARE[0]]} pixels in {document[RARE[1]]} groups, rows {top}:{bottom}, "
+            f"columns {left}:{right}: rare spectra, put back; look at them in the observed cube"
+        )
     if NOTE in document:
         click.echo(document[NOTE])
     if WARNING in document:
@@ -124,5 +132,7 @@ FINDINGS = (
 )
 #: What was assumed of units, and what makes the result doubtful as a whole.
 NOTE, WARNING = "sensor_note", "warning"
+#: Pixels whose residual held more than noise, their groups, and rows and columns that hold them.
+RARE = ("rare_pixels", "rare_groups", "rare_extent")
 #: Bands whose residual has structure.
 DOUBTFUL = "doubtful_bands"

@@ -257,7 +257,7 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS) 
         prior = outlier & ~base
         # where the histogram finds many it is the better judge
         few = prior.mean((1, 2)) < FEW
-        found = outlier_probability(values, scene * gain[:, None] + offset[:, None], unit, ~base, prior)[0]
+        found = outlier_probability(values, scene * gain[:, None] + offset[:, None], unit, ~base, prior)
         outlier = np.where(few[:, None, None], base | (found > 0.5), outlier)
     # once more, with the instrument known: now faint directions can be told from it
     filled = _filled(values, scene, gain, offset, outlier, clipped)

@@ -1,4 +1,4 @@
-"""The learned outlier estimator: a small 3D net that says of each voxel how likely it is no measurement, and its noise.
+"""The learned outlier estimator: a small 3D net that says of each voxel how likely it is no measurement.
 
 It sees what the histogram of a band says (as `denoise.estimate.outliers` does), and what that cannot see: neighbours in
 band, row and column, runs of a constant along either, and how many of a band's, row's and column's voxels are suspect.
@@ -36,8 +36,8 @@ FLOOR = 0.05
 
 def outlier_probability(
     values: Array, predicted: Array, sigma: Array, keep: Mask, prior: Mask, folder: str | Path | None = None
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """How likely each voxel carries no signal, and the noise of those that do.
+) -> NDArray[np.float32]:
+    """How likely each voxel carries no signal.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def outlier_probability(
 
     Returns
     -------
-    probability, sigma : array of float32, shape (band, y, x)
+    array of float32, shape (band, y, x)
 
     Raises
     ------
@@ -64,19 +64,18 @@ def outlier_probability(
     import torch
 
     net = _load(None if folder is None else str(folder))
-    probability, noise = np.ones(values.shape, np.float32), np.empty(values.shape, np.float32)
+    probability = np.ones(values.shape, np.float32)
     with torch.inference_mode():
         for first in range(0, len(values), CHUNK):
             # one band more on either side is what the convolution sees
             low, high = max(first - 1, 0), min(first + CHUNK + 1, len(values))
-            seen, scale = features(*(item[low:high] for item in (values, predicted, sigma, keep, prior)))
+            seen, _ = features(*(item[low:high] for item in (values, predicted, sigma, keep, prior)))
             own = slice(first - low, first - low + CHUNK)
             found = net(torch.from_numpy(seen)[None])[0, :, own].numpy()
             part = slice(first, first + found.shape[1])
             probability[part] = 1 / (1 + np.exp(-found[0]))
-            noise[part] = scale[own, None, None] * np.exp(found[1])
     probability[~keep] = 1
-    return probability, noise
+    return probability
 
 
 def features(
@@ -169,7 +168,7 @@ def _load(folder: str | None) -> nn.Module:
 
 
 def make_net() -> nn.Module:
-    """The net, untrained: ``(item, FEATURES, band, y, x)`` to log odds and the logarithm of the noise's correction."""
+    """The net, untrained: ``(item, FEATURES, band, y, x)`` to log odds ``(item, 1, band, y, x)``."""
     import torch
     from torch import nn
 
@@ -180,7 +179,7 @@ def make_net() -> nn.Module:
             self.near = nn.Conv3d(WIDTH, WIDTH, 3, padding=1, groups=4)
             self.context = nn.Conv3d(3 * WIDTH, WIDTH, 1)
             self.mix = nn.Conv3d(2 * WIDTH, 2 * WIDTH, 1)
-            self.leave = nn.Conv3d(2 * WIDTH, 2, 1)
+            self.leave = nn.Conv3d(2 * WIDTH, 1, 1)
             nn.init.zeros_(self.leave.weight)
 
         def forward(self, seen: torch.Tensor) -> torch.Tensor:
@@ -192,7 +191,6 @@ def make_net() -> nn.Module:
             near = self.near(inside) + nn.functional.conv3d(column, of_column, self.context.bias)
             near = near + nn.functional.conv3d(row, of_row)
             near = act(near + nn.functional.conv3d(row.mean(-2, keepdim=True), of_band))
-            found = self.leave(act(self.mix(torch.cat([inside, near], 1))))
-            return torch.cat([found[:, :1] + seen[:, :1], found[:, 1:].clamp(-2, 2)], 1)
+            return self.leave(act(self.mix(torch.cat([inside, near], 1)))) + seen[:, :1]
 
     return OutlierNet()

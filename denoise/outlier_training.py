@@ -1,7 +1,7 @@
 """Training of the learned outlier estimator on simulated instruments: ``python -m denoise.outlier_training --out DIR``.
 
 An example is a noisy cube as `denoise.estimate.separate` has it after some rounds: the errors of its predictions are
-real. Examples are made once; the loss is that of outlier or not, and the likelihood of the others' deviations.
+real. Examples are made once; the loss is that of outlier or not.
 """
 
 from __future__ import annotations
@@ -147,14 +147,12 @@ class _Part:
     seen: torch.Tensor
     keep: torch.Tensor
     truth: torch.Tensor
-    unit: torch.Tensor
     prior: torch.Tensor
 
     @classmethod
     def of(cls, item: OutlierExample) -> _Part:
-        seen, scale = features(item.values, item.predicted, item.sigma, item.keep, item.prior)
-        unit = np.where(item.keep, item.values - item.predicted, 0) / scale[:, None, None]
-        arrays = (seen.astype(np.float16), item.keep, item.truth, np.clip(unit, -30, 30).astype(np.float16), item.prior)
+        seen, _ = features(item.values, item.predicted, item.sigma, item.keep, item.prior)
+        arrays = (seen.astype(np.float16), item.keep, item.truth, item.prior)
         return cls(*(torch.from_numpy(array) for array in arrays))
 
 
@@ -245,21 +243,18 @@ class _Outliers:
             else:
                 chosen = torch.from_numpy(np.sort(rng.permutation(bands)[:CHOSEN]))
             found = self.net(part.seen[:, chosen].float()[None])[0]
-            total = total + sum(_parts(found, part, chosen))
+            total = total + _entropy(found[0], part, chosen)
         return total / BATCH
 
     def judge(self) -> tuple[float, ...]:
         return judge(self.ema.module, self.judged)
 
 
-def _parts(found: torch.Tensor, part: _Part, chosen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cross entropy of the outliers, and a tenth of the negative log likelihood of the others' deviations."""
+def _entropy(odds: torch.Tensor, part: _Part, chosen: torch.Tensor) -> torch.Tensor:
+    """Cross entropy of the outliers."""
     keep, truth = part.keep[chosen], part.truth[chosen]
-    entropy = nn.functional.binary_cross_entropy_with_logits(found[0], truth.float(), reduction="none")
-    size = keep.sum().clamp(min=1)
-    likelihood = found[1] + 0.5 * (part.unit[chosen].float() * torch.exp(-found[1])) ** 2
-    inlier = keep & ~truth
-    return (entropy * keep).sum() / size, 0.1 * (likelihood * inlier).sum() / inlier.sum().clamp(min=1)
+    entropy = nn.functional.binary_cross_entropy_with_logits(odds, truth.float(), reduction="none")
+    return (entropy * keep).sum() / keep.sum().clamp(min=1)
 
 
 @torch.no_grad()
@@ -268,7 +263,7 @@ def judge(net: nn.Module, judged: Sequence[_Part]) -> tuple[float, ...]:
     odds, truth, prior, entropy = [], [], [], []
     for part in judged:
         found = net(part.seen.float()[None])[0]
-        entropy.append(float(_parts(found, part, torch.arange(len(part.keep)))[0]))
+        entropy.append(float(_entropy(found[0], part, torch.arange(len(part.keep)))))
         odds.append(found[0][part.keep])
         truth.append(part.truth[part.keep])
         prior.append(part.prior[part.keep])

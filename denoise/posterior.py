@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from denoise.autoencoder import from_blocks
-from denoise.certainty import STEPS, beyond, spread_of
+from denoise.certainty import STEPS, beyond, missed, spread_of
 from denoise.estimate import Separation
 from denoise.evidence import Seen, evidence, seen
 from denoise.flow import Condition, Evidence, condition, posterior_mean, sample
@@ -90,18 +90,22 @@ def refine(
         variance = metrics["spread"] * spread_of(torch.stack(drawn), correction)
         variance += ((1 - trust[:, None, None]) * correction).square()
         faint = metrics["beyond"] * beyond(len(basis), height * width)
+        # no less than Stein's estimate of what each component still has
+        left = (error - saved).clamp(min=0) / (height * width)
+        variance *= (left / variance.mean(dim=(1, 2)).clamp(min=1e-12)).clamp(min=1)[:, None, None]
         whole = torch.tensordot(basis**2, variance, dims=1) + faint
+        whole += torch.as_tensor(missed(found.whitened - scene / unit, ~found.noise.outlier))[:, None, None]
         std = np.sqrt(unit**2 * whole.numpy() + found.noise.offset_std[:, None] ** 2)
     return Refined(
         scene=scene.astype(np.float32), std=std, basis=basis.numpy(), correction=correction.numpy(),
-        trust=trust.numpy(), gain=saved / max(error, 1e-30),
+        trust=trust.numpy(), gain=float(saved.sum()) / max(float(error.sum()), 1e-30),
     )  # fmt: skip
 
 
 def _gate(
     found: Separation, given: Seen, known: Evidence, basis: torch.Tensor, correction: torch.Tensor, mean_of: Any
-) -> tuple[torch.Tensor, float, float]:  # fmt: skip
-    """Shares of the correction ``(n,)``, the squared error that they save, and that of the classical estimate."""
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
+    """Shares of the correction, the squared error that they save, and that of the classical estimate; each ``(n,)``."""
     n, (height, width) = len(correction), correction.shape[1:]
     rng = np.random.default_rng(0)
     noise = np.sqrt(given.variance) * rng.standard_normal(given.variance.shape).astype(np.float32)
@@ -142,7 +146,7 @@ def _gate(
     error = (residual.square().sum(dim=(1, 2)) - expected + 2 * own).clamp(min=0)
     # what does not stand out of chance is not let through
     trust = torch.where(saved > 0, trust, torch.zeros_like(trust))
-    return trust, float(saved.clamp(min=0).sum()), float(error.sum())
+    return trust, saved.clamp(min=0), error
 
 
 def _parts(given: Condition) -> list[Condition]:

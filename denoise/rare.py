@@ -21,7 +21,7 @@ Mask = NDArray[np.bool_]
 #: Share of the estimated squared error that the trace of the residual may add.
 TRACE = 0.009
 #: Standard deviations by which a feature must stand out, and the share of that to which its pixels are followed.
-CLEAR, FOLLOWED = 6.0, 0.5
+CLEAR, FOLLOWED = 6.5, 0.5
 #: Standard deviations by which further atoms of a group's mean spectrum must stand out, and the most of them.
 FURTHER, ATOMS = 3.5, 6
 #: Widths of the features (standard deviation, bands) and of the blurs (standard deviation, pixels), widest first.

@@ -29,11 +29,14 @@ METHOD = "diffusion"
 
 
 class Denoised(NamedTuple):
-    """A restored cube, the standard deviation of its voxels (with samples only), and where nothing was measured."""
+    """A restored cube, the standard deviation of its voxels (with samples only), where nothing was measured, and the
+    pixels whose residual held structure (one band; cubes in one piece, where there are any).
+    """
 
     estimate: Cube
     std: Cube | None
     mask: Cube | None
+    structure: Cube | None = None
 
 
 def denoise(cube: Cube, method: str = METHOD, sensor: Sensor | None = None, **options: Any) -> Cube:
@@ -107,7 +110,12 @@ def restore_cube(
             data=found.estimate, nodata=float("nan"), meta={**cube.meta, **said, **found.provenance}
         )
         mask = None if found.mask is None else _layer(seen, found.mask.astype(np.uint8))
-        return Denoised(estimate, None if found.std is None else _layer(seen, found.std), mask)
+        structure = None
+        if found.structure is not None and found.structure.any():
+            structure = Cube(
+                data=found.structure[None].astype(np.uint8), name="structure", crs=seen.crs, transform=seen.transform
+            )
+        return Denoised(estimate, None if found.std is None else _layer(seen, found.std), mask, structure)
     source = RestoredSource(seen, restored, strip_size(cube.shape, strip_bytes), samples > 0, progress)
     estimate = seen.replace(data=source, nodata=float("nan"), meta={**cube.meta, **said, "strips": len(source.windows)})
     layers = [None if values is None else _layer(seen, values) for values in (source.std, source.mask)]
@@ -218,6 +226,9 @@ def restore(
     mask = _mask(found.mask, live, valid)
     mask[live] |= full
     said |= _shares(mask[live], valid[live], full)
+    if found.structure is not None and found.structure.any():
+        rows, columns = np.nonzero(found.structure)
+        said["rare_extent"] = [int(item) for item in (rows.min(), rows.max() + 1, columns.min(), columns.max() + 1)]
     return dataclasses.replace(
         found, estimate=estimate, std=_spread(std, live), mask=mask, noise=noise_model, provenance=said
     )
