@@ -39,6 +39,8 @@ FLAG_MEANING = {
     "off_law": "OPD off the median of its nine neighbours by more than one fringe over the band",
     "unidentified": "OPD uncertain by more than half a fringe over the band (95 %)",
 }
+#: Curves that all rows may share, as settings and in words.
+SHARED_NAMES = {"shared_curve": "shared gain curve", "shared_shift": "shared wavelength shift"}
 UNITS = {
     "opd_um": "um", "opd_stderr_um": "um", "phase_rad": "rad", "phase_stderr_rad": "rad", "fringes": "1",
     "reflectivity": "1", "reflectivity_stderr": "1", "gain": "1", "gain_stderr": "1", "finesse": "1", "contrast": "1",
@@ -77,6 +79,8 @@ class Characterization:
         The same RMSE on held-out lines.
     flags : dict of str to array of bool
     law : OpdLaw
+    shift_per_um : array, shape (line,), or None
+        Error of the monochromator's wavenumbers, to be added to them, µm⁻¹; None where it was not fitted.
     layout : SubImageLayout or None
     selection : list of dict
         Models tried by ``--model auto``.
@@ -106,6 +110,7 @@ class Characterization:
     rmse_cv: Array | None
     flags: dict[str, NDArray[np.bool_]]
     law: OpdLaw
+    shift_per_um: Array | None = None
     layout: SubImageLayout | None = None
     selection: list[dict[str, Any]] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
@@ -118,8 +123,9 @@ class Characterization:
 
     @property
     def label(self) -> str:
-        """The model in one line, the shared gain curve included."""
-        return self.model.label + (", shared gain curve" if self.settings.get("shared_curve") else "")
+        """The model in one line, what all rows share included."""
+        shared = [name for name in ("shared_curve", "shared_shift") if self.settings.get(name)]
+        return ", ".join([self.model.label, *(SHARED_NAMES[name] for name in shared)])
 
     @property
     def wavenumber(self) -> Array:
@@ -237,6 +243,8 @@ class Characterization:
                 value = getattr(self, name)
                 if value is not None:
                     file.create_dataset(name, data=value).attrs["units"] = unit
+            if self.shift_per_um is not None:
+                file.create_dataset("shift_per_um", data=self.shift_per_um).attrs["units"] = "um-1"
             flags = file.create_group("flags")
             for name, rows in self.flags.items():
                 flags.create_dataset(name, data=rows).attrs["meaning"] = FLAG_MEANING[name]
@@ -269,6 +277,7 @@ class Characterization:
                     )
                 columns: dict[str, Any] = {name: file[name][()] for name in UNITS if name != "rmse_cv"}
                 columns["rmse_cv"] = file["rmse_cv"][()] if "rmse_cv" in file else None
+                columns["shift_per_um"] = file["shift_per_um"][()] if "shift_per_um" in file else None
                 law = dict(file["opd_law"].attrs)
                 layout = file.attrs["layout"]
                 return cls(
@@ -400,6 +409,24 @@ def build(
         law=law,
         layout=capture.layout,
         selection=selection or [],
-        settings=options.to_dict(),
+        settings={**options.to_dict(), **_line_settings(capture, fit)},
+        shift_per_um=fit.shift if options.shared_shift else None,
         seconds=seconds,
     )  # fmt: skip
+
+
+def _line_settings(capture: MonochromaticCapture, fit: Fit) -> dict[str, Any]:
+    """The monochromator's line that the fit assumed or found, for the record: it is no part of the instrument."""
+    width = fit.line_width
+    if width is None:
+        known = capture.linewidth_nm
+        return {"linewidth_nm": None if known is None else float(np.median(known)), "line_shape": capture.line_shape}
+    middle = float(np.sqrt(max(width.square, 0.0)))
+    estimate = {
+        "nm": middle,
+        "stderr_nm": width.stderr_square / (2 * middle) if middle else float(np.sqrt(width.stderr_square)),
+        "centre_per_um": width.centre,
+        "exponent": width.exponent,
+        "exponent_stderr": float(np.sqrt(width.covariance[1, 1])),
+    }
+    return {"linewidth_nm": middle, "line_shape": width.shape, "linewidth_estimate": estimate}
