@@ -146,8 +146,8 @@ def fit_rounds(
             # the first covariance, without a prior, is no measure of what the rows know
             spread = fit.covariance if prior is not None else np.zeros_like(fit.covariance)
             prior = estimate_prior(
-                sampled.model, problem.band, theta, spread, fit.variance, problem.index, problem.usable,
-                problem.scale,
+                sampled.model, problem.band, theta, spread, fit.variance, problem.index, problem.usable, problem.scale,
+                previous=prior,
             )  # fmt: skip
         if number == rounds - 1:
             if options.shared_shift:

@@ -24,6 +24,8 @@ Array = NDArray[np.float64]
 
 #: Below this many usable rows nothing can be said of a population.
 MIN_ROWS = 12
+#: Steps of expectation-maximisation between two fits of the rows.
+STEPS = 8
 
 
 def estimate_prior(
@@ -35,6 +37,7 @@ def estimate_prior(
     index: NDArray[np.int64],
     usable: NDArray[np.bool_],
     scale: Array,
+    previous: Prior | None = None,
 ) -> Prior | None:
     """Prior of each row from the present estimates of all.
 
@@ -49,6 +52,8 @@ def estimate_prior(
     usable : array of bool, shape (batch,)
     scale : array, shape (batch,)
         Turns the rows' gains, which are relative to their mean intensities, into gains that compare.
+    previous : Prior, optional
+        The prior that the estimates were made under.
 
     Returns
     -------
@@ -67,7 +72,8 @@ def estimate_prior(
     curved = np.arange(first + 1, model.slices["gain"].stop)
     relative, to_relative = _relative_gain(theta, level, first, curved)
     spread = to_relative @ covariance @ np.swapaxes(to_relative, 1, 2)
-    mean, precision = _population(relative[:, shared], spread[:, shared[:, None], shared], keep)
+    spread = spread[:, shared[:, None], shared]
+    mean, precision = _population(relative[:, shared], spread, keep, None if previous is None else previous.population)
     centre = np.zeros(model.n_parameters)
     centre[shared] = mean
     means = np.broadcast_to(centre, theta.shape).copy()
@@ -95,7 +101,8 @@ def estimate_prior(
         weight = 5 / (4 + ((theta[:, column] - value) / sigma) ** 2) / sigma**2
         precisions[:, column, column] += weight
         force[:, column, column] += (weight * sigma) ** 2
-    return Prior(mean=means, precision=precisions * variance[:, None, None], force=force * (variance**2)[:, None, None])
+    unit = variance[:, None, None]
+    return Prior(mean=means, precision=precisions * unit, force=force * unit**2, population=(mean, precision))
 
 
 def _relative_gain(theta: Array, level: Array, first: int, curved: NDArray[np.int_]) -> tuple[Array, Array]:
@@ -108,14 +115,25 @@ def _relative_gain(theta: Array, level: Array, first: int, curved: NDArray[np.in
     return relative, derivative
 
 
-def _population(values: Array, spread: Array, keep: NDArray[np.bool_]) -> tuple[Array, Array]:
-    """Mean and inverse covariance of the population that ``values`` (with covariances ``spread``) are drawn from."""
+def _population(
+    values: Array, spread: Array, keep: NDArray[np.bool_], previous: tuple[Array, Array] | None
+) -> tuple[Array, Array]:
+    """Mean and inverse covariance of the population that ``values`` (with covariances ``spread``) are drawn from.
+
+    ``previous`` are those under which the values were estimated. Expectation-maximisation: as the population narrows,
+    what each row tells of itself (its estimate less the previous population's part) is weighed against it anew.
+    """
     size = values.shape[1]
-    members = keep
-    for _ in range(3):
-        mean = values[members].mean(axis=0)
-        delta = values - mean
-        sample = delta[members].T @ delta[members] / members.sum() + spread[members].mean(axis=0)
+    members, own, own_spread = keep, values, spread
+    if previous is not None:
+        told = np.linalg.inv(
+            spread + 1e-12 * np.eye(size) * np.einsum("bii->b", spread)[:, None, None] + 1e-18 * np.eye(size)
+        )
+        pull = (told @ values[:, :, None])[:, :, 0] - previous[1] @ previous[0]
+    for step in range(STEPS):
+        mean = own[members].mean(axis=0)
+        delta = own - mean
+        sample = delta[members].T @ delta[members] / members.sum() + own_spread[members].mean(axis=0)
         # n rows tell no more than so much of p variances: shrink to the diagonal with the weight of p rows
         share = size / (members.sum() + size)
         population = (1 - share) * sample + share * np.diag(np.diag(sample))
@@ -126,6 +144,9 @@ def _population(values: Array, spread: Array, keep: NDArray[np.bool_]) -> tuple[
         members = keep & (distance < 3 * size)
         if members.sum() < MIN_ROWS:
             members = keep
+        if previous is not None and step + 1 < STEPS:
+            own_spread = np.linalg.inv(told + (precision - previous[1]))
+            own = (own_spread @ (pull + precision @ mean)[:, :, None])[:, :, 0]
     return mean, precision
 
 
@@ -157,6 +178,8 @@ def _opd_prior(
     known = keep & (stderr < 0.1 / band.width)
     if known.sum() < MIN_ROWS:
         return None, 0.0
-    # the floor keeps rows on a perfectly regular device from being tied to it beyond what a fit can tell
-    sigma = 1.4826 * float(np.median(np.abs(opd - centre)[known])) + 0.02 / band.width
+    # the rows' estimates lean on the prior, and scatter less than the rows by what they do not know; the floor keeps
+    # rows on a perfectly regular device from being tied to it beyond what a fit can tell
+    seen = 1.4826 * float(np.median(np.abs(opd - centre)[known]))
+    sigma = math.sqrt(seen**2 + float(np.median(stderr[known] ** 2)) + (0.01 / band.width) ** 2)
     return centre / to_opd, sigma / to_opd

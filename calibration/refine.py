@@ -36,12 +36,14 @@ class Prior:
     ``mean`` is ``(batch, parameter)``, ``precision`` ``(batch, parameter, parameter)`` in units of the residual
     variance (already multiplied by it), so that the cost stays a sum of squared residuals. ``force`` is the covariance
     of the pull ``precision · (truth − mean)`` over the population, in units of its square: None where it is the
-    precision itself, as for a Gaussian prior.
+    precision itself, as for a Gaussian prior. ``population`` are mean and precision of what the rows share, as
+    `calibration.population` has them.
     """
 
     mean: Any
     precision: Any
     force: Any = None
+    population: tuple[Array, Array] | None = None
 
     def take(self, rows: Any) -> Prior:
         """The prior of some rows."""
@@ -125,6 +127,17 @@ class NormalPlan:
             for part in parts:
                 size = part.stop - part.start
                 out[:, part] += moments[:, start : start + size]
+                start += size
+        return out
+
+    def jacobian(self, fields: list[Any]) -> Any:
+        """Derivatives of the intensity, ``(batch, line, parameter)``: for a look at samples, not for fitting."""
+        out = self._zeros(fields[0], fields[0].shape[1], self.model.n_parameters)
+        for field, (columns, parts) in zip(fields, self.gradients, strict=True):
+            start = 0
+            for part in parts:
+                size = part.stop - part.start
+                out[:, :, part] += field[:, :, None] * columns[:, start : start + size]
                 start += size
         return out
 

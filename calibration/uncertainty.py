@@ -74,25 +74,21 @@ def posterior(
     return variance, inverted * variance[:, None, None]
 
 
-def noise_shape(psi: Array, weight: Array, variance: Array) -> Array:
+def noise_shape(squares: Array, seen: NDArray[np.bool_]) -> Array:
     """Noise variance of each line relative to that of the rows, of mean one, shape ``(line,)``.
 
-    The mean over the rows of squared residuals over the row's variance, and over as many neighbouring lines as make the
-    mean one of `NOISE_SAMPLES`.
+    ``squares`` are squared residuals over the variance that their row's mean noise would give them. Their mean over the
+    rows, and over as many neighbouring lines as make the mean one of `NOISE_SAMPLES`.
     """
-    seen = (weight > 0) & (variance > 0)[:, None] & np.isfinite(variance)[:, None]
-    safe = np.where(variance > 0, variance, 1.0)[:, None]
-    squares = np.where(seen, psi * psi / np.where(seen, weight, 1) / safe, 0)
     # one wild row must not speak for a line
-    squares = np.minimum(squares, 25.0)
+    squares = np.where(seen, np.minimum(squares, 25.0), 0)
     total, count = squares.sum(axis=0), seen.sum(axis=0).astype(float)
+    used = count.copy()
     width = int(np.ceil(NOISE_SAMPLES / max(float(np.median(count)), 1.0)))
     if width > 1:
-        size = min(2 * (width // 2) + 1, 2 * ((len(total) - 1) // 2) + 1)
-        box = np.ones(size)
+        box = np.ones(min(2 * (width // 2) + 1, 2 * ((len(total) - 1) // 2) + 1))
         total, count = np.convolve(total, box, mode="same"), np.convolve(count, box, mode="same")
     shape = np.where(count > 0, total / np.maximum(count, 1), 1.0)
-    used = seen.sum(axis=0)
     mean = float((shape * used).sum() / max(used.sum(), 1))
     return shape / mean if mean > 0 else np.ones_like(shape)
 
@@ -101,36 +97,46 @@ def parameter_covariance(fit: Fit, problem: Problem, options: Options) -> Array:
     """Covariance of the parameters of each row, shape ``(row, parameter, parameter)`` (see the module).
 
     A gain that is held at its estimate (``refine_gain`` False) is as uncertain as that estimate, and what it costs the
-    other parameters is in their covariance.
+    other parameters is in their covariance. With the noise estimated from ν degrees of freedom the parameters follow
+    Student's t distribution, whose covariance is wider by ν / (ν − 2).
     """
-    sampled, flat = fit.sampled, problem.flat * fit.curve
+    sampled, flat, weight = fit.sampled, problem.flat * fit.curve, problem.weight
     plan = NormalPlan.of(sampled)
     n_rows, n_lines = problem.intensity.shape
-    psi, slope = influence(problem.intensity - fit.values(problem), problem.weight, options.loss)
-    shape = noise_shape(psi, problem.weight, fit.variance)
+    psi, slope = influence(problem.intensity - fit.values(problem), weight, options.loss)
     # per unit ψ′ the variance of a row's residuals, per sample that of ψ
-    share = slope.sum(axis=1) / np.maximum(problem.weight.sum(axis=1), 1e-300)
-    noise = problem.weight * shape * (fit.variance * share)[:, None]
-    common = common_errors(fit, problem, options)
-    size = sampled.model.n_parameters
-    out = np.zeros((n_rows, size, size))
+    variance = fit.variance * slope.sum(axis=1) / np.maximum(weight.sum(axis=1), 1e-300)
     step = max(1, 4 * CHUNK_SAMPLES // n_lines)
-    for start in range(0, n_rows, step):
-        rows = np.arange(start, min(start + step, n_rows))
-        theta = fit.theta[rows]
-        _, fields = sampled.fields(theta, flat[rows])
-        bread = plan.assemble(plan.moments(fields, slope[rows]))
-        meat = plan.assemble(plan.moments(fields, noise[rows]))
+    chunks = [np.arange(start, min(start + step, n_rows)) for start in range(0, n_rows, step)]
+
+    def holding(rows: NDArray[np.intp]) -> tuple[list[Any], Array, Array, Prior | None]:
+        _, fields = sampled.fields(fit.theta[rows], flat[rows])
         prior = None if fit.prior is None else fit.prior.take(rows)
-        gain, pull_gain = _gains(bread, prior, sampled.model.free)
-        covariance = gain @ meat @ np.swapaxes(gain, 1, 2)
+        gain, pull_gain = _gains(plan.assemble(plan.moments(fields, slope[rows])), prior, sampled.model.free)
+        return fields, gain, pull_gain, prior
+
+    squares, freedom = np.zeros_like(psi), np.zeros(n_rows)
+    held = [holding(rows) for rows in chunks]
+    for rows, (fields, gain, _, _) in zip(chunks, held, strict=True):
+        # a sample that has a say in the fit has a residual smaller than its noise
+        jacobian = plan.jacobian(fields)
+        leverage = slope[rows] * ((jacobian @ gain) * jacobian).sum(axis=2)
+        freedom[rows] = (weight[rows] > 0).sum(axis=1) - leverage.sum(axis=1)
+        expected = weight[rows] * variance[rows, None] * np.clip(1 - leverage, 0.1, 1)
+        squares[rows] = psi[rows] ** 2 / np.where(expected > 0, expected, np.inf)
+    seen = (weight > 0) & np.isfinite(squares) & (variance > 0)[:, None]
+    noise = weight * noise_shape(squares, seen) * variance[:, None]
+    noise *= np.where(freedom > 4, freedom / np.maximum(freedom - 2, 1), 2.0)[:, None]
+    common = common_errors(fit, problem, options)
+    out = np.zeros((n_rows, sampled.model.n_parameters, sampled.model.n_parameters))
+    for rows, (fields, gain, pull_gain, prior) in zip(chunks, held, strict=True):
+        covariance = gain @ plan.assemble(plan.moments(fields, noise[rows])) @ np.swapaxes(gain, 1, 2)
         if prior is not None:
             force = prior.force if prior.force is not None else prior.precision * fit.variance[rows, None, None]
             covariance += pull_gain @ force @ np.swapaxes(pull_gain, 1, 2)
         for derivative, error in common:
-            moved = derivative(theta, flat[rows]) * slope[rows]
-            sides = np.stack([plan.gradient(fields, moved * column) for column in error.T], axis=2)
-            sides = gain @ sides
+            moved = derivative(fit.theta[rows], flat[rows]) * slope[rows]
+            sides = gain @ np.stack([plan.gradient(fields, moved * column) for column in error.T], axis=2)
             covariance += sides @ np.swapaxes(sides, 1, 2)
         out[rows] = covariance
     return out
