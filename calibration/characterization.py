@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.band import LineErrors, transmittance_band, transmittance_stderr
 from calibration.law import OpdLaw, fit_law
+from calibration.problem import SHARED, label
 from calibration.uncertainty import parameter_covariance
 from hsitools.errors import FormatError
 from hsitools.io.atomic import atomic_path
@@ -39,8 +41,6 @@ FLAG_MEANING = {
     "off_law": "OPD off the median of its nine neighbours by more than one fringe over the band",
     "unidentified": "OPD uncertain by more than half a fringe over the band (95 %)",
 }
-#: Curves that all rows may share, as settings and in words.
-SHARED_NAMES = {"shared_curve": "shared gain curve", "shared_shift": "shared wavelength shift"}
 UNITS = {
     "opd_um": "um", "opd_stderr_um": "um", "phase_rad": "rad", "phase_stderr_rad": "rad", "fringes": "1",
     "reflectivity": "1", "reflectivity_stderr": "1", "gain": "1", "gain_stderr": "1", "finesse": "1", "contrast": "1",
@@ -79,9 +79,9 @@ class Characterization:
         The same RMSE on held-out lines.
     flags : dict of str to array of bool
     law : OpdLaw
-    shift_per_um : array, shape (line,), or None
-        Error of the monochromator's wavenumbers, to be added to them, µm⁻¹; None where it was not fitted.
     layout : SubImageLayout or None
+    lines : LineErrors or None
+        Noise, shared shift and doubt about the model at each line; None in files of 0.1.
     selection : list of dict
         Models tried by ``--model auto``.
     settings : dict
@@ -110,8 +110,8 @@ class Characterization:
     rmse_cv: Array | None
     flags: dict[str, NDArray[np.bool_]]
     law: OpdLaw
-    shift_per_um: Array | None = None
     layout: SubImageLayout | None = None
+    lines: LineErrors | None = None
     selection: list[dict[str, Any]] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
@@ -124,8 +124,7 @@ class Characterization:
     @property
     def label(self) -> str:
         """The model in one line, what all rows share included."""
-        shared = [name for name in ("shared_curve", "shared_shift") if self.settings.get(name)]
-        return ", ".join([self.model.label, *(SHARED_NAMES[name] for name in shared)])
+        return label(self.model, **{name: bool(self.settings.get(name)) for name in SHARED})
 
     @property
     def wavenumber(self) -> Array:
@@ -140,6 +139,16 @@ class Characterization:
     def transmittance(self, wavelength_nm: Array) -> Array:
         """Transmittance relative to the flat field, ``(interferometer, wavelength)``; errors outside the band."""
         return self.response.transmittance(wavelength_nm)
+
+    def transmittance_stderr(self, wavelength_nm: Array) -> Array:
+        """Its standard error (`calibration.band.transmittance_stderr`)."""
+        return transmittance_stderr(self, wavelength_nm)
+
+    def transmittance_band(
+        self, wavelength_nm: Array, *, coverage: float = 0.95, measured: bool = False
+    ) -> tuple[Array, Array]:
+        """Its band (`calibration.band.transmittance_band`)."""
+        return transmittance_band(self, wavelength_nm, coverage=coverage, measured=measured)
 
     def reflectivity_curve(self, wavelength_nm: Array) -> Array:
         """Reflectivity ``(interferometer, wavelength)``."""
@@ -236,6 +245,8 @@ class Characterization:
                 layout=json.dumps(self.layout.to_dict()) if self.layout is not None else "",
             )  # fmt: skip
             self.response.write(file.create_group("response"))
+            if self.lines is not None:
+                self.lines.write(file.create_group("lines"))
             file.create_dataset("index", data=self.index)
             file.create_dataset("covariance", data=self.covariance, compression="gzip", shuffle=True)
             file["covariance"].attrs["units"] = "product of the units of response/theta"
@@ -243,8 +254,6 @@ class Characterization:
                 value = getattr(self, name)
                 if value is not None:
                     file.create_dataset(name, data=value).attrs["units"] = unit
-            if self.shift_per_um is not None:
-                file.create_dataset("shift_per_um", data=self.shift_per_um).attrs["units"] = "um-1"
             flags = file.create_group("flags")
             for name, rows in self.flags.items():
                 flags.create_dataset(name, data=rows).attrs["meaning"] = FLAG_MEANING[name]
@@ -277,13 +286,13 @@ class Characterization:
                     )
                 columns: dict[str, Any] = {name: file[name][()] for name in UNITS if name != "rmse_cv"}
                 columns["rmse_cv"] = file["rmse_cv"][()] if "rmse_cv" in file else None
-                columns["shift_per_um"] = file["shift_per_um"][()] if "shift_per_um" in file else None
                 law = dict(file["opd_law"].attrs)
                 layout = file.attrs["layout"]
                 return cls(
                     name=file.attrs["name"],
                     source=file.attrs["source"],
                     response=FabryPerotResponse.read(file["response"]),
+                    lines=LineErrors.read(file["lines"]) if "lines" in file else None,
                     covariance=file["covariance"][()],
                     index=file["index"][()],
                     **columns,
@@ -333,6 +342,7 @@ def build(
     rmse_cv: Array | None = None,
     selection: list[dict[str, Any]] | None = None,
     seconds: float = 0.0,
+    model_spread: Array | None = None,
 ) -> Characterization:
     """Turn a fit into a result: physical parameters with standard errors, quality, flags, OPD law."""
     model, band, slices = fit.sampled.model, problem.band, fit.sampled.model.slices
@@ -341,6 +351,8 @@ def build(
     # φ and −φ give the same fringe: the OPD is the positive one
     negative = theta[:, phase.start + 1] < 0
     theta[negative, phase] *= -1
+    covariance[negative, phase, :] *= -1
+    covariance[negative, :, phase] *= -1
     variances = np.maximum(np.einsum("bii->bi", covariance), 0)
     to_opd = 1 / (2 * np.pi * band.half_width)
     opd, opd_stderr = theta[:, phase.start + 1] * to_opd, np.sqrt(variances[:, phase.start + 1]) * to_opd
@@ -408,9 +420,9 @@ def build(
         flags=flags,
         law=law,
         layout=capture.layout,
+        lines=LineErrors.of(fit, problem, model_spread),
         selection=selection or [],
         settings={**options.to_dict(), **_line_settings(capture, fit)},
-        shift_per_um=fit.shift if options.shared_shift else None,
         seconds=seconds,
     )  # fmt: skip
 

@@ -41,28 +41,40 @@ def starting_opd(problem: Problem, method: str = "periodogram") -> tuple[Array, 
 
 
 def find_etalons(problem: Problem, fit: Fit) -> tuple[float, ...]:
-    """OPDs (µm) of parasitic etalons: fringes that the residuals of most rows share."""
+    """OPDs (µm) of parasitic etalons: fringes that the residuals of most rows share.
+
+    What all rows share line by line, with one sign, is an error of the lamp or of the flat field and no etalon, whose
+    wedge gives each interferometer another phase: it is taken out first.
+    """
     rows = problem.usable
     if rows.sum() < 12:
         return ()
     seen = (problem.weight > 0).any(axis=0)
     value = fit.values(problem)
     floor = 0.2 * np.median(np.abs(value[:, seen]), axis=1, keepdims=True)
-    relative = (problem.intensity - value) * (problem.weight > 0) / np.maximum(value, floor)
+    relative = ((problem.intensity - value) * (problem.weight > 0) / np.maximum(value, floor))[rows][:, seen]
+    relative -= np.median(relative, axis=0)
     grid = initialize.opd_grid(problem.wavenumber)
-    scan = initialize.periodogram(problem.wavenumber[seen], 1 + relative[rows][:, seen], grid)
+    scan = initialize.periodogram(problem.wavenumber[seen], 1 + relative, grid)
     return initialize.find_common_fringes(scan, int(seen.sum()))
 
 
-def fit_problem(problem: Problem, model: TransmittanceModel, options: Options) -> Fit:
+def fit_problem(problem: Problem, model: TransmittanceModel, options: Options, tolerance: float | None = None) -> Fit:
     """Start and refinement from the problem's own lines: what `characterize`, held-out error and benchmarks share."""
     sampled = problem.sampled(model)
     opd, reflectivity = starting_opd(problem, options.start)
     theta = initialize.starting_parameters(
-        model, problem.band, problem.wavenumber, problem.intensity, problem.flat, problem.weight, opd, reflectivity,
+        model,
+        problem.band,
+        problem.wavenumber,
+        problem.intensity,
+        problem.flat,
+        problem.weight,
+        opd,
+        reflectivity,
         problem.line,
     )
-    return fit_rounds(sampled, problem, theta, options)
+    return fit_rounds(sampled, problem, theta, options, tolerance=tolerance)
 
 
 def fit_capture(capture: MonochromaticCapture, model: TransmittanceModel, options: Options) -> tuple[Problem, Fit]:
@@ -108,11 +120,13 @@ def characterize(
     """
     began = time.perf_counter()
     trials: list[dict[str, Any]] = []
+    spread = None
     options = options or Options()
     if model is None:
-        from calibration.select import select_model
+        from calibration.select import choose
 
-        model, options, trials = select_model(capture, options, seed=seed, progress=progress)
+        selection = choose(capture, options, seed=seed, progress=progress)
+        model, options, trials, spread = selection.model, selection.options, selection.table, selection.model_spread
     problem, fit = fit_capture(capture, model, options)
     log.info("%s: %s: %d iterations", capture.name, model.label, fit.iterations)
     rmse_cv = None
@@ -121,5 +135,6 @@ def characterize(
 
         rmse_cv = cross_validate(capture, model, options, cv, seed)
     return build(
-        capture, problem, fit, rmse_cv=rmse_cv, selection=trials, seconds=time.perf_counter() - began, options=options
-    )
+        capture, problem, fit, rmse_cv=rmse_cv, selection=trials, seconds=time.perf_counter() - began, options=options,
+        model_spread=spread,
+    )  # fmt: skip

@@ -173,8 +173,6 @@ def _per_device(
     import sys
     from dataclasses import replace
 
-    from tqdm import tqdm
-
     from calibration.capture import open_capture
     from calibration.characterize import characterize
 
@@ -189,13 +187,18 @@ def _per_device(
             )
     # the headline of a report is the held-out error
     folds = 10 if outputs.report is not None and not cv else cv
-    with tqdm(unit=" models", disable=model is not None or not sys.stderr.isatty(), leave=False) as bar:
+    if model is None and sys.stderr.isatty():
+        from tqdm import tqdm
 
-        def tried(label: str) -> None:
-            bar.set_description(f"tried {label}")
-            bar.update()
+        with tqdm(unit=" models", leave=False) as bar:
 
-        result = characterize(data, model, options=options, cv=folds, seed=seed, progress=tried)
+            def tried(label: str) -> None:
+                bar.set_description(f"tried {label}")
+                bar.update()
+
+            result = characterize(data, model, options=options, cv=folds, seed=seed, progress=tried)
+    else:
+        result = characterize(data, model, options=options, cv=folds, seed=seed)
     written: dict[str, str] = {}
     if outputs.characterization is not None:
         result.save(outputs.characterization)

@@ -12,7 +12,7 @@ from calibration.law import running_median
 from calibration.line_width import LineWidth, estimate_line_width
 from calibration.population import estimate_prior
 from calibration.problem import Options, Problem
-from calibration.refine import Prior, Refinement, refine
+from calibration.refine import CHUNK_SAMPLES, Prior, Refinement, refine
 from calibration.shared import shared_gain_curve, shared_shift
 from calibration.uncertainty import posterior
 from hsitools.sensor.transmittance import SampledModel
@@ -64,10 +64,18 @@ class Fit:
     iterations: int
     loss: str = "linear"
     line_width: LineWidth | None = None  # when it was estimated
+    fitted: Array | None = None  # its values, when they are known already
 
     def values(self, problem: Problem) -> Array:
         """Fitted intensity, scaled as the problem is."""
-        return self.sampled.values(self.theta, problem.flat * self.curve)
+        return self.fitted if self.fitted is not None else modelled(self.sampled, self.theta, problem.flat * self.curve)
+
+
+def modelled(sampled: SampledModel, theta: Array, flat: Array) -> Array:
+    """`SampledModel.values` in chunks that stay in the cache."""
+    step = max(1, CHUNK_SAMPLES // flat.shape[1])
+    starts = range(0, len(theta), step)
+    return np.concatenate([sampled.values(theta[k : k + step], flat[k : k + step]) for k in starts])
 
 
 def _minimise(
@@ -93,18 +101,20 @@ def _solve(
     found = _minimise(
         sampled, theta, problem.intensity, flat, problem.weight, prior, options, max_iterations, tolerance
     )
-    residual = problem.intensity - sampled.values(found.theta, flat)
+    fitted = modelled(sampled, found.theta, flat)
+    residual = problem.intensity - fitted
     variance, covariance = posterior(found, residual, problem.weight, prior, sampled.model.free, options.loss)
     return Fit(
         sampled=sampled, theta=found.theta, covariance=covariance, variance=variance, converged=found.converged,
         prior=prior, curve=shared.curve, shift=shared.shift, line_width=shared.line_width, loss=options.loss,
-        iterations=found.iterations,
+        iterations=found.iterations, fitted=fitted,
     )  # fmt: skip
 
 
 def fit_rounds(
-    sampled: SampledModel, problem: Problem, theta: Array, options: Options, *, warm: Fit | None = None
-) -> Fit:
+    sampled: SampledModel, problem: Problem, theta: Array, options: Options, *,
+    warm: Fit | None = None, tolerance: float | None = None,
+) -> Fit:  # fmt: skip
     """Fit all rows, learn from them what they share, and fit them again under it, doubtful rows restarted.
 
     Expectation-maximisation, interleaved with the refinement: the first rounds are a few iterations each, only the last
@@ -117,6 +127,8 @@ def fit_rounds(
     warm : Fit, optional
         A fit of the same rows and lines by a simpler model, ``theta`` being its values: its prior and what it found
         shared start the first round, one round is enough, and no row is restarted.
+    tolerance : float, optional
+        Share of the cost below which a step of the last refinement ends it.
     """
     none = np.zeros(len(problem.wavenumber))
     shared = Shared(curve=1 + none, shift=none)
@@ -140,12 +152,13 @@ def fit_rounds(
         if number == rounds - 1:
             if options.shared_shift:
                 shared = replace(shared, shift=shared_shift(fit, problem))
-                fit = replace(fit, sampled=shared.applied(sampled), shift=shared.shift)
+                fit = replace(fit, sampled=shared.applied(sampled), shift=shared.shift, fitted=None)
             if options.shared_curve:
                 shared = replace(shared, curve=shared_gain_curve(fit, problem))
         if prior is not None and warm is None and number == 0:
             theta = restart_few_fringes(fit, problem, prior, options)
-    return _solve(sampled, problem, theta, shared, prior, options, *(FINE if options.prior else FINEST))
+    most, usual = FINE if options.prior else FINEST
+    return _solve(sampled, problem, theta, shared, prior, options, most, tolerance or usual)
 
 
 def restart_few_fringes(fit: Fit, problem: Problem, prior: Prior, options: Options) -> Array:

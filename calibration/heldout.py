@@ -26,6 +26,9 @@ Array = NDArray[np.float64]
 
 #: Etalons nearer than this (µm) to one that is in the model already are the same one.
 SAME_ETALON_UM = 0.1
+#: Tolerance of fits that are compared or searched for etalons: their held-out error is then that of the finished fit to
+#: one part in a thousand.
+ROUGHLY = 1e-3
 #: Interferometers on which models are compared and etalons looked for, in runs of neighbours.
 ROWS, RUN = 96, 16
 
@@ -53,18 +56,20 @@ class Fold:
     problem: Problem
     fit: Fit
     options: Options
+    tolerance: float | None = None  # of its refinements (`calibration.fit.fit_rounds`)
 
     @classmethod
     def start(
-        cls, capture: MonochromaticCapture, held_out: NDArray[np.intp], model: TransmittanceModel, options: Options
-    ) -> Fold:
+        cls, capture: MonochromaticCapture, held_out: NDArray[np.intp], model: TransmittanceModel, options: Options,
+        tolerance: float | None = None,
+    ) -> Fold:  # fmt: skip
         """Fit from nothing; as many etalons as the model has are looked for in these lines."""
         if model.etalons_um:
             model = find_device_etalons(capture, model, options, held_out)
         problem = Problem.of(capture, model, held_out)
         return cls(
             capture=capture, held_out=held_out, problem=problem, options=options,
-            fit=fit_problem(problem, model, options),
+            fit=fit_problem(problem, model, options, tolerance), tolerance=tolerance,
         )  # fmt: skip
 
     @property
@@ -77,9 +82,8 @@ class Fold:
         problem = Problem.of(self.capture, model, self.held_out)
         sampled = problem.sampled(model)
         warm = embed(self.fit, sampled)
-        return replace(
-            self, problem=problem, options=options, fit=fit_rounds(sampled, problem, warm.theta, options, warm=warm)
-        )
+        fit = fit_rounds(sampled, problem, warm.theta, options, warm=warm, tolerance=self.tolerance)
+        return replace(self, problem=problem, options=options, fit=fit)
 
     def next_etalon(self) -> float | None:
         """OPD (µm) of the strongest etalon that the residuals show and the model does not have; None without one."""
@@ -113,7 +117,7 @@ def find_device_etalons(
     capture: MonochromaticCapture,
     model: TransmittanceModel,
     options: Options,
-    held_out: NDArray[np.intp] = np.zeros(0, dtype=np.intp),
+    held_out: NDArray[np.intp] | None = None,
 ) -> TransmittanceModel:
     """The model with its etalons (as many as it has, or as many as there are) found anew in the lines not held out.
 
@@ -121,7 +125,8 @@ def find_device_etalons(
     """
     if not model.etalons_um:
         return model
-    fold = Fold.start(spread_rows(capture), held_out, replace(model, etalons_um=()), options)
+    held_out = np.zeros(0, dtype=np.intp) if held_out is None else held_out
+    fold = Fold.start(spread_rows(capture), held_out, replace(model, etalons_um=()), options, ROUGHLY)
     for number in range(len(model.etalons_um)):
         opd = fold.next_etalon()
         if opd is None:
@@ -140,7 +145,8 @@ def embed(fit: Fit, sampled: SampledModel) -> Fit:
     first steps; the next round learns the right one.
     """
     old, new = fit.sampled.model, sampled.model
-    source, target = [], []
+    source: list[int] = []
+    target: list[int] = []
     for name, part in old.slices.items():
         if name in new.slices:
             size = min(part.stop - part.start, new.slices[name].stop - new.slices[name].start)
@@ -153,12 +159,12 @@ def embed(fit: Fit, sampled: SampledModel) -> Fit:
         mean, precision = np.zeros_like(theta), np.zeros((len(theta), new.n_parameters, new.n_parameters))
         mean[:, target] = fit.prior.mean[:, source]
         rows, columns = np.ix_(target, target)
-        precision[:, rows, columns] = fit.prior.precision[:, np.array(source)[:, None], source]
+        precision[:, rows, columns] = fit.prior.precision[:, np.array(source)[:, None], np.array(source)]
         added = np.setdiff1d(np.arange(new.n_parameters), target)
         precision[:, added, added] = fit.variance[:, None] / 0.3**2
         prior = Prior(mean=mean, precision=precision)
     covariance = np.zeros((len(theta), new.n_parameters, new.n_parameters))
-    return replace(fit, sampled=sampled, theta=theta, covariance=covariance, prior=prior)
+    return replace(fit, sampled=sampled, theta=theta, covariance=covariance, prior=prior, fitted=None)
 
 
 def cross_validate(

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import siegelslopes
 
+from calibration.law import repeated_medians
 from hsitools.sensor.fabry_perot import cos_sin
 from hsitools.sensor.line_shape import LineShape
 from hsitools.sensor.polynomial import Band
@@ -46,9 +46,14 @@ class Periodogram:
 
 
 def opd_grid(wavenumber: Array, limit_um: float | None = None) -> Array:
-    """OPDs (µm) from a quarter fringe in the band to the sampling limit ``1 / (2·mean Δσ)``."""
+    """OPDs (µm) from a quarter fringe in the band to the sampling limit ``1 / (2·Δσ)``.
+
+    Δσ is the mean spacing of the lines, or the median where that is smaller: where some lines of a regular series are
+    missing the others still tell the fringes that the whole series would.
+    """
     width = float(np.ptp(wavenumber))
-    limit = 0.5 / float(np.diff(wavenumber).mean()) if limit_um is None else limit_um
+    spacing = np.diff(wavenumber)
+    limit = 0.5 / float(min(spacing.mean(), np.median(spacing))) if limit_um is None else limit_um
     return np.arange(0.25 / width, limit, 1 / (OVERSAMPLING * width))
 
 
@@ -154,7 +159,7 @@ def track_opd(scan: Periodogram, index: NDArray[np.int64], n_lines: int, step_um
     if len(index) < 5 or sure.sum() < 5:
         return refine_peak(grid, score, score.argmax(axis=1))
     # repeated medians: holds with nearly half of the rows on a wrong peak
-    step = float(siegelslopes(best[sure], index[sure]).slope)
+    step = repeated_medians(best[sure], index[sure].astype(float))[0]
     if step_um is not None and abs(step - step_um) > 0.5 * abs(step_um):
         step = step_um
     # the device's law bounds how far a weak row may be taken by a fringe that is not its own (a lamp's or a window's)

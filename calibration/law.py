@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,19 +56,37 @@ def neighbour_median(opd_um: Array, index: NDArray[np.int64], step_um: float) ->
     return out
 
 
+def _median(y: Array, mode: Literal["edge", "symmetric"]) -> Array:
+    padded = np.pad(y, NEIGHBOURS // 2, mode=mode)
+    return np.asarray(np.median(np.lib.stride_tricks.sliding_window_view(padded, NEIGHBOURS), axis=1))
+
+
+def repeated_medians(y: Array, x: Array) -> tuple[float, float]:
+    """Slope and intercept of Siegel's line: holds with nearly half of the points anywhere (Biometrika 69, 1982)."""
+    run = x[:, None] - x
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slopes = np.where(run != 0, (y[:, None] - y) / run, np.nan)
+    # the median of each row's own slopes: NaN sorts last (NumPy's nanmedian imports more than it is worth here)
+    slopes.sort(axis=1)
+    count = np.isfinite(slopes).sum(axis=1)
+    some = np.flatnonzero(count)
+    if not len(some):
+        return 0.0, float(np.median(y))
+    slope = float(np.median(0.5 * (slopes[some, (count[some] - 1) // 2] + slopes[some, count[some] // 2])))
+    return slope, float(np.median(y - slope * x))
+
+
 def running_median(opd_um: Array, index: NDArray[np.int64]) -> Array:
     """Median of nine neighbours in the device's order, the row itself included, µm.
 
     At the ends, where four of the nine are missing, the row before them is mirrored, the device's slope taken out.
     """
-    from scipy.ndimage import median_filter
-
     order = np.argsort(index, kind="stable")
     x, y = index[order], opd_um[order]
-    middle = median_filter(y, size=NEIGHBOURS, mode="nearest")
+    middle = _median(y, "edge")
     if len(y) > NEIGHBOURS:
         slope = float(np.median(np.diff(y) / np.diff(x))) * x
-        mirrored = median_filter(y - slope, size=NEIGHBOURS, mode="reflect") + slope
+        mirrored = _median(y - slope, "symmetric") + slope
         ends = np.r_[: NEIGHBOURS // 2, len(y) - NEIGHBOURS // 2 : len(y)]
         middle[ends] = mirrored[ends]
     out = np.empty_like(opd_um)
@@ -99,8 +118,6 @@ def fit_law(
         OPD of one fringe over the band (1 / band width), the unit of an outlier.
     nominal_step_um : float or None
     """
-    from scipy.stats import siegelslopes
-
     known = usable & np.isfinite(opd_um)
     nothing = OpdLaw(
         offset_um=float("nan"), step_um=float("nan"), offset_stderr_um=float("nan"), step_stderr_um=float("nan"),
@@ -109,8 +126,7 @@ def fit_law(
     if known.sum() < 3:
         return nothing
     x, y = index[known].astype(float), opd_um[known]
-    line = siegelslopes(y, x)
-    step, offset = float(line.slope), float(line.intercept)
+    step, offset = repeated_medians(y, x)
     design = np.stack([np.ones_like(x), x], axis=1)
     for _ in range(20):
         residual = y - offset - step * x

@@ -65,6 +65,15 @@ class Options:
         return asdict(self)
 
 
+#: What all rows may share, as tables name it.
+SHARED = {"shared_curve": "shared gain curve", "shared_shift": "shared shift"}
+
+
+def label(model: TransmittanceModel, **shared: bool) -> str:
+    """A model in one line, what is shared by all rows (`SHARED`) included."""
+    return ", ".join([model.label, *(name for option, name in SHARED.items() if shared.get(option))])
+
+
 @dataclass(frozen=True, kw_only=True)
 class Problem:
     """A capture made ready for fitting: rows scaled to mean one, so that residuals and gains compare.

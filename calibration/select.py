@@ -11,26 +11,29 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calibration.capture import MonochromaticCapture
-from calibration.heldout import Fold, deal, find_device_etalons, spread_rows
-from calibration.problem import Options
+from calibration.heldout import ROUGHLY, Fold, deal, find_device_etalons, row_rmse, spread_rows
+from calibration.problem import Options, label
 from hsitools.errors import InputError
 from hsitools.sensor.transmittance import TransmittanceModel
 
 Array = NDArray[np.float64]
 log = logging.getLogger(__name__)
 
-FOLDS = 5
+FOLDS = 4
 #: Most parasitic etalons of a device.
 MAX_ETALONS = 3
-#: Standard errors by which a candidate must be better than a simpler one, and behind it to be given up early.
-BETTER, BEHIND = 1.0, 2.0
+#: Lines over which the spread between models is averaged.
+SMOOTH_LINES = 9
+#: Standard errors by which a candidate must be better than a simpler one, and luck (in standard deviations of what the
+#: folds to come can change) that one behind is granted before it is given up.
+BETTER, LUCK = 1.0, 1.3
 
 
 def paired_gain(before: Array, after: Array, count: Array) -> tuple[float, float]:
@@ -46,7 +49,7 @@ def paired_gain(before: Array, after: Array, count: Array) -> tuple[float, float
     rmse = [np.sqrt(squares.sum(axis=1) / count) for squares in (before, after)]
     # share of each sample in the difference of the rows' RMSE: a − b = (a² − b²) / (a + b)
     share = (before - after) / np.maximum((rmse[0] + rmse[1]) * count, 1e-300)[:, None]
-    rows, lines = share.shape
+    rows = len(share)
     gain = float(share.sum() / rows)
 
     def variance(sums: Array) -> float:
@@ -57,22 +60,45 @@ def paired_gain(before: Array, after: Array, count: Array) -> tuple[float, float
     return gain, float(np.sqrt(max(total, variance(share.sum(axis=1)), variance(share.sum(axis=0)))))
 
 
+def _hopeless(gain: float, error: float, share: float) -> bool:
+    """Whether a candidate will not be better after all folds, of which this is a share (stochastic curtailment)."""
+    if share == 1 or error <= 0:
+        return False
+    return gain / error / np.sqrt(share) + LUCK * np.sqrt(1 - share) < BETTER
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """The chosen model.
+
+    ``model`` and ``options`` to fit with; ``table`` of all that was tried, a row each; ``model_spread`` ``(line,)`` the
+    standard deviation between models that the data cannot tell apart, in units of the gain that is the mean intensity
+    over the mean flat field (`calibration.band`).
+    """
+
+    model: TransmittanceModel
+    options: Options
+    table: list[dict[str, Any]]
+    model_spread: Array
+
+
 class _Trials:
-    """The best model so far in every fold, and the table of all that was tried."""
+    """The best model so far in every fold, the table of all that was tried, and by how much rivals differ."""
 
     def __init__(self, capture: MonochromaticCapture, seed: int, progress: Callable[[str], None] | None) -> None:
         self.capture, self.progress = capture, progress
         self.held_out = deal(capture.n_lines, FOLDS, seed)
         self.folds: list[Fold] = []
-        self.squares = np.zeros(capture.intensity.shape)
+        self.residual = np.zeros(capture.intensity.shape)  # of all lines, each when it was held out
         self.table: list[dict[str, Any]] = []
+        self.rivals: list[tuple[float, Array]] = []  # weight of each, and mean square of its difference, (line,)
 
     def start(self, model: TransmittanceModel, options: Options) -> None:
         """Fit the first candidate from nothing."""
-        self.folds = [Fold.start(self.capture, lines, model, options) for lines in self.held_out]
+        self.folds = [Fold.start(self.capture, lines, model, options, ROUGHLY) for lines in self.held_out]
         for fold in self.folds:
-            self.squares[:, fold.held_out] = fold.residual() ** 2
-        self._report(label(model, options), self.squares, np.arange(self.capture.n_lines), chosen=True)
+            self.residual[:, fold.held_out] = fold.residual()
+        self._report(self.folds[0].model, options, 0.0, 0.0, chosen=True)
 
     def offer(self, options: Options | None = None, etalon: bool = False, **changes: Any) -> bool:
         """Score a change of the best candidate, fold by fold as long as it may win; True when it does.
@@ -85,7 +111,7 @@ class _Trials:
             changes = {"etalons_um": (*chosen.model.etalons_um, 0.0)}
         if 2 * int(replace(chosen.model, **changes).free.sum()) > self.capture.n_lines:
             return False
-        squares, grown, lines = np.zeros_like(self.squares), [], np.zeros(0, dtype=np.intp)
+        residual, grown, lines = np.zeros_like(self.residual), [], np.zeros(0, dtype=np.intp)
         gain = error = 0.0
         for fold in self.folds:
             if etalon:
@@ -93,37 +119,56 @@ class _Trials:
                 changes = {"etalons_um": fold.model.etalons_um + (() if opd is None else (opd,))}
             model = replace(fold.model, **changes)
             grown.append(fold.grow(model, options) if (model, options) != (fold.model, fold.options) else fold)
-            squares[:, fold.held_out] = grown[-1].residual() ** 2
+            residual[:, fold.held_out] = grown[-1].residual()
             lines = np.concatenate([lines, fold.held_out])
             count = np.maximum(self.capture.mask[:, lines].sum(axis=1), 1)
-            gain, error = paired_gain(self.squares[:, lines], squares[:, lines], count)
-            if gain < -BEHIND * error:
+            gain, error = paired_gain(self.residual[:, lines] ** 2, residual[:, lines] ** 2, count)
+            if _hopeless(gain, error, len(grown) / len(self.folds)):
                 break
+        tried = [new for new, old in zip(grown, self.folds, strict=False) if new is not old]
+        if not tried:
+            return False  # no fold shows another etalon
         better = len(grown) == len(self.folds) and gain > BETTER * error
+        self._weigh(residual, lines, gain, error, better)
+        self._report(tried[0].model, options, gain, error, chosen=better)
         if better:
-            self.folds, self.squares = grown, squares
-            self.table[-1]["chosen"] = False
-            for row in self.table:
-                row["chosen"] = False
-        self._report(label(grown[0].model, options), squares, lines, chosen=better, gain=gain, error=error)
+            self.folds, self.residual = grown, residual
         return better
 
-    def _report(
-        self, name: str, squares: Array, lines: NDArray[np.intp], *, chosen: bool, gain: float = 0.0, error: float = 0.0
-    ) -> None:
-        usable = self.folds[0].problem.usable
-        count = np.maximum(self.capture.mask[:, lines].sum(axis=1), 1)
-        rmse = float(np.sqrt(squares[:, lines].sum(axis=1) / count)[usable].mean())
-        row = {"label": name, "rmse_cv_mean": rmse, "gain": gain, "gain_stderr": error, "lines": len(lines)}
-        self.table.append({**row, "chosen": chosen})
-        log.info("auto: %s: held-out %.4f on %d lines, gain %.5f ± %.5f", name, rmse, len(lines), gain, error)
+    def _weigh(self, residual: Array, lines: NDArray[np.intp], gain: float, error: float, better: bool) -> None:
+        """Remember by how much the loser differs from the winner, and how likely it is the better one all the same."""
+        behind = gain if better else max(-gain, 0.0)
+        weight = float(np.exp(-0.5 * (behind / error) ** 2)) if error > 0 else 0.0
+        problem = self.folds[0].problem
+        difference = ((residual - self.residual) / problem.flat)[problem.usable]
+        seen = self.capture.mask[problem.usable].sum(axis=0)
+        square = np.full(self.capture.n_lines, np.nan)
+        square[lines] = ((difference**2).sum(axis=0) / np.maximum(seen, 1))[lines]
+        self.rivals.append((weight, square))
+
+    def spread(self) -> Array:
+        """Standard deviation between the models, weighted, smooth along the lines, shape ``(line,)``."""
+        kernel = np.ones(min(SMOOTH_LINES, self.capture.n_lines))
+        total = np.zeros(self.capture.n_lines)
+        for weight, square in self.rivals:
+            # of one that was given up early, from the lines on which it was compared
+            seen = np.isfinite(square)
+            near = np.convolve(seen, kernel, mode="same")
+            mean = np.convolve(np.where(seen, square, 0), kernel, mode="same") / np.maximum(near, 1)
+            total += weight * np.where(near > 0, mean, square[seen].mean())
+        return np.asarray(np.sqrt(total / (1 + sum(weight for weight, _ in self.rivals))))
+
+    def _report(self, model: TransmittanceModel, options: Options, gain: float, error: float, *, chosen: bool) -> None:
+        """Add a row to the table; held-out error is that of the best so far, less the gain on the lines compared."""
+        rmse = float(row_rmse(self.residual**2, self.capture)[self.folds[0].problem.usable].mean()) - gain
+        if chosen:
+            for row in self.table:
+                row["chosen"] = False
+        name = label(model, shared_curve=options.shared_curve, shared_shift=options.shared_shift)
+        self.table.append({"label": name, "rmse_cv_mean": rmse, "gain": gain, "gain_stderr": error, "chosen": chosen})
+        log.info("auto: %s: held-out %.4f, gain %.5f ± %.5f", name, rmse, gain, error)
         if self.progress is not None:
             self.progress(name)
-
-
-def label(model: TransmittanceModel, options: Options) -> str:
-    """The model in one line, what is shared by all rows included."""
-    return model.label + (", shared gain curve" if options.shared_curve else "")
 
 
 def select_model(
@@ -133,7 +178,19 @@ def select_model(
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
 ) -> tuple[TransmittanceModel, Options, list[dict[str, Any]]]:
-    """Model and options of smallest held-out error, with the table of all that was tried.
+    """Model, options and table of `choose`."""
+    selection = choose(capture, options, seed=seed, progress=progress)
+    return selection.model, selection.options, selection.table
+
+
+def choose(
+    capture: MonochromaticCapture,
+    options: Options,
+    *,
+    seed: int = 0,
+    progress: Callable[[str], None] | None = None,
+) -> Selection:
+    """Choose the model of smallest held-out error, the simpler one where that cannot tell.
 
     Parameters
     ----------
@@ -150,7 +207,7 @@ def select_model(
     InputError
         When the capture has too few lines even for the simplest candidate.
     """
-    engine, options = options.engine, replace(options, engine="batched", shared_curve=False)
+    engine, options = options.engine, replace(options, engine="batched", shared_curve=False, shared_shift=False)
     few = spread_rows(capture)
     trials = _Trials(few, seed, progress)
     for degree in (3, 1, 0):
@@ -167,6 +224,7 @@ def select_model(
     trials.offer(waves=2)
     trials.offer(degree_phase=3)
     trials.offer(replace(options, shared_curve=True))
+    trials.offer(replace(trials.folds[0].options, shared_shift=True))
     for _ in range(MAX_ETALONS):
         if not trials.offer(etalon=True):
             break
@@ -178,4 +236,6 @@ def select_model(
             break
     chosen = trials.folds[0]
     model = find_device_etalons(capture, chosen.model, chosen.options)
-    return model, replace(chosen.options, engine=engine), trials.table
+    return Selection(
+        model=model, options=replace(chosen.options, engine=engine), table=trials.table, model_spread=trials.spread()
+    )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import make_smoothing_spline
+
+from calibration.smoothing import SmoothingSpline
 
 if TYPE_CHECKING:
     from calibration.fit import Fit
@@ -31,8 +32,8 @@ def smoothed(wavenumber: Array, values: Array, weight: Array) -> Array:
     x = wavenumber / np.diff(wavenumber).mean()
     w = weight[seen] / weight[seen].mean()
 
-    def spline(lines: NDArray[np.intp], smoothness: float) -> Any:
-        return make_smoothing_spline(x[seen[lines]], values[seen[lines]], w=w[lines], lam=smoothness)
+    def spline(lines: NDArray[np.intp], smoothness: float) -> SmoothingSpline:
+        return SmoothingSpline.through(x[seen[lines]], values[seen[lines]], w[lines], smoothness)
 
     even, odd = np.arange(0, len(seen), 2), np.arange(1, len(seen), 2)
 
@@ -41,8 +42,7 @@ def smoothed(wavenumber: Array, values: Array, weight: Array) -> Array:
         return float((w[odd] * (values[seen[odd]] - predicted) ** 2).sum())
 
     best = min(SMOOTHNESS, key=error)
-    inside = np.clip(x, x[seen[0]], x[seen[-1]])
-    return np.asarray(spline(np.arange(len(seen)), best)(inside))
+    return spline(np.arange(len(seen)), best)(x)
 
 
 def line_factors(fit: Fit, problem: Problem) -> tuple[Array, Array]:
@@ -60,7 +60,7 @@ def line_shifts(fit: Fit, problem: Problem) -> tuple[Array, Array]:
     slope = fit.sampled.by_wavenumber(fit.theta, flat)
     weight = _row_weights(fit, problem)
     bottom = (weight * slope * slope).sum(axis=0)
-    top = (weight * (problem.intensity - fit.sampled.values(fit.theta, flat)) * slope).sum(axis=0)
+    top = (weight * (problem.intensity - fit.values(problem)) * slope).sum(axis=0)
     return np.where(bottom > 0, top / np.where(bottom > 0, bottom, 1), 0.0), bottom
 
 
