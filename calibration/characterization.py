@@ -124,7 +124,7 @@ class Characterization:
 
     @property
     def label(self) -> str:
-        """The model in one line, the shared gain curve included."""
+        """The model in one line, what all rows share included."""
         return label(self.model, **{name: bool(self.settings.get(name)) for name in SHARED})
 
     @property
@@ -421,6 +421,23 @@ def build(
         layout=capture.layout,
         lines=LineErrors.of(fit, problem, model_spread),
         selection=selection or [],
-        settings=options.to_dict(),
+        settings={**options.to_dict(), **_line_settings(capture, fit)},
         seconds=seconds,
     )  # fmt: skip
+
+
+def _line_settings(capture: MonochromaticCapture, fit: Fit) -> dict[str, Any]:
+    """The monochromator's line that the fit assumed or found, for the record: it is no part of the instrument."""
+    width = fit.line_width
+    if width is None:
+        known = capture.linewidth_nm
+        return {"linewidth_nm": None if known is None else float(np.median(known)), "line_shape": capture.line_shape}
+    middle = float(np.sqrt(max(width.square, 0.0)))
+    estimate = {
+        "nm": middle,
+        "stderr_nm": width.stderr_square / (2 * middle) if middle else float(np.sqrt(width.stderr_square)),
+        "centre_per_um": width.centre,
+        "exponent": width.exponent,
+        "exponent_stderr": float(np.sqrt(width.covariance[1, 1])),
+    }
+    return {"linewidth_nm": middle, "line_shape": width.shape, "linewidth_estimate": estimate}

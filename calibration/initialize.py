@@ -260,9 +260,9 @@ def starting_parameters(
 ) -> Array:
     """Parameter vectors to start `calibration.refine.refine` from, shape ``(batch, parameter)``.
 
-    Gain: weighted least squares on the flat field, of low degree so that it leaves small OPDs their fringes; where it is
-    not refined afterwards, fringes of the given OPD are fitted beside it, so that they do not pass for gain. Phase and
-    fringe amplitude: least squares at the given OPD; reflectivity from the amplitude *a*: (1 − √(1−a²))/a for two
+    Gain: weighted least squares on the flat field, of low degree so that it leaves small OPDs their fringes; where it
+    is not refined afterwards, fringes of the given OPD are fitted beside it, not to pass for gain. Phase and fringe
+    amplitude: least squares at the given OPD; reflectivity from the amplitude *a*: (1 − √(1−a²))/a for two
     waves, a/2 for more (first harmonic of the Airy function).
     """
     slices = model.slices

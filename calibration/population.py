@@ -11,6 +11,7 @@ replaces the choice of a low degree: held-out error no longer grows with degree.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,7 +125,9 @@ def _population(
     what each row tells of itself (its estimate less the previous population's part) is weighed against it anew.
     """
     size = values.shape[1]
-    members, own, own_spread = keep, values, spread
+    members = keep
+    own: Any = values
+    own_spread: Any = spread
     if previous is not None:
         told = np.linalg.inv(
             spread + 1e-12 * np.eye(size) * np.einsum("bii->b", spread)[:, None, None] + 1e-18 * np.eye(size)
