@@ -207,6 +207,8 @@ def _reprojected(cube: Cube) -> Cube:
     if ratio < 1:
         raise InputError(f"{_who(cube)}: pan: found pixels larger than the cube's, expected finer ones")
     fine = np.full((ratio * cube.shape[1], ratio * cube.shape[2]), np.nan, dtype=np.float32)
+    assert cube.transform is not None
+    assert pan.transform is not None
     a, b, c, d, e, f = cube.transform
     target = (a / ratio, b / ratio, c, d / ratio, e / ratio, f)
     reproject(
@@ -220,7 +222,7 @@ def _reprojected(cube: Cube) -> Cube:
             f"{_who(cube)}: pan: found it at {_extent(cube.pan)} in {_short(pan.crs)}, expected it to cover some of "
             f"the cube at {_extent(cube)} in {_short(cube.crs)}"
         )
-    rows, columns = (np.flatnonzero(reached.any(axis=axis)) for axis in (1, 0))
+    rows, columns = np.flatnonzero(reached.any(axis=1)), np.flatnonzero(reached.any(axis=0))
     placed = dataclasses.replace(pan, data=fine[None], crs=cube.crs, transform=target, nodata=float("nan"))
     together = cube.replace(pan=placed)
     return together.select(window=(int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1))

@@ -1,8 +1,10 @@
 """How far the details that PAN brings into each band can be trusted, by coarse pixels held out.
 
 The cube and the PAN that its optics see are degraded once more, by two; the same problem is solved there, and its
-details, beyond interpolation, are regressed on the true ones, which the cube shows. A band whose details come out too
-strong, because it does not follow what PAN sees, has a coefficient below one.
+details d, beyond interpolation, are compared with the true ones q, which the cube shows. Where d holds errors of its
+own, because the band does not follow what PAN sees, both the regression coefficient ⟨d, q⟩/⟨d, d⟩ and the squared
+correlation fall below one. Where d lacks part of q, only the latter does; where d is q, but too strong (what edges are
+at this scale is not what they are at the next), only the former. So the larger of both counts.
 """
 
 from __future__ import annotations
@@ -64,4 +66,5 @@ def detail_trust(scene: Scene, coarse: Cube, space: Subspace, pair: Registration
     coefficient = ratio_of(mixed, power)
     spread = ratio_of((true - coefficient * mixed).clamp(min=0), power * n.clamp(min=1) / DEPENDENT).sqrt()
     # a band without details, or without pixels, says nothing
-    return torch.where(power * n > 0, coefficient + ERRORS * spread, 1).clamp(0, 1)[None]
+    likeness = torch.maximum(coefficient, coefficient * ratio_of(mixed, true))
+    return torch.where(power * n > 0, likeness + ERRORS * spread, 1).clamp(0, 1)[None]

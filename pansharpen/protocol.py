@@ -18,11 +18,11 @@ from hsitools.io import open_cube
 from hsitools.metrics import Evaluation, evaluate, evaluate_fusion
 from hsitools.sensor import Sensor
 from hsitools.sensor.bands import known_bands, resample
-from hsitools.sensor.noise import DetectorNoise
 from hsitools.sensor.simulate import as_reflectance
-from hsitools.sensor.spatial import mean_of_known, mtf_decimate, mtf_sigma
+from hsitools.sensor.spatial import mean_of_known, mtf_decimate
 from pansharpen.alignment import paired, placement
 from pansharpen.case import USUAL_MTF, FusionCase, Optics
+from pansharpen.from_sensor import averaged_noise, mean_level, noise_at, pan_weights, with_sensor
 
 Array = NDArray[np.float64]
 REDUCED = ("ERGAS", "SAM", "Q2n", "PSNR")
@@ -182,88 +182,6 @@ def _tensor(values: Any) -> torch.Tensor:
     return torch.as_tensor(np.ascontiguousarray(values, dtype=np.float32))
 
 
-def with_sensor(optics: Optics, sensor: Sensor, n_bands: int, who: str, cube: Cube | None = None) -> Optics:
-    """The optics with the MTF, PAN response and noise of a sensor whose bands are those of the cube.
-
-    The cube's wavelengths decide which of the sensor's bands these are, when it has more.
-
-    Parameters
-    ----------
-    optics : Optics
-    sensor : Sensor
-    n_bands : int
-    who : str
-        For messages.
-    cube : Cube, optional
-        With PAN; its mean levels (it is read once) are what the noise is told for. A cube in other units than the
-        sensor's noise, or that does not say, is told none: see `tells_noise`.
-
-    Raises
-    ------
-    InputError
-        When the sensor's bands are not the cube's.
-    """
-    bands = np.arange(sensor.n_bands)
-    centre = sensor.response.wavelength_nm
-    if optics.wavelength_nm is not None and centre is not None:
-        bands = np.abs(centre[:, None] - optics.wavelength_nm[None]).argmin(axis=0)
-        width = np.asarray(sensor.response.fwhm_nm)[bands]
-        off = np.abs(centre[bands] - optics.wavelength_nm)
-        if np.any(off > width):
-            worst = int(np.argmax(off / width))
-            raise InputError(
-                f"{who}: wavelength_nm: band {worst} at {optics.wavelength_nm[worst]:.1f} nm, expected a band of "
-                f"{sensor.name} (the nearest is at {centre[bands[worst]]:.1f} nm)"
-            )
-    elif sensor.n_bands != n_bands:
-        raise InputError(f"{who}: bands: found {n_bands}, expected {sensor.n_bands} as of {sensor.name}")
-    changes: dict[str, Any] = {}
-    if sensor.mtf is not None:
-        changes["mtf"] = sensor.mtf[bands]
-    if sensor.pan is not None:
-        changes["pan_mtf"] = sensor.pan_mtf
-    if sensor.pan is not None and centre is not None:
-        changes["pan_response"] = pan_weights(sensor, centre[bands])
-    if cube is not None and tells_noise(sensor, cube):
-        changes |= noise_at(
-            None if sensor.noise is None else sensor.noise.select(bands), sensor.pan_noise, mean_level(cube),
-            None if cube.pan is None else mean_level(cube.pan),
-        )  # fmt: skip
-    return dataclasses.replace(optics, **changes)
-
-
-def tells_noise(sensor: Sensor, cube: Cube) -> bool:
-    """Whether the sensor's noise holds for the cube: it has some, in the cube's units."""
-    return (sensor.noise is not None or sensor.pan_noise is not None) and cube.units == sensor.units
-
-
-def mean_level(cube: Cube) -> Array:
-    """Mean of each band over what was measured, ``(band,)``; zero for a band without a measurement."""
-    return np.nan_to_num(cube.physical().statistics()["mean"])
-
-
-def noise_at(
-    noise: DetectorNoise | None, pan_noise: DetectorNoise | None, level: Array, pan_level: Array | None
-) -> dict[str, Any]:  # fmt: skip
-    """``noise_variance`` and ``pan_variance`` of `Optics`: the detectors' noise at these mean levels."""
-    variance = pan_variance = None
-    if noise is not None:
-        variance = np.ravel(noise.variance(np.asarray(level, dtype=float)[:, None, None])).astype(float)
-    if pan_noise is not None and pan_level is not None:
-        pan_variance = float(np.ravel(pan_noise.variance(np.asarray(pan_level, dtype=float)[:, None, None]))[0])
-    return {"noise_variance": variance, "pan_variance": pan_variance}
-
-
-def pan_weights(sensor: Sensor, wavelength_nm: Array) -> Array | None:
-    """How the sensor's PAN is made up of bands at these wavelengths, ``(band,)``; None when they miss most of it."""
-    if len(wavelength_nm) < 2:
-        return None
-    try:
-        return np.asarray(sensor.pan.matrix(wavelength_nm)[0])
-    except InputError:
-        return None
-
-
 # ---- simulated and real pairs ----------------------------------------------------------------------------------
 
 
@@ -383,26 +301,9 @@ def degraded(case: FusionCase) -> FusionCase:
     pan_down = mtf_decimate((height * r, width * r), optics.mean_gains(), r, optics.offset, shift=optics.shift)
     return FusionCase(
         coarse=mean_of_known(cube_down, truth), pan=mean_of_known(pan_down, pan), reference=truth,
-        optics=dataclasses.replace(optics, shift=(0.0, 0.0), **_averaged_noise(optics)), name=f"{case.name}, reduced",
+        optics=dataclasses.replace(optics, shift=(0.0, 0.0), **averaged_noise(optics)), name=f"{case.name}, reduced",
         notes=case.notes,
     )  # fmt: skip
-
-
-def _averaged_noise(optics: Optics) -> dict[str, Any]:
-    """What blur and decimation leave of the noise's variance: the sum of the squared weights."""
-
-    def weight(gains: Any) -> Any:
-        sigma = np.stack([mtf_sigma(axis, optics.ratio) for axis in np.atleast_2d(gains).T])
-        return 1 / (4 * np.pi * sigma.prod(axis=0))
-
-    mtf = np.asarray(optics.mtf, dtype=float)
-    both = mtf if mtf.ndim == 2 else np.stack([np.atleast_1d(mtf)] * 2, axis=1)
-    out: dict[str, Any] = {}
-    if optics.noise_variance is not None:
-        out["noise_variance"] = optics.noise_variance * weight(both)
-    if optics.pan_variance is not None:
-        out["pan_variance"] = optics.pan_variance * float(weight(optics.mean_gains())[0])
-    return out
 
 
 # ---- judging ---------------------------------------------------------------------------------------------------

@@ -18,9 +18,10 @@ from hsitools.lazy import Bands
 from hsitools.sensor import Sensor
 from pansharpen.alignment import paired, placement
 from pansharpen.case import FusionCase, Optics, Tile
+from pansharpen.from_sensor import tells_noise
 from pansharpen.fuse import filled, fuse, live_bands, marked, options_for
 from pansharpen.holes import fill_nearest
-from pansharpen.protocol import cube_optics, tells_noise
+from pansharpen.protocol import cube_optics
 from pansharpen.registry import Method, get
 
 Progress = Callable[[int, int], None]

@@ -7,13 +7,15 @@ import torch
 from benchmarks.products import write_prisma
 from hsitools.cube import Cube
 from hsitools.errors import FormatError, InputError
-from hsitools.io import open_cube
+from hsitools.io import open_cube, save_cube
 from hsitools.scenes import scene
 from hsitools.sensor import preset
 from pansharpen.case import FusionCase, Optics
+from pansharpen.fuse import fuse
 from pansharpen.protocol import (
     CONVENTIONS,
     convention,
+    cube_optics,
     degraded,
     judge,
     open_pair,
@@ -23,6 +25,7 @@ from pansharpen.protocol import (
     simulated_case,
     with_sensor,
 )
+from pansharpen.tiled import fuse_cube
 
 
 @pytest.fixture
@@ -130,8 +133,11 @@ def test_real_product(tmp_path):
     assert small.coarse.shape[-2:] == (4, 3)
     with pytest.raises(InputError, match="pan: missing"):
         real_case(cube.replace(pan=None))
+    # its map tells what a smaller PAN covers; without one, sizes must fit
+    smaller = cube.pan.select(window=(0, 143, 0, 108))
+    assert real_case(cube.replace(pan=smaller)).coarse.shape[-2:] == (23, 18)
     with pytest.raises(InputError, match="pan: found 143×108 pixels, expected a whole multiple"):
-        real_case(cube.replace(pan=cube.pan.select(window=(0, 143, 0, 108))))
+        real_case(cube.replace(pan=smaller.replace(transform=None)))
 
 
 def test_two_files(tmp_path, arrays):
@@ -168,6 +174,64 @@ def test_sensor_of_other_bands():
     assert pan_weights(preset("prisma"), np.array([2000.0, 2100.0])) is None
     with pytest.raises(InputError, match="offset: found 5\\.5, expected 0 to 5"):
         Optics(ratio=6, offset=5.5)
+
+
+@pytest.mark.parametrize("name", ["GSA", "TV", "physics"])
+def test_run_and_benchmark_know_the_same_sensor(tmp_path, name):
+    sensor = preset("prisma")
+    case = simulated_case(scene((60, 48), seed=5), sensor, ratio=6, noise=True, seed=2)
+    pan = Cube(data=case.pan[0].numpy(), units="1")
+    cube = Cube(data=case.coarse[0].numpy(), wavelength_nm=case.optics.wavelength_nm, units="1", pan=pan)
+    save_cube(cube, tmp_path / "pair.h5")
+    pair = open_cube(tmp_path / "pair.h5")
+    told = cube_optics(pair, sensor)[0]
+    np.testing.assert_allclose(told.noise_variance, case.optics.noise_variance, rtol=1e-6)
+    assert told.pan_variance == pytest.approx(case.optics.pan_variance)
+    np.testing.assert_allclose(told.pan_response, case.optics.pan_response)
+    fused = fuse_cube(pair, name, sensor)
+    expected = fuse(name, case)[0].numpy()
+    assert np.abs(fused.read() - expected).max() < 1e-5 * np.abs(expected).max()
+    assert fused.meta["sensor_noise"] == "the sensor's"
+
+
+def test_noise_in_other_units_is_not_told(tmp_path):
+    sensor = preset("prisma")
+    seen = sensor.observe(scene((24, 24), seed=1), noise=False)
+    for units in ("", "DN", "W m-2 sr-1 um-1"):
+        other = seen.replace(units=units, data=np.asarray(seen.data) * 1e4)
+        assert cube_optics(other, sensor)[0].noise_variance is None
+        said = fuse_cube(other, "GSA", sensor).meta["sensor_noise"]
+        assert said == f"estimated: the sensor's is for values in '1', the cube's are in {units or 'unknown'!r}"
+    # a stored scale is applied first
+    stored = seen.replace(data=np.asarray(seen.data) * 1e4, scale_factor=1e-4)
+    np.testing.assert_allclose(
+        cube_optics(stored, sensor)[0].noise_variance, cube_optics(seen, sensor)[0].noise_variance, rtol=1e-4
+    )
+
+
+def test_noise_of_case_files(tmp_path):
+    sensor = preset("prisma")
+    case = simulated_case(scene((24, 24), seed=1), sensor, seed=0)
+    arrays = {
+        "ms_lr": case.coarse[0].numpy(), "pan": case.pan[0].numpy(), "ratio": 6,
+        "wavelengths": case.optics.wavelength_nm,
+    }  # fmt: skip
+    assert read_case(written(tmp_path, arrays), sensor=sensor).optics.noise_variance is None
+    told = read_case(written(tmp_path, arrays | {"units": "1"}), sensor=sensor).optics
+    np.testing.assert_allclose(told.noise_variance, case.optics.noise_variance, rtol=1e-6)
+    # `run` takes the sensor for such files too
+    _, optics = open_pair(tmp_path / "case.npz", sensor=sensor)
+    np.testing.assert_allclose(optics.noise_variance, told.noise_variance)
+
+
+def test_a_guess_is_noted():
+    view = scene((24, 24), seed=1).load()
+    numbers = view.replace(data=view.data * 1e4, units="")
+    case = simulated_case(numbers, preset("prisma"))
+    assert len(case.notes) == 1
+    assert "taken as reflectance × 10⁴: the file tells no units" in case.notes[0]
+    assert simulated_case(view, preset("prisma")).notes == ()
+    assert simulated_case(numbers, preset("prisma"), scale=1e-4).notes == ()
 
 
 def test_judging_conventions():

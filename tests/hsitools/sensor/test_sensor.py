@@ -27,7 +27,7 @@ from hsitools.sensor import (
 from hsitools.sensor.polynomial import Band
 from hsitools.sensor.presets import fabry_perot_sensor
 from hsitools.sensor.sensor import ROWS
-from hsitools.sensor.simulate import simulate
+from hsitools.sensor.simulate import as_reflectance, simulate
 from hsitools.sensor.transmittance import TransmittanceModel
 
 PLAIN = [name for name in PRESETS if name != "imspoc-uv-2"]
@@ -443,3 +443,51 @@ def test_dn_scene_is_scaled_and_said(tmp_path):
     with pytest.raises(InputError, match="units: found values up to"):
         simulate(view.replace(data=view.data * 1e9), preset("prisma"), tmp_path / "c.h5")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.h5", "b.h5"]
+
+
+@pytest.mark.parametrize(
+    ("factor", "units", "scale", "said"),
+    [
+        (1, "1", None, None), (1, "", None, "taken as reflectance: the file tells no units"), (100, "%", 0.01, None),
+        (1e4, "", 1e-4, "taken as reflectance × 10⁴: the file tells no units"),
+    ],
+)  # fmt: skip
+def test_units_come_from_the_file(factor, units, scale, said):
+    view = scene((24, 24), seed=1).load()
+    found, notes = as_reflectance(view.replace(data=view.data * factor, units=units))
+    assert found.scale_factor == scale
+    np.testing.assert_allclose(found.physical().read(), view.data, rtol=1e-5)
+    assert (notes == []) if said is None else (len(notes) == 1 and said in notes[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        (lambda data: data * 100, "found values up to .*: percent, counts, or reflectance × 10⁴"),
+        (lambda data: np.where(data == data.max(), 6.6e7, data * 1e4), "found values up to 6.6e"),
+        (lambda data: np.where(data == data.max(), -9999, data * 1e4), "down to -9999"),
+    ],
+)
+def test_numbers_that_cannot_be_told_are_refused(change, error):
+    view = scene((24, 24), seed=1).load()
+    with pytest.raises(InputError, match=error) as raised:
+        as_reflectance(view.replace(data=change(view.data), units=""))
+    assert "--scale" in str(raised.value)
+    with pytest.raises(InputError, match="units: found 'DN', expected reflectance"):
+        as_reflectance(view.replace(units="DN"))
+
+
+def test_values_off_the_centre_and_nodata_count_as_they_should():
+    view = scene((200, 12), seed=1).load()
+    data = view.data * 1e4
+    data[:, :3] = -9999
+    marked = view.replace(data=data, units="", nodata=-9999.0)
+    found, notes = as_reflectance(marked)
+    assert found.scale_factor == 1e-4
+    assert len(notes) == 1
+    # what is bright lies at the edge only
+    edge = view.data.copy()
+    edge[:, -2:] *= 1e4
+    assert as_reflectance(view.replace(data=edge, units=""))[0].scale_factor == 1e-4
+    with pytest.raises(InputError, match="found no measurement"):
+        as_reflectance(view.replace(data=np.full_like(data, -9999), nodata=-9999.0))

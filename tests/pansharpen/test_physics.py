@@ -1,0 +1,164 @@
+"""`physics` where sensor or pair is not ideal: MTFs by band and axis, PAN that is not understood, dark bands."""
+
+import dataclasses
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+import pansharpen.fuse
+from hsitools.scenes import scene
+from hsitools.sensor import preset
+from hsitools.sensor.spatial import mtf_decimate
+from pansharpen.case import FusionCase, Optics
+from pansharpen.fuse import fuse
+from pansharpen.methods import physics
+from pansharpen.methods.physics import learn
+from pansharpen.protocol import degraded, judge, simulated_case
+from pansharpen.statistics import per_band
+from pansharpen.subspace import one_blur
+
+
+def observed(mtf, *, ratio=4, noise=False, seed=7):
+    """Every ninth band of a PRISMA-like pair of 24×24 coarse pixels, seen with this MTF."""
+    sensor = preset("prisma")
+    sensor = sensor.replace(mtf=np.broadcast_to(mtf, (sensor.n_bands, np.shape(mtf)[-1])).copy())
+    wide = simulated_case(scene((96, 96), seed=seed), sensor, ratio=ratio, noise=noise, seed=1)
+    return pansharpen.fuse.select_bands(wide, torch.arange(0, wide.n_bands, 9))
+
+
+def ergas(case, name):
+    return judge(case, fuse(name, case), metrics=("ERGAS",))["ERGAS"].value
+
+
+MIXED = np.stack([np.linspace(0.45, 0.15, 234)] * 2, axis=1)
+CROSSED = np.stack([np.linspace(0.45, 0.15, 234), np.linspace(0.15, 0.45, 234)], axis=1)
+
+
+@pytest.fixture(scope="module")
+def equal():
+    return ergas(observed((0.3, 0.3)), "physics"), ergas(observed((0.35, 0.35)), "physics")
+
+
+@pytest.mark.parametrize(
+    ("mtf", "same", "margin"), [(MIXED, 0, 1.03), (CROSSED, 0, 1.03), ((0.1, 0.6), 1, 1.1), ((0.6, 0.1), 1, 1.1)]
+)
+def test_any_mtf_is_as_good_as_one_for_all(mtf, same, margin, equal):
+    case = observed(mtf)
+    found = ergas(case, "physics")
+    # what one axis loses the other does not always bring back
+    assert found < margin * equal[same]
+    assert found < min(ergas(case, name) for name in ("MTF-GLP-FS", "TV"))
+
+
+@pytest.mark.parametrize("name", ["MTF-GLP-FS", "MTF-GLP-HPM", "MTF-GLP-HPM-R"])
+def test_pyramids_go_by_each_bands_mtf(name):
+    case = observed(MIXED)
+    whole = fuse(name, case)
+    # a band alone has one MTF: nothing to take the mean of
+    for band in (0, 12, 25):
+        one = pansharpen.fuse.select_bands(case, torch.tensor([band]))
+        torch.testing.assert_close(fuse(name, one), whole[:, band : band + 1], rtol=1e-4, atol=1e-5)
+
+
+def test_one_blur_levels_the_bands():
+    case, same = observed(MIXED), observed((0.3, 0.3))
+    levelled = one_blur(case)(case.tile)
+    inner = (..., slice(3, -3), slice(3, -3))
+    before, after = ((image - same.coarse)[inner].square().mean().sqrt() for image in (case.coarse, levelled))
+    assert after < 0.5 * before
+    assert one_blur(same)(same.tile) is same.tile.wide_coarse
+
+
+def with_odd_details(case, share):
+    """PAN with a share of its variance, at a coarse pixel, that no band sees: another scene's structure."""
+    other = torch.as_tensor(scene((96, 96), seed=99).read()[40:41][None]).double()
+    down = case.tile.down(0.3)
+    power = down(case.pan.double()).var() / down(other).var()
+    return case.replace(pan=(case.pan.double() + (share * power).sqrt() * (other - other.mean())).float())
+
+
+def test_details_of_pan_survive_what_is_not_understood_of_it():
+    case = observed((0.3, 0.3))
+    optics = dataclasses.replace(case.optics, pan_response=None)
+    odd = with_odd_details(case, 0.02).replace(optics=optics)
+    model = learn(odd)
+    fused = fuse("physics", odd)
+    fitted = model.pair.response.float() @ (
+        model.space.projection[0].float() @ (fused - per_band(model.space.mean, fused))[0].flatten(1)
+    )
+    blur = case.tile.blur(0.3)
+
+    def details(image):
+        return (image - blur(image)).flatten()
+
+    found = torch.corrcoef(torch.stack([details(fitted.reshape(1, 1, 96, 96)), details(odd.pan)]))[0, 1]
+    assert found > 0.95
+    # what the cube shows of the error bounds it from below, PAN's details from above
+    details_power = float((odd.pan - odd.tile.pan_low).square().mean())
+    assert 0.5 * model.pair.unexplained < 1 / model.pan_precision < model.pair.unexplained + details_power
+
+
+def test_details_that_are_not_confirmed_are_lowered(shared, monkeypatch):
+    """Near infrared bands of a real pair whose PAN is a blue band."""
+    with h5py.File(shared / "data" / "scenes" / "sanfrancisco_hyperion_ali.h5") as file:
+        cube, sharp = (torch.as_tensor(file[name][:, 60:180, :120].astype(np.float32)) for name in ("cube", "ms"))
+    truth = cube[None, ::4]
+    coarse = mtf_decimate((120, 120), 0.25, 3)(truth)
+    case = FusionCase(coarse=coarse, pan=sharp[None, :1], optics=Optics(ratio=3, mtf=0.25), reference=truth)
+    trust = learn(case).trust[0]
+    assert (trust[:4] > 0.9).all()
+    assert trust[-4:].mean() < 0.85
+    plain = fuse("EXP", case)
+    lowered = fuse("physics", case)
+    monkeypatch.setattr(physics, "detail_trust", lambda *_: torch.ones(1, truth.shape[1], dtype=torch.float64))
+    as_found = fuse("physics", case)
+    before, after, worst = (
+        (image - truth)[..., 3:-3, 3:-3].square().mean((0, 2, 3)).sqrt() for image in (as_found, lowered, plain)
+    )
+    assert (after < worst).all()
+    assert (after[-4:] < before[-4:]).all()
+    assert after.mean() < before.mean()
+
+
+def test_what_pan_explains_is_trusted():
+    assert (learn(observed((0.3, 0.3))).trust > 0.8).all()
+
+
+def test_bands_that_are_nowhere_negative_stay_so():
+    case = observed((0.3, 0.3))
+    truth = case.reference.clone()
+    truth[..., 30:60, 30:60] *= 0.002
+    dark = case.replace(coarse=case.tile.down()(truth), pan=case.pan, reference=truth)
+    fused = fuse("physics", dark)
+    assert (fused >= 0).all()
+    # data that go below zero are not cut
+    offset = case.replace(coarse=case.coarse - 1, reference=None)
+    torch.testing.assert_close(fuse("physics", offset) + 1, fuse("physics", case), atol=2e-3, rtol=0)
+
+
+def test_wald_degrades_pan_through_its_optics():
+    y, x = torch.meshgrid(torch.arange(72), torch.arange(72), indexing="ij")
+    stripes = (x % 2).float()[None, None]
+    case = FusionCase(
+        coarse=torch.rand(1, 3, 24, 24), pan=stripes, optics=Optics(ratio=3, mtf=np.array([[0.3, 0.2]] * 3))
+    )
+    small = degraded(case)
+    # details finer than PAN's coarser pixel are gone, what is coarser has the gain of the optics
+    assert (small.pan - 0.5).abs()[..., 2:-2].max() < 1e-3
+    wave = torch.cos(torch.pi * (y - 1.0) / 3)[None, None]
+    seen = degraded(case.replace(pan=wave)).pan[0, 0, 3:-3, 3:-3]
+    torch.testing.assert_close(seen.abs(), torch.full_like(seen, 0.3), atol=2e-3, rtol=0)
+
+
+def test_wald_lowers_the_noise_that_is_told():
+    rng = torch.Generator().manual_seed(0)
+    noise = torch.randn((1, 2, 96, 96), generator=rng)
+    optics = Optics(ratio=4, mtf=np.array([0.3, 0.2]), noise_variance=np.ones(2), pan_variance=1.0)
+    case = FusionCase(coarse=noise, pan=torch.randn((1, 1, 384, 384), generator=rng), optics=optics)
+    small = degraded(case)
+    for band in range(2):
+        inner = small.coarse[0, band, 2:-2, 2:-2]
+        assert float(inner.var()) == pytest.approx(small.optics.noise_variance[band], rel=0.25)
+    assert float(small.pan.var()) == pytest.approx(small.optics.pan_variance, rel=0.1)
