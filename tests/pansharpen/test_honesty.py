@@ -1,4 +1,4 @@
-"""What the benchmark's numbers rest on: the truth out of reach, bands that hold signal, an index that ranks as it does."""
+"""What the benchmark's numbers rest on: the truth out of reach, bands with signal, an index that ranks as it does."""
 
 import os
 
@@ -44,7 +44,8 @@ def objects(scene):
 def files(scene):
     paths = set(sys.argv) | set(os.environ.values())
     for value in list(frames(scene)):
-        paths |= {{str(v) for v in value.values()}} if isinstance(value, dict) else {{str(value)}} if isinstance(value, (str, Path)) else set()
+        values = value.values() if isinstance(value, dict) else [value]
+        paths |= {{str(v) for v in values if isinstance(v, (str, Path))}}
     paths |= {{os.readlink(p) for p in Path("/proc/self/fd").iterdir() if p.exists()}}
     for path in list(paths):
         path = Path(path)
@@ -93,7 +94,8 @@ def take(route, scene):
     return honest
 
 for route in ROUTES:
-    method(f"cheat-{{route.__name__}}", family="ours", paper="none", tiled=False)(lambda scene, route=route: take(route, scene))
+    known = method(f"cheat-{{route.__name__}}", family="ours", paper="none", tiled=False)
+    known(lambda scene, route=route: take(route, scene))
 """
 
 
