@@ -135,7 +135,8 @@ def test_metrics_takes_the_offset_of_the_maps(hsi, tmp_path):
     save_cube(fine, tmp_path / "fine.h5")
     low = fine.read().reshape(4, 6, 4, 6, 4).mean((2, 4))
     for name, transform, expected in (
-        ("centred", (40, 0, 500, 0, -40, 900), 1.5), ("literature", (40, 0, 505, 0, -40, 895), 2.0), ("none", None, 1.5),
+        ("centred", (40, 0, 500, 0, -40, 900), 1.5), ("literature", (40, 0, 505, 0, -40, 895), 2.0),
+        ("none", None, 1.5),
     ):  # fmt: skip
         save_cube(Cube(data=low, transform=transform, pan=pan), tmp_path / f"{name}.h5")
         code, out, err = hsi("metrics", tmp_path / "fine.h5", "--coarse", tmp_path / f"{name}.h5", "--json")
