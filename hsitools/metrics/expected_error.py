@@ -76,7 +76,7 @@ class _Pair:
         # the octave below the coarse Nyquist frequency stands for the ones above it
         blur = mtf_blur(size_of(coarse), float(np.mean(fusion.mtf)), 2)
         # both images are cut at the same places: their borders may count, and coarse pixels are few
-        inner = _inner(coarse, 0, None if fusion.coarse_valid is None else fusion.coarse_valid[number])
+        inner = _inner(coarse, 0, None if fusion.coarse_valid is None else fusion.coarse_valid[number], 2)
         bands, image = inner(coarse - blur(coarse)), inner(low - blur(low))[0]
         impulse = torch.zeros(1, *size_of(coarse), dtype=torch.float64, device=coarse.device)
         impulse[:, impulse.shape[1] // 2, impulse.shape[2] // 2] = 1
@@ -105,7 +105,7 @@ class _Pair:
         fusion, number = self.fusion, self.number
         coarse = fusion.coarse[number].double()
         difference = fusion.down(number, fusion.mtf)(fused) - coarse
-        inner = _inner(coarse, 1, None if fusion.coarse_valid is None else fusion.coarse_valid[number])
+        inner = _inner(coarse, 1, None if fusion.coarse_valid is None else fusion.coarse_valid[number], 2)
         return (inner(difference).square().mean(1) - self.noise).clamp(min=0)
 
     def squared_error(self, fused: torch.Tensor) -> torch.Tensor:
@@ -147,14 +147,17 @@ def _details(fusion: Fusion, image: torch.Tensor) -> Any:
 
 def _detail_inner(fusion: Fusion, number: int) -> Any:
     valid = None if fusion.valid is None else fusion.valid[number]
-    return _inner(fusion.fused[number], max(fusion.border, fusion.ratio), valid)
+    return _inner(fusion.fused[number], max(fusion.border, fusion.ratio), valid, 2 * fusion.ratio)
 
 
-def _inner(image: torch.Tensor, border: int, valid: torch.Tensor | None) -> Any:
-    """Valid pixels away from the edge, ``(band, pixel)``; of images too small for a border, all of them."""
+def _inner(image: torch.Tensor, border: int, valid: torch.Tensor | None, reach: int) -> Any:
+    """Pixels away from edge and holes, ``(band, pixel)``; of images too small for that, all, or all valid ones."""
     height, width = size_of(image)
     border = border if min(height, width) > 3 * border else 0
     keep = torch.zeros((height, width), dtype=torch.bool, device=image.device)
     keep[border : height - border, border : width - border] = True
-    keep = keep if valid is None or not (keep & valid).any() else keep & valid
+    if valid is not None:
+        # filters reach over the holes' edges too
+        near = torch.nn.functional.max_pool2d((~valid).double()[None, None], 2 * reach + 1, 1, reach)[0, 0] > 0
+        keep = next((chosen for chosen in (keep & ~near, keep & valid) if chosen.any()), keep)
     return lambda values: values[:, keep]
