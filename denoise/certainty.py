@@ -38,8 +38,8 @@ def beyond(bands: int, pixels: int) -> float:
 def missed(residual: Array, keep: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Variance ``(band,)`` of what a restoration missed of each band, units of the noise.
 
-    Noise is white, what was missed of a scene is not: its power is what neighbours of a residual ``(band, y, x)`` share,
-    in columns' means as well.
+    Noise is white, what was missed of a scene is not: its power is what neighbours in a residual ``(band, y, x)``
+    share.
     """
     from scipy.ndimage import uniform_filter1d
 

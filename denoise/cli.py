@@ -102,8 +102,8 @@ def run(
     if document.get(RARE[0]):
         top, bottom, left, right = document[RARE[2]]
         click.echo(
-            f"structure in the residual of {document[RARE[0]]} pixels in {document[RARE[1]]} groups, rows {top}:{bottom}, "
-            f"columns {left}:{right}: rare spectra, put back; look at them in the observed cube"
+            f"structure in the residual of {document[RARE[0]]} pixels in {document[RARE[1]]} groups, rows "
+            f"{top}:{bottom}, columns {left}:{right}: rare spectra, put back; look at them in the observed cube"
         )
     if NOTE in document:
         click.echo(document[NOTE])

@@ -46,6 +46,8 @@ STUCK = 0.01
 FEW_LEVELS = 32
 #: Pixels that are summed at a time in float64.
 GRAM_PIXELS = 8192
+#: Bands up to which neighbouring pixels have a say in a band's noise.
+FEW_BANDS = 8
 #: Pixels below which scene and noise cannot be told apart.
 MIN_PIXELS = 64
 #: Share of a band's voxels that impulses may take.
@@ -105,16 +107,19 @@ def band_noise(values: Array) -> Array:
     """
     flat = values.reshape(len(values), -1)
     bands, pixels = flat.shape
+    mixed = np.diff(np.diff(values, axis=1), axis=2) / 2 if bands <= FEW_BANDS or pixels < 4 * bands else None
+    spatial = np.full(bands, np.inf)
+    if mixed is not None and mixed.size:
+        spatial = np.median(np.abs(mixed), axis=(1, 2)) / 0.6745
     if bands == 1 or pixels < 4 * bands:
-        mixed = np.diff(np.diff(values, axis=1), axis=2) / 2
-        spatial = np.median(np.abs(mixed), axis=(1, 2)) / 0.6745 if mixed.size else np.full(bands, np.inf)
         return np.asarray(spatial, dtype=np.float32)
     covariance = gram(flat - flat.mean(1, keepdims=True, dtype=float).astype(np.float32)) / pixels
     scale = np.sqrt(np.diag(covariance))
     scale = np.where(scale > 0, scale, 1)
     correlation = covariance / scale / scale[:, None] + 1e-10 * np.eye(bands)
     spectral = scale / np.sqrt(np.diag(np.linalg.inv(correlation))) * np.sqrt(pixels / (pixels - bands))
-    return spectral.astype(np.float32)
+    # few bands do not explain one another: what is left is scene
+    return np.asarray(np.minimum(spectral, spatial), dtype=np.float32)
 
 
 def along_track(values: Array) -> Array:

@@ -167,6 +167,13 @@ def _load(folder: str | None) -> nn.Module:
     return weights.load(folder, OUTLIERS, Card, lambda card: make_net(), HINT, PRETRAINED)[0]
 
 
+def _first_output(module: Any, state: dict[str, Any], prefix: str, *rest: Any) -> None:
+    """Weights of 0.1.0 had a second output, the noise, which nothing read."""
+    for name in (f"{prefix}leave.weight", f"{prefix}leave.bias"):
+        if name in state:
+            state[name] = state[name][:1]
+
+
 def make_net() -> nn.Module:
     """The net, untrained: ``(item, FEATURES, band, y, x)`` to log odds ``(item, 1, band, y, x)``."""
     import torch
@@ -181,6 +188,7 @@ def make_net() -> nn.Module:
             self.mix = nn.Conv3d(2 * WIDTH, 2 * WIDTH, 1)
             self.leave = nn.Conv3d(2 * WIDTH, 1, 1)
             nn.init.zeros_(self.leave.weight)
+            self.register_load_state_dict_pre_hook(_first_output)
 
         def forward(self, seen: torch.Tensor) -> torch.Tensor:
             act = nn.functional.relu

@@ -177,6 +177,9 @@ def restore(
     measured = np.isfinite(values)
     valid = measured if known.dead is None else measured & ~known.dead[:, None]
     live = (valid & (values != 0)).any(axis=(1, 2)) & (True if use is None else use)
+    # a band of one value holds nothing to tell noise from
+    varied = live & (np.where(valid, values, np.inf).min((1, 2)) < np.where(valid, values, -np.inf).max((1, 2)))
+    live = varied if varied.any() else live
     if not live.any():
         raise InputError(f"{who}: found no band with signal, expected some")
     nothing = ~measured[live].any(axis=0)

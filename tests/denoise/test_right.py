@@ -1,0 +1,273 @@
+"""Right wherever it is taken: good cubes, counts, saturation, units, rare spectra, doubt of single bands."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from denoise import counts, saturation
+from denoise.case import Known
+from denoise.certainty import missed
+from denoise.columns import column_ripple
+from denoise.estimate import gram, levelled, subspace
+from denoise.known import units_of
+from denoise.restore import restore, restore_cube
+from denoise.smooth import joint_means, smooth
+from hsitools.cube import Cube
+from hsitools.errors import InputError
+from hsitools.sensor import DetectorNoise, GaussianResponse, Sensor
+
+BANDS, SIDE, RANK = 60, 48, 5
+
+
+def mixture(bands: int = BANDS, side: int = SIDE, seed: int = 0) -> np.ndarray:
+    """A scene of `RANK` spectra in smooth shares."""
+    rng = np.random.default_rng(seed)
+    spectra = np.abs(rng.normal(1, 0.3, (bands, RANK)))
+    shares = np.exp(np.stack([gaussian_filter(rng.standard_normal((side, side)), 3) for _ in range(RANK)]) * 8)
+    return np.asarray(np.tensordot(spectra, shares / shares.sum(0), 1))
+
+
+# ---- good cubes ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("snr", [200, 1000, 10_000])
+def test_rank_and_error_of_a_good_cube(snr: int) -> None:
+    scene = mixture()
+    sigma = scene.mean() / snr
+    noisy = (scene + sigma * np.random.default_rng(1).standard_normal(scene.shape)).astype(np.float32)
+    found = restore(noisy, "lowrank")
+    assert abs(found.provenance["rank"] - RANK) <= 2
+    assert np.sqrt(np.mean((found.estimate - scene) ** 2)) < 0.5 * sigma
+
+
+def test_products_are_summed_in_float64() -> None:
+    values = (1e4 + np.random.default_rng(0).standard_normal((3, 20, 1000))).astype(np.float32)
+    exact = values.reshape(3, -1).astype(float)
+    np.testing.assert_allclose(gram(values), exact @ exact.T, rtol=1e-12)
+
+
+def test_smoothing_keeps_the_digits_of_large_images() -> None:
+    rng = np.random.default_rng(2)
+    noise = rng.standard_normal((1, 32, 32)).astype(np.float32)
+    plain, far = joint_means(noise), joint_means((noise + np.float32(2**17)).astype(np.float32)) - 2**17
+    np.testing.assert_allclose(far, plain, atol=0.05)
+    texture = 1e4 * rng.standard_normal((6, 32, 32)).astype(np.float32)
+    # nothing is alike: there is nothing to smooth by, and nothing may be lost
+    assert np.abs(smooth(texture).best - texture).mean() < 2
+
+
+def test_the_noise_edge_is_that_of_marchenko_and_pastur() -> None:
+    """Directions just above (1 + √(bands/pixels))² count, those of noise do not."""
+    rng = np.random.default_rng(3)
+    bands, pixels = 50, 1000
+    noise = rng.standard_normal((bands, pixels))
+    assert subspace(noise).shape[1] == 1  # one at least
+    edge = (1 + np.sqrt(bands / pixels)) ** 2
+    one = np.linalg.qr(rng.standard_normal((bands, 2)))[0]
+
+    def with_power(power: float) -> int:
+        spikes = np.sqrt(power) * one @ rng.standard_normal((2, pixels))
+        return subspace(noise + spikes).shape[1]
+
+    assert with_power(1.3 * edge) == 2
+    assert with_power(0.02) == 1
+
+
+def test_a_bands_own_noise_is_told_from_its_neighbours() -> None:
+    """What other bands do not explain is too large by leverage; divided by it, noise has unit variance."""
+    rng = np.random.default_rng(4)
+    bands = 12
+    directions = np.linalg.qr(rng.standard_normal((bands, 6)))[0].astype(np.float32)
+    unit = np.full(bands, 2.0, np.float32)
+    whitened = rng.standard_normal((bands, 20, 20)).astype(np.float32)
+    own = np.sqrt(np.maximum(1 - (directions**2).sum(1), 0.1))
+    level, raised, turned = levelled(unit, whitened, directions)
+    np.testing.assert_allclose(level, unit * own, rtol=1e-5)
+    np.testing.assert_allclose(level[:, None, None] * raised, unit[:, None, None] * whitened, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(turned.T @ turned, np.eye(6), atol=1e-5)
+
+
+def test_ripples_are_taken_away_not_doubled() -> None:
+    """Offsets that lie in the scene's subspace: the restored cube has less of them than the observed one."""
+    rng = np.random.default_rng(5)
+    scene = mixture(40, 64)
+    direction = np.abs(rng.normal(1, 0.3, 40))
+    stripes = 0.05 * rng.standard_normal(64)
+    offset = direction[:, None] * stripes + 0.02 * rng.standard_normal((40, 64))
+    noisy = scene + offset[:, None] + 0.02 * rng.standard_normal(scene.shape)
+    found = restore(noisy.astype(np.float32), "lowrank")
+
+    def ripple(cube: np.ndarray) -> float:
+        error = (cube - scene).mean(1)
+        return float(np.std(direction @ error / (direction @ direction)))
+
+    assert ripple(found.estimate) < 0.75 * ripple(noisy)
+    scores = rng.standard_normal((1, 50, 30)).astype(np.float32)
+    lines = 3 * rng.standard_normal(30).astype(np.float32)
+    taken = column_ripple(scores + lines, np.ones((1, 1), np.float32), np.full(1, 9.0), np.zeros(30, bool))[0]
+    assert np.corrcoef(taken[0], lines)[0, 1] > 0.6
+
+
+# ---- counts ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gain", [1.0, 4.0])
+@pytest.mark.parametrize("method", ["lowrank", "diffusion"])
+def test_totals_of_counts_are_kept(gain: float, method: str) -> None:
+    mean = mixture(24, 40) * np.linspace(0.05, 4, 24)[:, None, None]
+    seen = (gain * np.random.default_rng(6).poisson(mean)).astype(np.float32)
+    assert np.mean(seen == 0) > 0.1
+    found = restore(seen, method)
+    np.testing.assert_allclose(found.estimate.sum((1, 2)), seen.sum((1, 2)), rtol=0.01)
+    assert found.provenance["outliers"] == 0
+    assert found.estimate.min() >= 0
+    assert np.mean((found.estimate - gain * mean) ** 2) < 0.3 * np.mean((seen - gain * mean) ** 2)
+
+
+def test_stabilised_counts_come_back_without_bias() -> None:
+    of_one = counts.Counts(np.ones(1), np.zeros(1))
+    rng = np.random.default_rng(7)
+    for mean in (0.5, 2.0, 10.0):
+        drawn = of_one.stabilised(rng.poisson(mean, (1, 400, 400)))
+        back = of_one.back(np.full((1, 1, 1), drawn.mean()))
+        np.testing.assert_allclose(back, mean, rtol=0.03)
+
+
+def test_what_is_no_counts() -> None:
+    rng = np.random.default_rng(8)
+    scene = mixture(10, 40)
+    for values in (np.rint(1000 * scene), scene, np.rint(50 * scene + 10 * rng.standard_normal(scene.shape))):
+        assert counts.counts_of(values, np.ones(values.shape, bool)) is None
+    # a sensor says that there are few photons
+    few = counts.counts_of(scene, np.ones(scene.shape, bool), np.sqrt(0.5 * scene.mean((1, 2))), np.full(10, 0.5))
+    assert few is not None
+    np.testing.assert_allclose(few.read_variance, 0, atol=1e-12)
+
+
+# ---- saturation ------------------------------------------------------------------------------------------------
+
+
+def test_saturated_voxels_are_lower_bounds() -> None:
+    scene = 4000 * mixture(30, 40)
+    true = scene + 20 * np.random.default_rng(9).standard_normal(scene.shape)
+    full = np.percentile(true, 88)
+    found = restore(np.minimum(true, full), "lowrank")
+    at = true >= full
+    assert (found.estimate[at] >= np.float32(full)).all()
+    assert found.mask[at].all()
+    assert found.provenance["saturated"] == pytest.approx(at.mean(), rel=1e-3)
+    assert found.provenance["outliers"] < 0.01
+
+
+def test_impulses_are_no_saturation() -> None:
+    rng = np.random.default_rng(10)
+    values = 0.5 * mixture(6, 40) / 2 + 0.02 * rng.standard_normal((6, 40, 40))
+    every = np.ones(values.shape, bool)
+    assert not saturation.clipped(values, every, None).any()
+    values[2][rng.random((40, 40)) < 0.2] = 1.0
+    assert not saturation.clipped(values, every, None).any()
+    assert saturation.clipped(values, every, np.full(6, 1.0))[2].any()
+
+
+# ---- sensor's units --------------------------------------------------------------------------------------------
+
+
+def sensor(units: str = "1") -> Sensor:
+    centre = 400 + 10.0 * np.arange(24)
+    response = GaussianResponse(centre_nm=centre, width_nm=np.full(24, 10.0))
+    return Sensor(response=response, noise=DetectorNoise(electrons_per_unit=500.0), name="tester", units=units)
+
+
+def test_a_sensor_counts_in_the_units_of_the_cube() -> None:
+    mean = mixture(24, 40) * 0.5
+    seen = sensor().noise.sample(mean, np.random.default_rng(11))[0]
+    wavelength = 400 + 10.0 * np.arange(24)
+
+    def error(factor: float, units: str, scale: float | None = None) -> float:
+        cube = Cube(data=(seen * factor).astype(np.float32), wavelength_nm=wavelength, units=units)
+        out = restore_cube(cube, "lowrank", sensor(), scale=scale)
+        return float(np.sqrt(np.mean((out.estimate.read() / factor - mean) ** 2)))
+
+    plain = error(1.0, "1")
+    assert plain < 0.5 * np.sqrt(np.mean((seen - mean) ** 2))
+    for factor, units, scale in ((1e4, "", None), (100.0, "%", None), (37.0, "W m-2 sr-1 um-1", 1 / 37)):
+        assert error(factor, units, scale) == pytest.approx(plain, rel=0.05)
+    with pytest.raises(InputError, match=r"units: found 'W m-2 sr-1 um-1', expected .* --scale"):
+        error(1.0, "W m-2 sr-1 um-1")
+    cube = Cube(data=seen, wavelength_nm=wavelength, units="1")
+    with pytest.raises(InputError, match="units: found '1', expected 'DN'"):
+        units_of(cube, sensor("DN"), None)
+    with pytest.raises(InputError, match="without a sensor"):
+        restore_cube(cube, "lowrank", scale=2.0)
+
+
+# ---- rare spectra ----------------------------------------------------------------------------------------------
+
+
+def test_a_plume_is_found_and_the_rest_is_left_alone() -> None:
+    scene = mixture(80, 60)
+    sigma = 0.05
+    rng = np.random.default_rng(12)
+    y, x = np.mgrid[:60, :60]
+    where = (y - 25) ** 2 + (x - 33) ** 2 < 18
+    line = np.exp(-0.5 * ((np.arange(80) - 50) / 1.5) ** 2)
+    clean = scene - 3 * sigma / np.linalg.norm(line) * line[:, None, None] * where
+    noise = sigma * rng.standard_normal(scene.shape)
+    found = restore((clean + noise).astype(np.float32), "lowrank")
+    assert (found.structure & where).sum() > 0.8 * where.sum()
+    assert (found.structure & ~where).sum() < 60
+    depth = line / (line @ line)
+    assert np.tensordot(depth, scene - found.estimate, 1)[where].mean() > 0.6 * 3 * sigma / np.linalg.norm(line)
+    nothing = restore((scene + noise).astype(np.float32), "lowrank")
+    assert nothing.structure.sum() < 20
+
+
+def test_what_was_missed_is_what_neighbours_share() -> None:
+    rng = np.random.default_rng(13)
+    noise = rng.standard_normal((20, 60, 60))
+    keep = np.ones(noise.shape, bool)
+    assert missed(noise, keep).max() < 0.03
+    wide = gaussian_filter(rng.standard_normal((60, 60)), 3)
+    noise[4] += 0.7 * wide / wide.std()
+    assert missed(noise, keep)[4] == pytest.approx(0.47, abs=0.1)
+
+
+# ---- odd cubes -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["rank one", "constant bands", "few bands", "uint8", "negative", "offset", "rows"])
+def test_odd_cubes_are_no_worse_after(kind: str) -> None:
+    rng = np.random.default_rng(14)
+    scene = mixture(24, 40)
+    if kind == "rank one":
+        scene = scene[:1] * np.linspace(0.5, 2, 24)[:, None, None]
+    if kind == "few bands":
+        scene = scene[:4]
+    if kind == "negative":
+        scene = scene - 2 * scene.mean()
+    if kind == "offset":
+        scene = scene + 1000
+    if kind == "uint8":
+        scene = 60 * scene
+    noise = 0.05 * scene.std() * rng.standard_normal(scene.shape) * (4 if kind == "rows" else 2)
+    if kind == "rows":
+        noise += 0.2 * scene.std() * rng.standard_normal((24, 40, 1))
+    noisy = scene + noise
+    if kind == "uint8":
+        noisy = np.rint(noisy).astype(np.uint8)
+    if kind == "constant bands":
+        scene[3], noisy[3] = 2.0, 2.0
+    found = restore(noisy, "lowrank")
+    assert np.isfinite(found.estimate).all()
+    assert np.mean((found.estimate - scene) ** 2) <= 1.02 * np.mean((noisy.astype(float) - scene) ** 2)
+
+
+def test_nodata_is_not_called_outliers() -> None:
+    values = mixture(12, 40) + 0.02 * np.random.default_rng(15).standard_normal((12, 40, 40))
+    values[:, :, :17] = np.nan
+    said = restore(values.astype(np.float32), "lowrank", known=Known()).provenance
+    assert said["nodata"] == pytest.approx(17 / 40)
+    assert said["outliers"] < 0.01
+    assert "warning" not in said
