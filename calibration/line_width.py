@@ -47,12 +47,16 @@ class LineWidth:
         """Standard error of the square, nm²."""
         return float(np.sqrt(self.covariance[0, 0]))
 
+    @property
+    def nm(self) -> float:
+        """Width at the band's centre, nm; zero when the contrast does not fall."""
+        return float(np.sqrt(max(self.square, 0.0)))
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data: width and standard error at the band's centre, nm."""
-        middle = float(np.sqrt(max(self.square, 0.0)))
-        stderr = self.stderr_square / (2 * middle) if middle > 0 else np.sqrt(self.stderr_square)
+        stderr = self.stderr_square / (2 * self.nm) if self.nm > 0 else np.sqrt(self.stderr_square)
         return {
-            "nm": middle, "stderr_nm": float(stderr), "centre_per_um": self.centre, "exponent": self.exponent,
+            "nm": self.nm, "stderr_nm": float(stderr), "centre_per_um": self.centre, "exponent": self.exponent,
             "exponent_stderr": float(np.sqrt(self.covariance[1, 1])), "shape": self.shape,
         }  # fmt: skip
 
@@ -67,8 +71,7 @@ class LineWidth:
 
     def width_nm(self, wavenumber: Array) -> Array:
         """Full width at half maximum at each wavenumber (µm⁻¹), nm; zero when the contrast does not fall."""
-        wide = np.sqrt(max(self.square, 0.0))
-        return np.asarray(wide * (np.asarray(wavenumber) / self.centre) ** -self.exponent)
+        return np.asarray(self.nm * (np.asarray(wavenumber) / self.centre) ** -self.exponent)
 
     def line(self, wavenumber: Array) -> LineShape | None:
         """The line at each wavenumber; None when its width is zero."""

@@ -150,7 +150,9 @@ def _population(
         if previous is not None and step + 1 < STEPS:
             own_spread = np.linalg.inv(told + (precision - previous[1]))
             own = (own_spread @ (pull + precision @ mean)[:, :, None])[:, :, 0]
-    return mean, precision
+    # the inverse of a covariance estimated from n rows is too large by n / (n − p − 1)
+    n = float(members.sum())
+    return mean, precision * max(n - size - 1, 0.5 * n) / n
 
 
 def _level_prior(level: Array, scale: Array, keep: NDArray[np.bool_]) -> tuple[Array, Array]:
