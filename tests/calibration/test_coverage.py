@@ -22,7 +22,7 @@ LAWS = {
     "drift 5 %": {"devices": 24, "rows": 14},
     "line .5 nm": {"lines": 201},
     "line 2 nm": {"lines": 201},
-    "few lines": {"rows": 60},
+    "few lines": {"devices": 9},
     "noise fourfold in an eighth": {"lines": 201},
     "brightness e-fold": {"lines": 201, "devices": 4, "rows": 80},
     "two waves": {"lines": 201},
