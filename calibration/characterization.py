@@ -364,9 +364,9 @@ def build(
     )
     raw_phase = 2 * np.pi * band.centre * opd - theta[:, phase.start]
     r_lines = fit.sampled.reflectivity(theta)
-    by_r = fit.sampled.reflectivity_mean_slope(theta)
-    r_covariance = covariance[:, reflect, reflect]
-    r_stderr = np.sqrt(np.maximum(np.einsum("bi,bij,bj->b", by_r, r_covariance, by_r), 0))
+    # of the polynomial's mean over the lines: where the reflectivity is held above zero it is no surer for that
+    by_r = fit.sampled.basis[:, : reflect.stop - reflect.start].mean(axis=0)
+    r_stderr = np.sqrt(np.maximum(np.einsum("i,bij,j->b", by_r, covariance[:, reflect, reflect], by_r), 0))
     scale = problem.scale
     valid = problem.weight > 0
     count = np.maximum(valid.sum(axis=1), 1)
@@ -432,12 +432,5 @@ def _line_settings(capture: MonochromaticCapture, fit: Fit) -> dict[str, Any]:
     if width is None:
         known = capture.linewidth_nm
         return {"linewidth_nm": None if known is None else float(np.median(known)), "line_shape": capture.line_shape}
-    middle = float(np.sqrt(max(width.square, 0.0)))
-    estimate = {
-        "nm": middle,
-        "stderr_nm": width.stderr_square / (2 * middle) if middle else float(np.sqrt(width.stderr_square)),
-        "centre_per_um": width.centre,
-        "exponent": width.exponent,
-        "exponent_stderr": float(np.sqrt(width.covariance[1, 1])),
-    }
-    return {"linewidth_nm": middle, "line_shape": width.shape, "linewidth_estimate": estimate}
+    estimate = width.to_dict()
+    return {"linewidth_nm": estimate["nm"], "line_shape": width.shape, "linewidth_estimate": estimate}

@@ -189,12 +189,22 @@ def restart_few_fringes(fit: Fit, problem: Problem, prior: Prior, options: Optio
     start[:, shared] = prior.mean[many][:, shared]
     start = np.concatenate([start, fit.theta[rows]])
     many = np.concatenate([many, rows])
+    column, own = phase.start + 1, prior.take(many)
+    # the OPD's prior is a Student t, here the Gaussian of its slope at the present OPD: a candidate is refined under
+    # that of its centre, and judged by the t itself
+    level = 5 * fit.variance[many]
+    spread = level / np.maximum(own.precision[:, column, column], 1e-300)
+    square = np.maximum(spread - (fit.theta[many, column] - own.mean[:, column]) ** 2, 1e-6 * spread) / 4
+    precision = own.precision.copy()
+    precision[:, column, column] = np.where(own.precision[:, column, column] > 0, level / (4 * square), 0)
     found = _minimise(
         fit.sampled, start, problem.intensity[many], (problem.flat * fit.curve)[many], problem.weight[many],
-        prior.take(many), options, *ROUGH,
+        replace(own, precision=precision), options, *ROUGH,
     )  # fmt: skip
+    away = (found.theta[:, column] - own.mean[:, column]) ** 2
+    cost = found.cost - precision[:, column, column] * away + level * np.log1p(away / (4 * square))
     theta = fit.theta.copy()
     for row in rows:
         choices = np.flatnonzero(many == row)
-        theta[row] = found.theta[choices[np.argmin(found.cost[choices])]]
+        theta[row] = found.theta[choices[np.argmin(cost[choices])]]
     return theta

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,10 +47,31 @@ class LineWidth:
         """Standard error of the square, nm²."""
         return float(np.sqrt(self.covariance[0, 0]))
 
+    @property
+    def nm(self) -> float:
+        """Width at the band's centre, nm; zero when the contrast does not fall."""
+        return float(np.sqrt(max(self.square, 0.0)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data: width and standard error at the band's centre, nm."""
+        stderr = self.stderr_square / (2 * self.nm) if self.nm > 0 else np.sqrt(self.stderr_square)
+        return {
+            "nm": self.nm, "stderr_nm": float(stderr), "centre_per_um": self.centre, "exponent": self.exponent,
+            "exponent_stderr": float(np.sqrt(self.covariance[1, 1])), "shape": self.shape,
+        }  # fmt: skip
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> LineWidth:
+        """The line that `to_dict` tells of, correlation left out."""
+        nm, stderr = data["nm"], data["stderr_nm"]
+        return cls(
+            square=nm**2, exponent=data["exponent"], centre=data["centre_per_um"], shape=data["shape"],
+            covariance=np.diag([(2 * nm * stderr if nm > 0 else stderr**2) ** 2, data["exponent_stderr"] ** 2]),
+        )  # fmt: skip
+
     def width_nm(self, wavenumber: Array) -> Array:
         """Full width at half maximum at each wavenumber (µm⁻¹), nm; zero when the contrast does not fall."""
-        wide = np.sqrt(max(self.square, 0.0))
-        return np.asarray(wide * (np.asarray(wavenumber) / self.centre) ** -self.exponent)
+        return np.asarray(self.nm * (np.asarray(wavenumber) / self.centre) ** -self.exponent)
 
     def line(self, wavenumber: Array) -> LineShape | None:
         """The line at each wavenumber; None when its width is zero."""

@@ -97,6 +97,22 @@ def noise_shape(psi: Array, weight: Array, variance: Array, left: Array | float 
     return shape / mean if mean > 0 else np.ones_like(shape)
 
 
+def growth_with_intensity(psi: Array, expected: Array, fitted: Array) -> Array:
+    """Noise variance of each sample relative to ``expected``, as it grows with the fitted intensity, ``(row, line)``.
+
+    Bright samples have more photons, and more noise: among the samples of one line a straight line in the intensity,
+    the same for all lines. One where nothing can be told.
+    """
+    seen = (expected > 0) & np.isfinite(psi)
+    ratio = np.where(seen, np.minimum(psi**2 / np.where(seen, expected, 1), 25.0), 0)
+    count = np.maximum(seen.sum(axis=0), 1)
+    away = (fitted - (fitted * seen).sum(axis=0) / count) * seen
+    rest = (ratio - ratio.sum(axis=0) / count) * seen
+    total = float((away * away).sum())
+    slope = float((rest * away).sum()) / total if total > 0 else 0.0
+    return np.clip(1 + slope * away, 0.2, 5.0)
+
+
 def parameter_covariance(fit: Fit, problem: Problem, options: Options) -> Array:
     """Covariance of the parameters of each row, shape ``(row, parameter, parameter)`` (see the module).
 
@@ -128,6 +144,7 @@ def parameter_covariance(fit: Fit, problem: Problem, options: Options) -> Array:
         freedom[rows] = (weight[rows] > 0).sum(axis=1) - leverage.sum(axis=1)
         left[rows] = np.clip(1 - leverage, 0.1, 1)
     noise = weight * noise_shape(psi, weight, variance, left) * variance[:, None]
+    noise *= growth_with_intensity(psi, noise * left, fit.values(problem))
     noise *= np.where(freedom > 4, freedom / np.maximum(freedom - 2, 1), 2.0)[:, None]
     common = common_errors(fit, problem, options)
     out = np.zeros((n_rows, sampled.model.n_parameters, sampled.model.n_parameters))
@@ -177,7 +194,7 @@ def common_errors(fit: Fit, problem: Problem, options: Options) -> list[tuple[An
         if walk is not None:
             errors.append((sampled.values, walk))
         shift, weight = line_shifts(fit, problem)
-        walk = _walk(problem, fit.shift + shift, weight, 1, options.shared_shift)
+        walk = _walk(problem, fit.shift + shift, weight, max(1, sampled.model.degree_phase), options.shared_shift)
         if walk is not None:
             errors.append((sampled.by_wavenumber, walk))
     if fit.line_width is not None:
