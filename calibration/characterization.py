@@ -123,7 +123,7 @@ class Characterization:
 
     @property
     def label(self) -> str:
-        """The model in one line, the shared gain curve included."""
+        """The model in one line, what all rows share included."""
         return label(self.model, **{name: bool(self.settings.get(name)) for name in SHARED})
 
     @property
@@ -365,9 +365,9 @@ def build(
     )
     raw_phase = 2 * np.pi * band.centre * opd - theta[:, phase.start]
     r_lines = fit.sampled.reflectivity(theta)
-    by_r = fit.sampled.reflectivity_mean_slope(theta)
-    r_covariance = covariance[:, reflect, reflect]
-    r_stderr = np.sqrt(np.maximum(np.einsum("bi,bij,bj->b", by_r, r_covariance, by_r), 0))
+    # of the polynomial's mean over the lines: where the reflectivity is held above zero it is no surer for that
+    by_r = fit.sampled.basis[:, : reflect.stop - reflect.start].mean(axis=0)
+    r_stderr = np.sqrt(np.maximum(np.einsum("i,bij,j->b", by_r, covariance[:, reflect, reflect], by_r), 0))
     scale = problem.scale
     valid = problem.weight > 0
     count = np.maximum(valid.sum(axis=1), 1)
@@ -422,6 +422,16 @@ def build(
         layout=capture.layout,
         lines=LineErrors.of(fit, problem, model_spread),
         selection=selection or [],
-        settings=options.to_dict(),
+        settings={**options.to_dict(), **_line_settings(capture, fit)},
         seconds=seconds,
     )  # fmt: skip
+
+
+def _line_settings(capture: MonochromaticCapture, fit: Fit) -> dict[str, Any]:
+    """The monochromator's line that the fit assumed or found, for the record: it is no part of the instrument."""
+    width = fit.line_width
+    if width is None:
+        known = capture.linewidth_nm
+        return {"linewidth_nm": None if known is None else float(np.median(known)), "line_shape": capture.line_shape}
+    estimate = width.to_dict()
+    return {"linewidth_nm": estimate["nm"], "line_shape": width.shape, "linewidth_estimate": estimate}

@@ -56,6 +56,13 @@ def parse_waves(name: str) -> float:
 @click.option("--start", type=click.Choice(["periodogram", "exhaustive"]), default="periodogram", show_default=True)
 @click.option("--engine", type=click.Choice(["batched", "lmfit"]), default="batched", show_default=True)
 @click.option("--loss", type=click.Choice(["linear", "huber"]), default="linear", show_default=True)
+@click.option(
+    "--linewidth", metavar="NM|auto",
+    help="Full width at half maximum of the monochromator's line, nm; auto estimates it  [the capture's, or none].",
+)
+@click.option(
+    "--line-shape", type=click.Choice(["gaussian", "triangular"]), help="Shape of the line  [the capture's; gaussian]."
+)
 @click.option("--no-prior", is_flag=True, help="Fit each interferometer by itself, as the published method does.")
 @click.option("--out", type=click.Path(path_type=Path), help="Characterization file (HDF5).")
 @click.option("--csv", "csv_path", type=click.Path(path_type=Path), help="Table of the interferometers.")
@@ -67,8 +74,8 @@ def parse_waves(name: str) -> float:
 def calibrate(
     capture: Path, model_name: str, degree: int | None, degree_gain: int | None, degree_phase: int | None,
     gain_reference: str | None, fixed_gain: bool, wavelengths: str | None, cv: int, seed: int, start: str, engine: str,
-    loss: str, no_prior: bool, out: Path | None, csv_path: Path | None, report: Path | None, show: str | None,
-    per_pixel: bool, device: str | None, as_json: bool,
+    loss: str, linewidth: str | None, line_shape: str | None, no_prior: bool, out: Path | None, csv_path: Path | None,
+    report: Path | None, show: str | None, per_pixel: bool, device: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Characterize the Fabry-Perot interferometers of CAPTURE.
 
@@ -98,17 +105,33 @@ def calibrate(
     from calibration.problem import Options
     from hsitools.sensor.transmittance import TransmittanceModel
 
-    options = Options(prior=not no_prior, loss=loss, start=start, engine=engine)
+    estimate, width = parse_linewidth(linewidth)
+    options = Options(prior=not no_prior, loss=loss, start=start, engine=engine, estimate_linewidth=estimate)
     reflectivity = (2 if per_pixel else 5) if degree is None else degree
     model = TransmittanceModel(
         waves=waves, degree_reflectivity=reflectivity,
         degree_gain=reflectivity if degree_gain is None else degree_gain, degree_phase=degree_phase or 0,
         gain_reference=gain_reference or "flat", refine_gain=not fixed_gain,
     )  # fmt: skip
+    line = {"linewidth_nm": width, "line_shape": line_shape}
+    line = {name: value for name, value in line.items() if value is not None}
     if per_pixel and out is not None:
-        return _per_pixel(capture, out, model, options, device, as_json)
+        return _per_pixel(capture, out, model, options, line, device, as_json)
     outputs = Outputs(characterization=out, table=csv_path, report=report, show=rows)
-    _per_device(capture, span, None if automatic else model, options, cv, seed, outputs, as_json)
+    _per_device(capture, span, line, None if automatic else model, options, cv, seed, outputs, as_json)
+
+
+def parse_linewidth(text: str | None) -> tuple[bool, float | None]:
+    """``auto`` to (True, None), ``"1.5"`` to (False, 1.5), nothing to (False, None); raises `InputError` otherwise."""
+    if text is None or text == "auto":
+        return text == "auto", None
+    try:
+        width = float(text)
+    except ValueError:
+        width = -1.0
+    if not 0 <= width < float("inf"):
+        raise InputError(f"--linewidth: found {text!r}, expected a width in nm (0 is monochromatic), or auto")
+    return False, width
 
 
 def index_list(text: str) -> list[int]:
@@ -143,17 +166,18 @@ class Outputs:
 
 
 def _per_device(
-    path: Path, span: tuple[float, float] | None, model: TransmittanceModel | None, options: Options, cv: int,
-    seed: int, outputs: Outputs, as_json: bool,
+    path: Path, span: tuple[float, float] | None, line: dict[str, Any], model: TransmittanceModel | None,
+    options: Options, cv: int, seed: int, outputs: Outputs, as_json: bool,
 ) -> None:  # fmt: skip
     import shlex
     import sys
+    from dataclasses import replace
 
     from calibration.capture import open_capture
     from calibration.characterize import characterize
 
     outputs.check()
-    data = open_capture(path)
+    data = replace(open_capture(path), **line)
     if span is not None:
         data = data.select(wavelengths_nm=span)
     for index in outputs.show or []:
@@ -207,6 +231,7 @@ def _print_summary(s: dict[str, Any]) -> None:
     if s["rmse_cv_mean"] is not None:
         rows.append(("held-out RMSE", f"{s['rmse_cv_mean']:.4f} mean, {s['rmse_cv_median']:.4f} median"))
     rows += [
+        ("line", _line_text(s["settings"])),
         ("R²", f"{s['r2_median']:.4f} median"),
         (
             "OPD law",
@@ -221,9 +246,18 @@ def _print_summary(s: dict[str, Any]) -> None:
         click.echo(f"{name:<16}  {text}")
 
 
+def _line_text(settings: dict[str, Any]) -> str:
+    estimate, width = settings.get("linewidth_estimate"), settings.get("linewidth_nm")
+    if estimate:
+        middle = 1000 / estimate["centre_per_um"]
+        return f"({estimate['nm']:.3g} ± {estimate['stderr_nm']:.2g}) nm wide at {middle:.0f} nm, estimated"
+    return f"{width:.3g} nm wide" if width else "taken for monochromatic"
+
+
 def _per_pixel(
-    path: Path, out: Path, model: TransmittanceModel, options: Options, device: str | None, as_json: bool
-) -> None:
+    path: Path, out: Path, model: TransmittanceModel, options: Options, line: dict[str, Any], device: str | None,
+    as_json: bool,
+) -> None:  # fmt: skip
     import sys
     import time
 
@@ -231,7 +265,7 @@ def _per_pixel(
 
     from calibration.maps import PixelStack, characterize_pixels
 
-    stack = PixelStack(path)
+    stack = PixelStack(path, **line)
     began = time.perf_counter()
     n, height, width = stack.shape
     with tqdm(total=n * height * width, unit="pixel", disable=not sys.stderr.isatty()) as bar:

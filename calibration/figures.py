@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from calibration.capture import MonochromaticCapture
 from calibration.characterization import Characterization
 from calibration.law import running_median
+from calibration.line_width import LineWidth
 from hsitools.plot import COLOURS, new_figure
+from hsitools.sensor.transmittance import SampledModel
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,8 +22,13 @@ SPREAD = "interferometers spread over the OPDs, and the one of largest residual.
 
 
 def fitted(ch: Characterization, capture: MonochromaticCapture) -> Array:
-    """Fitted intensity at the capture's own lines, ``(interferometer, line)``."""
-    return ch.response.matrix(capture.wavelength_nm)
+    """Fitted intensity at the capture's own lines, through the monochromator's line, ``(interferometer, line)``."""
+    response, wavenumber = ch.response, capture.wavenumber
+    shifted = wavenumber if ch.lines is None else wavenumber + ch.lines.shift
+    estimate = ch.settings.get("linewidth_estimate")
+    line = capture.line if estimate is None else LineWidth.from_dict(estimate).line(wavenumber)
+    flat = np.where(capture.mask, response.flat * response.curve * response.gain_scale[:, None], 0)
+    return SampledModel(response.model, response.band, shifted, line=line).values(response.theta, flat)
 
 
 def telling_rows(ch: Characterization, count: int = 6) -> NDArray[np.intp]:

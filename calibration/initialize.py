@@ -27,6 +27,8 @@ Array = NDArray[np.float64]
 
 #: Samples of the OPD grid per resolution element 1/band.
 OVERSAMPLING = 4
+#: Fringes in the band from which a gain polynomial and fringes can be fitted beside each other.
+MIN_FRINGES = 4.0
 #: Gain polynomial that the periodogram fits together with the fringe.
 NULL_DEGREE = 4
 
@@ -260,25 +262,27 @@ def starting_parameters(
 ) -> Array:
     """Parameter vectors to start `calibration.refine.refine` from, shape ``(batch, parameter)``.
 
-    Gain: weighted least squares on the flat field, of low degree so that it leaves small OPDs their fringes; where it is
-    not refined afterwards, fringes of the given OPD are fitted beside it, so that they do not pass for gain. Phase and
-    fringe amplitude: least squares at the given OPD; reflectivity from the amplitude *a*: (1 − √(1−a²))/a for two
+    Gain: weighted least squares on the flat field, of low degree so that it leaves small OPDs their fringes; where it
+    is not refined afterwards, fringes of the given OPD are fitted beside it, not to pass for gain. Phase and fringe
+    amplitude: least squares at the given OPD; reflectivity from the amplitude *a*: (1 − √(1−a²))/a for two
     waves, a/2 for more (first harmonic of the Airy function).
     """
     slices = model.slices
     theta = np.zeros((len(intensity), model.n_parameters))
     degree = min(model.degree_gain, NULL_DEGREE if model.gain_reference == "flat" else model.degree_gain)
     gain_basis = band.vander(wavenumber, degree)
-    if model.refine_gain:
-        gain = _weighted_fit(gain_basis, intensity, flat, weight)
-    else:
-        gain = _gain_beside_fringes(gain_basis, wavenumber, intensity, flat, weight, opd_um)
+    gain = _weighted_fit(gain_basis, intensity, flat, weight)
+    several = np.abs(opd_um) * band.width > MIN_FRINGES
+    if not model.refine_gain and several.any():
+        gain[several] = _gain_beside_fringes(
+            gain_basis, wavenumber, intensity[several], flat[several], weight[several], opd_um[several]
+        )
     theta[:, slices["gain"].start : slices["gain"].start + degree + 1] = gain
     smooth = flat * (gain @ gain_basis.T)
     floor = 0.05 * np.abs(smooth).mean(axis=1, keepdims=True) + 1e-300
     fringes = intensity / np.where(np.abs(smooth) > floor, smooth, floor) - 1
     cos, sin = cos_sin(2 * math.pi * wavenumber * opd_um[:, None])
-    w = weight * np.minimum(1, (np.abs(smooth) / smooth.mean(axis=1, keepdims=True).clip(1e-300)) ** 2)
+    w = weight * np.minimum(1, np.abs(smooth) / smooth.mean(axis=1, keepdims=True).clip(1e-300)) ** 2
     cc, ss, cs = (w * cos * cos).sum(1), (w * sin * sin).sum(1), (w * cos * sin).sum(1)
     yc, ys = (w * fringes * cos).sum(1), (w * fringes * sin).sum(1)
     determinant = np.maximum(cc * ss - cs * cs, 1e-3 * (cc + ss) ** 2 / 4 + 1e-300)

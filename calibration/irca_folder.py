@@ -29,8 +29,8 @@ def read_irca_folder(folder: str | Path) -> MonochromaticCapture:
 
     ``norm`` is the flat field and may be absent when ``options.json`` says ``is_normalized``; ``mean`` is the mean
     around the centre spot. It and the JSON files are optional. Wavenumbers stored in descending order are reversed
-    with their columns. ``options.json`` may hold the width of the monochromator's line, ``linewidth_nm``: a number, or a
-    list with one for each of the wavenumbers.
+    with their columns. ``options.json`` may hold the width of the monochromator's line, nm, as ``linewidth_nm``: a
+    number, or a list with one for each of the wavenumbers.
 
     Raises
     ------

@@ -25,7 +25,8 @@ class OpdLaw:
     nominal_step_um : float or None
         The step that the instrument was designed for.
     scatter_um : float
-        Robust standard deviation of the OPDs about their 9-neighbour running median, µm.
+        Robust standard deviation of an OPD about what its eight neighbours predict, less the error of that prediction,
+        µm.
     outliers : array of bool, shape (interferometer,)
         OPD off the running median by more than one fringe over the band (1 / band width).
     """
@@ -93,6 +94,17 @@ def running_median(opd_um: Array, index: NDArray[np.int64]) -> Array:
     return out
 
 
+def _scatter(opd_um: Array, index: NDArray[np.int64], step_um: float) -> float:
+    """Robust standard deviation of an OPD about its neighbours' median, without the error of the median itself.
+
+    The median of m values of standard deviation s errs by s · √(π / 2m) (nearly: of a normal population), so the
+    difference scatters by s · √(1 + π / 2m).
+    """
+    away = opd_um - neighbour_median(opd_um, index, step_um)
+    neighbours = min(NEIGHBOURS, len(opd_um) - 1 + len(opd_um) % 2) - 1
+    return float(1.4826 * np.median(np.abs(away)) / np.sqrt(1 + np.pi / (2 * neighbours)))
+
+
 def fit_law(
     opd_um: Array, index: NDArray[np.int64], usable: NDArray[np.bool_], fringe_um: float, nominal_step_um: float | None
 ) -> OpdLaw:
@@ -134,6 +146,6 @@ def fit_law(
         offset_stderr_um=float(np.sqrt(covariance[0, 0])),
         step_stderr_um=float(np.sqrt(covariance[1, 1])),
         nominal_step_um=nominal_step_um,
-        scatter_um=float(1.4826 * np.median(np.abs(away))),
+        scatter_um=_scatter(y, index[known], step),
         outliers=outliers,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,24 @@ class LineWidth:
     def stderr_square(self) -> float:
         """Standard error of the square, nm²."""
         return float(np.sqrt(self.covariance[0, 0]))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data: width and standard error at the band's centre, nm."""
+        middle = float(np.sqrt(max(self.square, 0.0)))
+        stderr = self.stderr_square / (2 * middle) if middle > 0 else np.sqrt(self.stderr_square)
+        return {
+            "nm": middle, "stderr_nm": float(stderr), "centre_per_um": self.centre, "exponent": self.exponent,
+            "exponent_stderr": float(np.sqrt(self.covariance[1, 1])), "shape": self.shape,
+        }  # fmt: skip
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> LineWidth:
+        """The line that `to_dict` tells of, correlation left out."""
+        nm, stderr = data["nm"], data["stderr_nm"]
+        return cls(
+            square=nm**2, exponent=data["exponent"], centre=data["centre_per_um"], shape=data["shape"],
+            covariance=np.diag([(2 * nm * stderr if nm > 0 else stderr**2) ** 2, data["exponent_stderr"] ** 2]),
+        )  # fmt: skip
 
     def width_nm(self, wavenumber: Array) -> Array:
         """Full width at half maximum at each wavenumber (µm⁻¹), nm; zero when the contrast does not fall."""

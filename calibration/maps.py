@@ -42,7 +42,9 @@ class PixelStack:
     """Pixels of every sub-image under the monochromator, read lazily from HDF5.
 
     Members: ``pixels`` ``(interferometer, line, y, x)``, ``wavenumber`` ``(line,)`` µm⁻¹, optionally ``flat`` of the
-    shape of ``pixels`` or ``(interferometer, line)``, and attribute ``opd_step_um``.
+    shape of ``pixels`` or ``(interferometer, line)``, attribute ``opd_step_um``, and the width of the monochromator's
+    line (nm) as ``linewidth_nm``, attribute or ``(line,)``, with attribute ``line_shape``; what is passed goes before
+    the file.
 
     Raises
     ------
@@ -50,7 +52,7 @@ class PixelStack:
         When the file or a member is missing or of a wrong shape.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, linewidth_nm: Any = None, line_shape: str | None = None) -> None:
         import h5py
 
         self.path = Path(path)
@@ -70,6 +72,11 @@ class PixelStack:
             raise InputError(
                 f"{path}: flat: found shape {self.flat.shape}, expected {self.pixels.shape} or {self.pixels.shape[:2]}"
             )
+
+        if linewidth_nm is None and "linewidth_nm" in self.file:
+            linewidth_nm = self.file["linewidth_nm"][()]
+        self.linewidth_nm = self.file.attrs.get("linewidth_nm") if linewidth_nm is None else linewidth_nm
+        self.line_shape = line_shape or str(self.file.attrs.get("line_shape", "gaussian"))
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -95,6 +102,8 @@ class PixelStack:
             mask=np.ones(intensity.shape, dtype=bool),
             index=np.arange(len(intensity)),
             opd_step_um=self.file.attrs.get("opd_step_um"),
+            linewidth_nm=self.linewidth_nm,
+            line_shape=self.line_shape,
             name=self.path.stem,
             source=str(self.path),
         )
@@ -184,8 +193,9 @@ def fit_pixels(
         # residual variance of this pixel at its start, as the weight of data against population
         start_residual = (y - sampled.values(theta, f)) * (w > 0)
         variance = np.median(start_residual**2, axis=1) / 0.455
-        precision = prior.precision * variance[:, None, None]
-        precision[:, column, :] = precision[:, :, column] = 0
+        unit = prior.precision.copy()
+        unit[:, column, :] = unit[:, :, column] = 0
+        precision = _free_level(unit, centre, model.slices["gain"]) * variance[:, None, None]
         mean = np.broadcast_to(centre, theta.shape)
         pixel_prior = Prior(mean=mean, precision=precision)
     found = _refine_on(device, sampled, theta, y, f, w, pixel_prior, loss)
@@ -208,6 +218,14 @@ def fit_pixels(
     return out
 
 
+def _free_level(precision: Array, centre: Array, gain: slice) -> Array:
+    """Precision that says nothing of how bright a pixel is: vignetting is no one's to know beforehand."""
+    along = np.zeros_like(centre)
+    along[gain] = centre[gain]
+    held = precision @ along
+    return np.asarray(precision - held[:, :, None] * held[:, None, :] / np.maximum(held @ along, 1e-300)[:, None, None])
+
+
 def _refine_on(
     device: Any, sampled: SampledModel, theta: Array, y: Array, f: Array, w: Array, prior: Prior | None, loss: str
 ) -> Any:
@@ -220,7 +238,7 @@ def _refine_on(
 
     moved = None if prior is None else Prior(mean=there(prior.mean), precision=there(prior.precision))
     found = refine(
-        SampledModel(sampled.model, sampled.band, sampled.wavenumber, device=device),
+        SampledModel(sampled.model, sampled.band, sampled.wavenumber, device=device, line=sampled.line),
         there(theta), there(y), there(f), there(w), prior=moved, loss=loss, max_iterations=30, tolerance=1e-6,
     )  # fmt: skip
     arrays = {name: getattr(found, name).cpu().numpy() for name in ("theta", "cost", "normal", "converged")}
@@ -261,7 +279,8 @@ def characterize_pixels(
     n, height, width = stack.shape
     problem, fit = fit_capture(stack.centre(), model, options)
     partial = Path(f"{out}.partial")
-    key = f"{stack.path.resolve()}|{stack.path.stat().st_mtime_ns}|{model.to_dict()}|{options.to_dict()}"
+    key = f"{stack.path.resolve()}|{stack.path.stat().st_mtime_ns}|{model.to_dict()}|{options.to_dict()}|"
+    key += f"{stack.linewidth_nm}|{stack.line_shape}"
     resumed = 0
     with _open_partial(partial, key, stack, model) as file:
         for number in range(n):

@@ -11,6 +11,7 @@ replaces the choice of a low degree: held-out error no longer grows with degree.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,7 +125,9 @@ def _population(
     what each row tells of itself (its estimate less the previous population's part) is weighed against it anew.
     """
     size = values.shape[1]
-    members, own, own_spread = keep, values, spread
+    members = keep
+    own: Any = values
+    own_spread: Any = spread
     if previous is not None:
         told = np.linalg.inv(
             spread + 1e-12 * np.eye(size) * np.einsum("bii->b", spread)[:, None, None] + 1e-18 * np.eye(size)
@@ -181,5 +184,5 @@ def _opd_prior(
     # the rows' estimates lean on the prior, and scatter less than the rows by what they do not know; the floor keeps
     # rows on a perfectly regular device from being tied to it beyond what a fit can tell
     seen = 1.4826 * float(np.median(np.abs(opd - centre)[known]))
-    sigma = math.sqrt(seen**2 + float(np.median(stderr[known] ** 2)) + (0.01 / band.width) ** 2)
+    sigma = math.sqrt(seen**2 + float(np.median(stderr[known] ** 2)) + (0.02 / band.width) ** 2)
     return centre / to_opd, sigma / to_opd

@@ -86,7 +86,7 @@ def shared_gain_curve(fit: Fit, problem: Problem) -> Array:
 
 
 def shared_shift(fit: Fit, problem: Problem) -> Array:
-    """Smooth error of the wavelength scale, common to all rows: what to add to the lines' wavenumbers, ``(line,)`` µm⁻¹.
+    """Smooth error of the wavelength scale, common to all rows: what to add to the wavenumbers, ``(line,)`` µm⁻¹.
 
     Its mean and slope over the band are no one's to know: they are the same as other phases and OPDs, and left out.
     """

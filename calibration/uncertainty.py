@@ -74,12 +74,16 @@ def posterior(
     return variance, inverted * variance[:, None, None]
 
 
-def noise_shape(squares: Array, seen: NDArray[np.bool_]) -> Array:
+def noise_shape(psi: Array, weight: Array, variance: Array, left: Array | float = 1.0) -> Array:
     """Noise variance of each line relative to that of the rows, of mean one, shape ``(line,)``.
 
-    ``squares`` are squared residuals over the variance that their row's mean noise would give them. Their mean over the
-    rows, and over as many neighbouring lines as make the mean one of `NOISE_SAMPLES`.
+    The mean over the rows of squared residuals over the variance that their row's mean noise would give them (of which
+    a share ``left`` is left in the residual: one less the sample's say in the fit), and over as many neighbouring lines
+    as make the mean one of `NOISE_SAMPLES`.
     """
+    expected = weight * variance[:, None] * left
+    seen = (expected > 0) & np.isfinite(psi)
+    squares = psi**2 / np.where(seen, expected, 1)
     # one wild row must not speak for a line
     squares = np.where(seen, np.minimum(squares, 25.0), 0)
     total, count = squares.sum(axis=0), seen.sum(axis=0).astype(float)
@@ -115,17 +119,15 @@ def parameter_covariance(fit: Fit, problem: Problem, options: Options) -> Array:
         gain, pull_gain = _gains(plan.assemble(plan.moments(fields, slope[rows])), prior, sampled.model.free)
         return fields, gain, pull_gain, prior
 
-    squares, freedom = np.zeros_like(psi), np.zeros(n_rows)
+    left, freedom = np.ones_like(psi), np.zeros(n_rows)
     held = [holding(rows) for rows in chunks]
     for rows, (fields, gain, _, _) in zip(chunks, held, strict=True):
         # a sample that has a say in the fit has a residual smaller than its noise
         jacobian = plan.jacobian(fields)
         leverage = slope[rows] * ((jacobian @ gain) * jacobian).sum(axis=2)
         freedom[rows] = (weight[rows] > 0).sum(axis=1) - leverage.sum(axis=1)
-        expected = weight[rows] * variance[rows, None] * np.clip(1 - leverage, 0.1, 1)
-        squares[rows] = psi[rows] ** 2 / np.where(expected > 0, expected, np.inf)
-    seen = (weight > 0) & np.isfinite(squares) & (variance > 0)[:, None]
-    noise = weight * noise_shape(squares, seen) * variance[:, None]
+        left[rows] = np.clip(1 - leverage, 0.1, 1)
+    noise = weight * noise_shape(psi, weight, variance, left) * variance[:, None]
     noise *= np.where(freedom > 4, freedom / np.maximum(freedom - 2, 1), 2.0)[:, None]
     common = common_errors(fit, problem, options)
     out = np.zeros((n_rows, sampled.model.n_parameters, sampled.model.n_parameters))

@@ -246,12 +246,6 @@ class SampledModel:
         """R along the lines, held inside the open unit interval."""
         return bounded_reflectivity(self.series(theta, "reflectivity"))[0]
 
-    def reflectivity_mean_slope(self, theta: Any) -> Any:
-        """Derivative of the mean of R over the lines with respect to its coefficients, ``(batch, coefficient)``."""
-        part = self._slices["reflectivity"]
-        slope = bounded_reflectivity(self.series(theta, "reflectivity"))[1]
-        return slope @ self.basis[:, : part.stop - part.start] / self.basis.shape[0]
-
     def _etalon(self, theta: Any) -> Any:
         """Factor of the parasitic etalons; the number one when there are none."""
         if not self.model.etalons_um:

@@ -254,7 +254,7 @@ class TestFile:
             assert_same(capture, MonochromaticCapture.load(path))
 
     def test_self_describing(self, tmp_path):
-        make(neighbourhood=samples(), saturated=samples() > 3).save(tmp_path / "capture.h5")
+        make(neighbourhood=samples(), saturated=samples() > 3, linewidth_nm=0.5).save(tmp_path / "capture.h5")
         with h5py.File(tmp_path / "capture.h5") as file:
             assert (file.attrs["format"], file.attrs["version"]) == ("hsitools-capture", 1)
             assert set(file) == set(module.NOTES)
