@@ -51,12 +51,10 @@ class LineErrors:
     def of(cls, fit: Fit, problem: Problem, model_spread: Array | None) -> LineErrors:
         """Noise and shift of a fit."""
         psi, _ = influence(problem.intensity - fit.values(problem), problem.weight, fit.loss)
-        scale = problem.weight * fit.variance[:, None]
-        squares = psi**2 / np.where(scale > 0, scale, np.inf)
         spread = np.zeros(len(problem.wavenumber)) if model_spread is None else model_spread
         return cls(
             row_noise=np.where(problem.usable, np.sqrt(fit.variance) * problem.level, np.nan),
-            line_noise=np.sqrt(noise_shape(squares, scale > 0)), model_spread=spread, shift=fit.shift,
+            line_noise=np.sqrt(noise_shape(psi, problem.weight, fit.variance)), model_spread=spread, shift=fit.shift,
         )  # fmt: skip
 
     def write(self, group: Any) -> None:
