@@ -36,8 +36,8 @@ def ergas_est(fusion: Fusion) -> Score:
       nothing is injected (so that a gain fitted at the fine scale cannot pass for the right one);
     - what is wrong across them: the energy of details that PAN does not explain, against the energy that the coarse
       scale lets expect. As much of them counts as right as the cube is more consistent with the coarse one than PAN's
-      details alone would be; then only missing energy is an error, and
-      a quarter of excessive energy.
+      details alone would be; then only missing energy is an error, and a quarter of
+      excessive energy.
 
     The last two are compared as PAN's own optics see them, and scaled to all details. Absolute values are within some
     tens of percent of ERGAS; the truth itself has a value near, not at, zero.
