@@ -75,12 +75,12 @@ def quicklook(path: Path, out: Path, window: Any, pan: bool) -> None:
 @click.argument("reference", type=click.Path(path_type=Path), required=False)
 @click.option("--ratio", type=float, help="Pixel size ratio of the fusion: for ERGAS.")
 @click.option("--border", type=int, default=0, show_default=True, help="Pixels to leave out on each side.")
-@click.option("--data-range", type=float, help="Peak for PSNR and SSIM  [default: the reference's maximum].")
+@click.option("--data-range", type=float, help="Range for PSNR and SSIM  [default: what the reference spans].")
 @click.option("--metric", "chosen", multiple=True, metavar="NAME", help="Only this index; may be repeated.")
 @click.option("--coarse", type=click.Path(path_type=Path), help="The cube before fusion: indices without a reference.")
 @click.option("--pan", type=click.Path(path_type=Path), help="Its panchromatic image  [default: the one in --coarse].")
 @click.option("--mtf", type=float, default=0.3, show_default=True, help="Gain at Nyquist, for --coarse.")
-@click.option("--offset", type=float, help="First coarse pixel on the fine grid, for --coarse  [default: ratio // 2].")
+@click.option("--offset", type=float, help="First coarse pixel on the fine grid  [default: by their maps, or centred].")
 @click.option("--per-band", is_flag=True, help="Values of the bands too.")
 @json_option
 def metrics(
@@ -110,6 +110,13 @@ def metrics(
             data_range=data_range,
             metrics=names,
         )
+        guessed = [name for name, found in values.items() if found.facts.get("data_range_guessed")]
+        if guessed:
+            span = values[guessed[0]].facts["data_range"]
+            click.echo(
+                f"hsi: note: {' and '.join(guessed)}: --data-range was not given: took {span:.6g}, what the reference "
+                "spans", err=True,
+            )  # fmt: skip
         if ratio is None and names is None:
             click.echo("hsi: note: ERGAS needs --ratio: left out", err=True)
     elif coarse is not None:
@@ -118,10 +125,11 @@ def metrics(
         if image is None:
             raise InputError(f"{coarse}: pan: missing, expected --pan")
         bands, left_out = _common_bands(cube, low, estimate, coarse)
+        offset = _offset(cube, low, estimate, coarse) if offset is None else offset
         settings |= {"coarse": str(coarse), "mtf": mtf, "offset": offset, "bad_bands_left_out": left_out}
         values = evaluate_fusion(
             _values(cube, bands), _values(low, bands), _values(image, None), mtf=mtf, offset=offset, border=border,
-            ratio=None if ratio is None else int(ratio), metrics=names,
+            registered=True, ratio=None if ratio is None else int(ratio), metrics=names,
         )  # fmt: skip
     else:
         values = evaluate_alone(_values(cube, cube.good.nonzero()[0]), border=border, metrics=names)
@@ -138,6 +146,27 @@ def metrics(
 
 def _values(cube: Cube, bands: Any) -> Any:
     return cube.physical().select(bands=bands).to_torch()[0]
+
+
+def _offset(fused: Cube, coarse: Cube, one: Path, other: Path) -> float:
+    """Fine-pixel position of the first coarse pixel, from both maps; centred where they have none, as our cubes are."""
+    from hsitools.errors import InputError
+
+    ratio = fused.shape[1] / coarse.shape[1]
+    centred = (ratio - 1) / 2
+    if fused.transform is None or coarse.transform is None:
+        return centred
+    import numpy as np
+
+    (a, b, c, d, e, f), (_, _, c_low, _, _, f_low) = fused.transform, coarse.transform
+    # the coarse cube's corner in fine pixels, then the centre of its first pixel
+    x, y = np.linalg.solve([[a, b], [d, e]], [c_low - c, f_low - f]) + centred
+    if abs(x - y) > 0.01 or not -0.01 <= x <= ratio - 1 + 0.01:
+        raise InputError(
+            f"{one}: transform: found the first pixel of {other} at fine pixel ({y:.2f}, {x:.2f}), expected one offset "
+            f"of 0 to {ratio - 1:g} along both axes; give --offset if the maps are wrong"
+        )
+    return float(np.clip(round(x, 6), 0, ratio - 1))
 
 
 def _common_bands(first: Cube, second: Cube, one: Path, other: Path) -> tuple[Any, int]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
 import dataclasses
-import datetime
 import importlib.metadata
 import json
 import os
@@ -21,17 +19,15 @@ import torch
 
 from hsitools import __version__
 from hsitools.errors import FormatError, InputError
-from hsitools.io.atomic import atomic_path
-from hsitools.options import plain
 from hsitools.provenance import git_commit
 from hsitools.sensor.presets import open_sensor
 from hsitools.sensor.sensor import Sensor
-from pansharpen.cells import Cell, load_plugin
-from pansharpen.isolation import Worker
+from pansharpen.cells import Cell
 from pansharpen.plan import Settings, Source, check, chosen_methods, file_hash, several, sources_of
 from pansharpen.protocol import convention
 from pansharpen.registry import get
 from pansharpen.table import COLUMNS, OK, Row, write_csv
+from pansharpen.trial import isolated, now, plugin_families, read_cell, stop_workers, write_json
 
 FORMAT, VERSION = "hsitools-benchmark", 1
 
@@ -47,10 +43,13 @@ class Benchmark:
     ----------
     folder : Path
     settings : Settings
+    families : dict of str to str
+        Of the plugins' methods.
     """
 
     folder: Path
     settings: Settings
+    families: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def create(
@@ -85,19 +84,19 @@ class Benchmark:
             raise InputError(
                 f"{folder}: out: found a benchmark, expected a new folder (--resume goes on with this one)"
             )
-        for path in plugins:
-            load_plugin(str(path))
+        files = tuple(str(Path(path).resolve()) for path in plugins)
+        families = plugin_families(list(files))
         sources = sources_of(scenes, cases)
         used = sensor if sensor is not None else "prisma" if any(s.kind == "scene" for s in sources) else None
         used = open_sensor(used) if isinstance(used, str) else used
         settings = Settings(
-            sources=tuple(sources), methods=tuple(chosen_methods(methods)), ratios=several(ratios, "ratio"),
+            sources=tuple(sources), methods=tuple(chosen_methods(methods, families)), ratios=several(ratios, "ratio"),
             noises=several(noises, "noise"), protocols=several(protocols, "protocol"),
             convention=convention(rules).name, seed=seed, sensor=None if used is None else used.fingerprint(),
             sensor_name=None if used is None else used.name, sensor_for_all=sensor is not None, device=device,
             weights=None if weights is None else str(Path(weights).resolve()), threads=threads,
             time_limit_s=time_limit_s, memory_limit_mib=memory_limit_mib,
-            plugins=tuple(str(Path(path).resolve()) for path in plugins),
+            plugins=files,
         )  # fmt: skip
         check(settings)
         try:
@@ -106,14 +105,15 @@ class Benchmark:
             raise InputError(f"{folder}: out: cannot make the folder ({error.strerror})") from None
         if used is not None:
             used.save(folder / "sensor.h5")
-        made = cls(folder=folder, settings=settings)
+        made = cls(folder=folder, settings=settings, families=families)
         made._write([])
         return made
 
     @classmethod
     def open(cls, folder: str | Path) -> Benchmark:
         """A benchmark that was begun; raises `FormatError` when the folder holds none."""
-        return cls(folder=Path(folder), settings=_settings(Path(folder), read_header(folder)["settings"]))
+        settings = _settings(Path(folder), read_header(folder)["settings"])
+        return cls(folder=Path(folder), settings=settings, families=plugin_families(list(settings.plugins)))
 
     @property
     def header(self) -> dict[str, Any]:
@@ -124,11 +124,11 @@ class Benchmark:
         document = {
             "format": FORMAT, "version": VERSION, "settings": dataclasses.asdict(self.settings), "runs": runs,
         }  # fmt: skip
-        _write_json(self.folder / "benchmark.json", document)
+        write_json(self.folder / "benchmark.json", document)
 
     def records(self) -> list[dict[str, Any]]:
         """Finished cells, in the plan's order."""
-        found = (_read_cell(self.folder, cell) for cell in self.settings.cells())
+        found = (read_cell(self.folder, cell) for cell in self.settings.cells())
         return [record for record in found if record is not None]
 
     def rows(self) -> list[Row]:
@@ -139,7 +139,7 @@ class Benchmark:
         """Cells to do; ``retry`` counts those that failed among them."""
         out = []
         for cell in self.settings.cells():
-            record = _read_cell(self.folder, cell)
+            record = read_cell(self.folder, cell)
             if record is None or (retry and record["status"] != OK):
                 out.append(cell)
         return out
@@ -197,7 +197,7 @@ class Benchmark:
         return {
             "cell": dataclasses.asdict(cell), "folder": str(self.folder.resolve()), "weights": settings.weights,
             "threads": threads, "plugins": list(settings.plugins), "memory_limit_mib": settings.memory_limit_mib,
-            "time_limit_s": settings.time_limit_s, "family": get(cell.method).family,
+            "time_limit_s": settings.time_limit_s, "family": self.families.get(cell.method) or get(cell.method).family,
         }  # fmt: skip
 
 
@@ -228,8 +228,6 @@ def read_header(folder: str | Path) -> dict[str, Any]:
 
 
 def _settings(folder: Path, stored: dict[str, Any]) -> Settings:
-    for path in stored["plugins"]:
-        load_plugin(path)
     values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()
     }
@@ -240,79 +238,21 @@ def _settings(folder: Path, stored: dict[str, Any]) -> Settings:
         raise FormatError(f"{folder}/benchmark.json: settings: {error}") from None
 
 
-# ---- one cell --------------------------------------------------------------------------------------------------
-
-#: Worker processes of this process: all, and those at rest.
-_WORKERS: set[Worker] = set()
-_IDLE: list[Worker] = []
-
-
-def isolated(job: dict[str, Any]) -> None:
-    """Measure one cell in a process of its own and write its record.
-
-    The warm process that it is forked from stays for the next call, until this process ends or `stop_workers`.
-    """
-    worker = _IDLE.pop() if _IDLE else _started()
-    answer = worker.call(job, job["time_limit_s"])
-    _IDLE.append(worker)
-    cell = Cell(**job["cell"])
-    measured = answer.get("result") or {"status": answer["reason"]}
-    record = {
-        "case": cell.case, "ratio": cell.ratio, "noise": cell.noise, "protocol": cell.protocol, "method": cell.method,
-        "family": job["family"], "source": cell.source, "kind": cell.kind, "convention": cell.convention,
-        "seed": cell.seed, "sensor": cell.sensor, "values": {}, "seconds": None, "cpu_seconds": None,
-        "peak_mib": None, **measured, "case_key": cell.case_key, "key": cell.key, "hsitools": __version__,
-        "machine": platform.node(), "finished": _now(),
-    }  # fmt: skip
-    _write_json(_cell_path(Path(job["folder"]), cell), record)
-
-
-def _started() -> Worker:
-    worker = Worker("pansharpen.cells:run_job")
-    _WORKERS.add(worker)
-    return worker
-
-
-@atexit.register
-def stop_workers() -> None:
-    """End the worker processes of this process, and what they are doing."""
-    _IDLE.clear()
-    while _WORKERS:
-        _WORKERS.pop().close()
-
-
-def _cell_path(folder: Path, cell: Cell) -> Path:
-    return folder / "cells" / f"{cell.key}.json"
-
-
-def _read_cell(folder: Path, cell: Cell) -> dict[str, Any] | None:
-    try:
-        record: dict[str, Any] = json.loads(_cell_path(folder, cell).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    return record
-
-
 def row_of(record: dict[str, Any]) -> Row:
     """A record as a row of the table: `pansharpen.table.COLUMNS`."""
-    return {name: record["values"].get(name, record.get(name)) for name in COLUMNS}
-
-
-def _write_json(path: Path, document: dict[str, Any]) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(plain(document), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    classes: dict[str, Any] = record.get("snr") or {}
+    told = {"snr_source": classes.get("source")}
+    told |= {f"bands_snr{snr}": number for snr, number in classes.get("bands", {}).items()}
+    known = record | told | record["values"]
+    return {name: known.get(name) for name in COLUMNS}
 
 
 # ---- where it ran ----------------------------------------------------------------------------------------------
 
 
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-
-
 def _environment(jobs: int, threads: int) -> dict[str, Any]:
     return {
-        "started": _now(), "hsitools": __version__, "git": git_commit(), "torch": torch.__version__,
+        "started": now(), "hsitools": __version__, "git": git_commit(), "torch": torch.__version__,
         "numpy": np.__version__, "scipy": importlib.metadata.version("scipy"), "python": platform.python_version(),
         "system": platform.platform(), "machine": platform.node(), "processor": _processor(),
         "cores": os.cpu_count(), "jobs": jobs, "threads": threads, "command": " ".join(sys.argv),

@@ -18,8 +18,27 @@ from hsitools.options import readable
 from hsitools.plot import png_bytes
 from hsitools.report import Block, Picture, Report, Section
 from pansharpen.benchmark import Benchmark, row_of
+from pansharpen.classes import all_bands_name
 from pansharpen.figures import detail_window, error_curves, error_png, image_png
-from pansharpen.table import OK, RANKED, Row, best_of, by_case, goodness, indices_of, latex, number, ranking, title_of
+from pansharpen.table import (
+    OK,
+    RANKED,
+    RANKED_ON,
+    Row,
+    best_of,
+    by_case,
+    class_names,
+    classes_of,
+    goodness,
+    heading,
+    indices_of,
+    latex,
+    number,
+    ranking,
+    ranking_name,
+    source_of,
+    title_of,
+)
 from pansharpen.table import write_csv as write_table
 
 #: Side of the crops shown side by side, fine pixels.
@@ -239,7 +258,7 @@ def _pictured(folder: Path, cases: list[list[Row]], keys: Keys, limit: int) -> l
 
 def _heading(name: str) -> str:
     """An index with its unit and an arrow to better values."""
-    index = get_index(name)
+    index = get_index(all_bands_name(name))
     unit = "" if index.unit in ("1", "") else f" / {index.unit}"
     return f"{name}{unit} {'↑' if index.higher_is_better else '↓'}"
 
@@ -251,8 +270,8 @@ def _ranking_blocks(ranks: dict[str, Any]) -> list[str | Block]:
             continue
         blocks.append(
             f"{protocol.capitalize()} resolution: places within each case (1 is best), averaged over "
-            f"{max(rank.cases for rank in found)} cases and {', '.join(RANKED[protocol])}; a method that failed takes "
-            "the last place. Time is the median, memory the largest, of one call in a fresh process."
+            f"{max(rank.cases for rank in found)} cases and {', '.join(RANKED[protocol])}, on {RANKED_ON}; a method "
+            "that failed takes the last place. Time is the median, memory the largest, of one call in a fresh process."
         )
         indices = RANKED[protocol]
         columns = ["method", "mean rank ↓", *(f"{name} rank" for name in indices), "cases won", "failed"]
@@ -269,9 +288,9 @@ def _ranking_blocks(ranks: dict[str, Any]) -> list[str | Block]:
 def _case_section(folder: Path, place: int, group: list[Row], keys: Keys, with_pictures: bool) -> Section:
     title = title_of(group[0])
     indices = indices_of(group)
-    first = RANKED[group[0]["protocol"]][0]
+    first = ranking_name(RANKED[group[0]["protocol"]][0], group)
     group = sorted(group, key=lambda row: (row["status"] != OK, goodness(first, row[first])))
-    blocks: list[str | Block] = [_case_table(group, indices)]
+    blocks: list[str | Block] = [_case_table(group, indices), *_class_blocks(group)]
     if with_pictures:
         blocks += _case_pictures(folder, place, group, keys, indices)
     return Section(title=title, blocks=blocks)
@@ -287,6 +306,19 @@ def _case_table(group: list[Row], indices: tuple[str, ...]) -> Grid:
             line.append("" if row["status"] == OK else row["status"].partition(":")[0])  # the whole stands at the end
     best = frozenset((y, 1 + x) for x, name in enumerate(indices) for y in best_of(name, group))
     return Grid(columns=columns, rows=rows, best=best)
+
+
+def _class_blocks(group: list[Row]) -> list[str | Block]:
+    """The ranking indices over classes of bands, and where the noise comes from that makes them."""
+    classes, names = classes_of(group), class_names(group)
+    if not classes:
+        return []
+    text = "Bands by their signal-to-noise ratio (mean level over noise; the noise is "
+    text += f"{source_of(group)}): " + ", ".join(f"{number} above {snr}" for snr, count in classes.items())
+    done = [row for row in group if row["status"] == OK]
+    rows = [[row["method"], *(number(name, row[name]) for name in names)] for row in done]
+    best = frozenset((y, 1 + x) for x, name in enumerate(names) for y in best_of(name, done))
+    return [text + ".", Grid(columns=["method", *(heading(name, classes) for name in names)], rows=rows, best=best)]
 
 
 def _case_pictures(
@@ -356,7 +388,9 @@ def _provenance_blocks(made: Benchmark) -> list[str | Block]:
     runs = made.header["runs"]
     lines = [[name, *(readable(run.get(name)) for run in runs)] for name in runs[-1]] if runs else []
     return [
-        "Each cell ran in a process of its own; its memory is what the method took beyond the loaded case.",
+        "Each method ran in a process of its own, which held both images but never the truth; its memory is what it "
+        "took beyond them. Methods rank on bands that hold signal, by the noise that the case knows, or by the "
+        "estimate that stands at each case.",
         Grid(columns=["setting", "value"], rows=facts, prose=True),
         Grid(columns=["run", *(str(place) for place in range(1, len(runs) + 1))], rows=lines, prose=True),
         Grid(columns=["source", "kind", "SHA-256 (first 16 digits)", "path"], rows=sources, prose=True),

@@ -45,6 +45,8 @@ class Optics:
         Of the coarse cube, at its mean level, units²; None when not known.
     pan_variance : float or None
         Of the panchromatic image, units².
+    pan_mtf : float or None
+        The panchromatic image's own gain at its Nyquist frequency; None when not known.
     """
 
     ratio: int
@@ -55,6 +57,7 @@ class Optics:
     pan_response: Array | None = None
     noise_variance: Array | None = None
     pan_variance: float | None = None
+    pan_mtf: float | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ratio", check_ratio(self.ratio))

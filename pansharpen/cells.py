@@ -1,4 +1,4 @@
-"""One cell of a benchmark: a method on a case, its indices, time and memory, and what the report draws of it."""
+"""One cell of a benchmark, as the process sees it in which the method runs: both images, its time and memory."""
 
 from __future__ import annotations
 
@@ -19,26 +19,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from hsitools.cube import Cube
 from hsitools.errors import HsiError, InputError
-from hsitools.figures import rgb_bands
-from hsitools.io import open_cube
-from hsitools.io.atomic import atomic_path
-from hsitools.sensor.sensor import Sensor
-from pansharpen.case import FusionCase
+from pansharpen.case import FusionCase, Optics
 from pansharpen.fuse import fuse
-from pansharpen.protocol import Convention, convention, degraded, judge, read_case, real_case, simulated_case
-from pansharpen.registry import get
+from pansharpen.registry import METHODS, get
 
 PROTOCOLS = ("reduced", "full")
 #: What a source is: a scene that a sensor is to see, a cube with its own PAN, a case file.
 KINDS = ("scene", "product", "case")
-#: Longest side of the pictures that are kept of a fused cube, fine pixels.
-PICTURE = 160
-#: Share of the darkest and of the brightest values that a picture clips, percent.
-CLIPPED = 2.0
+#: The images of a case that a method may see.
+SEEN = ("coarse", "pan", "expanded", "valid", "pan_valid")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,99 +87,104 @@ def _hash(values: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def load_case(cell: Cell, sensor: Sensor | None) -> FusionCase:
-    """The case of a cell; raises `InputError` when the source cannot serve."""
-    rules = convention(cell.convention)
-    if cell.kind == "case":
-        case = read_case(cell.source, rules, sensor)
-    elif cell.kind == "product":
-        case = real_case(open_cube(cell.source), sensor)
-    else:
-        assert sensor is not None
-        case = simulated_case(
-            open_cube(cell.source), sensor, ratio=cell.ratio, noise=bool(cell.noise), seed=cell.seed
-        )  # fmt: skip
-    if cell.protocol == "full":
-        return case.replace(reference=None)
-    return degraded(case) if case.reference is None else case
+# ---- what a method is handed --------------------------------------------------------------------------------------
+
+
+def write_pair(path: Path, case: FusionCase) -> None:
+    """Write what a method may see of a case: both images and the optics. No reference, no name, no file of origin."""
+    given = {name: getattr(case, name) for name in SEEN} | {
+        f"optics.{field.name}": getattr(case.optics, field.name) for field in dataclasses.fields(Optics)
+    }
+    arrays: dict[str, Any] = {name: np.asarray(value) for name, value in given.items() if value is not None}
+    with path.open("wb") as stream:
+        np.savez(stream, **arrays)
+
+
+def read_pair(path: Path) -> FusionCase:
+    """What `write_pair` wrote."""
+    with np.load(path, allow_pickle=False) as archive:
+        given = {name: archive[name] for name in archive.files}
+    known = {name.partition(".")[2]: value for name, value in given.items() if name.startswith("optics.")}
+    optics = Optics(**{name: value.item() if value.ndim == 0 else value for name, value in known.items()})
+    images: dict[str, Any] = {name: torch.from_numpy(given[name]) for name in SEEN if name in given}
+    return FusionCase(optics=optics, **images)
 
 
 # ---- measuring -------------------------------------------------------------------------------------------------
 
 
-def run_job(job: dict[str, Any]) -> dict[str, Any]:
-    """Measure a cell, in a process of its own (see `pansharpen.isolation`).
+def method_side(job: dict[str, Any]) -> dict[str, Any]:
+    """Do what needs a method's own code: tell of it, or fuse with it.
+
+    Runs in a process (see `pansharpen.isolation`) that never held a truth, nor was told where one lies.
 
     Parameters
     ----------
     job : dict
-        ``cell`` (fields of `Cell`), ``folder`` of the benchmark (its ``sensor.h5``, ``cells/``), ``weights``,
-        ``threads``, ``memory_limit_mib``, ``plugins``.
+        ``plugins``; and, to fuse, ``folder`` (with ``pair.npz``; ``fused.npy`` is written there), ``method``, ``seed``,
+        ``device``, ``weights``, ``threads``, ``memory_limit_mib``.
 
     Returns
     -------
     dict
-        ``status`` (``ok`` or why not), ``values`` by index, ``seconds``, ``cpu_seconds``, ``peak_mib``, sizes.
-        Seconds are of one call of `fuse` in a fresh process, so that operators are built and nothing is cached; CPU
-        seconds are of all its threads. ``peak_mib`` is the method's own: the most memory during the call beyond what
-        was in use with the case loaded, result included, code pages of libraries not (on a GPU: allocated there);
-        None where the system does not tell.
+        Without ``method``: the plugins' own methods, each with its family, or ``error``. With it: ``status`` (``ok``
+        or why not), ``seconds``, ``cpu_seconds``, ``peak_mib``. Seconds are of one call of `fuse` in a fresh process,
+        so that operators are built and nothing is cached; CPU seconds are of all its threads. ``peak_mib`` is the
+        method's own: the most memory during the call beyond what was in use with the pair loaded, result included,
+        code pages of libraries not (on a GPU: allocated there); None where the system does not tell.
     """
-    cell, folder = Cell(**job["cell"]), Path(job["folder"])
+    if "method" not in job:
+        return _described(job["plugins"])
     if job["threads"]:
         torch.set_num_threads(job["threads"])
     for plugin in job["plugins"]:
         load_plugin(plugin)
-    entry = get(cell.method)
+    folder = Path(job["folder"])
+    case = read_pair(folder / "pair.npz")
+    case = case if job["device"] == "cpu" else case.to(job["device"])
     record: dict[str, Any] = {}
-    try:
-        sensor = None if cell.sensor is None else Sensor.load(folder / "sensor.h5")
-        case = load_case(cell, sensor)
-        case = case if cell.device == "cpu" else case.to(cell.device)
-    except Exception as error:
-        return {**record, "status": f"unusable: {_said(error)}"}
-    rules = convention(cell.convention)
-    height, width = case.pan.shape[-2:]
-    record |= {"bands": case.n_bands, "height": height, "width": width}
     # thread pools and libraries start with the first large operation, which is no method's cost
-    warm = torch.ones(512, 512, device=cell.device)
+    warm = torch.ones(512, 512, device=job["device"])
     (warm @ warm).sum().item()
     del warm
+    entry = get(job["method"])
     try:
-        with _measured(record, cell.device), _memory_limit(job["memory_limit_mib"]):
-            fused = fuse(entry, case, seed=cell.seed, weights=job["weights"])
+        with _measured(record, job["device"]), _memory_limit(job["memory_limit_mib"]):
+            fused = fuse(entry, case, seed=job["seed"], weights=job["weights"])
     except (MemoryError, RuntimeError) as error:
         said = ("out of memory", "allocate memory", "bad_alloc")
         full = isinstance(error, MemoryError) or any(text in str(error) for text in said)
-        return {**record, **_failure(error, "out of memory: " if full else "")}
+        return {**record, **failure(error, "out of memory: " if full else "")}
     except Exception as error:
         untrained = entry.trained and job["weights"] is None and isinstance(error, HsiError)
-        return {**record, **_failure(error, "needs training: " if untrained else "")}
-    try:
-        found = judge(case, fused, rules)
-    except Exception as error:
-        return {**record, **_failure(error, "cannot be judged: ")}
-    record["values"] = {name: evaluation.value for name, evaluation in found.items()}
-    record["excluded"] = {name: evaluation.excluded for name, evaluation in found.items() if evaluation.excluded}
-    _keep(folder / "cells" / f"{cell.key}.npz", details(case, fused, rules))
-    shared = folder / "cells" / f"case-{cell.case_key}.npz"
-    if not shared.exists():
-        _keep(shared, case_details(case))
+        return {**record, **failure(error, "needs training: " if untrained else "")}
+    np.save(folder / "fused.npy", fused.cpu().numpy())
     return {**record, "status": "ok"}
 
 
-def _said(error: BaseException) -> str:
+def _described(plugins: list[str]) -> dict[str, Any]:
+    before = set(METHODS)
+    try:
+        for plugin in plugins:
+            load_plugin(plugin)
+    except InputError as error:
+        return {"error": str(error)}
+    entries = (METHODS[name] for name in METHODS if name not in before)
+    return {"families": {entry.name: entry.family for entry in entries}}
+
+
+def reason_of(error: BaseException) -> str:
+    """An error in one line."""
     text = " ".join(str(error).split())
     return text if isinstance(error, HsiError) else f"{type(error).__name__}: {text}"
 
 
-def _failure(error: BaseException, prefix: str) -> dict[str, Any]:
-    return {"status": f"{prefix}{_said(error)[:500]}", "traceback": "".join(traceback.format_exception(error))[-4000:]}
-
-
-def _keep(path: Path, arrays: dict[str, Any]) -> None:
-    with atomic_path(path) as temporary, temporary.open("wb") as stream:
-        np.savez_compressed(stream, **arrays)
+def failure(error: BaseException, prefix: str) -> dict[str, Any]:
+    """What a record says of an error."""
+    return {
+        "status": f"{prefix}{reason_of(error)[:500]}",
+        "traceback": "".join(traceback.format_exception(error))[-4000:],
+    }
 
 
 _PLUGINS: set[str] = set()
@@ -265,74 +261,3 @@ def _memory_limit(limit_mib: float | None) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
-
-
-# ---- what the report draws -------------------------------------------------------------------------------------
-
-
-def _window(case: FusionCase) -> tuple[slice, slice]:
-    """The middle of the scene, at most `PICTURE` fine pixels on each side."""
-    starts = [max(0, (size - PICTURE) // 2) for size in case.pan.shape[-2:]]
-    return slice(starts[0], starts[0] + PICTURE), slice(starts[1], starts[1] + PICTURE)
-
-
-def _colours(case: FusionCase) -> tuple[list[int], NDArray[np.float64]]:
-    """Bands of red, green and blue, and ``(3, 2)`` their range: the case's own, so that all methods share it."""
-    shown = case.coarse if case.reference is None else case.reference
-    bands = list(rgb_bands(Cube(data=shown[0].cpu().numpy(), wavelength_nm=case.optics.wavelength_nm)))
-    values = shown[0, bands].flatten(1).double().cpu().numpy()
-    return bands, np.nanpercentile(values, [CLIPPED, 100 - CLIPPED], axis=1).T
-
-
-def _stretched(image: torch.Tensor, limits: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """``(channel, y, x)`` as ``(y, x, channel)`` of 0 to 255."""
-    low, high = limits[:, 0, None, None], limits[:, 1, None, None]
-    values = (image.double().cpu().numpy() - low) / np.maximum(high - low, 1e-12)
-    return np.rint(255 * np.clip(np.nan_to_num(values), 0, 1)).astype(np.uint8).transpose(1, 2, 0)
-
-
-def details(case: FusionCase, fused: torch.Tensor, rules: Convention) -> dict[str, NDArray[Any]]:
-    """What the report draws of a fused cube.
-
-    Returns
-    -------
-    dict
-        ``rgb`` uint8 (y, x, 3); ``rmse`` (band,) and ``error`` (y, x), root mean squares over pixels and over
-        bands of the difference to the reference, or, without one, of the fused cube as the sensor would see it to the
-        coarse cube.
-    """
-    bands, limits = _colours(case)
-    fused = fused.clone() if rules.clip is None else fused.clamp(*rules.clip)
-    window = _window(case)
-    if case.reference is not None:
-        start, stop = rules.border or (case.optics.ratio, case.optics.ratio)
-        difference = fused - case.reference
-        inner = difference[..., start : case.pan.shape[-2] - stop, start : case.pan.shape[-1] - stop]
-        drawn = difference[..., window[0], window[1]]
-    else:
-        # NaN would spread along the filters' rows
-        difference = case.tile.down()(torch.nan_to_num(fused)) - case.coarse
-        inner = drawn = difference[..., 1:-1, 1:-1] if min(difference.shape[-2:]) > 2 else difference
-    rmse = inner.double().square().nanmean((-2, -1)).sqrt()[0]
-    error = drawn.double().square().nanmean(1).sqrt()[0]
-    return {
-        "rgb": _stretched(fused[0, bands][:, window[0], window[1]], limits), "rmse": rmse.cpu().numpy(),
-        "error": error.cpu().numpy().astype(np.float32),
-    }  # fmt: skip
-
-
-def case_details(case: FusionCase) -> dict[str, NDArray[Any]]:
-    """What the report draws of a case: ``pan`` uint8 (y, x, 1), ``reference`` as `details`' ``rgb`` where known,
-    ``wavelength_nm`` (band,) where known, ``level`` (band,) the mean of each band.
-    """
-    window = _window(case)
-    pan = case.pan[0]
-    limits = np.nanpercentile(pan.double().cpu().numpy(), [CLIPPED, 100 - CLIPPED])[None]
-    out: dict[str, NDArray[Any]] = {"pan": _stretched(pan[:, window[0], window[1]], limits)}
-    if case.reference is not None:
-        bands, colours = _colours(case)
-        out["reference"] = _stretched(case.reference[0, bands][:, window[0], window[1]], colours)
-    if case.optics.wavelength_nm is not None:
-        out["wavelength_nm"] = np.asarray(case.optics.wavelength_nm)
-    level = case.coarse if case.reference is None else case.reference
-    return out | {"level": level[0].double().flatten(1).nanmean(1).cpu().numpy()}

@@ -124,7 +124,7 @@ def _flat(record: dict[str, Any]) -> dict[str, Any]:
 
 def print_ranking(rows: list[dict[str, Any]]) -> None:
     """Mean ranks of the methods, and why there are cells without a result."""
-    from pansharpen.table import OK, RANKED, number, ranking, title_of
+    from pansharpen.table import OK, RANKED, RANKED_ON, by_case, number, ranking, source_of, title_of
 
     for protocol, indices in RANKED.items():
         ranks = ranking(rows, protocol)
@@ -132,13 +132,20 @@ def print_ranking(rows: list[dict[str, Any]]) -> None:
             continue
         width = max(len(rank.method) for rank in ranks)
         cases = max(rank.cases for rank in ranks)
-        click.echo(f"mean rank over {cases} case{'s' * (cases != 1)} ({protocol} resolution; 1 is best):")
-        click.echo(f"  {'':<{width}}    mean" + "".join(f"{name:>8}" for name in indices) + "   seconds   MiB")
+        click.echo(f"mean rank over {cases} case{'s' * (cases != 1)} ({protocol} resolution, {RANKED_ON}; 1 is best):")
+        click.echo(
+            f"  {'':<{width}}    mean"
+            + "".join(f"{name:>{max(8, len(name) + 1)}}" for name in indices)
+            + "   seconds   MiB"
+        )
         for rank in ranks:
-            cells = "".join(f"{rank.per_index[name]:8.2f}" for name in indices)
+            cells = "".join(f"{rank.per_index[name]:{max(8, len(name) + 1)}.2f}" for name in indices)
             cost = f"{number('seconds', rank.seconds):>10}{number('peak_mib', rank.peak_mib):>6}"
             failed = f"  {rank.failed} failed" if rank.failed else ""
             click.echo(f"  {rank.method:<{width}}{rank.mean:8.2f}{cells}{cost}{failed}")
+    sources = [source_of(group) for group in by_case(rows).values()]
+    for source in dict.fromkeys(filter(None, sources)):
+        click.echo(f"noise {source} in {sources.count(source)} of {len(sources)} cases")
     reasons: dict[str, list[str]] = {}
     for row in rows:
         if row["status"] != OK:

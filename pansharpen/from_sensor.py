@@ -56,6 +56,8 @@ def with_sensor(optics: Optics, sensor: Sensor, n_bands: int, who: str, cube: Cu
     changes: dict[str, Any] = {}
     if sensor.mtf is not None:
         changes["mtf"] = sensor.mtf[bands]
+    if sensor.pan is not None:
+        changes["pan_mtf"] = sensor.pan_mtf
     if sensor.pan is not None and centre is not None:
         changes["pan_response"] = pan_weights(sensor, centre[bands])
     if cube is not None and tells_noise(sensor, cube):

@@ -97,7 +97,7 @@ def fuse(
     if not live.any():
         raise InputError(f"{case.name}: coarse: found no band with signal, expected some")
     chosen = case if live.all() else select_bands(case, live)
-    ready = prepared(chosen)
+    ready = prepared(chosen).replace(reference=None)  # the truth is no business of a method's
     given = {"seed": seed, "weights": weights, "progress": progress}
     with torch.set_grad_enabled(_learns(entry)):  # inference tensors would stay in caches, useless to nets
         parts = [ready] if entry.batched else ready.singles()

@@ -14,8 +14,9 @@ import torch
 import pansharpen.methods  # noqa: F401  (registers them)
 from hsitools.errors import FormatError, HsiError, InputError
 from hsitools.io import describe, open_cube
+from hsitools.lookup import lookup
 from pansharpen.cells import PROTOCOLS, Cell
-from pansharpen.registry import METHODS, get, names
+from pansharpen.registry import METHODS, names
 
 #: Families that cost minutes a cell or need weights: run when asked for.
 NOT_BY_DEFAULT = ("supervised net", "zero-shot net")
@@ -136,12 +137,19 @@ def default_methods() -> list[str]:
     return [name for name in names() if not METHODS[name].trained and METHODS[name].family not in NOT_BY_DEFAULT]
 
 
-def chosen_methods(asked: Iterable[str]) -> list[str]:
-    """Methods by name; ``all`` is the registry; nothing is `default_methods`. Raises `InputError` for unknown names."""
+def chosen_methods(asked: Iterable[str], plugins: Iterable[str] = ()) -> list[str]:
+    """Methods by name, those of plugins too; ``all`` is all of them; nothing is `default_methods`.
+
+    Raises
+    ------
+    InputError
+        For an unknown name.
+    """
+    known = {name: name for name in (*names(), *plugins)}
     out: list[str] = []
     for text in asked:
         for name in filter(None, (part.strip() for part in text.split(","))):
-            out += names() if name.lower() == "all" else [get(name).name]
+            out += known if name.lower() == "all" else [lookup(name, known, "method")]
     return list(dict.fromkeys(out)) or default_methods()
 
 

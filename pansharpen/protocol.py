@@ -28,7 +28,7 @@ Array = NDArray[np.float64]
 REDUCED = ("ERGAS", "SAM", "Q2n", "PSNR")
 #: A band of less than this share of the median band's mean (water vapour) says nothing, and would rule ERGAS.
 MIN_LEVEL = 0.01
-FULL = ("D_lambda", "D_s", "D_pan", "HQNR")
+FULL = ("D_lambda", "D_s", "D_pan", "HQNR", "ERGAS_est")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,7 +235,7 @@ def simulated_case(
     if noise:
         told = noise_at(seen.noise, seen.pan_noise, mean_level(observed), mean_level(observed.pan))
     optics = Optics(
-        ratio=r, offset=seen.offset, mtf=seen.mtf, wavelength_nm=wavelength,
+        ratio=r, offset=seen.offset, mtf=seen.mtf, wavelength_nm=wavelength, pan_mtf=seen.pan_mtf,
         pan_response=pan_weights(seen, wavelength), **told,
     )  # fmt: skip
     return FusionCase(
@@ -326,5 +326,6 @@ def judge(
     mtf = case.optics.mtf
     return evaluate_fusion(
         fused[0], case.coarse[0], case.pan[0], ratio=r, mtf=mtf, pan_mtf=case.optics.mean_mtf(),
-        offset=case.optics.offset, border=r, metrics=metrics or FULL,
+        offset=case.optics.offset, border=r, registered=True, pan_own_mtf=case.optics.pan_mtf,
+        noise_variance=case.optics.noise_variance, metrics=metrics or FULL,
     )  # fmt: skip

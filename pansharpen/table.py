@@ -14,15 +14,19 @@ import numpy as np
 from hsitools.errors import FormatError
 from hsitools.io.atomic import atomic_path
 from hsitools.metrics import get as get_index
+from pansharpen.classes import CLASS_COLUMNS, RANKING_CLASS, SNR_CLASSES, all_bands_name, class_name
 from pansharpen.protocol import FULL, REDUCED
 
 Row = dict[str, Any]
 #: What makes a case; rows that agree in these compare methods.
 CASE = ("case", "ratio", "noise", "protocol")
 COST = ("seconds", "cpu_seconds", "peak_mib")
-COLUMNS = (*CASE, "method", "family", *REDUCED, *FULL, *COST, "status")
-#: Indices that rank: what a table of the field shows; at full resolution the two that are no part of one another.
-RANKED = {"reduced": ("ERGAS", "SAM", "Q2n"), "full": ("HQNR", "D_pan")}
+#: Since 0.2.0 with the classes of bands; tables of before lack those.
+COLUMNS = (*CASE, "method", "family", *REDUCED, *FULL, *COST, "status", *CLASS_COLUMNS)
+#: Indices that rank, over the bands that hold signal: what a table of the field shows; at full resolution the one that
+#: was shown to rank as the truth does (`python -m benchmarks honesty`).
+RANKED = {"reduced": ("ERGAS", "SAM", "Q2n"), "full": ("ERGAS_est",)}
+RANKED_ON = f"bands of SNR > {RANKING_CLASS}"
 OK = "ok"
 
 
@@ -50,19 +54,20 @@ def read_csv(path: str | Path) -> list[Row]:
             lines = list(csv.DictReader(stream))
     except (OSError, UnicodeDecodeError) as error:
         raise FormatError(f"{path}: expected a table of `hsi pansharpen benchmark`; {error}") from None
-    if not lines or set(lines[0]) != set(COLUMNS):
+    found = set(lines[0]) if lines else set()
+    if not set(CASE) | {"method", "status"} <= found <= set(COLUMNS):
         raise FormatError(f"{path}: columns: found {', '.join(lines[0]) if lines else 'none'}, expected {COLUMNS}")
-    return [{name: _value(name, line[name]) for name in COLUMNS} for line in lines]
+    return [{name: _value(name, line.get(name, "")) for name in COLUMNS} for line in lines]
 
 
 def _value(name: str, text: str) -> Any:
     if text == "":
         return None
-    if name in ("case", "protocol", "method", "family", "status"):
+    if name in ("case", "protocol", "method", "family", "status", "snr_source"):
         return text
     if name == "noise":
         return text == "True"
-    return int(text) if name == "ratio" else float(text)
+    return int(text) if name == "ratio" or name.startswith("bands_") else float(text)
 
 
 # ---- groups and ranks ------------------------------------------------------------------------------------------
@@ -89,12 +94,46 @@ def indices_of(rows: Sequence[Row]) -> tuple[str, ...]:
     return tuple(name for name in (*REDUCED, *FULL) if any(row[name] is not None for row in rows))
 
 
+def ranking_name(index: str, rows: Sequence[Row]) -> str:
+    """The column by which rows of one case rank: the index over bands that hold signal; in a table of 0.1.0, of all."""
+    return index if all(row["snr_source"] is None for row in rows) else class_name(index, RANKING_CLASS)
+
+
+def classes_of(rows: Sequence[Row]) -> dict[int, int]:
+    """Bands of each class, in rows of one case."""
+    told = next((row for row in rows if row["snr_source"] is not None), None)
+    return {} if told is None else {snr: told[f"bands_snr{snr}"] for snr in SNR_CLASSES}
+
+
+def source_of(rows: Sequence[Row]) -> str | None:
+    """How the noise is known that makes the classes, in rows of one case."""
+    return next((row["snr_source"] for row in rows if row["snr_source"] is not None), None)
+
+
 def goodness(name: str, value: float | None) -> float:
     """The smaller the better; infinite for no value."""
     if value is None or math.isnan(value):
         return math.inf
-    best = get_index(name).best
+    best = get_index(all_bands_name(name)).best
     return -value if math.isinf(best) else abs(value - best)
+
+
+def class_names(rows: Sequence[Row]) -> tuple[str, ...]:
+    """The ranking indices over each class of bands that holds some, in rows of one case."""
+    names = (class_name(index, snr) for snr in SNR_CLASSES for index in RANKED[rows[0]["protocol"]])
+    return tuple(name for name in names if any(row[name] is not None for row in rows))
+
+
+def heading(name: str, classes: dict[int, int]) -> str:
+    """An index in words, with the class of its bands and how many these are."""
+    index, _, snr = name.partition("_snr")
+    return f"{index}, SNR > {snr} ({classes[int(snr)]})" if snr else index
+
+
+def caption_of(rows: Sequence[Row]) -> str:
+    """A case in words, and where its signal-to-noise ratios come from."""
+    source = source_of(rows)
+    return title_of(rows[0]) + ("" if source is None else f"; noise {source}")
 
 
 def best_of(name: str, rows: Sequence[Row]) -> set[int]:
@@ -133,13 +172,17 @@ class Rank:
 
 
 def ranking(rows: Sequence[Row], protocol: str = "reduced") -> list[Rank]:
-    """Methods by mean rank; cases in which none succeeded, and methods that never did, do not count."""
+    """Methods by mean rank on the bands that hold signal.
+
+    Cases in which no method has a value there, and methods that never succeeded, do not count.
+    """
     ran = {row["method"] for row in rows if row["protocol"] == protocol and row["status"] == OK}
     places: dict[str, list[tuple[Row, dict[str, float]]]] = {}
     for group in by_case([row for row in rows if row["method"] in ran and row["protocol"] == protocol]).values():
-        if not any(row["status"] == OK for row in group):
+        columns = {name: ranking_name(name, group) for name in RANKED[protocol]}
+        if not any(row["status"] == OK and row[column] is not None for row in group for column in columns.values()):
             continue
-        ranks = {name: _ranks([goodness(name, row[name]) for row in group]) for name in RANKED[protocol]}
+        ranks = {name: _ranks([goodness(name, row[column]) for row in group]) for name, column in columns.items()}
         for place, row in enumerate(group):
             places.setdefault(row["method"], []).append((row, {name: float(ranks[name][place]) for name in ranks}))
     out = [_rank(method, found, protocol) for method, found in places.items()]
@@ -175,7 +218,7 @@ def number(name: str, value: Any) -> str:
         return "–"
     if name in COST:
         return f"{value:#.3g}" if value < 100 else f"{value:.0f}"
-    return f"{value:.2f}" if name in ("PSNR", "rank") else f"{value:.4f}"
+    return f"{value:.2f}" if all_bands_name(name) in ("PSNR", "rank") else f"{value:.4f}"
 
 
 _SPECIAL = {
@@ -196,7 +239,7 @@ def latex(rows: Sequence[Row]) -> str:
         ranks = ranking(rows, protocol)
         if not ranks:
             continue
-        caption = f"Mean rank over {max(rank.cases for rank in ranks)} cases ({protocol} resolution)"
+        caption = f"Mean rank over {max(rank.cases for rank in ranks)} cases ({protocol} resolution, {RANKED_ON})"
         head = ["Method", "Mean rank", *(f"{name} rank" for name in indices), "Time / s", "Peak / MiB"]
         body = [
             [rank.method, number("rank", rank.mean), *(number("rank", rank.per_index[name]) for name in indices),
@@ -208,7 +251,8 @@ def latex(rows: Sequence[Row]) -> str:
         done = [row for row in group if row["status"] == OK]
         if not done:
             continue
-        indices = indices_of(done)
+        classes = classes_of(done)
+        indices = (*indices_of(done), *(name for name in class_names(done) if classes))
         best = {name: best_of(name, done) for name in indices}
         lines = [
             [escape(row["method"])]
@@ -216,7 +260,8 @@ def latex(rows: Sequence[Row]) -> str:
             + [escape(number(name, row[name])) for name in ("seconds", "peak_mib")]
             for place, row in enumerate(done)
         ]
-        parts.append(_latex_table(title_of(group[0]), ["Method", *indices, "Time / s", "Peak / MiB"], lines))
+        heads = [heading(name, classes) for name in indices]
+        parts.append(_latex_table(caption_of(done), ["Method", *heads, "Time / s", "Peak / MiB"], lines))
     return "\n".join(parts)
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+import hsitools.metrics.expected_error
 import hsitools.metrics.q2n
 import hsitools.metrics.reference
 import hsitools.metrics.windows  # noqa: F401  (these register their indices)
@@ -22,10 +23,11 @@ from hsitools.errors import InputError
 from hsitools.metrics.full_resolution import Fusion
 from hsitools.metrics.inputs import Pair
 from hsitools.metrics.no_reference import Single
+from hsitools.metrics.registration import Registration
 from hsitools.metrics.registry import INDICES, Index, Score, get
 
 __all__ = [
-    "INDICES", "Evaluation", "Fusion", "Index", "Pair", "Score", "Single", "evaluate", "evaluate_alone",
+    "INDICES", "Evaluation", "Fusion", "Index", "Pair", "Registration", "Score", "Single", "evaluate", "evaluate_alone",
     "evaluate_fusion", "get", "names",
 ]  # fmt: skip
 
@@ -41,16 +43,19 @@ class Evaluation:
         NaN when all had to be excluded.
     per_band : array, shape (band,), or None
     excluded : dict of str to int
+    facts : dict
+        What else the value rests on: the range of PSNR and SSIM, and whether it was guessed.
     """
 
     index: Index
     value: float
     per_band: NDArray[np.float64] | None
     excluded: dict[str, int]
+    facts: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self, per_band: bool = False) -> dict[str, Any]:
         """Plain data."""
-        out: dict[str, Any] = {"value": self.value, "unit": self.index.unit, "excluded": self.excluded}
+        out: dict[str, Any] = {"value": self.value, "unit": self.index.unit, "excluded": self.excluded, **self.facts}
         if math.isinf(self.value):
             out["note"] = "infinite: no error at all"
         if per_band and self.per_band is not None:
@@ -79,8 +84,9 @@ def _run(given: Any, kind: str, metrics: Iterable[str] | None, leave_out: set[st
             raise InputError(f"batch: found {len(score.value)} cubes, expected one (call the index itself on a batch)")
         bands = None if score.per_band is None else score.per_band[0].double().cpu().numpy()
         out[entry.name] = Evaluation(
-            index=entry, value=float(score.value[0]), per_band=bands, excluded=dict(score.excluded)
-        )
+            index=entry, value=float(score.value[0]), per_band=bands, excluded=dict(score.excluded),
+            facts=dict(score.facts),
+        )  # fmt: skip
     return out
 
 
@@ -99,7 +105,8 @@ def evaluate(
     border : int
         Pixels left out on each side.
     data_range : float, optional
-        Peak for PSNR and SSIM; default the reference's maximum.
+        Range of values for PSNR and SSIM; default what the reference's valid values span. The result says which was
+        used and that it was guessed.
     mask : array of bool, shape (band, y, x) or (1, y, x), optional
         False excludes.
     metrics : iterable of str, optional
@@ -120,13 +127,20 @@ def evaluate(
 
 def evaluate_fusion(
     fused: Any, coarse: Any, pan: Any, *, ratio: int | None = None, mtf: Any = 0.3, pan_mtf: float = 0.15,
-    offset: float | None = None, border: int = 0, metrics: Iterable[str] | None = None,
+    offset: float | None = None, border: int = 0, registration: Registration | None = None,
+    registered: bool = False, pan_own_mtf: float | None = None, noise_variance: Any = None,
+    metrics: Iterable[str] | None = None,
 ) -> dict[str, Evaluation]:  # fmt: skip
-    """Full-resolution indices of a fused cube; parameters as of `Fusion`."""
+    """Full-resolution indices of a fused cube; parameters as of `Fusion`.
+
+    ``registered`` judges by shift and MTF as the pair itself shows them, so that no cube is blamed for lying where PAN
+    does; `ERGAS_est` always does, unless ``registration`` is given.
+    """
     fusion = Fusion.of(
-        fused, coarse, pan, ratio=ratio, mtf=mtf, pan_mtf=pan_mtf, offset=offset, border=border
+        fused, coarse, pan, ratio=ratio, mtf=mtf, pan_mtf=pan_mtf, offset=offset, border=border,
+        registration=registration, pan_own_mtf=pan_own_mtf, noise_variance=noise_variance,
     )  # fmt: skip
-    return _run(fusion, "full resolution", metrics, set())
+    return _run(fusion.registered() if registered else fusion, "full resolution", metrics, set())
 
 
 def evaluate_alone(cube: Any, *, border: int = 0, metrics: Iterable[str] | None = None) -> dict[str, Evaluation]:

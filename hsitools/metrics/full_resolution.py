@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 
 from hsitools.errors import InputError
-from hsitools.metrics.inputs import as_batch, cropped
+from hsitools.metrics.inputs import MIN_VALID, as_batch, cropped
 from hsitools.metrics.q2n import band_quality, q2n_map
+from hsitools.metrics.registration import Registration, register
 from hsitools.metrics.registry import Score, index, mean_of
-from hsitools.sensor.spatial import check_ratio, interpolate, mtf_decimate, size_of
+from hsitools.sensor.spatial import Separable, centred_offset, check_ratio, interpolate, mtf_blur, mtf_decimate, size_of
 
 KIND = "full resolution"
+#: Gain of a panchromatic image at its own Nyquist frequency, where it is not known.
+USUAL_PAN_MTF = 0.2
+#: Gains that `d_pan` tries then.
+PAN_GAINS = (0.08, 0.12, 0.2, 0.3, 0.45, 0.65, 0.9)
 #: Side of the blocks of Q at the fine scale, pixels; at the coarse scale they cover the same ground.
 BLOCK = 32
 ALPARONE = (
@@ -34,15 +41,23 @@ class Fusion:
         The hyperspectral cube.
     pan : Tensor, shape (batch, 1, y, x)
     ratio : int
-    mtf, pan_mtf : float or array, float
-        Gains at the coarse Nyquist frequency.
+    mtf, pan_mtf : float or array of shape (band,) or (band, 2), float
+        Gains at the coarse Nyquist frequency: of the bands, and of the low-pass that `d_s` gives PAN.
     offset : float or None
-        Fine-pixel position of the first coarse pixel; None is the literature's, ratio // 2 (a real detector's is the
-        centre, (ratio − 1)/2: pass it).
+        Fine-pixel position of the first coarse pixel; None is the centre of what it covers, (ratio − 1)/2 (published
+        simulations often sample at ratio // 2: pass it).
+    registration : Registration, tuple of them (one a cube), or None
+        How the pair lies beyond offset and MTF; None is as these declare (`registered` finds it from the pair).
+    pan_own_mtf : float or None
+        PAN's own gain at its Nyquist frequency; None when not known.
+    noise_variance : array, shape (band,), or None
+        Of the coarse cube; None when not known.
     border : int
         Fine pixels left out on each side of spatial comparisons, where no filter reaches over the edge.
     valid : Tensor of bool, shape (batch, y, x), or None
         Fine pixels valid in everything.
+    live : Tensor of bool, shape (band,), or None
+        Bands that are compared, of those that were given; None when all are.
     """
 
     fused: torch.Tensor
@@ -53,7 +68,11 @@ class Fusion:
     pan_mtf: float = 0.15
     offset: float | None = None
     border: int = 0
+    registration: Any = None
+    pan_own_mtf: float | None = None
+    noise_variance: Any = None
     valid: torch.Tensor | None = None
+    live: torch.Tensor | None = None
 
     @classmethod
     def of(cls, fused: Any, coarse: Any, pan: Any, *, ratio: int | None = None, **settings: Any) -> Fusion:
@@ -74,18 +93,19 @@ class Fusion:
             raise InputError(f"coarse: found shape {have}, expected {ratio} times fewer pixels than {other}")
         if p.shape[1] != 1 or p.shape[-2:] != f.shape[-2:]:
             raise InputError(f"pan: found shape {tuple(p.shape[1:])}, expected (1, {f.shape[-2]}, {f.shape[-1]})")
-        # a band without any value, or without contrast, says nothing
-        flat = torch.where(torch.isfinite(m), m, 0).flatten(2)
-        live = (flat.amax(2) > flat.amin(2)).all(0)
+        voxels = torch.isfinite(f) & torch.isfinite(m).repeat_interleave(ratio, 2).repeat_interleave(ratio, 3)
+        live = _live(m, voxels)
         if not live.any():
-            raise InputError("coarse: found no band with contrast, expected some")
-        mtf = settings.get("mtf", 0.3)
-        if torch.as_tensor(mtf).ndim:
-            settings["mtf"] = torch.as_tensor(mtf)[live.cpu()].numpy()
+            raise InputError("coarse: found no band with contrast and with values in the fused cube, expected some")
+        for name in ("mtf", "noise_variance"):
+            value = settings.get(name)
+            if value is not None and np.ndim(value):
+                if len(value) != len(live):
+                    raise InputError(f"{name}: found {len(value)} values, expected {len(live)}, one a band")
+                settings[name] = np.asarray(value)[live.cpu().numpy()]
         f, m = f[:, live], m[:, live]
-        fine = torch.isfinite(f).all(1) & torch.isfinite(p[:, 0])
         low = torch.isfinite(m).all(1)
-        fine = fine & low.repeat_interleave(ratio, 1).repeat_interleave(ratio, 2)
+        fine = voxels[:, live].all(1) & torch.isfinite(p[:, 0])
         if not fine.flatten(1).any(1).all():
             raise InputError("fused: found no pixel valid in all of fused cube, coarse cube and pan")
         valid = None if fine.all() else fine
@@ -93,12 +113,46 @@ class Fusion:
             f, p = torch.where(valid[:, None], f, _typical(f)), torch.where(valid[:, None], p, _typical(p))
             m = torch.where(low[:, None], m, _typical(m))
         if settings.get("offset") is None:
-            settings["offset"] = float(ratio // 2)
-        return cls(fused=f, coarse=m, pan=p, ratio=ratio, valid=valid, **settings)
+            settings["offset"] = centred_offset(ratio)
+        kept = None if live.all() else live
+        return cls(fused=f, coarse=m, pan=p, ratio=ratio, valid=valid, live=kept, **settings)
 
     def excluded(self) -> dict[str, int]:
-        """Fine pixels that no index sees."""
-        return {} if self.valid is None else {"pixels": int((~self.valid).sum())}
+        """Fine pixels and bands that no index sees."""
+        out = {} if self.valid is None else {"pixels": int((~self.valid).sum())}
+        return out if self.live is None else out | {"bands": int((~self.live).sum())}
+
+    def all_bands(self, values: torch.Tensor) -> torch.Tensor:
+        """Values ``(batch, band)`` of the bands that are compared, among those that were given; NaN for others."""
+        if self.live is None:
+            return values
+        out = values.new_full((len(values), len(self.live)), torch.nan)
+        out[:, self.live] = values
+        return out
+
+    def registered(self) -> Fusion:
+        """With shift and MTF found from each pair itself, where they were not given."""
+        if self.registration is not None:
+            return self
+        found = tuple(
+            register(
+                self.coarse[number], self.pan[number], self.mtf, self.ratio, self.offset, pan_gain=self.pan_gain,
+                valid=None if self.coarse_valid is None else self.coarse_valid[number],
+            )
+            for number in range(len(self.fused))
+        )  # fmt: skip
+        return dataclasses.replace(self, registration=found)
+
+    def down(self, number: int, mtf: Any) -> Separable:
+        """Blur by gains ``mtf`` and sampling, as cube ``number`` of the batch has them."""
+        found = self.registration or Registration()
+        found = found[number] if isinstance(found, tuple) else found
+        return mtf_decimate(size_of(self.fused), found.gains(mtf), self.ratio, self.offset, shift=found.shift)
+
+    @property
+    def pan_gain(self) -> float:
+        """PAN's own gain at its Nyquist frequency, or the usual one."""
+        return USUAL_PAN_MTF if self.pan_own_mtf is None else self.pan_own_mtf
 
     @cached_property
     def coarse_valid(self) -> torch.Tensor | None:
@@ -112,19 +166,25 @@ class Fusion:
     @cached_property
     def degraded(self) -> torch.Tensor:
         """The fused cube through the instrument's MTF, at the coarse scale."""
-        operator = mtf_decimate(size_of(self.fused), self.mtf, self.ratio, self.offset)
-        return operator(self.fused)
+        return torch.stack([self.down(number, self.mtf)(fused) for number, fused in enumerate(self.fused)])
 
     @cached_property
     def pan_coarse(self) -> torch.Tensor:
         """The panchromatic image at the coarse scale."""
-        operator = mtf_decimate(size_of(self.pan), self.pan_mtf, self.ratio, self.offset)
-        return operator(self.pan)
+        return torch.stack([self.down(number, self.pan_mtf)(pan) for number, pan in enumerate(self.pan)])
 
     @property
     def coarse_block(self) -> int:
         """Side of a block at the coarse scale, pixels."""
         return max(2, round(BLOCK / self.ratio))
+
+
+def _live(coarse: torch.Tensor, voxels: torch.Tensor) -> torch.Tensor:
+    """Bands that can be compared: with contrast, and not mostly invalid (they would leave no pixel to the others)."""
+    flat = torch.where(torch.isfinite(coarse), coarse, 0).flatten(2)
+    counts = voxels.flatten(2).sum(2)
+    dense = counts >= MIN_VALID * counts.amax(1, keepdim=True).clamp(min=1)
+    return ((flat.amax(2) > flat.amin(2)) & dense).all(0)
 
 
 def _typical(values: torch.Tensor) -> torch.Tensor:
@@ -168,7 +228,7 @@ def d_s(fusion: Fusion) -> Score:
     change = (fine - coarse).abs()
     keep = torch.isfinite(change)
     excluded = {"bands": int((~keep).sum())} if not keep.all() else {}
-    return Score(value=mean_of(change, keep), per_band=change, excluded=fusion.excluded() | excluded)
+    return Score(value=mean_of(change, keep), per_band=fusion.all_bands(change), excluded=fusion.excluded() | excluded)
 
 
 @index(
@@ -207,40 +267,48 @@ def d_pan(fusion: Fusion) -> Score:
     """Share of PAN's fine detail that the fused cube does not explain, through a response it could not fit.
 
     Nonnegative weights (and an intercept) that make PAN of the bands are learned from the coarse pair, where there are
-    no invented details, then applied to the fused cube; both PAN and prediction lose their coarse part, and the
-    residual's variance is given relative to PAN's detail, at most 1. With 100 bands and more `D_sR` fits any PAN with
-    any cube, because its weights are free at the very scale it judges; here they are not.
+    no invented details, then applied to the fused cube, and the prediction is blurred as PAN's own optics would
+    (`Fusion.pan_own_mtf`; where that is not known, as suits the cube best); both PAN and prediction lose their coarse
+    part, and the residual's variance is given relative to PAN's detail, at most 1. It judges the bands that PAN sees,
+    and what PAN sees of them, only: a cube that copies PAN has a good value.
     """
-    from scipy.optimize import nnls
-
     scores = []
     up = interpolate(size_of(fusion.coarse), fusion.ratio, fusion.offset, method="bicubic")
     # one blur for all bands and PAN: what the bands' blur loses must be lost in PAN too
-    gain = float(torch.as_tensor(fusion.mtf).double().mean())
+    gain = float(np.mean(fusion.mtf))
     down = mtf_decimate(size_of(fusion.pan), gain, fusion.ratio, fusion.offset)
+    gains = PAN_GAINS if fusion.pan_own_mtf is None else (fusion.pan_own_mtf,)
     for number in range(len(fusion.fused)):
-        bands, pan = fusion.coarse[number].double(), down(fusion.pan[number].double())
-        if fusion.coarse_valid is not None:
-            keep = fusion.coarse_valid[number]
-            bands, target = bands[:, keep], pan[:, keep][0]
-        else:
-            bands, target = bands.flatten(1), pan.flatten()
-        centred, goal = bands - bands.mean(1, keepdim=True), target - target.mean()
-        # a small ridge: neighbouring bands are almost the same
-        gram = centred @ centred.T
-        gram = gram + 1e-6 * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
-        factor = torch.linalg.cholesky(gram)
-        right = torch.linalg.solve_triangular(factor, (centred @ goal)[:, None], upper=False)[:, 0]
-        weights = torch.from_numpy(nnls(factor.T.cpu().numpy(), right.cpu().numpy(), maxiter=30 * len(gram))[0])
-        predicted = torch.einsum("b,byx->yx", weights, fusion.fused[number].double().cpu())[None]
-        detail = [image - up(down(image)) for image in (fusion.pan[number].double().cpu(), predicted)]
-        pan_detail, own_detail = (cropped(image, fusion.border, "pan")[0] for image in detail)
-        if fusion.valid is not None:
-            inside = cropped(fusion.valid[number][None], fusion.border, "pan")[0].cpu()
-            pan_detail, own_detail = pan_detail[inside], own_detail[inside]
-        power = pan_detail.var()
-        scores.append((pan_detail - own_detail).var() / power if power > 0 else torch.tensor(torch.nan))
+        pan = fusion.pan[number].double()
+        valid = None if fusion.coarse_valid is None else fusion.coarse_valid[number]
+        weights = _response(fusion.coarse[number].double(), fusion.down(number, gain)(pan), valid)
+        predicted = torch.einsum("b,byx->yx", weights, fusion.fused[number].double())[None]
+        inside = None if fusion.valid is None else cropped(fusion.valid[number][None], fusion.border, "pan")[0]
+
+        def detail(image: torch.Tensor, inside: torch.Tensor | None = inside) -> torch.Tensor:
+            found = cropped(image - up(down(image)), fusion.border, "pan")[0]
+            return found.flatten() if inside is None else found[inside]
+
+        own = detail(pan)
+        left = [(own - detail(mtf_blur(size_of(pan), gain, 1)(predicted))).var() for gain in gains]
+        power = own.var()
+        scores.append(torch.stack(left).min() / power if power > 0 else power * torch.nan)
     return Score(value=torch.stack(scores).clamp(max=1), excluded=fusion.excluded())
+
+
+def _response(coarse: torch.Tensor, pan: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
+    """Nonnegative weights ``(band,)`` that make PAN of the bands at the coarse scale, with an intercept."""
+    from scipy.optimize import nnls
+
+    bands, target = (coarse.flatten(1), pan.flatten()) if valid is None else (coarse[:, valid], pan[0, valid])
+    centred, goal = bands - bands.mean(1, keepdim=True), target - target.mean()
+    # a small ridge: neighbouring bands are almost the same
+    gram = centred @ centred.T
+    gram = gram + 1e-6 * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+    factor = torch.linalg.cholesky(gram)
+    right = torch.linalg.solve_triangular(factor, (centred @ goal)[:, None], upper=False)[:, 0]
+    weights, _ = nnls(factor.T.cpu().numpy(), right.cpu().numpy(), maxiter=30 * len(gram))
+    return torch.from_numpy(weights).to(gram.device)
 
 
 def _product(fusion: Fusion, spectral: Any, spatial: Any) -> Score:

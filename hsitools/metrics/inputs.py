@@ -38,6 +38,16 @@ def cropped(tensor: torch.Tensor, border: int, name: str) -> torch.Tensor:
     return tensor[..., border : tensor.shape[-2] - border, border : tensor.shape[-1] - border]
 
 
+def _span(values: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
+    """What the valid values of each cube span, ``(batch,)``; bands without contrast (dead ones) have no say."""
+    low, high = (values if valid is None else torch.where(valid, values, end) for end in (torch.inf, -torch.inf))
+    smallest, largest = low.amin((-2, -1)), high.amax((-2, -1))
+    live = largest > smallest
+    span = torch.where(live, largest, -torch.inf).amax(1) - torch.where(live, smallest, torch.inf).amin(1)
+    # nothing but constant bands
+    return torch.where(live.any(1), span, torch.where(torch.isfinite(largest), largest.abs(), 0).amax(1))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Pair:
     """An estimate and its reference.
@@ -51,7 +61,10 @@ class Pair:
     ratio : float or None
         Pixel size of the coarse cube over that of the fine one (for ERGAS).
     data_range : Tensor, shape (batch,)
-        Peak value for PSNR and SSIM.
+        Range of values that PSNR and SSIM relate errors to.
+    range_given : bool
+        Whether it was given; else it is what the valid values of the reference span, which no constant added to both
+        images changes (the largest value's size for a reference of constant bands).
     """
 
     estimate: torch.Tensor
@@ -59,6 +72,7 @@ class Pair:
     valid: torch.Tensor | None
     ratio: float | None
     data_range: torch.Tensor
+    range_given: bool = True
 
     @classmethod
     def of(
@@ -97,8 +111,10 @@ class Pair:
             kept = None
         else:
             x, y, kept = torch.where(valid, x, 0), torch.where(valid, y, 0), valid
-        peak = y.flatten(1).amax(1) if data_range is None else y.new_full((len(y),), float(data_range))
-        return cls(estimate=x, reference=y, valid=kept, ratio=ratio, data_range=peak)
+        span = _span(y, kept) if data_range is None else y.new_full((len(y),), float(data_range))
+        return cls(
+            estimate=x, reference=y, valid=kept, ratio=ratio, data_range=span, range_given=data_range is not None
+        )  # fmt: skip
 
     @cached_property
     def count(self) -> torch.Tensor:
@@ -147,6 +163,10 @@ class Pair:
         low = self.reference if self.valid is None else torch.where(self.valid, self.reference, torch.inf)
         high = self.reference if self.valid is None else torch.where(self.valid, self.reference, -torch.inf)
         return ~(high.amax((-2, -1)) > low.amin((-2, -1)))
+
+    def range_facts(self) -> dict[str, Any]:
+        """The range that PSNR and SSIM use (of the batch's first cube), and whether it was guessed."""
+        return {"data_range": float(self.data_range[0]), "data_range_guessed": not self.range_given}
 
     def excluded(self) -> dict[str, int]:
         """Voxels that no index sees."""

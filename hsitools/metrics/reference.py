@@ -37,7 +37,7 @@ def mae(pair: Pair) -> Score:
 
 @index("PSNR", kind=REFERENCE, paper=GONZALEZ, unit="dB", low=-math.inf, high=math.inf, best=math.inf)
 def psnr(pair: Pair) -> Score:
-    """Peak signal-to-noise ratio, mean of the bands' values (MPSNR); a dead band without error is left out."""
+    """Range over error, mean of the bands' values (MPSNR, `Pair.data_range`); a dead band without error is left out."""
     values = 10 * torch.log10(pair.data_range[:, None] ** 2 / pair.mse)
     # a dead band that both have would make the mean infinite
     empty = pair.dead_bands & (pair.mse == 0) | ~pair.band_valid
@@ -45,14 +45,16 @@ def psnr(pair: Pair) -> Score:
         value=mean_of(values, ~empty),
         per_band=with_nan(values, ~empty),
         excluded=pair.excluded() | _count(empty, "bands"),
+        facts=pair.range_facts(),
     )
 
 
 @index("PSNR_global", kind=REFERENCE, paper=GONZALEZ, unit="dB", low=-math.inf, high=math.inf, best=math.inf)
 def psnr_global(pair: Pair) -> Score:
-    """Peak signal-to-noise ratio of the error over all bands at once."""
+    """Range (`Pair.data_range`) over the error of all bands at once."""
     mse = (pair.mse * pair.count).sum(1) / pair.count.sum(1)
-    return Score(value=10 * torch.log10(pair.data_range**2 / mse), excluded=pair.excluded())
+    value = 10 * torch.log10(pair.data_range**2 / mse)
+    return Score(value=value, excluded=pair.excluded(), facts=pair.range_facts())
 
 
 @index(

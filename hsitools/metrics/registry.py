@@ -26,11 +26,14 @@ class Score:
         NaN for excluded bands.
     excluded : dict of str to int
         What was left out, over the batch, and how many of it.
+    facts : dict
+        What else the value rests on.
     """
 
     value: torch.Tensor
     per_band: torch.Tensor | None = None
     excluded: dict[str, int] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -27,7 +28,7 @@ def ssim(pair: Pair) -> Score:
     def similarity(mx: Tensor, my: Tensor, xx: Tensor, yy: Tensor, xy: Tensor) -> Tensor:
         return (2 * mx * my + c1) * (2 * xy + c2) / ((mx * mx + my * my + c1) * (xx + yy + c2))
 
-    return _windowed(pair, "SSIM", taps, similarity, undefined=False)
+    return replace(_windowed(pair, "SSIM", taps, similarity, undefined=False), facts=pair.range_facts())
 
 
 @index(

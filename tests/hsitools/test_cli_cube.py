@@ -118,6 +118,36 @@ def test_metrics_without_ratio_says_so(hsi, folder):
     assert "ERGAS" not in out
 
 
+def test_metrics_says_that_it_guessed_the_range(hsi, folder):
+    _, out, err = hsi("metrics", folder / "fused.h5", folder / "reference.h5", "--json")
+    assert "PSNR" in err
+    assert "--data-range was not given" in err
+    assert json.loads(out)["PSNR"]["data_range_guessed"] is True
+    _, out, err = hsi("metrics", folder / "fused.h5", folder / "reference.h5", "--data-range", 1, "--json")
+    assert "--data-range" not in err
+    assert json.loads(out)["PSNR"]["data_range"] == 1
+
+
+def test_metrics_takes_the_offset_of_the_maps(hsi, tmp_path):
+    rng = np.random.default_rng(0)
+    fine = Cube(data=rng.random((4, 24, 24)).astype(np.float32), transform=(10, 0, 500, 0, -10, 900))
+    pan = Cube(data=fine.read()[:1], transform=fine.transform)
+    save_cube(fine, tmp_path / "fine.h5")
+    low = fine.read().reshape(4, 6, 4, 6, 4).mean((2, 4))
+    for name, transform, expected in (
+        ("centred", (40, 0, 500, 0, -40, 900), 1.5), ("literature", (40, 0, 505, 0, -40, 895), 2.0),
+        ("none", None, 1.5),
+    ):  # fmt: skip
+        save_cube(Cube(data=low, transform=transform, pan=pan), tmp_path / f"{name}.h5")
+        code, out, err = hsi("metrics", tmp_path / "fine.h5", "--coarse", tmp_path / f"{name}.h5", "--json")
+        assert code == 0, err
+        assert json.loads(out)["settings"]["offset"] == expected
+    save_cube(Cube(data=low, transform=(40, 0, 700, 0, -40, 900), pan=pan), tmp_path / "away.h5")
+    code, _, err = hsi("metrics", tmp_path / "fine.h5", "--coarse", tmp_path / "away.h5")
+    assert code != 0
+    assert "transform: found the first pixel" in err
+
+
 def test_metrics_alone_and_fusion(hsi, folder, tmp_path):
     _, out, _ = hsi("metrics", folder / "fused.h5", "--json")
     assert json.loads(out)["noise"]["value"] == pytest.approx(0.01, rel=0.25)

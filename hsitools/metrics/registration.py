@@ -1,0 +1,119 @@
+"""How a coarse cube lies on its panchromatic image's grid: shift and MTF, found from the pair itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hsitools.sensor.spatial import Separable, mtf_decimate, size_of
+
+#: How well shift (fine pixels, y and x) and MTF (relative change of the PSF's squared width) are known beforehand.
+PRIOR = (1.0, 1.0, 0.5)
+#: Steps of the finite differences, and the farthest that is believed.
+STEP, FARTHEST = (0.25, 0.25, 0.1), (2.0, 2.0, 1.0)
+#: Principal components of the cube that PAN is regressed on, at most, and pixels that each of them asks for.
+COMPONENTS, PIXELS_EACH = 8, 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registration:
+    """Shift of the coarse pixels on the fine grid (y, x; fine pixels), and what to raise each band's MTF to."""
+
+    shift: tuple[float, float] = (0.0, 0.0)
+    power: float = 1.0
+
+    def gains(self, mtf: Any) -> Any:
+        """The bands' MTF gains as the pair has them."""
+        gains = np.asarray(mtf, dtype=float) ** self.power
+        return np.clip(gains, 0.01, 0.97) if self.power != 1 else mtf
+
+
+def register(
+    coarse: torch.Tensor,
+    pan: torch.Tensor,
+    mtf: Any,
+    ratio: int,
+    offset: float | None,
+    *,
+    pan_gain: float,
+    valid: torch.Tensor | None = None,
+) -> Registration:
+    """Shift and MTF by which PAN, seen through the cube's optics, is best made of the cube's bands.
+
+    Gauss-Newton: each step regresses the low-pass PAN on the cube's first principal components and on its own
+    derivatives, whose priors (`PRIOR`) hold it where the pair tells nothing.
+
+    Parameters
+    ----------
+    coarse : Tensor, shape (band, y, x)
+    pan : Tensor, shape (1, ratio·y, ratio·x)
+    mtf : float or array, shape (band,) or (band, 2)
+        Gain at the coarse Nyquist frequency as declared.
+    ratio : int
+    offset : float or None
+        As of `hsitools.sensor.spatial.mtf_decimate`.
+    pan_gain : float
+        PAN's own gain at its Nyquist frequency: PAN needs that much less blur to look like the cube.
+    valid : Tensor of bool, shape (y, x), optional
+    """
+    keep = torch.ones(coarse.shape[-2:], dtype=torch.bool, device=coarse.device) if valid is None else valid.clone()
+    keep[0], keep[-1], keep[:, 0], keep[:, -1] = False, False, False, False  # filters reach over the border there
+    n = int(keep.sum())
+    rank = min(COMPONENTS, len(coarse), n // PIXELS_EACH)
+    if rank < 1:
+        return Registration()
+    parts = _components(coarse[:, keep].double(), rank)
+    theta, pan, declared = np.zeros(3), pan.double(), float(np.mean(mtf))
+    pan_coarse = pan_gain ** (1 / ratio**2)  # its gain at the coarse Nyquist frequency
+    for _ in range(6):
+        images = [_low(pan, declared, pan_coarse, theta, ratio, offset)[0, keep]]
+        for axis, step in enumerate(STEP):
+            move = step * (np.arange(3) == axis)
+            ends = [_low(pan, declared, pan_coarse, theta + sign * move, ratio, offset)[0, keep] for sign in (1, -1)]
+            images.append((ends[0] - ends[1]) / (2 * step))
+        target, *slopes = (image - image.mean() for image in images)
+        change = _regress(torch.cat([parts, torch.stack(slopes)]), target, rank, theta)
+        moved = np.clip(theta + np.clip(change, -1, 1), -np.array(FARTHEST), FARTHEST)
+        done, theta = np.all(np.abs(moved - theta) < 0.01), moved
+        if done:
+            break
+    return Registration(shift=(float(theta[0]), float(theta[1])), power=float(np.exp(theta[2])))
+
+
+def _components(values: torch.Tensor, rank: int) -> torch.Tensor:
+    """First principal components ``(rank, pixel)`` of bands ``(band, pixel)`` in units of their deviations."""
+    values = values - values.mean(1, keepdim=True)
+    values = values / values.std(1, keepdim=True).clamp(min=1e-300)
+    vectors = torch.linalg.eigh(values @ values.T)[1][:, -rank:]
+    return vectors.T @ values
+
+
+def _low(
+    pan: torch.Tensor, declared: float, pan_coarse: float, theta: NDArray[np.float64], ratio: int, offset: float | None
+) -> torch.Tensor:
+    gain = float(np.clip(declared ** np.exp(theta[2]) / pan_coarse, 0.01, 0.97))
+    shift = (float(theta[0]), float(theta[1]))
+    operator: Separable = mtf_decimate(size_of(pan), gain, ratio, offset, shift=shift)
+    return operator.forward(pan)
+
+
+def _regress(
+    predictors: torch.Tensor, target: torch.Tensor, rank: int, theta: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """How far shift and MTF are to move: less the slopes' coefficients, held by their priors."""
+    gram, right = predictors @ predictors.T, predictors @ target
+    width = torch.as_tensor(PRIOR, dtype=gram.dtype, device=gram.device)
+    start = torch.zeros_like(right)
+    start[rank:] = torch.as_tensor(theta, dtype=gram.dtype, device=gram.device)
+    ridge = 1e-9 * gram.diagonal().clamp(min=1e-300)
+    residual = target.square().mean()
+    for _ in range(3):
+        # the priors weigh against what the data leave unexplained
+        ridge[rank:] = (residual / width**2).clamp(min=1e-300)
+        solution = start + torch.linalg.solve(gram + torch.diag(ridge), right - gram @ start)
+        residual = (target - solution @ predictors).square().mean()
+    return -solution[rank:].cpu().numpy()

@@ -1,0 +1,179 @@
+"""Conventions that a number hangs on: ranges, ratios, masks by voxel, low-pass, offsets."""
+
+import numpy as np
+import pytest
+import torch
+
+from hsitools.errors import InputError
+from hsitools.metrics import Registration, evaluate, evaluate_fusion
+from hsitools.metrics.registration import register
+from hsitools.scenes import scene
+from hsitools.sensor.spatial import interpolate, mtf_blur, mtf_decimate
+
+
+@pytest.fixture
+def pair():
+    rng = np.random.default_rng(0)
+    reference = rng.uniform(0.2, 1.2, (6, 30, 32))
+    return reference + 0.02 * rng.standard_normal(reference.shape), reference
+
+
+# ---- ranges ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["PSNR", "PSNR_global"])
+@pytest.mark.parametrize("data_range", [None, 1.0])
+def test_a_constant_on_both_images_changes_no_psnr(pair, name, data_range):
+    estimate, reference = pair
+    values = [
+        evaluate(estimate - c, reference - c, data_range=data_range, metrics=[name])[name].value
+        for c in (0, 0.5, 0.9, 5.0)
+    ]
+    np.testing.assert_allclose(values, values[0], atol=1e-6)
+    assert values[0] == pytest.approx(20 * np.log10(1 / 0.02), abs=0.3)
+
+
+@pytest.mark.parametrize("name", ["PSNR", "PSNR_global", "SSIM"])
+def test_the_range_is_stated(pair, name):
+    estimate, reference = pair
+    guessed = evaluate(estimate, reference, metrics=[name])[name].to_dict()
+    span = reference.max() - reference.min()
+    assert guessed["data_range"] == pytest.approx(span)
+    assert guessed["data_range_guessed"] is True
+    told = evaluate(estimate, reference, data_range=2.0, metrics=[name])[name].to_dict()
+    assert (told["data_range"], told["data_range_guessed"]) == (2.0, False)
+    assert "data_range" not in evaluate(estimate, reference, metrics=["RMSE"])["RMSE"].to_dict()
+
+
+def test_masked_and_dead_values_are_no_part_of_the_range(pair):
+    estimate, reference = pair
+    holed = np.concatenate([reference, np.zeros((1, 30, 32))])
+    holed[0, 0, 0] = -9999
+    mask = np.ones(holed.shape, bool)
+    mask[0, 0, 0] = False
+    found = evaluate(np.concatenate([estimate, np.zeros((1, 30, 32))]), holed, mask=mask, metrics=["PSNR"])["PSNR"]
+    assert found.facts["data_range"] == pytest.approx(reference.max() - reference.min(), rel=1e-3)
+
+
+# ---- ratios ----------------------------------------------------------------------------------------------------
+
+
+def test_ergas_is_a_hundred_over_the_ratio(pair):
+    estimate, reference = pair
+    relative = np.sqrt((((estimate - reference) ** 2).mean((1, 2)) / reference.mean((1, 2)) ** 2).mean())
+    for ratio in (1, 4, 6):
+        assert evaluate(estimate, reference, ratio=ratio, metrics=["ERGAS"])["ERGAS"].value == pytest.approx(
+            100 / ratio * relative, rel=1e-9
+        )
+
+
+# ---- masks -----------------------------------------------------------------------------------------------------
+
+
+def test_a_spectrum_with_one_invalid_band_is_no_spectrum(pair):
+    """Its other bands are far off: counting it with a zero in the hole would show."""
+    _, reference = pair
+    estimate = reference.copy()
+    estimate[:3, 5, 7] *= 4
+    estimate[0, 5, 7] = np.nan
+    found = evaluate(estimate, reference, metrics=["SAM", "Q2n", "RMSE"])
+    assert found["SAM"].value < 1e-6
+    assert found["SAM"].excluded == {"invalid_voxels": 1, "pixels": 1}
+    assert found["Q2n"].value == pytest.approx(1, abs=1e-9)
+    # by voxel: the other bands of the pixel still count where no spectrum is asked for
+    error = np.sqrt(np.nanmean((estimate - reference)[1] ** 2))
+    assert error > 0
+    assert found["RMSE"].per_band[1] == pytest.approx(error, rel=1e-9)
+    assert found["RMSE"].per_band[0] == 0
+
+
+def test_zero_spectra_are_counted(pair):
+    estimate, reference = (values.copy() for values in pair)
+    reference[:, 3, 4:6] = 0
+    found = evaluate(estimate, reference, metrics=["SAM"])["SAM"]
+    assert found.excluded == {"pixels": 2}
+    keep = np.ones((30, 32), bool)
+    keep[3, 4:6] = False
+    a, b = estimate[:, keep], reference[:, keep]
+    cosine = (a * b).sum(0) / np.linalg.norm(a, axis=0) / np.linalg.norm(b, axis=0)
+    assert found.value == pytest.approx(np.rad2deg(np.arccos(cosine)).mean(), rel=1e-6)
+
+
+# ---- full resolution -------------------------------------------------------------------------------------------
+
+
+def seen(ratio=4, bands=20, size=96, shift=(0.0, 0.0), pan_gain=0.2):
+    """A procedural scene, its cube and its PAN, of which the optics are known."""
+    view = scene((size, size), seed=2)
+    truth = torch.as_tensor(view.read()[:: len(view.wavelength_nm) // bands][:bands].copy()).double()[None]
+    pan = mtf_blur((size, size), pan_gain, 1)(truth[:, : bands // 3].mean(1, keepdim=True))
+    return truth[0], mtf_decimate((size, size), 0.3, ratio, shift=shift)(truth)[0], pan[0]
+
+
+def test_one_invalid_voxel_costs_one_pixel_and_a_dead_band_only_itself():
+    truth, coarse, pan = seen()
+    holed = truth.clone()
+    holed[3, 50, 50] = torch.nan
+    found = evaluate_fusion(holed, coarse, pan, metrics=["D_lambda"])["D_lambda"]
+    assert found.excluded["pixels"] == 1
+    holed[5] = torch.nan
+    for name, evaluation in evaluate_fusion(holed, coarse, pan, metrics=["D_lambda", "D_s", "ERGAS_est"]).items():
+        assert evaluation.excluded["pixels"] == 1, name
+        assert evaluation.excluded["bands"] == 1
+        assert np.isfinite(evaluation.value)
+    per_band = evaluate_fusion(holed, coarse, pan, metrics=["ERGAS_est"])["ERGAS_est"].per_band
+    assert np.flatnonzero(np.isnan(per_band)).tolist() == [5]
+
+
+def test_spatial_index_sees_pan_as_the_cube_sees_the_scene():
+    """Where every band is PAN, at both scales, nothing is distorted: only if PAN is low-passed for the coarse one."""
+    _, _, pan = seen()
+    cube = pan.expand(3, -1, -1)
+    coarse = mtf_decimate((96, 96), 0.3, 4)(cube)
+    assert evaluate_fusion(cube, coarse, pan, pan_mtf=0.3, metrics=["D_s"])["D_s"].value < 1e-9
+    sharper = evaluate_fusion(cube, coarse, pan, pan_mtf=0.9, metrics=["D_s"])["D_s"].value
+    assert sharper > 1e-5
+
+
+def test_coarse_pixels_are_centred_unless_told():
+    truth, coarse, pan = seen()
+    declared = evaluate_fusion(truth, coarse, pan, offset=1.5, metrics=["D_lambda"])["D_lambda"].value
+    assert evaluate_fusion(truth, coarse, pan, metrics=["D_lambda"])["D_lambda"].value == declared < 1e-9
+
+
+def test_shift_and_mtf_are_found_from_the_pair():
+    _, coarse, pan = seen(shift=(0.6, -0.4))
+    found = register(coarse, pan, 0.3, 4, 1.5, pan_gain=0.2)
+    np.testing.assert_allclose(found.shift, (0.6, -0.4), atol=0.12)
+    # PAN's own blur is no part of the cube's
+    assert found.power == pytest.approx(1, abs=0.12)
+    wrong = register(coarse, pan, 0.4, 4, 1.5, pan_gain=0.2)
+    assert wrong.gains(0.4) == pytest.approx(0.3, abs=0.04)
+
+
+@pytest.mark.parametrize("spoiled", ["sharper", "softer", "shifted", "block", "scaled"])
+def test_expected_error_finds_each_fault(spoiled):
+    """Against the truth itself spoiled by that fault; the declared registration, so that it cannot excuse it."""
+    truth, coarse, pan = seen()
+    plain = interpolate((24, 24), 4, 1.5)(coarse)
+    cube = truth.clone()
+    if spoiled in ("sharper", "softer"):
+        cube = plain + (1.5 if spoiled == "sharper" else 0.5) * (truth - plain)
+    elif spoiled == "shifted":
+        cube = truth.roll(1, 1)
+    elif spoiled == "block":
+        cube[5:12] = plain[5:12]
+    else:
+        cube[8] *= 1.1
+    given = {"registration": Registration(), "pan_own_mtf": 0.2, "noise_variance": np.full(20, 1e-12)}
+    good, bad = (
+        evaluate_fusion(image, coarse, pan, metrics=["ERGAS_est"], **given)["ERGAS_est"].value
+        for image in (truth, cube)
+    )
+    assert bad > 1.1 * good
+
+
+def test_wrong_number_of_bands_noise():
+    truth, coarse, pan = seen()
+    with pytest.raises(InputError, match="noise_variance: found 3 values, expected 20"):
+        evaluate_fusion(truth, coarse, pan, noise_variance=np.ones(3))
