@@ -216,7 +216,7 @@ def _reprojected(cube: Cube) -> Cube:
         src_nodata=np.nan, dst_transform=Affine(*target), dst_crs=cube.crs, dst_nodata=np.nan,
         resampling=Resampling.cubic,
     )  # fmt: skip
-    reached = np.isfinite(fine).reshape(cube.shape[1], ratio, cube.shape[2], ratio).any(axis=(1, 3))
+    reached: Any = np.isfinite(fine).reshape(cube.shape[1], ratio, cube.shape[2], ratio).any(axis=(1, 3))
     if not reached.any():
         raise InputError(
             f"{_who(cube)}: pan: found it at {_extent(cube.pan)} in {_short(pan.crs)}, expected it to cover some of "

@@ -49,7 +49,7 @@ def modulated(
         level, detail = view(tile)
         return (
             torch.stack(band_sums(tile.expanded, level, tile.measured)),
-            torch.stack(band_sums(tile.expanded, detail, tile.measured)),
+            torch.stack(band_sums(detail, detail, tile.measured)),
         )
 
     found, details = (BandSums(*sums) for sums in scene.sum(linear))
@@ -69,13 +69,17 @@ def modulated(
     def below(level: torch.Tensor) -> torch.Tensor:
         return per_band(slope, level) * level + per_band(offset, level)
 
-    def squares(tile: Tile) -> BandSums:
-        level = view(tile)[0].double()
-        return band_sums(residual(tile, level) ** 2, below(level) ** 2, tile.measured)
+    def squares(tile: Tile) -> tuple[torch.Tensor, ...]:
+        level = view(tile)[0]
+        square, level = residual(tile, level).double().square_(), level.double()
+        power = level * level
+        pairs = ((square, level), (square, power), (power, level))
+        return tuple(torch.stack(band_sums(x, y, tile.measured)) for x, y in pairs)
 
     # a level that is flat but for rounding says nothing of ratios
     varies = above_rounding(found.variance_y, found.mean_y) > 0
-    precision = _precision(scene.sum(squares), slope**2 * detail_power) * varies
+    by_level, by_power, powers = (BandSums(*sums) for sums in scene.sum(squares))
+    precision = _precision(by_level, by_power, powers, slope, offset, detail_power) * varies
 
     def fused(tile: Tile) -> torch.Tensor:
         level, detail = view(tile)
@@ -87,9 +91,18 @@ def modulated(
     return scene.map(fused)
 
 
-def _precision(found: BandSums, detail_power: torch.Tensor) -> torch.Tensor:
-    """τ²/σ², ``(batch, band)``: how squared residuals grow with the squared denominator, over what they are at zero."""
-    growth = found.slope.clamp(min=0)
-    error = found.mean_x - growth * found.mean_y
+def _precision(
+    by_level: BandSums, by_power: BandSums, powers: BandSums, slope: torch.Tensor, offset: torch.Tensor,
+    detail_power: torch.Tensor,
+) -> torch.Tensor:  # fmt: skip
+    """τ²/σ², ``(batch, band)``: how squared residuals grow with the squared denominator, over what they are at zero.
+
+    Sums are of squared residuals with the level, the same with its square, and of that with the level: the squared
+    denominator is slope²·level² + 2·slope·offset·level + offset².
+    """
+    a, b = slope**2, 2 * slope * offset
+    spread = a**2 * by_power.variance_y + 2 * a * b * powers.covariance + b**2 * by_level.variance_y
+    growth = ratio_of(a * by_power.covariance + b * by_level.covariance, spread).clamp(min=0)
+    error = by_level.mean_x - growth * (a * by_power.mean_y + b * by_level.mean_y + offset**2)
     # a level is known no better than the details that it lacks
-    return ratio_of(growth, torch.maximum(error, growth * detail_power))
+    return ratio_of(growth, torch.maximum(error, growth * a * detail_power))

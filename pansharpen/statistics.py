@@ -103,8 +103,9 @@ def band_sums(x: torch.Tensor, y: torch.Tensor, valid: torch.Tensor | None = Non
         weight = valid.flatten(2).double()
         first, second = first * weight, second * weight
         n = weight.sum(-1).expand(first.shape[:2])
-    total, power = second.sum(-1).expand(n.shape), torch.einsum("bpk,bpk->bp", second, second).expand(n.shape)
-    mixed = torch.einsum("bpk,bpk->bp", first, second.expand(first.shape))
+    total, power = second.sum(-1).expand(n.shape), second.square().sum(-1).expand(n.shape)
+    # one image for all bands is a matrix product
+    mixed = (first @ second.mT)[..., 0] if second.shape[1] == 1 else (first * second).sum(-1)
     return BandSums(n, first.sum(-1), total, mixed, power)
 
 

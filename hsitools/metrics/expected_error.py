@@ -17,6 +17,8 @@ from hsitools.sensor.spatial import interpolate, mtf_blur, mtf_decimate, size_of
 
 #: Excess over the noise, in noise variances, from which on consistency says anything of a band's details.
 TELLING = 0.05
+#: Share of excessive details that counts as error in a consistent cube: what is to be expected is roughly known only.
+EXCESS = 0.25
 
 
 @index(
@@ -34,7 +36,8 @@ def ergas_est(fusion: Fusion) -> Score:
       nothing is injected (so that a gain fitted at the fine scale cannot pass for the right one);
     - what is wrong across them: the energy of details that PAN does not explain, against the energy that the coarse
       scale lets expect. As much of them counts as right as the cube is more consistent with the coarse one than PAN's
-      details alone would be; then only missing or excessive energy is an error.
+      details alone would be; then only missing energy is an error, and a quarter of
+      excessive energy.
 
     The last two are compared as PAN's own optics see them, and scaled to all details. Absolute values are within some
     tens of percent of ERGAS; the truth itself has a value near, not at, zero.
@@ -119,7 +122,8 @@ class _Pair:
         right = (1 - seen / self.explained_alone.clamp(min=1e-300)).clamp(0, 1)
         # a pair that details along PAN explain down to the noise cannot tell
         right = torch.where(self.explained_alone > TELLING * self.noise, right, 0.5)
-        across = right * (self.rest - own).abs() + (1 - right) * (self.rest + own)
+        missing, excess = (self.rest - own).clamp(min=0), (own - self.rest).clamp(min=0)
+        across = right * (missing + EXCESS * excess) + (1 - right) * (self.rest + own)
         return seen + self.scale * ((gain - self.gain) ** 2 * pan_power + across)
 
 

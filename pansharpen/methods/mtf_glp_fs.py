@@ -23,7 +23,7 @@ def mtf_glp_fs(scene: Scene) -> Any:
         low = tile.pan_low_of_bands
         return (
             torch.stack(band_sums(tile.expanded, tile.pan, tile.measured)),
-            torch.stack(band_sums(low.expand_as(tile.expanded), tile.pan, tile.measured)),
+            torch.stack(band_sums(low, tile.pan, tile.measured)),
         )
 
     bands, low = (BandSums(*sums) for sums in scene.sum(joint))

@@ -176,7 +176,7 @@ def sr_d(case: FusionCase, *, patch: int = 3, atoms: int = 4) -> torch.Tensor:
     blur = mtf_blur(size_of(case.coarse), optics.mtf, optics.ratio)
     blur_pan = mtf_blur(size_of(case.coarse), optics.mean_gains(), optics.ratio)
     coarse, pan = tile.coarse - blur(tile.coarse), tile.pan_coarse - blur_pan(tile.pan_coarse)
-    low = band_sums(tile.pan_low.expand_as(tile.expanded), tile.pan, tile.measured).covariance
+    low = band_sums(tile.pan_low, tile.pan, tile.measured).covariance
     gain = ratio_of(band_sums(tile.expanded, tile.pan, tile.measured).covariance, low).to(coarse.dtype)
     fine, size = tile.pan - tile.pan_low, min(patch, *size_of(case.coarse))
     level = tile.pan.square().mean((1, 2, 3)).sqrt().clamp(min=FAINT)
