@@ -288,7 +288,7 @@ def _ranking_blocks(ranks: dict[str, Any]) -> list[str | Block]:
 def _case_section(folder: Path, place: int, group: list[Row], keys: Keys, with_pictures: bool) -> Section:
     title = title_of(group[0])
     indices = indices_of(group)
-    first = ranking_name(RANKED[group[0]["protocol"]][0], group)
+    first = RANKED[group[0]["protocol"]][0]
     group = sorted(group, key=lambda row: (row["status"] != OK, goodness(first, row[first])))
     blocks: list[str | Block] = [_case_table(group, indices), *_class_blocks(group)]
     if with_pictures:
@@ -315,7 +315,8 @@ def _class_blocks(group: list[Row]) -> list[str | Block]:
         return []
     text = "Bands by their signal-to-noise ratio (mean level over noise; the noise is "
     text += f"{source_of(group)}): " + ", ".join(f"{number} above {snr}" for snr, count in classes.items())
-    done = [row for row in group if row["status"] == OK]
+    first = ranking_name(RANKED[group[0]["protocol"]][0], group)
+    done = sorted((row for row in group if row["status"] == OK), key=lambda row: goodness(first, row[first]))
     rows = [[row["method"], *(number(name, row[name]) for name in names)] for row in done]
     best = frozenset((y, 1 + x) for x, name in enumerate(names) for y in best_of(name, done))
     return [text + ".", Grid(columns=["method", *(heading(name, classes) for name in names)], rows=rows, best=best)]

@@ -245,4 +245,4 @@ def test_judging_conventions():
     toolbox = CONVENTIONS["toolbox"]
     assert judge(case, spoiled, toolbox)["ERGAS"].value == 0
     full = judge(case.replace(reference=None), truth)
-    assert set(full) == {"D_lambda", "D_s", "D_pan", "HQNR"}
+    assert set(full) == {"D_lambda", "D_s", "D_pan", "HQNR", "ERGAS_est"}
