@@ -145,7 +145,8 @@ def _groups(rest: Array, atoms: Array, blur: float) -> list[tuple[Array, Mask]]:
     if not len(atoms):
         return []
     shape = rest.shape[1:]
-    seen = gaussian_filter(rest, (0, blur, blur), truncate=3) if blur else rest
+    # a border that is mirrored would count its noise twice
+    seen = gaussian_filter(rest, (0, blur, blur), truncate=3, mode="constant") if blur else rest
     response = atoms @ seen.reshape(len(seen), -1)
     # chance, also where the residual is not white; a wide blur leaves few independent pixels to tell it from
     white = 1 / (2 * np.sqrt(np.pi) * blur) if blur else 1.0
