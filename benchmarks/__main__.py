@@ -8,7 +8,7 @@ NAMES = (
 )  # fmt: skip
 #: Minutes each: only when named.
 LONG = (
-    "denoise_ablation", "denoise_scenes", "denoise_memory", "pansharpen_scenes", "pansharpen_memory",
+    "denoise_ablation", "denoise_right", "denoise_scenes", "denoise_memory", "pansharpen_scenes", "pansharpen_memory",
     "pansharpen_zero_shot",
 )  # fmt: skip
 

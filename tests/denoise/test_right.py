@@ -9,7 +9,6 @@ from scipy.ndimage import gaussian_filter
 from denoise import counts, saturation
 from denoise.case import Known
 from denoise.certainty import missed
-from denoise.columns import column_ripple
 from denoise.estimate import gram, levelled, subspace
 from denoise.known import units_of
 from denoise.restore import restore, restore_cube
@@ -90,24 +89,17 @@ def test_a_bands_own_noise_is_told_from_its_neighbours() -> None:
 
 
 def test_ripples_are_taken_away_not_doubled() -> None:
-    """Offsets that lie in the scene's subspace: the restored cube has less of them than the observed one."""
+    """Offsets that lie in the scene's subspace, where only neighbouring columns tell them."""
     rng = np.random.default_rng(5)
     scene = mixture(40, 64)
-    direction = np.abs(rng.normal(1, 0.3, 40))
-    stripes = 0.05 * rng.standard_normal(64)
-    offset = direction[:, None] * stripes + 0.02 * rng.standard_normal((40, 64))
-    noisy = scene + offset[:, None] + 0.02 * rng.standard_normal(scene.shape)
+    basis = np.linalg.svd(scene.reshape(40, -1), full_matrices=False)[0][:, :RANK]
+    noisy = scene + 0.1 * rng.standard_normal((40, 1, 64)) + 0.02 * rng.standard_normal(scene.shape)
     found = restore(noisy.astype(np.float32), "lowrank")
 
     def ripple(cube: np.ndarray) -> float:
-        error = (cube - scene).mean(1)
-        return float(np.std(direction @ error / (direction @ direction)))
+        return float(np.std(basis.T @ (cube - scene).mean(1)))
 
-    assert ripple(found.estimate) < 0.95 * ripple(noisy)
-    scores = rng.standard_normal((1, 50, 30)).astype(np.float32)
-    lines = 3 * rng.standard_normal(30).astype(np.float32)
-    taken = column_ripple(scores + lines, np.ones((1, 1), np.float32), np.full(1, 9.0), np.zeros(30, bool))[0]
-    assert np.corrcoef(taken[0], lines)[0, 1] > 0.6
+    assert ripple(found.estimate) < 0.7 * ripple(noisy)
 
 
 # ---- counts ----------------------------------------------------------------------------------------------------
