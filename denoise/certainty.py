@@ -41,7 +41,7 @@ def missed(residual: Array, keep: NDArray[np.bool_]) -> NDArray[np.float32]:
     Noise is white, what was missed of a scene is not: its power is what neighbours in a residual ``(band, y, x)``
     share.
     """
-    from scipy.ndimage import uniform_filter1d
+    from scipy.ndimage import median_filter
 
     rest = np.where(keep, residual, 0)
     out, chance = np.zeros(len(rest)), np.zeros(len(rest))
@@ -53,7 +53,7 @@ def missed(residual: Array, keep: NDArray[np.bool_]) -> NDArray[np.float32]:
         out += (rest[one] * rest[other]).sum((1, 2)) / pairs / 3
         chance += 1 / pairs / 9
     # of one band it is hardly more than chance, unless it stands out of its neighbours
-    usual = uniform_filter1d(out, BANDS_TOGETHER, mode="nearest")
+    usual = median_filter(out, BANDS_TOGETHER, mode="nearest")
     return np.asarray(np.maximum(np.where(out > usual + 3 * np.sqrt(chance), out, usual), 0), dtype=np.float32)
 
 

@@ -70,7 +70,13 @@ def run(
     with progress_bar(method) as progress:
         known = None if sensor is None else open_sensor(sensor)
         found = restore_cube(
-            open_cube(path), method, known, samples=samples, seed=seed, weights=weights, scale=scale,
+            open_cube(path),
+            method,
+            known,
+            samples=samples,
+            seed=seed,
+            weights=weights,
+            scale=scale,
             progress=progress,
         )
         save_cube(found.estimate, out)

@@ -80,7 +80,7 @@ def find_rare(found: Separation, scene: Array, basis: Array) -> Rare:
     added, variance = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     pixels, groups = np.zeros(shape[1:], dtype=bool), 0
     if min(shape[1:]) >= MIN_SIDE and len(scene) >= max(MIN_BANDS, basis.shape[1] + 2):
-        level = (1 + found.noise.slope[:, None, None] / unit**2 * (scene - scene.mean((1, 2), keepdims=True)))
+        level = 1 + found.noise.slope[:, None, None] / unit**2 * (scene - scene.mean((1, 2), keepdims=True))
         spread = np.sqrt(np.maximum(level, 0.1)).mean(0)
         atoms = features(np.abs(scene.mean((1, 2))) / found.noise.sigma, basis[:, ~loose])
         for blur in BLURS:
@@ -145,7 +145,8 @@ def _groups(rest: Array, atoms: Array, blur: float) -> list[tuple[Array, Mask]]:
     if not len(atoms):
         return []
     shape = rest.shape[1:]
-    seen = gaussian_filter(rest, (0, blur, blur), truncate=3) if blur else rest
+    # a border that is mirrored would count its noise twice
+    seen = gaussian_filter(rest, (0, blur, blur), truncate=3, mode="constant") if blur else rest
     response = atoms @ seen.reshape(len(seen), -1)
     # chance, also where the residual is not white; a wide blur leaves few independent pixels to tell it from
     white = 1 / (2 * np.sqrt(np.pi) * blur) if blur else 1.0

@@ -29,6 +29,7 @@ def findings(found: Separation, rare: Rare) -> dict[str, Any]:
     """What is said of a separation."""
     noise = found.noise
     return {
-        "rank": found.rank, "offset_rms": float(noise.offset.std()), "gain_rms": float(noise.gain.std()),
+        "rank": found.rank, "dead_elements": int(noise.dead.sum()),
+        "offset_rms": float(noise.offset.std()), "gain_rms": float(noise.gain.std()),
         "rare_pixels": int(rare.pixels.sum()), "rare_groups": rare.groups,
     }  # fmt: skip
