@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from hsitools.blocks import tiles
-from hsitools.cube import BLOCK_BYTES, Cube, Stored, Transform, computed_tile
+from hsitools.cube import BLOCK_BYTES, Cube, Stored, computed_tile
 from hsitools.errors import FormatError, InputError
 from hsitools.io import Progress
 from hsitools.io.atomic import atomic_path
-from hsitools.io.grid import identified
 from hsitools.io.labels import well_known_text
-from hsitools.io.variables import scaled
+from hsitools.io.map_info import exponent, grid_of, map_info_of
+from hsitools.io.scales import scaled
 from hsitools.io.wavelengths import Conversion, from_names, width_to_nm
 from hsitools.lazy import ArraySource, Source
 
@@ -39,20 +39,6 @@ TYPES = {1: "u1", 2: "i2", 3: "i4", 4: "f4", 5: "f8", 12: "u2", 13: "u4", 14: "i
 INTERLEAVES = {"bsq": ("bands lines samples", (0, 1, 2)), "bil": ("lines bands samples", (1, 0, 2)),
                "bip": ("lines samples bands", (2, 0, 1))}  # fmt: skip
 MAX_HEADER = 16 * 2**20
-#: EPSG's first code of UTM's northern and southern zones, by datum (letters and digits only, upper case).
-UTM = {
-    "WGS84": (32600, 32700), "WGS1984": (32600, 32700), "NAD83": (26900, None), "NORTHAMERICA1983": (26900, None),
-    "NORTHAMERICAN1983": (26900, None), "NAD27": (26700, None), "NORTHAMERICA1927": (26700, None),
-    "NORTHAMERICAN1927": (26700, None), "ETRS89": (25800, None), "ETRS1989": (25800, None),
-    "EUROPEANTERRESTRIALREFERENCESYSTEM1989": (25800, None), "ED50": (23000, None), "EUROPEAN1950": (23000, None),
-    "GDA94": (None, 28300), "GEOCENTRICDATUMOFAUSTRALIA1994": (None, 28300), "GDA2020": (None, 7800),
-    "WGS72": (32200, 32300), "SIRGAS2000": (31954, 31960),
-}  # fmt: skip
-GEOGRAPHIC = {
-    "WGS84": 4326, "WGS1984": 4326, "NAD83": 4269, "NORTHAMERICA1983": 4269, "NORTHAMERICAN1983": 4269, "NAD27": 4267,
-    "NORTHAMERICA1927": 4267, "NORTHAMERICAN1927": 4267, "ETRS89": 4258, "ETRS1989": 4258, "ED50": 4230,
-    "EUROPEAN1950": 4230, "GDA94": 4283, "GDA2020": 7844, "WGS72": 4322, "SIRGAS2000": 4674,
-}  # fmt: skip
 _NO_CUBE = {"spectral library": "a spectral library (one spectrum a line)", "classification": "a classification map"}
 
 
@@ -186,18 +172,15 @@ def read(path: Path) -> Cube:
         raise FormatError(f"{header}: size: found {sizes}, expected none of them zero")
     raw = _source(fields, sizes, header, path)
     n_bands = sizes["bands"]
-    gain, shift = (_numbers(fields, f"data {name} values", n_bands, header) for name in ("gain", "offset"))
-    factor = _number(fields, "reflectance scale factor", header)
+    gain, shift = _scales(fields, n_bands, header)
     nodata = _number(fields, "data ignore value", header)
-    if gain is None and factor:
-        gain = np.array([1 / factor])
     source, scale, nodata = scaled(
         raw, 1.0 if gain is None else gain, 0.0 if shift is None else shift, nodata, f"{header}: data gain values"
     )
     wavelength, fwhm, absent = _wavelengths(fields, n_bands, header)
     good = _numbers(fields, "bbl", n_bands, header)
     good = np.ones(n_bands, dtype=bool) if good is None else good != 0
-    transform, crs = _grid(fields, header)
+    transform, crs = grid_of(fields, header)
     meta = {"interleave": fields.get("interleave", "bsq").lower()}
     if "sensor type" in fields and fields["sensor type"].lower() != "unknown":
         meta["sensor"] = fields["sensor type"]
@@ -217,8 +200,8 @@ def labels(header: Path, count: int) -> dict[str, Any]:
         return {}
     wavelength, fwhm, absent = _wavelengths(fields, count, header)
     good = _numbers(fields, "bbl", count, header)
-    gain, shift = (_numbers(fields, f"data {name} values", count, header) for name in ("gain", "offset"))
-    transform, crs = _grid(fields, header)
+    gain, shift = _scales(fields, count, header)
+    transform, crs = grid_of(fields, header)
     out = {
         "wavelength_nm": wavelength, "fwhm_nm": fwhm, "nodata": _number(fields, "data ignore value", header),
         "good": (np.ones(count, dtype=bool) if good is None else good != 0) & ~absent, "scales": gain, "offsets": shift,
@@ -294,11 +277,29 @@ def _data_of(header: Path, needed: int) -> Path:
     return min(candidates, key=rank)
 
 
+def _scales(fields: dict[str, str], count: int, header: Path) -> tuple[Any, Any]:
+    """Gains and offsets of the bands, None where none are stated; a reflectance scale factor divides."""
+    gain, shift = (_numbers(fields, f"data {name} values", count, header, one=True) for name in ("gain", "offset"))
+    factor = _number(fields, "reflectance scale factor", header)
+    if factor is None or factor in (0, 1):
+        return gain, shift
+    if gain is None or np.all(gain == 1):
+        return np.full(count, 1 / factor), shift
+    if not np.allclose(gain * factor, 1, rtol=1e-6):
+        log.warning("%s: data gain values: found %g beside reflectance scale factor %g, which say different things: "
+                    "the gains are taken", header, gain[0], factor)  # fmt: skip
+    return gain, shift
+
+
 def _wavelengths(fields: dict[str, str], count: int, header: Path) -> tuple[Any, Any, Any]:
     """Wavelengths and widths in nm, and which bands are said to be none (wavelength zero)."""
     absent = np.zeros(count, dtype=bool)
-    stored, widths = _numbers(fields, "wavelength", count, header), _numbers(fields, "fwhm", count, header)
+    widths = _numbers(fields, "fwhm", count, header)
     unit = fields.get("wavelength units")
+    words = [part.strip() for part in fields.get("wavelength", "").split(",")]
+    with_units = from_names(words) if len(words) == count and re.search("[A-Za-z]{2}", words[0]) else None
+    stored = with_units if with_units is not None else _numbers(fields, "wavelength", count, header)
+    unit = "nm" if with_units is not None else unit
     if stored is None:
         names = [part.strip() for part in fields.get("band names", "").split(",")]
         wavelength = from_names(names) if len(names) == count else None
@@ -314,17 +315,22 @@ def _wavelengths(fields: dict[str, str], count: int, header: Path) -> tuple[Any,
     wavelength = conversion.centres(stored)
     if np.isfinite(wavelength).any():
         absent = stored == 0
-    return wavelength, None if widths is None else conversion.widths(widths, stored), absent
+    if widths is not None:
+        widths = width_to_nm(widths, fields.get("fwhm units"), conversion, stored, f"{header}: fwhm")
+    return wavelength, widths, absent
 
 
-def _numbers(fields: dict[str, str], name: str, count: int, header: Path) -> Any:
+def _numbers(fields: dict[str, str], name: str, count: int, header: Path, *, one: bool = False) -> Any:
+    """A list of a number a band (or one for all), None where the header has none."""
     if name not in fields:
         return None
-    parts = [_exponent(part) for part in re.split(r"[,\s]+", fields[name]) if part]
+    parts = [exponent(part) for part in re.split(r"[,;\s]+", fields[name]) if part]
     try:
         values = np.array([float(part) for part in parts])
     except ValueError:
         raise FormatError(f"{header}: {name}: found {fields[name][:40]!r}, expected numbers") from None
+    if one and len(values) == 1:
+        return np.full(count, values[0])
     if len(values) != count:
         raise InputError(f"{header}: {name}: found {len(values)} values, expected {count}, one a band")
     return values
@@ -333,56 +339,13 @@ def _numbers(fields: dict[str, str], name: str, count: int, header: Path) -> Any
 def _number(fields: dict[str, str], name: str, header: Path) -> float | None:
     if name not in fields:
         return None
+    word = fields[name].strip("{} ")
+    if re.match(r"[-+]?1\.#(IND|QNAN|SNAN)", word, re.IGNORECASE):
+        return float("nan")
     try:
-        return float(_exponent(fields[name].strip("{} ")))
+        return float(exponent(word))
     except ValueError:
         raise FormatError(f"{header}: {name}: found {fields[name][:40]!r}, expected a number") from None
-
-
-def _exponent(number: str) -> str:
-    """Fortran's and IDL's D exponents as Python's."""
-    return re.sub(r"(?<=[\d.])[dD](?=[-+]?\d)", "e", number)
-
-
-def _grid(fields: dict[str, str], header: Path) -> tuple[Transform | None, str | None]:
-    # a code of ours says more shortly what the text beside it says
-    crs = fields.get("crs") or None
-    if crs is None and "coordinate system string" in fields:
-        crs = identified(fields["coordinate system string"])
-    info = [part.strip() for part in fields.get("map info", "").split(",")]
-    if len(info) < 7:
-        return None, crs
-    try:
-        column, row, x, y, width, height = (float(_exponent(part)) for part in info[1:7])
-    except ValueError:
-        raise FormatError(f"{header}: map info: found {fields['map info'][:60]!r}, expected numbers") from None
-    rotation = next((float(p.split("=")[1]) for p in info if re.fullmatch(r"rotation\s*=\s*[-+.\deE]+", p)), 0.0)
-    # ENVI counts pixels from 1, and its reference is the pixel's upper left corner
-    cosine, sine = np.cos(np.radians(rotation)), np.sin(np.radians(rotation))
-    a, b, d, e = width * cosine, height * sine, width * sine, -height * cosine
-    c, f = x - (column - 1) * a - (row - 1) * b, y - (column - 1) * d - (row - 1) * e
-    if crs is None:
-        crs = _projection(info, header)
-    return (float(a), float(b), float(c), float(d), float(e), float(f)), crs
-
-
-def _projection(info: list[str], header: Path) -> str | None:
-    """Coordinate system that ``map info`` names: geographic and UTM on the usual datums; others are said."""
-    kind = re.sub(r"[^a-z]", "", info[0].lower())
-    if kind in ("arbitrary", "pixel", "none", "unknown", ""):
-        return None
-    rest = [re.sub(r"[^A-Z0-9]", "", part.upper()) for part in info[7:] if "=" not in part]
-    if kind.startswith("geographic"):
-        datum = rest[0] if rest else "WGS84"
-        if datum in GEOGRAPHIC:
-            return f"EPSG:{GEOGRAPHIC[datum]}"
-    elif kind == "utm" and rest and rest[0].isdigit() and 1 <= int(rest[0]) <= 60:
-        south = len(rest) > 1 and rest[1].startswith("S")
-        first = UTM.get(rest[2] if len(rest) > 2 else "WGS84", (None, None))[south]
-        if first is not None:
-            return f"EPSG:{first + int(rest[0])}"
-    log.warning("%s: map info: coordinate system %s is not known: left out", header, ", ".join([info[0], *info[7:]]))
-    return None
 
 
 def write(cube: Cube, path: Path, progress: Progress) -> None:
@@ -390,7 +353,7 @@ def write(cube: Cube, path: Path, progress: Progress) -> None:
     if cube.pan is not None:
         log.warning("%s: the ENVI format holds no panchromatic image: left out", path)
     stored = cube.stored()
-    grid = None if cube.transform is None else _map_info(cube, path)
+    grid = None if cube.transform is None else map_info_of(cube, path)
     dtype = stored.dtype.newbyteorder("=")
     codes = {np.dtype(name): code for code, name in TYPES.items()}
     if dtype not in codes:
@@ -446,28 +409,3 @@ def _header(cube: Cube, stored: Stored, code: int, grid: str | None) -> str:
             fields["crs"] = cube.crs
         fields["coordinate system string"] = "{" + text + "}"
     return "ENVI\n" + "".join(f"{name} = {value}\n" for name, value in fields.items())
-
-
-def _map_info(cube: Cube, path: Path) -> str:
-    """ENVI's words for a cube's grid; it knows pixel sizes and a rotation, no mirrored or skewed grids."""
-    assert cube.transform is not None
-    a, b, c, d, e, f = cube.transform
-    width, height = float(np.hypot(a, d)), float(np.hypot(b, e))
-    skewed = abs(a * b + d * e) > 1e-9 * width * height
-    if skewed or a * e - b * d >= 0:
-        raise InputError(
-            f"{path}: transform: found {tuple(round(value, 6) for value in cube.transform)}, a "
-            f"{'skewed' if skewed else 'mirrored'} grid, expected one that ENVI's map info can say (north up, or "
-            "rotated); write .tif or .h5"
-        )
-    rotation = float(np.degrees(np.arctan2(d, a)))
-    zone = re.fullmatch(r"EPSG:32([67])(\d\d)", cube.crs or "")
-    kind = "UTM" if zone else "Geographic Lat/Lon" if cube.crs == "EPSG:4326" else "Arbitrary"
-    parts = [kind, "1", "1", f"{c!r}", f"{f!r}", f"{width!r}", f"{height!r}"]
-    if zone:
-        parts += [str(int(zone[2])), "North" if zone[1] == "6" else "South", "WGS-84", "units=Meters"]
-    elif kind.startswith("Geographic"):
-        parts += ["WGS-84", "units=Degrees"]
-    if rotation:
-        parts.append(f"rotation={rotation!r}")
-    return ", ".join(parts)

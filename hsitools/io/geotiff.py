@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,8 +17,9 @@ from hsitools.cube import BLOCK_BYTES, Cube, computed_tile
 from hsitools.errors import FormatError, InputError
 from hsitools.io import Progress
 from hsitools.io.atomic import atomic_path
-from hsitools.io.variables import scaled, stated_nodata
-from hsitools.io.wavelengths import Conversion, from_names
+from hsitools.io.labels import numbers_in
+from hsitools.io.scales import scaled, stated_nodata
+from hsitools.io.wavelengths import Conversion, from_names, width_to_nm
 from hsitools.lazy import Bands
 
 log = logging.getLogger(__name__)
@@ -87,23 +87,28 @@ def read(path: Path) -> Cube:
         transform = None if file.transform.is_identity else tuple(file.transform)[:6]
         scales, offsets = np.array(file.scales), np.array(file.offsets)
         units = next((unit for unit in file.units if unit), "")
+        points = len(file.gcps[0])
         descriptions, colours = file.descriptions, [colour.name for colour in file.colorinterp]
     count = raster.shape[0]
     beside = _beside(path, count)
     labels = _labels(tags, dataset, descriptions, path) or beside
     if nodata is None:
-        nodata = stated_nodata(dataset, beside)
+        nodata, _ = stated_nodata(dataset, beside)
     if np.all(scales == 1) and not offsets.any():
         scales, offsets = beside.get("scales", scales), beside.get("offsets", offsets)
+        if not {"scales", "offsets"} & set(beside):
+            scales, offsets = _tagged_scales(tags, dataset, raster.dtype, path) or (scales, offsets)
     # zero is how some writers say that there is no scale
-    source, scale, nodata = scaled(
-        raster, np.where(np.asarray(scales) == 0, 1.0, scales), offsets, nodata, f"{path}: scale"
-    )
+    source, scale, nodata = scaled(raster, np.where(np.asarray(scales) == 0, 1.0, scales), offsets, nodata, str(path))
     meta = {}
     if "palette" in colours:
         meta["note"] = "a map of classes (colour table), no spectral cube"
     elif {"red", "green", "blue"} <= set(colours) and count <= 4 and labels.get("wavelength_nm") is None:
         meta["note"] = "an RGB picture, no spectral cube"
+    elif count == 1 and labels.get("wavelength_nm") is None:
+        meta["note"] = "one band without a wavelength (an elevation model, a map of classes, a panchromatic image?)"
+    if points and transform is None:
+        meta["geometry"] = f"{points} ground control points and no grid: warp it first (gdalwarp)"
     return Cube(
         data=source, wavelength_nm=labels.get("wavelength_nm"), fwhm_nm=labels.get("fwhm_nm"),
         good=labels.get("good", np.ones(count, dtype=bool)), nodata=None if nodata is None else float(nodata),
@@ -130,16 +135,17 @@ def _labels(tags: list[dict[str, str]], dataset: dict[str, str], descriptions: A
 
     def per_band(*names: str) -> Any:
         for name in names:
-            found = [band.get(name, "") for band in tags]
+            found = [band.get(name, "").strip() for band in tags]
             if any(found):
-                try:
-                    return np.array([float(value.split()[0]) if value.strip() else np.nan for value in found])
-                except ValueError:
-                    raise FormatError(f"{path}: {name}: found {found[0]!r}, expected numbers") from None
+                values = [_first(value) for value in found]
+                if None not in values:
+                    return np.array(values)
+                log.warning("%s: %s: found %r, expected numbers: left out", path, name, found[values.index(None)][:40])
         listed = next((dataset[name] for name in names if dataset.get(name)), None)
         return _list(listed, count, f"{path}: {names[0]}")
 
     out: dict[str, Any] = {}
+    width_unit: str | None = None
     centre, width = per_band("central_wavelength_um"), per_band("fwhm_um")
     unit: str | None = "um"
     if centre is None:
@@ -153,6 +159,10 @@ def _labels(tags: list[dict[str, str]], dataset: dict[str, str], descriptions: A
         if any("wavelength_nm" in source and "wavelength" not in source for source in (*tags, dataset)):
             unit = "nm"
         width = per_band("fwhm", "fwhm_nm", "bandwidth", "width")
+        places = (*tags, dataset)
+        width_unit = next((place[n] for place in places for n in ("fwhm_units", "fwhm_unit") if place.get(n)), None)
+        if any("fwhm_nm" in place and "fwhm" not in place for place in places):
+            width_unit = "nm"
     if centre is None:
         # as descriptions, as tags of the bands, and as GDAL copies ENVI's band names to the file's tags
         listed = ([tag.get(name, "") for tag in tags] for name in ("band_name", "description", "name"))
@@ -174,7 +184,7 @@ def _labels(tags: list[dict[str, str]], dataset: dict[str, str], descriptions: A
         if np.isfinite(out["wavelength_nm"]).any():
             good &= ~(np.asarray(centre) == 0)
         if width is not None:
-            out["fwhm_nm"] = conversion.widths(width, centre)
+            out["fwhm_nm"] = width_to_nm(width, width_unit, conversion, centre, f"{path}: fwhm")
     if conversion is not None or not good.all():
         out["good"] = good
     return out
@@ -197,17 +207,64 @@ def _beside(path: Path, count: int) -> dict[str, Any]:
     return {}
 
 
+def _first(value: str) -> float | None:
+    """The number that a band's tag begins with ("450 nm", "450,5"); NaN where the tag is empty, None for words."""
+    if not value:
+        return float("nan")
+    word = value.split()[0]
+    try:
+        return float(word if "." in word else word.replace(",", "."))
+    except ValueError:
+        return None
+
+
 def _list(value: str | None, count: int, where: str) -> Any:
+    """Numbers of all bands in one of the file's tags; None, said, where they are of another image or no numbers.
+
+    Tools that copy some bands of an image copy its tags whole.
+    """
     if value is None:
         return None
-    parts = [part for part in re.split(r"[,\s{}]+", value) if part]
-    try:
-        numbers = np.array([float(part) for part in parts])
-    except ValueError:
-        raise FormatError(f"{where}: found {value[:40]!r}, expected numbers") from None
-    if len(numbers) != count:
-        raise InputError(f"{where}: found {len(numbers)} values, expected {count}, one a band")
-    return numbers
+    numbers = numbers_in(value)
+    if numbers is None:
+        log.warning("%s: found %r, expected numbers: left out", where, value[:40])
+    elif len(numbers) != count:
+        log.warning("%s: found %d values, expected %d, one a band: left out", where, len(numbers), count)
+    else:
+        return numbers
+    return None
+
+
+def _tagged_scales(tags: list[dict[str, str]], dataset: dict[str, str], dtype: np.dtype[Any], path: Path) -> Any:
+    """Scales and offsets that stand in tags (which GDAL copies and does not apply); None when in none.
+
+    Those of floating-point numbers are left, and said: they have been applied as a rule.
+    """
+    out = []
+    for names, neutral in ((("scale_factor", "scale", "scales"), 1.0), (("add_offset", "offset", "offsets"), 0.0)):
+        found = None
+        for name in names:
+            values = [_first(band.get(name, "").strip()) for band in tags]
+            if None not in values and np.isfinite(np.array(values)).all():
+                found = np.array(values)
+            elif dataset.get(name) is not None:
+                listed = numbers_in(dataset[name])
+                if listed is not None and len(listed) in (1, len(tags)):
+                    found = np.broadcast_to(listed, (len(tags),))
+            if found is not None:
+                break
+        out.append(np.full(len(tags), neutral) if found is None else found)
+    divisor = numbers_in(dataset.get("reflectance_scale_factor"))
+    if divisor is not None and divisor.size == 1 and divisor[0] and np.all(out[0] == 1):
+        out[0] = np.full(len(tags), 1 / divisor[0])
+    if np.all(out[0] == 1) and not out[1].any():
+        return None
+    if dtype.kind == "f":
+        log.warning("%s: scale: found %g in the tags of floating-point numbers: taken as applied already", path,
+                    out[0][0])  # fmt: skip
+        return None
+    log.info("%s: scale: found %g and offset %g in the file's tags", path, out[0][0], out[1][0])
+    return tuple(out)
 
 
 def write(cube: Cube, path: Path, progress: Progress, *, cog: bool = False) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,8 @@ import numpy as np
 
 from hsitools.cube import Transform
 from hsitools.errors import FormatError
-from hsitools.io.labels import text
+from hsitools.io.labels import attribute, text
+from hsitools.io.projections import CODES, TEXTS, crs_of
 
 if TYPE_CHECKING:
     from hsitools.io.variables import Variable
@@ -21,7 +21,6 @@ log = logging.getLogger(__name__)
 MAX_PIXELS = 10_000_000
 #: Steps of a coordinate may differ by this share and still be one pixel size (coordinates are often float32).
 UNEVEN = 1e-3
-_LAST_CODE = re.compile(r'(?:AUTHORITY|ID)\s*\[\s*"EPSG"\s*,\s*"?(\d+)"?\s*\]\s*\]\s*$', re.IGNORECASE)
 
 
 def grid_of(
@@ -32,11 +31,15 @@ def grid_of(
     Coordinates beat a ``GeoTransform`` that contradicts them: cutting a scene moves coordinates along, an attribute
     stays as it was.
     """
-    mapping = _mapping(chosen, variables)
-    crs = crs_of(mapping)
+    mapping = _mapping(chosen, variables, attributes)
+    crs = crs_of(mapping, where)
     stated = _geotransform(mapping, where)
-    y, x = (_coordinate(name, chosen, variables) for name in dims)
-    geographic = {n.rpartition("/")[2].lower() for n in dims} & {"lat", "lon", "latitude", "longitude"}
+    items = [_coordinate_of(name, chosen, variables) for name in dims]
+    y, x = (None if item is None else _values(item) for item in items)
+    geographic = all(_is_angle(name, item) for name, item in zip(dims, items, strict=True))
+    if y is not None and x is not None and not geographic and _counts(y) and _counts(x):
+        # numbers of rows and columns are no map
+        y = x = None
     lengths = [chosen.shape[chosen.dims.index(name)] if name in chosen.dims else 0 for name in dims]
     transform = None
     if y is not None and x is not None and len(y) == lengths[0] and len(x) == lengths[1]:
@@ -49,12 +52,13 @@ def grid_of(
             transform = stated
     elif stated is not None:
         transform = stated
-    if crs is None and transform is not None and len(geographic) == 2:
+    if crs is None and transform is not None and geographic:
         crs = "EPSG:4326"
     return crs, transform
 
 
-def _mapping(chosen: Variable, variables: Sequence[Variable]) -> Mapping[str, Any]:
+def _mapping(chosen: Variable, variables: Sequence[Variable], attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Attributes that say where the grid lies: the grid mapping's, else the variable's own, else the file's."""
     name = text(chosen.attributes.get("grid_mapping", "")).split(":")[0].strip()
     names = [name.lower()] if name else []
     names += ["spatial_ref", "crs", "transverse_mercator", "projection"]
@@ -62,72 +66,18 @@ def _mapping(chosen: Variable, variables: Sequence[Variable]) -> Mapping[str, An
         for item in variables:
             if item.base == wanted and (item.group == "" or chosen.group.startswith(item.group)):
                 return item.attributes
-    return {key: value for key, value in chosen.attributes.items()
-            if key in ("crs", "crs_wkt", "spatial_ref", "GeoTransform", "proj4")}  # fmt: skip
-
-
-def crs_of(mapping: Mapping[str, Any]) -> str | None:
-    """Coordinate system of a CF grid mapping (or GDAL's attributes of it): ``EPSG:n`` or its text."""
-    for name in ("crs", "crs_wkt", "spatial_ref", "esri_pe_string", "proj4", "proj4text"):
-        if name in mapping and text(mapping[name]).strip():
-            return short(text(mapping[name]).strip())
-    for name in ("epsg_code", "epsg", "EPSG", "EPSG_code"):
-        if name in mapping:
-            digits = re.search(r"\d{4,6}", text(mapping[name]))
-            if digits:
-                return f"EPSG:{digits[0]}"
-    return _conventions(mapping)
-
-
-def short(crs: str) -> str:
-    """``EPSG:n`` for well-known text that ends with its code, else the text itself."""
-    code = re.fullmatch(r"(?i)epsg:(\d+)", crs)
-    if code:
-        return f"EPSG:{code[1]}"
-    last = _LAST_CODE.search(crs)
-    return f"EPSG:{last[1]}" if last and crs.upper().startswith(("PROJ", "GEOG")) else crs
-
-
-def identified(crs: str) -> str:
-    """``EPSG:n`` where the text ends with a code, or rasterio knows the system that it describes; else the text."""
-    code = short(crs)
-    if code.startswith("EPSG:"):
-        return code
-    try:
-        from rasterio.crs import CRS
-        from rasterio.errors import CRSError
-    except ImportError:
-        return crs
-    try:
-        number = CRS.from_wkt(crs, morph_from_esri_dialect=True).to_epsg(confidence_threshold=90)
-    except (CRSError, ValueError):
-        return crs
-    return crs if number is None else f"EPSG:{number}"
-
-
-def _conventions(mapping: Mapping[str, Any]) -> str | None:
-    """CF's own parameters: geographic coordinates, and UTM among the transverse Mercator projections."""
-    kind = text(mapping.get("grid_mapping_name", ""))
-    if kind == "latitude_longitude":
-        return "EPSG:4326"
-    if kind != "transverse_mercator":
-        return None
-    try:
-        meridian = float(np.ravel(mapping["longitude_of_central_meridian"])[0])
-        factor = float(np.ravel(mapping["scale_factor_at_central_meridian"])[0])
-        east, north = (float(np.ravel(mapping[name])[0]) for name in ("false_easting", "false_northing"))
-    except (KeyError, ValueError, TypeError):
-        return None
-    zone = (meridian + 183) / 6
-    if abs(factor - 0.9996) > 1e-9 or east != 500000 or north not in (0, 1e7) or zone != round(zone):
-        return None
-    return f"EPSG:{(32600 if north == 0 else 32700) + round(zone)}"
+    wanted_keys = (*TEXTS, *CODES, "geotransform")
+    for mapping in (chosen.attributes, attributes):
+        own = {key: value for key, value in mapping.items() if str(key).lower() in wanted_keys}
+        if own:
+            return own
+    return {}
 
 
 def _geotransform(mapping: Mapping[str, Any], where: str) -> Transform | None:
-    if "GeoTransform" not in mapping:
+    value = attribute(mapping, "GeoTransform")
+    if value is None:
         return None
-    value = mapping["GeoTransform"]
     try:
         # GDAL's order: origin x, pixel width, row rotation, origin y, column rotation, pixel height
         parts = text(value).replace(",", " ").split() if isinstance(value, str | bytes) else np.ravel(value)
@@ -137,8 +87,8 @@ def _geotransform(mapping: Mapping[str, Any], where: str) -> Transform | None:
     return (a, b, c, d, e, f)
 
 
-def _coordinate(name: str, chosen: Variable, variables: Sequence[Variable]) -> Any:
-    """Values of the coordinate variable of a dimension; None when the file has none."""
+def _coordinate_of(name: str, chosen: Variable, variables: Sequence[Variable]) -> Variable | None:
+    """The coordinate variable of a dimension; None when the file has none."""
     base = name.rpartition("/")[2].lower()
     if not base:
         return None
@@ -147,12 +97,35 @@ def _coordinate(name: str, chosen: Variable, variables: Sequence[Variable]) -> A
         if v.base == base and len(v.shape) == 1 and v.numeric and not v.attributes.get("placeholder")
         and (v.group == "" or chosen.group.startswith(v.group))
     ]  # fmt: skip
-    if not fitting or fitting[0].shape[0] > MAX_PIXELS:
-        return None
-    values = fitting[0].values()
-    if text(fitting[0].attributes.get("units", "")).strip().lower() in ("km", "kilometer", "kilometers", "kilometre"):
+    return fitting[0] if fitting and fitting[0].shape[0] <= MAX_PIXELS else None
+
+
+def _values(item: Variable) -> Any:
+    values = item.values()
+    if _unit(item) in ("km", "kilometer", "kilometers", "kilometre", "kilometres"):
         values = values * 1000
     return values if np.isfinite(values).all() else None
+
+
+def _unit(item: Variable) -> str:
+    return text(attribute(item.attributes, "units", "unit") or "").strip().lower()
+
+
+def _is_angle(name: str, item: Variable | None) -> bool:
+    """Whether a dimension is latitude or longitude, by its name or, after CF, by its unit or standard name."""
+    if name.rpartition("/")[2].lower() in ("lat", "lon", "latitude", "longitude"):
+        return True
+    if item is None:
+        return False
+    standard = text(item.attributes.get("standard_name", ""))
+    return standard in ("latitude", "longitude") or _unit(item) in (
+        "degrees_north", "degree_north", "degrees_east", "degree_east", "degrees_n", "degrees_e",
+    )  # fmt: skip
+
+
+def _counts(values: Any) -> bool:
+    """Whether a coordinate counts pixels, from 0 or 1."""
+    return bool(values[0] in (0, 1) and np.array_equal(values, values[0] + np.arange(len(values))))
 
 
 def from_coordinates(x: Any, y: Any, stated: Transform | None = None) -> Transform | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,35 @@ def text(value: Any) -> str:
     if isinstance(value, np.ndarray):
         value = value.item() if value.size == 1 else " ".join(text(item) for item in value.ravel())
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def attribute(mapping: Mapping[str, Any], *names: str) -> Any:
+    """The first of these attributes that a mapping has, whatever the case and underscores of its name; None if none."""
+    lower = {_key(key): value for key, value in mapping.items()}
+    return next((lower[_key(name)] for name in names if _key(name) in lower), None)
+
+
+def _key(name: Any) -> str:
+    return str(name).lower().replace(" ", "_")
+
+
+def numbers_in(value: Any) -> Any:
+    """Numbers in an attribute: an array, or text as lists are written (``{1, 2}``, ``[1; 2]``); None when not all are.
+
+    Returns
+    -------
+    array of float64, flat, or None
+    """
+    words: Any = value
+    if isinstance(value, str | bytes):
+        words = [word for word in re.split(r"[\s,;{}\[\]()]+", text(value)) if word]
+    array = np.ravel(np.asarray(words))
+    if array.dtype.kind in "SUO":
+        array = np.array([text(word) for word in array])
+    try:
+        return array.astype(float) if array.size else None
+    except (TypeError, ValueError):
+        return None
 
 
 def first_number(value: Any) -> float | None:

@@ -13,9 +13,9 @@ import numpy as np
 
 from hsitools.cube import Cube
 from hsitools.errors import FormatError
-from hsitools.io.grid import identified
 from hsitools.io.hdf5 import open_hdf5
 from hsitools.io.labels import first_number, is_hdf5, text
+from hsitools.io.projections import identified
 from hsitools.io.wavelengths import Conversion, width_to_nm
 from hsitools.lazy import ArraySource
 
@@ -81,7 +81,7 @@ def _map(group: Any, path: Path) -> tuple[str | None, Any]:
     for name in ("EPSG Code", "Coordinate_System_String"):
         if name in system:
             words = text(system[name][()]).strip()
-            crs = f"EPSG:{words}" if words.isdigit() else identified(words)
+            crs = f"EPSG:{words}" if words.isdigit() else identified(words, f"{path}: {name}")
             break
     if "Map_Info" not in system:
         return crs, None

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from hsitools.io.wavelengths import Conversion
+
 #: An item of more bytes is none.
 MAX_ITEM = 8 * 2**20
 
@@ -23,7 +25,7 @@ def labels(path: Path, count: int) -> dict[str, Any]:
         if item.is_file() and item.stat().st_size <= MAX_ITEM:
             try:
                 content = json.loads(item.read_text(encoding="utf-8"))
-            except (ValueError, OSError):
+            except (ValueError, OSError, RecursionError):
                 continue
             if isinstance(content, dict) and "stac_version" in content:
                 return _of(content, path, count)
@@ -31,8 +33,8 @@ def labels(path: Path, count: int) -> dict[str, Any]:
 
 
 def _of(item: dict[str, Any], path: Path, count: int) -> dict[str, Any]:
-    properties = item.get("properties") or {}
-    assets = [asset for asset in (item.get("assets") or {}).values() if isinstance(asset, dict)]
+    properties, listed = (item[key] if isinstance(item.get(key), dict) else {} for key in ("properties", "assets"))
+    assets = [asset for asset in listed.values() if isinstance(asset, dict)]
     own = [asset for asset in assets if str(asset.get("href", "")).rpartition("/")[2] == path.name]
     places = [*own, properties, *(asset for asset in assets if len(assets) == 1)]
 
@@ -42,8 +44,9 @@ def _of(item: dict[str, Any], path: Path, count: int) -> dict[str, Any]:
                 bands = place.get(name)
                 if not isinstance(bands, list) or len(bands) != count:
                     continue
-                values = [next((band[key] for key in fields if key in band), None) for band in bands
-                          if isinstance(band, dict)]  # fmt: skip
+                # what all bands share may stand in the asset (STAC 1.1)
+                values = [next((part[key] for part in (band, place) for key in fields if key in part), None)
+                          for band in bands if isinstance(band, dict)]  # fmt: skip
                 if len(values) == count and any(isinstance(value, int | float) for value in values):
                     return np.array([float(v) if isinstance(v, int | float) else np.nan for v in values])
         return None
@@ -51,11 +54,14 @@ def _of(item: dict[str, Any], path: Path, count: int) -> dict[str, Any]:
     out: dict[str, Any] = {}
     optical = ("eo:bands", "bands")
     centre = column(optical, ("center_wavelength", "eo:center_wavelength"))
+    conversion = None
     if centre is not None:
-        out["wavelength_nm"] = centre * 1e3
+        conversion = Conversion.of(centre, "um", f"{path}: center_wavelength")
+        if conversion is not None:
+            out["wavelength_nm"] = conversion.centres(centre)
     width = column(optical, ("full_width_half_max", "eo:full_width_half_max"))
     if width is not None:
-        out["fwhm_nm"] = width * 1e3
+        out["fwhm_nm"] = width * 1e3 if conversion is None else conversion.widths(width, centre)
     raster = ("raster:bands", "bands")
     nodata = column(raster, ("nodata",))
     if nodata is not None and np.isfinite(nodata[0]) and np.all(nodata == nodata[0]):

@@ -9,74 +9,38 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from hsitools.cube import Cube, Transform
+from hsitools.cube import Cube
 from hsitools.errors import FormatError, InputError
 from hsitools.io.grid import grid_of
-from hsitools.io.labels import first_number, text
-from hsitools.io.wavelengths import Conversion, width_to_nm
-from hsitools.lazy import ArraySource, ScaledSource, Source
+from hsitools.io.labels import attribute, numbers_in, text
+from hsitools.io.names import (
+    BAD_NAMES,
+    BAND_DIMENSIONS,
+    CF_AXES,
+    CF_NAMES,
+    CUBE_NAMES,
+    FWHM_NAMES,
+    GOOD_NAMES,
+    OTHER_DIMENSIONS,
+    OTHERS,
+    WAVELENGTH_NAMES,
+    X_DIMENSIONS,
+    Y_DIMENSIONS,
+)
+from hsitools.io.scales import decoded, units_of
+from hsitools.io.wavelengths import PLAUSIBLE_NM, Conversion, from_names, width_to_nm
+from hsitools.lazy import ArraySource, Source
 
 log = logging.getLogger(__name__)
 
-#: Names of the cube, the likeliest first.
-CUBE_NAMES = (
-    "cube", "reflectance", "radiance", "toa_radiance", "toa_reflectance", "surface_reflectance", "rhot_image", "rrs",
-    "rho_s", "rhos", "rhot", "reflectance_data", "radiance_data", "hsi", "hypercube", "hyperspectral", "data", "image",
-    "img",
-)  # fmt: skip
-WAVELENGTH_NAMES = (
-    "wavelength_nm", "wavelengths_nm", "wavelength", "wavelengths", "central_wavelength", "central_wavelengths",
-    "center_wavelength", "center_wavelengths", "centre_wavelength", "wavelength_3d", "wave", "wl", "wvl", "lambda",
-    "lambdas", "bands_nm", "radiation_wavelength",
-)  # fmt: skip
-FWHM_NAMES = (
-    "fwhm_nm", "fwhm", "fwhms", "bandwidth", "bandwidths", "full_width_half_max", "full_width_half_maximum",
-    "wavelength_fwhm", "band_width",
-)  # fmt: skip
-GOOD_NAMES = (
-    "good", "good_band", "good_bands", "good_wavelengths", "good_wavelength", "bbl", "good_bands_list",
-    "band_is_good",
-)  # fmt: skip
-BAD_NAMES = ("bad_band", "bad_bands", "badbands", "bad_wavelengths")
-NODATA_NAMES = (
-    "_FillValue", "missing_value", "nodata", "no_data", "nodata_value", "no_data_value", "Data_Ignore_Value",
-    "data_ignore_value", "data ignore value", "fill_value", "FillValue", "ignore_value", "NoData",
-)  # fmt: skip
-#: Arrays that are never the cube unless asked for: what is known of pixels, not what was seen.
-OTHERS = (
-    "abundance", "abundances", "s_gt", "a_gt", "endmembers", "rgb", "rgb_image", "rgb_hr", "glt", "igm", "obs", "loc",
-    "location", "mask", "quality", "quality_flag", "flags", "ground_truth", "gt", "labels", "label",
-)  # fmt: skip
-BAND_DIMENSIONS = (
-    "band", "bands", "wavelength", "wavelengths", "wavelength_nm", "wavelength_3d", "spectral", "lambda", "wave", "wl",
-    "wvl", "channel", "channels", "number_of_bands", "nbands", "n_bands", "num_bands", "bandnumber", "wavenumber",
-    "spectral_band", "spectral_bands", "b", "z", "intensity_bands", "red_bands", "blue_bands", "swir_bands",
-)  # fmt: skip
-Y_DIMENSIONS = (
-    "y", "lat", "latitude", "row", "rows", "line", "lines", "northing", "downtrack", "down_track", "along_track",
-    "alongtrack", "number_of_lines", "number_of_scans", "scan", "scans", "nrow", "nrows", "nlines", "n_lines",
-    "num_lines", "frames", "y_dim", "ydim", "yc",
-)  # fmt: skip
-X_DIMENSIONS = (
-    "x", "lon", "longitude", "col", "cols", "column", "columns", "sample", "samples", "easting", "crosstrack",
-    "cross_track", "across_track", "acrosstrack", "pixels_per_line", "pixel", "pixels", "ncol", "ncols", "nsamples",
-    "n_samples", "num_samples", "ccd_pixels", "x_dim", "xdim", "xc",
-)  # fmt: skip
-_CF_AXES = {"X": "x", "Y": "y", "Z": "band"}
-_CF_NAMES = {
-    "projection_x_coordinate": "x", "longitude": "x", "grid_longitude": "x", "projection_y_coordinate": "y",
-    "latitude": "y", "grid_latitude": "y", "radiation_wavelength": "band", "radiation_frequency": "band",
-    "sensor_band_central_radiation_wavelength": "band",
-}  # fmt: skip
 #: No instrument has more; labels are read whole, so that a file must not claim what it likes.
 MAX_BANDS = 65_536
-#: Dimensions that are neither bands nor places.
-OTHER_DIMENSIONS = ("time", "t", "date", "angle", "view", "polarization", "polarisation", "ensemble", "height", "depth")
+WAVELENGTH_UNITS = ("wavelength_units", "wavelengths_units", "wavelength_unit", "units_of_wavelength")
 _CHOOSE = "choose with --variable"
 
 
@@ -154,6 +118,7 @@ def read_variables(
     InputError
         When several variables could be the cube, or its axes cannot be told.
     """
+    variables = [_numbers_of_text(item) for item in variables]
     chosen = choose(variables, where, variable, only=only)
     shape, kept = _squeezed(chosen)
     dims = tuple(chosen.dims[axis] for axis in kept) if chosen.dims else ("",) * 3
@@ -165,6 +130,7 @@ def read_variables(
     data = chosen.data if len(kept) == len(chosen.shape) else _Squeezed(chosen.data, kept)
     if text(chosen.attributes.get("_Unsigned", "")).lower() == "true" and np.dtype(data.dtype).kind == "i":
         data = _Unsigned(data)
+        chosen = replace(chosen, attributes=_unsigned(chosen.attributes, np.dtype(data.dtype)))
     source: Source = ArraySource(data, order)
     if source.shape[0] > MAX_BANDS:
         raise InputError(f"{where}: {chosen.name}: found {source.shape[0]} bands, expected at most {MAX_BANDS}")
@@ -173,14 +139,16 @@ def read_variables(
 
 def likely_cubes(variables: Sequence[Variable]) -> list[Variable]:
     """Variables that have wavelengths or a band dimension; where there are none, those of a usual name."""
+    variables = [_numbers_of_text(item) for item in variables]
     candidates = _three_axes(variables)
     lengths = {max(v.shape) for v in variables if _is_wavelength(v) and max(v.shape) > 1}
     return [v for v in candidates if _has_bands(v, lengths)] or [v for v in candidates if v.base in CUBE_NAMES]
 
 
 def _three_axes(variables: Sequence[Variable]) -> list[Variable]:
-    """Numbers on three axes (others of length one aside), none of them auxiliary."""
-    return [v for v in variables if v.numeric and len(_squeezed(v)[0]) == 3 and v.base not in OTHERS]
+    """Numbers on three axes (others of length one aside), none of them auxiliary; masks only where nothing else is."""
+    fitting = [v for v in variables if v.numeric and len(_squeezed(v)[0]) == 3 and v.base not in OTHERS]
+    return [v for v in fitting if np.dtype(v.data.dtype).kind != "b"] or fitting
 
 
 def choose(variables: Sequence[Variable], where: str, wanted: str | None, *, only: bool = False) -> Variable:
@@ -231,7 +199,7 @@ def _listed(names: Any, most: int = 8) -> str:
 def _is_wavelength(variable: Variable) -> bool:
     standard = text(variable.attributes.get("standard_name", ""))
     vector = variable.numeric and int(np.prod(variable.shape)) == max(variable.shape, default=0)
-    return vector and (variable.base in WAVELENGTH_NAMES or _CF_NAMES.get(standard) == "band")
+    return vector and (variable.base in WAVELENGTH_NAMES or CF_NAMES.get(standard) == "band")
 
 
 def _has_bands(variable: Variable, lengths: set[int]) -> bool:
@@ -286,6 +254,37 @@ class _Unsigned:
         return np.ascontiguousarray(self._data[index]).view(self.dtype)
 
 
+def _unsigned(attributes: Mapping[str, Any], dtype: np.dtype[Any]) -> dict[str, Any]:
+    """Attributes whose values of no measurement, stored signed like the numbers, are unsigned too."""
+    out = dict(attributes)
+    for name in ("_FillValue", "missing_value"):
+        numbers = numbers_in(out.get(name))
+        if numbers is not None and np.isfinite(numbers).all():
+            out[name] = numbers % 2.0 ** (8 * dtype.itemsize)
+    return out
+
+
+def _numbers_of_text(item: Variable) -> Variable:
+    """A list of words as numbers where it is one: wavelengths stored as text, or bands called "450 nm"."""
+    if len(item.shape) != 1 or np.dtype(item.data.dtype).kind not in "SUOT" or not 0 < item.shape[0] <= MAX_BANDS:
+        return item
+    if item.base not in (*WAVELENGTH_NAMES, *FWHM_NAMES, *BAND_DIMENSIONS, "band_names", "band_name"):
+        return item
+    raw = item.data[()] if hasattr(item.data, "file") else item.data[...]
+    if not all(isinstance(word, str | bytes | np.generic) for word in np.ravel(raw)):
+        return item
+    words = [text(word) for word in np.ravel(raw)]
+    numbers = numbers_in(np.array(words))
+    if numbers is not None and item.base not in ("band_names", "band_name"):
+        return replace(item, data=numbers)
+    named = from_names(words)
+    if named is None or item.base in FWHM_NAMES:
+        return item
+    # numbers with their units: as the wavelengths that they are
+    stem = item.name if item.base in (*WAVELENGTH_NAMES, *BAND_DIMENSIONS) else f"{item.group}/wavelength".lstrip("/")
+    return replace(item, name=stem, data=named, attributes={**item.attributes, "units": "nm"})
+
+
 def _dimension(name: str) -> str | None:
     """Which axis a dimension's name stands for: "band", "y" or "x"."""
     name = name.rpartition("/")[2].lower()
@@ -313,8 +312,8 @@ def _axes(
         coordinate = next((v for v in vectors.values() if name and v.base == name.rpartition("/")[2].lower()), None)
         if coordinate is not None:
             standard = text(coordinate.attributes.get("standard_name", ""))
-            cf = _CF_AXES.get(text(coordinate.attributes.get("axis", "")).upper())
-            meaning[axis] = _CF_NAMES.get(standard) or cf or meaning[axis]
+            cf = CF_AXES.get(text(coordinate.attributes.get("axis", "")).upper())
+            meaning[axis] = CF_NAMES.get(standard) or cf or meaning[axis]
     if len({m for m in meaning if m}) < sum(m is not None for m in meaning):
         raise InputError(f"{where}: {chosen.name}: dimensions: found {dims}, two of one kind; choose with --axes")
     if "band" not in meaning:
@@ -362,14 +361,9 @@ def _own_list(variable: Variable, names: Sequence[str]) -> Any:
         if name not in lower:
             continue
         value = lower[name]
-        if isinstance(value, str | bytes):
-            parts = text(value).replace("{", " ").replace("}", " ").replace(",", " ").split()
-            try:
-                return np.array([float(part) for part in parts])
-            except ValueError:
-                continue
-        if np.size(value) > 1 and np.asarray(value).dtype.kind in "uifb":
-            return np.ravel(np.asarray(value, dtype=float))
+        numbers = numbers_in(value)
+        if numbers is not None and (isinstance(value, str | bytes) or numbers.size > 1):
+            return numbers
     return None
 
 
@@ -383,15 +377,12 @@ def _vector(
     """
     own = _own_list(chosen, names)
     if own is not None and len(own) == count:
-        lower = {str(key).lower(): value for key, value in chosen.attributes.items()}
-        unit = next(
-            (lower[key] for key in ("wavelength_units", "wavelengths_units", "wavelength_unit", "wavelength units")
-             if key in lower), None)  # fmt: skip
+        unit = attribute(chosen.attributes, *WAVELENGTH_UNITS)
         return own, None if unit is None else text(unit), f"{chosen.name} ({names[0]})"
     dim = dim.rpartition("/")[2].lower()
 
     def distance(item: Variable) -> tuple[int, int, int]:
-        standard = _CF_NAMES.get(text(item.attributes.get("standard_name", ""))) == "band"
+        standard = CF_NAMES.get(text(item.attributes.get("standard_name", ""))) == "band"
         rank = names.index(item.base) if item.base in names else len(names)
         near = 0 if item.group == chosen.group else 1 if chosen.group.startswith(item.group) else 2
         return (0 if item.base == dim and dim else 1, near, rank - (len(names) + 1) * standard)
@@ -403,15 +394,21 @@ def _vector(
     right = [v for v in named if max(v.shape) == count]
     if right:
         item = min(right, key=distance)
-        unit = item.attributes.get("units", item.attributes.get("unit"))
-        if item.base.endswith("_nm"):
-            unit = "nm"
-        beside = [mapping.get("wavelength_units") for mapping in (chosen.attributes, attributes)]
-        unit = next((value for value in (unit, *beside) if value is not None), None)
+        unit = "nm" if item.base.endswith("_nm") else attribute(item.attributes, "units", "unit")
+        if unit is None and names is WAVELENGTH_NAMES:
+            beside = (attribute(mapping, *WAVELENGTH_UNITS) for mapping in (chosen.attributes, attributes))
+            unit = next((value for value in beside if value is not None), None)
+        if unit is None and item.base.startswith("wavenumber"):
+            unit = "cm-1"
         return item.values(), None if unit is None else text(unit), item.name
     whole = _own_list(Variable(name="", data=np.zeros(1), attributes=attributes), names)
     if whole is not None and len(whole) == count:
-        return whole, text(attributes.get("wavelength_units", "")) or None, names[0]
+        return whole, text(attribute(attributes, *WAVELENGTH_UNITS) or "") or None, names[0]
+    if named and names is BAD_NAMES:
+        # numbers of the bad bands, counted from 0 or from 1: the file does not say
+        log.warning("%s: %s: found %d values, expected %d, one a band: left out", where, named[0].name,
+                    max(named[0].shape), count)  # fmt: skip
+        return None
     if named:
         item = min(named, key=distance)
         raise InputError(
@@ -445,8 +442,7 @@ def _labelled(
         marks = _vector(names, chosen, dims[order[0]], count, vectors, attributes, where)
         if marks is not None:
             good &= (marks[0] != 0) == sense
-    nodata = stated_nodata(chosen.attributes, attributes)
-    source, scale, nodata = decoded(source, chosen.attributes, attributes, nodata, f"{where}: {chosen.name}")
+    source, scale, nodata = decoded(source, chosen.attributes, attributes, f"{where}: {chosen.name}")
     crs, transform = grid_of(chosen, (dims[order[1]], dims[order[2]]), variables, attributes, where)
     return Cube(
         data=source, good=good, nodata=nodata, scale_factor=scale, units=units_of(chosen.attributes), crs=crs,
@@ -454,18 +450,10 @@ def _labelled(
     )  # fmt: skip
 
 
-def units_of(attributes: Mapping[str, Any]) -> str:
-    """The values' units as an attribute states them, "1" for all words that mean none."""
-    unit = text(attributes.get("units", attributes.get("unit", ""))).strip()
-    return "1" if unit.lower() in ("unitless", "dimensionless", "none", "reflectance", "1") else unit
-
-
 def _guessed_wavelengths(
     chosen: Variable, count: int, vectors: Mapping[str, Variable], where: str
 ) -> tuple[Any, str | None, str] | None:
     """A vector of any name as long as the bands whose numbers can only be wavelengths; said."""
-    from hsitools.io.wavelengths import PLAUSIBLE_NM
-
     taken = {*FWHM_NAMES, *GOOD_NAMES, *BAD_NAMES}
     fitting = []
     for item in vectors.values():
@@ -485,63 +473,3 @@ def _guessed_wavelengths(
         "%s: %s: taken as wavelengths: as many as bands, ascending or descending, optical", where, fitting[0][2]
     )
     return fitting[0]
-
-
-def stated_nodata(*attributes: Mapping[str, Any]) -> float | None:
-    """The value that stands for no measurement, by any of its usual names, the nearest mapping first."""
-    nothing = None
-    for mapping in attributes:
-        lower = {str(key).lower(): key for key in mapping}
-        for name in NODATA_NAMES:
-            if name.lower() in lower:
-                number = first_number(mapping[lower[name.lower()]])
-                if number is not None and np.isfinite(number):
-                    return number
-                # NaN stands for no measurement in any case: another name may say more
-                nothing = number if nothing is None else nothing
-    return nothing
-
-
-def decoded(
-    source: Source, own: Mapping[str, Any], attributes: Mapping[str, Any], nodata: float | None, where: str
-) -> tuple[Source, float | None, float | None]:
-    """Scale and offset as attributes state them, for the whole or per band: source, scale factor, nodata.
-
-    One factor for all bands stays beside the stored numbers; factors per band, or an offset, make a source that gives
-    physical values (`Cube.stored` still tells the numbers).
-    """
-    count = source.shape[0]
-
-    def numbers(names: tuple[str, ...], neutral: float) -> Any:
-        for name in names:
-            for mapping in (own, attributes if name == "scale_factor" else {}):
-                if name not in mapping:
-                    continue
-                try:
-                    values = np.ravel(np.asarray(mapping[name], dtype=float))
-                except (TypeError, ValueError):
-                    raise FormatError(f"{where}: {name}: found {mapping[name]!r}, expected numbers") from None
-                if values.size not in (1, count):
-                    raise InputError(f"{where}: {name}: found {values.size} values, expected 1 or {count}, one a band")
-                return values
-        return np.array([neutral])
-
-    return scaled(source, numbers(("scale_factor", "scales", "scale"), 1.0),
-                  numbers(("add_offset", "offsets", "offset"), 0.0), nodata, where)  # fmt: skip
-
-
-def scaled(
-    source: Source, scale: Any, offset: Any, nodata: float | None, where: str
-) -> tuple[Source, float | None, float | None]:
-    """See `decoded`; ``scale`` and ``offset`` are numbers, one or one a band."""
-    scale, offset = np.ravel(np.asarray(scale, dtype=float)), np.ravel(np.asarray(offset, dtype=float))
-    for name, values in (("scale", scale), ("offset", offset)):
-        if not np.isfinite(values).all() or (name == "scale" and (values == 0).any()):
-            raise InputError(f"{where}: {name}: found {values[~np.isfinite(values) | (values == 0)][:1]}, expected "
-                             "finite numbers, and no scale of zero")  # fmt: skip
-    if not offset.any() and np.all(scale == scale[0]):
-        return source, None if scale[0] == 1 else float(scale[0]), nodata
-    return ScaledSource(source, scale, offset, nodata), None, None if nodata is None else float("nan")
-
-
-__all__ = ["Transform", "Variable", "choose", "contents", "decoded", "read_variables", "scaled", "stated_nodata"]

@@ -22,7 +22,9 @@ log = logging.getLogger(__name__)
 #: Factor to nanometres by unit, lower case.
 NANOMETRES = {
     "nm": 1.0, "nanometer": 1.0, "nanometers": 1.0, "nanometre": 1.0, "nanometres": 1.0,
-    "um": 1e3, "µm": 1e3, "μm": 1e3, "micron": 1e3, "microns": 1e3, "micrometer": 1e3, "micrometers": 1e3,
+    "nms": 1.0, "millimicron": 1.0, "millimicrons": 1.0, "nanometer/s": 1.0, "nanometers/s": 1.0,
+    "um": 1e3, "µm": 1e3, "μm": 1e3, "µ": 1e3, "mum": 1e3, "micro": 1e3,
+    "micron": 1e3, "microns": 1e3, "micrometer": 1e3, "micrometers": 1e3,
     "micrometre": 1e3, "micrometres": 1e3, "mm": 1e6, "millimeter": 1e6, "millimeters": 1e6, "millimetre": 1e6,
     "millimetres": 1e6, "cm": 1e7, "centimeters": 1e7, "centimetres": 1e7, "m": 1e9, "meter": 1e9, "meters": 1e9,
     "metre": 1e9, "metres": 1e9, "angstrom": 0.1, "angstroms": 0.1, "ångström": 0.1, "ångstrom": 0.1,
@@ -30,7 +32,8 @@ NANOMETRES = {
 }  # fmt: skip
 #: What divided by a value gives nanometres, by unit of wavenumber or frequency, lower case.
 RECIPROCAL = {
-    "wavenumber": 1e7, "wavenumbers": 1e7, "cm-1": 1e7, "cm^-1": 1e7, "1/cm": 1e7, "cm**-1": 1e7,
+    "wavenumber": 1e7, "wavenumbers": 1e7, "cm-1": 1e7, "cm^-1": 1e7, "1/cm": 1e7, "cm**-1": 1e7, "cm^{-1}": 1e7,
+    "cm⁻¹": 1e7, "cm−1": 1e7, "kayser": 1e7,
     "um-1": 1e3, "um^-1": 1e3, "1/um": 1e3, "µm-1": 1e3, "1/µm": 1e3, "m-1": 1e9, "1/m": 1e9,
     "thz": 299792.458, "ghz": 299792458.0, "mhz": 299792458e3, "hz": 299792458e9,
     "terahertz": 299792.458, "gigahertz": 299792458.0, "megahertz": 299792458e3, "hertz": 299792458e9,
@@ -38,8 +41,13 @@ RECIPROCAL = {
 #: Names of units that say that the numbers are no wavelengths.
 NO_WAVELENGTH = ("index", "band", "bands", "band number", "channel", "none", "dn", "1", "unitless", "dimensionless")
 UNKNOWN = ("", "unknown", "n/a", "na", "undefined")
+#: Units as UDUNITS writes powers of a metre.
+_POWERS = {"1e-9 m": "nm", "10-9 m": "nm", "10^-9 m": "nm", "1e-6 m": "um", "10-6 m": "um", "10^-6 m": "um",
+           "1e-10 m": "angstrom"}  # fmt: skip
 #: Optical wavelengths in nm lie between these: 100 nm to 100 µm.
 PLAUSIBLE_NM = (100.0, 1e5)
+#: Width of a band in its wavelength: imagers resolve less than 20 000.
+FINEST_SHARE = 5e-5
 #: The units that a file without a unit, or with an impossible one, may have meant.
 READINGS = ((1.0, "nm"), (1e3, "µm"), (1e9, "m"))
 _IN_NAME = re.compile(
@@ -147,17 +155,32 @@ def width_to_nm(widths: Any, unit: str | None, conversion: Conversion, centres: 
     """Widths in nm: in their own unit where the file states one, else in that of the wavelengths."""
     numbers = _numbers(widths, where)
     name = _plain(unit)
-    own = Conversion(NANOMETRES[name]) if name in NANOMETRES else None
-    out = (own or conversion).widths(numbers, centres)
-    if own is not None and not conversion.reciprocal:
+    own = conversion
+    if name in NANOMETRES:
+        own = Conversion(NANOMETRES[name])
+    elif name in RECIPROCAL and not conversion.reciprocal:
+        # a width in wavenumbers of a centre in nm: Δλ = λ² Δν
         middle = conversion.centres(centres)
-        usable = np.isfinite(out) & np.isfinite(middle)
-        # a width beyond its own wavelength betrays a wrong unit
-        if usable.any() and np.median(out[usable] / middle[usable]) > 1:
-            log.warning("%s: found a median of %g nm with unit %r, wider than the wavelengths: taken in their unit",
-                        where, np.median(out[usable]), unit)  # fmt: skip
-            out = conversion.widths(numbers, centres)
+        out = numbers * middle**2 / RECIPROCAL[name]
+        return np.where(np.isfinite(out) & (out > 0), out, np.nan)
+    out = own.widths(numbers, centres)
+    middle = conversion.centres(centres)
+    usable = np.isfinite(out) & np.isfinite(middle)
+    # a width beyond its own wavelength, or finer than any imager resolves, betrays a wrong unit
+    if conversion.reciprocal or not usable.any() or _like_a_width(out, middle, usable):
+        return out
+    for factor, said in ((conversion.factor, "the wavelengths' unit"), (1.0, "nm"), (1e3, "µm")):
+        other = Conversion(factor).widths(numbers, centres)
+        if _like_a_width(other, middle, usable):
+            log.warning("%s: found a median of %g nm (unit %s), no width of such bands: taken in %s", where,
+                        np.median(out[usable]), unit or "not stated", said)  # fmt: skip
+            return other
     return out
+
+
+def _like_a_width(widths: Array, centres: Array, usable: NDArray[np.bool_]) -> bool:
+    share = float(np.median(widths[usable] / centres[usable]))
+    return FINEST_SHARE <= share <= 1
 
 
 def from_names(names: Iterable[str | None]) -> Array | None:
@@ -193,7 +216,12 @@ def _all_numbers(names: list[str | None]) -> Array | None:
 
 
 def _plain(unit: str | None) -> str:
-    return (unit or "").strip().strip("[]()").strip().lower()
+    """A unit's name as the tables have it: "Nanometers (nm)", "[um]", "1e-9 m" too."""
+    name = (unit or "").strip().strip("[](){}.'\"").strip().lower()
+    for part in (name, *re.split(r"[\s()\[\]]+", name), name.replace(" ", "").replace("-", "")):
+        if part in NANOMETRES or part in RECIPROCAL:
+            return _POWERS.get(name, part)
+    return _POWERS.get(name, name)
 
 
 def _numbers(values: Any, where: str) -> Array:
