@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.refine import CHUNK_SAMPLES
+from calibration.refine import CHUNK_SAMPLES, NormalPlan
 from calibration.uncertainty import influence, noise_shape
 from hsitools.errors import InputError
 
@@ -93,16 +93,13 @@ def transmittance_stderr(result: Characterization, wavelength_nm: Array) -> Arra
     sampled = response.sampled(wavelength_nm)
     curve = np.interp(sampled.wavenumber, response.wavenumber, response.curve)
     variance = np.empty((len(response.theta), len(sampled.wavenumber)))
-    columns = [(block, sampled.columns(block)) for block in sampled.blocks]
-    size = response.model.n_parameters
-    step = max(1, 4 * CHUNK_SAMPLES // (len(curve) * size))
+    plan = NormalPlan.of(sampled)
+    step = max(1, 4 * CHUNK_SAMPLES // (len(curve) * response.model.n_parameters))
     for start in range(0, len(variance), step):
         rows = slice(start, start + step)
         theta = response.theta[rows]
         _, fields = sampled.fields(theta, np.broadcast_to(curve, (len(theta), len(curve))))
-        jacobian = np.zeros((len(theta), len(curve), size))
-        for block, column in columns:
-            jacobian[:, :, block.part] += fields[block.field][:, :, None] * column
+        jacobian = plan.jacobian(fields)
         variance[rows] = ((jacobian @ result.covariance[rows]) * jacobian).sum(axis=2)
     if result.lines is not None:
         variance += np.interp(sampled.wavenumber, result.wavenumber, result.lines.model_spread) ** 2

@@ -2,9 +2,10 @@
 
 The residual in sample always prefers more parameters; the residual on lines that the fit has not seen does not
 (`calibration.heldout`). One choice is varied at a time (gain reference, waves, phase dispersion, shared curves,
-parasitic etalons, degrees), and the simpler candidate stays unless the richer one is better by more than one standard
-error of their paired difference. Lines and interferometers are both samples: an error of one line is shared by all
-interferometers, and the standard error counts both (two-way clusters, Cameron, Gelbach and Miller 2011).
+parasitic etalons, degrees), and the simpler candidate stays unless the richer one is better by more than two standard
+errors of their paired difference: of ten candidates that are no better some pass one standard error by chance. Lines
+and interferometers are both samples, and an error of one line is shared by all interferometers: the standard error
+counts both (two-way clusters, Cameron, Gelbach and Miller 2011).
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ MAX_ETALONS = 3
 SMOOTH_LINES = 9
 #: Standard errors by which a candidate must be better than a simpler one, and luck (in standard deviations of what the
 #: folds to come can change) that one behind is granted before it is given up.
-BETTER, LUCK = 1.0, 1.3
+BETTER, LUCK = 2.0, 1.3
 
 
 def paired_gain(before: Array, after: Array, count: Array) -> tuple[float, float]:
