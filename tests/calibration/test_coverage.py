@@ -7,10 +7,13 @@ import pytest
 
 from benchmarks.calibration_coverage import MODEL, MODES, QUANTITIES, errors, robust_rms, share
 from calibration import bench
+from calibration.capture import MonochromaticCapture
 from calibration.characterization import Characterization
 from calibration.characterize import characterize, fit_capture
 from calibration.law import fit_law
+from calibration.maps import fit_pixels
 from calibration.problem import Options
+from calibration.refine import Prior
 from calibration.uncertainty import common_errors
 
 #: Modes of the benchmark, with fewer lines; errors drawn once a device need many devices and have their own tests.
@@ -136,3 +139,50 @@ def test_lmfit_sees_the_same_line():
     theirs = characterize(capture, model, options=Options(prior=False, engine="lmfit"))
     np.testing.assert_allclose(theirs.opd_um, ours.opd_um, atol=1e-2 * ours.opd_stderr_um.max())
     np.testing.assert_allclose(theirs.opd_stderr_um, ours.opd_stderr_um, rtol=1e-2)
+
+
+def test_standard_errors_of_maps_cover():
+    """Every pixel of a sub-image has the same right to its interval as the centre."""
+    rng = np.random.default_rng(9)
+    instrument = bench.simulate_instrument(16, rng=rng, opd_offset_um=4.0, opd_step_um=0.9)
+    wavenumber = bench.lines(121)
+    size = 9
+    pixels = bench.pixel_stack(instrument, wavenumber, size=size, rng=rng, noise=0.05)
+    middle = pixels[:, :, 3:6, 3:6].mean(axis=(2, 3)).astype(float)
+    centre = MonochromaticCapture(intensity=middle, wavenumber=wavenumber, flat=np.ones_like(middle))
+    _, fit = fit_capture(centre, MODEL, Options())
+    y, x = np.mgrid[:size, :size] - size // 2
+    radius = np.hypot(y, x) / (size / 2 * np.sqrt(2))
+    cosine = np.cos(np.arctan(radius * np.tan(np.radians(instrument.half_field_deg)))).ravel()
+    z = []
+    for number in range(16):
+        prior = fit.prior.take([number])
+        unit = Prior(mean=prior.mean, precision=prior.precision / fit.variance[number])
+        one = np.ones((size * size, len(wavenumber)))
+        intensity = pixels[number].reshape(len(wavenumber), -1).T.astype(float)
+        found = fit_pixels(fit.sampled, intensity, one, wavenumber, fit.theta[number], unit)
+        z.append((found["opd_um"] - instrument.opd_um[number] * cosine) / found["opd_stderr_um"])
+    assert 0.92 <= share(np.concatenate(z)) <= 0.98
+    assert 0.8 <= robust_rms(np.concatenate(z)) <= 1.25
+
+
+def test_phase_knows_how_it_hangs_together_with_the_opd():
+    """Phase and OPD are told from lines on one side of the band: their errors go together, and the phase's shows it."""
+    z, ratios = [], []
+    for seed in range(6):
+        rng = np.random.default_rng([10, seed])
+        instrument = bench.simulate_instrument(60, rng=rng, opd_offset_um=6.0, opd_step_um=0.5)
+        capture = bench.capture(instrument, bench.lines(201), rng=rng, linewidth_nm=0.0)
+        mask = capture.mask.copy()
+        # one row in four sees all of the band, the others its redder two thirds
+        mask[np.arange(60) % 4 > 0, 130:] = False
+        result = characterize(replace(capture, mask=mask), MODEL, options=Options(prior=False))
+        part = np.arange(60) % 4 > 0
+        z.append(bench.standardised_errors(instrument, result)["phase"][part])
+        start, band = MODEL.slices["phase"].start, result.response.band
+        own = result.covariance[:, start, start]
+        slope = (band.centre / band.half_width) ** 2 * result.covariance[:, start + 1, start + 1]
+        ratios.append((result.phase_stderr_rad / np.sqrt(own + slope))[part])
+    assert np.median(np.concatenate(ratios)) < 0.85
+    assert 0.92 <= share(np.concatenate(z)) <= 0.98
+    assert 0.8 <= robust_rms(np.concatenate(z)) <= 1.25
