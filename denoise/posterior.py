@@ -23,7 +23,7 @@ TOGETHER = 16
 #: Size of the perturbation by which the estimators' response to noise is probed, standard deviations of the noise.
 PROBE = 0.1
 #: Share of the samples' variance that stays whatever Stein's estimate says: it is an estimate as well.
-LEAST_SPREAD = 0.5
+LEAST_SPREAD = 0.35
 #: Factor by which the noise's variance may be wrong; the gate assumes what favours the classical estimate.
 DOUBT = 1.1
 
@@ -95,11 +95,12 @@ def refine(
         # as much as Stein's estimate says that each component still has
         left = (error - saved).clamp(min=0) / (height * width)
         variance *= (left / variance.mean(dim=(1, 2)).clamp(min=1e-12)).clamp(min=LEAST_SPREAD)[:, None, None]
-        whole = torch.tensordot(basis**2, variance, dims=1) + faint
+        whole = torch.tensordot(basis**2, variance, dims=1)
         # beyond the components: what they miss themselves is in Stein's estimate
         rest = torch.as_tensor(np.where(found.noise.outlier, 0, found.whitened - scene / unit))
         rest = rest - torch.tensordot(basis, torch.tensordot(basis.T, rest, dims=1), dims=1)
-        whole += torch.as_tensor(missed(rest.numpy(), ~found.noise.outlier))[:, None, None]
+        # no less than what is too faint to be found in any cube
+        whole += torch.as_tensor(missed(rest.numpy(), ~found.noise.outlier)).clamp(min=faint)[:, None, None]
         std = np.sqrt(unit**2 * whole.numpy() + found.noise.offset_std[:, None] ** 2)
     return Refined(
         scene=scene.astype(np.float32), std=std, basis=basis.numpy(), correction=correction.numpy(),
