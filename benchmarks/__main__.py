@@ -3,8 +3,8 @@
 import sys
 
 NAMES = (
-    "captures", "calibration", "speed", "truth", "maps", "indices", "cubes", "sensors", "pansharpen_golden",
-    "pansharpen_speed", "pansharpen_sparse", "denoise_golden",
+    "captures", "calibration", "calibration_coverage", "speed", "truth", "maps", "indices", "cubes", "sensors",
+    "pansharpen_golden", "pansharpen_speed", "pansharpen_sparse", "denoise_golden",
 )  # fmt: skip
 #: Minutes each: only when named.
 LONG = (
