@@ -189,5 +189,5 @@ def _opd_prior(
     seen = 1.4826 * float(np.median(np.abs(away)))
     # a mosaic's ripple has shorter tails than a normal population
     seen = min(seen, math.sqrt(float(np.minimum(away * away, (3 * seen) ** 2).mean())))
-    sigma = math.sqrt(seen**2 + float(np.median(stderr[known] ** 2)) + (0.01 / band.width) ** 2)
+    sigma = math.sqrt(seen**2 + float(np.median(stderr[known] ** 2)) + (0.02 / band.width) ** 2)
     return centre / to_opd, sigma / to_opd
