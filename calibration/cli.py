@@ -57,7 +57,8 @@ def parse_waves(name: str) -> float:
 @click.option("--engine", type=click.Choice(["batched", "lmfit"]), default="batched", show_default=True)
 @click.option("--loss", type=click.Choice(["linear", "huber"]), default="linear", show_default=True)
 @click.option(
-    "--linewidth", metavar="NM|auto",
+    "--linewidth",
+    metavar="NM|auto",
     help="Full width at half maximum of the monochromator's line, nm; auto estimates it  [the capture's, or none].",
 )
 @click.option(

@@ -103,6 +103,13 @@ class Fold:
         residual = (self.capture.intensity[:, lines] - predicted) * mask[:, lines]
         return np.asarray(residual / np.where(mean > 0, mean, 1))
 
+    def rmse_in_sample(self) -> float:
+        """RMSE of the lines that taught the fit, mean over the rows."""
+        problem = self.problem
+        residual = (problem.intensity - self.fit.values(problem)) * (problem.weight > 0)
+        count = np.maximum((problem.weight > 0).sum(axis=1), 1)
+        return float(np.sqrt((residual**2).sum(axis=1) / count)[problem.usable].mean())
+
 
 def spread_rows(capture: MonochromaticCapture) -> MonochromaticCapture:
     """Interferometers on which models are compared: a few runs of neighbours spread over the device."""

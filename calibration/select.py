@@ -2,7 +2,7 @@
 
 The residual in sample always prefers more parameters; the residual on lines that the fit has not seen does not
 (`calibration.heldout`). One choice is varied at a time (gain reference, waves, phase dispersion, shared curves,
-parasitic etalons, degrees), and the simpler candidate stays unless the richer one is better by more than two standard
+parasitic etalons, degrees), and the simpler candidate stays unless the richer one is better by more than 1.5 standard
 errors of their paired difference: of ten candidates that are no better some pass one standard error by chance. Lines
 and interferometers are both samples, and an error of one line is shared by all interferometers: the standard error
 counts both (two-way clusters, Cameron, Gelbach and Miller 2011).
@@ -34,7 +34,7 @@ MAX_ETALONS = 3
 SMOOTH_LINES = 9
 #: Standard errors by which a candidate must be better than a simpler one, and luck (in standard deviations of what the
 #: folds to come can change) that one behind is granted before it is given up.
-BETTER, LUCK = 2.0, 1.3
+BETTER, LUCK = 1.5, 1.3
 
 
 def paired_gain(before: Array, after: Array, count: Array) -> tuple[float, float]:
@@ -99,7 +99,7 @@ class _Trials:
         self.folds = [Fold.start(self.capture, lines, model, options, ROUGHLY) for lines in self.held_out]
         for fold in self.folds:
             self.residual[:, fold.held_out] = fold.residual()
-        self._report(self.folds[0].model, options, 0.0, 0.0, chosen=True)
+        self._report(self.folds, 0.0, 0.0, chosen=True)
 
     def offer(self, options: Options | None = None, etalon: bool = False, **changes: Any) -> bool:
         """Score a change of the best candidate, fold by fold as long as it may win; True when it does.
@@ -131,7 +131,7 @@ class _Trials:
             return False  # no fold shows another etalon
         better = len(grown) == len(self.folds) and gain > BETTER * error
         self._weigh(residual, lines, gain, error, better)
-        self._report(tried[0].model, options, gain, error, chosen=better)
+        self._report(tried, gain, error, chosen=better)
         if better:
             self.folds, self.residual = grown, residual
         return better
@@ -159,14 +159,17 @@ class _Trials:
             total += weight * np.where(near > 0, mean, square[seen].mean())
         return np.asarray(np.sqrt(total / (1 + sum(weight for weight, _ in self.rivals))))
 
-    def _report(self, model: TransmittanceModel, options: Options, gain: float, error: float, *, chosen: bool) -> None:
+    def _report(self, tried: list[Fold], gain: float, error: float, *, chosen: bool) -> None:
         """Add a row to the table; held-out error is that of the best so far, less the gain on the lines compared."""
         rmse = float(row_rmse(self.residual**2, self.capture)[self.folds[0].problem.usable].mean()) - gain
         if chosen:
             for row in self.table:
                 row["chosen"] = False
-        name = label(model, shared_curve=options.shared_curve, shared_shift=options.shared_shift)
-        self.table.append({"label": name, "rmse_cv_mean": rmse, "gain": gain, "gain_stderr": error, "chosen": chosen})
+        options = tried[0].options
+        name = label(tried[0].model, shared_curve=options.shared_curve, shared_shift=options.shared_shift)
+        inside = float(np.mean([fold.rmse_in_sample() for fold in tried]))
+        row = {"label": name, "rmse_cv_mean": rmse, "rmse_mean": inside, "gain": gain, "gain_stderr": error}
+        self.table.append({**row, "chosen": chosen})
         log.info("auto: %s: held-out %.4f, gain %.5f ± %.5f", name, rmse, gain, error)
         if self.progress is not None:
             self.progress(name)
