@@ -83,8 +83,6 @@ def members(group: Any) -> Iterator[Any]:
 
 def variables(group: Any) -> list[Variable]:
     """All arrays below an open group, with the names of their dimensions."""
-    import h5py
-
     out = []
     root = group.name.rstrip("/")
     for item in members(group):
@@ -97,16 +95,40 @@ def variables(group: Any) -> list[Variable]:
                     attributes[key] = item.attrs[key]
                 except OSError:
                     continue  # an attribute of a type that h5py does not know says nothing to us
-        scale = h5py.h5ds.is_scale(item.id)
+        scale = _attribute(item, "CLASS") in (b"DIMENSION_SCALE", "DIMENSION_SCALE")
         if scale and text(attributes.get("NAME", "")).startswith(_PLACEHOLDER):
             attributes["placeholder"] = True
-        dims = []
-        for axis in range(item.ndim):
-            attached = [found.name for found in item.dims[axis].values()] if not scale else []
-            dims.append(attached[0] if attached else item.name if scale else item.dims[axis].label)
+        dims = (item.name,) * item.ndim if scale else _dimensions(item)
         name = item.name[len(root) :].lstrip("/") if item.name.startswith(root) else item.name.lstrip("/")
-        out.append(Variable(name=name, data=item, dims=tuple(dims), attributes=attributes))
+        out.append(Variable(name=name, data=item, dims=dims, attributes=attributes))
     return out
+
+
+def _dimensions(item: Any) -> tuple[str, ...]:
+    """Names of an array's dimensions: of the scales attached to its axes, else their labels, else nothing.
+
+    By the attributes themselves: the library's own functions abort the process on files whose references are broken.
+    """
+    attached, labels = _attribute(item, "DIMENSION_LIST"), _attribute(item, "DIMENSION_LABELS")
+    names = []
+    for axis in range(item.ndim):
+        name = ""
+        try:
+            name = item.file[attached[axis][0]].name if attached is not None else ""
+        except (IndexError, TypeError, ValueError, KeyError, RuntimeError, AttributeError, OSError):
+            name = ""
+        if not name and isinstance(labels, np.ndarray) and labels.shape == (item.ndim,):
+            name = text(labels[axis])
+        names.append(name)
+    return tuple(names)
+
+
+def _attribute(item: Any, name: str) -> Any:
+    """An attribute's value; None when it is missing or of a type that h5py does not know."""
+    try:
+        return item.attrs.get(name)
+    except (OSError, TypeError, ValueError, KeyError, RuntimeError):
+        return None
 
 
 def can_read(path: Path) -> bool:
