@@ -1,6 +1,11 @@
-"""Print every table: ``make bench``; or only those named: ``python -m benchmarks indices cubes``."""
+"""Print every table: ``make bench``; or only those named: ``python -m benchmarks indices cubes``.
 
+``python -m benchmarks --write docs/results.md indices cubes`` puts what they print into that file.
+"""
+
+import subprocess
 import sys
+from pathlib import Path
 
 NAMES = (
     "captures", "calibration", "speed", "truth", "maps", "photon_transfer", "instrument", "indices", "cubes",
@@ -34,4 +39,22 @@ def run(names: list[str]) -> None:
             module.main()
 
 
-run(sys.argv[1:] or list(NAMES))
+def write(document: Path, names: list[str]) -> None:
+    """Put what each benchmark prints into the block below its command in a document."""
+    for name in names:
+        mark = f"<!-- python -m benchmarks {name} -->"
+        before, found, rest = document.read_text(encoding="utf-8").partition(mark)
+        if not found:
+            sys.exit(f"{document}: found no line {mark!r}")
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-m", "benchmarks", name], capture_output=True, text=True, check=True
+        )  # fmt: skip
+        _, _, after = rest.partition("```\n")[2].partition("```\n")
+        lines = "\n".join(line.rstrip() for line in done.stdout.splitlines())
+        document.write_text(f"{before}{mark}\n```\n{lines}\n```\n{after}", encoding="utf-8")
+
+
+if sys.argv[1:2] == ["--write"]:
+    write(Path(sys.argv[2]), sys.argv[3:] or list(NAMES))
+else:
+    run(sys.argv[1:] or list(NAMES))
