@@ -185,9 +185,6 @@ def _opd_prior(
         return None, 0.0
     # the rows' estimates lean on the prior, and scatter less than the rows by what they do not know; the floor keeps
     # rows on a perfectly regular device from being tied to it beyond what a fit can tell
-    away = (opd - centre)[known]
-    seen = 1.4826 * float(np.median(np.abs(away)))
-    # a mosaic's ripple has shorter tails than a normal population
-    seen = min(seen, math.sqrt(float(np.minimum(away * away, (3 * seen) ** 2).mean())))
+    seen = 1.4826 * float(np.median(np.abs(opd - centre)[known]))
     sigma = math.sqrt(seen**2 + float(np.median(stderr[known] ** 2)) + (0.02 / band.width) ** 2)
     return centre / to_opd, sigma / to_opd
