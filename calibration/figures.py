@@ -213,7 +213,8 @@ def selection_figure(ch: Characterization) -> Figure:
     figure, axes = new_figure(9, 0.8 + 0.33 * len(ch.selection))
     y = np.arange(len(ch.selection))
     held = np.array([row["rmse_cv_mean"] for row in ch.selection])
-    inside = np.array([row["rmse_mean"] for row in ch.selection])
+    # trials written since 0.2 have none in sample: they are judged on held-out lines alone
+    inside = np.array([row.get("rmse_mean", row["rmse_cv_mean"]) for row in ch.selection])
     axes.hlines(y, inside, held, color="0.75", lw=3, zorder=1)
     axes.plot(inside, y, "o", ms=5, color=COLOURS[5], label="in sample")
     axes.plot(held, y, "o", ms=6, color=COLOURS[1], label="held out")

@@ -87,7 +87,9 @@ def estimate_prior(
     own = scaling[:, shared]
     precisions = np.swapaxes(own, 1, 2) @ precision @ own
     fitted = usable & np.isfinite(theta).all(axis=1)
-    force = precisions.copy()
+    # the inverse of a covariance estimated from n rows is too large by n / (n − p − 1): rows scatter by that much more
+    n = float(keep.sum())
+    force = precisions * (n / max(n - len(shared) - 1, 0.5 * n))
     for column, value, sigma in (
         (first, *_level_prior(theta[:, first], scale, keep)),
         (phase.start + 1, *_opd_prior(band, phase.start + 1, theta, covariance, index, fitted)),
@@ -150,9 +152,7 @@ def _population(
         if previous is not None and step + 1 < STEPS:
             own_spread = np.linalg.inv(told + (precision - previous[1]))
             own = (own_spread @ (pull + precision @ mean)[:, :, None])[:, :, 0]
-    # the inverse of a covariance estimated from n rows is too large by n / (n − p − 1)
-    n = float(members.sum())
-    return mean, precision * max(n - size - 1, 0.5 * n) / n
+    return mean, precision
 
 
 def _level_prior(level: Array, scale: Array, keep: NDArray[np.bool_]) -> tuple[Array, Array]:
@@ -185,9 +185,6 @@ def _opd_prior(
         return None, 0.0
     # the rows' estimates lean on the prior, and scatter less than the rows by what they do not know; the floor keeps
     # rows on a perfectly regular device from being tied to it beyond what a fit can tell
-    away = (opd - centre)[known]
-    seen = 1.4826 * float(np.median(np.abs(away)))
-    # a mosaic's ripple has shorter tails than a normal population
-    seen = min(seen, math.sqrt(float(np.minimum(away * away, (3 * seen) ** 2).mean())))
+    seen = 1.4826 * float(np.median(np.abs(opd - centre)[known]))
     sigma = math.sqrt(seen**2 + float(np.median(stderr[known] ** 2)) + (0.02 / band.width) ** 2)
     return centre / to_opd, sigma / to_opd
