@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from denoise.case import Known
 from hsitools.cube import Cube
 from hsitools.errors import InputError
-from hsitools.sensor import Sensor
+from hsitools.sensor import Detector, Sensor
 from hsitools.sensor.simulate import as_reflectance
 
 #: What reflectance is called, and its hundredth.
@@ -51,10 +52,7 @@ def known_by(cube: Cube, sensor: Sensor, scale: float | None = None) -> tuple[Kn
         step = np.maximum(np.abs(level), 1e-6)
         slope = np.asarray((sensor.noise.variance(level + step)[:, 0, 0] - variance) / step[:, 0, 0]) / unit
         sigma = np.asarray(np.sqrt(variance)) / unit
-        if np.isfinite(sensor.noise.full_well):
-            top = (sensor.noise.full_well - sensor.noise.dark_electrons) / sensor.noise.electrons_per_unit
-            # what is stored of it is rounded
-            full = np.broadcast_to(top * (1 - 1e-6) / unit, len(sigma))
+        full = _full_scale(sensor.noise, cube.n_bands, unit)
     maps = sensor.calibration
     if maps is None:
         return Known(sigma=sigma, slope=slope, full_scale=full), notes
@@ -65,6 +63,17 @@ def known_by(cube: Cube, sensor: Sensor, scale: float | None = None) -> tuple[Kn
     return Known(
         sigma=sigma, slope=slope, gain=maps.gain, offset=maps.offset / unit, dead=maps.dead, full_scale=full
     ), notes
+
+
+def _full_scale(detector: Detector, bands: int, unit: float) -> NDArray[np.float64] | None:
+    """Lowest value ``(band,)`` in the cube's units that a clipped voxel reads; None where nothing clips."""
+    top = np.broadcast_to(detector.saturation, bands)
+    if not np.isfinite(top).all():
+        return None
+    # a full well is read with noise; what is stored of a converter's last code is rounded
+    noise = 3 * detector.read_noise / detector.electrons_per_unit
+    full_well = (detector.full_well - detector.dark_electrons) / detector.electrons_per_unit
+    return np.asarray(np.minimum(top * (1 - 1e-6), full_well - noise) / unit, dtype=float)
 
 
 def units_of(cube: Cube, sensor: Sensor, scale: float | None) -> tuple[float, list[str]]:

@@ -195,14 +195,14 @@ def restore(
     scale = float(np.std(worked))
     if values[0].size < MIN_PIXELS or not scale > 1e-6 * float(np.abs(worked).max()):
         note = f"fewer than {MIN_PIXELS} pixels" if scale else "no contrast"
-        said = {"method": entry.name, "path": "unchanged", "note": note}
-        return Restoration(estimate=estimate, mask=~valid, provenance=said)
+        unchanged = {"method": entry.name, "path": "unchanged", "note": note}
+        return Restoration(estimate=estimate, mask=~valid, provenance=unchanged)
 
     def unit(value: NDArray[Any] | None) -> NDArray[np.float32] | None:
         return None if value is None else (np.asarray(value)[live] / scale).astype(np.float32)
 
     seen = Observation(
-        values=worked / np.float32(scale), valid=valid[live],
+        values=(worked / scale).astype(np.float32), valid=valid[live],
         sigma=None if counts else unit(known.sigma), slope=None if counts else unit(known.slope),
         calibrated=counts is not None or known.gain is not None or known.offset is not None,
         clipped=full if full.any() else None, counts=counts is not None,
@@ -211,7 +211,7 @@ def restore(
     found = entry.function(seen, **options)
     if not np.isfinite(found.estimate).all():
         raise FloatingPointError(f"{entry.name}: {who}: found values that are not finite in the result")
-    said = {"method": entry.name, "path": entry.name, **found.provenance}
+    said: dict[str, Any] = {"method": entry.name, "path": entry.name, **found.provenance}
     if found.noise is not None:
         noise = found.noise
         left = (seen.values - noise.offset[:, None]) / noise.gain[:, None] - found.estimate

@@ -144,10 +144,11 @@ def _filtered(images: Array, pilot: Array, groups: Array) -> Array:
     unit = np.eye(guide.shape[1], dtype=exact)
     for first in range(0, len(groups), AT_ONCE):
         group = groups[first : first + AT_ONCE]
-        known, seen = guide[group].astype(exact), observed[group]
+        known: Array = guide[group].astype(exact)
+        seen = observed[group]
         mean = known.mean(1, keepdims=True)
         known -= mean
-        covariance = known.transpose(0, 2, 1) @ known / size
+        covariance: Array = known.transpose(0, 2, 1) @ known / size
         # the share of what was seen that is noise
         noise = np.linalg.inv(covariance + unit).astype(np.float32)
         # by the inverse of what noise is left
