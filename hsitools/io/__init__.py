@@ -6,7 +6,8 @@ A format's module has ``can_read(path)`` and ``read(path) -> Cube``; those that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
@@ -59,37 +60,45 @@ def open_cube(path: str | Path, *, variable: str | None = None, axes: str | None
     path = Path(path)
     if not path.exists():
         raise FormatError(f"{path}: found no such file or folder, expected a cube")
-    name = "format"
     choice = {key: value for key, value in (("variable", variable), ("axes", axes)) if value is not None}
-    try:
-        found = _reader(path)
-        if found is None and variable is not None and is_hdf5(path):
-            found = "hdf5"
-        if found is None:
+    with _said(path, "format"):
+        name = _reader(path)
+        if name is None and variable is not None and is_hdf5(path):
+            name = "hdf5"
+        if name is None:
             raise FormatError(
                 f"{path}: format: found nothing known{_inside(path)}, expected one of: {', '.join(READERS[1:])}"
             )
-        name = found
-        read = _module(name).read
-        if choice and "axes" not in signature(read).parameters:
-            raise InputError(f"{path}: --{next(iter(choice))}: found {next(iter(choice.values()))!r}, expected none: "
-                             f"{name} files hold one cube, whose axes are known")  # fmt: skip
+    read = _module(name).read
+    if choice and "axes" not in signature(read).parameters:
+        raise InputError(f"{path}: --{next(iter(choice))}: found {next(iter(choice.values()))!r}, expected none: "
+                         f"{name} files hold one cube, whose axes are known")  # fmt: skip
+    with _said(path, name):
         cube: Cube = read(path, **choice)
+    return cube
+
+
+@contextmanager
+def _said(path: Path, name: str) -> Iterator[None]:
+    """Damaged files make the libraries beneath raise nearly anything: one line instead."""
+    try:
+        yield
     except HsiError:
         raise
     except Exception as error:
-        # damaged files make the libraries beneath raise nearly anything
         said = " ".join(str(error).split()) or type(error).__name__
         raise FormatError(f"{path}: {name}: cannot be read; {said}") from error
-    return cube
 
 
 def _inside(path: Path) -> str:
     """What is in an HDF5 file that no reader knows, and how to choose."""
     if not is_hdf5(path):
         return ""
-    from hsitools.io.hdf5 import listing
+    from hsitools.io.hdf5 import declared_kind, listing
 
+    kind = declared_kind(path)
+    if kind:
+        return f" ({kind}, no cube; inside: {listing(path)})"
     return f" (inside: {listing(path)}; --variable chooses one of three axes)"
 
 
@@ -152,10 +161,14 @@ def save_cube(cube: Cube, path: str | Path, progress: Progress | None = None, *,
 
 def describe(path: Path) -> dict[str, Any] | None:
     """What ``hsi info`` says of a cube; None when the file is something else."""
-    name = _reader(Path(path))
+    path = Path(path)
+    with _said(path, "format"):
+        name = _reader(path)
     if name is None:
         return None
-    return {**open_cube(path).describe(), "format": name}
+    with _said(path, name):
+        cube: Cube = _module(name).read(path)
+    return {**cube.describe(), "format": name}
 
 
 def known_formats() -> list[dict[str, Any]]:

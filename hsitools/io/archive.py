@@ -1,4 +1,4 @@
-"""Archives: named, never unpacked."""
+"""Archives, pictures and documents: named, never unpacked."""
 
 from __future__ import annotations
 
@@ -8,10 +8,28 @@ from pathlib import Path
 from hsitools.cube import Cube
 from hsitools.errors import FormatError
 
+#: First bytes of files that hold no cube, and what they are.
+PICTURES = ((b"\x89PNG\r\n", "PNG"), (b"\xff\xd8\xff", "JPEG"), (b"GIF8", "GIF"), (b"BM", "BMP"))
+OTHERS = ((b"%PDF-", "a PDF document"), (b"SQLite format 3", "an SQLite database"), (b"\x93NUMPY", "a single NumPy "
+          "array without wavelengths (.npz holds them: cube, wavelength_nm)"), (b"\x0e\x03\x13\x01", "an HDF4 file"),
+          (b"\x00\x00\x00\x0cjP  ", "a JPEG 2000 image"))  # fmt: skip
+
 
 def can_read(path: Path) -> bool:
-    """A zip, gzip, bzip2, xz or tar file that is no NumPy archive."""
-    return _kind(path) is not None
+    """An archive that is not NumPy's, a picture, or another file that holds no cube."""
+    return _kind(path) is not None or _other(path) is not None
+
+
+def _other(path: Path) -> str | None:
+    """What a file is by its first bytes, where it is no cube and no archive."""
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        start = file.read(16)
+    for magic, name in PICTURES:
+        if start.startswith(magic) and (name != "BMP" or path.suffix.lower() == ".bmp"):
+            return f"a {name} picture"
+    return next((name for magic, name in OTHERS if start.startswith(magic)), None)
 
 
 def _kind(path: Path) -> str | None:
@@ -33,4 +51,7 @@ def _kind(path: Path) -> str | None:
 
 def read(path: Path) -> Cube:
     """Say what it is."""
+    other = _other(path)
+    if other is not None:
+        raise FormatError(f"{path}: found {other}, expected a cube")
     raise FormatError(f"{path}: found a {_kind(path)} archive, expected what is in it: unpack it first")

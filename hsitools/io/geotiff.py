@@ -286,13 +286,18 @@ def write(cube: Cube, path: Path, progress: Progress, *, cog: bool = False) -> N
         "driver": "GTiff", "count": cube.n_bands, "height": cube.shape[1], "width": cube.shape[2], "dtype": dtype.name,
         "interleave": "band", "compress": "deflate", "zlevel": 1, "tiled": True, "blockxsize": tile, "blockysize": tile,
         "bigtiff": "if_safer",
+        # three or four bands of bytes are no picture, and the fourth no mask
+        "photometric": "minisblack", "alpha": "no",
     }  # fmt: skip
     if cube.crs is not None:
         profile["crs"] = cube.crs
     if cube.transform is not None:
         profile["transform"] = rasterio.Affine(*cube.transform)
     if stored.nodata is not None:
-        if np.isfinite(stored.nodata) and dtype.kind in "ui" and not _fits(stored.nodata, dtype):
+        # GDAL writes numbers of more digits than a double has in a form that it cannot read
+        if dtype.kind in "ui" and abs(stored.nodata) >= 2**53:
+            log.warning("%s: nodata %g cannot stand in a GeoTIFF: left out", path, stored.nodata)
+        elif np.isfinite(stored.nodata) and dtype.kind in "ui" and not _fits(stored.nodata, dtype):
             log.warning("%s: nodata %g is no %s: left out", path, stored.nodata, dtype)
         elif not (np.isnan(stored.nodata) and dtype.kind in "ui"):
             profile["nodata"] = stored.nodata

@@ -6,7 +6,7 @@ so read any file of the user's into an output; `open_hdf5` refuses such files.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from hsitools.io.labels import is_hdf5, text
 from hsitools.io.variables import Variable, contents, likely_cubes, read_variables
 
 #: Members of a file that are looked at; no product comes near it.
-MAX_MEMBERS = 20_000
+MAX_MEMBERS = 5_000
 #: Names at the root of files that hold frames of a bench, not a cube.
 FRAMES = ("frames", "dark", "flat")
 _PLACEHOLDER = "This is a netCDF dimension but not a netCDF variable"
@@ -81,6 +81,34 @@ def members(group: Any) -> Iterator[Any]:
                 yield item
 
 
+class Attributes(Mapping[str, Any]):
+    """An HDF5 object's attributes, read when they are first asked for: most of a file's objects never are."""
+
+    def __init__(self, item: Any) -> None:
+        self._item = item
+        self._values: dict[str, Any] | None = None
+
+    def _read(self) -> dict[str, Any]:
+        if self._values is None:
+            self._values = {}
+            for key in self._item.attrs:
+                if key not in ("DIMENSION_LIST", "REFERENCE_LIST", "CLASS", "_Netcdf4Dimid", "_Netcdf4Coordinates"):
+                    try:
+                        self._values[key] = self._item.attrs[key]
+                    except OSError:
+                        continue  # an attribute of a type that h5py does not know says nothing to us
+        return self._values
+
+    def __getitem__(self, key: str) -> Any:
+        return self._read()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read())
+
+    def __len__(self) -> int:
+        return len(self._read())
+
+
 def variables(group: Any) -> list[Variable]:
     """All arrays below an open group, with the names of their dimensions."""
     out = []
@@ -88,16 +116,10 @@ def variables(group: Any) -> list[Variable]:
     for item in members(group):
         if item.dtype.kind not in "uifbSOV":
             continue
-        attributes = {}
-        for key in item.attrs:
-            if key not in ("DIMENSION_LIST", "REFERENCE_LIST", "CLASS", "_Netcdf4Dimid", "_Netcdf4Coordinates"):
-                try:
-                    attributes[key] = item.attrs[key]
-                except OSError:
-                    continue  # an attribute of a type that h5py does not know says nothing to us
-        scale = _attribute(item, "CLASS") in (b"DIMENSION_SCALE", "DIMENSION_SCALE")
+        attributes: dict[str, Any] | Attributes = Attributes(item)
+        scale = bool(item.ndim) and _attribute(item, "CLASS") in (b"DIMENSION_SCALE", "DIMENSION_SCALE")
         if scale and text(attributes.get("NAME", "")).startswith(_PLACEHOLDER):
-            attributes["placeholder"] = True
+            attributes = {**attributes, "placeholder": True}
         dims = (item.name,) * item.ndim if scale else _dimensions(item)
         name = item.name[len(root) :].lstrip("/") if item.name.startswith(root) else item.name.lstrip("/")
         out.append(Variable(name=name, data=item, dims=dims, attributes=attributes))
@@ -165,6 +187,17 @@ def named(cube: Cube, attributes: dict[str, Any], path: Path) -> Cube:
             meta.setdefault(key, plain if isinstance(plain, str | int | float) else text(plain))
     name = text(attributes.get("name", attributes.get("title", ""))) or path.stem
     return cube.replace(name=name, meta=meta)
+
+
+def declared_kind(path: Path) -> str:
+    """What a file of ours that is no cube says it is, or frames of a bench; empty for all others."""
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        declared = text(file.attrs.get("format", ""))
+        if declared.startswith("hsitools-"):
+            return f"a file of kind {declared}"
+        return "frames of a bench" if any(isinstance(file.get(name), h5py.Dataset) for name in FRAMES) else ""
 
 
 def listing(path: Path) -> str:

@@ -12,19 +12,21 @@ from hsitools.cube import Cube
 from hsitools.errors import FormatError
 from hsitools.io.hdf5 import open_hdf5
 from hsitools.io.hdf5 import variables as hdf5_variables
+from hsitools.io.labels import text
+from hsitools.io.names import NODATA_NAMES, OFFSET_NAMES, SCALE_NAMES, WAVELENGTH_UNITS
 from hsitools.io.variables import Variable, read_variables
 
 #: MATLAB's convention for images, where nothing else tells: (y, x, band).
 AXES = (2, 0, 1)
-ROW_NAMES = ("lines", "nrow", "nrows", "rows", "row", "height", "n_rows", "nlines", "ny", "numrows", "h", "m")
+ROW_NAMES = ("lines", "nrow", "nrows", "rows", "row", "height", "n_rows", "nlines", "ny", "numrows", "nr", "h", "m")
 COLUMN_NAMES = ("cols", "ncol", "ncols", "columns", "column", "col", "width", "n_cols", "samples", "nsamples", "nx",
-                "numcols", "w", "n")  # fmt: skip
+                "numcols", "nc", "w", "n")  # fmt: skip
 #: Deflate cannot pack more than this many bytes into one: a header that claims more lies.
 MAX_EXPANSION = 1100
 #: Variables of so many values at most are looked into before the cube is chosen.
 SMALL = 100_000
 _KINDS = {"double": "f8", "single": "f4", "int8": "i1", "uint8": "u1", "int16": "i2", "uint16": "u2", "int32": "i4",
-          "uint32": "u4", "int64": "i8", "uint64": "u8", "logical": "u1"}  # fmt: skip
+          "uint32": "u4", "int64": "i8", "uint64": "u8", "logical": "?"}  # fmt: skip
 
 
 def can_read(path: Path) -> bool:
@@ -46,9 +48,23 @@ def read(path: Path, *, variable: str | None = None, axes: str | None = None) ->
     variables = _version5(path) if old else _version73(path)
     variables = [*variables, *_pixel_matrices(variables)]
     cube = read_variables(
-        variables, {}, str(path), variable=variable, axes=axes, default_axes=AXES, only=True
+        variables, _facts(variables), str(path), variable=variable, axes=axes, default_axes=AXES, only=True
     )  # fmt: skip
     return cube.replace(name=str(cube.meta["variable"]).rpartition("/")[2])
+
+
+def _facts(variables: list[Variable]) -> dict[str, Any]:
+    """Scale, offset and nodata that stand in variables of one number, and the wavelengths' unit in one of text."""
+    facts: dict[str, Any] = {}
+    numbers = (SCALE_NAMES[0], OFFSET_NAMES[0], *NODATA_NAMES)
+    for item in variables:
+        if int(np.prod(item.shape)) != 1:
+            continue
+        if item.numeric and item.base in numbers:
+            facts[item.base] = float(item.values()[0])
+        elif item.base in WAVELENGTH_UNITS and np.dtype(item.data.dtype).kind == "U":
+            facts[item.base] = str(np.ravel(item.data)[0])
+    return facts
 
 
 class _Late:
@@ -63,7 +79,7 @@ class _Late:
         if self._values is None:
             from scipy.io import loadmat
 
-            self._values = loadmat(self._path, variable_names=[self._name])[self._name]
+            self._values = loadmat(self._path, variable_names=[self._name])[self._name].astype(self.dtype, copy=False)
         return self._values[index]
 
 
@@ -78,7 +94,9 @@ def _version5(path: Path) -> list[Variable]:
         if kind in _KINDS and size > SMALL:
             out.append(Variable(name=name, data=_Late(path, name, tuple(shape), kind)))
         elif kind in _KINDS or kind in ("struct", "cell", "char"):
-            out += _flattened(name, loadmat(path, variable_names=[name])[name])
+            value = loadmat(path, variable_names=[name])[name]
+            # SciPy gives logical arrays as bytes: a mask must be known as one
+            out += _flattened(name, value.astype(bool) if kind == "logical" else value)
     return out
 
 
@@ -100,15 +118,15 @@ def _flattened(name: str, value: Any) -> list[Variable]:
 class _Reversed:
     """An HDF5 data set as MATLAB sees it: axes in reverse order."""
 
-    def __init__(self, data: Any) -> None:
-        self._data, self.dtype = data, data.dtype
+    def __init__(self, data: Any, *, logical: bool) -> None:
+        self._data, self.dtype = data, np.dtype(bool) if logical else data.dtype
         self.shape = tuple(int(size) for size in data.shape[::-1])
         self.chunks = None if data.chunks is None else tuple(data.chunks[::-1])
 
     def __getitem__(self, index: Any) -> Any:
         if index is Ellipsis:
-            return np.asarray(self._data[...]).T
-        return np.asarray(self._data[tuple(index)[::-1]]).T
+            return np.asarray(self._data[...]).astype(self.dtype, copy=False).T
+        return np.asarray(self._data[tuple(index)[::-1]]).astype(self.dtype, copy=False).T
 
 
 def _version73(path: Path) -> list[Variable]:
@@ -128,7 +146,8 @@ def _version73(path: Path) -> list[Variable]:
             continue
         name = named.get(item.name, item.name)
         if not name.startswith("#"):
-            out.append(replace(item, name=name, data=_Reversed(item.data), dims=()))
+            logical = text(item.attributes.get("MATLAB_class", "")) == "logical"
+            out.append(replace(item, name=name, data=_Reversed(item.data, logical=logical), dims=()))
     return out
 
 

@@ -13,6 +13,7 @@ WAVELENGTH_NAMES = (
     "center_wavelength", "center_wavelengths", "centre_wavelength", "wavelength_3d", "wave", "wl", "wvl", "lambda",
     "lambdas", "bands_nm", "radiation_wavelength", "wavenumber", "wavenumbers",
 )  # fmt: skip
+WAVELENGTH_UNITS = ("wavelength_units", "wavelengths_units", "wavelength_unit", "units_of_wavelength")
 FWHM_NAMES = (
     "fwhm_nm", "fwhm", "fwhms", "bandwidth", "bandwidths", "full_width_half_max", "full_width_half_maximum",
     "wavelength_fwhm", "band_width",

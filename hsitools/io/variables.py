@@ -29,6 +29,7 @@ from hsitools.io.names import (
     OTHER_DIMENSIONS,
     OTHERS,
     WAVELENGTH_NAMES,
+    WAVELENGTH_UNITS,
     X_DIMENSIONS,
     Y_DIMENSIONS,
 )
@@ -40,7 +41,6 @@ log = logging.getLogger(__name__)
 
 #: No instrument has more; labels are read whole, so that a file must not claim what it likes.
 MAX_BANDS = 65_536
-WAVELENGTH_UNITS = ("wavelength_units", "wavelengths_units", "wavelength_unit", "units_of_wavelength")
 _CHOOSE = "choose with --variable"
 
 
@@ -197,9 +197,11 @@ def _listed(names: Any, most: int = 8) -> str:
 
 
 def _is_wavelength(variable: Variable) -> bool:
-    standard = text(variable.attributes.get("standard_name", ""))
-    vector = variable.numeric and int(np.prod(variable.shape)) == max(variable.shape, default=0)
-    return vector and (variable.base in WAVELENGTH_NAMES or CF_NAMES.get(standard) == "band")
+    if not variable.shape or int(np.prod(variable.shape)) != max(variable.shape) or not variable.numeric:
+        return False
+    return (
+        variable.base in WAVELENGTH_NAMES or CF_NAMES.get(text(variable.attributes.get("standard_name", ""))) == "band"
+    )
 
 
 def _has_bands(variable: Variable, lengths: set[int]) -> bool:

@@ -88,7 +88,10 @@ def write(cube: Cube, path: Path, progress: Progress) -> None:
         raise InputError(f"{path}: output: found something that is no Zarr store, expected a new name")
     if not path.parent.is_dir():
         raise InputError(f"{path}: output: cannot write there (no such folder)")
-    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+    try:
+        scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+    except OSError as error:
+        raise InputError(f"{path}: output: cannot write there ({error.strerror or error})") from None
     try:
         store = scratch / path.name
         with warnings.catch_warnings():
