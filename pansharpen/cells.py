@@ -105,7 +105,12 @@ def read_pair(path: Path) -> FusionCase:
     with np.load(path, allow_pickle=False) as archive:
         given = {name: archive[name] for name in archive.files}
     known = {name.partition(".")[2]: value for name, value in given.items() if name.startswith("optics.")}
-    optics = Optics(**{name: value.item() if value.ndim == 0 else value for name, value in known.items()})
+    tuples = {field.name for field in dataclasses.fields(Optics) if isinstance(field.default, tuple)}
+    plain = {
+        name: value.item() if value.ndim == 0 else tuple(value.tolist()) if name in tuples else value
+        for name, value in known.items()
+    }
+    optics = Optics(**plain)
     images: dict[str, Any] = {name: torch.from_numpy(given[name]) for name in SEEN if name in given}
     return FusionCase(optics=optics, **images)
 
