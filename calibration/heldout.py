@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from calibration.capture import MonochromaticCapture
 from calibration.characterize import find_etalons, fit_problem
 from calibration.fit import Fit, fit_rounds
+from calibration.population import shared_parameters
 from calibration.problem import Options, Problem
 from calibration.refine import Prior
 from hsitools.errors import InputError
@@ -29,6 +30,8 @@ SAME_ETALON_UM = 0.1
 #: Tolerance of fits that are compared or searched for etalons: their held-out error is then that of the finished fit to
 #: one part in a thousand.
 ROUGHLY = 1e-3
+#: Standard deviation of the first prior on a coefficient that the simpler model does not have.
+ADDED_SIGMA = 0.3
 #: Interferometers on which models are compared and etalons looked for, in runs of neighbours.
 ROWS, RUN = 96, 16
 
@@ -148,7 +151,7 @@ def find_device_etalons(
 def embed(fit: Fit, sampled: SampledModel) -> Fit:
     """A fit, its prior and its curve as the start of another model: coefficients that it lacks are zero.
 
-    New coefficients get a prior of their own, wide (a standard deviation of .3), so that they cannot run away in the
+    New coefficients get a prior of their own, wide (`ADDED_SIGMA`), so that they cannot run away in the
     first steps; the next round learns the right one.
     """
     old, new = fit.sampled.model, sampled.model
@@ -161,17 +164,43 @@ def embed(fit: Fit, sampled: SampledModel) -> Fit:
             target += range(new.slices[name].start, new.slices[name].start + size)
     theta = np.zeros((len(fit.theta), new.n_parameters))
     theta[:, target] = fit.theta[:, source]
-    prior = None
-    if fit.prior is not None:
-        mean, precision = np.zeros_like(theta), np.zeros((len(theta), new.n_parameters, new.n_parameters))
-        mean[:, target] = fit.prior.mean[:, source]
-        rows, columns = np.ix_(target, target)
-        precision[:, rows, columns] = fit.prior.precision[:, np.array(source)[:, None], np.array(source)]
-        added = np.setdiff1d(np.arange(new.n_parameters), target)
-        precision[:, added, added] = fit.variance[:, None] / 0.3**2
-        prior = Prior(mean=mean, precision=precision)
+    prior = None if fit.prior is None else _embed_prior(fit.prior, fit.variance, old, new, np.array(source), target)
     covariance = np.zeros((len(theta), new.n_parameters, new.n_parameters))
     return replace(fit, sampled=sampled, theta=theta, covariance=covariance, prior=prior, fitted=None)
+
+
+def _embed_prior(
+    prior: Prior, variance: Array, old: TransmittanceModel, new: TransmittanceModel, source: NDArray[np.int_],
+    target: list[int],
+) -> Prior:  # fmt: skip
+    """The prior on the parameters ``source`` of a model as one on ``target`` of another, wide on all others."""
+    size = new.n_parameters
+    added = np.setdiff1d(np.arange(size), target)
+
+    def placed(matrix: Array, rest: Array | float) -> Array:
+        out = np.zeros((*matrix.shape[:-2], size, size))
+        out[..., np.array(target)[:, None], target] = matrix[..., source[:, None], source]
+        out[..., added, added] = rest
+        return out
+
+    mean = np.zeros((len(prior.mean), size))
+    mean[:, target] = prior.mean[:, source]
+    wide = 1 / ADDED_SIGMA**2
+    force = prior.force
+    if force is not None:
+        force = placed(force, variance[:, None] ** 2 * wide)
+    population = prior.population
+    if population is not None:
+        # of the parameters that rows share only
+        before, after = shared_parameters(old), shared_parameters(new)
+        centre, precision = np.zeros(old.n_parameters), np.zeros((old.n_parameters, old.n_parameters))
+        centre[before], precision[before[:, None], before] = population
+        middle = np.zeros(size)
+        middle[target] = centre[source]
+        population = middle[after], placed(precision, wide)[after[:, None], after]
+    return Prior(
+        mean=mean, precision=placed(prior.precision, variance[:, None] * wide), force=force, population=population
+    )
 
 
 def cross_validate(

@@ -29,6 +29,12 @@ MIN_ROWS = 12
 STEPS = 8
 
 
+def shared_parameters(model: TransmittanceModel) -> NDArray[np.int_]:
+    """Parameters that are draws from one population: all but a row's mean gain, its phase and its OPD."""
+    phase = model.slices["phase"].start
+    return np.setdiff1d(np.arange(model.n_parameters), (model.slices["gain"].start, phase, phase + 1))
+
+
 def estimate_prior(
     model: TransmittanceModel,
     band: Band,
@@ -67,8 +73,7 @@ def estimate_prior(
     if keep.sum() < MIN_ROWS:
         return None
     phase = model.slices["phase"]
-    alone = (first, phase.start, phase.start + 1)
-    shared = np.array([j for j in range(model.n_parameters) if j not in alone])
+    shared = shared_parameters(model)
     level = np.where(theta[:, first] > 0, theta[:, first], 1.0)
     curved = np.arange(first + 1, model.slices["gain"].stop)
     relative, to_relative = _relative_gain(theta, level, first, curved)

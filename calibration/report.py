@@ -108,7 +108,9 @@ def _model_section(ch: Characterization, pictures: dict[str, Picture]) -> Sectio
             "It was chosen by held-out error among the models below, each kept only when it beat the simpler one by "
             "more than one standard error of their paired difference."
         )
-        rows = [[r["label"], f"{r['rmse_cv_mean']:.4f}", f"{r.get('rmse_mean', float('nan')):.4f}"] for r in ch.selection]
+        rows = [
+            [r["label"], f"{r['rmse_cv_mean']:.4f}", f"{r.get('rmse_mean', float('nan')):.4f}"] for r in ch.selection
+        ]
         chosen = frozenset(i for i, r in enumerate(ch.selection) if r["chosen"])
         blocks += [
             Table(columns=["model", "held-out RMSE", "in-sample RMSE"], rows=rows, marked=chosen),
