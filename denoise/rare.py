@@ -28,8 +28,8 @@ TRACE = 0.009
 BLURS = {4.0: 6.0, 2.0: 6.0, 1.0: 6.0, 0.0: 5.3}
 #: Widths of the features (standard deviation, bands), and lengths of the windows whose energy is looked at (bands).
 WIDTHS, WINDOWS = (1.0, 2.0, 4.0, 8.0, 16.0), (8, 16, 32)
-#: Features at a time.
-AT_ONCE = 128
+#: Features at a time, and pixels that chance is read off.
+AT_ONCE, ENOUGH = 128, 4096
 #: Groups of pixels at each scale, at most, the strongest; in large images one for so many pixels.
 GROUPS, PIXELS_A_GROUP = 64, 200
 #: Standard deviations by which further features of a group's mean spectrum must stand out, and the most of them.
@@ -151,17 +151,18 @@ def _strength(rest: Array, atoms: Array, blur: float) -> Array:
     """
     flat = _blurred(rest, blur).reshape(len(rest), -1) / _white(blur)
     best = np.zeros(flat.shape[1], np.float32)
+    some = slice(None, None, 1 + flat.shape[1] // ENOUGH)
     for first in range(0, len(atoms), AT_ONCE):
         response = np.abs(atoms[first : first + AT_ONCE] @ flat)
-        chance = np.maximum(np.median(response, axis=1, keepdims=True) / 0.6745, 1)
+        chance = np.maximum(np.median(response[:, some], axis=1, keepdims=True) / 0.6745, 1)
         best = np.maximum(best, (response / chance).max(0))
     for length in WINDOWS:
         for first in range(0, len(flat) - length + 1, length // 4):
             energy = np.square(flat[first : first + length]).sum(0)
             # χ² as a normal deviate (E. B. Wilson, M. M. Hilferty, PNAS 17, 1931)
             normal = (np.cbrt(energy / length) - 1 + 2 / (9 * length)) / np.sqrt(2 / (9 * length))
-            normal -= np.median(normal)
-            best = np.maximum(best, normal / max(float(np.median(np.abs(normal))) / 0.6745, 1))
+            normal -= np.median(normal[some])
+            best = np.maximum(best, normal / max(float(np.median(np.abs(normal[some]))) / 0.6745, 1))
     return best.reshape(rest.shape[1:])
 
 
