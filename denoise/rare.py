@@ -1,13 +1,15 @@
 """Rare spectra: what a few pixels have and the scene's subspace has not is found in the residual, and put back.
 
 A subspace is what many pixels share; an absorption of a plume or a single pixel's mineral is beyond it, and goes with
-the noise. The residual is scanned for narrow spectral features (atoms) at several scales of space; what stands out of
-chance is put back along its own direction, and a trace of all the rest (`TRACE`) stays, so that a matched filter that
-is trained on the restored cube sees as much as one that is trained on the observed one.
+the noise. What was observed less what was restored, in all components, is scanned for features of several widths at
+several scales of space. Where it stands out of chance, the region's mean residual is put back whole but for what is
+chance in it: the mean of the restored region is then that of the observed one, whatever filter looks at it. A trace of
+all the rest (`TRACE`) stays, so that a matched filter that is trained on the restored cube sees what was not found.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,23 +17,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from denoise.estimate import Separation
+from denoise.objects import told_apart
 
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
 #: Share of the estimated squared error that the trace of the residual may add.
 TRACE = 0.009
-#: Standard deviations by which a feature must stand out, and the share of that to which its pixels are followed.
-CLEAR, FOLLOWED = 6.5, 0.5
-#: Standard deviations by which further atoms of a group's mean spectrum must stand out, and the most of them.
-FURTHER, ATOMS = 3.5, 6
-#: Widths of the features (standard deviation, bands) and of the blurs (standard deviation, pixels), widest first.
-WIDTHS, BLURS = (1.0, 2.0, 4.0, 8.0), (4.0, 2.0, 1.0, 0.0)
-#: Groups of pixels at each scale, at most, the strongest.
-GROUPS = 48
-#: Least share of a feature's power that is beyond the subspace.
-BEYOND = 0.1
-#: Share of a component's noise that must have been taken from it for the residual to say anything of it.
-LOOSE = 0.3
+#: Standard deviations of the blurs (pixels), widest first, and by how many of its own a feature must stand out there:
+#: the scene's own structure is smooth, single pixels are not.
+BLURS = {4.0: 6.0, 2.0: 6.0, 1.0: 6.0, 0.0: 5.3}
+#: Widths of the features (standard deviation, bands), and lengths of the windows whose energy is looked at (bands).
+WIDTHS, WINDOWS = (1.0, 2.0, 4.0, 8.0, 16.0), (8, 16, 32)
+#: Features at a time, and pixels that chance is read off.
+AT_ONCE, ENOUGH = 128, 4096
+#: Groups of pixels at each scale, at most, the strongest; in large images one for so many pixels.
+GROUPS, PIXELS_A_GROUP = 64, 200
+#: Standard deviations by which further features of a group's mean spectrum must stand out, and the most of them.
+FURTHER, FEATURES = 3.0, 8
+#: Bands of a block of what no feature explains, and chance's energy in it that is taken away, times.
+BLOCK, CHANCE = 12, 1.5
+#: Blurs by which a group is outlined, standard deviations by which it must stand out of one of them, and the share of
+#: its mean down to which pixels belong to it.
+OUTLINES, OUTSTANDING, FOLLOWED = (0.0, 0.7, 1.0, 1.5, 2.0, 4.0), 6.0, 0.45
 #: Smaller images and fewer bands have nothing rare.
 MIN_SIDE, MIN_BANDS = 16, 8
 
@@ -49,13 +56,16 @@ class Rare:
     pixels : array of bool, shape (y, x)
         Whose residual holds structure.
     groups : int
-        Connected groups that they form.
+        Groups of connected pixels, as they were found.
+    error : float
+        Squared error of the restoration that was looked at, in units of the noise's variance, about.
     """
 
     added: Array
     variance: Array
     pixels: Mask
     groups: int
+    error: float
 
 
 def find_rare(found: Separation, scene: Array, basis: Array) -> Rare:
@@ -70,46 +80,34 @@ def find_rare(found: Separation, scene: Array, basis: Array) -> Rare:
         Orthonormal whitened directions that the estimate is made of.
     """
     unit = found.noise.sigma[:, None, None]
-    shape = scene.shape
-    residual = np.where(found.noise.outlier, 0, found.whitened - scene / unit).astype(np.float32)
-    # how much of the noise of each component was taken: of a rare spectrum about as much was
-    taken = np.sqrt(np.mean(np.tensordot(basis.T, residual, 1) ** 2, axis=(1, 2)))
-    loose = taken > LOOSE
-    whole = np.where(loose, 1 / np.maximum(taken, LOOSE), 0).astype(np.float32)
-    rest = _scaled(residual, basis, whole)
+    shape, whole = scene.shape, scene / unit
+    rest = np.where(found.noise.outlier, 0, found.whitened - whole).astype(np.float32)
     added, variance = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     pixels, groups = np.zeros(shape[1:], dtype=bool), 0
-    if min(shape[1:]) >= MIN_SIDE and len(scene) >= max(MIN_BANDS, basis.shape[1] + 2):
+    if min(shape[1:]) >= MIN_SIDE and shape[0] >= max(MIN_BANDS, basis.shape[1] + 2):
         level = 1 + found.noise.slope[:, None, None] / unit**2 * (scene - scene.mean((1, 2), keepdims=True))
         spread = np.sqrt(np.maximum(level, 0.1)).mean(0)
-        atoms = features(np.abs(scene.mean((1, 2))) / found.noise.sigma, basis[:, ~loose])
-        for blur in BLURS:
-            for group in _groups(rest / spread, atoms, blur):
-                direction, where = group
+        for spectrum, where, change in told_apart(whole, found.whitened, basis):
+            part = spectrum[:, None] * change[where]
+            rest[:, where] -= part
+            added[:, where] += part
+        atoms = np.concatenate([basis.T, features(np.abs(scene.mean((1, 2))) / found.noise.sigma)])
+        for blur, clear in BLURS.items():
+            for core in _groups(rest / spread, atoms, blur, clear):
+                where, direction, share = _group(rest, spread, core, atoms, blur)
+                if not direction.any():
+                    continue
                 kept, doubt = _amplitudes(np.tensordot(direction, rest, 1), where, blur)
                 part = direction[:, None] * kept[where]
                 rest[:, where] -= part
-                lost = _scaled(direction, basis, np.where(loose, taken, 0))
-                added[:, where] += lost[:, None] * kept[where]
-                variance[:, where] += lost[:, None] ** 2 * doubt
+                added[:, where] += part
+                variance[:, where] += direction[:, None] ** 2 * doubt + (share / where.sum())[:, None]
                 pixels |= where
                 groups += 1
-    trace = TRACE * _relative_error(found)
-    added += np.sqrt(trace) * _scaled(rest, basis, np.where(loose, taken, 0))
-    variance += trace
-    return Rare(added=unit * added, variance=unit**2 * variance, pixels=pixels, groups=groups)
-
-
-def _scaled(values: Array, basis: Array, factor: Array) -> Array:
-    """Values ``(band, …)`` of which each component ``(n,)`` of the basis is multiplied by a factor."""
-    flat = values.reshape(len(values), -1)
-    turned = flat + basis @ ((factor[:, None] - 1) * (basis.T @ flat))
-    return np.asarray(turned.reshape(values.shape), dtype=np.float32)
-
-
-def _beyond(values: Array, basis: Array) -> Array:
-    """What of values ``(band, …)`` is not in the span of the basis."""
-    return np.asarray(values - basis @ (basis.T @ values), dtype=np.float32)
+    error = _relative_error(found)
+    added += np.sqrt(TRACE * error) * rest
+    variance += TRACE * error
+    return Rare(added=unit * added, variance=unit**2 * variance, pixels=pixels, groups=groups, error=error)
 
 
 def _relative_error(found: Separation) -> float:
@@ -122,69 +120,123 @@ def _relative_error(found: Separation) -> float:
     return max(1 - smooth, 0.05) * found.rank / bands + found.rank / pixels
 
 
-def features(spectrum: Array, basis: Array) -> NDArray[np.float32]:
-    """Absorption features ``(feature, band)`` of a whitened spectrum ``(band,)``, beyond the basis, of unit norm."""
-    bands = len(spectrum)
-    place = np.arange(bands)
+def features(spectrum: Array) -> NDArray[np.float32]:
+    """Absorption features ``(feature, band)`` of a whitened spectrum ``(band,)``, of unit norm."""
+    place = np.arange(len(spectrum))
     out = []
     for width in WIDTHS:
-        centre = np.arange(0, bands, max(1.0, width / 2))
+        centre = np.arange(0, len(spectrum), max(1.0, width / 2))
         line = np.exp(-0.5 * ((place - centre[:, None]) / width) ** 2) * spectrum
-        norm = np.linalg.norm(line, axis=1)
-        left = _beyond(line.T, basis).T
-        own = np.linalg.norm(left, axis=1)
-        seen = own > np.sqrt(BEYOND) * norm
-        out.append(left[seen] / own[seen, None])
+        out.append(line / np.maximum(np.linalg.norm(line, axis=1, keepdims=True), 1e-12))
     return np.concatenate(out).astype(np.float32)
 
 
-def _groups(rest: Array, atoms: Array, blur: float) -> list[tuple[Array, Mask]]:
-    """Spectra ``(band,)`` of unit norm that stand out at one scale, and the pixels ``(y, x)`` that have them."""
-    from scipy.ndimage import gaussian_filter, label
-
-    if not len(atoms):
-        return []
-    shape = rest.shape[1:]
-    # a border that is mirrored would count its noise twice
-    seen = gaussian_filter(rest, (0, blur, blur), truncate=3, mode="constant") if blur else rest
-    response = atoms @ seen.reshape(len(seen), -1)
-    # chance, also where the residual is not white; a wide blur leaves few independent pixels to tell it from
-    white = 1 / (2 * np.sqrt(np.pi) * blur) if blur else 1.0
-    chance = np.maximum(np.median(np.abs(response), axis=1, keepdims=True) / 0.6745, white)
-    response = (response / chance).reshape(-1, *shape)
-    strength = np.abs(response).max(0)
-    if not (strength > CLEAR).any():
-        return []
-    labels, count = label(strength > CLEAR)
-    peaks = sorted(range(1, count + 1), key=lambda number: -strength[labels == number].max())[:GROUPS]
-    out = []
-    for number in peaks:
-        own = labels == number
-        top = np.unravel_index(np.argmax(np.where(own, strength, 0)), shape)
-        feature = int(np.argmax(np.abs(response[:, *top])))
-        alike = np.abs(response[feature]) > max(FOLLOWED * strength[top], FURTHER if blur else CLEAR)
-        alike &= np.sign(response[feature]) == np.sign(response[feature, *top])
-        where = label(alike | own)[0]
-        where = where == where[top]
-        direction = _direction(rest[:, where].mean(1) * np.sqrt(where.sum()), atoms, feature)
-        out.append((direction, where))
-    return out
+def _white(blur: float) -> float:
+    """Standard deviation of unit white noise after a blur."""
+    return 1 / np.sqrt(1 + 4 * np.pi * blur**2) if blur < 1 else 1 / (2 * np.sqrt(np.pi) * blur)
 
 
-def _direction(spectrum: Array, atoms: Array, first: int) -> Array:
-    """A group's mean spectrum ``(band,)``, of unit noise, as few features (orthogonal matching pursuit); unit norm."""
-    chosen = [first]
-    fitted = np.zeros_like(spectrum)
-    for _ in range(ATOMS):
-        part = atoms[chosen].T
-        fitted = part @ np.linalg.lstsq(part, spectrum, rcond=1e-3)[0]
-        left = atoms @ (spectrum - fitted)
-        best = int(np.argmax(np.abs(left)))
-        if abs(left[best]) < FURTHER or best in chosen:
+def _blurred(images: Array, blur: float) -> Array:
+    """Images ``(…, y, x)`` blurred in space; a border that is mirrored would count its noise twice."""
+    from scipy.ndimage import gaussian_filter
+
+    width = (0,) * (images.ndim - 2) + (blur, blur)
+    return np.asarray(gaussian_filter(images, width, truncate=3, mode="constant")) if blur else images
+
+
+def _strength(rest: Array, atoms: Array, blur: float) -> Array:
+    """By how many standard deviations ``(y, x)`` a feature or a window's energy stands out at one scale.
+
+    Chance is that of the residual itself, no less than that of white noise: where it is not white, it says less.
+    """
+    flat = _blurred(rest, blur).reshape(len(rest), -1) / _white(blur)
+    best = np.zeros(flat.shape[1], np.float32)
+    some = slice(None, None, 1 + flat.shape[1] // ENOUGH)
+    for first in range(0, len(atoms), AT_ONCE):
+        response = np.abs(atoms[first : first + AT_ONCE] @ flat)
+        chance = np.maximum(np.median(response[:, some], axis=1, keepdims=True) / 0.6745, 1)
+        best = np.maximum(best, (response / chance).max(0))
+    for length in WINDOWS:
+        for first in range(0, len(flat) - length + 1, length // 4):
+            energy = np.square(flat[first : first + length]).sum(0)
+            # χ² as a normal deviate (E. B. Wilson, M. M. Hilferty, PNAS 17, 1931)
+            normal = (np.cbrt(energy / length) - 1 + 2 / (9 * length)) / np.sqrt(2 / (9 * length))
+            normal -= np.median(normal[some])
+            best = np.maximum(best, normal / max(float(np.median(np.abs(normal[some]))) / 0.6745, 1))
+    return best.reshape(rest.shape[1:])
+
+
+def _groups(rest: Array, atoms: Array, blur: float, clear: float) -> Iterator[Mask]:
+    """Connected pixels ``(y, x)`` that stand out at one scale, the strongest first."""
+    from scipy.ndimage import label, maximum
+
+    strength = _strength(rest, atoms, blur)
+    labels, count = label(strength > clear)
+    tops = np.atleast_1d(maximum(strength, labels, np.arange(1, count + 1)))
+    for number in 1 + np.argsort(-tops)[: max(GROUPS, strength.size // PIXELS_A_GROUP)]:
+        yield labels == number
+
+
+def _group(rest: Array, spread: Array, core: Mask, atoms: Array, blur: float) -> tuple[Mask, Array, Array]:
+    """The pixels ``(y, x)`` of a group, its spectrum ``(band,)`` of unit norm (zero: none), and the share of each
+    band's noise that it holds.
+    """
+    where = core
+    direction, share = _direction(rest[:, where].mean(1) * np.sqrt(where.sum()), atoms)
+    if blur and direction.any():
+        where = _outline(np.tensordot(direction, rest / spread, 1), core, blur)
+        direction, share = _direction(rest[:, where].mean(1) * np.sqrt(where.sum()), atoms)
+    return where, direction, share
+
+
+def _outline(scores: Array, core: Mask, blur: float) -> Mask:
+    """Pixels ``(y, x)`` about a core that have its spectrum, by their scores of unit noise; seen as sharp as they are
+    strong.
+    """
+    from scipy.ndimage import binary_dilation, label
+
+    widths = [width for width in OUTLINES if width < blur] + [blur]
+    for width in widths:
+        seen = _blurred(scores, width)
+        level = float(seen[core].mean())
+        if level > OUTSTANDING * _white(width):
+            break
+    near = binary_dilation(core, iterations=int(np.ceil(2 * blur)))
+    alike = near & (seen > max(FOLLOWED * level, 2 * _white(width)))
+    labels, count = label(alike)
+    sizes = np.bincount(labels[core & alike], minlength=count + 1)
+    sizes[0] = 0
+    return np.asarray(labels == sizes.argmax()) if sizes.any() else core
+
+
+def _direction(spectrum: Array, atoms: Array) -> tuple[Array, Array]:
+    """A group's mean spectrum ``(band,)``, of unit noise, without what is chance in it, of unit norm; and the share of
+    each band's noise that is left in it.
+
+    As few features as explain it (orthogonal matching pursuit), and of what they leave, blocks of bands by as much as
+    their energy exceeds chance (T. T. Cai, Annals of Statistics 27(3), 1999).
+    """
+    chosen: list[int] = []
+    fitted, left = np.zeros_like(spectrum), spectrum
+    for _ in range(FEATURES):
+        response = np.abs(atoms @ left)
+        best = int(np.argmax(response))
+        if response[best] < FURTHER or best in chosen:
             break
         chosen.append(best)
+        part = atoms[chosen].T
+        fitted = part @ np.linalg.lstsq(part, spectrum, rcond=1e-3)[0]
+        left = spectrum - fitted
+    share = np.minimum((atoms[chosen] ** 2).sum(0), 1)
+    fitted = fitted.copy()
+    for first in range(0, len(spectrum), BLOCK):
+        block = slice(first, first + BLOCK)
+        energy = max(float(left[block] @ left[block]), 1e-9)
+        kept = max(0.0, 1 - CHANCE * len(left[block]) / energy)
+        fitted[block] += kept * left[block]
+        share[block] = np.maximum(share[block], kept**2)
     norm = np.linalg.norm(fitted)
-    return np.asarray(fitted / norm if norm > 0 else atoms[first], dtype=np.float32)
+    return np.asarray(fitted / norm if norm > 0 else fitted, dtype=np.float32), share
 
 
 def _amplitudes(scores: Array, where: Mask, blur: float) -> tuple[Array, Array]:

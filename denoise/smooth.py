@@ -12,7 +12,7 @@ Array = NDArray[Any]
 MIN_SIZE = 8
 #: Farthest displacement of a patch, pixels.
 REACH = 8
-#: The same of single images of which there are many.
+#: The same where there are many images.
 NEAR = 5
 #: Side of the patches of a group and spacing of those that look for one, pixels; patches of a group.
 PATCH, SPACING, GROUP = 3, 3, 64
@@ -74,7 +74,7 @@ def joint_means(images: Array, strength: float = 0.8) -> Array:
     from scipy.ndimage import uniform_filter
 
     height, width = images.shape[1:]
-    reach = min(REACH, height - 1, width - 1)
+    reach = min(REACH if len(images) <= MANY else NEAR, height - 1, width - 1)
     padded = np.pad(images, ((0, 0), (reach, reach), (reach, reach)), mode="symmetric")
     total, weights = np.zeros_like(images), np.zeros(images.shape[1:], dtype=np.float32)
     # of many, the faint ones are taken to differ by their noise
