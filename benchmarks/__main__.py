@@ -9,7 +9,7 @@ NAMES = (
 #: Minutes each: only when named.
 LONG = (
     "denoise_ablation", "denoise_scenes", "denoise_memory", "pansharpen_scenes", "pansharpen_memory",
-    "pansharpen_zero_shot",
+    "pansharpen_zero_shot", "fuzz", "compression",
 )  # fmt: skip
 
 

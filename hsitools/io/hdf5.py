@@ -111,24 +111,56 @@ class Attributes(Mapping[str, Any]):
 
 def variables(group: Any) -> list[Variable]:
     """All arrays below an open group, with the names of their dimensions."""
-    import h5py
-
     out = []
     root = group.name.rstrip("/")
     for item in members(group):
         if item.dtype.kind not in "uifbSOV":
             continue
         attributes: dict[str, Any] | Attributes = Attributes(item)
-        scale = h5py.h5ds.is_scale(item.id) if item.ndim else False
+        scale = text(_raw(item, "CLASS")) == "DIMENSION_SCALE"
         if scale and text(attributes.get("NAME", "")).startswith(_PLACEHOLDER):
             attributes = {**attributes, "placeholder": True}
-        dims = []
-        for axis in range(item.ndim):
-            attached = [found.name for found in item.dims[axis].values()] if not scale else []
-            dims.append(attached[0] if attached else item.name if scale else item.dims[axis].label)
+        dims = (item.name,) * item.ndim if scale else _dimensions(item)
         name = item.name[len(root) :].lstrip("/") if item.name.startswith(root) else item.name.lstrip("/")
-        out.append(Variable(name=name, data=item, dims=tuple(dims), attributes=attributes))
+        out.append(Variable(name=name, data=item, dims=dims, attributes=attributes))
     return out
+
+
+def _raw(item: Any, name: str) -> Any:
+    """An attribute, or an empty string where it is missing or of a type that h5py does not know."""
+    try:
+        return item.attrs.get(name, "")
+    except OSError:
+        return ""
+
+
+def _dimensions(item: Any) -> tuple[str, ...]:
+    """Names of an array's dimensions: of the scales attached to them, or their labels; empty where it has none.
+
+    Read from the attributes that hold them: HDF5's own functions trust their types, and damaged files end the process.
+    """
+    import h5py
+
+    out = []
+    lists, labels = _raw(item, "DIMENSION_LIST"), _raw(item, "DIMENSION_LABELS")
+    for axis in range(item.ndim):
+        name = ""
+        if len(np.shape(lists)) == 1 and len(lists) == item.ndim:
+            first = next(iter(np.ravel(lists[axis])), None)
+            if isinstance(first, h5py.Reference) and first:
+                try:
+                    name = (h5py.h5r.get_name(first, item.file.id) or b"").decode(errors="replace")
+                except (ValueError, OSError, RuntimeError):
+                    name = ""
+        if (
+            not name
+            and len(np.shape(labels)) == 1
+            and len(labels) == item.ndim
+            and isinstance(labels[axis], str | bytes)
+        ):
+            name = text(labels[axis])
+        out.append(name)
+    return tuple(out)
 
 
 def can_read(path: Path) -> bool:
