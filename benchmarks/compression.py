@@ -133,10 +133,10 @@ def main() -> dict[str, Any]:
                     end = time.process_time()
                     assert np.array_equal(again, values)
                     ratio = values.nbytes / _size(path)
-                speeds = [values.nbytes / 1e6 / max(seconds, 1e-3) for seconds in (middle - start, end - middle)]
-                print(
-                    f"  {name:<34} {ratio:6.2f} {speeds[0]:9.0f} {speeds[1]:9.0f}   {'<- ours' if ours else ''}".rstrip()
-                )
+                size = values.nbytes / 1e6
+                speeds = (size / max(middle - start, 1e-3), size / max(end - middle, 1e-3))
+                mark = "   <- ours" if ours else ""
+                print(f"  {name:<34} {ratio:6.2f} {speeds[0]:9.0f} {speeds[1]:9.0f}{mark}")
                 out[f"{scene} {kind} {name}"] = (ratio, *speeds)
     return out
 
