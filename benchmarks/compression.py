@@ -96,7 +96,7 @@ def geotiff(kind: str) -> Iterator[Codec]:
             with rasterio.open(path) as file:
                 return np.asarray(file.read())
 
-        yield f"GeoTIFF {name}", name == "deflate-1 predictor", write, read
+        yield f"GeoTIFF {name}", name == "deflate-1", write, read
 
 
 def _size(path: Path) -> int:
