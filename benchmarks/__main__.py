@@ -14,7 +14,7 @@ NAMES = (
 #: Minutes each: only when named.
 LONG = (
     "calibration_coverage", "denoise_ablation", "denoise_scenes", "denoise_memory", "denoise_right",
-    "pansharpen_scenes", "pansharpen_memory", "pansharpen_zero_shot", "honesty",
+    "pansharpen_scenes", "pansharpen_memory", "pansharpen_zero_shot", "honesty", "fuzz", "compression",
 )  # fmt: skip
 
 

@@ -10,9 +10,11 @@ from hsitools.errors import FormatError
 
 #: First bytes of files that hold no cube, and what they are.
 PICTURES = ((b"\x89PNG\r\n", "PNG"), (b"\xff\xd8\xff", "JPEG"), (b"GIF8", "GIF"), (b"BM", "BMP"))
-OTHERS = ((b"%PDF-", "a PDF document"), (b"SQLite format 3", "an SQLite database"), (b"\x93NUMPY", "a single NumPy "
-          "array without wavelengths (.npz holds them: cube, wavelength_nm)"), (b"\x0e\x03\x13\x01", "an HDF4 file"),
-          (b"\x00\x00\x00\x0cjP  ", "a JPEG 2000 image"))  # fmt: skip
+OTHERS = (
+    (b"%PDF-", "a PDF document"), (b"SQLite format 3", "an SQLite database"),
+    (b"\x93NUMPY", "a single NumPy array without wavelengths (.npz holds them: cube, wavelength_nm)"),
+    (b"\x00\x00\x00\x0cjP  ", "a JPEG 2000 image"),
+)  # fmt: skip
 
 
 def can_read(path: Path) -> bool:
@@ -37,7 +39,7 @@ def _kind(path: Path) -> str | None:
         return None
     with path.open("rb") as file:
         start = file.read(265)
-    for magic, kind in ((b"\x1f\x8b", "gzip"), (b"BZh", "bzip2"), (b"\xfd7zXZ\x00", "xz"), (b"7z\xbc\xaf", "7-zip"),
+    for magic, kind in ((b"\x1f\x8b\x08", "gzip"), (b"BZh", "bzip2"), (b"\xfd7zXZ\x00", "xz"), (b"7z\xbc\xaf", "7-zip"),
                         (b"Rar!", "RAR"), (b"\x28\xb5\x2f\xfd", "zstd")):  # fmt: skip
         if start.startswith(magic):
             return kind

@@ -24,7 +24,7 @@ FRAMES = ("frames", "dark", "flat")
 _PLACEHOLDER = "This is a netCDF dimension but not a netCDF variable"
 
 
-def open_hdf5(path: str | Path) -> Any:
+def open_hdf5(path: Path) -> Any:
     """An open file, every member of which lies in it.
 
     Raises
@@ -117,40 +117,51 @@ def variables(group: Any) -> list[Variable]:
         if item.dtype.kind not in "uifbSOV":
             continue
         attributes: dict[str, Any] | Attributes = Attributes(item)
-        scale = bool(item.ndim) and _attribute(item, "CLASS") in (b"DIMENSION_SCALE", "DIMENSION_SCALE")
+        scale = text(_raw(item, "CLASS")) == "DIMENSION_SCALE"
         if scale and text(attributes.get("NAME", "")).startswith(_PLACEHOLDER):
             attributes = {**attributes, "placeholder": True}
-        dims = (item.name,) * item.ndim if scale else _dimensions(item)
+        # vectors are known by their own names
+        dims = (item.name,) * item.ndim if scale else _dimensions(item) if item.ndim > 1 else ("",) * item.ndim
         name = item.name[len(root) :].lstrip("/") if item.name.startswith(root) else item.name.lstrip("/")
         out.append(Variable(name=name, data=item, dims=dims, attributes=attributes))
     return out
 
 
-def _dimensions(item: Any) -> tuple[str, ...]:
-    """Names of an array's dimensions: of the scales attached to its axes, else their labels, else nothing.
+def _raw(item: Any, name: str) -> Any:
+    """An attribute, or an empty string where it is missing or of a type that h5py does not know."""
+    try:
+        return item.attrs.get(name, "")
+    except OSError:
+        return ""
 
-    By the attributes themselves: the library's own functions abort the process on files whose references are broken.
+
+def _dimensions(item: Any) -> tuple[str, ...]:
+    """Names of an array's dimensions: of the scales attached to them, or their labels; empty where it has none.
+
+    Read from the attributes that hold them: HDF5's own functions trust their types, and damaged files end the process.
     """
-    attached, labels = _attribute(item, "DIMENSION_LIST"), _attribute(item, "DIMENSION_LABELS")
-    names = []
+    import h5py
+
+    out = []
+    lists, labels = _raw(item, "DIMENSION_LIST"), _raw(item, "DIMENSION_LABELS")
     for axis in range(item.ndim):
         name = ""
-        try:
-            name = item.file[attached[axis][0]].name if attached is not None else ""
-        except (IndexError, TypeError, ValueError, KeyError, RuntimeError, AttributeError, OSError):
-            name = ""
-        if not name and isinstance(labels, np.ndarray) and labels.shape == (item.ndim,):
+        if len(np.shape(lists)) == 1 and len(lists) == item.ndim:
+            first = next(iter(np.ravel(lists[axis])), None)
+            if isinstance(first, h5py.Reference) and first:
+                try:
+                    name = (h5py.h5r.get_name(first, item.file.id) or b"").decode(errors="replace")
+                except (ValueError, OSError, RuntimeError):
+                    name = ""
+        if (
+            not name
+            and len(np.shape(labels)) == 1
+            and len(labels) == item.ndim
+            and isinstance(labels[axis], str | bytes)
+        ):
             name = text(labels[axis])
-        names.append(name)
-    return tuple(names)
-
-
-def _attribute(item: Any, name: str) -> Any:
-    """An attribute's value; None when it is missing or of a type that h5py does not know."""
-    try:
-        return item.attrs.get(name)
-    except (OSError, TypeError, ValueError, KeyError, RuntimeError):
-        return None
+        out.append(name)
+    return tuple(out)
 
 
 def can_read(path: Path) -> bool:

@@ -106,7 +106,7 @@ def test_fill_value_of_unsigned_numbers_stored_as_signed(tmp_path):
 @pytest.mark.parametrize(
     ("extra", "factor"),
     [
-        ("reflectance scale factor = 1e4\ndata gain values = {1,1,1,1,1,1}\ndata offset values = {0,0,0,0,0,0}\n", 1e-4),
+        ("reflectance scale factor = 1e4\ndata gain values = {1,1,1,1,1,1}\ndata offset values = {0}\n", 1e-4),
         ("reflectance scale factor = 10000\ndata gain values = {1e-4,1e-4,1e-4,1e-4,1e-4,1e-4}\n", 1e-4),
         ("data gain values = {2}\n", 2),
         ("data gain values = {2,2,2,2,2,2}\nreflectance scale factor = 10000\n", 2),
@@ -395,8 +395,9 @@ def test_what_is_no_cube_is_named(tmp_path):
     (tmp_path / "b.jpg").write_bytes(b"\xff\xd8\xff\xe0")
     np.save(tmp_path / "c.npy", NUMBERS)
     (tmp_path / "d.pdf").write_bytes(b"%PDF-1.4")
-    for name, said in (("a.png", "a PNG picture"), ("b.jpg", "a JPEG picture"), ("c.npy", "a single NumPy array without"),
-                       ("d.pdf", "a PDF document")):  # fmt: skip
+    kinds = {"a.png": "a PNG picture", "b.jpg": "a JPEG picture", "c.npy": "a single NumPy array without",
+             "d.pdf": "a PDF document"}  # fmt: skip
+    for name, said in kinds.items():
         with pytest.raises(FormatError, match=rf"{name}: found {said}"):
             open_cube(tmp_path / name)
     with h5py.File(tmp_path / "e.h5", "w") as file:
