@@ -25,7 +25,14 @@ from hsitools.sensor.photon_curve import (
     rounding_uncertainty,
 )
 from hsitools.sensor.photon_frames import Level, level_statistics
-from hsitools.sensor.photon_pixels import clean_spread, dark_surface, line_means, mean_light, steady_pixels
+from hsitools.sensor.photon_pixels import (
+    clean_spread,
+    dark_surface,
+    line_leverage,
+    line_means,
+    mean_light,
+    steady_pixels,
+)
 from hsitools.sensor.photon_transfer import DEAD_RESPONSE, PhotonTransfer
 
 Array = NDArray[np.float64]
@@ -67,7 +74,7 @@ def analyse(
     if float(points.rounding.max()) > line.covariance[1, 1] ** 0.5 / 2:
         notes += ("the dark noise hides in the converter's steps (below .4 DN): the read noise is uncertain",)
 
-    light, light_noise = mean_light(dark, levels, usable, zero.image, zero.charge, line)
+    light, light_noise, line_noise = mean_light(dark, levels, usable, zero.image, zero.charge, line)
     response, undetermined, leverage, rim = relative_response(light, light_noise, steady)
     relative_noise = light_noise * np.abs(response) / np.maximum(np.abs(light), 1e-300)
     with np.errstate(invalid="ignore"):
@@ -78,6 +85,11 @@ def analyse(
     good = ~defects & ~undetermined & ~rim
     noise = float(np.mean(relative_noise[good] ** 2)) if good.any() else 0.0
     noise_error = noise * float(line.covariance[0, 0]) ** 0.5 / line.slope
+    if good.any():
+        # the surface follows some of what moves whole lines, and these are few
+        lines = float(np.mean((line_noise * response / light)[good] ** 2))
+        noise += (1 - line_leverage(light.shape)) * lines
+        noise_error = float(np.hypot(noise_error, lines * (2 / min(light.shape)) ** 0.5))
     prnu, prnu_error = clean_spread(response[good] - 1, leverage[good], noise, noise_error)
     surface, lever = dark_surface(dark, steady)
     noise = pooled_variance(dark.variance[steady], dark.pairs, step) / dark.count
@@ -274,7 +286,7 @@ def _points(
     """Points of the curve; ``line`` is a first one, which says what is no noise where light is uneven."""
     variance = pooled_variance(dark.variance[steady], dark.pairs, step)
     spread = max(float(np.var(dark.mean[steady])) - variance / dark.count, 0.0) ** 0.5
-    rounding = rounding_uncertainty(variance, spread, step)
+    rounding = rounding_uncertainty(variance, spread, step, dark.count * int(steady.sum()))
     if variance < 0.25 * step**2:
         # few pixels, those whose mean lies between two codes, show the noise
         rounding = float(np.hypot(rounding, dark.variance[steady].std() / steady.sum() ** 0.5))
@@ -322,7 +334,10 @@ def _dark_zero(dark: Level, times: Array | None, line: Line | None) -> _Zero:
     """
     means = dark.frame_mean
     pixels, lines = dark.mean.size, min(dark.mean.shape)
-    noise = (float(np.median(dark.pair_variance)) / pixels + dark.line_variance / lines) ** 0.5
+    # where hardly a pixel leaves its code, the few that do are all the noise there is
+    few = np.minimum(dark.variance, max(np.quantile(dark.variance, 0.98), quantisation_step(dark.sample) ** 2)).mean()
+    variance = max(float(np.median(dark.pair_variance)), float(few))
+    noise = (variance / pixels + dark.line_variance / lines) ** 0.5
     if times is not None and np.ptp(times) > 0:
         centred = times - times.mean()
         rate = float(centred @ means / (centred @ centred))
@@ -334,7 +349,7 @@ def _dark_zero(dark: Level, times: Array | None, line: Line | None) -> _Zero:
         )
     move = float(np.ptp(means))
     # what would still show nowhere: a tenth of a frame's noise
-    if move < max(8 * noise, 0.1 * float(np.median(dark.pair_variance)) ** 0.5):
+    if move < max(8 * noise, 0.1 * float(np.median(dark.pair_variance)) ** 0.5, 1e-9 * abs(means[0])):
         return _Zero(image=dark.mean)
     said = f"dark: the frames' mean moves from {means.min():.6g} to {means.max():.6g} DN"
     charge = float(dark.pair_mean.mean() - means.min())

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import erfc
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -65,6 +66,10 @@ _ORDER = np.arange(1, 2000)[:, None]
 _ROUNDED = (
     _CLEAN + 1 / 12 - (np.exp(-4 * (np.pi * _ORDER) ** 2 * _CLEAN) / (2 * (np.pi * _ORDER) ** 2)).sum(axis=0)
 ) - (1 / 12 - (1 / (2 * (np.pi * _ORDER) ** 2)).sum())
+#: The same where all means lie at a code, and where all lie between two.
+_SPAN, _SIGMA = _ORDER[:12], np.sqrt(2 * np.maximum(_CLEAN, 1e-6))
+_AT_CODE = ((2 * _SPAN - 1) * erfc((_SPAN - 0.5) / _SIGMA)).sum(axis=0)
+_BETWEEN = 1 / 4 + (2 * _SPAN * erfc(_SPAN / _SIGMA)).sum(axis=0)
 
 
 def without_rounding(variance: Array, step: float) -> tuple[Array, Array]:
@@ -81,15 +86,23 @@ def without_rounding(variance: Array, step: float) -> tuple[Array, Array]:
     return clean * step**2, np.where(scaled > 0.6, 1.0, np.interp(scaled, _ROUNDED, slope))
 
 
-def rounding_uncertainty(variance: float, spread: float, step: float) -> float:
+def rounding_uncertainty(variance: float, spread: float, step: float, count: int) -> float:
     """How uncertain the variance of rounded noise is, DN², where the means do not spread over a step.
 
-    Rounding then adds or takes noise, as the means lie between or at the codes (the first harmonic in their place).
+    Rounding then adds or takes noise, as the means lie between or at the codes (the first harmonic in their place). Of
+    ``count`` values, a few may leave their code by chance, or none.
     """
     if step == 0:
         return 0.0
-    clean = float(without_rounding(np.array(variance), step)[0]) / step**2
-    return float(2**1.5 * clean * np.exp(-2 * np.pi**2 * (clean + (spread / step) ** 2)) * step**2)
+    value, change = (float(part) for part in without_rounding(np.array(variance), step))
+    clean = value / step**2
+    harmonic = 2**1.5 * clean * np.exp(-2 * np.pi**2 * clean)
+    # noise below half a step hardly shows where the means lie at a code, and between two codes any noise flips
+    place = variance / step**2
+    largest = float(np.interp(place + 3 / count, _AT_CODE, _CLEAN))
+    least = float(np.interp(place, _BETWEEN, _CLEAN, left=0.0))
+    hidden = max(largest - clean, clean - least) / max(change, 1e-3) if place < 0.6 else 0.0
+    return float(max(harmonic, hidden) * np.exp(-2 * np.pi**2 * (spread / step) ** 2) * step**2)
 
 
 # ---- points ----------------------------------------------------------------------------------------------------

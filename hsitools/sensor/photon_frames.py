@@ -152,8 +152,11 @@ class _Moments:
         reference = (values + previous) / 2
         y, x = difference.ravel()[self.chosen], reference.ravel()[self.chosen]
         # pixels at their frame's largest value may be clipped, and then do not follow the lamp
-        keep = np.maximum(values, previous).ravel()[self.chosen]
-        keep = keep < keep.max() if (keep < keep.max()).sum() >= 0.1 * len(keep) else np.ones(len(keep), dtype=bool)
+        largest = np.maximum(values, previous).ravel()[self.chosen]
+        keep = largest < largest.max()
+        # of frames of hardly two codes that leaves a few odd pixels to regress on
+        if keep.sum() < 0.1 * len(keep) or np.ptp(np.quantile(x[keep], [0.02, 0.98])) == 0:
+            keep = np.ones(len(keep), dtype=bool)
         offset, share = _common(y, x, keep & _tame(y))
         keep &= _tame(y - offset - share * x)
         offset, share = _common(y, x, keep)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from hsitools.sensor.flat_field import MAX_HALF, MIN_HALF, MIN_SIDE, robust_surface
 from hsitools.sensor.photon_curve import Line, quantisation_step, wild_ratio
@@ -19,8 +20,12 @@ DEFECT_SIGMA = 8.0
 
 def mean_light(
     dark: Level, levels: list[Level], usable: list[Mask], zero: Array, charge: float, line: Line
-) -> tuple[Array, Array]:
-    """Mean light of each pixel, in units of the brightest level's, and its noise; NaN where no level is usable."""
+) -> tuple[Array, Array, Array]:
+    """Mean light of each pixel, in units of the brightest level's, its noise, and that which whole lines share.
+
+    NaN where no level is usable.
+    """
+    usable = _independent(usable)
     whole = [mask.mean() for mask in usable]
     brightness = [float(np.quantile((level.mean - dark.mean)[mask], 0.9)) if mask.any() else 0.0
                   for level, mask in zip(levels, usable, strict=True)]  # fmt: skip
@@ -28,7 +33,7 @@ def mean_light(
     first = max(range(len(levels)), key=lambda k: (whole[k] > 0.95 * max(whole), brightness[k]))
     anchor = levels[first].mean - dark.mean
     lit = usable[first] & (anchor > 0.2 * brightness[first])
-    total, shown, noise = (np.zeros(dark.mean.shape) for _ in range(3))
+    total, shown, noise, lines = (np.zeros(dark.mean.shape) for _ in range(4))
     dark_noise = line.at(np.array(charge)) / dark.count
     for level, mask in zip(levels, usable, strict=True):
         common = lit & mask
@@ -41,12 +46,38 @@ def mean_light(
         total += np.where(mask, signal, 0)
         noise += np.where(mask, line.at(level.mean - zero) / level.count, 0)
         shown += np.where(mask, relative, 0)
+        lines += np.where(mask, level.line_variance / level.count, 0)
     seen = shown > 0
     used = np.where(seen, shown, 1.0)
     light = np.where(seen, total / used, np.nan)
     # the dark frame's noise is in every level
     counted = sum(mask.astype(float) for mask in usable)
-    return light, np.where(seen, np.sqrt(noise + counted**2 * dark_noise) / used, np.nan)
+    noise += counted**2 * dark_noise
+    lines += counted**2 * dark.line_variance / dark.count
+    return light, np.where(seen, np.sqrt(noise) / used, np.nan), np.where(seen, np.sqrt(lines) / used, np.nan)
+
+
+def _independent(usable: list[Mask]) -> list[Mask]:
+    """Usable pixels whose neighbours are usable too, but for single ones, as far as each pixel keeps a level.
+
+    Where a level begins to saturate, only those pixels are usable whose response and noise are low: their mean tells
+    less of both than there is.
+    """
+    clear = [mask & (ndimage.uniform_filter(mask.astype(float), 5, mode="nearest") > 0.9) for mask in usable]
+    kept = np.any(clear, axis=0)
+    return [np.where(kept, few, mask) for few, mask in zip(clear, usable, strict=True)]
+
+
+def line_leverage(shape: tuple[int, int]) -> float:
+    """Share of what whole lines do that a quadratic surface in a window (`robust_surface`) follows."""
+    if min(shape) < MIN_SIDE:
+        return 0.0
+    return 9 / (4 * (2 * window_half(shape) + 1))
+
+
+def window_half(shape: tuple[int, int]) -> int:
+    """Half the side of the window of local surfaces over a whole frame."""
+    return int(np.clip(min(shape) // 10, MIN_HALF, MAX_HALF))
 
 
 def line_means(image: Array, steady: Mask) -> Array:
@@ -72,8 +103,7 @@ def dark_surface(dark: Level, steady: Mask) -> tuple[Array, Array]:
     """What changes slowly over the dark frame, and each pixel's leverage on it."""
     if min(dark.mean.shape) < MIN_SIDE:
         return np.full(dark.mean.shape, np.median(dark.mean)), np.full(dark.mean.shape, 1 / dark.mean.size)
-    half = int(np.clip(min(dark.mean.shape) // 10, MIN_HALF, MAX_HALF))
-    return robust_surface(dark.mean, steady, np.ones(dark.mean.shape, dtype=bool), half)
+    return robust_surface(dark.mean, steady, np.ones(dark.mean.shape, dtype=bool), window_half(dark.mean.shape))
 
 
 def steady_pixels(dark: Level) -> Mask:

@@ -111,8 +111,11 @@ class PhotonTransfer:
         counted = self.step > 0 and zero >= 0
         if finite and counted:
             codes = self.full_scale / self.step + 1
-            bits = int(np.ceil(np.log2(codes) - 1e-9))
+            # 4096 codes in steps of 16 are declared as 65535, which is less than a step above the last one
+            bits = int(np.rint(np.log2(codes)))
             finite = abs(2**bits - codes) > 1
+            if finite:
+                bits = int(np.ceil(np.log2(codes)))
         if finite:
             full_well = float(self.gain * (self.full_scale - zero))
         return Detector(

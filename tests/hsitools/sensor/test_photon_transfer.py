@@ -118,6 +118,31 @@ def test_rows_that_move_together_are_not_read_noise():
     agrees(result)
     assert result.line_noise == pytest.approx(3 * GAIN, rel=0.15)
     assert measured(8).line_noise == 0
+    # nor are those that frames do not average out PRNU
+    moved = measured(8, rows=15.0, shape=(120, 120), levels=(3e2, 1e3, 3e3), n_flat=4, n_dark=8)
+    assert abs(moved.prnu - 0.01) < 3 * moved.prnu_stderr
+    assert moved.prnu_stderr < 0.002
+
+
+@pytest.mark.parametrize("bias", [100.0, 100.3, 100.5])
+@pytest.mark.parametrize("read", [5.0, 10.0, 17.0])
+def test_read_noise_below_a_step_where_all_means_lie_together(bias, read):
+    """Means at a code hide the noise, between two codes any noise flips; the standard error must say so."""
+    settings = {"gain": 50.0, "read": read, "offset": bias, "dsnu": 0.0, "levels": (200, 800, 2000)}
+    result = measured(26, shape=(120, 120), **settings)
+    assert abs(result.gain - 50) < 3 * result.gain_stderr
+    assert abs(result.read_noise - read) < 3 * result.read_noise_stderr
+    assert result.read_noise_stderr < 10
+    assert result.line_noise == 0
+    assert not any("moves" in note for note in result.notes)
+
+
+def test_a_level_that_begins_to_clip_does_not_choose_dim_pixels():
+    """Their spread is less than the detector's: 2.2 % here."""
+    prnu = [measured(seed, levels=(800, 2000, 3200, 3795), clip=4095, offset=100.0, shape=(100, 120), dsnu=0.0, n_flat=4)
+            for seed in range(3)]  # fmt: skip
+    error = np.mean([result.prnu_stderr for result in prnu]) / 3**0.5
+    assert abs(np.mean([result.prnu for result in prnu]) - 0.01) < 3 * error
 
 
 def test_hot_and_flickering_pixels():
@@ -283,7 +308,12 @@ def test_the_detector_clips_where_the_frames_do():
     np.testing.assert_allclose(values, 3095, atol=1)
     dark, _ = detector.sample(np.zeros((1, 200, 200)), np.random.default_rng(0))
     assert dark.std() * GAIN == pytest.approx(np.hypot(READ, GAIN / 12**0.5), rel=0.03)
-    assert measured(16, step=16.0, read=80.0, levels=[1e4, 3e4], clip=65520, full_scale=65520).detector().bits == 12
+    # 65535 is what a file of 16 bits declares
+    for declared in (65520, 65535):
+        shifted = measured(16, declared, step=16.0, read=80.0, levels=[1e4, 3e4], clip=65520).detector()
+        assert shifted.bits == 12
+        values, _ = shifted.sample(np.full((1, 50, 50), 1e6), np.random.default_rng(0))
+        assert values.max() + 500 <= 65535
 
 
 def test_a_well_below_the_converters_end():
