@@ -106,7 +106,7 @@ def read_pair(path: Path) -> FusionCase:
         given = {name: archive[name] for name in archive.files}
     known = {name.partition(".")[2]: value for name, value in given.items() if name.startswith("optics.")}
     tuples = {field.name for field in dataclasses.fields(Optics) if isinstance(field.default, tuple)}
-    plain = {
+    plain: dict[str, Any] = {
         name: value.item() if value.ndim == 0 else tuple(value.tolist()) if name in tuples else value
         for name, value in known.items()
     }

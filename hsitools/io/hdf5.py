@@ -24,7 +24,7 @@ FRAMES = ("frames", "dark", "flat")
 _PLACEHOLDER = "This is a netCDF dimension but not a netCDF variable"
 
 
-def open_hdf5(path: Path) -> Any:
+def open_hdf5(path: str | Path) -> Any:
     """An open file, every member of which lies in it.
 
     Raises

@@ -139,7 +139,8 @@ def test_read_noise_below_a_step_where_all_means_lie_together(bias, read):
 
 def test_a_level_that_begins_to_clip_does_not_choose_dim_pixels():
     """Their spread is less than the detector's: 2.2 % here."""
-    prnu = [measured(seed, levels=(800, 2000, 3200, 3795), clip=4095, offset=100.0, shape=(100, 120), dsnu=0.0, n_flat=4)
+    levels = (800, 2000, 3200, 3795)
+    prnu = [measured(seed, levels=levels, clip=4095, offset=100.0, shape=(100, 120), dsnu=0.0, n_flat=4)
             for seed in range(3)]  # fmt: skip
     error = np.mean([result.prnu_stderr for result in prnu]) / 3**0.5
     assert abs(np.mean([result.prnu for result in prnu]) - 0.01) < 3 * error
