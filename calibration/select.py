@@ -1,8 +1,8 @@
 """``--model auto``: choose the model by held-out error, per device.
 
 The residual in sample always prefers more parameters; the residual on lines that the fit has not seen does not
-(`calibration.heldout`). One choice is varied at a time (gain reference, waves, phase dispersion, shared curves,
-parasitic etalons, degrees), and the simpler candidate stays unless the richer one is better by more than 1.5 standard
+(`calibration.heldout`). One choice is varied at a time (gain reference, phase dispersion, shared curves, parasitic
+etalons, degrees, waves), and the simpler candidate stays unless the richer one is better by more than 1.5 standard
 errors of their paired difference: of ten candidates that are no better some pass one standard error by chance. Lines
 and interferometers are both samples, and an error of one line is shared by all interferometers: the standard error
 counts both (two-way clusters, Cameron, Gelbach and Miller 2011).
@@ -225,7 +225,6 @@ def choose(
     trials.start(first, options)
     if not np.all(few.flat == few.flat[:, :1]):
         trials.offer(gain_reference="none")
-    trials.offer(waves=2)
     trials.offer(degree_phase=3)
     trials.offer(replace(options, shared_curve=True))
     trials.offer(replace(trials.folds[0].options, shared_shift=True))
@@ -238,6 +237,8 @@ def choose(
     for degree in (5, 8):
         if not trials.offer(degree_gain=degree, degree_reflectivity=degree):
             break
+    # last: two waves and many differ by little, and by less than what a phase or an etalon not yet modelled makes of it
+    trials.offer(waves=2)
     chosen = trials.folds[0]
     model = find_device_etalons(capture, chosen.model, chosen.options)
     return Selection(
