@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from denoise.autoencoder import Autoencoder, from_blocks
+from denoise.estimate import Separation
 from denoise.evidence import evidence
 from denoise.examples import Example
 from denoise.flow import FlowNet, condition, posterior_mean, sample
@@ -21,6 +22,8 @@ SAMPLES, STEPS = 6, 5
 NEIGHBOURS = 5
 #: Bands of which what was missed is taken together.
 BANDS_TOGETHER = 9
+#: Variance that the offsets of columns have in that of one round, which takes its neighbours for known.
+OFFSETS = 1.5
 #: Components of an example that are looked at; more only take longer.
 COMPONENTS = 12
 #: Standard deviations, the shares of normally distributed errors within them, and how much each counts: above all, an
@@ -55,6 +58,26 @@ def missed(residual: Array, keep: NDArray[np.bool_]) -> NDArray[np.float32]:
     # of one band it is hardly more than chance, unless it stands out of its neighbours
     usual = median_filter(out, BANDS_TOGETHER, mode="nearest")
     return np.asarray(np.maximum(np.where(out > usual + 3 * np.sqrt(chance), out, usual), 0), dtype=np.float32)
+
+
+def pattern(found: Separation, scene: Array) -> NDArray[np.float32]:
+    """Variance ``(band, y, x)`` of what is wrong of whole columns and bands, squared units of the scene.
+
+    Offsets that may as well be scene; lines through the pixels of one column, which are as many as it is long; and the
+    gain and offset that the elements of a band have in the mean, which nothing but their number makes small.
+    """
+    noise = found.noise
+    out = OFFSETS * noise.offset_std[:, None] ** 2 + np.zeros_like(scene)
+    if not (noise.gain != 1).any():
+        return out
+    middle = scene.mean((1, 2), keepdims=True)
+    height, width = scene.shape[1:]
+    from_middle = np.square(scene - middle)
+    level = noise.offset + (noise.gain - 1) * middle[:, 0]
+    out += (level.var(1)[:, None, None] + noise.gain.var(1)[:, None, None] * from_middle) / width
+    power = np.maximum(from_middle.mean((1, 2), keepdims=True), 1e-12)
+    out += noise.sigma[:, None, None] ** 2 / height * (1 + from_middle / power)
+    return np.asarray(out, dtype=np.float32)
 
 
 def spread_of(drawn: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:

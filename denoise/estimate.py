@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from denoise.case import NoiseModel, Observation
 from denoise.columns import column_response, column_ripple, dead_elements, striped_columns
 from denoise.outlier_net import outlier_probability
+from denoise.saturation import stuck_values
 from denoise.smooth import Smoothed, joint_means, smooth
 
 Array = NDArray[Any]
@@ -40,10 +41,6 @@ LEFT = 1 / (4 * np.pi * BLUR**2)
 LEAST_OWN = 0.1
 #: Bins of a band's values in which outliers are looked for.
 BINS = 96
-#: Share of a band's voxels with exactly the same value, above which it is no measurement.
-STUCK = 0.01
-#: Values of a band below which repetition says nothing.
-FEW_LEVELS = 32
 #: Pixels that are summed at a time in float64.
 GRAM_PIXELS = 8192
 #: Bands up to which neighbouring pixels have a say in a band's noise.
@@ -177,27 +174,6 @@ def levelled(unit: Array, whitened: Array, directions: Array) -> tuple[Array, Ar
     # strongest first
     turned = np.linalg.eigh(gram(scores))[1][:, ::-1]
     return unit * own, whitened, np.asarray(directions @ turned, dtype=np.float32)
-
-
-def stuck_values(values: Array) -> Mask:
-    """Voxels ``(band, y, x)`` of a value that a noisy band would not repeat so often.
-
-    A repeated value counts only if others, and those next to it, hardly repeat: numbers of few digits repeat all over.
-    The smallest value is left (clipped shadow), and saturation: the largest value may repeat in a good cube.
-    """
-    from scipy.ndimage import median_filter
-
-    out = np.zeros(values.shape, dtype=bool)
-    for band, image in enumerate(values):
-        _, place, count = np.unique(image, return_inverse=True, return_counts=True)
-        if len(count) < FEW_LEVELS:
-            continue
-        usual = np.maximum(np.sort(count)[int(0.9 * len(count))], median_filter(count, 11, mode="constant", cval=1))
-        often = (count > STUCK * image.size) & (count > 20 * usual)
-        often[-1] &= count[-1] > 0.03 * image.size
-        often[0] = False
-        out[band] = often[place].reshape(image.shape)
-    return out
 
 
 def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS) -> Separation:

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from denoise.case import Observation
-from denoise.estimate import outliers, separate, stuck_values
+from denoise.estimate import outliers, separate
 from denoise.examples import clean_values
 from denoise.learning import HELD_OUT, Progress, example_files, example_parts, learn
 from denoise.outlier_net import features, make_net
+from denoise.saturation import stuck_values
 from denoise.weights import OUTLIERS, Card
 from hsitools import weights
 from hsitools.cube import Cube

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from denoise.autoencoder import from_blocks
-from denoise.certainty import STEPS, beyond, missed, spread_of
+from denoise.certainty import STEPS, beyond, missed, pattern, spread_of
 from denoise.estimate import Separation
 from denoise.evidence import Seen, evidence, seen
 from denoise.flow import Condition, Evidence, condition, posterior_mean, sample
@@ -24,6 +24,9 @@ TOGETHER = 16
 PROBE = 0.1
 #: Share of the samples' variance that stays whatever Stein's estimate says: it is an estimate as well.
 LEAST_SPREAD = 0.35
+#: Samples' spread, what the gate held back and what Stein's estimate says are in part the same: of their sum this share
+#: covers as much as it says (Jasper Ridge, EnMAP Potsdam b, Pavia Centre; white, band and pushbroom noise).
+OVERLAP = 0.81
 #: Factor by which the noise's variance may be wrong; the gate assumes what favours the classical estimate.
 DOUBT = 1.1
 
@@ -101,7 +104,7 @@ def refine(
         rest = rest - torch.tensordot(basis, torch.tensordot(basis.T, rest, dims=1), dims=1)
         # no less than what is too faint to be found in any cube
         whole += torch.as_tensor(missed(rest.numpy(), ~found.noise.outlier)).clamp(min=faint)[:, None, None]
-        std = np.sqrt(unit**2 * whole.numpy() + found.noise.offset_std[:, None] ** 2)
+        std = np.sqrt(OVERLAP * unit**2 * whole.numpy() + pattern(found, scene))
     return Refined(
         scene=scene.astype(np.float32), std=std, basis=basis.numpy(), correction=correction.numpy(),
         trust=trust.numpy(), gain=float(saved.sum()) / max(float(error.sum()), 1e-30),

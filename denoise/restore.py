@@ -13,10 +13,10 @@ import denoise.methods as _methods  # noqa: F401  (registers them)
 from denoise.case import Known, NoiseModel, Observation, Restoration
 from denoise.counts import Counts, counts_of, keep_totals
 from denoise.doubt import structured
-from denoise.estimate import MIN_PIXELS, stuck_values
+from denoise.estimate import MIN_PIXELS
 from denoise.known import known_by
 from denoise.registry import Method, get
-from denoise.saturation import clipped
+from denoise.saturation import clipped, stuck_values
 from denoise.strips import STRIP_BYTES, STRIP_PIXELS, Progress, RestoredSource, strip_size
 from hsitools.cube import Cube
 from hsitools.errors import InputError

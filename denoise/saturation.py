@@ -1,4 +1,7 @@
-"""Clipped values: what a detector reads at its full scale is a lower bound of the scene, not a measurement of it."""
+"""Values that are no measurement: clipped ones, which are lower bounds of the scene, and those that stick.
+
+What a detector reads at its full scale is not what it would read of the scene.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,10 @@ LEAST, PILE = 8, 5
 TOP = 0.05
 #: Mean rank among a band's other values, 0 to 1, from which on a pile's neighbours are bright: it is .5 about impulses.
 BRIGHT = 0.7
+#: Share of a band's voxels with exactly the same value, above which it is no measurement.
+STUCK = 0.01
+#: Values of a band below which repetition says nothing.
+FEW_LEVELS = 32
 
 
 def full_scale(values: Array, valid: Mask) -> Array:
@@ -37,6 +44,27 @@ def clipped(values: Array, valid: Mask, full: Array | None) -> Mask:
     """Voxels ``(band, y, x)`` at or above full scale ``(band,)``, or where none is stated, that of `full_scale`."""
     limit = full_scale(values, valid) if full is None else full
     return np.asarray(valid & (values >= limit[:, None, None]))
+
+
+def stuck_values(values: Array) -> Mask:
+    """Voxels ``(band, y, x)`` of a value that a noisy band would not repeat so often.
+
+    A repeated value counts only if others, and those next to it, hardly repeat: numbers of few digits repeat all over.
+    The smallest value is left (clipped shadow), and saturation: the largest value may repeat in a good cube.
+    """
+    from scipy.ndimage import median_filter
+
+    out = np.zeros(values.shape, dtype=bool)
+    for band, image in enumerate(values):
+        _, place, count = np.unique(image, return_inverse=True, return_counts=True)
+        if len(count) < FEW_LEVELS:
+            continue
+        usual = np.maximum(np.sort(count)[int(0.9 * len(count))], median_filter(count, 11, mode="constant", cval=1))
+        often = (count > STUCK * image.size) & (count > 20 * usual)
+        often[-1] &= count[-1] > 0.03 * image.size
+        often[0] = False
+        out[band] = often[place].reshape(image.shape)
+    return out
 
 
 def _piles(image: Array, use: Mask) -> bool:
