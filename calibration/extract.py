@@ -14,6 +14,7 @@ from calibration.geometry import find_layout
 from calibration.saturation import saturation_limit
 from hsitools.errors import InputError
 from hsitools.sensor.layout import SubImageLayout
+from hsitools.sensor.photon_curve import quantisation_step
 
 Array = NDArray[np.float64]
 log = logging.getLogger(__name__)
@@ -118,7 +119,9 @@ def dark_frame(stack: FrameStack) -> tuple[Array, NDArray[np.bool_]]:
     frames = np.asarray(stack.dark, dtype=float)
     dark = frames if frames.ndim == 2 else np.median(frames, axis=0)
     middle = np.median(dark)
-    spread = 1.4826 * np.median(np.abs(dark - middle))
+    # medians of a few whole numbers are mostly one number: no pixel is known to better than the converter's rounding
+    rounding = quantisation_step(np.ravel(frames)[: 1 << 16]) / 12**0.5
+    spread = np.hypot(1.4826 * np.median(np.abs(dark - middle)), rounding)
     return dark, np.abs(dark - middle) > HOT_SIGMA * max(spread, 1e-12)
 
 

@@ -26,14 +26,14 @@ from hsitools.sensor.photon_curve import (
 )
 from hsitools.sensor.photon_frames import Level, level_statistics
 from hsitools.sensor.photon_pixels import (
-    clean_spread,
-    dark_surface,
-    line_leverage,
-    line_means,
+    dark_nonuniformity,
     mean_light,
+    mosaic_of,
+    odd_pixels,
+    response_spread,
     steady_pixels,
 )
-from hsitools.sensor.photon_transfer import DEAD_RESPONSE, PhotonTransfer
+from hsitools.sensor.photon_transfer import PhotonTransfer
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -75,31 +75,25 @@ def analyse(
         notes += ("the dark noise hides in the converter's steps (below .4 DN): the read noise is uncertain",)
 
     light, light_noise, line_noise = mean_light(dark, levels, usable, zero.image, zero.charge, line)
+    mosaic = mosaic_of(light, light_noise, steady)
+    if mosaic is not None:
+        light, light_noise, line_noise = (image / mosaic for image in (light, light_noise, line_noise))
+        notes += (f"the response repeats every 2×2 pixels, down to {mosaic.min() / mosaic.max():.2f} of the largest: a "
+                  "colour mosaic? PRNU and defects are told within each of the four",)  # fmt: skip
     response, undetermined, leverage, rim = relative_response(light, light_noise, steady)
     relative_noise = light_noise * np.abs(response) / np.maximum(np.abs(light), 1e-300)
-    with np.errstate(invalid="ignore"):
-        odd = (response < DEAD_RESPONSE) | (response > 1 / DEAD_RESPONSE)
-        odd &= np.abs(response - 1) > 6 * relative_noise
-        odd |= response <= 0
+    odd = odd_pixels(response, relative_noise)
     defects = ~steady | odd
     good = ~defects & ~undetermined & ~rim
-    noise = float(np.mean(relative_noise[good] ** 2)) if good.any() else 0.0
-    noise_error = noise * float(line.covariance[0, 0]) ** 0.5 / line.slope
-    if good.any():
-        # the surface follows some of what moves whole lines, and these are few
-        lines = float(np.mean((line_noise * response / light)[good] ** 2))
-        noise += (1 - line_leverage(light.shape)) * lines
-        noise_error = float(np.hypot(noise_error, lines * (2 / min(light.shape)) ** 0.5))
-    prnu, prnu_error = clean_spread(response[good] - 1, leverage[good], noise, noise_error)
-    surface, lever = dark_surface(dark, steady)
-    noise = pooled_variance(dark.variance[steady], dark.pairs, step) / dark.count
-    noise_error = noise * (2 / dark.freedom / steady.sum()) ** 0.5
-    deviation = dark.mean - surface
-    if dark.line_variance > 0:
-        # what moves whole lines does not average out over few frames
-        deviation = deviation - line_means(deviation, steady)
-    dark_spread, dark_spread_error = clean_spread(deviation[steady], lever[steady], noise, noise_error)
-    current = None if zero.rate is None else gain * zero.rate
+    slope_error = float(line.covariance[0, 0]) ** 0.5 / line.slope
+    prnu, prnu_error = response_spread(response, light, relative_noise, line_noise, leverage, good, slope_error)
+    if mosaic is not None:
+        response = response * mosaic
+    dark_spread, dark_spread_error = dark_nonuniformity(dark, steady, step)
+    current = current_error = None
+    if zero.rate is not None:
+        current = gain * zero.rate
+        current_error = float(np.hypot(gain * zero.rate_error, current * slope_error))
     return PhotonTransfer(
         gain=float(gain), gain_stderr=float(line.covariance[0, 0] ** 0.5 * gain**2), read_noise=read,
         read_noise_stderr=read_error, dark_level=float(np.median(dark.mean)), dark_spread=dark_spread, prnu=prnu,
@@ -108,8 +102,7 @@ def analyse(
         response=np.where(defects & ~(response > 0), 0.0, np.where(np.isfinite(response), response, 1.0)),
         dark=dark.mean, defects=defects, undetermined=undetermined & ~defects, step=step, prnu_stderr=prnu_error,
         dark_spread_stderr=dark_spread_error, dark_current=current,
-        dark_charge=float(gain * zero.charge), dark_current_stderr=None if current is None else float(
-            np.hypot(gain * zero.rate_error, current * line.covariance[0, 0] ** 0.5 * gain)),
+        dark_charge=float(gain * zero.charge), dark_current_stderr=current_error,
         line_noise=float(gain * dark.line_variance**0.5), chi2=line.chi2, degrees_of_freedom=line.freedom,
         clipped_levels=saturation.levels, notes=notes,
     )  # fmt: skip

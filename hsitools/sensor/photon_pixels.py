@@ -9,13 +9,16 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from hsitools.sensor.flat_field import MAX_HALF, MIN_HALF, MIN_SIDE, robust_surface
-from hsitools.sensor.photon_curve import Line, quantisation_step, wild_ratio
+from hsitools.sensor.photon_curve import Line, pooled_variance, quantisation_step, wild_ratio
 from hsitools.sensor.photon_frames import Level
+from hsitools.sensor.photon_transfer import DEAD_RESPONSE
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 #: A pixel whose dark level leaves its surroundings by so many robust deviations is a defect.
 DEFECT_SIGMA = 8.0
+#: Filters of a mosaic differ by more than this share of the light.
+MOSAIC = 0.05
 
 
 def mean_light(
@@ -68,6 +71,57 @@ def _independent(usable: list[Mask]) -> list[Mask]:
     return [np.where(kept, few, mask) for few, mask in zip(clear, usable, strict=True)]
 
 
+def mosaic_of(light: Array, noise: Array, steady: Mask) -> Array | None:
+    """Relative response ``(y, x)`` of the four places in squares of 2×2, as colour filters give them; None without.
+
+    Filters differ by more than pixels of one place do. Uneven light cancels within a square.
+    """
+    height, width = (side // 2 * 2 for side in light.shape)
+    if min(height, width) < MIN_SIDE:
+        return None
+    places = [(slice(y, height, 2), slice(x, width, 2)) for y in (0, 1) for x in (0, 1)]
+    lit = steady & np.isfinite(light)
+    lit[lit] = light[lit] > 10 * noise[lit]
+    known = np.all([lit[place] for place in places], axis=0)
+    if known.sum() < 100:
+        return None
+    squares = np.stack([light[place][known] for place in places])
+    shares = squares / squares.mean(axis=0)
+    typical = np.median(shares, axis=1)
+    spread = 1.4826 * np.median(np.abs(shares - typical[:, None]), axis=1)
+    if np.ptp(typical) < max(MOSAIC, 3 * spread.max()):
+        return None
+    mosaic = np.empty(light.shape)
+    for number, share in enumerate(typical):
+        mosaic[number // 2 :: 2, number % 2 :: 2] = share
+    return mosaic
+
+
+def odd_pixels(response: Array, noise: Array) -> Mask:
+    """Pixels that respond to less than half, or more than twice, what their surroundings do, beyond their noise."""
+    with np.errstate(invalid="ignore"):
+        odd = (response < DEAD_RESPONSE) | (response > 1 / DEAD_RESPONSE)
+        odd &= np.abs(response - 1) > 6 * noise
+        return np.asarray(odd | (response <= 0))
+
+
+def response_spread(
+    response: Array, light: Array, noise: Array, line_noise: Array, leverage: Array, good: Mask, slope_error: float
+) -> tuple[float, float]:
+    """PRNU and its standard error, from the good pixels' response and its noise.
+
+    ``line_noise`` is in units of ``light``; ``slope_error`` of the curve, which tells the noise, is relative.
+    """
+    if not good.any():
+        return clean_spread(response[good], leverage[good], 0.0, 0.0)
+    single = float(np.mean(noise[good] ** 2))
+    # the surface follows some of what moves whole lines, and these are few
+    lines = float(np.mean((line_noise[good] * response[good] / light[good]) ** 2))
+    error = np.hypot(single * slope_error, lines * (2 / min(light.shape)) ** 0.5)
+    power = single + (1 - line_leverage(light.shape)) * lines
+    return clean_spread(response[good] - 1, leverage[good], power, float(error))
+
+
 def line_leverage(shape: tuple[int, int]) -> float:
     """Share of what whole lines do that a quadratic surface in a window (`robust_surface`) follows."""
     if min(shape) < MIN_SIDE:
@@ -97,6 +151,18 @@ def clean_spread(deviation: Array, leverage: Array, noise: float, noise_error: f
     error = float(np.hypot(variance * (2 / len(whitened)) ** 0.5, noise_error))
     clean = max(variance - noise, 0.0) ** 0.5
     return clean, error / (2 * clean) if clean**2 > error else error**0.5
+
+
+def dark_nonuniformity(dark: Level, steady: Mask, step: float) -> tuple[float, float]:
+    """DSNU, DN, and its standard error."""
+    surface, lever = dark_surface(dark, steady)
+    noise = pooled_variance(dark.variance[steady], dark.pairs, step) / dark.count
+    noise_error = noise * (2 / dark.freedom / steady.sum()) ** 0.5
+    deviation = dark.mean - surface
+    if dark.line_variance > 0:
+        # what moves whole lines does not average out over few frames
+        deviation = deviation - line_means(deviation, steady)
+    return clean_spread(deviation[steady], lever[steady], noise, noise_error)
 
 
 def dark_surface(dark: Level, steady: Mask) -> tuple[Array, Array]:

@@ -299,3 +299,16 @@ def test_frames_that_lie_in_another_file_are_refused(tmp_path):
         file["frames"], file["wavelength_nm"] = h5py.ExternalLink("y.h5", "/frames"), [500.0, 600.0, 700.0]
     with pytest.raises(InputError, match="link to another file"):
         FrameStack(tmp_path / "x.h5")
+
+
+def test_quiet_darks_of_whole_numbers_make_no_pixel_hot(tmp_path):
+    """Medians of a few darks are mostly one number: their robust spread is zero, and pixels off by one are not hot."""
+    rng = np.random.default_rng(0)
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["frames"] = np.full((4, 40, 50), 900, np.uint16)
+        file["wavelength_nm"] = [500.0, 600.0, 700.0, 800.0]
+        dark = np.rint(100 + 0.4 * rng.standard_normal((8, 40, 50)))
+        dark[:, 3, 4] += 60
+        file["dark"] = dark.astype(np.uint16)
+    _, hot = dark_frame(FrameStack(tmp_path / "x.h5"))
+    assert np.argwhere(hot).tolist() == [[3, 4]]
