@@ -13,7 +13,16 @@ from numpy.typing import NDArray
 
 from hsitools.blocks import tiles
 from hsitools.errors import FormatError, InputError
-from hsitools.lazy import ArraySource, MaskedSource, ScaledSource, Source, StackedSource, ViewSource, as_source
+from hsitools.lazy import (
+    ArraySource,
+    MaskedSource,
+    PhysicalSource,
+    ScaledSource,
+    Source,
+    StackedSource,
+    ViewSource,
+    as_source,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -313,11 +322,18 @@ class Cube:
         return self.replace(data=MaskedSource(as_source(self.data), ~self.good))
 
     def physical(self) -> Cube:
-        """Values in ``units``: the scale factor applied and nodata as NaN, float32, still lazy."""
-        if self.scale_factor is None and (self.nodata is None or not np.isfinite(self.nodata)):
-            return self
-        scaled = ScaledSource(as_source(self.data), self.scale_factor or 1.0, 0.0, self.nodata)
-        return self.replace(data=scaled, scale_factor=None, nodata=None if self.nodata is None else float("nan"))
+        """Values in ``units``: the scale factor applied and nodata as NaN, float32, still lazy.
+
+        A copy holds these values, and no longer the file's numbers. The panchromatic image likewise.
+        """
+        pan = None if self.pan is None else self.pan.physical()
+        stored = self.stored()
+        marked = stored.nodata is not None and np.isfinite(stored.nodata)
+        if stored.uniform and stored.scale[0] == 1 and self.scale_factor is None and not marked:
+            return self if pan is self.pan else self.replace(pan=pan)
+        source = ScaledSource(as_source(stored.data), stored.scale, stored.offset, stored.nodata)
+        nodata = None if stored.nodata is None else float("nan")
+        return self.replace(data=PhysicalSource(source), scale_factor=None, nodata=nodata, pan=pan)
 
     def stored(self) -> Stored:
         """The numbers as they lie in the file, and what turns them into `physical` values.

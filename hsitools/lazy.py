@@ -106,6 +106,17 @@ class ScaledSource:
         return out
 
 
+class PhysicalSource:
+    """Another source, of which what lies in the file is no longer told: a copy holds these values."""
+
+    def __init__(self, source: Source) -> None:
+        self.source, self.shape, self.dtype = source, source.shape, source.dtype
+
+    def read(self, bands: Bands, rows: slice, columns: slice) -> NDArray[Any]:
+        """See `Source`."""
+        return self.source.read(bands, rows, columns)
+
+
 class ViewSource:
     """A window and a choice of bands of another source."""
 

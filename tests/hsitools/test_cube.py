@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from hsitools.cube import Cube
 from hsitools.errors import InputError
-from hsitools.io import open_cube
+from hsitools.io import open_cube, save_cube
 from hsitools.lazy import ArraySource, MaskedSource, ScaledSource, StackedSource, ViewSource
 
 
@@ -94,6 +94,24 @@ def test_physical():
     np.testing.assert_allclose(cube.physical().read(), [[[0, 1], [np.nan, 3]]])
     assert np.isnan(cube.physical().nodata)
     assert cube.physical().scale_factor is None
+
+
+def test_copy_of_physical_values(tmp_path):
+    numbers = np.array([[[0, 100], [-999, 300]]], dtype=np.int16).repeat(2, axis=0)
+    pan = Cube(data=numbers[:1], nodata=-999, scale_factor=0.02)
+    one = Cube(data=numbers, nodata=-999, scale_factor=0.01, pan=pan)
+    several = Cube(data=ScaledSource(ArraySource(numbers), [0.01, 0.01], [0.0, 1.0], -999), nodata=np.nan)
+    part = several.select(bands=[1])
+    for cube, first in ((one, 0.0), (several, 0.0), (part, 1.0)):
+        save_cube(cube.physical(), tmp_path / "physical.h5")
+        again = open_cube(tmp_path / "physical.h5")
+        assert (again.dtype, again.scale_factor) == (np.float32, None)
+        np.testing.assert_allclose(again.read()[0], [[first, first + 1], [np.nan, first + 3]], rtol=1e-6)
+        if cube.pan is not None:
+            np.testing.assert_allclose(again.pan.read(), [[[0, 2], [np.nan, 6]]], rtol=1e-6)
+        save_cube(cube, tmp_path / "stored.h5")  # what nobody asked to turn stays as it was
+        if cube is not several:
+            assert open_cube(tmp_path / "stored.h5").stored().dtype == np.int16
 
 
 @given(
