@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from hsitools.errors import InputError
-from hsitools.sensor.spatial import AxisMatrix
+
+if TYPE_CHECKING:
+    import torch
+
+    from hsitools.sensor.spatial import AxisMatrix
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +64,8 @@ class Distortion:
 
 def _shift(n: int, shift: NDArray[np.float64]) -> AxisMatrix:
     """Linear interpolation at ``i + shift``, one matrix ``(n, n)`` for each shift."""
+    from hsitools.sensor.spatial import AxisMatrix
+
     whole = int(np.floor(shift.min()))
     reach = int(np.ceil(shift.max())) - whole + 2
     place = shift - whole
