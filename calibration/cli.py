@@ -179,6 +179,8 @@ def _per_device(
 
     outputs.check()
     data = replace(open_capture(path), **line)
+    if "line_shape" in line and data.linewidth_nm is None and not options.estimate_linewidth:
+        raise InputError(f"--line-shape: found it without a width of the line: {path} has none, expected --linewidth")
     if span is not None:
         data = data.select(wavelengths_nm=span)
     for index in outputs.show or []:
@@ -249,10 +251,11 @@ def _print_summary(s: dict[str, Any]) -> None:
 
 def _line_text(settings: dict[str, Any]) -> str:
     estimate, width = settings.get("linewidth_estimate"), settings.get("linewidth_nm")
+    shape = settings.get("line_shape", "gaussian")
     if estimate:
         middle = 1000 / estimate["centre_per_um"]
-        return f"({estimate['nm']:.3g} ± {estimate['stderr_nm']:.2g}) nm wide at {middle:.0f} nm, estimated"
-    return f"{width:.3g} nm wide" if width else "taken for monochromatic"
+        return f"{shape}, ({estimate['nm']:.3g} ± {estimate['stderr_nm']:.2g}) nm wide at {middle:.0f} nm, estimated"
+    return f"{shape}, {width:.3g} nm wide" if width else "taken for monochromatic"
 
 
 def _per_pixel(

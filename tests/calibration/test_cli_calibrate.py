@@ -3,12 +3,14 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from calibration import bench
+from calibration.capture import MonochromaticCapture
 from hsitools.cli import main
 
 HSI = Path(sys.executable).parent / "hsi"
@@ -122,6 +124,19 @@ def test_bad_input_is_one_line(capsys, capture_path, arguments, message):
     assert message in err
     assert err.startswith("hsi: error: ")
     assert err.count("\n") == 1
+
+
+def test_a_shape_needs_a_width(capsys, capture_path, tmp_path):
+    capture = replace(MonochromaticCapture.load(capture_path), linewidth_nm=None)
+    capture.save(tmp_path / "c.h5")
+    shape = ("--model", "airy", "--degree", "1", "--line-shape", "triangular")
+    code, _, err = run(capsys, "calibrate", tmp_path / "c.h5", *shape)
+    assert code == 2
+    assert "--line-shape" in err
+    assert "--linewidth" in err
+    code, out, _ = run(capsys, "calibrate", tmp_path / "c.h5", *shape, "--linewidth", "0.5")
+    assert code == 0
+    assert "triangular, 0.5 nm wide" in out
 
 
 def test_per_pixel(capsys, tmp_path):

@@ -16,6 +16,7 @@ from calibration.characterization import Characterization
 from calibration.characterize import characterize, starting_opd
 from calibration.heldout import Fold, cross_validate, deal, embed
 from calibration.law import repeated_medians
+from calibration.population import shared_parameters
 from calibration.problem import Options, Problem
 from calibration.select import paired_gain, select_model
 from calibration.smoothing import SmoothingSpline, solve_pentadiagonal
@@ -93,6 +94,21 @@ def test_embedded_start_is_the_same_fit(with_etalon):
     np.testing.assert_allclose(same, at.values(fold.fit.theta, problem.flat * fold.fit.curve), rtol=1e-12)
     assert start.prior is not None
     assert np.linalg.eigvalsh(start.prior.precision).min() > -1e-9
+    # what is known of the population goes on being known, of the new coefficients little
+    before, after = shared_parameters(SIMPLE), shared_parameters(richer)
+    where = [
+        int(np.flatnonzero(after == richer.slices[name].start + j)[0])
+        for name, part in SIMPLE.slices.items()
+        for j in range(part.stop - part.start)
+        if part.start + j in before
+    ]
+    for grown, known in zip(start.prior.population, fold.fit.prior.population, strict=True):
+        np.testing.assert_array_equal(grown[tuple(np.ix_(*[where] * known.ndim))], known)
+    assert start.prior.population[0].shape == (len(after),)
+    assert np.linalg.eigvalsh(start.prior.population[1]).min() > 0
+    assert np.linalg.eigvalsh(start.prior.force).min() > -1e-9
+    old = fold.fit.prior.force[:, SIMPLE.slices["gain"].start, SIMPLE.slices["gain"].start]
+    np.testing.assert_array_equal(start.prior.force[:, richer.slices["gain"].start, richer.slices["gain"].start], old)
 
 
 def test_paired_gain():
