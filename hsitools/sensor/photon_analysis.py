@@ -26,6 +26,7 @@ from hsitools.sensor.photon_curve import (
 )
 from hsitools.sensor.photon_frames import Level, level_statistics
 from hsitools.sensor.photon_pixels import (
+    charge_notes,
     dark_nonuniformity,
     mean_light,
     mosaic_of,
@@ -69,11 +70,10 @@ def analyse(
     notes += zero.notes + saturation.notes
     line, noise_notes = _checked(line, points, step)
     notes += noise_notes
-    gain = 1 / line.slope
-    read, read_error = _read_noise(line)
+    gain, (read, read_error) = 1 / line.slope, _read_noise(line)
     if float(points.rounding.max()) > line.covariance[1, 1] ** 0.5 / 2:
         notes += ("the dark noise hides in the converter's steps (below .4 DN): the read noise is uncertain",)
-
+    notes += charge_notes(zero.rate, zero.charge, float(points.signal.max()))
     light, light_noise, line_noise = mean_light(dark, levels, usable, zero.image, zero.charge, line)
     mosaic = mosaic_of(light, light_noise, steady)
     if mosaic is not None:

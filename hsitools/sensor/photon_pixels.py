@@ -153,6 +153,16 @@ def clean_spread(deviation: Array, leverage: Array, noise: float, noise_error: f
     return clean, error / (2 * clean) if clean**2 > error else error**0.5
 
 
+def charge_notes(rate: float | None, charge: float, brightest: float) -> tuple[str, ...]:
+    """Word of a dark charge that, subtracted from flats of another exposure, makes their PRNU wrong."""
+    if rate is None or charge < 0.01 * brightest:
+        return ()
+    return (
+        f"dark: frames of several exposures hold {charge:.4g} DN of dark charge in the mean, {charge / brightest:.0%} "
+        "of the brightest: PRNU is right only where the flats' exposure gives as much",
+    )
+
+
 def dark_nonuniformity(dark: Level, steady: Mask, step: float) -> tuple[float, float]:
     """DSNU, DN, and its standard error."""
     surface, lever = dark_surface(dark, steady)
