@@ -65,6 +65,10 @@ class Optics:
         if not 0 <= offset <= self.ratio - 1:
             raise InputError(f"offset: found {offset:g}, expected 0 to {self.ratio - 1} at ratio {self.ratio}")
         object.__setattr__(self, "offset", offset)
+        if np.shape(self.shift) != (2,):
+            raise InputError(f"shift: found {self.shift!r}, expected two numbers, (y, x)")
+        # of a file it comes as an array, which no cache of blurs takes for a key
+        object.__setattr__(self, "shift", (float(self.shift[0]), float(self.shift[1])))
 
     def select(self, bands: NDArray[np.int64]) -> Optics:
         """The optics of some of the bands."""

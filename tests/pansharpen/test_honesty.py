@@ -304,3 +304,25 @@ def test_it_ranks_as_the_truth_does(shared):
     assert tau["ERGAS_est"] >= 0.7
     assert tau["ERGAS_est"] > max(tau[name] for name in ("QNR", "HQNR", "RQNR"))
     assert place["D_pan"] == 1 < place["D_pan of 0.1.0"]
+
+
+@pytest.mark.parametrize("shift", [(0.0, 0.0), (0.25, -0.5)])
+def test_pair_of_a_file_fuses_alike(tmp_path, shift):
+    """What a method gets of a file is what it would get in this process: same kinds of values, same cube."""
+    rng = np.random.default_rng(0)
+    optics = Optics(ratio=2, shift=shift, mtf=np.array([0.3, 0.25, 0.2]))
+    case = FusionCase(
+        coarse=torch.from_numpy(rng.uniform(0.1, 0.5, (1, 3, 12, 12)).astype(np.float32)),
+        pan=torch.from_numpy(rng.uniform(0.1, 0.5, (1, 1, 24, 24)).astype(np.float32)),
+        optics=optics,
+    )
+    write_pair(tmp_path / "pair.npz", case)
+    again = read_pair(tmp_path / "pair.npz")
+    assert again.optics.shift == shift
+    for name in ("GSA", "MTF-GLP-FS"):
+        np.testing.assert_allclose(fuse(name, again), fuse(name, case), rtol=1e-6)
+
+
+def test_shift_is_two_numbers():
+    with pytest.raises(ValueError, match="shift: found"):
+        Optics(ratio=2, shift=(1.0,))
