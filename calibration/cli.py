@@ -166,6 +166,12 @@ class Outputs:
                 raise InputError(f"{target}: output: found no folder {target.parent}, expected an existing one")
 
 
+def _check_shape(path: Path, linewidth_nm: Any, line: dict[str, Any], options: Options) -> None:
+    """A shape would be ignored without a width."""
+    if "line_shape" in line and linewidth_nm is None and not options.estimate_linewidth:
+        raise InputError(f"--line-shape: found it without a width of the line: {path} has none, expected --linewidth")
+
+
 def _per_device(
     path: Path, span: tuple[float, float] | None, line: dict[str, Any], model: TransmittanceModel | None,
     options: Options, cv: int, seed: int, outputs: Outputs, as_json: bool,
@@ -179,8 +185,7 @@ def _per_device(
 
     outputs.check()
     data = replace(open_capture(path), **line)
-    if "line_shape" in line and data.linewidth_nm is None and not options.estimate_linewidth:
-        raise InputError(f"--line-shape: found it without a width of the line: {path} has none, expected --linewidth")
+    _check_shape(path, data.linewidth_nm, line, options)
     if span is not None:
         data = data.select(wavelengths_nm=span)
     for index in outputs.show or []:
@@ -270,6 +275,7 @@ def _per_pixel(
     from calibration.maps import PixelStack, characterize_pixels
 
     stack = PixelStack(path, **line)
+    _check_shape(path, stack.linewidth_nm, line, options)
     began = time.perf_counter()
     n, height, width = stack.shape
     with tqdm(total=n * height * width, unit="pixel", disable=not sys.stderr.isatty()) as bar:

@@ -152,6 +152,11 @@ def test_per_pixel(capsys, tmp_path):
     assert json.loads(out)["n_pixels"] == 14 * 36
     code, out, _ = run(capsys, "info", tmp_path / "m.h5")
     assert "per-pixel maps" in out
+    shape = ("--per-pixel", "--out", tmp_path / "n.h5", "--line-shape", "triangular")
+    code, _, err = run(capsys, "calibrate", tmp_path / "s.h5", *shape)
+    assert code == 2
+    assert "--line-shape" in err
+    assert not (tmp_path / "n.h5").exists()
 
 
 def test_killed_while_writing_leaves_nothing(capture_path, tmp_path):
