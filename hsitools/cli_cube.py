@@ -131,7 +131,7 @@ def metrics(
         if guessed:
             span = values[guessed[0]].facts["data_range"]
             click.echo(
-                f"hsi: note: {' and '.join(guessed)}: --data-range was not given: took {span:.6g}, what the reference "
+                f"hsi: note: {', '.join(guessed)}: --data-range was not given: took {span:.6g}, what the reference "
                 "spans", err=True,
             )  # fmt: skip
         if ratio is None and names is None:

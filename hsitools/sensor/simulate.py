@@ -90,7 +90,7 @@ def simulate(
         # noise of a few numbers on values below one would drown them, without a word
         raise InputError(
             f"{scene.source or scene.name}: units: found {scene.units or 'unknown'!r}, expected 'DN' as the noise of "
-            f"{sensor.name}; a scale (--scale, digital numbers for a value of one) makes it so"
+            f"{sensor.name}; a scale (--scale, digital numbers for a stored number of one) makes it so"
         )
     frame = seen.frame_of(scene)
     steps = -(-frame.shape[1] // ROWS)
@@ -181,7 +181,7 @@ def as_reflectance(scene: Cube) -> tuple[Cube, list[str]]:
         When its numbers can be no reflectance, or it cannot be told what they are.
     """
     who = scene.source or scene.name
-    hint = "a scale (--scale, reflectance for a value of one) says what they are"
+    hint = "a scale (--scale, reflectance for a stored number of one) says what they are"
     units = scene.units.strip().lower()
     low, typical, high = _range(scene)
     if units in PERCENT:
