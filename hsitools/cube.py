@@ -92,6 +92,11 @@ class Cube:
             raise InputError(f"{self._who}: data: found shape {shape}, expected (band, y, x), none of them empty")
         if np.dtype(self.data.dtype).kind not in "uifb":
             raise InputError(f"{self._who}: data: found {self.data.dtype}, expected real numbers")
+        for name in ("name", "units", "source"):
+            text = getattr(self, name)
+            if text is not None and not isinstance(text, str):
+                raise InputError(f"{self._who}: {name}: found {text!r}, expected text")
+            object.__setattr__(self, name, text or "")
         for name in ("wavelength_nm", "fwhm_nm"):
             value = getattr(self, name)
             if value is None:

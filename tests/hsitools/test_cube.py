@@ -96,6 +96,16 @@ def test_physical():
     assert cube.physical().scale_factor is None
 
 
+def test_units_not_known(tmp_path):
+    """None is how people say so; it had become a file that could not be written."""
+    cube = Cube(data=np.ones((1, 2, 2), dtype=np.float32), units=None, name=None)
+    assert (cube.units, cube.name) == ("", "")
+    save_cube(cube, tmp_path / "cube.h5")
+    assert not open_cube(tmp_path / "cube.h5").units
+    with pytest.raises(InputError, match="units: found 3, expected text"):
+        Cube(data=cube.data, units=3)
+
+
 def test_copy_of_physical_values(tmp_path):
     numbers = np.array([[[0, 100], [-999, 300]]], dtype=np.int16).repeat(2, axis=0)
     pan = Cube(data=numbers[:1], nodata=-999, scale_factor=0.02)
