@@ -194,7 +194,7 @@ def restore(
     worked = filled if counts is None else counts.stabilised(filled)
     scale = float(np.std(worked))
     if values[0].size < MIN_PIXELS or not scale > 1e-6 * float(np.abs(worked).max()):
-        note = f"fewer than {MIN_PIXELS} pixels" if scale else "no contrast"
+        note = f"fewer than {MIN_PIXELS} pixels" if values[0].size < MIN_PIXELS else "no contrast"
         unchanged = {"method": entry.name, "path": "unchanged", "note": note}
         return Restoration(estimate=estimate, mask=~valid, provenance=unchanged)
 

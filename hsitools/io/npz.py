@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from hsitools.cube import Cube
 from hsitools.errors import FormatError, InputError
+from hsitools.io.wavelengths import Conversion, width_to_nm
 from hsitools.lazy import Bands
 
 VECTORS = ("wavelength_nm", "fwhm_nm", "good")
@@ -82,4 +83,12 @@ def read(path: Path) -> Cube:
                 if shape != (source.shape[0],) or dtype.kind not in "uifb":
                     raise InputError(f"{path}: {name}: found {dtype} of shape {shape}, expected ({source.shape[0]},)")
                 labels[name] = np.frombuffer(stream.read(shape[0] * dtype.itemsize), dtype=dtype)
+    if "wavelength_nm" in labels:
+        # named for nm, and yet micrometres in some: said, as of any file
+        stored = labels.pop("wavelength_nm")
+        conversion = Conversion.of(stored, "nm", f"{path}: wavelength_nm")
+        if conversion is not None:
+            labels["wavelength_nm"] = conversion.centres(stored)
+            if "fwhm_nm" in labels:
+                labels["fwhm_nm"] = width_to_nm(labels["fwhm_nm"], "nm", conversion, stored, f"{path}: fwhm_nm")
     return Cube(data=source, name=path.stem, source=str(path), **labels)

@@ -845,3 +845,10 @@ def test_reported_matlab(shared):
         np.testing.assert_array_equal(
             open_cube(folder / f"{name}.mat").read(), given.reshape(6, 5, 4).transpose(0, 2, 1)
         )
+
+
+def test_npz_whose_nanometres_are_micrometres(tmp_path, caplog):
+    np.savez(tmp_path / "x.npz", cube=SCENE, wavelength_nm=WAVES / 1e3)
+    with caplog.at_level(logging.WARNING):
+        np.testing.assert_allclose(open_cube(tmp_path / "x.npz").wavelength_nm, WAVES)
+    assert "no optical instrument" in caplog.text
