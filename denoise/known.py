@@ -32,9 +32,17 @@ def known_by(cube: Cube, sensor: Sensor, scale: float | None = None) -> tuple[Kn
         become the sensor's.
     """
     who = cube.source or cube.name or "cube"
-    if sensor.n_bands != cube.n_bands:
-        raise InputError(f"{who}: sensor {sensor.name}: found {sensor.n_bands} bands, expected {cube.n_bands}")
     own, its = cube.wavelength_nm, getattr(sensor.response, "wavelength_nm", None)
+    if sensor.n_bands > cube.n_bands and own is not None and its is not None and np.isfinite(own).all():
+        # a cube without some of its bands: which are left, its wavelengths tell
+        nearest = np.abs(np.asarray(its)[:, None] - own).argmin(axis=0)
+        if len(set(nearest.tolist())) == cube.n_bands:
+            sensor, its = sensor.select(nearest), np.asarray(its)[nearest]
+    if sensor.n_bands != cube.n_bands:
+        raise InputError(
+            f"{who}: sensor {sensor.name}: found {sensor.n_bands} bands, expected {cube.n_bands} "
+            "(`hsi sensor make --like CUBE` makes one of a cube's bands)"
+        )
     if own is not None and its is not None and cube.n_bands > 1:
         distance = float(np.nanmax(np.abs(own - its)))
         spacing = float(np.nanmax(np.abs(np.diff(own))))

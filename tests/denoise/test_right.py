@@ -357,3 +357,19 @@ def test_nodata_is_not_called_outliers() -> None:
     assert said["nodata"] == pytest.approx(17 / 40)
     assert said["outliers"] < 0.01
     assert "warning" not in said
+
+
+def test_a_sensor_with_more_bands_is_taken_by_wavelength():
+    """A cube whose bad bands were dropped is still seen by its sensor; one of other wavelengths is not."""
+    from denoise.known import known_by
+    from hsitools.sensor import preset
+
+    sensor = preset("enmap")
+    centre = np.asarray(sensor.response.wavelength_nm)
+    kept = np.delete(np.arange(len(centre)), [3, 50, 51])
+    data = np.full((len(kept), 9, 9), 0.3, dtype=np.float32)
+    part, _ = known_by(Cube(data=data, wavelength_nm=centre[kept], units="1"), sensor)
+    whole, _ = known_by(Cube(data=np.full((len(centre), 9, 9), 0.3), wavelength_nm=centre, units="1"), sensor)
+    np.testing.assert_allclose(part.sigma, whole.sigma[kept], rtol=1e-6)
+    with pytest.raises(InputError, match="bands"):
+        known_by(Cube(data=data, wavelength_nm=centre[kept] + 3000, units="1"), sensor)
