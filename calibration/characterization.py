@@ -378,6 +378,11 @@ def build(
     law = fit_law(opd, problem.index, usable, 1 / band.width, problem.opd_step_um)
     saturated = np.zeros(len(opd), dtype=bool) if capture.saturated is None else capture.saturated.any(axis=1)
     signal = (capture.intensity * capture.mask).sum(axis=1) > 0
+    unidentified = usable & (1.96 * opd_stderr > 0.5 / band.width)
+    if unidentified.any():
+        # an error of the wavelength scale moves all OPDs by one share, and makes no row's fringe doubtful
+        own = parameter_covariance(fit, problem, options, common=False)[:, phase.start + 1, phase.start + 1]
+        unidentified &= 1.96 * np.sqrt(np.maximum(own, 0)) * to_opd > 0.5 / band.width
     flags = {
         "dark": ~signal,
         "few_samples": signal & ~usable,
@@ -385,7 +390,7 @@ def build(
         "low_contrast": usable & (r_lines.mean(axis=1) < 3 * r_stderr),
         "not_converged": usable & ~fit.converged,
         "off_law": law.outliers,
-        "unidentified": usable & (1.96 * opd_stderr > 0.5 / band.width),
+        "unidentified": unidentified,
     }
 
     def shown(values: Array) -> Array:

@@ -113,8 +113,10 @@ def growth_with_intensity(psi: Array, expected: Array, fitted: Array) -> Array:
     return np.clip(1 + slope * away, 0.2, 5.0)
 
 
-def parameter_covariance(fit: Fit, problem: Problem, options: Options) -> Array:
+def parameter_covariance(fit: Fit, problem: Problem, options: Options, *, common: bool = True) -> Array:
     """Covariance of the parameters of each row, shape ``(row, parameter, parameter)`` (see the module).
+
+    ``common`` False leaves out the errors that all rows share: what makes a row's own fringe doubtful.
 
     A gain that is held at its estimate (``refine_gain`` False) is as uncertain as that estimate, and what it costs the
     other parameters is in their covariance. With the noise estimated from ν degrees of freedom the parameters follow
@@ -146,14 +148,14 @@ def parameter_covariance(fit: Fit, problem: Problem, options: Options) -> Array:
     noise = weight * noise_shape(psi, weight, variance, left) * variance[:, None]
     noise *= growth_with_intensity(psi, noise * left, fit.values(problem))
     noise *= np.where(freedom > 4, freedom / np.maximum(freedom - 2, 1), 2.0)[:, None]
-    common = common_errors(fit, problem, options)
+    shared = common_errors(fit, problem, options) if common else []
     out = np.zeros((n_rows, sampled.model.n_parameters, sampled.model.n_parameters))
     for rows, (fields, gain, pull_gain, prior) in zip(chunks, held, strict=True):
         covariance = gain @ plan.assemble(plan.moments(fields, noise[rows])) @ np.swapaxes(gain, 1, 2)
         if prior is not None:
             force = prior.force if prior.force is not None else prior.precision * fit.variance[rows, None, None]
             covariance += pull_gain @ force @ np.swapaxes(pull_gain, 1, 2)
-        for derivative, error in common:
+        for derivative, error in shared:
             moved = derivative(fit.theta[rows], flat[rows]) * slope[rows]
             sides = gain @ np.stack([plan.gradient(fields, moved * column) for column in error.T], axis=2)
             covariance += sides @ np.swapaxes(sides, 1, 2)
