@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import resource
-import shutil
 import sys
 import tempfile
 import warnings
@@ -21,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.products import copy_product
 from hsitools.errors import HsiError
 from hsitools.io import open_cube
 
@@ -86,14 +86,7 @@ def _batch(folder: Path, names: list[str], first: int, last: int, pipe: Any) -> 
     for number in range(first, last):
         source = Path(names[number % len(names)])
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            target = Path(scratch) / "copy"
-            if source.parent.name in ("enmap", "desis", "hyperion"):
-                shutil.copytree(source.parent, target)
-            else:
-                target.mkdir()
-                for beside in source.parent.glob(f"{source.stem}.*"):
-                    shutil.copy(beside, target)
-            path = target / source.name
+            path = copy_product(source, Path(scratch) / "copy")
             path.write_bytes(damaged(path.read_bytes(), np.random.default_rng(number)))
             pipe.send(outcome(path))
     pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - start)

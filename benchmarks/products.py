@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +68,19 @@ def write_prisma(
     return given
 
 
-def write_enmap(folder: Path, *, shape: tuple[int, int, int] = (5, 6, 7), seed: int = 0) -> dict[str, Any]:
-    """Write an EnMAP L2A product (GeoTIFF and metadata); returns what went in."""
+def _write_image(path: Path, values: Any) -> None:
+    """A product's digital numbers ``(band, y, x)`` on a map."""
     import rasterio
 
+    with rasterio.open(
+        path, "w", driver="GTiff", count=values.shape[0], height=values.shape[1], width=values.shape[2],
+        dtype="int16", nodata=-32768, crs="EPSG:32633", transform=rasterio.Affine(30, 0, 366000, 0, -30, 5810000),
+    ) as file:  # fmt: skip
+        file.write(values)
+
+
+def write_enmap(folder: Path, *, shape: tuple[int, int, int] = (5, 6, 7), seed: int = 0) -> dict[str, Any]:
+    """Write an EnMAP L2A product (GeoTIFF and metadata); returns what went in."""
     rng = np.random.default_rng(seed)
     stem = "ENMAP01-____L2A-DT0000000001_20220724T100000Z_001_V010400_20230101T000000Z-"
     values = rng.integers(0, 9000, shape).astype(np.int16)
@@ -78,11 +88,7 @@ def write_enmap(folder: Path, *, shape: tuple[int, int, int] = (5, 6, 7), seed: 
     centre, width = np.linspace(418.24, 2445.53, shape[0]), np.linspace(6.5, 9.0, shape[0])
     gain, offset = np.linspace(1e-4, 2e-4, shape[0]), np.linspace(0, 0.01, shape[0])
     folder.mkdir(exist_ok=True)
-    with rasterio.open(
-        folder / f"{stem}SPECTRAL_IMAGE.TIF", "w", driver="GTiff", count=shape[0], height=shape[1], width=shape[2],
-        dtype="int16", nodata=-32768, crs="EPSG:32633", transform=rasterio.Affine(30, 0, 366000, 0, -30, 5810000),
-    ) as file:  # fmt: skip
-        file.write(values)
+    _write_image(folder / f"{stem}SPECTRAL_IMAGE.TIF", values)
     bands = "".join(
         f'<bandID number="{n + 1}"><wavelengthCenterOfBand>{centre[n]}</wavelengthCenterOfBand>'
         f"<FWHMOfBand>{width[n]}</FWHMOfBand><GainOfBand>{gain[n]}</GainOfBand>"
@@ -133,8 +139,6 @@ def write_desis(
     folder: Path, *, shape: tuple[int, int, int] = (5, 6, 7), level: str = "L2A", seed: int = 0
 ) -> dict[str, Any]:
     """Write a DESIS product (GeoTIFF and metadata); returns what went in."""
-    import rasterio
-
     rng = np.random.default_rng(seed)
     stem = f"DESIS-HSI-{level}-DT0000000001_001-20200101T000000-V0210-"
     values = rng.integers(0, 9000, shape).astype(np.int16)
@@ -142,11 +146,7 @@ def write_desis(
     centre, width = np.linspace(401.25, 999.5, shape[0]), np.full(shape[0], 3.5)
     gain, offset = np.linspace(1e-4, 2e-4, shape[0]), np.linspace(0, 0.01, shape[0])
     folder.mkdir(exist_ok=True)
-    with rasterio.open(
-        folder / f"{stem}SPECTRAL_IMAGE.tif", "w", driver="GTiff", count=shape[0], height=shape[1], width=shape[2],
-        dtype="int16", nodata=-32768, crs="EPSG:32633", transform=rasterio.Affine(30, 0, 366000, 0, -30, 5810000),
-    ) as file:  # fmt: skip
-        file.write(values)
+    _write_image(folder / f"{stem}SPECTRAL_IMAGE.tif", values)
     bands = "".join(
         f"<band><bandNumber>{n + 1}</bandNumber><wavelengthCenterOfBand>{centre[n]}</wavelengthCenterOfBand>"
         f"<wavelengthWidthOfBand>{width[n]}</wavelengthWidthOfBand><gainOfBand>{gain[n]}</gainOfBand>"
@@ -240,3 +240,14 @@ def write_hyperion(folder: Path, *, bands: tuple[int, ...] = (7, 8, 57, 58, 77, 
         "END_GROUP = RADIANCE_SCALING\n"
     )
     return given
+
+
+def copy_product(path: Path, target: Path) -> Path:
+    """Copy a file into the new folder ``target`` with what belongs to it: its product, or files of its name."""
+    if path.parent.name in ("enmap", "desis", "hyperion"):
+        shutil.copytree(path.parent, target)
+    else:
+        target.mkdir()
+        for beside in path.parent.glob(f"{path.stem}.*"):
+            shutil.copy(beside, target)
+    return target / path.name

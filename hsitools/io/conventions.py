@@ -13,6 +13,7 @@ from hsitools import __version__
 from hsitools.cube import Cube, Stored
 from hsitools.errors import FormatError
 from hsitools.io.labels import text, well_known_text
+from hsitools.io.scales import fits
 
 log = logging.getLogger(__name__)
 FORMAT, VERSION = "hsitools-cube", 1
@@ -73,7 +74,7 @@ def layout(cube: Cube, who: str) -> Layout:
     scaled = bool(stored.scale[0] != 1 or stored.offset[0])
     attributes: dict[str, Any] = {"units": (cube.units or "1") if scaled else cube.units}
     nodata = stored.nodata
-    if nodata is not None and not _fits(nodata, dtype):
+    if nodata is not None and not fits(nodata, dtype):
         if np.isfinite(nodata):
             log.warning("%s: nodata %g is no %s: left out", who, nodata, dtype)
         nodata = None
@@ -116,10 +117,3 @@ def _grid(cube: Cube, attributes: dict[str, Any]) -> dict[str, Label]:
     attributes["grid_mapping"] = "spatial_ref"
     labels["spatial_ref"] = Label(values=np.int32(0), dims=(), attributes=mapping)
     return labels
-
-
-def _fits(value: float, dtype: np.dtype[Any]) -> bool:
-    if dtype.kind == "f":
-        return True
-    info = np.iinfo(dtype)
-    return bool(np.isfinite(value) and info.min <= value <= info.max)

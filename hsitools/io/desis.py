@@ -7,15 +7,12 @@ at levels L1B and L1C, reflectance at L2A. Extra ``geo``.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Any
-from xml.etree import ElementTree
-
-import numpy as np
 
 from hsitools.cube import Cube
-from hsitools.errors import FormatError, InputError
-from hsitools.io import envi
+from hsitools.errors import InputError
+from hsitools.io import envi, xml_bands
 from hsitools.io.geotiff import RasterSource
 from hsitools.io.geotiff import can_read as is_tiff
 from hsitools.io.geotiff import read as read_geotiff
@@ -56,22 +53,13 @@ def read(path: Path) -> Cube:
     found = _product(path)
     assert found is not None  # can_read said so
     image, metadata = found
-    try:
-        root = ElementTree.parse(metadata).getroot()
-    except ElementTree.ParseError as error:
-        raise FormatError(f"{metadata}: expected XML; {error}") from None
+    root = xml_bands.parse(metadata)
     bands = sorted(root.findall(".//bandCharacterisation/band"), key=lambda band: int(band.findtext("bandNumber") or 0))
     source = RasterSource(image)
     if len(bands) != source.shape[0]:
         raise InputError(f"{metadata}: bandCharacterisation: found {len(bands)} bands, expected {source.shape[0]}")
 
-    def column(name: str) -> Any:
-        values = [band.findtext(name) for band in bands]
-        try:
-            return np.array([float(value) for value in values])  # type: ignore[arg-type]
-        except (TypeError, ValueError):
-            raise FormatError(f"{metadata}: {name}: expected a number in every band") from None
-
+    column = partial(xml_bands.column, bands, metadata)
     plain = read_geotiff(image)
     level = next((part for part in image.name.upper().split("-") if part in ("L1A", "L1B", "L1C", "L2A")), "")
     header = next(

@@ -5,14 +5,15 @@ After DLR's EnMAP product specification: L1B has an image a detector in sensor g
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 
 from hsitools.cube import Cube
-from hsitools.errors import FormatError, InputError
+from hsitools.errors import InputError
+from hsitools.io import xml_bands
 from hsitools.io.detectors import OVERLAP, Detector, joined
 from hsitools.io.geotiff import RasterSource
 from hsitools.io.geotiff import can_read as is_tiff
@@ -53,10 +54,7 @@ def read(path: Path) -> Cube:
     found = _product(path)
     assert found is not None  # can_read said so
     images, metadata = found
-    try:
-        root = ElementTree.parse(metadata).getroot()
-    except ElementTree.ParseError as error:
-        raise FormatError(f"{metadata}: expected XML; {error}") from None
+    root = xml_bands.parse(metadata)
     table = root.find(".//bandCharacterisation")
     bands = [] if table is None else sorted(table.findall("bandID"), key=lambda band: int(band.get("number", "0")))
     # L1B comes as an image a detector, in the order of the metadata's bands: VNIR, then SWIR
@@ -66,15 +64,7 @@ def read(path: Path) -> Cube:
     if len(bands) != count:
         raise InputError(f"{metadata}: bandCharacterisation: found {len(bands)} bands, expected {count}")
 
-    def column(name: str, default: float | None = None) -> Any:
-        values = [band.findtext(name) for band in bands]
-        if default is not None and all(value is None for value in values):
-            return np.full(len(bands), default)
-        try:
-            return np.array([float(value) for value in values])  # type: ignore[arg-type]
-        except (TypeError, ValueError):
-            raise FormatError(f"{metadata}: {name}: expected a number in every band") from None
-
+    column = partial(xml_bands.column, bands, metadata)
     plain = read_geotiff(images[0])
     nodata = NODATA if plain.nodata is None else plain.nodata
     gain, offset = column("GainOfBand", 1.0), column("OffsetOfBand", 0.0)

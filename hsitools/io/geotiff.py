@@ -18,7 +18,7 @@ from hsitools.errors import FormatError, InputError
 from hsitools.io import Progress
 from hsitools.io.atomic import atomic_path
 from hsitools.io.labels import numbers_in
-from hsitools.io.scales import scaled, stated_nodata
+from hsitools.io.scales import fits, scaled, stated_nodata
 from hsitools.io.wavelengths import Conversion, from_names, width_to_nm
 from hsitools.lazy import Bands
 
@@ -297,7 +297,7 @@ def write(cube: Cube, path: Path, progress: Progress, *, cog: bool = False) -> N
         # GDAL writes numbers of more digits than a double has in a form that it cannot read
         if dtype.kind in "ui" and abs(stored.nodata) >= 2**53:
             log.warning("%s: nodata %g cannot stand in a GeoTIFF: left out", path, stored.nodata)
-        elif np.isfinite(stored.nodata) and dtype.kind in "ui" and not _fits(stored.nodata, dtype):
+        elif np.isfinite(stored.nodata) and dtype.kind in "ui" and not fits(stored.nodata, dtype):
             log.warning("%s: nodata %g is no %s: left out", path, stored.nodata, dtype)
         elif not (np.isnan(stored.nodata) and dtype.kind in "ui"):
             profile["nodata"] = stored.nodata
@@ -340,8 +340,3 @@ def _plain_first(finished: Path, cog: bool) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix=".hsi-", dir=finished.parent) as scratch:
         yield Path(scratch) / "plain.tif"
-
-
-def _fits(value: float, dtype: np.dtype[Any]) -> bool:
-    info = np.iinfo(dtype)
-    return bool(info.min <= value <= info.max and value == int(value))

@@ -74,7 +74,7 @@ def decoded(
     physical values (`Cube.stored` still tells the numbers).
     """
     nodata, others = stated_nodata(own, attributes)
-    possible = [value for value in (nodata, *others) if value is not None and _fits(value, np.dtype(source.dtype))]
+    possible = [value for value in (nodata, *others) if value is not None and fits(value, np.dtype(source.dtype))]
     if others and len(possible) > 1:
         nodata = possible[0]
         source = OneNodata(source, nodata, possible[1:])
@@ -83,7 +83,8 @@ def decoded(
     return scaled(source, 1.0 if scale is None else scale, 0.0 if offset is None else offset, nodata, where)
 
 
-def _fits(value: float, dtype: np.dtype[Any]) -> bool:
+def fits(value: float, dtype: np.dtype[Any]) -> bool:
+    """Whether numbers of this type can hold a value exactly (of floating point ones: near enough)."""
     if dtype.kind not in "ui":
         return True
     info = np.iinfo(dtype)

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from benchmarks.products import (
+    copy_product,
     write_desis,
     write_emit,
     write_enmap,
@@ -93,13 +94,7 @@ def copied(path: Path, folder: Path):
     """A copy of the file, with what lies beside it, to be damaged."""
     target = folder / "copy"
     shutil.rmtree(target, ignore_errors=True)
-    if path.parent.name in ("enmap", "desis", "hyperion"):
-        shutil.copytree(path.parent, target)
-    else:
-        target.mkdir()
-        for beside in path.parent.glob(f"{path.stem}.*"):
-            shutil.copy(beside, target)
-    yield target / path.name
+    yield copy_product(path, target)
 
 
 def survives(path: Path) -> None:
