@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.captures import DEVICES, load, shared_folder
-from calibration.band import measurement_stderr, transmittance_stderr, true_wavelength_nm
-from calibration.capture import MonochromaticCapture
+from calibration.captures.capture import MonochromaticCapture
 from calibration.characterize import characterize
-from calibration.heldout import deal
+from calibration.held_out import deal
+from calibration.transmittance_band import measurement_stderr, transmittance_stderr, true_wavelength_nm
 
 #: Figures of 0.1.0: seconds as stated in issue 11; the others measured on 0.1.0 by the loop of `folds` below.
 BEFORE: dict[str, tuple[float, ...]] = {

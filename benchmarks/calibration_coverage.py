@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from benchmarks.captures import DEVICES, load
 from calibration import bench
-from calibration.capture import MonochromaticCapture
+from calibration.captures.capture import MonochromaticCapture
 from calibration.characterize import characterize
-from calibration.problem import Options
+from calibration.fitting.rows import Options
 from hsitools.sensor.transmittance import TransmittanceModel
 
 Array = NDArray[np.float64]

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import median_filter
 
-from calibration.capture import MonochromaticCapture, open_capture
+from calibration.captures.capture import MonochromaticCapture, open_capture
 from calibration.characterization import Characterization
 from calibration.characterize import characterize
-from calibration.problem import Options
+from calibration.fitting.rows import Options
 from hsitools.sensor.transmittance import TransmittanceModel
 
 DEVICES = ("imspoc_uv_1", "imspoc_uv_2", "wfai_1")

@@ -8,14 +8,14 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.captures import shared_folder
-from denoise.autoencoder import Autoencoder
 from denoise.case import Known, Observation
-from denoise.estimate import separate
-from denoise.evidence import evidence, seen
-from denoise.posterior import refine
+from denoise.comparison.simulate import SEVEN
+from denoise.latent.autoencoder import Autoencoder
+from denoise.latent.evidence import evidence, seen
+from denoise.latent.posterior import refine
+from denoise.learning.weights import load_autoencoder
 from denoise.restore import restore
-from denoise.simulate import SEVEN
-from denoise.weights import load_autoencoder
+from denoise.separation.estimate import separate
 
 WAVELENGTH = np.linspace(430, 860, 102)
 FULL_WELL, READ = 1e4, 30.0

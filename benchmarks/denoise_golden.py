@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import denoise.methods  # noqa: F401  (registers them)
 from benchmarks.captures import shared_folder
-from denoise.peers import PEERS, WITH_TRUTH, best_published
-from denoise.protocol import benchmark
+from denoise.comparison.peers import PEERS, WITH_TRUTH, best_published
+from denoise.comparison.protocol import benchmark
+from denoise.comparison.simulate import SEVEN
 from denoise.registry import METHODS
-from denoise.simulate import SEVEN
 
 
 def main() -> dict[str, float]:

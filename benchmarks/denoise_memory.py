@@ -12,7 +12,7 @@ SHAPE = (224, 1000, 1000)
 SCRIPT = """
 import sys, tempfile, time
 import numpy as np
-from denoise.protocol import peak_mib
+from denoise.comparison.protocol import peak_mib
 from denoise.restore import restore_cube
 from hsitools.io import open_cube, save_cube
 from hsitools.scenes import scene

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from benchmarks.captures import shared_folder
-from denoise.estimate import band_noise
+from denoise.comparison.simulate import clean_cube, simulate
 from denoise.restore import restore
-from denoise.simulate import clean_cube, simulate
+from denoise.separation.estimate import band_noise
 from hsitools.io import open_cube
 
 Array = NDArray[Any]

@@ -12,13 +12,13 @@ import numpy as np
 
 import denoise.methods  # noqa: F401  (registers them)
 from benchmarks.captures import shared_folder
-from denoise.cli_benchmark import print_gains
-from denoise.peers import PEERS
-from denoise.protocol import OK, measure
-from denoise.real import compare, write
+from denoise.commands.benchmark import print_gains
+from denoise.comparison.peers import PEERS
+from denoise.comparison.protocol import OK, measure
+from denoise.comparison.real import compare, write
+from denoise.comparison.report import gains
+from denoise.comparison.simulate import CASES, SEVEN, clean_cube, simulate
 from denoise.registry import METHODS
-from denoise.report import gains
-from denoise.simulate import CASES, SEVEN, clean_cube, simulate
 from hsitools.io import open_cube
 
 OURS = tuple(name for name in ("lowrank", "diffusion") if name in METHODS)

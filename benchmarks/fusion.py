@@ -19,8 +19,8 @@ from hsitools.io import open_cube, save_cube
 from hsitools.sensor import preset
 from hsitools.sensor.spatial import mtf_blur, mtf_decimate, size_of
 from pansharpen.case import FusionCase, Optics
+from pansharpen.comparison.protocol import judge, simulated_case
 from pansharpen.fuse import fuse
-from pansharpen.protocol import judge, simulated_case
 from pansharpen.tiled import fuse_cube
 
 METHODS = ("EXP", "MTF-GLP-FS", "TV", "HySURE", "physics")

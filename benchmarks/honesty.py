@@ -15,10 +15,10 @@ from benchmarks.scenes import HELD_OUT, RANKED
 from hsitools.io import open_cube
 from hsitools.metrics import Fusion, Registration, get
 from hsitools.sensor import preset
-from pansharpen.benchmark import Benchmark
-from pansharpen.classes import RANKING_CLASS, SNR_CLASSES, band_snr
+from pansharpen.comparison.benchmark import Benchmark
+from pansharpen.comparison.classes import RANKING_CLASS, SNR_CLASSES, band_snr
+from pansharpen.comparison.protocol import judge, simulated_case
 from pansharpen.fuse import fuse, select_bands
-from pansharpen.protocol import judge, simulated_case
 from pansharpen.registry import METHODS
 
 FUSED = (

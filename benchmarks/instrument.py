@@ -10,12 +10,12 @@ import numpy as np
 from benchmarks.captures import shared_folder
 from calibration import bench
 from calibration.characterize import characterize
-from denoise.simulate import ELECTRONS, READ_NOISE
-from denoise.simulate import simulate as noise_case
+from denoise.comparison.simulate import ELECTRONS, READ_NOISE
+from denoise.comparison.simulate import simulate as noise_case
 from hsitools.cube import Cube
 from hsitools.io import open_cube
 from hsitools.sensor import Calibration, Detector, FabryPerotResponse, GaussianResponse, Sensor, preset
-from hsitools.sensor.photon_transfer import photon_transfer
+from hsitools.sensor.photon.transfer import photon_transfer
 from hsitools.sensor.presets import fabry_perot_sensor
 from hsitools.sensor.simulate import simulate
 from hsitools.sensor.transmittance import TransmittanceModel

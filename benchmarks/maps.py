@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.measure import run
 from calibration import bench
-from calibration.lmfit_engine import fit_row
+from calibration.fitting.lmfit_engine import fit_row
 from hsitools.sensor.polynomial import Band
 from hsitools.sensor.transmittance import SampledModel, TransmittanceModel
 

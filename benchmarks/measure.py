@@ -9,7 +9,7 @@ import time
 #: Prints the largest memory of the process itself (VmHWM; ru_maxrss would begin with that of the parent).
 MEASURE = """
 import sys
-from hsitools.cli import main
+from hsitools.commands.root import main
 try:
     main(sys.argv[1:])
 finally:

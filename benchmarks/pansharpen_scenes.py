@@ -7,10 +7,10 @@ from pathlib import Path
 
 from benchmarks.captures import shared_folder
 from benchmarks.scenes import RANKED
-from pansharpen.benchmark import Benchmark
-from pansharpen.cli_benchmark import print_ranking
+from pansharpen.commands.benchmark import print_ranking
+from pansharpen.comparison.benchmark import Benchmark
+from pansharpen.comparison.table import RANKED_ON, by_case, goodness, ranking_name
 from pansharpen.registry import METHODS
-from pansharpen.table import RANKED_ON, by_case, goodness, ranking_name
 
 #: Shown beside the best method of the first two families; all take part in the ranks.
 SHOWN = ("EXP", "HySURE", "TV", "physics")

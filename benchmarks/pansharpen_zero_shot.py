@@ -7,8 +7,8 @@ import time
 import torch
 
 from benchmarks.captures import shared_folder
+from pansharpen.comparison.protocol import convention, judge, read_case
 from pansharpen.fuse import fuse
-from pansharpen.protocol import convention, judge, read_case
 
 INDICES = ("ERGAS", "SAM", "Q2n")
 NAMES = ("EXP", "R-PNN", "PCA-Z-PNN", "rho-PNN")

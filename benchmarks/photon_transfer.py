@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsitools.errors import InputError
-from hsitools.sensor.photon_transfer import PhotonTransfer, photon_transfer
+from hsitools.sensor.photon.transfer import PhotonTransfer, photon_transfer
 
 Array = NDArray[np.float64]
 GAIN, READ, OFFSET = 2.0, 8.0, 500.0

@@ -10,7 +10,7 @@ from hsitools.cube import Cube
 from hsitools.metrics import evaluate, evaluate_fusion
 from hsitools.sensor import EMIT_DRIFT, MultiApertureCamera, stripe_statistics
 from hsitools.sensor.layout import SubImageLayout
-from hsitools.sensor.photon_transfer import photon_transfer
+from hsitools.sensor.photon.transfer import photon_transfer
 from hsitools.sensor.spatial import interpolate, mtf_decimate
 
 SHARED = shared_folder()

@@ -20,12 +20,12 @@ import numpy as np
 from scipy.optimize import least_squares
 
 from benchmarks.captures import DEVICES, load
-from calibration import initialize
-from calibration.capture import MonochromaticCapture
+from calibration.captures.capture import MonochromaticCapture
 from calibration.characterize import fit_capture, starting_opd
-from calibration.lmfit_engine import fit_row
-from calibration.problem import Options
-from calibration.refine import Prior
+from calibration.fitting import initialize
+from calibration.fitting.lmfit_engine import fit_row
+from calibration.fitting.refine import Prior
+from calibration.fitting.rows import Options
 from hsitools.sensor.transmittance import SampledModel, TransmittanceModel
 
 SAMPLE = 18
@@ -108,7 +108,7 @@ def main(models: dict[str, tuple[TransmittanceModel, dict[str, Any]]] | None = N
     for device in DEVICES:
         capture = load(device)
         if models is None:
-            from calibration.select import select_model
+            from calibration.model_choice import select_model
 
             model, options, _ = select_model(capture, Options())
         else:

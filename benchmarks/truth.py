@@ -8,7 +8,7 @@ import numpy as np
 
 from calibration import bench
 from calibration.characterize import characterize
-from calibration.problem import Options
+from calibration.fitting.rows import Options
 from hsitools.sensor.transmittance import TransmittanceModel
 
 

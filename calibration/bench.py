@@ -17,8 +17,8 @@ from numpy.polynomial.legendre import legval
 from numpy.polynomial.polynomial import polyval
 from numpy.typing import NDArray
 
-from calibration.capture import MonochromaticCapture
-from calibration.frames import FrameWriter
+from calibration.captures.capture import MonochromaticCapture
+from calibration.captures.frames import FrameWriter
 from hsitools.sensor.layout import SubImageLayout
 
 if TYPE_CHECKING:

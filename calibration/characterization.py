@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.band import LineErrors, transmittance_band, transmittance_stderr
-from calibration.law import OpdLaw, fit_law
-from calibration.problem import SHARED, label
-from calibration.uncertainty import parameter_covariance
+from calibration.fitting.opd_law import OpdLaw, fit_law
+from calibration.fitting.rows import SHARED, label
+from calibration.fitting.uncertainty import parameter_covariance
+from calibration.transmittance_band import LineErrors, transmittance_band, transmittance_stderr
 from hsitools.errors import FormatError
 from hsitools.io.atomic import atomic_path
-from hsitools.io.hdf5 import open_hdf5
+from hsitools.io.formats.hdf5 import open_hdf5
 from hsitools.sensor.fabry_perot import contrast, finesse
 from hsitools.sensor.layout import SubImageLayout
 from hsitools.sensor.spectral import FabryPerotResponse
 from hsitools.sensor.transmittance import TransmittanceModel
 
 if TYPE_CHECKING:
-    from calibration.capture import MonochromaticCapture
-    from calibration.fit import Fit, Options, Problem
+    from calibration.captures.capture import MonochromaticCapture
+    from calibration.fitting.fit import Fit, Options, Problem
     from hsitools.sensor.sensor import Sensor
 
 Array = NDArray[np.float64]
@@ -142,13 +142,13 @@ class Characterization:
         return self.response.transmittance(wavelength_nm)
 
     def transmittance_stderr(self, wavelength_nm: Array) -> Array:
-        """Its standard error (`calibration.band.transmittance_stderr`)."""
+        """Its standard error (`calibration.transmittance_band.transmittance_stderr`)."""
         return transmittance_stderr(self, wavelength_nm)
 
     def transmittance_band(
         self, wavelength_nm: Array, *, coverage: float = 0.95, measured: bool = False
     ) -> tuple[Array, Array]:
-        """Its band (`calibration.band.transmittance_band`)."""
+        """Its band (`calibration.transmittance_band.transmittance_band`)."""
         return transmittance_band(self, wavelength_nm, coverage=coverage, measured=measured)
 
     def reflectivity_curve(self, wavelength_nm: Array) -> Array:

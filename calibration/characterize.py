@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration import initialize
-from calibration.capture import MonochromaticCapture
+from calibration.captures.capture import MonochromaticCapture
 from calibration.characterization import Characterization, build
-from calibration.fit import Fit, fit_rounds
-from calibration.problem import Options, Problem
+from calibration.fitting import initialize
+from calibration.fitting.fit import Fit, fit_rounds
+from calibration.fitting.rows import Options, Problem
 from hsitools.errors import InputError
 from hsitools.sensor.transmittance import TransmittanceModel
 
@@ -100,7 +100,7 @@ def characterize(
     ----------
     capture : MonochromaticCapture
     model : TransmittanceModel, optional
-        None picks waves, degrees, dispersion and etalons by held-out error (`calibration.select.select_model`).
+        None picks waves, degrees, dispersion and etalons by held-out error (`calibration.model_choice.select_model`).
     options : Options, optional
     cv : int
         Folds for the held-out error of the result; 0 for none.
@@ -123,7 +123,7 @@ def characterize(
     spread = None
     options = options or Options()
     if model is None:
-        from calibration.select import choose
+        from calibration.model_choice import choose
 
         selection = choose(capture, options, seed=seed, progress=progress)
         model, options, trials, spread = selection.model, selection.options, selection.table, selection.model_spread
@@ -131,7 +131,7 @@ def characterize(
     log.info("%s: %s: %d iterations", capture.name, model.label, fit.iterations)
     rmse_cv = None
     if cv:
-        from calibration.heldout import cross_validate
+        from calibration.held_out import cross_validate
 
         rmse_cv = cross_validate(capture, model, options, cv, seed)
     return build(

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.capture import MonochromaticCapture
+from calibration.captures.capture import MonochromaticCapture
 from calibration.characterization import Characterization
-from calibration.law import running_median
-from calibration.line_width import LineWidth
+from calibration.fitting.line_width import LineWidth
+from calibration.fitting.opd_law import running_median
 from hsitools.plot import COLOURS, new_figure
 from hsitools.sensor.transmittance import SampledModel
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from calibration.capture import MonochromaticCapture
+from calibration.captures.capture import MonochromaticCapture
 from calibration.characterization import FLAG_MEANING, Characterization
 from calibration.figures import all_figures
 from hsitools.errors import InputError

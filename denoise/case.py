@@ -70,7 +70,7 @@ class Observation:
     clipped : array of bool, shape (band, y, x), or None
         Voxels of which the value is a lower bound: the detector's full scale.
     counts : bool
-        Values are stabilised counts (see `denoise.counts`): often repeated and far ones are data, not outliers.
+        Values are stabilised counts (`separation.counts`): often repeated and far ones are data, not outliers.
     wavelength_nm : array, shape (band,), or None
 
     Raises
@@ -145,7 +145,7 @@ class Restoration:
     noise : NoiseModel or None
         Where the method estimates one.
     structure : array of bool, shape (y, x), or None
-        Pixels whose residual held more than noise (see `denoise.rare`), of methods that look for such.
+        Pixels whose residual held more than noise (see `denoise.separation.rare`), of methods that look for such.
     provenance : dict
         Method, path taken, and what it found, plain data.
     """

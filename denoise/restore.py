@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 import denoise.methods as _methods  # noqa: F401  (registers them)
 from denoise.case import Known, NoiseModel, Observation, Restoration
-from denoise.counts import Counts, counts_of, keep_totals
-from denoise.doubt import structured
-from denoise.estimate import MIN_PIXELS
-from denoise.known import known_by
 from denoise.registry import Method, get
-from denoise.saturation import clipped, stuck_values
+from denoise.separation.counts import Counts, counts_of, keep_totals
+from denoise.separation.doubt import structured
+from denoise.separation.estimate import MIN_PIXELS
+from denoise.separation.known import known_by
+from denoise.separation.saturation import clipped, stuck_values
 from denoise.strips import STRIP_BYTES, STRIP_PIXELS, Progress, RestoredSource, strip_size
 from hsitools.cube import Cube
 from hsitools.errors import InputError

@@ -1,5 +1,5 @@
 """``python -m hsitools``: the ``hsi`` command."""
 
-from hsitools.cli import main
+from hsitools.commands.root import main
 
 main()

@@ -21,7 +21,7 @@ def known_kind(path: Path) -> str:
 
     if not is_hdf5(path):
         return ""
-    from hsitools.io.hdf5 import listing
+    from hsitools.io.formats.hdf5 import listing
 
     return f"HDF5 with {listing(path)}"
 

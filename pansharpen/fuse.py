@@ -13,7 +13,7 @@ import torch
 import pansharpen.methods  # noqa: F401  (registers them)
 from hsitools.errors import InputError
 from pansharpen.case import FusionCase, Tile
-from pansharpen.holes import fill_nearest, fill_voxels
+from pansharpen.pair.holes import fill_nearest, fill_voxels
 from pansharpen.registry import Method, get
 
 Progress = Callable[[int, int], None]

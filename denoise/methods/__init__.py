@@ -1,7 +1,7 @@
-"""Denoisers, one file each (and the peer of `denoise.peers`); importing this package registers them."""
+"""Denoisers, one file each (and the peer of `denoise.comparison.peers`); importing this package registers them."""
 
+import denoise.comparison.peers  # noqa: F401
 import denoise.methods.column_median
 import denoise.methods.diffusion
 import denoise.methods.lowrank
-import denoise.methods.total_variation
-import denoise.peers  # noqa: F401
+import denoise.methods.total_variation  # noqa: F401

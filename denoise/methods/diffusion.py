@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from denoise.case import Observation, Restoration
-from denoise.estimate import separate
 from denoise.methods.lowrank import findings
-from denoise.rare import find_rare
 from denoise.registry import method
+from denoise.separation.estimate import separate
+from denoise.separation.rare import find_rare
 
 
 @method(
@@ -23,8 +23,8 @@ def diffusion(
     seen: Observation, *, samples: int = 0, seed: int = 0, weights: str | Path | None = None
 ) -> Restoration:  # fmt: skip
     """Classical estimate, then a latent flow for what it misses; samples give the standard deviation of each voxel."""
-    from denoise.autoencoder import wavelengths_of
-    from denoise.posterior import refine
+    from denoise.latent.autoencoder import wavelengths_of
+    from denoise.latent.posterior import refine
 
     found = separate(seen, learned=True)
     wavelength = wavelengths_of(seen.wavelength_nm, len(seen.values)).numpy()

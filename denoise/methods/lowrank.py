@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from denoise.case import Observation, Restoration
-from denoise.estimate import Separation, separate
-from denoise.rare import Rare, find_rare
 from denoise.registry import method
+from denoise.separation.estimate import Separation, separate
+from denoise.separation.rare import Rare, find_rare
 
 
 @method(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from denoise.case import Observation, Restoration
-from denoise.estimate import band_noise
 from denoise.registry import method
+from denoise.separation.estimate import band_noise
 
 
 @method(

@@ -21,19 +21,21 @@ if TYPE_CHECKING:
 
 #: Who is asked, in this order: products before the general formats that contain them.
 READERS = (
-    "archive", "zarr", "prisma", "emit", "pace", "neon", "matlab", "native", "npz", "hdf5", "netcdf3", "desis", "enmap",
-    "hyperion", "geotiff", "envi",
+    "formats.archive", "formats.zarr", "products.prisma", "products.emit", "products.pace", "products.neon",
+    "formats.matlab", "formats.native", "formats.npz", "formats.hdf5", "formats.netcdf3", "products.desis", "products.enmap",
+    "products.hyperion", "formats.geotiff", "formats.envi",
 )  # fmt: skip
 WRITERS = ("native", "zarr", "envi", "geotiff")
+PLACES = {name.rpartition(".")[2]: name for name in READERS}
 Progress = Callable[[int, int], None]
 
 
 def _module(name: str) -> Any:
-    return import_module(f"hsitools.io.{name}")
+    return import_module(f"hsitools.io.{PLACES[name]}")
 
 
 def _reader(path: Path) -> str | None:
-    return next((name for name in READERS if _module(name).can_read(path)), None)
+    return next((name for name in PLACES if _module(name).can_read(path)), None)
 
 
 def open_cube(path: str | Path, *, variable: str | None = None, axes: str | None = None) -> Cube:
@@ -67,7 +69,7 @@ def open_cube(path: str | Path, *, variable: str | None = None, axes: str | None
             name = "hdf5"
         if name is None:
             raise FormatError(
-                f"{path}: format: found nothing known{_inside(path)}, expected one of: {', '.join(READERS[1:])}"
+                f"{path}: format: found nothing known{_inside(path)}, expected one of: {', '.join(list(PLACES)[1:])}"
             )
     read = _module(name).read
     if choice and "axes" not in signature(read).parameters:
@@ -94,7 +96,7 @@ def _inside(path: Path) -> str:
     """What is in an HDF5 file that no reader knows, and how to choose."""
     if not is_hdf5(path):
         return ""
-    from hsitools.io.hdf5 import declared_kind, listing
+    from hsitools.io.formats.hdf5 import declared_kind, listing
 
     kind = declared_kind(path)
     if kind:
@@ -174,7 +176,7 @@ def describe(path: Path) -> dict[str, Any] | None:
 def known_formats() -> list[dict[str, Any]]:
     """Every reader: its ``name``, what it ``reads`` (the first line of its module), and ``suffixes`` that it writes."""
     out = []
-    for name in READERS:
+    for name in PLACES:
         if name == "archive":
             continue
         module = _module(name)

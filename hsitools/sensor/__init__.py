@@ -11,7 +11,7 @@ _HOMES = {
     "FabryPerotResponse": "spectral", "Detector": "detector", "DetectorNoise": "noise", "Stripes": "pattern",
     "Defects": "pattern", "Pattern": "pattern", "EMIT_DRIFT": "pattern", "stripe_statistics": "pattern",
     "Distortion": "distortion", "Calibration": "calibration", "open_calibration": "calibration",
-    "SubImageLayout": "layout", "photon_transfer": "photon_transfer", "MultiApertureCamera": "multi_aperture",
+    "SubImageLayout": "layout", "photon_transfer": "photon.transfer", "MultiApertureCamera": "multi_aperture",
 }  # fmt: skip
 __all__ = list(_HOMES)
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsitools.errors import FormatError, InputError
-from hsitools.io.hdf5 import open_hdf5
+from hsitools.io.formats.hdf5 import open_hdf5
 from hsitools.sensor.pattern import Pattern
 
 Array = NDArray[np.float64]
@@ -129,7 +129,7 @@ def open_calibration(path: str | Path) -> tuple[Calibration, str | None]:
     FormatError
         When the file is missing, is no such file, or its maps do not fit one another.
     """
-    from hsitools.sensor.photon_transfer import FORMAT, PhotonTransfer
+    from hsitools.sensor.photon.transfer import FORMAT, PhotonTransfer
 
     path = Path(path)
     try:

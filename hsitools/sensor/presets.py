@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsitools.errors import FormatError, InputError
-from hsitools.io.hdf5 import open_hdf5
+from hsitools.io.formats.hdf5 import open_hdf5
 from hsitools.lookup import lookup
 from hsitools.sensor.bands import GaussianResponse, TableResponse, box_response
 from hsitools.sensor.detector import Detector, electrons_for_snr

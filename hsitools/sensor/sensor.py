@@ -16,7 +16,7 @@ from hsitools import identity
 from hsitools.cube import Cube
 from hsitools.errors import FormatError, InputError
 from hsitools.io.atomic import atomic_path
-from hsitools.io.hdf5 import open_hdf5
+from hsitools.io.formats.hdf5 import open_hdf5
 from hsitools.io.records import read_record, write_record
 from hsitools.sensor.bands import GaussianResponse, SpectralResponse, TableResponse, known_bands, resample
 from hsitools.sensor.calibration import Calibration

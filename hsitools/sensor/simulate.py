@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from hsitools.cube import Cube
 from hsitools.errors import InputError
-from hsitools.io import native, save_cube
+from hsitools.io import save_cube
 from hsitools.io.atomic import atomic_path
+from hsitools.io.formats import native
 from hsitools.sensor.bands import known_bands
 from hsitools.sensor.sensor import ROWS, Sensor
 from hsitools.sensor.spectral import FabryPerotResponse

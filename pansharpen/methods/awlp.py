@@ -10,9 +10,9 @@ import torch
 
 from hsitools.sensor.spatial import AxisMatrix, Separable, size_of
 from pansharpen.case import Scene, Tile
-from pansharpen.modulation import modulated
+from pansharpen.families.modulation import modulated
+from pansharpen.families.statistics import above_rounding, mix, moments, per_band, ratio_of, regression
 from pansharpen.registry import method
-from pansharpen.statistics import above_rounding, mix, moments, per_band, ratio_of, regression
 
 
 @method(
@@ -24,7 +24,7 @@ def awlp(scene: Scene) -> Any:
     """À trous wavelet planes of PAN, shared among the bands in proportion to their part of the luminance.
 
     The luminance is the intensity that regression finds in the bands, to which PAN is matched by regression too (L.
-    Alparone et al., Remote Sensing 9(7), 2017); the ratio to it is guarded, see `pansharpen.modulation`.
+    Alparone et al., Remote Sensing 9(7), 2017); the ratio to it is guarded, see `pansharpen.families.modulation`.
     """
     weights, bias = regression(
         scene.sum(lambda tile: moments(torch.cat([tile.coarse, tile.pan_coarse], 1), valid=tile.coarse_valid))

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from hsitools.sensor.spatial import AxisMatrix, Separable, mtf_sigma, size_of
-from pansharpen.bounded import nonnegative
 from pansharpen.case import Scene, Tile
+from pansharpen.families.bounded import nonnegative
+from pansharpen.families.statistics import mix, moments
 from pansharpen.registry import method
-from pansharpen.statistics import mix, moments
 
 #: Pixels beyond which the blur of the coarse cube is cut; a tile has that many around it.
 REACH = 12

@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
-from pansharpen.bounded import nonnegative
 from pansharpen.case import Scene, Tile
+from pansharpen.families.bounded import nonnegative
+from pansharpen.families.statistics import mix, moments, per_band, ratio_of
 from pansharpen.registry import method
-from pansharpen.statistics import mix, moments, per_band, ratio_of
 
 
 @method(

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 from pansharpen.case import Scene, Tile
-from pansharpen.modulation import modulated
+from pansharpen.families.modulation import modulated
+from pansharpen.families.statistics import Moments, mix, moments, per_band, regression
 from pansharpen.registry import method
-from pansharpen.statistics import Moments, mix, moments, per_band, regression
 
 #: Part of the pixels taken as dark objects, whose level is the haze's.
 DARK = 0.01
@@ -23,7 +23,7 @@ BINS, SPAN = 1024, 4.0
     "pansharpening, IEEE GRSL 14(12), 2017",
 )  # fmt: skip
 def bt_h(scene: Scene) -> Any:
-    """Bands times PAN over the intensity, all without haze; the ratio is guarded, see `pansharpen.modulation`."""
+    """Bands times PAN over the intensity, all without haze; the ratio is guarded, see `modulation`."""
 
     def together(tile: Tile) -> torch.Tensor:
         return torch.cat([tile.coarse, tile.pan_coarse], 1)

@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn.functional import relu
 
 from pansharpen.case import FusionCase
-from pansharpen.nets import Net, Progress, conv, fuse_with_weights, l1, silent
-from pansharpen.prior import with_prior
+from pansharpen.families.nets import Net, Progress, conv, fuse_with_weights, l1, silent
+from pansharpen.families.prior import with_prior
 from pansharpen.registry import method
 
 

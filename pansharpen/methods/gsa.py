@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from pansharpen.case import Scene, Tile
+from pansharpen.families.statistics import band_sums, mix, moments, per_band, regression
 from pansharpen.registry import method
-from pansharpen.statistics import band_sums, mix, moments, per_band, regression
 
 
 @method(

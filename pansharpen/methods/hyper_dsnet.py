@@ -10,7 +10,7 @@ import torch
 from torch.nn.functional import conv2d, pad, relu
 
 from pansharpen.case import Scene
-from pansharpen.nets import Net, conv, fuse_with_weights, l1, silent
+from pansharpen.families.nets import Net, conv, fuse_with_weights, l1, silent
 from pansharpen.registry import method
 
 #: 3×3 high-pass templates along y, whose transposes act along x.

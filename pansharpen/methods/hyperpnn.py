@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import relu
 
 from pansharpen.case import Scene
-from pansharpen.nets import Net, conv, fuse_with_weights, mse, silent
+from pansharpen.families.nets import Net, conv, fuse_with_weights, mse, silent
 from pansharpen.registry import method
 
 

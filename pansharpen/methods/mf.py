@@ -9,7 +9,7 @@ import torch.nn.functional as functional
 
 from hsitools.sensor.spatial import interpolate, size_of
 from pansharpen.case import Scene, Tile
-from pansharpen.modulation import modulated
+from pansharpen.families.modulation import modulated
 from pansharpen.registry import method
 
 

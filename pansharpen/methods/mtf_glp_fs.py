@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from pansharpen.case import Scene, Tile
+from pansharpen.families.statistics import BandSums, band_sums, per_band, ratio_of
 from pansharpen.registry import method
-from pansharpen.statistics import BandSums, band_sums, per_band, ratio_of
 
 
 @method(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pansharpen.case import Scene
-from pansharpen.modulation import modulated
+from pansharpen.families.modulation import modulated
 from pansharpen.registry import method
 
 

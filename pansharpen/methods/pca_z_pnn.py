@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 
 from pansharpen.case import FusionCase
-from pansharpen.registry import method
-from pansharpen.statistics import mix, moments
-from pansharpen.zero_shot import (
+from pansharpen.families.statistics import mix, moments
+from pansharpen.families.zero_shot import (
     STRUCTURE,
     VISIBLE_NM,
     DetailNet,
@@ -22,6 +21,7 @@ from pansharpen.zero_shot import (
     whole_windows,
     window_of,
 )  # fmt: skip
+from pansharpen.registry import method
 
 COMPONENTS = 4
 STEPS = 1000

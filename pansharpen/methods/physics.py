@@ -26,12 +26,12 @@ import numpy as np
 import torch
 
 from pansharpen.case import Scene, Tile
-from pansharpen.edges import CONDITION, DataTerms, edge_weights, step_weights
-from pansharpen.held_out import detail_trust
-from pansharpen.registration import Registration, pan_error, register
+from pansharpen.families.statistics import mix, moments, per_band
+from pansharpen.physics.edges import CONDITION, DataTerms, edge_weights, step_weights
+from pansharpen.physics.held_out import detail_trust
+from pansharpen.physics.registration import Registration, pan_error, register
+from pansharpen.physics.subspace import MAX_PRECISION, ROUNDING, Cube, Subspace, one_blur, subspace
 from pansharpen.registry import method
-from pansharpen.statistics import mix, moments, per_band
-from pansharpen.subspace import MAX_PRECISION, ROUNDING, Cube, Subspace, one_blur, subspace
 
 #: Step of PAN that halves a weight, in PAN's standard deviations.
 EDGE = 0.1

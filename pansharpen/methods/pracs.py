@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from pansharpen.case import Scene, Tile
+from pansharpen.families.statistics import above_rounding, mix, moments, per_band, ratio_of, regression
 from pansharpen.registry import method
-from pansharpen.statistics import above_rounding, mix, moments, per_band, ratio_of, regression
 
 
 @method(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from pansharpen.case import FusionCase
+from pansharpen.families.zero_shot import Balance, LocalCorrelation, Progress, propagate, structure_weight
 from pansharpen.registry import method
-from pansharpen.zero_shot import Balance, LocalCorrelation, Progress, propagate, structure_weight
 
 
 @method(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from pansharpen.case import FusionCase
+from pansharpen.families.zero_shot import LocalMultipleCorrelation, Progress, propagate, structure_weight
 from pansharpen.registry import method
-from pansharpen.zero_shot import LocalMultipleCorrelation, Progress, propagate, structure_weight
 
 #: Spectral losses (the band's standard deviations) at which the structural loss comes on, and goes off again.
 ON_BELOW, OFF_ABOVE = 0.02, 0.03

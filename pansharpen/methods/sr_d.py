@@ -9,8 +9,8 @@ from torch.nn.functional import avg_pool2d, conv_transpose2d, embedding_bag
 
 from hsitools.sensor.spatial import mtf_blur, size_of
 from pansharpen.case import FusionCase
+from pansharpen.families.statistics import band_sums, ratio_of
 from pansharpen.registry import method
-from pansharpen.statistics import band_sums, ratio_of
 
 #: Most atoms; a dictionary of more keeps the strongest.
 ATOMS = 128

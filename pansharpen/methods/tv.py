@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from pansharpen.case import FusionCase
+from pansharpen.families.variational import fuse_components
 from pansharpen.registry import method
-from pansharpen.variational import fuse_components
 
 
 @method(

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calibration import bench
-from calibration.extract import dark_frame, extract
-from calibration.frames import FrameStack, describe
-from calibration.geometry import find_layout, layout_figure
-from hsitools.cli import main
+from calibration.captures.extract import dark_frame, extract
+from calibration.captures.frames import FrameStack, describe
+from calibration.captures.sub_images import find_layout, layout_figure
+from hsitools.commands.root import main
 from hsitools.errors import FormatError, InputError
 from hsitools.sensor.layout import ORDERS, SubImageLayout
 

@@ -12,9 +12,9 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from calibration import capture as module
-from calibration.capture import MonochromaticCapture, describe, open_capture
-from calibration.checks import check_wavenumber
+from calibration.captures import capture as module
+from calibration.captures.capture import MonochromaticCapture, describe, open_capture
+from calibration.captures.checks import check_wavenumber
 from hsitools.errors import FormatError, InputError
 from hsitools.sensor.layout import SubImageLayout
 

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from calibration import bench
-from calibration.capture import MonochromaticCapture
+from calibration.captures.capture import MonochromaticCapture
 from calibration.characterization import FLAG_MEANING, Characterization
 from calibration.characterize import characterize, fit_capture
-from calibration.heldout import cross_validate
-from calibration.law import fit_law
-from calibration.problem import Options, Problem
-from calibration.select import select_model
+from calibration.fitting.opd_law import fit_law
+from calibration.fitting.rows import Options, Problem
+from calibration.held_out import cross_validate
+from calibration.model_choice import select_model
 from hsitools.errors import FormatError, InputError
 from hsitools.sensor.transmittance import TransmittanceModel
 
@@ -179,7 +179,7 @@ class TestFlags:
     def test_summary_has_no_nan(self, spoiled):
         import json
 
-        from hsitools.options import plain
+        from hsitools.commands.options import plain
 
         json.dumps(plain(spoiled.summary()), allow_nan=False)
         assert spoiled.summary()["opd_um"][3] is None
@@ -255,7 +255,7 @@ def test_law():
 
 def test_lmfit_agrees(simulated):
     """The same cost, the same minimum: OPDs to a thousandth of their standard error, one fit per interferometer."""
-    from calibration.lmfit_engine import fit_row
+    from calibration.fitting.lmfit_engine import fit_row
 
     few = simulated.select(rows=np.arange(24, 44))
     problem, fit = fit_capture(few, MODEL, Options())

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from calibration import bench
-from calibration.capture import MonochromaticCapture
-from hsitools.cli import main
+from calibration.captures.capture import MonochromaticCapture
+from hsitools.commands.root import main
 
 HSI = Path(sys.executable).parent / "hsi"
 KEYS = {

@@ -7,14 +7,14 @@ import pytest
 
 from benchmarks.calibration_coverage import MODEL, MODES, QUANTITIES, errors, robust_rms, share
 from calibration import bench
-from calibration.capture import MonochromaticCapture
+from calibration.captures.capture import MonochromaticCapture
 from calibration.characterization import Characterization
 from calibration.characterize import characterize, fit_capture
-from calibration.law import fit_law
-from calibration.maps import fit_pixels
-from calibration.problem import Options
-from calibration.refine import Prior
-from calibration.uncertainty import common_errors
+from calibration.fitting.opd_law import fit_law
+from calibration.fitting.refine import Prior
+from calibration.fitting.rows import Options
+from calibration.fitting.uncertainty import common_errors
+from calibration.pixel_maps import fit_pixels
 
 #: Modes of the benchmark, with fewer lines; errors drawn once a device need many devices and have their own tests.
 LAWS = {

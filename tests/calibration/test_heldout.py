@@ -11,15 +11,15 @@ from scipy.interpolate import make_smoothing_spline
 from scipy.stats import siegelslopes
 
 from calibration import bench
-from calibration.band import true_wavelength_nm
 from calibration.characterization import Characterization
 from calibration.characterize import characterize, starting_opd
-from calibration.heldout import Fold, cross_validate, deal, embed
-from calibration.law import repeated_medians
-from calibration.population import shared_parameters
-from calibration.problem import Options, Problem
-from calibration.select import paired_gain, select_model
-from calibration.smoothing import SmoothingSpline, solve_pentadiagonal
+from calibration.fitting.opd_law import repeated_medians
+from calibration.fitting.population import shared_parameters
+from calibration.fitting.rows import Options, Problem
+from calibration.fitting.smoothing import SmoothingSpline, solve_pentadiagonal
+from calibration.held_out import Fold, cross_validate, deal, embed
+from calibration.model_choice import paired_gain, select_model
+from calibration.transmittance_band import true_wavelength_nm
 from hsitools.errors import InputError
 from hsitools.sensor.fabry_perot import cos_sin
 from hsitools.sensor.transmittance import TransmittanceModel
@@ -229,7 +229,7 @@ def test_command_imports_little(with_etalon, tmp_path):
     """`hsi calibrate` without a report stands on NumPy and h5py: importing SciPy takes longer than a calibration."""
     with_etalon.select(rows=np.arange(14)).save(tmp_path / "capture.h5")
     program = (
-        "import sys\nfrom hsitools.cli import main\n"
+        "import sys\nfrom hsitools.commands.root import main\n"
         "try:\n    main(['calibrate', sys.argv[1], '--json'])\n"
         "finally:\n    print([name for name in ('scipy', 'torch', 'matplotlib', 'lmfit') if name in sys.modules])\n"
     )

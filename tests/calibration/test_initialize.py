@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calibration import bench, initialize
+from calibration import bench
 from calibration.characterize import starting_opd
-from calibration.problem import Problem
+from calibration.fitting import initialize
+from calibration.fitting.rows import Problem
 from hsitools.sensor.transmittance import TransmittanceModel
 
 EVEN = bench.lines(301)

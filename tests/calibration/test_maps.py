@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from calibration import bench
-from calibration.maps import MAPS, PixelStack, characterize_pixels, describe
-from calibration.problem import Options
+from calibration.fitting.rows import Options
+from calibration.pixel_maps import MAPS, PixelStack, characterize_pixels, describe
 from hsitools.errors import FormatError, InputError
 from hsitools.sensor.transmittance import TransmittanceModel
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from benchmarks.captures import SAME_MODEL, off_neighbours
-from calibration.capture import open_capture
+from calibration.captures.capture import open_capture
 from calibration.characterize import characterize
-from calibration.problem import Options
+from calibration.fitting.rows import Options
 
 # device: published RMSE of the same model, our limits for the default: RMSE, held-out RMSE, OPDs off their neighbours
 LIMITS = {

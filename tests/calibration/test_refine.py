@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from calibration.refine import CHUNK_SAMPLES, NormalPlan, Prior, refine
+from calibration.fitting.refine import CHUNK_SAMPLES, NormalPlan, Prior, refine
 from hsitools.errors import InputError
 from hsitools.sensor.line_shape import LineShape
 from hsitools.sensor.polynomial import Band

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from calibration import bench
-from calibration.extract import extract
-from calibration.frames import FrameStack
+from calibration.captures.extract import extract
+from calibration.captures.frames import FrameStack
 
 LINES = bench.lines(60)
 

@@ -27,7 +27,7 @@ def test_import_hsitools_is_light():
 
 
 def test_root_command_is_light():
-    loaded = loaded_by("hsitools.cli")
+    loaded = loaded_by("hsitools.commands.root")
     assert not loaded & HEAVY
     assert not loaded & {"calibration", "pansharpen", "denoise"}
 

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-import denoise.peers
-from denoise import protocol, report
+import denoise.comparison.peers
 from denoise.case import Restoration
-from denoise.cli import denoise as denoise_command
-from denoise.protocol import OK, RECORDS, Plan, read_records, run
-from denoise.real import compare, residual_structure, worst_bands
+from denoise.commands.denoise import denoise as denoise_command
+from denoise.comparison import protocol, report
+from denoise.comparison.protocol import OK, RECORDS, Plan, read_records, run
+from denoise.comparison.real import compare, residual_structure, worst_bands
+from denoise.comparison.simulate import CASES, SEVEN, clean_cube, simulate
 from denoise.registry import METHODS, Method
-from denoise.simulate import CASES, SEVEN, clean_cube, simulate
 from hsitools.cube import Cube
 from hsitools.errors import FormatError, InputError
 from hsitools.io import open_cube, save_cube
@@ -218,7 +218,7 @@ def test_a_kill_leaves_finished_cells(scene, tmp_path):
     """A process that dies within the third cell."""
     code = f"""
 import os
-from denoise import protocol
+from denoise.comparison import protocol
 done = []
 measure = protocol.measure
 def dying(*arguments):
@@ -278,7 +278,7 @@ def test_gains_are_over_the_best_peer_of_each_case():
 def test_svd_nlm_is_as_good_as_published(shared):
     rows = protocol.benchmark(shared / "golden" / "denoise_pavia_centre.h5", "svd-nlm", ("a", "d"))
     for row in rows:
-        assert abs(row["mpsnr"] - denoise.peers.PUBLISHED["whitened SVD + NLM"][row["case"]]) < 0.3
+        assert abs(row["mpsnr"] - denoise.comparison.peers.PUBLISHED["whitened SVD + NLM"][row["case"]]) < 0.3
 
 
 # ---- real cubes ------------------------------------------------------------------------------------------------
@@ -366,7 +366,7 @@ def test_cases_of_another_file_have_no_published_rows(clean, tmp_path):
 
 def test_published_rows_beside_the_golden_cases(shared):
     path = shared / "golden" / "denoise_pavia_centre.h5"
-    assert protocol.file_hash(path) == denoise.peers.GOLDEN
+    assert protocol.file_hash(path) == denoise.comparison.peers.GOLDEN
     printed = here("benchmark", "--cases", path, "--method", "column-median").stdout
     assert "whitened SVD + BM3D" in printed
-    assert f"{denoise.peers.best_published('e'):.2f}" == "31.00"
+    assert f"{denoise.comparison.peers.best_published('e'):.2f}" == "31.00"

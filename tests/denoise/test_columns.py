@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from denoise.case import Known
-from denoise.columns import column_ripple, shrunk, striped_columns
+from denoise.comparison.simulate import simulate
 from denoise.restore import restore
-from denoise.simulate import simulate
+from denoise.separation.columns import column_ripple, shrunk, striped_columns
 from hsitools.scenes import scene
 
 WAVELENGTH = np.linspace(430, 860, 40)

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from denoise.case import Known, Observation
-from denoise.estimate import separate
-from denoise.protocol import benchmark
+from denoise.comparison.protocol import benchmark
 from denoise.registry import METHODS, get
 from denoise.restore import denoise, restore
+from denoise.separation.estimate import separate
 from hsitools.cube import Cube
 from hsitools.errors import FormatError, InputError
 from hsitools.io import open_cube, save_cube

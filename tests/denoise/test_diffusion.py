@@ -12,14 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
-from denoise.autoencoder import Autoencoder, from_blocks, to_blocks, wavelengths_of
 from denoise.case import Known, Observation
-from denoise.certainty import beyond
-from denoise.cli import denoise as command
-from denoise.estimate import separate
-from denoise.evidence import evidence, seen
-from denoise.examples import clean_cubes, data_name, load_example, make_example, observe, save_example
-from denoise.flow import (
+from denoise.commands.denoise import denoise as command
+from denoise.latent.autoencoder import Autoencoder, from_blocks, to_blocks, wavelengths_of
+from denoise.latent.certainty import beyond
+from denoise.latent.evidence import evidence, seen
+from denoise.latent.flow import (
     FEATURES,
     OWN_ERROR,
     Evidence,
@@ -30,10 +28,12 @@ from denoise.flow import (
     sample,
     towards_data,
 )
-from denoise.posterior import refine
+from denoise.latent.posterior import refine
+from denoise.learning.examples import clean_cubes, data_name, load_example, make_example, observe, save_example
+from denoise.learning.training import STEPS, train
+from denoise.learning.weights import PRETRAINED, Card, load_autoencoder, load_flow
 from denoise.restore import restore, restore_cube
-from denoise.training import STEPS, train
-from denoise.weights import PRETRAINED, Card, load_autoencoder, load_flow
+from denoise.separation.estimate import separate
 from hsitools import weights
 from hsitools.cube import Cube
 from hsitools.errors import FormatError, InputError
@@ -313,7 +313,7 @@ def test_example_comes_back_from_its_file(clean, tmp_path):
 
 
 def test_three_stages_and_resumption(tmp_path, monkeypatch):
-    monkeypatch.setattr("denoise.learning.EVERY", 2)
+    monkeypatch.setattr("denoise.learning.steps.EVERY", 2)
     scenes = [cube.load() for cube in procedural_scenes(5, 32)]
     for stage in STEPS:
         card = train(stage, scenes, [], tmp_path / "w", steps=4, count=3, device="cpu")
@@ -331,7 +331,7 @@ def test_three_stages_and_resumption(tmp_path, monkeypatch):
         if total == 4 and done == 3:
             raise Killed
 
-    monkeypatch.setattr("denoise.learning.CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr("denoise.learning.steps.CHECKPOINT_SECONDS", 0)
     whole = load_file(tmp_path / "w" / "flow.safetensors")
     for name in ("flow.checkpoint.safetensors", "flow.safetensors"):
         (tmp_path / "w" / name).unlink()

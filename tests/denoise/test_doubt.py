@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from denoise.doubt import structured
 from denoise.restore import restore
+from denoise.separation.doubt import structured
 from hsitools.scenes import scene
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from denoise.case import Observation
-from denoise.estimate import BLUR, faint, separate, subspace
+from denoise.separation.estimate import BLUR, faint, separate, subspace
 
 pytestmark = pytest.mark.portable
 

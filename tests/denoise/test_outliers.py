@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from denoise.outlier_net import FEATURES, features, make_net, outlier_probability
-from denoise.outlier_training import load_example, make_example, spoil, train
-from denoise.weights import OUTLIERS, PRETRAINED
+from denoise.learning.outlier_net import FEATURES, features, make_net, outlier_probability
+from denoise.learning.outlier_training import load_example, make_example, spoil, train
+from denoise.learning.weights import OUTLIERS, PRETRAINED
 from hsitools.errors import FormatError, InputError
 from hsitools.scenes import scene
 
@@ -51,7 +51,7 @@ def test_units_do_not_matter(seen):
 def test_chunks_of_bands_make_no_difference(seen, monkeypatch):
     values, predicted, _ = seen
     whole = ask(values, predicted)
-    monkeypatch.setattr("denoise.outlier_net.CHUNK", 3)
+    monkeypatch.setattr("denoise.learning.outlier_net.CHUNK", 3)
     np.testing.assert_allclose(ask(values, predicted), whole, atol=1e-5)
 
 

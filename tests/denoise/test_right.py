@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from denoise import counts, estimate, saturation
 from denoise.case import Known, Observation
-from denoise.certainty import missed
-from denoise.estimate import gram, levelled, subspace
-from denoise.known import units_of
-from denoise.objects import told_apart
+from denoise.latent.certainty import missed
 from denoise.restore import restore, restore_cube
-from denoise.smooth import joint_means, smooth
+from denoise.separation import counts, estimate, saturation
+from denoise.separation.estimate import gram, levelled, subspace
+from denoise.separation.known import units_of
+from denoise.separation.objects import told_apart
+from denoise.separation.smooth import joint_means, smooth
 from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.sensor import DetectorNoise, GaussianResponse, Sensor
@@ -361,7 +361,7 @@ def test_nodata_is_not_called_outliers() -> None:
 
 def test_a_sensor_with_more_bands_is_taken_by_wavelength():
     """A cube whose bad bands were dropped is still seen by its sensor; one of other wavelengths is not."""
-    from denoise.known import known_by
+    from denoise.separation.known import known_by
     from hsitools.sensor import preset
 
     sensor = preset("enmap")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from denoise.estimate import levelled, subspace
-from denoise.smooth import MIN_SIZE, joint_means, smooth
+from denoise.separation.estimate import levelled, subspace
+from denoise.separation.smooth import MIN_SIZE, joint_means, smooth
 
 
 def scene(size: int = 48) -> np.ndarray:

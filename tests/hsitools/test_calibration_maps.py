@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from hsitools.cli import main
+from hsitools.commands.root import main
 from hsitools.cube import Cube
 from hsitools.errors import FormatError, InputError
 from hsitools.io import save_cube
@@ -22,7 +22,7 @@ from hsitools.sensor import (
     preset,
 )
 from hsitools.sensor.layout import SubImageLayout
-from hsitools.sensor.photon_transfer import photon_transfer
+from hsitools.sensor.photon.transfer import photon_transfer
 
 BANDS, COLUMNS = 9, 24
 CENTRE = np.linspace(500.0, 900.0, BANDS)

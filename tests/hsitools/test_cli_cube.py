@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.products import write_prisma
 from benchmarks.sensors import simulated_stacks
-from hsitools.cli import main
+from hsitools.commands.root import main
 from hsitools.cube import Cube
 from hsitools.figures import photon_transfer_figure, quicklook, rgb_bands, sensor_figure
 from hsitools.io import open_cube, save_cube

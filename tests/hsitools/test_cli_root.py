@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 import hsitools
-from hsitools import cli, formats
+from hsitools import formats
+from hsitools.commands import root as cli
+from hsitools.commands.options import emit_json, emit_table, plain
 from hsitools.errors import FormatError, HsiError
-from hsitools.options import emit_json, emit_table, plain
 
 log = logging.getLogger(__name__)
 

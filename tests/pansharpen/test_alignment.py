@@ -8,8 +8,8 @@ from hsitools.errors import InputError
 from hsitools.io import open_cube, save_cube
 from hsitools.scenes import scene
 from hsitools.sensor import preset
-from pansharpen.alignment import paired, placement, same_crs, windowed
-from pansharpen.protocol import cube_optics, real_case
+from pansharpen.comparison.protocol import cube_optics, real_case
+from pansharpen.pair.alignment import paired, placement, same_crs, windowed
 from pansharpen.tiled import fuse_cube
 
 #: Of the scene's pixels, which are PAN's; the cube's are six times as large.
@@ -148,7 +148,7 @@ def test_a_window_is_in_the_cubes_own_pixels(pair):
 def test_files(pair, tmp_path):
     from click.testing import CliRunner
 
-    from pansharpen.cli import pansharpen as command
+    from pansharpen.commands.pansharpen import pansharpen as command
 
     save_cube(pair.replace(pan=None), tmp_path / "cube.h5")
     save_cube(pair.pan.select(window=(8, 80, 3, 70)), tmp_path / "pan.tif")

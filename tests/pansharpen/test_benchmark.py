@@ -14,10 +14,10 @@ from click.testing import CliRunner
 from hsitools.cube import Cube
 from hsitools.errors import FormatError, InputError
 from hsitools.io import save_cube
-from pansharpen import cells, plan, table
-from pansharpen.benchmark import Benchmark
-from pansharpen.cli_benchmark import benchmark
-from pansharpen.isolation import Worker
+from pansharpen.commands.benchmark import benchmark
+from pansharpen.comparison import cells, plan, table
+from pansharpen.comparison.benchmark import Benchmark
+from pansharpen.comparison.isolation import Worker
 from pansharpen.registry import METHODS, names
 
 PLUGIN = """
@@ -194,8 +194,9 @@ def test_retry_does_what_failed(case, plugin, tmp_path):
 def test_interrupt_keeps_the_results_and_says_how_to_go_on(case, plugin, tmp_path):
     hold, out = plugin.with_suffix(".hold"), tmp_path / "out"
     hold.touch()
-    code = "from pansharpen.cli import pansharpen as p; from pansharpen.cli_benchmark import benchmark as b;"
-    code += "p.add_command(b); from hsitools.cli import main; main()"
+    code = "from pansharpen.commands.pansharpen import pansharpen as p\n"
+    code += "from pansharpen.commands.benchmark import benchmark as b\n"
+    code += "p.add_command(b); from hsitools.commands.root import main; main()"
     typed = ["--cases", case, "--methods", "EXP,test-waits,GSA", "--plugin", plugin, "--out", out]
     words = [sys.executable, "-c", code, "pansharpen", "benchmark", *map(str, typed)]
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)

@@ -10,11 +10,11 @@ from hsitools.scenes import scene
 from hsitools.sensor import preset
 from hsitools.sensor.spatial import mean_of_known, mtf_decimate
 from pansharpen.case import FusionCase
+from pansharpen.comparison.protocol import degraded, simulated_case
+from pansharpen.families.statistics import band_sums, moments
 from pansharpen.fuse import fuse
-from pansharpen.holes import fill_nearest, fill_voxels
-from pansharpen.protocol import degraded, simulated_case
+from pansharpen.pair.holes import fill_nearest, fill_voxels
 from pansharpen.registry import METHODS, names
-from pansharpen.statistics import band_sums, moments
 from pansharpen.tiled import LargeScene, fuse_cube
 
 LAWFUL = [name for name in names() if not METHODS[name].trained and METHODS[name].family != "zero-shot net"]

@@ -12,12 +12,12 @@ from hsitools.metrics import evaluate_fusion
 from hsitools.scenes import scene
 from hsitools.sensor import preset
 from hsitools.sensor.spatial import mtf_decimate
-from pansharpen import classes, table
-from pansharpen.benchmark import Benchmark, row_of
 from pansharpen.case import FusionCase, Optics
-from pansharpen.cells import read_pair, write_pair
+from pansharpen.comparison import classes, table
+from pansharpen.comparison.benchmark import Benchmark, row_of
+from pansharpen.comparison.cells import read_pair, write_pair
+from pansharpen.comparison.protocol import CONVENTIONS, judge, simulated_case
 from pansharpen.fuse import fuse
-from pansharpen.protocol import CONVENTIONS, judge, simulated_case
 from pansharpen.registry import METHODS
 
 CHEATS = """
@@ -163,7 +163,7 @@ def test_nothing_outlives_a_call(tmp_path):
     """A process that leaves its group and its parent is ended too."""
     import time
 
-    from pansharpen.isolation import Worker
+    from pansharpen.comparison.isolation import Worker
 
     if not os.path.exists("/proc/self/stat"):
         pytest.skip("this system has no /proc")

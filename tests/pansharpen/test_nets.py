@@ -11,12 +11,12 @@ from hsitools.errors import FormatError, InputError
 from hsitools.io import open_cube
 from hsitools.sensor import preset
 from pansharpen.case import FusionCase, Optics, Tile
+from pansharpen.comparison.protocol import judge, simulated_case
+from pansharpen.families.nets import NETS, fuse_by, measure
+from pansharpen.families.prior import with_prior
 from pansharpen.fuse import fuse
-from pansharpen.nets import NETS, fuse_by, measure
-from pansharpen.prior import with_prior
-from pansharpen.protocol import judge, simulated_case
+from pansharpen.learning.weights import PRETRAINED, Card, load_into, read_card, save
 from pansharpen.registry import METHODS
-from pansharpen.weights import PRETRAINED, Card, load_into, read_card, save
 
 NAMES = ("HyperPNN", "HSpeNet", "Hyper-DSNet", "DIP-HyperKite", "DHP-DARN")
 TILED = ("HyperPNN", "HSpeNet", "Hyper-DSNet")
@@ -24,7 +24,7 @@ TILED = ("HyperPNN", "HSpeNet", "Hyper-DSNet")
 
 @pytest.fixture(autouse=True)
 def _short_prior(monkeypatch):
-    monkeypatch.setattr("pansharpen.prior.STEPS", 3)
+    monkeypatch.setattr("pansharpen.families.prior.STEPS", 3)
 
 
 def make_case(n_bands=5, ratio=3, size=(6, 8), batch=1, seed=0, **optics):
@@ -164,7 +164,7 @@ def test_scale_counts_valid_pixels_only():
 
 
 def test_prior_explains_pan(shared):
-    from pansharpen.protocol import convention, read_case
+    from pansharpen.comparison.protocol import convention, read_case
 
     rules = convention("toolbox")
     case = read_case(shared / "golden" / "jasper159_r6.npz", rules)
@@ -307,7 +307,7 @@ def test_cards_that_are_no_json(tmp_path):
 
 
 def test_without_weights_it_says_what_to_do(monkeypatch, tmp_path):
-    monkeypatch.setattr("pansharpen.weights.PRETRAINED", tmp_path)
+    monkeypatch.setattr("pansharpen.learning.weights.PRETRAINED", tmp_path)
     with pytest.raises(
         InputError, match="HyperPNN: weights: found none, needs training on your sensor: hsi pansharpen"
     ):
@@ -316,7 +316,7 @@ def test_without_weights_it_says_what_to_do(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in PRETRAINED.glob("*.json")))
 def test_shipped_weights_beat_interpolation(name, shared, monkeypatch):
-    monkeypatch.setattr("pansharpen.prior.STEPS", 25)
+    monkeypatch.setattr("pansharpen.families.prior.STEPS", 25)
     scene = open_cube(shared / "data" / "scenes" / "jasper_ridge.h5").select(window=(0, 48, 52, 100))
     case = simulated_case(scene, preset("prisma"))
     indices = ("ERGAS", "Q2n")

@@ -12,12 +12,12 @@ from hsitools.scenes import scene
 from hsitools.sensor import preset
 from hsitools.sensor.spatial import mtf_decimate
 from pansharpen.case import FusionCase, Optics
+from pansharpen.comparison.protocol import degraded, judge, simulated_case
+from pansharpen.families.statistics import per_band
 from pansharpen.fuse import fuse
 from pansharpen.methods import physics
 from pansharpen.methods.physics import learn
-from pansharpen.protocol import degraded, judge, simulated_case
-from pansharpen.statistics import per_band
-from pansharpen.subspace import one_blur
+from pansharpen.physics.subspace import one_blur
 
 
 def observed(mtf, *, ratio=4, noise=False, seed=7):

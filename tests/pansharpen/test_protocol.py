@@ -11,8 +11,7 @@ from hsitools.io import open_cube, save_cube
 from hsitools.scenes import scene
 from hsitools.sensor import preset
 from pansharpen.case import FusionCase, Optics
-from pansharpen.fuse import fuse
-from pansharpen.protocol import (
+from pansharpen.comparison.protocol import (
     CONVENTIONS,
     FULL,
     convention,
@@ -26,6 +25,7 @@ from pansharpen.protocol import (
     simulated_case,
     with_sensor,
 )
+from pansharpen.fuse import fuse
 from pansharpen.tiled import fuse_cube
 
 

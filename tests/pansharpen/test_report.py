@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from pansharpen import benchmark_report, cells, figures, table
-from pansharpen.benchmark import Benchmark
-from pansharpen.cli_benchmark import report
+from pansharpen.commands.benchmark import report
+from pansharpen.comparison import benchmark_report, cells, figures, table
+from pansharpen.comparison.benchmark import Benchmark
 from pansharpen.registry import METHODS
 
 METHODS_SHOWN = ("EXP", "GSA", "MTF-GLP-FS")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-import pansharpen.training as training
+import pansharpen.learning.training as training
 from hsitools.cube import Cube
 from hsitools.errors import FormatError, InputError
 from hsitools.io import open_cubes, save_cube
@@ -24,12 +24,12 @@ from hsitools.sensor import Sensor
 from hsitools.sensor.bands import GaussianResponse, box_response
 from hsitools.sensor.former import former_names
 from hsitools.sensor.noise import DetectorNoise
-from pansharpen.cli_train import train as train_command
+from pansharpen.commands.train import train as train_command
+from pansharpen.families.nets import NETS
 from pansharpen.fuse import fuse
-from pansharpen.nets import NETS
-from pansharpen.patches import Part, draw, make_pairs, patch_side, psf_reach, split
-from pansharpen.training import train
-from pansharpen.weights import read_card
+from pansharpen.learning.patches import Part, draw, make_pairs, patch_side, psf_reach, split
+from pansharpen.learning.training import train
+from pansharpen.learning.weights import read_card
 
 CENTRES = np.arange(450.0, 900, 50)
 
@@ -170,7 +170,7 @@ def test_pixels_without_data_do_not_count(sensor, scenes):
 
 @pytest.mark.parametrize("name", list(NETS))
 def test_each_net_learns(name, sensor, scenes, tmp_path, monkeypatch):
-    monkeypatch.setattr("pansharpen.prior.STEPS", 3)
+    monkeypatch.setattr("pansharpen.families.prior.STEPS", 3)
     if name == "DIP-HyperKite":
         # enlarges everything 64 times
         scenes = [cube.select(window=(0, 12, 0, 12)) for cube in scenes]
@@ -325,7 +325,7 @@ def test_two_processes_learn_the_same(sensor, scenes, tmp_path):
     script = tmp_path / "run.py"
     script.write_text(
         "from hsitools.sensor import Sensor\nfrom hsitools.scenes import procedural_scenes\n"
-        "from pansharpen.training import train\n"
+        "from pansharpen.learning.training import train\n"
         f"train('HyperPNN', Sensor.load({str(tmp_path / 'sensor.h5')!r}), procedural_scenes(5, 24), "
         f"{str(tmp_path / 'two')!r}, epochs=1, batch=3, patch=4, device='cpu')\n"
     )

@@ -7,12 +7,8 @@ import torch
 from hsitools.scenes import scene
 from hsitools.sensor import preset
 from pansharpen.case import FusionCase, Optics
-from pansharpen.fuse import fuse, prepared, select_bands
-from pansharpen.methods.pca_z_pnn import blocks, components
-from pansharpen.methods.rho_pnn import OFF_ABOVE, ON_BELOW, Hysteresis
-from pansharpen.protocol import convention, judge, read_case, simulated_case
-from pansharpen.registry import METHODS
-from pansharpen.zero_shot import (
+from pansharpen.comparison.protocol import convention, judge, read_case, simulated_case
+from pansharpen.families.zero_shot import (
     FIRST_STEPS,
     STEP_LIMITS,
     DetailNet,
@@ -26,6 +22,10 @@ from pansharpen.zero_shot import (
     structural_loss,
     whole_windows,
 )  # fmt: skip
+from pansharpen.fuse import fuse, prepared, select_bands
+from pansharpen.methods.pca_z_pnn import blocks, components
+from pansharpen.methods.rho_pnn import OFF_ABOVE, ON_BELOW, Hysteresis
+from pansharpen.registry import METHODS
 
 NAMES = ("R-PNN", "PCA-Z-PNN", "rho-PNN")
 #: Share of the schedules.
@@ -197,7 +197,7 @@ def test_weights_are_carried_from_band_to_band(case, monkeypatch):
         given.append(steps)
         return []
 
-    monkeypatch.setattr("pansharpen.zero_shot.adapt", first_only)
+    monkeypatch.setattr("pansharpen.families.zero_shot.adapt", first_only)
     optics = Optics(ratio=3, wavelength_nm=np.array([620.0, 600.0]))
     twice = FusionCase(coarse=case.coarse[:, [1, 1]], pan=case.pan, optics=optics)
     first, second = (run("R-PNN", twice, effort=0.1) - twice.tile.expanded)[0]

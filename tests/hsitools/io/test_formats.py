@@ -105,7 +105,7 @@ def test_pan_and_meta_survive(tmp_path):
 
 
 def test_large_cube_is_written_in_pieces(tmp_path, monkeypatch):
-    import hsitools.io.native as native
+    import hsitools.io.formats.native as native
 
     monkeypatch.setattr(native, "BLOCK_BYTES", 50_000)
     data = np.random.default_rng(0).random((9, 150, 140)).astype(np.float32)
@@ -390,7 +390,7 @@ def test_wrong_suffix_and_missing_file(tmp_path):
 def test_geo_extra_is_named_when_missing(tmp_path):
     save_cube(example(), tmp_path / "x.tif")
     code = (
-        "import sys; sys.modules['rasterio'] = None\nfrom hsitools.cli import main\n"
+        "import sys; sys.modules['rasterio'] = None\nfrom hsitools.commands.root import main\n"
         f"main(['info', {str(tmp_path / 'x.tif')!r}])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -19,7 +19,7 @@ import scipy.io
 import spectral.io.envi
 import xarray
 
-from hsitools.cli import main
+from hsitools.commands.root import main
 from hsitools.cube import Cube
 from hsitools.errors import FormatError, InputError
 from hsitools.io import open_cube, save_cube

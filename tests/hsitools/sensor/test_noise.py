@@ -11,7 +11,7 @@ from benchmarks.sensors import DETECTORS, simulated_stacks
 from hsitools.errors import FormatError, InputError
 from hsitools.sensor import EMIT_DRIFT, Defects, DetectorNoise, Distortion, Stripes, stripe_statistics
 from hsitools.sensor.noise import electrons_for_snr
-from hsitools.sensor.photon_transfer import PhotonTransfer, photon_transfer, read_stacks
+from hsitools.sensor.photon.transfer import PhotonTransfer, photon_transfer, read_stacks
 
 NOISE = DetectorNoise(
     electrons_per_unit=np.array([2e3, 5e4, 1e5]), dark_electrons=300.0, read_noise=np.array([20.0, 80.0, 40.0]),

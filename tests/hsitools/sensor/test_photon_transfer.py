@@ -18,12 +18,12 @@ from benchmarks.photon_transfer import (
     sub_images,
     vignette,
 )
-from hsitools.cli import main
+from hsitools.commands.root import main
 from hsitools.errors import InputError
 from hsitools.sensor.flat_field import LocalSurface, relative_response
-from hsitools.sensor.photon_curve import pile_up, quantisation_step, without_rounding
-from hsitools.sensor.photon_frames import level_statistics
-from hsitools.sensor.photon_transfer import PhotonTransfer, photon_transfer, read_stacks
+from hsitools.sensor.photon.curve import pile_up, quantisation_step, without_rounding
+from hsitools.sensor.photon.frames import level_statistics
+from hsitools.sensor.photon.transfer import PhotonTransfer, photon_transfer, read_stacks
 
 #: Read noise hides in the converter's steps: known less well than 2 %.
 COARSE = "12 bits shifted to 16"

@@ -1,0 +1,1 @@
+"""What was measured under the monochromator: captures, raw frames, sub-images, and their checks."""

@@ -1,0 +1,354 @@
+"""Monochromatic captures: what each interferometer measured at each line of the monochromator."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.captures.checks import MIN_LINES, check_linewidth, check_wavenumber, one_line, real_numbers
+from hsitools.errors import FormatError, InputError
+from hsitools.io.atomic import atomic_path
+from hsitools.io.formats.hdf5 import open_hdf5
+from hsitools.sensor.layout import SubImageLayout
+from hsitools.sensor.line_shape import SHAPES, LineShape
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+log = logging.getLogger(__name__)
+
+FORMAT, VERSION = "hsitools-capture", 1
+_SAMPLES = "(interferometer, line)"
+#: Datasets of the file: units and meaning.
+NOTES = {
+    "intensity": ("instrument units", f"centre-spot intensity {_SAMPLES}"),
+    "flat": ("instrument units", f"flat field {_SAMPLES}"),
+    "wavenumber": ("um-1", "wavenumber of each monochromator line (line,)"),
+    "mask": ("1", f"usable samples {_SAMPLES}"),
+    "neighbourhood": ("instrument units", f"mean around the centre spot {_SAMPLES}"),
+    "saturated": ("1", f"samples at full scale {_SAMPLES}"),
+    "linewidth_nm": ("nm", "full width at half maximum of the monochromator's line (line,)"),
+    "index": ("1", "place of each interferometer in the device's order (interferometer,)"),
+}
+#: kinds of NumPy types
+REAL, BOOLEAN = "fiu", "biu"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MonochromaticCapture:
+    """Intensities of all interferometers under a monochromator, validated.
+
+    Samples that cannot be used (not finite, or flat field not positive) and interferometers without positive signal
+    are masked and logged, never an error; arrays hold 0 (intensity) and 1 (flat) there, so that no NaN reaches the
+    numerics. Negative intensities stay: noise about zero is real.
+
+    Attributes
+    ----------
+    intensity, flat : array, shape (interferometer, line)
+        Centre-spot intensity and flat field, same units; flat of ones when already normalised.
+    wavenumber : array, shape (line,)
+        µm⁻¹, ascending.
+    mask : array of bool, shape (interferometer, line)
+        True where a sample is usable.
+    neighbourhood : array or None
+        Mean around the centre spot, shape of ``intensity``; NaN where it is not known (logged).
+    index : array of int, shape (interferometer,)
+        Place in the device's order.
+    saturated : array of bool or None
+        Samples at full scale, shape of ``intensity``.
+    opd_step_um : float or None
+        Nominal OPD step between neighbours, µm.
+    linewidth_nm : array, shape (line,), or None
+        Full width at half maximum of the monochromator's line, nm (one number for all lines may be passed); None where
+        it is not known.
+    line_shape : str
+        ``"gaussian"`` or ``"triangular"`` (two equal slits).
+    layout : SubImageLayout or None
+    name, source : str
+
+    Raises
+    ------
+    InputError
+        On wrong shapes or types, on wavenumbers that are not ascending, distinct, positive µm⁻¹, on fewer than 4 lines.
+    """
+
+    intensity: Array
+    wavenumber: Array
+    flat: Array
+    mask: Mask = None  # type: ignore[assignment]  # all samples; never None once constructed
+    neighbourhood: Array | None = None
+    index: NDArray[np.int64] = None  # type: ignore[assignment]  # 0, 1, 2, …
+    saturated: Mask | None = None
+    opd_step_um: float | None = None
+    linewidth_nm: Any = None
+    line_shape: str = "gaussian"
+    layout: SubImageLayout | None = None
+    name: str = "capture"
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        where = self.source or self.name
+        wavenumber = check_wavenumber(self.wavenumber, f"{where}: wavenumber")
+        intensity = real_numbers(self.intensity, f"{where}: intensity")
+        if intensity.ndim != 2 or intensity.shape[1] != len(wavenumber) or not len(intensity):
+            raise InputError(
+                f"{where}: intensity: found shape {intensity.shape}, expected (interferometer, {len(wavenumber)})"
+            )
+        shape = intensity.shape
+
+        def shaped(name: str, values: Any, kinds: str) -> Any:
+            array = np.asarray(values)
+            if array.shape != shape:
+                raise InputError(f"{where}: {name}: found shape {array.shape}, expected {shape} as the intensity")
+            if array.dtype.kind not in kinds:
+                expected = "true or false" if kinds == BOOLEAN else "real numbers"
+                raise InputError(f"{where}: {name}: found values of type {array.dtype}, expected {expected}")
+            return array.astype(bool if kinds == BOOLEAN else np.float64)
+
+        flat = shaped("flat", self.flat, REAL)
+        mask = np.ones(shape, bool) if self.mask is None else shaped("mask", self.mask, BOOLEAN)
+        mask = _usable(intensity, flat, mask, where)
+        values = {
+            "wavenumber": wavenumber,
+            "intensity": np.where(mask, intensity, 0.0),
+            "flat": np.where(mask, flat, 1.0),
+            "mask": mask,
+            "index": self._checked_index(shape[0], where),
+        }
+        if self.neighbourhood is not None:
+            values["neighbourhood"] = shaped("neighbourhood", self.neighbourhood, REAL)
+            unknown = int((mask & ~np.isfinite(values["neighbourhood"])).sum())
+            if unknown:
+                log.warning("%s: neighbourhood: %d usable samples have none (not finite)", where, unknown)
+        if self.saturated is not None:
+            values["saturated"] = shaped("saturated", self.saturated, BOOLEAN)
+        if self.linewidth_nm is not None:
+            values["linewidth_nm"] = check_linewidth(self.linewidth_nm, wavenumber, f"{where}: linewidth_nm")
+        if self.line_shape not in SHAPES:
+            raise InputError(f"{where}: line_shape: found {self.line_shape!r}, expected one of {', '.join(SHAPES)}")
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+        if self.opd_step_um is not None and not (np.isfinite(self.opd_step_um) and self.opd_step_um):
+            raise InputError(f"{where}: opd_step_um: found {self.opd_step_um}, expected a step in µm, not zero")
+        if self.layout is not None and self.layout.n_sub_images <= self.index.max():
+            raise InputError(
+                f"{where}: layout: found {self.layout.n_sub_images} sub-images, "
+                f"expected at least {self.index.max() + 1} (largest index of an interferometer)"
+            )
+
+    def _checked_index(self, count: int, where: str) -> NDArray[np.int64]:
+        if self.index is None:
+            return np.arange(count)
+        index = np.asarray(self.index)
+        whole = index.shape == (count,) and index.dtype.kind in "iu"
+        if not whole or index.min() < 0 or len(np.unique(index)) != count:
+            raise InputError(f"{where}: index: expected {count} distinct whole numbers from 0, one an interferometer")
+        return index.astype(np.int64)
+
+    @property
+    def n_interferometers(self) -> int:
+        """Number of interferometers."""
+        return int(self.intensity.shape[0])
+
+    @property
+    def n_lines(self) -> int:
+        """Number of monochromator lines."""
+        return int(self.intensity.shape[1])
+
+    @property
+    def dark(self) -> Mask:
+        """Interferometers without one usable sample, shape ``(interferometer,)``."""
+        return np.asarray(~self.mask.any(axis=1))
+
+    @property
+    def line(self) -> LineShape | None:
+        """The monochromator's line; None when its width is zero or not known."""
+        if self.linewidth_nm is None or not self.linewidth_nm.any():
+            return None
+        return LineShape.of_wavelength(self.linewidth_nm, self.wavenumber, self.line_shape)
+
+    @property
+    def wavelength_nm(self) -> Array:
+        """Wavelength of each line, nm (descending)."""
+        return 1000 / self.wavenumber
+
+    @property
+    def band_nm(self) -> tuple[float, float]:
+        """Shortest and longest wavelength, nm."""
+        return float(1000 / self.wavenumber[-1]), float(1000 / self.wavenumber[0])
+
+    @property
+    def opd_limit_um(self) -> float:
+        """Largest OPD that the lines sample, ``1 / (2·mean Δσ)``, µm."""
+        return float(0.5 / np.diff(self.wavenumber).mean())
+
+    def select(
+        self, *, rows: NDArray[np.int64] | None = None, wavelengths_nm: tuple[float, float] | None = None
+    ) -> MonochromaticCapture:
+        """Some interferometers and/or the lines in a wavelength range (nm, ends included).
+
+        Raises
+        ------
+        InputError
+            When the range holds too few lines.
+        """
+        picked = np.arange(self.n_interferometers) if rows is None else np.asarray(rows)
+        lines = np.ones(self.n_lines, dtype=bool)
+        if wavelengths_nm is not None:
+            low, high = sorted(wavelengths_nm)
+            lines = (self.wavelength_nm >= low) & (self.wavelength_nm <= high)
+            if lines.sum() < MIN_LINES:
+                found = "{:.1f} to {:.1f} nm".format(*self.band_nm)
+                raise InputError(
+                    f"{self.source or self.name}: wavelengths: found {lines.sum()} lines in {low:g} to {high:g} nm, "
+                    f"expected at least {MIN_LINES} (the capture holds {found})"
+                )
+        block = np.ix_(picked, np.flatnonzero(lines))
+        optional: dict[str, Any] = {
+            name: None if getattr(self, name) is None else getattr(self, name)[block]
+            for name in ("neighbourhood", "saturated")
+        }
+        return replace(
+            self,
+            intensity=self.intensity[block],
+            flat=self.flat[block],
+            mask=self.mask[block],
+            wavenumber=self.wavenumber[lines],
+            index=self.index[picked],
+            linewidth_nm=None if self.linewidth_nm is None else self.linewidth_nm[lines],
+            **optional,
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write to HDF5, self-describing."""
+        import h5py
+
+        with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+            file.attrs.update(format=FORMAT, version=VERSION, name=self.name, source=self.source)
+            file.attrs["line_shape"] = self.line_shape
+            if self.opd_step_um is not None:
+                file.attrs["opd_step_um"] = self.opd_step_um
+            if self.layout is not None:
+                file.attrs["layout"] = json.dumps(self.layout.to_dict())
+            for name, (unit, long_name) in NOTES.items():
+                value = getattr(self, name)
+                if value is not None:
+                    data = file.create_dataset(name, data=value, compression="gzip", shuffle=True)
+                    data.attrs.update(units=unit, long_name=long_name)
+
+    @classmethod
+    def load(cls, path: str | Path) -> MonochromaticCapture:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        FormatError
+            When the file is missing, is no capture, or lacks a member.
+        InputError
+            When its contents are no valid capture.
+        """
+        import h5py
+
+        try:
+            with open_hdf5(path) as file:
+                attributes = dict(file.attrs)
+                if attributes.get("format") != FORMAT:
+                    raise FormatError(f"{path}: format: found {attributes.get('format')!r}, expected {FORMAT!r}")
+                if attributes.get("version") != VERSION:
+                    raise FormatError(f"{path}: version: found {attributes.get('version')}, expected {VERSION}")
+                members = {name: file[name][()] for name in NOTES if isinstance(file.get(name), h5py.Dataset)}
+                if "linewidth_nm" in attributes:
+                    # one width for all lines may also be an attribute
+                    members.setdefault("linewidth_nm", attributes["linewidth_nm"])
+        except FileNotFoundError:
+            raise FormatError(f"{path}: found no such file or folder, expected a capture") from None
+        except OSError as error:
+            raise FormatError(f"{path}: expected a capture (HDF5 or IRCA folder); {one_line(error)}") from None
+        for name in ("intensity", "flat", "wavenumber"):
+            if name not in members:
+                raise FormatError(f"{path}: {name}: missing, expected in a capture")
+        try:
+            layout = json.loads(attributes.get("layout", "null"))
+            step = attributes.get("opd_step_um")
+            step = None if step is None else float(step)
+        except (TypeError, ValueError) as error:
+            raise FormatError(f"{path}: attributes layout and opd_step_um: {one_line(error)}") from None
+        return cls(
+            **members,
+            opd_step_um=step,
+            line_shape=str(attributes.get("line_shape", "gaussian")),
+            layout=None if layout is None else SubImageLayout.from_dict(layout, f"{path}: layout"),
+            name=str(attributes.get("name", Path(path).stem)),
+            source=str(path),
+        )
+
+
+def _usable(intensity: Array, flat: Array, mask: Mask, where: str) -> Mask:
+    """``mask`` less the samples and the rows that carry no information; says how many."""
+    good = mask & np.isfinite(intensity) & np.isfinite(flat) & (flat > 0)
+    lost = int((mask & ~good).sum())
+    if lost:
+        log.warning("%s: %d samples left out (not finite, or without flat field)", where, lost)
+    # a row of noise about zero has no positive sum
+    dark = good.any(axis=1) & (np.where(good, intensity, 0.0).sum(axis=1) <= 0)
+    if dark.any():
+        log.warning("%s: %d interferometers left out (no positive signal)", where, int(dark.sum()))
+    return good & ~dark[:, None]
+
+
+def open_capture(path: str | Path) -> MonochromaticCapture:
+    """Open a capture: a folder as published with IRCA, or our HDF5, told apart by content.
+
+    Raises
+    ------
+    FormatError
+        When there is nothing there, or it is neither.
+    InputError
+        When the contents are no valid capture.
+    """
+    if Path(path).is_dir():
+        from calibration.captures.irca_folder import read_irca_folder
+
+        return read_irca_folder(path)
+    return MonochromaticCapture.load(path)
+
+
+def describe(path: Path) -> dict[str, Any] | None:
+    """What ``hsi info`` says of a capture; None when the path is something else."""
+    import h5py
+
+    if path.is_dir():
+        from calibration.captures.irca_folder import is_irca_folder
+
+        if not is_irca_folder(path):
+            return None
+    else:
+        if not path.is_file() or not h5py.is_hdf5(path):
+            return None
+        with h5py.File(path, "r") as file:
+            if file.attrs.get("format") != FORMAT:
+                return None
+    capture = open_capture(path)
+    used = capture.intensity[capture.mask]
+    return {
+        "kind": "monochromatic capture",
+        "name": capture.name,
+        "n_interferometers": capture.n_interferometers,
+        "n_lines": capture.n_lines,
+        "band_nm": [round(value, 3) for value in capture.band_nm],
+        "line_spacing_per_um": float(np.diff(capture.wavenumber).mean()),
+        "opd_limit_um": capture.opd_limit_um,
+        "opd_step_um": capture.opd_step_um,
+        "linewidth_nm": None if capture.linewidth_nm is None else float(np.median(capture.linewidth_nm)),
+        "intensity_range": [float(used.min()), float(used.max())] if used.size else None,
+        "masked_samples": int((~capture.mask).sum()),
+        "negative_samples": int((used < 0).sum()),
+        "dark_interferometers": int(capture.dark.sum()),
+        "grid": None if capture.layout is None else list(capture.layout.grid),
+        "source": capture.source,
+    }

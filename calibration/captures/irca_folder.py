@@ -1,0 +1,114 @@
+"""The capture folders published with IRCA: .npy arrays and two small JSON files."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.captures.capture import MonochromaticCapture
+from calibration.captures.checks import check_wavenumber, one_line, real_numbers
+from hsitools.errors import FormatError, InputError
+from hsitools.sensor.layout import SubImageLayout
+
+Array = NDArray[np.float64]
+log = logging.getLogger(__name__)
+
+
+def is_irca_folder(folder: Path) -> bool:
+    """Whether any of the folder's two indispensable arrays is there."""
+    return any((folder / f"{name}.npy").exists() for name in ("central_wavenumbers", "data"))
+
+
+def read_irca_folder(folder: str | Path) -> MonochromaticCapture:
+    """Read ``data``, ``norm``, ``mean``, ``central_wavenumbers`` (.npy), ``options.json``, ``device.json``.
+
+    ``norm`` is the flat field and may be absent when ``options.json`` says ``is_normalized``; ``mean`` is the mean
+    around the centre spot. It and the JSON files are optional. Wavenumbers stored in descending order are reversed
+    with their columns. ``options.json`` may hold the width of the monochromator's line, nm, as ``linewidth_nm``: a
+    number, or a list with one for each of the wavenumbers.
+
+    Raises
+    ------
+    FormatError
+        When a file is missing or unreadable.
+    InputError
+        When the contents are no valid capture.
+    """
+    folder = Path(folder)
+    wavenumber = _load_npy(folder, "central_wavenumbers")
+    lines = slice(None)
+    if wavenumber.ndim == 1 and len(wavenumber) > 1 and (np.diff(wavenumber) < 0).all():
+        log.info("%s: central_wavenumbers descend: reversed", folder)
+        lines, wavenumber = slice(None, None, -1), wavenumber[::-1]
+    wavenumber = check_wavenumber(wavenumber, f"{folder}/central_wavenumbers.npy")
+    options = _load_json(folder / "options.json")
+    step = options.get("opd_step")
+    if step is not None and (isinstance(step, bool) or not isinstance(step, int | float)):
+        raise InputError(f"{folder}/options.json: opd_step: found {step!r}, expected a number in µm")
+
+    width = options.get("linewidth_nm")
+    if isinstance(width, list):
+        width = width[lines]
+
+    def samples(name: str) -> Array:
+        array = _load_npy(folder, name)
+        if array.ndim != 2 or array.shape[1] != len(wavenumber):
+            raise InputError(
+                f"{folder}/{name}.npy: found shape {array.shape}, expected (interferometer, {len(wavenumber)})"
+            )
+        return array[:, lines]
+
+    intensity = samples("data")
+    if (folder / "norm.npy").exists():
+        flat = samples("norm")
+    elif options.get("is_normalized"):
+        flat = np.ones_like(intensity)
+    else:
+        raise FormatError(f"{folder}/norm.npy: missing, expected the flat field (the data are not normalised)")
+    device = folder / "device.json"
+    return MonochromaticCapture(
+        intensity=intensity,
+        flat=flat,
+        wavenumber=wavenumber,
+        neighbourhood=samples("mean") if (folder / "mean.npy").exists() else None,
+        opd_step_um=None if step is None else float(step),
+        linewidth_nm=width,
+        line_shape=options.get("line_shape", "gaussian"),
+        layout=SubImageLayout.from_device_json(device) if device.exists() else None,
+        name=str(options.get("device_id", folder.resolve().name)),
+        source=str(folder),
+    )
+
+
+def _load_npy(folder: Path, name: str) -> Array:
+    path = folder / f"{name}.npy"
+    try:
+        values = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise FormatError(
+            f"{path}: missing, expected in a capture folder (data, norm, central_wavenumbers .npy, options.json)"
+        ) from None
+    except (ValueError, OSError, EOFError) as error:
+        raise FormatError(f"{path}: expected a NumPy array of numbers; {one_line(error)}") from None
+    if not isinstance(values, np.ndarray):
+        values.close()
+        raise FormatError(f"{path}: found an archive of arrays, expected one NumPy array")
+    return real_numbers(values, str(path))
+
+
+def _load_json(path: Path) -> dict[str, Any]:
+    """Contents of a JSON file; nothing when it is not there."""
+    if not path.exists():
+        return {}
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise FormatError(f"{path}: expected JSON; {one_line(error)}") from None
+    if not isinstance(value, dict):
+        raise FormatError(f"{path}: found {type(value).__name__}, expected a JSON object")
+    return value

@@ -1,0 +1,118 @@
+"""Where pixels of raw frames saturate, whatever the file declares."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.captures.frames import FrameStack
+from hsitools.sensor.photon.curve import pile_up, quantisation_step
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+log = logging.getLogger(__name__)
+
+#: Side of the patch around each centre that is looked at, pixels.
+PATCH = 5
+#: Pixels whose brightest values come within this share of the brightest pixel's are at the ceiling together.
+CEILING = 0.05
+#: Fewest pixels that show a full well.
+MIN_PIXELS = 8
+
+
+def saturation_limit(stack: FrameStack, centres: NDArray[np.int64], dark: Array, hot: Mask) -> float:
+    """Digital number from which on samples count as saturated; infinite when nothing saturates and nothing is declared.
+
+    A converter cuts values off at one number, which many samples then have. A full well leaves its read noise, and
+    differs a little from pixel to pixel: a pixel's brightest values then lie much nearer to one another than photon
+    noise lets them, and so do those of all pixels at the ceiling. Looked for around the centres, in frames and flats.
+
+    Parameters
+    ----------
+    stack : FrameStack
+    centres : array of int, shape (interferometer, 2)
+        Rows and columns.
+    dark : array, shape (y, x)
+    hot : array of bool, shape (y, x)
+    """
+    declared = np.inf if stack.full_scale is None else stack.full_scale
+    offsets = np.arange(PATCH) - PATCH // 2
+    rows = np.clip(centres[:, 0, None, None] + offsets[:, None], 0, stack.shape[0] - 1)
+    columns = np.clip(centres[:, 1, None, None] + offsets, 0, stack.shape[1] - 1)
+    usable = ~hot[rows, columns]
+    limits = [declared]
+    series = ["frames"] + (["flat"] if stack.flat is not None and stack.flat.ndim == 3 else [])
+    for name in series:
+        read = stack.line if name == "frames" else stack.flat_line
+        # (line, interferometer, y, x)
+        values = np.stack([np.asarray(read(place))[rows, columns] for place in range(stack.n_lines)])
+        limits += [_cut_off(values, usable), _full_well(values, dark[rows, columns], usable)]
+    limit = float(np.min(limits))
+    if limit < declared:
+        said = "" if np.isinf(declared) else f", below the full scale of {declared:g} that the file declares"
+        log.warning("%s: pixels saturate from %.6g on%s", stack.path, limit, said)
+    return limit
+
+
+def _cut_off(values: Array, usable: Mask) -> float:
+    """The value at which samples pile up; infinite when there is none."""
+    samples = values[:, usable]
+    if not samples.size:
+        return np.inf
+    step = quantisation_step(samples.ravel()[:: max(1, samples.size // 65536)])
+    near = np.abs(np.diff(values, axis=3))[:, usable[..., 1:] & usable[..., :-1]]
+    value = pile_up(samples, step, float(np.median(near)) if near.size else 0.0)
+    return np.inf if value is None else value
+
+
+def _full_well(values: Array, dark: Array, usable: Mask) -> float:
+    """The value that stays below the plateaus of full wells; infinite when pixels show none."""
+    lines = len(values)
+    count = max(5, lines // 50)
+    if lines < 4 * count:
+        return np.inf
+    ordered = np.partition(values, (lines - count, lines - 1), axis=0)
+    top, least = ordered[lines - 1], ordered[lines - count]
+    if usable.sum() < MIN_PIXELS:
+        return np.inf
+    # the brightest pixels, a few wild ones set aside
+    ceiling = np.sort(least[usable])[-max(MIN_PIXELS // 2, 1)]
+    room = ceiling - float(np.median(dark[usable]))
+    at_ceiling = usable & (least > ceiling - CEILING * room)
+    noise = _photon_noise(values - dark, usable, 0.8 * room)
+    if noise is None or at_ceiling.sum() < MIN_PIXELS:
+        return np.inf
+    spread = top - least
+    flat_topped = spread < 0.5 * np.sqrt(noise * np.maximum(least - dark, 0))
+    if flat_topped[at_ceiling].mean() < 0.5:
+        return np.inf
+    plateau = least[at_ceiling & flat_topped]
+    wells = 1.4826 * float(np.median(np.abs(plateau - np.median(plateau))))
+    return float(np.median(plateau) - 4 * np.hypot(wells, np.median(spread[at_ceiling & flat_topped])))
+
+
+def _photon_noise(light: Array, usable: Mask, highest: float) -> float | None:
+    """Variance per digital number of light below ``highest``, from how neighbouring pixels differ from line to line.
+
+    Neighbours see the same fringe, but at other angles of incidence: what their difference does slowly along the lines
+    is left out, and the quieter pairs count. None when there are too few samples.
+    """
+    first, second = light[..., :-1], light[..., 1:]
+    both = usable[..., 1:] & usable[..., :-1]
+    sum_first, sum_second = first.sum(axis=0), second.sum(axis=0)
+    both &= (sum_first > 0) & (sum_second > 0)
+    ratio = np.where(both, sum_first / np.where(both, sum_second, 1), 1.0)
+    difference = first - ratio * second
+    rapid = difference[1:-1] - (difference[:-2] + difference[2:]) / 2
+    level = (first + ratio * second)[1:-1] / 2
+    counts = both & (level > 0.1 * highest) & (level < highest)
+    # half the difference's variance, which the second difference along the lines makes half as large again
+    relative = np.where(counts, rapid**2 / (3 * np.maximum(level, 1e-300)), np.nan)
+    enough = counts.sum(axis=0) >= 5
+    if enough.sum() < MIN_PIXELS:
+        return None
+    # the median of squared Gaussian numbers is .4549 of their mean
+    pairs = np.nanmedian(relative[:, enough], axis=0) / 0.4549
+    return float(np.quantile(pairs, 0.2))

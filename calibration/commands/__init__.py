@@ -1,0 +1,1 @@
+"""``hsi calibrate``, ``hsi capture`` and ``hsi demo``."""

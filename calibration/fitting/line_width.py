@@ -1,0 +1,206 @@
+"""The width of the monochromator's line, from how the fringes' contrast falls with the OPD over the device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.fitting.refine import NormalPlan, refine
+from calibration.fitting.uncertainty import inverse, posterior
+from hsitools.sensor.line_shape import FWHM_SIGMA, LineShape
+from hsitools.sensor.transmittance import SampledModel
+
+if TYPE_CHECKING:
+    from calibration.fitting.rows import Options, Problem
+
+Array = NDArray[np.float64]
+
+#: Rows that are needed, rows that are enough, and fringes over the band that make a row one of them.
+MIN_ROWS, ENOUGH_ROWS, MIN_FRINGES = 12, 192, 4.0
+#: Exponent of the first guess: what the line does to the contrast of the row of median OPD at mid-band.
+FIRST_EXPONENT = 0.1
+#: Most changes of the width, and iterations of the rows' fit at the first and at later ones.
+ROUNDS, ITERATIONS = 8, (8, 3)
+#: Standard errors by which a width must be there, and its dependence on wavenumber, for the latter to be used.
+SURE = 3.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LineWidth:
+    """Estimated line: full width at half maximum ``√square · (σ / centre)^−exponent``, nm.
+
+    An exponent of 0 is a line of constant width in wavelength, 2 in wavenumber. ``covariance`` ``(2, 2)`` is that of
+    square (nm²) and exponent.
+    """
+
+    square: float
+    exponent: float
+    centre: float
+    covariance: Array
+    shape: str
+
+    @property
+    def stderr_square(self) -> float:
+        """Standard error of the square, nm²."""
+        return float(np.sqrt(self.covariance[0, 0]))
+
+    @property
+    def nm(self) -> float:
+        """Width at the band's centre, nm; zero when the contrast does not fall."""
+        return float(np.sqrt(max(self.square, 0.0)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data: width and standard error at the band's centre, nm."""
+        stderr = self.stderr_square / (2 * self.nm) if self.nm > 0 else np.sqrt(self.stderr_square)
+        return {
+            "nm": self.nm, "stderr_nm": float(stderr), "centre_per_um": self.centre, "exponent": self.exponent,
+            "exponent_stderr": float(np.sqrt(self.covariance[1, 1])), "shape": self.shape,
+        }  # fmt: skip
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> LineWidth:
+        """The line that `to_dict` tells of, correlation left out."""
+        nm, stderr = data["nm"], data["stderr_nm"]
+        return cls(
+            square=nm**2, exponent=data["exponent"], centre=data["centre_per_um"], shape=data["shape"],
+            covariance=np.diag([(2 * nm * stderr if nm > 0 else stderr**2) ** 2, data["exponent_stderr"] ** 2]),
+        )  # fmt: skip
+
+    def width_nm(self, wavenumber: Array) -> Array:
+        """Full width at half maximum at each wavenumber (µm⁻¹), nm; zero when the contrast does not fall."""
+        return np.asarray(self.nm * (np.asarray(wavenumber) / self.centre) ** -self.exponent)
+
+    def line(self, wavenumber: Array) -> LineShape | None:
+        """The line at each wavenumber; None when its width is zero."""
+        if self.square <= 0:
+            return None
+        return LineShape.of_wavelength(self.width_nm(wavenumber), wavenumber, self.shape)
+
+
+def estimate_line_width(sampled: SampledModel, problem: Problem, theta: Array, options: Options) -> LineWidth | None:
+    """Width of the line from rows fitted each by itself, starting from ``theta`` ``(row, parameter)``.
+
+    One coating serves all interferometers: their reflectivities are draws from one population, which does not know the
+    OPD. How a row's reflectivity polynomial changes with the assumed width follows from its normal matrix. The width is
+    the one under which the reflectivities do not depend on that change (generalised least squares over the rows, each
+    with its own covariance and the population's); the rows are fitted again under it until it stays. The width is
+    constant in nm unless the reflectivities say clearly that it is not.
+
+    Returns
+    -------
+    LineWidth or None
+        None with too few rows of several fringes.
+    """
+    band, column = problem.band, sampled.model.slices["phase"].start + 1
+    opd = np.abs(theta[:, column]) / (2 * np.pi * band.half_width)
+    rows = np.flatnonzero(problem.usable & (opd * band.width > MIN_FRINGES) & np.isfinite(theta).all(axis=1))
+    if len(rows) < MIN_ROWS:
+        return None
+    rows = rows[np.unique(np.linspace(0, len(rows) - 1, ENOUGH_ROWS).round().astype(int))]
+    exponent = 2 * (np.pi * np.median(opd[rows]) * band.centre**2 / 1000 / FWHM_SIGMA) ** 2
+    search = _Search(sampled, problem, rows, theta[rows], options)
+    guess = LineWidth(
+        square=FIRST_EXPONENT / float(exponent), exponent=0.0, centre=band.centre, covariance=np.zeros((2, 2)),
+        shape=problem.line_shape,
+    )  # fmt: skip
+    constant = search.solve(guess, 1)
+    if constant.square < SURE * constant.stderr_square:
+        return constant
+    varying = search.solve(constant, 2)
+    sure = abs(varying.exponent) > SURE * np.sqrt(varying.covariance[1, 1]) and varying.square > 0
+    return varying if sure else constant
+
+
+class _Search:
+    """Rows fitted again and again under a changing line."""
+
+    def __init__(
+        self, sampled: SampledModel, problem: Problem, rows: NDArray[np.intp], theta: Array, options: Options
+    ) -> None:
+        self.model, self.band, self.wavenumber = sampled.model, sampled.band, sampled.wavenumber
+        self.loss, self.theta, self.iterations = options.loss, theta, ITERATIONS[0]
+        self.y, self.flat, self.weight = problem.intensity[rows], problem.flat[rows], problem.weight[rows]
+
+    def solve(self, guess: LineWidth, unknowns: int) -> LineWidth:
+        """The line's square alone (1), or square and exponent (2), from a first guess."""
+        square, exponent = guess.square, guess.exponent
+        for _ in range(ROUNDS):
+            assumed = LineWidth(
+                square=square, exponent=exponent, centre=guess.centre, covariance=guess.covariance, shape=guess.shape
+            )
+            change, covariance = self._change(assumed, unknowns)
+            solved = np.array([square, exponent])
+            solved[:unknowns] += change
+            full = np.zeros((2, 2))
+            full[:unknowns, :unknowns] = covariance
+            out = LineWidth(
+                square=float(solved[0]), exponent=float(solved[1]), centre=guess.centre, covariance=full,
+                shape=guess.shape,
+            )  # fmt: skip
+            small = np.abs(change) < 0.2 * np.sqrt(np.diag(covariance))
+            if small.all() or (change[0] < 0 and solved[0] <= 0 and square < out.stderr_square):
+                break
+            # a first guess far off is approached by factors, since the contrast is no straight line in the width
+            square = float(np.clip(solved[0], square / 8, square * 8))
+            exponent = float(np.clip(solved[1], exponent - 2, exponent + 2))
+        return out
+
+    def _change(self, assumed: LineWidth, unknowns: int) -> tuple[Array, Array]:
+        line = assumed.line(self.wavenumber)
+        broadened = SampledModel(self.model, self.band, self.wavenumber, line=line)
+        found = refine(
+            broadened, self.theta, self.y, self.flat, self.weight, loss=self.loss, max_iterations=self.iterations,
+            tolerance=1e-5,
+        )  # fmt: skip
+        self.theta, self.iterations = found.theta, ITERATIONS[1]
+        residual = self.y - broadened.values(found.theta, self.flat)
+        variance, _ = posterior(found, residual, self.weight, None, self.model.free, self.loss)
+        # at the population's reflectivity: a row's own is noisy, and would take what it depends on along
+        part = self.model.slices["reflectivity"]
+        middle = found.theta.copy()
+        middle[:, part] = np.median(found.theta[:, part], axis=0)
+        plan = NormalPlan.of(broadened)
+        _, fields = broadened.fields(middle, self.flat)
+        inverted = inverse(plan.assemble(plan.moments(fields, self.weight)))
+        # a wider line asks for more reflectivity, minus what the width explains; d log w = dw² / 2w² − log(σ/σ_c) dp
+        moved = self.weight * broadened.by_line_width(middle, self.flat)
+        growths = (0.5 / assumed.square, -np.log(self.wavenumber / assumed.centre))[:unknowns]
+        slopes = np.stack([plan.gradient(fields, moved * growth) for growth in growths], axis=2)
+        slopes = -inverted[:, part] @ slopes
+        good = np.isfinite(found.theta).all(axis=1) & np.isfinite(slopes).all(axis=(1, 2))
+        covariance = (inverted * variance[:, None, None])[:, part, part]
+        return _common_slope(found.theta[good][:, part], slopes[good], covariance[good])
+
+
+def _common_slope(values: Array, slopes: Array, covariance: Array) -> tuple[Array, Array]:
+    """The changes Δ under which ``values + slopes·Δ`` are draws from one population, and their covariance.
+
+    ``values`` ``(row, k)``, ``slopes`` ``(row, k, unknown)``, ``covariance`` ``(row, k, k)`` of the values. The
+    population's mean and covariance are estimated beside Δ; rows that are no members of it are left out.
+    """
+    n, size = values.shape
+    keep = np.ones(n, dtype=bool)
+    middle = np.median(np.abs(values - np.median(values, axis=0)), axis=0)
+    population = np.diag((1.4826 * middle) ** 2 + 1e-12)
+    design = np.concatenate([np.broadcast_to(np.eye(size), (n, size, size)), -slopes], axis=2)
+    for _ in range(12):
+        precision = np.linalg.inv(population + covariance)
+        weighted = np.swapaxes(design, 1, 2) @ precision
+        normal = (weighted @ design)[keep].sum(axis=0)
+        right = (weighted @ values[:, :, None])[keep].sum(axis=0)[:, 0]
+        inverted = inverse(normal[None])[0]
+        solution = inverted @ right
+        away = values - (design @ solution)
+        distance = np.einsum("bi,bij,bj->b", away, precision, away)
+        keep = distance < max(4.0 * size, 9.0)
+        if keep.sum() < MIN_ROWS:
+            keep = distance <= np.quantile(distance, 0.9)
+        # expectation-maximisation: what a row tells of its own place in the population
+        share = population @ precision
+        own = (share @ away[:, :, None])[:, :, 0]
+        rest = population - share @ population
+        population = (own[:, :, None] * own[:, None, :] + rest)[keep].mean(axis=0) + 1e-12 * np.eye(size)
+    return solution[size:], inverted[size:, size:]

@@ -1,0 +1,195 @@
+"""What the interferometers of one device share: an empirical-Bayes prior on their parameters.
+
+One mirror coating and one detector serve all interferometers, so their reflectivity, gain and dispersion polynomials
+are draws from one population. Its mean and covariance are estimated from the rows themselves (expectation-maximisation
+with each row's own uncertainty), and act as a prior: a row with many fringes hardly feels it, a row with too few to
+identify its polynomials borrows from its neighbours. How bright a row is they do not share: gains are compared relative
+to their own band mean, which has a wide prior of its own. The OPD's prior is the median of the neighbours. All of it
+replaces the choice of a low degree: held-out error no longer grows with degree.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.fitting.opd_law import neighbour_median
+from calibration.fitting.refine import Prior
+from hsitools.sensor.polynomial import Band
+from hsitools.sensor.transmittance import TransmittanceModel
+
+Array = NDArray[np.float64]
+
+#: Below this many usable rows nothing can be said of a population.
+MIN_ROWS = 12
+#: Steps of expectation-maximisation between two fits of the rows.
+STEPS = 8
+
+
+def shared_parameters(model: TransmittanceModel) -> NDArray[np.int_]:
+    """Parameters that are draws from one population: all but a row's mean gain, its phase and its OPD."""
+    phase = model.slices["phase"].start
+    return np.setdiff1d(np.arange(model.n_parameters), (model.slices["gain"].start, phase, phase + 1))
+
+
+def estimate_prior(
+    model: TransmittanceModel,
+    band: Band,
+    theta: Array,
+    covariance: Array,
+    variance: Array,
+    index: NDArray[np.int64],
+    usable: NDArray[np.bool_],
+    scale: Array,
+    previous: Prior | None = None,
+) -> Prior | None:
+    """Prior of each row from the present estimates of all.
+
+    Parameters
+    ----------
+    theta, covariance : array, shape (batch, parameter) and (batch, parameter, parameter)
+        Estimates and their posterior covariance.
+    variance : array, shape (batch,)
+        Residual variance of each row; the noisiest twentieth teaches nothing.
+    index : array of int, shape (batch,)
+        Place in the device's order, for the OPD's neighbours.
+    usable : array of bool, shape (batch,)
+    scale : array, shape (batch,)
+        Turns the rows' gains, which are relative to their mean intensities, into gains that compare.
+    previous : Prior, optional
+        The prior that the estimates were made under.
+
+    Returns
+    -------
+    Prior or None
+        None when fewer than `MIN_ROWS` rows are usable.
+    """
+    quiet = variance <= np.quantile(variance[usable], 0.95) if usable.any() else usable
+    first = model.slices["gain"].start
+    keep = usable & quiet & np.isfinite(theta).all(axis=1) & (theta[:, first] > 0)
+    if keep.sum() < MIN_ROWS:
+        return None
+    phase = model.slices["phase"]
+    shared = shared_parameters(model)
+    level = np.where(theta[:, first] > 0, theta[:, first], 1.0)
+    curved = np.arange(first + 1, model.slices["gain"].stop)
+    relative, to_relative = _relative_gain(theta, level, first, curved)
+    spread = to_relative @ covariance @ np.swapaxes(to_relative, 1, 2)
+    spread = spread[:, shared[:, None], shared]
+    mean, precision = _population(relative[:, shared], spread, keep, None if previous is None else previous.population)
+    centre = np.zeros(model.n_parameters)
+    centre[shared] = mean
+    means = np.broadcast_to(centre, theta.shape).copy()
+    # gain coefficients less the population's curve times the row's own level: linear, and free along the level
+    means[:, curved] *= level[:, None]
+    means[:, first] = level
+    scaling = np.broadcast_to(np.eye(model.n_parameters), covariance.shape).copy()
+    scaling[:, curved, curved] /= level[:, None]
+    scaling[:, curved, first] = -centre[curved] / level[:, None]
+    own = scaling[:, shared]
+    precisions = np.swapaxes(own, 1, 2) @ precision @ own
+    fitted = usable & np.isfinite(theta).all(axis=1)
+    # the inverse of a covariance estimated from n rows is too large by n / (n − p − 1): rows scatter by that much more
+    n = float(keep.sum())
+    force = precisions * (n / max(n - len(shared) - 1, 0.5 * n))
+    for column, value, sigma in (
+        (first, *_level_prior(theta[:, first], scale, keep)),
+        (phase.start + 1, *_opd_prior(band, phase.start + 1, theta, covariance, index, fitted)),
+    ):
+        if value is None:
+            continue
+        if column == first:
+            # the point on the free line that the level's own prior is centred on
+            means[:, curved] *= (value / level)[:, None]
+        means[:, column] = value
+        # Student t of four degrees of freedom, as the Gaussian of the same slope at the present estimate
+        weight = 5 / (4 + ((theta[:, column] - value) / sigma) ** 2) / sigma**2
+        precisions[:, column, column] += weight
+        force[:, column, column] += (weight * sigma) ** 2
+    unit = variance[:, None, None]
+    return Prior(mean=means, precision=precisions * unit, force=force * unit**2, population=(mean, precision))
+
+
+def _relative_gain(theta: Array, level: Array, first: int, curved: NDArray[np.int_]) -> tuple[Array, Array]:
+    """Parameters with the gain relative to its band mean, and the derivatives ``(batch, parameter, parameter)``."""
+    relative = theta.copy()
+    relative[:, curved] /= level[:, None]
+    derivative = np.broadcast_to(np.eye(theta.shape[1]), (*theta.shape, theta.shape[1])).copy()
+    derivative[:, curved, curved] = 1 / level[:, None]
+    derivative[:, curved, first] = -relative[:, curved] / level[:, None]
+    return relative, derivative
+
+
+def _population(
+    values: Array, spread: Array, keep: NDArray[np.bool_], previous: tuple[Array, Array] | None
+) -> tuple[Array, Array]:
+    """Mean and inverse covariance of the population that ``values`` (with covariances ``spread``) are drawn from.
+
+    ``previous`` are those under which the values were estimated. Expectation-maximisation: as the population narrows,
+    what each row tells of itself (its estimate less the previous population's part) is weighed against it anew.
+    """
+    size = values.shape[1]
+    members = keep
+    own: Any = values
+    own_spread: Any = spread
+    if previous is not None:
+        told = np.linalg.inv(
+            spread + 1e-12 * np.eye(size) * np.einsum("bii->b", spread)[:, None, None] + 1e-18 * np.eye(size)
+        )
+        pull = (told @ values[:, :, None])[:, :, 0] - previous[1] @ previous[0]
+    for step in range(STEPS):
+        mean = own[members].mean(axis=0)
+        delta = own - mean
+        sample = delta[members].T @ delta[members] / members.sum() + own_spread[members].mean(axis=0)
+        # n rows tell no more than so much of p variances: shrink to the diagonal with the weight of p rows
+        share = size / (members.sum() + size)
+        population = (1 - share) * sample + share * np.diag(np.diag(sample))
+        population += 1e-9 * np.diag(np.diag(population)) + 1e-14 * np.eye(size)
+        precision = np.linalg.inv(population)
+        # leave out rows that are no members of it (chi-square far beyond its expectation)
+        distance = ((delta @ precision) * delta).sum(axis=1)
+        members = keep & (distance < 3 * size)
+        if members.sum() < MIN_ROWS:
+            members = keep
+        if previous is not None and step + 1 < STEPS:
+            own_spread = np.linalg.inv(told + (precision - previous[1]))
+            own = (own_spread @ (pull + precision @ mean)[:, :, None])[:, :, 0]
+    return mean, precision
+
+
+def _level_prior(level: Array, scale: Array, keep: NDArray[np.bool_]) -> tuple[Array, Array]:
+    """Centre and width of the prior of each row's mean gain: the gains of the device, as far as they differ."""
+    gain = level * scale
+    middle = float(np.median(gain[keep]))
+    sigma = 1.4826 * float(np.median(np.abs(gain[keep] - middle))) + 0.02 * middle
+    safe = np.where(scale > 0, scale, 1.0)
+    return middle / safe, sigma / safe
+
+
+def _opd_prior(
+    band: Band, column: int, theta: Array, covariance: Array, index: NDArray[np.int64], keep: NDArray[np.bool_]
+) -> tuple[Array | None, float]:
+    """Centre and width of the prior of the OPD's coefficient: what its neighbours predict, as exactly as they do.
+
+    None when too few rows know their OPD. A row that the data place elsewhere, as where the mosaic's order turns, is
+    let go by the prior's wide tails.
+    """
+    to_opd = 1 / (2 * math.pi * band.half_width)
+    opd = theta[:, column] * to_opd
+    order = np.flatnonzero(keep)[np.argsort(index[keep], kind="stable")]
+    x, y = index[order].astype(float), opd[order]
+    step = float(np.median(np.diff(y) / np.maximum(np.diff(x), 1)))
+    predicted = neighbour_median(y, index[order], step)
+    centre = step * index + np.interp(index, x, predicted - step * x)
+    stderr = np.sqrt(np.maximum(covariance[:, column, column], 0)) * to_opd
+    known = keep & (stderr < 0.1 / band.width)
+    if known.sum() < MIN_ROWS:
+        return None, 0.0
+    # the rows' estimates lean on the prior, and scatter less than the rows by what they do not know; the floor keeps
+    # rows on a perfectly regular device from being tied to it beyond what a fit can tell
+    seen = 1.4826 * float(np.median(np.abs(opd - centre)[known]))
+    sigma = math.sqrt(seen**2 + float(np.median(stderr[known] ** 2)) + (0.02 / band.width) ** 2)
+    return centre / to_opd, sigma / to_opd

@@ -1,0 +1,375 @@
+"""Per-pixel characterization: maps of OPD, phase, reflectivity and gain over every sub-image.
+
+Off the sub-image's centre light crosses the cavity at an angle θ and sees OPD·cos θ. Each interferometer's centre is
+characterized first; its pixels then start from it (OPD from a periodogram around the centre's) and are refined under
+the population prior, one interferometer at a time, in bounded memory. A killed run resumes where it stopped.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.captures.capture import MonochromaticCapture
+from calibration.characterize import fit_capture
+from calibration.fitting import initialize
+from calibration.fitting.fit import Fit
+from calibration.fitting.refine import Prior, refine
+from calibration.fitting.rows import Options, Problem
+from calibration.fitting.uncertainty import posterior
+from hsitools.errors import FormatError, InputError
+from hsitools.io.formats.hdf5 import open_hdf5
+from hsitools.sensor.transmittance import SampledModel, TransmittanceModel
+
+Array = NDArray[np.float64]
+log = logging.getLogger(__name__)
+
+FORMAT, VERSION = "hsitools-maps", 1
+#: Pixels fitted in one call: bounds the memory to some tens of megabytes per hundred lines.
+BLOCK = 4096
+#: OPDs searched around the centre's: a share of it (cos θ down to .95 is 18° off axis), and fringes over the band.
+SEARCH_SHARE, SEARCH_FRINGES = 0.05, 0.75
+MAPS = {
+    "opd_um": "um", "opd_stderr_um": "um", "phase_rad": "rad", "reflectivity": "1", "gain": "1", "rmse": "1",
+}  # fmt: skip
+
+
+class PixelStack:
+    """Pixels of every sub-image under the monochromator, read lazily from HDF5.
+
+    Members: ``pixels`` ``(interferometer, line, y, x)``, ``wavenumber`` ``(line,)`` µm⁻¹, optionally ``flat`` of the
+    shape of ``pixels`` or ``(interferometer, line)``, attribute ``opd_step_um``, and the width of the monochromator's
+    line (nm) as ``linewidth_nm``, attribute or ``(line,)``, with attribute ``line_shape``; what is passed goes before
+    the file.
+
+    Raises
+    ------
+    FormatError, InputError
+        When the file or a member is missing or of a wrong shape.
+    """
+
+    def __init__(self, path: str | Path, *, linewidth_nm: Any = None, line_shape: str | None = None) -> None:
+        import h5py
+
+        self.path = Path(path)
+        if not self.path.is_file() or not h5py.is_hdf5(self.path):
+            raise FormatError(f"{path}: found no HDF5 file, expected a pixel stack")
+        self.file = open_hdf5(self.path)
+        for name in ("pixels", "wavenumber"):
+            if name not in self.file:
+                raise FormatError(f"{path}: {name}: missing, expected in a pixel stack")
+        self.pixels, self.wavenumber = self.file["pixels"], np.asarray(self.file["wavenumber"], dtype=float)
+        if self.pixels.ndim != 4 or self.pixels.shape[1] != len(self.wavenumber):
+            raise InputError(
+                f"{path}: pixels: found shape {self.pixels.shape}, expected (n, {len(self.wavenumber)}, y, x)"
+            )
+        self.flat = self.file.get("flat")
+        if self.flat is not None and self.flat.shape not in (self.pixels.shape, self.pixels.shape[:2]):
+            raise InputError(
+                f"{path}: flat: found shape {self.flat.shape}, expected {self.pixels.shape} or {self.pixels.shape[:2]}"
+            )
+
+        if linewidth_nm is None and "linewidth_nm" in self.file:
+            linewidth_nm = self.file["linewidth_nm"][()]
+        self.linewidth_nm = self.file.attrs.get("linewidth_nm") if linewidth_nm is None else linewidth_nm
+        self.line_shape = line_shape or str(self.file.attrs.get("line_shape", "gaussian"))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """``(interferometer, y, x)``."""
+        n, _, height, width = self.pixels.shape
+        return n, height, width
+
+    def centre(self) -> MonochromaticCapture:
+        """Capture of the 5×5 mean at the centre of every sub-image."""
+        _, height, width = self.shape
+        rows, columns = _around(height), _around(width)
+        intensity = np.asarray(self.pixels[:, :, rows, columns], dtype=float).mean(axis=(2, 3))
+        if self.flat is None:
+            flat = np.ones_like(intensity)
+        elif self.flat.ndim == 4:
+            flat = np.asarray(self.flat[:, :, rows, columns], dtype=float).mean(axis=(2, 3))
+        else:
+            flat = np.asarray(self.flat, dtype=float)
+        return MonochromaticCapture(
+            intensity=intensity,
+            flat=flat,
+            wavenumber=self.wavenumber,
+            mask=np.ones(intensity.shape, dtype=bool),
+            index=np.arange(len(intensity)),
+            opd_step_um=self.file.attrs.get("opd_step_um"),
+            linewidth_nm=self.linewidth_nm,
+            line_shape=self.line_shape,
+            name=self.path.stem,
+            source=str(self.path),
+        )
+
+    def blocks(self, number: int) -> Iterator[tuple[slice, Array, Array]]:
+        """Rows of one interferometer's sub-image, a bounded number of pixels at a time.
+
+        Yields ``(rows, intensity, flat)``, the arrays ``(pixel, line)`` float64.
+        """
+        n_lines = len(self.wavenumber)
+        _, height, width = self.shape
+        step = max(1, BLOCK // width)
+        for start in range(0, height, step):
+            rows = slice(start, min(start + step, height))
+            pixels = np.asarray(self.pixels[number, :, rows], dtype=float).reshape(n_lines, -1).T
+            if self.flat is None:
+                flat = np.ones_like(pixels)
+            elif self.flat.ndim == 4:
+                flat = np.asarray(self.flat[number, :, rows], dtype=float).reshape(n_lines, -1).T
+            else:
+                flat = np.broadcast_to(np.asarray(self.flat[number], dtype=float), pixels.shape)
+            yield rows, pixels, flat
+
+
+def _around(size: int) -> slice:
+    return slice(max(0, size // 2 - 2), min(size, size // 2 + 3))
+
+
+def fit_pixels(
+    sampled: SampledModel,
+    intensity: Array,
+    flat: Array,
+    wavenumber: Array,
+    centre: Array,
+    prior: Prior | None,
+    *,
+    loss: str = "linear",
+    device: Any = None,
+) -> dict[str, Array]:
+    """Fit the pixels of one interferometer.
+
+    Parameters
+    ----------
+    sampled : SampledModel
+    intensity, flat : array, shape (pixel, line)
+    wavenumber : array, shape (line,)
+    centre : array, shape (parameter,)
+        Parameters at the sub-image's centre.
+    prior : Prior or None
+        Of one row: population of the polynomials; its residual variance is replaced by each pixel's own.
+    device : optional
+        torch device for the refinement.
+
+    Returns
+    -------
+    dict of array
+        One ``(pixel,)`` array for each of `MAPS`; NaN where a pixel has no signal.
+    """
+    model, band = sampled.model, sampled.band
+    good = np.isfinite(intensity) & np.isfinite(flat) & (flat > 0)
+    weight = good.astype(float)
+    count = weight.sum(axis=1)
+    level = np.where(good, intensity, 0).sum(axis=1) / np.maximum(count, 1)
+    flat_level = np.where(good, flat, 0).sum(axis=1) / np.maximum(count, 1)
+    usable = (level > 0) & (count > model.free.sum())
+    out = {name: np.full(len(intensity), np.nan) for name in MAPS}
+    if not usable.any():
+        return out
+    y = np.where(good, intensity, 0)[usable] / level[usable, None]
+    f = np.where(good, flat, 1)[usable] / flat_level[usable, None]
+    w = weight[usable]
+    column = model.slices["phase"].start + 1
+    to_opd = 1 / (2 * np.pi * band.half_width)
+    expected = centre[column] * to_opd
+    reach = SEARCH_SHARE * expected + SEARCH_FRINGES / band.width
+    grid = np.arange(max(0.25 / band.width, expected - reach), expected + reach, 0.2 / band.width)
+    # the centre's gain already divided out: only the fringe is left to search for
+    smooth = (centre[model.slices["gain"]] @ sampled.basis[:, : model.degree_gain + 1].T).clip(1e-3)
+    ratio = np.where(w > 0, y / f / smooth, 1.0)
+    scan = initialize.periodogram(wavenumber, ratio, grid, model.etalons_um)
+    peak = initialize.refine_peak(grid, scan.power, scan.power.argmax(axis=1))
+    theta = initialize.starting_parameters(model, band, wavenumber, y, f, w, peak)
+    shared = [j for j in range(model.n_parameters) if j not in (column - 1, column)]
+    theta[:, shared] = centre[shared]
+    pixel_prior = None
+    if prior is not None:
+        # residual variance of this pixel at its start, as the weight of data against population
+        start_residual = (y - sampled.values(theta, f)) * (w > 0)
+        variance = np.median(start_residual**2, axis=1) / 0.455
+        unit = prior.precision.copy()
+        unit[:, column, :] = unit[:, :, column] = 0
+        precision = _free_level(unit, centre, model.slices["gain"]) * variance[:, None, None]
+        mean = np.broadcast_to(centre, theta.shape)
+        pixel_prior = Prior(mean=mean, precision=precision)
+    found = _refine_on(device, sampled, theta, y, f, w, pixel_prior, loss)
+    residual = y - sampled.values(found.theta, f)
+    _, covariance = posterior(found, residual, w, pixel_prior, model.free, loss)
+    solution = found.theta
+    solution[solution[:, column] < 0, model.slices["phase"]] *= -1
+    opd = solution[:, column] * to_opd
+    phase = 2 * np.pi * band.centre * opd - solution[:, column - 1]
+    values = {
+        "opd_um": opd,
+        "opd_stderr_um": np.sqrt(np.maximum(covariance[:, column, column], 0)) * to_opd,
+        "phase_rad": (phase + np.pi) % (2 * np.pi) - np.pi,
+        "reflectivity": sampled.reflectivity(solution).mean(axis=1),
+        "gain": solution[:, model.slices["gain"].start] * level[usable] / flat_level[usable],
+        "rmse": np.sqrt((w * residual**2).sum(axis=1) / w.sum(axis=1)),
+    }
+    for name, value in values.items():
+        out[name][usable] = value
+    return out
+
+
+def _free_level(precision: Array, centre: Array, gain: slice) -> Array:
+    """Precision that says nothing of how bright a pixel is: vignetting is no one's to know beforehand."""
+    along = np.zeros_like(centre)
+    along[gain] = centre[gain]
+    held = precision @ along
+    return np.asarray(precision - held[:, :, None] * held[:, None, :] / np.maximum(held @ along, 1e-300)[:, None, None])
+
+
+def _refine_on(
+    device: Any, sampled: SampledModel, theta: Array, y: Array, f: Array, w: Array, prior: Prior | None, loss: str
+) -> Any:
+    if device is None:
+        return refine(sampled, theta, y, f, w, prior=prior, loss=loss, max_iterations=30, tolerance=1e-6)
+    import torch
+
+    def there(array: Array) -> Any:
+        return torch.as_tensor(np.ascontiguousarray(array), device=device)
+
+    moved = None if prior is None else Prior(mean=there(prior.mean), precision=there(prior.precision))
+    found = refine(
+        SampledModel(sampled.model, sampled.band, sampled.wavenumber, device=device, line=sampled.line),
+        there(theta), there(y), there(f), there(w), prior=moved, loss=loss, max_iterations=30, tolerance=1e-6,
+    )  # fmt: skip
+    arrays = {name: getattr(found, name).cpu().numpy() for name in ("theta", "cost", "normal", "converged")}
+    return type(found)(**arrays, iterations=found.iterations)
+
+
+def characterize_pixels(
+    stack: PixelStack,
+    out: str | Path,
+    model: TransmittanceModel,
+    *,
+    options: Options | None = None,
+    device: Any = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Characterize every pixel of a stack and write the maps to an HDF5 file.
+
+    Finished interferometers are kept in ``<out>.partial``, and a second call with the same stack and model goes on from
+    there; the file gets its name only when it is whole.
+
+    Parameters
+    ----------
+    stack : PixelStack
+    out : path
+    model : TransmittanceModel
+    options : Options, optional
+    device : optional
+        torch device (``"cuda"``); default NumPy on all cores.
+    progress : callable, optional
+        Called with (pixels done, pixels in all).
+
+    Returns
+    -------
+    dict
+        Pixels fitted, resumed interferometers, median RMSE.
+    """
+    options = options or Options()
+    n, height, width = stack.shape
+    problem, fit = fit_capture(stack.centre(), model, options)
+    partial = Path(f"{out}.partial")
+    key = f"{stack.path.resolve()}|{stack.path.stat().st_mtime_ns}|{model.to_dict()}|{options.to_dict()}|"
+    key += f"{stack.linewidth_nm}|{stack.line_shape}"
+    resumed = 0
+    with _open_partial(partial, key, stack, model) as file:
+        for number in range(n):
+            if file["done"][number]:
+                resumed += 1
+            else:
+                maps = _one_interferometer(stack, number, problem, fit, options, device)
+                for name in MAPS:
+                    file[name][number] = maps[name]
+                file.flush()
+                file["done"][number] = True
+                file.flush()
+            if progress is not None:
+                progress((number + 1) * height * width, n * height * width)
+        del file["done"], file.attrs["key"]
+        rmse = file["rmse"][()]
+        invalid = int(np.isnan(rmse).sum())
+        file.attrs["invalid_pixels"] = invalid
+    partial.replace(out)
+    log.info("%s: %d interferometers of %d×%d pixels", out, n, height, width)
+    return {
+        "n_interferometers": n,
+        "n_pixels": int(rmse.size),
+        "n_invalid": invalid,
+        "n_resumed": resumed,
+        "rmse_median": float(np.nanmedian(rmse)) if invalid < rmse.size else None,
+        "model": model.label,
+    }
+
+
+def _one_interferometer(
+    stack: PixelStack, number: int, problem: Problem, fit: Fit, options: Options, device: Any
+) -> dict[str, Array]:
+    out = {name: np.full(stack.shape[1:], np.nan) for name in MAPS}
+    if not problem.usable[number]:
+        return out
+    prior = None
+    if fit.prior is not None:
+        unit = fit.prior.precision[number : number + 1] / fit.variance[number]
+        prior = Prior(mean=fit.prior.mean[number : number + 1], precision=unit)
+    for rows, intensity, flat in stack.blocks(number):
+        found = fit_pixels(
+            fit.sampled, intensity, flat * fit.curve, stack.wavenumber, fit.theta[number], prior,
+            loss=options.loss, device=device,
+        )  # fmt: skip
+        for name in MAPS:
+            out[name][rows] = found[name].reshape(-1, stack.shape[2])
+    return out
+
+
+def _open_partial(path: Path, key: str, stack: PixelStack, model: TransmittanceModel) -> Any:
+    import h5py
+
+    if path.exists():
+        try:
+            file = h5py.File(path, "r+")
+            if file.attrs.get("key") == key and "done" in file:
+                return file
+            file.close()
+        except OSError:
+            log.warning("%s: unreadable, started anew", path)
+        path.unlink()
+    file = h5py.File(path, "w")
+    file.attrs.update(format=FORMAT, version=VERSION, key=key, model=model.label, source=str(stack.path))
+    for name, unit in MAPS.items():
+        data = file.create_dataset(name, shape=stack.shape, dtype="f4", fillvalue=np.nan)
+        data.attrs["units"] = unit
+    file["done"] = np.zeros(stack.shape[0], dtype=bool)
+    return file
+
+
+def describe(path: Path) -> dict[str, Any] | None:
+    """What ``hsi info`` says of a pixel stack or of its maps; None when the file is something else."""
+    import h5py
+
+    if not Path(path).is_file() or not h5py.is_hdf5(path):
+        return None
+    with h5py.File(path, "r") as file:
+        if "pixels" in file:
+            kind, shape = "pixel stack", file["pixels"].shape
+            return {"kind": kind, "shape (interferometer, line, y, x)": list(shape), "source": str(path)}
+        if file.attrs.get("format") != FORMAT:
+            return None
+        return {
+            "kind": "per-pixel maps",
+            "model": str(file.attrs["model"]),
+            "shape (interferometer, y, x)": list(file["opd_um"].shape),
+            "maps": [f"{name} ({file[name].attrs['units']})" for name in MAPS],
+            "invalid_pixels": int(file.attrs.get("invalid_pixels", -1)),
+            "source": str(file.attrs["source"]),
+        }

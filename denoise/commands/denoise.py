@@ -1,0 +1,144 @@
+"""``hsi denoise``: denoisers from the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from denoise.commands.benchmark import benchmark, figures
+from denoise.commands.train import train
+from hsitools.commands.options import emit_json, json_option, progress_bar
+
+
+@click.group()
+def denoise() -> None:
+    """Remove noise, stripes and outliers from cubes; compare methods."""
+
+
+for _command in (benchmark, figures, train):
+    denoise.add_command(_command)
+
+
+@denoise.command("list")
+@json_option
+def list_methods(as_json: bool) -> None:
+    """Methods and their papers."""
+    import denoise.methods  # noqa: F401  (registers them)
+    from denoise.registry import METHODS
+
+    rows = [{"name": entry.name, "summary": entry.summary, "paper": entry.paper} for entry in METHODS.values()]
+    if as_json:
+        return emit_json(rows)
+    width = max(len(row["name"]) for row in rows)
+    for row in rows:
+        click.echo(f"{row['name']:<{width}}  {row['summary']}")
+        click.echo(f"{'':<{width}}  {row['paper']}")
+
+
+@denoise.command("run")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Clean cube: .h5, .nc, .hdr or .tif.")
+@click.option(
+    "--method", default="diffusion", show_default=True, help="See `hsi denoise list`; lowrank needs no weights."
+)
+@click.option("--sensor", metavar="FILE|PRESET", help="Sensor whose noise and calibration replace estimates.")
+@click.option("--scale", type=float,
+              help="Turns the cube's numbers into the sensor's units  [default: as its file says].")  # fmt: skip
+@click.option("--samples", type=int, default=0, show_default=True,
+              help="Posterior samples for the standard deviation of each voxel; 6 will do.")  # fmt: skip
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the samples.")
+@click.option("--weights", type=click.Path(path_type=Path), help="Folder of `hsi denoise train`  [default: shipped].")
+@json_option
+def run(
+    path: Path, out: Path, method: str, sensor: str | None, scale: float | None, samples: int, seed: int,
+    weights: Path | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Denoise the cube PATH.
+
+    With --samples the standard deviation and the mask of voxels whose measurement was not used are written beside OUT,
+    as OUT's name with _std and _mask; with
+    _structure the pixels whose residual held more than noise, where there are any.
+    """
+    import time
+
+    from denoise.restore import restore_cube
+    from hsitools.io import open_cube, save_cube
+    from hsitools.sensor import open_sensor
+
+    began = time.perf_counter()
+    with progress_bar(method) as progress:
+        known = None if sensor is None else open_sensor(sensor)
+        found = restore_cube(
+            open_cube(path),
+            method,
+            known,
+            samples=samples,
+            seed=seed,
+            weights=weights,
+            scale=scale,
+            progress=progress,
+        )
+        save_cube(found.estimate, out)
+        layers = {"std": found.std, "mask": found.mask} if samples else {}
+        layers["structure"] = found.structure
+        written = {name: out.with_name(f"{out.stem}_{name}{out.suffix}") for name, cube in layers.items() if cube}
+        for name, file in written.items():
+            layer = layers[name]
+            assert layer is not None
+            save_cube(layer, file)
+    cube = found.estimate
+    document = {
+        "method": cube.meta["denoised_by"], "out": str(out), "shape": list(cube.shape),
+        "sensor": cube.meta["denoise_sensor"], "seconds": time.perf_counter() - began,
+        **{name: str(file) for name, file in written.items()},
+        **{key: cube.meta[key] for key in (*FINDINGS, DOUBTFUL, NOTE, WARNING, *RARE) if key in cube.meta},
+    }  # fmt: skip
+    if as_json:
+        return emit_json(document)
+    click.echo(f"{out}: {'×'.join(map(str, cube.shape))} by {document['method']} in {document['seconds']:.1f} s")
+    for name, file in written.items():
+        click.echo(f"{file}: {name}")
+    said = [
+        f"{key.replace('_', ' ')} {value if isinstance(value := document[key], str) else format(value, '.4g')}"
+        for key in FINDINGS if key in document
+    ]  # fmt: skip
+    if said:
+        click.echo(", ".join(said))
+    if document.get(RARE[0]):
+        top, bottom, left, right = document[RARE[2]]
+        click.echo(
+            f"structure in the residual of {document[RARE[0]]} pixels in {document[RARE[1]]} groups, rows "
+            f"{top}:{bottom}, columns {left}:{right}: rare spectra, put back; look at them in the observed cube"
+        )
+    if NOTE in document:
+        click.echo(document[NOTE])
+    if WARNING in document:
+        click.echo(f"warning: {document[WARNING]}", err=True)
+    if document.get(DOUBTFUL):
+        bands = ", ".join(map(str, document[DOUBTFUL]))
+        click.echo(f"doubtful bands {bands}: what was taken from them is not noise alone (see `hsi denoise figures`)")
+
+
+#: What methods say of a cube, in the order in which it is printed.
+FINDINGS = (
+    "path",
+    "note",
+    "strips",
+    "trust",
+    "error_saved",
+    "rank",
+    "dead_elements",
+    "outliers",
+    "nodata",
+    "saturated",
+    "photon_gain",
+    "offset_rms",
+    "gain_rms",
+)
+#: What was assumed of units, and what makes the result doubtful as a whole.
+NOTE, WARNING = "sensor_note", "warning"
+#: Pixels whose residual held more than noise, their groups, and rows and columns that hold them.
+RARE = ("rare_pixels", "rare_groups", "rare_extent")
+#: Bands whose residual has structure.
+DOUBTFUL = "doubtful_bands"

@@ -1,0 +1,1 @@
+"""The learned prior: autoencoder, flow, evidence, posterior, and how sure it is."""

@@ -1,0 +1,140 @@
+"""How sure the restorer is: the spread of posterior samples, made true to errors on held-out scenes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from denoise.latent.autoencoder import Autoencoder, from_blocks
+from denoise.latent.evidence import evidence
+from denoise.latent.flow import FlowNet, condition, posterior_mean, sample
+from denoise.learning.examples import Example
+from denoise.separation.estimate import Separation
+
+Array = NDArray[Any]
+#: Samples and steps of the flow with which spread is calibrated and, by default, drawn.
+SAMPLES, STEPS = 6, 5
+#: Side of the neighbourhood whose samples are taken together, pixels.
+NEIGHBOURS = 5
+#: Bands of which what was missed is taken together.
+BANDS_TOGETHER = 9
+#: Variance that the offsets of columns have in that of one round, which takes its neighbours for known.
+OFFSETS = 1.5
+#: Components of an example that are looked at; more only take longer.
+COMPONENTS = 12
+#: Standard deviations, the shares of normally distributed errors within them, and how much each counts: above all, an
+#: interval that says 95 % is to hold as many.
+LIMITS, SHARES, COUNTS = (1.0, 1.96), (0.6827, 0.95), (1, 100)
+
+
+def beyond(bands: int, pixels: int) -> float:
+    """Variance per voxel, units of the noise, of what is too faint to be found: a direction escapes while its variance
+    is below about √(bands/pixels) of the noise's (`estimate.subspace`). To be multiplied by how many do.
+    """
+    return float(np.sqrt(bands / pixels) / bands)
+
+
+def missed(residual: Array, keep: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Variance ``(band,)`` of what a restoration missed of each band, units of the noise.
+
+    Noise is white, what was missed of a scene is not: its power is what neighbours in a residual ``(band, y, x)``
+    share.
+    """
+    from scipy.ndimage import median_filter
+
+    rest = np.where(keep, residual, 0)
+    out, chance = np.zeros(len(rest)), np.zeros(len(rest))
+    for step in ((0, 1), (1, 0), (1, 1)):
+        one, other = (slice(None), slice(step[0], None), slice(step[1], None)), (
+            slice(None), slice(None, -step[0] or None), slice(None, -step[1] or None),
+        )  # fmt: skip
+        pairs = np.maximum((keep[one] & keep[other]).sum((1, 2)), 1)
+        out += (rest[one] * rest[other]).sum((1, 2)) / pairs / 3
+        chance += 1 / pairs / 9
+    # of one band it is hardly more than chance, unless it stands out of its neighbours
+    usual = median_filter(out, BANDS_TOGETHER, mode="nearest")
+    return np.asarray(np.maximum(np.where(out > usual + 3 * np.sqrt(chance), out, usual), 0), dtype=np.float32)
+
+
+def pattern(found: Separation, scene: Array) -> NDArray[np.float32]:
+    """Variance ``(band, y, x)`` of what is wrong of whole columns and bands, squared units of the scene.
+
+    Offsets that may as well be scene; lines through the pixels of one column, which are as many as it is long; and the
+    gain and offset that the elements of a band have in the mean, which nothing but their number makes small.
+    """
+    noise = found.noise
+    out = OFFSETS * noise.offset_std[:, None] ** 2 + np.zeros_like(scene)
+    if not (noise.gain != 1).any():
+        return out
+    middle = scene.mean((1, 2), keepdims=True)
+    height, width = scene.shape[1:]
+    from_middle = np.square(scene - middle)
+    level = noise.offset + (noise.gain - 1) * middle[:, 0]
+    out += (level.var(1)[:, None, None] + noise.gain.var(1)[:, None, None] * from_middle) / width
+    power = np.maximum(from_middle.mean((1, 2), keepdims=True), 1e-12)
+    out += noise.sigma[:, None, None] ** 2 / height * (1 + from_middle / power)
+    return np.asarray(out, dtype=np.float32)
+
+
+def spread_of(drawn: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
+    """Variance ``(n, y, x)`` of samples ``(sample, n, y, x)`` about the mean, of neighbours together: few samples tell
+    little of one pixel.
+    """
+    variance = (drawn - mean).square().mean(dim=0)
+    return torch.nn.functional.avg_pool2d(variance, NEIGHBOURS, 1, NEIGHBOURS // 2, count_include_pad=False)
+
+
+@torch.no_grad()
+def calibrate(net: FlowNet, coder: Autoencoder, examples: Sequence[Example], seed: int) -> dict[str, float]:
+    """Factors ``spread`` and ``beyond`` of ``variance = spread · samples' variance + beyond · beyond()``.
+
+    Those with which as many errors lie within one and within 1.96 standard deviations as of a normal distribution, in
+    the median over held-out examples (a mean would be that of the few whose outliers were missed). Returned beside
+    them: these shares.
+    """
+    errors, spreads, faint = [], [], []
+    for number, example in enumerate(examples):
+        seen, basis = evidence(example.seen, coder)
+        given = condition(seen)
+        chosen = slice(0, COMPONENTS)
+        given = type(given)(*(part[chosen] for part in given))
+        height, width = example.truth.shape[1:]
+        generator = torch.Generator().manual_seed(seed + number)
+        mean = from_blocks(posterior_mean(net, given).movedim(1, 0))[:, :height, :width]
+        drawn = [from_blocks(sample(net, given, STEPS, generator).movedim(1, 0)) for _ in range(SAMPLES)]
+        variance = spread_of(torch.stack(drawn)[..., :height, :width], mean)
+        truth = torch.tensordot(basis.T, torch.as_tensor(example.truth), dims=1)
+        # of components that are not looked at, the error is that of the classical estimate: left out
+        rest = torch.as_tensor(example.truth) - torch.tensordot(basis[:, COMPONENTS:], truth[COMPONENTS:], dims=1)
+        rest = rest - torch.tensordot(basis[:, chosen], mean, dims=1)
+        # what is wrong of a whole column is its offset, which has an uncertainty of its own
+        error = (rest - rest.mean(dim=1, keepdim=True)).abs()
+        spread = torch.tensordot(basis[:, chosen] ** 2, variance, dims=1)
+        errors.append(_some(error.flatten()))
+        spreads.append(_some(spread.flatten()))
+        faint.append(beyond(len(basis), height * width))
+    from scipy.optimize import minimize
+
+    def covered(factors: Array) -> Array:
+        """Shares within one and 1.96 standard deviations, medians over examples."""
+        ratios = [
+            error / np.sqrt(factors[0] * spread + factors[1] * some)
+            for error, spread, some in zip(errors, spreads, faint, strict=True)
+        ]
+        return np.array([np.median([(ratio < limit).mean() for ratio in ratios]) for limit in LIMITS])
+
+    def miss(logarithms: Array) -> float:
+        return float(np.dot(COUNTS, (covered(np.exp(logarithms)) - SHARES) ** 2))
+
+    found = np.exp(minimize(miss, np.zeros(2), method="Nelder-Mead").x)
+    inside, most = covered(found)
+    return {"spread": float(found[0]), "beyond": float(found[1]), "within_68": float(inside), "within_95": float(most)}
+
+
+def _some(values: torch.Tensor, count: int = 40_000) -> Array:
+    """As many as a share can be taken of."""
+    return np.asarray(values[:: max(1, len(values) // count)].numpy())

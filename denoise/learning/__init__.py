@@ -1,0 +1,1 @@
+"""Training of the denoiser's nets."""

@@ -1,0 +1,1 @@
+"""Scene and instrument told apart: subspace, noise, columns, outliers, rare spectra."""

@@ -1,0 +1,383 @@
+"""Blind noise estimation: noise of the bands, column gains and offsets, dead elements, outliers, apart from the scene.
+
+The scene is what bands share (a subspace of noise-whitened spectra) and what neighbours share (`smooth`); all
+else is the instrument. Scene and instrument are estimated in turn, a few rounds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from denoise.case import NoiseModel, Observation
+from denoise.learning.outlier_net import outlier_probability
+from denoise.separation.columns import column_response, column_ripple, dead_elements, striped_columns
+from denoise.separation.saturation import stuck_values
+from denoise.separation.smooth import Smoothed, joint_means, smooth
+
+Array = NDArray[Any]
+Mask = NDArray[np.bool_]
+ROUNDS = 5
+#: Components that a band with many outliers is predicted from.
+MAX_REGRESSORS = 16
+#: Iterations of the fit of least absolute deviations.
+ABSOLUTE_STEPS = 8
+#: Share of outliers up to which a band's own values serve in the subspace; beyond, it is predicted by regression.
+FEW = 0.02
+#: Smaller images have no lines to tell.
+MIN_SIDE = 16
+#: Share of outliers from which on a band does not explain others.
+MOSTLY = 0.75
+#: Change of the calibrated values, in standard deviations of the noise, below which rounds end.
+SETTLED = 0.1
+#: Standard deviation of the blur that brings out what is faint, pixels; how many of them an image must be long; and the
+#: variance of white noise that such a blur leaves.
+BLUR, LENGTHS = 2.5, 8
+LEFT = 1 / (4 * np.pi * BLUR**2)
+#: Share of a band's noise that is surely its own, however much of it lies in the scene's subspace.
+LEAST_OWN = 0.1
+#: Bins of a band's values in which outliers are looked for.
+BINS = 96
+#: Pixels that are summed at a time in float64.
+GRAM_PIXELS = 8192
+#: Bands up to which neighbouring pixels have a say in a band's noise.
+FEW_BANDS = 8
+#: Pixels below which scene and noise cannot be told apart.
+MIN_PIXELS = 64
+#: Share of a band's voxels that impulses may take.
+MOST = 0.8
+#: Standard deviations by which an excess must stand out.
+SIGNIFICANT = 4.0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Separation:
+    """What `separate` finds.
+
+    Attributes
+    ----------
+    noise : NoiseModel
+    scene : array, shape (band, y, x)
+        The estimate, smoothed.
+    whitened : array, shape (band, y, x)
+        What was observed, calibrated and in units of the noise; outliers are filled with what was predicted there.
+    directions : array, shape (band, k)
+        Orthonormal: the subspace of the whitened spectra.
+    scores : Smoothed, arrays of shape (k, y, x)
+        Smoothed coordinates in it: ``scene = sigma · directions @ scores``.
+    """
+
+    noise: NoiseModel
+    scene: Array
+    whitened: Array
+    directions: Array
+    scores: Smoothed
+
+    @property
+    def rank(self) -> int:
+        """Dimension of the subspace."""
+        return int(self.directions.shape[1])
+
+
+def gram(images: Array) -> NDArray[np.float64]:
+    """Sums of products ``(band, band)`` of ``(band, …)`` over all else, in float64 and bounded memory.
+
+    In float32 the sums round by more than the noise of a good cube: its smallest eigenvalues would be rounding.
+    """
+    flat = images.reshape(len(images), -1)
+    total = np.zeros((len(flat), len(flat)))
+    for first in range(0, flat.shape[1], GRAM_PIXELS):
+        part = flat[:, first : first + GRAM_PIXELS].astype(float)
+        total += part @ part.T
+    return total
+
+
+def band_noise(values: Array) -> Array:
+    """Noise of each band ``(band,)``: what all other bands do not explain of it.
+
+    The residual of a regression on them is read off the inverse covariance (J. M. Bioucas-Dias, J. M. P. Nascimento,
+    Hyperspectral subspace identification, IEEE TGRS 46(8), 2008). With too few pixels for that, or one band, it is the
+    median of mixed differences of 2×2 pixels, in which stripes cancel.
+    """
+    flat = values.reshape(len(values), -1)
+    bands, pixels = flat.shape
+    mixed = np.diff(np.diff(values, axis=1), axis=2) / 2 if bands <= FEW_BANDS or pixels < 4 * bands else None
+    spatial = np.full(bands, np.inf)
+    if mixed is not None and mixed.size:
+        spatial = np.median(np.abs(mixed), axis=(1, 2)) / 0.6745
+    if bands == 1 or pixels < 4 * bands:
+        return np.asarray(spatial, dtype=np.float32)
+    covariance = gram(flat - flat.mean(1, keepdims=True, dtype=float).astype(np.float32)) / pixels
+    scale = np.sqrt(np.diag(covariance))
+    scale = np.where(scale > 0, scale, 1)
+    correlation = covariance / scale / scale[:, None] + 1e-10 * np.eye(bands)
+    spectral = scale / np.sqrt(np.diag(np.linalg.inv(correlation))) * np.sqrt(pixels / (pixels - bands))
+    # few bands do not explain one another: what is left is scene
+    return np.asarray(np.minimum(spectral, spatial), dtype=np.float32)
+
+
+def along_track(values: Array) -> Array:
+    """Values with their columns' means replaced by the bands': what is left has no column offsets."""
+    if values.shape[1] < 8:
+        return values
+    return values - values.mean(1, keepdims=True) + values.mean((1, 2), keepdims=True)
+
+
+def subspace(whitened: NDArray[Any]) -> Array:
+    """Orthonormal directions ``(band, k)`` that stand out of unit noise in ``(band, pixel)``, strongest first.
+
+    Kept is every eigenvalue beyond the largest that pure noise has (V. A. Marchenko, L. A. Pastur, 1967): no cap on the
+    rank, or a good cube would lose detail.
+    """
+    bands, pixels = whitened.shape
+    values, vectors = np.linalg.eigh(gram(whitened) / pixels)
+    edge = (1 + np.sqrt(bands / pixels)) ** 2
+    rank = max(1, int((values > 1.02 * edge).sum()))
+    return np.asarray(vectors[:, ::-1][:, :rank], dtype=np.float32)
+
+
+def faint(whitened: Array, directions: Array) -> Array:
+    """The directions ``(band, k)``, and those of what is too faint to stand out of the noise of single pixels.
+
+    A blur takes most of the noise and little of the scene: directions that stand out after it are added. Only for
+    cubes whose stripes and outliers are gone; a blur brings them out as well.
+    """
+    from scipy.ndimage import gaussian_filter
+
+    bands, height, width = whitened.shape
+    pixels = height * width
+    if directions.shape[1] >= bands // 2 or min(height, width) < LENGTHS * BLUR:
+        return directions
+    flat = whitened.reshape(bands, -1)
+    rest = (flat - directions @ (directions.T @ flat)).reshape(whitened.shape)
+    blurred = gaussian_filter(rest, (0, BLUR, BLUR), truncate=3).reshape(bands, -1)
+    # blurred pixels count as so many independent ones
+    independent = pixels / (2 * np.pi * BLUR**2)
+    values, vectors = np.linalg.eigh(gram(blurred) / (pixels * LEFT))
+    more = int((values > 1.2 * (1 + np.sqrt(bands / independent)) ** 2).sum())
+    both = np.concatenate([directions, vectors[:, ::-1][:, :more].astype(np.float32)], axis=1)
+    return np.asarray(np.linalg.qr(both)[0], dtype=np.float32) if more else directions
+
+
+def levelled(unit: Array, whitened: Array, directions: Array) -> tuple[Array, Array, Array]:
+    """Noise ``(band,)``, whitened values and directions of the same scene, with the noise that is a band's own.
+
+    What other bands do not explain of a band holds their noise as well, as much as the band has leverage in the scene.
+    """
+    own = np.sqrt(np.maximum(1 - (directions**2).sum(1), LEAST_OWN)).astype(np.float32)
+    whitened = whitened / own[:, None, None]
+    directions = np.linalg.qr(directions / own[:, None])[0]
+    scores = directions.T @ whitened.reshape(len(own), -1)
+    # strongest first
+    turned = np.linalg.eigh(gram(scores))[1][:, ::-1]
+    return unit * own, whitened, np.asarray(directions @ turned, dtype=np.float32)
+
+
+def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS) -> Separation:
+    """Tell scene and instrument apart; what the sensor tells is not estimated.
+
+    Parameters
+    ----------
+    seen : Observation
+    learned : bool
+        Whether the learned outlier estimator (`outlier_net`) has the last word on bands with few outliers.
+    rounds : int
+        At most; what learns from unfinished separations takes fewer.
+    """
+    values, valid, sigma = seen.values, seen.valid, seen.sigma
+    bands, height, width = values.shape
+    clipped = np.zeros(values.shape, dtype=bool) if seen.clipped is None else seen.clipped
+    bad = ~valid | clipped
+    if not seen.counts:
+        bad = bad | (stuck_values(values) & ~clipped)
+    middle = _medians(values, ~bad)[:, None, None]
+    scene: Array = np.where(bad & ~clipped, middle, values)
+    gain, offset, power = np.ones((bands, width), np.float32), np.zeros((bands, width), np.float32), np.zeros(bands)
+    striped, offset_std = np.zeros(width, dtype=bool), np.zeros((bands, width), np.float32)
+    dead, outlier = np.zeros((bands, width), dtype=bool), bad
+    filled: Array = values
+    unit: Array = np.zeros(bands)
+    for number in range(rounds):
+        before = filled
+        filled = _filled(values, scene, gain, offset, outlier, clipped)
+        if number > 1 and np.mean(np.square(filled - before).mean((1, 2)) / unit**2) < SETTLED**2:
+            break
+        # the first round still sees dead elements: whitened by what is known, they would be directions of their own
+        noise = _noise(filled, scene, outlier) if sigma is None or not number else sigma
+        # numbers of few digits can have no noise at all
+        unit = np.maximum(noise, 1e-6 * np.sqrt((filled**2).mean())).astype(np.float32)
+        whitened = filled / unit[:, None, None]
+        directions = subspace(along_track(whitened).reshape(bands, -1))
+        rank = directions.shape[1]
+        scores = (directions.T @ whitened.reshape(bands, -1)).reshape(rank, height, width)
+        if not seen.calibrated:
+            ripple, left = column_ripple(scores, directions, power / unit**2, striped)
+            offset_std = unit[:, None] * np.sqrt(directions**2 @ left)
+            offset = offset + unit[:, None] * (directions @ ripple)
+            scores = scores - ripple[:, None]
+        scores = joint_means(scores)
+        scene = unit[:, None, None] * (directions @ scores.reshape(rank, -1)).reshape(values.shape)
+        first = number == 0
+        suspect = np.flatnonzero(outlier.mean((1, 2)) > (-1 if first else FEW))
+        if len(suspect) and rank < bands // 2:
+            corrected = (values[suspect] - offset[suspect, None]) / gain[suspect, None]
+            scene[suspect] = regress(corrected, ~outlier[suspect], scores, absolute=first)
+        if not seen.counts:
+            dead = dead_elements(values, scene, ~bad, unit)
+            outlier = bad | dead[:, None]
+            outlier = outlier | outliers(values, scene * gain[:, None] + offset[:, None], ~outlier)
+        if not seen.calibrated:
+            gain, offset, power = column_response(values, scene, ~outlier, unit)
+            striped = striped_columns(values - scene, ~outlier, unit)
+    if learned and not seen.counts and min(height, width) >= MIN_SIDE:
+        # broken lines and fragments have no value that gives them away, but a shape
+        base = bad | dead[:, None]
+        prior = outlier & ~base
+        # where the histogram finds many it is the better judge
+        few = prior.mean((1, 2)) < FEW
+        found = outlier_probability(values, scene * gain[:, None] + offset[:, None], unit, ~base, prior)
+        outlier = np.where(few[:, None, None], base | (found > 0.5), outlier)
+    # once more, with the instrument known: now faint directions can be told from it
+    filled = _filled(values, scene, gain, offset, outlier, clipped)
+    whitened = filled / unit[:, None, None]
+    level = along_track(whitened)
+    directions = faint(level, subspace(level.reshape(bands, -1)))
+    if sigma is None:
+        unit, whitened, directions = levelled(unit, whitened, directions)
+    smoothed = smooth((directions.T @ whitened.reshape(bands, -1)).reshape(-1, height, width))
+    scene = unit[:, None, None] * (directions @ smoothed.best.reshape(len(smoothed.best), -1)).reshape(values.shape)
+    slope = seen.slope
+    if slope is None:
+        slope = signal_slope(values - scene * gain[:, None] - offset[:, None], scene, ~outlier)
+    model = NoiseModel(
+        sigma=unit, slope=slope, gain=gain, offset=offset, offset_std=offset_std, dead=dead, outlier=outlier
+    )
+    return Separation(noise=model, scene=scene, whitened=whitened, directions=directions, scores=smoothed)
+
+
+def _filled(values: Array, scene: Array, gain: Array, offset: Array, outlier: Mask, clipped: Mask) -> Array:
+    """Values without the detector's gains and offsets, outliers as predicted, clipped ones at least as measured."""
+    corrected = (values - offset[:, None]) / gain[:, None]
+    return np.where(outlier, np.where(clipped, np.maximum(scene, corrected), scene), corrected)
+
+
+def _noise(filled: Array, scene: Array, outlier: Mask) -> Array:
+    """Noise of each band ``(band,)`` where outliers are filled with the scene.
+
+    Bands that are mostly filled are other bands' sums, and would explain these: they have no say, and their own noise
+    is that of what was measured; without any, it is the others'.
+    """
+    share = outlier.mean((1, 2))
+    whole = share < MOSTLY
+    if not whole.any():
+        return band_noise(along_track(filled))
+    out = np.empty(len(filled), dtype=np.float32)
+    # filled voxels have no noise
+    out[whole] = band_noise(along_track(filled[whole])) / np.sqrt(1 - share[whole])
+    for band in np.flatnonzero(~whole):
+        rest = (filled[band] - scene[band])[~outlier[band]]
+        out[band] = np.median(np.abs(rest)) / 0.6745 if len(rest) >= MIN_PIXELS else 0
+        out[band] = out[band] or np.median(out[whole])
+    return out
+
+
+def _medians(values: Array, keep: Mask) -> Array:
+    """Median of what is kept of each band ``(band,)``, zero where nothing is."""
+    masked = np.ma.masked_array(values.reshape(len(values), -1), ~keep.reshape(len(values), -1))
+    return np.asarray(np.ma.median(masked, axis=1).filled(0), dtype=np.float32)
+
+
+def regress(values: Array, keep: Mask, scores: Array, *, absolute: bool) -> Array:
+    """Bands ``(band, y, x)`` as affine functions of the scores ``(k, y, x)``, from the voxels to keep.
+
+    ``absolute`` minimises absolute deviations: salt and pepper at even odds then leave the middle where it is.
+    """
+    bands, pixels = len(values), values[0].size
+    flat, kept = values.reshape(bands, pixels), keep.reshape(bands, pixels).astype(np.float32)
+    design = np.concatenate([scores[:MAX_REGRESSORS].reshape(-1, pixels), np.ones((1, pixels), np.float32)])
+    design /= np.maximum(np.sqrt((design**2).mean(1, keepdims=True)), 1e-12)
+    k = len(design)
+    products = (design[:, None] * design).reshape(k * k, pixels).T
+    scale = np.maximum(flat.std(1, keepdims=True), 1e-30)
+    fitted, weight = flat, kept
+    for _ in range(ABSOLUTE_STEPS if absolute else 1):
+        normal = (weight @ products).reshape(bands, k, k) / pixels + 1e-6 * np.eye(k)
+        right = (weight * flat) @ design.T / pixels
+        fitted = np.linalg.solve(normal, right[..., None])[..., 0].astype(np.float32) @ design
+        weight = kept / np.maximum(np.abs(flat - fitted) / scale, 0.02)
+    return fitted.reshape(values.shape)
+
+
+def outliers(values: Array, predicted: Array, keep: Mask, steps: int = 5) -> Mask:
+    """Voxels ``(band, y, x)`` whose values a band has more often than prediction and noise explain.
+
+    Each band is a mixture of Gaussian noise about the prediction, and of outliers whose distribution of values is the
+    excess of the histogram over what the first explains; both are estimated in turn (EM).
+    """
+    out = np.zeros(values.shape, dtype=bool)
+    for band, (seen, mean, use) in enumerate(zip(values, predicted, keep, strict=True)):
+        if use.sum() >= MIN_PIXELS:
+            out[band][use] = _outliers(seen[use], mean[use], steps)
+    return out
+
+
+def _outliers(values: Array, predicted: Array, steps: int) -> Mask:
+    """Which of one band's ``values`` (voxel,) are outliers."""
+    from scipy.ndimage import gaussian_filter1d, maximum_filter1d
+
+    residual = values - predicted
+    spread = np.median(np.abs(residual - np.median(residual))) / 0.6745
+    low, step = _bins(values)
+    if not (step > 0 and spread > 0):
+        return np.zeros(values.shape, dtype=bool)
+    place = np.clip(((values - low) / step).astype(int), 0, BINS - 1)
+    scene_place = np.clip(((predicted - low) / step).astype(int), 0, BINS - 1)
+    found, scene = (np.bincount(item, minlength=BINS).astype(float) for item in (place, scene_place))
+    posterior = (np.abs(residual) > 4 * spread).astype(float)
+    for _ in range(steps):
+        inlier = 1 - posterior
+        total = inlier.sum()
+        spread = np.sqrt((inlier * residual**2).sum() / max(total, 1))
+        if total < MIN_PIXELS / 2 or not spread > 0:
+            break
+        expected = gaussian_filter1d(scene, max(spread / step, 0.3), mode="constant") * (total / len(values))
+        # a bin's edge is no excess: the prediction may fall into the next
+        excess = found - maximum_filter1d(expected, 3)
+        excess[excess < SIGNIFICANT * np.sqrt(expected + 1) + 0.1 * expected] = 0
+        if not excess.any():
+            return np.zeros(values.shape, dtype=bool)
+        strange = excess[place] / step
+        normal = total * np.exp(-0.5 * (residual / spread) ** 2) / (spread * np.sqrt(2 * np.pi))
+        posterior = strange / (strange + normal + 1e-30)
+    hit = posterior > 0.5
+    if hit.mean() > MOST:
+        # then the prediction is at fault
+        return np.zeros(values.shape, dtype=bool)
+    if spread < 2 * step:
+        # bins too wide for so little noise: the voxel itself must stand out
+        hit &= np.abs(residual) > SIGNIFICANT * spread
+    return np.asarray(hit)
+
+
+def _bins(values: Array) -> tuple[float, float]:
+    """Lower edge and width of `BINS` bins; of numbers of few digits each bin holds as many, or it would be a comb."""
+    low, high = float(values.min()), float(values.max())
+    step = (high - low) / BINS
+    levels = np.unique(values)
+    if len(levels) > 8 * BINS or len(levels) < 2:
+        return low, step
+    quantum = float(np.median(np.diff(levels)))
+    return low - quantum / 2, max(1.0, np.ceil((high - low + quantum) / quantum / BINS)) * quantum
+
+
+def signal_slope(residual: Array, scene: Array, keep: Mask) -> Array:
+    """Growth of noise variance with the signal ``(band,)``: lines through squared residuals, at least 0."""
+    out = np.zeros(len(scene), dtype=np.float32)
+    for band, (rest, level, use) in enumerate(zip(residual, scene, keep, strict=True)):
+        if use.any():
+            level = level[use] - level[use].mean()
+            out[band] = max(level @ rest[use] ** 2 / max(level @ level, 1e-30), 0)
+    return out

@@ -1,0 +1,224 @@
+"""``hsi convert``, ``hsi quicklook``, ``hsi metrics``: commands on cubes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hsitools.commands.options import (
+    axes_option,
+    emit_json,
+    json_option,
+    progress_bar,
+    range_option,
+    variable_option,
+    window_option,
+)
+
+if TYPE_CHECKING:
+    from hsitools.cube import Cube
+    from hsitools.metrics import Evaluation
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--bands", callback=range_option, metavar="LOW:HIGH", help="Only bands in this range, nm.")
+@click.option("--window", callback=window_option, metavar="Y0:Y1,X0:X1", help="Only these rows and columns.")
+@click.option("--drop-bad", is_flag=True, help="Leave out bands that are marked bad.")
+@click.option("--physical", is_flag=True, help="Apply scales and offsets; nodata becomes NaN.")
+@click.option("--cog", is_flag=True, help="A .tif as a cloud-optimised GeoTIFF.")
+@variable_option
+@axes_option
+def convert(
+    path: Path, out: Path, bands: tuple[float, float] | None, window: Any, drop_bad: bool, physical: bool, cog: bool,
+    variable: str | None, axes: str | None,
+) -> None:  # fmt: skip
+    """Copy a cube of any known format into the format of OUT's suffix (.h5, .nc, .zarr, .hdr, .tif), labels and all.
+
+    Stored numbers stay as they are, with their scales, offsets and nodata value; what a format cannot hold is said.
+    """
+    from hsitools.io import open_cube, save_cube
+
+    cube = open_cube(path, variable=variable, axes=axes)
+    cube = cube.drop_bad() if drop_bad else cube
+    cube = cube.select(wavelength=bands, window=window)
+    cube = cube.physical() if physical else cube
+    with progress_bar("convert") as progress:
+        save_cube(cube, out, progress, cog=cog)
+    click.echo(f"{out}: {'×'.join(map(str, cube.shape))} {cube.stored().dtype}")
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="PNG file to write.")
+@click.option("--window", callback=window_option, metavar="Y0:Y1,X0:X1", help="Only these rows and columns.")
+@click.option("--pan", is_flag=True, help="The panchromatic image instead.")
+@variable_option
+@axes_option
+def quicklook(path: Path, out: Path, window: Any, pan: bool, variable: str | None, axes: str | None) -> None:
+    """Write a colour picture of a cube: red, green and blue where it sees them, stretched from 2 to 98 %."""
+    from matplotlib.image import imsave
+
+    from hsitools.errors import InputError
+    from hsitools.figures import quicklook as picture
+    from hsitools.figures import rgb_bands
+    from hsitools.io import open_cube
+    from hsitools.io.atomic import atomic_path
+
+    if out.suffix.lower() != ".png":
+        raise InputError(f"{out}: output: found suffix {out.suffix!r}, expected .png")
+    cube = open_cube(path, variable=variable, axes=axes).select(window=window)
+    if pan:
+        if cube.pan is None:
+            raise InputError(f"{path}: pan: missing, expected a panchromatic image")
+        cube = cube.pan
+    bands = rgb_bands(cube)
+    image = picture(cube, bands)
+    if not image[..., 3].any():
+        raise InputError(f"{path}: data: found no pixel valid in bands {', '.join(map(str, bands))}, expected some")
+    with atomic_path(out) as temporary:
+        imsave(temporary, image, format="png")
+    shown = ", ".join(
+        str(band) if cube.wavelength_nm is None else f"{cube.wavelength_nm[band]:.0f} nm" for band in bands
+    )
+    click.echo(f"{out}: bands {shown}")
+
+
+@click.command()
+@click.argument("estimate", type=click.Path(path_type=Path))
+@click.argument("reference", type=click.Path(path_type=Path), required=False)
+@click.option("--ratio", type=float, help="Pixel size ratio of the fusion: for ERGAS.")
+@click.option("--border", type=int, default=0, show_default=True, help="Pixels to leave out on each side.")
+@click.option("--data-range", type=float, help="Range for PSNR and SSIM  [default: what the reference spans].")
+@click.option("--metric", "chosen", multiple=True, metavar="NAME", help="Only this index; may be repeated.")
+@click.option("--coarse", type=click.Path(path_type=Path), help="The cube before fusion: indices without a reference.")
+@click.option("--pan", type=click.Path(path_type=Path), help="Its panchromatic image  [default: the one in --coarse].")
+@click.option("--mtf", type=float, default=0.3, show_default=True, help="Gain at Nyquist, for --coarse.")
+@click.option("--offset", type=float, help="First coarse pixel on the fine grid  [default: by their maps, or centred].")
+@click.option("--per-band", is_flag=True, help="Values of the bands too.")
+@json_option
+def metrics(
+    estimate: Path, reference: Path | None, ratio: float | None, border: int, data_range: float | None,
+    chosen: tuple[str, ...], coarse: Path | None, pan: Path | None, mtf: float, offset: float | None, per_band: bool,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Quality indices of ESTIMATE: against REFERENCE, against what it was fused from (--coarse), or of itself alone."""
+    from hsitools.errors import InputError
+    from hsitools.io import open_cube
+    from hsitools.metrics import evaluate, evaluate_alone, evaluate_fusion
+
+    if reference is not None and coarse is not None:
+        raise InputError("metrics: found both REFERENCE and --coarse, expected one of them")
+    cube = open_cube(estimate)
+    settings: dict[str, Any] = {"estimate": str(estimate), "border": border}
+    names = chosen or None
+    if reference is not None:
+        truth = open_cube(reference)
+        bands, left_out = _common_bands(cube, truth, estimate, reference)
+        settings |= {"reference": str(reference), "ratio": ratio, "bad_bands_left_out": left_out}
+        values = evaluate(
+            _values(cube, bands),
+            _values(truth, bands),
+            ratio=ratio,
+            border=border,
+            data_range=data_range,
+            metrics=names,
+        )
+        guessed = [name for name, found in values.items() if found.facts.get("data_range_guessed")]
+        if guessed:
+            span = values[guessed[0]].facts["data_range"]
+            click.echo(
+                f"hsi: note: {', '.join(guessed)}: --data-range was not given: took {span:.6g}, what the reference "
+                "spans", err=True,
+            )  # fmt: skip
+        if ratio is None and names is None:
+            click.echo("hsi: note: ERGAS needs --ratio: left out", err=True)
+    elif coarse is not None:
+        low = open_cube(coarse)
+        image = low.pan if pan is None else open_cube(pan)
+        if image is None:
+            raise InputError(f"{coarse}: pan: missing, expected --pan")
+        bands, left_out = _common_bands(cube, low, estimate, coarse)
+        offset = _offset(cube, low, estimate, coarse) if offset is None else offset
+        settings |= {"coarse": str(coarse), "mtf": mtf, "offset": offset, "bad_bands_left_out": left_out}
+        values = evaluate_fusion(
+            _values(cube, bands), _values(low, bands), _values(image, None), mtf=mtf, offset=offset, border=border,
+            registered=True, ratio=None if ratio is None else int(ratio), metrics=names,
+        )  # fmt: skip
+    else:
+        values = evaluate_alone(_values(cube, cube.good.nonzero()[0]), border=border, metrics=names)
+        settings["bad_bands_left_out"] = int((~cube.good).sum())
+    if as_json:
+        emit_json({name: found.to_dict(per_band) for name, found in values.items()} | {"settings": settings})
+        return
+    _table(values)
+    if settings.get("bad_bands_left_out"):
+        click.echo(f"{settings['bad_bands_left_out']} bands marked bad were left out")
+    if per_band:
+        _band_table(values, cube, bands if reference or coarse else cube.good.nonzero()[0])
+
+
+def _values(cube: Cube, bands: Any) -> Any:
+    return cube.physical().select(bands=bands).to_torch()[0]
+
+
+def _offset(fused: Cube, coarse: Cube, one: Path, other: Path) -> float:
+    """Fine-pixel position of the first coarse pixel, from both maps; centred where they have none, as our cubes are."""
+    from hsitools.errors import InputError
+
+    ratio = fused.shape[1] / coarse.shape[1]
+    centred = (ratio - 1) / 2
+    if fused.transform is None or coarse.transform is None:
+        return centred
+    import numpy as np
+
+    (a, b, c, d, e, f), (_, _, c_low, _, _, f_low) = fused.transform, coarse.transform
+    # the coarse cube's corner in fine pixels, then the centre of its first pixel
+    x, y = np.linalg.solve([[a, b], [d, e]], [c_low - c, f_low - f]) + centred
+    if abs(x - y) > 0.01 or not -0.01 <= x <= ratio - 1 + 0.01:
+        raise InputError(
+            f"{one}: transform: found the first pixel of {other} at fine pixel ({y:.2f}, {x:.2f}), expected one offset "
+            f"of 0 to {ratio - 1:g} along both axes; give --offset if the maps are wrong"
+        )
+    return float(np.clip(round(x, 6), 0, ratio - 1))
+
+
+def _common_bands(first: Cube, second: Cube, one: Path, other: Path) -> tuple[Any, int]:
+    """Bands good in both; an error when their wavelengths are not the same bands."""
+    import numpy as np
+
+    from hsitools.errors import InputError
+
+    if first.n_bands != second.n_bands:
+        raise InputError(f"{one}: bands: found {first.n_bands}, expected {second.n_bands} as in {other}")
+    if first.wavelength_nm is not None and second.wavelength_nm is not None:
+        difference = np.abs(first.wavelength_nm - second.wavelength_nm)
+        spacing = np.nanmedian(np.abs(np.diff(second.wavelength_nm))) if second.n_bands > 1 else np.inf
+        worst = int(np.nanargmax(difference))
+        if difference[worst] > 0.5 * spacing:
+            raise InputError(
+                f"{one}: wavelength_nm: band {worst}: found {first.wavelength_nm[worst]:.2f}, "
+                f"expected {second.wavelength_nm[worst]:.2f} as in {other}"
+            )
+    good = first.good & second.good
+    return np.flatnonzero(good), int((~good).sum())
+
+
+def _table(values: dict[str, Evaluation]) -> None:
+    width = max(len(name) for name in values)
+    for name, found in values.items():
+        arrow = "↑" if found.index.higher_is_better else "↓" if found.index.best == found.index.low else "·"
+        left_out = ", ".join(f"{count} {what.replace('_', ' ')} left out" for what, count in found.excluded.items())
+        unit = "" if found.index.unit == "1" else found.index.unit
+        click.echo(f"{name:<{width}} {arrow} {found.value:<12.6g} {unit:<12} {left_out}".rstrip())
+
+
+def _band_table(values: dict[str, Evaluation], cube: Cube, bands: Any) -> None:
+    listed = {name: found.per_band for name, found in values.items() if found.per_band is not None}
+    click.echo("\n" + "  ".join(["band", "  nm   ", *(f"{name:>10}" for name in listed)]))
+    for row, band in enumerate(bands):
+        centre = "–" if cube.wavelength_nm is None else f"{cube.wavelength_nm[band]:.1f}"
+        click.echo("  ".join([f"{band:>4}", f"{centre:>7}", *(f"{column[row]:>10.5g}" for column in listed.values())]))

@@ -1,0 +1,342 @@
+"""GeoTIFF (extra ``geo``): wavelengths in the ``IMAGERY`` tags of each band, coordinate system, nodata."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsitools.blocks import tiles
+from hsitools.cube import BLOCK_BYTES, Cube, computed_tile
+from hsitools.errors import FormatError, InputError
+from hsitools.io import Progress
+from hsitools.io.atomic import atomic_path
+from hsitools.io.labels import numbers_in
+from hsitools.io.scales import fits, scaled, stated_nodata
+from hsitools.io.wavelengths import Conversion, from_names, width_to_nm
+from hsitools.lazy import Bands
+
+log = logging.getLogger(__name__)
+SUFFIXES = (".tif", ".tiff")
+MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+def can_read(path: Path) -> bool:
+    """A TIFF header."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(4) in MAGIC
+
+
+def rasterio_module() -> Any:
+    """The rasterio package, or an error that says how to get it."""
+    try:
+        import rasterio
+    except ImportError:
+        raise InputError("GeoTIFF: rasterio: not installed, expected `pip install hsitools[geo]`") from None
+    return rasterio
+
+
+class RasterSource:
+    """Bands of a raster file, read by window."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with _open(path) as file:
+            self.shape = (int(file.count), int(file.height), int(file.width))
+            self.dtype = np.dtype(np.result_type(*file.dtypes))
+
+    def read(self, bands: Bands, rows: slice, columns: slice) -> NDArray[Any]:
+        """See `hsitools.lazy.Source`."""
+        try:
+            with _open(self.path) as file:
+                out = file.read(
+                    [int(b) + 1 for b in bands], window=((rows.start, rows.stop), (columns.start, columns.stop))
+                )
+        except Exception as error:
+            # damaged tiles fail in many ways: codecs, sizes, missing blocks
+            raise FormatError(f"{self.path}: data: cannot be read; {' '.join(str(error).split())}") from None
+        return np.asarray(out)
+
+
+def _open(path: Path) -> Any:
+    import warnings
+
+    rasterio = rasterio_module()
+    with warnings.catch_warnings():
+        # a lab's cube without a map is no reason to warn
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        return rasterio.open(path, driver="GTiff")
+
+
+def read(path: Path) -> Cube:
+    """Open the image, lazily; what it does not say itself may stand in a header or STAC item beside it."""
+    raster = RasterSource(path)
+    with _open(path) as file:
+        tags = [_lower(file.tags(band, ns="IMAGERY") | file.tags(band)) for band in file.indexes]
+        dataset = _lower(file.tags() | file.tags(ns="ENVI"))
+        nodata = file.nodata
+        crs = None if file.crs is None else (_epsg(file.crs) or file.crs.to_wkt())
+        transform = None if file.transform.is_identity else tuple(file.transform)[:6]
+        scales, offsets = np.array(file.scales), np.array(file.offsets)
+        units = next((unit for unit in file.units if unit), "")
+        points = len(file.gcps[0])
+        descriptions, colours = file.descriptions, [colour.name for colour in file.colorinterp]
+    count = raster.shape[0]
+    beside = _beside(path, count)
+    labels = _labels(tags, dataset, descriptions, path) or beside
+    if nodata is None:
+        nodata, _ = stated_nodata(dataset, beside)
+    if np.all(scales == 1) and not offsets.any():
+        scales, offsets = beside.get("scales", scales), beside.get("offsets", offsets)
+        if not {"scales", "offsets"} & set(beside):
+            scales, offsets = _tagged_scales(tags, dataset, raster.dtype, path) or (scales, offsets)
+    # zero is how some writers say that there is no scale
+    source, scale, nodata = scaled(raster, np.where(np.asarray(scales) == 0, 1.0, scales), offsets, nodata, str(path))
+    meta = {}
+    if "palette" in colours:
+        meta["note"] = "a map of classes (colour table), no spectral cube"
+    elif {"red", "green", "blue"} <= set(colours) and count <= 4 and labels.get("wavelength_nm") is None:
+        meta["note"] = "an RGB picture, no spectral cube"
+    elif count == 1 and labels.get("wavelength_nm") is None:
+        meta["note"] = "one band without a wavelength (an elevation model, a map of classes, a panchromatic image?)"
+    if points and transform is None:
+        meta["geometry"] = f"{points} ground control points and no grid: warp it first (gdalwarp)"
+    return Cube(
+        data=source, wavelength_nm=labels.get("wavelength_nm"), fwhm_nm=labels.get("fwhm_nm"),
+        good=labels.get("good", np.ones(count, dtype=bool)), nodata=None if nodata is None else float(nodata),
+        scale_factor=scale, crs=crs or beside.get("crs"), transform=transform or beside.get("transform"),
+        units=units or dataset.get("units", "") or beside.get("units", ""), name=dataset.get("name", path.stem),
+        source=str(path), meta=meta,
+    )  # fmt: skip
+
+
+def _lower(tags: dict[str, str]) -> dict[str, str]:
+    return {key.lower().replace(" ", "_"): value for key, value in tags.items()}
+
+
+def _epsg(crs: Any) -> str | None:
+    code = crs.to_epsg()
+    return None if code is None else f"EPSG:{code}"
+
+
+def _labels(tags: list[dict[str, str]], dataset: dict[str, str], descriptions: Any, path: Path) -> dict[str, Any]:
+    """Wavelengths, widths and good bands: tags of each band (GDAL's, ENVI's, others' names), lists of the whole file,
+    the bands' descriptions. Empty when none of them has wavelengths or marks.
+    """  # fmt: skip
+    count = len(tags)
+
+    def per_band(*names: str) -> Any:
+        for name in names:
+            found = [band.get(name, "").strip() for band in tags]
+            if any(found):
+                values = [_first(value) for value in found]
+                if None not in values:
+                    return np.array(values)
+                log.warning("%s: %s: found %r, expected numbers: left out", path, name, found[values.index(None)][:40])
+        listed = next((dataset[name] for name in names if dataset.get(name)), None)
+        return _list(listed, count, f"{path}: {names[0]}")
+
+    out: dict[str, Any] = {}
+    width_unit: str | None = None
+    centre, width = per_band("central_wavelength_um"), per_band("fwhm_um")
+    unit: str | None = "um"
+    if centre is None:
+        units = ("wavelength_units", "wavelength_unit", "units_of_wavelength")
+        unit = next((source[name] for source in (*tags, dataset) for name in units if source.get(name)), None)
+        centre = per_band("wavelength", "wavelengths", "wavelength_nm", "center_wavelength", "centre_wavelength",
+                          "central_wavelength", "cw")  # fmt: skip
+        if centre is not None and unit is None:
+            text = next((band[name] for band in tags for name in ("wavelength", "wavelengths") if band.get(name)), "")
+            unit = text.split()[1] if len(text.split()) > 1 else None
+        if any("wavelength_nm" in source and "wavelength" not in source for source in (*tags, dataset)):
+            unit = "nm"
+        width = per_band("fwhm", "fwhm_nm", "bandwidth", "width")
+        places = (*tags, dataset)
+        width_unit = next((place[n] for place in places for n in ("fwhm_units", "fwhm_unit") if place.get(n)), None)
+        if any("fwhm_nm" in place and "fwhm" not in place for place in places):
+            width_unit = "nm"
+    if centre is None:
+        # as descriptions, as tags of the bands, and as GDAL copies ENVI's band names to the file's tags
+        listed = ([tag.get(name, "") for tag in tags] for name in ("band_name", "description", "name"))
+        copied = [dataset.get(f"band_{number}", "") for number in range(1, count + 1)]
+        centre = next((c for c in map(from_names, (descriptions, *listed, copied)) if c is not None), None)
+        unit = "nm"
+    marks, bad = (
+        per_band("bbl", "good", "good_band", "good_wavelength", "good_wavelengths"),
+        per_band("bad", "bad_band"),
+    )
+    good = np.ones(count, dtype=bool)
+    if marks is not None:
+        good &= ~(marks == 0)
+    if bad is not None:
+        good &= ~(bad == 1)
+    conversion = None if centre is None else Conversion.of(centre, unit, f"{path}: wavelength")
+    if conversion is not None:
+        out["wavelength_nm"] = conversion.centres(centre)
+        if np.isfinite(out["wavelength_nm"]).any():
+            good &= ~(np.asarray(centre) == 0)
+        if width is not None:
+            out["fwhm_nm"] = width_to_nm(width, width_unit, conversion, centre, f"{path}: fwhm")
+    if conversion is not None or not good.all():
+        out["good"] = good
+    return out
+
+
+def _beside(path: Path, count: int) -> dict[str, Any]:
+    """Labels from a STAC item or an ENVI header of the image's name beside it; empty when there is none that fits."""
+    from hsitools.io import stac
+
+    found = stac.labels(path, count)
+    if found:
+        return found
+    names = {path.name.lower() + ".hdr", path.stem.lower() + ".hdr"}
+    for header in sorted(item for item in path.parent.iterdir() if item.name.lower() in names):
+        from hsitools.io.formats import envi
+
+        found = envi.labels(header, count)
+        if found:
+            return found
+    return {}
+
+
+def _first(value: str) -> float | None:
+    """The number that a band's tag begins with ("450 nm", "450,5"); NaN where the tag is empty, None for words."""
+    if not value:
+        return float("nan")
+    word = value.split()[0]
+    try:
+        return float(word if "." in word else word.replace(",", "."))
+    except ValueError:
+        return None
+
+
+def _list(value: str | None, count: int, where: str) -> Any:
+    """Numbers of all bands in one of the file's tags; None, said, where they are of another image or no numbers.
+
+    Tools that copy some bands of an image copy its tags whole.
+    """
+    if value is None:
+        return None
+    numbers = numbers_in(value)
+    if numbers is None:
+        log.warning("%s: found %r, expected numbers: left out", where, value[:40])
+    elif len(numbers) != count:
+        log.warning("%s: found %d values, expected %d, one a band: left out", where, len(numbers), count)
+    else:
+        return numbers
+    return None
+
+
+def _tagged_scales(tags: list[dict[str, str]], dataset: dict[str, str], dtype: np.dtype[Any], path: Path) -> Any:
+    """Scales and offsets that stand in tags (which GDAL copies and does not apply); None when in none.
+
+    Those of floating-point numbers are left, and said: they have been applied as a rule.
+    """
+    out = []
+    for names, neutral in ((("scale_factor", "scale", "scales"), 1.0), (("add_offset", "offset", "offsets"), 0.0)):
+        found = None
+        for name in names:
+            values = [_first(band.get(name, "").strip()) for band in tags]
+            if None not in values and np.isfinite(np.array(values)).all():
+                found = np.array(values)
+            elif dataset.get(name) is not None:
+                listed = numbers_in(dataset[name])
+                if listed is not None and len(listed) in (1, len(tags)):
+                    found = np.broadcast_to(listed, (len(tags),))
+            if found is not None:
+                break
+        out.append(np.full(len(tags), neutral) if found is None else found)
+    divisor = numbers_in(dataset.get("reflectance_scale_factor"))
+    if divisor is not None and divisor.size == 1 and divisor[0] and np.all(out[0] == 1):
+        out[0] = np.full(len(tags), 1 / divisor[0])
+    if np.all(out[0] == 1) and not out[1].any():
+        return None
+    if dtype.kind == "f":
+        log.warning("%s: scale: found %g in the tags of floating-point numbers: taken as applied already", path,
+                    out[0][0])  # fmt: skip
+        return None
+    log.info("%s: scale: found %g and offset %g in the file's tags", path, out[0][0], out[1][0])
+    return tuple(out)
+
+
+def write(cube: Cube, path: Path, progress: Progress, *, cog: bool = False) -> None:
+    """Write a tiled, compressed GeoTIFF, block by block; a PAN is not kept, and said.
+
+    ``cog`` puts overviews and tiles in the order of cloud-optimised GeoTIFFs.
+    """
+    import warnings
+
+    rasterio = rasterio_module()
+    stored = cube.stored()
+    if cube.pan is not None:
+        log.warning("%s: GeoTIFF holds no panchromatic image: left out", path)
+    dtype = np.dtype("u1") if stored.dtype.kind == "b" else stored.dtype.newbyteorder("=")
+    if dtype == np.float16:
+        dtype = np.dtype(np.float32)
+    tile = 256
+    profile: dict[str, Any] = {
+        "driver": "GTiff", "count": cube.n_bands, "height": cube.shape[1], "width": cube.shape[2], "dtype": dtype.name,
+        "interleave": "band", "compress": "deflate", "zlevel": 1, "tiled": True, "blockxsize": tile, "blockysize": tile,
+        "bigtiff": "if_safer",
+        # three or four bands of bytes are no picture, and the fourth no mask
+        "photometric": "minisblack", "alpha": "no",
+    }  # fmt: skip
+    if cube.crs is not None:
+        profile["crs"] = cube.crs
+    if cube.transform is not None:
+        profile["transform"] = rasterio.Affine(*cube.transform)
+    if stored.nodata is not None:
+        # GDAL writes numbers of more digits than a double has in a form that it cannot read
+        if dtype.kind in "ui" and abs(stored.nodata) >= 2**53:
+            log.warning("%s: nodata %g cannot stand in a GeoTIFF: left out", path, stored.nodata)
+        elif np.isfinite(stored.nodata) and dtype.kind in "ui" and not fits(stored.nodata, dtype):
+            log.warning("%s: nodata %g is no %s: left out", path, stored.nodata, dtype)
+        elif not (np.isnan(stored.nodata) and dtype.kind in "ui"):
+            profile["nodata"] = stored.nodata
+    with atomic_path(path) as finished, _plain_first(finished, cog) as temporary, warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        with rasterio.open(temporary, "w", **profile) as file:
+            file.update_tags(name=cube.name, bbl=" ".join(map(str, cube.good.astype(int))), units=cube.units)
+            if not stored.uniform or stored.scale[0] != 1:
+                file.scales, file.offsets = stored.scale.tolist(), stored.offset.tolist()
+            for band in range(cube.n_bands):
+                tags = {}
+                for key, values in (("CENTRAL_WAVELENGTH_UM", cube.wavelength_nm), ("FWHM_UM", cube.fwhm_nm)):
+                    if values is not None:
+                        tags[key] = repr(float(values[band]) / 1e3)
+                if tags:
+                    file.update_tags(band + 1, ns="IMAGERY", **tags)
+            parts = list(
+                tiles(
+                    cube.shape[1:],
+                    max(1, BLOCK_BYTES // (cube.n_bands * dtype.itemsize)),
+                    computed_tile(stored.data) or (tile, tile),
+                )
+            )
+            for done, (rows, columns) in enumerate(parts, 1):
+                values = stored.read(rows, columns).astype(dtype, copy=False)
+                file.write(values, window=((rows.start, rows.stop), (columns.start, columns.stop)))
+                progress(done, len(parts))
+        if cog:
+            from rasterio.shutil import copy
+
+            copy(temporary, finished, driver="COG", compress="DEFLATE", level=1, blocksize=512, bigtiff="IF_SAFER",
+                 overview_resampling="average")  # fmt: skip
+
+
+@contextmanager
+def _plain_first(finished: Path, cog: bool) -> Iterator[Path]:
+    """Where blocks are written: the file itself, or for a cloud-optimised one a plain image that is copied after."""
+    if not cog:
+        yield finished
+        return
+    with tempfile.TemporaryDirectory(prefix=".hsi-", dir=finished.parent) as scratch:
+        yield Path(scratch) / "plain.tif"

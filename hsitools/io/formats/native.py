@@ -1,0 +1,108 @@
+"""Our own file: HDF5 that is a valid NetCDF-4 file (``cube`` (band, y, x), ``wavelength_nm``, ``fwhm_nm``, ``good``).
+
+Cubes in other HDF5 files are found by `hsitools.io.formats.hdf5`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hsitools.blocks import tiles
+from hsitools.cube import BLOCK_BYTES, Cube, computed_tile
+from hsitools.io import Progress
+from hsitools.io.atomic import atomic_path
+from hsitools.io.conventions import DIMENSIONS, FORMAT, file_attributes, layout, meta_of
+from hsitools.io.formats.hdf5 import named, open_hdf5, variables
+from hsitools.io.labels import is_hdf5, text
+from hsitools.io.variables import Variable, read_variables
+
+SUFFIXES = (".h5", ".nc", ".hdf5")
+#: Chunks (rows, columns): windows stay cheap, and a spectrum touches few of them.
+CHUNK = (64, 64)
+NO_VARIABLE = "This is a netCDF dimension but not a netCDF variable.%10d"
+
+
+def can_read(path: Path) -> bool:
+    """A file that says it is ours, or one of the same layout: an array ``cube`` of three axes at its root."""
+    if not is_hdf5(path):
+        return False
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        declared = file.attrs.get("format")
+        if declared is not None:
+            return text(declared) == FORMAT
+        hard = isinstance(file.get("cube", getlink=True), h5py.HardLink)
+        return hard and isinstance(file["cube"], h5py.Dataset) and file["cube"].ndim == 3
+
+
+def read(path: Path, *, variable: str | None = None, axes: str | None = None) -> Cube:
+    """Open the cube, lazily."""
+    file = open_hdf5(path)
+    attributes = {key: file.attrs[key] for key in file.attrs}
+    members = variables(file)
+    fine = [item for item in members if item.name.startswith("pan/")]
+    coarse = [item for item in members if not item.name.startswith("pan/")]
+    where = str(path)
+    cube = _cube(coarse, attributes, where, variable, axes)
+    if fine:
+        inner = [replace(item, name=item.name[4:]) for item in fine]
+        cube = cube.replace(pan=_cube(inner, {}, f"{where}: pan", None, None))
+    cube = named(cube.replace(meta=meta_of(attributes, where)), attributes, path)
+    return cube.replace(name=text(attributes.get("name", attributes.get("title", ""))))
+
+
+def _cube(
+    members: list[Variable], attributes: dict[str, Any], where: str, variable: str | None, axes: str | None
+) -> Cube:
+    """The cube of our layout: ``cube`` (band, y, x) unless its dimensions or wavelengths say otherwise."""
+    if variable is None and any(item.name == "cube" for item in members):
+        variable = "cube"
+    # wavelengths all unknown (NaN) tell no axis; ours is (band, y, x)
+    return read_variables(members, attributes, where, variable=variable, axes=axes, default_axes=(0, 1, 2))
+
+
+def write(cube: Cube, path: Path, progress: Progress) -> None:
+    """Write as NetCDF-4 / HDF5, block by block, compressed without loss."""
+    import h5py
+
+    with atomic_path(path) as temporary, h5py.File(temporary, "w", track_order=True) as file:
+        file.attrs.update(file_attributes(cube))
+        _write_group(file, cube, str(path), progress)
+        if cube.pan is not None:
+            _write_group(file.create_group("pan", track_order=True), cube.pan, f"{path}: pan", progress)
+
+
+def _write_group(group: Any, cube: Cube, who: str, progress: Progress) -> None:
+    band, height, width = cube.shape
+    plan = layout(cube, who)
+    data = group.create_dataset(
+        "cube", shape=cube.shape, dtype=plan.dtype, chunks=(min(band, 32), min(height, CHUNK[0]), min(width, CHUNK[1])),
+        compression="gzip", compression_opts=1, shuffle=True,
+    )  # fmt: skip
+    for axis, (name, size) in enumerate(zip(DIMENSIONS, cube.shape, strict=True)):
+        if name in plan.labels:
+            scale = group.create_dataset(name, data=plan.labels[name].values)
+            scale.make_scale(name)
+        else:
+            scale = group.create_dataset(name, shape=(size,), dtype=">f4")
+            scale.make_scale(NO_VARIABLE % size)
+        data.dims[axis].attach_scale(scale)
+    for name, label in plan.labels.items():
+        if name not in DIMENSIONS:
+            vector = group.create_dataset(name, data=label.values)
+            for axis, dim in enumerate(label.dims):
+                vector.dims[axis].attach_scale(group[dim])
+        group[name].attrs.update(label.attributes)
+    data.attrs.update(plan.attributes)
+    if plan.nodata is not None:
+        data.attrs["_FillValue"] = np.asarray(plan.nodata, dtype=plan.dtype)
+    size = max(1, BLOCK_BYTES // (band * plan.dtype.itemsize))
+    parts = list(tiles((height, width), size, computed_tile(plan.stored.data) or CHUNK))
+    for done, (rows, columns) in enumerate(parts, 1):
+        data[:, rows, columns] = plan.stored.read(rows, columns)
+        progress(done, len(parts))

@@ -1,0 +1,139 @@
+"""Zarr 3 (extra ``zarr``): a folder of chunks that many processes can write, in the layout of our HDF5 files.
+
+Stores of xarray and others, Zarr 2 too, are read by the rules of `hsitools.io.variables`.
+"""
+
+from __future__ import annotations
+
+import base64
+import shutil
+import struct
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hsitools.blocks import tiles
+from hsitools.cube import BLOCK_BYTES, Cube, computed_tile
+from hsitools.errors import FormatError, InputError
+from hsitools.io import Progress
+from hsitools.io.conventions import DIMENSIONS, FORMAT, file_attributes, layout, meta_of
+from hsitools.io.formats.hdf5 import named
+from hsitools.io.labels import text
+from hsitools.io.variables import Variable, read_variables
+
+SUFFIXES = (".zarr",)
+#: Chunk (rows, columns) of all bands of up to `CHUNK_BANDS`: a window or a spectrum touches few files.
+CHUNK, CHUNK_BANDS = (128, 128), 32
+
+
+def can_read(path: Path) -> bool:
+    """A folder with a Zarr group's metadata."""
+    return path.is_dir() and any((path / name).is_file() for name in ("zarr.json", ".zgroup"))
+
+
+def _module() -> Any:
+    try:
+        import zarr
+    except ImportError:
+        raise InputError("Zarr: zarr: not installed, expected `pip install hsitools[zarr]`") from None
+    return zarr
+
+
+def read(path: Path, *, variable: str | None = None, axes: str | None = None) -> Cube:
+    """Open the cube, lazily."""
+    zarr = _module()
+    group = zarr.open_group(path, mode="r")
+    attributes = dict(group.attrs)
+    members = [_variable(name, item) for name, item in group.members(max_depth=8) if hasattr(item, "shape")]
+    coarse = [item for item in members if not item.name.startswith("pan/")]
+    own = text(attributes.get("format", "")) == FORMAT
+    where = str(path)
+    cube = read_variables(
+        coarse, attributes, where, variable="cube" if own and variable is None else variable, axes=axes,
+        default_axes=(0, 1, 2) if own else None,
+    )  # fmt: skip
+    if own and len(coarse) < len(members):
+        fine = [
+            Variable(name=item.name[4:], data=item.data, dims=item.dims, attributes=item.attributes)
+            for item in members if item not in coarse
+        ]  # fmt: skip
+        cube = cube.replace(pan=read_variables(fine, {}, f"{where}: pan", variable="cube"))
+    cube = cube.replace(meta=meta_of(attributes, where)) if own else cube
+    cube = named(cube, attributes, path)
+    return cube.replace(name=text(attributes.get("name", ""))) if own else cube
+
+
+def _variable(name: str, array: Any) -> Variable:
+    attributes = dict(array.attrs)
+    dims = getattr(array.metadata, "dimension_names", None) or attributes.get("_ARRAY_DIMENSIONS")
+    if array.ndim and dims is None:
+        dims = ("",) * array.ndim
+    fill = attributes.get("_FillValue")
+    if isinstance(fill, str) and array.dtype.kind == "f":
+        # xarray's way to put any number into JSON
+        try:
+            attributes["_FillValue"] = struct.unpack("<d", base64.standard_b64decode(fill))[0]
+        except (ValueError, struct.error):
+            attributes.pop("_FillValue")
+    return Variable(name=name, data=array, dims=tuple(dim or "" for dim in dims or ()), attributes=attributes)
+
+
+def write(cube: Cube, path: Path, progress: Progress) -> None:
+    """Write a store, block by block; the folder appears when it is whole."""
+    zarr = _module()
+    if path.is_file() or (path.is_dir() and any(path.iterdir()) and not can_read(path)):
+        raise InputError(f"{path}: output: found something that is no Zarr store, expected a new name")
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: output: cannot write there (no such folder)")
+    try:
+        scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+    except OSError as error:
+        raise InputError(f"{path}: output: cannot write there ({error.strerror or error})") from None
+    try:
+        store = scratch / path.name
+        with warnings.catch_warnings():
+            # metadata in one place is no part of Zarr 3 yet, and every reader knows it
+            warnings.filterwarnings("ignore", message="Consolidated metadata")
+            group = zarr.create_group(store, attributes=file_attributes(cube))
+            _write_group(group, cube, str(path), progress)
+            if cube.pan is not None:
+                _write_group(group.create_group("pan"), cube.pan, f"{path}: pan", progress)
+            zarr.consolidate_metadata(store)
+        if path.exists():
+            shutil.rmtree(path)
+        store.replace(path)
+    except OSError as error:
+        raise FormatError(f"{path}: output: cannot be written; {error.strerror or error}") from None
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _write_group(group: Any, cube: Cube, who: str, progress: Progress) -> None:
+    from zarr.codecs import BloscCodec
+
+    plan = layout(cube, who)
+    band, height, width = cube.shape
+    attributes = dict(plan.attributes)
+    if plan.nodata is not None and np.isfinite(plan.nodata):
+        # JSON holds integers as they are; xarray expects a float's _FillValue packed, and masks missing_value alike
+        name = "_FillValue" if plan.dtype.kind in "ui" else "missing_value"
+        attributes[name] = int(plan.nodata) if plan.dtype.kind in "ui" else float(plan.nodata)
+    chunks = (min(band, CHUNK_BANDS), min(height, CHUNK[0]), min(width, CHUNK[1]))
+    data = group.create_array(
+        "cube", shape=cube.shape, dtype=plan.dtype.newbyteorder("="), chunks=chunks, dimension_names=DIMENSIONS,
+        attributes=attributes, compressors=BloscCodec(cname="zstd", clevel=3, shuffle="shuffle"), fill_value=0,
+    )  # fmt: skip
+    for name, label in plan.labels.items():
+        values = np.asarray(label.values)
+        array = group.create_array(
+            name, shape=values.shape, dtype=values.dtype, dimension_names=label.dims, attributes=label.attributes,
+        )  # fmt: skip
+        array[...] = values
+    size = max(1, BLOCK_BYTES // (band * plan.dtype.itemsize))
+    parts = list(tiles((height, width), size, computed_tile(plan.stored.data) or CHUNK))
+    for done, (rows, columns) in enumerate(parts, 1):
+        data[:, rows, columns] = plan.stored.read(rows, columns)
+        progress(done, len(parts))

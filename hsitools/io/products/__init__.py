@@ -1,0 +1,1 @@
+"""Readers of missions' and instruments' products, one file each."""

@@ -1,0 +1,60 @@
+"""PACE OCI L1B (NetCDF-4): blue, red and short-wave infrared detectors, after NASA's OCI data format description.
+
+``observation_data/rhot_{blue,red,SWIR}`` (band, scan, pixel) is reflectance at the top of the atmosphere,
+``sensor_band_parameters/{blue,red,SWIR}_wavelength`` in nm. (L2 files are read as any NetCDF-4.)
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from hsitools.cube import Cube
+from hsitools.errors import FormatError
+from hsitools.io.detectors import OVERLAP, Detector, joined
+from hsitools.io.formats.hdf5 import open_hdf5
+from hsitools.io.labels import first_number, is_hdf5, text
+from hsitools.io.wavelengths import to_nm
+from hsitools.lazy import ArraySource
+
+DETECTORS = ("blue", "red", "SWIR")
+
+
+def can_read(path: Path) -> bool:
+    """NetCDF-4 with OCI's observations."""
+    if not is_hdf5(path):
+        return False
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        return isinstance(file.get("observation_data/rhot_blue"), h5py.Dataset)
+
+
+def read(path: Path) -> Cube:
+    """Open the granule in sensor geometry, lazily."""
+    file = open_hdf5(path)
+    detectors, nodata = [], None
+    for name in DETECTORS:
+        data = file.get(f"observation_data/rhot_{name}")
+        if data is None:
+            continue
+        vector = f"sensor_band_parameters/{name}_wavelength"
+        if vector not in file:
+            raise FormatError(f"{path}: {vector}: missing, expected {data.shape[0]} values in nm")
+        unit = text(file[vector].attrs.get("units", "nm"))
+        wavelength = to_nm(file[vector][()], unit, f"{path}: {vector}")
+        if wavelength is None or len(wavelength) != data.shape[0]:
+            raise FormatError(f"{path}: {vector}: expected {data.shape[0]} wavelengths, one a band of rhot_{name}")
+        width = np.full(len(wavelength), np.nan)
+        bandpass = f"sensor_band_parameters/{name}_bandpass"
+        if bandpass in file and file[bandpass].shape == wavelength.shape:
+            width = np.asarray(file[bandpass][()], dtype=float)
+        nodata = first_number(data.attrs.get("_FillValue", -32767.0))
+        detectors.append(Detector(name=name, source=ArraySource(data), wavelength_nm=wavelength, fwhm_nm=width))
+    return Cube(
+        **joined(detectors, str(path)), nodata=nodata, units="1", name=text(file.attrs.get("title", path.stem)),
+        source=str(path),
+        meta={"product": "PACE OCI L1B", "geometry": "sensor (swath)",
+              "overlap": OVERLAP.format("the later detector's")},
+    )  # fmt: skip

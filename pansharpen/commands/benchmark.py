@@ -1,0 +1,171 @@
+"""``hsi pansharpen benchmark`` and ``report``: compare methods on many cases; show what came out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hsitools.commands.options import emit_json, json_option, progress_bar
+
+path_type = click.Path(path_type=Path)
+
+
+class SeveralValues(click.Command):
+    """A command some of whose options take several values: ``--cases a b`` is ``--cases a --cases b``."""
+
+    several = ("--scenes", "--cases", "--ratio", "--methods", "--plugin")
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click, with each value given its option's name."""
+        out: list[str] = []
+        name = None
+        for place, token in enumerate(args):
+            if token.startswith("-"):
+                name = token.partition("=")[0] if token.startswith(self.several) else None
+                alone = place + 1 == len(args) or args[place + 1].startswith("-")
+                if token not in self.several or alone:
+                    out.append(token)
+            else:
+                out += [token] if name is None else [name, token]
+        return super().parse_args(ctx, out)
+
+
+@click.command(cls=SeveralValues)
+@click.option("--scenes", type=path_type, multiple=True, help="Cubes, or folders of them; several or repeated.")
+@click.option("--cases", type=path_type, multiple=True, help="Case files (.npz: ms_lr, pan, ratio; gt if known).")
+@click.option("--sensor", metavar="FILE|NAME", help="Sensor that sees the scenes  [default: preset prisma].")
+@click.option("--ratio", "ratios", type=int, multiple=True, help="Ratio(s) of the simulated pairs  [default: 6].")
+@click.option("--noise", "noisy", is_flag=True, help="With sensor noise (default; both flags: with and without).")
+@click.option("--no-noise", "clean", is_flag=True, help="Without sensor noise.")
+@click.option("--methods", multiple=True, metavar="NAMES",
+              help="Names, or all  [default: those without training, fitted in seconds].")  # fmt: skip
+@click.option("--protocol", type=click.Choice(["reduced", "full", "both"]),
+              help="With reference, without, or both  [default: with, where there is one].")  # fmt: skip
+@click.option("--convention", "rules", default="hsitools", show_default=True, help="hsitools, or toolbox (published).")
+@click.option("--weights", type=path_type, help="Folder of trained nets' weights.")
+@click.option("--plugin", "plugins", type=path_type, multiple=True, help="Python file that registers your methods.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--device", default="cpu", show_default=True, help="Where methods run, as torch names it.")
+@click.option("--threads", type=click.IntRange(min=0), default=0, help="Of a cell  [default: all, shared by the jobs].")
+@click.option("--time-limit", type=float, metavar="SECONDS", help="Of a cell, loading and indices included.")
+@click.option("--memory-limit", type=float, metavar="MIB", help="Of a cell, beyond its loaded case (Linux).")
+@click.option("--jobs", type=int, default=1, show_default=True, help="Cells at a time.")
+@click.option("-o", "--out", type=path_type, help="Folder for the results (must hold none yet).")
+@click.option("--resume", type=path_type, metavar="FOLDER", help="Go on with a benchmark; settings are those in it.")
+@click.option("--retry", is_flag=True, help="With --resume: do the cells that failed anew.")
+@json_option
+@click.pass_context
+def benchmark(
+    ctx: click.Context, noisy: bool, clean: bool, protocol: str | None, jobs: int, out: Path | None,
+    resume: Path | None, retry: bool, as_json: bool, **asked: Any,
+) -> None:  # fmt: skip
+    """Compare methods on scenes that a sensor sees, on products with PAN, or on case files.
+
+    Every cell (case × method) runs in a process of its own; one that fails is a row with its reason. Results are kept
+    cell by cell, so that a benchmark that was stopped goes on with --resume.
+    """
+    import tempfile
+
+    from pansharpen.comparison.benchmark import Benchmark
+
+    if resume is not None:
+        _nothing_else(ctx, {"resume", "retry", "jobs", "as_json"})
+        return _run(Benchmark.open(resume), jobs, retry, as_json)
+    if retry:
+        raise click.UsageError("--retry goes with --resume")
+    if out is None and not as_json:
+        raise click.UsageError("expected --out (a folder), or --json for the records alone")
+    asked["ratios"] = asked["ratios"] or (6,)
+    asked["noises"] = [on for on, given in ((True, noisy or not clean), (False, clean)) if given]
+    asked["protocols"] = {None: ("auto",), "both": ("reduced", "full")}.get(protocol, (protocol,))
+    asked["time_limit_s"], asked["memory_limit_mib"] = asked.pop("time_limit"), asked.pop("memory_limit")
+    if out is not None:
+        return _run(Benchmark.create(out, **asked), jobs, retry, as_json)
+    with tempfile.TemporaryDirectory(prefix="hsi-benchmark-") as folder:
+        _run(Benchmark.create(folder, **asked), jobs, retry, as_json, kept=False)
+
+
+def _nothing_else(ctx: click.Context, allowed: set[str]) -> None:
+    """What decides the numbers is stored; another wish must not be dropped in silence."""
+    given = click.core.ParameterSource.COMMANDLINE
+    for name in ctx.params:
+        if name not in allowed and ctx.get_parameter_source(name) is given:
+            option = next(p.opts[0] for p in ctx.command.params if p.name == name)
+            raise click.UsageError(f"{option} cannot be changed by --resume: settings are those stored in the folder")
+
+
+def _run(made: Any, jobs: int, retry: bool, as_json: bool, kept: bool = True) -> None:
+    try:
+        with progress_bar("cells") as progress:
+            records = made.run(jobs=jobs, retry=retry, progress=progress)
+    except KeyboardInterrupt:
+        if kept:
+            done, total = len(made.records()), len(made.settings.cells())
+            click.echo(
+                f"hsi: {done} of {total} cells are done; go on: hsi pansharpen benchmark --resume {made.folder}",
+                err=True,
+            )
+        raise
+    if as_json:
+        return emit_json([_flat(record) for record in records])
+    print_ranking(made.rows())
+    click.echo(f"{made.folder}: table.csv; hsi pansharpen report {made.folder} for the whole")
+
+
+def _flat(record: dict[str, Any]) -> dict[str, Any]:
+    """A record with its indices at the top; those of the reduced protocol always there."""
+    none = dict.fromkeys(("ERGAS", "SAM", "Q2n"))
+    return {"case": record["case"], "method": record["method"], **none, **record["values"]} | {
+        name: value for name, value in record.items() if name not in ("values", "traceback", "case", "method")
+    }
+
+
+def print_ranking(rows: list[dict[str, Any]]) -> None:
+    """Mean ranks of the methods, and why there are cells without a result."""
+    from pansharpen.comparison.table import OK, RANKED, RANKED_ON, by_case, number, ranking, source_of, title_of
+
+    for protocol, indices in RANKED.items():
+        ranks = ranking(rows, protocol)
+        if not ranks:
+            continue
+        width = max(len(rank.method) for rank in ranks)
+        cases = max(rank.cases for rank in ranks)
+        click.echo(f"mean rank over {cases} case{'s' * (cases != 1)} ({protocol} resolution, {RANKED_ON}; 1 is best):")
+        click.echo(
+            f"  {'':<{width}}    mean"
+            + "".join(f"{name:>{max(8, len(name) + 1)}}" for name in indices)
+            + "   seconds   MiB"
+        )
+        for rank in ranks:
+            cells = "".join(f"{rank.per_index[name]:{max(8, len(name) + 1)}.2f}" for name in indices)
+            cost = f"{number('seconds', rank.seconds):>10}{number('peak_mib', rank.peak_mib):>6}"
+            failed = f"  {rank.failed} failed" if rank.failed else ""
+            click.echo(f"  {rank.method:<{width}}{rank.mean:8.2f}{cells}{cost}{failed}")
+    sources = [source_of(group) for group in by_case(rows).values()]
+    for source in dict.fromkeys(filter(None, sources)):
+        click.echo(f"noise {source} in {sources.count(source)} of {len(sources)} cases")
+    reasons: dict[str, list[str]] = {}
+    for row in rows:
+        if row["status"] != OK:
+            reasons.setdefault(row["status"], []).append(f"{row['method']} ({title_of(row)})")
+    for reason, where in reasons.items():
+        more = f" and {len(where) - 1} more" if len(where) > 1 else ""
+        click.echo(f"no result: {where[0]}{more}: {reason}")
+
+
+@click.command()
+@click.argument("folder", type=path_type)
+@click.option("--pictures", type=click.IntRange(min=0), default=12, show_default=True,
+              help="Cases of which images are shown, one a scene first.")  # fmt: skip
+@json_option
+def report(folder: Path, pictures: int, as_json: bool) -> None:
+    """Write report.html (self-contained), table.csv and table.tex into the FOLDER of a benchmark."""
+    from pansharpen.comparison.benchmark_report import write_report
+
+    written = write_report(folder, pictures=pictures)
+    if as_json:
+        return emit_json([str(path) for path in written])
+    for path in written:
+        click.echo(path)

@@ -1,0 +1,1 @@
+"""The benchmark: cases, cells, judging, table and report."""

@@ -1,0 +1,1 @@
+"""Training of the nets: examples, one loop, weights with a card."""

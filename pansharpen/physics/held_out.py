@@ -1,0 +1,70 @@
+"""How far the details that PAN brings into each band can be trusted, by coarse pixels held out.
+
+The cube and the PAN that its optics see are degraded once more, by two; the same problem is solved there, and its
+details d, beyond interpolation, are compared with the true ones q, which the cube shows. Where d holds errors of its
+own, because the band does not follow what PAN sees, both the regression coefficient ⟨d, q⟩/⟨d, d⟩ and the squared
+correlation fall below one. Where d lacks part of q, only the latter does; where d is q, but too strong (what edges are
+at this scale is not what they are at the next), only the former. So the larger of both counts.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from hsitools.sensor.spatial import interpolate, mtf_decimate, size_of
+from pansharpen.case import INTERPOLATION, USUAL_MTF, Scene, Tile
+from pansharpen.families.statistics import ratio_of
+from pansharpen.physics.edges import DataTerms, edge_weights, step_weights
+from pansharpen.physics.registration import Registration
+from pansharpen.physics.subspace import MAX_PRECISION, Cube, Subspace
+
+#: Standard errors by which a coefficient must be below one to count.
+ERRORS = 3.0
+#: Coarse pixels that tell as much as one that is independent of the others: a block of the decimation.
+DEPENDENT = 4
+#: Smallest side, coarse pixels, on which anything can be held out.
+LEAST = 8
+
+
+def detail_trust(scene: Scene, coarse: Cube, space: Subspace, pair: Registration, edge: float) -> torch.Tensor:
+    """Factor from zero to one for the details of each band, ``(1, band)``; one unless the pixels say otherwise.
+
+    Parameters
+    ----------
+    scene : Scene
+    coarse, space, pair
+        Of the scene: see `pansharpen.methods.physics.Model`.
+    edge : float
+        Square of the step in PAN that halves a weight.
+    """
+    error = max(pair.unexplained, float(pair.response @ pair.response) / MAX_PRECISION)
+
+    def sums(tile: Tile) -> torch.Tensor:
+        # noise of its own would make details look wrong that are not
+        cube = space.cube(space.components(coarse(tile)))
+        if min(size_of(cube)) < LEAST:
+            return torch.zeros(4, scene.n_bands, dtype=torch.float64, device=cube.device)
+        pan = tile.see_pan(pair.down(tile, tile.optics.mean_gains()))
+        down = mtf_decimate(size_of(cube), USUAL_MTF, 2)
+        low = down(cube)
+        up = interpolate(size_of(low), 2, method=INTERPOLATION, out_shape=size_of(cube))
+        data = space.components(low)
+        terms = DataTerms(
+            down=down, precision=space.precision.to(cube)[:, None, None], pan=pan - pair.constant,
+            response=pair.response, pan_precision=1 / error,
+        )  # fmt: skip
+        weights = edge_weights(pan, edge)
+        z = terms.solve(data, weights, up(data))
+        z = terms.solve(data, [w * a for w, a in zip(weights, step_weights(z), strict=True)], z)
+        smooth = up(low)
+        found, true = (tile.crop_coarse(image - smooth)[0].double() for image in (space.cube(z), cube))
+        weight = torch.ones_like(true) if tile.coarse_measured is None else tile.coarse_measured[0].double()
+        parts = (found * true, found * found, true * true, torch.ones_like(true))
+        return torch.stack([(part * weight).sum((1, 2)) for part in parts])
+
+    mixed, power, true, n = scene.sum(sums)
+    coefficient = ratio_of(mixed, power)
+    spread = ratio_of((true - coefficient * mixed).clamp(min=0), power * n.clamp(min=1) / DEPENDENT).sqrt()
+    # a band without details, or without pixels, says nothing
+    likeness = torch.maximum(coefficient, coefficient * ratio_of(mixed, true))
+    return torch.where(power * n > 0, likeness + ERRORS * spread, 1).clamp(0, 1)[None]

@@ -1,0 +1,153 @@
+"""The subspace of a coarse cube: which spectral components stand out of its noise.
+
+Where bands differ in MTF, the cube is first brought to one blur, so that a component is one image and not a mixture of
+sharper and softer ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from pansharpen.case import Optics, Scene, Tile
+from pansharpen.families.statistics import BandSums, band_sums, mix, moments, per_band, solve
+
+#: Most dimensions of the subspace.
+RANK = 16
+#: A component is used when its variance is so many times the largest that noise alone would give it.
+SIGNAL = 1.5
+#: Precision of the coarse data is capped here: blur and response are never known better than to a percent.
+MAX_PRECISION = 3e3
+#: Relative error of values that are taken as exact.
+ROUNDING = 1e-6
+
+#: Coarse cube of a tile with its surroundings, ``(batch, band, y, x)``.
+Cube = Callable[[Tile], torch.Tensor]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Subspace:
+    """Component images and the cube.
+
+    Attributes
+    ----------
+    mean : Tensor, shape (1, band)
+    basis : Tensor, shape (1, band, k)
+        Component images to the cube's units; components have unit variance over the coarse cube.
+    projection : Tensor, shape (1, k, band)
+        The cube's units to components.
+    signal : Tensor, shape (k,)
+        Signal-to-noise ratio squared of each component.
+    rest : Tensor, shape (1, band)
+        Share of each band's variance outside the subspace that is no noise.
+    """
+
+    mean: torch.Tensor
+    basis: torch.Tensor
+    projection: torch.Tensor
+    signal: torch.Tensor
+    rest: torch.Tensor
+
+    @property
+    def precision(self) -> torch.Tensor:
+        """Of the coarse components, ``(k,)``."""
+        return self.signal.clamp(max=MAX_PRECISION)
+
+    def components(self, coarse: torch.Tensor) -> torch.Tensor:
+        """Components of a coarse cube."""
+        return mix(self.projection, coarse - per_band(self.mean, coarse))
+
+    def cube(self, components: torch.Tensor) -> torch.Tensor:
+        """The cube that components make."""
+        return mix(self.basis, components) + per_band(self.mean, components)
+
+
+def subspace(scene: Scene, coarse: Cube) -> Subspace:
+    """The subspace of a scene (a batch of one).
+
+    Parameters
+    ----------
+    scene : Scene
+    coarse : callable
+        The coarse cube of a tile, as `one_blur` gives it.
+    """
+    found = scene.sum(lambda tile: moments(tile.crop_coarse(coarse(tile)), valid=tile.coarse_valid))
+    covariance, n = found.covariance[0], float(found.n)
+    # float32 values say no more than this, nor does a band without contrast
+    floor = (ROUNDING * found.mean_x[0].abs().max()) ** 2
+    noise = _noise(scene.optics, covariance).clamp(min=float(floor))
+    basis, projection, signal = _components(covariance, noise, n)
+    left = covariance.diagonal() - ((projection[0] @ covariance) * basis[0].mT).sum(0)
+    rest = (1 - noise / left.clamp(min=1e-30)).clamp(0, 1)[None]
+    return Subspace(mean=found.mean_x, basis=basis, projection=projection, signal=signal, rest=rest)
+
+
+def one_blur(scene: Scene) -> Cube:
+    """The coarse cube as it would be if all bands had the mean MTF; as it is where they have.
+
+    What an MTF adds or takes off is known of the interpolated cube with PAN's details in it, injected by each band's
+    regression on PAN as that band would see it: y − (S B_band − S B_mean) of that. What is left of the difference is
+    corrected by the solution itself (see `pansharpen.methods.physics`).
+    """
+    if scene.optics.same_mtf:
+        return lambda tile: tile.wide_coarse
+
+    def joint(tile: Tile) -> BandSums:
+        return band_sums(tile.coarse, tile.crop_coarse(tile.wide_pan_of_bands), tile.coarse_valid)
+
+    gain = scene.sum(joint).slope
+
+    def levelled(tile: Tile) -> torch.Tensor:
+        exact, mean, pan = tile.down(), tile.down(tile.optics.mean_gains()), tile.wide_pan_of_bands
+        factor = per_band(gain, pan)
+        smooth = tile.wide_expanded - factor * tile.up()(pan)
+        return tile.wide_coarse - (exact(smooth) - mean(smooth)) - factor * (pan - tile.wide_pan_coarse)
+
+    return levelled
+
+
+def neighbour_noise(covariance: torch.Tensor) -> torch.Tensor:
+    """Noise variance ``(band,)``: what each band keeps to itself beside its (up to four) nearest bands.
+
+    After Roger and Arnold, Int. J. Remote Sens. 17(10), 1996, with few regressors so that few pixels suffice.
+    """
+    n = len(covariance)
+    own = covariance.diagonal()
+    if n < 8:
+        # too few bands to tell noise from what only one band sees
+        return 1e-4 * own
+    step = torch.tensor([-2, -1, 1, 2])
+    near = torch.arange(n)[:, None] + step
+    # at the ends the window lies on one side
+    near = torch.where(near < 0, near + 5, torch.where(near >= n, near - 5, near)).to(covariance.device)
+    gram = covariance[near[:, :, None], near[:, None, :]]
+    right = covariance[near, torch.arange(n, device=covariance.device)[:, None]][..., None]
+    explained = (right.mT @ solve(gram, right))[:, 0, 0]
+    return (own - explained).clamp(min=0)
+
+
+def _noise(optics: Optics, covariance: torch.Tensor) -> torch.Tensor:
+    if optics.noise_variance is None:
+        noise = neighbour_noise(covariance)
+    else:
+        noise = torch.as_tensor(optics.noise_variance, dtype=covariance.dtype, device=covariance.device)
+    return torch.maximum(noise, 1e-6 * covariance.diagonal())
+
+
+def _components(
+    covariance: torch.Tensor, noise: torch.Tensor, n: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
+    """Basis, projection and signal-to-noise ratio squared of the components that stand out of the noise."""
+    deviation = noise.sqrt()
+    values, vectors = torch.linalg.eigh(covariance / deviation[:, None] / deviation)
+    values, vectors = values.flip(0), vectors.flip(1)
+    # Marchenko and Pastur: the largest eigenvalue of pure noise
+    limit = SIGNAL * (1 + (len(covariance) / n) ** 0.5) ** 2
+    rank = int((values[:RANK] > limit).sum().clamp(min=1))
+    values, vectors = values[:rank], vectors[:, :rank]
+    signal = (values - 1).clamp(min=1e-3).sqrt()
+    basis = vectors * deviation[:, None] * signal
+    projection = (vectors / deviation[:, None] / signal).mT
+    return basis[None], projection[None], signal**2
