@@ -1,6 +1,6 @@
 """Denoisers, one file each (and the peer of `denoise.comparison.peers`); importing this package registers them."""
 
-import denoise.comparison.peers  # noqa: F401
+import denoise.comparison.peers
 import denoise.methods.column_median
 import denoise.methods.diffusion
 import denoise.methods.lowrank

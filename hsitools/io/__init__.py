@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 #: Who is asked, in this order: products before the general formats that contain them.
 READERS = (
     "formats.archive", "formats.zarr", "products.prisma", "products.emit", "products.pace", "products.neon",
-    "formats.matlab", "formats.native", "formats.npz", "formats.hdf5", "formats.netcdf3", "products.desis", "products.enmap",
+    "formats.matlab", "formats.native", "formats.npz", "formats.hdf5", "formats.netcdf3",
+    "products.desis", "products.enmap",
     "products.hyperion", "formats.geotiff", "formats.envi",
 )  # fmt: skip
 WRITERS = ("native", "zarr", "envi", "geotiff")
