@@ -10,7 +10,7 @@ _HOMES = {
     "GaussianResponse": "bands", "TableResponse": "bands", "box_response": "bands", "resample": "bands",
     "FabryPerotResponse": "spectral", "Detector": "detector", "DetectorNoise": "noise", "Stripes": "pattern",
     "Defects": "pattern", "Pattern": "pattern", "EMIT_DRIFT": "pattern", "stripe_statistics": "pattern",
-    "Distortion": "distortion", "Calibration": "calibration", "open_calibration": "calibration",
+    "Distortion": "distortion", "Calibration": "calibration", "open_calibration": "calibration_file",
     "SubImageLayout": "layout", "photon_transfer": "photon.transfer", "MultiApertureCamera": "multi_aperture",
 }  # fmt: skip
 __all__ = list(_HOMES)

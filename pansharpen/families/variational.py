@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from scipy.optimize import nnls
 
-from hsitools.sensor.spatial import AxisMatrix, Separable
+from hsitools.sensor.separable import AxisMatrix, Separable
 from pansharpen.case import FusionCase
 from pansharpen.families.statistics import mix, moments, per_band, ratio_of
 

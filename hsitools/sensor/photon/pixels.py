@@ -11,7 +11,7 @@ from scipy import ndimage
 from hsitools.sensor.flat_field import MAX_HALF, MIN_HALF, MIN_SIDE, robust_surface
 from hsitools.sensor.photon.curve import Line, pooled_variance, quantisation_step, wild_ratio
 from hsitools.sensor.photon.frames import Level
-from hsitools.sensor.photon.transfer import DEAD_RESPONSE
+from hsitools.sensor.photon.result import DEAD_RESPONSE
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
