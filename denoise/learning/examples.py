@@ -23,7 +23,7 @@ from hsitools.io.atomic import atomic_path
 from hsitools.progress import Progress
 from hsitools.sensor import Sensor
 from hsitools.sensor.detector import read_out
-from hsitools.sensor.former import former_names
+from hsitools.sensor.legacy_names import former_names
 from hsitools.sensor.pattern import Defects, Stripes
 
 Array = NDArray[Any]
