@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.captures import shared_folder
-from calibration import bench
+from calibration import simulated_bench as bench
 from calibration.characterize import characterize
 from denoise.comparison.simulate import ELECTRONS, READ_NOISE
 from denoise.comparison.simulate import simulate as noise_case

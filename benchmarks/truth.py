@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from calibration import bench
+from calibration import simulated_bench as bench
 from calibration.characterize import characterize
-from calibration.fitting.rows import Options
+from calibration.fitting.options import Options
 from hsitools.sensor.transmittance import TransmittanceModel
 
 

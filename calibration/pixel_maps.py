@@ -16,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.captures.capture import MonochromaticCapture
-from calibration.characterize import fit_capture
 from calibration.fitting import initialize
-from calibration.fitting.fit import Fit
+from calibration.fitting.fit import fit_capture
+from calibration.fitting.fit_state import Fit
+from calibration.fitting.options import Options
+from calibration.fitting.posterior import posterior
 from calibration.fitting.refine import Prior, refine
-from calibration.fitting.rows import Options, Problem
-from calibration.fitting.uncertainty import posterior
+from calibration.fitting.scaled_rows import ScaledRows
 from hsitools.errors import FormatError, InputError
 from hsitools.io.formats.hdf5 import open_hdf5
 from hsitools.sensor.transmittance import SampledModel, TransmittanceModel
@@ -177,7 +178,7 @@ def fit_pixels(
     f = np.where(good, flat, 1)[usable] / flat_level[usable, None]
     w = weight[usable]
     column = model.slices["phase"].start + 1
-    to_opd = 1 / (2 * np.pi * band.half_width)
+    to_opd = band.opd_per_radian
     expected = centre[column] * to_opd
     reach = SEARCH_SHARE * expected + SEARCH_FRINGES / band.width
     grid = np.arange(max(0.25 / band.width, expected - reach), expected + reach, 0.2 / band.width)
@@ -278,7 +279,7 @@ def characterize_pixels(
     """
     options = options or Options()
     n, height, width = stack.shape
-    problem, fit = fit_capture(stack.centre(), model, options)
+    data, fit = fit_capture(stack.centre(), model, options)
     partial = Path(f"{out}.partial")
     key = f"{stack.path.resolve()}|{stack.path.stat().st_mtime_ns}|{model.to_dict()}|{options.to_dict()}|"
     key += f"{stack.linewidth_nm}|{stack.line_shape}"
@@ -288,7 +289,7 @@ def characterize_pixels(
             if file["done"][number]:
                 resumed += 1
             else:
-                maps = _one_interferometer(stack, number, problem, fit, options, device)
+                maps = _one_interferometer(stack, number, data, fit, options, device)
                 for name in MAPS:
                     file[name][number] = maps[name]
                 file.flush()
@@ -313,10 +314,10 @@ def characterize_pixels(
 
 
 def _one_interferometer(
-    stack: PixelStack, number: int, problem: Problem, fit: Fit, options: Options, device: Any
+    stack: PixelStack, number: int, data: ScaledRows, fit: Fit, options: Options, device: Any
 ) -> dict[str, Array]:
     out = {name: np.full(stack.shape[1:], np.nan) for name in MAPS}
-    if not problem.usable[number]:
+    if not data.usable[number]:
         return out
     prior = None
     if fit.prior is not None:

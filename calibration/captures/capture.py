@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.captures.checks import MIN_LINES, check_linewidth, check_wavenumber, one_line, real_numbers
+from calibration.captures.irca_folder import is_irca_folder, read_irca_folder
 from hsitools.errors import FormatError, InputError
 from hsitools.io.atomic import atomic_path
 from hsitools.io.formats.hdf5 import open_hdf5
@@ -312,9 +313,7 @@ def open_capture(path: str | Path) -> MonochromaticCapture:
         When the contents are no valid capture.
     """
     if Path(path).is_dir():
-        from calibration.captures.irca_folder import read_irca_folder
-
-        return read_irca_folder(path)
+        return MonochromaticCapture(**read_irca_folder(path))
     return MonochromaticCapture.load(path)
 
 
@@ -323,8 +322,6 @@ def describe(path: Path) -> dict[str, Any] | None:
     import h5py
 
     if path.is_dir():
-        from calibration.captures.irca_folder import is_irca_folder
-
         if not is_irca_folder(path):
             return None
     else:

@@ -12,7 +12,7 @@ from hsitools.commands.options import emit_json, emit_table, json_option
 from hsitools.errors import InputError
 
 if TYPE_CHECKING:
-    from calibration.fitting.rows import Options
+    from calibration.fitting.options import Options
     from hsitools.sensor.transmittance import TransmittanceModel
 
 
@@ -103,7 +103,7 @@ def calibrate(
         refuse("--model auto", shape)
     waves = parse_waves("airy" if model_name == "auto" else model_name)
 
-    from calibration.fitting.rows import Options
+    from calibration.fitting.options import Options
     from hsitools.sensor.transmittance import TransmittanceModel
 
     estimate, width = parse_linewidth(linewidth)

@@ -50,7 +50,7 @@ def demo(out: Path, seed: int, as_json: bool) -> None:
     """Simulate an instrument, extract its frames, characterize it, compare with the truth; let it see a scene."""
     import numpy as np
 
-    from calibration import bench
+    from calibration import simulated_bench as bench
     from calibration.captures.capture import MonochromaticCapture
     from calibration.captures.extract import extract
     from calibration.captures.frames import FrameStack

@@ -18,13 +18,12 @@ from numpy.typing import NDArray
 
 from calibration.fitting.opd_law import neighbour_median
 from calibration.fitting.refine import Prior
+from calibration.fitting.scaled_rows import MIN_ROWS
 from hsitools.sensor.polynomial import Band
 from hsitools.sensor.transmittance import TransmittanceModel
 
 Array = NDArray[np.float64]
 
-#: Below this many usable rows nothing can be said of a population.
-MIN_ROWS = 12
 #: Steps of expectation-maximisation between two fits of the rows.
 STEPS = 8
 
@@ -177,7 +176,7 @@ def _opd_prior(
     None when too few rows know their OPD. A row that the data place elsewhere, as where the mosaic's order turns, is
     let go by the prior's wide tails.
     """
-    to_opd = 1 / (2 * math.pi * band.half_width)
+    to_opd = band.opd_per_radian
     opd = theta[:, column] * to_opd
     order = np.flatnonzero(keep)[np.argsort(index[keep], kind="stable")]
     x, y = index[order].astype(float), opd[order]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calibration import bench
+from calibration import simulated_bench as bench
 from calibration.captures.extract import dark_frame, extract
 from calibration.captures.frames import FrameStack, describe
 from calibration.captures.sub_images import find_layout, layout_figure

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from benchmarks.calibration_coverage import MODEL, MODES, QUANTITIES, errors, robust_rms, share
-from calibration import bench
+from calibration import simulated_bench as bench
 from calibration.captures.capture import MonochromaticCapture
 from calibration.characterization import Characterization
-from calibration.characterize import characterize, fit_capture
+from calibration.characterize import characterize
+from calibration.fitting.fit import fit_capture
 from calibration.fitting.opd_law import fit_law
+from calibration.fitting.options import Options
 from calibration.fitting.refine import Prior
-from calibration.fitting.rows import Options
 from calibration.fitting.uncertainty import common_errors
 from calibration.pixel_maps import fit_pixels
 
@@ -54,8 +55,8 @@ def test_degrees_of_freedom_are_those_the_data_determine():
     wavenumber = bench.lines(41)
     noise = 0.2
     capture = bench.capture(instrument, wavenumber, rng=np.random.default_rng(5), noise=noise, linewidth_nm=0.0)
-    problem, fit = fit_capture(capture, MODEL, Options())
-    sigma = bench.noise_sigma(bench.expectation(instrument, wavenumber), noise) / problem.level[:, None]
+    data, fit = fit_capture(capture, MODEL, Options())
+    sigma = bench.noise_sigma(bench.expectation(instrument, wavenumber), noise) / data.level[:, None]
     ratio = fit.variance / (sigma**2).mean(axis=1)
     assert np.mean(ratio) == pytest.approx(1, abs=0.07)
 
@@ -63,11 +64,11 @@ def test_degrees_of_freedom_are_those_the_data_determine():
 def test_an_estimated_line_width_is_right_and_its_error_is_told():
     instrument, capture, _, _ = _fitted(Options(), linewidth_nm=3.0)
     unknown = replace(capture, linewidth_nm=None)
-    problem, fit = fit_capture(unknown, MODEL, Options(estimate_linewidth=True))
+    data, fit = fit_capture(unknown, MODEL, Options(estimate_linewidth=True))
     width = fit.line_width
     assert abs(width.square - 9.0) < 3 * width.stderr_square < 6.0
-    derivative, root = common_errors(fit, problem, Options(estimate_linewidth=True))[-1]
-    assert np.isfinite(derivative(fit.theta, problem.flat)).all()
+    derivative, root = common_errors(fit, data, Options(estimate_linewidth=True))[-1]
+    assert np.isfinite(derivative(fit.theta, data.flat)).all()
     assert (root != 0).any()
     known = characterize(capture, MODEL)
     found = characterize(unknown, MODEL, options=Options(estimate_linewidth=True))

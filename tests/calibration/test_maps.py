@@ -4,8 +4,8 @@ import h5py
 import numpy as np
 import pytest
 
-from calibration import bench
-from calibration.fitting.rows import Options
+from calibration import simulated_bench as bench
+from calibration.fitting.options import Options
 from calibration.pixel_maps import MAPS, PixelStack, characterize_pixels, describe
 from hsitools.errors import FormatError, InputError
 from hsitools.sensor.transmittance import TransmittanceModel

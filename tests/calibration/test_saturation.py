@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from calibration import bench
+from calibration import simulated_bench as bench
 from calibration.captures.extract import extract
 from calibration.captures.frames import FrameStack
 
