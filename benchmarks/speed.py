@@ -80,12 +80,12 @@ def compare(capture: MonochromaticCapture, model: TransmittanceModel, options: O
     once = {}
     for name, one in (("lmfit", _lmfit_row), ("scipy", _scipy_row)):
         began = time.perf_counter()
-        found = [
+        solutions = [
             one(few_fit.sampled, theta[i], f.intensity[i], flat[i], f.weight[i],
                 None if few_fit.prior is None else few_fit.prior.take([i]))
             for i in rows
         ]  # fmt: skip
-        away = np.abs(np.array(found)[:, column] - few_fit.theta[:, column])
+        away = np.abs(np.array(solutions)[:, column] - few_fit.theta[:, column])
         once[name] = scale * (time.perf_counter() - began), float(np.median(away)) * to_opd
     return {
         "ours": min(times),

@@ -325,9 +325,9 @@ class Characterization:
         """
         try:
             with open_hdf5(path) as file:
-                found = file.attrs.get("format")
-                if found != FORMAT:
-                    raise FormatError(f"{path}: format: found {found!r}, expected {FORMAT!r}")
+                declared = file.attrs.get("format")
+                if declared != FORMAT:
+                    raise FormatError(f"{path}: format: found {declared!r}, expected {FORMAT!r}")
                 if file.attrs["version"] > VERSION:
                     raise FormatError(
                         f"{path}: version: found {file.attrs['version']}, expected {VERSION} or less; update hsitools"

@@ -92,8 +92,8 @@ class Fold:
 
     def next_etalon(self) -> float | None:
         """OPD (µm) of the strongest etalon that the residuals show and the model does not have; None without one."""
-        known = self.model.etalons_um
-        new = [o for o in find_etalons(self.data, self.fit) if all(abs(o - k) > SAME_ETALON_UM for k in known)]
+        etalons = self.model.etalons_um
+        new = [o for o in find_etalons(self.data, self.fit) if all(abs(o - k) > SAME_ETALON_UM for k in etalons)]
         return new[0] if new else None
 
     def residual(self) -> Array:

@@ -141,9 +141,9 @@ class _Trials:
         weight = float(np.exp(-0.5 * (behind / error) ** 2)) if error > 0 else 0.0
         data = self.folds[0].data
         difference = ((residual - self.residual) / data.flat)[data.usable]
-        seen = self.capture.mask[data.usable].sum(axis=0)
+        measured = self.capture.mask[data.usable].sum(axis=0)
         square = np.full(self.capture.n_lines, np.nan)
-        square[lines] = ((difference**2).sum(axis=0) / np.maximum(seen, 1))[lines]
+        square[lines] = ((difference**2).sum(axis=0) / np.maximum(measured, 1))[lines]
         self.rivals.append((weight, square))
 
     def spread(self) -> Array:
@@ -152,10 +152,10 @@ class _Trials:
         total = np.zeros(self.capture.n_lines)
         for weight, square in self.rivals:
             # of one that was given up early, from the lines on which it was compared
-            seen = np.isfinite(square)
-            near = np.convolve(seen, kernel, mode="same")
-            mean = np.convolve(np.where(seen, square, 0), kernel, mode="same") / np.maximum(near, 1)
-            total += weight * np.where(near > 0, mean, square[seen].mean())
+            compared = np.isfinite(square)
+            near = np.convolve(compared, kernel, mode="same")
+            mean = np.convolve(np.where(compared, square, 0), kernel, mode="same") / np.maximum(near, 1)
+            total += weight * np.where(near > 0, mean, square[compared].mean())
         return np.asarray(np.sqrt(total / (1 + sum(weight for weight, _ in self.rivals))))
 
     def _report(self, tried: list[Fold], gain: float, error: float, *, chosen: bool) -> None:

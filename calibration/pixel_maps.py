@@ -200,10 +200,10 @@ def fit_pixels(
         precision = _free_level(unit, centre, model.slices["gain"]) * variance[:, None, None]
         mean = np.broadcast_to(centre, theta.shape)
         pixel_prior = Prior(mean=mean, precision=precision)
-    found = _refine_on(device, sampled, theta, y, f, w, pixel_prior, loss)
-    residual = y - sampled.values(found.theta, f)
-    _, covariance = posterior(found, residual, w, pixel_prior, model.free, loss)
-    solution = found.theta
+    refined = _refine_on(device, sampled, theta, y, f, w, pixel_prior, loss)
+    residual = y - sampled.values(refined.theta, f)
+    _, covariance = posterior(refined, residual, w, pixel_prior, model.free, loss)
+    solution = refined.theta
     solution[solution[:, column] < 0, model.slices["phase"]] *= -1
     opd = solution[:, column] * to_opd
     phase = 2 * np.pi * band.centre * opd - solution[:, column - 1]
@@ -239,12 +239,12 @@ def _refine_on(
         return torch.as_tensor(np.ascontiguousarray(array), device=device)
 
     moved = None if prior is None else Prior(mean=there(prior.mean), precision=there(prior.precision))
-    found = refine(
+    refined = refine(
         SampledModel(sampled.model, sampled.band, sampled.wavenumber, device=device, line=sampled.line),
         there(theta), there(y), there(f), there(w), prior=moved, loss=loss, max_iterations=30, tolerance=1e-6,
     )  # fmt: skip
-    arrays = {name: getattr(found, name).cpu().numpy() for name in ("theta", "cost", "normal", "converged")}
-    return type(found)(**arrays, iterations=found.iterations)
+    arrays = {name: getattr(refined, name).cpu().numpy() for name in ("theta", "cost", "normal", "converged")}
+    return type(refined)(**arrays, iterations=refined.iterations)
 
 
 def characterize_pixels(
@@ -324,12 +324,12 @@ def _one_interferometer(
         unit = fit.prior.precision[number : number + 1] / fit.variance[number]
         prior = Prior(mean=fit.prior.mean[number : number + 1], precision=unit)
     for rows, intensity, flat in stack.blocks(number):
-        found = fit_pixels(
+        maps = fit_pixels(
             fit.sampled, intensity, flat * fit.curve, stack.wavenumber, fit.theta[number], prior,
             loss=options.loss, device=device,
         )  # fmt: skip
         for name in MAPS:
-            out[name][rows] = found[name].reshape(-1, stack.shape[2])
+            out[name][rows] = maps[name].reshape(-1, stack.shape[2])
     return out
 
 

@@ -204,10 +204,10 @@ class MonochromaticCapture:
             low, high = sorted(wavelengths_nm)
             lines = (self.wavelength_nm >= low) & (self.wavelength_nm <= high)
             if lines.sum() < MIN_LINES:
-                found = "{:.1f} to {:.1f} nm".format(*self.band_nm)
+                band = "{:.1f} to {:.1f} nm".format(*self.band_nm)
                 raise InputError(
                     f"{self.source or self.name}: wavelengths: found {lines.sum()} lines in {low:g} to {high:g} nm, "
-                    f"expected at least {MIN_LINES} (the capture holds {found})"
+                    f"expected at least {MIN_LINES} (the capture holds {band})"
                 )
         block = np.ix_(picked, np.flatnonzero(lines))
         optional: dict[str, Any] = {

@@ -31,9 +31,9 @@ def wavelength_range(text: str | None) -> tuple[float, float] | None:
 
 def parse_waves(name: str) -> float:
     """``airy``, ``two-wave`` or ``N-wave`` to the number of waves; raises `InputError` otherwise."""
-    known = {"airy": float("inf"), "two-wave": 2.0}
-    if name in known:
-        return known[name]
+    names = {"airy": float("inf"), "two-wave": 2.0}
+    if name in names:
+        return names[name]
     number = name.removesuffix("-wave")
     if number.isdigit() and int(number) >= 2:
         return float(number)

@@ -51,14 +51,14 @@ def _solve(
     max_iterations: int, tolerance: float,
 ) -> Fit:  # fmt: skip
     sampled, flat = shared.applied(sampled), data.flat * shared.curve
-    found = _minimise(sampled, theta, data.intensity, flat, data.weight, prior, options, max_iterations, tolerance)
-    fitted = modelled(sampled, found.theta, flat)
+    refined = _minimise(sampled, theta, data.intensity, flat, data.weight, prior, options, max_iterations, tolerance)
+    fitted = modelled(sampled, refined.theta, flat)
     residual = data.intensity - fitted
-    variance, covariance = posterior(found, residual, data.weight, prior, sampled.model.free, options.loss)
+    variance, covariance = posterior(refined, residual, data.weight, prior, sampled.model.free, options.loss)
     return Fit(
-        sampled=sampled, theta=found.theta, covariance=covariance, variance=variance, converged=found.converged,
+        sampled=sampled, theta=refined.theta, covariance=covariance, variance=variance, converged=refined.converged,
         prior=prior, curve=shared.curve, shift=shared.shift, line_width=shared.line_width, loss=options.loss,
-        iterations=found.iterations, fitted=fitted,
+        iterations=refined.iterations, fitted=fitted,
     )  # fmt: skip
 
 
@@ -148,16 +148,16 @@ def restart_few_fringes(fit: Fit, data: ScaledRows, prior: Prior, options: Optio
     square = np.maximum(spread - (fit.theta[many, column] - own.mean[:, column]) ** 2, 1e-6 * spread) / 4
     precision = own.precision.copy()
     precision[:, column, column] = np.where(own.precision[:, column, column] > 0, level / (4 * square), 0)
-    found = _minimise(
+    refined = _minimise(
         fit.sampled, start, data.intensity[many], (data.flat * fit.curve)[many], data.weight[many],
         replace(own, precision=precision), options, *ROUGH,
     )  # fmt: skip
-    away = (found.theta[:, column] - own.mean[:, column]) ** 2
-    cost = found.cost - precision[:, column, column] * away + level * np.log1p(away / (4 * square))
+    away = (refined.theta[:, column] - own.mean[:, column]) ** 2
+    cost = refined.cost - precision[:, column, column] * away + level * np.log1p(away / (4 * square))
     theta = fit.theta.copy()
     for row in rows:
         choices = np.flatnonzero(many == row)
-        theta[row] = found.theta[choices[np.argmin(cost[choices])]]
+        theta[row] = refined.theta[choices[np.argmin(cost[choices])]]
     return theta
 
 

@@ -152,17 +152,17 @@ class _Search:
     def _change(self, assumed: LineWidth, unknowns: int) -> tuple[Array, Array]:
         line = assumed.line(self.wavenumber)
         broadened = SampledModel(self.model, self.band, self.wavenumber, line=line)
-        found = refine(
+        refined = refine(
             broadened, self.theta, self.y, self.flat, self.weight, loss=self.loss, max_iterations=self.iterations,
             tolerance=1e-5,
         )  # fmt: skip
-        self.theta, self.iterations = found.theta, ITERATIONS[1]
-        residual = self.y - broadened.values(found.theta, self.flat)
-        variance, _ = posterior(found, residual, self.weight, None, self.model.free, self.loss)
+        self.theta, self.iterations = refined.theta, ITERATIONS[1]
+        residual = self.y - broadened.values(refined.theta, self.flat)
+        variance, _ = posterior(refined, residual, self.weight, None, self.model.free, self.loss)
         # at the population's reflectivity: a row's own is noisy, and would take what it depends on along
         part = self.model.slices["reflectivity"]
-        middle = found.theta.copy()
-        middle[:, part] = np.median(found.theta[:, part], axis=0)
+        middle = refined.theta.copy()
+        middle[:, part] = np.median(refined.theta[:, part], axis=0)
         plan = NormalPlan.of(broadened)
         _, fields = broadened.fields(middle, self.flat)
         inverted = inverse(plan.assemble(plan.moments(fields, self.weight)))
@@ -171,9 +171,9 @@ class _Search:
         growths = (0.5 / assumed.square, -np.log(self.wavenumber / assumed.centre))[:unknowns]
         slopes = np.stack([plan.gradient(fields, moved * growth) for growth in growths], axis=2)
         slopes = -inverted[:, part] @ slopes
-        good = np.isfinite(found.theta).all(axis=1) & np.isfinite(slopes).all(axis=(1, 2))
+        good = np.isfinite(refined.theta).all(axis=1) & np.isfinite(slopes).all(axis=(1, 2))
         covariance = (inverted * variance[:, None, None])[:, part, part]
-        return _common_slope(found.theta[good][:, part], slopes[good], covariance[good])
+        return _common_slope(refined.theta[good][:, part], slopes[good], covariance[good])
 
 
 def _common_slope(values: Array, slopes: Array, covariance: Array) -> tuple[Array, Array]:

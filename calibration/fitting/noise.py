@@ -15,19 +15,18 @@ NOISE_SAMPLES = 100
 WILD_SQUARE = 25.0
 
 
-def noise_shape(psi: Array, weight: Array, variance: Array, left: Array | float = 1.0) -> Array:
+def noise_shape(psi: Array, weight: Array, variance: Array, residual_share: Array | float = 1.0) -> Array:
     """Noise variance of each line relative to that of the rows, of mean one, shape ``(line,)``.
 
-    The mean over the rows of squared residuals over the variance that their row's mean noise would give them (of which
-    a share ``left`` is left in the residual: one less the sample's say in the fit), and over as many neighbouring lines
-    as make the mean one of `NOISE_SAMPLES`.
+    The mean, over the rows and over as many neighbouring lines as make it one of `NOISE_SAMPLES`, of squared residuals
+    over the variance that their row's mean noise would give them. Of that variance the fit leaves ``residual_share``
+    in the residual, since each sample pulls the fit towards itself.
     """
-    expected = weight * variance[:, None] * left
-    seen = (expected > 0) & np.isfinite(psi)
-    squares = psi**2 / np.where(seen, expected, 1)
-    # one wild row must not speak for a line
-    squares = np.where(seen, np.minimum(squares, 25.0), 0)
-    total, count = squares.sum(axis=0), seen.sum(axis=0).astype(float)
+    expected = weight * variance[:, None] * residual_share
+    measured = (expected > 0) & np.isfinite(psi)
+    squares = psi**2 / np.where(measured, expected, 1)
+    squares = np.where(measured, np.minimum(squares, WILD_SQUARE), 0)
+    total, count = squares.sum(axis=0), measured.sum(axis=0).astype(float)
     used = count.copy()
     width = int(np.ceil(NOISE_SAMPLES / max(float(np.median(count)), 1.0)))
     if width > 1:
@@ -44,11 +43,11 @@ def growth_with_intensity(psi: Array, expected: Array, fitted: Array) -> Array:
     Bright samples have more photons, and more noise: among the samples of one line a straight line in the intensity,
     the same for all lines. One where nothing can be told.
     """
-    seen = (expected > 0) & np.isfinite(psi)
-    ratio = np.where(seen, np.minimum(psi**2 / np.where(seen, expected, 1), 25.0), 0)
-    count = np.maximum(seen.sum(axis=0), 1)
-    away = (fitted - (fitted * seen).sum(axis=0) / count) * seen
-    rest = (ratio - ratio.sum(axis=0) / count) * seen
+    measured = (expected > 0) & np.isfinite(psi)
+    ratio = np.where(measured, np.minimum(psi**2 / np.where(measured, expected, 1), WILD_SQUARE), 0)
+    count = np.maximum(measured.sum(axis=0), 1)
+    away = (fitted - (fitted * measured).sum(axis=0) / count) * measured
+    rest = (ratio - ratio.sum(axis=0) / count) * measured
     total = float((away * away).sum())
     slope = float((rest * away).sum()) / total if total > 0 else 0.0
     return np.clip(1 + slope * away, 0.2, 5.0)

@@ -184,11 +184,11 @@ def _opd_prior(
     predicted = neighbour_median(y, index[order], step)
     centre = step * index + np.interp(index, x, predicted - step * x)
     stderr = np.sqrt(np.maximum(covariance[:, column, column], 0)) * to_opd
-    known = keep & (stderr < 0.1 / band.width)
-    if known.sum() < MIN_ROWS:
+    sure = keep & (stderr < 0.1 / band.width)
+    if sure.sum() < MIN_ROWS:
         return None, 0.0
     # the rows' estimates lean on the prior, and scatter less than the rows by what they do not know; the floor keeps
     # rows on a perfectly regular device from being tied to it beyond what a fit can tell
-    seen = 1.4826 * float(np.median(np.abs(opd - centre)[known]))
-    sigma = math.sqrt(seen**2 + float(np.median(stderr[known] ** 2)) + (0.02 / band.width) ** 2)
+    scatter = 1.4826 * float(np.median(np.abs(opd - centre)[sure]))
+    sigma = math.sqrt(scatter**2 + float(np.median(stderr[sure] ** 2)) + (0.02 / band.width) ** 2)
     return centre / to_opd, sigma / to_opd

@@ -55,16 +55,16 @@ def parameter_covariance(fit: Fit, data: ScaledRows, options: Options, *, common
         gain, pull_gain = _gains(plan.assemble(plan.moments(fields, slope[rows])), prior, sampled.model.free)
         return fields, gain, pull_gain, prior
 
-    left, freedom = np.ones_like(psi), np.zeros(n_rows)
+    residual_share, freedom = np.ones_like(psi), np.zeros(n_rows)
     held = [holding(rows) for rows in chunks]
     for rows, (fields, gain, _, _) in zip(chunks, held, strict=True):
         # a sample that has a say in the fit has a residual smaller than its noise
         jacobian = plan.jacobian(fields)
         leverage = slope[rows] * ((jacobian @ gain) * jacobian).sum(axis=2)
         freedom[rows] = (weight[rows] > 0).sum(axis=1) - leverage.sum(axis=1)
-        left[rows] = np.clip(1 - leverage, 0.1, 1)
-    noise = weight * noise_shape(psi, weight, variance, left) * variance[:, None]
-    noise *= growth_with_intensity(psi, noise * left, fit.values(data))
+        residual_share[rows] = np.clip(1 - leverage, 0.1, 1)
+    noise = weight * noise_shape(psi, weight, variance, residual_share) * variance[:, None]
+    noise *= growth_with_intensity(psi, noise * residual_share, fit.values(data))
     noise *= np.where(freedom > 4, freedom / np.maximum(freedom - 2, 1), 2.0)[:, None]
     shared = common_errors(fit, data, options) if common else []
     out = np.zeros((n_rows, sampled.model.n_parameters, sampled.model.n_parameters))
@@ -135,8 +135,8 @@ def _walk(data: ScaledRows, values: Array, weight: Array, degree: int, removed: 
     Karhunen-Loève expansion of a walk about its mean. With ``removed`` what can be seen was taken out of the fit, and
     the covariance is what is left. None when nothing is seen.
     """
-    seen = weight > 0
-    if seen.sum() < max(MIN_CURVE_LINES, 2 * (degree + 1)):
+    measured = weight > 0
+    if measured.sum() < max(MIN_CURVE_LINES, 2 * (degree + 1)):
         return None
     place = (data.band.scale(data.wavenumber) + 1) / 2
     orders = np.arange(1, MODES + 1)
@@ -157,5 +157,5 @@ def _walk(data: ScaledRows, values: Array, weight: Array, degree: int, removed: 
         return None
     if not removed:
         return np.asarray(np.sqrt(size) * modes)
-    left = np.linalg.inv(np.eye(MODES) / size + shown.T @ shown)
-    return np.asarray(modes @ np.linalg.cholesky(0.5 * (left + left.T)))
+    amplitudes = np.linalg.inv(np.eye(MODES) / size + shown.T @ shown)
+    return np.asarray(modes @ np.linalg.cholesky(0.5 * (amplitudes + amplitudes.T)))

@@ -59,11 +59,11 @@ def test_an_instrument_never_seen(band_nm, even_in):
     rng = np.random.default_rng(12)
     instrument = bench.simulate_instrument(80, rng=rng, band_nm=band_nm, opd_offset_um=3.0, opd_step_um=0.4)
     capture = bench.capture(instrument, bench.lines(301, band_nm, even_in), rng=rng, linewidth_nm=0.0)
-    found = characterize(capture, MODEL)
-    known = instrument.opd_um < capture.opd_limit_um
-    error = np.abs(found.opd_um - instrument.opd_um)[known]
+    result = characterize(capture, MODEL)
+    sampled = instrument.opd_um < capture.opd_limit_um
+    error = np.abs(result.opd_um - instrument.opd_um)[sampled]
     assert np.mean(error < 0.5 / capture.wavenumber.max()) > 0.99
-    assert found.law.step_um == pytest.approx(0.4, rel=0.02)
+    assert result.law.step_um == pytest.approx(0.4, rel=0.02)
 
 
 def test_small_opds_need_the_neighbours():
@@ -75,8 +75,8 @@ def test_small_opds_need_the_neighbours():
     assert small.sum() >= 10
 
     def wrong(options):
-        found = characterize(capture, TransmittanceModel(degree_phase=3), options=options)
-        return np.mean(np.abs(found.opd_um - instrument.opd_um)[small] > 0.5 / np.ptp(capture.wavenumber))
+        result = characterize(capture, TransmittanceModel(degree_phase=3), options=options)
+        return np.mean(np.abs(result.opd_um - instrument.opd_um)[small] > 0.5 / np.ptp(capture.wavenumber))
 
     assert wrong(Options()) <= 0.05
     assert wrong(Options()) <= wrong(Options(prior=False))
@@ -262,9 +262,9 @@ def test_lmfit_agrees(simulated):
 
     few = simulated.select(rows=np.arange(24, 44))
     data, fit = fit_capture(few, MODEL, Options())
-    found = characterize(few, MODEL, options=Options(engine="lmfit"))
+    result = characterize(few, MODEL, options=Options(engine="lmfit"))
     batched = characterize(few, MODEL)
-    difference = np.abs(found.opd_um - batched.opd_um) / batched.opd_stderr_um
+    difference = np.abs(result.opd_um - batched.opd_um) / batched.opd_stderr_um
     assert difference.max() < 0.02
     prior = None if fit.prior is None else fit.prior.take([3])
     one = fit_row(fit.sampled, fit.theta[3], data.intensity[3], data.flat[3], data.weight[3], prior)

@@ -70,20 +70,20 @@ def test_an_estimated_line_width_is_right_and_its_error_is_told():
     derivative, root = common_errors(fit, data, Options(estimate_linewidth=True))[-1]
     assert np.isfinite(derivative(fit.theta, data.flat)).all()
     assert (root != 0).any()
-    known = characterize(capture, MODEL)
-    found = characterize(unknown, MODEL, options=Options(estimate_linewidth=True))
-    assert np.all(found.reflectivity_stderr >= 0.99 * known.reflectivity_stderr)
+    declared_width = characterize(capture, MODEL)
+    result = characterize(unknown, MODEL, options=Options(estimate_linewidth=True))
+    assert np.all(result.reflectivity_stderr >= 0.99 * declared_width.reflectivity_stderr)
     # the sensor sees spectra, not the monochromator: its reflectivity is the instrument's own
-    assert abs(np.mean(found.reflectivity - instrument.reflectivity_at(capture.wavenumber).mean(axis=1))) < 0.01
-    assert found.settings["linewidth_estimate"]["nm"] == pytest.approx(width.nm)
+    assert abs(np.mean(result.reflectivity - instrument.reflectivity_at(capture.wavenumber).mean(axis=1))) < 0.01
+    assert result.settings["linewidth_estimate"]["nm"] == pytest.approx(width.nm)
 
 
 def test_the_right_line_leaves_no_fall_of_reflectivity_with_opd():
     instrument, capture, _, _ = _fitted(Options(), linewidth_nm=2.0)
     truth = instrument.reflectivity_at(capture.wavenumber).mean(axis=1)
     for width, falls in ((0.0, True), (2.0, False)):
-        found = characterize(replace(capture, linewidth_nm=width), MODEL, options=Options(prior=False))
-        slope = np.polyfit(found.opd_um, found.reflectivity - truth, 1)[0]
+        result = characterize(replace(capture, linewidth_nm=width), MODEL, options=Options(prior=False))
+        slope = np.polyfit(result.opd_um, result.reflectivity - truth, 1)[0]
         assert (slope < -1e-3) == falls
         assert (abs(slope) < 5e-4) != falls
 
@@ -161,8 +161,8 @@ def test_standard_errors_of_maps_cover():
         unit = Prior(mean=prior.mean, precision=prior.precision / fit.variance[number])
         one = np.ones((size * size, len(wavenumber)))
         intensity = pixels[number].reshape(len(wavenumber), -1).T.astype(float)
-        found = fit_pixels(fit.sampled, intensity, one, wavenumber, fit.theta[number], unit)
-        z.append((found["opd_um"] - instrument.opd_um[number] * cosine) / found["opd_stderr_um"])
+        result = fit_pixels(fit.sampled, intensity, one, wavenumber, fit.theta[number], unit)
+        z.append((result["opd_um"] - instrument.opd_um[number] * cosine) / result["opd_stderr_um"])
     assert 0.92 <= share(np.concatenate(z)) <= 0.98
     assert 0.8 <= robust_rms(np.concatenate(z)) <= 1.25
 

@@ -314,8 +314,10 @@ def test_nominal_lines_are_corrected():
     wavenumber = bench.lines(201)
     x = np.linspace(-1, 1, 201)
     bend = 2e-3 * np.cos(2.5 * np.pi * x)
-    seen = bench.capture(instrument, np.clip(wavenumber + bend, 1.0, 1000 / 350), rng=rng, noise=0.05, linewidth_nm=0.0)
-    capture = replace(seen, wavenumber=wavenumber, flat=instrument.flat(wavenumber))
+    shifted = bench.capture(
+        instrument, np.clip(wavenumber + bend, 1.0, 1000 / 350), rng=rng, noise=0.05, linewidth_nm=0.0
+    )
+    capture = replace(shifted, wavenumber=wavenumber, flat=instrument.flat(wavenumber))
     result = characterize(capture, SIMPLE, options=Options(shared_shift=True, shared_curve=True))
     errors = []
     for at in (capture.wavelength_nm, result.true_wavelength_nm(capture.wavelength_nm)):

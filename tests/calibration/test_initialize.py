@@ -24,8 +24,8 @@ def test_periodogram_finds_the_opd(wavenumber, opd, phase, tilt):
     ratio = (1 + tilt * x) * (1 + 0.4 * np.cos(2 * np.pi * wavenumber * opd - phase))
     grid = initialize.opd_grid(wavenumber)
     scan = initialize.periodogram(wavenumber, ratio[None], grid)
-    found = initialize.refine_peak(grid, scan.power, scan.power.argmax(axis=1))[0]
-    assert found == pytest.approx(opd, abs=0.05 / np.ptp(wavenumber) + 0.02)
+    opd_of_peak = initialize.refine_peak(grid, scan.power, scan.power.argmax(axis=1))[0]
+    assert opd_of_peak == pytest.approx(opd, abs=0.05 / np.ptp(wavenumber) + 0.02)
 
 
 def test_periodogram_is_a_least_squares_fit():
@@ -51,8 +51,8 @@ def test_track_follows_the_device(band_nm, even_in):
     capture = bench.capture(instrument, wavenumber, rng=rng, noise=0.2)
     opd, _ = starting_opd(ScaledRows.of(capture, TransmittanceModel()))
     limit = 0.5 / np.ptp(wavenumber)
-    known = (instrument.opd_um < capture.opd_limit_um) & (instrument.opd_um > 4 * limit)
-    assert np.mean(np.abs(opd - instrument.opd_um)[known] < limit) > 0.98
+    resolved = (instrument.opd_um < capture.opd_limit_um) & (instrument.opd_um > 4 * limit)
+    assert np.mean(np.abs(opd - instrument.opd_um)[resolved] < limit) > 0.98
 
 
 def test_common_fringe_is_found_and_is_not_an_own_one():

@@ -42,9 +42,9 @@ MODELS = [
 @pytest.mark.parametrize("model", MODELS, ids=lambda m: m.label)
 def test_noise_free_is_exact(model):
     sampled, truth, start, y, flat, w = data(model)
-    found = refine(sampled, start, y, flat, w, tolerance=1e-14)
-    assert found.converged.all()
-    np.testing.assert_allclose(found.theta, truth, atol=1e-6)
+    refined = refine(sampled, start, y, flat, w, tolerance=1e-14)
+    assert refined.converged.all()
+    np.testing.assert_allclose(refined.theta, truth, atol=1e-6)
 
 
 def jacobian(sampled, theta, flat, step=1e-6):
@@ -69,10 +69,10 @@ def test_normal_matrix_is_the_jacobians(model, shape):
     plan = NormalPlan.of(sampled)
     expected = jacobian(sampled, truth, flat)
     normal = np.einsum("bk,bki,bkj->bij", w, expected, expected)
-    found = plan.assemble(plan.moments(fields, w))
+    refined = plan.assemble(plan.moments(fields, w))
     scale = np.sqrt(np.einsum("bii->bi", normal))
     np.testing.assert_allclose(
-        found / scale[:, :, None] / scale[:, None, :], normal / scale[:, :, None] / scale[:, None, :], atol=1e-5
+        refined / scale[:, :, None] / scale[:, None, :], normal / scale[:, :, None] / scale[:, None, :], atol=1e-5
     )
     gradient = plan.gradient(fields, w * (y - value))
     np.testing.assert_allclose(gradient / scale, np.einsum("bk,bki,bk->bi", w, expected, y - value) / scale, atol=1e-5)
@@ -125,9 +125,9 @@ def test_fixed_gain_stays():
     _, truth, start, y, flat, w = data(MODELS[0])
     gain = model.slices["gain"]
     start[:, gain] = truth[:, gain]
-    found = refine(SampledModel(model, BAND, SIGMA), start, y, flat, w)
-    np.testing.assert_array_equal(found.theta[:, gain], truth[:, gain])
-    np.testing.assert_allclose(found.theta, truth, atol=1e-4)
+    refined = refine(SampledModel(model, BAND, SIGMA), start, y, flat, w)
+    np.testing.assert_array_equal(refined.theta[:, gain], truth[:, gain])
+    np.testing.assert_allclose(refined.theta, truth, atol=1e-4)
 
 
 def test_strong_prior_wins():
