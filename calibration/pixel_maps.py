@@ -8,7 +8,7 @@ the population prior, one interferometer at a time, in bounded memory. A killed 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from calibration.fitting.refine import Prior, refine
 from calibration.fitting.scaled_rows import ScaledRows
 from hsitools.errors import FormatError, InputError
 from hsitools.io.formats.hdf5 import open_hdf5
+from hsitools.progress import Progress
 from hsitools.sensor.transmittance import SampledModel, TransmittanceModel
 
 Array = NDArray[np.float64]
@@ -254,7 +255,7 @@ def characterize_pixels(
     *,
     options: Options | None = None,
     device: Any = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Characterize every pixel of a stack and write the maps to an HDF5 file.
 

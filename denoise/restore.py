@@ -17,9 +17,10 @@ from denoise.separation.doubt import structured
 from denoise.separation.estimate import MIN_PIXELS
 from denoise.separation.known import known_by
 from denoise.separation.saturation import clipped, stuck_values
-from denoise.strips import STRIP_BYTES, STRIP_PIXELS, Progress, RestoredSource, strip_size
+from denoise.strips import STRIP_BYTES, STRIP_PIXELS, RestoredSource, strip_size
 from hsitools.cube import Cube
 from hsitools.errors import InputError
+from hsitools.progress import Progress
 from hsitools.sensor import Sensor
 
 #: Share of outliers among what was measured beyond which something else is wrong.

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from denoise.case import Observation
 from denoise.latent.evidence import Seen, seen
-from denoise.learning.steps import Progress, example_files, example_parts
+from denoise.learning.steps import example_files, example_parts
 from denoise.separation.estimate import separate
 from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.identity import cube_fingerprint, fingerprint
 from hsitools.io.atomic import atomic_path
+from hsitools.progress import Progress
 from hsitools.sensor import Sensor
 from hsitools.sensor.detector import read_out
 from hsitools.sensor.former import former_names

@@ -21,7 +21,7 @@ from torch import nn
 from denoise.case import Observation
 from denoise.learning.examples import clean_values
 from denoise.learning.outlier_net import features, make_net
-from denoise.learning.steps import HELD_OUT, Progress, example_files, example_parts, learn
+from denoise.learning.steps import HELD_OUT, example_files, example_parts, learn
 from denoise.learning.weights import OUTLIERS, Card
 from denoise.separation.estimate import outliers, separate
 from denoise.separation.saturation import stuck_values
@@ -30,6 +30,7 @@ from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.io.atomic import atomic_path
 from hsitools.learning import Ema, draw_curves, save_curve
+from hsitools.progress import Progress
 
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]

@@ -18,8 +18,8 @@ from torch import nn
 
 from hsitools.errors import FormatError
 from hsitools.learning import Ema, load_checkpoint, save_checkpoint
+from hsitools.progress import Progress
 
-Progress = Callable[[int, int], None]
 #: Steps between judgements; seconds between checkpoints.
 EVERY, CHECKPOINT_SECONDS = 250, 30.0
 #: Every so many-th scene is held out.

@@ -22,12 +22,13 @@ from denoise.latent.autoencoder import Autoencoder, to_blocks
 from denoise.latent.evidence import USED_ATOMS, evidence
 from denoise.latent.flow import CHANNELS, START, Condition, FlowNet, condition, known_mean, posterior_mean
 from denoise.learning.examples import Example, clean_cubes, data_name, examples, load_example
-from denoise.learning.steps import HELD_OUT, Progress, learn
+from denoise.learning.steps import HELD_OUT, learn
 from denoise.learning.weights import AUTOENCODER, FLOW, PRIOR, Card, load_autoencoder, load_flow
 from hsitools import weights
 from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.learning import Ema, draw_curves, save_curve, shared, workers
+from hsitools.progress import Progress
 from hsitools.sensor import Sensor
 
 #: Steps of each stage; with two threads about 1, 5 and 45 minutes.

@@ -6,7 +6,7 @@ A format's module has ``can_read(path)`` and ``read(path) -> Cube``; those that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from inspect import signature
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from hsitools.errors import FormatError, HsiError, InputError
 from hsitools.io.labels import is_hdf5
+from hsitools.progress import Progress, silent
 
 if TYPE_CHECKING:
     from hsitools.cube import Cube
@@ -28,7 +29,6 @@ READERS = (
 )  # fmt: skip
 WRITERS = ("native", "zarr", "envi", "geotiff")
 PLACES = {name.rpartition(".")[2]: name for name in READERS}
-Progress = Callable[[int, int], None]
 
 
 def _module(name: str) -> Any:
@@ -157,7 +157,7 @@ def save_cube(cube: Cube, path: str | Path, progress: Progress | None = None, *,
         if path.suffix.lower() in module.SUFFIXES:
             if cog and name != "geotiff":
                 raise InputError(f"{path}: --cog: found suffix {path.suffix!r}, expected .tif")
-            module.write(cube, path, progress or (lambda done, total: None), **({"cog": True} if cog else {}))
+            module.write(cube, path, progress or silent, **({"cog": True} if cog else {}))
             return
     raise InputError(f"{path}: output: found suffix {path.suffix!r}, expected one of {', '.join(suffixes)}")
 

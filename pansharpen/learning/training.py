@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from hsitools.errors import InputError
 from hsitools.identity import cube_fingerprint, fingerprint
 from hsitools.learning import draw_curves, load_checkpoint, save_checkpoint, save_curve, shared, workers
 from hsitools.lookup import lookup
+from hsitools.progress import Progress
 from hsitools.sensor import Sensor
 from hsitools.sensor.former import former_names
 from pansharpen.comparison.protocol import judge
@@ -26,7 +27,6 @@ from pansharpen.fuse import fuse
 from pansharpen.learning.patches import Pairs, Part, Patch, cover, draw, make_pairs, patch_side, stack
 from pansharpen.learning.weights import Card, load_into, save
 
-Progress = Callable[[int, int], None]
 #: Epochs without a better validation loss after which training stops.
 PATIENCE = 200
 #: Seconds between checkpoints.

@@ -182,7 +182,7 @@ class TestFlags:
     def test_summary_has_no_nan(self, spoiled):
         import json
 
-        from hsitools.commands.options import plain
+        from hsitools.text import plain
 
         json.dumps(plain(spoiled.summary()), allow_nan=False)
         assert spoiled.summary()["opd_um"][3] is None

@@ -13,16 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from hsitools.blocks import tiles
-from hsitools.cube import BLOCK_BYTES, Cube, Stored, computed_tile
+from hsitools.cube import Cube, Stored
+from hsitools.cube.sources import ArraySource, Source
 from hsitools.errors import FormatError, InputError
-from hsitools.io import Progress
 from hsitools.io.atomic import atomic_path
 from hsitools.io.labels import well_known_text
 from hsitools.io.map_info import exponent, grid_of, map_info_of
 from hsitools.io.scales import scaled
 from hsitools.io.wavelengths import Conversion, from_names, width_to_nm
-from hsitools.lazy import ArraySource, Source
+from hsitools.progress import Progress
 
 log = logging.getLogger(__name__)
 SUFFIXES = (".hdr",)
@@ -360,16 +359,8 @@ def write(cube: Cube, path: Path, progress: Progress) -> None:
         dtype = np.dtype("u1") if dtype.kind == "b" else np.dtype("i2") if dtype == np.int8 else np.dtype("f4")
     with atomic_path(path.with_suffix(".img")) as temporary, atomic_path(path) as header:
         out = np.memmap(temporary, dtype=dtype.newbyteorder("<"), mode="w+", shape=cube.shape)
-        parts = list(
-            tiles(
-                cube.shape[1:],
-                max(1, BLOCK_BYTES // (cube.n_bands * dtype.itemsize)),
-                computed_tile(stored.data) or (1, 1),
-            )
-        )
-        for done, (rows, columns) in enumerate(parts, 1):
-            out[:, rows, columns] = stored.read(rows, columns)
-            progress(done, len(parts))
+        for rows, columns, values in stored.blocks(dtype.itemsize, progress=progress):
+            out[:, rows, columns] = values
         out.flush()
         header.write_text(_header(cube, stored, codes[dtype], grid), encoding="utf-8")
 

@@ -12,15 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hsitools.blocks import tiles
-from hsitools.cube import BLOCK_BYTES, Cube, computed_tile
+from hsitools.cube import Cube
+from hsitools.cube.sources import Bands
 from hsitools.errors import FormatError, InputError
-from hsitools.io import Progress
 from hsitools.io.atomic import atomic_path
 from hsitools.io.labels import numbers_in
 from hsitools.io.scales import fits, scaled, stated_nodata
 from hsitools.io.wavelengths import Conversion, from_names, width_to_nm
-from hsitools.lazy import Bands
+from hsitools.progress import Progress
 
 log = logging.getLogger(__name__)
 SUFFIXES = (".tif", ".tiff")
@@ -54,7 +53,7 @@ class RasterSource:
             self.dtype = np.dtype(np.result_type(*file.dtypes))
 
     def read(self, bands: Bands, rows: slice, columns: slice) -> NDArray[Any]:
-        """See `hsitools.lazy.Source`."""
+        """See `hsitools.cube.sources.Source`."""
         try:
             with _open(self.path) as file:
                 out = file.read(
@@ -314,17 +313,9 @@ def write(cube: Cube, path: Path, progress: Progress, *, cog: bool = False) -> N
                         tags[key] = repr(float(values[band]) / 1e3)
                 if tags:
                     file.update_tags(band + 1, ns="IMAGERY", **tags)
-            parts = list(
-                tiles(
-                    cube.shape[1:],
-                    max(1, BLOCK_BYTES // (cube.n_bands * dtype.itemsize)),
-                    computed_tile(stored.data) or (tile, tile),
-                )
-            )
-            for done, (rows, columns) in enumerate(parts, 1):
-                values = stored.read(rows, columns).astype(dtype, copy=False)
-                file.write(values, window=((rows.start, rows.stop), (columns.start, columns.stop)))
-                progress(done, len(parts))
+            for rows, columns, block in stored.blocks(dtype.itemsize, (tile, tile), progress):
+                window = ((rows.start, rows.stop), (columns.start, columns.stop))
+                file.write(block.astype(dtype, copy=False), window=window)
         if cog:
             from rasterio.shutil import copy
 
