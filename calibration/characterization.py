@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from calibration.fitting.opd_law import OpdLaw
 from calibration.fitting.options import SHARED, label
 from calibration.transmittance_errors import LineErrors, transmittance_stderr
-from hsitools.errors import FormatError, InputError
+from hsitools.errors import InputError
 from hsitools.io.atomic import atomic_path
-from hsitools.io.formats.hdf5 import open_hdf5
+from hsitools.io.own_file import declared_format, open_own
 from hsitools.sensor.layout import SubImageLayout
 from hsitools.sensor.spectral import FabryPerotResponse
 from hsitools.sensor.transmittance import TransmittanceModel
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from hsitools.sensor.sensor import Sensor
 
 Array = NDArray[np.float64]
-FORMAT = "hsitools-characterization"
-VERSION = 1
+#: What the file says it is.
+FORMAT, VERSION = "hsitools-characterization", 1
 
-#: Flags in words, for reports.
+#: Flags in words, for reports; in the order in which they are listed.
 FLAG_MEANING = {
     "dark": "no positive signal: not fitted",
     "few_samples": "fewer usable samples than parameters: not fitted",
@@ -44,6 +44,8 @@ UNITS = {
     "reflectivity": "1", "reflectivity_stderr": "1", "gain": "1", "gain_stderr": "1", "finesse": "1", "contrast": "1",
     "rmse": "fraction of the mean intensity", "r2": "1", "rmse_cv": "fraction of the mean intensity",
 }  # fmt: skip
+#: Numbers of the OPD law that the file holds.
+LAW = ("offset_um", "step_um", "offset_stderr_um", "step_stderr_um", "scatter_um")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -308,7 +310,7 @@ class Characterization:
             for name, rows in self.flags.items():
                 flags.create_dataset(name, data=rows).attrs["meaning"] = FLAG_MEANING[name]
             law = file.create_group("opd_law")
-            for name in ("offset_um", "step_um", "offset_stderr_um", "step_stderr_um", "scatter_um"):
+            for name in LAW:
                 law.attrs[name] = getattr(self.law, name)
             if self.law.nominal_step_um is not None:
                 law.attrs["nominal_step_um"] = self.law.nominal_step_um
@@ -323,58 +325,35 @@ class Characterization:
         FormatError
             When the file is missing, is no characterization, or lacks a member.
         """
-        try:
-            with open_hdf5(path) as file:
-                declared = file.attrs.get("format")
-                if declared != FORMAT:
-                    raise FormatError(f"{path}: format: found {declared!r}, expected {FORMAT!r}")
-                if file.attrs["version"] > VERSION:
-                    raise FormatError(
-                        f"{path}: version: found {file.attrs['version']}, expected {VERSION} or less; update hsitools"
-                    )
-                columns: dict[str, Any] = {name: file[name][()] for name in UNITS if name != "rmse_cv"}
-                columns["rmse_cv"] = file["rmse_cv"][()] if "rmse_cv" in file else None
-                law = dict(file["opd_law"].attrs)
-                layout = file.attrs["layout"]
-                return cls(
-                    name=file.attrs["name"],
-                    source=file.attrs["source"],
-                    response=FabryPerotResponse.read(file["response"]),
-                    lines=LineErrors.read(file["lines"]) if "lines" in file else None,
-                    covariance=file["covariance"][()],
-                    index=file["index"][()],
-                    **columns,
-                    flags={name: data[()].astype(bool) for name, data in file["flags"].items()},
-                    law=OpdLaw(
-                        **{
-                            name: float(law[name])
-                            for name in ("offset_um", "step_um", "offset_stderr_um", "step_stderr_um", "scatter_um")
-                        },
-                        nominal_step_um=float(law["nominal_step_um"]) if "nominal_step_um" in law else None,
-                        outliers=file["opd_law/outliers"][()].astype(bool),
-                    ),
-                    layout=SubImageLayout.from_dict(json.loads(layout)) if layout else None,
-                    selection=json.loads(file.attrs["selection"]),
-                    settings=json.loads(file.attrs["settings"]),
-                    seconds=float(file.attrs["seconds"]),
-                )
-        except FileNotFoundError:
-            raise FormatError(f"{path}: found no such file, expected a characterization") from None
-        except KeyError as error:
-            raise FormatError(f"{path}: expected a characterization; {error.args[0]}") from None
-        except OSError as error:
-            raise FormatError(f"{path}: expected a characterization (HDF5); {error}") from None
+        with open_own(path, FORMAT, VERSION, "a characterization") as file:
+            columns = {name: file[name][()] for name in UNITS if name != "rmse_cv"}
+            law, layout = file["opd_law"].attrs, file.attrs["layout"]
+            return cls(
+                name=file.attrs["name"],
+                source=file.attrs["source"],
+                response=FabryPerotResponse.read(file["response"]),
+                lines=LineErrors.read(file["lines"]) if "lines" in file else None,
+                covariance=file["covariance"][()],
+                index=file["index"][()],
+                **columns,
+                rmse_cv=file["rmse_cv"][()] if "rmse_cv" in file else None,
+                flags={name: data[()].astype(bool) for name, data in file["flags"].items()},
+                law=OpdLaw(
+                    **{name: float(law[name]) for name in LAW},
+                    nominal_step_um=float(law["nominal_step_um"]) if "nominal_step_um" in law else None,
+                    outliers=file["opd_law/outliers"][()].astype(bool),
+                ),
+                layout=SubImageLayout.from_dict(json.loads(layout)) if layout else None,
+                selection=json.loads(file.attrs["selection"]),
+                settings=json.loads(file.attrs["settings"]),
+                seconds=float(file.attrs["seconds"]),
+            )
 
 
 def describe(path: Path) -> dict[str, Any] | None:
     """What ``hsi info`` says of a characterization file; None when the file is something else."""
-    import h5py
-
-    if not Path(path).is_file() or not h5py.is_hdf5(path):
+    if declared_format(path) != FORMAT:
         return None
-    with h5py.File(path, "r") as file:
-        if file.attrs.get("format") != FORMAT:
-            return None
     summary = Characterization.load(path).summary()
     for name in ("opd_um", "opd_stderr_um", "selection", "settings"):
         summary.pop(name)
