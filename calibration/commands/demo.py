@@ -50,7 +50,7 @@ def demo(out: Path, seed: int, as_json: bool) -> None:
     """Simulate an instrument, extract its frames, characterize it, compare with the truth; let it see a scene."""
     import numpy as np
 
-    from calibration import bench
+    from calibration import simulated_bench as bench
     from calibration.captures.capture import MonochromaticCapture
     from calibration.captures.extract import extract
     from calibration.captures.frames import FrameStack
@@ -86,13 +86,13 @@ def demo(out: Path, seed: int, as_json: bool) -> None:
     _see(sensor, out / "scene.png", seed)
     # the centre spot averages OPD·cos θ over its window
     error = result.opd_um - instrument.window_opd_um(5)
-    known = np.isfinite(error)
+    finite = np.isfinite(error)
     summary = {
         **result.summary(),
         "truth": {
-            "opd_error_median_um": float(np.median(np.abs(error[known]))),
-            "opd_error_max_um": float(np.abs(error[known]).max()),
-            "coverage_95": float(np.mean(np.abs(error[known]) <= 1.96 * result.opd_stderr_um[known])),
+            "opd_error_median_um": float(np.median(np.abs(error[finite]))),
+            "opd_error_max_um": float(np.abs(error[finite]).max()),
+            "coverage_95": float(np.mean(np.abs(error[finite]) <= 1.96 * result.opd_stderr_um[finite])),
         },
         "written": {"report": str(page), "folder": str(out)},
     }
