@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from hsitools.sensor.former import former_names
 
 from hsitools.cube import Cube
 from hsitools.errors import InputError
@@ -21,6 +20,7 @@ from hsitools.learning.workers import Worker, join_workers
 from hsitools.lookup import lookup
 from hsitools.progress import Progress
 from hsitools.sensor import Sensor
+from hsitools.sensor.legacy_names import former_names
 from pansharpen.comparison.protocol import judge
 from pansharpen.families.nets import NETS, Net, fuse_by
 from pansharpen.fuse import fuse
