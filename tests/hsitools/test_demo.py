@@ -50,7 +50,8 @@ def test_restoration_takes_stripes_off_and_says_how_sure_it_is(mission):
 def test_files_and_page(mission):
     document, said, folder = mission
     for name in ("frames.h5", "capture.h5", "characterization.h5", "sensor.h5", "fused.h5", "restored.h5",
-                 "restored_std.h5", "interferometers.csv", "grid.png", "scene.png", "calibration/report.html"):  # fmt: skip
+                 "restored_std.h5", "interferometers.csv", "grid.png", "scene.png", "calibration/report.html",
+                 ):  # fmt: skip
         assert (folder / name).exists(), name
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert page.count("<figure>") == len(document["steps"]) == 7
