@@ -30,7 +30,8 @@ def bare(axes: object, title: str) -> None:
 
 def calibration_figure() -> Figure:
     """One interferometer's fit, its residual, and the errors of all OPDs in units of their standard errors."""
-    from calibration import bench, characterize
+    from calibration import characterize
+    from calibration import simulated_bench as bench
     from calibration.figures import fitted
     from hsitools.sensor.transmittance import TransmittanceModel
 
