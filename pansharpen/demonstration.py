@@ -122,9 +122,7 @@ def _fusion_figure(case: FusionCase, fused: dict[str, torch.Tensor]) -> Figure:
     order = np.argsort(wavelength)
     for number, (name, values) in enumerate(shown.items()):
         style = {"color": "black", "lw": 1.0} if name == "truth" else {"color": COLOURS[number - 1], "lw": 0.9}
-        spectra.plot(
-            np.asarray(case.optics.wavelength_nm)[place], values[0, :, y, x].numpy()[place], label=name, **style
-        )
+        spectra.plot(wavelength[order], values[0, :, y, x].numpy()[order], label=name, **style)
     spectra.set(xlabel="wavelength / nm", title=f"pixel ({y}, {x})")
     spectra.legend(fontsize=7)
     figure.colorbar(picture, ax=axes[1, 1:], label="rms error", shrink=0.8)
