@@ -17,7 +17,7 @@ from hsitools.scenes import scene
 from hsitools.sensor.presets import preset
 from pansharpen.case import FusionCase
 from pansharpen.comparison.protocol import judge, simulated_case
-from pansharpen.fuse import fuse
+from pansharpen.in_memory import fuse_case
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -70,7 +70,7 @@ def fuse_it(demonstration: Demonstration) -> Outcome:
     """Three methods fuse the pair; the truth, which they do not get, judges them."""
     case: FusionCase = demonstration.results["fusion_case"]
     assert case.reference is not None
-    fused = {name: fuse(name, case) for name in METHODS}
+    fused = {name: fuse_case(name, case) for name in METHODS}
     scores = {
         name: {index: entry.value for index, entry in judge(case, result).items()} for name, result in fused.items()
     }

@@ -20,6 +20,7 @@ from hsitools.io.variable import Variable
 from hsitools.io.variables import labelled_cube
 from hsitools.progress import Progress
 
+PRIORITY = 31  # HDF5 of our own layout
 SUFFIXES = (".h5", ".nc", ".hdf5")
 #: Chunks (rows, columns): windows stay cheap, and a spectrum touches few of them.
 CHUNK = (64, 64)

@@ -20,6 +20,7 @@ from hsitools.io.formats.geotiff import can_read as is_tiff
 from hsitools.io.formats.geotiff import read as read_geotiff
 from hsitools.io.products import xml_bands
 
+PRIORITY = 51
 NODATA = -32768.0
 
 

@@ -21,6 +21,7 @@ from hsitools.io.formats.geotiff import RasterSource
 from hsitools.io.formats.geotiff import can_read as is_tiff
 from hsitools.io.formats.geotiff import read as read_geotiff
 
+PRIORITY = 52
 #: First and last band and their published centres, nm (USGS, EO-1 Hyperion spectral coverage).
 SPECTROMETERS = {"VNIR": ((1, 355.59), (70, 1057.68)), "SWIR": ((71, 851.92), (242, 2577.08))}
 CALIBRATED = ((8, 57), (77, 224))

@@ -19,6 +19,8 @@ from hsitools.io.labels import first_number, is_hdf5, text
 from hsitools.io.projections import identified
 from hsitools.io.wavelengths import Conversion, width_to_nm
 
+PRIORITY = 23
+
 
 def can_read(path: Path) -> bool:
     """HDF5 with a site's reflectance."""

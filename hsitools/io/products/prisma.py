@@ -20,6 +20,7 @@ from hsitools.io.detectors import OVERLAP, Detector, joined
 from hsitools.io.formats.hdf5 import open_hdf5
 from hsitools.io.labels import is_hdf5, text
 
+PRIORITY = 20
 #: Nominal pixel of the cube, m.
 PIXEL = 30.0
 
