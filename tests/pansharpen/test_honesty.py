@@ -279,12 +279,10 @@ def seen():
 
 def test_truth_is_best_under_pans_own_mtf(seen):
     full = seen.replace(reference=None)
+    fused = {method: fuse_case(method, full) for method in ("EXP", "GSA", "MTF-GLP-FS")}
     values = {
         name: {index: found.value for index, found in judge(full, cube).items()}
-        for name, cube in {
-            "truth": seen.reference,
-            **{m: fuse_case(m, full) for m in ("EXP", "GSA", "MTF-GLP-FS")},
-        }.items()
+        for name, cube in {"truth": seen.reference, **fused}.items()
     }
     for index in ("D_pan", "ERGAS_est"):
         assert all(values["truth"][index] < values[other][index] for other in ("EXP", "GSA", "MTF-GLP-FS")), values
