@@ -25,7 +25,7 @@ for _command in (benchmark, report, train):
 @json_option
 def list_methods(as_json: bool) -> None:
     """Methods: family, what they need, paper."""
-    import pansharpen.fuse  # noqa: F401  (registers them)
+    import pansharpen.in_memory  # noqa: F401  (registers them)
     from pansharpen.registry import METHODS, names
 
     rows: list[dict[str, Any]] = [

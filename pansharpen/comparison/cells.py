@@ -22,7 +22,7 @@ import torch
 
 from hsitools.errors import HsiError, InputError
 from pansharpen.case import FusionCase, Optics
-from pansharpen.fuse import fuse
+from pansharpen.in_memory import fuse_case
 from pansharpen.registry import METHODS, get
 
 PROTOCOLS = ("reduced", "full")
@@ -155,7 +155,7 @@ def method_side(job: dict[str, Any]) -> dict[str, Any]:
     entry = get(job["method"])
     try:
         with _measured(record, job["device"]), _memory_limit(job["memory_limit_mib"]):
-            fused = fuse(entry, case, seed=job["seed"], weights=job["weights"])
+            fused = fuse_case(entry, case, seed=job["seed"], weights=job["weights"])
     except (MemoryError, RuntimeError) as error:
         said = ("out of memory", "allocate memory", "bad_alloc")
         full = isinstance(error, MemoryError) or any(text in str(error) for text in said)

@@ -16,7 +16,7 @@ from hsitools.errors import InputError
 from hsitools.metrics import evaluate_alone
 from pansharpen.case import FusionCase
 from pansharpen.comparison.protocol import FULL, REDUCED, Convention, judge
-from pansharpen.fuse import select_bands
+from pansharpen.in_memory import select_bands
 
 #: Signal-to-noise ratios above which the bands of a class lie.
 SNR_CLASSES = (3, 10, 20)

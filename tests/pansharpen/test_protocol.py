@@ -25,7 +25,7 @@ from pansharpen.comparison.protocol import (
     simulated_case,
     with_sensor,
 )
-from pansharpen.fuse import fuse
+from pansharpen.in_memory import fuse_case
 from pansharpen.tiled import fuse_cube
 
 
@@ -190,7 +190,7 @@ def test_run_and_benchmark_know_the_same_sensor(tmp_path, name):
     assert told.pan_variance == pytest.approx(case.optics.pan_variance)
     np.testing.assert_allclose(told.pan_response, case.optics.pan_response)
     fused = fuse_cube(pair, name, sensor)
-    expected = fuse(name, case)[0].numpy()
+    expected = fuse_case(name, case)[0].numpy()
     assert np.abs(fused.read() - expected).max() < 1e-5 * np.abs(expected).max()
     assert fused.meta["sensor_noise"] == "the sensor's"
 
