@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from hsitools.sensor.spatial import mtf_blur, size_of
+from hsitools.sensor.separable import size_of
+from hsitools.sensor.spatial import mtf_blur
 from pansharpen.case import FusionCase
 from pansharpen.comparison.protocol import convention, read_case
 from pansharpen.fuse import fuse, select_bands

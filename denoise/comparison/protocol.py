@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,13 @@ from denoise.comparison.simulate import CASES, clean_cube, simulate
 from denoise.registry import get
 from denoise.restore import restore
 from hsitools import __version__
-from hsitools.commands.options import plain
 from hsitools.errors import FormatError, HsiError, InputError
 from hsitools.io import describe, open_cube
 from hsitools.lookup import lookup
 from hsitools.metrics import evaluate
+from hsitools.progress import Progress, silent
 from hsitools.provenance import git_commit
+from hsitools.text import plain
 
 Record = dict[str, Any]
 #: What is measured, by the names that records have.
@@ -245,7 +246,7 @@ def file_hash(path: Path) -> str:
 
 
 def run(
-    plan: Plan, folder: str | Path, *, progress: Callable[[int, int], None] = lambda done, total: None
+    plan: Plan, folder: str | Path, *, progress: Progress = silent
 ) -> list[Record]:  # fmt: skip
     """Measure every cell of a plan that the folder does not hold yet.
 

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 
 from denoise.restore import METHOD, denoise
 from denoise.separation.estimate import MIN_PIXELS
-from hsitools.commands.options import plain
 from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.io.atomic import atomic_path
 from hsitools.metrics import evaluate_alone
 from hsitools.plot import COLOURS, new_figure, save_figure
+from hsitools.text import plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from hsitools.errors import FormatError
 from hsitools.io.atomic import atomic_path
-from hsitools.learning.trainer import Progress
 from hsitools.learning.workers import Worker
+from hsitools.progress import Progress
 
 Content = TypeVar("Content")
 #: Every so many-th scene is held out: the fifth that is usual.

@@ -37,9 +37,9 @@ from denoise.learning.stepwise import train_by_steps
 from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.learning.card import scene_names
-from hsitools.learning.trainer import Progress
 from hsitools.learning.weights import as_stored, save
 from hsitools.learning.workers import Worker, join_workers
+from hsitools.progress import Progress
 from hsitools.sensor import Sensor
 
 #: Steps of each stage; with two threads about 1, 5 and 45 minutes. More help stage 3 still: the

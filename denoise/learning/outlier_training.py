@@ -21,9 +21,9 @@ from denoise.learning.stepwise import train_by_steps
 from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.learning.card import scene_names
-from hsitools.learning.trainer import Progress
 from hsitools.learning.weights import save
 from hsitools.learning.workers import Worker, join_workers
+from hsitools.progress import Progress
 
 Array = NDArray[Any]
 #: Examples to learn from, a tenth as many to judge by; and steps: the weights of the package took as many.

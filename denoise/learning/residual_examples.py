@@ -21,7 +21,7 @@ from hsitools.errors import InputError
 from hsitools.identity import cube_fingerprint, fingerprint
 from hsitools.sensor import Sensor
 from hsitools.sensor.detector import read_out
-from hsitools.sensor.former import former_names
+from hsitools.sensor.legacy_names import former_names
 from hsitools.sensor.pattern import Defects, Stripes
 
 Array = NDArray[Any]

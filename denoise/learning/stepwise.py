@@ -9,8 +9,9 @@ from typing import Any, Protocol
 
 import torch
 
-from hsitools.learning.trainer import Plan, Progress, Task, Trainer
+from hsitools.learning.trainer import Plan, Task, Trainer
 from hsitools.learning.workers import Worker
+from hsitools.progress import Progress
 
 #: Steps between evaluations, which take about as long as ten steps.
 EVALUATE_EVERY = 250

@@ -23,8 +23,8 @@ from hsitools.learning.averaging import Ema
 from hsitools.learning.checkpoint import load_checkpoint, save_checkpoint
 from hsitools.learning.curves import draw_curves, save_curve
 from hsitools.learning.workers import Worker
+from hsitools.progress import Progress
 
-Progress = Callable[[int, int], None]
 #: Seconds between checkpoints: the most that a kill costs. Twice as often would cost 1 % of the time for the largest
 #: net (16 MB with its moments).
 CHECKPOINT_SECONDS = 10.0

@@ -8,7 +8,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ import torch
 
 from hsitools import __version__
 from hsitools.errors import FormatError, InputError
+from hsitools.progress import Progress, silent
 from hsitools.provenance import git_commit
 from hsitools.sensor.presets import open_sensor
 from hsitools.sensor.sensor import Sensor
@@ -146,7 +147,7 @@ class Benchmark:
 
     def run(
         self, *, jobs: int = 1, client: Any = None, retry: bool = False,
-        progress: Callable[[int, int], None] = lambda done, total: None,
+        progress: Progress = silent,
     ) -> list[dict[str, Any]]:  # fmt: skip
         """Do what is not done.
 
@@ -201,7 +202,7 @@ class Benchmark:
         }  # fmt: skip
 
 
-def _gather(client: Any, work: list[dict[str, Any]], total: int, progress: Callable[[int, int], None]) -> None:
+def _gather(client: Any, work: list[dict[str, Any]], total: int, progress: Progress) -> None:
     progress(total - len(work), total)
     futures: list[Future[None]] = [client.submit(isolated, job) for job in work]
     try:

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hsitools.commands.options import readable
 from hsitools.io.atomic import atomic_path
 from hsitools.metrics import get as get_index
 from hsitools.plot import png_bytes
 from hsitools.report import Block, Picture, Report, Section
+from hsitools.text import readable
 from pansharpen.comparison.benchmark import Benchmark, row_of
 from pansharpen.comparison.classes import all_bands_name
 from pansharpen.comparison.figures import detail_window, error_curves, error_png, image_png

@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from hsitools import __version__
-from hsitools.commands.options import plain
 from hsitools.errors import InputError
 from hsitools.io.atomic import atomic_path
+from hsitools.text import plain
 from pansharpen.comparison.cells import Cell
 from pansharpen.comparison.isolation import Worker
 

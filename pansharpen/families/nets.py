@@ -8,18 +8,17 @@ that falls where PAN rises gets them with the right sign, which no local filter 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import nn
 
+from hsitools.progress import Progress
 from pansharpen.case import Scene, Tile
 from pansharpen.families.statistics import per_band
 from pansharpen.learning.fusion_card import FusionCard, load_net
 
-Progress = Callable[[int, int], None]
 NETS: dict[str, type[Net]] = {}
 #: A standard deviation below this share of the mean is rounding.
 FLAT = 1e-6

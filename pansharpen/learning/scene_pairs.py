@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.learning.card import scene_names
+from hsitools.progress import Progress
 from hsitools.sensor import Sensor
 from hsitools.sensor.spatial import TAIL, mtf_sigma
 from pansharpen.case import FusionCase
@@ -109,9 +110,7 @@ class Pairs:
         return digest.hexdigest()[:12]
 
 
-def make_pairs(
-    scenes: Sequence[Cube], sensor: Sensor, *, seed: int = 0, progress: Callable[[int, int], None] | None = None
-) -> Pairs:
+def make_pairs(scenes: Sequence[Cube], sensor: Sensor, *, seed: int = 0, progress: Progress | None = None) -> Pairs:
     """Pairs by the sensor: plain scenes are observed with its noise, products with PAN are degraded after Wald.
 
     From five scenes on whole ones are held out; fewer are each cut in two (see `split`), and simulated apart.

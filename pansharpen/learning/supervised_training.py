@@ -14,12 +14,13 @@ from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.identity import cube_fingerprint, fingerprint
 from hsitools.learning.card import scene_names
-from hsitools.learning.trainer import Plan, Progress, Trainer
+from hsitools.learning.trainer import Plan, Trainer
 from hsitools.learning.weights import as_stored, save
 from hsitools.learning.workers import Worker, join_workers
 from hsitools.lookup import lookup
+from hsitools.progress import Progress
 from hsitools.sensor import Sensor
-from hsitools.sensor.former import former_names
+from hsitools.sensor.legacy_names import former_names
 from pansharpen.comparison.protocol import judge
 from pansharpen.families.nets import NETS, Net, fuse_by
 from pansharpen.fuse import fuse

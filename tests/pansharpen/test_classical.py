@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.pansharpen_speed import PLAIN
-from hsitools.sensor.spatial import size_of
+from hsitools.estimation.nonnegative import nonnegative
+from hsitools.sensor.separable import size_of
 from pansharpen.case import FusionCase, Optics
 from pansharpen.comparison.protocol import convention, judge, read_case
-from pansharpen.families.bounded import nonnegative
 from pansharpen.families.modulation import modulated
 from pansharpen.families.statistics import above_rounding, moments
 from pansharpen.fuse import fuse

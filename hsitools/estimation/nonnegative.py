@@ -1,4 +1,4 @@
-"""Least squares with bounds, from normal equations."""
+"""Least squares without negative weights, from normal equations."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ def nonnegative(gram: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     """Least squares with no negative weight: minimises ``xᵀ·gram·x/2 − xᵀ·right`` over ``x ≥ 0``.
 
     Once the Gram matrix is there, the number of pixels does not matter: each right-hand side is a small problem of its
-    own for the active-set method of Lawson and Hanson.
+    own for the active-set method of C. L. Lawson and R. J. Hanson (Solving Least Squares Problems, 1974).
 
     Parameters
     ----------
@@ -32,5 +32,6 @@ def nonnegative(gram: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     factor = (vectors * root[:, None]).mT.cpu().numpy()
     targets = ((vectors / root[:, None]).mT @ (right / scale)).mT.cpu().numpy()
     pairs = zip(factor, targets, strict=True)
-    found = np.stack([[nnls(a, target, maxiter=30 * len(a))[0] for target in rows] for a, rows in pairs])
-    return torch.as_tensor(found, dtype=gram.dtype, device=gram.device).mT / scale
+    # SciPy's default of 3 turns a weight is too few for many bands that nearly repeat one another
+    weights = [[nnls(a, target, maxiter=30 * len(a))[0] for target in rows] for a, rows in pairs]
+    return torch.as_tensor(np.array(weights), dtype=gram.dtype, device=gram.device).mT / scale

@@ -5,19 +5,19 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from hsitools.sensor.sensor import Sensor
+from hsitools.sensor.parts import SensorParts
 
-#: The presets' names, which may come out otherwise here: FINCH's depended on the processor (with AVX-512, without).
+#: What 0.1.0 called its presets, by their fingerprint today. Computed here, its names may come out otherwise: FINCH's
+#: depended on the processor (with AVX-512, without).
 PRESETS = {
-    "prisma": ("3fb7492c45c2",),
-    "enmap": ("7ac67f87001a",),
-    "hyperion-ali": ("52a54440f4bd",),
-    "finch": ("98acb7e21954", "a6a51001e6b2"),
+    "31573743760e": ("3fb7492c45c2",),  # PRISMA
+    "238d701cd304": ("7ac67f87001a",),  # EnMAP
+    "7cb5c851435c": ("52a54440f4bd",),  # Hyperion and ALI
+    "008b94ada9aa": ("98acb7e21954", "a6a51001e6b2"),  # FINCH
 }
 #: Fields that there were, of those classes that have got more since or may.
 FIELDS = {
@@ -34,18 +34,12 @@ FIELDS = {
 }
 
 
-def former_names(sensor: Sensor) -> tuple[str, ...]:
+def former_names(sensor: SensorParts) -> tuple[str, ...]:
     """What 0.1.0 called this sensor, on this or another processor."""
-    from hsitools.sensor.presets import PRESETS as MAKERS
-
-    names = [_hash(sensor)]
-    for preset, known in PRESETS.items():
-        if MAKERS[preset]().fingerprint() == sensor.fingerprint():
-            names += known
-    return tuple(dict.fromkeys(names))
+    return tuple(dict.fromkeys((_hash(sensor), *PRESETS.get(sensor.fingerprint(), ()))))
 
 
-def _hash(sensor: Sensor) -> str:
+def _hash(sensor: SensorParts) -> str:
     return hashlib.sha256(json.dumps(_plain(sensor), sort_keys=True).encode()).hexdigest()[:12]
 
 

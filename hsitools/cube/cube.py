@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -11,29 +10,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hsitools.blocks import tiles
-from hsitools.errors import FormatError, InputError
-from hsitools.lazy import (
-    ArraySource,
+from hsitools.cube.geometry import Transform, moved
+from hsitools.cube.memory import require_memory
+from hsitools.cube.sources import (
     MaskedSource,
     PhysicalSource,
     ScaledSource,
-    Source,
-    StackedSource,
     ViewSource,
     as_source,
+    band_numbers,
+    chunks,
 )
+from hsitools.cube.statistics import BandStatistics
+from hsitools.cube.stored import BLOCK_BYTES, Stored, stored_numbers
+from hsitools.cube.windows import tiles, window_slices
+from hsitools.errors import FormatError, InputError
 
 if TYPE_CHECKING:
     import torch
     import xarray
 
 Array = NDArray[np.float64]
-#: Affine map from (column, row) of a pixel's corner to map coordinates: x = a·c + b·r + c0, y = d·c + e·r + f0.
-Transform = tuple[float, float, float, float, float, float]
-
-#: Values read at a time when a cube is walked through, bytes.
-BLOCK_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -44,7 +41,7 @@ class Cube:
 
     Attributes
     ----------
-    data : array, memmap, HDF5 dataset or `hsitools.lazy.Source`, shape (band, y, x)
+    data : array, memmap, HDF5 dataset or `hsitools.cube.sources.Source`, shape (band, y, x)
     wavelength_nm, fwhm_nm : array, shape (band,), or None when not known
         Single bands of unknown wavelength are NaN.
     good : array of bool, shape (band,)
@@ -175,7 +172,7 @@ class Cube:
             When a band or the window lies outside the cube, or memory would not suffice.
         """
         view = self.select(bands=bands, window=(rows or slice(None), columns or slice(None)))
-        _check_memory(view.nbytes, self._who)
+        require_memory(view.nbytes, self._who)
         if isinstance(view.data, np.ndarray):
             return np.asarray(view.data)
         source = as_source(view.data)
@@ -195,7 +192,7 @@ class Cube:
         Whole rows as far as they fit, and whole chunks of a chunked file, so that none is unpacked twice.
         """
         per_pixel = self.n_bands * (itemsize or self.dtype.itemsize)
-        yield from tiles(self.shape[1:], max(1, int(block_bytes // per_pixel)), _chunks(self.data))
+        yield from tiles(self.shape[1:], max(1, int(block_bytes // per_pixel)), chunks(self.data))
 
     def valid(self, values: NDArray[Any]) -> NDArray[np.bool_]:
         """Which of ``values`` (as `read` gave them) are measurements: finite, and not nodata."""
@@ -209,34 +206,11 @@ class Cube:
 
         Read block by block; a scale factor is applied. A band without any valid value has ``n_valid`` 0 and NaN.
         """
-        count = np.zeros(self.n_bands, dtype=np.int64)
-        mean, square = np.zeros(self.n_bands), np.zeros(self.n_bands)
-        low, high = np.full(self.n_bands, np.inf), np.full(self.n_bands, -np.inf)
+        statistics = BandStatistics(self.n_bands)
         for rows, columns in self.tiles():
             values = self.read(rows=rows, columns=columns)
-            valid = self.valid(values)
-            flat, keep = values.reshape(self.n_bands, -1), valid.reshape(self.n_bands, -1)
-            n = keep.sum(axis=1)
-            low = np.minimum(low, np.where(keep, flat, np.inf).min(axis=1))
-            high = np.maximum(high, np.where(keep, flat, -np.inf).max(axis=1))
-            block = np.where(keep, flat, 0)
-            block_mean = block.sum(axis=1, dtype=float) / np.maximum(n, 1)
-            deviation = np.where(keep, block - block_mean[:, None], 0)
-            # Chan's update: no cancellation however large the mean
-            total = count + n
-            step = block_mean - mean
-            square += (deviation**2).sum(axis=1) + step**2 * count * n / np.maximum(total, 1)
-            mean += step * n / np.maximum(total, 1)
-            count = total
-        empty = count == 0
-        std = np.sqrt(square / np.maximum(count, 1))
-        out: dict[str, NDArray[Any]] = {"n_valid": count}
-        factor = 1.0 if self.scale_factor is None else self.scale_factor
-        low, high = (low, high) if factor > 0 else (high, low)
-        for name, value in (("min", low), ("max", high), ("mean", mean), ("std", std)):
-            spread = abs(factor) if name == "std" else factor
-            out[name] = np.where(empty, np.nan, value * spread)
-        return out
+            statistics.add(values, self.valid(values))
+        return statistics.scaled(1.0 if self.scale_factor is None else self.scale_factor)
 
     # ---- views -------------------------------------------------------------------------------------------------
 
@@ -274,7 +248,7 @@ class Cube:
         """
         chosen = np.arange(self.n_bands)
         if bands is not None:
-            chosen = self._band_numbers(bands)
+            chosen = band_numbers(bands, self.n_bands, self._who)
         if wavelength is not None:
             if self.wavelength_nm is None:
                 raise InputError(f"{self._who}: wavelength_nm: not known, so no bands can be chosen by wavelength")
@@ -286,7 +260,7 @@ class Cube:
                     f"some of {np.nanmin(self.wavelength_nm):g} to {np.nanmax(self.wavelength_nm):g} nm"
                 )
             chosen = chosen[inside]
-        rows, columns = self._window(window)
+        rows, columns = window_slices(window, self.shape[1:], self._who)
         _, height, width = self.shape
         whole = (rows, columns) == (slice(0, height), slice(0, width))
         every = np.array_equal(chosen, np.arange(self.n_bands))
@@ -304,9 +278,7 @@ class Cube:
                     window=(rows.start * fine[0], rows.stop * fine[0], columns.start * fine[1], columns.stop * fine[1])
                 )
             if transform is not None:
-                a, b, c, d, e, f = transform
-                x, y = columns.start, rows.start
-                transform = (a, b, c + a * x + b * y, d, e, f + d * x + e * y)
+                transform = moved(transform, rows.start, columns.start)
         return self.replace(
             data=data,
             wavelength_nm=None if self.wavelength_nm is None else self.wavelength_nm[chosen],
@@ -346,59 +318,12 @@ class Cube:
         A cube whose bands have scales of their own, or an offset, reads as physical values; those who copy it keep what
         is stored.
         """
-        chain: list[ViewSource] = []
-        data = self.data
-        while isinstance(data, ViewSource):
-            chain.append(data)
-            data = data.source
-        if not isinstance(data, ScaledSource):
-            scale = np.full(self.n_bands, 1.0 if self.scale_factor is None else self.scale_factor)
-            return Stored(data=self.data, scale=scale, offset=np.zeros(self.n_bands), nodata=self.nodata)
-        source, scale, offset = data.source, data.scale, data.offset
-        for view in reversed(chain):
-            source = ViewSource(source, view.bands, view.rows, view.columns)
-            scale, offset = scale[view.bands], offset[view.bands]
-        factor = 1.0 if self.scale_factor is None else self.scale_factor
-        return Stored(data=source, scale=scale * factor, offset=offset * factor, nodata=data.nodata)
+        return stored_numbers(self.data, 1.0 if self.scale_factor is None else self.scale_factor, self.nodata)
 
     def rescaled(self, factor: float) -> Cube:
         """The stored numbers with this scale factor, whatever scales and offsets the file states."""
         stored = self.stored()
         return self.replace(data=stored.data, nodata=stored.nodata, scale_factor=factor)
-
-    def _band_numbers(self, bands: Sequence[int] | NDArray[Any]) -> NDArray[np.int64]:
-        chosen = np.asarray(bands)
-        if chosen.dtype == bool:
-            if chosen.shape != (self.n_bands,):
-                raise InputError(f"{self._who}: bands: found mask of shape {chosen.shape}, expected ({self.n_bands},)")
-            chosen = np.flatnonzero(chosen)
-        if chosen.ndim != 1 or chosen.size == 0 or chosen.dtype.kind not in "ui":
-            raise InputError(f"{self._who}: bands: found {bands!r}, expected band numbers")
-        chosen = chosen.astype(np.int64)
-        if chosen.min() < -self.n_bands or chosen.max() >= self.n_bands:
-            raise InputError(
-                f"{self._who}: bands: found {chosen.min()} to {chosen.max()}, expected below {self.n_bands}"
-            )
-        return np.where(chosen < 0, chosen + self.n_bands, chosen)
-
-    def _window(self, window: Any) -> tuple[slice, slice]:
-        sizes = self.shape[1:]
-        if window is None:
-            return slice(0, sizes[0]), slice(0, sizes[1])
-        if len(window) == 4:
-            window = (slice(window[0], window[1]), slice(window[2], window[3]))
-        out = []
-        for part, size, name in zip(window, sizes, "yx", strict=True):
-            if part.step not in (None, 1):
-                raise InputError(f"{self._who}: window: found step {part.step} in {name}, expected 1")
-            start, stop = part.start or 0, size if part.stop is None else part.stop
-            start, stop = (value + size if value < 0 else value for value in (start, stop))
-            if not 0 <= start < stop <= size:
-                raise InputError(
-                    f"{self._who}: window: found {name} {part.start}:{part.stop}, expected inside 0:{size}"
-                )
-            out.append(slice(int(start), int(stop)))
-        return out[0], out[1]
 
     # ---- elsewhere ---------------------------------------------------------------------------------------------
 
@@ -419,16 +344,16 @@ class Cube:
 
     def to_xarray(self) -> xarray.DataArray:
         """As a DataArray: dims ``(band, y, x)``, coordinates ``wavelength_nm``, ``fwhm_nm``, ``good``."""
-        from hsitools.interop import to_xarray
+        from hsitools.cube.interop import to_xarray
 
         return to_xarray(self)
 
     @classmethod
     def from_xarray(cls, array: xarray.DataArray | xarray.Dataset) -> Cube:
         """Inverse of `to_xarray`; knows other names, units, CF attributes and coordinates too, as files have them."""
-        from hsitools.interop import from_xarray
+        from hsitools.cube.interop import from_xarray
 
-        return from_xarray(array)
+        return cls(**from_xarray(array))
 
     def describe(self) -> dict[str, Any]:
         """What ``hsi info`` says; nothing but labels is read."""
@@ -454,81 +379,7 @@ class Cube:
         return out | {key: value for key, value in self.meta.items() if isinstance(value, str | int | float)}
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Stored:
-    """Numbers as a file holds them: ``offset + scale · number`` is physical, ``nodata`` stands for no measurement.
-
-    ``data`` is an array or source ``(band, y, x)``; ``scale`` and ``offset`` are ``(band,)``.
-    """
-
-    data: Any
-    scale: Array
-    offset: Array
-    nodata: float | None
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of the numbers."""
-        return np.dtype(self.data.dtype)
-
-    @property
-    def uniform(self) -> bool:
-        """Whether one factor, without an offset, serves all bands."""
-        return bool(np.all(self.scale == self.scale[0]) and not self.offset.any())
-
-    def read(self, rows: slice, columns: slice) -> NDArray[Any]:
-        """Numbers of all bands in a window.
-
-        Raises
-        ------
-        FormatError
-            When the file beneath cannot be read.
-        """
-        source = as_source(self.data)
-        try:
-            return source.read(np.arange(source.shape[0]), rows, columns)
-        except OSError as error:
-            raise FormatError(f"data: cannot be read; {' '.join(str(error).split())}") from None
-
-
 def _short(crs: str | None) -> str | None:
     """A coordinate system's name: the code, or the first name in its WKT."""
     quoted = (crs or "").split('"')
     return crs if crs is None or len(crs) < 40 or len(quoted) < 2 else quoted[1]
-
-
-def computed_tile(data: Any) -> tuple[int, int] | None:
-    """Size (rows, columns) of what a source computes at a time; None for one that only reads.
-
-    Reading less than a whole tile of such a source computes it all the same.
-    """
-    while data is not None and not hasattr(data, "tile"):
-        data = getattr(data, "source", None)
-    return None if data is None else tuple(data.tile)
-
-
-def _chunks(data: Any) -> tuple[int, int]:
-    """Chunk (rows, columns) of the dataset beneath, ones when there is none."""
-    tile = computed_tile(data)
-    if tile is not None:
-        return tile
-    while isinstance(data, Source) and not isinstance(data, ArraySource):
-        data = data.sources[0] if isinstance(data, StackedSource) else getattr(data, "source", None)
-    axes = data.axes if isinstance(data, ArraySource) else (0, 1, 2)
-    chunks = getattr(data.array if isinstance(data, ArraySource) else data, "chunks", None)
-    return (int(chunks[axes[1]]), int(chunks[axes[2]])) if chunks else (1, 1)
-
-
-def _check_memory(n_bytes: int, who: str) -> None:
-    """Refuse what would not fit, before the machine starts to swap."""
-    try:
-        available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
-        return
-    # caches are given back when needed, but not more than all there is
-    if n_bytes > max(available, 0.8 * total):
-        raise InputError(
-            f"{who}: memory: {n_bytes / 2**30:.1f} GiB needed, found {available / 2**30:.1f} GiB free; "
-            "choose a window or bands"
-        )

@@ -1,4 +1,4 @@
-"""Cubes to and from xarray (extra ``xarray``)."""
+"""Cubes to and from xarray (extra ``xarray``), as labels by name: what `hsitools.cube.Cube` is made of."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from hsitools.cube import Cube
+from hsitools.cube.sources import read_all
 from hsitools.errors import InputError
 from hsitools.io.labels import text
-from hsitools.lazy import read_all
+from hsitools.io.variable import Variable
+from hsitools.io.variables import labelled_cube
 
 
-def to_xarray(cube: Cube) -> Any:
+def to_xarray(cube: Any) -> Any:
     """See `hsitools.cube.Cube.to_xarray`."""
     try:
         import xarray
@@ -46,39 +47,36 @@ def to_xarray(cube: Cube) -> Any:
     )
 
 
-def from_xarray(array: Any) -> Cube:
-    """See `hsitools.cube.Cube.from_xarray`.
+def from_xarray(array: Any) -> dict[str, Any]:
+    """Data and labels of the cube in an array, by the names of `hsitools.cube.Cube`'s attributes.
 
     Parameters
     ----------
     array : xarray.DataArray or xarray.Dataset
-        Of a Dataset, the variable that is the cube is found as in a file (`hsitools.io.variables`).
+        Of a Dataset, the variable that is the cube is chosen as in a file (`hsitools.io.variables`).
 
     Raises
     ------
     InputError
         When no variable, or more than one, could be the cube, or its axes cannot be told.
     """
-    from hsitools.io.variables import read_variables
-
     if hasattr(array, "data_vars"):
         variables = [_variable(name, array[name]) for name in (*array.data_vars, *array.coords)]
         name = text(array.attrs.get("title", ""))
-        cube = read_variables(variables, array.attrs, f"xarray: {name or 'Dataset'}")
-        return cube.replace(name=name, source=text(array.attrs.get("source", "")), meta={})
+        labels = labelled_cube(variables, array.attrs, f"xarray: {name or 'Dataset'}")
+        return labels | {"name": name, "source": text(array.attrs.get("source", "")), "meta": {}}
     if not array.ndim >= 3:
         raise InputError(f"xarray: dims: found {tuple(array.dims)}, expected (band, y, x)")
     own = _variable("cube", array)
     variables = [own, *(_variable(name, array.coords[name]) for name in array.coords)]
     try:
-        cube = read_variables(variables, {}, f"xarray: {array.name or 'DataArray'}", variable="cube")
+        labels = labelled_cube(variables, {}, f"xarray: {array.name or 'DataArray'}", variable="cube")
     except InputError as error:
         said = str(error).replace("choose with --axes", "name the dimensions band, y and x")
         raise InputError(f"{said} (xarray: dims: found {tuple(array.dims)})") from None
-    return cube.replace(
-        name=str(array.name or ""), source=text(array.attrs.get("source", "")), meta={},
-        data=cube.data if array.chunks is not None else read_all(cube.data),
-    )  # fmt: skip
+    if array.chunks is None:
+        labels["data"] = read_all(labels["data"])
+    return labels | {"name": str(array.name or ""), "source": text(array.attrs.get("source", "")), "meta": {}}
 
 
 class _Lazy:
@@ -93,8 +91,6 @@ class _Lazy:
 
 
 def _variable(name: Any, array: Any) -> Any:
-    from hsitools.io.variables import Variable
-
     attributes = dict(array.attrs)
     if "grid_mapping" in array.encoding:
         attributes.setdefault("grid_mapping", array.encoding["grid_mapping"])

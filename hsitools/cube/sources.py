@@ -12,6 +12,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from hsitools.errors import InputError
+
 Bands = NDArray[np.int64]
 
 
@@ -160,3 +162,46 @@ def _runs(bands: Bands) -> list[Bands]:
     """Contiguous runs of the distinct bands, ascending."""
     unique = np.unique(bands)
     return np.split(unique, np.flatnonzero(np.diff(unique) > 1) + 1)
+
+
+def computed_tile(data: Any) -> tuple[int, int] | None:
+    """Size (rows, columns) of what a source computes at a time; None for one that only reads.
+
+    Reading less than a whole tile of such a source computes it all the same.
+    """
+    while data is not None and not hasattr(data, "tile"):
+        data = getattr(data, "source", None)
+    return None if data is None else tuple(data.tile)
+
+
+def chunks(data: Any) -> tuple[int, int]:
+    """Chunk (rows, columns) of the dataset beneath, ones when there is none."""
+    tile = computed_tile(data)
+    if tile is not None:
+        return tile
+    while isinstance(data, Source) and not isinstance(data, ArraySource):
+        data = data.sources[0] if isinstance(data, StackedSource) else getattr(data, "source", None)
+    axes = data.axes if isinstance(data, ArraySource) else (0, 1, 2)
+    sizes = getattr(data.array if isinstance(data, ArraySource) else data, "chunks", None)
+    return (int(sizes[axes[1]]), int(sizes[axes[2]])) if sizes else (1, 1)
+
+
+def band_numbers(bands: Any, n_bands: int, who: str) -> Bands:
+    """Band numbers from 0, of numbers (negative ones count from the end) or a mask of all bands.
+
+    Raises
+    ------
+    InputError
+        When they are no numbers, none, or beyond the cube's.
+    """
+    chosen = np.asarray(bands)
+    if chosen.dtype == bool:
+        if chosen.shape != (n_bands,):
+            raise InputError(f"{who}: bands: found mask of shape {chosen.shape}, expected ({n_bands},)")
+        chosen = np.flatnonzero(chosen)
+    if chosen.ndim != 1 or chosen.size == 0 or chosen.dtype.kind not in "ui":
+        raise InputError(f"{who}: bands: found {bands!r}, expected band numbers")
+    chosen = chosen.astype(np.int64)
+    if chosen.min() < -n_bands or chosen.max() >= n_bands:
+        raise InputError(f"{who}: bands: found {chosen.min()} to {chosen.max()}, expected below {n_bands}")
+    return np.where(chosen < 0, chosen + n_bands, chosen)
