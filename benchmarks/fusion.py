@@ -19,8 +19,9 @@ from hsitools.io import open_cube, save_cube
 from hsitools.sensor import preset
 from hsitools.sensor.spatial import mtf_blur, mtf_decimate, size_of
 from pansharpen.case import FusionCase, Optics
-from pansharpen.comparison.protocol import judge, simulated_case
+from pansharpen.comparison.judging import judge
 from pansharpen.fuse import fuse
+from pansharpen.pair.wald import simulated_case
 from pansharpen.tiled import fuse_cube
 
 METHODS = ("EXP", "MTF-GLP-FS", "TV", "HySURE", "physics")

@@ -16,9 +16,9 @@ import torch
 
 from hsitools.sensor.spatial import mtf_blur, size_of
 from pansharpen.case import FusionCase
-from pansharpen.comparison.protocol import convention, read_case
 from pansharpen.fuse import fuse, select_bands
 from pansharpen.methods.sr_d import ATOMS, FAINT, LEANING, NEW
+from pansharpen.pair.case_files import convention, read_case
 
 SHARED = Path(os.environ.get("HSITOOLS_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 BANDS = 4

@@ -18,6 +18,28 @@ variable_option = click.option("--variable", metavar="NAME", help="Which array o
 axes_option = click.option("--axes", metavar="ORDER", help="Order of its axes, as y,x,band.")
 
 
+class SeveralValues(click.Command):
+    """A command some of whose options take several values: ``--cases a b`` is ``--cases a --cases b``."""
+
+    def __init__(self, *arguments: Any, several: tuple[str, ...], **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.several = several
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click, with each value given its option's name."""
+        out: list[str] = []
+        name = None
+        for place, token in enumerate(args):
+            if token.startswith("-"):
+                name = token.partition("=")[0] if token.partition("=")[0] in self.several else None
+                alone = place + 1 == len(args) or args[place + 1].startswith("-")
+                if token not in self.several or alone:
+                    out.append(token)
+            else:
+                out += [token] if name is None else [name, token]
+        return super().parse_args(ctx, out)
+
+
 def plain(value: Any) -> Any:
     """Numbers, lists and dicts that JSON knows; NaN and infinities become null."""
     if isinstance(value, dict):

@@ -75,9 +75,9 @@ def run_method(
 
     from hsitools.io import save_cube
     from hsitools.sensor import open_sensor
-    from pansharpen.comparison.protocol import convention as rules
-    from pansharpen.comparison.protocol import open_pair
     from pansharpen.pair.alignment import paired, windowed
+    from pansharpen.pair.case_files import convention as rules
+    from pansharpen.pair.case_files import open_pair
     from pansharpen.tiled import fuse_cube
 
     instrument = None if sensor is None else open_sensor(sensor)

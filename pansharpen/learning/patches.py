@@ -17,9 +17,9 @@ from hsitools.errors import InputError
 from hsitools.sensor import Sensor
 from hsitools.sensor.spatial import TAIL, mtf_sigma
 from pansharpen.case import FusionCase
-from pansharpen.comparison.protocol import real_case, simulated_case
 from pansharpen.families.nets import Scale, measure
 from pansharpen.fuse import prepared
+from pansharpen.pair.wald import real_case, simulated_case
 
 #: Coarse pixels below which a piece of a scene is of no use.
 MIN_SIDE = 4

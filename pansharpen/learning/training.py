@@ -20,7 +20,7 @@ from hsitools.learning import draw_curves, load_checkpoint, save_checkpoint, sav
 from hsitools.lookup import lookup
 from hsitools.sensor import Sensor
 from hsitools.sensor.former import former_names
-from pansharpen.comparison.protocol import judge
+from pansharpen.comparison.judging import judge
 from pansharpen.families.nets import NETS, Net, fuse_by
 from pansharpen.fuse import fuse
 from pansharpen.learning.patches import Pairs, Part, Patch, cover, draw, make_pairs, patch_side, stack
