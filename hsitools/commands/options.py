@@ -14,6 +14,10 @@ import click
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
 
+plugin_option = click.option(
+    "--plugin", "plugins", type=click.Path(path_type=Path), multiple=True, metavar="FILE",
+    help="Python file that registers methods of yours.",
+)  # fmt: skip
 variable_option = click.option("--variable", metavar="NAME", help="Which array of the file is the cube.")
 axes_option = click.option("--axes", metavar="ORDER", help="Order of its axes, as y,x,band.")
 

@@ -18,11 +18,12 @@ import torch
 from hsitools import __version__
 from hsitools.commands.options import plain
 from hsitools.comparison.plan import Cell, Plan, Source, file_hash, short_hash
-from hsitools.comparison.plugins import Plugins, facts_of, load_plugin
+from hsitools.comparison.plugins import Plugins, facts_of
 from hsitools.comparison.task import OK, Task
 from hsitools.comparison.two_sides import Executor, Job, Record, local, now, plugins_of
 from hsitools.errors import FormatError, InputError
 from hsitools.io.atomic import atomic_path
+from hsitools.plugins import load_plugin
 from hsitools.provenance import git_commit
 
 FORMAT, VERSION = "hsitools-benchmark", 1

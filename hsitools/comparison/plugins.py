@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hsitools.errors import InputError
-
-_LOADED: set[str] = set()
+from hsitools.plugins import load_plugin
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,21 +34,6 @@ class Plugins:
     indices: tuple[str, ...] = ()
     method_files: tuple[str, ...] = ()
     index_files: tuple[str, ...] = ()
-
-
-def load_plugin(path: str | Path) -> None:
-    """Import a Python file once; raises `InputError` when it cannot be imported."""
-    path = Path(path).resolve()
-    if str(path) in _LOADED:
-        return
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise InputError(f"{path}: found no such file, expected Python code that registers methods or indices (.py)")
-    try:
-        spec.loader.exec_module(importlib.util.module_from_spec(spec))
-    except Exception as error:
-        raise InputError(f"{path}: cannot be imported; {type(error).__name__}: {error}") from error
-    _LOADED.add(str(path))
 
 
 def described(files: Iterable[str], methods: Mapping[str, Any], room: str) -> dict[str, Any]:

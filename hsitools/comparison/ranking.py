@@ -22,11 +22,16 @@ def all_bands_name(name: str) -> str:
     return name.partition(CLASS_MARK)[0]
 
 
-def goodness(name: str, value: float | None) -> float:
+def best_value(name: str) -> float:
+    """What a perfect result has of an index of `hsitools.metrics`; infinite where more is better without end."""
+    return get_index(all_bands_name(name)).best
+
+
+def goodness(name: str, value: float | None, best_value: Callable[[str], float] = best_value) -> float:
     """The smaller the better; infinite for no value."""
     if value is None or math.isnan(value):
         return math.inf
-    best = get_index(all_bands_name(name)).best
+    best = best_value(name)
     return -value if math.isinf(best) else abs(value - best)
 
 
@@ -66,7 +71,9 @@ class Rank:
 
 
 def ranking(
-    groups: Iterable[Sequence[Row]], indices: Sequence[str], columns: Callable[[Sequence[Row]], Mapping[str, str]]
+    groups: Iterable[Sequence[Row]], indices: Sequence[str],
+    columns: Callable[[Sequence[Row]], Mapping[str, str]] | None = None,
+    best_value: Callable[[str], float] = best_value,
 ) -> list[Rank]:  # fmt: skip
     """Methods by mean rank.
 
@@ -78,17 +85,21 @@ def ranking(
         One a case.
     indices : sequence of str
     columns : callable
-        Of a group, index → name of the column that ranks there (of a class of bands, say).
+        Of a group, index → name of the column that ranks there (of a class of bands, say); default the index's own.
+    best_value : callable
+        Of a column, for indices that the registry does not have.
     """
     groups = [list(group) for group in groups]
     ran = {row["method"] for group in groups for row in group if row["status"] == OK}
     places: dict[str, list[tuple[Row, dict[str, float]]]] = {}
     for rows in groups:
         group = [row for row in rows if row["method"] in ran]
-        names = {index: columns(group)[index] for index in indices} if group else {}
+        names = columns(group) if columns is not None and group else {index: index for index in indices}
         if not any(row["status"] == OK and row[name] is not None for row in group for name in names.values()):
             continue
-        ranks = {index: _ranks([goodness(name, row[name]) for row in group]) for index, name in names.items()}
+        ranks = {
+            index: _ranks([goodness(name, row[name], best_value) for row in group]) for index, name in names.items()
+        }
         for place, row in enumerate(group):
             places.setdefault(row["method"], []).append((row, {index: float(ranks[index][place]) for index in ranks}))
     out = [_rank(method, standing, indices) for method, standing in places.items()]

@@ -18,10 +18,11 @@ import torch
 from numpy.typing import NDArray
 
 from hsitools.comparison.cost import measured, memory_limit
-from hsitools.comparison.plugins import described, load_plugin
+from hsitools.comparison.plugins import described
 from hsitools.errors import HsiError, InputError
 from hsitools.io.atomic import atomic_path
 from hsitools.metrics import INDICES
+from hsitools.plugins import load_plugin
 
 OK = "ok"
 #: Names of files in a scratch folder: what a method may see, and what it made of that.
