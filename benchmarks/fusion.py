@@ -17,7 +17,8 @@ from benchmarks.captures import shared_folder
 from hsitools.cube import Cube
 from hsitools.io import open_cube, save_cube
 from hsitools.sensor import preset
-from hsitools.sensor.spatial import mtf_blur, mtf_decimate, size_of
+from hsitools.sensor.separable import size_of
+from hsitools.sensor.spatial import mtf_blur, mtf_decimate
 from pansharpen.case import FusionCase, Optics
 from pansharpen.comparison.judging import judge
 from pansharpen.fuse import fuse

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from hsitools.sensor.spatial import mtf_blur, size_of
+from hsitools.sensor.separable import size_of
+from hsitools.sensor.spatial import mtf_blur
 from pansharpen.case import FusionCase
 from pansharpen.fuse import fuse, select_bands
 from pansharpen.methods.sr_d import ATOMS, FAINT, LEANING, NEW

@@ -9,9 +9,10 @@ from benchmarks.captures import load, shared_folder
 from hsitools.cube import Cube
 from hsitools.metrics import evaluate, evaluate_fusion
 from hsitools.sensor import EMIT_DRIFT, MultiApertureCamera, stripe_statistics
+from hsitools.sensor.interpolation import interpolate
 from hsitools.sensor.layout import SubImageLayout
 from hsitools.sensor.photon.transfer import photon_transfer
-from hsitools.sensor.spatial import interpolate, mtf_decimate
+from hsitools.sensor.spatial import mtf_decimate
 
 SHARED = shared_folder()
 #: Simulated detectors: electrons per number, read noise (electrons), PRNU, bits.

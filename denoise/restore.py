@@ -11,15 +11,16 @@ from numpy.typing import NDArray
 
 import denoise.methods as _methods  # noqa: F401  (registers them)
 from denoise.case import Known, NoiseModel, Observation, Restoration
-from denoise.registry import Method, get
+from denoise.registry import METHODS, Method, get
 from denoise.separation.counts import Counts, counts_of, keep_totals
 from denoise.separation.doubt import structured
 from denoise.separation.estimate import MIN_PIXELS
 from denoise.separation.known import known_by
 from denoise.separation.saturation import clipped, stuck_values
-from denoise.strips import STRIP_BYTES, STRIP_PIXELS, Progress, RestoredSource, strip_size
+from denoise.strips import STRIP_BYTES, STRIP_PIXELS, RestoredSource, strip_size
 from hsitools.cube import Cube
 from hsitools.errors import InputError
+from hsitools.progress import Progress
 from hsitools.sensor import Sensor
 
 #: Share of outliers among what was measured beyond which something else is wrong.
@@ -37,6 +38,17 @@ class Denoised(NamedTuple):
     std: Cube | None
     mask: Cube | None
     structure: Cube | None = None
+
+
+def list_methods() -> list[Method]:
+    """Denoisers: each with its name, paper and whether it draws samples.
+
+    Examples
+    --------
+    >>> [method.name for method in list_methods() if method.samples]
+    ['diffusion']
+    """
+    return list(METHODS.values())
 
 
 def denoise(cube: Cube, method: str = METHOD, sensor: Sensor | None = None, **options: Any) -> Cube:

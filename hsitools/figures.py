@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hsitools.commands.options import readable
 from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.plot import COLOURS, new_figure
+from hsitools.text import readable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from hsitools.sensor.photon.transfer import PhotonTransfer
+    from hsitools.sensor.photon.result import PhotonTransfer
     from hsitools.sensor.sensor import Sensor
 
 #: Red, green and blue, nm; false colours for cubes that do not see these.

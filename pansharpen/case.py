@@ -13,7 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from hsitools.errors import InputError
-from hsitools.sensor.spatial import Separable, centred_offset, check_ratio, interpolate, mtf_blur, mtf_decimate, size_of
+from hsitools.sensor.interpolation import interpolate
+from hsitools.sensor.separable import Separable, size_of
+from hsitools.sensor.spatial import centred_offset, check_ratio, mtf_blur, mtf_decimate
 
 Array = NDArray[np.float64]
 #: Gain at the coarse Nyquist frequency that the literature assumes of a hyperspectral sensor that does not say its own.

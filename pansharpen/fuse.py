@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,10 @@ import torch
 
 import pansharpen.methods  # noqa: F401  (registers them)
 from hsitools.errors import InputError
+from hsitools.progress import Progress
 from pansharpen.case import FusionCase, Tile
 from pansharpen.pair.holes import fill_nearest, fill_voxels
 from pansharpen.registry import Method, get
-
-Progress = Callable[[int, int], None]
 
 
 def live_bands(coarse: torch.Tensor) -> torch.Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +12,7 @@ from calibration.captures.frames import FrameStack
 from calibration.captures.saturation import saturation_limit
 from calibration.captures.sub_images import find_layout
 from hsitools.errors import InputError
+from hsitools.progress import Progress
 from hsitools.sensor.layout import SubImageLayout
 from hsitools.sensor.photon.curve import quantisation_step
 
@@ -32,7 +32,7 @@ def extract(
     window: int = 5,
     percentile: float = 50.0,
     opd_step_um: float | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> MonochromaticCapture:
     """Extract a capture from raw frames, one frame in memory at a time.
 

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from denoise.restore import METHOD, denoise
 from denoise.separation.estimate import MIN_PIXELS
-from hsitools.commands.options import plain
 from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.metrics import evaluate_alone
+from hsitools.text import plain
 
 Array = NDArray[Any]
 #: Bands that are shown when none are asked for, and the most that a figure holds.

@@ -14,7 +14,7 @@ import hsitools.comparison.benchmark as engine
 from denoise.comparison.denoising_task import DENOISING
 from denoise.comparison.report import columns_with
 from denoise.comparison.simulate import CASES
-from denoise.learning.weights import PRETRAINED
+from denoise.learning.denoiser_card import WEIGHTS
 from denoise.registry import METHODS
 from hsitools.comparison.benchmark import flat
 from hsitools.comparison.plan import Cell, Plan, Source, chosen_names, cubes_of, file_hash, labels_of
@@ -71,7 +71,7 @@ class Benchmark(engine.Benchmark):
     """A benchmark in its folder: scenes × cases × methods."""
 
     task, plan, source = DENOISING, DenoisingPlan, NoiseSource
-    pretrained = PRETRAINED
+    pretrained = WEIGHTS.pretrained
     command = "hsi denoise benchmark"
 
     @classmethod

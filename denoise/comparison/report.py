@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from denoise.comparison.simulate import CASES, SEVEN
-from hsitools.commands.options import readable
 from hsitools.comparison.table import STYLE, Grid, Markup, failures, origin
 from hsitools.comparison.task import OK
 from hsitools.comparison.two_sides import Record
 from hsitools.io.atomic import atomic_path
 from hsitools.metrics import INDICES
 from hsitools.report import Block, Report, Section
+from hsitools.text import readable
 
 if TYPE_CHECKING:
     from denoise.comparison.benchmark import Benchmark

@@ -6,8 +6,9 @@ import numpy as np
 
 from denoise.case import Observation, Restoration
 from denoise.registry import method
-from denoise.separation.estimate import band_noise, subspace
 from denoise.separation.smooth import MIN_SIZE
+from hsitools.estimation.band_noise import band_noise
+from hsitools.estimation.covariance import subspace
 
 
 @method(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
+
+from hsitools.progress import Progress
+from hsitools.text import plain, readable
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
 
@@ -44,21 +46,6 @@ class SeveralValues(click.Command):
         return super().parse_args(ctx, out)
 
 
-def plain(value: Any) -> Any:
-    """Numbers, lists and dicts that JSON knows; NaN and infinities become null."""
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, Path):
-        return str(value)
-    if hasattr(value, "tolist"):
-        return plain(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
-
-
 def emit_json(document: Any) -> None:
     """Print one JSON document."""
     click.echo(json.dumps(plain(document), indent=2, allow_nan=False, ensure_ascii=False))
@@ -69,16 +56,6 @@ def emit_table(document: dict[str, Any]) -> None:
     width = max((len(name) for name in document), default=0)
     for name, value in document.items():
         click.echo(f"{name:<{width}}  {readable(value)}")
-
-
-def readable(value: Any) -> str:
-    """A value for people: six digits, nothing but a dash for what is not known."""
-    value = plain(value)
-    if isinstance(value, list):
-        return f"[{', '.join(readable(item) for item in value)}]"
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {readable(item)}" for key, item in value.items())
-    return f"{value:.6g}" if isinstance(value, float) else "–" if value is None else str(value)
 
 
 def range_option(_context: click.Context, _parameter: click.Parameter, text: str | None) -> tuple[float, float] | None:
@@ -110,7 +87,7 @@ def window_option(_context: click.Context, _parameter: click.Parameter, text: st
 
 
 @contextmanager
-def progress_bar(name: str) -> Iterator[Callable[[int, int], None]]:
+def progress_bar(name: str) -> Iterator[Progress]:
     """A progress callback (done, total) that draws on a terminal and is silent elsewhere."""
     from tqdm import tqdm
 

@@ -8,7 +8,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -16,7 +16,6 @@ from typing import Any, ClassVar, Self
 import torch
 
 from hsitools import __version__
-from hsitools.commands.options import plain
 from hsitools.comparison.plan import Cell, Plan, Source, file_hash, short_hash
 from hsitools.comparison.plugins import Plugins, facts_of
 from hsitools.comparison.task import OK, Task
@@ -24,7 +23,9 @@ from hsitools.comparison.two_sides import Executor, Job, Record, local, now, plu
 from hsitools.errors import FormatError, InputError
 from hsitools.io.atomic import atomic_path
 from hsitools.plugins import load_plugin
+from hsitools.progress import Progress, silent
 from hsitools.provenance import git_commit
+from hsitools.text import plain
 
 FORMAT, VERSION = "hsitools-benchmark", 1
 #: All records in one file, a JSON document a line.
@@ -166,7 +167,7 @@ class Benchmark:
 
     def run(
         self, *, jobs: int = 1, client: Any = None, executor: Executor | None = None, retry: bool = False,
-        progress: Callable[[int, int], None] = lambda done, total: None,
+        progress: Progress = silent,
     ) -> list[Record]:  # fmt: skip
         """Do what is not done.
 

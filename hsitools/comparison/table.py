@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hsitools.commands.options import readable
 from hsitools.comparison.task import OK
 from hsitools.io.atomic import atomic_path
+from hsitools.text import readable
 
 STYLE = """<style>
 .figures td:first-child{white-space:nowrap}.scroll{margin:.6rem 0}

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hsitools.cube.sources import Bands, ScaledSource, Source
 from hsitools.errors import FormatError, InputError
 from hsitools.io.labels import attribute, numbers_in, text
 from hsitools.io.names import NODATA_NAMES, OFFSET_NAMES, SCALE_NAMES
-from hsitools.lazy import Bands, ScaledSource, Source
 
 log = logging.getLogger(__name__)
 #: A scale above this that is no CF attribute is a divisor ("Scale_Factor" 10000).
@@ -59,7 +59,7 @@ class OneNodata:
         self.shape, self.dtype = source.shape, np.dtype(source.dtype)
 
     def read(self, bands: Bands, rows: slice, columns: slice) -> NDArray[Any]:
-        """See `hsitools.lazy.Source`."""
+        """See `hsitools.cube.sources.Source`."""
         values = self.source.read(bands, rows, columns)
         missing = np.isin(values, np.asarray(self.others).astype(self.dtype))
         return np.where(missing, np.asarray(self.nodata).astype(self.dtype), values) if missing.any() else values

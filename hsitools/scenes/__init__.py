@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsitools.cube import Cube
+from hsitools.cube.sources import Bands
 from hsitools.errors import InputError
-from hsitools.lazy import Bands
 from hsitools.scenes.spectra import MATERIALS, NAMES, check_wavelength, library
 from hsitools.scenes.terrain import SUPER, Ground, ground
 
@@ -22,7 +22,7 @@ DEEPER = 1.5
 
 
 class SceneSource:
-    """The reflectance of a procedural scene, computed where it is read (see `hsitools.lazy.Source`)."""
+    """The reflectance of a procedural scene, computed where it is read (see `hsitools.cube.sources.Source`)."""
 
     def __init__(self, shape: tuple[int, int], wavelength_nm: NDArray[Any], seed: int, illumination: bool) -> None:
         self.shape = (len(wavelength_nm), *shape)

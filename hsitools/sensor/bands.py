@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsitools.cube import Cube
+from hsitools.cube.sources import Bands, Source, as_source
 from hsitools.errors import InputError
-from hsitools.lazy import Bands, Source, as_source
 from hsitools.sensor.quadrature import hat_weights
 
 Array = NDArray[np.float64]
@@ -257,7 +257,7 @@ class SpectralSource:
         self.dtype = np.dtype(np.float32) if source.dtype != np.float64 else np.dtype(np.float64)
 
     def read(self, bands: Bands, rows: slice, columns: slice) -> NDArray[Any]:
-        """See `hsitools.lazy.Source`."""
+        """See `hsitools.cube.sources.Source`."""
         matrix = self.matrix[bands]
         used = np.flatnonzero(np.any(matrix != 0, axis=0))
         values: Any = self.source.read(self.bands[used], rows, columns).astype(self.dtype, copy=False)

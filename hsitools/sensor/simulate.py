@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,10 @@ from hsitools.errors import InputError
 from hsitools.io import save_cube
 from hsitools.io.atomic import atomic_path
 from hsitools.io.formats import native
+from hsitools.progress import Progress, silent
 from hsitools.sensor.bands import known_bands
-from hsitools.sensor.sensor import ROWS, Sensor
+from hsitools.sensor.exposure import ROWS
+from hsitools.sensor.sensor import Sensor
 from hsitools.sensor.spectral import FabryPerotResponse
 
 #: Share of a calibrated band that counts as all of it.
@@ -35,7 +36,7 @@ RANGE_BYTES, RANGE_BLOCKS = 16 * 2**20, 16
 
 def simulate(
     scene: Cube, sensor: Sensor, out: str | Path, *, seed: int = 0, noise: bool = True, scale: float | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = silent,
 ) -> list[str]:  # fmt: skip
     """Observe ``scene`` with ``sensor`` and write what it sees.
 
@@ -155,7 +156,7 @@ def _save(cube: Cube, saturated: NDArray[np.bool_] | None, out: Path) -> None:
 
     # whole or not at all: the cube alone is not the file
     with atomic_path(out) as temporary:
-        native.write(cube, temporary, lambda done, total: None)
+        native.write(cube, temporary, silent)
         with h5py.File(temporary, "r+") as file:
             mask = file.create_dataset(
                 MASK, shape=cube.shape, dtype=np.uint8, chunks=file["cube"].chunks, compression="gzip",

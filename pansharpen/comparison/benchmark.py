@@ -18,7 +18,7 @@ from hsitools.sensor.presets import open_sensor
 from hsitools.sensor.sensor import Sensor
 from pansharpen.comparison.fusion_task import FUSION
 from pansharpen.comparison.table import Row, columns_with, row_of, write_csv
-from pansharpen.learning.weights import PRETRAINED
+from pansharpen.learning.fusion_card import WEIGHTS
 from pansharpen.pair.case_files import convention
 from pansharpen.registry import METHODS, names
 
@@ -117,7 +117,7 @@ class Benchmark(engine.Benchmark):
     """A benchmark in its folder, with ``sensor.h5`` and pictures beside what every benchmark has."""
 
     task, plan, source = FUSION, FusionPlan, FusionSource
-    pretrained = PRETRAINED
+    pretrained = WEIGHTS.pretrained
     command = "hsi pansharpen benchmark"
 
     @classmethod

@@ -13,8 +13,9 @@ import torch
 from torch import nn
 from torch.nn.functional import interpolate, leaky_relu
 
+from hsitools.progress import Progress
 from pansharpen.case import FusionCase
-from pansharpen.families.nets import Progress, conv, measure, silent
+from pansharpen.families.nets import conv, measure, silent
 from pansharpen.families.statistics import moments, per_band, regression
 
 #: Principal components, iterations, learning rate.

@@ -16,11 +16,11 @@ import torch
 from torch import nn
 from torch.nn.functional import avg_pool2d, pad
 
-from hsitools.sensor.spatial import Separable, size_of
+from hsitools.progress import Progress
+from hsitools.sensor.separable import Separable, size_of
 from pansharpen.case import FusionCase, Optics
 from pansharpen.families.statistics import moments, per_band
 
-Progress = Callable[[int, int], None]
 #: Gives the weight of the structural loss at a step, 0 for none, from the spectral loss; one object a band.
 Balance = Callable[[float], float]
 

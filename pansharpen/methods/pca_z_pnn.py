@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from hsitools.progress import Progress
 from pansharpen.case import FusionCase
 from pansharpen.families.statistics import mix, moments
 from pansharpen.families.zero_shot import (
@@ -11,7 +12,6 @@ from pansharpen.families.zero_shot import (
     VISIBLE_NM,
     DetailNet,
     LocalCorrelation,
-    Progress,
     Steps,
     adapt,
     scaled,

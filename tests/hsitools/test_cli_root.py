@@ -14,8 +14,9 @@ import pytest
 import hsitools
 from hsitools import formats
 from hsitools.commands import root as cli
-from hsitools.commands.options import emit_json, emit_table, plain
+from hsitools.commands.options import emit_json, emit_table
 from hsitools.errors import FormatError, HsiError
+from hsitools.text import plain
 
 log = logging.getLogger(__name__)
 

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.pansharpen_speed import PLAIN
-from hsitools.sensor.spatial import size_of
+from hsitools.estimation.nonnegative import nonnegative
+from hsitools.sensor.separable import size_of
 from pansharpen.case import FusionCase, Optics
 from pansharpen.comparison.judging import judge
-from pansharpen.families.bounded import nonnegative
 from pansharpen.families.modulation import modulated
 from pansharpen.families.statistics import above_rounding, moments
 from pansharpen.fuse import fuse

@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 
 from hsitools.cube import Cube
+from hsitools.cube.sources import ScaledSource
 from hsitools.errors import InputError
 from hsitools.io.detectors import OVERLAP, Detector, joined
 from hsitools.io.formats.geotiff import RasterSource
 from hsitools.io.formats.geotiff import can_read as is_tiff
 from hsitools.io.formats.geotiff import read as read_geotiff
 from hsitools.io.products import xml_bands
-from hsitools.lazy import ScaledSource
 
+PRIORITY = 51
 NODATA = -32768.0
 
 

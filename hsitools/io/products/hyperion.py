@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsitools.cube import Cube
+from hsitools.cube.sources import Bands, ScaledSource
 from hsitools.errors import FormatError, InputError
 from hsitools.io.detectors import OVERLAP, Detector, joined
 from hsitools.io.formats.geotiff import RasterSource
 from hsitools.io.formats.geotiff import can_read as is_tiff
 from hsitools.io.formats.geotiff import read as read_geotiff
-from hsitools.lazy import Bands, ScaledSource
 
+PRIORITY = 52
 #: First and last band and their published centres, nm (USGS, EO-1 Hyperion spectral coverage).
 SPECTROMETERS = {"VNIR": ((1, 355.59), (70, 1057.68)), "SWIR": ((71, 851.92), (242, 2577.08))}
 CALIBRATED = ((8, 57), (77, 224))
@@ -66,7 +67,7 @@ class BandFiles:
         self.dtype = first.dtype
 
     def read(self, bands: Bands, rows: slice, columns: slice) -> NDArray[Any]:
-        """See `hsitools.lazy.Source`."""
+        """See `hsitools.cube.sources.Source`."""
         one = np.zeros(1, dtype=np.int64)
         return np.concatenate([self._sources[int(band)].read(one, rows, columns) for band in bands])
 

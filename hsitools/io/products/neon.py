@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 
 from hsitools.cube import Cube
+from hsitools.cube.sources import ArraySource
 from hsitools.errors import FormatError
 from hsitools.io.formats.hdf5 import open_hdf5
 from hsitools.io.labels import first_number, is_hdf5, text
 from hsitools.io.projections import identified
 from hsitools.io.wavelengths import Conversion, width_to_nm
-from hsitools.lazy import ArraySource
+
+PRIORITY = 23
 
 
 def can_read(path: Path) -> bool:

@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsitools.cube import Cube, Transform
+from hsitools.cube.sources import ArraySource, Bands, ScaledSource, Source, ViewSource
 from hsitools.errors import FormatError, InputError
 from hsitools.io.detectors import OVERLAP, Detector, joined
 from hsitools.io.formats.hdf5 import open_hdf5
 from hsitools.io.labels import is_hdf5, text
-from hsitools.lazy import ArraySource, Bands, ScaledSource, Source, ViewSource
 
+PRIORITY = 20
 #: Nominal pixel of the cube, m.
 PIXEL = 30.0
 
@@ -54,7 +55,7 @@ class FilledSource:
         self._probes = np.unique(np.linspace(0, self.shape[0] - 1, 5).astype(np.int64))
 
     def read(self, bands: Bands, rows: slice, columns: slice) -> NDArray[Any]:
-        """See `hsitools.lazy.Source`."""
+        """See `hsitools.cube.sources.Source`."""
         out = self.source.read(bands, rows, columns)
         # what is not zero in the bands at hand needs no probe
         suspect = (self.numbers.read(bands[:1], rows, columns) == 0).all(axis=0)

@@ -24,9 +24,9 @@ from hsitools.sensor import (
     from_characterization,
     preset,
 )
+from hsitools.sensor.exposure import ROWS
 from hsitools.sensor.polynomial import Band
 from hsitools.sensor.presets import fabry_perot_sensor
-from hsitools.sensor.sensor import ROWS
 from hsitools.sensor.simulate import as_reflectance, simulate
 from hsitools.sensor.transmittance import TransmittanceModel
 
