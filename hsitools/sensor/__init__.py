@@ -8,7 +8,7 @@ _HOMES = {
     "Sensor": "sensor", "preset": "presets", "open_sensor": "presets", "PRESETS": "presets",
     "from_characterization": "presets",
     "GaussianResponse": "bands", "TableResponse": "bands", "box_response": "bands", "resample": "bands",
-    "FabryPerotResponse": "spectral", "Detector": "detector", "DetectorNoise": "noise", "Stripes": "pattern",
+    "FabryPerotResponse": "spectral", "Detector": "detector", "DetectorNoise": "detector", "Stripes": "pattern",
     "Defects": "pattern", "Pattern": "pattern", "EMIT_DRIFT": "pattern", "stripe_statistics": "pattern",
     "Distortion": "distortion", "Calibration": "calibration", "open_calibration": "calibration_file",
     "SubImageLayout": "layout", "photon_transfer": "photon.transfer", "MultiApertureCamera": "multi_aperture",

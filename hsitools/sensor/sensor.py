@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from hsitools.sensor.operator import SensorOperator
 
 Array = NDArray[np.float64]
+#: What a sensor's file says it is. The version grows when an older release could not read it rightly.
 FORMAT, VERSION = "hsitools-sensor", 1
 _KINDS: dict[str, type] = {
     kind.__name__: kind

@@ -18,6 +18,7 @@ from hsitools.sensor.detector import Detector
 from hsitools.sensor.pattern import Defects, Stripes
 
 Array = NDArray[np.float64]
+#: What the file says it is. The version grows when an older release could not read it rightly.
 FORMAT, VERSION = "hsitools-photon-transfer", 1
 #: A pixel that responds less than this share of its neighbourhood, or more than its inverse, is a defect.
 DEAD_RESPONSE = 0.5
