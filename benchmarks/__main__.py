@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 NAMES = (
-    "captures", "calibration", "speed", "truth", "maps", "photon_transfer", "instrument", "indices", "cubes",
+    "house", "captures", "calibration", "speed", "truth", "maps", "photon_transfer", "instrument", "indices", "cubes",
     "sensors", "formats", "pansharpen_golden", "pansharpen_speed", "pansharpen_sparse", "fusion", "denoise_golden",
 )  # fmt: skip
 #: Minutes each: only when named.

@@ -33,10 +33,10 @@ def fitted(ch: Characterization, capture: MonochromaticCapture) -> Array:
 
 def telling_rows(ch: Characterization, count: int = 6) -> NDArray[np.intp]:
     """Rows worth seeing: spread over the OPDs, and the worst residual."""
-    known = np.flatnonzero(np.isfinite(ch.rmse))
-    by_opd = known[np.argsort(ch.opd_um[known])]
+    finite = np.flatnonzero(np.isfinite(ch.rmse))
+    by_opd = finite[np.argsort(ch.opd_um[finite])]
     places = np.linspace(0, len(by_opd) - 1, min(count - 1, len(by_opd))).round().astype(int)
-    worst = known[np.argmax(ch.rmse[known])]
+    worst = finite[np.argmax(ch.rmse[finite])]
     return np.unique(np.append(by_opd[places], worst))
 
 
@@ -84,8 +84,8 @@ def fit_figure(ch: Characterization, capture: MonochromaticCapture, rows: NDArra
 def opd_law_figure(ch: Characterization) -> Figure:
     """OPD against index with the device's law; below, what is left of it, with 95 % intervals and outliers named."""
     figure, (top, bottom) = new_figure(8.5, 6, nrows=2, sharex=True, gridspec_kw={"height_ratios": [2, 1.3]})
-    known = np.isfinite(ch.opd_um)
-    index, opd = ch.index[known], ch.opd_um[known]
+    finite = np.isfinite(ch.opd_um)
+    index, opd = ch.index[finite], ch.opd_um[finite]
     law = ch.law
     top.plot(index, opd, ".", ms=4, label="OPD")
     top.plot(
@@ -98,13 +98,13 @@ def opd_law_figure(ch: Characterization) -> Figure:
     top.legend(loc="upper left")
     away = opd - law.predict(index)
     bottom.errorbar(
-        index, away, 1.96 * ch.opd_stderr_um[known], fmt=".", ms=3, lw=0.8, color=COLOURS[0], label="OPD − law, 95 %"
+        index, away, 1.96 * ch.opd_stderr_um[finite], fmt=".", ms=3, lw=0.8, color=COLOURS[0], label="OPD − law, 95 %"
     )
     if len(opd) >= 9:
         order = np.argsort(index)
         middle = running_median(opd, index) - law.predict(index)
         bottom.plot(index[order], middle[order], color="0.4", lw=0.9, label="median of nine neighbours")
-    outliers = law.outliers[known]
+    outliers = law.outliers[finite]
     bottom.plot(index[outliers], away[outliers], "o", mfc="none", ms=8, color=COLOURS[1], label="off its neighbours")
     for place in np.flatnonzero(outliers)[:25]:
         bottom.annotate(
@@ -122,10 +122,10 @@ def parameter_figure(ch: Characterization) -> Figure:
     """Reflectivity and gain over the band: median, 10–90 % and 2–98 % of the interferometers; and their means."""
     figure, grid = new_figure(9.5, 6, nrows=2, ncols=2, gridspec_kw={"width_ratios": [1.4, 1]})
     x = np.sort(1000 / ch.wavenumber)
-    known = np.isfinite(ch.rmse)
+    finite = np.isfinite(ch.rmse)
     curves = (
-        ("reflectivity", ch.reflectivity_curve(x)[known], ch.reflectivity, ch.reflectivity_stderr),
-        ("gain relative to the flat", ch.gain_curve(x)[known], ch.gain, ch.gain_stderr),
+        ("reflectivity", ch.reflectivity_curve(x)[finite], ch.reflectivity, ch.reflectivity_stderr),
+        ("gain relative to the flat", ch.gain_curve(x)[finite], ch.gain, ch.gain_stderr),
     )
     for (left, right), (name, curve, mean, stderr) in zip(grid, curves, strict=True):
         low2, low, middle, high, high2 = np.percentile(curve, [2, 10, 50, 90, 98], axis=0)
@@ -133,7 +133,7 @@ def parameter_figure(ch: Characterization) -> Figure:
         left.fill_between(x, low, high, color=COLOURS[0], alpha=0.25, lw=0, label="10–90 %")
         left.plot(x, middle, color=COLOURS[0], label="median")
         left.set(ylabel=name)
-        right.errorbar(ch.index[known], mean[known], 1.96 * stderr[known], fmt=".", ms=3, lw=0.7, color=COLOURS[2])
+        right.errorbar(ch.index[finite], mean[finite], 1.96 * stderr[finite], fmt=".", ms=3, lw=0.7, color=COLOURS[2])
         right.set(ylabel="band mean, 95 %")
     grid[0, 0].legend(loc="best")
     grid[1, 0].set_xlabel("wavelength (nm)")

@@ -15,11 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.captures.capture import MonochromaticCapture
-from calibration.characterize import find_etalons, fit_problem
-from calibration.fitting.fit import Fit, fit_rounds
+from calibration.fitting.etalons import find_etalons
+from calibration.fitting.fit import fit_rounds, fit_rows
+from calibration.fitting.fit_state import Fit
+from calibration.fitting.options import Options
 from calibration.fitting.population import shared_parameters
 from calibration.fitting.refine import Prior
-from calibration.fitting.rows import Options, Problem
+from calibration.fitting.scaled_rows import ScaledRows
 from hsitools.errors import InputError
 from hsitools.sensor.transmittance import SampledModel, TransmittanceModel
 
@@ -56,7 +58,7 @@ class Fold:
 
     capture: MonochromaticCapture
     held_out: NDArray[np.intp]
-    problem: Problem
+    data: ScaledRows
     fit: Fit
     options: Options
     tolerance: float | None = None  # of its refinements (`calibration.fitting.fit.fit_rounds`)
@@ -69,10 +71,10 @@ class Fold:
         """Fit from nothing; as many etalons as the model has are looked for in these lines."""
         if model.etalons_um:
             model = find_device_etalons(capture, model, options, held_out)
-        problem = Problem.of(capture, model, held_out)
+        data = ScaledRows.of(capture, model, held_out)
         return cls(
-            capture=capture, held_out=held_out, problem=problem, options=options,
-            fit=fit_problem(problem, model, options, tolerance), tolerance=tolerance,
+            capture=capture, held_out=held_out, data=data, options=options,
+            fit=fit_rows(data, model, options, tolerance), tolerance=tolerance,
         )  # fmt: skip
 
     @property
@@ -82,16 +84,16 @@ class Fold:
 
     def grow(self, model: TransmittanceModel, options: Options) -> Fold:
         """Fit another model, starting from this fit."""
-        problem = Problem.of(self.capture, model, self.held_out)
-        sampled = problem.sampled(model)
+        data = ScaledRows.of(self.capture, model, self.held_out)
+        sampled = data.sampled(model)
         warm = embed(self.fit, sampled)
-        fit = fit_rounds(sampled, problem, warm.theta, options, warm=warm, tolerance=self.tolerance)
-        return replace(self, problem=problem, options=options, fit=fit)
+        fit = fit_rounds(sampled, data, warm.theta, options, warm=warm, tolerance=self.tolerance)
+        return replace(self, data=data, options=options, fit=fit)
 
     def next_etalon(self) -> float | None:
         """OPD (µm) of the strongest etalon that the residuals show and the model does not have; None without one."""
-        known = self.model.etalons_um
-        new = [o for o in find_etalons(self.problem, self.fit) if all(abs(o - k) > SAME_ETALON_UM for k in known)]
+        etalons = self.model.etalons_um
+        new = [o for o in find_etalons(self.data, self.fit) if all(abs(o - k) > SAME_ETALON_UM for k in etalons)]
         return new[0] if new else None
 
     def residual(self) -> Array:
@@ -100,7 +102,7 @@ class Fold:
         Zero where there is no measurement.
         """
         lines, mask = self.held_out, self.capture.mask
-        predicted = self.fit.values(self.problem)[:, lines] * self.problem.level[:, None]
+        predicted = self.fit.values(self.data)[:, lines] * self.data.level[:, None]
         count = np.maximum(mask.sum(axis=1, keepdims=True), 1)
         mean = np.abs((self.capture.intensity * mask).sum(axis=1, keepdims=True) / count)
         residual = (self.capture.intensity[:, lines] - predicted) * mask[:, lines]
@@ -108,10 +110,10 @@ class Fold:
 
     def rmse_in_sample(self) -> float:
         """RMSE of the lines that taught the fit, mean over the rows."""
-        problem = self.problem
-        residual = (problem.intensity - self.fit.values(problem)) * (problem.weight > 0)
-        count = np.maximum((problem.weight > 0).sum(axis=1), 1)
-        return float(np.sqrt((residual**2).sum(axis=1) / count)[problem.usable].mean())
+        data = self.data
+        residual = (data.intensity - self.fit.values(data)) * (data.weight > 0)
+        count = np.maximum((data.weight > 0).sum(axis=1), 1)
+        return float(np.sqrt((residual**2).sum(axis=1) / count)[data.usable].mean())
 
 
 def spread_rows(capture: MonochromaticCapture) -> MonochromaticCapture:

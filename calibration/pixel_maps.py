@@ -16,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.captures.capture import MonochromaticCapture
-from calibration.characterize import fit_capture
 from calibration.fitting import initialize
-from calibration.fitting.fit import Fit
+from calibration.fitting.fit import fit_capture
+from calibration.fitting.fit_state import Fit
+from calibration.fitting.options import Options
+from calibration.fitting.posterior import posterior
 from calibration.fitting.refine import Prior, refine
-from calibration.fitting.rows import Options, Problem
-from calibration.fitting.uncertainty import posterior
+from calibration.fitting.scaled_rows import ScaledRows
 from hsitools.errors import FormatError, InputError
 from hsitools.io.formats.hdf5 import open_hdf5
 from hsitools.progress import Progress
@@ -178,7 +179,7 @@ def fit_pixels(
     f = np.where(good, flat, 1)[usable] / flat_level[usable, None]
     w = weight[usable]
     column = model.slices["phase"].start + 1
-    to_opd = 1 / (2 * np.pi * band.half_width)
+    to_opd = band.opd_per_radian
     expected = centre[column] * to_opd
     reach = SEARCH_SHARE * expected + SEARCH_FRINGES / band.width
     grid = np.arange(max(0.25 / band.width, expected - reach), expected + reach, 0.2 / band.width)
@@ -200,10 +201,10 @@ def fit_pixels(
         precision = _free_level(unit, centre, model.slices["gain"]) * variance[:, None, None]
         mean = np.broadcast_to(centre, theta.shape)
         pixel_prior = Prior(mean=mean, precision=precision)
-    found = _refine_on(device, sampled, theta, y, f, w, pixel_prior, loss)
-    residual = y - sampled.values(found.theta, f)
-    _, covariance = posterior(found, residual, w, pixel_prior, model.free, loss)
-    solution = found.theta
+    refined = _refine_on(device, sampled, theta, y, f, w, pixel_prior, loss)
+    residual = y - sampled.values(refined.theta, f)
+    _, covariance = posterior(refined, residual, w, pixel_prior, model.free, loss)
+    solution = refined.theta
     solution[solution[:, column] < 0, model.slices["phase"]] *= -1
     opd = solution[:, column] * to_opd
     phase = 2 * np.pi * band.centre * opd - solution[:, column - 1]
@@ -239,12 +240,12 @@ def _refine_on(
         return torch.as_tensor(np.ascontiguousarray(array), device=device)
 
     moved = None if prior is None else Prior(mean=there(prior.mean), precision=there(prior.precision))
-    found = refine(
+    refined = refine(
         SampledModel(sampled.model, sampled.band, sampled.wavenumber, device=device, line=sampled.line),
         there(theta), there(y), there(f), there(w), prior=moved, loss=loss, max_iterations=30, tolerance=1e-6,
     )  # fmt: skip
-    arrays = {name: getattr(found, name).cpu().numpy() for name in ("theta", "cost", "normal", "converged")}
-    return type(found)(**arrays, iterations=found.iterations)
+    arrays = {name: getattr(refined, name).cpu().numpy() for name in ("theta", "cost", "normal", "converged")}
+    return type(refined)(**arrays, iterations=refined.iterations)
 
 
 def characterize_pixels(
@@ -279,7 +280,7 @@ def characterize_pixels(
     """
     options = options or Options()
     n, height, width = stack.shape
-    problem, fit = fit_capture(stack.centre(), model, options)
+    data, fit = fit_capture(stack.centre(), model, options)
     partial = Path(f"{out}.partial")
     key = f"{stack.path.resolve()}|{stack.path.stat().st_mtime_ns}|{model.to_dict()}|{options.to_dict()}|"
     key += f"{stack.linewidth_nm}|{stack.line_shape}"
@@ -289,7 +290,7 @@ def characterize_pixels(
             if file["done"][number]:
                 resumed += 1
             else:
-                maps = _one_interferometer(stack, number, problem, fit, options, device)
+                maps = _one_interferometer(stack, number, data, fit, options, device)
                 for name in MAPS:
                     file[name][number] = maps[name]
                 file.flush()
@@ -314,22 +315,22 @@ def characterize_pixels(
 
 
 def _one_interferometer(
-    stack: PixelStack, number: int, problem: Problem, fit: Fit, options: Options, device: Any
+    stack: PixelStack, number: int, data: ScaledRows, fit: Fit, options: Options, device: Any
 ) -> dict[str, Array]:
     out = {name: np.full(stack.shape[1:], np.nan) for name in MAPS}
-    if not problem.usable[number]:
+    if not data.usable[number]:
         return out
     prior = None
     if fit.prior is not None:
         unit = fit.prior.precision[number : number + 1] / fit.variance[number]
         prior = Prior(mean=fit.prior.mean[number : number + 1], precision=unit)
     for rows, intensity, flat in stack.blocks(number):
-        found = fit_pixels(
+        maps = fit_pixels(
             fit.sampled, intensity, flat * fit.curve, stack.wavenumber, fit.theta[number], prior,
             loss=options.loss, device=device,
         )  # fmt: skip
         for name in MAPS:
-            out[name][rows] = found[name].reshape(-1, stack.shape[2])
+            out[name][rows] = maps[name].reshape(-1, stack.shape[2])
     return out
 
 

@@ -12,7 +12,7 @@ from hsitools.commands.options import emit_json, emit_table, json_option
 from hsitools.errors import InputError
 
 if TYPE_CHECKING:
-    from calibration.fitting.rows import Options
+    from calibration.fitting.options import Options
     from hsitools.sensor.transmittance import TransmittanceModel
 
 
@@ -31,9 +31,9 @@ def wavelength_range(text: str | None) -> tuple[float, float] | None:
 
 def parse_waves(name: str) -> float:
     """``airy``, ``two-wave`` or ``N-wave`` to the number of waves; raises `InputError` otherwise."""
-    known = {"airy": float("inf"), "two-wave": 2.0}
-    if name in known:
-        return known[name]
+    names = {"airy": float("inf"), "two-wave": 2.0}
+    if name in names:
+        return names[name]
     number = name.removesuffix("-wave")
     if number.isdigit() and int(number) >= 2:
         return float(number)
@@ -103,7 +103,7 @@ def calibrate(
         refuse("--model auto", shape)
     waves = parse_waves("airy" if model_name == "auto" else model_name)
 
-    from calibration.fitting.rows import Options
+    from calibration.fitting.options import Options
     from hsitools.sensor.transmittance import TransmittanceModel
 
     estimate, width = parse_linewidth(linewidth)

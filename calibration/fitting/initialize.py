@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.fitting.opd_law import repeated_medians
+from calibration.fitting.scaled_rows import MIN_ROWS, ScaledRows
 from hsitools.sensor.fabry_perot import cos_sin
 from hsitools.sensor.line_shape import LineShape
 from hsitools.sensor.polynomial import Band
@@ -101,33 +102,11 @@ def log_likelihood(scan: Periodogram, n_lines: int) -> Array:
     return -0.5 * (n_lines - NULL_DEGREE - 3) * np.log1p(-scan.power)
 
 
-def find_common_fringes(scan: Periodogram, n_lines: int, max_count: int = 3) -> tuple[float, ...]:
-    """OPDs of fringes that most rows share: parasitic etalons, whatever the interferometer's own OPD.
-
-    An interferometer's own fringe moves along the device and leaves the median over rows alone; a parasitic one stays
-    and lifts it. A peak counts when it lifts the median row's likelihood by six standard errors of such a median
-    (noise alone makes it exponential, of unit scale) or more.
-    """
-    threshold = max(0.5, 6 / math.sqrt(len(scan.power)))
-    level = np.median(log_likelihood(scan, n_lines), axis=0)
-    width = max(1, OVERSAMPLING)
-    usable = scan.opd_um > 4 * (scan.opd_um[1] - scan.opd_um[0]) * OVERSAMPLING
-    level = np.where(usable, level - np.median(level[usable]), -np.inf) if usable.any() else level * 0
-    found: list[float] = []
-    for _ in range(max_count):
-        peak = int(level.argmax())
-        if not level[peak] > threshold:
-            break
-        found.append(refine_peak(scan.opd_um, level, np.array([peak]))[0])
-        level[max(0, peak - 2 * width) : peak + 2 * width + 1] = -np.inf
-    return tuple(float(value) for value in found)
-
-
 def has_own_fringes(scan: Periodogram) -> bool:
     """Whether the rows' strongest fringes differ, so that one common to all rows can be told from their own."""
     best = scan.opd_um[scan.power.argmax(axis=1)]
     resolution = OVERSAMPLING * (scan.opd_um[1] - scan.opd_um[0])
-    return len(best) >= 12 and float(np.median(np.abs(best - np.median(best)))) > 2 * resolution
+    return len(best) >= MIN_ROWS and float(np.median(np.abs(best - np.median(best)))) > 2 * resolution
 
 
 def refine_peak(grid: Array, height: Array, peak: NDArray[np.intp]) -> Array:
@@ -334,3 +313,17 @@ def _weighted_fit(basis: Array, intensity: Array, flat: Array, weight: Array) ->
     trace = np.trace(matrix, axis1=1, axis2=2)[:, None, None]
     matrix = matrix + (1e-10 * trace + 1e-300) * np.eye(basis.shape[1])
     return np.linalg.solve(matrix, ((scaled * intensity) @ basis)[:, :, None])[:, :, 0]
+
+
+def starting_opd(data: ScaledRows, method: str = "periodogram") -> tuple[Array, Array | None]:
+    """OPD of each row (µm) and, for the exhaustive search, its reflectivity."""
+    grid = opd_grid(data.wavenumber)
+    measured = (data.weight > 0).any(axis=0)
+    wavenumber, ratio = data.wavenumber[measured], data.filled_ratio[:, measured]
+    if method == "exhaustive":
+        coarse = np.arange(grid[0], grid[-1], 0.5 / data.band.width)
+        opd, reflectivity = exhaustive_search(wavenumber, ratio, coarse)
+        return opd, reflectivity
+    scan = periodogram(wavenumber, ratio, grid)
+    scan.power[~data.usable] = 0
+    return track_opd(scan, data.index, len(wavenumber), data.opd_step_um), None

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.fitting.options import Options
+from calibration.fitting.posterior import inverse, posterior
 from calibration.fitting.refine import NormalPlan, refine
-from calibration.fitting.uncertainty import inverse, posterior
+from calibration.fitting.scaled_rows import MIN_ROWS, ScaledRows
 from hsitools.sensor.line_shape import FWHM_SIGMA, LineShape
 from hsitools.sensor.transmittance import SampledModel
 
-if TYPE_CHECKING:
-    from calibration.fitting.rows import Options, Problem
-
 Array = NDArray[np.float64]
 
-#: Rows that are needed, rows that are enough, and fringes over the band that make a row one of them.
-MIN_ROWS, ENOUGH_ROWS, MIN_FRINGES = 12, 192, 4.0
+#: Fringes over the band that a row must have for its contrast to tell the line from the reflectivity.
+MIN_FRINGES = 4.0
+#: Rows that are enough: more of them cost time, and narrow the width by less than the population scatters.
+ENOUGH_ROWS = 192
 #: Exponent of the first guess: what the line does to the contrast of the row of median OPD at mid-band.
 FIRST_EXPONENT = 0.1
 #: Most changes of the width, and iterations of the rows' fit at the first and at later ones.
@@ -80,7 +81,7 @@ class LineWidth:
         return LineShape.of_wavelength(self.width_nm(wavenumber), wavenumber, self.shape)
 
 
-def estimate_line_width(sampled: SampledModel, problem: Problem, theta: Array, options: Options) -> LineWidth | None:
+def estimate_line_width(sampled: SampledModel, data: ScaledRows, theta: Array, options: Options) -> LineWidth | None:
     """Width of the line from rows fitted each by itself, starting from ``theta`` ``(row, parameter)``.
 
     One coating serves all interferometers: their reflectivities are draws from one population, which does not know the
@@ -94,17 +95,17 @@ def estimate_line_width(sampled: SampledModel, problem: Problem, theta: Array, o
     LineWidth or None
         None with too few rows of several fringes.
     """
-    band, column = problem.band, sampled.model.slices["phase"].start + 1
-    opd = np.abs(theta[:, column]) / (2 * np.pi * band.half_width)
-    rows = np.flatnonzero(problem.usable & (opd * band.width > MIN_FRINGES) & np.isfinite(theta).all(axis=1))
+    band, column = data.band, sampled.model.slices["phase"].start + 1
+    opd = np.abs(theta[:, column]) * band.opd_per_radian
+    rows = np.flatnonzero(data.usable & (opd * band.width > MIN_FRINGES) & np.isfinite(theta).all(axis=1))
     if len(rows) < MIN_ROWS:
         return None
     rows = rows[np.unique(np.linspace(0, len(rows) - 1, ENOUGH_ROWS).round().astype(int))]
     exponent = 2 * (np.pi * np.median(opd[rows]) * band.centre**2 / 1000 / FWHM_SIGMA) ** 2
-    search = _Search(sampled, problem, rows, theta[rows], options)
+    search = _Search(sampled, data, rows, theta[rows], options)
     guess = LineWidth(
         square=FIRST_EXPONENT / float(exponent), exponent=0.0, centre=band.centre, covariance=np.zeros((2, 2)),
-        shape=problem.line_shape,
+        shape=data.line_shape,
     )  # fmt: skip
     constant = search.solve(guess, 1)
     if constant.square < SURE * constant.stderr_square:
@@ -118,11 +119,11 @@ class _Search:
     """Rows fitted again and again under a changing line."""
 
     def __init__(
-        self, sampled: SampledModel, problem: Problem, rows: NDArray[np.intp], theta: Array, options: Options
+        self, sampled: SampledModel, data: ScaledRows, rows: NDArray[np.intp], theta: Array, options: Options
     ) -> None:
         self.model, self.band, self.wavenumber = sampled.model, sampled.band, sampled.wavenumber
         self.loss, self.theta, self.iterations = options.loss, theta, ITERATIONS[0]
-        self.y, self.flat, self.weight = problem.intensity[rows], problem.flat[rows], problem.weight[rows]
+        self.y, self.flat, self.weight = data.intensity[rows], data.flat[rows], data.weight[rows]
 
     def solve(self, guess: LineWidth, unknowns: int) -> LineWidth:
         """The line's square alone (1), or square and exponent (2), from a first guess."""
@@ -151,17 +152,17 @@ class _Search:
     def _change(self, assumed: LineWidth, unknowns: int) -> tuple[Array, Array]:
         line = assumed.line(self.wavenumber)
         broadened = SampledModel(self.model, self.band, self.wavenumber, line=line)
-        found = refine(
+        refined = refine(
             broadened, self.theta, self.y, self.flat, self.weight, loss=self.loss, max_iterations=self.iterations,
             tolerance=1e-5,
         )  # fmt: skip
-        self.theta, self.iterations = found.theta, ITERATIONS[1]
-        residual = self.y - broadened.values(found.theta, self.flat)
-        variance, _ = posterior(found, residual, self.weight, None, self.model.free, self.loss)
+        self.theta, self.iterations = refined.theta, ITERATIONS[1]
+        residual = self.y - broadened.values(refined.theta, self.flat)
+        variance, _ = posterior(refined, residual, self.weight, None, self.model.free, self.loss)
         # at the population's reflectivity: a row's own is noisy, and would take what it depends on along
         part = self.model.slices["reflectivity"]
-        middle = found.theta.copy()
-        middle[:, part] = np.median(found.theta[:, part], axis=0)
+        middle = refined.theta.copy()
+        middle[:, part] = np.median(refined.theta[:, part], axis=0)
         plan = NormalPlan.of(broadened)
         _, fields = broadened.fields(middle, self.flat)
         inverted = inverse(plan.assemble(plan.moments(fields, self.weight)))
@@ -170,9 +171,9 @@ class _Search:
         growths = (0.5 / assumed.square, -np.log(self.wavenumber / assumed.centre))[:unknowns]
         slopes = np.stack([plan.gradient(fields, moved * growth) for growth in growths], axis=2)
         slopes = -inverted[:, part] @ slopes
-        good = np.isfinite(found.theta).all(axis=1) & np.isfinite(slopes).all(axis=(1, 2))
+        good = np.isfinite(refined.theta).all(axis=1) & np.isfinite(slopes).all(axis=(1, 2))
         covariance = (inverted * variance[:, None, None])[:, part, part]
-        return _common_slope(found.theta[good][:, part], slopes[good], covariance[good])
+        return _common_slope(refined.theta[good][:, part], slopes[good], covariance[good])
 
 
 def _common_slope(values: Array, slopes: Array, covariance: Array) -> tuple[Array, Array]:

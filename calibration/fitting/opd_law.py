@@ -118,14 +118,14 @@ def fit_law(
         OPD of one fringe over the band (1 / band width), the unit of an outlier.
     nominal_step_um : float or None
     """
-    known = usable & np.isfinite(opd_um)
+    finite = usable & np.isfinite(opd_um)
     nothing = OpdLaw(
         offset_um=float("nan"), step_um=float("nan"), offset_stderr_um=float("nan"), step_stderr_um=float("nan"),
         nominal_step_um=nominal_step_um, scatter_um=float("nan"), outliers=np.zeros(len(opd_um), dtype=bool),
     )  # fmt: skip
-    if known.sum() < 3:
+    if finite.sum() < 3:
         return nothing
-    x, y = index[known].astype(float), opd_um[known]
+    x, y = index[finite].astype(float), opd_um[finite]
     step, offset = repeated_medians(y, x)
     design = np.stack([np.ones_like(x), x], axis=1)
     for _ in range(20):
@@ -137,15 +137,15 @@ def fit_law(
     residual = y - offset - step * x
     variance = (weight * residual**2).sum() / max(weight.sum() - 2, 1)
     covariance = variance * np.linalg.inv(normal)
-    away = y - running_median(y, index[known])
+    away = y - running_median(y, index[finite])
     outliers = np.zeros(len(opd_um), dtype=bool)
-    outliers[known] = np.abs(away) > fringe_um
+    outliers[finite] = np.abs(away) > fringe_um
     return OpdLaw(
         offset_um=offset,
         step_um=step,
         offset_stderr_um=float(np.sqrt(covariance[0, 0])),
         step_stderr_um=float(np.sqrt(covariance[1, 1])),
         nominal_step_um=nominal_step_um,
-        scatter_um=_scatter(y, index[known], step),
+        scatter_um=_scatter(y, index[finite], step),
         outliers=outliers,
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from denoise.commands.benchmark import benchmark, figures
-from denoise.commands.train import train
+from denoise.commands.train import train, train_outliers
 from hsitools.commands.options import emit_json, json_option, progress_bar
 
 
@@ -16,7 +16,7 @@ def denoise() -> None:
     """Remove noise, stripes and outliers from cubes; compare methods."""
 
 
-for _command in (benchmark, figures, train):
+for _command in (benchmark, figures, train, train_outliers):
     denoise.add_command(_command)
 
 

@@ -18,7 +18,7 @@ def text(value: Any) -> str:
 
 
 def attribute(mapping: Mapping[str, Any], *names: str) -> Any:
-    """The first of these attributes that a mapping has, in any case, words parted by spaces or underscores; None if none."""
+    """The first of these attributes of a mapping, in any case, with spaces or underscores between words; None if none."""
     lower = {_key(key): value for key, value in mapping.items()}
     return next((lower[_key(name)] for name in names if _key(name) in lower), None)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from calibration import bench
+from calibration import simulated_bench as bench
 from calibration.characterize import characterize
 from hsitools.sensor.transmittance import TransmittanceModel
 

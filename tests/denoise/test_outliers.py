@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 
+from denoise.learning.denoiser_card import OUTLIERS, WEIGHTS
+from denoise.learning.outlier_examples import load_example, make_example, spoil
 from denoise.learning.outlier_net import FEATURES, features, make_net, outlier_probability
-from denoise.learning.outlier_training import load_example, make_example, spoil, train
-from denoise.learning.weights import OUTLIERS, PRETRAINED
+from denoise.learning.outlier_training import train
 from hsitools.errors import FormatError, InputError
 from hsitools.scenes import scene
 
@@ -75,15 +76,15 @@ def test_odd_cubes(shape):
 
 def test_size_of_net_and_weights():
     assert sum(value.numel() for value in make_net().parameters()) <= 60_000
-    assert (PRETRAINED / f"{OUTLIERS}.safetensors").stat().st_size < 500_000
-    card = json.loads((PRETRAINED / f"{OUTLIERS}.json").read_text())
+    assert (WEIGHTS.pretrained / f"{OUTLIERS}.safetensors").stat().st_size < 500_000
+    card = json.loads((WEIGHTS.pretrained / f"{OUTLIERS}.json").read_text())
     assert card["metrics"]["false_alarms"] < card["metrics"]["false_alarms_histogram"]
     assert not any(name in " ".join(card["data"]).lower() for name in ("pavia", "jasper", "potsdam", "urban-3"))
 
 
 def test_corrupt_weights_are_named(tmp_path, seen):
     for suffix in ("safetensors", "json"):
-        content = (PRETRAINED / f"{OUTLIERS}.{suffix}").read_bytes()
+        content = (WEIGHTS.pretrained / f"{OUTLIERS}.{suffix}").read_bytes()
         (tmp_path / f"{OUTLIERS}.{suffix}").write_bytes(content if suffix == "json" else content[:-4] + b"abcd")
     values, predicted, _ = seen
     every = np.ones(SHAPE, dtype=bool)

@@ -1,9 +1,12 @@
 """Checkpoints, curves, averaged weights, cards, processes."""
 
+import dataclasses
+import hashlib
+import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -11,8 +14,12 @@ import torch
 from torch import nn
 
 from hsitools.errors import FormatError, InputError
-from hsitools.learning import Ema, draw_curves, load_checkpoint, save_checkpoint, save_curve, shared, workers
-from hsitools.weights import load, read_card, save
+from hsitools.learning import card as cards
+from hsitools.learning.averaging import Ema
+from hsitools.learning.checkpoint import load_checkpoint, save_checkpoint
+from hsitools.learning.curves import draw_curves, save_curve
+from hsitools.learning.weights import Registry, save
+from hsitools.learning.workers import join_workers
 
 SETTINGS = {"seed": 3, "size": (2, 4)}
 OPTIMIZERS = [torch.optim.Adam, torch.optim.AdamW]
@@ -144,15 +151,19 @@ def test_ema_takes_buffers_and_leaves_the_net_alone():
 
 
 @dataclass(frozen=True, kw_only=True)
-class Card:
-    method: str
+class Card(cards.Card):
     sizes: tuple[int, ...]
-    metrics: dict[str, float] = field(default_factory=dict)
-    sha256: str = ""
 
     def __post_init__(self):
         if not self.sizes:
             raise InputError("sizes: found none, expected one")
+
+
+CARD = Card(method="mine", data=("a", "b"), held_out=("b",), seed=3, steps=2, sizes=(4,), metrics={"loss": 0.5})
+
+
+def registry(folder):
+    return Registry(pretrained=folder, card=Card, hint=lambda method: f"train {method}")
 
 
 def test_weights_and_their_card_come_back(tmp_path):
@@ -160,29 +171,58 @@ def test_weights_and_their_card_come_back(tmp_path):
     made.steps(range(3))
     # more than half precision can count
     made.net[1].num_batches_tracked += 4096
-    card = save(made.net, Card(method="mine", sizes=(4,), metrics={"loss": 0.5}), tmp_path, "mine")
-    assert read_card(tmp_path / "mine.json", Card) == card
-    for given, pretrained in (
+    card = save(made.net, CARD, tmp_path)
+    assert registry(tmp_path).read_card(tmp_path / "mine.json") == card
+    assert card.sha256 == hashlib.sha256((tmp_path / "mine.safetensors").read_bytes()).hexdigest()
+    for weights, pretrained in (
         (tmp_path, tmp_path / "none"),
         (tmp_path / "mine.safetensors", tmp_path),
         (None, tmp_path),
     ):
-        net, found = load(given, "mine", Card, lambda card: make_net(card.sizes[0]), "train it", pretrained)
-        assert found == card
+        net, same = registry(pretrained).load("mine", lambda card: make_net(card.sizes[0]), weights)
+        assert same == card
         assert not net.training
         assert int(net[1].num_batches_tracked) == 4099
         assert net[0].weight.dtype == torch.float32
         assert torch.equal(net[0].weight, made.net[0].weight.half().float())
-    with pytest.raises(InputError, match="mine: weights: found none, train it"):
-        load(None, "mine", Card, lambda card: make_net(), "train it", tmp_path / "none")
+    with pytest.raises(InputError, match="mine: weights: found none, train mine"):
+        registry(tmp_path / "none").load("mine", lambda card: make_net())
 
 
 def test_a_card_may_refuse(tmp_path):
-    save(make_net(), Card(method="mine", sizes=(4,)), tmp_path, "mine")
+    save(make_net(), CARD, tmp_path)
     file = tmp_path / "mine.json"
     file.write_text(file.read_text().replace("  4\n", ""))
     with pytest.raises(FormatError, match=r"mine\.json: sizes: found none"):
-        read_card(file, Card)
+        registry(tmp_path).read_card(file)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"extra": 1}, "extra: unknown, expected command, data"),
+        ({"data": "a"}, "data: found str, expected a list"),
+        ({"format": "hsitools-cube"}, "format: expected 'hsitools-weights'"),
+    ],
+)
+def test_cards_that_are_none(tmp_path, change, said):
+    save(make_net(), CARD, tmp_path)
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(FormatError, match=said):
+        registry(tmp_path).read_card(file)
+
+
+def test_a_card_may_lack_what_has_a_default_and_nothing_else(tmp_path):
+    """Cards of 0.1.0's supervised nets do not say which scenes were held out."""
+    card = save(make_net(), CARD, tmp_path)
+    file = tmp_path / "mine.json"
+    document = json.loads(file.read_text())
+    file.write_text(json.dumps({name: value for name, value in document.items() if name != "held_out"}))
+    assert registry(tmp_path).read_card(file) == dataclasses.replace(card, held_out=())
+    file.write_text(json.dumps({name: value for name, value in document.items() if name != "seed"}))
+    with pytest.raises(FormatError, match="seed: missing"):
+        registry(tmp_path).read_card(file)
 
 
 # ---- processes -------------------------------------------------------------------------------------------------
@@ -190,9 +230,11 @@ def test_a_card_may_refuse(tmp_path):
 
 def test_one_process_needs_no_group():
     net = make_net()
-    with workers("cpu") as (device, rank, world):
-        assert (device.type, rank, world) == ("cpu", 0, 1)
-        assert shared(net, device, world) is net
+    with join_workers("cpu") as worker:
+        assert (worker.device.type, worker.rank, worker.world, worker.first) == ("cpu", 0, 1, True)
+        assert worker.shared(net) is net
+        assert worker.total(torch.tensor(2.5)) == 2.5
+        worker.wait()
         assert not torch.distributed.is_initialized()
 
 
@@ -201,24 +243,25 @@ import gc, sys
 from pathlib import Path
 import torch
 from torch import nn
-from hsitools.learning import shared, workers
+from hsitools.learning.workers import join_workers
 
-def learn(device, rank, world):
+def learn(worker):
     torch.manual_seed(0)
     net = nn.Linear(2, 1)
-    both = shared(net, device, world)
+    both = worker.shared(net)
     both.itself = [both]  # only a collection frees it
-    both(torch.full((1, 2), float(rank))).sum().backward()
+    both(torch.full((1, 2), float(worker.rank))).sum().backward()
     return net.weight.grad
 
 gc.disable()
-with workers("cpu") as (device, rank, world):
-    grad = learn(device, rank, world)
+with join_workers("cpu") as worker:
+    grad = learn(worker)
+    assert worker.total(torch.tensor(1.0 + worker.rank)) == 3
 assert grad.tolist() == [[0.5, 0.5]], grad
 left = [kind for kind in map(type, gc.get_objects()) if kind is nn.parallel.DistributedDataParallel]
 assert not left, left
 threads = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").glob("*")]
-print(rank, *threads, file=open(sys.argv[1] + str(rank), "w"))
+print(worker.rank, *threads, file=open(sys.argv[1] + str(worker.rank), "w"))
 """
 
 

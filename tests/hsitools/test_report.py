@@ -41,7 +41,7 @@ def test_same_figure_same_bytes(tmp_path):
 
 
 def test_figures_have_units():
-    from calibration import bench
+    from calibration import simulated_bench as bench
     from calibration.characterize import characterize
     from hsitools.sensor.transmittance import TransmittanceModel
 

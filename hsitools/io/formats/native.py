@@ -84,9 +84,9 @@ def write(cube: Cube, path: Path, progress: Progress) -> None:
 def _write_group(group: Any, cube: Cube, who: str, progress: Progress) -> None:
     band, height, width = cube.shape
     plan = layout(cube, who)
+    chunks = (min(band, CHUNK_BANDS), min(height, CHUNK[0]), min(width, CHUNK[1]))
     data = group.create_dataset(
-        "cube", shape=cube.shape, dtype=plan.dtype, chunks=(min(band, CHUNK_BANDS), min(height, CHUNK[0]), min(width, CHUNK[1])),
-        compression="gzip", compression_opts=1, shuffle=True,
+        "cube", shape=cube.shape, dtype=plan.dtype, chunks=chunks, compression="gzip", compression_opts=1, shuffle=True,
     )  # fmt: skip
     for axis, (name, size) in enumerate(zip(DIMENSIONS, cube.shape, strict=True)):
         if name in plan.labels:

@@ -1,8 +1,8 @@
-"""What the weights of trained nets are for: their cards, and which bands of a cube they take."""
+"""Weights of the supervised nets: what their cards say, and which bands of a cube they take."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,53 +10,33 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-import hsitools
-import hsitools.weights
 from hsitools.errors import InputError
-
-#: Weights that come with the package.
-PRETRAINED = Path(__file__).parents[1] / "pretrained"
+from hsitools.learning.card import Card
+from hsitools.learning.weights import Registry
 
 
 @dataclass(frozen=True, kw_only=True)
-class Card:
-    """What a file of weights is for and where it comes from.
+class FusionCard(Card):
+    """What a supervised net's weights are for.
+
+    Metrics are those of the scenes held out, beside those of interpolation (``"EXP …"``).
 
     Attributes
     ----------
-    method : str
     wavelength_nm, fwhm_nm : tuple of float
         The net's bands.
     ratio : int
     sensor, sensor_hash : str
         Name and fingerprint of the sensor that it was trained for.
-    data : tuple of str
-        Scenes.
-    seed, epochs, steps : int
-    metrics : dict
-        On the scenes held out, beside those of interpolation (``"EXP …"``).
-    command : str
-        What made it.
-    sha256 : str
-        Of the weights' file.
-    version : str
-        Of hsitools.
+    epochs : int
     """
 
-    method: str
     wavelength_nm: tuple[float, ...]
     fwhm_nm: tuple[float, ...]
     ratio: int
     sensor: str
     sensor_hash: str
-    data: tuple[str, ...]
-    seed: int
     epochs: int
-    steps: int
-    metrics: dict[str, float] = field(default_factory=dict)
-    command: str = ""
-    sha256: str = ""
-    version: str = hsitools.__version__
 
     def __post_init__(self) -> None:
         if len(self.fwhm_nm) != self.n_bands:
@@ -70,7 +50,7 @@ class Card:
     def match(self, optics: Any, n_bands: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Which of a cube's bands each of the net's bands takes, and which of the net's each of the cube's.
 
-        The cube may lack bands (the nearest that it has stands in), but has none that the net does not know.
+        The cube may lack bands (the nearest that it has stands in), but none may be far from all of the net's.
 
         Parameters
         ----------
@@ -117,13 +97,11 @@ def training_hint(method: str) -> str:
     return f"needs training on your sensor: hsi pansharpen train {method} --sensor SENSOR.h5 --out WEIGHTS/"
 
 
-def save(net: torch.nn.Module, card: Card, folder: str | Path) -> Card:
-    """Write ``<method>.safetensors`` and ``<method>.json`` into a folder; the card comes back with the file's hash."""
-    return hsitools.weights.save(net, card, folder, card.method)
+WEIGHTS = Registry(pretrained=Path(__file__).parents[1] / "pretrained", card=FusionCard, hint=training_hint)
 
 
-def load_into(kind: type[torch.nn.Module], method: str, weights: str | Path | None) -> tuple[Any, Card]:
-    """A net with its weights, and their card; see `hsitools.weights.load`.
+def load_net(kind: type[torch.nn.Module], method: str, weights: str | Path | None) -> tuple[Any, FusionCard]:
+    """A net with its weights, and their card; see `hsitools.learning.weights.Registry.load`.
 
     Parameters
     ----------
@@ -131,13 +109,6 @@ def load_into(kind: type[torch.nn.Module], method: str, weights: str | Path | No
         Called with the number of bands.
     method : str
     weights : path or None
-        File (``.safetensors``), or folder with ``<method>.safetensors``; None takes those of the package.
+        File, or folder; None takes those of the package.
     """
-    return hsitools.weights.load(
-        weights, method, Card, lambda card: kind(card.n_bands), training_hint(method), PRETRAINED
-    )
-
-
-def read_card(path: str | Path) -> Card:
-    """The card in a JSON file, or a `FormatError`."""
-    return hsitools.weights.read_card(path, Card)
+    return WEIGHTS.load(method, lambda card: kind(card.n_bands), weights)

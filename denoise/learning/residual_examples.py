@@ -1,4 +1,4 @@
-"""Training examples: clean scenes, observed by many instruments, taken apart as a user's cube would be."""
+"""Examples of the latent prior: residuals of clean scenes, observed by many instruments and taken apart as any cube."""
 
 from __future__ import annotations
 
@@ -14,13 +14,11 @@ from numpy.typing import NDArray
 
 from denoise.case import Observation
 from denoise.latent.evidence import Seen, seen
-from denoise.learning.steps import example_files, example_parts
+from denoise.learning.example_files import example_arrays
 from denoise.separation.estimate import separate
 from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.identity import cube_fingerprint, fingerprint
-from hsitools.io.atomic import atomic_path
-from hsitools.progress import Progress
 from hsitools.sensor import Sensor
 from hsitools.sensor.detector import read_out
 from hsitools.sensor.legacy_names import former_names
@@ -53,7 +51,7 @@ def clean_values(cube: Cube, use: NDArray[np.bool_] | None = None) -> tuple[Arra
     Raises
     ------
     InputError
-        When fewer than eight bands are left.
+        When fewer than eight bands have signal.
     """
     values = cube.physical().read().astype(np.float32)
     good = cube.good & np.isfinite(values).all(axis=(1, 2)) & (True if use is None else use)
@@ -143,40 +141,26 @@ def make_example(clean: Array, wavelength_nm: Array, rng: np.random.Generator, s
     # now and then from twice as far: other textures, and less noise of their own
     coarse = 2 if min(height, width) >= 2 * COARSE_SIDE and rng.random() < COARSE else 1
     side = min(SIDE, height // coarse, width // coarse) * coarse
-    top, left = rng.integers(0, height - side + 1), rng.integers(0, width - side + 1)
-    part = clean[chosen, top : top + side, left : left + side]
+    y0, x0 = rng.integers(0, height - side + 1), rng.integers(0, width - side + 1)
+    part = clean[chosen, y0 : y0 + side, x0 : x0 + side]
     if coarse > 1:
         part = part.reshape(most, side // coarse, coarse, side // coarse, coarse).mean((2, 4))
     values = observe(part, rng, sensors)
     scale = np.float32(values.std())
-    found = separate(Observation(values=(values / scale).astype(np.float32), valid=np.ones(values.shape, dtype=bool)))
-    what = seen(found, wavelength_nm[chosen])
-    truth = (part / scale - found.scene) / found.noise.sigma[:, None, None]
-    return Example(seen=what, truth=truth.astype(np.float32))
+    observation = Observation(values=(values / scale).astype(np.float32), valid=np.ones(values.shape, dtype=bool))
+    separation = separate(observation)
+    truth = (part / scale - separation.scene) / separation.noise.sigma[:, None, None]
+    return Example(seen=seen(separation, wavelength_nm[chosen]), truth=truth.astype(np.float32))
 
 
-def examples(
-    cubes: Sequence[tuple[Array, Array]], sensors: Sequence[Sensor], count: int, seed: int, folder: str | Path,
-    progress: Progress | None = None, rank: int = 0, world: int = 1,
-) -> list[Path]:  # fmt: skip
-    """Files of ``count`` examples of the cubes, seen by any instrument; see `denoise.learning.steps.example_files`."""
-
-    def make(path: Path, rng: np.random.Generator) -> None:
-        save_example(path, make_example(*cubes[int(rng.integers(len(cubes)))], rng, sensors))
-
-    return example_files(count, seed, folder, make, progress, rank, world)
-
-
-def save_example(path: Path, example: Example) -> None:
-    """Write an example, most of it in half precision."""
+def example_content(example: Example) -> dict[str, Array]:
+    """Arrays of an example's file, most of them in half precision."""
     what = example.seen
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        np.savez(
-            file, residual=_half(what.residual), variance=_half(what.variance),
-            truth=_half(example.truth), directions=what.directions,
-            best=what.best.astype(np.float32), single=what.single, joint=what.joint, sigma=what.sigma,
-            wavelength_nm=what.wavelength_nm,
-        )  # fmt: skip
+    return {
+        "residual": _half(what.residual), "variance": _half(what.variance), "truth": _half(example.truth),
+        "directions": what.directions, "best": what.best.astype(np.float32), "single": what.single,
+        "joint": what.joint, "sigma": what.sigma, "wavelength_nm": what.wavelength_nm,
+    }  # fmt: skip
 
 
 def _half(values: Array) -> Array:
@@ -185,7 +169,7 @@ def _half(values: Array) -> Array:
 
 def load_example(path: Path) -> Example:
     """Read an example; raises `FormatError` when it is none."""
-    with example_parts(path) as parts:
+    with example_arrays(path) as parts:
         plain = {name: value.astype(np.float32) for name, value in parts.items()}
         truth = plain.pop("truth")
         return Example(seen=Seen(**plain), truth=truth)

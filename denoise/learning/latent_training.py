@@ -9,9 +9,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,27 +22,46 @@ from torch import nn
 from denoise.latent.autoencoder import Autoencoder, to_blocks
 from denoise.latent.evidence import USED_ATOMS, evidence
 from denoise.latent.flow import CHANNELS, START, Condition, FlowNet, condition, known_mean, posterior_mean
-from denoise.learning.examples import Example, clean_cubes, data_name, examples, load_example
-from denoise.learning.steps import HELD_OUT, learn
-from denoise.learning.weights import AUTOENCODER, FLOW, PRIOR, Card, load_autoencoder, load_flow
-from hsitools import weights
+from denoise.learning.denoiser_card import AUTOENCODER, FLOW, PRIOR, DenoiserCard, load_autoencoder, load_flow
+from denoise.learning.example_files import example_files, held_out
+from denoise.learning.residual_examples import (
+    Example,
+    clean_cubes,
+    data_name,
+    example_content,
+    load_example,
+    make_example,
+)
 from hsitools.cube import Cube
 from hsitools.errors import InputError
-from hsitools.learning import Ema, draw_curves, save_curve, shared, workers
+from hsitools.learning.card import scene_names
+from hsitools.learning.trainer import Plan, Trainer, warm_cosine
+from hsitools.learning.weights import save
+from hsitools.learning.workers import Worker, join_workers
 from hsitools.progress import Progress
 from hsitools.sensor import Sensor
 
-#: Steps of each stage; with two threads about 1, 5 and 45 minutes.
+#: Steps of each stage; with two threads about 1, 5 and 45 minutes. More help stage 3 still: the
+#: weights of the package took 12 000.
 STEPS = {1: 1500, 2: 600, 3: 5000}
+#: Highest learning rates: of AdamW for nets of this size, twice that for the small autoencoder.
 RATES = {1: 2e-3, 2: 1e-3, 3: 1e-3}
+#: Steps over which the rate rises, so that the first moments of Adam, of few steps, move nothing far.
+WARM = 100
+#: Steps of which the average of the weights is made, as a decay.
+EMA_DECAY = {1: 0.99, 2: 0.999, 3: 0.999}
+#: Steps between evaluations, which take about as long as ten steps.
+EVALUATE_EVERY = 250
 #: Examples to learn from and to judge by.
 EXAMPLES, JUDGED = 400, 48
-#: Cubes of a step, their side in pixels and their components.
+#: Cubes of a step, their side in pixels and their components: as many as two cores learn from in half a second.
 BATCH, SIDE, COMPONENTS = 4, 48, 6
-#: Steps over which the rate rises.
-WARM = 100
-#: Share of steps at the start of the flow, where it is the posterior mean; share of examples without observation.
+#: Share of steps at the start of the flow, where it is the posterior mean and most used; share of examples without
+#: observation, so that the prior is not forgotten.
 AT_START, DROPPED = 0.5, 0.1
+#: What Adam takes from the weights themselves in each step, and most that a gradient's norm may be: the usual.
+WEIGHT_DECAY, CLIP = 1e-4, 1.0
+Array = NDArray[Any]
 NAMES = {1: AUTOENCODER, 2: PRIOR, 3: FLOW}
 
 
@@ -49,7 +69,7 @@ def train(
     stage: int, scenes: Sequence[Cube], sensors: Sequence[Sensor], out: str | Path, *, seed: int = 0,
     steps: int | None = None, count: int = EXAMPLES, resume: bool = True, device: str | None = None, command: str = "",
     progress: Progress | None = None,
-) -> Card:  # fmt: skip
+) -> DenoiserCard:  # fmt: skip
     """Train one stage; weights, card, curves (CSV, PNG) and a checkpoint go to ``out``.
 
     Parameters
@@ -57,7 +77,7 @@ def train(
     stage : int
         1, 2 or 3; each goes on from the one before, in the same folder.
     scenes : sequence of Cube
-        Clean ones; every fifth is held out.
+        Clean ones; every fifth is held out, of fewer the last.
     sensors : sequence of Sensor
         Whose noise and patterns some of the observations have.
     out : path
@@ -78,7 +98,7 @@ def train(
 
     Returns
     -------
-    Card
+    DenoiserCard
 
     Raises
     ------
@@ -97,89 +117,100 @@ def train(
             raise InputError(f"{name}: found {value}, expected at least {2 if name == 'scenes' else 1}")
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    with workers(device) as (place, rank, world):
-        held = [number for number in range(len(scenes)) if number % HELD_OUT == HELD_OUT - 1 or len(scenes) < HELD_OUT]
+    held = held_out(len(scenes))
+    with join_workers(device) as worker:
         cubes = clean_cubes(scenes)
-        learned = [cubes[number] for number in range(len(scenes)) if number not in held] or cubes
         mark = data_name(scenes, cubes, sensors, out)
-        paths = [
-            examples(part, sensors, number, seed + shift, out / f"examples-{mark}-{seed}-{kind}", progress, rank, world)
-            for part, number, shift, kind in (
-                (learned, count, 0, "train"), ([cubes[number] for number in held], min(count, JUDGED), 1, "held-out"),
-            )
-        ]  # fmt: skip
-        if world > 1:
-            torch.distributed.barrier()
+
+        def files(part: Sequence[tuple[Array, Array]], number: int, first: int, kind: str) -> list[Path]:
+            def make(rng: np.random.Generator) -> Mapping[str, Array]:
+                return example_content(make_example(*part[int(rng.integers(len(part)))], rng, sensors))
+
+            folder = out / f"examples-{mark}-{seed}-{kind}"
+            return example_files(number, first, folder, make, progress, worker)
+
+        learned = [cube for number, cube in enumerate(cubes) if number not in held]
+        judged = [cubes[number] for number in held]
+        paths = (
+            files(learned, count, seed, "train"),
+            files(judged, min(count, JUDGED), seed + 1, "held-out"),
+        )
+        worker.wait()
+        task: _Atoms | _Flow
+        task = _Atoms(paths, seed, worker) if stage == 1 else _Flow(stage, paths, seed, out, worker)
         settings = {
             "stage": stage, "seed": seed, "steps": steps, "batch": BATCH, "side": SIDE, "components": COMPONENTS,
             "learning_rate": RATES[stage], "data": mark, "examples": count,
         }  # fmt: skip
-        run: _Atoms | _Flow = _Atoms(paths, place) if stage == 1 else _Flow(stage, paths, out, place, rank, world)
-        state = learn(
-            run, lambda step: np.random.default_rng([seed, stage, step, rank]), settings,
-            out / f"{NAMES[stage]}.checkpoint.safetensors", steps=steps, rate=RATES[stage], warm=WARM, resume=resume,
-            rank=rank, world=world, progress=progress,
+        plan = Plan(
+            name=NAMES[stage], settings=settings, unit="step", rounds=steps,
+            rate=warm_cosine(RATES[stage], steps, WARM), measures=task.measures, evaluate_every=EVALUATE_EVERY,
+            ema_decay=EMA_DECAY[stage], clip=CLIP,
         )  # fmt: skip
-        card = Card(
-            method=NAMES[stage], data=tuple(cube.name or Path(cube.source).name for cube in scenes),
-            held_out=tuple(scenes[number].name or Path(scenes[number].source).name for number in held),
-            sensors=tuple(sensor.name for sensor in sensors), seed=seed, steps=state.step, examples=count,
-            command=command,
-        )  # fmt: skip
-        if rank == 0:
-            columns = ("step", "training_loss", *run.measures)
-            save_curve(out / f"{NAMES[stage]}.csv", columns, state.curve)
-            draw_curves(out / f"{NAMES[stage]}.png", columns[:2], [row[:2] for row in state.curve], state.step,
-                        f"stage {stage}, seed {seed}")  # fmt: skip
-            metrics = dict(zip(run.measures, state.curve[-1][2:], strict=True))
-            card = weights.save(run.ema.module, dataclasses.replace(card, metrics=metrics), out, NAMES[stage])
-            if stage == 3:
-                from denoise.latent.certainty import calibrate
+        optimizer = torch.optim.AdamW(task.net.parameters(), lr=RATES[stage], weight_decay=WEIGHT_DECAY)
+        trainer = Trainer(task, plan, optimizer, out, worker)
+        state = trainer.learn(resume=resume, progress=progress)
+    names = scene_names(scenes)
+    card = DenoiserCard(
+        method=NAMES[stage], data=names, held_out=tuple(names[number] for number in held),
+        sensors=tuple(sensor.name for sensor in sensors), seed=seed, steps=state.round, examples=count,
+        command=command, metrics=trainer.measured,
+    )  # fmt: skip
+    if worker.first:
+        card = save(trainer.kept, card, out)
+        if stage == 3:
+            from denoise.latent.certainty import calibrate
 
-                net, coder = load_flow(out), load_autoencoder(out)
-                found = calibrate(net[0], coder[0], [load_example(path) for path in paths[1]], seed)
-                card = weights.save(net[0], dataclasses.replace(card, metrics=metrics | found), out, NAMES[stage])
-        del run
+            # of the weights as they are stored, in half precision
+            net, coder = load_flow(out)[0], load_autoencoder(out)[0]
+            factors = calibrate(net, coder, [load_example(path) for path in paths[1]], seed)
+            card = save(net, dataclasses.replace(card, metrics=card.metrics | factors), out)
     return card
 
 
 class _Atoms:
-    """Stage 1. An example is the covariance of what its subspace leaves out: atoms are to hold most of it."""
+    """What stage 1 learns; see `hsitools.learning.trainer.Task`.
+
+    An example is the covariance of what its subspace leaves out: atoms are to hold most of it. It takes a
+    minute, so each process learns by itself, and the first one's net is kept.
+    """
 
     measures = ("left_4_atoms", "left_16_atoms", "left_all_atoms")
 
-    def __init__(self, paths: Sequence[Sequence[Path]], device: torch.device) -> None:
-        self.training, self.held_out = ([_left_out(load_example(path), device) for path in part] for part in paths)
+    def __init__(self, paths: Sequence[Sequence[Path]], seed: int, worker: Worker) -> None:
+        self.seed, self.rank = seed, worker.rank
+        self.training, self.held_out = (
+            [_beyond_subspace(load_example(path), worker.device) for path in part] for part in paths
+        )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            self.net = Autoencoder().to(device)
-        self.ema = Ema(self.net, 0.99).to(device)
+            self.net = Autoencoder().to(worker.device)
 
-    def loss(self, rng: np.random.Generator) -> torch.Tensor:
-        left = []
+    def losses(self, net: nn.Module, step: int) -> Iterator[tuple[torch.Tensor, float]]:
+        rng = np.random.default_rng([self.seed, 1, step, self.rank])
+        missed = []
         for number in rng.integers(len(self.training), size=16):
             # the first atoms must do without the rest
-            left.append(_left(self.net, self.training[int(number)])[: int(2 ** rng.uniform(0, 5))].mean())
-        return torch.stack(left).mean()
+            missed.append(_missed(self.net, self.training[int(number)])[: int(2 ** rng.uniform(0, 5))].mean())
+        yield torch.stack(missed).mean(), 1.0
 
     @torch.no_grad()
-    def judge(self) -> tuple[float, ...]:
-        coder = self.ema.module
-        left = [_left(coder, part) for part in self.held_out]
-        return tuple(float(np.mean([float(item[min(n, len(item)) - 1]) for item in left])) for n in (4, 16, 10**6))
+    def evaluate(self, net: nn.Module) -> tuple[float, ...]:
+        missed = [_missed(net, part) for part in self.held_out]
+        return tuple(float(np.mean([float(item[min(n, len(item)) - 1]) for item in missed])) for n in (4, 16, 10**6))
 
 
-def _left_out(example: Example, device: torch.device) -> tuple[torch.Tensor, ...]:
+def _beyond_subspace(example: Example, device: torch.device) -> tuple[torch.Tensor, ...]:
     """Covariance ``(band, band)`` of the true residual beyond the subspace, the subspace, wavelengths and noise."""
     truth = torch.as_tensor(example.truth).flatten(1)
     directions = torch.as_tensor(example.seen.directions)
     rest = truth - directions @ (directions.T @ truth)
-    known = (directions, torch.as_tensor(example.seen.wavelength_nm), torch.as_tensor(example.seen.sigma))
-    return tuple(item.to(device) for item in (rest @ rest.T, *known))
+    wavelength, sigma = torch.as_tensor(example.seen.wavelength_nm), torch.as_tensor(example.seen.sigma)
+    return tuple(item.to(device) for item in (rest @ rest.T, directions, wavelength, sigma))
 
 
-def _left(coder: nn.Module, part: tuple[torch.Tensor, ...]) -> torch.Tensor:
-    """Share of the energy left out after 1, 2, … atoms."""
+def _missed(coder: nn.Module, part: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    """Share of the energy that 1, 2, … atoms do not hold."""
     covariance, directions, wavelength, sigma = part
     assert isinstance(coder, Autoencoder)
     atoms = coder.basis(directions, wavelength, sigma)[:, directions.shape[1] :]
@@ -191,7 +222,7 @@ def _left(coder: nn.Module, part: tuple[torch.Tensor, ...]) -> torch.Tensor:
 class _Latents:
     """An example as the flow sees it, in half precision, and the truth that it is to predict."""
 
-    given: Condition
+    condition: Condition
     truth: torch.Tensor
     weight: float
 
@@ -200,7 +231,7 @@ class _Latents:
     ) -> tuple[Condition, torch.Tensor]:  # fmt: skip
         """A window in latent pixels of some components, turned; the sign of a component means nothing."""
         images = [
-            self.given.observed[chosen][..., rows, columns], self.given.context[chosen][..., rows, columns],
+            self.condition.observed[chosen][..., rows, columns], self.condition.context[chosen][..., rows, columns],
             self.truth[chosen][..., rows, columns],
         ]  # fmt: skip
         observed, context, truth = (item.float() for item in images)
@@ -209,7 +240,7 @@ class _Latents:
         context = torch.cat([context[:, :own] * signs, context[:, own:]], dim=1)
         if flips:
             observed, context, truth = (_flipped(item, flips) for item in (observed, context, truth))
-        return Condition(observed, context, self.given.features[chosen]), truth
+        return Condition(observed, context, self.condition.features[chosen]), truth
 
 
 def _flipped(blocks: torch.Tensor, axes: list[int]) -> torch.Tensor:
@@ -223,15 +254,15 @@ def _flipped(blocks: torch.Tensor, axes: list[int]) -> torch.Tensor:
 
 
 class _Flow:
-    """Stages 2 and 3."""
+    """What stages 2 and 3 learn; see `hsitools.learning.trainer.Task`."""
 
     measures = ("gain_db", "worst_gain_db")
 
     def __init__(
-        self, stage: int, paths: Sequence[Sequence[Path]], out: Path, device: torch.device, rank: int, world: int
+        self, stage: int, paths: Sequence[Sequence[Path]], seed: int, out: Path, worker: Worker
     ) -> None:  # fmt: skip
         coder = load_autoencoder(out)[0]
-        self.stage, self.device, self.world = stage, device, world
+        self.stage, self.seed, self.worker, self.device = stage, seed, worker, worker.device
         self.training, self.held_out = ([_latents(load_example(path), coder) for path in part] for part in paths)
         if stage == 2:
             with torch.random.fork_rng(devices=[]):
@@ -239,29 +270,28 @@ class _Flow:
                 self.net = FlowNet()
         else:
             self.net = load_flow(out, PRIOR)[0].train()
-        self.net = self.net.to(device)
-        self.ema = Ema(self.net, 0.999).to(device)
-        self.shared = shared(self.net, device, world)
+        self.net = self.net.to(self.device)
 
-    def loss(self, rng: np.random.Generator) -> torch.Tensor:
-        items = max(1, BATCH // self.world)
+    def losses(self, net: nn.Module, step: int) -> Iterator[tuple[torch.Tensor, float]]:
+        rng = np.random.default_rng([self.seed, self.stage, step, self.worker.rank])
+        items = max(1, BATCH // self.worker.world)
         chosen = [self.training[int(number)] for number in rng.integers(len(self.training), size=items)]
         n = min(COMPONENTS, *(len(item.truth) for item in chosen))
         height, width = (min(SIDE // 2, *(item.truth.shape[axis] for item in chosen)) // 4 * 4 for axis in (-2, -1))
         conditions, truths, weight = [], [], []
         for item in chosen:
-            top = int(rng.integers(item.truth.shape[-2] - height + 1))
-            left = int(rng.integers(item.truth.shape[-1] - width + 1))
+            y0 = int(rng.integers(item.truth.shape[-2] - height + 1))
+            x0 = int(rng.integers(item.truth.shape[-1] - width + 1))
             components = rng.permutation(len(item.truth))[:n]
             flips = [axis for axis in (-2, -1) if rng.random() < 0.5]
             signs = torch.as_tensor(rng.choice([-1.0, 1.0], size=(n, 1, 1, 1)), dtype=torch.float32)
-            given, truth = item.crop(slice(top, top + height), slice(left, left + width), components, flips, signs)
+            shown, truth = item.crop(slice(y0, y0 + height), slice(x0, x0 + width), components, flips, signs)
             if self.stage == 2 or rng.random() < DROPPED:
-                given = given.without_observation()
-            conditions.append(given)
+                shown = shown.without_observation()
+            conditions.append(shown)
             truths.append(truth)
             weight += [item.weight] * n
-        given = Condition(*(torch.cat(parts).to(self.device) for parts in zip(*conditions, strict=True)))
+        shown = Condition(*(torch.cat(parts).to(self.device) for parts in zip(*conditions, strict=True)))
         truth = torch.cat(truths).to(self.device)
         moment = np.where(rng.random(items) < AT_START, 0, rng.random(items))
         time = torch.as_tensor(moment, dtype=torch.float32, device=self.device)
@@ -269,33 +299,32 @@ class _Flow:
         share = time.repeat_interleave(n)[:, None, None, None]
         noisy = (1 - share) * START * noise + share * truth
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.device.type == "cuda"):
-            predicted = self.shared(noisy, time, given, items)
+            predicted = net(noisy, time, shown, items)
         error = ((predicted.float() - truth) ** 2).mean(dim=(1, 2, 3))
-        return (error * torch.as_tensor(weight, dtype=torch.float32, device=self.device)).mean()
+        yield (error * torch.as_tensor(weight, dtype=torch.float32, device=self.device)).mean(), 1.0
 
     @torch.no_grad()
-    def judge(self) -> tuple[float, ...]:
+    def evaluate(self, net: nn.Module) -> tuple[float, ...]:
         """Decibels by which the posterior mean is nearer to the truth than the classical estimate: mean, worst."""
         gains = []
-        net = self.ema.module
         assert isinstance(net, FlowNet)
         for item in self.held_out:
-            given = Condition(*(part[:COMPONENTS].float().to(self.device) for part in item.given))
+            shown = Condition(*(part[:COMPONENTS].float().to(self.device) for part in item.condition))
             truth = item.truth[:COMPONENTS].float().to(self.device)
-            found = known_mean(net, given.without_observation()) if self.stage == 2 else posterior_mean(net, given)
-            error = (found - truth).square().sum()
+            mean = known_mean(net, shown.without_observation()) if self.stage == 2 else posterior_mean(net, shown)
+            error = (mean - truth).square().sum()
             gains.append(float(10 * torch.log10(truth.square().sum() / error)))
         return float(np.mean(gains)), min(gains)
 
 
 def _latents(example: Example, coder: Autoencoder) -> _Latents:
     with torch.no_grad():
-        seen, basis = evidence(example.seen, coder, USED_ATOMS)
-        given = condition(seen)
-        truth = torch.zeros_like(seen.best)
+        components, basis = evidence(example.seen, coder, USED_ATOMS)
+        shown = condition(components)
+        truth = torch.zeros_like(components.best)
         height, width = example.truth.shape[1:]
         truth[:, :height, :width] = torch.tensordot(basis.T, torch.as_tensor(example.truth), dims=1)
         latent = to_blocks(truth).movedim(0, 1).clamp(-6e4, 6e4)
         weight = 1 / (float(latent.square().mean()) + 0.02)
-        halves = Condition(given.observed.clamp(-6e4, 6e4).half(), given.context.half(), given.features)
-        return _Latents(given=halves, truth=latent.half(), weight=weight)
+        halves = Condition(shown.observed.clamp(-6e4, 6e4).half(), shown.context.half(), shown.features)
+        return _Latents(condition=halves, truth=latent.half(), weight=weight)

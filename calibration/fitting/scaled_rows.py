@@ -1,9 +1,8 @@
-"""A capture made ready for fitting, and how to fit it."""
+"""A capture made ready for fitting: its rows scaled to mean one."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,66 +15,13 @@ from hsitools.sensor.transmittance import SampledModel, TransmittanceModel
 
 Array = NDArray[np.float64]
 
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """How to fit; what to fit is the `TransmittanceModel`.
-
-    Parameters
-    ----------
-    prior : bool
-        Population prior (see `population`); False fits each row by itself, as the published method does.
-    loss : str
-        ``"linear"`` or ``"huber"``.
-    shared_curve : bool
-        One smooth gain-correction curve common to all rows (a drift of the lamp's reference, for example).
-    shared_shift : bool
-        One smooth error of the wavelength scale common to all rows (the monochromator's).
-    estimate_linewidth : bool
-        Estimate the width of the monochromator's line instead of taking the capture's.
-    start : str
-        ``"periodogram"`` or ``"exhaustive"``.
-    engine : str
-        ``"batched"`` or ``"lmfit"`` (one `lmfit.Model` fit per row; slow, for checking and for confidence intervals).
-    """
-
-    prior: bool = True
-    loss: str = "linear"
-    shared_curve: bool = False
-    shared_shift: bool = False
-    estimate_linewidth: bool = False
-    start: str = "periodogram"
-    engine: str = "batched"
-
-    def __post_init__(self) -> None:
-        for field, known in (
-            ("loss", ("linear", "huber")),
-            ("start", ("periodogram", "exhaustive")),
-            ("engine", ("batched", "lmfit")),
-        ):
-            if getattr(self, field) not in known:
-                raise InputError(f"{field}: found {getattr(self, field)!r}, expected one of {', '.join(known)}")
-        if self.engine == "lmfit" and self.loss != "linear":
-            raise InputError(
-                f"loss: found {self.loss!r} with engine 'lmfit', expected 'linear' (its fits are least squares)"
-            )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
-        return asdict(self)
-
-
-#: What all rows may share, as tables name it.
-SHARED = {"shared_curve": "shared gain curve", "shared_shift": "shared shift"}
-
-
-def label(model: TransmittanceModel, **shared: bool) -> str:
-    """A model in one line, what is shared by all rows (`SHARED`) included."""
-    return ", ".join([model.label, *(name for option, name in SHARED.items() if shared.get(option))])
+#: Fewest rows that say anything about what all rows share (a population, a line width, an etalon, a drift). The
+#: population has some eight parameters, whose covariance fewer rows can hardly span. Larger devices do not notice it.
+MIN_ROWS = 12
 
 
 @dataclass(frozen=True, kw_only=True)
-class Problem:
+class ScaledRows:
     """A capture made ready for fitting: rows scaled to mean one, so that residuals and gains compare.
 
     ``intensity``, ``flat``, ``weight`` ``(row, line)``; ``level`` and ``flat_level`` ``(row,)`` the means taken out;
@@ -99,7 +45,7 @@ class Problem:
     @classmethod
     def of(
         cls, capture: MonochromaticCapture, model: TransmittanceModel, held_out: NDArray[np.intp] | None = None
-    ) -> Problem:
+    ) -> ScaledRows:
         """Scale the rows of ``capture``; raise `InputError` when it has fewer lines than the model has parameters.
 
         Of the lines ``held_out`` only wavenumber and flat field are used: the rest is as if they had not been measured.
