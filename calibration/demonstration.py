@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration import bench
+from calibration import simulated_bench as bench
 from calibration.captures.capture import MonochromaticCapture
 from calibration.captures.extract import extract
 from calibration.captures.frames import FrameStack
