@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Array = NDArray[np.float64]
+#: Which interferometers the fits are drawn of, for the caption.
 SPREAD = "interferometers spread over the OPDs, and the one of largest residual. "
 
 

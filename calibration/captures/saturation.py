@@ -8,17 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.captures.frames import FrameStack
+from calibration.robust import robust_sigma
 from hsitools.sensor.photon.curve import pile_up, quantisation_step
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 log = logging.getLogger(__name__)
 
-#: Side of the patch around each centre that is looked at, pixels.
+#: Side of the patch around each centre that is looked at, pixels: as wide as the window that is averaged by default.
 PATCH = 5
-#: Pixels whose brightest values come within this share of the brightest pixel's are at the ceiling together.
+#: Pixels whose brightest values come within this share of the brightest pixel's are at the ceiling together: full wells
+#: of one detector differ by a few per cent.
 CEILING = 0.05
-#: Fewest pixels that show a full well.
+#: Fewest pixels that show a full well: fewer may be hot or wild.
 MIN_PIXELS = 8
 
 
@@ -89,7 +91,7 @@ def _full_well(values: Array, dark: Array, usable: Mask) -> float:
     if flat_topped[at_ceiling].mean() < 0.5:
         return np.inf
     plateau = least[at_ceiling & flat_topped]
-    wells = 1.4826 * float(np.median(np.abs(plateau - np.median(plateau))))
+    wells = float(robust_sigma(plateau - np.median(plateau)))
     return float(np.median(plateau) - 4 * np.hypot(wells, np.median(spread[at_ceiling & flat_topped])))
 
 
