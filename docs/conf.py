@@ -18,11 +18,11 @@ from hsitools import __version__  # noqa: E402
 
 project = "hsitools"
 author = "the hsitools authors"
-copyright = "hsitools authors, MIT licence"  # noqa: A001  (Sphinx's own name)
+copyright = "hsitools authors, MIT licence"
 release = version = __version__
 
 extensions = [
-    "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon", "sphinx.ext.mathjax", 
+    "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon", "sphinx.ext.mathjax",
     "myst_nb", "sphinx_design", "command_help", "generated_tables",
 ]  # fmt: skip
 exclude_patterns = ["_build", "_generated/*.md", "_templates", "_extensions", "**.ipynb_checkpoints"]
