@@ -21,9 +21,9 @@ from hsitools.lookup import lookup
 from hsitools.progress import Progress
 from hsitools.sensor import Sensor
 from hsitools.sensor.legacy_names import former_names
-from pansharpen.comparison.protocol import judge
+from pansharpen.comparison.judging import judge
 from pansharpen.families.nets import NETS, Net, fuse_by
-from pansharpen.fuse import fuse
+from pansharpen.in_memory import fuse_case
 from pansharpen.learning.fusion_card import FusionCard
 from pansharpen.learning.patches import Part, Patch, cover, draw, patch_side, stack
 from pansharpen.learning.scene_pairs import Pairs, make_pairs
@@ -138,7 +138,7 @@ def held_out_indices(net: Net, card: FusionCard, pairs: Pairs, seed: int) -> dic
     """Mean indices of the held-out cases, by the net and by interpolation."""
     values: dict[str, list[float]] = {}
     for case in pairs.validation:
-        for prefix, fused in (("", fuse_by(net, card, case, seed=seed)), ("EXP ", fuse("EXP", case))):
+        for prefix, fused in (("", fuse_by(net, card, case, seed=seed)), ("EXP ", fuse_case("EXP", case))):
             for name, result in judge(case, fused, metrics=INDICES).items():
                 values.setdefault(prefix + name, []).append(float(result.value))
     return {name: float(np.mean(numbers)) for name, numbers in values.items()}
