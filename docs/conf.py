@@ -22,8 +22,13 @@ copyright = "hsitools authors, MIT licence"
 release = version = __version__
 
 extensions = [
+<<<<<<< HEAD
     "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon",
     "myst_nb", "sphinx_design", "command_help", "generated_tables", "mathml",
+=======
+    "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon", "sphinx.ext.mathjax",
+    "myst_nb", "sphinx_design", "command_help", "generated_tables",
+>>>>>>> integ
 ]  # fmt: skip
 exclude_patterns = ["_build", "_generated/*.md", "_templates", "_extensions", "**.ipynb_checkpoints"]
 templates_path = ["_templates"]
@@ -60,6 +65,8 @@ nb_execution_timeout = 600
 nb_execution_raise_on_error = True
 
 autosummary_generate = True
+# A page for every module; the tests, which look at all docstrings elsewhere, are content with the packages'.
+autosummary_context = {"modules_too": os.environ.get("HSITOOLS_DOCS_MODULES", "all") == "all"}
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"

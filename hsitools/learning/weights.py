@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from hsitools.errors import FormatError, InputError
 from hsitools.io.atomic import atomic_path
-from hsitools.io.hashes import file_hash
+from hsitools.io.hashes import file_sha256
 from hsitools.learning.card import CardType, read_card, save_card
 
 if TYPE_CHECKING:
@@ -19,18 +20,27 @@ if TYPE_CHECKING:
 NetType = TypeVar("NetType", bound="torch.nn.Module")
 
 
+def as_stored(net: NetType) -> NetType:
+    """A copy of a net as it will be read back, on the CPU: what it is judged by is to be what others get."""
+    out = copy.deepcopy(net).cpu().eval()
+    out.load_state_dict({name: _stored(value) for name, value in out.state_dict().items()})
+    return out
+
+
+def _stored(value: torch.Tensor) -> torch.Tensor:
+    """On the CPU, numbers in half precision."""
+    value = value.detach().cpu()
+    return (value.half() if value.is_floating_point() else value).contiguous()
+
+
 def save(net: torch.nn.Module, card: CardType, folder: str | Path) -> CardType:
     """Write ``<method>.safetensors`` and ``<method>.json`` into a folder; the card comes back with the file's hash."""
     from safetensors.torch import save_file
 
-    def stored(value: torch.Tensor) -> torch.Tensor:
-        value = value.detach().cpu()
-        return (value.half() if value.is_floating_point() else value).contiguous()
-
     path = Path(folder) / f"{card.method}.safetensors"
     with atomic_path(path) as temporary:
-        save_file({name: stored(value) for name, value in net.state_dict().items()}, temporary)
-        card = dataclasses.replace(card, sha256=file_hash(temporary))
+        save_file({name: _stored(value) for name, value in net.state_dict().items()}, temporary)
+        card = dataclasses.replace(card, sha256=file_sha256(temporary))
     save_card(path.with_suffix(".json"), card)
     return card
 
@@ -85,7 +95,7 @@ class Registry(Generic[CardType]):
         card = self.read_card(path.with_suffix(".json"))
         if card.method != method:
             raise InputError(f"{path}: method: found weights of {card.method}, expected {method}")
-        actual = file_hash(path)
+        actual = file_sha256(path)
         if actual != card.sha256:
             raise FormatError(f"{path}: sha256: found {actual[:12]}…, expected {card.sha256[:12]}… as its card says")
         try:

@@ -11,6 +11,7 @@ import io
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -145,13 +146,18 @@ def dead_links(site: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory) -> Path:
-    """The site as `make docs` builds it, but notebooks keep the outputs that they are stored with."""
+    """The site from a copy of the pages, with figures, notebooks' outputs and README's images as they are stored."""
     pytest.importorskip("sphinx")
     folder = tmp_path_factory.mktemp("site").resolve()
+    made = shutil.ignore_patterns("_build", "_generated", "api", "notebooks", "__pycache__")
+    shutil.copytree(DOCS, folder / "docs", ignore=made)
+    shutil.copytree(DOCS / "images", folder / "docs" / "_generated")
+    shutil.copytree(ROOT / "notebooks", folder / "notebooks")
+    shutil.copy(ROOT / "ARCHITECTURE.md", folder)
+    settings = {"HSITOOLS_DOCS_NOTEBOOKS": "off", "HSITOOLS_DOCS_MODULES": "packages", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "-d", folder / "trees", DOCS,
-         folder / "html"],
-        cwd=ROOT, env={**os.environ, "HSITOOLS_DOCS_NOTEBOOKS": "off"}, capture_output=True, text=True, check=False,
+        [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "docs", "html"],
+        cwd=folder, env={**os.environ, **settings}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return folder / "html"

@@ -19,6 +19,7 @@ import time
 import traceback
 from collections.abc import Callable
 from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -31,7 +32,7 @@ class Worker:
     Parameters
     ----------
     target : str
-        ``module:function``; the function takes and gives plain data (what JSON knows).
+        ``module:name.name``; what it names takes and gives plain data (what JSON knows).
 
     Raises
     ------
@@ -89,7 +90,7 @@ class Worker:
 def serve(target: str) -> None:
     """Answer requests on standard input, one line of JSON each, until it ends."""
     module, _, name = target.partition(":")
-    function = getattr(import_module(module), name)
+    function = attrgetter(name)(import_module(module))
     _adopt_orphans()
     replies = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # whatever prints must not answer in our place
