@@ -22,13 +22,8 @@ copyright = "hsitools authors, MIT licence"
 release = version = __version__
 
 extensions = [
-<<<<<<< HEAD
     "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon",
     "myst_nb", "sphinx_design", "command_help", "generated_tables", "mathml",
-=======
-    "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon", "sphinx.ext.mathjax",
-    "myst_nb", "sphinx_design", "command_help", "generated_tables",
->>>>>>> integ
 ]  # fmt: skip
 exclude_patterns = ["_build", "_generated/*.md", "_templates", "_extensions", "**.ipynb_checkpoints"]
 templates_path = ["_templates"]
