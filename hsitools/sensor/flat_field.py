@@ -88,11 +88,11 @@ def relative_response(light: Array, noise: Array, steady: Mask) -> tuple[Array, 
         if region.sum() < MIN_REGION:
             continue
         half = int(np.clip(min(region.shape) // 10, MIN_HALF, MAX_HALF))
-        known = region & (steady & finite & alike)[box]
+        used = region & (steady & finite & alike)[box]
         if np.median(noisy[box][region]):
-            surface, lever = robust_surface(filled[box], known, region, half)
+            surface, lever = robust_surface(filled[box], used, region, half)
         else:
-            surface, lever = robust_surface(log[box], known, region, half)
+            surface, lever = robust_surface(log[box], used, region, half)
             surface = np.exp(surface)
         response[box] = np.where(region, light[box] / surface, response[box])
         leverage[box] = np.where(region, lever, leverage[box])
