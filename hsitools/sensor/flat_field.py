@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from hsitools.estimation.spread import NORMAL
+from hsitools.estimation.spread import robust_sigma
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -108,7 +108,7 @@ def robust_surface(values: Array, steady: Mask, region: Mask, half: int) -> tupl
         # what does not count is filled in by the surface found so far, so that windows stay whole
         surface = fit(np.where(keep, values, surface))
         away = np.abs(values - surface)
-        spread = NORMAL * np.median(away[steady]) if steady.any() else 0.0
+        spread = robust_sigma(away[steady]) if steady.any() else 0.0
         keep = steady & (away <= WILD * spread) if spread > 0 else steady
     return surface, fit.leverage
 

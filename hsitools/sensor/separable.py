@@ -152,7 +152,7 @@ def from_dense(matrix: Array) -> AxisMatrix:
 
 @lru_cache(maxsize=16)
 def window_mean(shape: tuple[int, int], taps: tuple[float, ...]) -> Separable:
-    """Weighted mean over every whole window of as many pixels a side as there are taps; weights are their outer product."""
+    """Weighted mean over every whole window with as many pixels a side as taps, whose outer product weights it."""
     weights = np.array(taps) / np.sum(taps)
     axes = []
     for n in shape:
