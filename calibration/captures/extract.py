@@ -11,8 +11,8 @@ from calibration.captures.capture import MonochromaticCapture
 from calibration.captures.frames import FrameStack
 from calibration.captures.saturation import saturation_limit
 from calibration.captures.sub_images import find_layout
-from calibration.robust import robust_sigma
 from hsitools.errors import InputError
+from hsitools.estimation.spread import robust_sigma
 from hsitools.progress import Progress
 from hsitools.sensor.layout import SubImageLayout
 from hsitools.sensor.photon.curve import quantisation_step

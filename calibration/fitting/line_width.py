@@ -12,7 +12,7 @@ from calibration.fitting.options import Options
 from calibration.fitting.posterior import inverse, posterior
 from calibration.fitting.refine import NormalPlan, refine
 from calibration.fitting.scaled_rows import MIN_ROWS, ScaledRows
-from calibration.robust import robust_sigma
+from hsitools.estimation.spread import robust_sigma
 from hsitools.sensor.line_shape import FWHM_SIGMA, LineShape
 from hsitools.sensor.transmittance import SampledModel
 

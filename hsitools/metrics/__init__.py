@@ -68,7 +68,7 @@ def names(kind: str | None = None) -> list[str]:
     return [name for name, entry in INDICES.items() if kind in (None, entry.kind)]
 
 
-def _run(given: Any, kind: str, metrics: Iterable[str] | None, leave_out: set[str]) -> dict[str, Evaluation]:
+def _run(inputs: Any, kind: str, metrics: Iterable[str] | None, leave_out: set[str]) -> dict[str, Evaluation]:
     chosen = (
         [get(name) for name in metrics] if metrics is not None else [get(n) for n in names(kind) if n not in leave_out]
     )
@@ -79,7 +79,7 @@ def _run(given: Any, kind: str, metrics: Iterable[str] | None, leave_out: set[st
         )
     out = {}
     for entry in chosen:
-        score = entry.function(given)
+        score = entry.function(inputs)
         if len(score.value) != 1:
             raise InputError(f"batch: found {len(score.value)} cubes, expected one (call the index itself on a batch)")
         bands = None if score.per_band is None else score.per_band[0].double().cpu().numpy()

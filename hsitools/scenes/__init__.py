@@ -51,9 +51,9 @@ class SceneSource:
         return out
 
     def _tile(self, top: int, left: int) -> NDArray[np.float32]:
-        found = _ground(top, left, self.seed, self.illumination)
-        weight = _shares(found) * (found.brightness * found.light)
-        coefficients = [_pool(part) for part in (weight, weight * found.slope, weight * found.depth)]
+        ground = _ground(top, left, self.seed, self.illumination)
+        weight = _shares(ground) * (ground.brightness * ground.light)
+        coefficients = [_pool(part) for part in (weight, weight * ground.slope, weight * ground.depth)]
         mixed = np.concatenate(coefficients).reshape(len(self._endmembers), -1)
         values = self._endmembers.T @ mixed
         return np.clip(values, 0, 1.2).astype(np.float32).reshape(-1, TILE, TILE)
@@ -64,10 +64,10 @@ def _ground(top: int, left: int, seed: int, illumination: bool) -> Ground:
     return ground(top + step, left + step, seed, illumination)
 
 
-def _shares(found: Ground) -> NDArray[np.float64]:
+def _shares(ground: Ground) -> NDArray[np.float64]:
     """Share of each material at each point, ``(material, y, x)``."""
     codes = np.arange(len(MATERIALS))[:, None, None]
-    return (codes == found.material) * (1 - found.share) + (codes == found.second) * found.share
+    return (codes == ground.material) * (1 - ground.share) + (codes == ground.second) * ground.share
 
 
 def _pool(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -175,8 +175,8 @@ class Sensor(SensorParts):
             if pan is not None:
                 pan[:, part.rows.start * self.ratio : part.rows.stop * self.ratio] = part.pan
         meta = out.meta | {"saturated": int(saturated.sum())}
-        seen = out.replace(data=values, pan=None if out.pan is None else out.pan.replace(data=pan), meta=meta)
-        return seen, saturated
+        observed = out.replace(data=values, pan=None if out.pan is None else out.pan.replace(data=pan), meta=meta)
+        return observed, saturated
 
     def frame_of(self, scene: Cube) -> Cube:
         """Labels and size of what `observe` gives, with no values in it."""
