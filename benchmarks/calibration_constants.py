@@ -17,8 +17,8 @@ import numpy as np
 from benchmarks.captures import load
 from calibration import simulated_bench as bench
 from calibration.captures.capture import MonochromaticCapture
-from calibration.characterize import characterize
 from calibration.fitting.options import Options
+from calibration.pipeline import characterize
 
 #: Tuned constants by the module that reads them; of a tuple, the entry.
 CONSTANTS: tuple[tuple[str, str], ...] = (

@@ -13,7 +13,7 @@ from denoise.comparison.simulate import SEVEN
 from denoise.latent.autoencoder import Autoencoder
 from denoise.latent.evidence import evidence, seen
 from denoise.latent.posterior import refine
-from denoise.learning.weights import load_autoencoder
+from denoise.learning.denoiser_card import load_autoencoder
 from denoise.restore import restore
 from denoise.separation.estimate import separate
 

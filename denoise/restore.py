@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 import denoise.methods as _methods  # noqa: F401  (registers them)
 from denoise.case import Known, NoiseModel, Observation, Restoration
-from denoise.registry import Method, get
+from denoise.registry import METHODS, Method, get
 from denoise.separation.counts import Counts, counts_of, keep_totals
 from denoise.separation.doubt import structured
 from denoise.separation.estimate import MIN_PIXELS
@@ -38,6 +38,17 @@ class Denoised(NamedTuple):
     std: Cube | None
     mask: Cube | None
     structure: Cube | None = None
+
+
+def list_methods() -> list[Method]:
+    """Denoisers: each with its name, paper and whether it draws samples.
+
+    Examples
+    --------
+    >>> [method.name for method in list_methods() if method.samples]
+    ['diffusion']
+    """
+    return list(METHODS.values())
 
 
 def denoise(cube: Cube, method: str = METHOD, sensor: Sensor | None = None, **options: Any) -> Cube:

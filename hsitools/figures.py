@@ -15,7 +15,7 @@ from hsitools.text import readable
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from hsitools.sensor.photon.transfer import PhotonTransfer
+    from hsitools.sensor.photon.result import PhotonTransfer
     from hsitools.sensor.sensor import Sensor
 
 #: Red, green and blue, nm; false colours for cubes that do not see these.

@@ -13,7 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from hsitools.errors import InputError
-from hsitools.sensor.spatial import Separable, centred_offset, check_ratio, interpolate, mtf_blur, mtf_decimate, size_of
+from hsitools.sensor.interpolation import interpolate
+from hsitools.sensor.separable import Separable, size_of
+from hsitools.sensor.spatial import centred_offset, check_ratio, mtf_blur, mtf_decimate
 
 Array = NDArray[np.float64]
 #: Gain at the coarse Nyquist frequency that the literature assumes of a hyperspectral sensor that does not say its own.
@@ -310,7 +312,7 @@ class FusionCase:
     expanded : Tensor, shape (batch, band, ratio·y, ratio·x), or None
         The interpolated cube where the case brings its own.
     valid, pan_valid : Tensor of bool, shape (batch, band, …) and (batch, 1, …), or None
-        Voxels that hold a measurement; None when all do. See `pansharpen.fuse.fuse`, which sets them.
+        Voxels that hold a measurement; None when all do. See `pansharpen.in_memory.fuse_case`, which sets them.
     reference : Tensor, shape (batch, band, ratio·y, ratio·x), or None
         The truth, where it is known. No method reads it.
     name : str

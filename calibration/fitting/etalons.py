@@ -48,9 +48,11 @@ def find_etalons(data: ScaledRows, fit: Fit) -> tuple[float, ...]:
     if rows.sum() < MIN_ROWS:
         return ()
     measured = (data.weight > 0).any(axis=0)
-    value = fit.values(data)
-    floor = 0.2 * np.median(np.abs(value[:, measured]), axis=1, keepdims=True)
-    relative = ((data.intensity - value) * (data.weight > 0) / np.maximum(value, floor))[rows][:, measured]
+    # rows without signal have no floor to divide by
+    block = np.ix_(rows, measured)
+    value = fit.values(data)[block]
+    floor = 0.2 * np.median(np.abs(value), axis=1, keepdims=True)
+    relative = (data.intensity[block] - value) * (data.weight[block] > 0) / np.maximum(value, floor)
     relative -= np.median(relative, axis=0)
     grid = initialize.opd_grid(data.wavenumber)
     scan = initialize.periodogram(data.wavenumber[measured], 1 + relative, grid)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from denoise.latent.autoencoder import Autoencoder, from_blocks
 from denoise.latent.evidence import evidence
 from denoise.latent.flow import FlowNet, condition, posterior_mean, sample
-from denoise.learning.examples import Example
+from denoise.learning.residual_examples import Example
 from denoise.separation.estimate import Separation
 
 Array = NDArray[Any]

@@ -13,7 +13,7 @@ from denoise.latent.autoencoder import from_blocks
 from denoise.latent.certainty import STEPS, beyond, missed, pattern, spread_of
 from denoise.latent.evidence import Seen, evidence, seen
 from denoise.latent.flow import Condition, Evidence, condition, posterior_mean, sample
-from denoise.learning.weights import load_autoencoder, load_flow
+from denoise.learning.denoiser_card import load_autoencoder, load_flow
 from denoise.separation.estimate import Separation
 from denoise.separation.smooth import smooth
 

@@ -82,7 +82,7 @@ def _finish(
 ) -> None:  # fmt: skip
     from hsitools.errors import InputError
     from hsitools.sensor.pattern import STRIPE_PRESETS
-    from hsitools.sensor.photon.transfer import PhotonTransfer
+    from hsitools.sensor.photon.result import PhotonTransfer
 
     if stripes is not None:
         if stripes not in STRIPE_PRESETS:
@@ -108,7 +108,7 @@ def _finish(
 
 def _calibrated(made: Any, path: Path) -> Any:
     from hsitools.errors import InputError
-    from hsitools.sensor.calibration import open_calibration
+    from hsitools.sensor.calibration_file import open_calibration
 
     found, units = open_calibration(path)
     if units is not None and made.units not in (units, ""):

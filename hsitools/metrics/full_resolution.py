@@ -11,11 +11,14 @@ import numpy as np
 import torch
 
 from hsitools.errors import InputError
+from hsitools.estimation.nonnegative import nonnegative
 from hsitools.metrics.inputs import MIN_VALID, as_batch, cropped
 from hsitools.metrics.q2n import band_quality, q2n_map
 from hsitools.metrics.registration import Registration, register
 from hsitools.metrics.registry import Score, index, mean_of
-from hsitools.sensor.spatial import Separable, centred_offset, check_ratio, interpolate, mtf_blur, mtf_decimate, size_of
+from hsitools.sensor.interpolation import interpolate
+from hsitools.sensor.separable import Separable, size_of
+from hsitools.sensor.spatial import centred_offset, check_ratio, mtf_blur, mtf_decimate
 
 KIND = "full resolution"
 #: Gain of a panchromatic image at its own Nyquist frequency, where it is not known.
@@ -298,17 +301,12 @@ def d_pan(fusion: Fusion) -> Score:
 
 def _response(coarse: torch.Tensor, pan: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
     """Nonnegative weights ``(band,)`` that make PAN of the bands at the coarse scale, with an intercept."""
-    from scipy.optimize import nnls
-
     bands, target = (coarse.flatten(1), pan.flatten()) if valid is None else (coarse[:, valid], pan[0, valid])
     centred, goal = bands - bands.mean(1, keepdim=True), target - target.mean()
     # a small ridge: neighbouring bands are almost the same
     gram = centred @ centred.T
     gram = gram + 1e-6 * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
-    factor = torch.linalg.cholesky(gram)
-    right = torch.linalg.solve_triangular(factor, (centred @ goal)[:, None], upper=False)[:, 0]
-    weights, _ = nnls(factor.T.cpu().numpy(), right.cpu().numpy(), maxiter=30 * len(gram))
-    return torch.from_numpy(weights).to(gram.device)
+    return nonnegative(gram[None], (centred @ goal)[None, :, None])[0, :, 0]
 
 
 def _product(fusion: Fusion, spectral: Any, spatial: Any) -> Score:

@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from hsitools.estimation.spread import NORMAL
+
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 #: Half the side of the window in which illumination is a quadratic surface: a tenth of the lit region, within these.
@@ -106,7 +108,7 @@ def robust_surface(values: Array, steady: Mask, region: Mask, half: int) -> tupl
         # what does not count is filled in by the surface found so far, so that windows stay whole
         surface = fit(np.where(keep, values, surface))
         away = np.abs(values - surface)
-        spread = 1.4826 * np.median(away[steady]) if steady.any() else 0.0
+        spread = NORMAL * np.median(away[steady]) if steady.any() else 0.0
         keep = steady & (away <= WILD * spread) if spread > 0 else steady
     return surface, fit.leverage
 

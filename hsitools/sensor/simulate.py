@@ -16,7 +16,8 @@ from hsitools.io.atomic import atomic_path
 from hsitools.io.formats import native
 from hsitools.progress import Progress, silent
 from hsitools.sensor.bands import known_bands
-from hsitools.sensor.sensor import ROWS, Sensor
+from hsitools.sensor.exposure import ROWS
+from hsitools.sensor.sensor import Sensor
 from hsitools.sensor.spectral import FabryPerotResponse
 
 #: Share of a calibrated band that counts as all of it.

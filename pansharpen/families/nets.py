@@ -17,7 +17,7 @@ from torch import nn
 from hsitools.progress import Progress
 from pansharpen.case import Scene, Tile
 from pansharpen.families.statistics import per_band
-from pansharpen.learning.weights import Card, load_into
+from pansharpen.learning.fusion_card import FusionCard, load_net
 
 NETS: dict[str, type[Net]] = {}
 #: A standard deviation below this share of the mean is rounding.
@@ -166,12 +166,12 @@ def fuse_with_weights(
     kind: type[Net], scene: Scene, weights: str | Path | None, *, seed: int = 0,
     progress: Progress | None = None,
 ) -> Any:  # fmt: skip
-    """Fuse a scene by a net with trained weights (see `pansharpen.learning.weights.load_into`)."""
-    net, card = load_into(kind, kind.method, weights)
+    """Fuse a scene by a net with trained weights (see `pansharpen.learning.fusion_card.load_net`)."""
+    net, card = load_net(kind, kind.method, weights)
     return fuse_by(net, card, scene, seed=seed, progress=progress)
 
 
-def fuse_by(net: Net, card: Card, scene: Any, *, seed: int = 0, progress: Progress | None = None) -> Any:
+def fuse_by(net: Net, card: FusionCard, scene: Any, *, seed: int = 0, progress: Progress | None = None) -> Any:
     """Fuse a scene by a net: interpolated cube plus details; bands and ratio must fit the card."""
     into, back = (torch.as_tensor(numbers) for numbers in card.match(scene.optics, scene.n_bands))
     scene = net.upsampled(scene, seed=seed, progress=progress)

@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn.functional import avg_pool2d, pad
 
 from hsitools.progress import Progress
-from hsitools.sensor.spatial import Separable, size_of
+from hsitools.sensor.separable import Separable, size_of
 from pansharpen.case import FusionCase, Optics
 from pansharpen.families.statistics import moments, per_band
 
@@ -120,7 +120,7 @@ class Likeness(Protocol):
 
 
 class LocalCorrelation:
-    """Correlation coefficient with a panchromatic image in every whole window of ``size``² pixels."""
+    """Correlation coefficient with a panchromatic image in every whole window of ``size`` × ``size`` pixels."""
 
     def __init__(self, pan: torch.Tensor, size: int) -> None:
         self.pan, self.size = pan, size

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hsitools.sensor.spatial import Separable
+from hsitools.sensor.separable import Separable
 
 #: κ: inverse variance of the step between neighbours without an edge, in units of the components' variance.
 SMOOTHNESS = 10.0

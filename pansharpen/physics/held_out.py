@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import torch
 
-from hsitools.sensor.spatial import interpolate, mtf_decimate, size_of
+from hsitools.sensor.interpolation import interpolate
+from hsitools.sensor.separable import size_of
+from hsitools.sensor.spatial import mtf_decimate
 from pansharpen.case import INTERPOLATION, USUAL_MTF, Scene, Tile
 from pansharpen.families.statistics import ratio_of
 from pansharpen.physics.edges import DataTerms, edge_weights, step_weights

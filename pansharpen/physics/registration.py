@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from hsitools.sensor.spatial import Separable, mtf_blur, mtf_decimate, size_of
+from hsitools.sensor.separable import Separable, size_of
+from hsitools.sensor.spatial import mtf_blur, mtf_decimate
 from pansharpen.case import Scene, Tile
 from pansharpen.families.statistics import Moments, moments, ratio_of
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from calibration import simulated_bench as bench
-from calibration.characterize import characterize
 from calibration.figures import fitted, fitted_between, selection_figure
+from calibration.pipeline import characterize
 from hsitools.sensor.transmittance import TransmittanceModel
 
 

@@ -29,15 +29,23 @@ from denoise.latent.flow import (
     towards_data,
 )
 from denoise.latent.posterior import refine
-from denoise.learning.examples import clean_cubes, data_name, load_example, make_example, observe, save_example
-from denoise.learning.training import STEPS, train
-from denoise.learning.weights import PRETRAINED, Card, load_autoencoder, load_flow
+from denoise.learning.denoiser_card import WEIGHTS, DenoiserCard, load_autoencoder, load_flow
+from denoise.learning.example_files import save_arrays
+from denoise.learning.latent_training import STEPS, train
+from denoise.learning.residual_examples import (
+    clean_cubes,
+    data_name,
+    example_content,
+    load_example,
+    make_example,
+    observe,
+)
 from denoise.restore import restore, restore_cube
 from denoise.separation.estimate import separate
-from hsitools import weights
 from hsitools.cube import Cube
 from hsitools.errors import FormatError, InputError
 from hsitools.io import open_cube, save_cube
+from hsitools.learning.weights import save as save_weights
 from hsitools.scenes import procedural_scenes, scene
 from hsitools.sensor import preset
 
@@ -206,8 +214,8 @@ def test_intervals_cover(golden):
 def test_gate_refuses_a_net_that_only_adds_noise(found, noisy, tmp_path):
     """Random weights: what they add agrees with the noise, not with the scene."""
     for stem, net in (("autoencoder", Autoencoder()), ("flow", wild_net())):
-        card = Card(method=stem, data=(), held_out=(), sensors=(), seed=0, steps=0, examples=0)
-        weights.save(net, card, tmp_path, stem)
+        card = DenoiserCard(method=stem, data=(), held_out=(), sensors=(), seed=0, steps=0, examples=0)
+        save_weights(net, card, tmp_path)
     refined = refine(found, WAVELENGTH, weights=tmp_path)
     change = np.sqrt(np.mean((refined.scene - found.scene) ** 2))
     assert change < 0.1 * 0.05
@@ -278,11 +286,11 @@ def test_beyond_grows_with_bands_and_shrinks_with_pixels():
 
 
 def test_shipped_weights_are_small_and_checked(tmp_path):
-    assert sum(file.stat().st_size for file in PRETRAINED.iterdir()) < 20e6
+    assert sum(file.stat().st_size for file in WEIGHTS.pretrained.iterdir()) < 20e6
     card = load_flow()[1]
     assert card.metrics["gain_db"] > 0.5
     assert not {"pavia_centre_crop", "jasper_ridge", "enmap_potsdam_b", "abu_urban_3"} & set(card.data)
-    for file in PRETRAINED.iterdir():
+    for file in WEIGHTS.pretrained.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     content = bytearray((tmp_path / "flow.safetensors").read_bytes())
     content[-1] ^= 1
@@ -303,7 +311,7 @@ def test_observations_are_of_all_kinds(clean):
 
 def test_example_comes_back_from_its_file(clean, tmp_path):
     example = make_example(clean, WAVELENGTH, np.random.default_rng(1), [])
-    save_example(tmp_path / "one.npz", example)
+    save_arrays(tmp_path / "one.npz", example_content(example))
     again = load_example(tmp_path / "one.npz")
     np.testing.assert_allclose(again.truth, example.truth, rtol=2e-3, atol=1e-3)
     np.testing.assert_array_equal(again.seen.directions, example.seen.directions)
@@ -313,7 +321,7 @@ def test_example_comes_back_from_its_file(clean, tmp_path):
 
 
 def test_three_stages_and_resumption(tmp_path, monkeypatch):
-    monkeypatch.setattr("denoise.learning.steps.EVERY", 2)
+    monkeypatch.setattr("denoise.learning.stepwise.EVALUATE_EVERY", 2)
     scenes = [cube.load() for cube in procedural_scenes(5, 32)]
     for stage in STEPS:
         card = train(stage, scenes, [], tmp_path / "w", steps=4, count=3, device="cpu")
@@ -331,7 +339,7 @@ def test_three_stages_and_resumption(tmp_path, monkeypatch):
         if total == 4 and done == 3:
             raise Killed
 
-    monkeypatch.setattr("denoise.learning.steps.CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr("hsitools.learning.trainer.CHECKPOINT_SECONDS", 0)
     whole = load_file(tmp_path / "w" / "flow.safetensors")
     for name in ("flow.checkpoint.safetensors", "flow.safetensors"):
         (tmp_path / "w" / name).unlink()

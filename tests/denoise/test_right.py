@@ -10,12 +10,13 @@ from denoise.case import Known, Observation
 from denoise.latent.certainty import missed
 from denoise.restore import restore, restore_cube
 from denoise.separation import counts, estimate, saturation
-from denoise.separation.estimate import gram, levelled, subspace
+from denoise.separation.estimate import levelled
 from denoise.separation.known import units_of
 from denoise.separation.objects import told_apart
 from denoise.separation.smooth import joint_means, smooth
 from hsitools.cube import Cube
 from hsitools.errors import InputError
+from hsitools.estimation.covariance import gram, subspace
 from hsitools.sensor import DetectorNoise, GaussianResponse, Sensor
 
 BANDS, SIDE, RANK = 60, 48, 5

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from hsitools.cube import Cube
 from hsitools.cube.sources import Bands
 from hsitools.errors import FormatError, InputError
+from hsitools.io import envi_header, stac
 from hsitools.io.atomic import atomic_path
 from hsitools.io.labels import numbers_in
 from hsitools.io.scales import fits, scaled, stated_nodata
@@ -22,7 +23,9 @@ from hsitools.io.wavelengths import Conversion, from_names, width_to_nm
 from hsitools.progress import Progress
 
 log = logging.getLogger(__name__)
+PRIORITY = 60  # after the products whose images are GeoTIFFs
 SUFFIXES = (".tif", ".tiff")
+#: First bytes of TIFF and BigTIFF, of either byte order.
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
@@ -191,16 +194,12 @@ def _labels(tags: list[dict[str, str]], dataset: dict[str, str], descriptions: A
 
 def _beside(path: Path, count: int) -> dict[str, Any]:
     """Labels from a STAC item or an ENVI header of the image's name beside it; empty when there is none that fits."""
-    from hsitools.io import stac
-
     found = stac.labels(path, count)
     if found:
         return found
     names = {path.name.lower() + ".hdr", path.stem.lower() + ".hdr"}
     for header in sorted(item for item in path.parent.iterdir() if item.name.lower() in names):
-        from hsitools.io.formats import envi
-
-        found = envi.labels(header, count)
+        found = envi_header.labels(header, count)
         if found:
             return found
     return {}

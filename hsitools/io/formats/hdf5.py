@@ -18,6 +18,7 @@ from hsitools.io.labels import is_hdf5, text
 from hsitools.io.variable import Variable
 from hsitools.io.variables import contents, labelled_cube, likely_cubes
 
+PRIORITY = 40  # after all that are HDF5 of their own conventions
 #: Members of a file that are looked at; no product comes near it.
 MAX_MEMBERS = 5_000
 #: Names at the root of files that hold frames of a bench, not a cube.

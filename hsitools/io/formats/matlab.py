@@ -17,6 +17,7 @@ from hsitools.io.names import NODATA_NAMES, OFFSET_NAMES, SCALE_NAMES, WAVELENGT
 from hsitools.io.variable import Variable
 from hsitools.io.variables import labelled_cube
 
+PRIORITY = 30  # its newer files are HDF5, of its own conventions
 #: MATLAB's convention for images, where nothing else tells: (y, x, band).
 AXES = (2, 0, 1)
 ROW_NAMES = ("lines", "nrow", "nrows", "rows", "row", "height", "n_rows", "nlines", "ny", "numrows", "nr", "h", "m")

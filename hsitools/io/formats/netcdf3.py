@@ -13,6 +13,8 @@ from hsitools.io.formats.hdf5 import named
 from hsitools.io.variable import Variable
 from hsitools.io.variables import labelled_cube
 
+PRIORITY = 41  # its first bytes are its own
+
 
 def can_read(path: Path) -> bool:
     """The classic header, of any of its versions."""

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsitools.errors import FormatError, InputError
+from hsitools.estimation.spread import NORMAL
 from hsitools.io.formats.hdf5 import open_hdf5
 
 Array = NDArray[np.float64]
@@ -206,7 +207,7 @@ def _tame(values: Array) -> Mask:
     away = np.abs(values - middle)
     # coarse steps hide most deviations from a median
     spread = max(
-        1.4826 * float(np.median(away)), float(np.sqrt(np.mean(np.minimum(away, np.quantile(away, 0.98)) ** 2)))
+        NORMAL * float(np.median(away)), float(np.sqrt(np.mean(np.minimum(away, np.quantile(away, 0.98)) ** 2)))
     )
     return np.asarray(away <= WILD * spread)
 

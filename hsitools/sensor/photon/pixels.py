@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from hsitools.estimation.spread import NORMAL
 from hsitools.sensor.flat_field import MAX_HALF, MIN_HALF, MIN_SIDE, robust_surface
 from hsitools.sensor.photon.curve import Line, pooled_variance, quantisation_step, wild_ratio
 from hsitools.sensor.photon.frames import Level
-from hsitools.sensor.photon.transfer import DEAD_RESPONSE
+from hsitools.sensor.photon.result import DEAD_RESPONSE
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -88,7 +89,7 @@ def mosaic_of(light: Array, noise: Array, steady: Mask) -> Array | None:
     squares = np.stack([light[place][known] for place in places])
     shares = squares / squares.mean(axis=0)
     typical = np.median(shares, axis=1)
-    spread = 1.4826 * np.median(np.abs(shares - typical[:, None]), axis=1)
+    spread = NORMAL * np.median(np.abs(shares - typical[:, None]), axis=1)
     if np.ptp(typical) < max(MOSAIC, 3 * spread.max()):
         return None
     mosaic = np.empty(light.shape)
@@ -196,7 +197,7 @@ def steady_pixels(dark: Level) -> Mask:
     surface: Any = np.median(dark.mean)
     for again in (True, False):
         away = np.abs(dark.mean - surface)
-        spread = max(1.4826 * float(np.median(away)), floor, 1e-9 * max(abs(float(np.median(dark.mean))), 1e-300))
+        spread = max(NORMAL * float(np.median(away)), floor, 1e-9 * max(abs(float(np.median(dark.mean))), 1e-300))
         steady &= away <= DEFECT_SIGMA * spread
         surface = dark_surface(dark, steady)[0] if again else surface
     return steady
