@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from calibration import characterize
 from calibration import simulated_bench as bench
-from calibration.characterize import characterize
 from calibration.fitting.options import Options
 from hsitools.commands.root import main
 from hsitools.sensor.transmittance import TransmittanceModel
