@@ -16,10 +16,10 @@ from typing import Any, ClassVar, Self
 import torch
 
 from hsitools import __version__
-from hsitools.comparison.plan import Cell, Plan, Source, file_hash, short_hash
+from hsitools.comparison.plan import Cell, Plan, Source, content_hash, short_hash
 from hsitools.comparison.plugins import Plugins, facts_of
 from hsitools.comparison.task import OK, Task
-from hsitools.comparison.two_sides import Executor, Job, Record, local, now, plugins_of
+from hsitools.comparison.two_sides import Executor, Job, Record, local, now, plugins_of, submitted
 from hsitools.errors import FormatError, InputError
 from hsitools.io.atomic import atomic_path
 from hsitools.plugins import load_plugin
@@ -90,12 +90,9 @@ class Benchmark:
     def open(cls, folder: str | Path) -> Self:
         """A benchmark that was begun; raises `FormatError` when the folder holds none."""
         stored = read_header(folder, cls.command)["settings"]
-        values: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()
-        }
         try:
-            values["sources"] = tuple(cls.source(**source) for source in stored["sources"])
-            settings = cls.plan(**values)
+            sources = tuple(cls.source(**_with_tuples(source)) for source in stored["sources"])
+            settings = cls.plan(**{**_with_tuples(stored), "sources": sources})
         except TypeError as error:
             raise FormatError(f"{folder}/benchmark.json: settings: {error}") from None
         return cls(folder=Path(folder), settings=settings, plugins=cls.plugins_of(settings.plugins))
@@ -153,13 +150,13 @@ class Benchmark:
 
     def _contents(self) -> dict[str, Any]:
         """Of each method, what beside the case decides a record: code and weights, code of indices, version."""
-        judged = [file_hash(file) for file in self.plugins.index_files]
+        judged = [content_hash(file) for file in self.plugins.index_files]
         out = {}
         for method in self.settings.methods:
             entry = self.task.methods.get(method)
             trained = entry is None or getattr(entry, "trained", False)
             weights = self.settings.weights or self.pretrained
-            used = file_hash(weights) if trained and weights is not None else None
+            used = content_hash(weights) if trained and weights is not None else None
             out[method] = [self.facts(method)["code"], used, judged, __version__]
         return out
 
@@ -196,16 +193,15 @@ class Benchmark:
         KeyboardInterrupt
             On an interrupt; what is finished stays, and `run` goes on from there.
         """
+        here = executor is None and client is None
         if executor is None:
-            from hsitools.comparison.two_sides import submitted
-
             executor = local(jobs) if client is None else submitted(client)
+        # torch's own number, as of OMP_NUM_THREADS, is shared; elsewhere it is theirs
+        threads = self.settings.threads or (max(1, torch.get_num_threads() // jobs) if here else 0)
         for source in self.settings.sources:
-            if file_hash(source.path) != source.sha256:
+            if content_hash(source.path) != source.sha256:
                 raise InputError(f"{source.path}: changed since the benchmark began; begin a new one")
         total, todo = len(self.settings.cells()), self.unfinished(retry)
-        # torch's own number, as of OMP_NUM_THREADS, is shared; elsewhere it is theirs
-        threads = self.settings.threads or (max(1, torch.get_num_threads() // jobs) if client is None else 0)
         run = environment(jobs, threads)
         self._write([*self.header["runs"], run])
         contents = self._contents()
@@ -245,6 +241,11 @@ class Benchmark:
 def flat(record: Mapping[str, Any]) -> Record:
     """A record with its indices at the top, without the long text of an error."""
     return {name: value for name, value in record.items() if name not in ("values", "traceback")} | record["values"]
+
+
+def _with_tuples(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """What JSON had to write as lists."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()}
 
 
 def read_header(folder: str | Path, command: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import torch
 
 from hsitools.errors import FormatError, HsiError, InputError
 from hsitools.io import describe
+from hsitools.io.hashes import file_hash
 from hsitools.lookup import lookup
 
 
@@ -49,7 +50,7 @@ def short_hash(values: Any) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A file that cases come from, and the hash of its bytes (see `file_hash`)."""
+    """A file that cases come from, and the hash of its bytes (see `content_hash`)."""
 
     path: str
     sha256: str
@@ -164,8 +165,8 @@ def _is_cube(path: Path) -> bool:
         return True  # one that is damaged
 
 
-def file_hash(path: str | Path) -> str:
-    """Of a file's bytes; of all files of a folder (EnMAP's product, a folder of weights).
+def content_hash(path: str | Path) -> str:
+    """Of a file's bytes, 16 digits; of all files of a folder (EnMAP's product, a folder of weights).
 
     Raises
     ------
@@ -178,6 +179,5 @@ def file_hash(path: str | Path) -> str:
     digest = hashlib.sha256()
     for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
         if file.is_file():
-            with file.open("rb") as stream:
-                digest.update(hashlib.file_digest(stream, "sha256").digest())
+            digest.update(bytes.fromhex(file_hash(file)))
     return digest.hexdigest()[:16]

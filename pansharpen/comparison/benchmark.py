@@ -11,7 +11,7 @@ import numpy as np
 
 import hsitools.comparison.benchmark as engine
 import pansharpen.methods  # noqa: F401  (registers them)
-from hsitools.comparison.plan import Cell, Plan, Source, chosen_names, cubes_of, file_hash, labels_of
+from hsitools.comparison.plan import Cell, Plan, Source, chosen_names, content_hash, cubes_of, labels_of
 from hsitools.errors import HsiError, InputError
 from hsitools.io import open_cube
 from hsitools.sensor.presets import open_sensor
@@ -203,7 +203,7 @@ def sources_of(scenes: Iterable[str | Path], cases: Iterable[str | Path]) -> lis
     files = [(path, _cube_facts) for path in cubes_of(scenes)] + [(Path(path), _case_facts) for path in cases]
     if not files:
         raise InputError("benchmark: found neither scenes nor cases, expected some (--scenes, --cases)")
-    out = [FusionSource(path=str(path.resolve()), sha256=file_hash(path), **facts(path)) for path, facts in files]
+    out = [FusionSource(path=str(path.resolve()), sha256=content_hash(path), **facts(path)) for path, facts in files]
     return list(dict.fromkeys(out))
 
 
