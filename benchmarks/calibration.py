@@ -18,8 +18,8 @@ import numpy as np
 
 from benchmarks.captures import DEVICES, load, shared_folder
 from calibration.captures.capture import MonochromaticCapture
-from calibration.characterize import characterize
 from calibration.held_out import deal
+from calibration.pipeline import characterize
 
 #: Figures of 0.1.0: seconds as stated in issue 11; the others measured on 0.1.0 by the loop of `folds` below.
 BEFORE: dict[str, tuple[float, ...]] = {

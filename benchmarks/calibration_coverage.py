@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from benchmarks.captures import DEVICES, load
 from calibration import simulated_bench as bench
 from calibration.captures.capture import MonochromaticCapture
-from calibration.characterize import characterize
 from calibration.fitting.options import Options
+from calibration.pipeline import characterize
 from hsitools.sensor.transmittance import TransmittanceModel
 
 Array = NDArray[np.float64]

@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.captures import shared_folder
 from calibration import simulated_bench as bench
-from calibration.characterize import characterize
+from calibration.pipeline import characterize
 from denoise.comparison.simulate import ELECTRONS, READ_NOISE
 from denoise.comparison.simulate import simulate as noise_case
 from hsitools.cube import Cube

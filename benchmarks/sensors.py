@@ -84,7 +84,7 @@ def stripes() -> float:
 
 def frame_check() -> float:
     """A characterized imspoc_uv_2 → frame of a scene → interferograms, against the direct product of each pixel."""
-    from calibration.characterize import characterize
+    from calibration.pipeline import characterize
     from hsitools.scenes import scene
 
     folder = SHARED / "data" / "captures" / "imspoc_uv_2"

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from calibration import simulated_bench as bench
-from calibration.characterize import characterize
 from calibration.fitting.options import Options
+from calibration.pipeline import characterize
 from hsitools.sensor.transmittance import TransmittanceModel
 
 

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from calibration.captures.extract import extract as extract
     from calibration.captures.frames import FrameStack as FrameStack
     from calibration.characterization import Characterization as Characterization
-    from calibration.characterize import characterize as characterize
+    from calibration.pipeline import characterize as characterize
     from calibration.report import write_report as write_report
 
 _HOMES = {
     "MonochromaticCapture": "calibration.captures.capture", "open_capture": "calibration.captures.capture",
     "FrameStack": "calibration.captures.frames", "extract": "calibration.captures.extract",
-    "characterize": "calibration.characterize", "Characterization": "calibration.characterization",
+    "characterize": "calibration.pipeline", "Characterization": "calibration.characterization",
     "write_report": "calibration.report",
 }  # fmt: skip
 __all__ = list(_HOMES)

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration import bench
+from calibration import simulated_bench as bench
 from calibration.captures.capture import MonochromaticCapture
 from calibration.captures.extract import extract
 from calibration.captures.frames import FrameStack
 from calibration.captures.sub_images import layout_figure
 from calibration.characterization import Characterization
-from calibration.characterize import characterize
+from calibration.pipeline import characterize
 from calibration.report import write_report
 from hsitools.demo import Demonstration, Fact, Outcome, Step
 from hsitools.plot import COLOURS, new_figure, save_figure

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float32]
 
 #: Striped columns as FINCH's detector shows them, on the scene's upper left corner: seconds instead of minutes.
-CASE, SIDE = "finch", 96
+CASE, SIDE = "finch", 80
 #: So few give a standard deviation to a third of itself, in seconds.
 SAMPLES = 4
 #: What a 95 % interval is, in standard deviations.

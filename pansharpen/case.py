@@ -312,7 +312,7 @@ class FusionCase:
     expanded : Tensor, shape (batch, band, ratio·y, ratio·x), or None
         The interpolated cube where the case brings its own.
     valid, pan_valid : Tensor of bool, shape (batch, band, …) and (batch, 1, …), or None
-        Voxels that hold a measurement; None when all do. See `pansharpen.fuse.fuse`, which sets them.
+        Voxels that hold a measurement; None when all do. See `pansharpen.in_memory.fuse_case`, which sets them.
     reference : Tensor, shape (batch, band, ratio·y, ratio·x), or None
         The truth, where it is known. No method reads it.
     name : str

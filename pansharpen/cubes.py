@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hsitools.cube import Cube
 from hsitools.sensor.sensor import Sensor
-from pansharpen.fuse import Progress
+from pansharpen.in_memory import Progress
 from pansharpen.pair.alignment import paired
 from pansharpen.registry import METHODS, Method, names
 from pansharpen.tiled import fuse_cube

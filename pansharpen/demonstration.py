@@ -17,7 +17,7 @@ from hsitools.scenes import scene
 from hsitools.sensor.presets import preset
 from pansharpen.case import FusionCase
 from pansharpen.comparison.judging import judge
-from pansharpen.fuse import fuse
+from pansharpen.in_memory import fuse_case
 from pansharpen.pair.wald import simulated_case
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def observe(demonstration: Demonstration) -> Outcome:
     shown = {"scene (the truth)": case.reference, "hyperspectral cube": case.coarse, "panchromatic": case.pan}
     for ax, (title, values) in zip(axes, shown.items(), strict=True):
         if values.shape[1] == 1:
-            ax.imshow(values[0, 0], cmap="gray", vmax=float(values.quantile(BRIGHT)))
+            ax.imshow(values[0, 0].numpy(), cmap="gray", vmax=float(values.quantile(BRIGHT)))
         else:
             ax.imshow(quicklook(_cube(values, wavelength)))
         ax.set(title=f"{title}, {values.shape[2]}×{values.shape[3]}", xticks=[], yticks=[])
@@ -71,7 +71,7 @@ def fuse_it(demonstration: Demonstration) -> Outcome:
     """Three methods fuse the pair; the truth, which they do not get, judges them."""
     case: FusionCase = demonstration.results["fusion_case"]
     assert case.reference is not None
-    fused = {name: fuse(name, case) for name in METHODS}
+    fused = {name: fuse_case(name, case) for name in METHODS}
     scores = {
         name: {index: entry.value for index, entry in judge(case, result).items()} for name, result in fused.items()
     }
@@ -114,15 +114,16 @@ def _fusion_figure(case: FusionCase, fused: dict[str, torch.Tensor]) -> Figure:
         above.imshow(quicklook(_cube(values[part], case.optics.wavelength_nm)))
         above.set(title=name, xticks=[], yticks=[])
         if name in errors:
-            picture = below.imshow(errors[name], cmap="inferno", vmin=0, vmax=top)
+            picture = below.imshow(errors[name].numpy(), cmap="inferno", vmin=0, vmax=top)
             below.set(xticks=[], yticks=[])
             below.grid(False)
     spectra = axes[1, 0]
     y = x = SIDE // 2
-    place = np.argsort(np.asarray(case.optics.wavelength_nm))
+    wavelength = np.asarray(case.optics.wavelength_nm)
+    order = np.argsort(wavelength)
     for number, (name, values) in enumerate(shown.items()):
         style = {"color": "black", "lw": 1.0} if name == "truth" else {"color": COLOURS[number - 1], "lw": 0.9}
-        spectra.plot(np.asarray(case.optics.wavelength_nm)[place], values[0, place, y, x], label=name, **style)
+        spectra.plot(wavelength[order], values[0, :, y, x].numpy()[order], label=name, **style)
     spectra.set(xlabel="wavelength / nm", title=f"pixel ({y}, {x})")
     spectra.legend(fontsize=7)
     figure.colorbar(picture, ax=axes[1, 1:], label="rms error", shrink=0.8)

@@ -20,7 +20,7 @@ from hsitools.errors import InputError
 from hsitools.progress import Progress, silent
 from hsitools.sensor import Sensor
 from pansharpen.case import FusionCase, Optics, Tile
-from pansharpen.fuse import filled, fuse, live_bands, marked, options_for
+from pansharpen.in_memory import filled, fuse_case, live_bands, marked, options_for
 from pansharpen.pair.alignment import paired, placement
 from pansharpen.pair.from_sensor import tells_noise
 from pansharpen.pair.holes import fill_nearest
@@ -223,7 +223,7 @@ def fuse_cube(
     optics : Optics, optional
         Instead of what the sensor says.
     seed, weights, progress
-        As of `pansharpen.fuse.fuse`; progress is called once per tile and pass.
+        As of `pansharpen.in_memory.fuse_case`; progress is called once per tile and pass.
 
     Raises
     ------
@@ -249,7 +249,7 @@ def fuse_cube(
             use=f"{entry.name} takes a scene as a whole",
             advice="choose a window, or a method that goes by tiles (hsi pansharpen list)",
         )  # fmt: skip
-        whole = fuse(entry, scene.case(), **given)
+        whole = fuse_case(entry, scene.case(), **given)
         source = scene.map(lambda _tile: whole)
         data = source.read(np.arange(cube.n_bands), slice(0, source.shape[1]), slice(0, source.shape[2]))
     ratio = cube.pan.shape[1] // cube.shape[1]

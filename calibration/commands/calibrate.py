@@ -181,7 +181,7 @@ def _per_device(
     from dataclasses import replace
 
     from calibration.captures.capture import open_capture
-    from calibration.characterize import characterize
+    from calibration.pipeline import characterize
 
     outputs.check()
     data = replace(open_capture(path), **line)

@@ -26,7 +26,7 @@ for _command in (benchmark, report, train):
 @json_option
 def list_methods(plugins: tuple[Path, ...], as_json: bool) -> None:
     """Methods: family, what they need, paper."""
-    import pansharpen.fuse  # noqa: F401  (registers them)
+    import pansharpen.in_memory  # noqa: F401  (registers them)
     from hsitools.plugins import load_plugins
     from pansharpen.registry import METHODS, names
 

@@ -17,7 +17,7 @@ from hsitools.sensor.sensor import Sensor
 from pansharpen.case import FusionCase, Optics
 from pansharpen.comparison.judging import judge_classes
 from pansharpen.comparison.pictures import case_details, details
-from pansharpen.fuse import fuse
+from pansharpen.in_memory import fuse_case
 from pansharpen.pair.case_files import convention, read_case
 from pansharpen.pair.wald import degraded, real_case, simulated_case
 from pansharpen.registry import METHODS, Method
@@ -92,7 +92,7 @@ class FusionTask(Task):
 
     def apply(self, entry: Method, observed: FusionCase, job: Mapping[str, Any]) -> tuple[torch.Tensor, dict[str, Any]]:
         """See `Task.apply`."""
-        return fuse(entry, observed, seed=job["seed"], weights=job["weights"]), {}
+        return fuse_case(entry, observed, seed=job["seed"], weights=job["weights"]), {}
 
 
 FUSION = FusionTask()

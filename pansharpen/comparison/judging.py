@@ -18,7 +18,7 @@ from hsitools.comparison.task import added_indices
 from hsitools.errors import InputError
 from hsitools.metrics import Evaluation, evaluate, evaluate_alone, evaluate_fusion
 from pansharpen.case import FusionCase
-from pansharpen.fuse import select_bands
+from pansharpen.in_memory import select_bands
 from pansharpen.pair.case_files import CONVENTIONS, Convention
 
 REDUCED = ("ERGAS", "SAM", "Q2n", "PSNR")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pansharpen.case import FusionCase
 from pansharpen.families.nets import Scale, measure
-from pansharpen.fuse import prepared
+from pansharpen.in_memory import prepared
 from pansharpen.learning.scene_pairs import Window
 
 

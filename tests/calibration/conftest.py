@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from calibration import simulated_bench as bench
-from calibration.characterize import characterize
+from calibration.pipeline import characterize
 from hsitools.sensor.transmittance import TransmittanceModel
 
 

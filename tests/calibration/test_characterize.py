@@ -9,13 +9,13 @@ import pytest
 from calibration import simulated_bench as bench
 from calibration.captures.capture import MonochromaticCapture
 from calibration.characterization import FLAG_MEANING, Characterization
-from calibration.characterize import characterize
 from calibration.fitting.fit import fit_capture
 from calibration.fitting.opd_law import fit_law
 from calibration.fitting.options import Options
 from calibration.fitting.scaled_rows import ScaledRows
 from calibration.held_out import cross_validate
 from calibration.model_choice import select_model
+from calibration.pipeline import characterize
 from hsitools.errors import FormatError, InputError
 from hsitools.sensor.transmittance import TransmittanceModel
 

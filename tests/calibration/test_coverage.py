@@ -9,12 +9,12 @@ from benchmarks.calibration_coverage import MODEL, MODES, QUANTITIES, errors, ro
 from calibration import simulated_bench as bench
 from calibration.captures.capture import MonochromaticCapture
 from calibration.characterization import Characterization
-from calibration.characterize import characterize
 from calibration.fitting.fit import fit_capture
 from calibration.fitting.opd_law import fit_law
 from calibration.fitting.options import Options
 from calibration.fitting.refine import Prior
 from calibration.fitting.uncertainty import common_errors
+from calibration.pipeline import characterize
 from calibration.pixel_maps import fit_pixels
 
 #: Modes of the benchmark, with fewer lines; errors drawn once a device need many devices and have their own tests.

@@ -12,7 +12,6 @@ from scipy.stats import siegelslopes
 
 from calibration import simulated_bench as bench
 from calibration.characterization import Characterization
-from calibration.characterize import characterize
 from calibration.fitting.initialize import starting_opd
 from calibration.fitting.opd_law import repeated_medians
 from calibration.fitting.options import Options
@@ -21,6 +20,7 @@ from calibration.fitting.scaled_rows import ScaledRows
 from calibration.fitting.smoothing import SmoothingSpline, solve_pentadiagonal
 from calibration.held_out import Fold, cross_validate, deal, embed
 from calibration.model_choice import paired_gain, select_model
+from calibration.pipeline import characterize
 from hsitools.errors import InputError
 from hsitools.sensor.fabry_perot import cos_sin
 from hsitools.sensor.transmittance import TransmittanceModel

@@ -7,8 +7,8 @@ import pytest
 
 from benchmarks.captures import SAME_MODEL, off_neighbours
 from calibration.captures.capture import open_capture
-from calibration.characterize import characterize
 from calibration.fitting.options import Options
+from calibration.pipeline import characterize
 
 # device: published RMSE of the same model, our limits for the default: RMSE, held-out RMSE, OPDs off their neighbours
 LIMITS = {

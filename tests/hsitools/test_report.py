@@ -42,7 +42,7 @@ def test_same_figure_same_bytes(tmp_path):
 
 def test_figures_have_units():
     from calibration import simulated_bench as bench
-    from calibration.characterize import characterize
+    from calibration.pipeline import characterize
     from hsitools.sensor.transmittance import TransmittanceModel
 
     for n in (5, 40):

@@ -15,7 +15,7 @@ from pansharpen.case import FusionCase, Optics, Tile
 from pansharpen.comparison.judging import judge
 from pansharpen.families.nets import NETS, fuse_by, measure
 from pansharpen.families.prior import with_prior
-from pansharpen.fuse import fuse
+from pansharpen.in_memory import fuse_case
 from pansharpen.learning.fusion_card import WEIGHTS, FusionCard, load_net
 from pansharpen.pair.wald import simulated_case
 from pansharpen.registry import METHODS
@@ -80,7 +80,7 @@ def test_any_band_count_and_ratio(name, n_bands, ratio):
 def test_untrained_is_interpolation(name):
     case = make_case()
     fused = fuse_by(NETS[name](5), make_card(name, case), case)
-    torch.testing.assert_close(fused, fuse("EXP", case))
+    torch.testing.assert_close(fused, fuse_case("EXP", case))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -222,7 +222,7 @@ def test_weights_come_back(stored):
     folder, case, net, card = stored
     assert WEIGHTS.read_card(folder / "HSpeNet.json") == card
     for place in (folder, folder / "HSpeNet.safetensors"):
-        fused = fuse("HSpeNet", case, weights=place)
+        fused = fuse_case("HSpeNet", case, weights=place)
         # half precision
         torch.testing.assert_close(fused, fuse_by(net, card, case), rtol=0, atol=5e-3)
     assert sorted(path.name for path in folder.iterdir()) == ["HSpeNet.json", "HSpeNet.safetensors"]
@@ -235,7 +235,7 @@ def test_product_on_disk(stored):
     folder, case, *_ = stored
     pan = Cube(data=case.pan[0].numpy())
     cube = Cube(data=case.coarse[0].numpy(), wavelength_nm=case.optics.wavelength_nm, pan=pan)
-    whole = fuse("HSpeNet", case, weights=folder)[0].numpy()
+    whole = fuse_case("HSpeNet", case, weights=folder)[0].numpy()
     np.testing.assert_allclose(fuse_cube(cube, "HSpeNet", weights=folder).load().data, whole, rtol=1e-5, atol=1e-5)
 
 
@@ -314,7 +314,7 @@ def test_without_weights_it_says_what_to_do(monkeypatch, tmp_path):
     with pytest.raises(
         InputError, match="HyperPNN: weights: found none, needs training on your sensor: hsi pansharpen"
     ):
-        fuse("HyperPNN", make_case())
+        fuse_case("HyperPNN", make_case())
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in WEIGHTS.pretrained.glob("*.json")))
@@ -323,7 +323,7 @@ def test_shipped_weights_beat_interpolation(name, shared, monkeypatch):
     scene = open_cube(shared / "data" / "scenes" / "jasper_ridge.h5").select(window=(0, 48, 52, 100))
     case = simulated_case(scene, preset("prisma"))
     indices = ("ERGAS", "Q2n")
-    found, plain = (judge(case, fuse(which, case), metrics=indices) for which in (name, "EXP"))
+    found, plain = (judge(case, fuse_case(which, case), metrics=indices) for which in (name, "EXP"))
     assert found["ERGAS"].value < plain["ERGAS"].value
     assert found["Q2n"].value > plain["Q2n"].value
     assert (WEIGHTS.pretrained / f"{name}.safetensors").stat().st_size < 3e6

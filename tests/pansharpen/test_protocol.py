@@ -12,7 +12,7 @@ from hsitools.scenes import scene
 from hsitools.sensor import preset
 from pansharpen.case import FusionCase, Optics
 from pansharpen.comparison.judging import FULL, judge
-from pansharpen.fuse import fuse
+from pansharpen.in_memory import fuse_case
 from pansharpen.pair.case_files import CONVENTIONS, convention, open_pair, read_case
 from pansharpen.pair.from_sensor import pan_weights, with_sensor
 from pansharpen.pair.wald import cube_optics, degraded, real_case, simulated_case
@@ -180,7 +180,7 @@ def test_run_and_benchmark_know_the_same_sensor(tmp_path, name):
     assert told.pan_variance == pytest.approx(case.optics.pan_variance)
     np.testing.assert_allclose(told.pan_response, case.optics.pan_response)
     fused = fuse_cube(pair, name, sensor)
-    expected = fuse(name, case)[0].numpy()
+    expected = fuse_case(name, case)[0].numpy()
     assert np.abs(fused.read() - expected).max() < 1e-5 * np.abs(expected).max()
     assert fused.meta["sensor_noise"] == "the sensor's"
 

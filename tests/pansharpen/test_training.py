@@ -21,11 +21,11 @@ from hsitools.io import open_cubes, save_cube
 from hsitools.scenes import procedural_scenes, scene
 from hsitools.sensor import Sensor
 from hsitools.sensor.bands import GaussianResponse, box_response
+from hsitools.sensor.detector import DetectorNoise
 from hsitools.sensor.legacy_names import former_names
-from hsitools.sensor.noise import DetectorNoise
 from pansharpen.commands.train import train as train_command
 from pansharpen.families.nets import NETS
-from pansharpen.fuse import fuse
+from pansharpen.in_memory import fuse_case
 from pansharpen.learning.fusion_card import WEIGHTS
 from pansharpen.learning.patches import Part, draw, patch_side
 from pansharpen.learning.scene_pairs import make_pairs, psf_reach, split
@@ -182,7 +182,7 @@ def test_each_net_learns(name, sensor, scenes, tmp_path, monkeypatch):
     assert WEIGHTS.read_card(tmp_path / f"{name}.json") == card
     assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     case = make_pairs(scenes, sensor).validation[0]
-    assert fuse(name, case, weights=tmp_path).shape == case.reference.shape
+    assert fuse_case(name, case, weights=tmp_path).shape == case.reference.shape
 
 
 def same_weights(one, other):

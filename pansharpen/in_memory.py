@@ -60,7 +60,7 @@ def options_for(entry: Method, given: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in given.items() if name in known and value is not None}
 
 
-def fuse(
+def fuse_case(
     method: str | Method, case: FusionCase, *, seed: int = 0, weights: str | Path | None = None,
     progress: Progress | None = None,
 ) -> torch.Tensor:  # fmt: skip
