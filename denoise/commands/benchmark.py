@@ -85,8 +85,8 @@ def _scenes(made: Any, jobs: int, retry: bool, as_json: bool) -> None:
         kept = sum(record["status"] == OK for record in made.records())
         click.echo(f"hsi: {kept} cells are kept in {made.folder}; the same command with --resume goes on", err=True)
         raise
-    written = write(made)
     rows = made.rows()
+    written = write(made.folder, rows, made.header)
     if as_json:
         return emit_json(rows)
     print_gains(rows)

@@ -128,7 +128,7 @@ class Benchmark(engine.Benchmark):
         device: str = "cpu", weights: str | Path | None = None, threads: int = 0, time_limit_s: float | None = None,
         memory_limit_mib: float | None = None, plugins: Iterable[str | Path] = (),
     ) -> Benchmark:  # fmt: skip
-        """Plan a benchmark in a folder (made if need be).
+        """Plan a benchmark of fusion methods in a folder (made if need be).
 
         Parameters
         ----------
