@@ -14,7 +14,7 @@ import torch
 
 from hsitools.errors import FormatError, HsiError, InputError
 from hsitools.io import describe
-from hsitools.io.hashes import file_hash
+from hsitools.io.hashes import file_sha256
 from hsitools.lookup import lookup
 
 
@@ -179,5 +179,5 @@ def content_hash(path: str | Path) -> str:
     digest = hashlib.sha256()
     for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
         if file.is_file():
-            digest.update(bytes.fromhex(file_hash(file)))
+            digest.update(bytes.fromhex(file_sha256(file)))
     return digest.hexdigest()[:16]
