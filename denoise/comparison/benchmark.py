@@ -16,10 +16,8 @@ from denoise.comparison.report import columns_with
 from denoise.comparison.simulate import CASES
 from denoise.learning.denoiser_card import WEIGHTS
 from denoise.registry import METHODS
-from hsitools.comparison.benchmark import flat
 from hsitools.comparison.plan import Cell, Plan, Source, chosen_names, content_hash, cubes_of, labels_of
 from hsitools.comparison.scratch import Scratch
-from hsitools.comparison.table import write_csv
 from hsitools.comparison.task import OK
 from hsitools.comparison.two_sides import Record
 from hsitools.errors import FormatError, HsiError, InputError
@@ -120,14 +118,10 @@ class Benchmark(engine.Benchmark):
         )  # fmt: skip
         return cls.begin(folder, settings, added, again=resume)
 
-    def rows(self) -> list[Record]:
-        """Finished cells, indices at the top."""
-        return [flat(record) for record in self.records()]
-
-    def write_tables(self) -> None:
-        """See `engine.Benchmark.write_tables`."""
-        super().write_tables()
-        write_csv(self.folder / "table.csv", columns_with(self.plugins.indices), self.rows())
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """See `engine.Benchmark.columns`."""
+        return columns_with(self.plugins.indices)
 
 
 def _file_of_cases(path: Path, cases: tuple[str, ...]) -> NoiseSource:

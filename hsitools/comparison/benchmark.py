@@ -18,6 +18,8 @@ import torch
 from hsitools import __version__
 from hsitools.comparison.plan import Cell, Plan, Source, content_hash, short_hash
 from hsitools.comparison.plugins import Plugins, facts_of
+from hsitools.comparison.ranking import Row
+from hsitools.comparison.table import write_csv
 from hsitools.comparison.task import OK, Task
 from hsitools.comparison.two_sides import Executor, Job, Record, local, now, plugins_of, submitted
 from hsitools.errors import FormatError, InputError
@@ -218,11 +220,25 @@ class Benchmark:
             self.write_tables()
         return self.records()
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of ``table.csv``; those of plugins' indices last."""
+        raise NotImplementedError
+
+    def row_of(self, record: Record) -> Row:
+        """A record as a row of the table."""
+        return flat(record)
+
+    def rows(self) -> list[Row]:
+        """Finished cells as rows of the table."""
+        return [self.row_of(record) for record in self.records()]
+
     def write_tables(self) -> None:
-        """Write what stands beside the cells; rooms add their tables."""
+        """Write what stands beside the cells: all records in one file, and the table."""
         lines = [json.dumps(flat(record), ensure_ascii=False) + "\n" for record in self.records()]
         with atomic_path(self.folder / RECORDS) as temporary:
             temporary.write_text("".join(lines), encoding="utf-8")
+        write_csv(self.folder / "table.csv", self.columns, self.rows())
 
     def _job(self, cell: Cell, threads: int, content: Any, commit: str | None) -> Job:
         settings = self.settings

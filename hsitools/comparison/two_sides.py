@@ -171,9 +171,7 @@ def plugins_of(files: Iterable[str | Path], task: str) -> Plugins:
     answer, _ = call(f"{task}.method_side", {"plugins": names})
     if "methods" not in answer:
         raise InputError(answer.get("error") or f"{', '.join(names)}: cannot be imported; {answer['status']}")
-    facts: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in answer.items()
-    }
+    facts: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in answer.items()}
     return Plugins(**facts)
 
 

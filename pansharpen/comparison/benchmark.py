@@ -17,7 +17,7 @@ from hsitools.io import open_cube
 from hsitools.sensor.presets import open_sensor
 from hsitools.sensor.sensor import Sensor
 from pansharpen.comparison.fusion_task import FUSION
-from pansharpen.comparison.table import Row, columns_with, row_of, write_csv
+from pansharpen.comparison.table import Row, columns_with, row_of
 from pansharpen.learning.fusion_card import WEIGHTS
 from pansharpen.pair.case_files import convention
 from pansharpen.registry import METHODS, names
@@ -170,19 +170,14 @@ class Benchmark(engine.Benchmark):
             used.save(folder / "sensor.h5")
         return made
 
-    def rows(self) -> list[Row]:
-        """Finished cells as rows of the table."""
-        return [row_of(record, self.columns) for record in self.records()]
-
     @property
     def columns(self) -> tuple[str, ...]:
-        """Columns of the table, those of plugins' indices last."""
+        """See `engine.Benchmark.columns`."""
         return columns_with(self.plugins.indices)
 
-    def write_tables(self) -> None:
-        """See `engine.Benchmark.write_tables`."""
-        super().write_tables()
-        write_csv(self.folder / "table.csv", self.rows(), self.columns)
+    def row_of(self, record: dict[str, Any]) -> Row:
+        """See `engine.Benchmark.row_of`."""
+        return row_of(record, self.columns)
 
 
 def default_methods() -> list[str]:

@@ -73,6 +73,7 @@ class Lines(Plan):
 
 class Inverted(Benchmark):
     task, plan, command = INVERSION, Lines, "inversion"
+    columns = ("scene", "method", "status", "nrmse", "bias", "seconds")
 
     @classmethod
     def of(cls, folder, file, **settings):
@@ -132,7 +133,10 @@ def test_another_room_needs_no_edit_of_the_engine(room, tmp_path):
     assert records[0]["values"]["nrmse"] == pytest.approx(0.1 * np.sqrt(2), rel=0.1)
     assert records[1]["values"]["nrmse"] < 0.6 * records[0]["values"]["nrmse"]
     assert records[0]["path"] == "held-out line"
-    rows = [{**r, **r["values"]} for r in records]
+    rows = made.rows()
+    assert (
+        (tmp_path / "out" / "table.csv").read_text().startswith("scene,method,status,nrmse,bias,seconds\na,as is,ok,")
+    )
     ranks = ranking([rows[:2], rows[2:]], ["nrmse"], best_value=lambda name: 0.0)
     assert [(rank.method, rank.mean, rank.wins) for rank in ranks] == [("smooth", 1.0, 2), ("as is", 2.0, 0)]
     # nothing is left but the folder that keeps cases for further methods
