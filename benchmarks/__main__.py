@@ -13,7 +13,8 @@ NAMES = (
 )  # fmt: skip
 #: Minutes each: only when named.
 LONG = (
-    "calibration_coverage", "denoise_ablation", "denoise_scenes", "denoise_memory", "denoise_right",
+    "calibration_coverage", "calibration_constants", "denoise_ablation", "denoise_scenes", "denoise_memory",
+    "denoise_right",
     "pansharpen_scenes", "pansharpen_memory", "pansharpen_zero_shot", "honesty", "fuzz", "compression",
 )  # fmt: skip
 

@@ -20,8 +20,9 @@ from hsitools.sensor import preset
 from hsitools.sensor.separable import size_of
 from hsitools.sensor.spatial import mtf_blur, mtf_decimate
 from pansharpen.case import FusionCase, Optics
-from pansharpen.comparison.protocol import judge, simulated_case
+from pansharpen.comparison.judging import judge
 from pansharpen.in_memory import fuse_case
+from pansharpen.pair.wald import simulated_case
 from pansharpen.tiled import fuse_cube
 
 METHODS = ("EXP", "MTF-GLP-FS", "TV", "HySURE", "physics")

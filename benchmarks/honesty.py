@@ -16,9 +16,9 @@ from hsitools.io import open_cube
 from hsitools.metrics import Fusion, Registration, get
 from hsitools.sensor import preset
 from pansharpen.comparison.benchmark import Benchmark
-from pansharpen.comparison.classes import RANKING_CLASS, SNR_CLASSES, band_snr
-from pansharpen.comparison.protocol import judge, simulated_case
+from pansharpen.comparison.judging import RANKING_CLASS, SNR_CLASSES, band_snr, judge
 from pansharpen.in_memory import fuse_case, select_bands
+from pansharpen.pair.wald import simulated_case
 from pansharpen.registry import METHODS
 
 FUSED = (

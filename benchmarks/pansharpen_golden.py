@@ -10,8 +10,9 @@ import torch
 
 from benchmarks.captures import shared_folder
 from hsitools.sensor.spatial import mtf_decimate
-from pansharpen.comparison.protocol import convention, judge, read_case
+from pansharpen.comparison.judging import judge
 from pansharpen.in_memory import fuse_case
+from pansharpen.pair.case_files import convention, read_case
 from pansharpen.registry import METHODS, names
 
 TOOLBOX = convention("toolbox")

@@ -16,8 +16,8 @@ from hsitools.cube import Cube
 from hsitools.io import open_cube, save_cube
 from hsitools.scenes import scene
 from hsitools.sensor import preset
-from pansharpen.comparison.protocol import real_case
 from pansharpen.in_memory import fuse_case
+from pansharpen.pair.wald import real_case
 from pansharpen.registry import get
 from pansharpen.tiled import LargeScene
 

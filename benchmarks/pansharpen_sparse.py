@@ -17,9 +17,9 @@ import torch
 from hsitools.sensor.separable import size_of
 from hsitools.sensor.spatial import mtf_blur
 from pansharpen.case import FusionCase
-from pansharpen.comparison.protocol import convention, read_case
 from pansharpen.in_memory import fuse_case, select_bands
 from pansharpen.methods.sr_d import ATOMS, FAINT, LEANING, NEW
+from pansharpen.pair.case_files import convention, read_case
 
 SHARED = Path(os.environ.get("HSITOOLS_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 BANDS = 4

@@ -15,8 +15,8 @@ from scipy.optimize import lsq_linear
 
 from benchmarks.captures import shared_folder
 from hsitools.sensor.spatial import mtf_sigma
-from pansharpen.comparison.protocol import convention, read_case
 from pansharpen.in_memory import fuse_case
+from pansharpen.pair.case_files import convention, read_case
 
 # ---- what all of them do to an image -----------------------------------------------------------------------------
 

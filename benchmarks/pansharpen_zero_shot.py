@@ -7,8 +7,9 @@ import time
 import torch
 
 from benchmarks.captures import shared_folder
-from pansharpen.comparison.protocol import convention, judge, read_case
+from pansharpen.comparison.judging import judge
 from pansharpen.in_memory import fuse_case
+from pansharpen.pair.case_files import convention, read_case
 
 INDICES = ("ERGAS", "SAM", "Q2n")
 NAMES = ("EXP", "R-PNN", "PCA-Z-PNN", "rho-PNN")

@@ -39,6 +39,7 @@ FLAG_MEANING = {
     "off_law": "OPD off the median of its nine neighbours by more than one fringe over the band",
     "unidentified": "OPD uncertain by more than half a fringe over the band (95 %)",
 }
+#: Columns of the table and data sets of the file, with their units.
 UNITS = {
     "opd_um": "um", "opd_stderr_um": "um", "phase_rad": "rad", "phase_stderr_rad": "rad", "fringes": "1",
     "reflectivity": "1", "reflectivity_stderr": "1", "gain": "1", "gain_stderr": "1", "finesse": "1", "contrast": "1",
@@ -215,12 +216,10 @@ class Characterization:
         """Phase ``(interferometer, wavelength)``, rad: ``2π·σ·OPD − φ(σ)``, unwrapped, dispersion included."""
         sampled = self.response.sampled(wavelength_nm)
         linear = 2 * np.pi * sampled.wavenumber * self.opd_um[:, None]
-        return linear - sampled.series(self.response.theta, "phase") + self._phase_turns()[:, None]
-
-    def _phase_turns(self) -> Array:
-        start = self.model.slices["phase"].start
-        raw = 2 * np.pi * self.response.band.centre * self.opd_um - self.response.theta[:, start]
-        return self.phase_rad - raw
+        constant = self.response.theta[:, self.model.slices["phase"].start]
+        # whole turns, which make the constant that of `phase_rad`
+        turns = self.phase_rad - (2 * np.pi * self.response.band.centre * self.opd_um - constant)
+        return linear - sampled.series(self.response.theta, "phase") + turns[:, None]
 
     def sensor(self) -> Sensor:
         """The sensor that these interferometers make, with their layout; what it does to one spectrum: `response`."""

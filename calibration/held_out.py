@@ -1,4 +1,4 @@
-"""Held-out error: what a fit predicts for lines that taught it nothing.
+"""Held-out error: how far a fit is from the measurement at lines that it was not given.
 
 A fold holds some lines out from the very beginning. Scale, periodogram, OPD path, population prior, shared curves,
 restarts and the OPDs of parasitic etalons are all found from the other lines, so that nothing of the held-out
@@ -27,15 +27,18 @@ from hsitools.sensor.transmittance import SampledModel, TransmittanceModel
 
 Array = NDArray[np.float64]
 
-#: Etalons nearer than this (µm) to one that is in the model already are the same one.
+#: Etalons nearer than this (µm) to one that is in the model already are the same one, told apart by noise.
 SAME_ETALON_UM = 0.1
 #: Tolerance of fits that are compared or searched for etalons: their held-out error is then that of the finished fit to
 #: one part in a thousand.
 ROUGHLY = 1e-3
-#: Standard deviation of the first prior on a coefficient that the simpler model does not have.
+#: Standard deviation of the first prior on a coefficient that the simpler model does not have: coefficients of gain,
+#: reflectivity and phase beyond degree 0 are of some tenths.
 ADDED_SIGMA = 0.3
-#: Interferometers on which models are compared and etalons looked for, in runs of neighbours.
-ROWS, RUN = 96, 16
+#: Interferometers on which models are compared and etalons looked for: the lines, not the rows, limit what can be told.
+ROWS = 96
+#: They come in runs of so many neighbours, since the start follows the OPD from one interferometer to the next.
+RUN = 16
 
 
 def deal(n_lines: int, folds: int, seed: int) -> list[NDArray[np.intp]]:
@@ -109,7 +112,7 @@ class Fold:
         return np.asarray(residual / np.where(mean > 0, mean, 1))
 
     def rmse_in_sample(self) -> float:
-        """RMSE of the lines that taught the fit, mean over the rows."""
+        """RMSE at the lines that were fitted, mean over the rows."""
         data = self.data
         residual = (data.intensity - self.fit.values(data)) * (data.weight > 0)
         count = np.maximum((data.weight > 0).sum(axis=1), 1)
@@ -120,7 +123,6 @@ def spread_rows(capture: MonochromaticCapture) -> MonochromaticCapture:
     """Interferometers on which models are compared: a few runs of neighbours spread over the device."""
     if capture.n_interferometers <= ROWS:
         return capture
-    # whole runs, since the start follows the OPD from one interferometer to the next
     runs = np.linspace(0, capture.n_interferometers - RUN, ROWS // RUN).round().astype(np.int64)
     return capture.select(rows=np.unique((runs[:, None] + np.arange(RUN)).ravel()))
 

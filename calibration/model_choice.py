@@ -28,12 +28,16 @@ from hsitools.sensor.transmittance import TransmittanceModel
 Array = NDArray[np.float64]
 log = logging.getLogger(__name__)
 
+#: Folds of the lines: each costs a fit of every candidate, and each fit still has three quarters of the lines.
 FOLDS = 4
-#: Lines over which the spread between models is averaged.
+#: Lines over which the spread between models is averaged: one line's is a square with one degree of freedom.
 SMOOTH_LINES = 9
-#: Standard errors by which a candidate must be better than a simpler one, and luck (in standard deviations of what the
-#: folds to come can change) that one behind is granted before it is given up.
-BETTER, LUCK = 1.5, 1.3
+#: Standard errors by which a candidate must be better than a simpler one: of ten that are no better some pass by chance
+#: eight times in ten at 1, one time in two at 1.5.
+BETTER = 1.5
+#: A candidate is given up when it would have to gain more than this many standard deviations of what the folds to come
+#: can change: one good candidate in ten is lost so.
+LUCK = 1.3
 
 
 def paired_gain(before: Array, after: Array, count: Array) -> tuple[float, float]:

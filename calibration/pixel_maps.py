@@ -31,11 +31,14 @@ from hsitools.sensor.transmittance import SampledModel, TransmittanceModel
 Array = NDArray[np.float64]
 log = logging.getLogger(__name__)
 
+#: What the file says it is.
 FORMAT, VERSION = "hsitools-maps", 1
 #: Pixels fitted in one call: bounds the memory to some tens of megabytes per hundred lines.
 BLOCK = 4096
-#: OPDs searched around the centre's: a share of it (cos θ down to .95 is 18° off axis), and fringes over the band.
+#: OPDs searched around the centre's: a share of it (cos θ down to .95 is 18° off axis), and fringes over the band, less
+#: than the one at which the next peak begins.
 SEARCH_SHARE, SEARCH_FRINGES = 0.05, 0.75
+#: What is mapped, with its unit.
 MAPS = {
     "opd_um": "um", "opd_stderr_um": "um", "phase_rad": "rad", "reflectivity": "1", "gain": "1", "rmse": "1",
 }  # fmt: skip
@@ -222,7 +225,7 @@ def fit_pixels(
 
 
 def _free_level(precision: Array, centre: Array, gain: slice) -> Array:
-    """Precision that says nothing of how bright a pixel is: vignetting is no one's to know beforehand."""
+    """The precision without what it says of a pixel's brightness, since vignetting is not known beforehand."""
     along = np.zeros_like(centre)
     along[gain] = centre[gain]
     held = precision @ along

@@ -15,6 +15,7 @@ from hsitools.errors import InputError
 from hsitools.plot import png_bytes, save_figure
 from hsitools.report import Picture, Report, Section, Table
 
+#: The method in a paragraph, at the end of the report.
 METHOD = (
     "Each interferometer's intensity is modelled as flat field × gain × fringe, the fringe being that of a Fabry-Perot "
     "cavity of unit mean, with gain, reflectivity and phase polynomial in wavenumber (IRCA: Picone et al., "

@@ -22,6 +22,7 @@ from hsitools.sensor.spectral import FabryPerotResponse
 
 Array = NDArray[np.float64]
 
+#: Members of the file, with their units.
 _UNITS = {"row_noise": "intensity units of the capture", "line_noise": "1", "model_spread": "1", "shift": "um-1"}
 
 

@@ -9,19 +9,19 @@ from hsitools.front_door import lazy_names
 
 if TYPE_CHECKING:
     from pansharpen.case import FusionCase as FusionCase
-    from pansharpen.comparison.protocol import judge as judge
-    from pansharpen.comparison.protocol import real_case as real_case
-    from pansharpen.comparison.protocol import simulated_case as simulated_case
+    from pansharpen.comparison.judging import judge as judge
     from pansharpen.cubes import fuse as fuse
     from pansharpen.cubes import list_methods as list_methods
+    from pansharpen.pair.wald import real_case as real_case
+    from pansharpen.pair.wald import simulated_case as simulated_case
     from pansharpen.registry import Method as Method
     from pansharpen.registry import method as method
 
 _HOMES = {
     "fuse": "pansharpen.cubes", "list_methods": "pansharpen.cubes", "Method": "pansharpen.registry",
     "method": "pansharpen.registry", "FusionCase": "pansharpen.case",
-    "simulated_case": "pansharpen.comparison.protocol", "real_case": "pansharpen.comparison.protocol",
-    "judge": "pansharpen.comparison.protocol",
+    "simulated_case": "pansharpen.pair.wald", "real_case": "pansharpen.pair.wald",
+    "judge": "pansharpen.comparison.judging",
 }  # fmt: skip
 __all__ = list(_HOMES)
 if not TYPE_CHECKING:

@@ -16,8 +16,9 @@ from hsitools.plot import COLOURS, new_figure
 from hsitools.scenes import scene
 from hsitools.sensor.presets import preset
 from pansharpen.case import FusionCase
-from pansharpen.comparison.protocol import judge, simulated_case
+from pansharpen.comparison.judging import judge
 from pansharpen.in_memory import fuse_case
+from pansharpen.pair.wald import simulated_case
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

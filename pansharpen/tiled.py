@@ -20,11 +20,11 @@ from hsitools.errors import InputError
 from hsitools.progress import Progress, silent
 from hsitools.sensor import Sensor
 from pansharpen.case import FusionCase, Optics, Tile
-from pansharpen.comparison.protocol import cube_optics
 from pansharpen.in_memory import filled, fuse_case, live_bands, marked, options_for
 from pansharpen.pair.alignment import paired, placement
 from pansharpen.pair.from_sensor import tells_noise
 from pansharpen.pair.holes import fill_nearest
+from pansharpen.pair.wald import cube_optics
 from pansharpen.registry import Method, get
 
 #: Of a tile's interpolated cube, surroundings included; a method holds a few of these at a time.
@@ -41,7 +41,7 @@ class LargeScene:
     cube : Cube
         With PAN, in physical units where it says them.
     sensor : Sensor, optional
-        See `pansharpen.comparison.protocol.cube_optics`.
+        See `pansharpen.pair.wald.cube_optics`.
     halo : int
         Coarse pixels of surroundings of each tile.
     optics : Optics, optional

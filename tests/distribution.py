@@ -13,8 +13,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 #: What a user does first, in an empty folder: arguments of ``hsi``.
 SMOKE = (
-    ("--version"),
-    ("formats"),
+    ("--version",),
+    ("formats",),
     ("sensor", "make", "--preset", "prisma", "-o", "prisma.h5"),
     ("simulate", "--sensor", "prisma.h5", "--size", "48x48", "--seed", "1", "-o", "seen.h5"),
     ("info", "seen.h5"),

@@ -23,6 +23,7 @@ Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 log = logging.getLogger(__name__)
 
+#: What the file says it is.
 FORMAT, VERSION = "hsitools-capture", 1
 _SAMPLES = "(interferometer, line)"
 #: Datasets of the file: units and meaning.
@@ -36,7 +37,7 @@ NOTES = {
     "linewidth_nm": ("nm", "full width at half maximum of the monochromator's line (line,)"),
     "index": ("1", "place of each interferometer in the device's order (interferometer,)"),
 }
-#: kinds of NumPy types
+#: Kinds of NumPy types that hold real numbers, and that hold true or false.
 REAL, BOOLEAN = "fiu", "biu"
 
 

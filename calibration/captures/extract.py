@@ -11,6 +11,7 @@ from calibration.captures.capture import MonochromaticCapture
 from calibration.captures.frames import FrameStack
 from calibration.captures.saturation import saturation_limit
 from calibration.captures.sub_images import find_layout
+from calibration.robust import robust_sigma
 from hsitools.errors import InputError
 from hsitools.progress import Progress
 from hsitools.sensor.layout import SubImageLayout
@@ -19,9 +20,10 @@ from hsitools.sensor.photon.curve import quantisation_step
 Array = NDArray[np.float64]
 log = logging.getLogger(__name__)
 
-#: A pixel is hot when its dark level leaves the median by this many robust standard deviations.
+#: A pixel is hot when its dark level leaves the median by this many robust standard deviations: the levels of good
+#: pixels have wide tails, and a pixel that is dropped without need costs a twenty-fifth of one sample.
 HOT_SIGMA = 12.0
-#: A sample needs this share of its window's pixels.
+#: A sample needs this share of its window's pixels: the median of fewer may be that of one corner.
 MIN_SHARE = 0.5
 
 
@@ -121,7 +123,7 @@ def dark_frame(stack: FrameStack) -> tuple[Array, NDArray[np.bool_]]:
     middle = np.median(dark)
     # medians of a few whole numbers are mostly one number: no pixel is known to better than the converter's rounding
     rounding = quantisation_step(np.ravel(frames)[: 1 << 16]) / 12**0.5
-    spread = np.hypot(1.4826 * np.median(np.abs(dark - middle)), rounding)
+    spread = np.hypot(robust_sigma(dark - middle), rounding)
     return dark, np.abs(dark - middle) > HOT_SIGMA * max(spread, 1e-12)
 
 

@@ -17,6 +17,7 @@ from hsitools.io.labels import text
 from hsitools.io.wavelengths import to_nm
 
 Array = NDArray[np.float64]
+#: What the file says it is.
 FORMAT, VERSION = "hsitools-frames", 1
 #: Fields that may tell the lines, and the unit that their names say; of the others their attribute ``units`` does.
 LINES = {"wavenumber": "um-1", "wavelength_nm": "nm", "wavelength_um": "um", "wavelength": None, "wavelengths": None}

@@ -12,9 +12,10 @@ from hsitools.sensor.layout import SubImageLayout
 
 Array = NDArray[np.float64]
 
-#: Smallest sub-image that is looked for, pixels.
+#: Smallest sub-image that is looked for, pixels: a window of five and a margin.
 MIN_PITCH = 8.0
-#: A grid's strongest period holds at least this share of the variance of the frame's profile.
+#: A grid's strongest period holds at least this share of the variance of the frame's profile: discs at a regular pitch
+#: give it most, noise next to nothing.
 MIN_SHARE = 0.2
 
 

@@ -10,13 +10,13 @@ from calibration.fitting import initialize
 from calibration.fitting.fit_state import Fit
 from calibration.fitting.scaled_rows import MIN_ROWS, ScaledRows
 
-#: Most parasitic etalons of a device: each costs a fit of all folds, and no device at hand showed more than two.
+#: Most parasitic etalons of a device: a window or a filter has two faces, and each etalon costs a fit of all folds.
 MAX_ETALONS = 3
 #: Fringes in the band below which a fringe of all rows is no etalon: gain and flat field have such slow structure too.
 MIN_FRINGES = 4
 
 
-def find_common_fringes(scan: initialize.Periodogram, n_lines: int, max_count: int = MAX_ETALONS) -> tuple[float, ...]:
+def find_common_fringes(scan: initialize.Periodogram, n_lines: int) -> tuple[float, ...]:
     """OPDs of fringes that most rows share: parasitic etalons, whatever the interferometer's own OPD.
 
     An interferometer's own fringe moves along the device and leaves the median over rows alone; a parasitic one stays
@@ -29,7 +29,7 @@ def find_common_fringes(scan: initialize.Periodogram, n_lines: int, max_count: i
     level = np.where(usable, level - np.median(level[usable]), -np.inf) if usable.any() else level * 0
     opds: list[float] = []
     reach = 2 * initialize.OVERSAMPLING
-    for _ in range(max_count):
+    for _ in range(MAX_ETALONS):
         peak = int(level.argmax())
         if not level[peak] > threshold:
             break
@@ -48,9 +48,11 @@ def find_etalons(data: ScaledRows, fit: Fit) -> tuple[float, ...]:
     if rows.sum() < MIN_ROWS:
         return ()
     measured = (data.weight > 0).any(axis=0)
-    value = fit.values(data)
-    floor = 0.2 * np.median(np.abs(value[:, measured]), axis=1, keepdims=True)
-    relative = ((data.intensity - value) * (data.weight > 0) / np.maximum(value, floor))[rows][:, measured]
+    # rows without signal have no floor to divide by
+    block = np.ix_(rows, measured)
+    value = fit.values(data)[block]
+    floor = 0.2 * np.median(np.abs(value), axis=1, keepdims=True)
+    relative = (data.intensity[block] - value) * (data.weight[block] > 0) / np.maximum(value, floor)
     relative -= np.median(relative, axis=0)
     grid = initialize.opd_grid(data.wavenumber)
     scan = initialize.periodogram(data.wavenumber[measured], 1 + relative, grid)

@@ -23,11 +23,12 @@ from hsitools.sensor.transmittance import SampledModel, TransmittanceModel
 
 Array = NDArray[np.float64]
 
-#: Rounds of learning from all rows before the last refinement.
+#: Rounds of learning from all rows before the last refinement: the first knows no prior, the second was made under one.
 ROUNDS = 2
-#: Most iterations of a refinement, and the share of the cost below which a step ends it.
+#: Most iterations of a refinement, and the share of the cost below which a step ends it: while learning, at the end,
+#: and at the end without a prior, where rows of few fringes creep.
 ROUGH, FINE, FINEST = (3, 1e-3), (60, 1e-6), (60, 1e-8)
-#: Rows with fewer fringes in the band than this are started from several OPDs.
+#: Rows with fewer fringes in the band than this are started from several OPDs: their cost has several minima.
 FEW_FRINGES = 3.0
 
 

@@ -12,6 +12,7 @@ from calibration.fitting.options import Options
 from calibration.fitting.posterior import inverse, posterior
 from calibration.fitting.refine import NormalPlan, refine
 from calibration.fitting.scaled_rows import MIN_ROWS, ScaledRows
+from calibration.robust import robust_sigma
 from hsitools.sensor.line_shape import FWHM_SIGMA, LineShape
 from hsitools.sensor.transmittance import SampledModel
 
@@ -19,13 +20,14 @@ Array = NDArray[np.float64]
 
 #: Fringes over the band that a row must have for its contrast to tell the line from the reflectivity.
 MIN_FRINGES = 4.0
-#: Rows that are enough: more of them cost time, and narrow the width by less than the population scatters.
+#: Rows that are enough, spread over the OPDs: the time grows with them.
 ENOUGH_ROWS = 192
-#: Exponent of the first guess: what the line does to the contrast of the row of median OPD at mid-band.
+#: The first guess takes the share 1 − e^−0.1 of the contrast of the row of median OPD at mid-band; where it is wrong
+#: the search approaches the right width by factors.
 FIRST_EXPONENT = 0.1
-#: Most changes of the width, and iterations of the rows' fit at the first and at later ones.
+#: Most changes of the width, and iterations of the rows' fit at the first and at each later one.
 ROUNDS, ITERATIONS = 8, (8, 3)
-#: Standard errors by which a width must be there, and its dependence on wavenumber, for the latter to be used.
+#: Standard errors by which there must be a width, and its change with wavenumber, for that change to be used.
 SURE = 3.0
 
 
@@ -184,8 +186,7 @@ def _common_slope(values: Array, slopes: Array, covariance: Array) -> tuple[Arra
     """
     n, size = values.shape
     keep = np.ones(n, dtype=bool)
-    middle = np.median(np.abs(values - np.median(values, axis=0)), axis=0)
-    population = np.diag((1.4826 * middle) ** 2 + 1e-12)
+    population = np.diag(robust_sigma(values - np.median(values, axis=0), axis=0) ** 2 + 1e-12)
     design = np.concatenate([np.broadcast_to(np.eye(size), (n, size, size)), -slopes], axis=2)
     for _ in range(12):
         precision = np.linalg.inv(population + covariance)

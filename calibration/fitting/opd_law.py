@@ -8,9 +8,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.robust import robust_sigma
+
 Array = NDArray[np.float64]
 
-#: Neighbours, the row itself included, whose median says what OPD a row should have.
+#: Neighbours, the row itself included, whose median says what OPD a row should have: it holds with four of them wrong,
+#: and a mosaic of sixteen in a column turns no sooner.
 NEIGHBOURS = 9
 
 
@@ -102,7 +105,7 @@ def _scatter(opd_um: Array, index: NDArray[np.int64], step_um: float) -> float:
     """
     away = opd_um - neighbour_median(opd_um, index, step_um)
     neighbours = min(NEIGHBOURS, len(opd_um) - 1 + len(opd_um) % 2) - 1
-    return float(1.4826 * np.median(np.abs(away)) / np.sqrt(1 + np.pi / (2 * neighbours)))
+    return float(robust_sigma(away) / np.sqrt(1 + np.pi / (2 * neighbours)))
 
 
 def fit_law(
@@ -130,7 +133,7 @@ def fit_law(
     design = np.stack([np.ones_like(x), x], axis=1)
     for _ in range(20):
         residual = y - offset - step * x
-        scale = 1.4826 * np.median(np.abs(residual)) + 1e-12
+        scale = robust_sigma(residual) + 1e-12
         weight = np.minimum(1, 1.345 * scale / np.maximum(np.abs(residual), 1e-300))
         normal = design.T @ (design * weight[:, None])
         offset, step = (float(value) for value in np.linalg.solve(normal, design.T @ (weight * y)))

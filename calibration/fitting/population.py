@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 from calibration.fitting.opd_law import neighbour_median
 from calibration.fitting.refine import Prior
 from calibration.fitting.scaled_rows import MIN_ROWS
+from calibration.robust import robust_sigma
 from hsitools.sensor.polynomial import Band
 from hsitools.sensor.transmittance import TransmittanceModel
 
 Array = NDArray[np.float64]
 
-#: Steps of expectation-maximisation between two fits of the rows.
+#: Steps of expectation-maximisation between two fits of the rows; the fits themselves converge more slowly.
 STEPS = 8
 
 
@@ -52,7 +53,7 @@ def estimate_prior(
     theta, covariance : array, shape (batch, parameter) and (batch, parameter, parameter)
         Estimates and their posterior covariance.
     variance : array, shape (batch,)
-        Residual variance of each row; the noisiest twentieth teaches nothing.
+        Residual variance of each row; the noisiest twentieth is left out of the population.
     index : array of int, shape (batch,)
         Place in the device's order, for the OPD's neighbours.
     usable : array of bool, shape (batch,)
@@ -163,7 +164,7 @@ def _level_prior(level: Array, scale: Array, keep: NDArray[np.bool_]) -> tuple[A
     """Centre and width of the prior of each row's mean gain: the gains of the device, as far as they differ."""
     gain = level * scale
     middle = float(np.median(gain[keep]))
-    sigma = 1.4826 * float(np.median(np.abs(gain[keep] - middle))) + 0.02 * middle
+    sigma = float(robust_sigma(gain[keep] - middle)) + 0.02 * middle
     safe = np.where(scale > 0, scale, 1.0)
     return middle / safe, sigma / safe
 
@@ -189,6 +190,6 @@ def _opd_prior(
         return None, 0.0
     # the rows' estimates lean on the prior, and scatter less than the rows by what they do not know; the floor keeps
     # rows on a perfectly regular device from being tied to it beyond what a fit can tell
-    scatter = 1.4826 * float(np.median(np.abs(opd - centre)[sure]))
+    scatter = float(robust_sigma((opd - centre)[sure]))
     sigma = math.sqrt(scatter**2 + float(np.median(stderr[sure] ** 2)) + (0.02 / band.width) ** 2)
     return centre / to_opd, sigma / to_opd

@@ -16,7 +16,7 @@ from hsitools.sensor.transmittance import SampledModel, TransmittanceModel
 Array = NDArray[np.float64]
 
 #: Fewest rows that say anything about what all rows share (a population, a line width, an etalon, a drift). The
-#: population has some eight parameters, whose covariance fewer rows can hardly span. Larger devices do not notice it.
+#: population has some eight parameters, whose covariance fewer rows can hardly span.
 MIN_ROWS = 12
 
 

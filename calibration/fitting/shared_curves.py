@@ -57,7 +57,7 @@ def shared_gain_curve(fit: Fit, data: ScaledRows) -> Array:
 def shared_shift(fit: Fit, data: ScaledRows) -> Array:
     """Smooth error of the wavelength scale, common to all rows: what to add to the wavenumbers, ``(line,)`` µm⁻¹.
 
-    Its mean and slope over the band are no one's to know: they are the same as other phases and OPDs, and left out.
+    Its mean and slope over the band act as other phases and OPDs do, cannot be told from them, and are set to zero.
     """
     shift, weight = line_shifts(fit, data)
     if (weight > 0).sum() < MIN_CURVE_LINES:

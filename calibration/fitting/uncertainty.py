@@ -102,8 +102,8 @@ def common_errors(fit: Fit, data: ScaledRows, options: Options) -> list[tuple[An
     """Errors that all rows share: derivative of the intensities, and a root ``(line, k)`` of the error's covariance.
 
     A lamp's drift and an error of the wavelength scale are taken for random walks along the lines, about a mean of
-    zero. How far they walk shows in the part that the rows' own polynomials cannot follow; the part that they do follow
-    no one can see, and it is as large as the same walk makes it. An estimated line width adds its own error.
+    zero. The rows' own polynomials follow the slow part of a walk, which is then invisible in the residuals. How far it
+    walks is told by the rest, and the covariance is that of the whole walk. An estimated line width adds its own error.
     """
     errors: list[tuple[Any, Array]] = []
     sampled = fit.sampled
@@ -132,8 +132,8 @@ def common_errors(fit: Fit, data: ScaledRows, options: Options) -> list[tuple[An
 def _walk(data: ScaledRows, values: Array, weight: Array, degree: int, removed: bool) -> Array | None:
     """Root of the covariance of a random walk that shows in ``values`` ``(line,)`` beside polynomials of a degree.
 
-    Karhunen-Loève expansion of a walk about its mean. With ``removed`` what can be seen was taken out of the fit, and
-    the covariance is what is left. None when nothing is seen.
+    Karhunen-Loève expansion of a walk about its mean. With ``removed`` the visible part was taken out of the fit, and
+    the covariance is that of the rest. None when the walk is not visible.
     """
     measured = weight > 0
     if measured.sum() < max(MIN_CURVE_LINES, 2 * (degree + 1)):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from hsitools.io.atomic import atomic_path
 from hsitools.learning.workers import Worker
 from hsitools.progress import Progress
 
+Content = TypeVar("Content")
 #: Every so many-th scene is held out: the fifth that is usual.
 HELD_OUT = 5
 
@@ -24,34 +25,42 @@ def held_out(count: int) -> list[int]:
     return list(range(HELD_OUT - 1, count, HELD_OUT)) or [count - 1]
 
 
-def example_files(
-    count: int, seed: int, folder: str | Path, make: Callable[[np.random.Generator], Mapping[str, Any]],
-    progress: Progress | None = None, worker: Worker | None = None,
-) -> list[Path]:  # fmt: skip
-    """Files of ``count`` examples, made where missing; each from its own seed, so that any process can make any.
+def example_sets(
+    cubes: Sequence[Content], make: Callable[[Sequence[Content], np.random.Generator], Mapping[str, Any]],
+    folders: tuple[Path, Path], counts: tuple[int, int], seed: int, progress: Progress | None, worker: Worker,
+) -> tuple[list[Path], list[Path]]:  # fmt: skip
+    """Files of examples to learn from, and of those held out to judge by; made where missing.
+
+    Each is made from its own seed, so that any process can make any; all wait until all are there.
 
     Parameters
     ----------
-    count, seed : int
-    folder : path
-        Made when missing.
+    cubes : sequence
+        What examples are made of; see `held_out`.
     make : callable
-        An example's arrays, by its random numbers.
-    progress : callable, optional
-        Called with (examples done, examples in all).
-    worker : Worker, optional
-        Makes its share only; see that all are there by `Worker.wait`.
+        An example's arrays, from some cubes by random numbers.
+    folders : (path, path)
+        Made when missing.
+    counts : (int, int)
+    seed : int
+    progress : callable or None
+        Called with (examples done, examples in all), of each folder.
+    worker : Worker
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{number:05d}.npz" for number in range(count)]
-    rank, world = (0, 1) if worker is None else (worker.rank, worker.world)
-    for number in range(rank, count, world):
-        if not paths[number].is_file():
-            save_arrays(paths[number], make(np.random.default_rng([seed, number])))
-        if progress is not None and rank == 0:
-            progress(number + 1, count)
-    return paths
+    apart = held_out(len(cubes))
+    parts = [cube for number, cube in enumerate(cubes) if number not in apart], [cubes[number] for number in apart]
+    sets: list[list[Path]] = []
+    for place, (part, folder, count) in enumerate(zip(parts, folders, counts, strict=True)):
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = [folder / f"{number:05d}.npz" for number in range(count)]
+        for number in range(worker.rank, count, worker.world):
+            if not paths[number].is_file():
+                save_arrays(paths[number], make(part, np.random.default_rng([seed + place, number])))
+            if progress is not None and worker.first:
+                progress(number + 1, count)
+        sets.append(paths)
+    worker.wait()
+    return sets[0], sets[1]
 
 
 def save_arrays(path: Path, arrays: Mapping[str, Any]) -> None:

@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from denoise.latent.autoencoder import Autoencoder, to_blocks
+from denoise.latent.certainty import calibrate
 from denoise.latent.evidence import USED_ATOMS, evidence
 from denoise.latent.flow import CHANNELS, START, Condition, FlowNet, condition, known_mean, posterior_mean
 from denoise.learning.denoiser_card import AUTOENCODER, FLOW, PRIOR, DenoiserCard, load_autoencoder, load_flow
-from denoise.learning.example_files import example_files, held_out
+from denoise.learning.example_files import example_sets, held_out
 from denoise.learning.residual_examples import (
     Example,
     clean_cubes,
@@ -32,11 +33,11 @@ from denoise.learning.residual_examples import (
     load_example,
     make_example,
 )
+from denoise.learning.stepwise import train_by_steps
 from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.learning.card import scene_names
-from hsitools.learning.trainer import Plan, Trainer, warm_cosine
-from hsitools.learning.weights import save
+from hsitools.learning.weights import as_stored, save
 from hsitools.learning.workers import Worker, join_workers
 from hsitools.progress import Progress
 from hsitools.sensor import Sensor
@@ -50,8 +51,6 @@ RATES = {1: 2e-3, 2: 1e-3, 3: 1e-3}
 WARM = 100
 #: Steps of which the average of the weights is made, as a decay.
 EMA_DECAY = {1: 0.99, 2: 0.999, 3: 0.999}
-#: Steps between evaluations, which take about as long as ten steps.
-EVALUATE_EVERY = 250
 #: Examples to learn from and to judge by.
 EXAMPLES, JUDGED = 400, 48
 #: Cubes of a step, their side in pixels and their components: as many as two cores learn from in half a second.
@@ -59,8 +58,6 @@ BATCH, SIDE, COMPONENTS = 4, 48, 6
 #: Share of steps at the start of the flow, where it is the posterior mean and most used; share of examples without
 #: observation, so that the prior is not forgotten.
 AT_START, DROPPED = 0.5, 0.1
-#: What Adam takes from the weights themselves in each step, and most that a gradient's norm may be: the usual.
-WEIGHT_DECAY, CLIP = 1e-4, 1.0
 Array = NDArray[Any]
 NAMES = {1: AUTOENCODER, 2: PRIOR, 3: FLOW}
 
@@ -117,54 +114,36 @@ def train(
             raise InputError(f"{name}: found {value}, expected at least {2 if name == 'scenes' else 1}")
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    held = held_out(len(scenes))
     with join_workers(device) as worker:
         cubes = clean_cubes(scenes)
         mark = data_name(scenes, cubes, sensors, out)
 
-        def files(part: Sequence[tuple[Array, Array]], number: int, first: int, kind: str) -> list[Path]:
-            def make(rng: np.random.Generator) -> Mapping[str, Array]:
-                return example_content(make_example(*part[int(rng.integers(len(part)))], rng, sensors))
+        def make(part: Sequence[tuple[Array, Array]], rng: np.random.Generator) -> Mapping[str, Array]:
+            return example_content(make_example(*part[int(rng.integers(len(part)))], rng, sensors))
 
-            folder = out / f"examples-{mark}-{seed}-{kind}"
-            return example_files(number, first, folder, make, progress, worker)
-
-        learned = [cube for number, cube in enumerate(cubes) if number not in held]
-        judged = [cubes[number] for number in held]
-        paths = (
-            files(learned, count, seed, "train"),
-            files(judged, min(count, JUDGED), seed + 1, "held-out"),
-        )
-        worker.wait()
-        task: _Atoms | _Flow
+        folders = out / f"examples-{mark}-{seed}-train", out / f"examples-{mark}-{seed}-held-out"
+        paths = example_sets(cubes, make, folders, (count, min(count, JUDGED)), seed, progress, worker)
         task = _Atoms(paths, seed, worker) if stage == 1 else _Flow(stage, paths, seed, out, worker)
         settings = {
             "stage": stage, "seed": seed, "steps": steps, "batch": BATCH, "side": SIDE, "components": COMPONENTS,
             "learning_rate": RATES[stage], "data": mark, "examples": count,
         }  # fmt: skip
-        plan = Plan(
-            name=NAMES[stage], settings=settings, unit="step", rounds=steps,
-            rate=warm_cosine(RATES[stage], steps, WARM), measures=task.measures, evaluate_every=EVALUATE_EVERY,
-            ema_decay=EMA_DECAY[stage], clip=CLIP,
+        trainer = train_by_steps(
+            task, NAMES[stage], settings, out, worker, steps=steps, rate=RATES[stage], warm=WARM,
+            ema_decay=EMA_DECAY[stage], resume=resume, progress=progress,
         )  # fmt: skip
-        optimizer = torch.optim.AdamW(task.net.parameters(), lr=RATES[stage], weight_decay=WEIGHT_DECAY)
-        trainer = Trainer(task, plan, optimizer, out, worker)
-        state = trainer.learn(resume=resume, progress=progress)
     names = scene_names(scenes)
     card = DenoiserCard(
-        method=NAMES[stage], data=names, held_out=tuple(names[number] for number in held),
-        sensors=tuple(sensor.name for sensor in sensors), seed=seed, steps=state.round, examples=count,
+        method=NAMES[stage], data=names, held_out=tuple(names[number] for number in held_out(len(names))),
+        sensors=tuple(sensor.name for sensor in sensors), seed=seed, steps=trainer.state.round, examples=count,
         command=command, metrics=trainer.measured,
     )  # fmt: skip
     if worker.first:
-        card = save(trainer.kept, card, out)
-        if stage == 3:
-            from denoise.latent.certainty import calibrate
-
-            # of the weights as they are stored, in half precision
-            net, coder = load_flow(out)[0], load_autoencoder(out)[0]
-            factors = calibrate(net, coder, [load_example(path) for path in paths[1]], seed)
-            card = save(net, dataclasses.replace(card, metrics=card.metrics | factors), out)
+        net = as_stored(trainer.kept)
+        if isinstance(net, FlowNet) and stage == 3:
+            factors = calibrate(net, load_autoencoder(out)[0], [load_example(path) for path in paths[1]], seed)
+            card = dataclasses.replace(card, metrics=card.metrics | factors)
+        card = save(net, card, out)
     return card
 
 

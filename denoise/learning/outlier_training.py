@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from torch import nn
 
 from denoise.learning.denoiser_card import OUTLIERS, DenoiserCard
-from denoise.learning.example_files import example_files, held_out
+from denoise.learning.example_files import example_sets, held_out
 from denoise.learning.outlier_examples import OutlierExample, load_example, make_example
 from denoise.learning.outlier_net import features, make_net
 from denoise.learning.residual_examples import clean_values
+from denoise.learning.stepwise import train_by_steps
 from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.learning.card import scene_names
-from hsitools.learning.trainer import Plan, Trainer, warm_cosine
 from hsitools.learning.weights import save
 from hsitools.learning.workers import Worker, join_workers
 from hsitools.progress import Progress
@@ -32,10 +32,8 @@ EXAMPLES, STEPS = 240, 2000
 RATE = 4e-3
 #: Steps over which the rate rises, so that the first moments of Adam, of few steps, move nothing far.
 WARM = 50
-#: What Adam takes from the weights themselves in each step, and most that a gradient's norm may be: the usual.
-WEIGHT_DECAY, CLIP = 1e-4, 1.0
-#: Steps of which the average of the weights is made, as a decay; steps between evaluations.
-EMA_DECAY, EVALUATE_EVERY = 0.99, 250
+#: Steps of which the average of the weights is made, as a decay.
+EMA_DECAY = 0.99
 #: Cubes of a step and bands of each, as many as a core learns from in a tenth of a second.
 BATCH, CHOSEN = 3, 8
 MEASURES = ("entropy", "f1", "f1_histogram", "auc", "false_alarms", "false_alarms_histogram")
@@ -51,14 +49,10 @@ class _Part:
     prior: torch.Tensor
 
     @classmethod
-    def of(cls, item: OutlierExample) -> _Part:
+    def of(cls, item: OutlierExample, device: torch.device) -> _Part:
         described, _ = features(item.values, item.predicted, item.sigma, item.keep, item.prior)
         arrays = (described.astype(np.float16), item.keep, item.truth, item.prior)
-        return cls(*(torch.from_numpy(array) for array in arrays))
-
-    def to(self, device: torch.device) -> _Part:
-        """The same on a device."""
-        return _Part(**{name: value.to(device) for name, value in vars(self).items()})
+        return cls(*(torch.from_numpy(array).to(device) for array in arrays))
 
 
 def train(
@@ -101,30 +95,22 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     names = scene_names(scenes)
     cubes = [clean_values(cube)[0] for cube in scenes]
-    held = held_out(len(cubes))
     with join_workers(device) as worker:
 
-        def files(part: Sequence[Array], number: int, first: int, kind: str) -> list[Path]:
-            def make(rng: np.random.Generator) -> Mapping[str, Array]:
-                return vars(make_example(part[int(rng.integers(len(part)))], rng))
+        def make(part: Sequence[Array], rng: np.random.Generator) -> Mapping[str, Array]:
+            return vars(make_example(part[int(rng.integers(len(part)))], rng))
 
-            return example_files(number, first, out / kind, make, progress, worker)
-
-        learned = files([cube for number, cube in enumerate(cubes) if number not in held], count, seed, "examples")
-        judged = files([cubes[number] for number in held], max(count // 10, 1), seed + 1, "held-out")
-        worker.wait()
-        task = _Outliers(learned, judged, seed, worker)
-        plan = Plan(
-            name=OUTLIERS, unit="step", rounds=steps, rate=warm_cosine(RATE, steps, WARM),
-            settings={"seed": seed, "steps": steps, "examples": count, "scenes": names, "rate": RATE},
-            measures=MEASURES, drawn=1, evaluate_every=EVALUATE_EVERY, ema_decay=EMA_DECAY, clip=CLIP,
+        folders = out / "examples", out / "held-out"
+        paths = example_sets(cubes, make, folders, (count, max(count // 10, 1)), seed, progress, worker)
+        task = _Outliers(paths, seed, worker)
+        settings = {"seed": seed, "steps": steps, "examples": count, "scenes": names, "rate": RATE}
+        trainer = train_by_steps(
+            task, OUTLIERS, settings, out, worker, steps=steps, rate=RATE, warm=WARM, ema_decay=EMA_DECAY,
+            resume=resume, progress=progress, drawn=1,
         )  # fmt: skip
-        optimizer = torch.optim.AdamW(task.net.parameters(), lr=RATE, weight_decay=WEIGHT_DECAY)
-        trainer = Trainer(task, plan, optimizer, out, worker)
-        trainer.learn(resume=resume, progress=progress)
     card = DenoiserCard(
-        method=OUTLIERS, data=names, held_out=tuple(names[number] for number in held), seed=seed, steps=steps,
-        examples=count, command=command,
+        method=OUTLIERS, data=names, held_out=tuple(names[number] for number in held_out(len(names))), seed=seed,
+        steps=steps, examples=count, command=command,
         metrics={name: round(value, 5) for name, value in trainer.measured.items()},
     )  # fmt: skip
     return save(trainer.kept, card, out) if worker.first else card
@@ -133,11 +119,11 @@ def train(
 class _Outliers:
     """What is learned; see `hsitools.learning.trainer.Task`."""
 
-    def __init__(self, learned: Sequence[Path], judged: Sequence[Path], seed: int, worker: Worker) -> None:
+    measures = MEASURES
+
+    def __init__(self, paths: Sequence[Sequence[Path]], seed: int, worker: Worker) -> None:
         self.seed, self.rank = seed, worker.rank
-        self.learned, self.judged = (
-            [_Part.of(load_example(path)).to(worker.device) for path in paths] for paths in (learned, judged)
-        )
+        self.learned, self.judged = ([_Part.of(load_example(path), worker.device) for path in part] for part in paths)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.net = make_net().to(worker.device)

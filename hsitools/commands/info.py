@@ -14,7 +14,7 @@ from hsitools.commands.options import axes_option, emit_json, emit_table, json_o
 @json_option
 def info(path: Path, variable: str | None, axes: str | None, as_json: bool) -> None:
     """Say what PATH is: its kind, sizes, units and quality."""
-    from hsitools.formats import describe
+    from hsitools.file_kinds import describe
     from hsitools.io import open_cube
 
     chosen = variable is not None or axes is not None

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
@@ -15,8 +16,34 @@ from hsitools.text import plain, readable
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
 
+plugin_option = click.option(
+    "--plugin", "plugins", type=click.Path(path_type=Path), multiple=True, metavar="FILE",
+    help="Python file that registers methods of yours.",
+)  # fmt: skip
 variable_option = click.option("--variable", metavar="NAME", help="Which array of the file is the cube.")
 axes_option = click.option("--axes", metavar="ORDER", help="Order of its axes, as y,x,band.")
+
+
+class SeveralValues(click.Command):
+    """A command some of whose options take several values: ``--cases a b`` is ``--cases a --cases b``."""
+
+    def __init__(self, *arguments: Any, several: tuple[str, ...], **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.several = several
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click, with each value given its option's name."""
+        out: list[str] = []
+        name = None
+        for place, token in enumerate(args):
+            if token.startswith("-"):
+                name = token.partition("=")[0] if token.partition("=")[0] in self.several else None
+                alone = place + 1 == len(args) or args[place + 1].startswith("-")
+                if token not in self.several or alone:
+                    out.append(token)
+            else:
+                out += [token] if name is None else [name, token]
+        return super().parse_args(ctx, out)
 
 
 def emit_json(document: Any) -> None:

@@ -88,15 +88,6 @@ class Plan:
     clip: float | None = None
 
 
-def warm_cosine(rate: float, rounds: int, warm: int) -> Callable[[int], float]:
-    """Learning rates that rise over ``warm`` rounds and fall to a fiftieth by a cosine."""
-
-    def of(number: int) -> float:
-        return rate * min(1.0, (number + 1) / warm) * (0.02 + 0.49 * (1 + math.cos(math.pi * number / rounds)))
-
-    return of
-
-
 @dataclass
 class State:
     """Where a training stands: rounds and updates done, losses since the last evaluation, rows of the curve."""

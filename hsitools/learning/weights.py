@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,17 +20,26 @@ if TYPE_CHECKING:
 NetType = TypeVar("NetType", bound="torch.nn.Module")
 
 
+def as_stored(net: NetType) -> NetType:
+    """A copy of a net as it will be read back, on the CPU: what it is judged by is to be what others get."""
+    out = copy.deepcopy(net).cpu().eval()
+    out.load_state_dict({name: _stored(value) for name, value in out.state_dict().items()})
+    return out
+
+
+def _stored(value: torch.Tensor) -> torch.Tensor:
+    """On the CPU, numbers in half precision."""
+    value = value.detach().cpu()
+    return (value.half() if value.is_floating_point() else value).contiguous()
+
+
 def save(net: torch.nn.Module, card: CardType, folder: str | Path) -> CardType:
     """Write ``<method>.safetensors`` and ``<method>.json`` into a folder; the card comes back with the file's hash."""
     from safetensors.torch import save_file
 
-    def stored(value: torch.Tensor) -> torch.Tensor:
-        value = value.detach().cpu()
-        return (value.half() if value.is_floating_point() else value).contiguous()
-
     path = Path(folder) / f"{card.method}.safetensors"
     with atomic_path(path) as temporary:
-        save_file({name: stored(value) for name, value in net.state_dict().items()}, temporary)
+        save_file({name: _stored(value) for name, value in net.state_dict().items()}, temporary)
         card = dataclasses.replace(card, sha256=file_hash(temporary))
     save_card(path.with_suffix(".json"), card)
     return card

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from hsitools.sensor.calibration import Calibration as Calibration
     from hsitools.sensor.calibration_file import open_calibration as open_calibration
     from hsitools.sensor.detector import Detector as Detector
+    from hsitools.sensor.detector import DetectorNoise as DetectorNoise
     from hsitools.sensor.distortion import Distortion as Distortion
     from hsitools.sensor.layout import SubImageLayout as SubImageLayout
     from hsitools.sensor.multi_aperture import MultiApertureCamera as MultiApertureCamera
-    from hsitools.sensor.noise import DetectorNoise as DetectorNoise
     from hsitools.sensor.pattern import EMIT_DRIFT as EMIT_DRIFT
     from hsitools.sensor.pattern import Defects as Defects
     from hsitools.sensor.pattern import Pattern as Pattern
@@ -34,7 +34,7 @@ _HOMES = {
     "Sensor": "sensor", "preset": "presets", "open_sensor": "presets", "PRESETS": "presets",
     "from_characterization": "presets", "GaussianResponse": "bands", "TableResponse": "bands",
     "box_response": "bands", "resample": "bands", "FabryPerotResponse": "spectral", "Detector": "detector",
-    "DetectorNoise": "noise", "Stripes": "pattern", "Defects": "pattern", "Pattern": "pattern",
+    "DetectorNoise": "detector", "Stripes": "pattern", "Defects": "pattern", "Pattern": "pattern",
     "EMIT_DRIFT": "pattern", "stripe_statistics": "pattern", "Distortion": "distortion",
     "Calibration": "calibration", "open_calibration": "calibration_file", "SubImageLayout": "layout",
     "photon_transfer": "photon.transfer", "MultiApertureCamera": "multi_aperture",

@@ -168,6 +168,8 @@ class Detector:
 
 #: What files of sensors, and their fingerprints, have called it since 0.1.0.
 Detector.__name__ = "DetectorNoise"
+#: Its name in programs of 0.1.0.
+DetectorNoise = Detector
 
 
 def read_out(

@@ -25,6 +25,7 @@ Array = NDArray[np.float64]
 
 #: Solar irradiance at the top of the atmosphere as a black body: temperature (K), Sun's radius over distance.
 SUN_KELVIN, SUN_RATIO = 5772.0, 4.654e-3
+#: h (J s), c (m/s), k (J/K), e (C): exact in the SI since 2019.
 PLANCK, LIGHT, BOLTZMANN, CHARGE = 6.62607015e-34, 2.99792458e8, 1.380649e-23, 1.602176634e-19
 
 

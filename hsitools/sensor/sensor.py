@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsitools.cube import Cube
-from hsitools.errors import FormatError, InputError
+from hsitools.errors import InputError
 from hsitools.io.atomic import atomic_path
-from hsitools.io.formats.hdf5 import open_hdf5
+from hsitools.io.own_file import declared_format, open_own
 from hsitools.io.records import read_record, write_record
 from hsitools.sensor.bands import GaussianResponse, TableResponse
 from hsitools.sensor.calibration import Calibration
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from hsitools.sensor.operator import SensorOperator
 
 Array = NDArray[np.float64]
+#: What a sensor's file says it is. The version grows when an older release could not read it rightly.
 FORMAT, VERSION = "hsitools-sensor", 1
 _KINDS: dict[str, type] = {
     kind.__name__: kind
@@ -220,24 +221,12 @@ class Sensor(SensorParts):
         FormatError
             When the file is missing, is no sensor, or lacks a member.
         """
-        try:
-            with open_hdf5(Path(path)) as file:
-                found = file.attrs.get("format")
-                if found != FORMAT:
-                    raise FormatError(f"{path}: format: found {found!r}, expected {FORMAT!r}")
-                if file.attrs["version"] > VERSION:
-                    raise FormatError(
-                        f"{path}: version: found {file.attrs['version']}, expected at most {VERSION}; update hsitools"
-                    )
-                layout = file.attrs.get("layout")
-                sensor: Sensor = read_record(_WithoutLayout(file), {**_KINDS, "Sensor": cls}, str(path))
-                if layout:
-                    sensor = sensor.replace(layout=SubImageLayout.from_dict(json.loads(layout), f"{path}: layout"))
-                return sensor
-        except FileNotFoundError:
-            raise FormatError(f"{path}: found no such file, expected a sensor") from None
-        except OSError as error:
-            raise FormatError(f"{path}: expected a sensor (HDF5); {' '.join(str(error).split())}") from None
+        with open_own(path, FORMAT, VERSION, "a sensor") as file:
+            layout = file.attrs.get("layout")
+            sensor: Sensor = read_record(_WithoutLayout(file), {**_KINDS, "Sensor": cls}, str(path))
+            if layout:
+                sensor = sensor.replace(layout=SubImageLayout.from_dict(json.loads(layout), f"{path}: layout"))
+            return sensor
 
     def describe(self) -> dict[str, Any]:
         """What ``hsi sensor show`` prints."""
@@ -260,13 +249,4 @@ class _WithoutLayout:
 
 def describe(path: Path) -> dict[str, Any] | None:
     """What ``hsi info`` says of a sensor file; None when the file is something else."""
-    from hsitools.io.labels import is_hdf5
-
-    if not is_hdf5(Path(path)):
-        return None
-    import h5py
-
-    with h5py.File(path, "r") as file:
-        if file.attrs.get("format") != FORMAT:
-            return None
-    return Sensor.load(path).describe()
+    return Sensor.load(path).describe() if declared_format(path) == FORMAT else None

@@ -120,7 +120,7 @@ class Likeness(Protocol):
 
 
 class LocalCorrelation:
-    """Correlation coefficient with a panchromatic image in every whole window of ``size``² pixels."""
+    """Correlation coefficient with a panchromatic image in every whole window of ``size`` × ``size`` pixels."""
 
     def __init__(self, pan: torch.Tensor, size: int) -> None:
         self.pan, self.size = pan, size

@@ -17,7 +17,7 @@ from hsitools.progress import Progress
 from hsitools.sensor import Sensor
 from hsitools.sensor.spatial import TAIL, mtf_sigma
 from pansharpen.case import FusionCase
-from pansharpen.comparison.protocol import real_case, simulated_case
+from pansharpen.pair.wald import real_case, simulated_case
 
 #: Coarse pixels on a side below which a piece of a scene is refused: nets look several of them around.
 MIN_SIDE = 4

@@ -15,16 +15,16 @@ from hsitools.errors import InputError
 from hsitools.identity import cube_fingerprint, fingerprint
 from hsitools.learning.card import scene_names
 from hsitools.learning.trainer import Plan, Trainer
-from hsitools.learning.weights import save
+from hsitools.learning.weights import as_stored, save
 from hsitools.learning.workers import Worker, join_workers
 from hsitools.lookup import lookup
 from hsitools.progress import Progress
 from hsitools.sensor import Sensor
 from hsitools.sensor.legacy_names import former_names
-from pansharpen.comparison.protocol import judge
+from pansharpen.comparison.judging import judge
 from pansharpen.families.nets import NETS, Net, fuse_by
 from pansharpen.in_memory import fuse_case
-from pansharpen.learning.fusion_card import FusionCard, load_net
+from pansharpen.learning.fusion_card import FusionCard
 from pansharpen.learning.patches import Part, Patch, cover, draw, patch_side, stack
 from pansharpen.learning.scene_pairs import Pairs, make_pairs
 
@@ -122,9 +122,8 @@ def train(
         command=command, metrics={"validation_loss": state.best_loss, "best_epoch": float(state.best_round)},
     )  # fmt: skip
     if worker.first:
-        save(trainer.kept, card, out)
-        net, _ = load_net(kind, kind.method, out)
-        # judged as they are stored, in half precision
+        net = as_stored(trainer.kept)
+        assert isinstance(net, Net)
         metrics = card.metrics | held_out_indices(net, card, pairs, seed)
         card = save(net, dataclasses.replace(card, metrics=metrics), out)
     return card

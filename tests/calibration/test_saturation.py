@@ -68,6 +68,18 @@ def test_saturation_below_the_declared_full_scale(device, unsaturated, tmp_path,
     np.testing.assert_array_equal(capture.intensity[capture.mask], clean.intensity[capture.mask])
 
 
+def test_full_wells_in_few_lines(device, unsaturated, tmp_path):
+    """Rows whose wells are full in two to four lines only: their patches hold the same twice."""
+    path, clean = unsaturated
+    brightest = np.sort(clean.intensity.ravel())[-12]
+    lines = (clean.intensity > brightest).sum(axis=1)
+    assert 2 <= lines.max() <= 4
+    capture = extract(spoiled(path, tmp_path / "f.h5", full_well(float(brightest))), device.layout)
+    assert capture.saturated[clean.intensity > 1.01 * brightest].all()
+    assert not capture.saturated[clean.intensity < 0.9 * brightest].any()
+    assert not clean.saturated.any()
+
+
 def test_a_neighbourhood_that_is_clipped_in_part(device, unsaturated, tmp_path):
     """Rings and vignetting: of a wide window some pixels clip first."""
     path, _ = unsaturated

@@ -321,7 +321,7 @@ def test_example_comes_back_from_its_file(clean, tmp_path):
 
 
 def test_three_stages_and_resumption(tmp_path, monkeypatch):
-    monkeypatch.setattr("denoise.learning.latent_training.EVALUATE_EVERY", 2)
+    monkeypatch.setattr("denoise.learning.stepwise.EVALUATE_EVERY", 2)
     scenes = [cube.load() for cube in procedural_scenes(5, 32)]
     for stage in STEPS:
         card = train(stage, scenes, [], tmp_path / "w", steps=4, count=3, device="cpu")

@@ -18,8 +18,9 @@ from hsitools.learning import card as cards
 from hsitools.learning.averaging import Ema
 from hsitools.learning.checkpoint import load_checkpoint, save_checkpoint
 from hsitools.learning.curves import draw_curves, save_curve
-from hsitools.learning.weights import Registry, save
-from hsitools.learning.workers import join_workers
+from hsitools.learning.trainer import Plan, State, Trainer
+from hsitools.learning.weights import Registry, as_stored, save
+from hsitools.learning.workers import Worker, join_workers
 
 SETTINGS = {"seed": 3, "size": (2, 4)}
 OPTIMIZERS = [torch.optim.Adam, torch.optim.AdamW]
@@ -108,6 +109,128 @@ def test_what_is_no_checkpoint_of_this_net(tmp_path):
         Training().load(path)
 
 
+# ---- the loop ---------------------------------------------------------------------------------------------------
+
+
+class Sums:
+    """Learns the sum of three numbers, in two batches a round, from random numbers of its round."""
+
+    def __init__(self, measures=None):
+        self.net = make_net()
+        self.measures = measures
+
+    def losses(self, net, number):
+        rng = np.random.default_rng(number)
+        for share in (0.25, 0.75):
+            values = torch.from_numpy(rng.random((8, 3), dtype=np.float32))
+            yield (net(values) - values.sum(1, keepdim=True)).square().mean(), share
+
+    @torch.no_grad()
+    def evaluate(self, net):
+        if self.measures is not None:
+            return (self.measures.pop(0),)
+        net.eval()
+        values = torch.from_numpy(np.random.default_rng(99).random((64, 3), dtype=np.float32))
+        error = float((net(values) - values.sum(1, keepdim=True)).square().mean())
+        net.train(net is self.net)
+        return (error,)
+
+
+def trainer(folder, task=None, rate=lambda number: 0.01, **changes):
+    task = Sums() if task is None else task
+    plan = {"name": "sums", "settings": SETTINGS, "unit": "epoch", "rounds": 6, "measures": ("validation_loss",)}
+    plan |= {"drawn": 1, "rate": rate} | changes
+    optimizer = torch.optim.Adam(task.net.parameters())
+    return Trainer(task, Plan(**plan), optimizer, folder, Worker(torch.device("cpu")))
+
+
+KEPT = [{}, {"ema_decay": 0.9, "evaluate_every": 4, "clip": 0.5}]
+
+
+@pytest.mark.portable
+@pytest.mark.parametrize("changes", KEPT)
+def test_a_killed_training_goes_on(changes, tmp_path, monkeypatch):
+    monkeypatch.setattr("hsitools.learning.trainer.CHECKPOINT_SECONDS", 0)
+
+    def kill(done, total):
+        assert total == 6
+        if done == 3:
+            raise KeyboardInterrupt
+
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "parts").mkdir()
+    whole = trainer(tmp_path / "whole", **changes)
+    whole.learn()
+    with pytest.raises(KeyboardInterrupt):
+        trainer(tmp_path / "parts", **changes).learn(progress=kill)
+    assert not (tmp_path / "parts" / "sums.png").exists()
+    parts = trainer(tmp_path / "parts", **changes)
+    parts.learn()
+    assert (parts.state.round, parts.state.updates, parts.state.best_round) == (6, 12, whole.state.best_round)
+    np.testing.assert_allclose(parts.state.curve, whole.state.curve, rtol=1e-4)
+    for key, value in whole.kept.state_dict().items():
+        torch.testing.assert_close(value, parts.kept.state_dict()[key], rtol=1e-4, atol=1e-5)
+    assert sorted(path.name for path in (tmp_path / "parts").iterdir()) == [
+        "sums.checkpoint.safetensors", "sums.csv", "sums.png",
+    ]  # fmt: skip
+
+
+def test_the_mean_loss_is_by_shares(tmp_path):
+    run = trainer(tmp_path, rate=lambda number: 0.0, rounds=1)
+    losses = [float(loss.detach()) for loss, _ in Sums().losses(make_net(), 0)]
+    run.learn()
+    assert run.state.curve[0][:2] == (1, pytest.approx(0.25 * losses[0] + 0.75 * losses[1], rel=1e-5))
+    assert losses[0] != pytest.approx(losses[1], rel=1e-3)
+
+
+def test_it_learns(tmp_path):
+    run = trainer(tmp_path, rate=lambda number: 0.03, rounds=60)
+    run.learn()
+    assert run.state.best_loss < 0.2 * run.state.curve[0][2]
+    assert run.measured == {"validation_loss": run.state.curve[-1][2]}
+
+
+def test_the_best_weights_are_kept_and_patience_ends_it(tmp_path):
+    kept = []
+    run = trainer(tmp_path, Sums([5.0, 2.0, 3.0, 2.0, 2.5, 1.0]), patience=3)
+    run.learn(progress=lambda done, total: kept.append(run.task.net[0].weight.detach().clone()))
+    assert [row[2] for row in run.state.curve] == [5.0, 2.0, 3.0, 2.0, 2.5]
+    assert (run.state.best_round, run.state.best_loss) == (2, 2.0)
+    assert torch.equal(run.kept[0].weight, kept[1])
+    assert not torch.equal(run.kept[0].weight, kept[-1])
+
+
+def test_rates_are_those_of_the_rounds(tmp_path):
+    run = trainer(tmp_path, rate=lambda number: 0.01 if number < 2 else 0.0)
+    weights = []
+    run.learn(progress=lambda done, total: weights.append(run.task.net[0].weight.detach().clone()))
+    assert not torch.equal(weights[0], weights[1])
+    assert torch.equal(weights[1], weights[5])
+
+
+def test_a_loss_that_is_no_number(tmp_path):
+    class Broken(Sums):
+        def losses(self, net, number):
+            for loss, share in super().losses(net, number):
+                yield loss * (float("nan") if number == 2 else 1.0), share
+
+    with pytest.raises(FloatingPointError, match="sums: loss: found nan in epoch 3"):
+        trainer(tmp_path, Broken()).learn()
+
+
+def test_a_validation_loss_that_is_no_number(tmp_path):
+    with pytest.raises(FloatingPointError, match="sums: loss: found inf in epoch 2"):
+        trainer(tmp_path, Sums([1.0, np.inf])).learn()
+
+
+def test_states_of_0_1_0():
+    """The supervised nets' counted epochs, the denoiser's steps."""
+    epochs = {"epoch": 3, "steps": 12, "best_loss": 0.5, "best_epoch": 2, "curve": [[1, 0.5, 0.25]]}
+    assert State.of(epochs) == State(round=3, updates=12, best_loss=0.5, best_round=2, curve=[(1, 0.5, 0.25)])
+    steps = {"step": 7, "losses": [0.5], "curve": [[4, 0.5]]}
+    assert State.of(steps) == State(round=7, losses=[0.5], curve=[(4, 0.5)])
+
+
 # ---- curves ----------------------------------------------------------------------------------------------------
 
 
@@ -187,6 +310,18 @@ def test_weights_and_their_card_come_back(tmp_path):
         assert torch.equal(net[0].weight, made.net[0].weight.half().float())
     with pytest.raises(InputError, match="mine: weights: found none, train mine"):
         registry(tmp_path / "none").load("mine", lambda card: make_net())
+
+
+def test_as_stored_is_what_is_read_back(tmp_path):
+    net = make_net()
+    save(net, CARD, tmp_path)
+    read = registry(tmp_path).load("mine", lambda card: make_net())[0]
+    stored = as_stored(net)
+    assert not stored.training
+    assert net.training
+    for name, value in read.state_dict().items():
+        assert torch.equal(stored.state_dict()[name], value)
+    assert not torch.equal(stored[0].weight, net[0].weight)
 
 
 def test_a_card_may_refuse(tmp_path):

@@ -13,7 +13,7 @@ from benchmarks.pansharpen_speed import PLAIN
 from hsitools.estimation.nonnegative import nonnegative
 from hsitools.sensor.separable import size_of
 from pansharpen.case import FusionCase, Optics
-from pansharpen.comparison.protocol import convention, judge, read_case
+from pansharpen.comparison.judging import judge
 from pansharpen.families.modulation import modulated
 from pansharpen.families.statistics import above_rounding, moments
 from pansharpen.in_memory import fuse_case
@@ -21,6 +21,7 @@ from pansharpen.methods.awlp import spline_blur
 from pansharpen.methods.bdsd_pc import REACH, coarse_blur
 from pansharpen.methods.bt_h import BINS, SPAN, bin_edges, dark_level, histogram
 from pansharpen.methods.mf import morphological_low
+from pansharpen.pair.case_files import convention, read_case
 
 NAMES = ("Brovey", "BT-H", "BDSD-PC", "PRACS", "AWLP", "MTF-GLP-HPM", "MTF-GLP-HPM-R", "MF")
 SIZES = st.integers(2, 7)

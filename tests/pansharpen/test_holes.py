@@ -10,10 +10,10 @@ from hsitools.scenes import scene
 from hsitools.sensor import preset
 from hsitools.sensor.spatial import mean_of_known, mtf_decimate
 from pansharpen.case import FusionCase
-from pansharpen.comparison.protocol import degraded, simulated_case
 from pansharpen.families.statistics import band_sums, moments
 from pansharpen.in_memory import fuse_case
 from pansharpen.pair.holes import fill_nearest, fill_voxels
+from pansharpen.pair.wald import degraded, simulated_case
 from pansharpen.registry import METHODS, names
 from pansharpen.tiled import LargeScene, fuse_cube
 

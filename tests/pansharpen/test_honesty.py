@@ -13,11 +13,14 @@ from hsitools.scenes import scene
 from hsitools.sensor import preset
 from hsitools.sensor.spatial import mtf_decimate
 from pansharpen.case import FusionCase, Optics
-from pansharpen.comparison import classes, table
-from pansharpen.comparison.benchmark import Benchmark, row_of
-from pansharpen.comparison.cells import read_pair, write_pair
-from pansharpen.comparison.protocol import CONVENTIONS, judge, simulated_case
+from pansharpen.comparison import judging, table
+from pansharpen.comparison.benchmark import Benchmark
+from pansharpen.comparison.fusion_task import read_pair, write_pair
+from pansharpen.comparison.judging import judge
+from pansharpen.comparison.table import row_of
 from pansharpen.in_memory import fuse_case
+from pansharpen.pair.case_files import CONVENTIONS
+from pansharpen.pair.wald import simulated_case
 from pansharpen.registry import METHODS
 
 CHEATS = """
@@ -163,7 +166,7 @@ def test_nothing_outlives_a_call(tmp_path):
     """A process that leaves its group and its parent is ended too."""
     import time
 
-    from pansharpen.comparison.isolation import Worker
+    from hsitools.comparison.worker import Worker
 
     if not os.path.exists("/proc/self/stat"):
         pytest.skip("this system has no /proc")
@@ -199,11 +202,11 @@ def noisy_case(known=True):
 
 def test_indices_over_classes_are_those_of_their_bands():
     case = noisy_case()
-    snr, source = classes.band_snr(case)
+    snr, source = judging.band_snr(case)
     np.testing.assert_allclose(snr, [2, 5, 15, 100], rtol=0.15)
     assert source == "known"
     fused = fuse_case("EXP", case)
-    found = classes.judge_classes(case, fused, CONVENTIONS["hsitools"])
+    found = judging.judge_classes(case, fused, CONVENTIONS["hsitools"])
     assert found["snr"]["bands"] == {"3": 3, "10": 2, "20": 1}
     inner = (fused - case.reference)[0, 2:, 2:-2, 2:-2]
     mean = case.reference[0, 2:, 2:-2, 2:-2].mean((1, 2))
@@ -215,9 +218,9 @@ def test_indices_over_classes_are_those_of_their_bands():
 
 def test_without_known_noise_it_is_estimated_and_said():
     case = noisy_case(known=False)
-    _, source = classes.band_snr(case)
+    _, source = judging.band_snr(case)
     assert source == "estimated from the reference"
-    _, source = classes.band_snr(case.replace(reference=None))
+    _, source = judging.band_snr(case.replace(reference=None))
     assert source == "estimated from the coarse cube"
 
 

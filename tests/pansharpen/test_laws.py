@@ -12,8 +12,8 @@ from hsitools.errors import InputError
 from hsitools.scenes import scene
 from hsitools.sensor import preset
 from pansharpen.case import FusionCase, Optics
-from pansharpen.comparison.protocol import simulated_case
 from pansharpen.in_memory import fuse_case
+from pansharpen.pair.wald import simulated_case
 from pansharpen.registry import METHODS, names
 from pansharpen.tiled import LargeScene, fuse_cube
 

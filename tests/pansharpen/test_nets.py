@@ -12,11 +12,12 @@ from hsitools.io import open_cube
 from hsitools.learning.weights import save
 from hsitools.sensor import preset
 from pansharpen.case import FusionCase, Optics, Tile
-from pansharpen.comparison.protocol import judge, simulated_case
+from pansharpen.comparison.judging import judge
 from pansharpen.families.nets import NETS, fuse_by, measure
 from pansharpen.families.prior import with_prior
 from pansharpen.in_memory import fuse_case
 from pansharpen.learning.fusion_card import WEIGHTS, FusionCard, load_net
+from pansharpen.pair.wald import simulated_case
 from pansharpen.registry import METHODS
 
 NAMES = ("HyperPNN", "HSpeNet", "Hyper-DSNet", "DIP-HyperKite", "DHP-DARN")
@@ -165,7 +166,7 @@ def test_scale_counts_valid_pixels_only():
 
 
 def test_prior_explains_pan(shared):
-    from pansharpen.comparison.protocol import convention, read_case
+    from pansharpen.pair.case_files import convention, read_case
 
     rules = convention("toolbox")
     case = read_case(shared / "golden" / "jasper159_r6.npz", rules)

@@ -11,21 +11,11 @@ from hsitools.io import open_cube, save_cube
 from hsitools.scenes import scene
 from hsitools.sensor import preset
 from pansharpen.case import FusionCase, Optics
-from pansharpen.comparison.protocol import (
-    CONVENTIONS,
-    FULL,
-    convention,
-    cube_optics,
-    degraded,
-    judge,
-    open_pair,
-    pan_weights,
-    read_case,
-    real_case,
-    simulated_case,
-    with_sensor,
-)
+from pansharpen.comparison.judging import FULL, judge
 from pansharpen.in_memory import fuse_case
+from pansharpen.pair.case_files import CONVENTIONS, convention, open_pair, read_case
+from pansharpen.pair.from_sensor import pan_weights, with_sensor
+from pansharpen.pair.wald import cube_optics, degraded, real_case, simulated_case
 from pansharpen.tiled import fuse_cube
 
 

@@ -21,8 +21,8 @@ from hsitools.io import open_cubes, save_cube
 from hsitools.scenes import procedural_scenes, scene
 from hsitools.sensor import Sensor
 from hsitools.sensor.bands import GaussianResponse, box_response
+from hsitools.sensor.detector import DetectorNoise
 from hsitools.sensor.legacy_names import former_names
-from hsitools.sensor.noise import DetectorNoise
 from pansharpen.commands.train import train as train_command
 from pansharpen.families.nets import NETS
 from pansharpen.in_memory import fuse_case

@@ -7,7 +7,7 @@ import torch
 from hsitools.scenes import scene
 from hsitools.sensor import preset
 from pansharpen.case import FusionCase, Optics
-from pansharpen.comparison.protocol import convention, judge, read_case, simulated_case
+from pansharpen.comparison.judging import judge
 from pansharpen.families.zero_shot import (
     FIRST_STEPS,
     STEP_LIMITS,
@@ -25,6 +25,8 @@ from pansharpen.families.zero_shot import (
 from pansharpen.in_memory import fuse_case, prepared, select_bands
 from pansharpen.methods.pca_z_pnn import blocks, components
 from pansharpen.methods.rho_pnn import OFF_ABOVE, ON_BELOW, Hysteresis
+from pansharpen.pair.case_files import convention, read_case
+from pansharpen.pair.wald import simulated_case
 from pansharpen.registry import METHODS
 
 NAMES = ("R-PNN", "PCA-Z-PNN", "rho-PNN")

@@ -25,6 +25,7 @@ from hsitools.progress import Progress
 log = logging.getLogger(__name__)
 PRIORITY = 60  # after the products whose images are GeoTIFFs
 SUFFIXES = (".tif", ".tiff")
+#: First bytes of TIFF and BigTIFF, of either byte order.
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 

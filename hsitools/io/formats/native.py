@@ -21,9 +21,12 @@ from hsitools.io.variables import labelled_cube
 from hsitools.progress import Progress
 
 PRIORITY = 31  # HDF5 of our own layout
+#: NetCDF-4 is HDF5: the file is the same whatever its suffix.
 SUFFIXES = (".h5", ".nc", ".hdf5")
-#: Chunks (rows, columns): windows stay cheap, and a spectrum touches few of them.
-CHUNK = (64, 64)
+#: Chunk (rows, columns) of all bands of up to `CHUNK_BANDS`: half a megabyte of float32, so that a window is cheap to
+#: read and a spectrum unpacks few chunks.
+CHUNK, CHUNK_BANDS = (64, 64), 32
+#: What the NetCDF-4 library looks for in a dimension that has no coordinates.
 NO_VARIABLE = "This is a netCDF dimension but not a netCDF variable.%10d"
 
 
@@ -81,9 +84,9 @@ def write(cube: Cube, path: Path, progress: Progress) -> None:
 def _write_group(group: Any, cube: Cube, who: str, progress: Progress) -> None:
     band, height, width = cube.shape
     plan = layout(cube, who)
+    chunks = (min(band, CHUNK_BANDS), min(height, CHUNK[0]), min(width, CHUNK[1]))
     data = group.create_dataset(
-        "cube", shape=cube.shape, dtype=plan.dtype, chunks=(min(band, 32), min(height, CHUNK[0]), min(width, CHUNK[1])),
-        compression="gzip", compression_opts=1, shuffle=True,
+        "cube", shape=cube.shape, dtype=plan.dtype, chunks=chunks, compression="gzip", compression_opts=1, shuffle=True,
     )  # fmt: skip
     for axis, (name, size) in enumerate(zip(DIMENSIONS, cube.shape, strict=True)):
         if name in plan.labels:

@@ -13,7 +13,7 @@ from hsitools.io.formats.hdf5 import named
 from hsitools.io.variable import Variable
 from hsitools.io.variables import labelled_cube
 
-PRIORITY = 41
+PRIORITY = 41  # its first bytes are its own
 
 
 def can_read(path: Path) -> bool:

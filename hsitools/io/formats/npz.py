@@ -14,7 +14,7 @@ from hsitools.cube.sources import Bands
 from hsitools.errors import FormatError, InputError
 from hsitools.io.wavelengths import Conversion, width_to_nm
 
-PRIORITY = 32
+PRIORITY = 32  # an archive: after those that are told by their first bytes
 VECTORS = ("wavelength_nm", "fwhm_nm", "good")
 
 

@@ -24,7 +24,7 @@ from hsitools.io.variable import Variable
 from hsitools.io.variables import labelled_cube
 from hsitools.progress import Progress
 
-PRIORITY = 10
+PRIORITY = 10  # a folder, which no product is that holds a store
 SUFFIXES = (".zarr",)
 #: Chunk (rows, columns) of all bands of up to `CHUNK_BANDS`: a window or a spectrum touches few files.
 CHUNK, CHUNK_BANDS = (128, 128), 32

@@ -11,15 +11,16 @@ from functools import partial
 from pathlib import Path
 
 from hsitools.cube import Cube
-from hsitools.cube.sources import ScaledSource
 from hsitools.errors import InputError
 from hsitools.io import envi_header
 from hsitools.io.formats.geotiff import RasterSource
 from hsitools.io.formats.geotiff import can_read as is_tiff
 from hsitools.io.formats.geotiff import read as read_geotiff
 from hsitools.io.products import xml_bands
+from hsitools.io.scales import physical
 
-PRIORITY = 50
+PRIORITY = 50  # told by their names: before GeoTIFF and ENVI
+#: Of no measurement, after the product specification.
 NODATA = -32768.0
 
 
@@ -70,7 +71,7 @@ def read(path: Path) -> Cube:
     marks = {} if header is None else envi_header.labels(header, len(bands))
     nodata = NODATA if plain.nodata is None and "nodata" not in marks else marks.get("nodata", plain.nodata)
     return plain.replace(
-        data=ScaledSource(source, column("gainOfBand"), column("offsetOfBand"), nodata),
+        data=physical(source, column("gainOfBand"), column("offsetOfBand"), nodata, f"{metadata}: gainOfBand"),
         wavelength_nm=column("wavelengthCenterOfBand"), fwhm_nm=column("wavelengthWidthOfBand"),
         good=marks.get("good", plain.good), nodata=float("nan"), scale_factor=None,
         units="1" if level == "L2A" else "mW cm-2 sr-1 um-1", name=metadata.name[: -len("-METADATA.xml")],

@@ -18,7 +18,7 @@ from hsitools.io.formats.hdf5 import open_hdf5
 from hsitools.io.labels import is_hdf5, text
 from hsitools.io.wavelengths import Conversion, width_to_nm
 
-PRIORITY = 21
+PRIORITY = 21  # HDF5 of its own layout: before the general formats
 VARIABLES = ("reflectance", "radiance", "reflectance_uncertainty", "mask")
 GROUP = "sensor_band_parameters"
 

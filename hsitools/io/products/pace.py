@@ -18,7 +18,7 @@ from hsitools.io.formats.hdf5 import open_hdf5
 from hsitools.io.labels import first_number, is_hdf5, text
 from hsitools.io.wavelengths import to_nm
 
-PRIORITY = 22
+PRIORITY = 22  # HDF5 of its own layout: before the general formats
 DETECTORS = ("blue", "red", "SWIR")
 
 

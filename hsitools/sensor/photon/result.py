@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hsitools.errors import FormatError
 from hsitools.io.atomic import atomic_path
-from hsitools.io.formats.hdf5 import open_hdf5
+from hsitools.io.own_file import declared_format, open_own
 from hsitools.io.records import read_record, write_record
 from hsitools.sensor.calibration import Calibration
 from hsitools.sensor.detector import Detector
 from hsitools.sensor.pattern import Defects, Stripes
 
 Array = NDArray[np.float64]
+#: What the file says it is. The version grows when an older release could not read it rightly.
 FORMAT, VERSION = "hsitools-photon-transfer", 1
 #: A pixel that responds less than this share of its neighbourhood, or more than its inverse, is a defect.
 DEAD_RESPONSE = 0.5
@@ -172,27 +172,11 @@ class PhotonTransfer:
     @classmethod
     def load(cls, path: str | Path) -> PhotonTransfer:
         """Read what `save` wrote; raises `FormatError` for anything else."""
-        try:
-            with open_hdf5(Path(path)) as file:
-                if file.attrs.get("format") != FORMAT:
-                    raise FormatError(f"{path}: format: found {file.attrs.get('format')!r}, expected {FORMAT!r}")
-                loaded: PhotonTransfer = read_record(file, {"PhotonTransfer": cls}, str(path))
-                return loaded
-        except FileNotFoundError:
-            raise FormatError(f"{path}: found no such file, expected a detector's noise") from None
-        except OSError as error:
-            raise FormatError(f"{path}: expected a detector's noise (HDF5); {' '.join(str(error).split())}") from None
+        with open_own(path, FORMAT, VERSION, "a detector's noise") as file:
+            loaded: PhotonTransfer = read_record(file, {"PhotonTransfer": cls}, str(path))
+            return loaded
 
 
 def describe(path: Path) -> dict[str, Any] | None:
     """What ``hsi info`` says of the file; None when it is something else."""
-    from hsitools.io.labels import is_hdf5
-
-    if not is_hdf5(Path(path)):
-        return None
-    import h5py
-
-    with h5py.File(path, "r") as file:
-        if file.attrs.get("format") != FORMAT:
-            return None
-    return PhotonTransfer.load(path).summary()
+    return PhotonTransfer.load(path).summary() if declared_format(path) == FORMAT else None
