@@ -5,8 +5,6 @@ BIN := $(VENV)/bin
 
 .PHONY: setup demo test lint bench docs figures dist clean
 
-.PHONY: setup demo test lint bench docs figures dist clean
-
 setup: $(VENV)/.stamp
 
 $(VENV)/.stamp: pyproject.toml constraints.txt
