@@ -123,10 +123,10 @@ def restore_cube(
     --------
     >>> import numpy as np
     >>> from hsitools import Cube
-    >>> rng = np.random.default_rng(0)
-    >>> y = np.linspace(1, 2, 40)[:, None] * np.linspace(1, 3, 40)
-    >>> truth = y * np.linspace(0.5, 1, 12)[:, None, None]
-    >>> noisy = Cube(data=(truth + 0.1 * rng.standard_normal(truth.shape)).astype(np.float32))
+    >>> brightness = np.linspace(1, 2, 40)[:, None] * np.linspace(1, 3, 40)
+    >>> scene = brightness * np.linspace(0.5, 1, 12)[:, None, None]
+    >>> noise = 0.1 * np.random.default_rng(0).standard_normal(scene.shape)
+    >>> noisy = Cube(data=(scene + noise).astype(np.float32))
     >>> restored = restore_cube(noisy, samples=2)
     >>> restored.estimate.shape == restored.std.shape == noisy.shape
     True

@@ -22,6 +22,7 @@ from pansharpen.families.statistics import moments, per_band, regression
 COMPONENTS, STEPS, LEARNING_RATE = 8, 200, 3e-3
 #: Deviation of the noise that is added to the net's input at each step.
 JITTER = 0.03
+#: Of the hourglass: three halvings see 8 pixels, a coarse pixel and its neighbours; as wide as its input of noise.
 DEPTH, WIDTH, NOISE_CHANNELS = 3, 32, 32
 
 

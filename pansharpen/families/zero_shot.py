@@ -18,14 +18,16 @@ from torch.nn.functional import avg_pool2d, pad
 
 from hsitools.progress import Progress
 from hsitools.sensor.separable import Separable, size_of
-from pansharpen.case import FusionCase, Optics
+from pansharpen.case import FusionCase
 from pansharpen.families.statistics import moments, per_band
+from pansharpen.optics import Optics
 
 #: Gives the weight of the structural loss at a step, 0 for none, from the spectral loss; one object a band.
 Balance = Callable[[float], float]
 
 #: Of the net (G. Masi et al., Pansharpening by convolutional neural networks, Remote Sensing 8(7), 2016).
 FEATURES, KERNELS = (48, 32), (7, 5, 3)
+#: Adam's usual step; the net starts at interpolation and has few steps.
 LEARNING_RATE = 1e-3
 #: Where panchromatic images end; bands below follow PAN more closely than those above.
 VISIBLE_NM = 700.0
