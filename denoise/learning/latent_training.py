@@ -22,7 +22,7 @@ from torch import nn
 from denoise.latent.autoencoder import Autoencoder, to_blocks
 from denoise.latent.certainty import calibrate
 from denoise.latent.evidence import USED_ATOMS, evidence
-from denoise.latent.flow import CHANNELS, START, Condition, FlowNet, condition, known_mean, posterior_mean
+from denoise.latent.flow import CHANNELS, START, Condition, FlowNet, channels_of, posterior_mean, predicted_mean
 from denoise.learning.denoiser_card import AUTOENCODER, FLOW, PRIOR, DenoiserCard, load_autoencoder, load_flow
 from denoise.learning.example_files import example_sets, held_out
 from denoise.learning.residual_examples import (
@@ -182,9 +182,9 @@ class _Atoms:
 def _beyond_subspace(example: Example, device: torch.device) -> tuple[torch.Tensor, ...]:
     """Covariance ``(band, band)`` of the true residual beyond the subspace, the subspace, wavelengths and noise."""
     truth = torch.as_tensor(example.truth).flatten(1)
-    directions = torch.as_tensor(example.seen.directions)
+    directions = torch.as_tensor(example.whitened.directions)
     rest = truth - directions @ (directions.T @ truth)
-    wavelength, sigma = torch.as_tensor(example.seen.wavelength_nm), torch.as_tensor(example.seen.sigma)
+    wavelength, sigma = torch.as_tensor(example.whitened.wavelength_nm), torch.as_tensor(example.whitened.sigma)
     return tuple(item.to(device) for item in (rest @ rest.T, directions, wavelength, sigma))
 
 
@@ -290,7 +290,7 @@ class _Flow:
         for item in self.held_out:
             shown = Condition(*(part[:COMPONENTS].float().to(self.device) for part in item.condition))
             truth = item.truth[:COMPONENTS].float().to(self.device)
-            mean = known_mean(net, shown.without_observation()) if self.stage == 2 else posterior_mean(net, shown)
+            mean = predicted_mean(net, shown.without_observation()) if self.stage == 2 else posterior_mean(net, shown)
             error = (mean - truth).square().sum()
             gains.append(float(10 * torch.log10(truth.square().sum() / error)))
         return float(np.mean(gains)), min(gains)
@@ -298,8 +298,8 @@ class _Flow:
 
 def _latents(example: Example, coder: Autoencoder) -> _Latents:
     with torch.no_grad():
-        components, basis = evidence(example.seen, coder, USED_ATOMS)
-        shown = condition(components)
+        components, basis = evidence(example.whitened, coder, USED_ATOMS)
+        shown = channels_of(components)
         truth = torch.zeros_like(components.best)
         height, width = example.truth.shape[1:]
         truth[:, :height, :width] = torch.tensordot(basis.T, torch.as_tensor(example.truth), dims=1)

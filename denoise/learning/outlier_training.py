@@ -63,30 +63,12 @@ def train(
 
     Parameters
     ----------
-    scenes : sequence of Cube
-        Clean ones; every fifth is held out, of fewer the last.
-    out : path
-    seed, steps, count : int
+    scenes, out, seed, resume, command, progress
+        As of `denoise.learning.latent_training.train`, and so are the errors.
+    steps, count : int
         ``count`` examples are learned from, a tenth as many judged by.
-    resume : bool
-        Go on from the checkpoint.
     device : str, optional
         Default the GPU where there is one. Under ``torchrun`` each process takes cubes of its own for a step.
-    command : str
-        Noted on the card.
-    progress : callable, optional
-        Called with (done, in all), of examples first, then of steps.
-
-    Returns
-    -------
-    DenoiserCard
-
-    Raises
-    ------
-    InputError
-        For unfit scenes or numbers, or a checkpoint of other settings.
-    FloatingPointError
-        When the loss is not finite.
     """
     for name, value, least in (("steps", steps, 1), ("count", count, 1), ("scenes", len(scenes), 2)):
         if value < least:

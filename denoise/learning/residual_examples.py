@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from denoise.case import Observation
-from denoise.latent.evidence import Seen, seen
+from denoise.latent.evidence import WhitenedResidual, whitened_residual
 from denoise.learning.example_files import example_arrays
 from denoise.separation.estimate import separate
 from hsitools.cube import Cube
@@ -33,9 +33,9 @@ COARSE, COARSE_SIDE = 0.3, 40
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """What was seen of a scene, and the true residual ``(band, y, x)`` in units of the noise."""
+    """What an observation of a scene leaves of it, and the true residual ``(band, y, x)`` in units of the noise."""
 
-    seen: Seen
+    whitened: WhitenedResidual
     truth: Array
 
 
@@ -150,12 +150,12 @@ def make_example(clean: Array, wavelength_nm: Array, rng: np.random.Generator, s
     observation = Observation(values=(values / scale).astype(np.float32), valid=np.ones(values.shape, dtype=bool))
     separation = separate(observation)
     truth = (part / scale - separation.scene) / separation.noise.sigma[:, None, None]
-    return Example(seen=seen(separation, wavelength_nm[chosen]), truth=truth.astype(np.float32))
+    return Example(whitened=whitened_residual(separation, wavelength_nm[chosen]), truth=truth.astype(np.float32))
 
 
 def example_content(example: Example) -> dict[str, Array]:
     """Arrays of an example's file, most of them in half precision."""
-    what = example.seen
+    what = example.whitened
     return {
         "residual": _half(what.residual), "variance": _half(what.variance), "truth": _half(example.truth),
         "directions": what.directions, "best": what.best.astype(np.float32), "single": what.single,
@@ -172,7 +172,7 @@ def load_example(path: Path) -> Example:
     with example_arrays(path) as parts:
         plain = {name: value.astype(np.float32) for name, value in parts.items()}
         truth = plain.pop("truth")
-        return Example(seen=Seen(**plain), truth=truth)
+        return Example(whitened=WhitenedResidual(**plain), truth=truth)
 
 
 def data_name(

@@ -14,6 +14,7 @@ import torch
 
 from hsitools.errors import FormatError, HsiError, InputError
 from hsitools.io import describe
+from hsitools.io.hashes import file_sha256
 from hsitools.lookup import lookup
 
 
@@ -178,6 +179,5 @@ def file_hash(path: str | Path) -> str:
     digest = hashlib.sha256()
     for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
         if file.is_file():
-            with file.open("rb") as stream:
-                digest.update(hashlib.file_digest(stream, "sha256").digest())
+            digest.update(bytes.fromhex(file_sha256(file)))
     return digest.hexdigest()[:16]

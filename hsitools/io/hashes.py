@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 
-def file_hash(path: str | Path) -> str:
+def file_sha256(path: str | Path) -> str:
     """SHA-256 of a file's bytes, 64 hexadecimal digits."""
     with Path(path).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from hsitools.errors import FormatError, InputError
 from hsitools.io.atomic import atomic_path
-from hsitools.io.hashes import file_hash
+from hsitools.io.hashes import file_sha256
 from hsitools.learning.card import CardType, read_card, save_card
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def save(net: torch.nn.Module, card: CardType, folder: str | Path) -> CardType:
     path = Path(folder) / f"{card.method}.safetensors"
     with atomic_path(path) as temporary:
         save_file({name: _stored(value) for name, value in net.state_dict().items()}, temporary)
-        card = dataclasses.replace(card, sha256=file_hash(temporary))
+        card = dataclasses.replace(card, sha256=file_sha256(temporary))
     save_card(path.with_suffix(".json"), card)
     return card
 
@@ -95,7 +95,7 @@ class Registry(Generic[CardType]):
         card = self.read_card(path.with_suffix(".json"))
         if card.method != method:
             raise InputError(f"{path}: method: found weights of {card.method}, expected {method}")
-        actual = file_hash(path)
+        actual = file_sha256(path)
         if actual != card.sha256:
             raise FormatError(f"{path}: sha256: found {actual[:12]}…, expected {card.sha256[:12]}… as its card says")
         try:

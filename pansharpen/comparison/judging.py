@@ -25,6 +25,7 @@ REDUCED = ("ERGAS", "SAM", "Q2n", "PSNR")
 FULL = ("D_lambda", "D_s", "D_pan", "HQNR", "ERGAS_est")
 #: Signal-to-noise ratios above which the bands of a class lie.
 SNR_CLASSES = (3, 10, 20)
+#: Ranks are taken over this class: below it an index says more of the noise than of the method.
 RANKING_CLASS = 10
 KNOWN, ESTIMATED_TRUTH, ESTIMATED = "known", "estimated from the reference", "estimated from the coarse cube"
 

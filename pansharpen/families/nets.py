@@ -1,9 +1,10 @@
 """What the supervised nets share: the base class, normalisation, losses, and fusion with trained weights.
 
-Every net predicts details to add to the interpolated cube. It is given each band in units of its own standard deviation
-over the scene, and its details are in units of what PAN explains of the band at the coarse scale. So one net serves any
-units, atmosphere and brightness; a band without contrast, or that has nothing to do with PAN, gets no details; and one
-that falls where PAN rises gets them with the right sign, which no local filter could tell.
+Every net predicts details to add to the interpolated cube. It takes each band in units of its own standard deviation
+over the scene, and its details are in units of what PAN explains of the band at the coarse scale (deviation times
+correlation with PAN). So one net serves any units, atmosphere and brightness; a band without contrast, or uncorrelated
+with PAN, gets no details; and one that falls where PAN rises gets them with the right sign, which no filter of a few
+pixels could tell.
 """
 
 from __future__ import annotations
@@ -151,11 +152,11 @@ def measure(scene: Scene) -> Scale:
             values, n = values * keep.flatten(2), keep.flatten(1).sum(1, keepdim=True).double()
         return Spread(n, values.sum(-1), values.square().sum(-1), (values * values[:, -1:]).sum(-1))
 
-    found = scene.sum(sums)
-    mean = found.total / found.n
-    std = (found.square / found.n - mean.square()).clamp(min=0).sqrt()
+    over_all = scene.sum(sums)
+    mean = over_all.total / over_all.n
+    std = (over_all.square / over_all.n - mean.square()).clamp(min=0).sqrt()
     std = torch.where(std > FLAT * mean.abs(), std, 0)
-    correlation = (found.product / found.n - mean * mean[:, -1:]) * _inverse(std) * _inverse(std[:, -1:])
+    correlation = (over_all.product / over_all.n - mean * mean[:, -1:]) * _inverse(std) * _inverse(std[:, -1:])
     return Scale(mean[:, :-1], std[:, :-1], correlation[:, :-1], mean[:, -1:], std[:, -1:])
 
 

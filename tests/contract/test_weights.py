@@ -3,7 +3,7 @@
 import pytest
 
 from denoise.learning.denoiser_card import WEIGHTS as DENOISER
-from hsitools.io.hashes import file_hash
+from hsitools.io.hashes import file_sha256
 from pansharpen.learning.fusion_card import WEIGHTS as FUSION
 
 SHIPPED = [
@@ -21,7 +21,7 @@ def test_all_have_cards():
 def test_shipped_cards(registry, path):
     card = registry.read_card(path.with_suffix(".json"))
     assert card.method == path.stem
-    assert card.sha256 == file_hash(path)
+    assert card.sha256 == file_sha256(path)
     assert 0 < len(card.held_out) < len(card.data)
     assert set(card.held_out) < set(card.data)
     assert card.command
