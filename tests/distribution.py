@@ -19,7 +19,8 @@ SMOKE = (
     ("simulate", "--sensor", "prisma.h5", "--size", "48x48", "--seed", "1", "-o", "seen.h5"),
     ("info", "seen.h5"),
     ("pansharpen", "run", "MTF-GLP-FS", "seen.h5", "--sensor", "prisma", "-o", "fused.h5"),
-    ("denoise", "run", "fused.h5", "-o", "clean.h5"),
+    ("convert", "fused.h5", "few.h5", "--bands", "450:700"),
+    ("denoise", "run", "few.h5", "-o", "clean.h5"),
 )
 #: Public names, types and weights are part of what is installed, and come from there.
 INSIDE = """

@@ -10,15 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-import hsitools.metrics.expected_error
-import hsitools.metrics.q2n
-import hsitools.metrics.reference
-import hsitools.metrics.windows  # noqa: F401  (these register their indices)
 from hsitools.errors import InputError
 from hsitools.metrics.full_resolution import Fusion
 from hsitools.metrics.inputs import Pair
@@ -30,6 +28,10 @@ __all__ = [
     "INDICES", "Evaluation", "Fusion", "Index", "Pair", "Registration", "Score", "Single", "evaluate", "evaluate_alone",
     "evaluate_fusion", "get", "names",
 ]  # fmt: skip
+
+# each module registers its indices
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")
 
 
 @dataclass(frozen=True, kw_only=True)
