@@ -64,6 +64,16 @@ def extract(
     ------
     InputError
         When the layout does not match the frames, or the window is not odd and positive.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from calibration import FrameStack, simulated_bench
+    >>> rng = np.random.default_rng(0)
+    >>> instrument = simulated_bench.simulate_instrument(4, rng=rng, rows=2)
+    >>> simulated_bench.write_frames("frames.h5", instrument, simulated_bench.lines(9), rng=rng)
+    >>> extract(FrameStack("frames.h5"), instrument.layout).intensity.shape
+    (4, 9)
     """
     if window < 1 or window % 2 == 0:
         raise InputError(f"window: found {window}, expected an odd number of pixels")

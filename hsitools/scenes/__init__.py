@@ -107,6 +107,13 @@ def scene(
     ------
     InputError
         When the shape is not positive, or wavelengths lie outside 350 to 2600 nm.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> view = scene((10_000, 10_000), wavelength_nm=np.linspace(400, 1000, 5), seed=3)
+    >>> view.select(window=(5000, 5002, 0, 3)).read().shape
+    (5, 2, 3)
     """
     wavelength = np.linspace(400, 2500, 211) if wavelength_nm is None else check_wavelength(wavelength_nm)
     spacing = np.abs(np.gradient(wavelength)) if len(wavelength) > 1 else np.array([10.0])

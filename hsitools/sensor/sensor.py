@@ -77,6 +77,18 @@ class Sensor(SensorParts):
     ------
     InputError
         When parts do not fit one another.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from hsitools import preset, scene
+    >>> sensor = preset("prisma").select(range(0, 60, 20))
+    >>> observed = sensor.observe(scene((24, 24), seed=0), np.random.default_rng(1))
+    >>> observed.shape, observed.pan.shape
+    ((3, 4, 4), (1, 24, 24))
+    >>> sensor.save("sensor.h5")
+    >>> Sensor.load("sensor.h5").ratio
+    6
     """
 
     @classmethod

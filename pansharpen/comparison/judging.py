@@ -42,6 +42,14 @@ def judge(
     """Indices of a fused cube: against the reference where there is one, else of consistency.
 
     ``fused`` is ``(1, band, y, x)``; ``metrics`` defaults to `REDUCED` or `FULL`.
+
+    Examples
+    --------
+    >>> from hsitools import preset, scene
+    >>> from pansharpen import simulated_case
+    >>> case = simulated_case(scene((96, 96), seed=0), preset("prisma").select(range(0, 60, 20)), seed=1)
+    >>> judge(case, case.reference)["ERGAS"].value  # the truth is right
+    0.0
     """
     if rules.clip is not None:
         fused = fused.clamp(*rules.clip)

@@ -15,7 +15,8 @@ from hsitools.sensor import Sensor
 from hsitools.sensor.bands import known_bands, resample
 from hsitools.sensor.simulate import as_reflectance
 from hsitools.sensor.spatial import mean_of_known, mtf_decimate
-from pansharpen.case import FusionCase, Optics
+from pansharpen.case import FusionCase
+from pansharpen.optics import Optics
 from pansharpen.pair.alignment import paired, placement
 from pansharpen.pair.from_sensor import averaged_noise, mean_level, noise_at, pan_weights, with_sensor
 
@@ -46,6 +47,13 @@ def simulated_case(
     ------
     InputError
         When the sensor has no PAN, or the scene's wavelengths reach neither its bands nor its PAN.
+
+    Examples
+    --------
+    >>> from hsitools import preset, scene
+    >>> case = simulated_case(scene((48, 48), seed=0), preset("prisma").select(range(0, 60, 20)), seed=1)
+    >>> tuple(case.coarse.shape), tuple(case.pan.shape), tuple(case.reference.shape)
+    ((1, 3, 8, 8), (1, 1, 48, 48), (1, 3, 48, 48))
     """
     if sensor.pan is None:
         raise InputError(f"{sensor.name}: pan: missing, expected a sensor with a panchromatic response")
@@ -98,6 +106,16 @@ def real_case(cube: Cube, sensor: Sensor | None = None, *, reduced: bool = False
     ------
     InputError
         When there is no PAN, or sizes are no whole multiple of one another.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from hsitools import preset, scene
+    >>> sensor = preset("prisma").select(range(0, 60, 20))
+    >>> observed = sensor.observe(scene((144, 144), seed=0), np.random.default_rng(1))
+    >>> case = real_case(observed, sensor, reduced=True)
+    >>> tuple(case.coarse.shape), tuple(case.reference.shape)
+    ((1, 3, 4, 4), (1, 3, 24, 24))
     """
     optics, cube = cube_optics(cube, sensor)
     assert cube.pan is not None
