@@ -32,6 +32,16 @@ METHOD = "diffusion"
 class Denoised(NamedTuple):
     """A restored cube, the standard deviation of its voxels (with samples only), where nothing was measured, and the
     pixels whose residual held structure (one band; cubes in one piece, where there are any).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from denoise import restore_cube
+    >>> from hsitools import Cube
+    >>> values = np.random.default_rng(0).uniform(1, 2, (6, 32, 32)).astype(np.float32)
+    >>> restored = restore_cube(Cube(data=values), "column-median")
+    >>> restored.estimate.shape, restored.std is None
+    ((6, 32, 32), True)
     """
 
     estimate: Cube
@@ -52,7 +62,20 @@ def list_methods() -> list[Method]:
 
 
 def denoise(cube: Cube, method: str = METHOD, sensor: Sensor | None = None, **options: Any) -> Cube:
-    """Denoise a cube; labels are kept. The estimate of `restore_cube`, whose options it takes."""
+    """Denoise a cube; labels are kept. The estimate of `restore_cube`, whose options it takes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from hsitools import Cube
+    >>> rng = np.random.default_rng(0)
+    >>> y = np.linspace(1, 2, 40)[:, None] * np.linspace(1, 3, 40)
+    >>> truth = y * np.linspace(0.5, 1, 12)[:, None, None] + np.sin(5 * y) * np.linspace(0, 0.3, 12)[:, None, None]
+    >>> noisy = Cube(data=(truth + 0.1 * rng.standard_normal(truth.shape)).astype(np.float32))
+    >>> clean = denoise(noisy, "lowrank")
+    >>> bool(np.std(clean.read() - truth) < 0.5 * np.std(noisy.read() - truth))
+    True
+    """
     return restore_cube(cube, method, sensor, **options).estimate
 
 
@@ -95,6 +118,18 @@ def restore_cube(
     ------
     InputError
         When no band has a signal, the sensor is of other bands, columns or units, or the method draws no samples.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from hsitools import Cube
+    >>> brightness = np.linspace(1, 2, 40)[:, None] * np.linspace(1, 3, 40)
+    >>> scene = brightness * np.linspace(0.5, 1, 12)[:, None, None]
+    >>> noise = 0.1 * np.random.default_rng(0).standard_normal(scene.shape)
+    >>> noisy = Cube(data=(scene + noise).astype(np.float32))
+    >>> restored = restore_cube(noisy, samples=2)
+    >>> restored.estimate.shape == restored.std.shape == noisy.shape
+    True
     """
     entry = get(method)
     said: dict[str, Any] = {"denoised_by": entry.name, "denoise_sensor": None if sensor is None else sensor.name}
