@@ -52,7 +52,9 @@ def filtered(case: Interferograms, factors: Array, rule: str, strengths: Array) 
     weights = factors / values
     estimate = right @ (weights[strength].T * case.projected)
     freedom = np.maximum(len(case.whitened) - factors.sum(axis=1), 1.0)
-    noise = np.ones(len(strength)) if case.noise_known else squares[strength, np.arange(len(strength))] / freedom[strength]
+    noise = (
+        np.ones(len(strength)) if case.noise_known else squares[strength, np.arange(len(strength))] / freedom[strength]
+    )
     variance = (right**2) @ (weights**2).T
     return case.spectra(
         estimate, np.sqrt(variance[:, strength] * noise),

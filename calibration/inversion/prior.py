@@ -116,8 +116,11 @@ class Prior:
         """Projections of the pixels in the eigenbasis, ``(k, pixel)``."""
         return np.asarray(self.eigen[1].T @ self.case.projected[:, pixels])
 
-    def posterior(self, pixels: NDArray[np.intp], scale: NDArray[np.intp]) -> tuple[Array, Array]:
-        """Mean and standard deviation ``(wavelength, pixel)`` for the `SCALES` of number ``scale`` of each pixel."""
+    def posterior(self, pixels: NDArray[np.intp], scale: NDArray[np.intp]) -> tuple[Array, Array, Array]:
+        """Mean, its standard deviation and what of it the noise makes, ``(wavelength, pixel)`` each.
+
+        For the `SCALES` of number ``scale`` of each pixel.
+        """
         data = self.coordinates(pixels)
         size = SCALES * self.unit
         variances = 1 + size[:, None] * self.eigen[0]
@@ -127,7 +130,8 @@ class Prior:
             noise = ((data**2 / variances[scale].T).sum(axis=0) + self.case.beyond[pixels]) / len(self.case.whitened)
         told = (self.spectra**2) @ (size[:, None] ** 2 / variances).T
         variance = np.maximum(np.diag(self.covariance)[:, None] * size - told, 0)
-        return mean, np.sqrt(variance[:, scale] * noise)
+        shaken = (self.spectra**2) @ (size[:, None] / variances).T ** 2
+        return mean, np.sqrt(variance[:, scale] * noise), np.sqrt(shaken[:, scale] * noise)
 
 
 def best_prior(case: Interferograms, kernels: dict[str, Array]) -> Prior:

@@ -20,6 +20,10 @@ Mask = NDArray[np.bool_]
 
 #: Singular values below this share of the largest are rounding.
 RANK = 1e-9
+#: Share of the singular vectors, the weakest, that tell the noise where there are no spare interferometers.
+WEAKEST = 0.25
+#: Spare interferometers that tell the noise by themselves.
+SPARE = 8
 #: Units of spectra without and with the lamp's curve.
 LAMP_UNITS, RADIANCE_UNITS = "calibration lamp", "radiance"
 
@@ -119,7 +123,7 @@ class Interferograms:
         """The illumination, ones where it is not known."""
         return np.ones(self.matrix.shape[1]) if self.illumination is None else self.illumination
 
-    def spectra(self, estimate: Array, std: Array | None, **more: Any) -> Spectra:
+    def spectra(self, estimate: Array, std: Array | None, noise_std: Array | None = None, **more: Any) -> Spectra:
         """A result from estimates ``(wavelength, measured pixel)``; NaN where nothing was measured."""
 
         def image(columns: Array) -> Array:
@@ -129,7 +133,7 @@ class Interferograms:
 
         return Spectra(
             wavelength_nm=self.wavelength_nm, estimate=image(estimate), std=None if std is None else image(std),
-            mask=self.measured.reshape(self.shape), **more,
+            noise_std=None if noise_std is None else image(noise_std), mask=self.measured.reshape(self.shape), **more,
         )  # fmt: skip
 
 
@@ -143,6 +147,8 @@ class Spectra:
     estimate : array, shape (wavelength, y, x)
     std : array of that shape, or None
         Standard deviation of each voxel; None of methods that do not tell.
+    noise_std : array of the estimate's shape, or None
+        What the noise alone makes of the estimate; where it differs from ``std``, which holds what is not told, too.
     mask : array of bool, shape (y, x)
         True where a spectrum was found.
     common : array, shape (wavelength, k), or None
@@ -157,6 +163,16 @@ class Spectra:
     estimate: Array
     std: Array | None
     mask: Mask
+    noise_std: Array | None = None
     common: Array | None = None
     units: str = LAMP_UNITS
     parameters: dict[str, Any] = field(default_factory=dict)
+
+
+def noise_size(case: Interferograms) -> float:
+    """What ``noise_std`` must be multiplied by, from what no spectrum can make, or the weakest directions."""
+    spare = len(case.whitened) - len(case.svd[1])
+    if spare >= SPARE:
+        return float(np.sqrt(case.beyond.mean() / spare))
+    weakest = max(1, int(WEAKEST * len(case.svd[1])))
+    return float(np.sqrt((case.projected[-weakest:] ** 2).mean()))

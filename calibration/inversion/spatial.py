@@ -22,7 +22,9 @@ EDGE = 0.1
 PASSES = 2
 
 
-def restore(data: Array, signal: Array, importance: Array, measured: NDArray[np.bool_], seed: int = 0) -> tuple[Array, Array]:
+def restore(
+    data: Array, signal: Array, importance: Array, measured: NDArray[np.bool_], seed: int = 0
+) -> tuple[Array, Array]:
     """Components of an image and their standard deviations.
 
     Parameters

@@ -17,7 +17,7 @@ def gp(case: Interferograms) -> Spectra:
     """
     kernels = candidates(case)
     count = case.projected.shape[1]
-    estimate, std = np.zeros((len(case.wavelength_nm), count)), np.zeros((len(case.wavelength_nm), count))
+    estimate, std, shaken = np.zeros((3, len(case.wavelength_nm), count))
     priors = [best_prior(case, kernels)] if case.noise_known else [
         Prior(name=name, covariance=kernel, case=case) for name, kernel in kernels.items()
     ]  # fmt: skip
@@ -32,10 +32,10 @@ def gp(case: Interferograms) -> Spectra:
     for number, prior in enumerate(priors):
         pixels = np.flatnonzero(kernel == number)
         if len(pixels):
-            estimate[:, pixels], std[:, pixels] = prior.posterior(pixels, scale[pixels])
+            estimate[:, pixels], std[:, pixels], shaken[:, pixels] = prior.posterior(pixels, scale[pixels])
     used = np.bincount(kernel, minlength=len(priors))
     return case.spectra(
-        estimate, std,
+        estimate, std, shaken,
         parameters={
             "rule": "evidence", "kernels": {prior.name: int(n) for prior, n in zip(priors, used, strict=True) if n},
             "scale_median": float(np.median(SCALES[scale])) if count else None,

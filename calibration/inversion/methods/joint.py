@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from calibration.inversion.calibration_error import calibration_scale
 from calibration.inversion.population import Population, learn
-from calibration.inversion.problem import Interferograms, Spectra
+from calibration.inversion.problem import Interferograms, Spectra, noise_size
 from calibration.inversion.registry import method
 
 Array = NDArray[np.float64]
@@ -29,7 +29,7 @@ def joint(case: Interferograms) -> Spectra:
     from calibration.inversion.spatial import restore
 
     if not case.noise_known:
-        case = with_noise(case)
+        case = replace(case, noise_std=case.noise_std * noise_size(case), noise_known=True)
     scale = calibration_scale(case)
     share = np.zeros(len(case.noise_std))
     if scale > 0 and case.calibration_std is not None:
@@ -52,19 +52,6 @@ def joint(case: Interferograms) -> Spectra:
             "calibration_scale": scale,
         },
     )  # fmt: skip
-
-
-def with_noise(case: Interferograms) -> Interferograms:
-    """The same with the noise's size by its part outside the matrix's range, or by the weakest fit where there is none."""
-    spare = len(case.whitened) - len(case.svd[1])
-    squares = case.beyond
-    if spare < 8:
-        # the smallest eigenvalues of the interferograms' covariance are noise
-        values = np.linalg.eigvalsh(case.projected @ case.projected.T / case.projected.shape[1])
-        size = float(np.median(values[: max(len(values) // 2, 1)]))
-    else:
-        size = float(np.median(squares)) / spare
-    return replace(case, noise_std=case.noise_std * np.sqrt(max(size, 1e-300)), noise_known=True)
 
 
 def _common(case: Interferograms, population: Population, share: Array) -> Array:

@@ -25,7 +25,9 @@ def sparse(case: Interferograms) -> Spectra:
     power = (case.pixels**2).sum(axis=0)
     count = right.shape[1]
     parts = [
-        _lines(gram, right[:, start : start + CHUNK].T, power[start : start + CHUNK], len(case.whitened), case.noise_known)
+        _lines(
+            gram, right[:, start : start + CHUNK].T, power[start : start + CHUNK], len(case.whitened), case.noise_known
+        )
         for start in range(0, count, CHUNK)
     ]
     estimate, std = (np.concatenate([part[side] for part in parts]).T for side in (0, 1))
