@@ -31,7 +31,7 @@ METHOD = "diffusion"
 
 class Denoised(NamedTuple):
     """A restored cube, the standard deviation of its voxels (with samples only), where nothing was measured, and the
-    pixels whose residual held structure (one band; cubes in one piece, where there are any).
+    pixels whose residual held structure (one band; of strips it is filled in with them, else None without such pixels).
 
     Examples
     --------
@@ -159,14 +159,36 @@ def restore_cube(
         mask = None if found.mask is None else _layer(seen, found.mask.astype(np.uint8))
         structure = None
         if found.structure is not None and found.structure.any():
-            structure = Cube(
-                data=found.structure[None].astype(np.uint8), name="structure", crs=seen.crs, transform=seen.transform
-            )
+            structure = _structure(seen, found.structure[None].astype(np.uint8))
         return Denoised(estimate, None if found.std is None else _layer(seen, found.std), mask, structure)
     source = RestoredSource(seen, restored, strip_size(cube.shape, strip_bytes), samples > 0, progress)
     estimate = seen.replace(data=source, nodata=float("nan"), meta={**cube.meta, **said, "strips": len(source.windows)})
     layers = [None if values is None else _layer(seen, values) for values in (source.std, source.mask)]
-    return Denoised(estimate, *layers)
+    return Denoised(estimate, layers[0], layers[1], _structure(seen, source.structure))
+
+
+def rare_findings(structure: Cube | None) -> dict[str, Any]:
+    """Number of pixels that hold structure, of their connected groups, and first and last row and column (the last ones
+    excluded) that hold them; nothing where there are none.
+    """
+    from scipy.ndimage import label
+
+    pixels = None if structure is None else structure.read()[0]
+    if pixels is None or not pixels.any():
+        return {}
+    return {
+        "rare_pixels": int((pixels > 0).sum()), "rare_groups": int(label(pixels)[1]), "rare_extent": _extent(pixels)
+    }  # fmt: skip
+
+
+def _extent(pixels: NDArray[Any]) -> list[int]:
+    rows, columns = np.nonzero(pixels)
+    return [int(item) for item in (rows.min(), rows.max() + 1, columns.min(), columns.max() + 1)]
+
+
+def _structure(cube: Cube, values: NDArray[np.uint8]) -> Cube:
+    """Pixels ``(1, y, x)`` that hold structure, on a cube's map."""
+    return Cube(data=values, name="structure", crs=cube.crs, transform=cube.transform)
 
 
 def _layer(cube: Cube, values: NDArray[Any]) -> Cube:
@@ -277,8 +299,7 @@ def restore(
     mask[live] |= full
     said |= _shares(mask[live], valid[live], full)
     if found.structure is not None and found.structure.any():
-        rows, columns = np.nonzero(found.structure)
-        said["rare_extent"] = [int(item) for item in (rows.min(), rows.max() + 1, columns.min(), columns.max() + 1)]
+        said["rare_extent"] = _extent(found.structure)
     return dataclasses.replace(
         found, estimate=estimate, std=_spread(std, live), mask=mask, noise=noise_model, provenance=said
     )
