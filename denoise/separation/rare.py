@@ -3,8 +3,9 @@
 A subspace is what many pixels share; an absorption of a plume or a single pixel's mineral is beyond it, and goes with
 the noise. What was observed less what was restored, in all components, is scanned for features of several widths at
 several scales of space. Where it stands out of chance, the region's mean residual is put back whole but for what is
-chance in it: the mean of the restored region is then that of the observed one, whatever filter looks at it. A trace of
-all the rest (`TRACE`) stays, so that a matched filter that is trained on the restored cube sees what was not found.
+chance in it: the mean of the restored region is then that of the observed one, whatever filter looks at it. Spectra of
+single pixels are then looked for in all others (`recurring`). A trace of all the rest (`TRACE`) stays, so that a
+matched filter that is trained on the restored cube sees what was not noticed.
 """
 
 from __future__ import annotations
