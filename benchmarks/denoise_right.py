@@ -15,7 +15,7 @@ from scipy.ndimage import gaussian_filter
 from benchmarks.captures import shared_folder
 from denoise.comparison.simulate import clean_cube, simulate
 from denoise.restore import restore
-from denoise.separation.estimate import band_noise
+from hsitools.estimation.band_noise import band_noise
 from hsitools.io import open_cube
 
 Array = NDArray[Any]

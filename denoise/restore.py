@@ -11,15 +11,16 @@ from numpy.typing import NDArray
 
 import denoise.methods as _methods  # noqa: F401  (registers them)
 from denoise.case import Known, NoiseModel, Observation, Restoration
-from denoise.registry import Method, get
+from denoise.registry import METHODS, Method, get
 from denoise.separation.counts import Counts, counts_of, keep_totals
 from denoise.separation.doubt import structured
 from denoise.separation.estimate import MIN_PIXELS
 from denoise.separation.known import known_by
 from denoise.separation.saturation import clipped, stuck_values
-from denoise.strips import STRIP_BYTES, STRIP_PIXELS, Progress, RestoredSource, strip_size
+from denoise.strips import STRIP_BYTES, STRIP_PIXELS, RestoredSource, strip_size
 from hsitools.cube import Cube
 from hsitools.errors import InputError
+from hsitools.progress import Progress
 from hsitools.sensor import Sensor
 
 #: Share of outliers among what was measured beyond which something else is wrong.
@@ -31,6 +32,16 @@ METHOD = "diffusion"
 class Denoised(NamedTuple):
     """A restored cube, the standard deviation of its voxels (with samples only), where nothing was measured, and the
     pixels whose residual held structure (one band; of strips it is filled in with them, else None without such pixels).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from denoise import restore_cube
+    >>> from hsitools import Cube
+    >>> values = np.random.default_rng(0).uniform(1, 2, (6, 32, 32)).astype(np.float32)
+    >>> restored = restore_cube(Cube(data=values), "column-median")
+    >>> restored.estimate.shape, restored.std is None
+    ((6, 32, 32), True)
     """
 
     estimate: Cube
@@ -39,8 +50,32 @@ class Denoised(NamedTuple):
     structure: Cube | None = None
 
 
+def list_methods() -> list[Method]:
+    """Denoisers: each with its name, paper and whether it draws samples.
+
+    Examples
+    --------
+    >>> [method.name for method in list_methods() if method.samples]
+    ['diffusion']
+    """
+    return list(METHODS.values())
+
+
 def denoise(cube: Cube, method: str = METHOD, sensor: Sensor | None = None, **options: Any) -> Cube:
-    """Denoise a cube; labels are kept. The estimate of `restore_cube`, whose options it takes."""
+    """Denoise a cube; labels are kept. The estimate of `restore_cube`, whose options it takes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from hsitools import Cube
+    >>> rng = np.random.default_rng(0)
+    >>> y = np.linspace(1, 2, 40)[:, None] * np.linspace(1, 3, 40)
+    >>> truth = y * np.linspace(0.5, 1, 12)[:, None, None] + np.sin(5 * y) * np.linspace(0, 0.3, 12)[:, None, None]
+    >>> noisy = Cube(data=(truth + 0.1 * rng.standard_normal(truth.shape)).astype(np.float32))
+    >>> clean = denoise(noisy, "lowrank")
+    >>> bool(np.std(clean.read() - truth) < 0.5 * np.std(noisy.read() - truth))
+    True
+    """
     return restore_cube(cube, method, sensor, **options).estimate
 
 
@@ -83,6 +118,18 @@ def restore_cube(
     ------
     InputError
         When no band has a signal, the sensor is of other bands, columns or units, or the method draws no samples.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from hsitools import Cube
+    >>> brightness = np.linspace(1, 2, 40)[:, None] * np.linspace(1, 3, 40)
+    >>> scene = brightness * np.linspace(0.5, 1, 12)[:, None, None]
+    >>> noise = 0.1 * np.random.default_rng(0).standard_normal(scene.shape)
+    >>> noisy = Cube(data=(scene + noise).astype(np.float32))
+    >>> restored = restore_cube(noisy, samples=2)
+    >>> restored.estimate.shape == restored.std.shape == noisy.shape
+    True
     """
     entry = get(method)
     said: dict[str, Any] = {"denoised_by": entry.name, "denoise_sensor": None if sensor is None else sensor.name}

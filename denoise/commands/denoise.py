@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from denoise.commands.benchmark import benchmark, figures
-from denoise.commands.train import train
-from hsitools.commands.options import emit_json, json_option, progress_bar
+from denoise.commands.train import train, train_outliers
+from hsitools.commands.options import emit_json, json_option, plugin_option, progress_bar
 
 
 @click.group()
@@ -16,17 +16,20 @@ def denoise() -> None:
     """Remove noise, stripes and outliers from cubes; compare methods."""
 
 
-for _command in (benchmark, figures, train):
+for _command in (benchmark, figures, train, train_outliers):
     denoise.add_command(_command)
 
 
 @denoise.command("list")
+@plugin_option
 @json_option
-def list_methods(as_json: bool) -> None:
+def list_methods(plugins: tuple[Path, ...], as_json: bool) -> None:
     """Methods and their papers."""
     import denoise.methods  # noqa: F401  (registers them)
     from denoise.registry import METHODS
+    from hsitools.plugins import load_plugins
 
+    load_plugins(plugins)
     rows = [{"name": entry.name, "summary": entry.summary, "paper": entry.paper} for entry in METHODS.values()]
     if as_json:
         return emit_json(rows)
@@ -49,10 +52,11 @@ def list_methods(as_json: bool) -> None:
               help="Posterior samples for the standard deviation of each voxel; 6 will do.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the samples.")
 @click.option("--weights", type=click.Path(path_type=Path), help="Folder of `hsi denoise train`  [default: shipped].")
+@plugin_option
 @json_option
 def run(
     path: Path, out: Path, method: str, sensor: str | None, scale: float | None, samples: int, seed: int,
-    weights: Path | None, as_json: bool,
+    weights: Path | None, plugins: tuple[Path, ...], as_json: bool,
 ) -> None:  # fmt: skip
     """Denoise the cube PATH.
 
@@ -64,8 +68,10 @@ def run(
 
     from denoise.restore import rare_findings, restore_cube
     from hsitools.io import open_cube, save_cube
+    from hsitools.plugins import load_plugins
     from hsitools.sensor import open_sensor
 
+    load_plugins(plugins)
     began = time.perf_counter()
     with progress_bar(method) as progress:
         known = None if sensor is None else open_sensor(sensor)

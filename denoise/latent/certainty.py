@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from denoise.latent.autoencoder import Autoencoder, from_blocks
 from denoise.latent.evidence import evidence
-from denoise.latent.flow import FlowNet, condition, posterior_mean, sample
-from denoise.learning.examples import Example
+from denoise.latent.flow import FlowNet, channels_of, posterior_mean, sample
+from denoise.learning.residual_examples import Example
 from denoise.separation.estimate import Separation, gram
 
 Array = NDArray[Any]
@@ -24,7 +24,7 @@ NEIGHBOURS = 5
 BANDS_TOGETHER = 9
 #: Bands of a window in which they are looked at for what they share: an absorption or a detector's seam is as wide.
 WINDOW = 12
-#: Variance that the offsets of columns have in that of one round, which takes its neighbours for known.
+#: Variance that the offsets of columns have in that of one round, which takes its neighbours as exact.
 OFFSETS = 1.5
 #: Components of an example that are looked at; more only take longer.
 COMPONENTS = 12
@@ -87,13 +87,13 @@ def shared(residual: Array) -> NDArray[np.float32]:
     return np.asarray(out * level**2, dtype=np.float32)
 
 
-def pattern(found: Separation, scene: Array) -> NDArray[np.float32]:
+def pattern(separation: Separation, scene: Array) -> NDArray[np.float32]:
     """Variance ``(band, y, x)`` of what is wrong of whole columns and bands, squared units of the scene.
 
     Offsets that may as well be scene; lines through the pixels of one column, which are as many as it is long; and the
     gain and offset that the elements of a band have in the mean, which nothing but their number makes small.
     """
-    noise = found.noise
+    noise = separation.noise
     out = OFFSETS * noise.offset_std[:, None] ** 2 + np.zeros_like(scene)
     if not (noise.gain != 1).any():
         return out
@@ -125,14 +125,14 @@ def calibrate(net: FlowNet, coder: Autoencoder, examples: Sequence[Example], see
     """
     errors, spreads, faint = [], [], []
     for number, example in enumerate(examples):
-        seen, basis = evidence(example.seen, coder)
-        given = condition(seen)
+        components, basis = evidence(example.whitened, coder)
+        condition = channels_of(components)
         chosen = slice(0, COMPONENTS)
-        given = type(given)(*(part[chosen] for part in given))
+        condition = type(condition)(*(part[chosen] for part in condition))
         height, width = example.truth.shape[1:]
         generator = torch.Generator().manual_seed(seed + number)
-        mean = from_blocks(posterior_mean(net, given).movedim(1, 0))[:, :height, :width]
-        drawn = [from_blocks(sample(net, given, STEPS, generator).movedim(1, 0)) for _ in range(SAMPLES)]
+        mean = from_blocks(posterior_mean(net, condition).movedim(1, 0))[:, :height, :width]
+        drawn = [from_blocks(sample(net, condition, STEPS, generator).movedim(1, 0)) for _ in range(SAMPLES)]
         variance = spread_of(torch.stack(drawn)[..., :height, :width], mean)
         truth = torch.tensordot(basis.T, torch.as_tensor(example.truth), dims=1)
         # of components that are not looked at, the error is that of the classical estimate: left out
@@ -157,9 +157,9 @@ def calibrate(net: FlowNet, coder: Autoencoder, examples: Sequence[Example], see
     def miss(logarithms: Array) -> float:
         return float(np.dot(COUNTS, (covered(np.exp(logarithms)) - SHARES) ** 2))
 
-    found = np.exp(minimize(miss, np.zeros(2), method="Nelder-Mead").x)
-    inside, most = covered(found)
-    return {"spread": float(found[0]), "beyond": float(found[1]), "within_68": float(inside), "within_95": float(most)}
+    best = np.exp(minimize(miss, np.zeros(2), method="Nelder-Mead").x)
+    inside, most = covered(best)
+    return {"spread": float(best[0]), "beyond": float(best[1]), "within_68": float(inside), "within_95": float(most)}
 
 
 def _some(values: torch.Tensor, count: int = 40_000) -> Array:

@@ -9,11 +9,11 @@ from scipy.ndimage import gaussian_filter
 
 from denoise.case import Known, Observation
 from denoise.latent.certainty import missed, shared
-from denoise.latent.evidence import Seen
+from denoise.latent.evidence import WhitenedResidual
 from denoise.latent.posterior import NOISE_WRONG, noise_scale
 from denoise.restore import restore, restore_cube
 from denoise.separation import counts, estimate, saturation
-from denoise.separation.estimate import gram, levelled, subspace
+from denoise.separation.estimate import levelled
 from denoise.separation.known import units_of
 from denoise.separation.objects import told_apart
 from denoise.separation.recurring import recurring
@@ -21,6 +21,7 @@ from denoise.separation.scan import FALSE, noise_of_pixels, threshold
 from denoise.separation.smooth import joint_means, smooth
 from hsitools.cube import Cube
 from hsitools.errors import InputError
+from hsitools.estimation.covariance import gram, subspace
 from hsitools.sensor import DetectorNoise, GaussianResponse, Sensor
 
 BANDS, SIDE, RANK = 60, 48, 5
@@ -414,7 +415,7 @@ def test_the_noise_is_measured_beyond_the_components(wrong: float) -> None:
     # what is within the components does not count: there the residual is what smoothing left
     residual -= np.tensordot(basis, np.tensordot(basis.T, residual, 1), 1)
     images = np.zeros((5, side, side))
-    given = Seen(
+    given = WhitenedResidual(
         residual=residual, variance=np.ones(residual.shape), directions=basis, best=images, single=images,
         joint=images, sigma=np.ones(bands), wavelength_nm=np.arange(bands),
     )  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import signal
 import subprocess
@@ -16,7 +15,7 @@ import pytest
 
 from denoise.case import Restoration
 from denoise.restore import rare_findings, restore_cube
-from denoise.strips import HALO, STRIP_BYTES, STRIP_PIXELS, RestoredSource, _share, strip_size
+from denoise.strips import HALO, STRIP_BYTES, STRIP_PIXELS, RestoredSource, strip_size
 from hsitools.cube import Cube
 from hsitools.errors import FormatError, InputError
 from hsitools.io import open_cube, save_cube
@@ -48,15 +47,6 @@ def test_strips_are_bounded_and_hold_whole_columns_where_they_can(shape: tuple[i
     assert rows == shape[1] or rows == columns
     # two strips at most share a column: their weights add up to one
     assert columns >= min(2 * HALO, shape[2])
-
-
-def test_weights_of_strips_add_up_to_one() -> None:
-    size, borders = 230, [0, 60, 120, 180, 230]
-    total = np.zeros(size)
-    for start, stop in itertools.pairwise(borders):
-        wide = slice(max(start - HALO, 0), min(stop + HALO, size))
-        total[wide] += _share(slice(start, stop), wide, size)
-    np.testing.assert_allclose(total, 1)
 
 
 @pytest.mark.parametrize("strip_bytes", [SMALL, 4 * BANDS * 50 * 50])
