@@ -105,8 +105,8 @@ def find_rare(separation: Separation, scene: Array, basis: Array) -> Rare:
             # what of it the subspace has not: where to look is known, so that little is enough
             direction, share = _direction(rest[:, thing.inside].mean(1) * np.sqrt(thing.inside.sum()), atoms)
             if direction.any():
-                kept, doubt = _amplitudes(np.tensordot(direction, rest, 1), thing.inside, CLOSE)
-                error = direction[:, None] ** 2 * doubt + (share / thing.inside.sum())[:, None]
+                kept, spread_of_kept = _amplitudes(np.tensordot(direction, rest, 1), thing.inside, CLOSE)
+                error = direction[:, None] ** 2 * spread_of_kept + (share / thing.inside.sum())[:, None]
                 put_back(thing.inside, direction, kept[thing.inside], error)
         for blur, least in BLURS.items():
             cores = list(groups(rest / spread, atoms, blur, least))
