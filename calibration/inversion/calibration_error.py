@@ -135,7 +135,7 @@ def allow(case: Interferograms, *, apart: bool = False) -> Allowed:
     flat[:, case.measured] = np.linalg.solve(lower, values[:, case.measured])
     whitened: Array = np.linalg.solve(lower, case.matrix).astype(np.float64)
     whole = replace(
-        case, matrix=np.linalg.solve(lower, case.matrix), values=flat.reshape(case.values.shape), opd_um=None,
+        case, matrix=whitened, values=flat.reshape(case.values.shape), opd_um=None,
         noise_std=np.ones(size), calibration_std=None,
     )  # fmt: skip
     unlike = differs * float((np.linalg.solve(lower, np.diag(np.sqrt(wrong))) ** 2).sum())
