@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test lint bench clean
+.PHONY: setup demo test lint bench docs figures dist clean
 
 setup: $(VENV)/.stamp
 
@@ -27,5 +27,19 @@ lint: setup
 bench: setup
 	$(BIN)/python -m benchmarks
 
+# Built, installed in fresh environments and used there, without the network.
+dist: setup
+	$(BIN)/python tests/distribution.py
+
+# Notebooks are executed, figures drawn anew; warnings are errors.
+docs: setup
+	rm -rf docs/_generated
+	HSITOOLS_DOCS_NOTEBOOKS=force $(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+	@echo "open docs/_build/html/index.html"
+
+# The figures that README shows.
+figures: setup
+	$(BIN)/python docs/figures.py docs/images
+
 clean:
-	rm -rf $(VENV) demo_report build dist
+	rm -rf $(VENV) demo_report build dist docs/_build docs/_generated docs/notebooks docs/reference/api

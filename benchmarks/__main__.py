@@ -8,12 +8,13 @@ import sys
 from pathlib import Path
 
 NAMES = (
-    "captures", "calibration", "speed", "truth", "maps", "photon_transfer", "instrument", "indices", "cubes",
+    "house", "captures", "calibration", "speed", "truth", "maps", "photon_transfer", "instrument", "indices", "cubes",
     "sensors", "formats", "pansharpen_golden", "pansharpen_speed", "pansharpen_sparse", "fusion", "denoise_golden",
 )  # fmt: skip
 #: Minutes each: only when named.
 LONG = (
-    "calibration_coverage", "denoise_ablation", "denoise_scenes", "denoise_memory", "denoise_right",
+    "calibration_coverage", "calibration_constants", "denoise_ablation", "denoise_scenes", "denoise_memory",
+    "denoise_right",
     "pansharpen_scenes", "pansharpen_memory", "pansharpen_zero_shot", "honesty", "fuzz", "compression",
 )  # fmt: skip
 

@@ -18,9 +18,8 @@ import numpy as np
 
 from benchmarks.captures import DEVICES, load, shared_folder
 from calibration.captures.capture import MonochromaticCapture
-from calibration.characterize import characterize
 from calibration.held_out import deal
-from calibration.transmittance_band import measurement_stderr, transmittance_stderr, true_wavelength_nm
+from calibration.pipeline import characterize
 
 #: Figures of 0.1.0: seconds as stated in issue 11; the others measured on 0.1.0 by the loop of `folds` below.
 BEFORE: dict[str, tuple[float, ...]] = {
@@ -71,11 +70,11 @@ def folds(capture: MonochromaticCapture) -> dict[str, Any]:
         inner = lines[(lines > 0) & (lines < n - 1)]  # the band's ends stay, or the others would lie outside
         result = characterize(without_lines(capture, inner))
         labels.append(result.label)
-        at = true_wavelength_nm(result, capture.wavelength_nm)
-        curves[number], stderr[number] = result.transmittance(at), transmittance_stderr(result, at)
+        at = result.true_wavelength_nm(capture.wavelength_nm)
+        curves[number], stderr[number] = result.transmittance(at), result.transmittance_stderr(at)
         with np.errstate(invalid="ignore"):
             miss = np.where(capture.mask, capture.intensity, np.nan) / capture.flat - curves[number]
-            covered[:, inner] = (np.abs(miss) <= 1.96 * measurement_stderr(result, at))[:, inner]
+            covered[:, inner] = (np.abs(miss) <= 1.96 * result.measurement_stderr(at))[:, inner]
         covered[:, inner] = np.where(np.isfinite(miss[:, inner]), covered[:, inner], np.nan)
         error[:, inner] = (miss * capture.flat / level[:, None])[:, inner]
     rows = np.isfinite(curves).all(axis=(0, 2))

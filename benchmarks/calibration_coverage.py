@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.captures import DEVICES, load
-from calibration import bench
+from calibration import simulated_bench as bench
 from calibration.captures.capture import MonochromaticCapture
-from calibration.characterize import characterize
-from calibration.fitting.rows import Options
+from calibration.fitting.options import Options
+from calibration.pipeline import characterize
 from hsitools.sensor.transmittance import TransmittanceModel
 
 Array = NDArray[np.float64]

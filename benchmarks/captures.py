@@ -11,8 +11,8 @@ from scipy.ndimage import median_filter
 
 from calibration.captures.capture import MonochromaticCapture, open_capture
 from calibration.characterization import Characterization
-from calibration.characterize import characterize
-from calibration.fitting.rows import Options
+from calibration.fitting.options import Options
+from calibration.pipeline import characterize
 from hsitools.sensor.transmittance import TransmittanceModel
 
 DEVICES = ("imspoc_uv_1", "imspoc_uv_2", "wfai_1")

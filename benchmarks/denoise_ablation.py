@@ -11,9 +11,9 @@ from benchmarks.captures import shared_folder
 from denoise.case import Known, Observation
 from denoise.comparison.simulate import SEVEN
 from denoise.latent.autoencoder import Autoencoder
-from denoise.latent.evidence import evidence, seen
+from denoise.latent.evidence import evidence, whitened_residual
 from denoise.latent.posterior import refine
-from denoise.learning.weights import load_autoencoder
+from denoise.learning.denoiser_card import load_autoencoder
 from denoise.restore import restore
 from denoise.separation.estimate import separate
 
@@ -89,7 +89,7 @@ def _steps(values: Array, clean: Array) -> dict[str, float]:
 def _coded(values: Array, clean: Array) -> tuple[float, float]:
     found = separate(Observation(values=values, valid=np.ones(values.shape, dtype=bool)))
     unit = found.noise.sigma[:, None, None]
-    _, basis = evidence(seen(found, WAVELENGTH), load_autoencoder()[0], atoms=10**6)
+    _, basis = evidence(whitened_residual(found, WAVELENGTH), load_autoencoder()[0], atoms=10**6)
     residual = torch.as_tensor((clean - found.scene) / unit)
     decoded = Autoencoder.decode(Autoencoder.encode(residual, basis), basis).numpy()
     return mpsnr(found.scene, clean), mpsnr(found.scene + unit * decoded, clean)

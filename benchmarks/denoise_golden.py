@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import denoise.methods  # noqa: F401  (registers them)
 from benchmarks.captures import shared_folder
-from denoise.comparison.peers import PEERS, WITH_TRUTH, best_published
-from denoise.comparison.protocol import benchmark
+from benchmarks.denoise_published import WITH_TRUTH, best_published
+from denoise.comparison.benchmark import benchmark
+from denoise.comparison.report import PEERS
 from denoise.comparison.simulate import SEVEN
 from denoise.registry import METHODS
 

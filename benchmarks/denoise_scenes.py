@@ -13,12 +13,13 @@ import numpy as np
 import denoise.methods  # noqa: F401  (registers them)
 from benchmarks.captures import shared_folder
 from denoise.commands.benchmark import print_gains
-from denoise.comparison.peers import PEERS
-from denoise.comparison.protocol import OK, measure
-from denoise.comparison.real import compare, write
-from denoise.comparison.report import gains
+from denoise.comparison.before_after import compare
+from denoise.comparison.before_after_figures import write
+from denoise.comparison.judging import measure
+from denoise.comparison.report import PEERS, gains
 from denoise.comparison.simulate import CASES, SEVEN, clean_cube, simulate
 from denoise.registry import METHODS
+from hsitools.comparison.task import OK
 from hsitools.io import open_cube
 
 OURS = tuple(name for name in ("lowrank", "diffusion") if name in METHODS)

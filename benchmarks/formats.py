@@ -17,7 +17,8 @@ from benchmarks import products
 from benchmarks.measure import run
 from hsitools.cube import Cube
 from hsitools.errors import HsiError
-from hsitools.io import _reader, open_cube, save_cube
+from hsitools.io import open_cube, save_cube
+from hsitools.io.readers import reader_of
 
 
 def files(folder: Path) -> Iterator[tuple[str, Path]]:
@@ -87,7 +88,7 @@ def main() -> dict[str, dict[str, Any]]:
                 rows.append((label, str(error)[:40], *[""] * (len(columns) - 2)))
                 continue
             facts = cube.describe()
-            reader = _reader(path)
+            reader = reader_of(path)
             nm, width = facts["wavelength_nm"], facts["fwhm_nm"]
             rows.append((
                 label, reader or "", "×".join(map(str, cube.shape)), "–" if nm is None else f"{nm[0]:.0f}–{nm[1]:.0f}",

@@ -17,10 +17,13 @@ from benchmarks.captures import shared_folder
 from hsitools.cube import Cube
 from hsitools.io import open_cube, save_cube
 from hsitools.sensor import preset
-from hsitools.sensor.spatial import mtf_blur, mtf_decimate, size_of
-from pansharpen.case import FusionCase, Optics
-from pansharpen.comparison.protocol import judge, simulated_case
-from pansharpen.fuse import fuse
+from hsitools.sensor.separable import size_of
+from hsitools.sensor.spatial import mtf_blur, mtf_decimate
+from pansharpen.case import FusionCase
+from pansharpen.comparison.judging import judge
+from pansharpen.in_memory import fuse_case
+from pansharpen.optics import Optics
+from pansharpen.pair.wald import simulated_case
 from pansharpen.tiled import fuse_cube
 
 METHODS = ("EXP", "MTF-GLP-FS", "TV", "HySURE", "physics")
@@ -77,7 +80,7 @@ def worst_band(case: FusionCase, fused: torch.Tensor) -> float:
     r = case.optics.ratio
     inner = (..., slice(r, -r), slice(r, -r))
     error, plain = (
-        (image - case.reference)[inner].square().mean((0, 2, 3)).sqrt() for image in (fused, fuse("EXP", case))
+        (image - case.reference)[inner].square().mean((0, 2, 3)).sqrt() for image in (fused, fuse_case("EXP", case))
     )
     return float((error / plain).max())
 
@@ -94,7 +97,7 @@ def mtf_table() -> dict[str, dict[str, float]]:
     print("MTF at Nyquist by band and axis; jasper_ridge as PRISMA sees it, ratio 6, no noise: ERGAS/SAM")
     for label, mtf in variants.items():
         case = jasper(mtf)
-        found = {name: judge(case, fuse(name, case), metrics=("ERGAS", "SAM")) for name in METHODS}
+        found = {name: judge(case, fuse_case(name, case), metrics=("ERGAS", "SAM")) for name in METHODS}
         out[label] = {name: values["ERGAS"].value for name, values in found.items()}
         before = "physics 0.1.0 {:.3f}/{:.2f}".format(*MTF_BEFORE[label]) if label in MTF_BEFORE else ""
         texts = (f"{name} {values['ERGAS'].value:.3f}/{values['SAM'].value:.2f}" for name, values in found.items())
@@ -111,14 +114,14 @@ def hole_table() -> dict[str, float]:
     kinds = {".5 % of the voxels": rng.random(shape) < 0.005, "10 % of the voxels": rng.random(shape) < 0.1,
              "two columns of the SWIR": swir}  # fmt: skip
     names = ("EXP", "GSA", "MTF-GLP-FS", "BDSD-PC", "SR-D", "HySURE", "physics")
-    whole = {name: fuse(name, case) for name in names}
+    whole = {name: fuse_case(name, case) for name in names}
     out = {}
     print(f"holes in the coarse cube: NaN in the result (0.1.0: {NAN_BEFORE:.1%} for .5 %), RMSE elsewhere over whole")
     for label, lost in kinds.items():
         holes = case.replace(coarse=case.coarse.masked_fill(torch.as_tensor(lost), torch.nan))
         line = []
         for name in names:
-            fused = fuse(name, holes)
+            fused = fuse_case(name, holes)
             known = torch.isfinite(fused)
             error, plain = ((image - case.reference)[known].square().mean() for image in (fused, whole[name]))
             line.append(f"{name} {float((error / plain).sqrt()):.3f}")
@@ -137,7 +140,7 @@ def pair_table() -> None:
         case = real_pair(ratio, bands)
         print(f"  {label:26} {'physics 0.1.0':14} {'{:.3f}  {:.3f}  {:.2f}  {:.3f}'.format(*PAIR_BEFORE[label])}")
         for name in ("MTF-GLP-FS", "HySURE", "physics"):
-            fused = fuse(name, case)
+            fused = fuse_case(name, case)
             error = judge(case, fused, metrics=("ERGAS",))["ERGAS"].value
             negative = 100 * float((fused < 0).float().mean())
             row = f"{error:.3f}  {detail_correlation(case, fused):.3f}  {negative:.2f}  {worst_band(case, fused):.3f}"
@@ -157,7 +160,7 @@ def odd_pan_table() -> None:
     for share, before in ODD_BEFORE.items():
         pan = case.pan.double() + (share * power).sqrt() * (other - other.mean())
         odd = case.replace(pan=pan.float())
-        fused = fuse("physics", odd)
+        fused = fuse_case("physics", odd)
         error, negative = judge(odd, fused, metrics=("ERGAS",))["ERGAS"].value, 100 * float((fused < 0).float().mean())
         now = f"{error:.3f}  {detail_correlation(odd, fused):.3f}  {negative:.2f}"
         print(f"  {share:.1%}  0.1.0 {'{:.3f}  {:.3f}  {:.2f}'.format(*before)}   now {now}")
@@ -175,7 +178,7 @@ def file_table() -> dict[str, float]:
         path = Path(folder) / "pair.h5"
         save_cube(cube, path)
         for name in ("GSA", "TV", "physics"):
-            cell, run = fuse(name, case)[0].numpy(), fuse_cube(open_cube(path), name, sensor).read()
+            cell, run = fuse_case(name, case)[0].numpy(), fuse_cube(open_cube(path), name, sensor).read()
             untold = fuse_cube(open_cube(path).replace(units=""), name, sensor).read()
             out[name] = float(np.abs(run - cell).max() / np.abs(cell).max())
             before = float(np.abs(untold - cell).max() / np.abs(cell).max())

@@ -16,9 +16,9 @@ from hsitools.io import open_cube
 from hsitools.metrics import Fusion, Registration, get
 from hsitools.sensor import preset
 from pansharpen.comparison.benchmark import Benchmark
-from pansharpen.comparison.classes import RANKING_CLASS, SNR_CLASSES, band_snr
-from pansharpen.comparison.protocol import judge, simulated_case
-from pansharpen.fuse import fuse, select_bands
+from pansharpen.comparison.judging import RANKING_CLASS, SNR_CLASSES, band_snr, judge
+from pansharpen.in_memory import fuse_case, select_bands
+from pansharpen.pair.wald import simulated_case
 from pansharpen.registry import METHODS
 
 FUSED = (
@@ -104,7 +104,7 @@ def measure(scene: str, ratio: int) -> tuple[dict, dict, dict]:
     path = shared_folder() / "data" / "scenes" / f"{scene}.h5"
     case = simulated_case(open_cube(path), preset("prisma"), ratio=ratio, noise=True, seed=0)
     snr, _ = band_snr(case)
-    fused = {name: fuse(name, case) for name in FUSED}
+    fused = {name: fuse_case(name, case) for name in FUSED}
     classes = {}
     for threshold in (0, *SNR_CLASSES):
         keep = np.flatnonzero(snr > threshold)

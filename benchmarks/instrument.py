@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.captures import shared_folder
-from calibration import bench
-from calibration.characterize import characterize
+from calibration import simulated_bench as bench
+from calibration.pipeline import characterize
 from denoise.comparison.simulate import ELECTRONS, READ_NOISE
 from denoise.comparison.simulate import simulate as noise_case
 from hsitools.cube import Cube
@@ -49,7 +49,7 @@ def flat_spectrum(response: FabryPerotResponse) -> float:
     print("  samples    0.1.0      now")
     for n, value in before.items():
         print(f"  {n:7d}  {value:7.1f}  {now[n][40]:7.5f}")
-    worst = 100 * max(float(np.abs(seen / now[400] - 1).max()) for seen in now.values())
+    worst = 100 * max(float(np.abs(observed / now[400] - 1).max()) for observed in now.values())
     print(f"  all interferometers, largest difference between the rows: {worst:.1e} %  (target .1)")
     return worst
 
@@ -58,18 +58,18 @@ def laws(response: FabryPerotResponse) -> float:
     """A smooth spectrum, evenly in nm, evenly in wavenumber, unevenly, against 20 000 samples."""
     low, high = response.band_nm
 
-    def seen(wavelength: np.ndarray) -> np.ndarray:
+    def sample_of_line(wavelength: np.ndarray) -> np.ndarray:
         spectrum = 1 + 0.4 * np.sin(wavelength / 60) + wavelength / 2000
         return np.asarray(response.forward(spectrum, wavelength))
 
-    truth, rng, worst = seen(np.linspace(low, high, 20_000)), np.random.default_rng(0), 0.0
+    truth, rng, worst = sample_of_line(np.linspace(low, high, 20_000)), np.random.default_rng(0), 0.0
     print("A smooth spectrum: largest difference of any interferogram from that of 20 000 samples, %  (target .1)")
     print("  samples   even in nm   even in wavenumber   uneven (steps × .3 to 1.7)")
     for n in (131, 260, 651):
         step = np.cumsum(rng.uniform(0.3, 1.7, n))
         uneven = low + (high - low) * (step - step[0]) / (step[-1] - step[0])
         grids = np.linspace(low, high, n), 1000 / np.linspace(response.band.low, response.band.high, n), uneven
-        errors = [100 * float(np.abs(seen(grid) / truth - 1).max()) for grid in grids]
+        errors = [100 * float(np.abs(sample_of_line(grid) / truth - 1).max()) for grid in grids]
         worst = max(worst, *errors)
         print(f"  {n:7d}   {errors[0]:10.1e}   {errors[1]:18.1e}   {errors[2]:10.1e}")
     return worst
@@ -112,7 +112,7 @@ def detector() -> None:
         calibration=Calibration(gain=np.ones((2, 4)), offset=offset, dead=np.zeros((2, 4), dtype=bool)),
     )  # fmt: skip
     dark = Cube(data=np.zeros((3, 2000, 4), np.float32), wavelength_nm=[450.0, 550.0, 650.0], units="DN")
-    seen = camera.observe(dark, np.random.default_rng(0)).data[0]
+    observed = camera.observe(dark, np.random.default_rng(0)).data[0]
     finch = preset("finch")
     wavelength = np.linspace(880, 1720, 400)
     bright = Cube(data=np.full((400, 4, 400), 5.0, np.float32), wavelength_nm=wavelength, units="1")
@@ -126,8 +126,8 @@ def detector() -> None:
     print("                                                          0.1.0      now      due")
     # 0.1.0: printed by shared/cases/numbers/detector_offsets.py and photon_transfer.py
     for name, before, now, due in (
-        ("offset of −10 DN on a dark scene, mean", "0.00", seen[:, 0].mean(), "−10"),
-        ("offset of +10 DN on a dark scene, std", "2.26", seen[:, 3].std(), ".5"),
+        ("offset of −10 DN on a dark scene, mean", "0.00", observed[:, 0].mean(), "−10"),
+        ("offset of +10 DN on a dark scene, std", "2.26", observed[:, 3].std(), ".5"),
         ("FINCH's band 250, a saturated pixel", "1.12", np.median(light[:, works]), ""),
         ("FINCH's band 250, a hot element", "2.49", np.median(light[:, pattern.hot[250]]), "as above"),
         ("last code of 12 bits", "4096", code[0].max(), "4095"),
@@ -145,8 +145,8 @@ def _photon_transfer_clips() -> float:
         return np.clip(np.rint(electrons / 2 + 1000), 0, 4095)
 
     levels = [[frame(light) for _ in range(6)] for light in np.linspace(200, 2500, 8)]
-    found = photon_transfer([frame(0) for _ in range(16)], levels, full_scale=4095)
-    return float(found.detector().sample(np.full((1, 1, 1), 1e5), rng)[0].max())
+    result = photon_transfer([frame(0) for _ in range(16)], levels, full_scale=4095)
+    return float(result.detector().sample(np.full((1, 1, 1), 1e5), rng)[0].max())
 
 
 def simulators() -> float:
@@ -159,11 +159,11 @@ def simulators() -> float:
         noise=Detector(electrons_per_unit=ELECTRONS, read_noise=READ_NOISE),
         calibration=Calibration(gain=truth.gain, offset=truth.offset, dead=truth.dead),
     )  # fmt: skip
-    seen = sensor.observe(Cube(data=clean, wavelength_nm=[500.0, 600.0], units="1"), np.random.default_rng(1)).data
+    observed = sensor.observe(Cube(data=clean, wavelength_nm=[500.0, 600.0], units="1"), np.random.default_rng(1)).data
     works = ~truth.dead
     std = noisy.std(1)[works]
-    mean = (noisy.mean(1) - seen.mean(1))[works] / std * np.sqrt(height / 2)
-    ratio = (noisy.std(1) / seen.std(1))[works]
+    mean = (noisy.mean(1) - observed.mean(1))[works] / std * np.sqrt(height / 2)
+    ratio = (noisy.std(1) / observed.std(1))[works]
     print("`Sensor.observe` against the denoiser's pushbroom of the same light, pattern and detector")
     print(f"  means differ by {mean.std():.2f} standard errors rms (1 is due); standard deviations: ratio "
           f"{ratio.mean():.4f} ± {ratio.std():.4f}")  # fmt: skip

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.measure import run
-from calibration import bench
+from calibration import simulated_bench as bench
 from calibration.fitting.lmfit_engine import fit_row
 from hsitools.sensor.polynomial import Band
 from hsitools.sensor.transmittance import SampledModel, TransmittanceModel

@@ -10,8 +10,9 @@ import torch
 
 from benchmarks.captures import shared_folder
 from hsitools.sensor.spatial import mtf_decimate
-from pansharpen.comparison.protocol import convention, judge, read_case
-from pansharpen.fuse import fuse
+from pansharpen.comparison.judging import judge
+from pansharpen.in_memory import fuse_case
+from pansharpen.pair.case_files import convention, read_case
 from pansharpen.registry import METHODS, names
 
 TOOLBOX = convention("toolbox")
@@ -42,7 +43,7 @@ def methods():
 
 def scores(case, method):
     """ERGAS, SAM, Q2n."""
-    found = judge(case, fuse(method, case), TOOLBOX, INDICES)
+    found = judge(case, fuse_case(method, case), TOOLBOX, INDICES)
     return np.array([found[name].value for name in INDICES])
 
 
@@ -82,7 +83,7 @@ def main() -> dict[str, float]:
         line = f"  {name:14}"
         for ratio, case in cases.items():
             began = time.perf_counter()
-            fuse(name, case)
+            fuse_case(name, case)
             seconds = time.perf_counter() - began
             table[name, ratio] = scores(case, name)
             line += "{:7.3f}{:7.2f}{:7.4f}".format(*table[name, ratio]) + f"{seconds:6.2f} s "

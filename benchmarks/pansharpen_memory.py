@@ -16,8 +16,8 @@ from hsitools.cube import Cube
 from hsitools.io import open_cube, save_cube
 from hsitools.scenes import scene
 from hsitools.sensor import preset
-from pansharpen.comparison.protocol import real_case
-from pansharpen.fuse import fuse
+from pansharpen.in_memory import fuse_case
+from pansharpen.pair.wald import real_case
 from pansharpen.registry import get
 from pansharpen.tiled import LargeScene
 
@@ -59,7 +59,7 @@ def main() -> dict[str, float]:
             tiles = (-(-PRODUCT[0] // side)) * (-(-PRODUCT[1] // side))
             tiled = get(method).function(LargeScene(part, halo=get(method).halo, side=48))
             found = tiled.read(np.arange(n_bands), slice(0, 384), slice(0, 960))
-            whole = fuse(method, real_case(part))[0].numpy()
+            whole = fuse_case(method, real_case(part))[0].numpy()
             difference = float(np.abs(found - whole).max() / np.ptp(whole))
             print(
                 f"  {method:<12} {seconds:8.1f} {peak:10.0f} {rate:9.2f} {tiles / rate / 60:18.0f} {difference:17.1e}"

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from benchmarks.captures import shared_folder
 from benchmarks.scenes import RANKED
+from hsitools.comparison.ranking import goodness
 from pansharpen.commands.benchmark import print_ranking
 from pansharpen.comparison.benchmark import Benchmark
-from pansharpen.comparison.table import RANKED_ON, by_case, goodness, ranking_name
+from pansharpen.comparison.table import RANKED_ON, by_case, ranking_name
 from pansharpen.registry import METHODS
 
 #: Shown beside the best method of the first two families; all take part in the ranks.

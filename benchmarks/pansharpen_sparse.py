@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from hsitools.sensor.spatial import mtf_blur, size_of
+from hsitools.sensor.separable import size_of
+from hsitools.sensor.spatial import mtf_blur
 from pansharpen.case import FusionCase
-from pansharpen.comparison.protocol import convention, read_case
-from pansharpen.fuse import fuse, select_bands
+from pansharpen.in_memory import fuse_case, select_bands
 from pansharpen.methods.sr_d import ATOMS, FAINT, LEANING, NEW
+from pansharpen.pair.case_files import convention, read_case
 
 SHARED = Path(os.environ.get("HSITOOLS_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 BANDS = 4
@@ -101,11 +102,11 @@ def plain_sr_d(case: FusionCase, *, patch: int = 3, count: int = 4) -> torch.Ten
 
 def compare(case: FusionCase, bands: int = BANDS) -> dict[str, float]:
     """Seconds of ours and of the plain version (scaled to all bands), and their distance, relative to the details."""
-    fuse("SR-D", case)  # warm: operators, imports
+    fuse_case("SR-D", case)  # warm: operators, imports
     times = []
     for _ in range(3):
         began = time.perf_counter()
-        ours = fuse("SR-D", case.replace())
+        ours = fuse_case("SR-D", case.replace())
         times.append(time.perf_counter() - began)
     few = np.linspace(0, case.n_bands - 1, min(bands, case.n_bands)).astype(int)
     part = select_bands(case, torch.as_tensor(few))

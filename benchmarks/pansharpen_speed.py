@@ -15,8 +15,8 @@ from scipy.optimize import lsq_linear
 
 from benchmarks.captures import shared_folder
 from hsitools.sensor.spatial import mtf_sigma
-from pansharpen.comparison.protocol import convention, read_case
-from pansharpen.fuse import fuse
+from pansharpen.in_memory import fuse_case
+from pansharpen.pair.case_files import convention, read_case
 
 # ---- what all of them do to an image -----------------------------------------------------------------------------
 
@@ -172,13 +172,13 @@ def compare(name, case):
     began = time.process_time()
     expected = plain(case)
     plain_s = time.process_time() - began
-    ours = fuse(name, case)[0].double().numpy()
+    ours = fuse_case(name, case)[0].double().numpy()
     times = []
     for _ in range(REPEATS):
         # a fresh case: what a tile has once computed it keeps
         fresh = case.replace(name=case.name)
         began = time.process_time()
-        fuse(name, fresh)
+        fuse_case(name, fresh)
         times.append(time.process_time() - began)
     return plain_s, min(times), float(np.abs(ours - expected).max() / np.ptp(expected))
 

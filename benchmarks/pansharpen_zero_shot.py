@@ -7,8 +7,9 @@ import time
 import torch
 
 from benchmarks.captures import shared_folder
-from pansharpen.comparison.protocol import convention, judge, read_case
-from pansharpen.fuse import fuse
+from pansharpen.comparison.judging import judge
+from pansharpen.in_memory import fuse_case
+from pansharpen.pair.case_files import convention, read_case
 
 INDICES = ("ERGAS", "SAM", "Q2n")
 NAMES = ("EXP", "R-PNN", "PCA-Z-PNN", "rho-PNN")
@@ -29,7 +30,7 @@ def main() -> dict[tuple[str, str], list[float]]:
             print(f"  published {label:<30}" + "".join(f"{value:9.4f}" for value in values))
         for method in NAMES:
             began = time.perf_counter()
-            found = judge(case, fuse(method, case), rules)
+            found = judge(case, fuse_case(method, case), rules)
             seconds = time.perf_counter() - began
             out[method, name] = [found[index].value for index in INDICES]
             print(f"  ours      {method:<30}" + "".join(f"{v:9.4f}" for v in out[method, name]) + f"{seconds:9.1f}")

@@ -9,9 +9,10 @@ from benchmarks.captures import load, shared_folder
 from hsitools.cube import Cube
 from hsitools.metrics import evaluate, evaluate_fusion
 from hsitools.sensor import EMIT_DRIFT, MultiApertureCamera, stripe_statistics
+from hsitools.sensor.interpolation import interpolate
 from hsitools.sensor.layout import SubImageLayout
 from hsitools.sensor.photon.transfer import photon_transfer
-from hsitools.sensor.spatial import interpolate, mtf_decimate
+from hsitools.sensor.spatial import mtf_decimate
 
 SHARED = shared_folder()
 #: Simulated detectors: electrons per number, read noise (electrons), PRNU, bits.
@@ -83,7 +84,7 @@ def stripes() -> float:
 
 def frame_check() -> float:
     """A characterized imspoc_uv_2 → frame of a scene → interferograms, against the direct product of each pixel."""
-    from calibration.characterize import characterize
+    from calibration.pipeline import characterize
     from hsitools.scenes import scene
 
     folder = SHARED / "data" / "captures" / "imspoc_uv_2"

@@ -21,11 +21,11 @@ from scipy.optimize import least_squares
 
 from benchmarks.captures import DEVICES, load
 from calibration.captures.capture import MonochromaticCapture
-from calibration.characterize import fit_capture, starting_opd
 from calibration.fitting import initialize
+from calibration.fitting.fit import fit_capture
 from calibration.fitting.lmfit_engine import fit_row
+from calibration.fitting.options import Options
 from calibration.fitting.refine import Prior
-from calibration.fitting.rows import Options
 from hsitools.sensor.transmittance import SampledModel, TransmittanceModel
 
 SAMPLE = 18
@@ -57,35 +57,35 @@ def compare(capture: MonochromaticCapture, model: TransmittanceModel, options: O
     times = []
     for _ in range(3):
         began = time.perf_counter()
-        problem, _ = fit_capture(capture, model, options)
+        data, _ = fit_capture(capture, model, options)
         times.append(time.perf_counter() - began)
     column = model.slices["phase"].start + 1
-    to_opd = 1 / (2 * np.pi * problem.band.half_width)
+    to_opd = 1 / (2 * np.pi * data.band.half_width)
 
     # three runs of neighbours: the start follows the OPD from one to the next
     starts = np.linspace(0, capture.n_interferometers - SAMPLE // 3, 3).astype(int)
     few = capture.select(rows=np.unique(starts[:, None] + np.arange(SAMPLE // 3)))
     scale = capture.n_interferometers / few.n_interferometers
-    few_problem, few_fit = fit_capture(few, model, options)
+    few_data, few_fit = fit_capture(few, model, options)
     began = time.perf_counter()
     fit_capture(few, model, replace(options, engine="lmfit"))
     lmfit_seconds = scale * (time.perf_counter() - began)
 
     # one fit a row, all from the same start under the same prior: this must end at the same place
-    opd, _ = starting_opd(few_problem)
-    f, model = few_problem, few_fit.sampled.model
+    opd, _ = initialize.starting_opd(few_data)
+    f, model = few_data, few_fit.sampled.model
     theta = initialize.starting_parameters(model, f.band, f.wavenumber, f.intensity, f.flat, f.weight, opd)
     flat = f.flat * few_fit.curve
     rows = range(len(theta))
     once = {}
     for name, one in (("lmfit", _lmfit_row), ("scipy", _scipy_row)):
         began = time.perf_counter()
-        found = [
+        solutions = [
             one(few_fit.sampled, theta[i], f.intensity[i], flat[i], f.weight[i],
                 None if few_fit.prior is None else few_fit.prior.take([i]))
             for i in rows
         ]  # fmt: skip
-        away = np.abs(np.array(found)[:, column] - few_fit.theta[:, column])
+        away = np.abs(np.array(solutions)[:, column] - few_fit.theta[:, column])
         once[name] = scale * (time.perf_counter() - began), float(np.median(away)) * to_opd
     return {
         "ours": min(times),
@@ -110,7 +110,8 @@ def main(models: dict[str, tuple[TransmittanceModel, dict[str, Any]]] | None = N
         if models is None:
             from calibration.model_choice import select_model
 
-            model, options, _ = select_model(capture, Options())
+            selection = select_model(capture, Options())
+            model, options = selection.model, selection.options
         else:
             model, options = models[device][0], Options(**models[device][1])
         r = results[device] = compare(capture, model, options)

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from calibration import bench
-from calibration.characterize import characterize
-from calibration.fitting.rows import Options
+from calibration import simulated_bench as bench
+from calibration.fitting.options import Options
+from calibration.pipeline import characterize
 from hsitools.sensor.transmittance import TransmittanceModel
 
 
@@ -97,8 +97,8 @@ def few_fringes() -> dict[str, float]:
         width = float(np.ptp(wavenumber))
         few = (instrument.opd_um * width >= 1) & (instrument.opd_um * width < 3)
         for name, prior in (("alone", False), ("together", True)):
-            found = characterize(capture, TransmittanceModel(), options=Options(prior=prior))
-            wrong[name].append(np.abs(found.opd_um - instrument.opd_um)[few] > 0.25 / width)
+            result = characterize(capture, TransmittanceModel(), options=Options(prior=prior))
+            wrong[name].append(np.abs(result.opd_um - instrument.opd_um)[few] > 0.25 / width)
     share = {f"few_fringes_wrong_{name}": float(np.concatenate(rows).mean()) for name, rows in wrong.items()}
     alone, together = share.values()
     figures = f"{100 * together:.1f} %   (each row by itself {100 * alone:.1f} %)"

@@ -6,33 +6,30 @@ import csv
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.fitting.opd_law import OpdLaw, fit_law
-from calibration.fitting.rows import SHARED, label
-from calibration.fitting.uncertainty import parameter_covariance
-from calibration.transmittance_band import LineErrors, transmittance_band, transmittance_stderr
-from hsitools.errors import FormatError
+from calibration.fitting.opd_law import OpdLaw
+from calibration.fitting.options import SHARED, label
+from calibration.transmittance_errors import LineErrors, transmittance_stderr
+from hsitools.errors import InputError
 from hsitools.io.atomic import atomic_path
-from hsitools.io.formats.hdf5 import open_hdf5
-from hsitools.sensor.fabry_perot import contrast, finesse
+from hsitools.io.own_file import declared_format, open_own
 from hsitools.sensor.layout import SubImageLayout
 from hsitools.sensor.spectral import FabryPerotResponse
 from hsitools.sensor.transmittance import TransmittanceModel
 
 if TYPE_CHECKING:
-    from calibration.captures.capture import MonochromaticCapture
-    from calibration.fitting.fit import Fit, Options, Problem
     from hsitools.sensor.sensor import Sensor
 
 Array = NDArray[np.float64]
-FORMAT = "hsitools-characterization"
-VERSION = 1
+#: What the file says it is.
+FORMAT, VERSION = "hsitools-characterization", 1
 
-#: Flags in words, for reports.
+#: Flags in words, for reports; in the order in which they are listed.
 FLAG_MEANING = {
     "dark": "no positive signal: not fitted",
     "few_samples": "fewer usable samples than parameters: not fitted",
@@ -42,11 +39,14 @@ FLAG_MEANING = {
     "off_law": "OPD off the median of its nine neighbours by more than one fringe over the band",
     "unidentified": "OPD uncertain by more than half a fringe over the band (95 %)",
 }
+#: Columns of the table and data sets of the file, with their units.
 UNITS = {
     "opd_um": "um", "opd_stderr_um": "um", "phase_rad": "rad", "phase_stderr_rad": "rad", "fringes": "1",
     "reflectivity": "1", "reflectivity_stderr": "1", "gain": "1", "gain_stderr": "1", "finesse": "1", "contrast": "1",
     "rmse": "fraction of the mean intensity", "r2": "1", "rmse_cv": "fraction of the mean intensity",
 }  # fmt: skip
+#: Numbers of the OPD law that the file holds.
+LAW = ("offset_um", "step_um", "offset_stderr_um", "step_stderr_um", "scatter_um")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +88,19 @@ class Characterization:
     settings : dict
         How it was fitted.
     seconds : float
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from calibration import characterize, simulated_bench
+    >>> from hsitools.sensor.transmittance import TransmittanceModel
+    >>> rng = np.random.default_rng(0)
+    >>> instrument = simulated_bench.simulate_instrument(12, rng=rng, rows=4)
+    >>> capture = simulated_bench.capture(instrument, simulated_bench.lines(121), rng=rng, noise=0.02)
+    >>> characterize(capture, TransmittanceModel()).save("characterization.h5")
+    >>> result = Characterization.load("characterization.h5")
+    >>> result.opd_um.shape, result.sensor().response.n_bands
+    ((12,), 12)
     """
 
     name: str
@@ -142,14 +155,66 @@ class Characterization:
         return self.response.transmittance(wavelength_nm)
 
     def transmittance_stderr(self, wavelength_nm: Array) -> Array:
-        """Its standard error (`calibration.transmittance_band.transmittance_stderr`)."""
-        return transmittance_stderr(self, wavelength_nm)
+        """Its standard error, ``(interferometer, wavelength)``: the parameters' covariance and the spread of models.
+
+        Of files written before there was a spread, the covariance alone.
+        """
+        spread = None if self.lines is None else self.lines.model_spread
+        return transmittance_stderr(self.response, self.covariance, wavelength_nm, spread)
+
+    def measurement_stderr(self, wavelength_nm: Array) -> Array:
+        """Standard error of one measured line's intensity over its flat field, ``(interferometer, wavelength)``.
+
+        The transmittance's own and the noise of a measurement like those of the calibration; infinite where the flat
+        field is zero.
+
+        Raises
+        ------
+        InputError
+            When a wavelength lies outside the calibrated band, or the file was written before noise was kept.
+        """
+        if self.lines is None:
+            raise InputError(
+                f"{self.name}: lines: found no noise in this characterization, expected one written by 0.2"
+            )
+        wavenumber = 1000 / np.atleast_1d(np.asarray(wavelength_nm, dtype=float))
+        flat = np.stack([np.interp(wavenumber, self.wavenumber, row) for row in self.response.flat])
+        with np.errstate(divide="ignore"):
+            noise = self.lines.noise(wavenumber, self.wavenumber) / flat
+        return np.asarray(np.hypot(self.transmittance_stderr(wavelength_nm), noise))
 
     def transmittance_band(
         self, wavelength_nm: Array, *, coverage: float = 0.95, measured: bool = False
     ) -> tuple[Array, Array]:
-        """Its band (`calibration.transmittance_band.transmittance_band`)."""
-        return transmittance_band(self, wavelength_nm, coverage=coverage, measured=measured)
+        """Lower and upper edge of the transmittance's band, ``(interferometer, wavelength)`` each.
+
+        Parameters
+        ----------
+        wavelength_nm : array, shape (wavelength,)
+            True wavelengths; of lines as the monochromator calls them, `true_wavelength_nm`.
+        coverage : float
+            Share of the values that the band is to hold, 0 to 1.
+        measured : bool
+            The band of measured intensity over flat field, noise included, instead of the transmittance's own.
+
+        Raises
+        ------
+        InputError
+            When the coverage is no share, or as `transmittance_stderr` and `measurement_stderr`.
+        """
+        if not 0 < coverage < 1:
+            raise InputError(f"coverage: found {coverage!r}, expected between 0 and 1")
+        middle = self.transmittance(wavelength_nm)
+        stderr = (self.measurement_stderr if measured else self.transmittance_stderr)(wavelength_nm)
+        half = NormalDist().inv_cdf(0.5 + 0.5 * coverage) * stderr
+        return middle - half, middle + half
+
+    def true_wavelength_nm(self, nominal_nm: Array) -> Array:
+        """Wavelengths (nm) of lines that the monochromator calls ``nominal_nm``, kept inside the calibrated band."""
+        wavenumber = 1000 / np.atleast_1d(np.asarray(nominal_nm, dtype=float))
+        if self.lines is not None:
+            wavenumber = wavenumber + np.interp(wavenumber, self.wavenumber, self.lines.shift)
+        return 1000 / np.clip(wavenumber, self.response.band.low, self.response.band.high)
 
     def reflectivity_curve(self, wavelength_nm: Array) -> Array:
         """Reflectivity ``(interferometer, wavelength)``."""
@@ -164,12 +229,10 @@ class Characterization:
         """Phase ``(interferometer, wavelength)``, rad: ``2π·σ·OPD − φ(σ)``, unwrapped, dispersion included."""
         sampled = self.response.sampled(wavelength_nm)
         linear = 2 * np.pi * sampled.wavenumber * self.opd_um[:, None]
-        return linear - sampled.series(self.response.theta, "phase") + self._phase_turns()[:, None]
-
-    def _phase_turns(self) -> Array:
-        start = self.model.slices["phase"].start
-        raw = 2 * np.pi * self.response.band.centre * self.opd_um - self.response.theta[:, start]
-        return self.phase_rad - raw
+        constant = self.response.theta[:, self.model.slices["phase"].start]
+        # whole turns, which make the constant that of `phase_rad`
+        turns = self.phase_rad - (2 * np.pi * self.response.band.centre * self.opd_um - constant)
+        return linear - sampled.series(self.response.theta, "phase") + turns[:, None]
 
     def sensor(self) -> Sensor:
         """The sensor that these interferometers make, with their layout; what it does to one spectrum: `response`."""
@@ -259,7 +322,7 @@ class Characterization:
             for name, rows in self.flags.items():
                 flags.create_dataset(name, data=rows).attrs["meaning"] = FLAG_MEANING[name]
             law = file.create_group("opd_law")
-            for name in ("offset_um", "step_um", "offset_stderr_um", "step_stderr_um", "scatter_um"):
+            for name in LAW:
                 law.attrs[name] = getattr(self.law, name)
             if self.law.nominal_step_um is not None:
                 law.attrs["nominal_step_um"] = self.law.nominal_step_um
@@ -274,168 +337,36 @@ class Characterization:
         FormatError
             When the file is missing, is no characterization, or lacks a member.
         """
-        try:
-            with open_hdf5(path) as file:
-                found = file.attrs.get("format")
-                if found != FORMAT:
-                    raise FormatError(f"{path}: format: found {found!r}, expected {FORMAT!r}")
-                if file.attrs["version"] > VERSION:
-                    raise FormatError(
-                        f"{path}: version: found {file.attrs['version']}, expected {VERSION} or less; update hsitools"
-                    )
-                columns: dict[str, Any] = {name: file[name][()] for name in UNITS if name != "rmse_cv"}
-                columns["rmse_cv"] = file["rmse_cv"][()] if "rmse_cv" in file else None
-                law = dict(file["opd_law"].attrs)
-                layout = file.attrs["layout"]
-                return cls(
-                    name=file.attrs["name"],
-                    source=file.attrs["source"],
-                    response=FabryPerotResponse.read(file["response"]),
-                    lines=LineErrors.read(file["lines"]) if "lines" in file else None,
-                    covariance=file["covariance"][()],
-                    index=file["index"][()],
-                    **columns,
-                    flags={name: data[()].astype(bool) for name, data in file["flags"].items()},
-                    law=OpdLaw(
-                        **{
-                            name: float(law[name])
-                            for name in ("offset_um", "step_um", "offset_stderr_um", "step_stderr_um", "scatter_um")
-                        },
-                        nominal_step_um=float(law["nominal_step_um"]) if "nominal_step_um" in law else None,
-                        outliers=file["opd_law/outliers"][()].astype(bool),
-                    ),
-                    layout=SubImageLayout.from_dict(json.loads(layout)) if layout else None,
-                    selection=json.loads(file.attrs["selection"]),
-                    settings=json.loads(file.attrs["settings"]),
-                    seconds=float(file.attrs["seconds"]),
-                )
-        except FileNotFoundError:
-            raise FormatError(f"{path}: found no such file, expected a characterization") from None
-        except KeyError as error:
-            raise FormatError(f"{path}: expected a characterization; {error.args[0]}") from None
-        except OSError as error:
-            raise FormatError(f"{path}: expected a characterization (HDF5); {error}") from None
+        with open_own(path, FORMAT, VERSION, "a characterization") as file:
+            columns = {name: file[name][()] for name in UNITS if name != "rmse_cv"}
+            law, layout = file["opd_law"].attrs, file.attrs["layout"]
+            return cls(
+                name=file.attrs["name"],
+                source=file.attrs["source"],
+                response=FabryPerotResponse.read(file["response"]),
+                lines=LineErrors.read(file["lines"]) if "lines" in file else None,
+                covariance=file["covariance"][()],
+                index=file["index"][()],
+                **columns,
+                rmse_cv=file["rmse_cv"][()] if "rmse_cv" in file else None,
+                flags={name: data[()].astype(bool) for name, data in file["flags"].items()},
+                law=OpdLaw(
+                    **{name: float(law[name]) for name in LAW},
+                    nominal_step_um=float(law["nominal_step_um"]) if "nominal_step_um" in law else None,
+                    outliers=file["opd_law/outliers"][()].astype(bool),
+                ),
+                layout=SubImageLayout.from_dict(json.loads(layout)) if layout else None,
+                selection=json.loads(file.attrs["selection"]),
+                settings=json.loads(file.attrs["settings"]),
+                seconds=float(file.attrs["seconds"]),
+            )
 
 
 def describe(path: Path) -> dict[str, Any] | None:
     """What ``hsi info`` says of a characterization file; None when the file is something else."""
-    import h5py
-
-    if not Path(path).is_file() or not h5py.is_hdf5(path):
+    if declared_format(path) != FORMAT:
         return None
-    with h5py.File(path, "r") as file:
-        if file.attrs.get("format") != FORMAT:
-            return None
     summary = Characterization.load(path).summary()
     for name in ("opd_um", "opd_stderr_um", "selection", "settings"):
         summary.pop(name)
     return {"kind": "characterization", **summary}
-
-
-def build(
-    capture: MonochromaticCapture,
-    problem: Problem,
-    fit: Fit,
-    *,
-    options: Options,
-    rmse_cv: Array | None = None,
-    selection: list[dict[str, Any]] | None = None,
-    seconds: float = 0.0,
-    model_spread: Array | None = None,
-) -> Characterization:
-    """Turn a fit into a result: physical parameters with standard errors, quality, flags, OPD law."""
-    model, band, slices = fit.sampled.model, problem.band, fit.sampled.model.slices
-    theta, covariance = fit.theta.copy(), parameter_covariance(fit, problem, options)
-    phase, gain, reflect = slices["phase"], slices["gain"], slices["reflectivity"]
-    # φ and −φ give the same fringe: the OPD is the positive one
-    negative = theta[:, phase.start + 1] < 0
-    theta[negative, phase] *= -1
-    covariance[negative, phase, :] *= -1
-    covariance[negative, :, phase] *= -1
-    variances = np.maximum(np.einsum("bii->bi", covariance), 0)
-    to_opd = 1 / (2 * np.pi * band.half_width)
-    opd, opd_stderr = theta[:, phase.start + 1] * to_opd, np.sqrt(variances[:, phase.start + 1]) * to_opd
-    # phase = 2π·σ_c·OPD − φ_0: the two are strongly correlated
-    ratio = band.centre / band.half_width
-    phase_variance = (
-        variances[:, phase.start]
-        + ratio**2 * variances[:, phase.start + 1]
-        - 2 * ratio * covariance[:, phase.start, phase.start + 1]
-    )
-    raw_phase = 2 * np.pi * band.centre * opd - theta[:, phase.start]
-    r_lines = fit.sampled.reflectivity(theta)
-    # of the polynomial's mean over the lines: where the reflectivity is held above zero it is no surer for that
-    by_r = fit.sampled.basis[:, : reflect.stop - reflect.start].mean(axis=0)
-    r_stderr = np.sqrt(np.maximum(np.einsum("i,bij,j->b", by_r, covariance[:, reflect, reflect], by_r), 0))
-    scale = problem.scale
-    valid = problem.weight > 0
-    count = np.maximum(valid.sum(axis=1), 1)
-    residual = (problem.intensity - fit.values(problem)) * valid
-    rmse = np.sqrt((residual**2).sum(axis=1) / count)
-    mean = (problem.intensity * valid).sum(axis=1) / count
-    spread = (((problem.intensity - mean[:, None]) * valid) ** 2).sum(axis=1) / count
-    usable = problem.usable
-    law = fit_law(opd, problem.index, usable, 1 / band.width, problem.opd_step_um)
-    saturated = np.zeros(len(opd), dtype=bool) if capture.saturated is None else capture.saturated.any(axis=1)
-    signal = (capture.intensity * capture.mask).sum(axis=1) > 0
-    unidentified = usable & (1.96 * opd_stderr > 0.5 / band.width)
-    if unidentified.any():
-        # an error of the wavelength scale moves all OPDs by one share, and makes no row's fringe doubtful
-        own = parameter_covariance(fit, problem, options, common=False)[:, phase.start + 1, phase.start + 1]
-        unidentified &= 1.96 * np.sqrt(np.maximum(own, 0)) * to_opd > 0.5 / band.width
-    flags = {
-        "dark": ~signal,
-        "few_samples": signal & ~usable,
-        "saturated": saturated,
-        "low_contrast": usable & (r_lines.mean(axis=1) < 3 * r_stderr),
-        "not_converged": usable & ~fit.converged,
-        "off_law": law.outliers,
-        "unidentified": unidentified,
-    }
-
-    def shown(values: Array) -> Array:
-        return np.where(usable, values, np.nan)
-
-    return Characterization(
-        name=capture.name,
-        source=capture.source,
-        response=FabryPerotResponse(
-            model=model, band=band, theta=np.where(usable[:, None], theta, np.nan), gain_scale=scale,
-            wavenumber=problem.wavenumber,
-            flat=np.where(capture.mask, capture.flat, 0) if model.gain_reference == "flat" else np.ones_like(residual),
-            curve=fit.curve,
-        ),
-        covariance=covariance,
-        index=problem.index,
-        opd_um=shown(opd),
-        opd_stderr_um=shown(opd_stderr),
-        phase_rad=shown((raw_phase + np.pi) % (2 * np.pi) - np.pi),
-        phase_stderr_rad=shown(np.sqrt(np.maximum(phase_variance, 0))),
-        reflectivity=shown(r_lines.mean(axis=1)),
-        reflectivity_stderr=shown(r_stderr),
-        gain=shown(theta[:, gain.start] * scale),
-        gain_stderr=shown(np.sqrt(variances[:, gain.start]) * scale),
-        finesse=shown(finesse(r_lines).mean(axis=1)),
-        contrast=shown(contrast(r_lines, model.waves).mean(axis=1)),
-        fringes=shown(opd * band.width),
-        rmse=shown(rmse),
-        r2=shown(1 - (residual**2).sum(axis=1) / count / np.where(spread > 0, spread, 1)),
-        rmse_cv=None if rmse_cv is None else shown(rmse_cv),
-        flags=flags,
-        law=law,
-        layout=capture.layout,
-        lines=LineErrors.of(fit, problem, model_spread),
-        selection=selection or [],
-        settings={**options.to_dict(), **_line_settings(capture, fit)},
-        seconds=seconds,
-    )  # fmt: skip
-
-
-def _line_settings(capture: MonochromaticCapture, fit: Fit) -> dict[str, Any]:
-    """The monochromator's line that the fit assumed or found, for the record: it is no part of the instrument."""
-    width = fit.line_width
-    if width is None:
-        known = capture.linewidth_nm
-        return {"linewidth_nm": None if known is None else float(np.median(known)), "line_shape": capture.line_shape}
-    estimate = width.to_dict()
-    return {"linewidth_nm": estimate["nm"], "line_shape": width.shape, "linewidth_estimate": estimate}

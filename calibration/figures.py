@@ -12,31 +12,59 @@ from calibration.characterization import Characterization
 from calibration.fitting.line_width import LineWidth
 from calibration.fitting.opd_law import running_median
 from hsitools.plot import COLOURS, new_figure
+from hsitools.sensor.line_shape import LineShape
 from hsitools.sensor.transmittance import SampledModel
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Array = NDArray[np.float64]
+#: Points of a drawn fringe: straight lines between them look like a curve.
+SAMPLES_PER_FRINGE = 16
+#: Which interferometers the fits are drawn of, for the caption.
 SPREAD = "interferometers spread over the OPDs, and the one of largest residual. "
 
 
 def fitted(ch: Characterization, capture: MonochromaticCapture) -> Array:
     """Fitted intensity at the capture's own lines, through the monochromator's line, ``(interferometer, line)``."""
-    response, wavenumber = ch.response, capture.wavenumber
-    shifted = wavenumber if ch.lines is None else wavenumber + ch.lines.shift
-    estimate = ch.settings.get("linewidth_estimate")
-    line = capture.line if estimate is None else LineWidth.from_dict(estimate).line(wavenumber)
+    response = ch.response
     flat = np.where(capture.mask, response.flat * response.curve * response.gain_scale[:, None], 0)
-    return SampledModel(response.model, response.band, shifted, line=line).values(response.theta, flat)
+    return _sampled(ch, capture, capture.wavenumber).values(response.theta, flat)
+
+
+def fitted_between(ch: Characterization, capture: MonochromaticCapture, row: int) -> tuple[Array, Array]:
+    """Wavelengths (nm) dense enough for a smooth curve, and the fitted intensity of one interferometer there.
+
+    At large OPDs the lines are few a fringe, and a curve through them alone would be jagged.
+    """
+    response, lines, good = ch.response, capture.wavenumber, capture.mask[row]
+    count = max(4 * len(lines), int(SAMPLES_PER_FRINGE * ch.fringes[row]))
+    wavenumber = np.linspace(lines[0], lines[-1], count)
+    flat = np.interp(wavenumber, lines[good], (response.flat[row] * response.curve)[good]) * response.gain_scale[row]
+    return 1000 / wavenumber, _sampled(ch, capture, wavenumber).values(response.theta[[row]], flat[None])[0]
+
+
+def _sampled(ch: Characterization, capture: MonochromaticCapture, wavenumber: Array) -> SampledModel:
+    """The model at nominal wavenumbers: at what they truly are, through the line that the fit assumed or estimated."""
+    estimate = ch.settings.get("linewidth_estimate")
+    line = None
+    if estimate is not None:
+        line = LineWidth.from_dict(estimate).line(wavenumber)
+    elif capture.line is not None:
+        widths = np.interp(wavenumber, capture.wavenumber, capture.linewidth_nm)
+        line = LineShape.of_wavelength(widths, wavenumber, capture.line_shape)
+    true = wavenumber
+    if ch.lines is not None:
+        true = wavenumber + np.interp(wavenumber, capture.wavenumber, ch.lines.shift)
+    return SampledModel(ch.response.model, ch.response.band, true, line=line)
 
 
 def telling_rows(ch: Characterization, count: int = 6) -> NDArray[np.intp]:
     """Rows worth seeing: spread over the OPDs, and the worst residual."""
-    known = np.flatnonzero(np.isfinite(ch.rmse))
-    by_opd = known[np.argsort(ch.opd_um[known])]
+    finite = np.flatnonzero(np.isfinite(ch.rmse))
+    by_opd = finite[np.argsort(ch.opd_um[finite])]
     places = np.linspace(0, len(by_opd) - 1, min(count - 1, len(by_opd))).round().astype(int)
-    worst = known[np.argmax(ch.rmse[known])]
+    worst = finite[np.argmax(ch.rmse[finite])]
     return np.unique(np.append(by_opd[places], worst))
 
 
@@ -57,7 +85,8 @@ def fit_figure(ch: Characterization, capture: MonochromaticCapture, rows: NDArra
         good = capture.mask[row]
         level = capture.intensity[row, good].mean()
         top.plot(x[good], capture.intensity[row, good] / level, ".", ms=2.5, color="0.45", label="measured")
-        top.plot(x, model[row] / level, color=COLOURS[1], lw=1.1, label="fit")
+        at, curve = fitted_between(ch, capture, int(row))
+        top.plot(at, curve / level, color=COLOURS[1], lw=1.1, label="fit")
         if (~good).any():
             top.plot(x[~good], np.zeros((~good).sum()), "x", ms=4, color=COLOURS[3], label="left out")
         top.set_title(
@@ -84,8 +113,8 @@ def fit_figure(ch: Characterization, capture: MonochromaticCapture, rows: NDArra
 def opd_law_figure(ch: Characterization) -> Figure:
     """OPD against index with the device's law; below, what is left of it, with 95 % intervals and outliers named."""
     figure, (top, bottom) = new_figure(8.5, 6, nrows=2, sharex=True, gridspec_kw={"height_ratios": [2, 1.3]})
-    known = np.isfinite(ch.opd_um)
-    index, opd = ch.index[known], ch.opd_um[known]
+    finite = np.isfinite(ch.opd_um)
+    index, opd = ch.index[finite], ch.opd_um[finite]
     law = ch.law
     top.plot(index, opd, ".", ms=4, label="OPD")
     top.plot(
@@ -98,13 +127,13 @@ def opd_law_figure(ch: Characterization) -> Figure:
     top.legend(loc="upper left")
     away = opd - law.predict(index)
     bottom.errorbar(
-        index, away, 1.96 * ch.opd_stderr_um[known], fmt=".", ms=3, lw=0.8, color=COLOURS[0], label="OPD − law, 95 %"
+        index, away, 1.96 * ch.opd_stderr_um[finite], fmt=".", ms=3, lw=0.8, color=COLOURS[0], label="OPD − law, 95 %"
     )
     if len(opd) >= 9:
         order = np.argsort(index)
         middle = running_median(opd, index) - law.predict(index)
         bottom.plot(index[order], middle[order], color="0.4", lw=0.9, label="median of nine neighbours")
-    outliers = law.outliers[known]
+    outliers = law.outliers[finite]
     bottom.plot(index[outliers], away[outliers], "o", mfc="none", ms=8, color=COLOURS[1], label="off its neighbours")
     for place in np.flatnonzero(outliers)[:25]:
         bottom.annotate(
@@ -122,10 +151,10 @@ def parameter_figure(ch: Characterization) -> Figure:
     """Reflectivity and gain over the band: median, 10–90 % and 2–98 % of the interferometers; and their means."""
     figure, grid = new_figure(9.5, 6, nrows=2, ncols=2, gridspec_kw={"width_ratios": [1.4, 1]})
     x = np.sort(1000 / ch.wavenumber)
-    known = np.isfinite(ch.rmse)
+    finite = np.isfinite(ch.rmse)
     curves = (
-        ("reflectivity", ch.reflectivity_curve(x)[known], ch.reflectivity, ch.reflectivity_stderr),
-        ("gain relative to the flat", ch.gain_curve(x)[known], ch.gain, ch.gain_stderr),
+        ("reflectivity", ch.reflectivity_curve(x)[finite], ch.reflectivity, ch.reflectivity_stderr),
+        ("gain relative to the flat", ch.gain_curve(x)[finite], ch.gain, ch.gain_stderr),
     )
     for (left, right), (name, curve, mean, stderr) in zip(grid, curves, strict=True):
         low2, low, middle, high, high2 = np.percentile(curve, [2, 10, 50, 90, 98], axis=0)
@@ -133,7 +162,7 @@ def parameter_figure(ch: Characterization) -> Figure:
         left.fill_between(x, low, high, color=COLOURS[0], alpha=0.25, lw=0, label="10–90 %")
         left.plot(x, middle, color=COLOURS[0], label="median")
         left.set(ylabel=name)
-        right.errorbar(ch.index[known], mean[known], 1.96 * stderr[known], fmt=".", ms=3, lw=0.7, color=COLOURS[2])
+        right.errorbar(ch.index[finite], mean[finite], 1.96 * stderr[finite], fmt=".", ms=3, lw=0.7, color=COLOURS[2])
         right.set(ylabel="band mean, 95 %")
     grid[0, 0].legend(loc="best")
     grid[1, 0].set_xlabel("wavelength (nm)")
@@ -221,11 +250,15 @@ def selection_figure(ch: Characterization) -> Figure:
     labels = [("► " if row["chosen"] else "") + row["label"] for row in ch.selection]
     axes.set_yticks(y, labels, fontsize=8)
     axes.invert_yaxis()
-    best = held.min()
-    axes.set(
-        xlabel="RMSE / mean intensity", xlim=(0.95 * inside.min(), max(1.6 * best, np.sort(held)[len(held) // 2] * 1.1))
-    )
-    axes.legend(loc="lower right")
+    largest = max(1.6 * held.min(), np.sort(held)[len(held) // 2] * 1.1)
+    axes.set(xlabel="RMSE / mean intensity", xlim=(0.95 * inside.min(), largest))
+    for place in np.flatnonzero(np.minimum(inside, held) > largest):
+        # neither mark is in the picture: say where they are
+        axes.annotate(
+            f"{held[place]:.3g} →", (1, place), xycoords=("axes fraction", "data"), xytext=(-4, 0),
+            textcoords="offset points", ha="right", va="center", fontsize=8, color=COLOURS[1],
+        )  # fmt: skip
+    figure.legend(loc="outside upper center", ncols=2)
     return figure
 
 

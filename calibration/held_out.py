@@ -1,4 +1,4 @@
-"""Held-out error: what a fit predicts for lines that taught it nothing.
+"""Held-out error: how far a fit is from the measurement at lines that it was not given.
 
 A fold holds some lines out from the very beginning. Scale, periodogram, OPD path, population prior, shared curves,
 restarts and the OPDs of parasitic etalons are all found from the other lines, so that nothing of the held-out
@@ -15,25 +15,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.captures.capture import MonochromaticCapture
-from calibration.characterize import find_etalons, fit_problem
-from calibration.fitting.fit import Fit, fit_rounds
+from calibration.fitting.etalons import find_etalons
+from calibration.fitting.fit import fit_rounds, fit_rows
+from calibration.fitting.fit_state import Fit
+from calibration.fitting.options import Options
 from calibration.fitting.population import shared_parameters
 from calibration.fitting.refine import Prior
-from calibration.fitting.rows import Options, Problem
+from calibration.fitting.scaled_rows import ScaledRows
 from hsitools.errors import InputError
 from hsitools.sensor.transmittance import SampledModel, TransmittanceModel
 
 Array = NDArray[np.float64]
 
-#: Etalons nearer than this (µm) to one that is in the model already are the same one.
+#: Etalons nearer than this (µm) to one that is in the model already are the same one, told apart by noise.
 SAME_ETALON_UM = 0.1
 #: Tolerance of fits that are compared or searched for etalons: their held-out error is then that of the finished fit to
 #: one part in a thousand.
 ROUGHLY = 1e-3
-#: Standard deviation of the first prior on a coefficient that the simpler model does not have.
+#: Standard deviation of the first prior on a coefficient that the simpler model does not have: coefficients of gain,
+#: reflectivity and phase beyond degree 0 are of some tenths.
 ADDED_SIGMA = 0.3
-#: Interferometers on which models are compared and etalons looked for, in runs of neighbours.
-ROWS, RUN = 96, 16
+#: Interferometers on which models are compared and etalons looked for: the lines, not the rows, limit what can be told.
+ROWS = 96
+#: They come in runs of so many neighbours, since the start follows the OPD from one interferometer to the next.
+RUN = 16
 
 
 def deal(n_lines: int, folds: int, seed: int) -> list[NDArray[np.intp]]:
@@ -56,7 +61,7 @@ class Fold:
 
     capture: MonochromaticCapture
     held_out: NDArray[np.intp]
-    problem: Problem
+    data: ScaledRows
     fit: Fit
     options: Options
     tolerance: float | None = None  # of its refinements (`calibration.fitting.fit.fit_rounds`)
@@ -69,10 +74,10 @@ class Fold:
         """Fit from nothing; as many etalons as the model has are looked for in these lines."""
         if model.etalons_um:
             model = find_device_etalons(capture, model, options, held_out)
-        problem = Problem.of(capture, model, held_out)
+        data = ScaledRows.of(capture, model, held_out)
         return cls(
-            capture=capture, held_out=held_out, problem=problem, options=options,
-            fit=fit_problem(problem, model, options, tolerance), tolerance=tolerance,
+            capture=capture, held_out=held_out, data=data, options=options,
+            fit=fit_rows(data, model, options, tolerance), tolerance=tolerance,
         )  # fmt: skip
 
     @property
@@ -82,16 +87,16 @@ class Fold:
 
     def grow(self, model: TransmittanceModel, options: Options) -> Fold:
         """Fit another model, starting from this fit."""
-        problem = Problem.of(self.capture, model, self.held_out)
-        sampled = problem.sampled(model)
+        data = ScaledRows.of(self.capture, model, self.held_out)
+        sampled = data.sampled(model)
         warm = embed(self.fit, sampled)
-        fit = fit_rounds(sampled, problem, warm.theta, options, warm=warm, tolerance=self.tolerance)
-        return replace(self, problem=problem, options=options, fit=fit)
+        fit = fit_rounds(sampled, data, warm.theta, options, warm=warm, tolerance=self.tolerance)
+        return replace(self, data=data, options=options, fit=fit)
 
     def next_etalon(self) -> float | None:
         """OPD (µm) of the strongest etalon that the residuals show and the model does not have; None without one."""
-        known = self.model.etalons_um
-        new = [o for o in find_etalons(self.problem, self.fit) if all(abs(o - k) > SAME_ETALON_UM for k in known)]
+        etalons = self.model.etalons_um
+        new = [o for o in find_etalons(self.data, self.fit) if all(abs(o - k) > SAME_ETALON_UM for k in etalons)]
         return new[0] if new else None
 
     def residual(self) -> Array:
@@ -100,25 +105,24 @@ class Fold:
         Zero where there is no measurement.
         """
         lines, mask = self.held_out, self.capture.mask
-        predicted = self.fit.values(self.problem)[:, lines] * self.problem.level[:, None]
+        predicted = self.fit.values(self.data)[:, lines] * self.data.level[:, None]
         count = np.maximum(mask.sum(axis=1, keepdims=True), 1)
         mean = np.abs((self.capture.intensity * mask).sum(axis=1, keepdims=True) / count)
         residual = (self.capture.intensity[:, lines] - predicted) * mask[:, lines]
         return np.asarray(residual / np.where(mean > 0, mean, 1))
 
     def rmse_in_sample(self) -> float:
-        """RMSE of the lines that taught the fit, mean over the rows."""
-        problem = self.problem
-        residual = (problem.intensity - self.fit.values(problem)) * (problem.weight > 0)
-        count = np.maximum((problem.weight > 0).sum(axis=1), 1)
-        return float(np.sqrt((residual**2).sum(axis=1) / count)[problem.usable].mean())
+        """RMSE at the lines that were fitted, mean over the rows."""
+        data = self.data
+        residual = (data.intensity - self.fit.values(data)) * (data.weight > 0)
+        count = np.maximum((data.weight > 0).sum(axis=1), 1)
+        return float(np.sqrt((residual**2).sum(axis=1) / count)[data.usable].mean())
 
 
 def spread_rows(capture: MonochromaticCapture) -> MonochromaticCapture:
     """Interferometers on which models are compared: a few runs of neighbours spread over the device."""
     if capture.n_interferometers <= ROWS:
         return capture
-    # whole runs, since the start follows the OPD from one interferometer to the next
     runs = np.linspace(0, capture.n_interferometers - RUN, ROWS // RUN).round().astype(np.int64)
     return capture.select(rows=np.unique((runs[:, None] + np.arange(RUN)).ravel()))
 

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.captures.capture import MonochromaticCapture
-from calibration.fitting.rows import Options, label
+from calibration.fitting.etalons import MAX_ETALONS
+from calibration.fitting.options import Options, label
 from calibration.held_out import ROUGHLY, Fold, deal, find_device_etalons, row_rmse, spread_rows
 from hsitools.errors import InputError
 from hsitools.sensor.transmittance import TransmittanceModel
@@ -27,14 +28,16 @@ from hsitools.sensor.transmittance import TransmittanceModel
 Array = NDArray[np.float64]
 log = logging.getLogger(__name__)
 
+#: Folds of the lines: each costs a fit of every candidate, and each fit still has three quarters of the lines.
 FOLDS = 4
-#: Most parasitic etalons of a device.
-MAX_ETALONS = 3
-#: Lines over which the spread between models is averaged.
+#: Lines over which the spread between models is averaged: one line's is a square with one degree of freedom.
 SMOOTH_LINES = 9
-#: Standard errors by which a candidate must be better than a simpler one, and luck (in standard deviations of what the
-#: folds to come can change) that one behind is granted before it is given up.
-BETTER, LUCK = 1.5, 1.3
+#: Standard errors by which a candidate must be better than a simpler one: of ten that are no better some pass by chance
+#: eight times in ten at 1, one time in two at 1.5.
+BETTER = 1.5
+#: A candidate is given up when it would have to gain more than this many standard deviations of what the folds to come
+#: can change: one good candidate in ten is lost so.
+LUCK = 1.3
 
 
 def paired_gain(before: Array, after: Array, count: Array) -> tuple[float, float]:
@@ -140,11 +143,11 @@ class _Trials:
         """Remember by how much the loser differs from the winner, and how likely it is the better one all the same."""
         behind = gain if better else max(-gain, 0.0)
         weight = float(np.exp(-0.5 * (behind / error) ** 2)) if error > 0 else 0.0
-        problem = self.folds[0].problem
-        difference = ((residual - self.residual) / problem.flat)[problem.usable]
-        seen = self.capture.mask[problem.usable].sum(axis=0)
+        data = self.folds[0].data
+        difference = ((residual - self.residual) / data.flat)[data.usable]
+        measured = self.capture.mask[data.usable].sum(axis=0)
         square = np.full(self.capture.n_lines, np.nan)
-        square[lines] = ((difference**2).sum(axis=0) / np.maximum(seen, 1))[lines]
+        square[lines] = ((difference**2).sum(axis=0) / np.maximum(measured, 1))[lines]
         self.rivals.append((weight, square))
 
     def spread(self) -> Array:
@@ -153,15 +156,15 @@ class _Trials:
         total = np.zeros(self.capture.n_lines)
         for weight, square in self.rivals:
             # of one that was given up early, from the lines on which it was compared
-            seen = np.isfinite(square)
-            near = np.convolve(seen, kernel, mode="same")
-            mean = np.convolve(np.where(seen, square, 0), kernel, mode="same") / np.maximum(near, 1)
-            total += weight * np.where(near > 0, mean, square[seen].mean())
+            compared = np.isfinite(square)
+            near = np.convolve(compared, kernel, mode="same")
+            mean = np.convolve(np.where(compared, square, 0), kernel, mode="same") / np.maximum(near, 1)
+            total += weight * np.where(near > 0, mean, square[compared].mean())
         return np.asarray(np.sqrt(total / (1 + sum(weight for weight, _ in self.rivals))))
 
     def _report(self, tried: list[Fold], gain: float, error: float, *, chosen: bool) -> None:
         """Add a row to the table; held-out error is that of the best so far, less the gain on the lines compared."""
-        rmse = float(row_rmse(self.residual**2, self.capture)[self.folds[0].problem.usable].mean()) - gain
+        rmse = float(row_rmse(self.residual**2, self.capture)[self.folds[0].data.usable].mean()) - gain
         if chosen:
             for row in self.table:
                 row["chosen"] = False
@@ -176,18 +179,6 @@ class _Trials:
 
 
 def select_model(
-    capture: MonochromaticCapture,
-    options: Options,
-    *,
-    seed: int = 0,
-    progress: Callable[[str], None] | None = None,
-) -> tuple[TransmittanceModel, Options, list[dict[str, Any]]]:
-    """Model, options and table of `choose`."""
-    selection = choose(capture, options, seed=seed, progress=progress)
-    return selection.model, selection.options, selection.table
-
-
-def choose(
     capture: MonochromaticCapture,
     options: Options,
     *,

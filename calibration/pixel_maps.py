@@ -8,7 +8,7 @@ the population prior, one interferometer at a time, in bounded memory. A killed 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +16,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.captures.capture import MonochromaticCapture
-from calibration.characterize import fit_capture
 from calibration.fitting import initialize
-from calibration.fitting.fit import Fit
+from calibration.fitting.fit import fit_capture
+from calibration.fitting.fit_state import Fit
+from calibration.fitting.options import Options
+from calibration.fitting.posterior import posterior
 from calibration.fitting.refine import Prior, refine
-from calibration.fitting.rows import Options, Problem
-from calibration.fitting.uncertainty import posterior
+from calibration.fitting.scaled_rows import ScaledRows
 from hsitools.errors import FormatError, InputError
 from hsitools.io.formats.hdf5 import open_hdf5
+from hsitools.progress import Progress
 from hsitools.sensor.transmittance import SampledModel, TransmittanceModel
 
 Array = NDArray[np.float64]
 log = logging.getLogger(__name__)
 
+#: What the file says it is.
 FORMAT, VERSION = "hsitools-maps", 1
 #: Pixels fitted in one call: bounds the memory to some tens of megabytes per hundred lines.
 BLOCK = 4096
-#: OPDs searched around the centre's: a share of it (cos θ down to .95 is 18° off axis), and fringes over the band.
+#: OPDs searched around the centre's: a share of it (cos θ down to .95 is 18° off axis), and fringes over the band, less
+#: than the one at which the next peak begins.
 SEARCH_SHARE, SEARCH_FRINGES = 0.05, 0.75
+#: What is mapped, with its unit.
 MAPS = {
     "opd_um": "um", "opd_stderr_um": "um", "phase_rad": "rad", "reflectivity": "1", "gain": "1", "rmse": "1",
 }  # fmt: skip
@@ -177,7 +182,7 @@ def fit_pixels(
     f = np.where(good, flat, 1)[usable] / flat_level[usable, None]
     w = weight[usable]
     column = model.slices["phase"].start + 1
-    to_opd = 1 / (2 * np.pi * band.half_width)
+    to_opd = band.opd_per_radian
     expected = centre[column] * to_opd
     reach = SEARCH_SHARE * expected + SEARCH_FRINGES / band.width
     grid = np.arange(max(0.25 / band.width, expected - reach), expected + reach, 0.2 / band.width)
@@ -199,10 +204,10 @@ def fit_pixels(
         precision = _free_level(unit, centre, model.slices["gain"]) * variance[:, None, None]
         mean = np.broadcast_to(centre, theta.shape)
         pixel_prior = Prior(mean=mean, precision=precision)
-    found = _refine_on(device, sampled, theta, y, f, w, pixel_prior, loss)
-    residual = y - sampled.values(found.theta, f)
-    _, covariance = posterior(found, residual, w, pixel_prior, model.free, loss)
-    solution = found.theta
+    refined = _refine_on(device, sampled, theta, y, f, w, pixel_prior, loss)
+    residual = y - sampled.values(refined.theta, f)
+    _, covariance = posterior(refined, residual, w, pixel_prior, model.free, loss)
+    solution = refined.theta
     solution[solution[:, column] < 0, model.slices["phase"]] *= -1
     opd = solution[:, column] * to_opd
     phase = 2 * np.pi * band.centre * opd - solution[:, column - 1]
@@ -220,7 +225,7 @@ def fit_pixels(
 
 
 def _free_level(precision: Array, centre: Array, gain: slice) -> Array:
-    """Precision that says nothing of how bright a pixel is: vignetting is no one's to know beforehand."""
+    """The precision without what it says of a pixel's brightness, since vignetting is not known beforehand."""
     along = np.zeros_like(centre)
     along[gain] = centre[gain]
     held = precision @ along
@@ -238,12 +243,12 @@ def _refine_on(
         return torch.as_tensor(np.ascontiguousarray(array), device=device)
 
     moved = None if prior is None else Prior(mean=there(prior.mean), precision=there(prior.precision))
-    found = refine(
+    refined = refine(
         SampledModel(sampled.model, sampled.band, sampled.wavenumber, device=device, line=sampled.line),
         there(theta), there(y), there(f), there(w), prior=moved, loss=loss, max_iterations=30, tolerance=1e-6,
     )  # fmt: skip
-    arrays = {name: getattr(found, name).cpu().numpy() for name in ("theta", "cost", "normal", "converged")}
-    return type(found)(**arrays, iterations=found.iterations)
+    arrays = {name: getattr(refined, name).cpu().numpy() for name in ("theta", "cost", "normal", "converged")}
+    return type(refined)(**arrays, iterations=refined.iterations)
 
 
 def characterize_pixels(
@@ -253,7 +258,7 @@ def characterize_pixels(
     *,
     options: Options | None = None,
     device: Any = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Characterize every pixel of a stack and write the maps to an HDF5 file.
 
@@ -278,7 +283,7 @@ def characterize_pixels(
     """
     options = options or Options()
     n, height, width = stack.shape
-    problem, fit = fit_capture(stack.centre(), model, options)
+    data, fit = fit_capture(stack.centre(), model, options)
     partial = Path(f"{out}.partial")
     key = f"{stack.path.resolve()}|{stack.path.stat().st_mtime_ns}|{model.to_dict()}|{options.to_dict()}|"
     key += f"{stack.linewidth_nm}|{stack.line_shape}"
@@ -288,7 +293,7 @@ def characterize_pixels(
             if file["done"][number]:
                 resumed += 1
             else:
-                maps = _one_interferometer(stack, number, problem, fit, options, device)
+                maps = _one_interferometer(stack, number, data, fit, options, device)
                 for name in MAPS:
                     file[name][number] = maps[name]
                 file.flush()
@@ -313,22 +318,22 @@ def characterize_pixels(
 
 
 def _one_interferometer(
-    stack: PixelStack, number: int, problem: Problem, fit: Fit, options: Options, device: Any
+    stack: PixelStack, number: int, data: ScaledRows, fit: Fit, options: Options, device: Any
 ) -> dict[str, Array]:
     out = {name: np.full(stack.shape[1:], np.nan) for name in MAPS}
-    if not problem.usable[number]:
+    if not data.usable[number]:
         return out
     prior = None
     if fit.prior is not None:
         unit = fit.prior.precision[number : number + 1] / fit.variance[number]
         prior = Prior(mean=fit.prior.mean[number : number + 1], precision=unit)
     for rows, intensity, flat in stack.blocks(number):
-        found = fit_pixels(
+        maps = fit_pixels(
             fit.sampled, intensity, flat * fit.curve, stack.wavenumber, fit.theta[number], prior,
             loss=options.loss, device=device,
         )  # fmt: skip
         for name in MAPS:
-            out[name][rows] = found[name].reshape(-1, stack.shape[2])
+            out[name][rows] = maps[name].reshape(-1, stack.shape[2])
     return out
 
 

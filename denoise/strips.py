@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from denoise.case import Restoration
-from hsitools.blocks import windows
 from hsitools.cube import Cube
+from hsitools.cube.sources import Bands
+from hsitools.cube.windows import windows
 from hsitools.errors import InputError
-from hsitools.lazy import Bands
+from hsitools.progress import Progress
 
-Progress = Callable[[int, int], None]
 #: Values (float32) of a strip with its surroundings, and its pixels; methods then stay below 3 GB.
 STRIP_BYTES, STRIP_PIXELS = 128 * 2**20, 160_000
 #: Columns and rows of surroundings of a strip.
@@ -26,7 +26,7 @@ HALO = 16
 
 
 class RestoredSource:
-    """A restored cube, strip by strip as it is read (see `hsitools.lazy.Source`).
+    """A restored cube, strip by strip as it is read (see `hsitools.cube.sources.Source`).
 
     Neighbouring strips share `HALO` columns or rows on both sides of their border, over which one passes into the
     other. What is restored is kept on disk, where the system keeps temporary files: each strip is restored once,
@@ -49,6 +49,8 @@ class RestoredSource:
     ----------
     std, mask : array, shape (band, y, x), or None
         Standard deviation and mask; filled in with the strips. None without samples.
+    structure : array of uint8, shape (1, y, x)
+        Pixels whose residual held structure in the strip that they lie in; filled in with the strips.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class RestoredSource:
         self._kept("estimate", "w+")
         self.std = self._kept("std", "w+") if samples else None
         self.mask = self._kept("mask", "w+") if samples else None
+        self.structure = np.zeros((1, *self.shape[1:]), dtype=np.uint8)
 
     def _kept(self, name: str, mode: Literal["r", "r+", "w+"]) -> NDArray[Any]:
         """A layer's file as an array. Not held for long: what was touched of it counts as memory."""
@@ -82,7 +85,7 @@ class RestoredSource:
             who = self.cube.source or self.cube.name or "cube"
             raise InputError(f"{who}: found a strip that was added half, expected a new restoration")
         for number, window in enumerate(self.windows):
-            if not self._done[number] and _touch(window.wide_rows, rows) and _touch(window.wide_columns, columns):
+            if not self._done[number] and window.reaches(rows, columns):
                 self._restore(number)
                 if self.progress is not None:
                     self.progress(sum(self._done), len(self.windows))
@@ -92,20 +95,25 @@ class RestoredSource:
         window = self.windows[number]
         values = self.cube.read(rows=window.wide_rows, columns=window.wide_columns)
         if _empty(values[self.cube.good]):
-            found = Restoration(estimate=values.astype(np.float32), mask=~np.isfinite(values))
+            part = Restoration(estimate=values.astype(np.float32), mask=~np.isfinite(values))
         else:
-            found = self.restored(values, window.wide_columns)
+            part = self.restored(values, window.wide_columns)
         place = (slice(None), window.wide_rows, window.wide_columns)
-        weight = np.outer(
-            _share(window.rows, window.wide_rows, self.shape[1]),
-            _share(window.columns, window.wide_columns, self.shape[2]),
-        ).astype(np.float32)
+        weight = window.weight((self.shape[1], self.shape[2]), HALO).astype(np.float32)
         # what was added half must not be added again
         self._broken = True
-        self._kept("estimate", "r+")[place] += weight * found.estimate
+        self._kept("estimate", "r+")[place] += weight * part.estimate
         if self.std is not None:
-            self._kept("std", "r+")[place] += weight * (np.nan if found.std is None else found.std)
-            self._kept("mask", "r+")[place] |= np.uint8(0) if found.mask is None else found.mask.view(np.uint8)
+            self._kept("std", "r+")[place] += weight * (np.nan if part.std is None else part.std)
+            self._kept("mask", "r+")[place] |= np.uint8(0) if part.mask is None else part.mask.view(np.uint8)
+        if part.structure is not None:
+            # a strip has the last word on its own pixels: its surroundings it sees in part only
+            inside = (slice(None), window.rows, window.columns)
+            rows, columns = (
+                slice(own.start - wide.start, own.stop - wide.start)
+                for own, wide in ((window.rows, window.wide_rows), (window.columns, window.wide_columns))
+            )
+            self.structure[inside] = part.structure[rows, columns]
         self._broken, self._done[number] = False, True
 
 
@@ -120,21 +128,6 @@ def strip_size(shape: tuple[int, int, int], strip_bytes: int = STRIP_BYTES) -> t
     return min(side, height), min(side, width)
 
 
-def _share(part: slice, wide: slice, size: int) -> NDArray[np.float64]:
-    """Weights of a part's pixels, which fall off where its surroundings are another's: all weights add up to one."""
-    place = np.arange(wide.start, wide.stop) + 0.5
-    out = np.ones(len(place))
-    if part.start > 0:
-        out = np.minimum(out, (place - part.start + HALO) / (2 * HALO))
-    if part.stop < size:
-        out = np.minimum(out, (part.stop + HALO - place) / (2 * HALO))
-    return np.clip(out, 0, 1)
-
-
 def _empty(values: NDArray[Any]) -> bool:
     """Whether there is no signal at all, as beyond a scene's edge."""
     return not (np.isfinite(values) & (values != 0)).any()
-
-
-def _touch(a: slice, b: slice) -> bool:
-    return a.start < b.stop and b.start < a.stop

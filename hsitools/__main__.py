@@ -1,5 +1,6 @@
-"""``python -m hsitools``: the ``hsi`` command."""
+"""``python -m hsitools``: the same as ``hsi``."""
 
 from hsitools.commands.root import main
 
-main()
+if __name__ == "__main__":
+    main()

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hsitools.blocks import tiles
 from hsitools.cube import Cube
-from hsitools.lazy import as_source
+from hsitools.cube.sources import as_source
+from hsitools.cube.windows import tiles
 
 #: Cells between a number's powers of two, as a power of two: cells are 5e-7 to 1e-6 of the number wide.
 BITS = 21

@@ -11,20 +11,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hsitools.blocks import Window, windows
 from hsitools.cube import Cube
+from hsitools.cube.geometry import refined
+from hsitools.cube.memory import require_memory
+from hsitools.cube.sources import Bands
+from hsitools.cube.windows import Window, windows
 from hsitools.errors import InputError
-from hsitools.lazy import Bands
+from hsitools.progress import Progress, silent
 from hsitools.sensor import Sensor
-from pansharpen.case import FusionCase, Optics, Tile
-from pansharpen.comparison.protocol import cube_optics
-from pansharpen.fuse import filled, fuse, live_bands, marked, options_for
+from pansharpen.case import FusionCase, Tile
+from pansharpen.in_memory import filled, fuse_case, live_bands, marked, options_for
+from pansharpen.optics import Optics
 from pansharpen.pair.alignment import paired, placement
 from pansharpen.pair.from_sensor import tells_noise
 from pansharpen.pair.holes import fill_nearest
+from pansharpen.pair.wald import cube_optics
 from pansharpen.registry import Method, get
 
-Progress = Callable[[int, int], None]
 #: Of a tile's interpolated cube, surroundings included; a method holds a few of these at a time.
 TILE_BYTES = 320 * 2**20
 #: Tiles are whole chunks of our files, fine pixels.
@@ -39,7 +42,7 @@ class LargeScene:
     cube : Cube
         With PAN, in physical units where it says them.
     sensor : Sensor, optional
-        See `pansharpen.comparison.protocol.cube_optics`.
+        See `pansharpen.pair.wald.cube_optics`.
     halo : int
         Coarse pixels of surroundings of each tile.
     optics : Optics, optional
@@ -61,7 +64,7 @@ class LargeScene:
     ) -> None:  # fmt: skip
         cube = paired(cube)
         assert cube.pan is not None
-        self.cube, self.progress = cube.physical(), progress or (lambda done, total: None)
+        self.cube, self.progress = cube.physical(), progress or silent
         self.pan = cube.pan.physical()
         ratio = placement(cube).ratio
         unit = CHUNK // math.gcd(CHUNK, ratio)
@@ -152,7 +155,7 @@ def _tensor(values: NDArray[Any]) -> torch.Tensor:
 
 
 class FusedSource:
-    """A fused cube, tile by tile as it is read (see `hsitools.lazy.Source`)."""
+    """A fused cube, tile by tile as it is read (see `hsitools.cube.sources.Source`)."""
 
     def __init__(self, scene: LargeScene, function: Callable[[Tile], torch.Tensor]) -> None:
         self.scene, self.function = scene, function
@@ -169,11 +172,10 @@ class FusedSource:
         out = np.empty((len(bands), rows.stop - rows.start, columns.stop - columns.start), dtype=np.float32)
         r = self.scene.optics.ratio
         for window in self.scene.windows:
-            y = _overlap(window.rows, rows, r)
-            x = _overlap(window.columns, columns, r)
-            if y is None or x is None:
-                continue
-            out[:, y[1], x[1]] = self._fused(window)[bands, y[0], x[0]]
+            shared = window.overlap(rows, columns, r)
+            if shared is not None:
+                own, asked = shared
+                out[:, *asked] = self._fused(window)[bands, *own]
         return out
 
     def _fused(self, window: Window) -> NDArray[np.float32]:
@@ -201,15 +203,6 @@ class FusedSource:
         return own
 
 
-def _overlap(part: slice, wanted: slice, ratio: int) -> tuple[slice, slice] | None:
-    """Where a part (coarse pixels) and what is wanted (fine pixels) meet: in the part, and in what is wanted."""
-    start, stop = max(part.start * ratio, wanted.start), min(part.stop * ratio, wanted.stop)
-    if start >= stop:
-        return None
-    own = part.start * ratio
-    return slice(start - own, stop - own), slice(start - wanted.start, stop - wanted.start)
-
-
 def fuse_cube(
     cube: Cube, method: str | Method, sensor: Sensor | None = None, *, optics: Optics | None = None, seed: int = 0,
     weights: str | Path | None = None, progress: Progress | None = None,
@@ -231,7 +224,7 @@ def fuse_cube(
     optics : Optics, optional
         Instead of what the sensor says.
     seed, weights, progress
-        As of `pansharpen.fuse.fuse`; progress is called once per tile and pass.
+        As of `pansharpen.in_memory.fuse_case`; progress is called once per tile and pass.
 
     Raises
     ------
@@ -243,6 +236,7 @@ def fuse_cube(
     if cube.pan is None:
         raise InputError(f"{cube.source or cube.name}: pan: missing, expected a panchromatic image beside the cube")
     cube = paired(cube)
+    assert cube.pan is not None
     given: dict[str, Any] = {"seed": seed, "weights": weights, "progress": progress}
     if entry.tiled:
         scene = LargeScene(cube, sensor, halo=entry.halo, optics=optics, progress=progress)
@@ -250,16 +244,19 @@ def fuse_cube(
             data: Any = entry.function(scene, **options_for(entry, given))
     else:
         scene = LargeScene(cube, sensor, halo=0, optics=optics, side=max(cube.shape[1:]))
-        _check_memory(cube, entry)
-        whole = fuse(entry, scene.case(), **given)
+        # the fused cube and a few like it, float32
+        require_memory(
+            4 * 4 * cube.n_bands * cube.pan.shape[1] * cube.pan.shape[2], cube.source or cube.name,
+            use=f"{entry.name} takes a scene as a whole",
+            advice="choose a window, or a method that goes by tiles (hsi pansharpen list)",
+        )  # fmt: skip
+        whole = fuse_case(entry, scene.case(), **given)
         source = scene.map(lambda _tile: whole)
         data = source.read(np.arange(cube.n_bands), slice(0, source.shape[1]), slice(0, source.shape[2]))
-    assert cube.pan is not None
     ratio = cube.pan.shape[1] // cube.shape[1]
     transform = cube.pan.transform
     if transform is None and cube.transform is not None:
-        a, b, c, d, e, f = cube.transform
-        transform = (a / ratio, b / ratio, c, d / ratio, e / ratio, f)
+        transform = refined(cube.transform, ratio)
     physical = cube.physical()
     told: dict[str, Any] = {"ratio": ratio, "sensor": sensor.name if sensor else "usual"}
     if any(scene.optics.shift):
@@ -280,17 +277,3 @@ def _noise_said(sensor: Sensor, cube: Cube) -> str:
     if tells_noise(sensor, cube):
         return "the sensor's"
     return f"estimated: the sensor's is for values in {sensor.units!r}, the cube's are in {cube.units or 'unknown'!r}"
-
-
-def _check_memory(cube: Cube, entry: Method) -> None:
-    """The fused cube and a few like it must fit."""
-    import os
-
-    assert cube.pan is not None
-    need = 4 * 4 * cube.n_bands * cube.pan.shape[1] * cube.pan.shape[2]
-    have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
-    if need > have:
-        raise InputError(
-            f"{cube.source or cube.name}: memory: {entry.name} takes a scene as a whole, about {need / 2**30:.1f} GiB, "
-            f"found {have / 2**30:.1f} GiB free; choose a window, or a method that goes by tiles (hsi pansharpen list)"
-        )

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.captures.checks import MIN_LINES, check_linewidth, check_wavenumber, one_line, real_numbers
+from calibration.captures.irca_folder import is_irca_folder, read_irca_folder
 from hsitools.errors import FormatError, InputError
 from hsitools.io.atomic import atomic_path
-from hsitools.io.formats.hdf5 import open_hdf5
+from hsitools.io.own_file import declared_format, open_own
 from hsitools.sensor.layout import SubImageLayout
 from hsitools.sensor.line_shape import SHAPES, LineShape
 
@@ -22,6 +23,7 @@ Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 log = logging.getLogger(__name__)
 
+#: What the file says it is.
 FORMAT, VERSION = "hsitools-capture", 1
 _SAMPLES = "(interferometer, line)"
 #: Datasets of the file: units and meaning.
@@ -35,7 +37,7 @@ NOTES = {
     "linewidth_nm": ("nm", "full width at half maximum of the monochromator's line (line,)"),
     "index": ("1", "place of each interferometer in the device's order (interferometer,)"),
 }
-#: kinds of NumPy types
+#: Kinds of NumPy types that hold real numbers, and that hold true or false.
 REAL, BOOLEAN = "fiu", "biu"
 
 
@@ -75,6 +77,15 @@ class MonochromaticCapture:
     ------
     InputError
         On wrong shapes or types, on wavenumbers that are not ascending, distinct, positive µm⁻¹, on fewer than 4 lines.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> wavenumber = np.linspace(1.0, 2.5, 60)
+    >>> fringes = 1 + 0.5 * np.cos(2 * np.pi * wavenumber * np.array([[2.0], [3.0]]))
+    >>> capture = MonochromaticCapture(intensity=fringes, wavenumber=wavenumber, flat=np.ones_like(fringes))
+    >>> capture.n_interferometers, capture.n_lines, capture.band_nm
+    (2, 60, (400.0, 1000.0))
     """
 
     intensity: Array
@@ -203,10 +214,10 @@ class MonochromaticCapture:
             low, high = sorted(wavelengths_nm)
             lines = (self.wavelength_nm >= low) & (self.wavelength_nm <= high)
             if lines.sum() < MIN_LINES:
-                found = "{:.1f} to {:.1f} nm".format(*self.band_nm)
+                band = "{:.1f} to {:.1f} nm".format(*self.band_nm)
                 raise InputError(
                     f"{self.source or self.name}: wavelengths: found {lines.sum()} lines in {low:g} to {high:g} nm, "
-                    f"expected at least {MIN_LINES} (the capture holds {found})"
+                    f"expected at least {MIN_LINES} (the capture holds {band})"
                 )
         block = np.ix_(picked, np.flatnonzero(lines))
         optional: dict[str, Any] = {
@@ -254,21 +265,12 @@ class MonochromaticCapture:
         """
         import h5py
 
-        try:
-            with open_hdf5(path) as file:
-                attributes = dict(file.attrs)
-                if attributes.get("format") != FORMAT:
-                    raise FormatError(f"{path}: format: found {attributes.get('format')!r}, expected {FORMAT!r}")
-                if attributes.get("version") != VERSION:
-                    raise FormatError(f"{path}: version: found {attributes.get('version')}, expected {VERSION}")
-                members = {name: file[name][()] for name in NOTES if isinstance(file.get(name), h5py.Dataset)}
-                if "linewidth_nm" in attributes:
-                    # one width for all lines may also be an attribute
-                    members.setdefault("linewidth_nm", attributes["linewidth_nm"])
-        except FileNotFoundError:
-            raise FormatError(f"{path}: found no such file or folder, expected a capture") from None
-        except OSError as error:
-            raise FormatError(f"{path}: expected a capture (HDF5 or IRCA folder); {one_line(error)}") from None
+        with open_own(path, FORMAT, VERSION, "a capture", also="folder") as file:
+            attributes = dict(file.attrs)
+            members = {name: file[name][()] for name in NOTES if isinstance(file.get(name), h5py.Dataset)}
+        if "linewidth_nm" in attributes:
+            # one width for all lines may also be an attribute
+            members.setdefault("linewidth_nm", attributes["linewidth_nm"])
         for name in ("intensity", "flat", "wavenumber"):
             if name not in members:
                 raise FormatError(f"{path}: {name}: missing, expected in a capture")
@@ -310,29 +312,25 @@ def open_capture(path: str | Path) -> MonochromaticCapture:
         When there is nothing there, or it is neither.
     InputError
         When the contents are no valid capture.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from calibration import simulated_bench
+    >>> instrument = simulated_bench.simulate_instrument(4, rng=np.random.default_rng(0), rows=2)
+    >>> simulated_bench.capture(instrument, simulated_bench.lines(50), rng=np.random.default_rng(1)).save("capture.h5")
+    >>> open_capture("capture.h5").intensity.shape
+    (4, 50)
     """
     if Path(path).is_dir():
-        from calibration.captures.irca_folder import read_irca_folder
-
-        return read_irca_folder(path)
+        return MonochromaticCapture(**read_irca_folder(path))
     return MonochromaticCapture.load(path)
 
 
 def describe(path: Path) -> dict[str, Any] | None:
     """What ``hsi info`` says of a capture; None when the path is something else."""
-    import h5py
-
-    if path.is_dir():
-        from calibration.captures.irca_folder import is_irca_folder
-
-        if not is_irca_folder(path):
-            return None
-    else:
-        if not path.is_file() or not h5py.is_hdf5(path):
-            return None
-        with h5py.File(path, "r") as file:
-            if file.attrs.get("format") != FORMAT:
-                return None
+    if not (is_irca_folder(path) if path.is_dir() else declared_format(path) == FORMAT):
+        return None
     capture = open_capture(path)
     used = capture.intensity[capture.mask]
     return {

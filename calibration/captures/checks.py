@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hsitools.errors import InputError
 
+#: Fewest lines of a capture: a constant gain, reflectivity, phase and OPD are four unknowns.
 MIN_LINES = 4
 #: Wavenumbers in µm⁻¹ are 0.03 (thermal infrared) to 10 (far ultraviolet); larger values are in another unit.
 MAX_WAVENUMBER = 100.0

@@ -17,6 +17,7 @@ from hsitools.io.labels import text
 from hsitools.io.wavelengths import to_nm
 
 Array = NDArray[np.float64]
+#: What the file says it is.
 FORMAT, VERSION = "hsitools-frames", 1
 #: Fields that may tell the lines, and the unit that their names say; of the others their attribute ``units`` does.
 LINES = {"wavenumber": "um-1", "wavelength_nm": "nm", "wavelength_um": "um", "wavelength": None, "wavelengths": None}
@@ -35,6 +36,16 @@ class FrameStack:
         When the file or a member is missing.
     InputError
         When a member has a wrong shape, or the lines no valid wavenumbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from calibration import simulated_bench
+    >>> rng = np.random.default_rng(0)
+    >>> instrument = simulated_bench.simulate_instrument(4, rng=rng, rows=2)
+    >>> simulated_bench.write_frames("frames.h5", instrument, simulated_bench.lines(5), rng=rng)
+    >>> FrameStack("frames.h5").mean().shape == instrument.layout.frame_shape
+    True
     """
 
     def __init__(self, path: str | Path) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.captures.capture import MonochromaticCapture
 from calibration.captures.checks import check_wavenumber, one_line, real_numbers
 from hsitools.errors import FormatError, InputError
 from hsitools.sensor.layout import SubImageLayout
@@ -24,20 +23,21 @@ def is_irca_folder(folder: Path) -> bool:
     return any((folder / f"{name}.npy").exists() for name in ("central_wavenumbers", "data"))
 
 
-def read_irca_folder(folder: str | Path) -> MonochromaticCapture:
-    """Read ``data``, ``norm``, ``mean``, ``central_wavenumbers`` (.npy), ``options.json``, ``device.json``.
+def read_irca_folder(folder: str | Path) -> dict[str, Any]:
+    """Fields of a `MonochromaticCapture` from the folder's arrays (.npy), ``options.json`` and ``device.json``.
 
-    ``norm`` is the flat field and may be absent when ``options.json`` says ``is_normalized``; ``mean`` is the mean
-    around the centre spot. It and the JSON files are optional. Wavenumbers stored in descending order are reversed
-    with their columns. ``options.json`` may hold the width of the monochromator's line, nm, as ``linewidth_nm``: a
-    number, or a list with one for each of the wavenumbers.
+    The arrays are ``data``, ``norm``, ``mean`` and ``central_wavenumbers``. ``norm`` is the flat field and may be
+    absent when ``options.json`` says ``is_normalized``; ``mean`` is the mean around the centre spot. It and the JSON
+    files are optional. Wavenumbers stored in descending order are reversed with their columns. ``options.json`` may
+    hold the width of the monochromator's line, nm, as ``linewidth_nm``: a number, or a list with one for each of the
+    wavenumbers.
 
     Raises
     ------
     FormatError
         When a file is missing or unreadable.
     InputError
-        When the contents are no valid capture.
+        When the wavenumbers are no wavenumbers, or an array does not fit them.
     """
     folder = Path(folder)
     wavenumber = _load_npy(folder, "central_wavenumbers")
@@ -71,18 +71,18 @@ def read_irca_folder(folder: str | Path) -> MonochromaticCapture:
     else:
         raise FormatError(f"{folder}/norm.npy: missing, expected the flat field (the data are not normalised)")
     device = folder / "device.json"
-    return MonochromaticCapture(
-        intensity=intensity,
-        flat=flat,
-        wavenumber=wavenumber,
-        neighbourhood=samples("mean") if (folder / "mean.npy").exists() else None,
-        opd_step_um=None if step is None else float(step),
-        linewidth_nm=width,
-        line_shape=options.get("line_shape", "gaussian"),
-        layout=SubImageLayout.from_device_json(device) if device.exists() else None,
-        name=str(options.get("device_id", folder.resolve().name)),
-        source=str(folder),
-    )
+    return {
+        "intensity": intensity,
+        "flat": flat,
+        "wavenumber": wavenumber,
+        "neighbourhood": samples("mean") if (folder / "mean.npy").exists() else None,
+        "opd_step_um": None if step is None else float(step),
+        "linewidth_nm": width,
+        "line_shape": options.get("line_shape", "gaussian"),
+        "layout": SubImageLayout.from_device_json(device) if device.exists() else None,
+        "name": str(options.get("device_id", folder.resolve().name)),
+        "source": str(folder),
+    }
 
 
 def _load_npy(folder: Path, name: str) -> Array:

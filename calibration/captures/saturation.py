@@ -8,18 +8,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.captures.frames import FrameStack
+from hsitools.estimation.spread import robust_sigma
 from hsitools.sensor.photon.curve import pile_up, quantisation_step
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 log = logging.getLogger(__name__)
 
-#: Side of the patch around each centre that is looked at, pixels.
+#: Side of the patch around each centre that is looked at, pixels: as wide as the window that is averaged by default.
 PATCH = 5
-#: Pixels whose brightest values come within this share of the brightest pixel's are at the ceiling together.
+#: Pixels whose brightest values come within this share of the brightest pixel's are at the ceiling together: full wells
+#: of one detector differ by a few per cent.
 CEILING = 0.05
-#: Fewest pixels that show a full well.
+#: Fewest pixels that show a full well: fewer may be hot or wild.
 MIN_PIXELS = 8
+#: Fewest pixels of one patch that show a full well in two lines, of twenty-five.
+MIN_PATCH = 20
 
 
 def saturation_limit(stack: FrameStack, centres: NDArray[np.int64], dark: Array, hot: Mask) -> float:
@@ -49,6 +53,8 @@ def saturation_limit(stack: FrameStack, centres: NDArray[np.int64], dark: Array,
         # (line, interferometer, y, x)
         values = np.stack([np.asarray(read(place))[rows, columns] for place in range(stack.n_lines)])
         limits += [_cut_off(values, usable), _full_well(values, dark[rows, columns], usable)]
+        if np.isinf(limits[-1]):
+            limits.append(_full_well_in_few_lines(values, dark[rows, columns], usable))
     limit = float(np.min(limits))
     if limit < declared:
         said = "" if np.isinf(declared) else f", below the full scale of {declared:g} that the file declares"
@@ -89,8 +95,35 @@ def _full_well(values: Array, dark: Array, usable: Mask) -> float:
     if flat_topped[at_ceiling].mean() < 0.5:
         return np.inf
     plateau = least[at_ceiling & flat_topped]
-    wells = 1.4826 * float(np.median(np.abs(plateau - np.median(plateau))))
+    wells = float(robust_sigma(plateau - np.median(plateau)))
     return float(np.median(plateau) - 4 * np.hypot(wells, np.median(spread[at_ceiling & flat_topped])))
+
+
+def _full_well_in_few_lines(values: Array, dark: Array, usable: Mask) -> float:
+    """As `_full_well`, of wells that are full in two to four lines: too few for one pixel, enough for a patch together.
+
+    In its two brightest lines the pixels of a patch hold the same twice when they are full; light would differ by
+    photon noise in each of them. Twenty squares of such differences are a quarter of their expectation once in 10⁵.
+    """
+    noise = _photon_noise(values - dark, usable, float(np.max(values[:, usable], initial=0.0)))
+    if noise is None or len(values) < 4:
+        return np.inf
+    count = usable.sum(axis=(1, 2))
+    mean = np.where(usable, values - dark, 0).sum(axis=(2, 3)) / np.maximum(count, 1)
+    rows = np.arange(len(count))
+    first, second = (values[line, rows] for line in np.argsort(mean, axis=0)[-2:])
+    light = np.maximum((first + second) / 2 - dark, 0)
+    expected = np.where(usable, 2 * noise * light, 0).sum(axis=(1, 2))
+    difference = np.where(usable, first - second, 0)
+    full = (count >= MIN_PATCH) & ((difference**2).sum(axis=(1, 2)) < 0.25 * expected)
+    # the brightest light there is: a dim patch whose lamp was still is no full well
+    level = np.where(full, np.where(usable, light, 0).sum(axis=(1, 2)) / np.maximum(count, 1), 0)
+    full &= level > (1 - CEILING) * mean.max()
+    if not full.any():
+        return np.inf
+    plateau = np.minimum(first, second)[full][usable[full]]
+    wells = float(robust_sigma(plateau - np.median(plateau)))
+    return float(np.median(plateau) - 4 * np.hypot(wells, np.median(np.abs(difference[full][usable[full]]))))
 
 
 def _photon_noise(light: Array, usable: Mask, highest: float) -> float | None:

@@ -12,9 +12,10 @@ from hsitools.sensor.layout import SubImageLayout
 
 Array = NDArray[np.float64]
 
-#: Smallest sub-image that is looked for, pixels.
+#: Smallest sub-image that is looked for, pixels: a window of five and a margin.
 MIN_PITCH = 8.0
-#: A grid's strongest period holds at least this share of the variance of the frame's profile.
+#: A grid's strongest period holds at least this share of the variance of the frame's profile: discs at a regular pitch
+#: give it most, noise next to nothing.
 MIN_SHARE = 0.2
 
 
@@ -39,10 +40,10 @@ def find_layout(frame: Array, order: str = "column-snake") -> SubImageLayout:
     clipped = np.minimum(frame, np.percentile(frame, 99.5))
     axes = []
     for axis, name in ((1, "y"), (0, "x")):
-        found = _periodic_centres(clipped.mean(axis=axis))
-        if found is None:
+        spots = _periodic_centres(clipped.mean(axis=axis))
+        if spots is None:
             raise InputError(f"frames: grid along {name}: found no period, expected a regular grid of sub-images")
-        axes.append(found)
+        axes.append(spots)
     (first_y, pitch_y, count_y), (first_x, pitch_x, count_x) = axes
     return SubImageLayout(
         frame_shape=(frame.shape[0], frame.shape[1]),

@@ -12,7 +12,7 @@ from hsitools.commands.options import emit_json, emit_table, json_option
 from hsitools.errors import InputError
 
 if TYPE_CHECKING:
-    from calibration.fitting.rows import Options
+    from calibration.fitting.options import Options
     from hsitools.sensor.transmittance import TransmittanceModel
 
 
@@ -31,9 +31,9 @@ def wavelength_range(text: str | None) -> tuple[float, float] | None:
 
 def parse_waves(name: str) -> float:
     """``airy``, ``two-wave`` or ``N-wave`` to the number of waves; raises `InputError` otherwise."""
-    known = {"airy": float("inf"), "two-wave": 2.0}
-    if name in known:
-        return known[name]
+    names = {"airy": float("inf"), "two-wave": 2.0}
+    if name in names:
+        return names[name]
     number = name.removesuffix("-wave")
     if number.isdigit() and int(number) >= 2:
         return float(number)
@@ -103,7 +103,7 @@ def calibrate(
         refuse("--model auto", shape)
     waves = parse_waves("airy" if model_name == "auto" else model_name)
 
-    from calibration.fitting.rows import Options
+    from calibration.fitting.options import Options
     from hsitools.sensor.transmittance import TransmittanceModel
 
     estimate, width = parse_linewidth(linewidth)
@@ -181,7 +181,7 @@ def _per_device(
     from dataclasses import replace
 
     from calibration.captures.capture import open_capture
-    from calibration.characterize import characterize
+    from calibration.pipeline import characterize
 
     outputs.check()
     data = replace(open_capture(path), **line)
@@ -260,7 +260,10 @@ def _line_text(settings: dict[str, Any]) -> str:
     if estimate:
         middle = 1000 / estimate["centre_per_um"]
         return f"{shape}, ({estimate['nm']:.3g} ± {estimate['stderr_nm']:.2g}) nm wide at {middle:.0f} nm, estimated"
-    return f"{shape}, {width:.3g} nm wide" if width else "taken for monochromatic"
+    assumed = f"{shape}, {width:.3g} nm wide" if width else "taken for monochromatic"
+    if settings.get("linewidth_contradicted"):
+        assumed += "; the contrast of the fringes says otherwise: try --linewidth auto"
+    return assumed
 
 
 def _per_pixel(

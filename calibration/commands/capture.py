@@ -76,7 +76,7 @@ def simulate(out: Path, frames: bool, n: int, n_lines: int, band: str, noise: fl
 
     import numpy as np
 
-    from calibration import bench
+    from calibration import simulated_bench as bench
     from calibration.commands.calibrate import wavelength_range
     from hsitools.io.atomic import atomic_path
 

@@ -1,81 +1,35 @@
-"""Fit all rows of a problem: refinement, population prior, restarts, shared gain curve."""
+"""Fit all rows of a device: refinement, population prior, restarts, shared gain curve."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.captures.capture import MonochromaticCapture
 from calibration.fitting import initialize
-from calibration.fitting.common import shared_gain_curve, shared_shift
-from calibration.fitting.line_width import LineWidth, estimate_line_width
+from calibration.fitting.fit_state import Fit, Shared, modelled
+from calibration.fitting.line_width import estimate_line_width
 from calibration.fitting.opd_law import running_median
+from calibration.fitting.options import Options
 from calibration.fitting.population import estimate_prior
-from calibration.fitting.refine import CHUNK_SAMPLES, Prior, Refinement, refine
-from calibration.fitting.rows import Options, Problem
-from calibration.fitting.uncertainty import posterior
-from hsitools.sensor.transmittance import SampledModel
+from calibration.fitting.posterior import posterior
+from calibration.fitting.refine import Prior, Refinement, refine
+from calibration.fitting.scaled_rows import ScaledRows
+from calibration.fitting.shared_curves import shared_gain_curve, shared_shift
+from hsitools.errors import InputError
+from hsitools.sensor.transmittance import SampledModel, TransmittanceModel
 
 Array = NDArray[np.float64]
 
-#: Rounds of learning from all rows before the last refinement.
+#: Rounds of learning from all rows before the last refinement: the first knows no prior, the second was made under one.
 ROUNDS = 2
-#: Most iterations of a refinement, and the share of the cost below which a step ends it.
+#: Most iterations of a refinement, and the share of the cost below which a step ends it: while learning, at the end,
+#: and at the end without a prior, where rows of few fringes creep.
 ROUGH, FINE, FINEST = (3, 1e-3), (60, 1e-6), (60, 1e-8)
-#: Rows with fewer fringes in the band than this are started from several OPDs.
+#: Rows with fewer fringes in the band than this are started from several OPDs: their cost has several minima.
 FEW_FRINGES = 3.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shared:
-    """What all rows share: gain correction and wavenumber correction (µm⁻¹), ``(line,)``, and an estimated line."""
-
-    curve: Array
-    shift: Array
-    line_width: LineWidth | None = None
-
-    def applied(self, sampled: SampledModel) -> SampledModel:
-        """The model at the corrected wavenumbers, through the estimated line."""
-        line = sampled.line
-        if self.line_width is not None:
-            line = self.line_width.line(sampled.wavenumber)
-        if not self.shift.any() and line is sampled.line:
-            return sampled
-        return SampledModel(sampled.model, sampled.band, sampled.wavenumber + self.shift, line=line)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fit:
-    """State of a fit: parameters, posterior covariance, residual variance, and what they came with.
-
-    ``sampled`` is the model at the lines as corrected by the shared ``shift``, through the monochromator's line;
-    ``curve`` and ``shift`` ``(line,)`` are the shared gain correction and wavenumber correction (µm⁻¹).
-    """
-
-    sampled: SampledModel
-    theta: Array
-    covariance: Array
-    variance: Array
-    converged: NDArray[np.bool_]
-    prior: Prior | None
-    curve: Array
-    shift: Array
-    iterations: int
-    loss: str = "linear"
-    line_width: LineWidth | None = None  # when it was estimated
-    fitted: Array | None = None  # its values, when they are known already
-
-    def values(self, problem: Problem) -> Array:
-        """Fitted intensity, scaled as the problem is."""
-        return self.fitted if self.fitted is not None else modelled(self.sampled, self.theta, problem.flat * self.curve)
-
-
-def modelled(sampled: SampledModel, theta: Array, flat: Array) -> Array:
-    """`SampledModel.values` in chunks that stay in the cache."""
-    step = max(1, CHUNK_SAMPLES // flat.shape[1])
-    starts = range(0, len(theta), step)
-    return np.concatenate([sampled.values(theta[k : k + step], flat[k : k + step]) for k in starts])
 
 
 def _minimise(
@@ -94,25 +48,23 @@ def _minimise(
 
 
 def _solve(
-    sampled: SampledModel, problem: Problem, theta: Array, shared: Shared, prior: Prior | None, options: Options,
+    sampled: SampledModel, data: ScaledRows, theta: Array, shared: Shared, prior: Prior | None, options: Options,
     max_iterations: int, tolerance: float,
 ) -> Fit:  # fmt: skip
-    sampled, flat = shared.applied(sampled), problem.flat * shared.curve
-    found = _minimise(
-        sampled, theta, problem.intensity, flat, problem.weight, prior, options, max_iterations, tolerance
-    )
-    fitted = modelled(sampled, found.theta, flat)
-    residual = problem.intensity - fitted
-    variance, covariance = posterior(found, residual, problem.weight, prior, sampled.model.free, options.loss)
+    sampled, flat = shared.applied(sampled), data.flat * shared.curve
+    refined = _minimise(sampled, theta, data.intensity, flat, data.weight, prior, options, max_iterations, tolerance)
+    fitted = modelled(sampled, refined.theta, flat)
+    residual = data.intensity - fitted
+    variance, covariance = posterior(refined, residual, data.weight, prior, sampled.model.free, options.loss)
     return Fit(
-        sampled=sampled, theta=found.theta, covariance=covariance, variance=variance, converged=found.converged,
+        sampled=sampled, theta=refined.theta, covariance=covariance, variance=variance, converged=refined.converged,
         prior=prior, curve=shared.curve, shift=shared.shift, line_width=shared.line_width, loss=options.loss,
-        iterations=found.iterations, fitted=fitted,
+        iterations=refined.iterations, fitted=fitted,
     )  # fmt: skip
 
 
 def fit_rounds(
-    sampled: SampledModel, problem: Problem, theta: Array, options: Options, *,
+    sampled: SampledModel, data: ScaledRows, theta: Array, options: Options, *,
     warm: Fit | None = None, tolerance: float | None = None,
 ) -> Fit:  # fmt: skip
     """Fit all rows, learn from them what they share, and fit them again under it, doubtful rows restarted.
@@ -130,50 +82,50 @@ def fit_rounds(
     tolerance : float, optional
         Share of the cost below which a step of the last refinement ends it.
     """
-    none = np.zeros(len(problem.wavenumber))
+    none = np.zeros(len(data.wavenumber))
     shared = Shared(curve=1 + none, shift=none)
     if warm is not None:
         shared = replace(shared, curve=warm.curve, shift=warm.shift, line_width=warm.line_width)
     elif options.estimate_linewidth:
-        shared = replace(shared, line_width=estimate_line_width(sampled, problem, theta, options))
+        shared = replace(shared, line_width=estimate_line_width(sampled, data, theta, options))
     learns = options.prior or options.shared_curve or options.shared_shift
     rounds = 0 if not learns else ROUNDS if warm is None else 1
     prior = warm.prior if warm is not None else None
     for number in range(rounds):
-        fit = _solve(sampled, problem, theta, shared, prior, options, *ROUGH)
+        fit = _solve(sampled, data, theta, shared, prior, options, *ROUGH)
         theta = fit.theta
         if options.prior:
             # the first covariance, without a prior, is no measure of what the rows know
             spread = fit.covariance if prior is not None else np.zeros_like(fit.covariance)
             prior = estimate_prior(
-                sampled.model, problem.band, theta, spread, fit.variance, problem.index, problem.usable, problem.scale,
+                sampled.model, data.band, theta, spread, fit.variance, data.index, data.usable, data.scale,
                 previous=prior,
             )  # fmt: skip
         if number == rounds - 1:
             if options.shared_shift:
-                shared = replace(shared, shift=shared_shift(fit, problem))
+                shared = replace(shared, shift=shared_shift(fit, data))
                 fit = replace(fit, sampled=shared.applied(sampled), shift=shared.shift, fitted=None)
             if options.shared_curve:
-                shared = replace(shared, curve=shared_gain_curve(fit, problem))
+                shared = replace(shared, curve=shared_gain_curve(fit, data))
         if prior is not None and warm is None and number == 0:
-            theta = restart_few_fringes(fit, problem, prior, options)
+            theta = restart_few_fringes(fit, data, prior, options)
     most, usual = FINE if options.prior else FINEST
-    return _solve(sampled, problem, theta, shared, prior, options, most, tolerance or usual)
+    return _solve(sampled, data, theta, shared, prior, options, most, tolerance or usual)
 
 
-def restart_few_fringes(fit: Fit, problem: Problem, prior: Prior, options: Options) -> Array:
+def restart_few_fringes(fit: Fit, data: ScaledRows, prior: Prior, options: Options) -> Array:
     """Parameters with the rows of few fringes restarted from several OPDs and phases, the best kept.
 
     With less than a few fringes in the band, OPD, phase, gain and reflectivity trade off and the cost has several
     minima. Each such row (and each row off its neighbours' OPD) starts anew from OPDs within a fringe of
     its neighbours' running median, with the population's polynomials; the cost with the prior decides.
     """
-    model, band = fit.sampled.model, problem.band
+    model, band = fit.sampled.model, data.band
     phase = model.slices["phase"]
-    to_opd = 1 / (2 * np.pi * band.half_width)
+    to_opd = band.opd_per_radian
     opd = fit.theta[:, phase.start + 1] * to_opd
-    usable = problem.usable
-    expected = running_median(opd, problem.index)
+    usable = data.usable
+    expected = running_median(opd, data.index)
     away = np.abs(opd - expected) * band.width > 0.5
     rows = np.flatnonzero(usable & ((np.abs(expected) * band.width < FEW_FRINGES) | away | (opd < 0)))
     if not len(rows):
@@ -182,8 +134,8 @@ def restart_few_fringes(fit: Fit, problem: Problem, prior: Prior, options: Optio
     candidates = np.abs(expected[rows, None] + steps)
     many = np.repeat(rows, len(steps))
     start = initialize.starting_parameters(
-        model, band, problem.wavenumber, problem.intensity[many], (problem.flat * fit.curve)[many],
-        problem.weight[many], candidates.ravel(), line=fit.sampled.line,
+        model, band, data.wavenumber, data.intensity[many], (data.flat * fit.curve)[many],
+        data.weight[many], candidates.ravel(), line=fit.sampled.line,
     )  # fmt: skip
     shared = [j for j in range(model.n_parameters) if j not in (phase.start, phase.start + 1)]
     start[:, shared] = prior.mean[many][:, shared]
@@ -197,14 +149,40 @@ def restart_few_fringes(fit: Fit, problem: Problem, prior: Prior, options: Optio
     square = np.maximum(spread - (fit.theta[many, column] - own.mean[:, column]) ** 2, 1e-6 * spread) / 4
     precision = own.precision.copy()
     precision[:, column, column] = np.where(own.precision[:, column, column] > 0, level / (4 * square), 0)
-    found = _minimise(
-        fit.sampled, start, problem.intensity[many], (problem.flat * fit.curve)[many], problem.weight[many],
+    refined = _minimise(
+        fit.sampled, start, data.intensity[many], (data.flat * fit.curve)[many], data.weight[many],
         replace(own, precision=precision), options, *ROUGH,
     )  # fmt: skip
-    away = (found.theta[:, column] - own.mean[:, column]) ** 2
-    cost = found.cost - precision[:, column, column] * away + level * np.log1p(away / (4 * square))
+    away = (refined.theta[:, column] - own.mean[:, column]) ** 2
+    cost = refined.cost - precision[:, column, column] * away + level * np.log1p(away / (4 * square))
     theta = fit.theta.copy()
     for row in rows:
         choices = np.flatnonzero(many == row)
-        theta[row] = found.theta[choices[np.argmin(cost[choices])]]
+        theta[row] = refined.theta[choices[np.argmin(cost[choices])]]
     return theta
+
+
+def fit_rows(data: ScaledRows, model: TransmittanceModel, options: Options, tolerance: float | None = None) -> Fit:
+    """Start and refinement from the data's own lines: what `characterize`, held-out error and benchmarks share."""
+    sampled = data.sampled(model)
+    opd, reflectivity = initialize.starting_opd(data, options.start)
+    theta = initialize.starting_parameters(
+        model,
+        data.band,
+        data.wavenumber,
+        data.intensity,
+        data.flat,
+        data.weight,
+        opd,
+        reflectivity,
+        data.line,
+    )
+    return fit_rounds(sampled, data, theta, options, tolerance=tolerance)
+
+
+def fit_capture(capture: MonochromaticCapture, model: TransmittanceModel, options: Options) -> tuple[ScaledRows, Fit]:
+    """`fit_rows` of all lines of a capture, without the bookkeeping of `characterize`."""
+    data = ScaledRows.of(capture, model)
+    if not data.usable.any():
+        raise InputError(f"{capture.source or capture.name}: intensity: found no interferometer with signal")
+    return data, fit_rows(data, model, options)

@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.fitting.opd_law import repeated_medians
+from calibration.fitting.scaled_rows import MIN_ROWS, ScaledRows
+from hsitools.estimation.spread import robust_sigma
 from hsitools.sensor.fabry_perot import cos_sin
 from hsitools.sensor.line_shape import LineShape
 from hsitools.sensor.polynomial import Band
@@ -25,11 +27,12 @@ from hsitools.sensor.transmittance import TransmittanceModel
 
 Array = NDArray[np.float64]
 
-#: Samples of the OPD grid per resolution element 1/band.
+#: Samples of the OPD grid per resolution element 1/band: a parabola through three of them meets the peak of a fringe.
 OVERSAMPLING = 4
 #: Fringes in the band from which a gain polynomial and fringes can be fitted beside each other.
 MIN_FRINGES = 4.0
-#: Gain polynomial that the periodogram fits together with the fringe.
+#: Degree of the gain polynomial that the periodogram fits together with the fringe: it follows a lamp and a flat field,
+#: and leaves fringes alone of which the band holds more than two.
 NULL_DEGREE = 4
 
 
@@ -47,7 +50,7 @@ class Periodogram:
     sin: Array
 
 
-def opd_grid(wavenumber: Array, limit_um: float | None = None) -> Array:
+def opd_grid(wavenumber: Array) -> Array:
     """OPDs (µm) from a quarter fringe in the band to the sampling limit ``1 / (2·Δσ)``.
 
     Δσ is the mean spacing of the lines, or the median where that is smaller: where some lines of a regular series are
@@ -55,7 +58,7 @@ def opd_grid(wavenumber: Array, limit_um: float | None = None) -> Array:
     """
     width = float(np.ptp(wavenumber))
     spacing = np.diff(wavenumber)
-    limit = 0.5 / float(min(spacing.mean(), np.median(spacing))) if limit_um is None else limit_um
+    limit = 0.5 / float(min(spacing.mean(), np.median(spacing)))
     return np.arange(0.25 / width, limit, 1 / (OVERSAMPLING * width))
 
 
@@ -71,7 +74,7 @@ def _null_basis(wavenumber: Array, etalons_um: tuple[float, ...]) -> Array:
 def periodogram(wavenumber: Array, ratio: Array, grid: Array, etalons_um: tuple[float, ...] = ()) -> Periodogram:
     """Least-squares periodogram of ``ratio`` ``(batch, line)`` (intensity over flat field).
 
-    A gain polynomial, and parasitic etalons if given, are fitted together with each candidate fringe, so that the slow
+    A gain polynomial and the parasitic etalons named are fitted together with each candidate fringe, so that the slow
     change of the gain is not taken for a small OPD. Fill invalid samples with the row's mean beforehand.
     """
     null = _null_basis(wavenumber, etalons_um)
@@ -101,33 +104,11 @@ def log_likelihood(scan: Periodogram, n_lines: int) -> Array:
     return -0.5 * (n_lines - NULL_DEGREE - 3) * np.log1p(-scan.power)
 
 
-def find_common_fringes(scan: Periodogram, n_lines: int, max_count: int = 3) -> tuple[float, ...]:
-    """OPDs of fringes that most rows share: parasitic etalons, whatever the interferometer's own OPD.
-
-    An interferometer's own fringe moves along the device and leaves the median over rows alone; a parasitic one stays
-    and lifts it. A peak counts when it lifts the median row's likelihood by six standard errors of such a median
-    (noise alone makes it exponential, of unit scale) or more.
-    """
-    threshold = max(0.5, 6 / math.sqrt(len(scan.power)))
-    level = np.median(log_likelihood(scan, n_lines), axis=0)
-    width = max(1, OVERSAMPLING)
-    usable = scan.opd_um > 4 * (scan.opd_um[1] - scan.opd_um[0]) * OVERSAMPLING
-    level = np.where(usable, level - np.median(level[usable]), -np.inf) if usable.any() else level * 0
-    found: list[float] = []
-    for _ in range(max_count):
-        peak = int(level.argmax())
-        if not level[peak] > threshold:
-            break
-        found.append(refine_peak(scan.opd_um, level, np.array([peak]))[0])
-        level[max(0, peak - 2 * width) : peak + 2 * width + 1] = -np.inf
-    return tuple(float(value) for value in found)
-
-
 def has_own_fringes(scan: Periodogram) -> bool:
     """Whether the rows' strongest fringes differ, so that one common to all rows can be told from their own."""
     best = scan.opd_um[scan.power.argmax(axis=1)]
     resolution = OVERSAMPLING * (scan.opd_um[1] - scan.opd_um[0])
-    return len(best) >= 12 and float(np.median(np.abs(best - np.median(best)))) > 2 * resolution
+    return len(best) >= MIN_ROWS and float(np.median(np.abs(best - np.median(best)))) > 2 * resolution
 
 
 def refine_peak(grid: Array, height: Array, peak: NDArray[np.intp]) -> Array:
@@ -167,11 +148,11 @@ def track_opd(scan: Periodogram, index: NDArray[np.int64], n_lines: int, step_um
     # the device's law bounds how far a weak row may be taken by a fringe that is not its own (a lamp's or a window's)
     law = step * index
     law = law + np.median((best - law)[sure])
-    spread = 1.5 * (1.4826 * np.median(np.abs(best - law)[sure]) + OVERSAMPLING * spacing)
+    spread = 1.5 * (robust_sigma((best - law)[sure]) + OVERSAMPLING * spacing)
     score = score - 0.5 * ((grid - law[:, None]) / spread) ** 2
     change = np.diff(best[order]) - step * np.diff(index[order])
     both = sure[order][1:] & sure[order][:-1]
-    typical = 1.4826 * float(np.median(np.abs(change[both]))) if both.sum() >= 5 else abs(step)
+    typical = float(robust_sigma(change[both])) if both.sum() >= 5 else abs(step)
     scale = max(typical, spacing)
     ceiling = math.log(len(grid)) + 6
     reach = math.ceil(ceiling * scale / spacing)
@@ -206,9 +187,7 @@ def track_opd(scan: Periodogram, index: NDArray[np.int64], n_lines: int, step_um
     return refine_peak(grid, score, np.take_along_axis(window, local[:, None], axis=1)[:, 0])
 
 
-def exhaustive_search(
-    wavenumber: Array, ratio: Array, grid: Array, reflectivities: Array | None = None
-) -> tuple[Array, Array]:
+def exhaustive_search(wavenumber: Array, ratio: Array, grid: Array) -> tuple[Array, Array]:
     """OPD (µm) and reflectivity that best match each row's spectrum in magnitude, whatever the phase.
 
     The magnitude spectrum of an Airy fringe has peaks R, R², R³… at 1, 2, 3… times the OPD, each of the shape of the
@@ -218,7 +197,7 @@ def exhaustive_search(
     -------
     opd_um, reflectivity : array, shape (batch,)
     """
-    levels = np.linspace(0.1, 0.8, 8) if reflectivities is None else reflectivities
+    levels = np.linspace(0.1, 0.8, 8)
     null = _null_basis(wavenumber, ())
     level = np.abs(ratio.mean(axis=1, keepdims=True))
     rest = ratio / np.where(level > 0, level, 1) - 1
@@ -263,8 +242,8 @@ def starting_parameters(
     """Parameter vectors to start `calibration.fitting.refine.refine` from, shape ``(batch, parameter)``.
 
     Gain: weighted least squares on the flat field, of low degree so that it leaves small OPDs their fringes; where it
-    is not refined afterwards, fringes of the given OPD are fitted beside it, not to pass for gain. Phase and fringe
-    amplitude: least squares at the given OPD; reflectivity from the amplitude *a*: (1 − √(1−a²))/a for two
+    is not refined afterwards, fringes of that OPD are fitted beside it, not to pass for gain. Phase and fringe
+    amplitude: least squares at the OPD of ``opd_um``; reflectivity from the amplitude *a*: (1 − √(1−a²))/a for two
     waves, a/2 for more (first harmonic of the Airy function).
     """
     slices = model.slices
@@ -334,3 +313,17 @@ def _weighted_fit(basis: Array, intensity: Array, flat: Array, weight: Array) ->
     trace = np.trace(matrix, axis1=1, axis2=2)[:, None, None]
     matrix = matrix + (1e-10 * trace + 1e-300) * np.eye(basis.shape[1])
     return np.linalg.solve(matrix, ((scaled * intensity) @ basis)[:, :, None])[:, :, 0]
+
+
+def starting_opd(data: ScaledRows, method: str = "periodogram") -> tuple[Array, Array | None]:
+    """OPD of each row (µm) and, for the exhaustive search, its reflectivity."""
+    grid = opd_grid(data.wavenumber)
+    measured = (data.weight > 0).any(axis=0)
+    wavenumber, ratio = data.wavenumber[measured], data.filled_ratio[:, measured]
+    if method == "exhaustive":
+        coarse = np.arange(grid[0], grid[-1], 0.5 / data.band.width)
+        opd, reflectivity = exhaustive_search(wavenumber, ratio, coarse)
+        return opd, reflectivity
+    scan = periodogram(wavenumber, ratio, grid)
+    scan.power[~data.usable] = 0
+    return track_opd(scan, data.index, len(wavenumber), data.opd_step_um), None

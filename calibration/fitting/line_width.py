@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.fitting.options import Options
+from calibration.fitting.posterior import inverse, posterior
 from calibration.fitting.refine import NormalPlan, refine
-from calibration.fitting.uncertainty import inverse, posterior
+from calibration.fitting.scaled_rows import MIN_ROWS, ScaledRows
+from hsitools.estimation.spread import robust_sigma
 from hsitools.sensor.line_shape import FWHM_SIGMA, LineShape
 from hsitools.sensor.transmittance import SampledModel
 
-if TYPE_CHECKING:
-    from calibration.fitting.rows import Options, Problem
-
 Array = NDArray[np.float64]
 
-#: Rows that are needed, rows that are enough, and fringes over the band that make a row one of them.
-MIN_ROWS, ENOUGH_ROWS, MIN_FRINGES = 12, 192, 4.0
-#: Exponent of the first guess: what the line does to the contrast of the row of median OPD at mid-band.
+#: Fringes over the band that a row must have for its contrast to tell the line from the reflectivity.
+MIN_FRINGES = 4.0
+#: Rows that are enough, spread over the OPDs: the time grows with them.
+ENOUGH_ROWS = 192
+#: Rows that are enough to contradict a width: a tenth of the time of a fit.
+FEW_ROWS = 48
+#: The first guess takes the share 1 − e^−0.1 of the contrast of the row of median OPD at mid-band; where it is wrong
+#: the search approaches the right width by factors.
 FIRST_EXPONENT = 0.1
-#: Most changes of the width, and iterations of the rows' fit at the first and at later ones.
+#: Most changes of the width, and iterations of the rows' fit at the first and at each later one.
 ROUNDS, ITERATIONS = 8, (8, 3)
-#: Standard errors by which a width must be there, and its dependence on wavenumber, for the latter to be used.
+#: Standard errors by which there must be a width, and its change with wavenumber, for that change to be used.
 SURE = 3.0
 
 
@@ -80,7 +85,7 @@ class LineWidth:
         return LineShape.of_wavelength(self.width_nm(wavenumber), wavenumber, self.shape)
 
 
-def estimate_line_width(sampled: SampledModel, problem: Problem, theta: Array, options: Options) -> LineWidth | None:
+def estimate_line_width(sampled: SampledModel, data: ScaledRows, theta: Array, options: Options) -> LineWidth | None:
     """Width of the line from rows fitted each by itself, starting from ``theta`` ``(row, parameter)``.
 
     One coating serves all interferometers: their reflectivities are draws from one population, which does not know the
@@ -94,19 +99,11 @@ def estimate_line_width(sampled: SampledModel, problem: Problem, theta: Array, o
     LineWidth or None
         None with too few rows of several fringes.
     """
-    band, column = problem.band, sampled.model.slices["phase"].start + 1
-    opd = np.abs(theta[:, column]) / (2 * np.pi * band.half_width)
-    rows = np.flatnonzero(problem.usable & (opd * band.width > MIN_FRINGES) & np.isfinite(theta).all(axis=1))
-    if len(rows) < MIN_ROWS:
+    rows = _rows_that_tell(sampled, data, theta, ENOUGH_ROWS)
+    if rows is None:
         return None
-    rows = rows[np.unique(np.linspace(0, len(rows) - 1, ENOUGH_ROWS).round().astype(int))]
-    exponent = 2 * (np.pi * np.median(opd[rows]) * band.centre**2 / 1000 / FWHM_SIGMA) ** 2
-    search = _Search(sampled, problem, rows, theta[rows], options)
-    guess = LineWidth(
-        square=FIRST_EXPONENT / float(exponent), exponent=0.0, centre=band.centre, covariance=np.zeros((2, 2)),
-        shape=problem.line_shape,
-    )  # fmt: skip
-    constant = search.solve(guess, 1)
+    search = _Search(sampled, data, rows, theta[rows], options)
+    constant = search.solve(_first_guess(data, sampled, theta[rows]), 1)
     if constant.square < SURE * constant.stderr_square:
         return constant
     varying = search.solve(constant, 2)
@@ -114,15 +111,52 @@ def estimate_line_width(sampled: SampledModel, problem: Problem, theta: Array, o
     return varying if sure else constant
 
 
+def contradicts_width(
+    sampled: SampledModel, data: ScaledRows, theta: Array, options: Options, declared_nm: float
+) -> bool:
+    """Whether the fringes' contrast says, by more than `SURE` standard errors, that the line has another width.
+
+    One step of `estimate_line_width` on few rows, from fitted parameters ``theta`` and the width that the fit assumed:
+    enough to tell that it is wrong, not what is right. False with too few rows.
+    """
+    rows = _rows_that_tell(sampled, data, theta, FEW_ROWS)
+    if rows is None:
+        return False
+    assumed = _first_guess(data, sampled, theta[rows])
+    # at no width at all nothing depends on it: a hundredth of what would show stands for none
+    assumed = replace(assumed, square=declared_nm**2 if declared_nm > 0 else assumed.square / 100)
+    change, covariance = _Search(sampled, data, rows, theta[rows], options).step(assumed, 1)
+    return bool(abs(assumed.square + change[0] - declared_nm**2) > SURE * np.sqrt(covariance[0, 0]))
+
+
+def _rows_that_tell(sampled: SampledModel, data: ScaledRows, theta: Array, most: int) -> NDArray[np.intp] | None:
+    """Rows of several fringes, spread over the device; None when there are too few."""
+    opd = np.abs(theta[:, sampled.model.slices["phase"].start + 1]) * data.band.opd_per_radian
+    rows = np.flatnonzero(data.usable & (opd * data.band.width > MIN_FRINGES) & np.isfinite(theta).all(axis=1))
+    if len(rows) < MIN_ROWS:
+        return None
+    return rows[np.unique(np.linspace(0, len(rows) - 1, most).round().astype(int))]
+
+
+def _first_guess(data: ScaledRows, sampled: SampledModel, theta: Array) -> LineWidth:
+    """A line that takes a little of the contrast (`FIRST_EXPONENT`)."""
+    opd = np.median(np.abs(theta[:, sampled.model.slices["phase"].start + 1])) * data.band.opd_per_radian
+    exponent = 2 * (np.pi * opd * data.band.centre**2 / 1000 / FWHM_SIGMA) ** 2
+    return LineWidth(
+        square=FIRST_EXPONENT / float(exponent), exponent=0.0, centre=data.band.centre, covariance=np.zeros((2, 2)),
+        shape=data.line_shape,
+    )  # fmt: skip
+
+
 class _Search:
     """Rows fitted again and again under a changing line."""
 
     def __init__(
-        self, sampled: SampledModel, problem: Problem, rows: NDArray[np.intp], theta: Array, options: Options
+        self, sampled: SampledModel, data: ScaledRows, rows: NDArray[np.intp], theta: Array, options: Options
     ) -> None:
         self.model, self.band, self.wavenumber = sampled.model, sampled.band, sampled.wavenumber
         self.loss, self.theta, self.iterations = options.loss, theta, ITERATIONS[0]
-        self.y, self.flat, self.weight = problem.intensity[rows], problem.flat[rows], problem.weight[rows]
+        self.y, self.flat, self.weight = data.intensity[rows], data.flat[rows], data.weight[rows]
 
     def solve(self, guess: LineWidth, unknowns: int) -> LineWidth:
         """The line's square alone (1), or square and exponent (2), from a first guess."""
@@ -131,7 +165,7 @@ class _Search:
             assumed = LineWidth(
                 square=square, exponent=exponent, centre=guess.centre, covariance=guess.covariance, shape=guess.shape
             )
-            change, covariance = self._change(assumed, unknowns)
+            change, covariance = self.step(assumed, unknowns)
             solved = np.array([square, exponent])
             solved[:unknowns] += change
             full = np.zeros((2, 2))
@@ -148,20 +182,21 @@ class _Search:
             exponent = float(np.clip(solved[1], exponent - 2, exponent + 2))
         return out
 
-    def _change(self, assumed: LineWidth, unknowns: int) -> tuple[Array, Array]:
+    def step(self, assumed: LineWidth, unknowns: int) -> tuple[Array, Array]:
+        """Change of square and exponent that the rows ask for under an assumed line, and its covariance."""
         line = assumed.line(self.wavenumber)
         broadened = SampledModel(self.model, self.band, self.wavenumber, line=line)
-        found = refine(
+        refined = refine(
             broadened, self.theta, self.y, self.flat, self.weight, loss=self.loss, max_iterations=self.iterations,
             tolerance=1e-5,
         )  # fmt: skip
-        self.theta, self.iterations = found.theta, ITERATIONS[1]
-        residual = self.y - broadened.values(found.theta, self.flat)
-        variance, _ = posterior(found, residual, self.weight, None, self.model.free, self.loss)
+        self.theta, self.iterations = refined.theta, ITERATIONS[1]
+        residual = self.y - broadened.values(refined.theta, self.flat)
+        variance, _ = posterior(refined, residual, self.weight, None, self.model.free, self.loss)
         # at the population's reflectivity: a row's own is noisy, and would take what it depends on along
         part = self.model.slices["reflectivity"]
-        middle = found.theta.copy()
-        middle[:, part] = np.median(found.theta[:, part], axis=0)
+        middle = refined.theta.copy()
+        middle[:, part] = np.median(refined.theta[:, part], axis=0)
         plan = NormalPlan.of(broadened)
         _, fields = broadened.fields(middle, self.flat)
         inverted = inverse(plan.assemble(plan.moments(fields, self.weight)))
@@ -170,9 +205,9 @@ class _Search:
         growths = (0.5 / assumed.square, -np.log(self.wavenumber / assumed.centre))[:unknowns]
         slopes = np.stack([plan.gradient(fields, moved * growth) for growth in growths], axis=2)
         slopes = -inverted[:, part] @ slopes
-        good = np.isfinite(found.theta).all(axis=1) & np.isfinite(slopes).all(axis=(1, 2))
+        good = np.isfinite(refined.theta).all(axis=1) & np.isfinite(slopes).all(axis=(1, 2))
         covariance = (inverted * variance[:, None, None])[:, part, part]
-        return _common_slope(found.theta[good][:, part], slopes[good], covariance[good])
+        return _common_slope(refined.theta[good][:, part], slopes[good], covariance[good])
 
 
 def _common_slope(values: Array, slopes: Array, covariance: Array) -> tuple[Array, Array]:
@@ -183,8 +218,7 @@ def _common_slope(values: Array, slopes: Array, covariance: Array) -> tuple[Arra
     """
     n, size = values.shape
     keep = np.ones(n, dtype=bool)
-    middle = np.median(np.abs(values - np.median(values, axis=0)), axis=0)
-    population = np.diag((1.4826 * middle) ** 2 + 1e-12)
+    population = np.diag(robust_sigma(values - np.median(values, axis=0), axis=0) ** 2 + 1e-12)
     design = np.concatenate([np.broadcast_to(np.eye(size), (n, size, size)), -slopes], axis=2)
     for _ in range(12):
         precision = np.linalg.inv(population + covariance)

@@ -8,9 +8,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from hsitools.estimation.spread import robust_sigma
+
 Array = NDArray[np.float64]
 
-#: Neighbours, the row itself included, whose median says what OPD a row should have.
+#: Neighbours, the row itself included, whose median says what OPD a row should have: it holds with four of them wrong,
+#: and a mosaic of sixteen in a column turns no sooner.
 NEIGHBOURS = 9
 
 
@@ -102,7 +105,7 @@ def _scatter(opd_um: Array, index: NDArray[np.int64], step_um: float) -> float:
     """
     away = opd_um - neighbour_median(opd_um, index, step_um)
     neighbours = min(NEIGHBOURS, len(opd_um) - 1 + len(opd_um) % 2) - 1
-    return float(1.4826 * np.median(np.abs(away)) / np.sqrt(1 + np.pi / (2 * neighbours)))
+    return float(robust_sigma(away) / np.sqrt(1 + np.pi / (2 * neighbours)))
 
 
 def fit_law(
@@ -118,34 +121,34 @@ def fit_law(
         OPD of one fringe over the band (1 / band width), the unit of an outlier.
     nominal_step_um : float or None
     """
-    known = usable & np.isfinite(opd_um)
+    finite = usable & np.isfinite(opd_um)
     nothing = OpdLaw(
         offset_um=float("nan"), step_um=float("nan"), offset_stderr_um=float("nan"), step_stderr_um=float("nan"),
         nominal_step_um=nominal_step_um, scatter_um=float("nan"), outliers=np.zeros(len(opd_um), dtype=bool),
     )  # fmt: skip
-    if known.sum() < 3:
+    if finite.sum() < 3:
         return nothing
-    x, y = index[known].astype(float), opd_um[known]
+    x, y = index[finite].astype(float), opd_um[finite]
     step, offset = repeated_medians(y, x)
     design = np.stack([np.ones_like(x), x], axis=1)
     for _ in range(20):
         residual = y - offset - step * x
-        scale = 1.4826 * np.median(np.abs(residual)) + 1e-12
+        scale = robust_sigma(residual) + 1e-12
         weight = np.minimum(1, 1.345 * scale / np.maximum(np.abs(residual), 1e-300))
         normal = design.T @ (design * weight[:, None])
         offset, step = (float(value) for value in np.linalg.solve(normal, design.T @ (weight * y)))
     residual = y - offset - step * x
     variance = (weight * residual**2).sum() / max(weight.sum() - 2, 1)
     covariance = variance * np.linalg.inv(normal)
-    away = y - running_median(y, index[known])
+    away = y - running_median(y, index[finite])
     outliers = np.zeros(len(opd_um), dtype=bool)
-    outliers[known] = np.abs(away) > fringe_um
+    outliers[finite] = np.abs(away) > fringe_um
     return OpdLaw(
         offset_um=offset,
         step_um=step,
         offset_stderr_um=float(np.sqrt(covariance[0, 0])),
         step_stderr_um=float(np.sqrt(covariance[1, 1])),
         nominal_step_um=nominal_step_um,
-        scatter_um=_scatter(y, index[known], step),
+        scatter_um=_scatter(y, index[finite], step),
         outliers=outliers,
     )

@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 
 from calibration.fitting.opd_law import neighbour_median
 from calibration.fitting.refine import Prior
+from calibration.fitting.scaled_rows import MIN_ROWS
+from hsitools.estimation.spread import robust_sigma
 from hsitools.sensor.polynomial import Band
 from hsitools.sensor.transmittance import TransmittanceModel
 
 Array = NDArray[np.float64]
 
-#: Below this many usable rows nothing can be said of a population.
-MIN_ROWS = 12
-#: Steps of expectation-maximisation between two fits of the rows.
+#: Steps of expectation-maximisation between two fits of the rows; the fits themselves converge more slowly.
 STEPS = 8
 
 
@@ -53,7 +53,7 @@ def estimate_prior(
     theta, covariance : array, shape (batch, parameter) and (batch, parameter, parameter)
         Estimates and their posterior covariance.
     variance : array, shape (batch,)
-        Residual variance of each row; the noisiest twentieth teaches nothing.
+        Residual variance of each row; the noisiest twentieth is left out of the population.
     index : array of int, shape (batch,)
         Place in the device's order, for the OPD's neighbours.
     usable : array of bool, shape (batch,)
@@ -164,7 +164,7 @@ def _level_prior(level: Array, scale: Array, keep: NDArray[np.bool_]) -> tuple[A
     """Centre and width of the prior of each row's mean gain: the gains of the device, as far as they differ."""
     gain = level * scale
     middle = float(np.median(gain[keep]))
-    sigma = 1.4826 * float(np.median(np.abs(gain[keep] - middle))) + 0.02 * middle
+    sigma = float(robust_sigma(gain[keep] - middle)) + 0.02 * middle
     safe = np.where(scale > 0, scale, 1.0)
     return middle / safe, sigma / safe
 
@@ -177,7 +177,7 @@ def _opd_prior(
     None when too few rows know their OPD. A row that the data place elsewhere, as where the mosaic's order turns, is
     let go by the prior's wide tails.
     """
-    to_opd = 1 / (2 * math.pi * band.half_width)
+    to_opd = band.opd_per_radian
     opd = theta[:, column] * to_opd
     order = np.flatnonzero(keep)[np.argsort(index[keep], kind="stable")]
     x, y = index[order].astype(float), opd[order]
@@ -185,11 +185,11 @@ def _opd_prior(
     predicted = neighbour_median(y, index[order], step)
     centre = step * index + np.interp(index, x, predicted - step * x)
     stderr = np.sqrt(np.maximum(covariance[:, column, column], 0)) * to_opd
-    known = keep & (stderr < 0.1 / band.width)
-    if known.sum() < MIN_ROWS:
+    sure = keep & (stderr < 0.1 / band.width)
+    if sure.sum() < MIN_ROWS:
         return None, 0.0
     # the rows' estimates lean on the prior, and scatter less than the rows by what they do not know; the floor keeps
     # rows on a perfectly regular device from being tied to it beyond what a fit can tell
-    seen = 1.4826 * float(np.median(np.abs(opd - centre)[known]))
-    sigma = math.sqrt(seen**2 + float(np.median(stderr[known] ** 2)) + (0.02 / band.width) ** 2)
+    scatter = float(robust_sigma((opd - centre)[sure]))
+    sigma = math.sqrt(scatter**2 + float(np.median(stderr[sure] ** 2)) + (0.02 / band.width) ** 2)
     return centre / to_opd, sigma / to_opd

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsitools.errors import InputError
+from hsitools.estimation.spread import SIGMA_PER_MEDIAN
 from hsitools.sensor.fabry_perot import array_module
 from hsitools.sensor.polynomial import derivative_matrix, product_tensor
 from hsitools.sensor.transmittance import Block, SampledModel, TransmittanceModel
@@ -165,7 +166,8 @@ class NormalPlan:
         return matrix
 
 
-#: Where residuals begin to count linearly and where they count no more, in robust standard deviations of their row.
+#: Where residuals begin to count linearly and where they count no more, in robust standard deviations of their row:
+#: normal noise passes 2.5 once in 80 samples, which costs less than 1 % in precision, and 6 never.
 HUBER, WILD = 2.5, 6.0
 
 
@@ -174,7 +176,7 @@ def huber_scale(residual: Any, weight: Any) -> Any:
     xp = array_module(residual)
     magnitude = xp.where(weight > 0, abs(residual), xp.nan)
     middle = np.nanmedian(magnitude, axis=1) if xp is np else magnitude.nanmedian(dim=1).values
-    return HUBER * 1.4826 * middle[:, None] + 1e-300
+    return HUBER * SIGMA_PER_MEDIAN * middle[:, None] + 1e-300
 
 
 class Cost:

@@ -53,7 +53,38 @@ class SmoothingSpline:
         return np.asarray(a * self.values[k] + b * self.values[k + 1] + bend)
 
 
-#: Rows of a block of `solve_pentadiagonal`.
+#: Smoothing parameters tried (lines a unit apart): from a curve of a few lines' width to a straight line, in steps that
+#: change the width of what passes by three.
+SMOOTHNESS = (1e0, 1e2, 1e4, 1e6)
+#: Fewest lines that allow a curve: every second of them must still hold a spline.
+MIN_CURVE_LINES = 12
+
+
+def smoothed(wavenumber: Array, values: Array, weight: Array) -> Array:
+    """Smoothing spline through ``values`` of weights ``weight``, all ``(line,)``; values without weight do not count.
+
+    As smooth as makes it predict every second line best from the others. Constant beyond the lines of some weight,
+    where a cubic would run away.
+    """
+    weighed = np.flatnonzero(weight > 0)
+    # lines a unit apart, so that the smoothness does not depend on the device's units
+    x = wavenumber / np.diff(wavenumber).mean()
+    w = weight[weighed] / weight[weighed].mean()
+
+    def spline(lines: NDArray[np.intp], smoothness: float) -> SmoothingSpline:
+        return SmoothingSpline.through(x[weighed[lines]], values[weighed[lines]], w[lines], smoothness)
+
+    even, odd = np.arange(0, len(weighed), 2), np.arange(1, len(weighed), 2)
+
+    def error(smoothness: float) -> float:
+        predicted = spline(even, smoothness)(x[weighed[odd]])
+        return float((w[odd] * (values[weighed[odd]] - predicted) ** 2).sum())
+
+    best = min(SMOOTHNESS, key=error)
+    return spline(np.arange(len(weighed)), best)(x)
+
+
+#: Rows of a block of `solve_pentadiagonal`: the cost of the blocks grows with it, that of joining them falls.
 _BLOCK = 24
 
 

@@ -10,110 +10,28 @@ monochromator's scale, the width of its line) pass through the same H⁻¹.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.fitting.common import MIN_CURVE_LINES, line_factors, line_shifts, smoothed
-from calibration.fitting.refine import CHUNK_SAMPLES, HUBER, WILD, NormalPlan, Prior, Refinement, huber_scale
+from calibration.fitting.fit_state import Fit
+from calibration.fitting.noise import growth_with_intensity, noise_shape
+from calibration.fitting.options import Options
+from calibration.fitting.posterior import influence, inverse
+from calibration.fitting.refine import CHUNK_SAMPLES, NormalPlan, Prior
+from calibration.fitting.scaled_rows import MIN_ROWS, ScaledRows
+from calibration.fitting.shared_curves import line_factors, line_shifts
+from calibration.fitting.smoothing import MIN_CURVE_LINES, smoothed
 from hsitools.sensor.transmittance import SampledModel
-
-if TYPE_CHECKING:
-    from calibration.fitting.fit import Fit
-    from calibration.fitting.rows import Options, Problem
 
 Array = NDArray[np.float64]
 
-#: Samples that the noise of a line is averaged over, neighbouring lines included, at least.
-NOISE_SAMPLES = 100
-#: Rows that are needed to tell what they have in common, and modes of a random walk along the lines.
-MIN_ROWS, MODES = 12, 16
+#: Modes of a random walk along the lines: their variances fall as 1/k², the sixteenth is 1/256 of the first.
+MODES = 16
 
 
-def inverse(normal: Array) -> Array:
-    """Inverse of positive matrices ``(batch, p, p)`` of whatever scale; singular directions stay finite."""
-    diagonal = np.einsum("bii->bi", normal)
-    scale = np.sqrt(np.where(diagonal > 0, diagonal, 1))
-    scaled = normal / scale[:, :, None] / scale[:, None, :]
-    inverted = np.linalg.inv(scaled + 1e-12 * np.eye(normal.shape[1]))
-    return np.asarray(inverted / scale[:, :, None] / scale[:, None, :])
-
-
-def influence(residual: Array, weight: Array, loss: str) -> tuple[Array, Array]:
-    """Weighted residuals as the loss counts them, ψ, and how they grow with the residual, ψ′, ``(batch, line)``."""
-    if loss == "linear":
-        return weight * residual, weight
-    limit, magnitude = huber_scale(residual, weight), np.abs(residual)
-    kept = weight * (magnitude <= limit * (WILD / HUBER))
-    return kept * np.clip(residual, -limit, limit), weight * (magnitude < limit)
-
-
-def posterior(
-    refinement: Refinement, residual: Array, weight: Array, prior: Prior | None, free: NDArray[np.bool_],
-    loss: str = "linear",
-) -> tuple[Array, Array]:  # fmt: skip
-    """Residual variance per unit weight and posterior covariance of each row, as rounds of learning need them.
-
-    The variance is that of the residuals as the loss counts them, ``Σψ² / Σψ′``: with wild samples under the Huber loss
-    it is that of the others. The degrees of freedom are those that the data, not the prior, determine:
-    ``tr(H_data · H⁻¹)``, and those that are held (``free`` False) at an estimate from the same data.
-    """
-    inverted = inverse(refinement.normal)
-    inverted[:, ~free, :] = 0
-    inverted[:, :, ~free] = 0
-    used = float(refinement.normal.shape[1]) + np.zeros(len(residual))
-    if prior is not None:
-        used = used - np.einsum("bij,bji->b", prior.precision, inverted)
-    psi, slope = influence(residual, weight, loss)
-    count = (weight > 0).sum(axis=1)
-    # per unit weight: a sample of weight w has the variance of the row over w
-    squares = np.divide(psi * psi, weight, out=np.zeros_like(psi), where=weight > 0).sum(axis=1)
-    share = np.maximum(slope.sum(axis=1), 1e-300) / np.maximum(weight.sum(axis=1), 1e-300)
-    variance = squares / np.maximum(count - used, 1) / share
-    return variance, inverted * variance[:, None, None]
-
-
-def noise_shape(psi: Array, weight: Array, variance: Array, left: Array | float = 1.0) -> Array:
-    """Noise variance of each line relative to that of the rows, of mean one, shape ``(line,)``.
-
-    The mean over the rows of squared residuals over the variance that their row's mean noise would give them (of which
-    a share ``left`` is left in the residual: one less the sample's say in the fit), and over as many neighbouring lines
-    as make the mean one of `NOISE_SAMPLES`.
-    """
-    expected = weight * variance[:, None] * left
-    seen = (expected > 0) & np.isfinite(psi)
-    squares = psi**2 / np.where(seen, expected, 1)
-    # one wild row must not speak for a line
-    squares = np.where(seen, np.minimum(squares, 25.0), 0)
-    total, count = squares.sum(axis=0), seen.sum(axis=0).astype(float)
-    used = count.copy()
-    width = int(np.ceil(NOISE_SAMPLES / max(float(np.median(count)), 1.0)))
-    if width > 1:
-        box = np.ones(min(2 * (width // 2) + 1, 2 * ((len(total) - 1) // 2) + 1))
-        total, count = np.convolve(total, box, mode="same"), np.convolve(count, box, mode="same")
-    shape = np.where(count > 0, total / np.maximum(count, 1), 1.0)
-    mean = float((shape * used).sum() / max(used.sum(), 1))
-    return shape / mean if mean > 0 else np.ones_like(shape)
-
-
-def growth_with_intensity(psi: Array, expected: Array, fitted: Array) -> Array:
-    """Noise variance of each sample relative to ``expected``, as it grows with the fitted intensity, ``(row, line)``.
-
-    Bright samples have more photons, and more noise: among the samples of one line a straight line in the intensity,
-    the same for all lines. One where nothing can be told.
-    """
-    seen = (expected > 0) & np.isfinite(psi)
-    ratio = np.where(seen, np.minimum(psi**2 / np.where(seen, expected, 1), 25.0), 0)
-    count = np.maximum(seen.sum(axis=0), 1)
-    away = (fitted - (fitted * seen).sum(axis=0) / count) * seen
-    rest = (ratio - ratio.sum(axis=0) / count) * seen
-    total = float((away * away).sum())
-    slope = float((rest * away).sum()) / total if total > 0 else 0.0
-    return np.clip(1 + slope * away, 0.2, 5.0)
-
-
-def parameter_covariance(fit: Fit, problem: Problem, options: Options, *, common: bool = True) -> Array:
+def parameter_covariance(fit: Fit, data: ScaledRows, options: Options, *, common: bool = True) -> Array:
     """Covariance of the parameters of each row, shape ``(row, parameter, parameter)`` (see the module).
 
     ``common`` False leaves out the errors that all rows share: what makes a row's own fringe doubtful.
@@ -122,10 +40,10 @@ def parameter_covariance(fit: Fit, problem: Problem, options: Options, *, common
     other parameters is in their covariance. With the noise estimated from ν degrees of freedom the parameters follow
     Student's t distribution, whose covariance is wider by ν / (ν − 2).
     """
-    sampled, flat, weight = fit.sampled, problem.flat * fit.curve, problem.weight
+    sampled, flat, weight = fit.sampled, data.flat * fit.curve, data.weight
     plan = NormalPlan.of(sampled)
-    n_rows, n_lines = problem.intensity.shape
-    psi, slope = influence(problem.intensity - fit.values(problem), weight, options.loss)
+    n_rows, n_lines = data.intensity.shape
+    psi, slope = influence(data.intensity - fit.values(data), weight, options.loss)
     # per unit ψ′ the variance of a row's residuals, per sample that of ψ
     variance = fit.variance * slope.sum(axis=1) / np.maximum(weight.sum(axis=1), 1e-300)
     step = max(1, 4 * CHUNK_SAMPLES // n_lines)
@@ -137,18 +55,18 @@ def parameter_covariance(fit: Fit, problem: Problem, options: Options, *, common
         gain, pull_gain = _gains(plan.assemble(plan.moments(fields, slope[rows])), prior, sampled.model.free)
         return fields, gain, pull_gain, prior
 
-    left, freedom = np.ones_like(psi), np.zeros(n_rows)
+    residual_share, freedom = np.ones_like(psi), np.zeros(n_rows)
     held = [holding(rows) for rows in chunks]
     for rows, (fields, gain, _, _) in zip(chunks, held, strict=True):
         # a sample that has a say in the fit has a residual smaller than its noise
         jacobian = plan.jacobian(fields)
         leverage = slope[rows] * ((jacobian @ gain) * jacobian).sum(axis=2)
         freedom[rows] = (weight[rows] > 0).sum(axis=1) - leverage.sum(axis=1)
-        left[rows] = np.clip(1 - leverage, 0.1, 1)
-    noise = weight * noise_shape(psi, weight, variance, left) * variance[:, None]
-    noise *= growth_with_intensity(psi, noise * left, fit.values(problem))
+        residual_share[rows] = np.clip(1 - leverage, 0.1, 1)
+    noise = weight * noise_shape(psi, weight, variance, residual_share) * variance[:, None]
+    noise *= growth_with_intensity(psi, noise * residual_share, fit.values(data))
     noise *= np.where(freedom > 4, freedom / np.maximum(freedom - 2, 1), 2.0)[:, None]
-    shared = common_errors(fit, problem, options) if common else []
+    shared = common_errors(fit, data, options) if common else []
     out = np.zeros((n_rows, sampled.model.n_parameters, sampled.model.n_parameters))
     for rows, (fields, gain, pull_gain, prior) in zip(chunks, held, strict=True):
         covariance = gain @ plan.assemble(plan.moments(fields, noise[rows])) @ np.swapaxes(gain, 1, 2)
@@ -180,23 +98,23 @@ def _gains(bread: Array, prior: Prior | None, free: NDArray[np.bool_]) -> tuple[
     return gain, pull
 
 
-def common_errors(fit: Fit, problem: Problem, options: Options) -> list[tuple[Any, Array]]:
+def common_errors(fit: Fit, data: ScaledRows, options: Options) -> list[tuple[Any, Array]]:
     """Errors that all rows share: derivative of the intensities, and a root ``(line, k)`` of the error's covariance.
 
     A lamp's drift and an error of the wavelength scale are taken for random walks along the lines, about a mean of
-    zero. How far they walk shows in the part that the rows' own polynomials cannot follow; the part that they do follow
-    no one can see, and it is as large as the same walk makes it. An estimated line width adds its own error.
+    zero. The rows' own polynomials follow the slow part of a walk, which is then invisible in the residuals. How far it
+    walks is told by the rest, and the covariance is that of the whole walk. An estimated line width adds its own error.
     """
     errors: list[tuple[Any, Array]] = []
     sampled = fit.sampled
-    if problem.usable.sum() >= MIN_ROWS:
+    if data.usable.sum() >= MIN_ROWS:
         degree = sampled.model.degree_gain
-        factor, weight = line_factors(fit, problem)
-        walk = _walk(problem, fit.curve * factor - 1, weight, degree, options.shared_curve)
+        factor, weight = line_factors(fit, data)
+        walk = _walk(data, fit.curve * factor - 1, weight, degree, options.shared_curve)
         if walk is not None:
             errors.append((sampled.values, walk))
-        shift, weight = line_shifts(fit, problem)
-        walk = _walk(problem, fit.shift + shift, weight, max(1, sampled.model.degree_phase), options.shared_shift)
+        shift, weight = line_shifts(fit, data)
+        walk = _walk(data, fit.shift + shift, weight, max(1, sampled.model.degree_phase), options.shared_shift)
         if walk is not None:
             errors.append((sampled.by_wavenumber, walk))
     if fit.line_width is not None:
@@ -211,33 +129,33 @@ def common_errors(fit: Fit, problem: Problem, options: Options) -> list[tuple[An
     return errors
 
 
-def _walk(problem: Problem, values: Array, weight: Array, degree: int, removed: bool) -> Array | None:
+def _walk(data: ScaledRows, values: Array, weight: Array, degree: int, removed: bool) -> Array | None:
     """Root of the covariance of a random walk that shows in ``values`` ``(line,)`` beside polynomials of a degree.
 
-    Karhunen-Loève expansion of a walk about its mean. With ``removed`` what can be seen was taken out of the fit, and
-    the covariance is what is left. None when nothing is seen.
+    Karhunen-Loève expansion of a walk about its mean. With ``removed`` the visible part was taken out of the fit, and
+    the covariance is that of the rest. None when the walk is not visible.
     """
-    seen = weight > 0
-    if seen.sum() < max(MIN_CURVE_LINES, 2 * (degree + 1)):
+    measured = weight > 0
+    if measured.sum() < max(MIN_CURVE_LINES, 2 * (degree + 1)):
         return None
-    place = (problem.band.scale(problem.wavenumber) + 1) / 2
+    place = (data.band.scale(data.wavenumber) + 1) / 2
     orders = np.arange(1, MODES + 1)
     modes = np.sqrt(2) * np.cos(np.pi * place[:, None] * orders) / (np.pi * orders)
     root = np.sqrt(weight)[:, None]
-    followed = np.linalg.qr(problem.band.vander(problem.wavenumber, degree) * root)[0]
+    followed = np.linalg.qr(data.band.vander(data.wavenumber, degree) * root)[0]
 
     def visible(columns: Array) -> Array:
         columns = columns * root
         return np.asarray(columns - followed @ (followed.T @ columns))
 
-    smooth = smoothed(problem.wavenumber, values, weight)
+    smooth = smoothed(data.wavenumber, values, weight)
     shown = visible(modes)
     size = float((visible(smooth[:, None]) ** 2).sum() / (shown**2).sum())
     # what a line's common error does beside the noise of one row: a hundredth of its variance is nothing
-    information = float(weight.sum()) / max(int(problem.usable.sum()), 1)
+    information = float(weight.sum()) / max(int(data.usable.sum()), 1)
     if size * float((modes**2).sum(axis=1).mean()) * information < 0.01:
         return None
     if not removed:
         return np.asarray(np.sqrt(size) * modes)
-    left = np.linalg.inv(np.eye(MODES) / size + shown.T @ shown)
-    return np.asarray(modes @ np.linalg.cholesky(0.5 * (left + left.T)))
+    amplitudes = np.linalg.inv(np.eye(MODES) / size + shown.T @ shown)
+    return np.asarray(modes @ np.linalg.cholesky(0.5 * (amplitudes + amplitudes.T)))

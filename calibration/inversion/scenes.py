@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from calibration.captures.capture import MonochromaticCapture
 from calibration.characterization import Characterization
-from calibration.characterize import characterize
 from calibration.inversion import registry
 from calibration.inversion.invert import build_case
 from calibration.inversion.measurement import Measurement
 from calibration.inversion.problem import Spectra
+from calibration.pipeline import characterize
 from hsitools.cube import Cube
 from hsitools.errors import InputError
 

@@ -7,67 +7,63 @@ from typing import Any
 
 import click
 
-from hsitools.commands.options import emit_json, json_option, progress_bar
+from hsitools.commands.options import SeveralValues, emit_json, json_option, progress_bar
 
 path_type = click.Path(path_type=Path)
 
 
-class SeveralScenes(click.Command):
-    """A command whose ``--scenes`` takes several values: ``--scenes a b`` is ``--scenes a --scenes b``."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """As click, with each value given its option's name."""
-        out: list[str] = []
-        inside = False
-        for token in args:
-            if token.startswith("-"):
-                inside = token == "--scenes"
-            elif inside and out[-1] != "--scenes":
-                out.append("--scenes")
-            out.append(token)
-        return super().parse_args(ctx, out)
-
-
-@click.command(cls=SeveralScenes)
+@click.command(cls=SeveralValues, several=("--scenes", "--plugin"))
 @click.option("--cases", type=path_type, help="HDF5 with a clean cube and noisy ones.")
 @click.option("--method", help="Of --cases, see `hsi denoise list`  [default: diffusion].")
 @click.option("--scenes", type=path_type, multiple=True, help="Clean cubes, or folders of them; several or repeated.")
 @click.option("--methods", multiple=True, metavar="NAMES", help="Of --scenes, with commas or repeated  [default: all].")
+@click.option("--plugin", "plugins", type=path_type, multiple=True,
+              help="Python file that registers methods, or indices.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the noise that --scenes get.")
+@click.option("--jobs", type=int, default=1, show_default=True, help="Cells at a time.")
+@click.option("--threads", type=click.IntRange(min=0), default=0, help="Of a cell  [default: all, shared by the jobs].")
+@click.option("--time-limit", type=float, metavar="SECONDS", help="Of a cell, loading and indices included.")
+@click.option("--memory-limit", type=float, metavar="MIB", help="Of a cell, beyond its loaded case (Linux).")
 @click.option("-o", "--out", type=path_type, help="Folder for what --scenes give (must hold no benchmark yet).")
 @click.option("--resume", is_flag=True, help="Go on in a folder that holds one; what is done there is not done again.")
+@click.option("--retry", is_flag=True, help="With --resume: do the cells that failed anew.")
 @json_option
 def benchmark(
-    cases: Path | None, method: str | None, scenes: tuple[Path, ...], methods: tuple[str, ...], seed: int,
-    out: Path | None, resume: bool, as_json: bool,
+    cases: Path | None, method: str | None, scenes: tuple[Path, ...], methods: tuple[str, ...],
+    out: Path | None, resume: bool, retry: bool, jobs: int, time_limit: float | None, memory_limit: float | None,
+    as_json: bool, **asked: Any,
 ) -> None:  # fmt: skip
     """Compare methods, blindly, on cubes whose clean version is known.
 
     --cases: one method on every noisy cube of a file. --scenes: noise cases a to g and FINCH-like stripes are simulated
     on every scene, for every method, with the peers' rows beside; results are kept cell by cell, a cell that fails is
-    a row with its reason.
+    a row with its reason. Each cell runs in a process of its own that never holds the clean cube.
     """
     if (cases is None) == (not scenes):
         raise click.UsageError("expected one of --cases (a file of noisy cubes) and --scenes (clean cubes)")
+    asked |= {"time_limit_s": time_limit, "memory_limit_mib": memory_limit}
     if cases is not None:
         if methods or out or resume:
             raise click.UsageError("--methods, --out and --resume go with --scenes; --cases takes --method")
-        return _cases(cases, method, as_json)
+        return _cases(cases, method, as_json, **asked)
     if method is not None:
         raise click.UsageError("--method goes with --cases; --scenes takes --methods")
     if out is None:
         raise click.UsageError("--scenes expects --out, a folder")
-    _scenes(scenes, methods, seed, out, resume, as_json)
+    if retry and not resume:
+        raise click.UsageError("--retry goes with --resume")
+    from denoise.comparison.benchmark import Benchmark
+
+    made = Benchmark.create(out, scenes=scenes, methods=methods, resume=resume, **asked)
+    _scenes(made, jobs, retry, as_json)
 
 
-def _cases(path: Path, method: str | None, as_json: bool) -> None:
-    from denoise.comparison.peers import GOLDEN, PUBLISHED, WITH_TRUTH
-    from denoise.comparison.protocol import benchmark as records
-    from denoise.comparison.protocol import file_hash
+def _cases(path: Path, method: str | None, as_json: bool, **asked: Any) -> None:
+    from denoise.comparison.benchmark import benchmark as rows_of
     from denoise.restore import METHOD
 
     rows = []
-    for row in records(path, method or METHOD):
+    for row in rows_of(path, method or METHOD, **asked):
         rows.append(row)
         if not as_json:
             click.echo(
@@ -75,44 +71,31 @@ def _cases(path: Path, method: str | None, as_json: bool) -> None:
                 f"{row['seconds']:6.2f} s  {row['peak_mib']:6.0f} MiB  {row['path']}"
             )
     if as_json:
-        return emit_json(rows)
-    if file_hash(path) != GOLDEN:
-        return
-    names = [row["case"] for row in rows]
-    click.echo("\nmean PSNR, dB, beside published libraries at their defaults on the same cubes")
-    click.echo(f"{'':<34}" + "".join(f"{name:>7}" for name in names))
-    ours = {row["case"]: row["mpsnr"] for row in rows}
-    for name, values in {**PUBLISHED, "truth known, plain smoother": WITH_TRUTH, rows[0]["method"]: ours}.items():
-        click.echo(f"{name:<34}" + "".join(f"{values[n]:7.2f}" if n in values else f"{'–':>7}" for n in names))
+        emit_json(rows)
 
 
-def _scenes(
-    scenes: tuple[Path, ...], methods: tuple[str, ...], seed: int, out: Path, resume: bool, as_json: bool
-) -> None:  # fmt: skip
-    from denoise.comparison.protocol import OK, RECORDS, Plan, read_records, run
+def _scenes(made: Any, jobs: int, retry: bool, as_json: bool) -> None:
     from denoise.comparison.report import write
-    from hsitools.errors import InputError
+    from hsitools.comparison.task import OK
 
-    plan = Plan.of(scenes, methods, seed=seed)
-    if not resume and (out / RECORDS).exists():
-        raise InputError(f"{out}: out: found a benchmark, expected a new folder (--resume goes on with this one)")
     try:
         with progress_bar("cells") as progress:
-            records = run(plan, out, progress=progress)
+            made.run(jobs=jobs, retry=retry, progress=progress)
     except KeyboardInterrupt:
-        kept = sum(record["status"] == OK for record in read_records(out / RECORDS))
-        click.echo(f"hsi: {kept} cells are kept in {out}; the same command with --resume goes on", err=True)
+        kept = sum(record["status"] == OK for record in made.records())
+        click.echo(f"hsi: {kept} cells are kept in {made.folder}; the same command with --resume goes on", err=True)
         raise
-    written = write(out, records)
+    rows = made.rows()
+    written = write(made.folder, rows, made.header)
     if as_json:
-        return emit_json(records)
-    print_gains(records)
+        return emit_json(rows)
+    print_gains(rows)
     click.echo("\n".join(map(str, written)))
 
 
 def print_gains(records: list[dict[str, Any]]) -> None:
     """Mean PSNR of every method, gains over the best peer, and why there are cells without a result."""
-    from denoise.comparison.report import failures, grids
+    from denoise.comparison.report import failed_cells, grids
 
     for scene in dict.fromkeys(record["scene"] for record in records):
         grid = grids(records, scene)[0]
@@ -120,7 +103,7 @@ def print_gains(records: list[dict[str, Any]]) -> None:
         click.echo(f"{scene}: {grid.title}")
         for row in (["", *grid.columns[1:-1], "mean a–g"], *grid.rows):
             click.echo(f"  {row[0]:<{width}}" + "".join(f"{cell:>9}" for cell in row[1:]))
-    for text in failures(records):
+    for text in failed_cells(records):
         click.echo(f"no result: {text}")
 
 
@@ -132,15 +115,16 @@ def print_gains(records: list[dict[str, Any]]) -> None:
 @json_option
 def figures(path: Path, out: Path, method: str, bands: str | None, as_json: bool) -> None:
     """Denoise the cube PATH and show what was taken from it: images, residuals, spectra, noise and stripes."""
-    from denoise.comparison.real import compare, write
+    from denoise.comparison.before_after import compare
+    from denoise.comparison.before_after_figures import write
     from hsitools.io import open_cube
 
     chosen = None if bands is None else _band_numbers(bands)
-    found = compare(open_cube(path), method, chosen)
-    written = write(found, out)
+    comparison = compare(open_cube(path), method, chosen)
+    written = write(comparison, out)
     if as_json:
-        return emit_json({**found.numbers(), "files": written})
-    click.echo(found.text())
+        return emit_json({**comparison.numbers(), "files": written})
+    click.echo(comparison.text())
     click.echo("\n".join(map(str, written)))
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from denoise.commands.benchmark import benchmark, figures
-from denoise.commands.train import train
-from hsitools.commands.options import emit_json, json_option, progress_bar
+from denoise.commands.train import train, train_outliers
+from hsitools.commands.options import emit_json, json_option, plugin_option, progress_bar
 
 
 @click.group()
@@ -16,17 +16,20 @@ def denoise() -> None:
     """Remove noise, stripes and outliers from cubes; compare methods."""
 
 
-for _command in (benchmark, figures, train):
+for _command in (benchmark, figures, train, train_outliers):
     denoise.add_command(_command)
 
 
 @denoise.command("list")
+@plugin_option
 @json_option
-def list_methods(as_json: bool) -> None:
+def list_methods(plugins: tuple[Path, ...], as_json: bool) -> None:
     """Methods and their papers."""
     import denoise.methods  # noqa: F401  (registers them)
     from denoise.registry import METHODS
+    from hsitools.plugins import load_plugins
 
+    load_plugins(plugins)
     rows = [{"name": entry.name, "summary": entry.summary, "paper": entry.paper} for entry in METHODS.values()]
     if as_json:
         return emit_json(rows)
@@ -49,10 +52,11 @@ def list_methods(as_json: bool) -> None:
               help="Posterior samples for the standard deviation of each voxel; 6 will do.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the samples.")
 @click.option("--weights", type=click.Path(path_type=Path), help="Folder of `hsi denoise train`  [default: shipped].")
+@plugin_option
 @json_option
 def run(
     path: Path, out: Path, method: str, sensor: str | None, scale: float | None, samples: int, seed: int,
-    weights: Path | None, as_json: bool,
+    weights: Path | None, plugins: tuple[Path, ...], as_json: bool,
 ) -> None:  # fmt: skip
     """Denoise the cube PATH.
 
@@ -62,10 +66,12 @@ def run(
     """
     import time
 
-    from denoise.restore import restore_cube
+    from denoise.restore import rare_findings, restore_cube
     from hsitools.io import open_cube, save_cube
+    from hsitools.plugins import load_plugins
     from hsitools.sensor import open_sensor
 
+    load_plugins(plugins)
     began = time.perf_counter()
     with progress_bar(method) as progress:
         known = None if sensor is None else open_sensor(sensor)
@@ -81,18 +87,21 @@ def run(
         )
         save_cube(found.estimate, out)
         layers = {"std": found.std, "mask": found.mask} if samples else {}
-        layers["structure"] = found.structure
+        # of strips it is complete only now
+        rare = rare_findings(found.structure)
+        layers["structure"] = found.structure if rare else None
         written = {name: out.with_name(f"{out.stem}_{name}{out.suffix}") for name, cube in layers.items() if cube}
         for name, file in written.items():
             layer = layers[name]
             assert layer is not None
             save_cube(layer, file)
     cube = found.estimate
+    said_of_cube = {**rare, **cube.meta}
     document = {
         "method": cube.meta["denoised_by"], "out": str(out), "shape": list(cube.shape),
         "sensor": cube.meta["denoise_sensor"], "seconds": time.perf_counter() - began,
         **{name: str(file) for name, file in written.items()},
-        **{key: cube.meta[key] for key in (*FINDINGS, DOUBTFUL, NOTE, WARNING, *RARE) if key in cube.meta},
+        **{key: said_of_cube[key] for key in (*FINDINGS, DOUBTFUL, NOTE, WARNING, *RARE) if key in said_of_cube},
     }  # fmt: skip
     if as_json:
         return emit_json(document)

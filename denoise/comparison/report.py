@@ -1,32 +1,33 @@
-"""What a benchmark of scenes says: the tidy table, gains over the best peer, and both as Markdown and HTML."""
+"""What a benchmark of denoisers says: gains over the best peer, tables by index, as Markdown and HTML."""
 
 from __future__ import annotations
 
-import csv
-import importlib.metadata
-import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from denoise.comparison.peers import PEERS
-from denoise.comparison.protocol import OK, Record
 from denoise.comparison.simulate import CASES, SEVEN
-from hsitools import __version__
+from hsitools.comparison.table import STYLE, Grid, Markup, failures, origin
+from hsitools.comparison.task import OK
+from hsitools.comparison.two_sides import Record
 from hsitools.io.atomic import atomic_path
-from hsitools.report import Block, Report, Section, Table
+from hsitools.metrics import INDICES
+from hsitools.report import Block, Report, Section
+from hsitools.text import readable
 
+#: Methods of the registry that are common practice, not ours.
+PEERS = ("column-median", "svd-nlm")
 COLUMNS = (
     "scene", "case", "method", "seed", "mpsnr", "mssim", "sam_deg", "sam_bright_deg", "seconds", "peak_mib", "path",
     "status",
 )  # fmt: skip
-#: Index → (title, digits, whether more is better).
+#: Index → (title, digits).
 SHOWN = {
-    "mpsnr": ("Mean PSNR, dB", 2, True), "mssim": ("Mean SSIM", 4, True), "sam_deg": ("SAM, degrees", 2, False),
-    "sam_bright_deg": ("SAM of pixels brighter than the median, degrees", 2, False),
-    "seconds": ("Seconds", 2, False), "peak_mib": ("Peak memory, MiB", 0, False),
+    "mpsnr": ("Mean PSNR, dB", 2), "mssim": ("Mean SSIM", 4), "sam_deg": ("SAM, degrees", 2),
+    "sam_bright_deg": ("SAM of pixels brighter than the median, degrees", 2),
+    "seconds": ("Seconds", 2), "peak_mib": ("Peak memory, MiB", 0),
 }  # fmt: skip
 
 
@@ -45,7 +46,7 @@ def values_of(records: Sequence[Record], scene: str, index: str) -> dict[str, di
     for record in records:
         if record["scene"] == scene:
             row = out.setdefault(record["method"], {})
-            if record["status"] == OK and record[index] is not None:
+            if record["status"] == OK and record.get(index) is not None:
                 row[record["case"]] = record[index]
     return out
 
@@ -57,55 +58,31 @@ def mean_of(row: dict[str, float]) -> float:
 
 
 def gains(records: Sequence[Record]) -> list[Gain]:
-    """What each method gains on the best peer (`denoise.comparison.peers.PEERS`) of each case, scene by scene."""
+    """What each method gains on the best peer (`PEERS`) of each case, scene by scene."""
     out = []
     for scene in dict.fromkeys(record["scene"] for record in records):
-        found = values_of(records, scene, "mpsnr")
-        peers = [found[name] for name in PEERS if name in found]
+        values = values_of(records, scene, "mpsnr")
+        peers = [values[name] for name in PEERS if name in values]
         best = {case: max(row[case] for row in peers if case in row) for row in peers for case in row}
-        for method, row in found.items():
+        for method, row in values.items():
             above = {case: value - best[case] for case, value in row.items() if case in best}
             if method not in PEERS and above:
                 out.append(Gain(scene=scene, method=method, cases=above, mean=mean_of(above)))
     return out
 
 
-def write_csv(path: str | Path, records: Sequence[Record]) -> None:
-    """The tidy table: a row for each cell, `COLUMNS`, an empty field where there is no value."""
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(COLUMNS)
-        writer.writerows(["" if record.get(name) is None else record[name] for name in COLUMNS] for record in records)
-
-
-def facts(records: Sequence[Record]) -> dict[str, str]:
-    """What the numbers hang on: versions, commits, seeds, scenes' hashes, machine."""
-    packages = ("numpy", "scipy", "scikit-image", "torch")
-    return {
-        "hsitools": __version__,
-        "commit": ", ".join(dict.fromkeys(str(record["commit"]) for record in records)),
-        "seed": ", ".join(dict.fromkeys(str(record["seed"]) for record in records)),
-        "scenes": ", ".join(dict.fromkeys(f"{record['scene']} ({record['sha256']})" for record in records)),
-        "versions": ", ".join(
-            [f"Python {platform.python_version()}", *(f"{p} {importlib.metadata.version(p)}" for p in packages)]
-        ),
-        "system": platform.platform(),
-    }
-
-
-class Grid(NamedTuple):
-    """A table of text: rows of cells under columns, the first of which names the row."""
-
-    title: str
-    columns: list[str]
-    rows: list[list[str]]
+def columns_with(indices: Iterable[str]) -> tuple[str, ...]:
+    """`COLUMNS`, and those of further indices behind."""
+    return (*COLUMNS, *(name for name in indices if INDICES[name].kind == "full reference"))
 
 
 def grids(records: Sequence[Record], scene: str) -> list[Grid]:
     """The tables of a scene: an index each, methods × cases; the first with gains over the best peer beneath."""
     cases = list(dict.fromkeys(record["case"] for record in records if record["scene"] == scene))
     out = []
-    for index, (title, digits, _) in SHOWN.items():
+    present = {name for record in records if record["scene"] == scene for name in record}
+    added = {name: (name, 4) for name in INDICES if name in present}  # of plugins: ours have names of their own
+    for index, (title, digits) in {**SHOWN, **added}.items():
         rows = [
             [method, *(_number(row.get(case), digits) for case in cases), _number(mean_of(row), digits)]
             for method, row in values_of(records, scene, index).items()
@@ -116,7 +93,7 @@ def grids(records: Sequence[Record], scene: str) -> list[Grid]:
                  _signed(gain.mean)]
                 for gain in gains(records) if gain.scene == scene
             ]  # fmt: skip
-        out.append(Grid(title, ["method", *cases, "mean of a–g"], rows))
+        out.append(Grid(columns=["method", *cases, "mean of a–g"], rows=rows, title=title))
     return out
 
 
@@ -128,64 +105,62 @@ def _signed(value: float | None) -> str:
     return "–" if value is None or np.isnan(value) else f"{value:+.2f}"
 
 
-def failures(records: Sequence[Record]) -> list[str]:
+def failed_cells(records: Sequence[Record]) -> list[str]:
     """Cells without a result, and why."""
     return [f"{r['scene']}, {r['case']}, {r['method']}: {r['status']}" for r in records if r["status"] != OK]
 
 
-def markdown(records: Sequence[Record]) -> str:
+def facts(header: dict[str, Any]) -> dict[str, str]:
+    """What the numbers hang on, of ``benchmark.json``: scenes' hashes, seed, versions of the last run."""
+    settings, runs = header["settings"], header["runs"]
+    scenes = ", ".join(f"{Path(source['path']).stem} ({source['sha256']})" for source in settings["sources"])
+    return {"scenes": scenes, "seed": str(settings["seed"])} | {
+        name: readable(value) for name, value in (runs[-1] if runs else {}).items()
+    }
+
+
+def markdown(records: Sequence[Record], header: dict[str, Any] | None = None) -> str:
     """All tables as Markdown, with what the numbers hang on at the head."""
-    lines = ["# Denoising benchmark", "", *(f"- {name}: {value}" for name, value in facts(records).items()), ""]
+    told = {} if header is None else facts(header)
+    lines = ["# Denoising benchmark", "", *(f"- {name}: {value}" for name, value in told.items()), ""]
     lines += [f"- {case}: {text}" for case, text in CASES.items() if any(r["case"] == case for r in records)]
     for scene in dict.fromkeys(record["scene"] for record in records):
         lines += ["", f"## {scene}"]
         for grid in grids(records, scene):
-            lines += [
-                "",
-                f"{grid.title}:",
-                "",
-                _line(grid.columns),
-                _line(["---", *["---:"] * (len(grid.columns) - 1)]),
-            ]
-            lines += [_line(row) for row in grid.rows]
-    failed = failures(records)
+            lines += ["", f"{grid.title}:", "", grid.markdown()]
+    failed = failed_cells(records)
     lines += ["", "## No result", "", *(f"- {text}" for text in failed)] if failed else []
     return "\n".join(lines) + "\n"
 
 
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-
-def html_report(records: Sequence[Record]) -> Report:
+def html_report(records: Sequence[Record], header: dict[str, Any]) -> Report:
     """The same as one HTML page."""
     sections = []
     for scene in dict.fromkeys(record["scene"] for record in records):
         blocks: list[str | Block] = []
         for grid in grids(records, scene):
-            above = frozenset(place for place, row in enumerate(grid.rows) if row[0].endswith("peer"))
-            blocks += [f"{grid.title}:", Table(columns=grid.columns, rows=grid.rows, marked=above)]
+            above = [y for y, row in enumerate(grid.rows) if row[0].endswith("peer")]
+            bold = frozenset((y, x) for y in above for x in range(len(grid.columns)))
+            blocks += [f"{grid.title}:", Grid(columns=grid.columns, rows=grid.rows, best=bold)]
         sections.append(Section(title=scene, blocks=blocks))
     used = [[case, text] for case, text in CASES.items() if any(record["case"] == case for record in records)]
-    sections.append(
-        Section(title="Cases", blocks=[Table(columns=["case", "what was done to the clean cube"], rows=used)])
-    )
-    failed = failures(records)
-    if failed:
-        sections.append(Section(title="No result", blocks=failed))
+    grid = Grid(columns=["case", "what was done to the clean cube"], rows=used, prose=True)
+    sections.append(Section(title="Cases", blocks=[Markup(text=STYLE), grid]))
+    without = failures(records, [f"{record['scene']}, {record['case']}" for record in records])
+    if without is not None:
+        sections.append(Section(title="No result", blocks=[without]))
+    sections.append(Section(title="How it was made", blocks=origin(header)))
     return Report(
         title="Denoising benchmark", lead="Every method blind, one setting for all cases; peers re-measured beside.",
         headlines=[(f"{g.mean:+.2f} dB", f"{g.method} above the best peer: {g.scene}") for g in gains(records)],
-        sections=sections, provenance=list(facts(records).items()),
+        sections=sections, provenance=list(facts(header).items()),
     )  # fmt: skip
 
 
-def write(folder: str | Path, records: Sequence[Record]) -> list[Path]:
-    """Write ``table.csv``, ``table.md`` and ``report.html`` into a folder; gives their paths."""
-    folder = Path(folder)
+def write(folder: Path, records: Sequence[Record], header: dict[str, Any]) -> list[Path]:
+    """Write ``table.md`` and ``report.html`` beside the ``table.csv`` of a benchmark; gives the paths of all three."""
     paths = [folder / name for name in ("table.csv", "table.md", "report.html")]
-    write_csv(paths[0], records)
     with atomic_path(paths[1]) as temporary:
-        temporary.write_text(markdown(records), encoding="utf-8")
-    html_report(records).write(paths[2])
+        temporary.write_text(markdown(records, header), encoding="utf-8")
+    html_report(records, header).write(paths[2])
     return paths

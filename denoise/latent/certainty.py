@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from denoise.latent.autoencoder import Autoencoder, from_blocks
 from denoise.latent.evidence import evidence
-from denoise.latent.flow import FlowNet, condition, posterior_mean, sample
-from denoise.learning.examples import Example
-from denoise.separation.estimate import Separation
+from denoise.latent.flow import FlowNet, channels_of, posterior_mean, sample
+from denoise.learning.residual_examples import Example
+from denoise.separation.estimate import Separation, gram
 
 Array = NDArray[Any]
 #: Samples and steps of the flow with which spread is calibrated and, by default, drawn.
@@ -22,7 +22,9 @@ SAMPLES, STEPS = 6, 5
 NEIGHBOURS = 5
 #: Bands of which what was missed is taken together.
 BANDS_TOGETHER = 9
-#: Variance that the offsets of columns have in that of one round, which takes its neighbours for known.
+#: Bands of a window in which they are looked at for what they share: an absorption or a detector's seam is as wide.
+WINDOW = 12
+#: Variance that the offsets of columns have in that of one round, which takes its neighbours as exact.
 OFFSETS = 1.5
 #: Components of an example that are looked at; more only take longer.
 COMPONENTS = 12
@@ -60,13 +62,38 @@ def missed(residual: Array, keep: NDArray[np.bool_]) -> NDArray[np.float32]:
     return np.asarray(np.maximum(np.where(out > usual + 3 * np.sqrt(chance), out, usual), 0), dtype=np.float32)
 
 
-def pattern(found: Separation, scene: Array) -> NDArray[np.float32]:
+def shared(residual: Array) -> NDArray[np.float32]:
+    """Variance ``(band,)`` of what neighbouring bands of a residual ``(band, y, x)`` of unit noise share.
+
+    A direction of few bands hides from the subspace of all bands, below an edge that grows with their number
+    (`estimate.subspace`); among the bands of a window the edge is lower. What a sample's eigenvalue beyond it says of
+    the true one: D. Paul, Statistica Sinica 17, 2007.
+    """
+    bands = len(residual)
+    size = min(WINDOW, bands)
+    covariance = gram(residual) / residual[0].size
+    level = np.sqrt(np.maximum(np.diag(covariance), 1e-12))
+    correlation = covariance / level / level[:, None]
+    ratio = size / residual[0].size
+    # by a few of these a largest eigenvalue of noise scatters about the edge (I. M. Johnstone, Ann. Stat. 29, 2001)
+    edge = (1 + np.sqrt(ratio)) ** 2 * (1 + 3 * residual[0].size ** (-2 / 3))
+    out = np.zeros(bands)
+    for first in {*range(0, bands - size, WINDOW // 3), bands - size}:
+        window = slice(first, first + size)
+        values, vectors = np.linalg.eigh(correlation[window, window])
+        above = np.maximum(values, edge) + 1 - ratio
+        power = (above + np.sqrt(np.maximum(above**2 - 4 * np.maximum(values, edge), 0))) / 2 - 1
+        out[window] = np.maximum(out[window], vectors**2 @ np.where(values > edge, power, 0))
+    return np.asarray(out * level**2, dtype=np.float32)
+
+
+def pattern(separation: Separation, scene: Array) -> NDArray[np.float32]:
     """Variance ``(band, y, x)`` of what is wrong of whole columns and bands, squared units of the scene.
 
     Offsets that may as well be scene; lines through the pixels of one column, which are as many as it is long; and the
     gain and offset that the elements of a band have in the mean, which nothing but their number makes small.
     """
-    noise = found.noise
+    noise = separation.noise
     out = OFFSETS * noise.offset_std[:, None] ** 2 + np.zeros_like(scene)
     if not (noise.gain != 1).any():
         return out
@@ -98,14 +125,14 @@ def calibrate(net: FlowNet, coder: Autoencoder, examples: Sequence[Example], see
     """
     errors, spreads, faint = [], [], []
     for number, example in enumerate(examples):
-        seen, basis = evidence(example.seen, coder)
-        given = condition(seen)
+        components, basis = evidence(example.whitened, coder)
+        condition = channels_of(components)
         chosen = slice(0, COMPONENTS)
-        given = type(given)(*(part[chosen] for part in given))
+        condition = type(condition)(*(part[chosen] for part in condition))
         height, width = example.truth.shape[1:]
         generator = torch.Generator().manual_seed(seed + number)
-        mean = from_blocks(posterior_mean(net, given).movedim(1, 0))[:, :height, :width]
-        drawn = [from_blocks(sample(net, given, STEPS, generator).movedim(1, 0)) for _ in range(SAMPLES)]
+        mean = from_blocks(posterior_mean(net, condition).movedim(1, 0))[:, :height, :width]
+        drawn = [from_blocks(sample(net, condition, STEPS, generator).movedim(1, 0)) for _ in range(SAMPLES)]
         variance = spread_of(torch.stack(drawn)[..., :height, :width], mean)
         truth = torch.tensordot(basis.T, torch.as_tensor(example.truth), dims=1)
         # of components that are not looked at, the error is that of the classical estimate: left out
@@ -130,9 +157,9 @@ def calibrate(net: FlowNet, coder: Autoencoder, examples: Sequence[Example], see
     def miss(logarithms: Array) -> float:
         return float(np.dot(COUNTS, (covered(np.exp(logarithms)) - SHARES) ** 2))
 
-    found = np.exp(minimize(miss, np.zeros(2), method="Nelder-Mead").x)
-    inside, most = covered(found)
-    return {"spread": float(found[0]), "beyond": float(found[1]), "within_68": float(inside), "within_95": float(most)}
+    best = np.exp(minimize(miss, np.zeros(2), method="Nelder-Mead").x)
+    inside, most = covered(best)
+    return {"spread": float(best[0]), "beyond": float(best[1]), "within_68": float(inside), "within_95": float(most)}
 
 
 def _some(values: torch.Tensor, count: int = 40_000) -> Array:

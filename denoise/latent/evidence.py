@@ -1,4 +1,4 @@
-"""From a separation of scene and instrument to what the latent flow sees."""
+"""From a separation of scene and instrument to what the latent flow takes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ USED_ATOMS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
+class WhitenedResidual:
     """What remains of a separation when its scene is taken out, in units of the noise.
 
     Attributes
@@ -44,34 +44,34 @@ class Seen:
     wavelength_nm: Array
 
 
-def seen(found: Separation, wavelength_nm: Array) -> Seen:
+def whitened_residual(separation: Separation, wavelength_nm: Array) -> WhitenedResidual:
     """Take the scene out of a separation."""
-    noise = found.noise
+    noise = separation.noise
     unit = noise.sigma[:, None, None]
-    scene = found.scene / unit
+    scene = separation.scene / unit
     level = scene - scene.mean((1, 2), keepdims=True)
     # slope is variance per signal; both in units of the band's noise
     variance = np.maximum(1 + (noise.slope / noise.sigma)[:, None, None] * level, 0.1)
     variance = np.where(noise.outlier, 0, variance / noise.gain[:, None] ** 2)
-    return Seen(
-        residual=np.where(noise.outlier, 0, found.whitened - scene).astype(np.float32),
-        variance=variance.astype(np.float32), directions=found.directions, best=found.scores.best,
-        single=found.scores.single, joint=found.scores.joint, sigma=noise.sigma, wavelength_nm=wavelength_nm,
+    return WhitenedResidual(
+        residual=np.where(noise.outlier, 0, separation.whitened - scene).astype(np.float32),
+        variance=variance.astype(np.float32), directions=separation.directions, best=separation.scores.best,
+        single=separation.scores.single, joint=separation.scores.joint, sigma=noise.sigma, wavelength_nm=wavelength_nm,
     )  # fmt: skip
 
 
-def evidence(given: Seen, coder: Autoencoder, atoms: int = USED_ATOMS) -> tuple[Evidence, torch.Tensor]:
-    """What the flow sees of a residual, and the basis ``(band, n)`` of its components.
+def evidence(whitened: WhitenedResidual, coder: Autoencoder, atoms: int = USED_ATOMS) -> tuple[Evidence, torch.Tensor]:
+    """What the flow takes of a residual, and the basis ``(band, n)`` of its components.
 
     Images are widened to multiples of `MULTIPLE` by repeating edges.
     """
-    directions = torch.as_tensor(given.directions)
+    directions = torch.as_tensor(whitened.directions)
     rank = directions.shape[1]
-    wavelength = torch.as_tensor(np.asarray(given.wavelength_nm), dtype=torch.float32)
-    basis = coder.basis(directions, wavelength, torch.as_tensor(given.sigma))[:, : rank + atoms]
+    wavelength = torch.as_tensor(np.asarray(whitened.wavelength_nm), dtype=torch.float32)
+    basis = coder.basis(directions, wavelength, torch.as_tensor(whitened.sigma))[:, : rank + atoms]
     n = basis.shape[1]
-    residual, variance = (torch.as_tensor(item).flatten(1) for item in (given.residual, given.variance))
-    size = given.residual.shape[1:]
+    residual, variance = (torch.as_tensor(item).flatten(1) for item in (whitened.residual, whitened.variance))
+    size = whitened.residual.shape[1:]
     observed = (basis.T @ residual).reshape(n, *size)
     power = (basis**2).T
     spread = (power @ variance).clamp(min=0).sqrt().reshape(n, *size)
@@ -82,7 +82,7 @@ def evidence(given: Seen, coder: Autoencoder, atoms: int = USED_ATOMS) -> tuple[
         out[:rank] = torch.as_tensor(scores)
         return out
 
-    images = [observed, whole(given.best), whole(given.single), whole(given.joint), spread, share]
+    images = [observed, whole(whitened.best), whole(whitened.single), whole(whitened.joint), spread, share]
     observed, best, single, joint, spread, share = map(_widened, images)
     um = wavelength / 1000
     centre = power @ um

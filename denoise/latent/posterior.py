@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 
 from denoise.latent.autoencoder import from_blocks
-from denoise.latent.certainty import STEPS, beyond, missed, pattern, spread_of
-from denoise.latent.evidence import Seen, evidence, seen
-from denoise.latent.flow import Condition, Evidence, condition, posterior_mean, sample
-from denoise.learning.weights import load_autoencoder, load_flow
+from denoise.latent.certainty import STEPS, beyond, missed, pattern, shared, spread_of
+from denoise.latent.evidence import WhitenedResidual, evidence, whitened_residual
+from denoise.latent.flow import Condition, Evidence, channels_of, posterior_mean, sample
+from denoise.learning.denoiser_card import load_autoencoder, load_flow
 from denoise.separation.estimate import Separation
 from denoise.separation.smooth import smooth
 
@@ -24,9 +24,8 @@ TOGETHER = 16
 PROBE = 0.1
 #: Share of the samples' variance that stays whatever Stein's estimate says: it is an estimate as well.
 LEAST_SPREAD = 0.35
-#: Samples' spread, what the gate held back and what Stein's estimate says are in part the same: of their sum this share
-#: covers as much as it says (Jasper Ridge, EnMAP Potsdam b, Pavia Centre; white, band and pushbroom noise).
-OVERLAP = 0.81
+#: Factor by which the noise's variance is usually wrong at most: bands' regressions on one another cost 1-2 %.
+NOISE_WRONG = 1.05
 #: Factor by which the noise's variance may be wrong; the gate assumes what favours the classical estimate.
 DOUBT = 1.1
 
@@ -59,7 +58,7 @@ class Refined:
 
 @torch.no_grad()
 def refine(
-    found: Separation, wavelength_nm: Array, *, samples: int = 0, seed: int = 0, weights: Any = None
+    separation: Separation, wavelength_nm: Array, *, samples: int = 0, seed: int = 0, weights: Any = None
 ) -> Refined:  # fmt: skip
     """Refine a separation's scene by the latent flow.
 
@@ -69,24 +68,24 @@ def refine(
     by the share that makes the estimated error least; with a share of zero the classical estimate remains.
     """
     coder, net = load_autoencoder(weights)[0], load_flow(weights)
-    given = seen(found, wavelength_nm)
-    known, basis = evidence(given, coder)
-    height, width = given.residual.shape[1:]
+    whitened = whitened_residual(separation, wavelength_nm)
+    components, basis = evidence(whitened, coder)
+    height, width = whitened.residual.shape[1:]
 
     def mean_of(what: Evidence) -> torch.Tensor:
-        parts = [posterior_mean(net[0], part) for part in _parts(condition(what))]
+        parts = [posterior_mean(net[0], part) for part in _parts(channels_of(what))]
         return _images(torch.cat(parts), height, width)
 
-    correction = mean_of(known)
-    trust, saved, error = _gate(found, given, known, basis, correction, mean_of)
+    correction = mean_of(components)
+    trust, saved, error = _gate(separation, whitened, components, basis, correction, mean_of)
     corrected = correction * trust[:, None, None]
-    unit = found.noise.sigma[:, None, None]
-    scene = found.scene + unit * torch.tensordot(basis, corrected, dims=1).numpy()
+    unit = separation.noise.sigma[:, None, None]
+    scene = separation.scene + unit * torch.tensordot(basis, corrected, dims=1).numpy()
     std = None
     if samples:
         metrics = net[1].metrics
         generator = torch.Generator().manual_seed(seed)
-        conditions = _parts(condition(known))
+        conditions = _parts(channels_of(components))
         drawn = [
             _images(torch.cat([sample(net[0], part, STEPS, generator) for part in conditions]), height, width)
             for _ in range(samples)
@@ -96,15 +95,18 @@ def refine(
         variance += ((1 - trust[:, None, None]) * correction).square()
         faint = metrics["beyond"] * beyond(len(basis), height * width)
         # as much as Stein's estimate says that each component still has
-        left = (error - saved).clamp(min=0) / (height * width)
-        variance *= (left / variance.mean(dim=(1, 2)).clamp(min=1e-12)).clamp(min=LEAST_SPREAD)[:, None, None]
+        remaining = (error - saved).clamp(min=0) / (height * width)
+        variance *= (remaining / variance.mean(dim=(1, 2)).clamp(min=1e-12)).clamp(min=LEAST_SPREAD)[:, None, None]
         whole = torch.tensordot(basis**2, variance, dims=1)
         # beyond the components: what they miss themselves is in Stein's estimate
-        rest = torch.as_tensor(np.where(found.noise.outlier, 0, found.whitened - scene / unit))
+        residual = np.where(separation.noise.outlier, 0, separation.whitened - scene / unit).astype(np.float32)
+        rest = torch.as_tensor(residual)
         rest = rest - torch.tensordot(basis, torch.tensordot(basis.T, rest, dims=1), dims=1)
-        # no less than what is too faint to be found in any cube
-        whole += torch.as_tensor(missed(rest.numpy(), ~found.noise.outlier)).clamp(min=faint)[:, None, None]
-        std = np.sqrt(OVERLAP * unit**2 * whole.numpy() + pattern(found, scene))
+        # what neighbouring pixels or bands share of it (less the components, bands would share their absence); no less
+        # than what is too faint to be found in any cube
+        scene_missed = np.maximum(missed(rest.numpy(), ~separation.noise.outlier), shared(residual))
+        whole += torch.as_tensor(scene_missed).clamp(min=faint)[:, None, None]
+        std = np.sqrt(unit**2 * whole.numpy() + pattern(separation, scene))
     return Refined(
         scene=scene.astype(np.float32), std=std, basis=basis.numpy(), correction=correction.numpy(),
         trust=trust.numpy(), gain=float(saved.sum()) / max(float(error.sum()), 1e-30),
@@ -112,20 +114,21 @@ def refine(
 
 
 def _gate(
-    found: Separation, given: Seen, known: Evidence, basis: torch.Tensor, correction: torch.Tensor, mean_of: Any
+    separation: Separation, whitened: WhitenedResidual, components: Evidence, basis: torch.Tensor,
+    correction: torch.Tensor, mean_of: Any,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
     """Shares of the correction, the squared error that they save, and that of the classical estimate; each ``(n,)``."""
     n, (height, width) = len(correction), correction.shape[1:]
     rng = np.random.default_rng(0)
-    noise = np.sqrt(given.variance) * rng.standard_normal(given.variance.shape).astype(np.float32)
+    noise = np.sqrt(whitened.variance) * rng.standard_normal(whitened.variance.shape).astype(np.float32)
     probe = torch.tensordot(basis.T, torch.as_tensor(noise), dims=1)
-    rank = found.rank
-    scores = torch.tensordot(torch.as_tensor(found.directions).T, torch.as_tensor(found.whitened), dims=1)
+    rank = separation.rank
+    scores = torch.tensordot(torch.as_tensor(separation.directions).T, torch.as_tensor(separation.whitened), dims=1)
     moved = smooth((scores + PROBE * probe[:rank]).numpy().astype(np.float32))
-    best = torch.as_tensor(found.scores.best)
+    best = torch.as_tensor(separation.scores.best)
     change = torch.zeros_like(correction)
     change[:rank] = torch.as_tensor(moved.best) - best
-    size = known.best.shape[1:]
+    size = components.best.shape[1:]
 
     def widened(images: torch.Tensor) -> torch.Tensor:
         below, right = size[0] - height, size[1] - width
@@ -136,31 +139,44 @@ def _gate(
         out[:rank] = widened(torch.as_tensor(images))
         return out
 
-    # what the net would have seen
-    observed = known.observed + widened(PROBE * probe - change)
-    shifted = known._replace(
+    # what the net would have taken
+    observed = components.observed + widened(PROBE * probe - change)
+    shifted = components._replace(
         observed=observed, best=whole(moved.best), single=whole(moved.single), joint=whole(moved.joint)
     )
     response = (probe * (mean_of(shifted) - correction)).sum(dim=(1, 2)) / PROBE
     own = (probe * change).sum(dim=(1, 2)) / PROBE
-    residual = known.observed[:, :height, :width]
+    residual = components.observed[:, :height, :width]
     power = correction.square().sum(dim=(1, 2))
-    expected = known.spread[:, :height, :width].square().sum(dim=(1, 2))
+    expected = components.spread[:, :height, :width].square().sum(dim=(1, 2))
     # noise that the classical residual does not show is not there
     shown = (residual.square().sum(dim=(1, 2)) / expected.clamp(min=1e-12)).clamp(max=1 / DOUBT)
     doubted = torch.where(response > 0, DOUBT * response, shown * response)
     agreement = (residual * correction).sum(dim=(1, 2)) - doubted
     trust = (agreement / power.clamp(min=1e-12)).clamp(0, 1)
     saved = 2 * trust * agreement - trust**2 * power
-    error = (residual.square().sum(dim=(1, 2)) - expected + 2 * own).clamp(min=0)
+    scale = noise_scale(whitened, basis)
+    error = (residual.square().sum(dim=(1, 2)) - scale * (expected - 2 * own)).clamp(min=0)
     # what does not stand out of chance is not let through
     trust = torch.where(saved > 0, trust, torch.zeros_like(trust))
     return trust, saved.clamp(min=0), error
 
 
-def _parts(given: Condition) -> list[Condition]:
-    n = len(given.observed)
-    return [Condition(*(part[first : first + TOGETHER] for part in given)) for first in range(0, n, TOGETHER)]
+def noise_scale(whitened: WhitenedResidual, basis: torch.Tensor) -> float:
+    """Variance of the noise beyond the components, in that which is assumed.
+
+    A percent of it is as much as the whole squared error of a faint component. Beyond `NOISE_WRONG` it is not the noise
+    that is wrong but scene that was missed.
+    """
+    residual, variance = (torch.as_tensor(item).flatten(1) for item in (whitened.residual, whitened.variance))
+    beyond_basis = residual.square().sum() - (basis.T @ residual).square().sum()
+    expected = ((1 - basis.square().sum(dim=1)) @ variance).sum()
+    return float((beyond_basis / expected.clamp(min=1e-12)).clamp(1 / NOISE_WRONG, NOISE_WRONG))
+
+
+def _parts(condition: Condition) -> list[Condition]:
+    n = len(condition.observed)
+    return [Condition(*(part[first : first + TOGETHER] for part in condition)) for first in range(0, n, TOGETHER)]
 
 
 def _images(latents: torch.Tensor, height: int, width: int) -> torch.Tensor:

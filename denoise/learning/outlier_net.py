@@ -1,7 +1,8 @@
 """The learned outlier estimator: a small 3D net that says of each voxel how likely it is no measurement.
 
-It sees what the histogram of a band says (as `estimate.outliers` does), and what that cannot see: neighbours in
-band, row and column, runs of a constant along either, and how many of a band's, row's and column's voxels are suspect.
+It weighs what the histogram of a band says (as `denoise.separation.estimate.outliers` does) with what that cannot say:
+neighbours in band, row and column, runs of a constant along either, and how many voxels of a band, row and column are
+suspect.
 """
 
 from __future__ import annotations
@@ -13,24 +14,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from denoise.learning.weights import OUTLIERS, PRETRAINED, Card
-from hsitools import weights
+from denoise.learning.denoiser_card import OUTLIERS, WEIGHTS
 
 if TYPE_CHECKING:
     from torch import nn
 
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
-HINT = "needs training: python -m denoise.learning.outlier_training --out WEIGHTS/"
-#: Numbers that describe a voxel (see `features`), and channels inside the net.
+#: Numbers that describe a voxel (see `features`), and channels inside the net: those of the weights.
 FEATURES, WIDTH = 17, 16
-#: Bins of a band's values, and finer ones within each, in which exact values show.
+#: Bins of a band's values, about a noise's deviation wide, and finer ones within each, in which a value that occurs
+#: again and again shows. As in training.
 BINS, FINE = 96, 16
-#: Voxels of a row or column in which a run of a constant is looked for.
+#: Voxels of a row or column in which a run of a constant is looked for. As in training.
 RUN = 9
 #: Bands that go through the net at once; its activations then fit a cache.
 CHUNK = 8
-#: Smallest noise, as a share of what the caller says it is.
+#: Smallest noise, as a share of what the caller says it is; predictions that follow the noise show less.
+#: As in training.
 FLOOR = 0.05
 
 
@@ -44,7 +45,7 @@ def outlier_probability(
     values, predicted : array, shape (band, y, x)
         What was observed, and what scene and calibration make of it at present.
     sigma : array, shape (band,)
-        Noise of the bands as far as it is known.
+        Noise of the bands, as estimated so far.
     keep : array of bool, shape (band, y, x)
         Voxels in question; all others get probability one.
     prior : array of bool, shape (band, y, x)
@@ -67,13 +68,12 @@ def outlier_probability(
     probability = np.ones(values.shape, np.float32)
     with torch.inference_mode():
         for first in range(0, len(values), CHUNK):
-            # one band more on either side is what the convolution sees
+            # one band more on either side, to which the convolution reaches
             low, high = max(first - 1, 0), min(first + CHUNK + 1, len(values))
-            seen, _ = features(*(item[low:high] for item in (values, predicted, sigma, keep, prior)))
+            described, _ = features(*(item[low:high] for item in (values, predicted, sigma, keep, prior)))
             own = slice(first - low, first - low + CHUNK)
-            found = net(torch.from_numpy(seen)[None])[0, :, own].numpy()
-            part = slice(first, first + found.shape[1])
-            probability[part] = 1 / (1 + np.exp(-found[0]))
+            odds = net(torch.from_numpy(described)[None])[0, 0, own].numpy()
+            probability[first : first + len(odds)] = 1 / (1 + np.exp(-odds))
     probability[~keep] = 1
     return probability
 
@@ -122,15 +122,15 @@ def _scale(residual: Array, use: Mask, sigma: Array) -> NDArray[np.float32]:
     out = np.empty(len(residual), dtype=np.float32)
     for band, (rest, which) in enumerate(zip(residual, use, strict=True)):
         part = rest[which]
-        found = min(np.sqrt(np.mean(part**2)), np.median(np.abs(part)) / 0.6745) if part.size else 0
-        out[band] = max(found, FLOOR * sigma[band], 1e-12)
+        noise = min(np.sqrt(np.mean(part**2)), np.median(np.abs(part)) / 0.6745) if part.size else 0
+        out[band] = max(noise, FLOOR * sigma[band], 1e-12)
     return out
 
 
 def _by_value(values: Array, predicted: Array, unit: Array, keep: Mask, suspect: Array, scale: float) -> Array:
     """What the histogram of one band says of each voxel ``(4, y, x)``.
 
-    Log odds of outlier against noise; log ratio of how often the value is seen to how often it is expected; how often
+    Log odds of outlier against noise; log ratio of how often the value occurs to how often it is expected; how often
     it is expected; how much the very value stands out among values like it.
     """
     from scipy.ndimage import gaussian_filter1d
@@ -147,28 +147,28 @@ def _by_value(values: Array, predicted: Array, unit: Array, keep: Mask, suspect:
     place = fine // FINE
     guess = np.clip((predicted[keep] - low) / step, 0, BINS - 1).astype(np.int32)
     often = np.bincount(fine[keep], minlength=BINS * FINE).astype(np.float32)
-    found = gaussian_filter1d(often.reshape(BINS, FINE).sum(1), 0.7, mode="constant")
+    counted = gaussian_filter1d(often.reshape(BINS, FINE).sum(1), 0.7, mode="constant")
     total = max(len(used) - suspect.sum(), 1.0)
     blur = np.hypot(max(scale / step, 0.3), 0.7)
     expected = gaussian_filter1d(np.bincount(guess, minlength=BINS).astype(np.float32), blur, mode="constant")
     expected *= total / len(used)
     # what counts by chance is no excess
-    excess = np.maximum(found - expected - np.sqrt(expected + 1), 0.02)
+    excess = np.maximum(counted - expected - np.sqrt(expected + 1), 0.02)
     normal = np.log(total * step / (scale * np.sqrt(2 * np.pi))) - 0.5 * np.minimum(unit**2, 60)
     out[0] = np.clip(np.log(excess)[place] - normal, -10, 10)
-    out[1] = np.clip(np.log((found + 0.5) / (expected + 0.5)), -4, 6)[place]
+    out[1] = np.clip(np.log((counted + 0.5) / (expected + 0.5)), -4, 6)[place]
     out[2] = np.log((expected + 0.5) * BINS / len(used))[place]
-    out[3] = np.log(FINE * often[fine] / np.maximum(found[place], 1) + 0.1)
+    out[3] = np.log(FINE * often[fine] / np.maximum(counted[place], 1) + 0.1)
     return out
 
 
 @cache
 def _load(folder: str | None) -> nn.Module:
-    return weights.load(folder, OUTLIERS, Card, lambda card: make_net(), HINT, PRETRAINED)[0]
+    return WEIGHTS.load(OUTLIERS, lambda card: make_net(), folder)[0]
 
 
 def _first_output(module: Any, state: dict[str, Any], prefix: str, *rest: Any) -> None:
-    """Weights of 0.1.0 had a second output, the noise, which nothing read."""
+    """Files of 0.1.0 have a second output, the noise, which nothing reads; the package's own have no more."""
     for name in (f"{prefix}leave.weight", f"{prefix}leave.bias"):
         if name in state:
             state[name] = state[name][:1]
@@ -190,15 +190,15 @@ def make_net() -> nn.Module:
             nn.init.zeros_(self.leave.weight)
             self.register_load_state_dict_pre_hook(_first_output)
 
-        def forward(self, seen: torch.Tensor) -> torch.Tensor:
+        def forward(self, described: torch.Tensor) -> torch.Tensor:
             act = nn.functional.relu
-            inside = act(self.enter(seen))
+            inside = act(self.enter(described))
             column, row = inside.mean(-2, keepdim=True), inside.mean(-1, keepdim=True)
             # the context of a voxel is affine in three small maps, added without laying them out
             of_column, of_row, of_band = self.context.weight.chunk(3, dim=1)
             near = self.near(inside) + nn.functional.conv3d(column, of_column, self.context.bias)
             near = near + nn.functional.conv3d(row, of_row)
             near = act(near + nn.functional.conv3d(row.mean(-2, keepdim=True), of_band))
-            return self.leave(act(self.mix(torch.cat([inside, near], 1)))) + seen[:, :1]
+            return self.leave(act(self.mix(torch.cat([inside, near], 1)))) + described[:, :1]
 
     return OutlierNet()

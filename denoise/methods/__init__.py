@@ -1,7 +1,7 @@
-"""Denoisers, one file each (and the peer of `denoise.comparison.peers`); importing this package registers them."""
+"""Denoisers, one file each; importing this package registers them."""
 
-import denoise.comparison.peers
-import denoise.methods.column_median
-import denoise.methods.diffusion
-import denoise.methods.lowrank
-import denoise.methods.total_variation  # noqa: F401
+from importlib import import_module
+from pkgutil import iter_modules
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")

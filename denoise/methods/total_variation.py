@@ -6,7 +6,7 @@ import numpy as np
 
 from denoise.case import Observation, Restoration
 from denoise.registry import method
-from denoise.separation.estimate import band_noise
+from hsitools.estimation.band_noise import band_noise
 
 
 @method(

@@ -17,9 +17,12 @@ from denoise.learning.outlier_net import outlier_probability
 from denoise.separation.columns import column_response, column_ripple, dead_elements, striped_columns
 from denoise.separation.saturation import stuck_values
 from denoise.separation.smooth import Smoothed, joint_means, smooth
+from hsitools.estimation.band_noise import band_noise
+from hsitools.estimation.covariance import gram, largest_of_noise, subspace
 
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
+#: Turns of scene, outliers and columns: each waits for the others' latest estimate.
 ROUNDS = 5
 #: Components that a band with many outliers is predicted from.
 MAX_REGRESSORS = 16
@@ -41,10 +44,6 @@ LEFT = 1 / (4 * np.pi * BLUR**2)
 LEAST_OWN = 0.1
 #: Bins of a band's values in which outliers are looked for.
 BINS = 96
-#: Pixels that are summed at a time in float64.
-GRAM_PIXELS = 8192
-#: Bands up to which neighbouring pixels have a say in a band's noise.
-FEW_BANDS = 8
 #: Pixels below which scene and noise cannot be told apart.
 MIN_PIXELS = 64
 #: Share of a band's voxels that impulses may take.
@@ -82,61 +81,11 @@ class Separation:
         return int(self.directions.shape[1])
 
 
-def gram(images: Array) -> NDArray[np.float64]:
-    """Sums of products ``(band, band)`` of ``(band, …)`` over all else, in float64 and bounded memory.
-
-    In float32 the sums round by more than the noise of a good cube: its smallest eigenvalues would be rounding.
-    """
-    flat = images.reshape(len(images), -1)
-    total = np.zeros((len(flat), len(flat)))
-    for first in range(0, flat.shape[1], GRAM_PIXELS):
-        part = flat[:, first : first + GRAM_PIXELS].astype(float)
-        total += part @ part.T
-    return total
-
-
-def band_noise(values: Array) -> Array:
-    """Noise of each band ``(band,)``: what all other bands do not explain of it.
-
-    The residual of a regression on them is read off the inverse covariance (J. M. Bioucas-Dias, J. M. P. Nascimento,
-    Hyperspectral subspace identification, IEEE TGRS 46(8), 2008). With too few pixels for that, or one band, it is the
-    median of mixed differences of 2×2 pixels, in which stripes cancel.
-    """
-    flat = values.reshape(len(values), -1)
-    bands, pixels = flat.shape
-    mixed = np.diff(np.diff(values, axis=1), axis=2) / 2 if bands <= FEW_BANDS or pixels < 4 * bands else None
-    spatial = np.full(bands, np.inf)
-    if mixed is not None and mixed.size:
-        spatial = np.median(np.abs(mixed), axis=(1, 2)) / 0.6745
-    if bands == 1 or pixels < 4 * bands:
-        return np.asarray(spatial, dtype=np.float32)
-    covariance = gram(flat - flat.mean(1, keepdims=True, dtype=float).astype(np.float32)) / pixels
-    scale = np.sqrt(np.diag(covariance))
-    scale = np.where(scale > 0, scale, 1)
-    correlation = covariance / scale / scale[:, None] + 1e-10 * np.eye(bands)
-    spectral = scale / np.sqrt(np.diag(np.linalg.inv(correlation))) * np.sqrt(pixels / (pixels - bands))
-    # few bands do not explain one another: what is left is scene
-    return np.asarray(np.minimum(spectral, spatial), dtype=np.float32)
-
-
 def along_track(values: Array) -> Array:
     """Values with their columns' means replaced by the bands': what is left has no column offsets."""
     if values.shape[1] < 8:
         return values
     return values - values.mean(1, keepdims=True) + values.mean((1, 2), keepdims=True)
-
-
-def subspace(whitened: NDArray[Any]) -> Array:
-    """Orthonormal directions ``(band, k)`` that stand out of unit noise in ``(band, pixel)``, strongest first.
-
-    Kept is every eigenvalue beyond the largest that pure noise has (V. A. Marchenko, L. A. Pastur, 1967): no cap on the
-    rank, or a good cube would lose detail.
-    """
-    bands, pixels = whitened.shape
-    values, vectors = np.linalg.eigh(gram(whitened) / pixels)
-    edge = (1 + np.sqrt(bands / pixels)) ** 2
-    rank = max(1, int((values > 1.02 * edge).sum()))
-    return np.asarray(vectors[:, ::-1][:, :rank], dtype=np.float32)
 
 
 def faint(whitened: Array, directions: Array) -> Array:
@@ -157,7 +106,7 @@ def faint(whitened: Array, directions: Array) -> Array:
     # blurred pixels count as so many independent ones
     independent = pixels / (2 * np.pi * BLUR**2)
     values, vectors = np.linalg.eigh(gram(blurred) / (pixels * LEFT))
-    more = int((values > 1.2 * (1 + np.sqrt(bands / independent)) ** 2).sum())
+    more = int((values > 1.2 * largest_of_noise(bands, independent)).sum())
     both = np.concatenate([directions, vectors[:, ::-1][:, :more].astype(np.float32)], axis=1)
     return np.asarray(np.linalg.qr(both)[0], dtype=np.float32) if more else directions
 

@@ -14,15 +14,15 @@ from hsitools.commands.options import axes_option, emit_json, emit_table, json_o
 @json_option
 def info(path: Path, variable: str | None, axes: str | None, as_json: bool) -> None:
     """Say what PATH is: its kind, sizes, units and quality."""
-    from hsitools.formats import describe
+    from hsitools.file_kinds import describe
     from hsitools.io import open_cube
 
     chosen = variable is not None or axes is not None
-    found = open_cube(path, variable=variable, axes=axes).describe() if chosen else describe(path)
+    facts = open_cube(path, variable=variable, axes=axes).describe() if chosen else describe(path)
     if as_json:
-        emit_json(found)
+        emit_json(facts)
     else:
-        emit_table(found)
+        emit_table(facts)
 
 
 @click.command()

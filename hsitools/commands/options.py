@@ -3,34 +3,47 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
+from hsitools.progress import Progress
+from hsitools.text import plain, readable
+
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
 
+plugin_option = click.option(
+    "--plugin", "plugins", type=click.Path(path_type=Path), multiple=True, metavar="FILE",
+    help="Python file that registers methods of yours.",
+)  # fmt: skip
 variable_option = click.option("--variable", metavar="NAME", help="Which array of the file is the cube.")
 axes_option = click.option("--axes", metavar="ORDER", help="Order of its axes, as y,x,band.")
 
 
-def plain(value: Any) -> Any:
-    """Numbers, lists and dicts that JSON knows; NaN and infinities become null."""
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, Path):
-        return str(value)
-    if hasattr(value, "tolist"):
-        return plain(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+class SeveralValues(click.Command):
+    """A command some of whose options take several values: ``--cases a b`` is ``--cases a --cases b``."""
+
+    def __init__(self, *arguments: Any, several: tuple[str, ...], **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.several = several
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click, with each value given its option's name."""
+        out: list[str] = []
+        name = None
+        for place, token in enumerate(args):
+            if token.startswith("-"):
+                name = token.partition("=")[0] if token.partition("=")[0] in self.several else None
+                alone = place + 1 == len(args) or args[place + 1].startswith("-")
+                if token not in self.several or alone:
+                    out.append(token)
+            else:
+                out += [token] if name is None else [name, token]
+        return super().parse_args(ctx, out)
 
 
 def emit_json(document: Any) -> None:
@@ -43,16 +56,6 @@ def emit_table(document: dict[str, Any]) -> None:
     width = max((len(name) for name in document), default=0)
     for name, value in document.items():
         click.echo(f"{name:<{width}}  {readable(value)}")
-
-
-def readable(value: Any) -> str:
-    """A value for people: six digits, nothing but a dash for what is not known."""
-    value = plain(value)
-    if isinstance(value, list):
-        return f"[{', '.join(readable(item) for item in value)}]"
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {readable(item)}" for key, item in value.items())
-    return f"{value:.6g}" if isinstance(value, float) else "–" if value is None else str(value)
 
 
 def range_option(_context: click.Context, _parameter: click.Parameter, text: str | None) -> tuple[float, float] | None:
@@ -84,7 +87,7 @@ def window_option(_context: click.Context, _parameter: click.Parameter, text: st
 
 
 @contextmanager
-def progress_bar(name: str) -> Iterator[Callable[[int, int], None]]:
+def progress_bar(name: str) -> Iterator[Progress]:
     """A progress callback (done, total) that draws on a terminal and is silent elsewhere."""
     from tqdm import tqdm
 

@@ -1,1 +1,1 @@
-"""Estimators that several rooms share."""
+"""Estimators that every room asks for: noise of bands, covariance and rank, bounded least squares, spreads, edges."""

@@ -1,42 +1,20 @@
-"""Reading and writing cubes: one small module per format, found by what is in the file.
-
-A format's module has ``can_read(path)`` and ``read(path) -> Cube``; those that write have ``SUFFIXES`` and
-``write(cube, path, progress)``. Nothing is loaded until a file is opened.
-"""
+"""Reading and writing cubes: one small module per format, found by what is in the file (`hsitools.io.readers`)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib import import_module
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hsitools.errors import FormatError, HsiError, InputError
 from hsitools.io.labels import is_hdf5
+from hsitools.io.readers import all_readers, cube_formats, reader_of
+from hsitools.progress import Progress, silent
 
 if TYPE_CHECKING:
     from hsitools.cube import Cube
-
-#: Who is asked, in this order: products before the general formats that contain them.
-READERS = (
-    "formats.archive", "formats.zarr", "products.prisma", "products.emit", "products.pace", "products.neon",
-    "formats.matlab", "formats.native", "formats.npz", "formats.hdf5", "formats.netcdf3",
-    "products.desis", "products.enmap",
-    "products.hyperion", "formats.geotiff", "formats.envi",
-)  # fmt: skip
-WRITERS = ("native", "zarr", "envi", "geotiff")
-PLACES = {name.rpartition(".")[2]: name for name in READERS}
-Progress = Callable[[int, int], None]
-
-
-def _module(name: str) -> Any:
-    return import_module(f"hsitools.io.{PLACES[name]}")
-
-
-def _reader(path: Path) -> str | None:
-    return next((name for name in PLACES if _module(name).can_read(path)), None)
 
 
 def open_cube(path: str | Path, *, variable: str | None = None, axes: str | None = None) -> Cube:
@@ -59,20 +37,28 @@ def open_cube(path: str | Path, *, variable: str | None = None, axes: str | None
         When the file is missing, of no known format, damaged, or lacks what its format requires.
     InputError
         When its labels contradict its data, or it does not tell which array is the cube, or how its axes lie.
+
+    Examples
+    --------
+    >>> from hsitools import save_cube, scene
+    >>> save_cube(scene((16, 16), seed=0), "scene.h5")
+    >>> cube = open_cube("scene.h5")
+    >>> cube.select(window=(0, 4, 0, 8)).read().shape[1:]
+    (4, 8)
     """
     path = Path(path)
     if not path.exists():
         raise FormatError(f"{path}: found no such file or folder, expected a cube")
     choice = {key: value for key, value in (("variable", variable), ("axes", axes)) if value is not None}
     with _said(path, "format"):
-        name = _reader(path)
+        name = reader_of(path)
         if name is None and variable is not None and is_hdf5(path):
             name = "hdf5"
         if name is None:
             raise FormatError(
-                f"{path}: format: found nothing known{_inside(path)}, expected one of: {', '.join(list(PLACES)[1:])}"
+                f"{path}: format: found nothing known{_inside(path)}, expected one of: {', '.join(cube_formats())}"
             )
-    read = _module(name).read
+    read = all_readers()[name].read
     if choice and "axes" not in signature(read).parameters:
         raise InputError(f"{path}: --{next(iter(choice))}: found {next(iter(choice.values()))!r}, expected none: "
                          f"{name} files hold one cube, whose axes are known")  # fmt: skip
@@ -112,6 +98,16 @@ def open_cubes(paths: Sequence[str | Path]) -> list[Cube]:
     ------
     FormatError
         When a path is missing or unreadable, or a folder holds no cube.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from hsitools import save_cube, scene
+    >>> Path("scenes").mkdir()
+    >>> for seed in (0, 1):
+    ...     save_cube(scene((8, 8), seed=seed), f"scenes/{seed}.h5")
+    >>> [cube.shape[1:] for cube in open_cubes(["scenes"])]
+    [(8, 8), (8, 8)]
     """
     out: list[Cube] = []
     for path in map(Path, paths):
@@ -148,16 +144,24 @@ def save_cube(cube: Cube, path: str | Path, progress: Progress | None = None, *,
     ------
     InputError
         When no format has this suffix, or the file cannot be written.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from hsitools import Cube, open_cube
+    >>> save_cube(Cube(data=np.ones((2, 3, 4), np.float32), wavelength_nm=np.array([500, 600.0])), "ones.hdr")
+    >>> open_cube("ones.hdr").wavelength_nm
+    array([500., 600.])
     """
     path = Path(path)
-    suffixes = []
-    for name in WRITERS:
-        module = _module(name)
-        suffixes += module.SUFFIXES
-        if path.suffix.lower() in module.SUFFIXES:
-            if cog and name != "geotiff":
+    suffixes: list[str] = []
+    for module in all_readers().values():
+        own = getattr(module, "SUFFIXES", ())
+        suffixes += own
+        if path.suffix.lower() in own:
+            if cog and "cog" not in signature(module.write).parameters:
                 raise InputError(f"{path}: --cog: found suffix {path.suffix!r}, expected .tif")
-            module.write(cube, path, progress or (lambda done, total: None), **({"cog": True} if cog else {}))
+            module.write(cube, path, progress or silent, **({"cog": True} if cog else {}))
             return
     raise InputError(f"{path}: output: found suffix {path.suffix!r}, expected one of {', '.join(suffixes)}")
 
@@ -166,21 +170,18 @@ def describe(path: Path) -> dict[str, Any] | None:
     """What ``hsi info`` says of a cube; None when the file is something else."""
     path = Path(path)
     with _said(path, "format"):
-        name = _reader(path)
+        name = reader_of(path)
     if name is None:
         return None
     with _said(path, name):
-        cube: Cube = _module(name).read(path)
+        cube: Cube = all_readers()[name].read(path)
     return {**cube.describe(), "format": name}
 
 
 def known_formats() -> list[dict[str, Any]]:
     """Every reader: its ``name``, what it ``reads`` (the first line of its module), and ``suffixes`` that it writes."""
     out = []
-    for name in PLACES:
-        if name == "archive":
-            continue
-        module = _module(name)
+    for name, module in cube_formats().items():
         first = (module.__doc__ or "").partition("\n\n")[0].replace("\n", " ").replace("``", "").rstrip(".")
         out.append({"name": name, "reads": first, "suffixes": list(getattr(module, "SUFFIXES", ()))})
     return out

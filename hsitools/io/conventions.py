@@ -16,6 +16,7 @@ from hsitools.io.labels import text, well_known_text
 from hsitools.io.scales import fits
 
 log = logging.getLogger(__name__)
+#: What our files say they are. The version grows when an older release could not read them rightly.
 FORMAT, VERSION = "hsitools-cube", 1
 DIMENSIONS = ("band", "y", "x")
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hsitools.cube.sources import Source, StackedSource, ViewSource
 from hsitools.errors import InputError
-from hsitools.lazy import Source, StackedSource, ViewSource
 
 OVERLAP = "all bands kept; where the detectors overlap, {} bands are marked bad"
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from hsitools.cube import Transform
+from hsitools.cube.geometry import Transform
 from hsitools.errors import FormatError
 from hsitools.io.labels import attribute, text
 from hsitools.io.projections import CODES, TEXTS, crs_of
-
-if TYPE_CHECKING:
-    from hsitools.io.variables import Variable
+from hsitools.io.variable import Variable
 
 log = logging.getLogger(__name__)
 #: Longest coordinate that is read.

@@ -18,7 +18,7 @@ def text(value: Any) -> str:
 
 
 def attribute(mapping: Mapping[str, Any], *names: str) -> Any:
-    """The first of these attributes that a mapping has, whatever the case and underscores of its name; None if none."""
+    """The first of these attributes of a mapping, in any case, with spaces or underscores between words; else None."""
     lower = {_key(key): value for key, value in mapping.items()}
     return next((lower[_key(name)] for name in names if _key(name) in lower), None)
 

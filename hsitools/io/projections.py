@@ -41,6 +41,7 @@ _PARAMETERS = {
 _DATUMS = {"WGS84": (4326, 32600), "WGS1984": (4326, 32600), "ETRS89": (4258, 25800), "ETRS1989": (4258, 25800),
            "EUROPEANTERRESTRIALREFERENCESYSTEM1989": (4258, 25800), "NAD83": (4269, 26900),
            "NORTHAMERICANDATUM1983": (4269, 26900), "NORTHAMERICAN1983": (4269, 26900)}  # fmt: skip
+#: Inverse flattening of the ellipsoids, which tells datums that are not named.
 _WGS84, _GRS80 = 298.257223563, 298.257222101
 
 

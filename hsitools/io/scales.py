@@ -1,4 +1,8 @@
-"""What turns stored numbers into physical values: scales, offsets, values of no measurement, units."""
+"""What turns stored numbers into physical values: scales, offsets, values of no measurement, units.
+
+The one step of all readers: `decoded` for files whose attributes state it, `scaled` for numbers that a reader has found
+itself, `physical` for products that are always read as physical values.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hsitools.cube.sources import Bands, ScaledSource, Source
 from hsitools.errors import FormatError, InputError
 from hsitools.io.labels import attribute, numbers_in, text
 from hsitools.io.names import NODATA_NAMES, OFFSET_NAMES, SCALE_NAMES
-from hsitools.lazy import Bands, ScaledSource, Source
 
 log = logging.getLogger(__name__)
 #: A scale above this that is no CF attribute is a divisor ("Scale_Factor" 10000).
@@ -59,7 +63,7 @@ class OneNodata:
         self.shape, self.dtype = source.shape, np.dtype(source.dtype)
 
     def read(self, bands: Bands, rows: slice, columns: slice) -> NDArray[Any]:
-        """See `hsitools.lazy.Source`."""
+        """See `hsitools.cube.sources.Source`."""
         values = self.source.read(bands, rows, columns)
         missing = np.isin(values, np.asarray(self.others).astype(self.dtype))
         return np.where(missing, np.asarray(self.nodata).astype(self.dtype), values) if missing.any() else values
@@ -117,12 +121,28 @@ def scaled(
     source: Source, scale: Any, offset: Any, nodata: float | None, where: str
 ) -> tuple[Source, float | None, float | None]:
     """See `decoded`; ``scale`` and ``offset`` are numbers, one or one a band."""
+    scale, offset = _checked(scale, offset, where)
+    if not offset.any() and np.all(scale == scale[0]):
+        return source, None if scale[0] == 1 else float(scale[0]), nodata
+    return ScaledSource(source, scale, offset, nodata), None, None if nodata is None else float("nan")
+
+
+def physical(source: Source, scale: Any, offset: Any, nodata: float | None, where: str) -> Source:
+    """Physical values ``offset + scale · number`` of a product, NaN for nodata, even where one factor serves all bands.
+
+    Raises
+    ------
+    InputError
+        When a scale or offset is not finite, or a scale is zero.
+    """
+    return ScaledSource(source, *_checked(scale, offset, where), nodata)
+
+
+def _checked(scale: Any, offset: Any, where: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     scale, offset = np.ravel(np.asarray(scale, dtype=float)), np.ravel(np.asarray(offset, dtype=float))
     for name, values in (("scale", scale), ("offset", offset)):
         wrong = ~np.isfinite(values) | ((values == 0) & (name == "scale"))
         if wrong.any():
             raise InputError(f"{where}: {name}: found {values[wrong][0]:g}, expected finite numbers, and no scale of "
                              "zero")  # fmt: skip
-    if not offset.any() and np.all(scale == scale[0]):
-        return source, None if scale[0] == 1 else float(scale[0]), nodata
-    return ScaledSource(source, scale, offset, nodata), None, None if nodata is None else float("nan")
+    return scale, offset

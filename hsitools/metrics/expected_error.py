@@ -13,7 +13,9 @@ from hsitools.errors import InputError
 from hsitools.metrics.full_resolution import KIND, Fusion
 from hsitools.metrics.no_reference import Single, noise
 from hsitools.metrics.registry import Score, index, mean_of
-from hsitools.sensor.spatial import interpolate, mtf_blur, mtf_decimate, size_of
+from hsitools.sensor.interpolation import interpolate
+from hsitools.sensor.separable import size_of
+from hsitools.sensor.spatial import mtf_blur, mtf_decimate
 
 #: Excess over the noise, in noise variances, from which on consistency says anything of a band's details.
 TELLING = 0.05

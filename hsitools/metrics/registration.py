@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hsitools.sensor.spatial import Separable, mtf_decimate, size_of
+from hsitools.sensor.separable import Separable, size_of
+from hsitools.sensor.spatial import mtf_decimate
 
 #: How well shift (fine pixels, y and x) and MTF (relative change of the PSF's squared width) are known beforehand.
 PRIOR = (1.0, 1.0, 0.5)

@@ -12,7 +12,7 @@ from torch import Tensor
 from hsitools.errors import InputError
 from hsitools.metrics.inputs import Pair
 from hsitools.metrics.registry import Score, index, mean_of, with_nan
-from hsitools.sensor.spatial import window_mean
+from hsitools.sensor.separable import window_mean
 
 
 @index(

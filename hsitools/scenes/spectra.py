@@ -15,8 +15,11 @@ Array = NDArray[np.float64]
 LOW_NM, HIGH_NM = 350.0, 2600.0
 #: Leaf and soil water, as (centre nm, width nm, relative depth).
 WATER = ((970, 35, 0.10), (1200, 45, 0.18), (1450, 60, 0.75), (1940, 75, 1.0))
+#: Leaf pigments, in the same terms: the blue bands and the red one of chlorophyll.
 CHLOROPHYLL = ((430, 45, 0.85), (495, 35, 0.6), (665, 28, 1.0))
+#: Ferric iron of soils and roof tiles.
 IRON = ((480, 60, 0.7), (530, 40, 0.5), (870, 90, 0.6))
+#: C–H bonds of asphalt, plastics and dry plants.
 HYDROCARBON = ((1210, 25, 0.3), (1730, 30, 0.7), (2310, 35, 1.0))
 
 

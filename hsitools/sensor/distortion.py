@@ -13,7 +13,7 @@ from hsitools.errors import InputError
 if TYPE_CHECKING:
     import torch
 
-    from hsitools.sensor.spatial import AxisMatrix
+    from hsitools.sensor.separable import AxisMatrix
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ class Distortion:
 
 def _shift(n: int, shift: NDArray[np.float64]) -> AxisMatrix:
     """Linear interpolation at ``i + shift``, one matrix ``(n, n)`` for each shift."""
-    from hsitools.sensor.spatial import AxisMatrix
+    from hsitools.sensor.separable import AxisMatrix
 
     whole = int(np.floor(shift.min()))
     reach = int(np.ceil(shift.max())) - whole + 2

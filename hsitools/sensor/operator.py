@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from hsitools.errors import InputError
-from hsitools.sensor.spatial import Separable, mtf_blur, mtf_decimate
+from hsitools.sensor.parts import SensorParts
+from hsitools.sensor.separable import Separable
+from hsitools.sensor.spatial import mtf_blur, mtf_decimate
 
 Array = NDArray[np.float64]
 
@@ -28,7 +28,7 @@ class SensorOperator:
         Fine pixels (y, x).
     """
 
-    def __init__(self, sensor: Any, wavelength_nm: Array, shape: tuple[int, int]) -> None:
+    def __init__(self, sensor: SensorParts, wavelength_nm: Array, shape: tuple[int, int]) -> None:
         self.sensor, self.shape = sensor, shape
         self._matrix = np.asarray(sensor.response.matrix(np.asarray(wavelength_nm, dtype=float)))
         self._blur: Separable | None = None

@@ -51,6 +51,11 @@ class Band:
         """Width of the band, µm⁻¹; its inverse is the OPD of one fringe, µm."""
         return self.high - self.low
 
+    @property
+    def opd_per_radian(self) -> float:
+        """OPD, µm, of a phase whose degree-1 coefficient is one radian."""
+        return 1 / (2 * np.pi * self.half_width)
+
     def scale(self, wavenumber: Array) -> Array:
         """Wavenumber (µm⁻¹) to [-1, 1]."""
         return (np.asarray(wavenumber, dtype=float) - self.centre) / self.half_width

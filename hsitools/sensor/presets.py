@@ -25,6 +25,7 @@ Array = NDArray[np.float64]
 
 #: Solar irradiance at the top of the atmosphere as a black body: temperature (K), Sun's radius over distance.
 SUN_KELVIN, SUN_RATIO = 5772.0, 4.654e-3
+#: h (J s), c (m/s), k (J/K), e (C): exact in the SI since 2019.
 PLANCK, LIGHT, BOLTZMANN, CHARGE = 6.62607015e-34, 2.99792458e8, 1.380649e-23, 1.602176634e-19
 
 
@@ -278,7 +279,14 @@ PRESETS: dict[str, Callable[..., Sensor]] = {
 
 
 def preset(name: str, **settings: Any) -> Sensor:
-    """A sensor by name; raises `InputError` with the nearest name when there is none."""
+    """A sensor by name; raises `InputError` with the nearest name when there is none.
+
+    Examples
+    --------
+    >>> sensor = preset("enmap")
+    >>> sensor.name, sensor.response.n_bands
+    ('EnMAP', 224)
+    """
     key = name.lower().replace("_", "-").replace("+", "-")
     return lookup(key, PRESETS, "preset")(**settings)
 
@@ -290,6 +298,11 @@ def open_sensor(text: str | Path) -> Sensor:
     ------
     FormatError
         When neither is there.
+
+    Examples
+    --------
+    >>> open_sensor("prisma").name
+    'PRISMA'
     """
     path = Path(text)
     if path.exists() or path.suffix:

@@ -21,6 +21,7 @@ Array = NDArray[np.float64]
 Moments = Callable[[Array], tuple[Array, Array]]
 #: Nodes of a Gauss-Legendre panel, on (0, 1).
 NODES = (np.polynomial.legendre.leggauss(3)[0] + 1) / 2
+#: Of Gauss and Legendre's three nodes on an interval of length one.
 NODE_WEIGHTS = np.polynomial.legendre.leggauss(3)[1] / 2
 
 

@@ -7,32 +7,12 @@ from typing import Any
 
 import click
 
-from hsitools.commands.options import emit_json, json_option, progress_bar
+from hsitools.commands.options import SeveralValues, emit_json, json_option, progress_bar
 
 path_type = click.Path(path_type=Path)
 
 
-class SeveralValues(click.Command):
-    """A command some of whose options take several values: ``--cases a b`` is ``--cases a --cases b``."""
-
-    several = ("--scenes", "--cases", "--ratio", "--methods", "--plugin")
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """As click, with each value given its option's name."""
-        out: list[str] = []
-        name = None
-        for place, token in enumerate(args):
-            if token.startswith("-"):
-                name = token.partition("=")[0] if token.startswith(self.several) else None
-                alone = place + 1 == len(args) or args[place + 1].startswith("-")
-                if token not in self.several or alone:
-                    out.append(token)
-            else:
-                out += [token] if name is None else [name, token]
-        return super().parse_args(ctx, out)
-
-
-@click.command(cls=SeveralValues)
+@click.command(cls=SeveralValues, several=("--scenes", "--cases", "--ratio", "--methods", "--plugin"))
 @click.option("--scenes", type=path_type, multiple=True, help="Cubes, or folders of them; several or repeated.")
 @click.option("--cases", type=path_type, multiple=True, help="Case files (.npz: ms_lr, pan, ratio; gt if known).")
 @click.option("--sensor", metavar="FILE|NAME", help="Sensor that sees the scenes  [default: preset prisma].")
@@ -45,7 +25,13 @@ class SeveralValues(click.Command):
               help="With reference, without, or both  [default: with, where there is one].")  # fmt: skip
 @click.option("--convention", "rules", default="hsitools", show_default=True, help="hsitools, or toolbox (published).")
 @click.option("--weights", type=path_type, help="Folder of trained nets' weights.")
-@click.option("--plugin", "plugins", type=path_type, multiple=True, help="Python file that registers your methods.")
+@click.option(
+    "--plugin",
+    "plugins",
+    type=path_type,
+    multiple=True,
+    help="Python file that registers your methods, or your indices.",
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--device", default="cpu", show_default=True, help="Where methods run, as torch names it.")
 @click.option("--threads", type=click.IntRange(min=0), default=0, help="Of a cell  [default: all, shared by the jobs].")
@@ -66,8 +52,7 @@ def benchmark(
     Every cell (case × method) runs in a process of its own; one that fails is a row with its reason. Results are kept
     cell by cell, so that a benchmark that was stopped goes on with --resume.
     """
-    import tempfile
-
+    from hsitools.comparison.scratch import Scratch
     from pansharpen.comparison.benchmark import Benchmark
 
     if resume is not None:
@@ -78,20 +63,20 @@ def benchmark(
     if out is None and not as_json:
         raise click.UsageError("expected --out (a folder), or --json for the records alone")
     asked["ratios"] = asked["ratios"] or (6,)
-    asked["noises"] = [on for on, given in ((True, noisy or not clean), (False, clean)) if given]
+    asked["noises"] = [on for on, typed in ((True, noisy or not clean), (False, clean)) if typed]
     asked["protocols"] = {None: ("auto",), "both": ("reduced", "full")}.get(protocol, (protocol,))
     asked["time_limit_s"], asked["memory_limit_mib"] = asked.pop("time_limit"), asked.pop("memory_limit")
     if out is not None:
         return _run(Benchmark.create(out, **asked), jobs, retry, as_json)
-    with tempfile.TemporaryDirectory(prefix="hsi-benchmark-") as folder:
+    with Scratch() as folder:
         _run(Benchmark.create(folder, **asked), jobs, retry, as_json, kept=False)
 
 
 def _nothing_else(ctx: click.Context, allowed: set[str]) -> None:
     """What decides the numbers is stored; another wish must not be dropped in silence."""
-    given = click.core.ParameterSource.COMMANDLINE
+    typed = click.core.ParameterSource.COMMANDLINE
     for name in ctx.params:
-        if name not in allowed and ctx.get_parameter_source(name) is given:
+        if name not in allowed and ctx.get_parameter_source(name) is typed:
             option = next(p.opts[0] for p in ctx.command.params if p.name == name)
             raise click.UsageError(f"{option} cannot be changed by --resume: settings are those stored in the folder")
 
@@ -124,7 +109,8 @@ def _flat(record: dict[str, Any]) -> dict[str, Any]:
 
 def print_ranking(rows: list[dict[str, Any]]) -> None:
     """Mean ranks of the methods, and why there are cells without a result."""
-    from pansharpen.comparison.table import OK, RANKED, RANKED_ON, by_case, number, ranking, source_of, title_of
+    from hsitools.comparison.task import OK
+    from pansharpen.comparison.table import RANKED, RANKED_ON, by_case, number, ranking, source_of, title_of
 
     for protocol, indices in RANKED.items():
         ranks = ranking(rows, protocol)

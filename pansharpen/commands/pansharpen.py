@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from hsitools.commands.options import emit_json, json_option, progress_bar, window_option
+from hsitools.commands.options import emit_json, json_option, plugin_option, progress_bar, window_option
 from pansharpen.commands.benchmark import benchmark, report
 from pansharpen.commands.train import train
 
@@ -22,12 +22,15 @@ for _command in (benchmark, report, train):
 
 
 @pansharpen.command("list")
+@plugin_option
 @json_option
-def list_methods(as_json: bool) -> None:
+def list_methods(plugins: tuple[Path, ...], as_json: bool) -> None:
     """Methods: family, what they need, paper."""
-    import pansharpen.fuse  # noqa: F401  (registers them)
+    import pansharpen.in_memory  # noqa: F401  (registers them)
+    from hsitools.plugins import load_plugins
     from pansharpen.registry import METHODS, names
 
+    load_plugins(plugins)
     rows: list[dict[str, Any]] = [
         {
             "name": entry.name, "family": entry.family, "needs_training": entry.trained, "any_band_count": True,
@@ -65,21 +68,25 @@ def list_methods(as_json: bool) -> None:
 @click.option("--weights", type=click.Path(path_type=Path), help="Weights of a trained net.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
 @click.option("--convention", default="hsitools", show_default=True, help="For .npz cases: hsitools or toolbox.")
+@plugin_option
 @json_option
 def run_method(
     method: str, path: Path, out: Path, pan: Path | None, reproject: bool, sensor: str | None, window: Any,
-    weights: Path | None, seed: int, convention: str, as_json: bool,
+    weights: Path | None, seed: int, convention: str, plugins: tuple[Path, ...],
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Fuse the cube PATH with its panchromatic image by METHOD (see `hsi pansharpen list`)."""
     import time
 
     from hsitools.io import save_cube
+    from hsitools.plugins import load_plugins
     from hsitools.sensor import open_sensor
-    from pansharpen.comparison.protocol import convention as rules
-    from pansharpen.comparison.protocol import open_pair
     from pansharpen.pair.alignment import paired, windowed
+    from pansharpen.pair.case_files import convention as rules
+    from pansharpen.pair.case_files import open_pair
     from pansharpen.tiled import fuse_cube
 
+    load_plugins(plugins)
     instrument = None if sensor is None else open_sensor(sensor)
     cube, optics = open_pair(path, pan, rules(convention), instrument)
     cube = paired(windowed(cube, window), reproject=reproject)

@@ -7,13 +7,17 @@ from pathlib import Path
 import click
 
 from hsitools.commands.options import emit_json, emit_table, json_option, progress_bar
+from hsitools.commands.training import is_first_process, out_option, training_options, typed
+
+#: Procedural scenes by default: of a fifth, two whole ones are held out.
+PROCEDURAL = 12
 
 
 @click.command()
 @click.argument("method")
 @click.option("--sensor", "sensor_file", required=True, metavar="FILE",
               help="Sensor file of `hsi sensor make`, or a preset's name (prisma).")  # fmt: skip
-@click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="Folder for weights and curves.")
+@out_option
 @click.option("--data", multiple=True, metavar="PATH", default=("procedural",), show_default=True,
               help="Cube, or folder of cubes: scenes, or products with PAN; repeatable.")  # fmt: skip
 @click.option("--scenes", type=int, help="How many procedural scenes  [default: 12].")
@@ -22,9 +26,7 @@ from hsitools.commands.options import emit_json, emit_table, json_option, progre
 @click.option("--patch", type=int, default=32, show_default=True, help="Side of a patch, coarse pixels.")
 @click.option("--learning-rate", type=float, help="[default: the published one].")
 @click.option("--ratio", type=int, help="Instead of the sensor's own.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of weights, noise and patches.")
-@click.option("--resume/--no-resume", default=True, help="Go on from the checkpoint in the folder  [default: resume].")
-@click.option("--device", help="cpu, cuda, cuda:1  [default: a GPU where there is one].")
+@training_options("weights, noise and patches")
 @json_option
 def train(
     method: str, sensor_file: str, out: Path, data: tuple[str, ...], scenes: int | None, epochs: int | None,
@@ -33,20 +35,16 @@ def train(
 ) -> None:  # fmt: skip
     """Train the net METHOD (HyperPNN, HSpeNet, Hyper-DSNet, DIP-HyperKite, DHP-DARN) for a sensor.
 
-    Scenes are seen by the sensor with its noise; the net learns to get them back. Products with PAN are degraded once
-    more by their ratio. A fifth is held out: training stops when it no longer improves there, and the best weights are
-    written with a card that says what they are for. The same command goes on after a kill. On several GPUs:
+    Scenes are observed by the sensor with its noise; the net learns to get them back. Products with PAN are degraded
+    once more by their ratio. A fifth is held out: training stops when it no longer improves there, and the best weights
+    are written with a card that says what they are for. The same command goes on after a kill. On several GPUs:
     torchrun --nproc-per-node 2 $(which hsi) pansharpen train …
     """
-    import os
-    import sys
-
     from hsitools.errors import InputError
     from hsitools.io import open_cubes
     from hsitools.scenes import procedural_scenes
     from hsitools.sensor import open_sensor
-    from pansharpen.learning.patches import PROCEDURAL
-    from pansharpen.learning.training import train as train_net
+    from pansharpen.learning.supervised_training import train as train_net
 
     sensor = open_sensor(sensor_file)
     if ratio is not None:
@@ -60,13 +58,13 @@ def train(
     elif scenes is not None:
         raise InputError("scenes: found a number of procedural scenes, expected none beside --data of files alone")
     cubes += open_cubes([path for path in data if path != "procedural"])
-    command = "hsi pansharpen train " + " ".join(sys.argv[sys.argv.index("train") + 1 :] if "train" in sys.argv else [])
     with progress_bar(f"train {method}") as progress:
         card = train_net(
             method, sensor, cubes, out, seed=seed, epochs=epochs, batch=batch, patch=patch,
-            learning_rate=learning_rate, resume=resume, device=device, command=command.strip(), progress=progress,
+            learning_rate=learning_rate, resume=resume, device=device, command=typed("hsi pansharpen train"),
+            progress=progress,
         )  # fmt: skip
-    if int(os.environ.get("RANK", "0")) > 0:
+    if not is_first_process():
         return
     document = {
         "method": card.method, "weights": str(out / f"{card.method}.safetensors"), "bands": card.n_bands,

@@ -1,55 +1,124 @@
-"""The benchmark: cells (case × method), each measured in a process of its own, kept one by one, resumable."""
+"""The benchmark of fusion methods: what it is asked for, the cells that follow, its folder with ``sensor.h5``."""
 
 from __future__ import annotations
 
-import dataclasses
-import importlib.metadata
-import json
-import os
-import platform
-import sys
-from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from hsitools import __version__
-from hsitools.errors import FormatError, InputError
-from hsitools.provenance import git_commit
+import hsitools.comparison.benchmark as engine
+import pansharpen.methods  # noqa: F401  (registers them)
+from hsitools.comparison.plan import Cell, Plan, Source, chosen_names, content_hash, cubes_of, labels_of
+from hsitools.errors import HsiError, InputError
+from hsitools.io import open_cube
 from hsitools.sensor.presets import open_sensor
 from hsitools.sensor.sensor import Sensor
-from pansharpen.comparison.cells import Cell
-from pansharpen.comparison.plan import Settings, Source, check, chosen_methods, file_hash, several, sources_of
-from pansharpen.comparison.protocol import convention
-from pansharpen.comparison.table import COLUMNS, OK, Row, write_csv
-from pansharpen.comparison.trial import isolated, now, plugin_families, read_cell, stop_workers, write_json
-from pansharpen.registry import get
+from pansharpen.comparison.fusion_task import FUSION
+from pansharpen.comparison.table import Row, columns_with, row_of
+from pansharpen.learning.fusion_card import WEIGHTS
+from pansharpen.pair.case_files import convention
+from pansharpen.registry import METHODS, names
 
-FORMAT, VERSION = "hsitools-benchmark", 1
-
-
-# ---- the benchmark ---------------------------------------------------------------------------------------------
+PROTOCOLS = ("reduced", "full")
+#: Families that cost minutes a cell or need weights: run when asked for.
+NOT_BY_DEFAULT = ("supervised net", "zero-shot net")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Benchmark:
-    """A benchmark in its folder: ``benchmark.json`` (settings, versions), ``sensor.h5``, ``cells/``, ``table.csv``.
+class FusionSource(Source):
+    """A file that cases come from.
 
     Attributes
     ----------
-    folder : Path
-    settings : Settings
-    families : dict of str to str
-        Of the plugins' methods.
+    kind : str
+        ``scene`` that a sensor is to see, ``product`` (a cube with its own PAN), or ``case`` (file).
+    ratio : int or None
+        Its own; None for scenes, which have none, and where it cannot be read.
+    reference : bool
+        Whether it can be compared with a truth without degrading it first.
     """
 
-    folder: Path
-    settings: Settings
-    families: dict[str, str] = dataclasses.field(default_factory=dict)
+    kind: str
+    ratio: int | None = None
+    reference: bool = True
+
+    def protocol(self, asked: str) -> str:
+        """``auto`` is ``reduced``, but ``full`` for a case file without truth."""
+        if asked != "auto":
+            return asked
+        return "reduced" if self.reference else "full"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FusionPlan(Plan):
+    """All that a benchmark was asked for; `Benchmark.create` makes them.
+
+    Attributes
+    ----------
+    ratios : tuple of int
+        For scenes; other sources have their own.
+    noises : tuple of bool
+        The same.
+    protocols : tuple of str
+        ``reduced``: against a reference, which is the scene, the case file's truth, or the cube itself when both it and
+        PAN are degraded once more (Wald). ``full``: as it is, without reference. See `FusionSource.protocol`.
+    convention : str
+    sensor, sensor_name : str or None
+        Fingerprint and name.
+    sensor_for_all : bool
+        Whether it was given, so that cases and products are taken to be of it too.
+    """
+
+    ratios: tuple[int, ...]
+    noises: tuple[bool, ...]
+    protocols: tuple[str, ...]
+    convention: str
+    sensor: str | None
+    sensor_name: str | None
+    sensor_for_all: bool
+
+    def cells(self) -> list[Cell]:
+        """All cells, case after case."""
+        labels = labels_of([source.path for source in self.sources])
+        out = []
+        for source, label in zip(self.sources, labels, strict=True):
+            is_scene = source.kind == "scene"
+            out += [
+                Cell(method=method, case={
+                    "case": label, "source": source.path, "sha256": source.sha256, "kind": source.kind, "ratio": ratio,
+                    "noise": noise, "protocol": protocol, "convention": self.convention, "seed": self.seed,
+                    "sensor": self.sensor if is_scene or self.sensor_for_all else None, "device": self.device,
+                })
+                for ratio in (self.ratios if is_scene else (source.ratio,))
+                for noise in (self.noises if is_scene else (None,))
+                for protocol in dict.fromkeys(map(source.protocol, self.protocols))
+                for method in self.methods
+            ]  # fmt: skip
+        return out
+
+    def check(self) -> None:
+        """See `Plan.check`."""
+        asked = ("auto", *PROTOCOLS)
+        wrong = [value for value in self.protocols if value not in asked]
+        if wrong:
+            raise InputError(f"protocol: found {wrong[0]!r}, expected one of {', '.join(asked)}")
+        for name in ("ratios", "noises", "protocols"):
+            if not getattr(self, name):
+                raise InputError(f"{name}: found none, expected at least one")
+        if min(self.ratios) < 2:
+            raise InputError(f"ratio: found {min(self.ratios)}, expected at least 2")
+        super().check()
+
+
+class Benchmark(engine.Benchmark):
+    """A benchmark in its folder, with ``sensor.h5`` and pictures beside what every benchmark has."""
+
+    task, plan, source = FUSION, FusionPlan, FusionSource
+    pretrained = WEIGHTS.pretrained
+    command = "hsi pansharpen benchmark"
 
     @classmethod
     def create(
@@ -59,7 +128,7 @@ class Benchmark:
         device: str = "cpu", weights: str | Path | None = None, threads: int = 0, time_limit_s: float | None = None,
         memory_limit_mib: float | None = None, plugins: Iterable[str | Path] = (),
     ) -> Benchmark:  # fmt: skip
-        """Plan a benchmark in a folder (made if need be).
+        """Plan a benchmark of fusion methods in a folder (made if need be).
 
         Parameters
         ----------
@@ -68,11 +137,11 @@ class Benchmark:
             Cubes, or folders of them. Those with a panchromatic image of their own are taken as such a pair, others are
             shown to the sensor.
         cases : paths
-            Case files, see `pansharpen.comparison.protocol.read_case`.
+            Case files, see `pansharpen.pair.case_files.read_case`.
         sensor : Sensor or str, optional
             File or preset; default PRISMA for scenes, none for cases and products.
         others
-            As of `Settings`.
+            As of `FusionPlan`.
 
         Raises
         ------
@@ -80,189 +149,70 @@ class Benchmark:
             When the folder holds a benchmark already, or anything asked for cannot be.
         """
         folder = Path(folder)
-        if (folder / "benchmark.json").exists():
-            raise InputError(
-                f"{folder}: out: found a benchmark, expected a new folder (--resume goes on with this one)"
-            )
-        files = tuple(str(Path(path).resolve()) for path in plugins)
-        families = plugin_families(list(files))
+        cls.refuse(folder)
+        added = cls.plugins_of(plugins)
         sources = sources_of(scenes, cases)
         used = sensor if sensor is not None else "prisma" if any(s.kind == "scene" for s in sources) else None
         used = open_sensor(used) if isinstance(used, str) else used
-        settings = Settings(
-            sources=tuple(sources), methods=tuple(chosen_methods(methods, families)), ratios=several(ratios, "ratio"),
-            noises=several(noises, "noise"), protocols=several(protocols, "protocol"),
-            convention=convention(rules).name, seed=seed, sensor=None if used is None else used.fingerprint(),
-            sensor_name=None if used is None else used.name, sensor_for_all=sensor is not None, device=device,
+        settings = FusionPlan(
+            sources=tuple(sources),
+            methods=tuple(chosen_names(methods, (*names(), *added.methods), default_methods())),
+            ratios=tuple(dict.fromkeys(ratios)), noises=tuple(dict.fromkeys(noises)),
+            protocols=tuple(dict.fromkeys(protocols)), convention=convention(rules).name, seed=seed,
+            sensor=None if used is None else used.fingerprint(), sensor_name=None if used is None else used.name,
+            sensor_for_all=sensor is not None, device=device,
             weights=None if weights is None else str(Path(weights).resolve()), threads=threads,
             time_limit_s=time_limit_s, memory_limit_mib=memory_limit_mib,
-            plugins=files,
+            plugins=(*added.method_files, *added.index_files),
         )  # fmt: skip
-        check(settings)
-        try:
-            (folder / "cells").mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"{folder}: out: cannot make the folder ({error.strerror})") from None
+        made = cls.begin(folder, settings, added)
         if used is not None:
             used.save(folder / "sensor.h5")
-        made = cls(folder=folder, settings=settings, families=families)
-        made._write([])
         return made
 
-    @classmethod
-    def open(cls, folder: str | Path) -> Benchmark:
-        """A benchmark that was begun; raises `FormatError` when the folder holds none."""
-        settings = _settings(Path(folder), read_header(folder)["settings"])
-        return cls(folder=Path(folder), settings=settings, families=plugin_families(list(settings.plugins)))
-
     @property
-    def header(self) -> dict[str, Any]:
-        """What ``benchmark.json`` holds: settings, and for each run the versions, machine, git commit, threads."""
-        return read_header(self.folder)
+    def columns(self) -> tuple[str, ...]:
+        """See `engine.Benchmark.columns`."""
+        return columns_with(self.plugins.indices)
 
-    def _write(self, runs: list[dict[str, Any]]) -> None:
-        document = {
-            "format": FORMAT, "version": VERSION, "settings": dataclasses.asdict(self.settings), "runs": runs,
-        }  # fmt: skip
-        write_json(self.folder / "benchmark.json", document)
-
-    def records(self) -> list[dict[str, Any]]:
-        """Finished cells, in the plan's order."""
-        found = (read_cell(self.folder, cell) for cell in self.settings.cells())
-        return [record for record in found if record is not None]
-
-    def rows(self) -> list[Row]:
-        """Finished cells as rows of the table."""
-        return [row_of(record) for record in self.records()]
-
-    def unfinished(self, retry: bool = False) -> list[Cell]:
-        """Cells to do; ``retry`` counts those that failed among them."""
-        out = []
-        for cell in self.settings.cells():
-            record = read_cell(self.folder, cell)
-            if record is None or (retry and record["status"] != OK):
-                out.append(cell)
-        return out
-
-    def run(
-        self, *, jobs: int = 1, client: Any = None, retry: bool = False,
-        progress: Callable[[int, int], None] = lambda done, total: None,
-    ) -> list[dict[str, Any]]:  # fmt: skip
-        """Do what is not done.
-
-        Parameters
-        ----------
-        jobs : int
-            Cells at a time on this machine. More than one share its cores: compare times within one run only.
-        client : optional
-            Anything with ``submit(function, argument)`` that gives futures, as a Dask client whose workers see this
-            folder; instead of ``jobs``.
-        retry : bool
-            Do the cells that failed anew.
-        progress : callable
-            Called with (cells done, cells in all).
-
-        Returns
-        -------
-        list of dict
-            Records of all cells.
-
-        Raises
-        ------
-        InputError
-            When a source is not what it was when the benchmark began.
-        KeyboardInterrupt
-            On an interrupt; what is finished stays, and `run` goes on from there.
-        """
-        if jobs < 1:
-            raise InputError(f"jobs: found {jobs}, expected at least 1")
-        for source in self.settings.sources:
-            if file_hash(Path(source.path)) != source.sha256:
-                raise InputError(f"{source.path}: changed since the benchmark began; begin a new one")
-        total, todo = len(self.settings.cells()), self.unfinished(retry)
-        # torch's own number, as of OMP_NUM_THREADS, is shared; elsewhere it is theirs
-        threads = self.settings.threads or (max(1, torch.get_num_threads() // jobs) if client is None else 0)
-        self._write([*self.header["runs"], _environment(jobs, threads)])
-        work = [self._job(cell, threads) for cell in todo]
-        if client is None:
-            with ThreadPoolExecutor(jobs) as pool:
-                _gather(pool, work, total, progress)
-        else:
-            _gather(client, work, total, progress)
-        write_csv(self.folder / "table.csv", self.rows())
-        return self.records()
-
-    def _job(self, cell: Cell, threads: int) -> dict[str, Any]:
-        settings = self.settings
-        return {
-            "cell": dataclasses.asdict(cell), "folder": str(self.folder.resolve()), "weights": settings.weights,
-            "threads": threads, "plugins": list(settings.plugins), "memory_limit_mib": settings.memory_limit_mib,
-            "time_limit_s": settings.time_limit_s, "family": self.families.get(cell.method) or get(cell.method).family,
-        }  # fmt: skip
+    def row_of(self, record: dict[str, Any]) -> Row:
+        """See `engine.Benchmark.row_of`."""
+        return row_of(record, self.columns)
 
 
-def _gather(client: Any, work: list[dict[str, Any]], total: int, progress: Callable[[int, int], None]) -> None:
-    progress(total - len(work), total)
-    futures: list[Future[None]] = [client.submit(isolated, job) for job in work]
+def default_methods() -> list[str]:
+    """Methods that need no training and no patience."""
+    return [name for name in names() if not METHODS[name].trained and METHODS[name].family not in NOT_BY_DEFAULT]
+
+
+def sources_of(scenes: Iterable[str | Path], cases: Iterable[str | Path]) -> list[FusionSource]:
+    """Files with what they are; a folder stands for the cubes in it.
+
+    A file that cannot be read is kept: its cells say why.
+
+    Raises
+    ------
+    InputError
+        When a path does not exist, a folder holds no cube, or there is nothing at all.
+    """
+    files = [(path, _cube_facts) for path in cubes_of(scenes)] + [(Path(path), _case_facts) for path in cases]
+    if not files:
+        raise InputError("benchmark: found neither scenes nor cases, expected some (--scenes, --cases)")
+    out = [FusionSource(path=str(path.resolve()), sha256=content_hash(path), **facts(path)) for path, facts in files]
+    return list(dict.fromkeys(out))
+
+
+def _cube_facts(path: Path) -> dict[str, Any]:
     try:
-        for done, future in enumerate(futures, total - len(work) + 1):
-            future.result()
-            progress(done, total)
-    except BaseException:
-        for future in futures:
-            future.cancel()
-        stop_workers()
-        raise
+        ratio = open_cube(path).ratio
+    except HsiError:
+        ratio = None
+    return {"kind": "scene" if ratio is None else "product", "ratio": ratio}
 
 
-def read_header(folder: str | Path) -> dict[str, Any]:
-    """``benchmark.json`` of a folder; raises `FormatError` when there is none."""
-    path = Path(folder) / "benchmark.json"
+def _case_facts(path: Path) -> dict[str, Any]:
     try:
-        header: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise FormatError(f"{folder}: found no benchmark, expected a folder of `hsi pansharpen benchmark`") from None
-    if not isinstance(header, dict) or header.get("format") != FORMAT or header.get("version") != VERSION:
-        raise FormatError(f"{path}: format: expected {FORMAT} version {VERSION}")
-    return header
-
-
-def _settings(folder: Path, stored: dict[str, Any]) -> Settings:
-    values: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()
-    }
-    values["sources"] = tuple(Source(**source) for source in stored["sources"])
-    try:
-        return Settings(**values)
-    except TypeError as error:
-        raise FormatError(f"{folder}/benchmark.json: settings: {error}") from None
-
-
-def row_of(record: dict[str, Any]) -> Row:
-    """A record as a row of the table: `pansharpen.comparison.table.COLUMNS`."""
-    classes: dict[str, Any] = record.get("snr") or {}
-    told = {"snr_source": classes.get("source")}
-    told |= {f"bands_snr{snr}": number for snr, number in classes.get("bands", {}).items()}
-    known = record | told | record["values"]
-    return {name: known.get(name) for name in COLUMNS}
-
-
-# ---- where it ran ----------------------------------------------------------------------------------------------
-
-
-def _environment(jobs: int, threads: int) -> dict[str, Any]:
-    return {
-        "started": now(), "hsitools": __version__, "git": git_commit(), "torch": torch.__version__,
-        "numpy": np.__version__, "scipy": importlib.metadata.version("scipy"), "python": platform.python_version(),
-        "system": platform.platform(), "machine": platform.node(), "processor": _processor(),
-        "cores": os.cpu_count(), "jobs": jobs, "threads": threads, "command": " ".join(sys.argv),
-    }  # fmt: skip
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names_found = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names_found, platform.processor() or platform.machine())
+        with np.load(path, allow_pickle=False) as archive:
+            return {"kind": "case", "ratio": int(np.ravel(archive["ratio"])[0]), "reference": "gt" in archive.files}
+    except Exception:
+        return {"kind": "case"}  # its cells will say what is wrong

@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-import base64
-import html
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hsitools.commands.options import readable
+from hsitools.comparison.ranking import Row, all_bands_name, best_of, goodness
+from hsitools.comparison.table import STYLE as GRID_STYLE
+from hsitools.comparison.table import Grid, Markup, failures, origin
+from hsitools.comparison.task import OK
 from hsitools.io.atomic import atomic_path
 from hsitools.metrics import get as get_index
 from hsitools.plot import png_bytes
 from hsitools.report import Block, Picture, Report, Section
-from pansharpen.comparison.benchmark import Benchmark, row_of
-from pansharpen.comparison.classes import all_bands_name
+from pansharpen.comparison.benchmark import Benchmark
 from pansharpen.comparison.figures import detail_window, error_curves, error_png, image_png
+from pansharpen.comparison.swipe import SCRIPT, STYLE, Shown, gallery, swipe
 from pansharpen.comparison.table import (
-    OK,
     RANKED,
     RANKED_ON,
-    Row,
-    best_of,
     by_case,
     class_names,
     classes_of,
-    goodness,
     heading,
     indices_of,
     latex,
@@ -38,133 +33,16 @@ from pansharpen.comparison.table import (
     ranking_name,
     source_of,
     title_of,
+    write_csv,
 )
-from pansharpen.comparison.table import write_csv as write_table
 
 #: Side of the crops shown side by side, fine pixels.
 CROP = 48
 BASELINE = "EXP"
-STYLE = """<style>
-.figures td:first-child{white-space:nowrap}.scroll{margin:.6rem 0}
-.prose td,.prose th{text-align:left;vertical-align:top;white-space:normal;overflow-wrap:break-word}
-th button{all:unset;cursor:pointer}th button:focus-visible{outline:2px solid var(--accent)}
-.gallery{display:grid;grid-template-columns:repeat(auto-fill,minmax(140px,1fr));gap:.6rem;margin:.6rem 0}
-.gallery figure{margin:0}.gallery img,.stage img{image-rendering:pixelated;display:block}
-.crop{position:relative;overflow:hidden;aspect-ratio:1;border-radius:6px}.crop img{position:absolute;border-radius:0}
-.pick{display:flex;flex-wrap:wrap;gap:.4rem 1rem}.pick select{font:inherit;max-width:100%}
-.stage{position:relative;max-width:640px;margin:.7rem 0 .3rem;cursor:ew-resize;touch-action:pan-y;user-select:none}
-.stage img{width:100%}#swipe-over{position:absolute;inset:0;height:100%}
-#swipe-line{position:absolute;top:0;bottom:0;width:2px;background:#fff;box-shadow:0 0 3px #000}
-.stage span{position:absolute;bottom:.4rem;background:#000a;color:#fff;padding:0 .4rem;border-radius:4px}
-#swipe-left-name{left:.4rem}#swipe-right-name{right:.4rem}#swipe-at{width:100%;max-width:640px}
-</style>"""
-SCRIPT = """<script>(()=>{
-const $=id=>document.getElementById(id),scene=$('swipe-case'),kind=$('swipe-kind'),at=$('swipe-at'),
-stage=$('swipe-stage'),sides=[['swipe-left','swipe-under'],['swipe-right','swipe-over']],
-all=[...document.querySelectorAll('img[data-name]')],
-images=()=>all.filter(i=>i.dataset.case==scene.value&&i.dataset.kind==kind.value),
-move=()=>{$('swipe-over').style.clipPath=`inset(0 0 0 ${at.value}%)`;
-$('swipe-line').style.left=`calc(${at.value}% - 1px)`},
-draw=()=>sides.forEach(([pick,shown])=>{const image=images().find(i=>i.dataset.name==$(pick).value);
-$(shown).src=image.src;$(shown).alt=image.alt;$(pick+'-name').textContent=image.dataset.name}),
-fill=()=>{const names=images().map(i=>i.dataset.name);
-sides.forEach(([pick],n)=>{const list=$(pick),was=list.value||list.dataset.first;
-list.replaceChildren(...names.map(name=>new Option(name,name)));
-list.value=names.includes(was)?was:names[Math.min(n,names.length-1)]});draw()},
-drag=e=>{if(e.buttons&1){const box=stage.getBoundingClientRect();
-at.value=100*(e.clientX-box.left)/box.width;move()}};
-scene.onchange=kind.onchange=fill;sides.forEach(([pick])=>$(pick).onchange=draw);at.oninput=move;
-stage.onpointerdown=e=>{stage.setPointerCapture(e.pointerId);drag(e)};
-stage.onpointermove=drag;stage.ondragstart=()=>false;fill();move()})()</script>"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Markup:
-    """HTML as it is."""
-
-    text: str
-
-    def html(self) -> str:
-        """As HTML."""
-        return self.text
-
-
-@dataclass(frozen=True, kw_only=True)
-class Grid:
-    """A sortable table of numbers with the best ones in bold, or of text (``prose``); headings take the keyboard.
-
-    ``best`` are the bold cells, as (row, column).
-    """
-
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    best: frozenset[tuple[int, int]] = frozenset()
-    prose: bool = False
-
-    def html(self) -> str:
-        """As HTML."""
-        head = "".join(f"<th><button type=button>{html.escape(name)}</button></th>" for name in self.columns)
-        body = "".join(
-            "<tr>" + "".join(self._cell(text, (y, x)) for x, text in enumerate(row)) + "</tr>"
-            for y, row in enumerate(self.rows)
-        )
-        kind = "prose" if self.prose else "figures"
-        return f'<div class="scroll {kind}"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-
-    def _cell(self, text: str, place: tuple[int, int]) -> str:
-        text = html.escape(text)
-        text = text.replace("/", "/<wbr>") if self.prose else text  # paths break there
-        return f"<td><b>{text}</b></td>" if place in self.best else f"<td>{text}</td>"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shown:
-    """An image of a gallery: what it shows, its PNG, a line beneath, its place in the swipe (case and kind)."""
-
-    name: str
-    png: bytes
-    note: str
-    case: int
-    kind: str
-    title: str
-
-    def img(self, style: str = "") -> str:
-        """The element, with the names that the swipe finds it by, and CSS of its own."""
-        data, alt = base64.b64encode(self.png).decode(), html.escape(f"{self.name}: {self.title}")
-        return (
-            f'<img alt="{alt}" data-case="{self.case}" data-kind={self.kind} data-name="{html.escape(self.name)}" '
-            f'style="{style}" src="data:image/png;base64,{data}">'
-        )
-
-
-def gallery(images: Sequence[Shown], crop: tuple[int, int, int, int] | None = None) -> Markup:
-    """Images side by side, whole or enlarged ``crop`` (y, x, side, width of the image)."""
-    figures = []
-    for image in images:
-        shown = image.img()
-        if crop is not None:
-            y, x, side, width = (float(value) for value in crop)
-            place = f"width:{100 * width / side:.4g}%;left:{-100 * x / side:.4g}%;top:{-100 * y / side:.4g}%"
-            shown = f"<div class=crop>{image.img(place)}</div>"
-        text = f"{html.escape(image.name)}<br>{html.escape(image.note)}"
-        figures.append(f"<figure>{shown}<figcaption>{text}</figcaption></figure>")
-    return Markup(text=f"<div class=gallery>{''.join(figures)}</div>")
-
-
-def swipe(titles: dict[int, str], left: str, right: str) -> Markup:
-    """Two images over one another with a movable border, by mouse, touch or arrow keys; by number of the case."""
-    cases = "".join(f'<option value="{place}">{html.escape(title)}</option>' for place, title in titles.items())
-    return Markup(
-        text="<div class=pick>"
-        f"<label>case <select id=swipe-case>{cases}</select></label>"
-        "<label>show <select id=swipe-kind><option value=rgb>colours</option><option value=error>errors</option>"
-        "</select></label>"
-        f'<label>left <select id=swipe-left data-first="{html.escape(left)}"></select></label>'
-        f'<label>right <select id=swipe-right data-first="{html.escape(right)}"></select></label></div>'
-        "<div class=stage id=swipe-stage><img id=swipe-under alt=left><img id=swipe-over alt=right>"
-        "<div id=swipe-line></div><span id=swipe-left-name></span><span id=swipe-right-name></span></div>"
-        '<input id=swipe-at type=range min=0 max=100 step=0.5 value=50 aria-label="border between left and right">'
-    )
+RANKS = (
+    "Methods rank on bands that hold signal, by the noise that the case knows, or by the estimate that stands at each "
+    "case."
+)
 
 
 # ---- the page --------------------------------------------------------------------------------------------------
@@ -186,10 +64,10 @@ def write_report(folder: str | Path, *, pictures: int = 12) -> list[Path]:
     """
     made = Benchmark.open(folder)
     records = made.records()
-    rows = [row_of(record) for record in records]
+    rows = made.rows()
     paths = [made.folder / name for name in ("report.html", "table.csv", "table.tex")]
     _page(made, records, rows, pictures).write(paths[0])
-    write_table(paths[1], rows)
+    write_csv(paths[1], rows, made.columns)
     with atomic_path(paths[2]) as temporary:
         temporary.write_text(latex(rows), encoding="utf-8")
     return paths
@@ -200,9 +78,10 @@ def _page(made: Benchmark, records: list[dict[str, Any]], rows: list[Row], pictu
     keys = {(row["method"], title_of(row)): record for row, record in zip(rows, records, strict=True)}
     drawn = _pictured(made.folder, cases, keys, pictures)
     ranks = {protocol: ranking(rows, protocol) for protocol in RANKED}
-    best = next((found[0].method for found in ranks.values() if found), BASELINE)
+    best = next((standing[0].method for standing in ranks.values() if standing), BASELINE)
     used = [group for group in cases if any(row["status"] == OK for row in group)]
     failed = [row for row in rows if row["status"] != OK]
+    without = failures(rows, [title_of(row) for row in rows])
     planned = len(made.settings.cells())
     headlines = [(best, "best by mean rank")] if any(ranks.values()) else []
     headlines += [
@@ -218,8 +97,8 @@ def _page(made: Benchmark, records: list[dict[str, Any]], rows: list[Row], pictu
         if any(row["status"] == OK for row in group):
             sections.append(_case_section(made.folder, place, group, keys, place in drawn))
     sections += [
-        Section(title="Without a result", blocks=_failure_blocks(failed)),
-        Section(title="How it was made", blocks=_provenance_blocks(made)),
+        Section(title="Without a result", blocks=[without or "Every cell has a result."]),
+        Section(title="How it was made", blocks=[RANKS, *origin(made.header)]),
     ]
     if drawn:
         sections[-1] = Section(title=sections[-1].title, blocks=[*sections[-1].blocks, Markup(text=SCRIPT)])
@@ -247,11 +126,11 @@ def _arrays(folder: Path, name: str) -> dict[str, NDArray[Any]] | None:
 
 def _pictured(folder: Path, cases: list[list[Row]], keys: Keys, limit: int) -> list[int]:
     """Numbers of the cases to draw: the first of each source, then the second of each, as far as the limit goes."""
-    seen: dict[str, int] = {}
+    turns: dict[str, int] = {}
     order = []
     for place, group in enumerate(cases):
         if any((folder / "cells" / f"{keys[row['method'], title_of(row)]['key']}.npz").exists() for row in group):
-            turn = seen[group[0]["case"]] = seen.get(group[0]["case"], -1) + 1
+            turn = turns[group[0]["case"]] = turns.get(group[0]["case"], -1) + 1
             order.append((turn, place))
     return sorted(place for _, place in sorted(order)[:limit])
 
@@ -264,13 +143,13 @@ def _heading(name: str) -> str:
 
 
 def _ranking_blocks(ranks: dict[str, Any]) -> list[str | Block]:
-    blocks: list[str | Block] = [Markup(text=STYLE)]
-    for protocol, found in ranks.items():
-        if not found:
+    blocks: list[str | Block] = [Markup(text=GRID_STYLE + STYLE)]
+    for protocol, standing in ranks.items():
+        if not standing:
             continue
         blocks.append(
             f"{protocol.capitalize()} resolution: places within each case (1 is best), averaged over "
-            f"{max(rank.cases for rank in found)} cases and {', '.join(RANKED[protocol])}, on {RANKED_ON}; a method "
+            f"{max(rank.cases for rank in standing)} cases and {', '.join(RANKED[protocol])}, on {RANKED_ON}; a method "
             "that failed takes the last place. Time is the median, memory the largest, of one call in a fresh process."
         )
         indices = RANKED[protocol]
@@ -278,7 +157,7 @@ def _ranking_blocks(ranks: dict[str, Any]) -> list[str | Block]:
         lines = [
             [rank.method, number("rank", rank.mean), *(number("rank", rank.per_index[name]) for name in indices),
              str(rank.wins), str(rank.failed), number("seconds", rank.seconds), number("peak_mib", rank.peak_mib)]
-            for rank in found
+            for rank in standing
         ]  # fmt: skip
         bold = frozenset((0, column) for column in range(len(lines[0])))
         blocks.append(Grid(columns=[*columns, "time / s", "memory / MiB"], rows=lines, best=bold))
@@ -326,16 +205,16 @@ def _case_pictures(
     folder: Path, place: int, group: list[Row], keys: Keys, indices: tuple[str, ...]
 ) -> list[str | Block]:
     title = title_of(group[0])
-    found = {}
+    shown_methods = {}
     for row in group:
         arrays = _arrays(folder, keys[row["method"], title]["key"]) if row["status"] == OK else None
         if arrays is not None:
-            found[row["method"]] = (row, arrays)
+            shown_methods[row["method"]] = (row, arrays)
     shared = _arrays(folder, f"case-{keys[group[0]['method'], title]['case_key']}")
-    if not found or shared is None:
+    if not shown_methods or shared is None:
         return ["The files with its pictures are missing."]
     what = "RMSE" if "reference" in shared else "RMSE to the coarse cube, seen through the sensor"
-    curves = {method: arrays["rmse"] for method, (_, arrays) in found.items()}
+    curves = {method: arrays["rmse"] for method, (_, arrays) in shown_methods.items()}
     figure = error_curves(curves, shared.get("wavelength_nm"), what=what.partition(",")[0], baseline=BASELINE)
     note = indices[0]
     images = [
@@ -345,9 +224,9 @@ def _case_pictures(
     ]
     errors = []
     # one scale for all methods: that of plain interpolation, so that a failed method does not darken the others
-    scale = found.get(BASELINE, next(iter(found.values())))[1]["error"]
+    scale = shown_methods.get(BASELINE, next(iter(shown_methods.values())))[1]["error"]
     top = (float(np.nanpercentile(scale, 99)) if np.isfinite(scale).any() else 0.0) or 1.0
-    for method, (row, arrays) in found.items():
+    for method, (row, arrays) in shown_methods.items():
         text = f"{note} {number(note, row[note])}"
         shown = {"name": method, "note": text, "case": place, "title": title}
         images.append(Shown(png=image_png(arrays["rgb"]), kind="rgb", **shown))
@@ -361,38 +240,4 @@ def _case_pictures(
         gallery(images, crop=(y, x, side, pan.shape[1])),
         f"{what} over all bands, pixel by pixel: black is none, bright is {top:.3g} and more.",
         gallery(errors),
-    ]
-
-
-def _failure_blocks(failed: list[Row]) -> list[str | Block]:
-    if not failed:
-        return ["Every cell has a result."]
-    reasons: dict[str, list[Row]] = {}
-    for row in failed:
-        reasons.setdefault(row["status"], []).append(row)
-    lines = []
-    for reason, rows in reasons.items():
-        methods, cases = (list(dict.fromkeys(names)) for names in zip(*_who(rows), strict=True))
-        lines.append([reason, ", ".join(methods), "; ".join(cases), str(len(rows))])
-    return [Grid(columns=["reason", "methods", "cases", "cells"], rows=lines, prose=True)]
-
-
-def _who(rows: list[Row]) -> list[tuple[str, str]]:
-    """Method and case of each row."""
-    return [(row["method"], title_of(row)) for row in rows]
-
-
-def _provenance_blocks(made: Benchmark) -> list[str | Block]:
-    settings = made.header["settings"]
-    sources = [[Path(s["path"]).name, s["kind"], s["sha256"], s["path"]] for s in settings["sources"]]
-    facts = [[name, readable(value)] for name, value in settings.items() if name != "sources"]
-    runs = made.header["runs"]
-    lines = [[name, *(readable(run.get(name)) for run in runs)] for name in runs[-1]] if runs else []
-    return [
-        "Each method ran in a process of its own, which held both images but never the truth; its memory is what it "
-        "took beyond them. Methods rank on bands that hold signal, by the noise that the case knows, or by the "
-        "estimate that stands at each case.",
-        Grid(columns=["setting", "value"], rows=facts, prose=True),
-        Grid(columns=["run", *(str(place) for place in range(1, len(runs) + 1))], rows=lines, prose=True),
-        Grid(columns=["source", "kind", "SHA-256 (first 16 digits)", "path"], rows=sources, prose=True),
     ]

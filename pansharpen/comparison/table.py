@@ -1,44 +1,57 @@
-"""The tidy table of a benchmark: a row per cell; as CSV and LaTeX; ranks."""
+"""The tidy table of a fusion benchmark: a row per cell; as CSV and LaTeX; ranks by SNR class."""
 
 from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+import hsitools.comparison.ranking as engine
+from hsitools.comparison import table as engine_table
+from hsitools.comparison.cost import COST
+from hsitools.comparison.ranking import Rank, Row, all_bands_name, best_of
+from hsitools.comparison.task import OK
 from hsitools.errors import FormatError
-from hsitools.io.atomic import atomic_path
-from hsitools.metrics import get as get_index
-from pansharpen.comparison.classes import CLASS_COLUMNS, RANKING_CLASS, SNR_CLASSES, all_bands_name, class_name
-from pansharpen.comparison.protocol import FULL, REDUCED
+from hsitools.metrics import INDICES
+from pansharpen.comparison.judging import FULL, RANKING_CLASS, REDUCED, SNR_CLASSES, class_name
 
-Row = dict[str, Any]
 #: What makes a case; rows that agree in these compare methods.
 CASE = ("case", "ratio", "noise", "protocol")
-COST = ("seconds", "cpu_seconds", "peak_mib")
 #: Since 0.2.0 with the classes of bands; tables of before lack those.
-COLUMNS = (*CASE, "method", "family", *REDUCED, *FULL, *COST, "status", *CLASS_COLUMNS)
+COLUMNS = (
+    *CASE, "method", "family", *REDUCED, *FULL, *COST, "status", "snr_source",
+    *(f"bands_snr{snr}" for snr in SNR_CLASSES),
+    *(class_name(index, snr) for index in (*REDUCED, *FULL) for snr in SNR_CLASSES),
+)  # fmt: skip
 #: Indices that rank, over the bands that hold signal: what a table of the field shows; at full resolution the one that
 #: was shown to rank as the truth does (`python -m benchmarks honesty`).
 RANKED = {"reduced": ("ERGAS", "SAM", "Q2n"), "full": ("ERGAS_est",)}
 RANKED_ON = f"bands of SNR > {RANKING_CLASS}"
-OK = "ok"
+
+
+def columns_with(indices: Iterable[str]) -> tuple[str, ...]:
+    """`COLUMNS`, and those of further indices behind."""
+    added = [name for name in indices if INDICES[name].kind != "no reference"]
+    return (*COLUMNS, *(column for name in added for column in (name, *(class_name(name, s) for s in SNR_CLASSES))))
+
+
+def row_of(record: Mapping[str, Any], columns: Sequence[str] = COLUMNS) -> Row:
+    """A record as a row of the table."""
+    classes: dict[str, Any] = record.get("snr") or {}
+    told = {"snr_source": classes.get("source")}
+    told |= {f"bands_snr{snr}": number for snr, number in classes.get("bands", {}).items()}
+    values = {**record, **told, **record["values"]}
+    return {name: values.get(name) for name in columns}
 
 
 # ---- CSV -------------------------------------------------------------------------------------------------------
 
 
-def write_csv(path: str | Path, rows: Sequence[Row]) -> None:
-    """Write the table: `COLUMNS`, an empty field where there is no value."""
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(COLUMNS)
-        writer.writerows(["" if row[name] is None else row[name] for name in COLUMNS] for row in rows)
+def write_csv(path: str | Path, rows: Sequence[Row], columns: Sequence[str] = COLUMNS) -> None:
+    """Write the table, an empty field where there is no value."""
+    engine_table.write_csv(path, columns, rows)
 
 
 def read_csv(path: str | Path) -> list[Row]:
@@ -54,10 +67,11 @@ def read_csv(path: str | Path) -> list[Row]:
             lines = list(csv.DictReader(stream))
     except (OSError, UnicodeDecodeError) as error:
         raise FormatError(f"{path}: expected a table of `hsi pansharpen benchmark`; {error}") from None
-    found = set(lines[0]) if lines else set()
-    if not set(CASE) | {"method", "status"} <= found <= set(COLUMNS):
-        raise FormatError(f"{path}: columns: found {', '.join(lines[0]) if lines else 'none'}, expected {COLUMNS}")
-    return [{name: _value(name, line.get(name, "")) for name in COLUMNS} for line in lines]
+    columns = tuple(lines[0]) if lines else ()
+    if not set(CASE) | {"method", "status"} <= set(columns):
+        raise FormatError(f"{path}: columns: found {', '.join(columns) or 'none'}, expected {COLUMNS}")
+    added = [name for name in columns if name not in COLUMNS]  # indices of plugins
+    return [{name: _value(name, line.get(name, "")) for name in (*COLUMNS, *added)} for line in lines]
 
 
 def _value(name: str, text: str) -> Any:
@@ -90,8 +104,9 @@ def title_of(row: Row) -> str:
 
 
 def indices_of(rows: Sequence[Row]) -> tuple[str, ...]:
-    """The indices that any of the rows has."""
-    return tuple(name for name in (*REDUCED, *FULL) if any(row[name] is not None for row in rows))
+    """The indices that any of the rows has, those of plugins behind."""
+    added = [name for name in (rows[0] if rows else ()) if name not in COLUMNS and name in INDICES]
+    return tuple(name for name in (*REDUCED, *FULL, *added) if any(row[name] is not None for row in rows))
 
 
 def ranking_name(index: str, rows: Sequence[Row]) -> str:
@@ -108,14 +123,6 @@ def classes_of(rows: Sequence[Row]) -> dict[int, int]:
 def source_of(rows: Sequence[Row]) -> str | None:
     """How the noise is known that makes the classes, in rows of one case."""
     return next((row["snr_source"] for row in rows if row["snr_source"] is not None), None)
-
-
-def goodness(name: str, value: float | None) -> float:
-    """The smaller the better; infinite for no value."""
-    if value is None or math.isnan(value):
-        return math.inf
-    best = get_index(all_bands_name(name)).best
-    return -value if math.isinf(best) else abs(value - best)
 
 
 def class_names(rows: Sequence[Row]) -> tuple[str, ...]:
@@ -136,77 +143,11 @@ def caption_of(rows: Sequence[Row]) -> str:
     return title_of(rows[0]) + ("" if source is None else f"; noise {source}")
 
 
-def best_of(name: str, rows: Sequence[Row]) -> set[int]:
-    """Places of the best value(s)."""
-    scores = [goodness(name, row[name]) for row in rows]
-    return {place for place, score in enumerate(scores) if score == min(scores) and math.isfinite(score)}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rank:
-    """A method's standing over all cases of a protocol.
-
-    Attributes
-    ----------
-    method, family : str
-    mean : float
-        Mean rank over cases and indices, 1 the best; equal values share the mean of their places, and a method that
-        failed takes the last place.
-    per_index : dict of str to float
-    cases, failed : int
-    wins : int
-        Cases in which it is the best on the first index.
-    seconds, peak_mib : float or None
-        Median and largest over the cases.
-    """
-
-    method: str
-    family: str
-    mean: float
-    per_index: dict[str, float]
-    cases: int
-    failed: int
-    wins: int
-    seconds: float | None
-    peak_mib: float | None
-
-
 def ranking(rows: Sequence[Row], protocol: str = "reduced") -> list[Rank]:
-    """Methods by mean rank on the bands that hold signal.
-
-    Cases in which no method has a value there, and methods that never succeeded, do not count.
-    """
-    ran = {row["method"] for row in rows if row["protocol"] == protocol and row["status"] == OK}
-    places: dict[str, list[tuple[Row, dict[str, float]]]] = {}
-    for group in by_case([row for row in rows if row["method"] in ran and row["protocol"] == protocol]).values():
-        columns = {name: ranking_name(name, group) for name in RANKED[protocol]}
-        if not any(row["status"] == OK and row[column] is not None for row in group for column in columns.values()):
-            continue
-        ranks = {name: _ranks([goodness(name, row[column]) for row in group]) for name, column in columns.items()}
-        for place, row in enumerate(group):
-            places.setdefault(row["method"], []).append((row, {name: float(ranks[name][place]) for name in ranks}))
-    out = [_rank(method, found, protocol) for method, found in places.items()]
-    return sorted(out, key=lambda rank: (rank.mean, rank.method))
-
-
-def _ranks(scores: list[float]) -> Any:
-    """1 for the smallest; ties share the mean of their places."""
-    values = np.array(scores)
-    below = (values[None] < values[:, None]).sum(1)
-    return below + ((values[None] == values[:, None]).sum(1) + 1) / 2
-
-
-def _rank(method: str, found: list[tuple[Row, dict[str, float]]], protocol: str) -> Rank:
-    per_index = {name: float(np.mean([ranks[name] for _, ranks in found])) for name in RANKED[protocol]}
-    done = [row for row, _ in found if row["status"] == OK]
-    seconds = [row["seconds"] for row in done if row["seconds"] is not None]
-    peaks = [row["peak_mib"] for row in done if row["peak_mib"] is not None]
-    return Rank(
-        method=method, family=found[0][0]["family"], mean=float(np.mean(list(per_index.values()))),
-        per_index=per_index, cases=len(found), failed=len(found) - len(done),
-        wins=sum(ranks[RANKED[protocol][0]] == 1 for _, ranks in found),
-        seconds=float(np.median(seconds)) if seconds else None, peak_mib=max(peaks, default=None),
-    )  # fmt: skip
+    """Methods by mean rank on the bands that hold signal, see `hsitools.comparison.ranking.ranking`."""
+    groups = by_case([row for row in rows if row["protocol"] == protocol]).values()
+    indices = RANKED[protocol]
+    return engine.ranking(groups, indices, lambda group: {name: ranking_name(name, group) for name in indices})
 
 
 # ---- numbers and LaTeX -----------------------------------------------------------------------------------------

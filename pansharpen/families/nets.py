@@ -1,25 +1,25 @@
 """What the supervised nets share: the base class, normalisation, losses, and fusion with trained weights.
 
-Every net predicts details to add to the interpolated cube. It is given each band in units of its own standard deviation
-over the scene, and its details are in units of what PAN explains of the band at the coarse scale. So one net serves any
-units, atmosphere and brightness; a band without contrast, or that has nothing to do with PAN, gets no details; and one
-that falls where PAN rises gets them with the right sign, which no local filter could tell.
+Every net predicts details to add to the interpolated cube. It takes each band in units of its own standard deviation
+over the scene, and its details are in units of what PAN explains of the band at the coarse scale (deviation times
+correlation with PAN). So one net serves any units, atmosphere and brightness; a band without contrast, or uncorrelated
+with PAN, gets no details; and one that falls where PAN rises gets them with the right sign, which no filter of a few
+pixels could tell.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import nn
 
+from hsitools.progress import Progress
 from pansharpen.case import Scene, Tile
 from pansharpen.families.statistics import per_band
-from pansharpen.learning.weights import Card, load_into
+from pansharpen.learning.fusion_card import FusionCard, load_net
 
-Progress = Callable[[int, int], None]
 NETS: dict[str, type[Net]] = {}
 #: A standard deviation below this share of the mean is rounding.
 FLAT = 1e-6
@@ -152,11 +152,11 @@ def measure(scene: Scene) -> Scale:
             values, n = values * keep.flatten(2), keep.flatten(1).sum(1, keepdim=True).double()
         return Spread(n, values.sum(-1), values.square().sum(-1), (values * values[:, -1:]).sum(-1))
 
-    found = scene.sum(sums)
-    mean = found.total / found.n
-    std = (found.square / found.n - mean.square()).clamp(min=0).sqrt()
+    over_all = scene.sum(sums)
+    mean = over_all.total / over_all.n
+    std = (over_all.square / over_all.n - mean.square()).clamp(min=0).sqrt()
     std = torch.where(std > FLAT * mean.abs(), std, 0)
-    correlation = (found.product / found.n - mean * mean[:, -1:]) * _inverse(std) * _inverse(std[:, -1:])
+    correlation = (over_all.product / over_all.n - mean * mean[:, -1:]) * _inverse(std) * _inverse(std[:, -1:])
     return Scale(mean[:, :-1], std[:, :-1], correlation[:, :-1], mean[:, -1:], std[:, -1:])
 
 
@@ -167,12 +167,12 @@ def fuse_with_weights(
     kind: type[Net], scene: Scene, weights: str | Path | None, *, seed: int = 0,
     progress: Progress | None = None,
 ) -> Any:  # fmt: skip
-    """Fuse a scene by a net with trained weights (see `pansharpen.learning.weights.load_into`)."""
-    net, card = load_into(kind, kind.method, weights)
+    """Fuse a scene by a net with trained weights (see `pansharpen.learning.fusion_card.load_net`)."""
+    net, card = load_net(kind, kind.method, weights)
     return fuse_by(net, card, scene, seed=seed, progress=progress)
 
 
-def fuse_by(net: Net, card: Card, scene: Any, *, seed: int = 0, progress: Progress | None = None) -> Any:
+def fuse_by(net: Net, card: FusionCard, scene: Any, *, seed: int = 0, progress: Progress | None = None) -> Any:
     """Fuse a scene by a net: interpolated cube plus details; bands and ratio must fit the card."""
     into, back = (torch.as_tensor(numbers) for numbers in card.match(scene.optics, scene.n_bands))
     scene = net.upsampled(scene, seed=seed, progress=progress)

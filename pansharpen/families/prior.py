@@ -13,14 +13,17 @@ import torch
 from torch import nn
 from torch.nn.functional import interpolate, leaky_relu
 
+from hsitools.progress import Progress
 from pansharpen.case import FusionCase
-from pansharpen.families.nets import Progress, conv, measure, silent
+from pansharpen.families.nets import conv, measure, silent
 from pansharpen.families.statistics import moments, per_band, regression
 
 #: Principal components, iterations, learning rate.
 COMPONENTS, STEPS, LEARNING_RATE = 8, 200, 3e-3
 #: Deviation of the noise that is added to the net's input at each step.
 JITTER = 0.03
+#: Halvings of the image, channels at each size, channels of noise that it starts from: small, so that a step on a CPU
+#: takes tens of milliseconds.
 DEPTH, WIDTH, NOISE_CHANNELS = 3, 32, 32
 
 
@@ -83,8 +86,8 @@ def with_prior(
 
 def _upsampled(case: FusionCase, seed: int, pan_weight: float, steps: int, report: Callable[[], None]) -> torch.Tensor:
     tile, scale = case.tile, measure(case)
-    seen = scale.cube(case.coarse)
-    covariance = moments(seen, valid=tile.coarse_valid).covariance
+    coarse = scale.cube(case.coarse)
+    covariance = moments(coarse, valid=tile.coarse_valid).covariance
     values, vectors = torch.linalg.eigh(covariance)
     count = min(COMPONENTS, case.n_bands)
     basis = vectors[0, :, -count:].float()
@@ -93,7 +96,7 @@ def _upsampled(case: FusionCase, seed: int, pan_weight: float, steps: int, repor
     if not live.any():
         return tile.expanded
     basis, size = basis[:, live], size[live]
-    components = _mix(basis.T, seen)
+    components = _mix(basis.T, coarse)
     pan = scale.pan(case.pan)
     weights, bias = (
         part.float()

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.optimize import nnls
 
-from hsitools.sensor.spatial import AxisMatrix, Separable
+from hsitools.estimation.nonnegative import nonnegative
+from hsitools.sensor.separable import AxisMatrix, Separable
 from pansharpen.case import FusionCase
 from pansharpen.families.statistics import mix, moments, per_band, ratio_of
 
@@ -31,6 +31,7 @@ TRUST = 0.01
 RIDGE = 1e-3
 #: Iterations between two corrections where the bands' MTFs differ.
 CORRECTION = 10
+#: Below float32's rounding of any image: divisions by zero contrast stay finite.
 TINY = 1e-12
 
 
@@ -109,11 +110,7 @@ def pan_response(case: FusionCase) -> tuple[torch.Tensor, torch.Tensor, torch.Te
     ridge = RIDGE * bands.diagonal(dim1=1, dim2=2).mean(1).clamp(min=torch.finfo(bands.dtype).tiny)
     gram = bands + torch.diag_embed(ridge[:, None].expand_as(cross))
     right = cross + ridge[:, None] * told
-    scale = gram.diagonal(dim1=1, dim2=2).mean(1)[:, None]
-    root = torch.linalg.cholesky(gram / scale[..., None])
-    target = torch.linalg.solve_triangular(root, (right / scale)[..., None], upper=False)[..., 0]
-    weights = [nnls(a.mT.cpu().numpy(), b.cpu().numpy())[0] for a, b in zip(root, target, strict=True)]
-    response = torch.as_tensor(np.array(weights), dtype=told.dtype, device=told.device)
+    response = nonnegative(gram, right[..., None])[..., 0]
     offset = found.mean_x[:, -1:] - (response * found.mean_x[:, :-1]).sum(1, keepdim=True)
     left = variance - 2 * (response * cross).sum(1) + torch.einsum("ni,nij,nj->n", response, bands, response)
     return response, offset, left.clamp(min=0)[:, None]

@@ -1,9 +1,9 @@
 """What the zero-shot nets share: a small net, the two losses, adaptation to the scene at hand, propagation over bands.
 
-No truth is needed: the fused cube, seen through the sensor, must be the coarse one (spectral loss); and its structure
-must be PAN's wherever, at the coarse scale, it is (structural loss). A net is given all images in units of their own
-standard deviation, so that weights found on one band serve the next. It adds details to the interpolated image and its
-last layer starts at zero: adaptation starts at interpolation.
+No truth is needed: the fused cube, as the sensor would observe it, must be the coarse one (spectral loss); and its
+structure must be PAN's wherever, at the coarse scale, it is (structural loss). All images are in units of their own
+standard deviation, so that weights adapted to one band serve the next. The net adds details to the interpolated image
+and its last layer starts at zero: adaptation starts at interpolation.
 """
 
 from __future__ import annotations
@@ -16,16 +16,18 @@ import torch
 from torch import nn
 from torch.nn.functional import avg_pool2d, pad
 
-from hsitools.sensor.spatial import Separable, size_of
-from pansharpen.case import FusionCase, Optics
+from hsitools.progress import Progress
+from hsitools.sensor.separable import Separable, size_of
+from pansharpen.case import FusionCase
 from pansharpen.families.statistics import moments, per_band
+from pansharpen.optics import Optics
 
-Progress = Callable[[int, int], None]
 #: Gives the weight of the structural loss at a step, 0 for none, from the spectral loss; one object a band.
 Balance = Callable[[float], float]
 
 #: Of the net (G. Masi et al., Pansharpening by convolutional neural networks, Remote Sensing 8(7), 2016).
 FEATURES, KERNELS = (48, 32), (7, 5, 3)
+#: Of Adam, its usual one: images are in units of their deviations, whatever the scene.
 LEARNING_RATE = 1e-3
 #: Where panchromatic images end; bands below follow PAN more closely than those above.
 VISIBLE_NM = 700.0
@@ -67,10 +69,10 @@ def scaled(case: FusionCase) -> Scaled:
     tile = case.tile
 
     def measure(image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        found = moments(image, valid=tile.coarse_valid)
-        spread = torch.diagonal(found.covariance, dim1=-2, dim2=-1).clamp(min=0).sqrt()
-        spread = torch.where(spread > FLAT_BAND * found.mean_x.abs(), spread, 0)
-        return per_band(found.mean_x, image), per_band(spread, image)
+        statistics = moments(image, valid=tile.coarse_valid)
+        spread = torch.diagonal(statistics.covariance, dim1=-2, dim2=-1).clamp(min=0).sqrt()
+        spread = torch.where(spread > FLAT_BAND * statistics.mean_x.abs(), spread, 0)
+        return per_band(statistics.mean_x, image), per_band(spread, image)
 
     def scale(image: torch.Tensor, level: torch.Tensor, spread: torch.Tensor) -> torch.Tensor:
         return (image - level) / torch.where(spread > 0, spread, 1)
@@ -106,9 +108,9 @@ def mean_over(values: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
 def spectral_loss(
     fine: torch.Tensor, coarse: torch.Tensor, operator: Separable, valid: torch.Tensor | None
 ) -> torch.Tensor:
-    """Mean absolute difference of the cube as the sensor would see it from the cube that it saw."""
-    seen: torch.Tensor = _Observe.apply(fine, operator)
-    return mean_over((seen - coarse).abs(), valid)
+    """Mean absolute difference between the fine cube as the sensor would observe it and the observed coarse one."""
+    degraded: torch.Tensor = _Observe.apply(fine, operator)
+    return mean_over((degraded - coarse).abs(), valid)
 
 
 class Likeness(Protocol):
@@ -120,7 +122,7 @@ class Likeness(Protocol):
 
 
 class LocalCorrelation:
-    """Correlation coefficient with a panchromatic image in every whole window of ``size``² pixels."""
+    """Correlation coefficient with a panchromatic image in every whole window of ``size`` × ``size`` pixels."""
 
     def __init__(self, pan: torch.Tensor, size: int) -> None:
         self.pan, self.size = pan, size
@@ -148,7 +150,7 @@ class LocalMultipleCorrelation(LocalCorrelation):
         self.square = pan * pan
         self.square_mean = self._mean(self.square)
         joint = self._mean(pan * self.square) - self.mean * self.square_mean
-        # what PAN itself does not tell of its square
+        # the regression of the square on PAN, and the variance of the square that it leaves
         self.slope = joint / (self.variance + FLAT_WINDOW)
         self.rest = (self._variance(self.square, self.square_mean) - self.slope * joint).clamp(min=0)
 
@@ -331,13 +333,13 @@ def propagate(
         windows = whole_windows(tile.valid, size)
 
         def details(band: int, number: int) -> torch.Tensor:
-            start, seen = images.expanded[:, band : band + 1], images.coarse[:, band : band + 1]
+            start, coarse = images.expanded[:, band : band + 1], images.coarse[:, band : band + 1]
             operator = tile.down(case.optics.select(np.array([band])).mtf)
             prepared, limit, weigh = net.prepare(start, images.pan), of_coarse(start), balance(band)
 
             def loss() -> torch.Tensor:
                 fused = start + net(prepared)
-                spectral = spectral_loss(fused, seen, operator, tile.coarse_valid)
+                spectral = spectral_loss(fused, coarse, operator, tile.coarse_valid)
                 weight = weigh(float(spectral.detach()))
                 if not weight:
                     return spectral

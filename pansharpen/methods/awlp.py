@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hsitools.sensor.spatial import AxisMatrix, Separable, size_of
+from hsitools.sensor.separable import AxisMatrix, Separable, size_of
 from pansharpen.case import Scene, Tile
 from pansharpen.families.modulation import modulated
 from pansharpen.families.statistics import above_rounding, mix, moments, per_band, ratio_of, regression

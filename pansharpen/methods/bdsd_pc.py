@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from hsitools.sensor.spatial import AxisMatrix, Separable, mtf_sigma, size_of
+from hsitools.estimation.nonnegative import nonnegative
+from hsitools.sensor.separable import AxisMatrix, Separable, size_of
+from hsitools.sensor.spatial import mtf_sigma
 from pansharpen.case import Scene, Tile
-from pansharpen.families.bounded import nonnegative
 from pansharpen.families.statistics import mix, moments
 from pansharpen.registry import method
 

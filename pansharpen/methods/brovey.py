@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
+from hsitools.estimation.nonnegative import nonnegative
 from pansharpen.case import Scene, Tile
-from pansharpen.families.bounded import nonnegative
 from pansharpen.families.statistics import mix, moments, per_band, ratio_of
 from pansharpen.registry import method
 

@@ -9,8 +9,9 @@ import torch
 from torch import nn
 from torch.nn.functional import relu
 
+from hsitools.progress import Progress
 from pansharpen.case import FusionCase
-from pansharpen.families.nets import Net, Progress, conv, fuse_with_weights, l1, silent
+from pansharpen.families.nets import Net, conv, fuse_with_weights, l1, silent
 from pansharpen.families.prior import with_prior
 from pansharpen.registry import method
 

@@ -15,10 +15,13 @@ from pansharpen.registry import method
 
 #: 3×3 high-pass templates along y, whose transposes act along x.
 SOBEL = ((-1, -2, -1), (0, 0, 0), (1, 2, 1))
+#: As Sobel, without its weight along x.
 PREWITT = ((-1, -1, -1), (0, 0, 0), (1, 1, 1))
+#: The plain difference of neighbours.
 DIFFERENCE = ((0, -1, 0), (0, 1, 0), (0, 0, 0))
-#: The two diagonals of Roberts, and Laplace.
+#: The two diagonals of Roberts.
 ROBERTS = (((-1, 0, 0), (0, 1, 0), (0, 0, 0)), ((0, -1, 0), (1, 0, 0), (0, 0, 0)))
+#: The sum of second differences.
 LAPLACE = ((0, 1, 0), (1, -4, 1), (0, 1, 0))
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 import torch.nn.functional as functional
 
-from hsitools.sensor.spatial import interpolate, size_of
+from hsitools.sensor.interpolation import interpolate
+from hsitools.sensor.separable import size_of
 from pansharpen.case import Scene, Tile
 from pansharpen.families.modulation import modulated
 from pansharpen.registry import method

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from hsitools.progress import Progress
 from pansharpen.case import FusionCase
 from pansharpen.families.statistics import mix, moments
 from pansharpen.families.zero_shot import (
@@ -11,7 +12,6 @@ from pansharpen.families.zero_shot import (
     VISIBLE_NM,
     DetailNet,
     LocalCorrelation,
-    Progress,
     Steps,
     adapt,
     scaled,
@@ -23,8 +23,8 @@ from pansharpen.families.zero_shot import (
 )  # fmt: skip
 from pansharpen.registry import method
 
-COMPONENTS = 4
-STEPS = 1000
+#: Principal components that are sharpened, and steps on each set of them.
+COMPONENTS, STEPS = 4, 1000
 #: Components below this share of the first one's deviation are given to the net no further magnified.
 SMALLEST = 1e-3
 

@@ -1,6 +1,6 @@
 """physics: our own fusion, which uses the calibrated sensor.
 
-The fine cube X is sought in the subspace of the coarse one, X = mean + E z, as the maximum a posteriori of
+The fine cube X is sought in the subspace of the coarse one, X = mean + E z, as the maximum a posteriori of ::
 
     ½ ‖D^½ (P S B E z − ζ)‖²       the coarse cube: each band's blur B, sampling S; P projects on the components, D is
                                    the precision of each

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from hsitools.progress import Progress
 from pansharpen.case import FusionCase
-from pansharpen.families.zero_shot import Balance, LocalCorrelation, Progress, propagate, structure_weight
+from pansharpen.families.zero_shot import Balance, LocalCorrelation, propagate, structure_weight
 from pansharpen.registry import method
 
 

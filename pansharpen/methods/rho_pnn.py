@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from hsitools.progress import Progress
 from pansharpen.case import FusionCase
-from pansharpen.families.zero_shot import LocalMultipleCorrelation, Progress, propagate, structure_weight
+from pansharpen.families.zero_shot import LocalMultipleCorrelation, propagate, structure_weight
 from pansharpen.registry import method
 
 #: Spectral losses (the band's standard deviations) at which the structural loss comes on, and goes off again.

@@ -7,7 +7,8 @@ import math
 import torch
 from torch.nn.functional import avg_pool2d, conv_transpose2d, embedding_bag
 
-from hsitools.sensor.spatial import mtf_blur, size_of
+from hsitools.sensor.separable import size_of
+from hsitools.sensor.spatial import mtf_blur
 from pansharpen.case import FusionCase
 from pansharpen.families.statistics import band_sums, ratio_of
 from pansharpen.registry import method

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hsitools.cube import Cube
+from hsitools.cube.geometry import refined
 from hsitools.errors import InputError
 
 #: Fine pixels by which the grids may drift apart over the image, through rounded pixel sizes or a slight turn.
@@ -209,8 +210,7 @@ def _reprojected(cube: Cube) -> Cube:
     fine = np.full((ratio * cube.shape[1], ratio * cube.shape[2]), np.nan, dtype=np.float32)
     assert cube.transform is not None
     assert pan.transform is not None
-    a, b, c, d, e, f = cube.transform
-    target = (a / ratio, b / ratio, c, d / ratio, e / ratio, f)
+    target = refined(cube.transform, ratio)
     reproject(
         pan.read()[0].astype(np.float32), fine, src_transform=Affine(*pan.transform), src_crs=pan.crs,
         src_nodata=np.nan, dst_transform=Affine(*target), dst_crs=cube.crs, dst_nodata=np.nan,

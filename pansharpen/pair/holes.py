@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import torch
 
-from hsitools.sensor.spatial import mtf_blur, size_of
+from hsitools.sensor.separable import size_of
+from hsitools.sensor.spatial import mtf_blur
 
 #: Gain, at half the Nyquist frequency, of the blur whose weights average over measured neighbours: one pixel wide.
 NEIGHBOURHOOD = 0.3

@@ -12,9 +12,12 @@ from __future__ import annotations
 import torch
 
 from hsitools.estimation.edge_aware import DataTerms, edge_weights, step_weights
-from hsitools.sensor.spatial import interpolate, mtf_decimate, size_of
-from pansharpen.case import INTERPOLATION, USUAL_MTF, Scene, Tile
+from hsitools.sensor.interpolation import interpolate
+from hsitools.sensor.separable import size_of
+from hsitools.sensor.spatial import mtf_decimate
+from pansharpen.case import INTERPOLATION, Scene, Tile
 from pansharpen.families.statistics import ratio_of
+from pansharpen.optics import USUAL_MTF
 from pansharpen.physics.registration import Registration
 from pansharpen.physics.subspace import MAX_PRECISION, Cube, Subspace
 

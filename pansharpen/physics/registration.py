@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from hsitools.sensor.spatial import Separable, mtf_blur, mtf_decimate, size_of
+from hsitools.sensor.separable import Separable, size_of
+from hsitools.sensor.spatial import mtf_blur, mtf_decimate
 from pansharpen.case import Scene, Tile
 from pansharpen.families.statistics import Moments, moments, ratio_of
 
@@ -23,6 +24,7 @@ PRIOR = (1.0, 1.0, 0.5)
 COARSE_DETAIL = 0.3
 #: Of a residual that noise alone would explain, this share is still taken as PAN's error.
 LEAST_SHARE = 0.1
+#: Keeps the ratio of two residuals finite when both vanish; far below any of them in float64.
 TINY = 1e-200
 
 #: Coarse components ``(batch, k, y, x)`` of a tile with its surroundings.

@@ -11,8 +11,11 @@ from dataclasses import dataclass
 
 import torch
 
-from pansharpen.case import Optics, Scene, Tile
-from pansharpen.families.statistics import BandSums, band_sums, mix, moments, per_band, solve
+from hsitools.estimation.band_noise import unexplained
+from hsitools.estimation.covariance import largest_of_noise
+from pansharpen.case import Scene, Tile
+from pansharpen.families.statistics import BandSums, band_sums, mix, moments, per_band
+from pansharpen.optics import Optics
 
 #: Most dimensions of the subspace.
 RANK = 16
@@ -109,23 +112,11 @@ def one_blur(scene: Scene) -> Cube:
 
 
 def neighbour_noise(covariance: torch.Tensor) -> torch.Tensor:
-    """Noise variance ``(band,)``: what each band keeps to itself beside its (up to four) nearest bands.
-
-    After Roger and Arnold, Int. J. Remote Sens. 17(10), 1996, with few regressors so that few pixels suffice.
-    """
-    n = len(covariance)
-    own = covariance.diagonal()
-    if n < 8:
+    """Noise variance ``(band,)``: what each band keeps to itself beside its (up to four) nearest bands."""
+    if len(covariance) < 8:
         # too few bands to tell noise from what only one band sees
-        return 1e-4 * own
-    step = torch.tensor([-2, -1, 1, 2])
-    near = torch.arange(n)[:, None] + step
-    # at the ends the window lies on one side
-    near = torch.where(near < 0, near + 5, torch.where(near >= n, near - 5, near)).to(covariance.device)
-    gram = covariance[near[:, :, None], near[:, None, :]]
-    right = covariance[near, torch.arange(n, device=covariance.device)[:, None]][..., None]
-    explained = (right.mT @ solve(gram, right))[:, 0, 0]
-    return (own - explained).clamp(min=0)
+        return 1e-4 * covariance.diagonal()
+    return torch.as_tensor(unexplained(covariance.cpu().numpy(), reach=2)).to(covariance)
 
 
 def _noise(optics: Optics, covariance: torch.Tensor) -> torch.Tensor:
@@ -143,8 +134,7 @@ def _components(
     deviation = noise.sqrt()
     values, vectors = torch.linalg.eigh(covariance / deviation[:, None] / deviation)
     values, vectors = values.flip(0), vectors.flip(1)
-    # Marchenko and Pastur: the largest eigenvalue of pure noise
-    limit = SIGNAL * (1 + (len(covariance) / n) ** 0.5) ** 2
+    limit = SIGNAL * largest_of_noise(len(covariance), n)
     rank = int((values[:RANK] > limit).sum().clamp(min=1))
     values, vectors = values[:rank], vectors[:, :rank]
     signal = (values - 1).clamp(min=1e-3).sqrt()

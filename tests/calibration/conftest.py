@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from calibration import bench
-from calibration.characterize import characterize
+from calibration import simulated_bench as bench
+from calibration.pipeline import characterize
 from hsitools.sensor.transmittance import TransmittanceModel
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calibration import bench
+from calibration import simulated_bench as bench
 from calibration.captures.extract import dark_frame, extract
 from calibration.captures.frames import FrameStack, describe
 from calibration.captures.sub_images import find_layout, layout_figure
@@ -137,9 +137,9 @@ class TestGeometry:
         truth = bench.simulate_instrument(rows * 6, rng=rng, rows=rows, pitch=pitch)
         bench.write_frames(tmp_path / "f.h5", truth, LINES[::8], rng=rng)
         stack = FrameStack(tmp_path / "f.h5")
-        found = find_layout(stack.mean() - dark_frame(stack)[0])
-        assert found.grid == truth.layout.grid
-        assert np.abs(found.centres() - truth.layout.centres()).max() < 1.0
+        layout = find_layout(stack.mean() - dark_frame(stack)[0])
+        assert layout.grid == truth.layout.grid
+        assert np.abs(layout.centres() - truth.layout.centres()).max() < 1.0
 
     def test_no_grid(self):
         frame = np.random.default_rng(0).normal(100, 1, (120, 160))

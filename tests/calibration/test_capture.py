@@ -398,21 +398,21 @@ class TestDescribe:
         intensity[0, :3] = [-1, np.nan, -2]
         intensity[2] = 0
         make(intensity=intensity, opd_step_um=0.2, layout=LAYOUT).save(tmp_path / "capture.h5")
-        found = describe(tmp_path / "capture.h5")
-        assert found is not None
+        document = describe(tmp_path / "capture.h5")
+        assert document is not None
         expected = {
             "kind": "monochromatic capture", "n_interferometers": 3, "n_lines": 6, "band_nm": [500.0, 1000.0],
             "opd_limit_um": pytest.approx(2.5), "line_spacing_per_um": pytest.approx(0.2), "opd_step_um": 0.2,
             "masked_samples": 7, "negative_samples": 2, "dark_interferometers": 1, "intensity_range": [-2.0, 12.0],
             "grid": [2, 3],
         }  # fmt: skip
-        assert {name: found[name] for name in expected} == expected
+        assert {name: document[name] for name in expected} == expected
 
     def test_everything_dark(self, tmp_path):
         make(intensity=np.zeros((ROWS, LINES))).save(tmp_path / "capture.h5")
-        found = describe(tmp_path / "capture.h5")
-        assert found is not None
-        assert (found["intensity_range"], found["dark_interferometers"]) == (None, ROWS)
+        document = describe(tmp_path / "capture.h5")
+        assert document is not None
+        assert (document["intensity_range"], document["dark_interferometers"]) == (None, ROWS)
 
     def test_other_files_are_not_ours(self, tmp_path):
         (tmp_path / "text").write_text("text")
@@ -435,8 +435,8 @@ def test_real_captures(captures_dir, tmp_path, name, shape, step, negative):
     assert capture.intensity.shape == shape
     assert capture.name == name
     assert capture.opd_step_um == pytest.approx(step)
-    found = describe(captures_dir / name)
-    assert found is not None
-    assert (found["negative_samples"], found["masked_samples"]) == (negative, 0)
+    document = describe(captures_dir / name)
+    assert document is not None
+    assert (document["negative_samples"], document["masked_samples"]) == (negative, 0)
     capture.save(tmp_path / "capture.h5")
     assert_same(capture, open_capture(tmp_path / "capture.h5"))

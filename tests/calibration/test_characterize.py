@@ -6,14 +6,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from calibration import bench
+from calibration import simulated_bench as bench
 from calibration.captures.capture import MonochromaticCapture
 from calibration.characterization import FLAG_MEANING, Characterization
-from calibration.characterize import characterize, fit_capture
+from calibration.fitting.fit import fit_capture
 from calibration.fitting.opd_law import fit_law
-from calibration.fitting.rows import Options, Problem
+from calibration.fitting.options import Options
+from calibration.fitting.scaled_rows import ScaledRows
 from calibration.held_out import cross_validate
 from calibration.model_choice import select_model
+from calibration.pipeline import characterize
 from hsitools.errors import FormatError, InputError
 from hsitools.sensor.transmittance import TransmittanceModel
 
@@ -57,11 +59,11 @@ def test_an_instrument_never_seen(band_nm, even_in):
     rng = np.random.default_rng(12)
     instrument = bench.simulate_instrument(80, rng=rng, band_nm=band_nm, opd_offset_um=3.0, opd_step_um=0.4)
     capture = bench.capture(instrument, bench.lines(301, band_nm, even_in), rng=rng, linewidth_nm=0.0)
-    found = characterize(capture, MODEL)
-    known = instrument.opd_um < capture.opd_limit_um
-    error = np.abs(found.opd_um - instrument.opd_um)[known]
+    result = characterize(capture, MODEL)
+    sampled = instrument.opd_um < capture.opd_limit_um
+    error = np.abs(result.opd_um - instrument.opd_um)[sampled]
     assert np.mean(error < 0.5 / capture.wavenumber.max()) > 0.99
-    assert found.law.step_um == pytest.approx(0.4, rel=0.02)
+    assert result.law.step_um == pytest.approx(0.4, rel=0.02)
 
 
 def test_small_opds_need_the_neighbours():
@@ -73,8 +75,8 @@ def test_small_opds_need_the_neighbours():
     assert small.sum() >= 10
 
     def wrong(options):
-        found = characterize(capture, TransmittanceModel(degree_phase=3), options=options)
-        return np.mean(np.abs(found.opd_um - instrument.opd_um)[small] > 0.5 / np.ptp(capture.wavenumber))
+        result = characterize(capture, TransmittanceModel(degree_phase=3), options=options)
+        return np.mean(np.abs(result.opd_um - instrument.opd_um)[small] > 0.5 / np.ptp(capture.wavenumber))
 
     assert wrong(Options()) <= 0.05
     assert wrong(Options()) <= wrong(Options(prior=False))
@@ -84,7 +86,8 @@ def test_etalon_is_found_and_modelled():
     rng = np.random.default_rng(14)
     instrument = bench.simulate_instrument(80, rng=rng, etalon_um=13.4, etalon_amplitude=0.1)
     capture = bench.capture(instrument, bench.lines(201), rng=rng, noise=0.05, linewidth_nm=0.0)
-    model, _, table = select_model(capture, Options())
+    selection = select_model(capture, Options())
+    model, table = selection.model, selection.table
     assert any(abs(opd - 13.4) < 0.15 for opd in model.etalons_um)
     assert sum(row["chosen"] for row in table) == 1
     assert min(row["rmse_cv_mean"] for row in table) == pytest.approx(
@@ -104,7 +107,7 @@ def test_auto_prefers_the_model_that_made_the_data():
         flat=instrument.flat(wavenumber),
         wavenumber=wavenumber,
     )
-    model, _, _ = select_model(capture, Options())
+    model = select_model(capture, Options()).model
     assert model.waves == 2
     assert model.gain_reference == "flat"
 
@@ -113,9 +116,9 @@ def test_held_out_exceeds_in_sample(simulated):
     """Held-out error exceeds the one in sample, the same seed deals the same folds, and more so without the prior."""
     rich = TransmittanceModel(degree_gain=8, degree_reflectivity=8)
     alone = Options(prior=False)
-    problem, fit = fit_capture(simulated, rich, alone)
+    data, fit = fit_capture(simulated, rich, alone)
     held = cross_validate(simulated, rich, alone, 5, 1)
-    residual = np.sqrt(((problem.intensity - fit.values(problem)) ** 2).mean(axis=1))
+    residual = np.sqrt(((data.intensity - fit.values(data)) ** 2).mean(axis=1))
     assert (held > residual).mean() > 0.95
     np.testing.assert_allclose(held, cross_validate(simulated, rich, alone, 5, 1), rtol=1e-9)
     assert cross_validate(simulated, rich, Options(), 5, 1).mean() < held.mean()
@@ -131,10 +134,10 @@ def test_shared_curve():
     capture = bench.capture(instrument, wavenumber, rng=rng, noise=0.04, linewidth_nm=0.0)
     drift = 1 + 0.1 * np.sin(40 * wavenumber)
     capture = replace(capture, intensity=capture.intensity * drift)
-    problem, fit = fit_capture(capture, MODEL, Options(shared_curve=True))
+    data, fit = fit_capture(capture, MODEL, Options(shared_curve=True))
     assert np.corrcoef(fit.curve, drift)[0, 1] > 0.95
     plain = fit_capture(capture, MODEL, Options())[1]
-    rms = [np.sqrt(((problem.intensity - f.values(problem)) ** 2).mean()) for f in (fit, plain)]
+    rms = [np.sqrt(((data.intensity - f.values(data)) ** 2).mean()) for f in (fit, plain)]
     assert rms[0] < 0.8 * rms[1]
 
 
@@ -179,7 +182,7 @@ class TestFlags:
     def test_summary_has_no_nan(self, spoiled):
         import json
 
-        from hsitools.commands.options import plain
+        from hsitools.text import plain
 
         json.dumps(plain(spoiled.summary()), allow_nan=False)
         assert spoiled.summary()["opd_um"][3] is None
@@ -258,13 +261,13 @@ def test_lmfit_agrees(simulated):
     from calibration.fitting.lmfit_engine import fit_row
 
     few = simulated.select(rows=np.arange(24, 44))
-    problem, fit = fit_capture(few, MODEL, Options())
-    found = characterize(few, MODEL, options=Options(engine="lmfit"))
+    data, fit = fit_capture(few, MODEL, Options())
+    result = characterize(few, MODEL, options=Options(engine="lmfit"))
     batched = characterize(few, MODEL)
-    difference = np.abs(found.opd_um - batched.opd_um) / batched.opd_stderr_um
+    difference = np.abs(result.opd_um - batched.opd_um) / batched.opd_stderr_um
     assert difference.max() < 0.02
     prior = None if fit.prior is None else fit.prior.take([3])
-    one = fit_row(fit.sampled, fit.theta[3], problem.intensity[3], problem.flat[3], problem.weight[3], prior)
+    one = fit_row(fit.sampled, fit.theta[3], data.intensity[3], data.flat[3], data.weight[3], prior)
     assert "opd_um" in one.fit_report()
     assert one.params["opd_um"].stderr == pytest.approx(batched.opd_stderr_um[3], rel=0.1)
     interval = one.conf_interval(p_names=["opd_um"], sigmas=[1])["opd_um"]
@@ -284,4 +287,4 @@ def test_problem_scale_does_not_matter(simulated):
     one, other = characterize(simulated, MODEL), characterize(scaled, MODEL)
     np.testing.assert_allclose(one.opd_um, other.opd_um, atol=1e-5)
     np.testing.assert_allclose(other.gain, one.gain * 1e9 / 3e7, rtol=1e-4)
-    assert Problem.of(scaled, MODEL).intensity.mean() == pytest.approx(1, abs=1e-9)
+    assert ScaledRows.of(scaled, MODEL).intensity.mean() == pytest.approx(1, abs=1e-9)

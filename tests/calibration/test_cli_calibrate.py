@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from calibration import bench
+from calibration import simulated_bench as bench
 from calibration.captures.capture import MonochromaticCapture
 from hsitools.commands.root import main
 
@@ -176,12 +176,3 @@ def test_killed_while_writing_leaves_nothing(capture_path, tmp_path):
         process.wait()
         if target.exists():
             Characterization.load(target)
-
-
-def test_demo(capsys, tmp_path):
-    code, out, _ = run(capsys, "demo", "--out", tmp_path / "demo", "--json")
-    document = json.loads(out)
-    assert code == 0
-    assert (tmp_path / "demo" / "report.html").exists()
-    assert document["truth"]["opd_error_median_um"] < 0.003
-    assert 0.85 <= document["truth"]["coverage_95"] <= 1

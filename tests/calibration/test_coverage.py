@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 
 from benchmarks.calibration_coverage import MODEL, MODES, QUANTITIES, errors, robust_rms, share
-from calibration import bench
+from calibration import simulated_bench as bench
 from calibration.captures.capture import MonochromaticCapture
 from calibration.characterization import Characterization
-from calibration.characterize import characterize, fit_capture
+from calibration.fitting.fit import fit_capture
 from calibration.fitting.opd_law import fit_law
+from calibration.fitting.options import Options
 from calibration.fitting.refine import Prior
-from calibration.fitting.rows import Options
 from calibration.fitting.uncertainty import common_errors
+from calibration.pipeline import characterize
 from calibration.pixel_maps import fit_pixels
 
 #: Modes of the benchmark, with fewer lines; errors drawn once a device need many devices and have their own tests.
@@ -54,8 +55,8 @@ def test_degrees_of_freedom_are_those_the_data_determine():
     wavenumber = bench.lines(41)
     noise = 0.2
     capture = bench.capture(instrument, wavenumber, rng=np.random.default_rng(5), noise=noise, linewidth_nm=0.0)
-    problem, fit = fit_capture(capture, MODEL, Options())
-    sigma = bench.noise_sigma(bench.expectation(instrument, wavenumber), noise) / problem.level[:, None]
+    data, fit = fit_capture(capture, MODEL, Options())
+    sigma = bench.noise_sigma(bench.expectation(instrument, wavenumber), noise) / data.level[:, None]
     ratio = fit.variance / (sigma**2).mean(axis=1)
     assert np.mean(ratio) == pytest.approx(1, abs=0.07)
 
@@ -63,26 +64,26 @@ def test_degrees_of_freedom_are_those_the_data_determine():
 def test_an_estimated_line_width_is_right_and_its_error_is_told():
     instrument, capture, _, _ = _fitted(Options(), linewidth_nm=3.0)
     unknown = replace(capture, linewidth_nm=None)
-    problem, fit = fit_capture(unknown, MODEL, Options(estimate_linewidth=True))
+    data, fit = fit_capture(unknown, MODEL, Options(estimate_linewidth=True))
     width = fit.line_width
     assert abs(width.square - 9.0) < 3 * width.stderr_square < 6.0
-    derivative, root = common_errors(fit, problem, Options(estimate_linewidth=True))[-1]
-    assert np.isfinite(derivative(fit.theta, problem.flat)).all()
+    derivative, root = common_errors(fit, data, Options(estimate_linewidth=True))[-1]
+    assert np.isfinite(derivative(fit.theta, data.flat)).all()
     assert (root != 0).any()
-    known = characterize(capture, MODEL)
-    found = characterize(unknown, MODEL, options=Options(estimate_linewidth=True))
-    assert np.all(found.reflectivity_stderr >= 0.99 * known.reflectivity_stderr)
+    declared_width = characterize(capture, MODEL)
+    result = characterize(unknown, MODEL, options=Options(estimate_linewidth=True))
+    assert np.all(result.reflectivity_stderr >= 0.99 * declared_width.reflectivity_stderr)
     # the sensor sees spectra, not the monochromator: its reflectivity is the instrument's own
-    assert abs(np.mean(found.reflectivity - instrument.reflectivity_at(capture.wavenumber).mean(axis=1))) < 0.01
-    assert found.settings["linewidth_estimate"]["nm"] == pytest.approx(width.nm)
+    assert abs(np.mean(result.reflectivity - instrument.reflectivity_at(capture.wavenumber).mean(axis=1))) < 0.01
+    assert result.settings["linewidth_estimate"]["nm"] == pytest.approx(width.nm)
 
 
 def test_the_right_line_leaves_no_fall_of_reflectivity_with_opd():
     instrument, capture, _, _ = _fitted(Options(), linewidth_nm=2.0)
     truth = instrument.reflectivity_at(capture.wavenumber).mean(axis=1)
     for width, falls in ((0.0, True), (2.0, False)):
-        found = characterize(replace(capture, linewidth_nm=width), MODEL, options=Options(prior=False))
-        slope = np.polyfit(found.opd_um, found.reflectivity - truth, 1)[0]
+        result = characterize(replace(capture, linewidth_nm=width), MODEL, options=Options(prior=False))
+        slope = np.polyfit(result.opd_um, result.reflectivity - truth, 1)[0]
         assert (slope < -1e-3) == falls
         assert (abs(slope) < 5e-4) != falls
 
@@ -160,8 +161,8 @@ def test_standard_errors_of_maps_cover():
         unit = Prior(mean=prior.mean, precision=prior.precision / fit.variance[number])
         one = np.ones((size * size, len(wavenumber)))
         intensity = pixels[number].reshape(len(wavenumber), -1).T.astype(float)
-        found = fit_pixels(fit.sampled, intensity, one, wavenumber, fit.theta[number], unit)
-        z.append((found["opd_um"] - instrument.opd_um[number] * cosine) / found["opd_stderr_um"])
+        result = fit_pixels(fit.sampled, intensity, one, wavenumber, fit.theta[number], unit)
+        z.append((result["opd_um"] - instrument.opd_um[number] * cosine) / result["opd_stderr_um"])
     assert 0.92 <= share(np.concatenate(z)) <= 0.98
     assert 0.8 <= robust_rms(np.concatenate(z)) <= 1.25
 

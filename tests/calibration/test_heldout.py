@@ -10,16 +10,17 @@ import pytest
 from scipy.interpolate import make_smoothing_spline
 from scipy.stats import siegelslopes
 
-from calibration import bench
+from calibration import simulated_bench as bench
 from calibration.characterization import Characterization
-from calibration.characterize import characterize, starting_opd
+from calibration.fitting.initialize import starting_opd
 from calibration.fitting.opd_law import repeated_medians
+from calibration.fitting.options import Options
 from calibration.fitting.population import shared_parameters
-from calibration.fitting.rows import Options, Problem
+from calibration.fitting.scaled_rows import ScaledRows
 from calibration.fitting.smoothing import SmoothingSpline, solve_pentadiagonal
 from calibration.held_out import Fold, cross_validate, deal, embed
 from calibration.model_choice import paired_gain, select_model
-from calibration.transmittance_band import true_wavelength_nm
+from calibration.pipeline import characterize
 from hsitools.errors import InputError
 from hsitools.sensor.fabry_perot import cos_sin
 from hsitools.sensor.transmittance import TransmittanceModel
@@ -53,8 +54,8 @@ def test_no_fold_sees_its_lines(with_etalon):
     for capture in (with_etalon, replace(with_etalon, intensity=garbage)):
         fold = Fold.start(capture, lines, replace(SIMPLE, etalons_um=(1.0,)), EVERYTHING)
         grown = fold.grow(replace(fold.model, degree_phase=3), EVERYTHING)
-        predicted.append((fold.model.etalons_um, fold.fit.values(fold.problem), grown.fit.values(grown.problem)))
-        assert (fold.problem.intensity[:, lines] == 0).all()
+        predicted.append((fold.model.etalons_um, fold.fit.values(fold.data), grown.fit.values(grown.data)))
+        assert (fold.data.intensity[:, lines] == 0).all()
     assert predicted[0][0] == pytest.approx(predicted[1][0], abs=1e-9)
     assert predicted[0][0][0] == pytest.approx(13.4, abs=0.1)
     for clean, spoiled in zip(predicted[0][1:], predicted[1][1:], strict=True):
@@ -68,11 +69,9 @@ def test_residual_is_of_the_measurement(with_etalon):
     capture = replace(with_etalon, mask=mask)
     lines = deal(capture.n_lines, 5, 0)[0]
     fold = Fold.start(capture, lines, SIMPLE, Options())
-    problem = Problem.of(capture, SIMPLE)
-    predicted = fold.fit.values(fold.problem) * (fold.problem.level / problem.level)[:, None]
-    np.testing.assert_allclose(
-        fold.residual(), ((problem.intensity - predicted) * mask)[:, lines], rtol=1e-9, atol=1e-12
-    )
+    data = ScaledRows.of(capture, SIMPLE)
+    predicted = fold.fit.values(fold.data) * (fold.data.level / data.level)[:, None]
+    np.testing.assert_allclose(fold.residual(), ((data.intensity - predicted) * mask)[:, lines], rtol=1e-9, atol=1e-12)
 
 
 def test_error_is_that_of_new_measurements(simulated, instrument):
@@ -85,13 +84,13 @@ def test_error_is_that_of_new_measurements(simulated, instrument):
 
 
 def test_embedded_start_is_the_same_fit(with_etalon):
-    problem = Problem.of(with_etalon, SIMPLE)
+    data = ScaledRows.of(with_etalon, SIMPLE)
     fold = Fold.start(with_etalon, np.array([5]), SIMPLE, EVERYTHING)
     richer = replace(SIMPLE, degree_phase=5, degree_gain=8, degree_reflectivity=8, etalons_um=(13.4,))
-    start = embed(fold.fit, problem.sampled(richer))
+    start = embed(fold.fit, data.sampled(richer))
     at = fold.fit.sampled
-    same = type(at)(richer, at.band, at.wavenumber).values(start.theta, problem.flat * start.curve)
-    np.testing.assert_allclose(same, at.values(fold.fit.theta, problem.flat * fold.fit.curve), rtol=1e-12)
+    same = type(at)(richer, at.band, at.wavenumber).values(start.theta, data.flat * start.curve)
+    np.testing.assert_allclose(same, at.values(fold.fit.theta, data.flat * fold.fit.curve), rtol=1e-12)
     assert start.prior is not None
     assert np.linalg.eigvalsh(start.prior.precision).min() > -1e-9
     # what is known of the population goes on being known, of the new coefficients little
@@ -132,14 +131,14 @@ def test_paired_gain():
 def test_choice_is_stable(with_etalon):
     """Other folds, or four fifths of the lines: the same kind of model, the same etalon."""
     fewer = without_lines(with_etalon, deal(with_etalon.n_lines, 5, 9)[0])
-    chosen = [select_model(with_etalon, Options(), seed=seed)[:2] for seed in (0, 1)]
-    chosen.append(select_model(fewer, Options())[:2])
-    for model, options in chosen:
-        assert model.waves == np.inf
-        assert model.gain_reference == "flat"
-        assert len(model.etalons_um) == 1
-        assert model.etalons_um[0] == pytest.approx(13.4, abs=0.05)
-        assert options.shared_curve
+    chosen = [select_model(with_etalon, Options(), seed=seed) for seed in (0, 1)]
+    chosen.append(select_model(fewer, Options()))
+    for selection in chosen:
+        assert selection.model.waves == np.inf
+        assert selection.model.gain_reference == "flat"
+        assert len(selection.model.etalons_um) == 1
+        assert selection.model.etalons_um[0] == pytest.approx(13.4, abs=0.05)
+        assert selection.options.shared_curve
 
 
 def test_missing_lines_leave_the_sampling_limit():
@@ -149,9 +148,9 @@ def test_missing_lines_leave_the_sampling_limit():
     wavenumber = bench.lines(161)
     capture = bench.capture(instrument, wavenumber, rng=rng, noise=0.05, linewidth_nm=0.0)
     few = without_lines(capture, deal(161, 5, 0)[1][1:-1])
-    problem = Problem.of(few, SIMPLE)
+    data = ScaledRows.of(few, SIMPLE)
     assert instrument.opd_um.max() > 1.1 * 0.5 / np.diff(few.wavenumber).mean()
-    opd, _ = starting_opd(problem)
+    opd, _ = starting_opd(data)
     assert np.abs(opd - instrument.opd_um).max() < 0.3
 
 
@@ -162,13 +161,13 @@ def test_errors_of_the_lamp_are_no_etalon():
     capture = bench.capture(instrument, bench.lines(241), rng=rng, noise=0.06, linewidth_nm=0.0)
     wavenumber = capture.wavenumber
     lamp = 1 + 0.1 * np.cos(2 * np.pi * 8.3 * wavenumber) + 0.03 * rng.standard_normal(len(wavenumber))
-    model, options, _ = select_model(replace(capture, intensity=capture.intensity * lamp), Options())
-    assert model.etalons_um == ()
-    assert options.shared_curve
+    selection = select_model(replace(capture, intensity=capture.intensity * lamp), Options())
+    assert selection.model.etalons_um == ()
+    assert selection.options.shared_curve
 
 
 def test_table(with_etalon):
-    _, _, table = select_model(with_etalon, Options())
+    table = select_model(with_etalon, Options()).table
     assert sum(row["chosen"] for row in table) == 1
     best = next(row for row in table if row["chosen"])
     # nothing that was tried beats the choice by more than the doubt about it
@@ -269,7 +268,7 @@ def test_band_holds_new_measurements(banded):
     assert 0.93 <= np.mean((low <= measured) & (measured <= high)) <= 0.97
     lines = deal(capture.n_lines, 5, 4)[0][1:-1]
     unseen = characterize(without_lines(capture, lines))
-    low, high = unseen.transmittance_band(true_wavelength_nm(unseen, capture.wavelength_nm[lines]), measured=True)
+    low, high = unseen.transmittance_band(unseen.true_wavelength_nm(capture.wavelength_nm[lines]), measured=True)
     measured = (capture.intensity / capture.flat)[:, lines]
     assert 0.925 <= np.mean((low <= measured) & (measured <= high)) <= 0.975
 
@@ -315,10 +314,12 @@ def test_nominal_lines_are_corrected():
     wavenumber = bench.lines(201)
     x = np.linspace(-1, 1, 201)
     bend = 2e-3 * np.cos(2.5 * np.pi * x)
-    seen = bench.capture(instrument, np.clip(wavenumber + bend, 1.0, 1000 / 350), rng=rng, noise=0.05, linewidth_nm=0.0)
-    capture = replace(seen, wavenumber=wavenumber, flat=instrument.flat(wavenumber))
+    shifted = bench.capture(
+        instrument, np.clip(wavenumber + bend, 1.0, 1000 / 350), rng=rng, noise=0.05, linewidth_nm=0.0
+    )
+    capture = replace(shifted, wavenumber=wavenumber, flat=instrument.flat(wavenumber))
     result = characterize(capture, SIMPLE, options=Options(shared_shift=True, shared_curve=True))
     errors = []
-    for at in (capture.wavelength_nm, true_wavelength_nm(result, capture.wavelength_nm)):
+    for at in (capture.wavelength_nm, result.true_wavelength_nm(capture.wavelength_nm)):
         errors.append(np.sqrt(np.mean((capture.intensity / capture.flat - result.transmittance(at)) ** 2)))
     assert errors[1] < 0.8 * errors[0]

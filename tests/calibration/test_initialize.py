@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calibration import bench
-from calibration.characterize import starting_opd
+from calibration import simulated_bench as bench
 from calibration.fitting import initialize
-from calibration.fitting.rows import Problem
+from calibration.fitting.etalons import find_common_fringes
+from calibration.fitting.initialize import starting_opd
+from calibration.fitting.scaled_rows import ScaledRows
 from hsitools.sensor.transmittance import TransmittanceModel
 
 EVEN = bench.lines(301)
@@ -23,8 +24,8 @@ def test_periodogram_finds_the_opd(wavenumber, opd, phase, tilt):
     ratio = (1 + tilt * x) * (1 + 0.4 * np.cos(2 * np.pi * wavenumber * opd - phase))
     grid = initialize.opd_grid(wavenumber)
     scan = initialize.periodogram(wavenumber, ratio[None], grid)
-    found = initialize.refine_peak(grid, scan.power, scan.power.argmax(axis=1))[0]
-    assert found == pytest.approx(opd, abs=0.05 / np.ptp(wavenumber) + 0.02)
+    opd_of_peak = initialize.refine_peak(grid, scan.power, scan.power.argmax(axis=1))[0]
+    assert opd_of_peak == pytest.approx(opd, abs=0.05 / np.ptp(wavenumber) + 0.02)
 
 
 def test_periodogram_is_a_least_squares_fit():
@@ -48,10 +49,10 @@ def test_track_follows_the_device(band_nm, even_in):
     instrument = bench.simulate_instrument(150, rng=rng, band_nm=band_nm)
     wavenumber = bench.lines(401, band_nm, even_in)
     capture = bench.capture(instrument, wavenumber, rng=rng, noise=0.2)
-    opd, _ = starting_opd(Problem.of(capture, TransmittanceModel()))
+    opd, _ = starting_opd(ScaledRows.of(capture, TransmittanceModel()))
     limit = 0.5 / np.ptp(wavenumber)
-    known = (instrument.opd_um < capture.opd_limit_um) & (instrument.opd_um > 4 * limit)
-    assert np.mean(np.abs(opd - instrument.opd_um)[known] < limit) > 0.98
+    resolved = (instrument.opd_um < capture.opd_limit_um) & (instrument.opd_um > 4 * limit)
+    assert np.mean(np.abs(opd - instrument.opd_um)[resolved] < limit) > 0.98
 
 
 def test_common_fringe_is_found_and_is_not_an_own_one():
@@ -60,10 +61,10 @@ def test_common_fringe_is_found_and_is_not_an_own_one():
     capture = bench.capture(instrument, EVEN, rng=rng)
     grid = initialize.opd_grid(EVEN)
     scan = initialize.periodogram(EVEN, capture.intensity / capture.flat, grid)
-    assert initialize.find_common_fringes(scan, len(EVEN))[0] == pytest.approx(9.3, abs=0.15)
+    assert find_common_fringes(scan, len(EVEN))[0] == pytest.approx(9.3, abs=0.15)
     plain = bench.capture(bench.simulate_instrument(100, rng=rng), EVEN, rng=rng)
     scan = initialize.periodogram(EVEN, plain.intensity / plain.flat, grid)
-    assert not [opd for opd in initialize.find_common_fringes(scan, len(EVEN)) if opd > 4]
+    assert not [opd for opd in find_common_fringes(scan, len(EVEN)) if opd > 4]
 
 
 def test_track_without_neighbours():
@@ -71,7 +72,7 @@ def test_track_without_neighbours():
     rng = np.random.default_rng(5)
     instrument = bench.simulate_instrument(3, rng=rng, opd_offset_um=8.0, opd_step_um=5.0)
     capture = bench.capture(instrument, EVEN, rng=rng)
-    opd, _ = starting_opd(Problem.of(capture, TransmittanceModel()))
+    opd, _ = starting_opd(ScaledRows.of(capture, TransmittanceModel()))
     np.testing.assert_allclose(opd, instrument.opd_um, atol=0.15)
 
 
@@ -79,7 +80,7 @@ def test_exhaustive_search():
     rng = np.random.default_rng(6)
     instrument = bench.simulate_instrument(60, rng=rng, opd_offset_um=6.0)
     capture = bench.capture(instrument, EVEN, rng=rng)
-    opd, reflectivity = starting_opd(Problem.of(capture, TransmittanceModel()), "exhaustive")
+    opd, reflectivity = starting_opd(ScaledRows.of(capture, TransmittanceModel()), "exhaustive")
     assert np.mean(np.abs(opd - instrument.opd_um) < 0.5 / np.ptp(EVEN)) > 0.95
     truth = instrument.reflectivity_at(EVEN).mean(axis=1)
     assert np.median(np.abs(reflectivity - truth)) < 0.12

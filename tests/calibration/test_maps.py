@@ -4,8 +4,8 @@ import h5py
 import numpy as np
 import pytest
 
-from calibration import bench
-from calibration.fitting.rows import Options
+from calibration import simulated_bench as bench
+from calibration.fitting.options import Options
 from calibration.pixel_maps import MAPS, PixelStack, characterize_pixels, describe
 from hsitools.errors import FormatError, InputError
 from hsitools.sensor.transmittance import TransmittanceModel
@@ -47,20 +47,20 @@ def cosine():
 
 
 def test_maps_are_the_truth(maps, device):
-    _, found, _ = maps
+    _, arrays, _ = maps
     truth = device.opd_um[:, None, None] * cosine()
-    error = found["opd_um"] - truth
+    error = arrays["opd_um"] - truth
     good = np.isfinite(error)
     assert np.mean(np.abs(error[good]) < 0.17) > 0.995
-    assert 0.9 < np.mean(np.abs(error[good]) <= 1.96 * found["opd_stderr_um"][good]) <= 1
-    assert np.nanmedian(found["rmse"]) == pytest.approx(0.04 / 0.8, rel=0.15)
+    assert 0.9 < np.mean(np.abs(error[good]) <= 1.96 * arrays["opd_stderr_um"][good]) <= 1
+    assert np.nanmedian(arrays["rmse"]) == pytest.approx(0.04 / 0.8, rel=0.15)
 
 
 def test_bad_pixels(maps):
-    result, found, _ = maps
-    assert np.isnan(found["opd_um"][2, 0, 0])
-    assert np.isfinite(found["opd_um"][3, 1, 1])
-    assert result["n_invalid"] == int(np.isnan(found["opd_um"]).sum()) == 1
+    result, arrays, _ = maps
+    assert np.isnan(arrays["opd_um"][2, 0, 0])
+    assert np.isfinite(arrays["opd_um"][3, 1, 1])
+    assert result["n_invalid"] == int(np.isnan(arrays["opd_um"]).sum()) == 1
 
 
 def test_a_killed_run_goes_on(stack_path, maps, tmp_path):

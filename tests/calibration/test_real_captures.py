@@ -7,8 +7,8 @@ import pytest
 
 from benchmarks.captures import SAME_MODEL, off_neighbours
 from calibration.captures.capture import open_capture
-from calibration.characterize import characterize
-from calibration.fitting.rows import Options
+from calibration.fitting.options import Options
+from calibration.pipeline import characterize
 
 # device: published RMSE of the same model, our limits for the default: RMSE, held-out RMSE, OPDs off their neighbours
 LIMITS = {
@@ -20,20 +20,20 @@ LIMITS = {
 
 @pytest.mark.parametrize("device", LIMITS)
 def test_same_model_fits_no_worse(captures_dir, device):
-    found = characterize(open_capture(captures_dir / device), SAME_MODEL, options=Options(prior=False))
-    assert found.rmse.mean() <= LIMITS[device][0]
+    result = characterize(open_capture(captures_dir / device), SAME_MODEL, options=Options(prior=False))
+    assert result.rmse.mean() <= LIMITS[device][0]
 
 
 @pytest.mark.parametrize("device", LIMITS)
 def test_default(captures_dir, device):
-    found = characterize(open_capture(captures_dir / device), cv=10)
+    result = characterize(open_capture(captures_dir / device), cv=10)
     _, rmse, held_out, off = LIMITS[device]
-    assert found.rmse.mean() <= rmse
-    assert found.rmse_cv.mean() <= held_out
-    assert off_neighbours(found) <= off
-    assert np.isfinite(found.opd_um).all()
-    assert (found.opd_um >= 0).all()
-    sampled = found.response.sampled(1000 / found.wavenumber).reflectivity(found.response.theta)
+    assert result.rmse.mean() <= rmse
+    assert result.rmse_cv.mean() <= held_out
+    assert off_neighbours(result) <= off
+    assert np.isfinite(result.opd_um).all()
+    assert (result.opd_um >= 0).all()
+    sampled = result.response.sampled(1000 / result.wavenumber).reflectivity(result.response.theta)
     assert ((sampled > 0) & (sampled < 1)).all()
 
 
@@ -46,6 +46,6 @@ def test_nominal_step(captures_dir):
 def test_odd_rows_do_not_spoil_the_others(captures_dir):
     """Dark and spiky rows (121 of imspoc_uv_2 is a sixth as bright as its neighbours) stay in their own row."""
     capture = open_capture(captures_dir / "imspoc_uv_2").select(rows=np.arange(100, 150))
-    found = characterize(capture)
-    assert np.median(found.rmse) < 0.12
-    assert not found.flags["off_law"].any()
+    result = characterize(capture)
+    assert np.median(result.rmse) < 0.12
+    assert not result.flags["off_law"].any()

@@ -13,7 +13,7 @@ BAND = Band(low=1.0, high=2.85)
 SIGMA = np.sort(np.random.default_rng(0).uniform(1.0, 2.85, 150))
 
 
-def problem(model, rows=12, noise=0.0, seed=0):
+def data(model, rows=12, noise=0.0, seed=0):
     rng = np.random.default_rng(seed)
     sampled = SampledModel(model, BAND, SIGMA)
     truth = 0.03 * rng.standard_normal((rows, model.n_parameters))
@@ -41,10 +41,10 @@ MODELS = [
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda m: m.label)
 def test_noise_free_is_exact(model):
-    sampled, truth, start, y, flat, w = problem(model)
-    found = refine(sampled, start, y, flat, w, tolerance=1e-14)
-    assert found.converged.all()
-    np.testing.assert_allclose(found.theta, truth, atol=1e-6)
+    sampled, truth, start, y, flat, w = data(model)
+    refined = refine(sampled, start, y, flat, w, tolerance=1e-14)
+    assert refined.converged.all()
+    np.testing.assert_allclose(refined.theta, truth, atol=1e-6)
 
 
 def jacobian(sampled, theta, flat, step=1e-6):
@@ -60,7 +60,7 @@ def jacobian(sampled, theta, flat, step=1e-6):
 @pytest.mark.parametrize("model", MODELS, ids=lambda m: m.label)
 def test_normal_matrix_is_the_jacobians(model, shape):
     """Also through a line of finite width, whose contrast changes with the OPD and the dispersion."""
-    sampled, truth, _, y, flat, w = problem(model, noise=0.05)
+    sampled, truth, _, y, flat, w = data(model, noise=0.05)
     if shape is not None:
         sampled = SampledModel(model, BAND, SIGMA, line=LineShape.of_wavelength(2.0, SIGMA, shape))
     w = np.random.default_rng(1).uniform(0, 1, w.shape)
@@ -69,10 +69,10 @@ def test_normal_matrix_is_the_jacobians(model, shape):
     plan = NormalPlan.of(sampled)
     expected = jacobian(sampled, truth, flat)
     normal = np.einsum("bk,bki,bkj->bij", w, expected, expected)
-    found = plan.assemble(plan.moments(fields, w))
+    refined = plan.assemble(plan.moments(fields, w))
     scale = np.sqrt(np.einsum("bii->bi", normal))
     np.testing.assert_allclose(
-        found / scale[:, :, None] / scale[:, None, :], normal / scale[:, :, None] / scale[:, None, :], atol=1e-5
+        refined / scale[:, :, None] / scale[:, None, :], normal / scale[:, :, None] / scale[:, None, :], atol=1e-5
     )
     gradient = plan.gradient(fields, w * (y - value))
     np.testing.assert_allclose(gradient / scale, np.einsum("bk,bki,bk->bi", w, expected, y - value) / scale, atol=1e-5)
@@ -81,7 +81,7 @@ def test_normal_matrix_is_the_jacobians(model, shape):
 def test_batch_is_loop():
     """More rows than one chunk holds, and rows that stop at different iterations, change nothing."""
     rows = 2 * CHUNK_SAMPLES // len(SIGMA) + 3
-    sampled, _, start, y, flat, w = problem(MODELS[0], rows=rows, noise=0.05)
+    sampled, _, start, y, flat, w = data(MODELS[0], rows=rows, noise=0.05)
     together = refine(sampled, start, y, flat, w)
     for row in (0, rows // 2, rows - 1):
         alone = refine(sampled, *(array[row : row + 1] for array in (start, y, flat, w)))
@@ -91,7 +91,7 @@ def test_batch_is_loop():
 def test_torch_is_numpy():
     import torch
 
-    sampled, _, start, y, flat, w = problem(MODELS[1], noise=0.05)
+    sampled, _, start, y, flat, w = data(MODELS[1], noise=0.05)
     ours = refine(sampled, start, y, flat, w)
     there = SampledModel(sampled.model, BAND, SIGMA, device="cpu")
     theirs = refine(there, *(torch.as_tensor(array) for array in (start, y, flat, w)))
@@ -100,7 +100,7 @@ def test_torch_is_numpy():
 
 @pytest.mark.portable
 def test_masked_samples_do_not_matter():
-    sampled, _, start, y, flat, w = problem(MODELS[0], noise=0.05)
+    sampled, _, start, y, flat, w = data(MODELS[0], noise=0.05)
     w[:, ::7] = 0
     first = refine(sampled, start, y, flat, w)
     y[:, ::7] = 1e6
@@ -109,7 +109,7 @@ def test_masked_samples_do_not_matter():
 
 @pytest.mark.portable
 def test_huber_shrugs_off_wild_samples():
-    sampled, truth, start, y, flat, w = problem(MODELS[0], noise=0.02)
+    sampled, truth, start, y, flat, w = data(MODELS[0], noise=0.02)
     y[:, 5::25] += 5
     column = sampled.model.slices["phase"].start + 1
     linear = np.abs(refine(sampled, start, y, flat, w).theta - truth)[:, column]
@@ -122,16 +122,16 @@ def test_fixed_gain_stays():
     from dataclasses import replace
 
     model = replace(MODELS[0], refine_gain=False)
-    _, truth, start, y, flat, w = problem(MODELS[0])
+    _, truth, start, y, flat, w = data(MODELS[0])
     gain = model.slices["gain"]
     start[:, gain] = truth[:, gain]
-    found = refine(SampledModel(model, BAND, SIGMA), start, y, flat, w)
-    np.testing.assert_array_equal(found.theta[:, gain], truth[:, gain])
-    np.testing.assert_allclose(found.theta, truth, atol=1e-4)
+    refined = refine(SampledModel(model, BAND, SIGMA), start, y, flat, w)
+    np.testing.assert_array_equal(refined.theta[:, gain], truth[:, gain])
+    np.testing.assert_allclose(refined.theta, truth, atol=1e-4)
 
 
 def test_strong_prior_wins():
-    sampled, truth, start, y, flat, w = problem(MODELS[0], noise=0.05)
+    sampled, truth, start, y, flat, w = data(MODELS[0], noise=0.05)
     n = sampled.model.n_parameters
     prior = Prior(mean=truth, precision=np.broadcast_to(1e9 * np.eye(n), (len(truth), n, n)))
     np.testing.assert_allclose(refine(sampled, start, y, flat, w, prior=prior).theta, truth, atol=1e-6)
@@ -139,4 +139,4 @@ def test_strong_prior_wins():
 
 def test_unknown_loss():
     with pytest.raises(InputError, match="loss: found 'l1'"):
-        refine(*problem(MODELS[0])[0:1], *problem(MODELS[0])[2:], loss="l1")
+        refine(*data(MODELS[0])[0:1], *data(MODELS[0])[2:], loss="l1")

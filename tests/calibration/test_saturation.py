@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from calibration import bench
+from calibration import simulated_bench as bench
 from calibration.captures.extract import extract
 from calibration.captures.frames import FrameStack
 
@@ -56,16 +56,28 @@ def full_well(electrons, spread=0.01, read=5.0):
 @pytest.mark.parametrize("saturate", [cut_off(7000), full_well(6600.0), full_well(6600.0, 0.0)])
 def test_saturation_below_the_declared_full_scale(device, unsaturated, tmp_path, saturate, full_scale):
     path, clean = unsaturated
-    found = extract(spoiled(path, tmp_path / "f.h5", saturate, full_scale=full_scale), device.layout)
-    lowered = found.intensity < 0.97 * clean.intensity
+    capture = extract(spoiled(path, tmp_path / "f.h5", saturate, full_scale=full_scale), device.layout)
+    lowered = capture.intensity < 0.97 * clean.intensity
     would_be = (clean.intensity > 6650 * 1.01) & clean.mask
     assert 0.03 < would_be.mean() < 0.4
-    assert found.saturated[would_be].mean() > 0.99
-    assert not (lowered & found.mask).any()
-    assert not (found.mask & found.saturated).any()
+    assert capture.saturated[would_be].mean() > 0.99
+    assert not (lowered & capture.mask).any()
+    assert not (capture.mask & capture.saturated).any()
     # what lies clearly below is not lost
-    assert not found.saturated[clean.intensity < 5500].any()
-    np.testing.assert_array_equal(found.intensity[found.mask], clean.intensity[found.mask])
+    assert not capture.saturated[clean.intensity < 5500].any()
+    np.testing.assert_array_equal(capture.intensity[capture.mask], clean.intensity[capture.mask])
+
+
+def test_full_wells_in_few_lines(device, unsaturated, tmp_path):
+    """Rows whose wells are full in two to four lines only: their patches hold the same twice."""
+    path, clean = unsaturated
+    brightest = np.sort(clean.intensity.ravel())[-12]
+    lines = (clean.intensity > brightest).sum(axis=1)
+    assert 2 <= lines.max() <= 4
+    capture = extract(spoiled(path, tmp_path / "f.h5", full_well(float(brightest))), device.layout)
+    assert capture.saturated[clean.intensity > 1.01 * brightest].all()
+    assert not capture.saturated[clean.intensity < 0.9 * brightest].any()
+    assert not clean.saturated.any()
 
 
 def test_a_neighbourhood_that_is_clipped_in_part(device, unsaturated, tmp_path):
@@ -107,11 +119,11 @@ def test_saturated_flats_are_not_used(device, unsaturated, tmp_path):
     path, clean = unsaturated
     with h5py.File(path) as file:
         limit = int(np.quantile(file["flat"][()], 0.97))
-    found = extract(spoiled(path, tmp_path / "f.h5", cut_off(limit), members=("flat",)), device.layout)
+    capture = extract(spoiled(path, tmp_path / "f.h5", cut_off(limit), members=("flat",)), device.layout)
     bright = clean.flat > 1.02 * (limit - bench.DARK_LEVEL)
     assert bright.any()
-    assert not found.mask[bright].any()
-    np.testing.assert_allclose(found.flat[found.mask], clean.flat[found.mask], rtol=0.01)
+    assert not capture.mask[bright].any()
+    np.testing.assert_allclose(capture.flat[capture.mask], clean.flat[capture.mask], rtol=0.01)
 
 
 def test_the_log_says_where(device, unsaturated, tmp_path, caplog):

@@ -1,9 +1,9 @@
 """Noise cases, the benchmark of scenes (resume, failing cells, tables), figures of real cubes, the command line."""
 
 import csv
+import hashlib
 import importlib.util
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,16 +13,18 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-import denoise.comparison.peers
-from denoise.case import Restoration
+from benchmarks.denoise_published import GOLDEN, PUBLISHED, best_published
 from denoise.commands.denoise import denoise as denoise_command
-from denoise.comparison import protocol, report
-from denoise.comparison.protocol import OK, RECORDS, Plan, read_records, run
-from denoise.comparison.real import compare, residual_structure, worst_bands
+from denoise.comparison import report
+from denoise.comparison.before_after import compare, residual_structure, worst_bands
+from denoise.comparison.benchmark import Benchmark
+from denoise.comparison.benchmark import benchmark as file_benchmark
 from denoise.comparison.simulate import CASES, SEVEN, clean_cube, simulate
-from denoise.registry import METHODS, Method
+from denoise.registry import METHODS
+from hsitools.comparison.benchmark import RECORDS
+from hsitools.comparison.task import OK
 from hsitools.cube import Cube
-from hsitools.errors import FormatError, InputError
+from hsitools.errors import InputError
 from hsitools.io import open_cube, save_cube
 from hsitools.provenance import git_commit
 
@@ -160,96 +162,120 @@ def test_clean_cube_leaves_out_what_has_no_signal(clean):
 # ---- the benchmark ---------------------------------------------------------------------------------------------
 
 
+PLUGIN = """
+from pathlib import Path
+from denoise.case import Restoration
+from denoise.registry import method
+
+CALLS = Path(__file__).with_suffix(".calls")
+
+def called(name):
+    with CALLS.open("a") as stream:
+        stream.write(name + "\\n")
+
+@method("keep", paper="none")
+def keep(seen):
+    called("keep")
+    return Restoration(estimate=seen.values)
+
+@method("broken", paper="none")
+def broken(seen):
+    called("broken")
+    raise ValueError("no\\nresult")
+"""
+
+
+class Plugin:
+    """A file of two quick methods, one of which fails, and what was called of it."""
+
+    def __init__(self, folder):
+        self.path = folder / "quick.py"
+        self.path.write_text(PLUGIN)
+
+    def calls(self):
+        """Since this was last asked."""
+        path = self.path.with_suffix(".calls")
+        names = path.read_text().split() if path.exists() else []
+        path.unlink(missing_ok=True)
+        return names
+
+
 @pytest.fixture
-def calls(monkeypatch):
-    """Two quick methods, the peers' names among them, and the count of their calls; ``broken`` fails."""
-    made = []
-
-    def keep(seen):
-        made.append("keep")
-        return Restoration(estimate=seen.values)
-
-    def broken(seen):
-        made.append("broken")
-        raise ValueError("no\nresult")
-
-    for name, function in (("keep", keep), ("broken", broken)):
-        monkeypatch.setitem(METHODS, name, Method(name=name, paper="none", function=function))
-    return made
+def plugin(tmp_path):
+    return Plugin(tmp_path)
 
 
-def test_a_failing_cell_is_a_row_with_its_reason(scene, calls, tmp_path):
-    plan = Plan.of([scene.parent], ["keep,broken", "column-median"], cases=["a", "c"])
-    records = run(plan, tmp_path / "out")
+def planned(folder, scene, plugin, methods=("keep", "broken"), cases=("a", "b", "c"), **settings):
+    return Benchmark.create(
+        folder, scenes=[scene], methods=methods, cases=cases, plugins=[plugin.path], **settings
+    )  # fmt: skip
+
+
+def test_a_failing_cell_is_a_row_with_its_reason(scene, plugin, tmp_path):
+    made = planned(tmp_path / "out", scene.parent, plugin, ["keep,broken", "column-median"], "ac")
+    records = made.run()
     assert [(r["case"], r["method"]) for r in records] == [
         (case, method) for case in "ac" for method in ("keep", "broken", "column-median")
     ]
     assert {r["status"] for r in records if r["method"] == "broken"} == {"ValueError: no result"}
+    assert "in broken" in records[1]["traceback"]
     good = [r for r in records if r["method"] != "broken"]
     # none where the tree is no checkout, as a release's
     assert all(r["status"] == OK and r["peak_mib"] > 0 and r["commit"] == git_commit() for r in good)
-    assert good[0]["mpsnr"] == pytest.approx(20 - 20 * np.log10(1), abs=0.3)
-    assert read_records(tmp_path / "out" / RECORDS) == records
+    assert good[0]["values"]["mpsnr"] == pytest.approx(20 - 20 * np.log10(1), abs=0.3)
+    lines = [json.loads(line) for line in (tmp_path / "out" / RECORDS).read_text().splitlines()]
+    assert lines == made.rows()
+    assert lines[0]["mpsnr"] == good[0]["values"]["mpsnr"]
 
 
-def test_resume_does_what_is_not_done(scene, calls, tmp_path):
-    plan = Plan.of([scene], ["keep", "broken"], cases=["a", "b", "c"])
-    path = tmp_path / "out" / RECORDS
-    whole = run(plan, path.parent)
-    assert calls == ["keep", "broken"] * 3
-    lines = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(b"".join(lines[:3]) + lines[3][:40])  # killed while it wrote the fourth
-    assert len(read_records(path)) == 3
-    calls.clear()
-    again = run(plan, path.parent)
-    # what failed is tried again, what is done is not
-    assert calls == ["broken", "broken", "keep", "broken"]
-    stable = [[{k: r.get(k) for k in ("case", "method", "mpsnr", "status")} for r in rows] for rows in (whole, again)]
+def test_resume_does_what_is_not_done(scene, plugin, tmp_path):
+    out = tmp_path / "out"
+    made = planned(out, scene, plugin)
+    whole = made.run()
+    assert plugin.calls() == ["keep", "broken"] * 3
+    for cell in made.settings.cells()[3:]:
+        (out / "cells" / f"{cell.key}.json").unlink()
+    again = planned(out, scene, plugin, resume=True).run()
+    assert plugin.calls() == ["broken", "keep", "broken"]
+    stable = [[{k: r.get(k) for k in ("case", "method", "values", "status")} for r in rows] for rows in (whole, again)]
     assert stable[0] == stable[1]
-    calls.clear()
-    run(Plan.of([scene], ["keep"], cases=["a", "b", "c"], seed=1), path.parent)
-    assert calls == ["keep"] * 3  # another seed is another cell
-    path.write_text("{}\n")
-    with pytest.raises(FormatError, match="line 1"):
-        run(plan, path.parent)
+    # what failed is tried again when asked for
+    planned(out, scene, plugin, resume=True).run(retry=True)
+    assert plugin.calls() == ["broken"] * 3
+    planned(out, scene, plugin, ["keep"], seed=1, resume=True).run()
+    assert plugin.calls() == ["keep"] * 3  # another seed is another cell
 
 
-def test_a_kill_leaves_finished_cells(scene, tmp_path):
-    """A process that dies within the third cell."""
-    code = f"""
-import os
-from denoise.comparison import protocol
-done = []
-measure = protocol.measure
-def dying(*arguments):
-    if len(done) == 2:
-        os._exit(9)
-    done.append(0)
-    return measure(*arguments)
-protocol.measure = dying
-protocol.run(protocol.Plan.of([{str(scene)!r}], ["column-median"], cases=["a", "b", "c"]), {str(tmp_path / "out")!r})
-"""
-    assert subprocess.run([sys.executable, "-c", code], check=False, env={**os.environ}).returncode == 9
-    assert [r["case"] for r in read_records(tmp_path / "out" / RECORDS)] == ["a", "b"]
+def test_a_changed_method_is_measured_anew(scene, plugin, tmp_path):
+    out = tmp_path / "out"
+    planned(out, scene, plugin, ["keep", "column-median"], "a").run()
+    plugin.calls()
+    plugin.path.write_text(PLUGIN.replace("seen.values", "0 * seen.values"))
+    made = planned(out, scene, plugin, ["keep", "column-median"], "a", resume=True)
+    assert [cell.method for cell in made.unfinished()] == ["keep"]
+    made.run()
+    assert plugin.calls() == ["keep"]
+    assert made.unfinished() == []
 
 
-def test_unreadable_scene_is_a_row(calls, tmp_path):
+def test_unreadable_scene_is_a_row(plugin, tmp_path):
     (tmp_path / "broken.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + b"0" * 50)
-    records = run(Plan.of([tmp_path / "broken.h5"], ["keep"], cases=["a"]), tmp_path / "out")
-    assert records[0]["status"].startswith("FormatError: ")
-    assert not calls
+    (record,) = planned(tmp_path / "out", tmp_path / "broken.h5", plugin, ["keep"], "a").run()
+    assert record["status"].startswith("unusable: ")
+    assert not plugin.calls()
 
 
 def test_plan_names_what_is_wrong(scene, tmp_path):
     with pytest.raises(InputError, match="method: found 'lowrnk'"):
-        Plan.of([scene], ["lowrnk"])
+        Benchmark.create(tmp_path / "out", scenes=[scene], methods=["lowrnk"])
     with pytest.raises(InputError, match="found no such file"):
-        Plan.of([tmp_path / "none.h5"])
+        Benchmark.create(tmp_path / "out", scenes=[tmp_path / "none.h5"])
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="found no cube"):
-        Plan.of([tmp_path / "empty"])
-    assert Plan.of([scene, scene.parent]).methods == tuple(METHODS)
-    assert len(Plan.of([scene, scene.parent]).scenes) == 1
+        Benchmark.create(tmp_path / "out", scenes=[tmp_path / "empty"])
+    settings = Benchmark.create(tmp_path / "out", scenes=[scene, scene.parent]).settings
+    assert settings.methods == tuple(METHODS)
+    assert len(settings.sources) == 1
 
 
 def record(case, method, mpsnr, status=OK, scene="s"):
@@ -276,9 +302,9 @@ def test_gains_are_over_the_best_peer_of_each_case():
 
 
 def test_svd_nlm_is_as_good_as_published(shared):
-    rows = protocol.benchmark(shared / "golden" / "denoise_pavia_centre.h5", "svd-nlm", ("a", "d"))
+    rows = file_benchmark(shared / "golden" / "denoise_pavia_centre.h5", "svd-nlm", ("a", "d"))
     for row in rows:
-        assert abs(row["mpsnr"] - denoise.comparison.peers.PUBLISHED["whitened SVD + NLM"][row["case"]]) < 0.3
+        assert abs(row["mpsnr"] - PUBLISHED["whitened SVD + NLM"][row["case"]]) < 0.3
 
 
 # ---- real cubes ------------------------------------------------------------------------------------------------
@@ -356,17 +382,14 @@ def test_benchmark_as_typed(scene, clean, tmp_path):
     assert "--out" in here("benchmark", "--scenes", scene, code=2).output
 
 
-def test_cases_of_another_file_have_no_published_rows(clean, tmp_path):
+def test_a_file_of_cases(clean, tmp_path):
     with h5py.File(tmp_path / "cases.h5", "w") as file:
         file["clean"], file["a"] = clean, simulate(clean, "a")[0]
     printed = here("benchmark", "--cases", tmp_path / "cases.h5", "--method", "column-median").stdout
     assert "SSIM" in printed
-    assert "published" not in printed
 
 
-def test_published_rows_beside_the_golden_cases(shared):
-    path = shared / "golden" / "denoise_pavia_centre.h5"
-    assert protocol.file_hash(path) == denoise.comparison.peers.GOLDEN
-    printed = here("benchmark", "--cases", path, "--method", "column-median").stdout
-    assert "whitened SVD + BM3D" in printed
-    assert f"{denoise.comparison.peers.best_published('e'):.2f}" == "31.00"
+def test_published_rows_are_of_the_golden_cases(shared):
+    digest = hashlib.sha256((shared / "golden" / "denoise_pavia_centre.h5").read_bytes()).hexdigest()
+    assert digest[:16] == GOLDEN
+    assert f"{best_published('e'):.2f}" == "31.00"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from denoise.case import Known, Observation
-from denoise.comparison.protocol import benchmark
+from denoise.comparison.benchmark import benchmark
 from denoise.registry import METHODS, get
 from denoise.restore import denoise, restore
 from denoise.separation.estimate import separate

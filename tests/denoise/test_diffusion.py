@@ -16,28 +16,36 @@ from denoise.case import Known, Observation
 from denoise.commands.denoise import denoise as command
 from denoise.latent.autoencoder import Autoencoder, from_blocks, to_blocks, wavelengths_of
 from denoise.latent.certainty import beyond
-from denoise.latent.evidence import evidence, seen
+from denoise.latent.evidence import evidence, whitened_residual
 from denoise.latent.flow import (
     FEATURES,
     OWN_ERROR,
     Evidence,
     FlowNet,
-    condition,
-    known_mean,
+    channels_of,
     posterior_mean,
+    predicted_mean,
     sample,
     towards_data,
 )
 from denoise.latent.posterior import refine
-from denoise.learning.examples import clean_cubes, data_name, load_example, make_example, observe, save_example
-from denoise.learning.training import STEPS, train
-from denoise.learning.weights import PRETRAINED, Card, load_autoencoder, load_flow
+from denoise.learning.denoiser_card import WEIGHTS, DenoiserCard, load_autoencoder, load_flow
+from denoise.learning.example_files import save_arrays
+from denoise.learning.latent_training import STEPS, train
+from denoise.learning.residual_examples import (
+    clean_cubes,
+    data_name,
+    example_content,
+    load_example,
+    make_example,
+    observe,
+)
 from denoise.restore import restore, restore_cube
 from denoise.separation.estimate import separate
-from hsitools import weights
 from hsitools.cube import Cube
 from hsitools.errors import FormatError, InputError
 from hsitools.io import open_cube, save_cube
+from hsitools.learning.weights import save as save_weights
 from hsitools.scenes import procedural_scenes, scene
 from hsitools.sensor import preset
 
@@ -131,7 +139,7 @@ def wild_net():
 
 
 def test_components_have_no_order():
-    net, given_ = wild_net(), condition(some_evidence(5))
+    net, given_ = wild_net(), channels_of(some_evidence(5))
     order = torch.tensor([3, 0, 4, 1, 2])
     with torch.no_grad():
         plain = posterior_mean(net, given_)
@@ -140,17 +148,17 @@ def test_components_have_no_order():
 
 
 def test_the_start_of_the_flow_ignores_the_noise_and_items_do_not_mix():
-    net, first, second = wild_net(), condition(some_evidence(3)), condition(some_evidence(3, seed=9))
+    net, first, second = wild_net(), channels_of(some_evidence(3)), channels_of(some_evidence(3, seed=9))
     both = type(first)(*(torch.cat(parts) for parts in zip(first, second, strict=True)))
     noise = torch.randn(6, 4, 8, 12)
     with torch.no_grad():
         together = net(noise, torch.zeros(2), both, items=2)
-        torch.testing.assert_close(together[:3], known_mean(net, first), atol=1e-4, rtol=1e-4)
-        torch.testing.assert_close(together[3:], known_mean(net, second), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(together[:3], predicted_mean(net, first), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(together[3:], predicted_mean(net, second), atol=1e-4, rtol=1e-4)
 
 
 def test_samples_repeat_by_seed_and_one_step_is_the_mean():
-    net, given_ = wild_net(), condition(some_evidence(2))
+    net, given_ = wild_net(), channels_of(some_evidence(2))
     with torch.no_grad():
         one, again, other = (sample(net, given_, 3, torch.Generator().manual_seed(s)) for s in (1, 1, 2))
         torch.testing.assert_close(one, again)
@@ -164,7 +172,7 @@ def test_the_measurement_counts_by_its_noise():
     share = torch.tensor([1.0, 1.0, 0.0, 1.0])[:, None, None].expand(4, 16, 24)
     features = torch.zeros(4, FEATURES)
     features[3, 2] = 1
-    given_ = condition(some_evidence(4)._replace(spread=spread, share=share, features=features))
+    given_ = channels_of(some_evidence(4)._replace(spread=spread, share=share, features=features))
     clean = torch.zeros_like(given_.observed)
     moved = towards_data(clean, given_) / given_.observed
     low, unit, masked, atom = (float(item.mean()) for item in moved)
@@ -176,7 +184,7 @@ def test_the_measurement_counts_by_its_noise():
 
 def test_without_observation_the_observation_does_not_matter():
     one, other = some_evidence(2), some_evidence(2)._replace(observed=torch.zeros(2, 16, 24))
-    for a, b in zip(condition(one).without_observation(), condition(other).without_observation(), strict=True):
+    for a, b in zip(channels_of(one).without_observation(), channels_of(other).without_observation(), strict=True):
         torch.testing.assert_close(a, b)
 
 
@@ -206,8 +214,8 @@ def test_intervals_cover(golden):
 def test_gate_refuses_a_net_that_only_adds_noise(found, noisy, tmp_path):
     """Random weights: what they add agrees with the noise, not with the scene."""
     for stem, net in (("autoencoder", Autoencoder()), ("flow", wild_net())):
-        card = Card(method=stem, data=(), held_out=(), sensors=(), seed=0, steps=0, examples=0)
-        weights.save(net, card, tmp_path, stem)
+        card = DenoiserCard(method=stem, data=(), held_out=(), sensors=(), seed=0, steps=0, examples=0)
+        save_weights(net, card, tmp_path)
     refined = refine(found, WAVELENGTH, weights=tmp_path)
     change = np.sqrt(np.mean((refined.scene - found.scene) ** 2))
     assert change < 0.1 * 0.05
@@ -217,7 +225,7 @@ def test_gate_refuses_a_net_that_only_adds_noise(found, noisy, tmp_path):
 def test_gate_tells_the_error_that_it_saves(found, clean):
     refined = refine(found, WAVELENGTH)
     unit = found.noise.sigma[:, None, None]
-    basis = evidence(seen(found, WAVELENGTH), load_autoencoder()[0])[1].detach().numpy()
+    basis = evidence(whitened_residual(found, WAVELENGTH), load_autoencoder()[0])[1].detach().numpy()
 
     def inside(estimate):
         return float((np.tensordot(basis.T, (clean - estimate) / unit, 1) ** 2).sum())
@@ -278,11 +286,11 @@ def test_beyond_grows_with_bands_and_shrinks_with_pixels():
 
 
 def test_shipped_weights_are_small_and_checked(tmp_path):
-    assert sum(file.stat().st_size for file in PRETRAINED.iterdir()) < 20e6
+    assert sum(file.stat().st_size for file in WEIGHTS.pretrained.iterdir()) < 20e6
     card = load_flow()[1]
     assert card.metrics["gain_db"] > 0.5
     assert not {"pavia_centre_crop", "jasper_ridge", "enmap_potsdam_b", "abu_urban_3"} & set(card.data)
-    for file in PRETRAINED.iterdir():
+    for file in WEIGHTS.pretrained.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     content = bytearray((tmp_path / "flow.safetensors").read_bytes())
     content[-1] ^= 1
@@ -303,17 +311,17 @@ def test_observations_are_of_all_kinds(clean):
 
 def test_example_comes_back_from_its_file(clean, tmp_path):
     example = make_example(clean, WAVELENGTH, np.random.default_rng(1), [])
-    save_example(tmp_path / "one.npz", example)
+    save_arrays(tmp_path / "one.npz", example_content(example))
     again = load_example(tmp_path / "one.npz")
     np.testing.assert_allclose(again.truth, example.truth, rtol=2e-3, atol=1e-3)
-    np.testing.assert_array_equal(again.seen.directions, example.seen.directions)
+    np.testing.assert_array_equal(again.whitened.directions, example.whitened.directions)
     (tmp_path / "bad.npz").write_bytes(b"no")
     with pytest.raises(FormatError, match="expected a training example"):
         load_example(tmp_path / "bad.npz")
 
 
 def test_three_stages_and_resumption(tmp_path, monkeypatch):
-    monkeypatch.setattr("denoise.learning.steps.EVERY", 2)
+    monkeypatch.setattr("denoise.learning.stepwise.EVALUATE_EVERY", 2)
     scenes = [cube.load() for cube in procedural_scenes(5, 32)]
     for stage in STEPS:
         card = train(stage, scenes, [], tmp_path / "w", steps=4, count=3, device="cpu")
@@ -331,7 +339,7 @@ def test_three_stages_and_resumption(tmp_path, monkeypatch):
         if total == 4 and done == 3:
             raise Killed
 
-    monkeypatch.setattr("denoise.learning.steps.CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr("hsitools.learning.trainer.CHECKPOINT_SECONDS", 0)
     whole = load_file(tmp_path / "w" / "flow.safetensors")
     for name in ("flow.checkpoint.safetensors", "flow.safetensors"):
         (tmp_path / "w" / name).unlink()

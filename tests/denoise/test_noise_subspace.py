@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from denoise.case import Observation
-from denoise.separation.estimate import BLUR, faint, separate, subspace
+from denoise.separation.estimate import BLUR, faint, separate
+from hsitools.estimation.covariance import subspace
 
 pytestmark = pytest.mark.portable
 

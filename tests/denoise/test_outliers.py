@@ -4,10 +4,13 @@ import json
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from denoise.commands.denoise import denoise as command
+from denoise.learning.denoiser_card import OUTLIERS, WEIGHTS
+from denoise.learning.outlier_examples import load_example, make_example, spoil
 from denoise.learning.outlier_net import FEATURES, features, make_net, outlier_probability
-from denoise.learning.outlier_training import load_example, make_example, spoil, train
-from denoise.learning.weights import OUTLIERS, PRETRAINED
+from denoise.learning.outlier_training import train
 from hsitools.errors import FormatError, InputError
 from hsitools.scenes import scene
 
@@ -75,15 +78,15 @@ def test_odd_cubes(shape):
 
 def test_size_of_net_and_weights():
     assert sum(value.numel() for value in make_net().parameters()) <= 60_000
-    assert (PRETRAINED / f"{OUTLIERS}.safetensors").stat().st_size < 500_000
-    card = json.loads((PRETRAINED / f"{OUTLIERS}.json").read_text())
+    assert (WEIGHTS.pretrained / f"{OUTLIERS}.safetensors").stat().st_size < 500_000
+    card = json.loads((WEIGHTS.pretrained / f"{OUTLIERS}.json").read_text())
     assert card["metrics"]["false_alarms"] < card["metrics"]["false_alarms_histogram"]
     assert not any(name in " ".join(card["data"]).lower() for name in ("pavia", "jasper", "potsdam", "urban-3"))
 
 
 def test_corrupt_weights_are_named(tmp_path, seen):
     for suffix in ("safetensors", "json"):
-        content = (PRETRAINED / f"{OUTLIERS}.{suffix}").read_bytes()
+        content = (WEIGHTS.pretrained / f"{OUTLIERS}.{suffix}").read_bytes()
         (tmp_path / f"{OUTLIERS}.{suffix}").write_bytes(content if suffix == "json" else content[:-4] + b"abcd")
     values, predicted, _ = seen
     every = np.ones(SHAPE, dtype=bool)
@@ -123,6 +126,20 @@ def test_training_goes_on_where_it_stopped(tmp_path):
     assert train(scenes, tmp_path / "whole", steps=6, count=2).sha256 == whole.sha256
     with pytest.raises(InputError, match="steps"):
         train(scenes, tmp_path / "whole", steps=7, count=2)
+
+
+def test_the_command(tmp_path):
+    typed = ["train-outliers", "--out", str(tmp_path), "--procedural", "2", "--steps", "2", "--count", "1", "--seed",
+             "3", "--device", "cpu", "--json"]  # fmt: skip
+    done = CliRunner().invoke(command, typed, catch_exceptions=False)
+    assert done.exit_code == 0
+    said = json.loads(done.stdout)
+    assert (said["steps"], said["examples"], said["held_out"]) == (2, 1, "procedural scene 78")
+    card = WEIGHTS.read_card(tmp_path / f"{OUTLIERS}.json")
+    assert card.command.startswith("hsi denoise train-outliers")
+    assert (card.seed, said["auc"]) == (3, card.metrics["auc"])
+    with pytest.raises(InputError, match="seed: found -1"):
+        CliRunner().invoke(command, [*typed, "--seed", "-1"], catch_exceptions=False)
 
 
 def test_bad_arguments_and_files(tmp_path):

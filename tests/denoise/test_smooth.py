@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from denoise.separation.estimate import levelled, subspace
+from denoise.separation.estimate import levelled
 from denoise.separation.smooth import MIN_SIZE, joint_means, smooth
+from hsitools.estimation.covariance import subspace
 
 
 def scene(size: int = 48) -> np.ndarray:

@@ -222,7 +222,7 @@ def test_sensor_from_table(hsi, tmp_path):
 
 
 def test_characterization_becomes_a_sensor(hsi, tmp_path):
-    from calibration import bench
+    from calibration import simulated_bench as bench
 
     rng = np.random.default_rng(5)
     instrument = bench.simulate_instrument(20, rng=rng, rows=4, pitch=24)

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 import hsitools
-from hsitools import formats
+from hsitools import file_kinds
 from hsitools.commands import root as cli
-from hsitools.commands.options import emit_json, emit_table, plain
+from hsitools.commands.options import emit_json, emit_table
 from hsitools.errors import FormatError, HsiError
+from hsitools.text import plain
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ def test_version_and_help_of_the_installed_command():
         assert f"\n  {point.name} " in done.stdout
 
 
-@pytest.mark.parametrize("group", [cli.COMMANDS, formats.FORMATS])
+@pytest.mark.parametrize("group", [cli.COMMANDS, file_kinds.FORMATS])
 def test_every_entry_point_loads(group):
     points = entry_points(group=group)
     assert points
@@ -185,12 +186,12 @@ class TestInfo:
         monkeypatch.setitem(sys.modules, "plugin_under_test", module)
         monkeypatch.setattr(module, "unreadable", unreadable, raising=False)
         points = [
-            EntryPoint("broken", "no_such_module_anywhere:describe", formats.FORMATS),
-            EntryPoint("there", "plugin_under_test:unreadable", formats.FORMATS),
+            EntryPoint("broken", "no_such_module_anywhere:describe", file_kinds.FORMATS),
+            EntryPoint("there", "plugin_under_test:unreadable", file_kinds.FORMATS),
         ]
-        monkeypatch.setattr(formats, "entry_points", lambda group: points)
+        monkeypatch.setattr(file_kinds, "entry_points", lambda group: points)
         with pytest.raises(FormatError, match=": cannot be read; truncated file"):
-            formats.describe(tmp_path)
+            file_kinds.describe(tmp_path)
         assert "format broken: not available" in caplog.text
 
 

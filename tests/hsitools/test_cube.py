@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from hsitools.cube import Cube
+from hsitools.cube.sources import ArraySource, MaskedSource, ScaledSource, StackedSource, ViewSource
 from hsitools.errors import InputError
 from hsitools.io import open_cube, save_cube
-from hsitools.lazy import ArraySource, MaskedSource, ScaledSource, StackedSource, ViewSource
 
 
 def example(**changes):
@@ -134,7 +134,6 @@ def test_statistics(values, block):
     values[values == 1e9 + 5] = -1
     cube = Cube(data=values, nodata=-1.0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hsitools.cube.BLOCK_BYTES", block)
         patch.setattr(Cube.tiles, "__defaults__", (block, None))
         found = cube.statistics()
     for band, row in enumerate(values.reshape(len(values), -1)):

@@ -14,14 +14,15 @@ from hsitools.io import open_cube, save_cube
 from hsitools.scenes import scene
 from hsitools.sensor import Calibration, Sensor, preset
 from hsitools.sensor.bands import GaussianResponse, TableResponse
-from hsitools.sensor.former import PRESETS as FORMER
-from hsitools.sensor.former import former_names
 from hsitools.sensor.layout import SubImageLayout
+from hsitools.sensor.legacy_names import former_names
 from hsitools.sensor.polynomial import Band
 from hsitools.sensor.spectral import FabryPerotResponse
 from hsitools.sensor.transmittance import TransmittanceModel
 
 pytestmark = pytest.mark.portable
+#: Fingerprints of the presets that 0.1.0 had.
+NAMES = {"prisma": "31573743760e", "enmap": "238d701cd304", "hyperion-ali": "7cb5c851435c", "finch": "008b94ada9aa"}
 
 
 def table_sensor():
@@ -54,7 +55,7 @@ def interferometers():
     )  # fmt: skip
 
 
-SENSORS = {**{name: lambda name=name: preset(name) for name in FORMER}, "table": table_sensor, "maps": calibrated,
+SENSORS = {**{name: lambda name=name: preset(name) for name in NAMES}, "table": table_sensor, "maps": calibrated,
            "interferometers": interferometers}  # fmt: skip
 
 
@@ -141,9 +142,7 @@ def test_a_file_changes_no_name(name, tmp_path):
 
 def test_names_are_these():
     """On any processor: numbers that Planck's law and steps of wavelength give are among them."""
-    assert {name: preset(name).fingerprint() for name in FORMER} == {
-        "prisma": "31573743760e", "enmap": "238d701cd304", "hyperion-ali": "7cb5c851435c", "finch": "008b94ada9aa",
-    }  # fmt: skip
+    assert {name: preset(name).fingerprint() for name in NAMES} == NAMES
 
 
 def test_prose_and_new_fields_change_no_name():
@@ -218,6 +217,7 @@ def test_former_names():
     assert {"98acb7e21954", "a6a51001e6b2"} <= set(former_names(preset("finch")))
     assert preset("finch").is_called("98acb7e21954")
     assert not preset("finch").is_called("3fb7492c45c2")
+    assert preset("prisma").is_called("3fb7492c45c2")
     assert not preset("finch").replace(ratio=2).is_called("98acb7e21954")
     # a sensor of one's own: centres 500 and 600 nm, widths 10 nm, as 0.1.0 named it
     own = Sensor(response=GaussianResponse(centre_nm=[500, 600], width_nm=[10, 10]))

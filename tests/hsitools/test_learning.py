@@ -1,9 +1,12 @@
 """Checkpoints, curves, averaged weights, cards, processes."""
 
+import dataclasses
+import hashlib
+import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -11,8 +14,13 @@ import torch
 from torch import nn
 
 from hsitools.errors import FormatError, InputError
-from hsitools.learning import Ema, draw_curves, load_checkpoint, save_checkpoint, save_curve, shared, workers
-from hsitools.weights import load, read_card, save
+from hsitools.learning import card as cards
+from hsitools.learning.averaging import Ema
+from hsitools.learning.checkpoint import load_checkpoint, save_checkpoint
+from hsitools.learning.curves import draw_curves, save_curve
+from hsitools.learning.trainer import Plan, State, Trainer
+from hsitools.learning.weights import Registry, as_stored, save
+from hsitools.learning.workers import Worker, join_workers
 
 SETTINGS = {"seed": 3, "size": (2, 4)}
 OPTIMIZERS = [torch.optim.Adam, torch.optim.AdamW]
@@ -101,6 +109,128 @@ def test_what_is_no_checkpoint_of_this_net(tmp_path):
         Training().load(path)
 
 
+# ---- the loop ---------------------------------------------------------------------------------------------------
+
+
+class Sums:
+    """Learns the sum of three numbers, in two batches a round, from random numbers of its round."""
+
+    def __init__(self, measures=None):
+        self.net = make_net()
+        self.measures = measures
+
+    def losses(self, net, number):
+        rng = np.random.default_rng(number)
+        for share in (0.25, 0.75):
+            values = torch.from_numpy(rng.random((8, 3), dtype=np.float32))
+            yield (net(values) - values.sum(1, keepdim=True)).square().mean(), share
+
+    @torch.no_grad()
+    def evaluate(self, net):
+        if self.measures is not None:
+            return (self.measures.pop(0),)
+        net.eval()
+        values = torch.from_numpy(np.random.default_rng(99).random((64, 3), dtype=np.float32))
+        error = float((net(values) - values.sum(1, keepdim=True)).square().mean())
+        net.train(net is self.net)
+        return (error,)
+
+
+def trainer(folder, task=None, rate=lambda number: 0.01, **changes):
+    task = Sums() if task is None else task
+    plan = {"name": "sums", "settings": SETTINGS, "unit": "epoch", "rounds": 6, "measures": ("validation_loss",)}
+    plan |= {"drawn": 1, "rate": rate} | changes
+    optimizer = torch.optim.Adam(task.net.parameters())
+    return Trainer(task, Plan(**plan), optimizer, folder, Worker(torch.device("cpu")))
+
+
+KEPT = [{}, {"ema_decay": 0.9, "evaluate_every": 4, "clip": 0.5}]
+
+
+@pytest.mark.portable
+@pytest.mark.parametrize("changes", KEPT)
+def test_a_killed_training_goes_on(changes, tmp_path, monkeypatch):
+    monkeypatch.setattr("hsitools.learning.trainer.CHECKPOINT_SECONDS", 0)
+
+    def kill(done, total):
+        assert total == 6
+        if done == 3:
+            raise KeyboardInterrupt
+
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "parts").mkdir()
+    whole = trainer(tmp_path / "whole", **changes)
+    whole.learn()
+    with pytest.raises(KeyboardInterrupt):
+        trainer(tmp_path / "parts", **changes).learn(progress=kill)
+    assert not (tmp_path / "parts" / "sums.png").exists()
+    parts = trainer(tmp_path / "parts", **changes)
+    parts.learn()
+    assert (parts.state.round, parts.state.updates, parts.state.best_round) == (6, 12, whole.state.best_round)
+    np.testing.assert_allclose(parts.state.curve, whole.state.curve, rtol=1e-4)
+    for key, value in whole.kept.state_dict().items():
+        torch.testing.assert_close(value, parts.kept.state_dict()[key], rtol=1e-4, atol=1e-5)
+    assert sorted(path.name for path in (tmp_path / "parts").iterdir()) == [
+        "sums.checkpoint.safetensors", "sums.csv", "sums.png",
+    ]  # fmt: skip
+
+
+def test_the_mean_loss_is_by_shares(tmp_path):
+    run = trainer(tmp_path, rate=lambda number: 0.0, rounds=1)
+    losses = [float(loss.detach()) for loss, _ in Sums().losses(make_net(), 0)]
+    run.learn()
+    assert run.state.curve[0][:2] == (1, pytest.approx(0.25 * losses[0] + 0.75 * losses[1], rel=1e-5))
+    assert losses[0] != pytest.approx(losses[1], rel=1e-3)
+
+
+def test_it_learns(tmp_path):
+    run = trainer(tmp_path, rate=lambda number: 0.03, rounds=60)
+    run.learn()
+    assert run.state.best_loss < 0.2 * run.state.curve[0][2]
+    assert run.measured == {"validation_loss": run.state.curve[-1][2]}
+
+
+def test_the_best_weights_are_kept_and_patience_ends_it(tmp_path):
+    kept = []
+    run = trainer(tmp_path, Sums([5.0, 2.0, 3.0, 2.0, 2.5, 1.0]), patience=3)
+    run.learn(progress=lambda done, total: kept.append(run.task.net[0].weight.detach().clone()))
+    assert [row[2] for row in run.state.curve] == [5.0, 2.0, 3.0, 2.0, 2.5]
+    assert (run.state.best_round, run.state.best_loss) == (2, 2.0)
+    assert torch.equal(run.kept[0].weight, kept[1])
+    assert not torch.equal(run.kept[0].weight, kept[-1])
+
+
+def test_rates_are_those_of_the_rounds(tmp_path):
+    run = trainer(tmp_path, rate=lambda number: 0.01 if number < 2 else 0.0)
+    weights = []
+    run.learn(progress=lambda done, total: weights.append(run.task.net[0].weight.detach().clone()))
+    assert not torch.equal(weights[0], weights[1])
+    assert torch.equal(weights[1], weights[5])
+
+
+def test_a_loss_that_is_no_number(tmp_path):
+    class Broken(Sums):
+        def losses(self, net, number):
+            for loss, share in super().losses(net, number):
+                yield loss * (float("nan") if number == 2 else 1.0), share
+
+    with pytest.raises(FloatingPointError, match="sums: loss: found nan in epoch 3"):
+        trainer(tmp_path, Broken()).learn()
+
+
+def test_a_validation_loss_that_is_no_number(tmp_path):
+    with pytest.raises(FloatingPointError, match="sums: loss: found inf in epoch 2"):
+        trainer(tmp_path, Sums([1.0, np.inf])).learn()
+
+
+def test_states_of_0_1_0():
+    """The supervised nets' counted epochs, the denoiser's steps."""
+    epochs = {"epoch": 3, "steps": 12, "best_loss": 0.5, "best_epoch": 2, "curve": [[1, 0.5, 0.25]]}
+    assert State.of(epochs) == State(round=3, updates=12, best_loss=0.5, best_round=2, curve=[(1, 0.5, 0.25)])
+    steps = {"step": 7, "losses": [0.5], "curve": [[4, 0.5]]}
+    assert State.of(steps) == State(round=7, losses=[0.5], curve=[(4, 0.5)])
+
+
 # ---- curves ----------------------------------------------------------------------------------------------------
 
 
@@ -144,15 +274,19 @@ def test_ema_takes_buffers_and_leaves_the_net_alone():
 
 
 @dataclass(frozen=True, kw_only=True)
-class Card:
-    method: str
+class Card(cards.Card):
     sizes: tuple[int, ...]
-    metrics: dict[str, float] = field(default_factory=dict)
-    sha256: str = ""
 
     def __post_init__(self):
         if not self.sizes:
             raise InputError("sizes: found none, expected one")
+
+
+CARD = Card(method="mine", data=("a", "b"), held_out=("b",), seed=3, steps=2, sizes=(4,), metrics={"loss": 0.5})
+
+
+def registry(folder):
+    return Registry(pretrained=folder, card=Card, hint=lambda method: f"train {method}")
 
 
 def test_weights_and_their_card_come_back(tmp_path):
@@ -160,29 +294,70 @@ def test_weights_and_their_card_come_back(tmp_path):
     made.steps(range(3))
     # more than half precision can count
     made.net[1].num_batches_tracked += 4096
-    card = save(made.net, Card(method="mine", sizes=(4,), metrics={"loss": 0.5}), tmp_path, "mine")
-    assert read_card(tmp_path / "mine.json", Card) == card
-    for given, pretrained in (
+    card = save(made.net, CARD, tmp_path)
+    assert registry(tmp_path).read_card(tmp_path / "mine.json") == card
+    assert card.sha256 == hashlib.sha256((tmp_path / "mine.safetensors").read_bytes()).hexdigest()
+    for weights, pretrained in (
         (tmp_path, tmp_path / "none"),
         (tmp_path / "mine.safetensors", tmp_path),
         (None, tmp_path),
     ):
-        net, found = load(given, "mine", Card, lambda card: make_net(card.sizes[0]), "train it", pretrained)
-        assert found == card
+        net, same = registry(pretrained).load("mine", lambda card: make_net(card.sizes[0]), weights)
+        assert same == card
         assert not net.training
         assert int(net[1].num_batches_tracked) == 4099
         assert net[0].weight.dtype == torch.float32
         assert torch.equal(net[0].weight, made.net[0].weight.half().float())
-    with pytest.raises(InputError, match="mine: weights: found none, train it"):
-        load(None, "mine", Card, lambda card: make_net(), "train it", tmp_path / "none")
+    with pytest.raises(InputError, match="mine: weights: found none, train mine"):
+        registry(tmp_path / "none").load("mine", lambda card: make_net())
+
+
+def test_as_stored_is_what_is_read_back(tmp_path):
+    net = make_net()
+    save(net, CARD, tmp_path)
+    read = registry(tmp_path).load("mine", lambda card: make_net())[0]
+    stored = as_stored(net)
+    assert not stored.training
+    assert net.training
+    for name, value in read.state_dict().items():
+        assert torch.equal(stored.state_dict()[name], value)
+    assert not torch.equal(stored[0].weight, net[0].weight)
 
 
 def test_a_card_may_refuse(tmp_path):
-    save(make_net(), Card(method="mine", sizes=(4,)), tmp_path, "mine")
+    save(make_net(), CARD, tmp_path)
     file = tmp_path / "mine.json"
     file.write_text(file.read_text().replace("  4\n", ""))
     with pytest.raises(FormatError, match=r"mine\.json: sizes: found none"):
-        read_card(file, Card)
+        registry(tmp_path).read_card(file)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"extra": 1}, "extra: unknown, expected command, data"),
+        ({"data": "a"}, "data: found str, expected a list"),
+        ({"format": "hsitools-cube"}, "format: expected 'hsitools-weights'"),
+    ],
+)
+def test_cards_that_are_none(tmp_path, change, said):
+    save(make_net(), CARD, tmp_path)
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(FormatError, match=said):
+        registry(tmp_path).read_card(file)
+
+
+def test_a_card_may_lack_what_has_a_default_and_nothing_else(tmp_path):
+    """Cards of 0.1.0's supervised nets do not say which scenes were held out."""
+    card = save(make_net(), CARD, tmp_path)
+    file = tmp_path / "mine.json"
+    document = json.loads(file.read_text())
+    file.write_text(json.dumps({name: value for name, value in document.items() if name != "held_out"}))
+    assert registry(tmp_path).read_card(file) == dataclasses.replace(card, held_out=())
+    file.write_text(json.dumps({name: value for name, value in document.items() if name != "seed"}))
+    with pytest.raises(FormatError, match="seed: missing"):
+        registry(tmp_path).read_card(file)
 
 
 # ---- processes -------------------------------------------------------------------------------------------------
@@ -190,9 +365,11 @@ def test_a_card_may_refuse(tmp_path):
 
 def test_one_process_needs_no_group():
     net = make_net()
-    with workers("cpu") as (device, rank, world):
-        assert (device.type, rank, world) == ("cpu", 0, 1)
-        assert shared(net, device, world) is net
+    with join_workers("cpu") as worker:
+        assert (worker.device.type, worker.rank, worker.world, worker.first) == ("cpu", 0, 1, True)
+        assert worker.shared(net) is net
+        assert worker.total(torch.tensor(2.5)) == 2.5
+        worker.wait()
         assert not torch.distributed.is_initialized()
 
 
@@ -201,24 +378,25 @@ import gc, sys
 from pathlib import Path
 import torch
 from torch import nn
-from hsitools.learning import shared, workers
+from hsitools.learning.workers import join_workers
 
-def learn(device, rank, world):
+def learn(worker):
     torch.manual_seed(0)
     net = nn.Linear(2, 1)
-    both = shared(net, device, world)
+    both = worker.shared(net)
     both.itself = [both]  # only a collection frees it
-    both(torch.full((1, 2), float(rank))).sum().backward()
+    both(torch.full((1, 2), float(worker.rank))).sum().backward()
     return net.weight.grad
 
 gc.disable()
-with workers("cpu") as (device, rank, world):
-    grad = learn(device, rank, world)
+with join_workers("cpu") as worker:
+    grad = learn(worker)
+    assert worker.total(torch.tensor(1.0 + worker.rank)) == 3
 assert grad.tolist() == [[0.5, 0.5]], grad
 left = [kind for kind in map(type, gc.get_objects()) if kind is nn.parallel.DistributedDataParallel]
 assert not left, left
 threads = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").glob("*")]
-print(rank, *threads, file=open(sys.argv[1] + str(rank), "w"))
+print(worker.rank, *threads, file=open(sys.argv[1] + str(worker.rank), "w"))
 """
 
 

@@ -41,8 +41,8 @@ def test_same_figure_same_bytes(tmp_path):
 
 
 def test_figures_have_units():
-    from calibration import bench
-    from calibration.characterize import characterize
+    from calibration import simulated_bench as bench
+    from calibration.pipeline import characterize
     from hsitools.sensor.transmittance import TransmittanceModel
 
     for n in (5, 40):

@@ -8,8 +8,8 @@ from hsitools.errors import InputError
 from hsitools.io import open_cube, save_cube
 from hsitools.scenes import scene
 from hsitools.sensor import preset
-from pansharpen.comparison.protocol import cube_optics, real_case
 from pansharpen.pair.alignment import paired, placement, same_crs, windowed
+from pansharpen.pair.wald import cube_optics, real_case
 from pansharpen.tiled import fuse_cube
 
 #: Of the scene's pixels, which are PAN's; the cube's are six times as large.

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from hsitools.comparison.plan import chosen_names
+from hsitools.comparison.worker import Worker
 from hsitools.cube import Cube
 from hsitools.errors import FormatError, InputError
 from hsitools.io import save_cube
 from pansharpen.commands.benchmark import benchmark
-from pansharpen.comparison import cells, plan, table
-from pansharpen.comparison.benchmark import Benchmark
-from pansharpen.comparison.isolation import Worker
+from pansharpen.comparison import table
+from pansharpen.comparison.benchmark import Benchmark, default_methods
 from pansharpen.registry import METHODS, names
 
 PLUGIN = """
@@ -74,14 +75,10 @@ def untrained(scene, weights=None):
 
 @pytest.fixture(scope="module")
 def plugin(tmp_path_factory):
-    """A file of methods that misbehave; the registry is given back as it was."""
+    """A file of methods that misbehave."""
     path = tmp_path_factory.mktemp("plugin") / "badly.py"
     path.write_text(PLUGIN)
-    before = set(METHODS)
-    yield path
-    for name in set(METHODS) - before:
-        del METHODS[name]
-    cells._PLUGINS.clear()
+    return path
 
 
 def write_case(path, *, gt=True, bands=8, size=6, ratio=2, seed=0):
@@ -280,9 +277,9 @@ def test_full_resolution_where_there_is_no_truth(tmp_path):
 
 
 def test_methods_by_name():
-    assert plan.chosen_methods(["all"]) == names()
-    assert plan.chosen_methods(["gsa, exp", "GSA"]) == ["GSA", "EXP"]
-    assert set(plan.chosen_methods([])) == {
+    assert chosen_names(["all"], names(), []) == names()
+    assert chosen_names(["gsa, exp", "GSA"], names(), []) == ["GSA", "EXP"]
+    assert set(default_methods()) == {
         name for name in names() if not METHODS[name].trained and METHODS[name].family != "zero-shot net"
     }
 

@@ -10,17 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.pansharpen_speed import PLAIN
-from hsitools.sensor.spatial import size_of
-from pansharpen.case import FusionCase, Optics
-from pansharpen.comparison.protocol import convention, judge, read_case
-from pansharpen.families.bounded import nonnegative
+from hsitools.estimation.nonnegative import nonnegative
+from hsitools.sensor.separable import size_of
+from pansharpen.case import FusionCase
+from pansharpen.comparison.judging import judge
 from pansharpen.families.modulation import modulated
 from pansharpen.families.statistics import above_rounding, moments
-from pansharpen.fuse import fuse
+from pansharpen.in_memory import fuse_case
 from pansharpen.methods.awlp import spline_blur
 from pansharpen.methods.bdsd_pc import REACH, coarse_blur
 from pansharpen.methods.bt_h import BINS, SPAN, bin_edges, dark_level, histogram
 from pansharpen.methods.mf import morphological_low
+from pansharpen.optics import Optics
+from pansharpen.pair.case_files import convention, read_case
 
 NAMES = ("Brovey", "BT-H", "BDSD-PC", "PRACS", "AWLP", "MTF-GLP-HPM", "MTF-GLP-HPM-R", "MF")
 SIZES = st.integers(2, 7)
@@ -51,7 +53,7 @@ def golden(folder, ratio):
 @cache
 def scores(folder, name, ratio):
     case = golden(folder, ratio)
-    found = judge(case, fuse(name, case), convention("toolbox"), metrics=("ERGAS", "SAM", "Q2n"))
+    found = judge(case, fuse_case(name, case), convention("toolbox"), metrics=("ERGAS", "SAM", "Q2n"))
     return tuple(found[index].value for index in ("ERGAS", "SAM", "Q2n"))
 
 
@@ -106,7 +108,7 @@ def test_dark_bands_stay_dark(name):
     coarse = case.coarse.clone()
     coarse[:, 5:, :8] = 1e-4 * torch.randn(coarse[:, 5:, :8].shape, generator=torch.Generator().manual_seed(1))
     dark = case.replace(coarse=coarse)
-    fused, expanded = fuse(name, dark), dark.tile.expanded
+    fused, expanded = fuse_case(name, dark), dark.tile.expanded
     assert float((fused - expanded).abs().max()) < 3 * float((case.pan - case.tile.pan_low).abs().max())
     # a band that is zero where PAN is not gets no more than the details of PAN there
     water = fused[:, 5:, :18]
@@ -121,7 +123,7 @@ def test_any_values_give_finite_results(name, seed, bands, ratio, shift):
     coarse = torch.rand(2, bands, 7, 6, generator=rng) + shift
     pan = torch.rand(2, 1, 7 * ratio, 6 * ratio, generator=rng) + shift
     case = FusionCase(coarse=coarse, pan=pan, optics=Optics(ratio=ratio))
-    assert torch.isfinite(fuse(name, case)).all()
+    assert torch.isfinite(fuse_case(name, case)).all()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -132,10 +134,10 @@ def test_flat_images_inject_nothing(name, scale):
         coarse=scale * torch.linspace(0.1, 0.9, 5)[:, None, None].expand(5, 8, 8).clone(),
         pan=scale * torch.full((1, 32, 32), 0.37), optics=Optics(ratio=4),
     )  # fmt: skip
-    torch.testing.assert_close(fuse(name, flat), flat.tile.expanded, rtol=2e-6, atol=0)
+    torch.testing.assert_close(fuse_case(name, flat), flat.tile.expanded, rtol=2e-6, atol=0)
     if name not in ("Brovey", "BDSD-PC"):  # these compare PAN with the bands themselves
         varied = flat.replace(coarse=scale * torch.rand(1, 5, 8, 8, generator=rng))
-        torch.testing.assert_close(fuse(name, varied), varied.tile.expanded, rtol=0, atol=1e-5 * scale)
+        torch.testing.assert_close(fuse_case(name, varied), varied.tile.expanded, rtol=0, atol=1e-5 * scale)
 
 
 # ---- agreement with plain versions -------------------------------------------------------------------------------
@@ -148,7 +150,7 @@ def test_agrees_with_plain_version(name, ratio):
     noise = 0.02 * torch.randn(case.coarse.shape, generator=torch.Generator().manual_seed(2))
     case = case.replace(coarse=case.coarse + noise)
     expected = torch.as_tensor(PLAIN[name][0](case))
-    torch.testing.assert_close(fuse(name, case)[0].double(), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(fuse_case(name, case)[0].double(), expected, rtol=0, atol=1e-5)
 
 
 # ---- Brovey ------------------------------------------------------------------------------------------------------
@@ -156,7 +158,7 @@ def test_agrees_with_plain_version(name, ratio):
 
 def test_brovey_keeps_the_shape_of_spectra():
     case = made_case()
-    fused, expanded = fuse("Brovey", case), case.tile.expanded
+    fused, expanded = fuse_case("Brovey", case), case.tile.expanded
     ratio = fused / expanded
     torch.testing.assert_close(ratio, ratio[:, :1].expand_as(ratio), rtol=1e-5, atol=0)
 
@@ -166,15 +168,15 @@ def test_brovey_with_the_known_response_is_pan_over_the_weighted_sum():
     case = made_case(pan_response=response)
     # PAN in other units than the bands: its level is matched
     other = case.replace(pan=7 * case.pan)
-    torch.testing.assert_close(fuse("Brovey", other), fuse("Brovey", case), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(fuse_case("Brovey", other), fuse_case("Brovey", case), rtol=1e-5, atol=1e-6)
     plain = case.tile.expanded * case.pan / case.tile.expanded[:, :3].mean(1, keepdim=True)
-    torch.testing.assert_close(fuse("Brovey", case), plain, rtol=0.02, atol=0)
+    torch.testing.assert_close(fuse_case("Brovey", case), plain, rtol=0.02, atol=0)
 
 
 def test_brovey_fits_weights_where_the_response_is_unknown_or_empty():
     case = made_case()
     empty = case.replace(optics=dataclasses.replace(case.optics, pan_response=np.zeros(6)))
-    torch.testing.assert_close(fuse("Brovey", case), fuse("Brovey", empty), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(fuse_case("Brovey", case), fuse_case("Brovey", empty), rtol=1e-5, atol=1e-6)
 
 
 # ---- the guarded ratio -------------------------------------------------------------------------------------------
@@ -238,9 +240,9 @@ def test_bands_without_signal_get_no_weight():
 def test_details_have_the_signs_of_physics():
     """A brighter band never raises what the others are given."""
     case = made_case(bands=5)
-    fused, brighter = fuse("BDSD-PC", case), case.tile.expanded.clone()
+    fused, brighter = fuse_case("BDSD-PC", case), case.tile.expanded.clone()
     brighter[:, 2] += 0.1
-    change = fuse("BDSD-PC", case.replace(expanded=brighter)) - fused
+    change = fuse_case("BDSD-PC", case.replace(expanded=brighter)) - fused
     assert (change[:, [0, 1, 3, 4]] <= 1e-6).all()
     assert (change[:, [0, 1, 3, 4]] < -1e-3).any()
 
@@ -292,11 +294,11 @@ def test_coarse_blur_sees_no_further_than_a_tile(gains):
 
 def test_mtf_of_each_band_and_direction_is_used():
     alike = made_case(bands=4, mtf=np.full((4, 2), 0.3))
-    plain = fuse("BDSD-PC", made_case(bands=4, mtf=0.3))
-    torch.testing.assert_close(fuse("BDSD-PC", alike), plain, rtol=1e-4, atol=1e-5)
+    plain = fuse_case("BDSD-PC", made_case(bands=4, mtf=0.3))
+    torch.testing.assert_close(fuse_case("BDSD-PC", alike), plain, rtol=1e-4, atol=1e-5)
     mtf = np.stack([np.linspace(0.2, 0.4, 4), np.full(4, 0.3)], 1)
     other = alike.replace(optics=dataclasses.replace(alike.optics, mtf=mtf))
-    assert (fuse("BDSD-PC", other) - plain).abs().max() > 1e-3 * plain.std()
+    assert (fuse_case("BDSD-PC", other) - plain).abs().max() > 1e-3 * plain.std()
 
 
 # ---- haze --------------------------------------------------------------------------------------------------------

@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-import pansharpen.fuse
+import pansharpen.in_memory
 from hsitools.cube import Cube
 from hsitools.scenes import scene
 from hsitools.sensor import preset
 from hsitools.sensor.spatial import mean_of_known, mtf_decimate
 from pansharpen.case import FusionCase
-from pansharpen.comparison.protocol import degraded, simulated_case
 from pansharpen.families.statistics import band_sums, moments
-from pansharpen.fuse import fuse
+from pansharpen.in_memory import fuse_case
 from pansharpen.pair.holes import fill_nearest, fill_voxels
+from pansharpen.pair.wald import degraded, simulated_case
 from pansharpen.registry import METHODS, names
 from pansharpen.tiled import LargeScene, fuse_cube
 
@@ -24,7 +24,7 @@ LAWFUL = [name for name in names() if not METHODS[name].trained and METHODS[name
 def case() -> FusionCase:
     """Eighteen bands at ratio 3, coarse pixels of 20×16."""
     wide = simulated_case(scene((60, 48), seed=4), preset("prisma"), ratio=3, noise=False)
-    return pansharpen.fuse.select_bands(wide, torch.arange(0, wide.n_bands, 13))
+    return pansharpen.in_memory.select_bands(wide, torch.arange(0, wide.n_bands, 13))
 
 
 def with_holes(case, share, seed=0, area=False):
@@ -39,7 +39,7 @@ def with_holes(case, share, seed=0, area=False):
 @pytest.mark.parametrize("name", LAWFUL)
 def test_only_lost_voxels_are_lost(name, case):
     holes, lost = with_holes(case, 0.01, area=True)
-    fused, whole = fuse(name, holes), fuse(name, case)
+    fused, whole = fuse_case(name, holes), fuse_case(name, case)
     fine = lost.repeat_interleave(3, -1).repeat_interleave(3, -2)
     assert torch.equal(torch.isnan(fused), fine)
     known = ~fine
@@ -51,7 +51,7 @@ def test_only_lost_voxels_are_lost(name, case):
 @pytest.mark.parametrize("name", ["GSA", "MTF-GLP-HPM-R", "physics"])
 def test_few_holes_cost_nothing(name, case):
     holes, lost = with_holes(case, 0.005)
-    fused, whole = fuse(name, holes), fuse(name, case)
+    fused, whole = fuse_case(name, holes), fuse_case(name, case)
     known = torch.isfinite(fused)
     assert (~known).float().mean() < 2 * lost.float().mean()
     error = [(image - case.reference)[known].square().mean().sqrt() for image in (fused, whole)]
@@ -60,14 +60,14 @@ def test_few_holes_cost_nothing(name, case):
 
 def test_tiles_are_the_whole_with_holes_in_bands():
     wide = simulated_case(scene((144, 120), seed=2), preset("prisma"), ratio=3, seed=1)
-    case = pansharpen.fuse.select_bands(wide, torch.arange(0, wide.n_bands, 30))
+    case = pansharpen.in_memory.select_bands(wide, torch.arange(0, wide.n_bands, 30))
     holes, _ = with_holes(case, 0.01)
     pan = case.pan.clone()
     pan[..., 90:98, 20:24] = torch.nan
     holes = holes.replace(pan=pan)
     cube = Cube(data=holes.coarse[0].numpy(), wavelength_nm=case.optics.wavelength_nm, pan=Cube(data=pan[0].numpy()))
     for name in ("MTF-GLP-HPM", "physics"):
-        expected = fuse(name, holes)[0].numpy()
+        expected = fuse_case(name, holes)[0].numpy()
         tiles = LargeScene(cube, halo=METHODS[name].halo, optics=case.optics, side=32)
         found = METHODS[name].function(tiles).read(np.arange(cube.n_bands), slice(0, 144), slice(0, 120))
         np.testing.assert_array_equal(np.isnan(found), np.isnan(expected))

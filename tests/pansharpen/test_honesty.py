@@ -12,12 +12,16 @@ from hsitools.metrics import evaluate_fusion
 from hsitools.scenes import scene
 from hsitools.sensor import preset
 from hsitools.sensor.spatial import mtf_decimate
-from pansharpen.case import FusionCase, Optics
-from pansharpen.comparison import classes, table
-from pansharpen.comparison.benchmark import Benchmark, row_of
-from pansharpen.comparison.cells import read_pair, write_pair
-from pansharpen.comparison.protocol import CONVENTIONS, judge, simulated_case
-from pansharpen.fuse import fuse
+from pansharpen.case import FusionCase
+from pansharpen.comparison import judging, table
+from pansharpen.comparison.benchmark import Benchmark
+from pansharpen.comparison.fusion_task import read_pair, write_pair
+from pansharpen.comparison.judging import judge
+from pansharpen.comparison.table import row_of
+from pansharpen.in_memory import fuse_case
+from pansharpen.optics import Optics
+from pansharpen.pair.case_files import CONVENTIONS
+from pansharpen.pair.wald import simulated_case
 from pansharpen.registry import METHODS
 
 CHEATS = """
@@ -155,7 +159,7 @@ def test_fuse_hands_on_no_reference():
     )  # fmt: skip
     seen = []
     spying = type(entry)(**{**entry.__dict__, "function": lambda s: seen.append(s.reference) or entry.function(s)})
-    fuse(spying, case)
+    fuse_case(spying, case)
     assert seen == [None]
 
 
@@ -163,7 +167,7 @@ def test_nothing_outlives_a_call(tmp_path):
     """A process that leaves its group and its parent is ended too."""
     import time
 
-    from pansharpen.comparison.isolation import Worker
+    from hsitools.comparison.worker import Worker
 
     if not os.path.exists("/proc/self/stat"):
         pytest.skip("this system has no /proc")
@@ -199,11 +203,11 @@ def noisy_case(known=True):
 
 def test_indices_over_classes_are_those_of_their_bands():
     case = noisy_case()
-    snr, source = classes.band_snr(case)
+    snr, source = judging.band_snr(case)
     np.testing.assert_allclose(snr, [2, 5, 15, 100], rtol=0.15)
     assert source == "known"
-    fused = fuse("EXP", case)
-    found = classes.judge_classes(case, fused, CONVENTIONS["hsitools"])
+    fused = fuse_case("EXP", case)
+    found = judging.judge_classes(case, fused, CONVENTIONS["hsitools"])
     assert found["snr"]["bands"] == {"3": 3, "10": 2, "20": 1}
     inner = (fused - case.reference)[0, 2:, 2:-2, 2:-2]
     mean = case.reference[0, 2:, 2:-2, 2:-2].mean((1, 2))
@@ -215,9 +219,9 @@ def test_indices_over_classes_are_those_of_their_bands():
 
 def test_without_known_noise_it_is_estimated_and_said():
     case = noisy_case(known=False)
-    _, source = classes.band_snr(case)
+    _, source = judging.band_snr(case)
     assert source == "estimated from the reference"
-    _, source = classes.band_snr(case.replace(reference=None))
+    _, source = judging.band_snr(case.replace(reference=None))
     assert source == "estimated from the coarse cube"
 
 
@@ -279,9 +283,10 @@ def seen():
 
 def test_truth_is_best_under_pans_own_mtf(seen):
     full = seen.replace(reference=None)
+    fused = {method: fuse_case(method, full) for method in ("EXP", "GSA", "MTF-GLP-FS")}
     values = {
         name: {index: found.value for index, found in judge(full, cube).items()}
-        for name, cube in {"truth": seen.reference, **{m: fuse(m, full) for m in ("EXP", "GSA", "MTF-GLP-FS")}}.items()
+        for name, cube in {"truth": seen.reference, **fused}.items()
     }
     for index in ("D_pan", "ERGAS_est"):
         assert all(values["truth"][index] < values[other][index] for other in ("EXP", "GSA", "MTF-GLP-FS")), values
@@ -320,7 +325,7 @@ def test_pair_of_a_file_fuses_alike(tmp_path, shift):
     again = read_pair(tmp_path / "pair.npz")
     assert again.optics.shift == shift
     for name in ("GSA", "MTF-GLP-FS"):
-        np.testing.assert_allclose(fuse(name, again), fuse(name, case), rtol=1e-6)
+        np.testing.assert_allclose(fuse_case(name, again), fuse_case(name, case), rtol=1e-6)
 
 
 def test_shift_is_two_numbers():

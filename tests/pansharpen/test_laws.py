@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-import pansharpen.fuse
+import pansharpen.in_memory
 from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.scenes import scene
 from hsitools.sensor import preset
-from pansharpen.case import FusionCase, Optics
-from pansharpen.comparison.protocol import simulated_case
-from pansharpen.fuse import fuse
+from pansharpen.case import FusionCase
+from pansharpen.in_memory import fuse_case
+from pansharpen.optics import Optics
+from pansharpen.pair.wald import simulated_case
 from pansharpen.registry import METHODS, names
 from pansharpen.tiled import LargeScene, fuse_cube
 
@@ -27,14 +28,14 @@ TILED = [name for name in LAWFUL if METHODS[name].tiled]
 def case() -> FusionCase:
     """Twelve bands of a PRISMA-like pair at ratio 3, coarse pixels of 20×16."""
     wide = simulated_case(scene((60, 48), seed=4), preset("prisma"), ratio=3, seed=1)
-    return pansharpen.fuse.select_bands(wide, torch.arange(0, wide.n_bands, 20))
+    return pansharpen.in_memory.select_bands(wide, torch.arange(0, wide.n_bands, 20))
 
 
 @pytest.mark.portable
 @pytest.mark.parametrize("name", LAWFUL)
 def test_shape_determinism_and_input_unchanged(name, case):
     before = case.coarse.clone(), case.pan.clone()
-    first, second = fuse(name, case), fuse(name, case)
+    first, second = fuse_case(name, case), fuse_case(name, case)
     assert first.shape == case.reference.shape
     assert first.dtype == torch.float32
     # single precision, sums over the image: what threads may change
@@ -49,9 +50,9 @@ def test_batch_is_loop(name, case):
     both = case.replace(
         coarse=torch.cat([case.coarse, other.coarse]), pan=torch.cat([case.pan, other.pan]), reference=None
     )
-    together = fuse(name, both)
+    together = fuse_case(name, both)
     for number, one in enumerate((case, other)):
-        assert (together[number] - fuse(name, one)[0]).abs().max() < 2e-4 * together.abs().max()
+        assert (together[number] - fuse_case(name, one)[0]).abs().max() < 2e-4 * together.abs().max()
 
 
 @pytest.mark.parametrize("name", LAWFUL)
@@ -61,24 +62,24 @@ def test_constant_stays_constant(name, level):
     flat = FusionCase(
         coarse=bands.expand(1, 9, 12, 10).contiguous(), pan=torch.full((1, 1, 24, 20), level), optics=Optics(ratio=2)
     )
-    out = fuse(name, flat)
+    out = fuse_case(name, flat)
     assert (out / bands - 1).abs().max() < 1e-3
 
 
 # Brovey matches nothing: it stands for what users do
 @pytest.mark.parametrize("name", [name for name in LAWFUL if name != "Brovey"])
 def test_better_than_interpolation(name, case):
-    error = [(fuse(which, case) - case.reference)[..., 3:-3, 3:-3].square().mean() for which in (name, "EXP")]
+    error = [(fuse_case(which, case) - case.reference)[..., 3:-3, 3:-3].square().mean() for which in (name, "EXP")]
     assert error[0] <= error[1]
 
 
 @pytest.mark.parametrize("name", [name for name in LAWFUL if METHODS[name].consistent])
 def test_consistent(name, case):
-    out = fuse(name, case)
+    out = fuse_case(name, case)
     seen = case.tile.down()(out)[..., 2:-2, 2:-2]
     given = case.coarse[..., 2:-2, 2:-2]
     spread = given.std((-2, -1), keepdim=True)
-    plain = case.tile.down()(fuse("EXP", case))[..., 2:-2, 2:-2]
+    plain = case.tile.down()(fuse_case("EXP", case))[..., 2:-2, 2:-2]
     assert ((seen - given) / spread).square().mean().sqrt() < 0.1
     assert (seen - given).square().mean() < (plain - given).square().mean()
 
@@ -90,7 +91,7 @@ def test_any_ratio_and_few_bands(name, ratio, offset):
     coarse = torch.rand((1, 3, 12, 11), generator=rng) + 1
     pan = torch.rand((1, 1, 12 * ratio, 11 * ratio), generator=rng) + 1
     for bands in (1, 3):
-        out = fuse(name, FusionCase(coarse=coarse[:, :bands], pan=pan, optics=Optics(ratio=ratio, offset=offset)))
+        out = fuse_case(name, FusionCase(coarse=coarse[:, :bands], pan=pan, optics=Optics(ratio=ratio, offset=offset)))
         assert out.shape == (1, bands, 12 * ratio, 11 * ratio)
         assert torch.isfinite(out).all()
 
@@ -100,7 +101,7 @@ def test_dark_and_negative_values(name, case):
     """Water: bands at and below zero over part of the scene, noise around it."""
     coarse = case.coarse.clone()
     coarse[:, -3:, :, :6] = 1e-3 * torch.randn((1, 3, coarse.shape[2], 6), generator=torch.Generator().manual_seed(0))
-    out = fuse(name, case.replace(coarse=coarse, reference=None))
+    out = fuse_case(name, case.replace(coarse=coarse, reference=None))
     assert out.abs().max() < 5 * case.coarse.abs().max()
 
 
@@ -111,7 +112,7 @@ def test_nodata_and_bad_bands_are_marked(name, case):
     coarse[:, 5] = torch.nan
     coarse[..., :4, :3] = torch.nan
     pan[..., -5:, -4:] = torch.nan
-    holes = fuse(name, case.replace(coarse=coarse, pan=pan, reference=None))
+    holes = fuse_case(name, case.replace(coarse=coarse, pan=pan, reference=None))
     lost = torch.zeros(case.pan.shape[-2:], dtype=torch.bool)
     lost[:12, :9] = True
     lost[-5:, -4:] = True
@@ -121,7 +122,7 @@ def test_nodata_and_bad_bands_are_marked(name, case):
     assert torch.isnan(holes[0, 5]).all()
     assert (holes[0, 3][~lost] == 0).all()
     # what is far from the holes hardly changes; statistics have fewer pixels
-    whole = fuse(name, case.replace(reference=None))
+    whole = fuse_case(name, case.replace(reference=None))
     difference = (holes - whole)[0, live][:, 30:48, 24:36].abs()
     assert difference.mean() < 0.15 * whole[0, live].std()
 
@@ -130,7 +131,7 @@ def test_nodata_and_bad_bands_are_marked(name, case):
 def wide_case() -> FusionCase:
     """A tenth of PRISMA's bands over 100×80 coarse pixels: twelve tiles."""
     wide = simulated_case(scene((300, 240), seed=2), preset("prisma"), ratio=3, seed=1)
-    return pansharpen.fuse.select_bands(wide, torch.arange(0, wide.n_bands, 25))
+    return pansharpen.in_memory.select_bands(wide, torch.arange(0, wide.n_bands, 25))
 
 
 @pytest.mark.parametrize("name", TILED)
@@ -142,7 +143,7 @@ def test_tiled_is_whole(name, holes, wide_case):
         coarse[..., 20:24, 30:33] = torch.nan
         pan[..., 150:160, 20:31] = torch.nan
         picked = picked.replace(coarse=coarse, pan=pan)
-    expected = fuse(name, picked)[0].numpy()
+    expected = fuse_case(name, picked)[0].numpy()
     optics = picked.optics
     cube = Cube(data=picked.coarse[0].numpy(), wavelength_nm=optics.wavelength_nm, pan=Cube(data=picked.pan[0].numpy()))
     tiles = LargeScene(cube, halo=METHODS[name].halo, optics=optics, side=32)
@@ -170,12 +171,12 @@ def test_labels_survive():
 
 def test_errors_name_what_is_wrong(case):
     with pytest.raises(InputError, match="method: found 'GSAA'; did you mean 'GSA'"):
-        fuse("GSAA", case)
+        fuse_case("GSAA", case)
     with pytest.raises(InputError, match=r"pan: found shape \(1, 1, 59, 48\), expected \(1, 1, 60, 48\)"):
         dataclasses.replace(case, pan=case.pan[..., 1:, :])
     with pytest.raises(InputError, match="no band with signal"):
-        fuse("GSA", case.replace(coarse=case.coarse * 0, reference=None))
+        fuse_case("GSA", case.replace(coarse=case.coarse * 0, reference=None))
     with pytest.raises(InputError, match="no pixel valid"):
-        fuse("GSA", case.replace(pan=case.pan * torch.nan))
+        fuse_case("GSA", case.replace(pan=case.pan * torch.nan))
     with pytest.raises(InputError, match="pan: missing"):
         fuse_cube(scene((12, 12)), "GSA")

@@ -7,11 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.pansharpen_sparse import plain_pursuit, plain_sr_d
-from pansharpen.case import FusionCase, Optics
-from pansharpen.comparison.protocol import convention, judge, read_case
+from pansharpen.case import FusionCase
+from pansharpen.comparison.judging import judge
 from pansharpen.families import variational
-from pansharpen.fuse import fuse, select_bands
+from pansharpen.in_memory import fuse_case, select_bands
 from pansharpen.methods.sr_d import pursuit
+from pansharpen.optics import Optics
+from pansharpen.pair.case_files import convention, read_case
 
 TOOLBOX = convention("toolbox")
 NAMES = ("SR-D", "TV", "HySURE")
@@ -55,7 +57,7 @@ def distance(fused, case):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_figures(golden, name):
-    found = judge(golden, fuse(name, golden), TOOLBOX)
+    found = judge(golden, fuse_case(name, golden), TOOLBOX)
     ergas, sam, q2n = LIMITS[name, golden.optics.ratio]
     assert found["ERGAS"].value < ergas
     assert found["SAM"].value < sam
@@ -66,7 +68,7 @@ def test_figures_when_the_response_is_not_known(golden):
     few = select_bands(golden, np.arange(0, golden.n_bands, 4))
     blind = few.replace(optics=Optics(ratio=few.optics.ratio, offset=few.optics.offset, mtf=few.optics.mtf))
     for name in ("TV", "HySURE"):
-        told, found = (judge(case, fuse(name, case), TOOLBOX) for case in (few, blind))
+        told, found = (judge(case, fuse_case(name, case), TOOLBOX) for case in (few, blind))
         assert found["ERGAS"].value < 1.02 * told["ERGAS"].value
 
 
@@ -93,9 +95,9 @@ def test_bands_with_their_own_mtf(golden):
     mtf = np.linspace(0.4, 0.2, few.n_bands)
     few = few.replace(optics=Optics(ratio=few.optics.ratio, offset=few.optics.offset, mtf=mtf), expanded=None)
     few = few.replace(coarse=few.tile.down()(few.reference))
-    plain = judge(few, fuse("EXP", few), TOOLBOX)["ERGAS"].value
+    plain = judge(few, fuse_case("EXP", few), TOOLBOX)["ERGAS"].value
     for name in ("TV", "HySURE"):
-        fused = fuse(name, few)
+        fused = fuse_case(name, few)
         assert judge(few, fused, TOOLBOX)["ERGAS"].value < 0.65 * plain
         seen, interpolated = few.tile.down()(fused), few.tile.down()(few.tile.expanded)
         assert (seen - few.coarse).norm() < 0.1 * (interpolated - few.coarse).norm()
@@ -160,7 +162,7 @@ def test_a_response_in_other_units_is_scaled():
     case = smooth_case(4, (8, 8), 2, pan_response=np.full(4, 0.25))
     bright = case.replace(pan=50 * case.pan + 7)
     for name in ("TV", "HySURE"):
-        torch.testing.assert_close(fuse(name, bright), fuse(name, case), rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(fuse_case(name, bright), fuse_case(name, case), rtol=1e-3, atol=1e-3)
 
 
 # ---- sparse representation ---------------------------------------------------------------------------------------
@@ -194,7 +196,7 @@ def test_pursuit_with_nothing_to_choose():
 @pytest.mark.parametrize("offset", [None, 1.0])
 def test_sr_d_agrees_with_the_plain_version(offset):
     case = smooth_case(3, (7, 9), 3, offset=offset)
-    fused = fuse("SR-D", case)
+    fused = fuse_case("SR-D", case)
     details = (fused - case.tile.expanded).norm()
     assert (fused - plain_sr_d(case)).norm() < 1e-3 * details
 
@@ -210,20 +212,20 @@ def test_sr_d_agrees_with_the_plain_version(offset):
 def test_any_ratio_offset_and_band_count(name, bands, size, ratio, offset):
     case = smooth_case(bands, size, ratio, offset, batch=2)
     before = case.coarse.clone(), case.pan.clone()
-    fused = fuse(name, case)
+    fused = fuse_case(name, case)
     assert fused.shape == case.reference.shape
     assert torch.isfinite(fused).all()
     assert distance(fused, case) < (0.9 if name == "SR-D" else 0.6)
     assert torch.equal(case.coarse, before[0])
     assert torch.equal(case.pan, before[1])
-    assert (fused - fuse(name, case)).abs().max() <= 1e-4 * fused.abs().max()
+    assert (fused - fuse_case(name, case)).abs().max() <= 1e-4 * fused.abs().max()
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (3, 1)])
 def test_tiny_images(name, size):
     case = smooth_case(3, size, 3)
-    fused = fuse(name, case)
+    fused = fuse_case(name, case)
     assert torch.isfinite(fused).all()
 
 
@@ -232,13 +234,13 @@ def test_tiny_images(name, size):
 def test_constant_stays_constant(name, bands):
     level = torch.arange(1.0, bands + 1)[:, None, None]
     flat = FusionCase(coarse=level.expand(bands, 6, 5), pan=torch.full((1, 24, 20), 1.7), optics=Optics(ratio=4))
-    torch.testing.assert_close(fuse(name, flat), level.expand(1, bands, 24, 20), rtol=1e-5, atol=0)
+    torch.testing.assert_close(fuse_case(name, flat), level.expand(1, bands, 24, 20), rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_constant_pan_brings_no_details(name):
     case = smooth_case(4, (8, 8), 3)
-    fused = fuse(name, case.replace(pan=torch.full_like(case.pan, 2.5)))
+    fused = fuse_case(name, case.replace(pan=torch.full_like(case.pan, 2.5)))
     assert torch.isfinite(fused).all()
     if name == "SR-D":
         torch.testing.assert_close(fused, case.tile.expanded, rtol=1e-3, atol=1e-3)
@@ -251,4 +253,4 @@ def test_noise_that_is_told(name):
     rng = np.random.default_rng(1)
     case = smooth_case(6, (10, 10), 4, noise_variance=np.full(6, 4e-4), pan_variance=1e-4)
     noise = torch.as_tensor(rng.normal(0, 0.02, case.coarse.shape), dtype=torch.float32)
-    assert distance(fuse(name, case.replace(coarse=case.coarse + noise)), case) < 1
+    assert distance(fuse_case(name, case.replace(coarse=case.coarse + noise)), case) < 1

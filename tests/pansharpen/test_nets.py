@@ -9,13 +9,16 @@ import torch
 
 from hsitools.errors import FormatError, InputError
 from hsitools.io import open_cube
+from hsitools.learning.weights import save
 from hsitools.sensor import preset
-from pansharpen.case import FusionCase, Optics, Tile
-from pansharpen.comparison.protocol import judge, simulated_case
+from pansharpen.case import FusionCase, Tile
+from pansharpen.comparison.judging import judge
 from pansharpen.families.nets import NETS, fuse_by, measure
 from pansharpen.families.prior import with_prior
-from pansharpen.fuse import fuse
-from pansharpen.learning.weights import PRETRAINED, Card, load_into, read_card, save
+from pansharpen.in_memory import fuse_case
+from pansharpen.learning.fusion_card import WEIGHTS, FusionCard, load_net
+from pansharpen.optics import Optics
+from pansharpen.pair.wald import simulated_case
 from pansharpen.registry import METHODS
 
 NAMES = ("HyperPNN", "HSpeNet", "Hyper-DSNet", "DIP-HyperKite", "DHP-DARN")
@@ -38,7 +41,7 @@ def make_case(n_bands=5, ratio=3, size=(6, 8), batch=1, seed=0, **optics):
 
 
 def make_card(name, case, **changes):
-    card = Card(
+    card = FusionCard(
         method=name, wavelength_nm=tuple(case.optics.wavelength_nm), fwhm_nm=(10.0,) * case.n_bands,
         ratio=case.optics.ratio, sensor="test", sensor_hash="0", data=("noise",), seed=0, epochs=1, steps=1,
     )  # fmt: skip
@@ -78,7 +81,7 @@ def test_any_band_count_and_ratio(name, n_bands, ratio):
 def test_untrained_is_interpolation(name):
     case = make_case()
     fused = fuse_by(NETS[name](5), make_card(name, case), case)
-    torch.testing.assert_close(fused, fuse("EXP", case))
+    torch.testing.assert_close(fused, fuse_case("EXP", case))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -164,7 +167,7 @@ def test_scale_counts_valid_pixels_only():
 
 
 def test_prior_explains_pan(shared):
-    from pansharpen.comparison.protocol import convention, read_case
+    from pansharpen.pair.case_files import convention, read_case
 
     rules = convention("toolbox")
     case = read_case(shared / "golden" / "jasper159_r6.npz", rules)
@@ -218,9 +221,9 @@ def stored(tmp_path):
 
 def test_weights_come_back(stored):
     folder, case, net, card = stored
-    assert read_card(folder / "HSpeNet.json") == card
+    assert WEIGHTS.read_card(folder / "HSpeNet.json") == card
     for place in (folder, folder / "HSpeNet.safetensors"):
-        fused = fuse("HSpeNet", case, weights=place)
+        fused = fuse_case("HSpeNet", case, weights=place)
         # half precision
         torch.testing.assert_close(fused, fuse_by(net, card, case), rtol=0, atol=5e-3)
     assert sorted(path.name for path in folder.iterdir()) == ["HSpeNet.json", "HSpeNet.safetensors"]
@@ -233,12 +236,12 @@ def test_product_on_disk(stored):
     folder, case, *_ = stored
     pan = Cube(data=case.pan[0].numpy())
     cube = Cube(data=case.coarse[0].numpy(), wavelength_nm=case.optics.wavelength_nm, pan=pan)
-    whole = fuse("HSpeNet", case, weights=folder)[0].numpy()
+    whole = fuse_case("HSpeNet", case, weights=folder)[0].numpy()
     np.testing.assert_allclose(fuse_cube(cube, "HSpeNet", weights=folder).load().data, whole, rtol=1e-5, atol=1e-5)
 
 
 def load(folder, name="HSpeNet"):
-    return load_into(NETS[name], name, folder)
+    return load_net(NETS[name], name, folder)
 
 
 def test_weights_changed_or_missing(stored):
@@ -296,32 +299,33 @@ def test_cards_that_are_none(stored, change, said):
     file = stored[0] / "HSpeNet.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | change))
     with pytest.raises(FormatError, match=said):
-        read_card(file)
+        WEIGHTS.read_card(file)
 
 
 def test_cards_that_are_no_json(tmp_path):
     file = tmp_path / "HSpeNet.json"
     file.write_text("{")
     with pytest.raises(FormatError, match="expected a card"):
-        read_card(file)
+        WEIGHTS.read_card(file)
 
 
 def test_without_weights_it_says_what_to_do(monkeypatch, tmp_path):
-    monkeypatch.setattr("pansharpen.learning.weights.PRETRAINED", tmp_path)
+    registry = dataclasses.replace(WEIGHTS, pretrained=tmp_path)
+    monkeypatch.setattr("pansharpen.learning.fusion_card.WEIGHTS", registry)
     with pytest.raises(
         InputError, match="HyperPNN: weights: found none, needs training on your sensor: hsi pansharpen"
     ):
-        fuse("HyperPNN", make_case())
+        fuse_case("HyperPNN", make_case())
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in PRETRAINED.glob("*.json")))
+@pytest.mark.parametrize("name", sorted(path.stem for path in WEIGHTS.pretrained.glob("*.json")))
 def test_shipped_weights_beat_interpolation(name, shared, monkeypatch):
     monkeypatch.setattr("pansharpen.families.prior.STEPS", 25)
     scene = open_cube(shared / "data" / "scenes" / "jasper_ridge.h5").select(window=(0, 48, 52, 100))
     case = simulated_case(scene, preset("prisma"))
     indices = ("ERGAS", "Q2n")
-    found, plain = (judge(case, fuse(which, case), metrics=indices) for which in (name, "EXP"))
+    found, plain = (judge(case, fuse_case(which, case), metrics=indices) for which in (name, "EXP"))
     assert found["ERGAS"].value < plain["ERGAS"].value
     assert found["Q2n"].value > plain["Q2n"].value
-    assert (PRETRAINED / f"{name}.safetensors").stat().st_size < 3e6
-    assert not any("jasper" in data for data in read_card(PRETRAINED / f"{name}.json").data)
+    assert (WEIGHTS.pretrained / f"{name}.safetensors").stat().st_size < 3e6
+    assert not any("jasper" in data for data in WEIGHTS.read_card(WEIGHTS.pretrained / f"{name}.json").data)

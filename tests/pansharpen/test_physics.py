@@ -7,16 +7,18 @@ import numpy as np
 import pytest
 import torch
 
-import pansharpen.fuse
+import pansharpen.in_memory
 from hsitools.scenes import scene
 from hsitools.sensor import preset
 from hsitools.sensor.spatial import mtf_decimate
-from pansharpen.case import FusionCase, Optics
-from pansharpen.comparison.protocol import degraded, judge, simulated_case
+from pansharpen.case import FusionCase
+from pansharpen.comparison.judging import judge
 from pansharpen.families.statistics import per_band
-from pansharpen.fuse import fuse
+from pansharpen.in_memory import fuse_case
 from pansharpen.methods import physics
 from pansharpen.methods.physics import learn
+from pansharpen.optics import Optics
+from pansharpen.pair.wald import degraded, simulated_case
 from pansharpen.physics.subspace import one_blur
 
 
@@ -25,11 +27,11 @@ def observed(mtf, *, ratio=4, noise=False, seed=7):
     sensor = preset("prisma")
     sensor = sensor.replace(mtf=np.broadcast_to(mtf, (sensor.n_bands, np.shape(mtf)[-1])).copy())
     wide = simulated_case(scene((96, 96), seed=seed), sensor, ratio=ratio, noise=noise, seed=1)
-    return pansharpen.fuse.select_bands(wide, torch.arange(0, wide.n_bands, 9))
+    return pansharpen.in_memory.select_bands(wide, torch.arange(0, wide.n_bands, 9))
 
 
 def ergas(case, name):
-    return judge(case, fuse(name, case), metrics=("ERGAS",))["ERGAS"].value
+    return judge(case, fuse_case(name, case), metrics=("ERGAS",))["ERGAS"].value
 
 
 MIXED = np.stack([np.linspace(0.45, 0.15, 234)] * 2, axis=1)
@@ -55,11 +57,11 @@ def test_any_mtf_is_as_good_as_one_for_all(mtf, same, margin, equal):
 @pytest.mark.parametrize("name", ["MTF-GLP-FS", "MTF-GLP-HPM", "MTF-GLP-HPM-R"])
 def test_pyramids_go_by_each_bands_mtf(name):
     case = observed(MIXED)
-    whole = fuse(name, case)
+    whole = fuse_case(name, case)
     # a band alone has one MTF: nothing to take the mean of
     for band in (0, 12, 25):
-        one = pansharpen.fuse.select_bands(case, torch.tensor([band]))
-        torch.testing.assert_close(fuse(name, one), whole[:, band : band + 1], rtol=1e-4, atol=1e-5)
+        one = pansharpen.in_memory.select_bands(case, torch.tensor([band]))
+        torch.testing.assert_close(fuse_case(name, one), whole[:, band : band + 1], rtol=1e-4, atol=1e-5)
 
 
 def test_one_blur_levels_the_bands():
@@ -84,7 +86,7 @@ def test_details_of_pan_survive_what_is_not_understood_of_it():
     optics = dataclasses.replace(case.optics, pan_response=None)
     odd = with_odd_details(case, 0.02).replace(optics=optics)
     model = learn(odd)
-    fused = fuse("physics", odd)
+    fused = fuse_case("physics", odd)
     fitted = model.pair.response.float() @ (
         model.space.projection[0].float() @ (fused - per_band(model.space.mean, fused))[0].flatten(1)
     )
@@ -110,10 +112,10 @@ def test_details_that_are_not_confirmed_are_lowered(shared, monkeypatch):
     trust = learn(case).trust[0]
     assert (trust[:4] > 0.9).all()
     assert trust[-4:].mean() < 0.85
-    plain = fuse("EXP", case)
-    lowered = fuse("physics", case)
+    plain = fuse_case("EXP", case)
+    lowered = fuse_case("physics", case)
     monkeypatch.setattr(physics, "detail_trust", lambda *_: torch.ones(1, truth.shape[1], dtype=torch.float64))
-    as_found = fuse("physics", case)
+    as_found = fuse_case("physics", case)
     before, after, worst = (
         (image - truth)[..., 3:-3, 3:-3].square().mean((0, 2, 3)).sqrt() for image in (as_found, lowered, plain)
     )
@@ -131,11 +133,11 @@ def test_bands_that_are_nowhere_negative_stay_so():
     truth = case.reference.clone()
     truth[..., 30:60, 30:60] *= 0.002
     dark = case.replace(coarse=case.tile.down()(truth), pan=case.pan, reference=truth)
-    fused = fuse("physics", dark)
+    fused = fuse_case("physics", dark)
     assert (fused >= 0).all()
     # data that go below zero are not cut
     offset = case.replace(coarse=case.coarse - 1, reference=None)
-    torch.testing.assert_close(fuse("physics", offset) + 1, fuse("physics", case), atol=2e-3, rtol=0)
+    torch.testing.assert_close(fuse_case("physics", offset) + 1, fuse_case("physics", case), atol=2e-3, rtol=0)
 
 
 def test_wald_degrades_pan_through_its_optics():

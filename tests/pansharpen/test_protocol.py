@@ -10,22 +10,13 @@ from hsitools.errors import FormatError, InputError
 from hsitools.io import open_cube, save_cube
 from hsitools.scenes import scene
 from hsitools.sensor import preset
-from pansharpen.case import FusionCase, Optics
-from pansharpen.comparison.protocol import (
-    CONVENTIONS,
-    FULL,
-    convention,
-    cube_optics,
-    degraded,
-    judge,
-    open_pair,
-    pan_weights,
-    read_case,
-    real_case,
-    simulated_case,
-    with_sensor,
-)
-from pansharpen.fuse import fuse
+from pansharpen.case import FusionCase
+from pansharpen.comparison.judging import FULL, judge
+from pansharpen.in_memory import fuse_case
+from pansharpen.optics import Optics
+from pansharpen.pair.case_files import CONVENTIONS, convention, open_pair, read_case
+from pansharpen.pair.from_sensor import pan_weights, with_sensor
+from pansharpen.pair.wald import cube_optics, degraded, real_case, simulated_case
 from pansharpen.tiled import fuse_cube
 
 
@@ -190,7 +181,7 @@ def test_run_and_benchmark_know_the_same_sensor(tmp_path, name):
     assert told.pan_variance == pytest.approx(case.optics.pan_variance)
     np.testing.assert_allclose(told.pan_response, case.optics.pan_response)
     fused = fuse_cube(pair, name, sensor)
-    expected = fuse(name, case)[0].numpy()
+    expected = fuse_case(name, case)[0].numpy()
     assert np.abs(fused.read() - expected).max() < 1e-5 * np.abs(expected).max()
     assert fused.meta["sensor_noise"] == "the sensor's"
 

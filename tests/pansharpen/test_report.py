@@ -9,9 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from pansharpen.commands.benchmark import report
-from pansharpen.comparison import benchmark_report, cells, figures, table
+from pansharpen.comparison import benchmark_report, figures, swipe, table
 from pansharpen.comparison.benchmark import Benchmark
-from pansharpen.registry import METHODS
 
 METHODS_SHOWN = ("EXP", "GSA", "MTF-GLP-FS")
 PLUGIN = """
@@ -74,7 +73,6 @@ def folder(tmp_path_factory):
     np.savez(base / "with_truth.npz", gt=truth, **given)
     np.savez(base / "without&.npz", **given)
     (base / "broken.npz").write_bytes(b"nothing")
-    before = set(METHODS)
     made = Benchmark.create(
         base / "out", cases=[base / name for name in ("with_truth.npz", "without&.npz", "broken.npz")],
         methods=[*METHODS_SHOWN, "test-<b>bad"], plugins=[base / "bad.py"],
@@ -82,10 +80,7 @@ def folder(tmp_path_factory):
     made.run()
     found = CliRunner().invoke(report, [str(made.folder)], catch_exceptions=False)
     assert found.stdout.split() == [str(made.folder / name) for name in ("report.html", "table.csv", "table.tex")]
-    yield made.folder
-    for name in set(METHODS) - before:
-        del METHODS[name]
-    cells._PLUGINS.clear()
+    return made.folder
 
 
 @pytest.fixture(scope="module")
@@ -115,8 +110,8 @@ def test_text_is_escaped(text):
 
 def test_script_refers_to_what_is_there(page):
     assert len(set(page.ids)) == len(page.ids)
-    named = set(re.findall(r"\$\('([\w-]+)'\)", benchmark_report.SCRIPT))
-    named |= set(re.findall(r"'(swipe-[\w-]+)'", benchmark_report.SCRIPT))
+    named = set(re.findall(r"\$\('([\w-]+)'\)", swipe.SCRIPT))
+    named |= set(re.findall(r"'(swipe-[\w-]+)'", swipe.SCRIPT))
     assert len(named) >= 8
     assert named | {f"{side}-name" for side in ("swipe-left", "swipe-right")} <= set(page.ids)
 

@@ -15,21 +15,21 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-import pansharpen.learning.training as training
 from hsitools.cube import Cube
 from hsitools.errors import FormatError, InputError
 from hsitools.io import open_cubes, save_cube
 from hsitools.scenes import procedural_scenes, scene
 from hsitools.sensor import Sensor
 from hsitools.sensor.bands import GaussianResponse, box_response
-from hsitools.sensor.former import former_names
-from hsitools.sensor.noise import DetectorNoise
+from hsitools.sensor.detector import DetectorNoise
+from hsitools.sensor.legacy_names import former_names
 from pansharpen.commands.train import train as train_command
 from pansharpen.families.nets import NETS
-from pansharpen.fuse import fuse
-from pansharpen.learning.patches import Part, draw, make_pairs, patch_side, psf_reach, split
-from pansharpen.learning.training import train
-from pansharpen.learning.weights import read_card
+from pansharpen.in_memory import fuse_case
+from pansharpen.learning.fusion_card import WEIGHTS
+from pansharpen.learning.patches import Part, draw, patch_side
+from pansharpen.learning.scene_pairs import make_pairs, psf_reach, split
+from pansharpen.learning.supervised_training import train
 
 CENTRES = np.arange(450.0, 900, 50)
 
@@ -128,7 +128,7 @@ def test_scenes_may_lack_bands(sensor, scenes):
     assert part.has.sum() == case.n_bands
     last = int(torch.nonzero(part.has).max())
     assert torch.equal(part.base[-1], part.base[last])
-    assert not part.crop(draw([part], 12, 3, np.random.default_rng(0))[0])["known"][-1].any()
+    assert not part.crop(draw([part], 12, 3, np.random.default_rng(0))[0])["measured"][-1].any()
 
 
 def test_patches_lie_inside(sensor, scenes):
@@ -160,7 +160,7 @@ def test_pixels_without_data_do_not_count(sensor, scenes):
     pairs = make_pairs([spoilt, *scenes[1:]], sensor)
     case = next(case for case in pairs.training + pairs.validation if case.name == "holes")
     part = Part.of(case, pairs.wavelength_nm, NETS["HyperPNN"].upsampled)
-    assert not part.known[:, 5:9, 5:9].any()
+    assert not part.measured[:, 5:9, 5:9].any()
     assert torch.isfinite(part.base).all()
     assert torch.isfinite(part.truth).all()
 
@@ -179,10 +179,10 @@ def test_each_net_learns(name, sensor, scenes, tmp_path, monkeypatch):
     assert rows.shape == (4, 3)
     assert card.metrics["validation_loss"] == rows[:, 2].min() < rows[0, 2]
     assert {"ERGAS", "SAM", "Q2n", "EXP ERGAS"} <= set(card.metrics)
-    assert read_card(tmp_path / f"{name}.json") == card
+    assert WEIGHTS.read_card(tmp_path / f"{name}.json") == card
     assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     case = make_pairs(scenes, sensor).validation[0]
-    assert fuse(name, case, weights=tmp_path).shape == case.reference.shape
+    assert fuse_case(name, case, weights=tmp_path).shape == case.reference.shape
 
 
 def same_weights(one, other):
@@ -204,7 +204,7 @@ class Killed(Exception):
 
 
 def test_a_killed_run_goes_on(sensor, scenes, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("hsitools.learning.trainer.CHECKPOINT_SECONDS", 0.0)
 
     def kill(done, total):
         if done == 2:
@@ -311,7 +311,7 @@ def test_the_command(sensor, tmp_path):
     assert done.exit_code == 0
     said = json.loads(done.stdout)
     assert (said["method"], said["bands"], said["ratio"], said["epochs"]) == ("HyperPNN", len(CENTRES), 3, 2)
-    card = read_card(tmp_path / "out" / "HyperPNN.json")
+    card = WEIGHTS.read_card(tmp_path / "out" / "HyperPNN.json")
     assert card.sensor_hash == sensor.fingerprint()
     assert card.wavelength_nm == tuple(CENTRES)
     with pytest.raises(InputError, match="scenes: found a number"):
@@ -325,7 +325,7 @@ def test_two_processes_learn_the_same(sensor, scenes, tmp_path):
     script = tmp_path / "run.py"
     script.write_text(
         "from hsitools.sensor import Sensor\nfrom hsitools.scenes import procedural_scenes\n"
-        "from pansharpen.learning.training import train\n"
+        "from pansharpen.learning.supervised_training import train\n"
         f"train('HyperPNN', Sensor.load({str(tmp_path / 'sensor.h5')!r}), procedural_scenes(5, 24), "
         f"{str(tmp_path / 'two')!r}, epochs=1, batch=3, patch=4, device='cpu')\n"
     )
@@ -334,6 +334,6 @@ def test_two_processes_learn_the_same(sensor, scenes, tmp_path):
         command, capture_output=True, text=True, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"}
     )
     assert done.returncode == 0, done.stderr
-    together = read_card(tmp_path / "two" / "HyperPNN.json")
+    together = WEIGHTS.read_card(tmp_path / "two" / "HyperPNN.json")
     assert together.steps == alone.steps >= 2
     assert together.metrics["validation_loss"] == pytest.approx(alone.metrics["validation_loss"], rel=1e-4)

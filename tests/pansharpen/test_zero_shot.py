@@ -6,8 +6,8 @@ import torch
 
 from hsitools.scenes import scene
 from hsitools.sensor import preset
-from pansharpen.case import FusionCase, Optics
-from pansharpen.comparison.protocol import convention, judge, read_case, simulated_case
+from pansharpen.case import FusionCase
+from pansharpen.comparison.judging import judge
 from pansharpen.families.zero_shot import (
     FIRST_STEPS,
     STEP_LIMITS,
@@ -22,9 +22,12 @@ from pansharpen.families.zero_shot import (
     structural_loss,
     whole_windows,
 )  # fmt: skip
-from pansharpen.fuse import fuse, prepared, select_bands
+from pansharpen.in_memory import fuse_case, prepared, select_bands
 from pansharpen.methods.pca_z_pnn import blocks, components
 from pansharpen.methods.rho_pnn import OFF_ABOVE, ON_BELOW, Hysteresis
+from pansharpen.optics import Optics
+from pansharpen.pair.case_files import convention, read_case
+from pansharpen.pair.wald import simulated_case
 from pansharpen.registry import METHODS
 
 NAMES = ("R-PNN", "PCA-Z-PNN", "rho-PNN")
@@ -214,7 +217,7 @@ def test_few_steps_already_better_than_interpolation(name, effort, shared):
     rules = convention("toolbox")
     golden = select_bands(read_case(shared / "golden" / "jasper159_r6.npz", rules), torch.arange(0, 159, 20))
     found = judge(golden, run(name, golden, effort=effort), rules, ["ERGAS"])["ERGAS"].value
-    assert found < 0.95 * judge(golden, fuse("EXP", golden), rules, ["ERGAS"])["ERGAS"].value
+    assert found < 0.95 * judge(golden, fuse_case("EXP", golden), rules, ["ERGAS"])["ERGAS"].value
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -294,6 +297,6 @@ def test_fuse_gives_them_one_cube_at_a_time(case, monkeypatch):
     both = case.replace(
         coarse=torch.cat([case.coarse, other.coarse]), pan=torch.cat([case.pan, other.pan]), reference=None
     )
-    together = fuse("PCA-Z-PNN", both)
+    together = fuse_case("PCA-Z-PNN", both)
     for number, one in enumerate((case, other)):
-        assert apart(together[number], fuse("PCA-Z-PNN", one)[0]) < 1e-3
+        assert apart(together[number], fuse_case("PCA-Z-PNN", one)[0]) < 1e-3

@@ -8,6 +8,9 @@ from pathlib import Path
 from hsitools.cube import Cube
 from hsitools.errors import FormatError
 
+#: None is ever read.
+CUBES = False
+PRIORITY = 0  # first, so that nobody else tries to open what can hold no cube
 #: First bytes of files that hold no cube, and what they are.
 PICTURES = ((b"\x89PNG\r\n", "PNG"), (b"\xff\xd8\xff", "JPEG"), (b"GIF8", "GIF"), (b"BM", "BMP"))
 OTHERS = (

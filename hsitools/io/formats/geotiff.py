@@ -12,18 +12,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hsitools.blocks import tiles
-from hsitools.cube import BLOCK_BYTES, Cube, computed_tile
+from hsitools.cube import Cube
+from hsitools.cube.sources import Bands
 from hsitools.errors import FormatError, InputError
-from hsitools.io import Progress
+from hsitools.io import envi_header, stac
 from hsitools.io.atomic import atomic_path
 from hsitools.io.labels import numbers_in
 from hsitools.io.scales import fits, scaled, stated_nodata
 from hsitools.io.wavelengths import Conversion, from_names, width_to_nm
-from hsitools.lazy import Bands
+from hsitools.progress import Progress
 
 log = logging.getLogger(__name__)
+PRIORITY = 60  # after the products whose images are GeoTIFFs
 SUFFIXES = (".tif", ".tiff")
+#: First bytes of TIFF and BigTIFF, of either byte order.
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
@@ -54,7 +56,7 @@ class RasterSource:
             self.dtype = np.dtype(np.result_type(*file.dtypes))
 
     def read(self, bands: Bands, rows: slice, columns: slice) -> NDArray[Any]:
-        """See `hsitools.lazy.Source`."""
+        """See `hsitools.cube.sources.Source`."""
         try:
             with _open(self.path) as file:
                 out = file.read(
@@ -135,12 +137,12 @@ def _labels(tags: list[dict[str, str]], dataset: dict[str, str], descriptions: A
 
     def per_band(*names: str) -> Any:
         for name in names:
-            found = [band.get(name, "").strip() for band in tags]
-            if any(found):
-                values = [_first(value) for value in found]
+            words = [band.get(name, "").strip() for band in tags]
+            if any(words):
+                values = [_first(value) for value in words]
                 if None not in values:
                     return np.array(values)
-                log.warning("%s: %s: found %r, expected numbers: left out", path, name, found[values.index(None)][:40])
+                log.warning("%s: %s: found %r, expected numbers: left out", path, name, words[values.index(None)][:40])
         listed = next((dataset[name] for name in names if dataset.get(name)), None)
         return _list(listed, count, f"{path}: {names[0]}")
 
@@ -192,18 +194,14 @@ def _labels(tags: list[dict[str, str]], dataset: dict[str, str], descriptions: A
 
 def _beside(path: Path, count: int) -> dict[str, Any]:
     """Labels from a STAC item or an ENVI header of the image's name beside it; empty when there is none that fits."""
-    from hsitools.io import stac
-
-    found = stac.labels(path, count)
-    if found:
-        return found
+    labels = stac.labels(path, count)
+    if labels:
+        return labels
     names = {path.name.lower() + ".hdr", path.stem.lower() + ".hdr"}
     for header in sorted(item for item in path.parent.iterdir() if item.name.lower() in names):
-        from hsitools.io.formats import envi
-
-        found = envi.labels(header, count)
-        if found:
-            return found
+        labels = envi_header.labels(header, count)
+        if labels:
+            return labels
     return {}
 
 
@@ -314,17 +312,9 @@ def write(cube: Cube, path: Path, progress: Progress, *, cog: bool = False) -> N
                         tags[key] = repr(float(values[band]) / 1e3)
                 if tags:
                     file.update_tags(band + 1, ns="IMAGERY", **tags)
-            parts = list(
-                tiles(
-                    cube.shape[1:],
-                    max(1, BLOCK_BYTES // (cube.n_bands * dtype.itemsize)),
-                    computed_tile(stored.data) or (tile, tile),
-                )
-            )
-            for done, (rows, columns) in enumerate(parts, 1):
-                values = stored.read(rows, columns).astype(dtype, copy=False)
-                file.write(values, window=((rows.start, rows.stop), (columns.start, columns.stop)))
-                progress(done, len(parts))
+            for rows, columns, block in stored.blocks(dtype.itemsize, (tile, tile), progress):
+                window = ((rows.start, rows.stop), (columns.start, columns.stop))
+                file.write(block.astype(dtype, copy=False), window=window)
         if cog:
             from rasterio.shutil import copy
 

@@ -15,8 +15,10 @@ import numpy as np
 from hsitools.cube import Cube
 from hsitools.errors import FormatError
 from hsitools.io.labels import is_hdf5, text
-from hsitools.io.variables import Variable, contents, likely_cubes, read_variables
+from hsitools.io.variable import Variable
+from hsitools.io.variables import contents, labelled_cube, likely_cubes
 
+PRIORITY = 40  # after all that are HDF5 of their own conventions
 #: Members of a file that are looked at; no product comes near it.
 MAX_MEMBERS = 5_000
 #: Names at the root of files that hold frames of a bench, not a cube.
@@ -49,7 +51,7 @@ def members(group: Any) -> Iterator[Any]:
     import h5py
 
     path = group.file.filename
-    seen: set[Any] = set()
+    addresses: set[Any] = set()
     waiting = [group]
     count = 0
     while waiting:
@@ -66,9 +68,9 @@ def members(group: Any) -> Iterator[Any]:
                 continue
             item = parent[name]
             key = h5py.h5o.get_info(item.id).addr
-            if key in seen:
+            if key in addresses:
                 continue
-            seen.add(key)
+            addresses.add(key)
             if isinstance(item, h5py.Group):
                 waiting.append(item)
             elif isinstance(item, h5py.Dataset):
@@ -183,7 +185,7 @@ def read(path: Path, *, variable: str | None = None, axes: str | None = None) ->
     """Open the cube, lazily."""
     file = open_hdf5(path)
     attributes = {key: file.attrs[key] for key in file.attrs}
-    cube = read_variables(variables(file), attributes, str(path), variable=variable, axes=axes)
+    cube = Cube(**labelled_cube(variables(file), attributes, str(path), variable=variable, axes=axes))
     return named(cube, attributes, path)
 
 

@@ -14,8 +14,10 @@ from hsitools.io.formats.hdf5 import open_hdf5
 from hsitools.io.formats.hdf5 import variables as hdf5_variables
 from hsitools.io.labels import text
 from hsitools.io.names import NODATA_NAMES, OFFSET_NAMES, SCALE_NAMES, WAVELENGTH_UNITS
-from hsitools.io.variables import Variable, read_variables
+from hsitools.io.variable import Variable
+from hsitools.io.variables import labelled_cube
 
+PRIORITY = 30  # its newer files are HDF5, of its own conventions
 #: MATLAB's convention for images, where nothing else tells: (y, x, band).
 AXES = (2, 0, 1)
 ROW_NAMES = ("lines", "nrow", "nrows", "rows", "row", "height", "n_rows", "nlines", "ny", "numrows", "nr", "h", "m")
@@ -47,9 +49,9 @@ def read(path: Path, *, variable: str | None = None, axes: str | None = None) ->
         old = file.read(10) == b"MATLAB 5.0"
     variables = _version5(path) if old else _version73(path)
     variables = [*variables, *_pixel_matrices(variables)]
-    cube = read_variables(
+    cube = Cube(**labelled_cube(
         variables, _facts(variables), str(path), variable=variable, axes=axes, default_axes=AXES, only=True
-    )  # fmt: skip
+    ))  # fmt: skip
     return cube.replace(name=str(cube.meta["variable"]).rpartition("/")[2])
 
 

@@ -11,18 +11,22 @@ from typing import Any
 
 import numpy as np
 
-from hsitools.blocks import tiles
-from hsitools.cube import BLOCK_BYTES, Cube, computed_tile
-from hsitools.io import Progress
+from hsitools.cube import Cube
 from hsitools.io.atomic import atomic_path
 from hsitools.io.conventions import DIMENSIONS, FORMAT, file_attributes, layout, meta_of
 from hsitools.io.formats.hdf5 import named, open_hdf5, variables
 from hsitools.io.labels import is_hdf5, text
-from hsitools.io.variables import Variable, read_variables
+from hsitools.io.variable import Variable
+from hsitools.io.variables import labelled_cube
+from hsitools.progress import Progress
 
+PRIORITY = 31  # HDF5 of our own layout
+#: NetCDF-4 is HDF5: the file is the same whatever its suffix.
 SUFFIXES = (".h5", ".nc", ".hdf5")
-#: Chunks (rows, columns): windows stay cheap, and a spectrum touches few of them.
-CHUNK = (64, 64)
+#: Chunk (rows, columns) of all bands of up to `CHUNK_BANDS`: half a megabyte of float32, so that a window is cheap to
+#: read and a spectrum unpacks few chunks.
+CHUNK, CHUNK_BANDS = (64, 64), 32
+#: What the NetCDF-4 library looks for in a dimension that has no coordinates.
 NO_VARIABLE = "This is a netCDF dimension but not a netCDF variable.%10d"
 
 
@@ -63,7 +67,7 @@ def _cube(
     if variable is None and any(item.name == "cube" for item in members):
         variable = "cube"
     # wavelengths all unknown (NaN) tell no axis; ours is (band, y, x)
-    return read_variables(members, attributes, where, variable=variable, axes=axes, default_axes=(0, 1, 2))
+    return Cube(**labelled_cube(members, attributes, where, variable=variable, axes=axes, default_axes=(0, 1, 2)))
 
 
 def write(cube: Cube, path: Path, progress: Progress) -> None:
@@ -80,9 +84,9 @@ def write(cube: Cube, path: Path, progress: Progress) -> None:
 def _write_group(group: Any, cube: Cube, who: str, progress: Progress) -> None:
     band, height, width = cube.shape
     plan = layout(cube, who)
+    chunks = (min(band, CHUNK_BANDS), min(height, CHUNK[0]), min(width, CHUNK[1]))
     data = group.create_dataset(
-        "cube", shape=cube.shape, dtype=plan.dtype, chunks=(min(band, 32), min(height, CHUNK[0]), min(width, CHUNK[1])),
-        compression="gzip", compression_opts=1, shuffle=True,
+        "cube", shape=cube.shape, dtype=plan.dtype, chunks=chunks, compression="gzip", compression_opts=1, shuffle=True,
     )  # fmt: skip
     for axis, (name, size) in enumerate(zip(DIMENSIONS, cube.shape, strict=True)):
         if name in plan.labels:
@@ -101,8 +105,5 @@ def _write_group(group: Any, cube: Cube, who: str, progress: Progress) -> None:
     data.attrs.update(plan.attributes)
     if plan.nodata is not None:
         data.attrs["_FillValue"] = np.asarray(plan.nodata, dtype=plan.dtype)
-    size = max(1, BLOCK_BYTES // (band * plan.dtype.itemsize))
-    parts = list(tiles((height, width), size, computed_tile(plan.stored.data) or CHUNK))
-    for done, (rows, columns) in enumerate(parts, 1):
-        data[:, rows, columns] = plan.stored.read(rows, columns)
-        progress(done, len(parts))
+    for rows, columns, values in plan.stored.blocks(plan.dtype.itemsize, CHUNK, progress):
+        data[:, rows, columns] = values

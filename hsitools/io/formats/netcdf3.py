@@ -10,7 +10,10 @@ import numpy as np
 from hsitools.cube import Cube
 from hsitools.errors import FormatError
 from hsitools.io.formats.hdf5 import named
-from hsitools.io.variables import Variable, read_variables
+from hsitools.io.variable import Variable
+from hsitools.io.variables import labelled_cube
+
+PRIORITY = 41  # its first bytes are its own
 
 
 def can_read(path: Path) -> bool:
@@ -47,4 +50,6 @@ def read(path: Path, *, variable: str | None = None, axes: str | None = None) ->
         for name, item in file.variables.items()
     ]
     attributes: dict[str, Any] = dict(file._attributes)
-    return named(read_variables(variables, attributes, str(path), variable=variable, axes=axes), attributes, path)
+    return named(
+        Cube(**labelled_cube(variables, attributes, str(path), variable=variable, axes=axes)), attributes, path
+    )

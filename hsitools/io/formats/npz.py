@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsitools.cube import Cube
+from hsitools.cube.sources import Bands
 from hsitools.errors import FormatError, InputError
 from hsitools.io.wavelengths import Conversion, width_to_nm
-from hsitools.lazy import Bands
 
+PRIORITY = 32  # an archive: after those that are told by their first bytes
 VECTORS = ("wavelength_nm", "fwhm_nm", "good")
 
 
@@ -46,7 +47,7 @@ class MemberSource:
         self.shape = (int(shape[0]), int(shape[1]), int(shape[2]))
 
     def read(self, bands: Bands, rows: slice, columns: slice) -> NDArray[Any]:
-        """See `hsitools.lazy.Source`."""
+        """See `hsitools.cube.sources.Source`."""
         _, height, width = self.shape
         out = np.empty((len(bands), rows.stop - rows.start, columns.stop - columns.start), dtype=self.dtype)
         size = self.dtype.itemsize

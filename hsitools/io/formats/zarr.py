@@ -15,15 +15,16 @@ from typing import Any
 
 import numpy as np
 
-from hsitools.blocks import tiles
-from hsitools.cube import BLOCK_BYTES, Cube, computed_tile
+from hsitools.cube import Cube
 from hsitools.errors import FormatError, InputError
-from hsitools.io import Progress
 from hsitools.io.conventions import DIMENSIONS, FORMAT, file_attributes, layout, meta_of
 from hsitools.io.formats.hdf5 import named
 from hsitools.io.labels import text
-from hsitools.io.variables import Variable, read_variables
+from hsitools.io.variable import Variable
+from hsitools.io.variables import labelled_cube
+from hsitools.progress import Progress
 
+PRIORITY = 10  # a folder, which no product is that holds a store
 SUFFIXES = (".zarr",)
 #: Chunk (rows, columns) of all bands of up to `CHUNK_BANDS`: a window or a spectrum touches few files.
 CHUNK, CHUNK_BANDS = (128, 128), 32
@@ -51,16 +52,16 @@ def read(path: Path, *, variable: str | None = None, axes: str | None = None) ->
     coarse = [item for item in members if not item.name.startswith("pan/")]
     own = text(attributes.get("format", "")) == FORMAT
     where = str(path)
-    cube = read_variables(
+    cube = Cube(**labelled_cube(
         coarse, attributes, where, variable="cube" if own and variable is None else variable, axes=axes,
         default_axes=(0, 1, 2) if own else None,
-    )  # fmt: skip
+    ))  # fmt: skip
     if own and len(coarse) < len(members):
         fine = [
             Variable(name=item.name[4:], data=item.data, dims=item.dims, attributes=item.attributes)
             for item in members if item not in coarse
         ]  # fmt: skip
-        cube = cube.replace(pan=read_variables(fine, {}, f"{where}: pan", variable="cube"))
+        cube = cube.replace(pan=Cube(**labelled_cube(fine, {}, f"{where}: pan", variable="cube")))
     cube = cube.replace(meta=meta_of(attributes, where)) if own else cube
     cube = named(cube, attributes, path)
     return cube.replace(name=text(attributes.get("name", ""))) if own else cube
@@ -132,8 +133,5 @@ def _write_group(group: Any, cube: Cube, who: str, progress: Progress) -> None:
             name, shape=values.shape, dtype=values.dtype, dimension_names=label.dims, attributes=label.attributes,
         )  # fmt: skip
         array[...] = values
-    size = max(1, BLOCK_BYTES // (band * plan.dtype.itemsize))
-    parts = list(tiles((height, width), size, computed_tile(plan.stored.data) or CHUNK))
-    for done, (rows, columns) in enumerate(parts, 1):
-        data[:, rows, columns] = plan.stored.read(rows, columns)
-        progress(done, len(parts))
+    for rows, columns, values in plan.stored.blocks(plan.dtype.itemsize, CHUNK, progress):
+        data[:, rows, columns] = values

@@ -12,13 +12,15 @@ from pathlib import Path
 
 from hsitools.cube import Cube
 from hsitools.errors import InputError
-from hsitools.io.formats import envi
+from hsitools.io import envi_header
 from hsitools.io.formats.geotiff import RasterSource
 from hsitools.io.formats.geotiff import can_read as is_tiff
 from hsitools.io.formats.geotiff import read as read_geotiff
 from hsitools.io.products import xml_bands
-from hsitools.lazy import ScaledSource
+from hsitools.io.scales import physical
 
+PRIORITY = 50  # told by their names: before GeoTIFF and ENVI
+#: Of no measurement, after the product specification.
 NODATA = -32768.0
 
 
@@ -66,10 +68,10 @@ def read(path: Path) -> Cube:
     header = next(
         (item for item in sorted(image.parent.iterdir()) if item.name.lower() == image.stem.lower() + ".hdr"), None
     )
-    marks = {} if header is None else envi.labels(header, len(bands))
+    marks = {} if header is None else envi_header.labels(header, len(bands))
     nodata = NODATA if plain.nodata is None and "nodata" not in marks else marks.get("nodata", plain.nodata)
     return plain.replace(
-        data=ScaledSource(source, column("gainOfBand"), column("offsetOfBand"), nodata),
+        data=physical(source, column("gainOfBand"), column("offsetOfBand"), nodata, f"{metadata}: gainOfBand"),
         wavelength_nm=column("wavelengthCenterOfBand"), fwhm_nm=column("wavelengthWidthOfBand"),
         good=marks.get("good", plain.good), nodata=float("nan"), scale_factor=None,
         units="1" if level == "L2A" else "mW cm-2 sr-1 um-1", name=metadata.name[: -len("-METADATA.xml")],

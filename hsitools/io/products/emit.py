@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from hsitools.cube import Cube
+from hsitools.cube.sources import ArraySource
 from hsitools.errors import FormatError, InputError
 from hsitools.io.formats.hdf5 import open_hdf5
 from hsitools.io.labels import is_hdf5, text
 from hsitools.io.wavelengths import Conversion, width_to_nm
-from hsitools.lazy import ArraySource
 
+PRIORITY = 21  # HDF5 of its own layout: before the general formats
 VARIABLES = ("reflectance", "radiance", "reflectance_uncertainty", "mask")
 GROUP = "sensor_band_parameters"
 

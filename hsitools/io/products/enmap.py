@@ -18,8 +18,10 @@ from hsitools.io.formats.geotiff import RasterSource
 from hsitools.io.formats.geotiff import can_read as is_tiff
 from hsitools.io.formats.geotiff import read as read_geotiff
 from hsitools.io.products import xml_bands
-from hsitools.lazy import ScaledSource
+from hsitools.io.scales import physical
 
+PRIORITY = 51  # told by their names: before GeoTIFF and ENVI
+#: Of no measurement, after the product specification.
 NODATA = -32768.0
 
 
@@ -76,8 +78,8 @@ def read(path: Path) -> Cube:
     detectors, start = [], 0
     for image, source in zip(images, sources, strict=True):
         part = slice(start, start + source.shape[0])
-        scaled = ScaledSource(source, gain[part], offset[part], nodata)
-        detectors.append(Detector(name=image.name, source=scaled, wavelength_nm=centre[part], fwhm_nm=width[part]))
+        values = physical(source, gain[part], offset[part], nodata, f"{metadata}: GainOfBand")
+        detectors.append(Detector(name=image.name, source=values, wavelength_nm=centre[part], fwhm_nm=width[part]))
         start = part.stop
     labels: dict[str, Any] = {
         "data": detectors[0].source, "wavelength_nm": centre, "fwhm_nm": width, "good": plain.good & valid,

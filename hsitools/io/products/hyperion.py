@@ -14,15 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsitools.cube import Cube
+from hsitools.cube.sources import Bands
 from hsitools.errors import FormatError, InputError
 from hsitools.io.detectors import OVERLAP, Detector, joined
 from hsitools.io.formats.geotiff import RasterSource
 from hsitools.io.formats.geotiff import can_read as is_tiff
 from hsitools.io.formats.geotiff import read as read_geotiff
-from hsitools.lazy import Bands, ScaledSource
+from hsitools.io.scales import physical
 
+PRIORITY = 52  # told by their names: before GeoTIFF and ENVI
 #: First and last band and their published centres, nm (USGS, EO-1 Hyperion spectral coverage).
 SPECTROMETERS = {"VNIR": ((1, 355.59), (70, 1057.68)), "SWIR": ((71, 851.92), (242, 2577.08))}
+#: Bands with a calibration; the others hold zeros.
 CALIBRATED = ((8, 57), (77, 224))
 _NAME = re.compile(r"(EO1H\w+)_B(\d{3})_(L1\w+)\.TIFF?", re.IGNORECASE)
 
@@ -66,7 +69,7 @@ class BandFiles:
         self.dtype = first.dtype
 
     def read(self, bands: Bands, rows: slice, columns: slice) -> NDArray[Any]:
-        """See `hsitools.lazy.Source`."""
+        """See `hsitools.cube.sources.Source`."""
         one = np.zeros(1, dtype=np.int64)
         return np.concatenate([self._sources[int(band)].read(one, rows, columns) for band in bands])
 
@@ -82,7 +85,7 @@ def read(path: Path) -> Cube:
             continue
         source: Any = BandFiles([files[number] for number in numbers])
         if scaling:
-            source = ScaledSource(source, 1 / scaling[name])
+            source = physical(source, 1 / scaling[name], 0.0, None, f"{path}: SCALING_FACTOR_{name}")
         centre = low + (np.array(numbers) - first) * (high - low) / (last - first)
         detectors.append(
             Detector(name=name, source=source, wavelength_nm=centre, fwhm_nm=np.full(len(numbers), np.nan))

@@ -12,12 +12,15 @@ from typing import Any
 import numpy as np
 
 from hsitools.cube import Cube
+from hsitools.cube.sources import ArraySource
 from hsitools.errors import FormatError
 from hsitools.io.formats.hdf5 import open_hdf5
 from hsitools.io.labels import first_number, is_hdf5, text
 from hsitools.io.projections import identified
+from hsitools.io.scales import scaled
 from hsitools.io.wavelengths import Conversion, width_to_nm
-from hsitools.lazy import ArraySource
+
+PRIORITY = 23  # HDF5 of its own layout: before the general formats
 
 
 def can_read(path: Path) -> bool:
@@ -64,11 +67,13 @@ def read(path: Path) -> Cube:
                 low, high = np.ravel(window).astype(float)[:2]
                 good &= ~((centre >= low) & (centre <= high))
         labels["good"] = good
-    scale = first_number(own.get("Scale_Factor", 1.0)) or 1.0
+    divisor = first_number(own.get("Scale_Factor", 1.0)) or 1.0
+    source, scale, nodata = scaled(
+        ArraySource(data, (2, 0, 1)), 1 / divisor, 0.0, first_number(own.get("Data_Ignore_Value", -9999.0)), str(path)
+    )
     crs, transform = _map(group, path)
     return Cube(
-        data=ArraySource(data, (2, 0, 1)), nodata=first_number(own.get("Data_Ignore_Value", -9999.0)),
-        scale_factor=None if scale == 1 else 1 / scale, units="1", crs=crs, transform=transform, name=path.stem,
+        data=source, nodata=nodata, scale_factor=scale, units="1", crs=crs, transform=transform, name=path.stem,
         source=str(path), meta={"product": "NEON AOP reflectance", "site": str(site)}, **labels,
     )  # fmt: skip
 

@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from hsitools.cube import Cube
+from hsitools.cube.sources import ArraySource
 from hsitools.errors import FormatError
 from hsitools.io.detectors import OVERLAP, Detector, joined
 from hsitools.io.formats.hdf5 import open_hdf5
 from hsitools.io.labels import first_number, is_hdf5, text
 from hsitools.io.wavelengths import to_nm
-from hsitools.lazy import ArraySource
 
+PRIORITY = 22  # HDF5 of its own layout: before the general formats
 DETECTORS = ("blue", "red", "SWIR")
 
 

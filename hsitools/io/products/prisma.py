@@ -14,12 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsitools.cube import Cube, Transform
+from hsitools.cube.sources import ArraySource, Bands, Source, ViewSource
 from hsitools.errors import FormatError, InputError
 from hsitools.io.detectors import OVERLAP, Detector, joined
 from hsitools.io.formats.hdf5 import open_hdf5
 from hsitools.io.labels import is_hdf5, text
-from hsitools.lazy import ArraySource, Bands, ScaledSource, Source, ViewSource
+from hsitools.io.scales import physical
 
+PRIORITY = 20  # HDF5 of its own layout: before the general formats
 #: Nominal pixel of the cube, m.
 PIXEL = 30.0
 
@@ -54,7 +56,7 @@ class FilledSource:
         self._probes = np.unique(np.linspace(0, self.shape[0] - 1, 5).astype(np.int64))
 
     def read(self, bands: Bands, rows: slice, columns: slice) -> NDArray[Any]:
-        """See `hsitools.lazy.Source`."""
+        """See `hsitools.cube.sources.Source`."""
         out = self.source.read(bands, rows, columns)
         # what is not zero in the bands at hand needs no probe
         suspect = (self.numbers.read(bands[:1], rows, columns) == 0).all(axis=0)
@@ -93,7 +95,8 @@ def read(path: Path) -> Cube:
             "fwhm_nm": np.where(width > 0, width, np.nan)[used],
         }
         numbers.append(Detector(source=view, **bands))
-        detectors.append(Detector(source=ScaledSource(view, *_scale(attributes, detector, path)), **bands))
+        values = physical(view, *_scale(attributes, detector, path), None, f"{path}: {name}")
+        detectors.append(Detector(source=values, **bands))
     if not sum(len(detector.wavelength_nm) for detector in detectors):
         raise InputError(f"{path}: List_Cw_Vnir: found only zeros, expected wavelengths")
     labels = joined(detectors, str(path))
@@ -129,7 +132,7 @@ def _pan(file: Any, path: Path, coarse: Transform | None, coarse_shape: tuple[in
     raw: Source = ArraySource(_OneBand(data))
     units = _units((swath or "").split("_")[1])
     if any(name in file.attrs for name in ("L2ScalePanMin", "ScaleFactor_Pan")):
-        raw = ScaledSource(raw, *_scale(file.attrs, "Pan", path), nodata=0)
+        raw = physical(raw, *_scale(file.attrs, "Pan", path), 0, f"{path}: PAN")
     else:
         units = "DN"
     return Cube(

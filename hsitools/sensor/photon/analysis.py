@@ -34,7 +34,7 @@ from hsitools.sensor.photon.pixels import (
     response_spread,
     steady_pixels,
 )
-from hsitools.sensor.photon.transfer import PhotonTransfer
+from hsitools.sensor.photon.result import PhotonTransfer
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]

@@ -105,9 +105,9 @@ def test_pan_and_meta_survive(tmp_path):
 
 
 def test_large_cube_is_written_in_pieces(tmp_path, monkeypatch):
-    import hsitools.io.formats.native as native
+    from hsitools.cube import stored
 
-    monkeypatch.setattr(native, "BLOCK_BYTES", 50_000)
+    monkeypatch.setattr(stored, "BLOCK_BYTES", 50_000)
     data = np.random.default_rng(0).random((9, 150, 140)).astype(np.float32)
     steps = []
     save_cube(Cube(data=data), tmp_path / "x.h5", lambda done, total: steps.append((done, total)))

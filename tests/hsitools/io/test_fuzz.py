@@ -28,7 +28,7 @@ from benchmarks.products import (
 )
 from hsitools.cube import Cube
 from hsitools.errors import HsiError
-from hsitools.formats import describe
+from hsitools.file_kinds import describe
 from hsitools.io import open_cube, save_cube
 
 FUZZ = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -8,7 +8,8 @@ from hsitools.errors import InputError
 from hsitools.metrics import Registration, evaluate, evaluate_fusion
 from hsitools.metrics.registration import register
 from hsitools.scenes import scene
-from hsitools.sensor.spatial import interpolate, mtf_blur, mtf_decimate
+from hsitools.sensor.interpolation import interpolate
+from hsitools.sensor.spatial import mtf_blur, mtf_decimate
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from benchmarks.indices import plain_q2n, product
 from hsitools.errors import InputError
 from hsitools.metrics import INDICES, Pair, evaluate, evaluate_alone, evaluate_fusion, get, names
 from hsitools.metrics.q2n import sign_table
-from hsitools.sensor.spatial import interpolate, mtf_decimate
+from hsitools.sensor.interpolation import interpolate
+from hsitools.sensor.spatial import mtf_decimate
 
 FULL, FUSED, ALONE = names("full reference"), names("full resolution"), names("no reference")
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from denoise.comparison.simulate import ELECTRONS, READ_NOISE
 from denoise.comparison.simulate import simulate as noise_case
-from denoise.learning.examples import observe as training_observation
+from denoise.learning.residual_examples import observe as training_observation
 from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.io import open_cube
@@ -266,7 +266,7 @@ def test_pushbroom_offsets_on_a_dark_scene():
 
 def test_training_examples_use_the_sensor_s_detector(monkeypatch):
     """Their hot elements read the sensor's saturation, and their offsets have no photon noise."""
-    import denoise.learning.examples
+    import denoise.learning.residual_examples
 
     calls = []
 
@@ -274,7 +274,7 @@ def test_training_examples_use_the_sensor_s_detector(monkeypatch):
         calls.append((detector, pattern))
         return read_out(detector, pattern, *arguments, **settings)
 
-    monkeypatch.setattr(denoise.learning.examples, "read_out", spy)
+    monkeypatch.setattr(denoise.learning.residual_examples, "read_out", spy)
     instrument = preset("finch")
     clean = np.full((50, 30, 40), 0.4)
     for seed in range(20):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from benchmarks.sensors import DETECTORS, simulated_stacks
 from hsitools.errors import FormatError, InputError
 from hsitools.sensor import EMIT_DRIFT, Defects, DetectorNoise, Distortion, Stripes, stripe_statistics
-from hsitools.sensor.noise import electrons_for_snr
+from hsitools.sensor.detector import electrons_for_snr
 from hsitools.sensor.photon.transfer import PhotonTransfer, photon_transfer, read_stacks
 
 NOISE = DetectorNoise(

@@ -24,9 +24,9 @@ from hsitools.sensor import (
     from_characterization,
     preset,
 )
+from hsitools.sensor.exposure import ROWS
 from hsitools.sensor.polynomial import Band
 from hsitools.sensor.presets import fabry_perot_sensor
-from hsitools.sensor.sensor import ROWS
 from hsitools.sensor.simulate import as_reflectance, simulate
 from hsitools.sensor.transmittance import TransmittanceModel
 
@@ -296,7 +296,7 @@ def test_frame_noise_and_vignetting():
 def test_real_instrument_round_trip(shared, tmp_path):
     """Captures of imspoc_uv_2 → characterization → sensor → frame → interferograms = the direct product."""
     from calibration.captures.capture import open_capture
-    from calibration.characterize import characterize
+    from calibration.pipeline import characterize
 
     folder = shared / "data" / "captures" / "imspoc_uv_2"
     capture = open_capture(folder)

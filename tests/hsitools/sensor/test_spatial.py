@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hsitools.errors import InputError
-from hsitools.sensor import spatial
+from hsitools.sensor import interpolation, separable, spatial
 
 SHAPES = ((37, 52), (48, 48), (50, 33))
 
@@ -31,12 +31,12 @@ def test_adjoints(ratio, shape):
         check_adjoint(spatial.mtf_decimate(shape, gains, ratio, offset), shape)
         check_adjoint(spatial.mtf_decimate(shape, both, ratio, offset), shape)
     check_adjoint(spatial.decimate(shape, ratio, ratio // 2), shape)
-    check_adjoint(spatial.interpolate(shape, ratio), shape)
-    check_adjoint(spatial.interpolate((12, 15), ratio, method="ideal"), (12, 15))
-    check_adjoint(spatial.interpolate(shape, ratio, method="polynomial"), shape)
+    check_adjoint(interpolation.interpolate(shape, ratio), shape)
+    check_adjoint(interpolation.interpolate((12, 15), ratio, method="ideal"), (12, 15))
+    check_adjoint(interpolation.interpolate(shape, ratio, method="polynomial"), shape)
     if ratio in (2, 4, 8):
-        check_adjoint(spatial.interpolate(shape, ratio, ratio // 2, method="23tap"), shape)
-    check_adjoint(spatial.window_mean(shape, (1.0, 2.0, 1.0)), shape)
+        check_adjoint(interpolation.interpolate(shape, ratio, ratio // 2, method="23tap"), shape)
+    check_adjoint(separable.window_mean(shape, (1.0, 2.0, 1.0)), shape)
 
 
 @pytest.mark.parametrize("ratio", range(1, 9))
@@ -77,10 +77,10 @@ def test_bands_have_their_own_gain():
 def test_constants_and_samples_are_kept(ratio, method):
     if method == "23tap" and ratio not in (2, 4, 8):
         with pytest.raises(InputError, match="23tap: found ratio"):
-            spatial.interpolate((9, 9), ratio, ratio // 2, method=method)
+            interpolation.interpolate((9, 9), ratio, ratio // 2, method=method)
         return
     for offset in (0, ratio // 2, ratio - 1):
-        operator = spatial.interpolate((13, 16), ratio, offset, method=method)
+        operator = interpolation.interpolate((13, 16), ratio, offset, method=method)
         x = torch.randn(2, 13, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
         assert float((operator(torch.ones_like(x)) - 1).abs().max()) < 1e-12
         # every coarse pixel is found again where it lies on the fine grid
@@ -96,12 +96,12 @@ def test_sinusoids(ratio, size):
         wave = lambda at: np.cos(2 * np.pi * 3 * at / size + 0.3)  # noqa: E731
         coarse = torch.as_tensor(np.outer(wave(np.arange(size)), wave(np.arange(size))))[None]
         expected = np.outer(wave(fine), wave(fine))
-        ideal = spatial.interpolate((size, size), ratio, offset, method="ideal")
+        ideal = interpolation.interpolate((size, size), ratio, offset, method="ideal")
         np.testing.assert_allclose(ideal(coarse)[0], expected, atol=1e-9)
-        cubic = spatial.interpolate((size, size), ratio, offset)(coarse)[0].numpy()
+        cubic = interpolation.interpolate((size, size), ratio, offset)(coarse)[0].numpy()
         inside = slice(3 * ratio, -3 * ratio)
         np.testing.assert_allclose(cubic[inside, inside], expected[inside, inside], atol=0.05)
-        polynomial = spatial.interpolate((size, size), ratio, offset, method="polynomial")(coarse)[0].numpy()
+        polynomial = interpolation.interpolate((size, size), ratio, offset, method="polynomial")(coarse)[0].numpy()
         inside = slice(6 * ratio, -6 * ratio)
         np.testing.assert_allclose(polynomial[inside, inside], expected[inside, inside], atol=1e-3)
 
@@ -111,7 +111,7 @@ def test_bicubic_is_imresize(ratio):
     """Pillow's bicubic has the same kernel (a = −1/2) and geometry; only its border is another."""
     x = np.random.default_rng(0).random((12, 14)).astype(np.float32)
     expected = np.asarray(Image.fromarray(x).resize((14 * ratio, 12 * ratio), Image.Resampling.BICUBIC))
-    found = spatial.interpolate((12, 14), ratio)(torch.as_tensor(x)[None])[0].numpy()
+    found = interpolation.interpolate((12, 14), ratio)(torch.as_tensor(x)[None])[0].numpy()
     inside = slice(2 * ratio, -2 * ratio)
     np.testing.assert_allclose(found[inside, inside], expected[inside, inside], atol=1e-5)
 
@@ -119,7 +119,7 @@ def test_bicubic_is_imresize(ratio):
 def test_published_interpolation(shared):
     """Away from the border (theirs is periodic) the toolbox's 23-tap image of a real scene comes out."""
     given = np.load(shared / "golden" / "jasper159_r4.npz")
-    found = spatial.interpolate((24, 24), 4, 2, method="23tap")(torch.as_tensor(given["ms_lr"]).double()).numpy()
+    found = interpolation.interpolate((24, 24), 4, 2, method="23tap")(torch.as_tensor(given["ms_lr"]).double()).numpy()
     inside = slice(40, -40)
     np.testing.assert_allclose(found[:, inside, inside], given["ms"][:, inside, inside], atol=0.5)
 
@@ -127,7 +127,7 @@ def test_published_interpolation(shared):
 @pytest.mark.parametrize("offset", [0, 1])
 def test_polynomial_is_23tap_at_ratio_2(offset):
     x = torch.randn(2, 20, 31, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    found, expected = (spatial.interpolate((20, 31), 2, offset, method=m)(x) for m in ("polynomial", "23tap"))
+    found, expected = (interpolation.interpolate((20, 31), 2, offset, method=m)(x) for m in ("polynomial", "23tap"))
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
@@ -155,7 +155,7 @@ def test_any_size(height, width, ratio, gain):
         (lambda: spatial.mtf_blur((9, 9), np.ones((3, 3)) / 2, 2), r"mtf: found shape \(3, 3\)"),
         (lambda: spatial.mtf_decimate((9, 9), 0.3, 2, 2), "offset: found 2, expected 0 ≤ offset < ratio 2"),
         (lambda: spatial.decimate((9, 9), 2, 0.5), "offset: found 0.5"),
-        (lambda: spatial.interpolate((9, 9), 2, method="cubic"), "method: found 'cubic'"),
+        (lambda: interpolation.interpolate((9, 9), 2, method="cubic"), "method: found 'cubic'"),
         (lambda: spatial.mtf_blur((9, 9), 0.3, 2)(torch.ones(1, 9, 8)), "image: found shape"),
         (lambda: spatial.mtf_blur((9, 9), [0.3, 0.4], 2)(torch.ones(3, 9, 9)), "image: found shape"),
     ],

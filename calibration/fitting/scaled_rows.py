@@ -1,0 +1,111 @@
+"""A capture made ready for fitting: its rows scaled to mean one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.captures.capture import MonochromaticCapture
+from hsitools.errors import InputError
+from hsitools.sensor.line_shape import LineShape
+from hsitools.sensor.polynomial import Band
+from hsitools.sensor.transmittance import SampledModel, TransmittanceModel
+
+Array = NDArray[np.float64]
+
+#: Fewest rows that say anything about what all rows share (a population, a line width, an etalon, a drift). The
+#: population has some eight parameters, whose covariance fewer rows can hardly span.
+MIN_ROWS = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScaledRows:
+    """A capture made ready for fitting: rows scaled to mean one, so that residuals and gains compare.
+
+    ``intensity``, ``flat``, ``weight`` ``(row, line)``; ``level`` and ``flat_level`` ``(row,)`` the means taken out;
+    ``usable`` ``(row,)`` rows that can be fitted; ``line`` the monochromator's, None when it is monochromatic;
+    ``line_shape`` what it is when its width is yet to be estimated.
+    """
+
+    band: Band
+    wavenumber: Array
+    intensity: Array
+    flat: Array
+    weight: Array
+    level: Array
+    flat_level: Array
+    index: NDArray[np.int64]
+    usable: NDArray[np.bool_]
+    opd_step_um: float | None
+    line: LineShape | None = None
+    line_shape: str = "gaussian"
+
+    @classmethod
+    def of(
+        cls, capture: MonochromaticCapture, model: TransmittanceModel, held_out: NDArray[np.intp] | None = None
+    ) -> ScaledRows:
+        """Scale the rows of ``capture``; raise `InputError` when it has fewer lines than the model has parameters.
+
+        Of the lines ``held_out`` only wavenumber and flat field are used: the rest is as if they had not been measured.
+        """
+        mask = capture.mask
+        if held_out is not None:
+            mask = mask.copy()
+            mask[:, held_out] = False
+        n_free = int(model.free.sum())
+        n_lines = capture.n_lines - (0 if held_out is None else len(held_out))
+        if n_lines <= n_free:
+            raise InputError(
+                f"{capture.source or capture.name}: lines: found {n_lines}, expected more than the model's "
+                f"{n_free} parameters ({model.label}); choose lower degrees"
+            )
+        weight = mask.astype(float)
+        count = weight.sum(axis=1)
+        total = (capture.intensity * weight).sum(axis=1)
+        usable = (count > n_free) & (total > 0)
+        level = np.where(usable, total / np.maximum(count, 1), 1.0)[:, None]
+        intensity = np.where(mask, capture.intensity, 0) / level
+        if model.gain_reference == "flat":
+            flat = np.where(capture.mask, capture.flat, 1)
+            # scaled so that a gain of one is the mean flat: keeps the gain's population comparable between rows
+            flat_level = np.where(usable, (flat * weight).sum(axis=1) / np.maximum(count, 1), 1.0)
+            flat = flat / flat_level[:, None]
+        else:
+            flat, flat_level = np.ones_like(intensity), np.ones(len(intensity))
+        return cls(
+            band=Band.of(capture.wavenumber),
+            wavenumber=capture.wavenumber,
+            intensity=intensity,
+            flat=flat,
+            weight=weight * usable[:, None],
+            level=level[:, 0],
+            flat_level=flat_level,
+            index=capture.index,
+            usable=usable,
+            opd_step_um=capture.opd_step_um,
+            line=capture.line,
+            line_shape=capture.line_shape,
+        )
+
+    def sampled(self, model: TransmittanceModel) -> SampledModel:
+        """A model as the monochromator's lines see it."""
+        return SampledModel(model, self.band, self.wavenumber, line=self.line)
+
+    @property
+    def scale(self) -> Array:
+        """Turns a gain that is relative to the row's mean into one relative to the flat field, shape ``(row,)``."""
+        return self.level / self.flat_level
+
+    @property
+    def filled_ratio(self) -> Array:
+        """Intensity over flat, masked samples at the row's mean, for the periodogram."""
+        ratio = self.intensity / self.flat
+        valid = self.weight > 0
+        mean = (ratio * valid).sum(axis=1) / np.maximum(valid.sum(axis=1), 1)
+        # a few wild samples (a flat near zero) would own the periodogram: clip them to the row's bulk
+        ratio = np.where(valid, ratio, mean[:, None])
+        low, high = np.percentile(ratio, [0.5, 99.5], axis=1)
+        span = high - low
+        return np.clip(ratio, (low - span)[:, None], (high + span)[:, None])

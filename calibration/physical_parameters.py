@@ -1,0 +1,186 @@
+"""From a fit to a characterization: physical parameters with standard errors, quality of the fit, flags, OPD law."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.captures.capture import MonochromaticCapture
+from calibration.characterization import FLAG_MEANING, Characterization
+from calibration.fitting.fit_state import Fit
+from calibration.fitting.line_width import contradicts_width
+from calibration.fitting.opd_law import OpdLaw, fit_law
+from calibration.fitting.options import Options
+from calibration.fitting.scaled_rows import ScaledRows
+from calibration.fitting.uncertainty import parameter_covariance
+from calibration.transmittance_errors import LineErrors
+from hsitools.sensor.fabry_perot import contrast, finesse
+from hsitools.sensor.spectral import FabryPerotResponse
+
+Array = NDArray[np.float64]
+
+#: Standard errors on either side that hold 95 % of a normal distribution.
+SIDE_95 = 1.96
+
+
+def characterization_of(
+    capture: MonochromaticCapture,
+    data: ScaledRows,
+    fit: Fit,
+    *,
+    options: Options,
+    rmse_cv: Array | None = None,
+    selection: list[dict[str, Any]] | None = None,
+    seconds: float = 0.0,
+    model_spread: Array | None = None,
+) -> Characterization:
+    """Characterization of a capture whose scaled rows were fitted.
+
+    Parameters
+    ----------
+    rmse_cv : array, shape (interferometer,), optional
+        Held-out RMSE.
+    selection : list of dict, optional
+        Models tried, a row each.
+    model_spread : array, shape (line,), optional
+        Standard deviation between models that the data cannot tell apart (`calibration.model_choice.Selection`).
+    """
+    model, slices = fit.sampled.model, fit.sampled.model.slices
+    theta, covariance = _with_positive_opd(fit.theta, parameter_covariance(fit, data, options), slices["phase"])
+    variances = np.maximum(np.einsum("bii->bi", covariance), 0)
+    opd_and_phase = _opd_and_phase(data, theta, covariance, variances, slices["phase"].start)
+    reflectivity, reflectivity_stderr = fit.sampled.reflectivity(theta), _mean_stderr(fit, covariance)
+    gain = slices["gain"].start
+    rmse, r2 = _quality(data, fit)
+    opd, opd_stderr = opd_and_phase["opd_um"], opd_and_phase["opd_stderr_um"]
+    law = fit_law(opd, data.index, data.usable, 1 / data.band.width, data.opd_step_um)
+    columns = {
+        **opd_and_phase,
+        "reflectivity": reflectivity.mean(axis=1),
+        "reflectivity_stderr": reflectivity_stderr,
+        "gain": theta[:, gain] * data.scale,
+        "gain_stderr": np.sqrt(variances[:, gain]) * data.scale,
+        "finesse": finesse(reflectivity).mean(axis=1),
+        "contrast": contrast(reflectivity, model.waves).mean(axis=1),
+        "fringes": opd * data.band.width,
+        "rmse": rmse,
+        "r2": r2,
+    }
+    if rmse_cv is not None:
+        columns["rmse_cv"] = rmse_cv
+    fitted: dict[str, Any] = {name: np.where(data.usable, values, np.nan) for name, values in columns.items()}
+    flags = _flags(capture, data, fit, law)
+    flags["low_contrast"] = data.usable & (columns["reflectivity"] < 3 * reflectivity_stderr)
+    flags["unidentified"] = _unidentified(data, fit, options, opd_stderr)
+    return Characterization(
+        name=capture.name,
+        source=capture.source,
+        response=FabryPerotResponse(
+            model=model, band=data.band, theta=np.where(data.usable[:, None], theta, np.nan), gain_scale=data.scale,
+            wavenumber=data.wavenumber,
+            flat=np.where(capture.mask, capture.flat, 0) if model.gain_reference == "flat" else np.ones_like(data.flat),
+            curve=fit.curve,
+        ),
+        covariance=covariance,
+        index=data.index,
+        **{"rmse_cv": None, **fitted},
+        flags={name: flags[name] for name in FLAG_MEANING},
+        law=law,
+        layout=capture.layout,
+        lines=LineErrors.of(fit, data, model_spread),
+        selection=selection or [],
+        settings={**options.to_dict(), **_line_settings(capture, data, fit, options)},
+        seconds=seconds,
+    )  # fmt: skip
+
+
+def _with_positive_opd(theta: Array, covariance: Array, phase: slice) -> tuple[Array, Array]:
+    """The phases φ and −φ give the same fringe: of the two the one whose OPD is positive."""
+    theta = theta.copy()
+    negative = theta[:, phase.start + 1] < 0
+    theta[negative, phase] *= -1
+    covariance[negative, phase, :] *= -1
+    covariance[negative, :, phase] *= -1
+    return theta, covariance
+
+
+def _opd_and_phase(data: ScaledRows, theta: Array, covariance: Array, variances: Array, first: int) -> dict[str, Array]:
+    """OPD (µm) and constant phase (rad) with standard errors, from the phase's coefficients ``first`` and next."""
+    to_opd = data.band.opd_per_radian
+    opd = theta[:, first + 1] * to_opd
+    # phase = 2π·σ_c·OPD − φ_0: the two are strongly correlated
+    ratio = data.band.centre / data.band.half_width
+    phase_variance = (
+        variances[:, first] + ratio**2 * variances[:, first + 1] - 2 * ratio * covariance[:, first, first + 1]
+    )
+    phase = 2 * np.pi * data.band.centre * opd - theta[:, first]
+    return {
+        "opd_um": opd,
+        "opd_stderr_um": np.sqrt(variances[:, first + 1]) * to_opd,
+        "phase_rad": (phase + np.pi) % (2 * np.pi) - np.pi,
+        "phase_stderr_rad": np.sqrt(np.maximum(phase_variance, 0)),
+    }
+
+
+def _mean_stderr(fit: Fit, covariance: Array) -> Array:
+    """Standard error of the mean over the lines of the reflectivity's polynomial.
+
+    Not of the reflectivity itself: where that is held above zero it is no surer for it.
+    """
+    part = fit.sampled.model.slices["reflectivity"]
+    by_coefficient = fit.sampled.basis[:, : part.stop - part.start].mean(axis=0)
+    variance = np.einsum("i,bij,j->b", by_coefficient, covariance[:, part, part], by_coefficient)
+    return np.asarray(np.sqrt(np.maximum(variance, 0)))
+
+
+def _quality(data: ScaledRows, fit: Fit) -> tuple[Array, Array]:
+    """RMSE in units of the row's mean intensity, and R²."""
+    valid = data.weight > 0
+    count = np.maximum(valid.sum(axis=1), 1)
+    residual = (data.intensity - fit.values(data)) * valid
+    mean = (data.intensity * valid).sum(axis=1) / count
+    variance = (((data.intensity - mean[:, None]) * valid) ** 2).sum(axis=1) / count
+    square = (residual**2).sum(axis=1) / count
+    return np.sqrt(square), 1 - square / np.where(variance > 0, variance, 1)
+
+
+def _flags(capture: MonochromaticCapture, data: ScaledRows, fit: Fit, law: OpdLaw) -> dict[str, NDArray[np.bool_]]:
+    """Flags that need no standard error."""
+    signal = (capture.intensity * capture.mask).sum(axis=1) > 0
+    none = np.zeros(len(signal), dtype=bool)
+    return {
+        "dark": ~signal,
+        "few_samples": signal & ~data.usable,
+        "saturated": none if capture.saturated is None else capture.saturated.any(axis=1),
+        "not_converged": data.usable & ~fit.converged,
+        "off_law": law.outliers,
+    }
+
+
+def _unidentified(data: ScaledRows, fit: Fit, options: Options, opd_stderr: Array) -> NDArray[np.bool_]:
+    """Rows whose fringe could be counted wrong: OPD uncertain by more than half a fringe over the band.
+
+    By the row's own errors. An error of the wavelength scale moves all OPDs by one share, and makes no row's fringe
+    doubtful; without the errors that rows share the covariance takes its time, and few devices need it.
+    """
+    half_fringe = 0.5 / data.band.width
+    doubtful = data.usable & (SIDE_95 * opd_stderr > half_fringe)
+    if doubtful.any():
+        column = fit.sampled.model.slices["phase"].start + 1
+        own = parameter_covariance(fit, data, options, common=False)[:, column, column]
+        doubtful &= SIDE_95 * np.sqrt(np.maximum(own, 0)) * data.band.opd_per_radian > half_fringe
+    return doubtful
+
+
+def _line_settings(capture: MonochromaticCapture, data: ScaledRows, fit: Fit, options: Options) -> dict[str, Any]:
+    """The monochromator's line that the fit assumed or estimated, for the record: it is no part of the instrument."""
+    width = fit.line_width
+    if width is None:
+        declared = capture.linewidth_nm
+        median = None if declared is None else float(np.median(declared))
+        wrong = contradicts_width(fit.sampled, data, fit.theta, options, median or 0.0)
+        return {"linewidth_nm": median, "line_shape": capture.line_shape, "linewidth_contradicted": wrong}
+    estimate = width.to_dict()
+    return {"linewidth_nm": estimate["nm"], "line_shape": width.shape, "linewidth_estimate": estimate}

@@ -1,0 +1,86 @@
+"""From a capture to a characterization: the whole of IRCA's three steps, with certainty.
+
+`characterize` runs the default path: periodogram and OPD path, batched refinement under a population prior, restarts
+for rows with few fringes, covariance, flags, and the device's OPD law.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from calibration.captures.capture import MonochromaticCapture
+from calibration.characterization import Characterization
+from calibration.fitting.fit import fit_capture
+from calibration.fitting.options import Options
+from calibration.held_out import cross_validate
+from calibration.model_choice import select_model
+from calibration.physical_parameters import characterization_of
+from hsitools.sensor.transmittance import TransmittanceModel
+
+log = logging.getLogger(__name__)
+
+
+def characterize(
+    capture: MonochromaticCapture,
+    model: TransmittanceModel | None = None,
+    *,
+    options: Options | None = None,
+    cv: int = 0,
+    seed: int = 0,
+    progress: Callable[[str], None] | None = None,
+) -> Characterization:
+    """Characterize all interferometers of a capture.
+
+    Parameters
+    ----------
+    capture : MonochromaticCapture
+    model : TransmittanceModel, optional
+        None picks waves, degrees, dispersion and etalons by held-out error (`calibration.model_choice.select_model`).
+    options : Options, optional
+    cv : int
+        Folds for the held-out error of the result; 0 for none.
+    seed : int
+        Deals the lines to folds.
+    progress : callable, optional
+        Called with the label of each model tried.
+
+    Raises
+    ------
+    InputError
+        When no row has signal or there are fewer lines than parameters.
+
+    References
+    ----------
+    D. Picone et al., Optics Express 31(14) 23066, 2023.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from calibration import simulated_bench
+    >>> from hsitools.sensor.transmittance import TransmittanceModel
+    >>> rng = np.random.default_rng(0)
+    >>> instrument = simulated_bench.simulate_instrument(12, rng=rng, rows=4)
+    >>> capture = simulated_bench.capture(instrument, simulated_bench.lines(121), rng=rng, noise=0.02)
+    >>> result = characterize(capture, TransmittanceModel())
+    >>> bool(np.median(np.abs(result.opd_um - instrument.opd_um)) < 0.01)
+    True
+    """
+    began = time.perf_counter()
+    trials: list[dict[str, Any]] = []
+    spread = None
+    options = options or Options()
+    if model is None:
+        selection = select_model(capture, options, seed=seed, progress=progress)
+        model, options, trials, spread = selection.model, selection.options, selection.table, selection.model_spread
+    data, fit = fit_capture(capture, model, options)
+    log.info("%s: %s: %d iterations", capture.name, model.label, fit.iterations)
+    rmse_cv = None
+    if cv:
+        rmse_cv = cross_validate(capture, model, options, cv, seed)
+    return characterization_of(
+        capture, data, fit, rmse_cv=rmse_cv, selection=trials, seconds=time.perf_counter() - began, options=options,
+        model_spread=spread,
+    )  # fmt: skip

@@ -1,0 +1,37 @@
+"""``hsi demo``: the whole mission on simulated light, on one page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hsitools.commands.options import emit_json, json_option
+
+
+@click.command()
+@click.option("--out", type=click.Path(path_type=Path), default=Path("demo_report"), show_default=True)
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(min=0))
+@json_option
+def demo(out: Path, seed: int, as_json: bool) -> None:
+    """Characterize a simulated instrument, fuse and restore a simulated scene; compare each step with the truth."""
+    from hsitools.demo import Demonstration, Done, run_steps, steps, write_page
+
+    def before(text: str) -> None:
+        click.echo(f"{text} … ", nl=False, err=as_json)
+
+    def after(done: Done) -> None:
+        click.echo(f"{done.seconds:.1f} s", err=as_json)
+        for fact in done.outcome.facts:
+            click.echo(f"      {fact.quantity}: true {fact.true}, found {fact.result}", err=as_json)
+
+    out.mkdir(parents=True, exist_ok=True)
+    demonstration = Demonstration(folder=out, seed=seed)
+    done = run_steps(demonstration, steps(), before, after)
+    page = write_page(demonstration, done, f"hsi demo --seed {seed}")
+    if not as_json:
+        return click.echo(f"report: {page}")
+    document: dict[str, object] = {"steps": [{"title": item.step.title, "seconds": item.seconds} for item in done]}
+    for item in done:
+        document |= item.outcome.summary
+    emit_json({**document, "written": {"report": str(page), "folder": str(out)}})

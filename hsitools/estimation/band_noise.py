@@ -1,0 +1,162 @@
+"""Noise of the bands of a cube: what other bands do not explain.
+
+Three ways for three purposes, on one principle (R. E. Roger, J. F. Arnold, Int. J. Remote Sensing 17(10), 1996):
+
+- `band_noise`: from a cube; the noise that models and restorations go by. All other bands explain a band.
+- `unexplained`: from a covariance, all there is of a cube that is read in parts; all other bands, or only the nearest
+  where pixels are few.
+- `block_noise`: the published index, in blocks of 8×8 pixels and with a pixel beside; for judging cubes whose noise a
+  method has changed, block by block.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hsitools.errors import InputError
+from hsitools.estimation.covariance import gram
+from hsitools.estimation.spread import robust_sigma
+
+Array = NDArray[Any]
+#: Bands up to which neighbouring pixels have a say in a band's noise: fewer do not explain one another.
+FEW_BANDS = 8
+#: Side of the blocks of `block_noise`, pixels, as published.
+BLOCK = 8
+#: Ridge that keeps regressions on equal bands solvable, as a share of their variance: far below any noise.
+RIDGE = 1e-10
+
+
+def band_noise(values: Array) -> NDArray[np.float32]:
+    """Standard deviation of the noise of each band ``(band,)`` of ``(band, y, x)``.
+
+    The residual of a regression on all other bands is read off the inverse covariance (J. M. Bioucas-Dias, J. M. P.
+    Nascimento, Hyperspectral subspace identification, IEEE TGRS 46(8), 2008). With too few pixels for that, or one
+    band, it is the median of mixed differences of 2×2 pixels, in which stripes cancel.
+    """
+    flat = values.reshape(len(values), -1)
+    bands, pixels = flat.shape
+    mixed = np.diff(np.diff(values, axis=1), axis=2) / 2 if bands <= FEW_BANDS or pixels < 4 * bands else None
+    spatial = np.full(bands, np.inf)
+    if mixed is not None and mixed.size:
+        spatial = robust_sigma(mixed, axis=(1, 2))
+    if bands == 1 or pixels < 4 * bands:
+        return np.asarray(spatial, dtype=np.float32)
+    covariance = gram(flat - flat.mean(1, keepdims=True, dtype=float).astype(np.float32)) / pixels
+    spectral = np.sqrt(unexplained(covariance) * pixels / (pixels - bands))
+    # few bands do not explain one another: what is left is scene
+    return np.asarray(np.minimum(spectral, spatial), dtype=np.float32)
+
+
+def unexplained(covariance: NDArray[np.float64], reach: int | None = None) -> NDArray[np.float64]:
+    """Variance ``(band,)`` that each band keeps to itself beside all others, or beside its nearest ones.
+
+    Parameters
+    ----------
+    covariance : array, shape (band, band)
+    reach : int, optional
+        Only so many bands on either side explain a band (at the ends twice as many on one side): few weights, so that
+        few pixels suffice.
+    """
+    own = np.diag(covariance)
+    if reach is None:
+        scale = np.sqrt(np.where(own > 0, own, 1))
+        correlation = covariance / scale / scale[:, None] + RIDGE * np.eye(len(own))
+        return np.asarray(scale**2 / np.diag(np.linalg.inv(correlation)))
+    near = nearest(len(own), reach)
+    among = covariance[near[:, :, None], near[:, None, :]]
+    beside = covariance[near, np.arange(len(own))[:, None]]
+    # bands that repeat one another share their weight
+    inverse = np.linalg.pinv(among, rcond=2 * reach * np.finfo(float).eps, hermitian=True)
+    return np.clip(own - np.einsum("bi,bij,bj->b", beside, inverse, beside), 0, None)
+
+
+def nearest(bands: int, reach: int) -> NDArray[np.int64]:
+    """The ``2 · reach`` bands nearest to each band ``(band, 2 · reach)``, on one side at the ends."""
+    steps = np.concatenate([np.arange(-reach, 0), np.arange(1, reach + 1)])
+    near = np.arange(bands)[:, None] + steps
+    return np.where(near < 0, near + 2 * reach + 1, np.where(near >= bands, near - 2 * reach - 1, near))
+
+
+def block_noise(
+    values: torch.Tensor, valid: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor, dict[str, int]]:
+    """Standard deviation of the noise of each band, from blocks of 8×8 pixels.
+
+    In each block a band is regressed on both neighbouring bands and the pixel beside it; the median of the blocks'
+    variances is taken, and the noise that the regressors themselves bring in is taken off.
+
+    Parameters
+    ----------
+    values : Tensor, shape (batch, band, y, x)
+    valid : Tensor of bool, same shape, optional
+        Blocks with invalid voxels are left out.
+
+    Returns
+    -------
+    sigma : Tensor, shape (batch, band)
+    keep : Tensor of bool, same shape
+        False where no block tells.
+    excluded : dict
+        Number of ``blocks`` and ``bands`` left out, where there are any.
+
+    Raises
+    ------
+    InputError
+        When there are fewer than three bands or 8×8 pixels.
+    """
+    variance, gains, excluded = _block_residuals(values, valid)
+    keep = torch.isfinite(variance)
+    # v_k = s_k (1 + c²) + a² s_(k−1) + b² s_(k+1): solve for the s
+    filled, gains = torch.where(keep, variance, 0), torch.where(keep[..., None], gains, 0)
+    system = torch.diag_embed(1 + gains[..., 2] ** 2)
+    place = torch.arange(variance.shape[1])
+    left, right = torch.as_tensor(nearest(variance.shape[1], 1)).T
+    system[:, place, left] += gains[..., 0] ** 2
+    system[:, place, right] += gains[..., 1] ** 2
+    # signal that the regression did not remove must not become negative noise elsewhere
+    solved = torch.linalg.solve(system, filled[..., None])[..., 0]
+    floor = filled / (1 + (gains**2).sum(-1)) * 0.25
+    sigma = torch.maximum(solved, floor).clamp(min=0).sqrt()
+    return sigma, keep, excluded | ({} if keep.all() else {"bands": int((~keep).sum())})
+
+
+def _block_residuals(
+    values: torch.Tensor, valid: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor, dict[str, int]]:
+    """Variance of the residuals ``(batch, band)``, weights of the three regressors, and what is left out."""
+    batch, bands, height, width = values.shape
+    if bands < 3 or min(height, width) < BLOCK:
+        raise InputError(f"noise: found {bands}×{height}×{width}, expected 3 bands and {BLOCK}×{BLOCK} pixels at least")
+    down, across = height // BLOCK, width // BLOCK
+
+    def cut(image: torch.Tensor) -> torch.Tensor:
+        image = image[..., : down * BLOCK, : across * BLOCK].reshape(batch, bands, down, BLOCK, across, BLOCK)
+        return image.permute(0, 1, 2, 4, 3, 5).reshape(batch, bands, down * across, BLOCK, BLOCK)
+
+    blocks = cut(values).double()
+    blocks = blocks - blocks.mean((-2, -1), keepdim=True)
+    target = blocks[..., 1:].flatten(3)
+    beside = blocks[..., :-1].flatten(3)
+    left, right = torch.as_tensor(nearest(bands, 1)).T
+    regressors = torch.stack([target[:, left], target[:, right], beside, torch.ones_like(target)], dim=-2)
+    products = regressors @ regressors.mT
+    scale = products.diagonal(dim1=-2, dim2=-1).amax(-1)[..., None, None]
+    # a flat neighbour would make it singular
+    ridge = RIDGE * torch.where(scale > 0, scale, 1) * torch.eye(4, dtype=products.dtype, device=products.device)
+    weights = torch.linalg.solve(products + ridge, regressors @ target[..., None])
+    residual = target - (weights.mT @ regressors)[..., 0, :]
+    variance = (residual**2).sum(-1) / (target.shape[-1] - 4)
+    keep = torch.ones_like(variance, dtype=torch.bool)
+    if valid is not None:
+        whole = cut(valid.to(torch.uint8)).flatten(3).bool().all(-1)
+        keep = whole & whole[:, left] & whole[:, right]
+    # dead bands have no noise to tell of
+    keep = keep & (target.abs().amax(-1) > 0)
+    middle = torch.where(keep, variance, torch.nan).nanmedian(2).values
+    gains = torch.where(keep[..., None], weights[..., :3, 0], torch.nan).nanmedian(2).values
+    lost = int((~keep).sum())
+    return middle, gains, {"blocks": lost} if lost else {}

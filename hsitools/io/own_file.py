@@ -1,0 +1,63 @@
+"""HDF5 files of our own: each says its format and version, and whatever is wrong with one is told in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hsitools.errors import FormatError
+from hsitools.io.formats.hdf5 import open_hdf5
+from hsitools.io.labels import is_hdf5
+
+
+def declared_format(path: str | Path) -> str:
+    """What an HDF5 file says it is; empty when it says nothing or the path is something else."""
+    if not is_hdf5(Path(path)):
+        return ""
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        return str(file.attrs.get("format", ""))
+
+
+@contextmanager
+def open_own(path: str | Path, format_name: str, version: int, kind: str, *, also: str = "") -> Iterator[Any]:
+    """An open file of one of our formats.
+
+    Parameters
+    ----------
+    path : path
+    format_name : str
+        Its attribute ``format``.
+    version : int
+        The newest that this toolbox reads.
+    kind : str
+        What it is, for messages: ``"a sensor"``.
+    also : str
+        What else than a file may stand there: ``"folder"``.
+
+    Raises
+    ------
+    FormatError
+        When there is no such file, it is of another format or of a newer version, or a member is missing, the latter
+        also while the caller reads from it.
+    """
+    place = f"file or {also}" if also else "file"
+    try:
+        with open_hdf5(path) as file:
+            declared = file.attrs.get("format")
+            if declared != format_name:
+                raise FormatError(f"{path}: format: found {declared!r}, expected {format_name!r}")
+            if not file.attrs["version"] <= version:
+                raise FormatError(
+                    f"{path}: version: found {file.attrs['version']}, expected {version} or less; update hsitools"
+                )
+            yield file
+    except FileNotFoundError:
+        raise FormatError(f"{path}: found no such {place}, expected {kind}") from None
+    except KeyError as error:
+        raise FormatError(f"{path}: expected {kind}; {error.args[0]}") from None
+    except OSError as error:
+        raise FormatError(f"{path}: expected {kind} (HDF5); {' '.join(str(error).split())}") from None

@@ -1,0 +1,1 @@
+"""Learning: one training loop, its processes, checkpoints and curves; weights with a card. Rooms bring the nets."""

@@ -1,0 +1,161 @@
+"""Linear operators on images that are a matrix along y and one along x, with their adjoints.
+
+`Separable` holds the two as dense blocks on the band of entries that is not zero, so that applying one is a few matrix
+products whatever the image size, and its adjoint is exactly the transposed products. Tensors are ``(…, band, y, x)``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hsitools.errors import InputError
+
+Array = NDArray[np.float64]
+
+#: Rows of an axis matrix that are multiplied at once; more waste zeros, fewer waste calls.
+BLOCK = 64
+
+
+class AxisMatrix:
+    """A banded matrix ``(out, in)`` for each of ``k`` kinds, applied along one axis as dense blocks.
+
+    Parameters
+    ----------
+    weights : array, shape (k, out, width)
+        Row i acts on inputs ``start[i] … start[i] + width − 1``; k is 1 (all bands alike) or the number of bands.
+    start : array of int, shape (out,)
+    n_in : int
+        Inputs outside 0 … n_in − 1 stand for others inside, by ``fold``.
+    fold : array of int
+        Input of each place from ``start.min()`` on: how the border goes on.
+    """
+
+    def __init__(self, weights: Array, start: NDArray[np.int64], n_in: int, fold: Any) -> None:
+        kinds, n_out, width = weights.shape
+        self.n_in, self.n_out, self.kinds = n_in, n_out, kinds
+        self.blocks: list[tuple[slice, slice, Array]] = []
+        for first in range(0, n_out, BLOCK):
+            rows = slice(first, min(first + BLOCK, n_out))
+            places = fold(start[rows, None] + np.arange(width))
+            low, high = int(places.min()), int(places.max()) + 1
+            dense = np.zeros((kinds, rows.stop - rows.start, high - low))
+            row = np.arange(rows.stop - rows.start)[:, None]
+            for kind in range(kinds):
+                # several places may fold onto one
+                np.add.at(dense[kind], (row, places - low), weights[kind, rows])
+            self.blocks.append((rows, slice(low, high), dense))
+        self._cache: dict[Any, list[torch.Tensor]] = {}
+
+    def _tensors(self, like: torch.Tensor) -> list[torch.Tensor]:
+        key = (like.dtype, like.device)
+        if key not in self._cache:
+            # operators outlive the caller's mode: tensors made in inference mode would bar later training
+            with torch.inference_mode(False):
+                self._cache[key] = [
+                    torch.as_tensor(block, dtype=like.dtype, device=like.device) for *_, block in self.blocks
+                ]
+        return self._cache[key]
+
+    def along_y(self, x: torch.Tensor, *, transpose: bool = False) -> torch.Tensor:
+        """``M x`` (or ``Mᵀ x``) along the axis before the last of ``(…, band, y, x)``."""
+        out = x.new_zeros((*x.shape[:-2], self.n_in if transpose else self.n_out, x.shape[-1]))
+        for (rows, columns, _), block in zip(self.blocks, self._tensors(x), strict=True):
+            matrix = block[0] if self.kinds == 1 else block
+            if transpose:
+                out[..., columns, :] += matrix.mT @ x[..., rows, :]
+            else:
+                out[..., rows, :] = matrix @ x[..., columns, :]
+        return out
+
+    def along_x(self, x: torch.Tensor, *, transpose: bool = False) -> torch.Tensor:
+        """``x Mᵀ`` (or ``x M``) along the last axis."""
+        out = x.new_zeros((*x.shape[:-1], self.n_in if transpose else self.n_out))
+        for (rows, columns, _), block in zip(self.blocks, self._tensors(x), strict=True):
+            matrix = block[0] if self.kinds == 1 else block
+            if transpose:
+                out[..., columns] += x[..., rows] @ matrix
+            else:
+                out[..., rows] = x[..., columns] @ matrix.mT
+        return out
+
+
+@dataclass(frozen=True)
+class Separable:
+    """A linear operator that is a matrix along y and one along x.
+
+    Attributes
+    ----------
+    y, x : AxisMatrix
+    """
+
+    y: AxisMatrix
+    x: AxisMatrix
+
+    def _check(self, values: torch.Tensor, shape: tuple[int, int]) -> None:
+        kinds = max(self.y.kinds, self.x.kinds)
+        if tuple(values.shape[-2:]) != shape or (kinds > 1 and values.shape[-3] != kinds):
+            band = kinds if kinds > 1 else "band"
+            raise InputError(f"image: found shape {tuple(values.shape)}, expected (…, {band}, {shape[0]}, {shape[1]})")
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """Apply to ``(…, band, y, x)``; raises `InputError` for another shape than the operator's."""
+        self._check(values, (self.y.n_in, self.x.n_in))
+        # the axis that shrinks the more goes first
+        if self.y.n_out * self.x.n_in <= self.x.n_out * self.y.n_in:
+            return self.x.along_x(self.y.along_y(values))
+        return self.y.along_y(self.x.along_x(values))
+
+    def adjoint(self, values: torch.Tensor) -> torch.Tensor:
+        """Transposed operator: ``⟨forward(a), b⟩ = ⟨a, adjoint(b)⟩``."""
+        self._check(values, (self.y.n_out, self.x.n_out))
+        return self.y.along_y(self.x.along_x(values, transpose=True), transpose=True)
+
+    __call__ = forward
+
+
+def size_of(image: torch.Tensor) -> tuple[int, int]:
+    """(y, x) of a tensor ``(…, y, x)``."""
+    return int(image.shape[-2]), int(image.shape[-1])
+
+
+def replicate(n: int) -> Any:
+    """Fold of a border that repeats the last of ``n`` pixels."""
+    return lambda places: np.clip(places, 0, n - 1)
+
+
+def symmetric(n: int) -> Any:
+    """Fold of a border that mirrors the image, its last pixel twice."""
+
+    def fold(places: NDArray[np.int64]) -> NDArray[np.int64]:
+        places = np.mod(places, 2 * n)
+        return np.minimum(places, 2 * n - 1 - places)
+
+    return fold
+
+
+def from_dense(matrix: Array) -> AxisMatrix:
+    """The matrix ``(out, in)`` as a banded one."""
+    n_in = matrix.shape[1]
+    used = matrix != 0
+    first = used.argmax(axis=1)
+    width = int((n_in - used[:, ::-1].argmax(axis=1) - first).max())
+    first = np.minimum(first, n_in - width)
+    weights = np.take_along_axis(matrix, first[:, None] + np.arange(width), axis=1)
+    return AxisMatrix(weights[None], first.astype(np.int64), n_in, replicate(n_in))
+
+
+@lru_cache(maxsize=16)
+def window_mean(shape: tuple[int, int], taps: tuple[float, ...]) -> Separable:
+    """Weighted mean over every whole window with as many pixels a side as taps, whose outer product weights it."""
+    weights = np.array(taps) / np.sum(taps)
+    axes = []
+    for n in shape:
+        start = np.arange(n - len(taps) + 1)
+        axes.append(AxisMatrix(np.broadcast_to(weights, (1, len(start), len(taps))), start, n, replicate(n)))
+    return Separable(*axes)

@@ -1,0 +1,76 @@
+"""The front door of this package: a cube and its panchromatic image become one sharp cube."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hsitools.cube import Cube
+from hsitools.sensor.sensor import Sensor
+from pansharpen.in_memory import Progress
+from pansharpen.pair.alignment import paired
+from pansharpen.registry import METHODS, Method, names
+from pansharpen.tiled import fuse_cube
+
+
+def fuse(
+    cube: Cube, pan: Cube | None = None, method: str | Method = "physics", sensor: Sensor | None = None, *,
+    reproject: bool = False, seed: int = 0, weights: str | Path | None = None, progress: Progress | None = None,
+) -> Cube:  # fmt: skip
+    """Fuse a hyperspectral cube with a panchromatic image; wavelengths, bad bands and coordinates are kept.
+
+    Parameters
+    ----------
+    cube : Cube, shape (band, y, x)
+        Voxels that are NaN or nodata were not measured; bands marked bad come back interpolated and marked bad.
+    pan : Cube, shape (1, ratio·y, ratio·x), optional
+        Default: the one that came with the cube (``cube.pan``). Where both have a map, these say how they lie.
+    method : str or Method
+        See `list_methods`.
+    sensor : Sensor, optional
+        Its MTF, PAN response and, for a cube in its units, noise; default an MTF gain of 0.30 at Nyquist, an unknown
+        response and noise estimated from the cube.
+    reproject : bool
+        Bring PAN onto the cube's grid and coordinate system first.
+    seed : int
+        Of methods that draw at random.
+    weights : path, optional
+        Folder or file of a trained net's weights; default those of the package.
+    progress : callable, optional
+        Called with (steps done, steps in all).
+
+    Returns
+    -------
+    Cube, shape (band, ratio·y, ratio·x)
+        Of methods that go by tiles it is computed where it is read or saved, in bounded memory.
+
+    Raises
+    ------
+    InputError
+        When there is no PAN, it does not fit the cube, or the method is unknown or needs more memory than there is.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from hsitools import preset, scene
+    >>> sensor = preset("prisma").select(range(0, 60, 6))
+    >>> observed = sensor.observe(scene((96, 96), seed=1), np.random.default_rng(2))
+    >>> observed.shape, observed.pan.shape
+    ((10, 16, 16), (1, 96, 96))
+    >>> fuse(observed, method="GSA", sensor=sensor).shape
+    (10, 96, 96)
+    """
+    pair = cube if pan is None else cube.replace(pan=pan)
+    return fuse_cube(
+        paired(pair, reproject=reproject), method, sensor, seed=seed, weights=weights, progress=progress
+    )  # fmt: skip
+
+
+def list_methods(family: str | None = None) -> list[Method]:
+    """Fusion methods, of one family or all: each with its name, family, paper and what it needs.
+
+    Examples
+    --------
+    >>> [method.name for method in list_methods("component substitution")]
+    ['BDSD-PC', 'Brovey', 'BT-H', 'GSA', 'PRACS']
+    """
+    return [METHODS[name] for name in names(family)]

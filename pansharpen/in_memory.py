@@ -1,0 +1,128 @@
+"""One fusion: what cannot be compared is set aside, the method runs, and it comes back marked."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import pansharpen.methods  # noqa: F401  (registers them)
+from hsitools.errors import InputError
+from hsitools.progress import Progress
+from pansharpen.case import FusionCase, Tile
+from pansharpen.pair.holes import fill_nearest, fill_voxels
+from pansharpen.registry import Method, get
+
+
+def live_bands(coarse: torch.Tensor) -> torch.Tensor:
+    """Bands ``(band,)`` with at least one finite value that is not zero, in every cube of the batch."""
+    return (torch.isfinite(coarse) & (coarse != 0)).flatten(2).any(2).all(0)
+
+
+def prepared(case: FusionCase) -> FusionCase:
+    """The case with voxels that are NaN, and PAN's pixels that are, masked and filled; all its bands must be live.
+
+    Raises
+    ------
+    InputError
+        When no pixel is valid in both the cube and PAN.
+    """
+    valid, pan_valid = torch.isfinite(case.coarse), torch.isfinite(case.pan)
+    if valid.all() and pan_valid.all():
+        return case
+    coarse, voxels = filled(case.coarse, valid)
+    ready = case.replace(
+        coarse=coarse, pan=case.pan if pan_valid.all() else fill_nearest(case.pan, pan_valid), valid=voxels,
+        pan_valid=None if pan_valid.all() else pan_valid, expanded=None,
+    )  # fmt: skip
+    measured = ready.tile.measured
+    if measured is not None and not measured.flatten(1).any(1).all():
+        raise InputError(f"{case.name}: found no pixel valid in the cube and in PAN, expected some")
+    return ready
+
+
+def filled(coarse: torch.Tensor, valid: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """A coarse cube without holes, and which voxels were measured; None when all were."""
+    return (coarse, None) if valid.all() else (fill_voxels(coarse, valid), valid)
+
+
+def marked(fused: torch.Tensor, tile: Tile) -> torch.Tensor:
+    """NaN wherever the band's coarse voxel or PAN held no measurement."""
+    return fused if tile.measured is None else fused.masked_fill(~tile.measured, torch.nan)
+
+
+def options_for(entry: Method, given: dict[str, Any]) -> dict[str, Any]:
+    """Of the options that any method may take, those that this one knows and that are set."""
+    known = inspect.signature(entry.function).parameters
+    return {name: value for name, value in given.items() if name in known and value is not None}
+
+
+def fuse_case(
+    method: str | Method, case: FusionCase, *, seed: int = 0, weights: str | Path | None = None,
+    progress: Progress | None = None,
+) -> torch.Tensor:  # fmt: skip
+    """Fuse a case in memory.
+
+    Parameters
+    ----------
+    method : str or Method
+    case : FusionCase
+        NaN stands for no measurement. Bands without any signal (all zero, or all NaN) are not given to the method.
+    seed : int
+        For methods that draw at random.
+    weights : path, optional
+        Folder or file of a trained net's weights.
+    progress : callable, optional
+        Called with (steps done, steps in all) by methods that iterate.
+
+    Returns
+    -------
+    Tensor, shape (batch, band, ratio·y, ratio·x)
+        NaN where the band's coarse voxel or PAN held no measurement; bands without signal come back interpolated.
+
+    Raises
+    ------
+    InputError
+        When nothing valid is left, or the method needs something that the case lacks.
+    FloatingPointError
+        When the method's result is not finite.
+    """
+    entry = get(method) if isinstance(method, str) else method
+    live = live_bands(case.coarse)
+    if not live.any():
+        raise InputError(f"{case.name}: coarse: found no band with signal, expected some")
+    chosen = case if live.all() else select_bands(case, live)
+    ready = prepared(chosen).replace(reference=None)  # the truth is no business of a method's
+    given = {"seed": seed, "weights": weights, "progress": progress}
+    with torch.set_grad_enabled(_learns(entry)):  # inference tensors would stay in caches, useless to nets
+        parts = [ready] if entry.batched else ready.singles()
+        fused = torch.cat([entry.function(part, **options_for(entry, given)) for part in parts])
+    if not torch.isfinite(fused).all():
+        raise FloatingPointError(f"{entry.name}: {case.name}: found values that are not finite in the result")
+    fused = marked(fused, ready.tile)
+    if live.all():
+        return fused
+    dead = case.tile.up()(torch.nan_to_num(case.coarse[:, ~live]))
+    dead[:, torch.isnan(case.coarse[:, ~live]).flatten(2).all(2).all(0)] = torch.nan
+    out = fused.new_empty((len(fused), case.n_bands, *fused.shape[-2:]))
+    out[:, live], out[:, ~live] = fused, dead.to(fused.dtype)
+    return out
+
+
+def _learns(entry: Method) -> bool:
+    return entry.family in ("supervised net", "zero-shot net")
+
+
+def select_bands(case: FusionCase, keep: Any) -> FusionCase:
+    """The case with some of its bands (band numbers or a mask)."""
+    keep = torch.as_tensor(keep)
+    numbers = np.flatnonzero(keep.cpu().numpy()) if keep.dtype == torch.bool else keep.cpu().numpy()
+    picked = {
+        name: getattr(case, name)[:, numbers]
+        for name in ("coarse", "expanded", "valid", "reference")
+        if getattr(case, name) is not None
+    }
+    return case.replace(optics=case.optics.select(numbers), **picked)

@@ -1,0 +1,166 @@
+"""Pairs for a comparison: a scene as a sensor sees it, a product as it is, or degraded once more after Wald."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from hsitools.cube import Cube
+from hsitools.errors import InputError
+from hsitools.sensor import Sensor
+from hsitools.sensor.bands import known_bands, resample
+from hsitools.sensor.simulate import as_reflectance
+from hsitools.sensor.spatial import mean_of_known, mtf_decimate
+from pansharpen.case import FusionCase
+from pansharpen.optics import Optics
+from pansharpen.pair.alignment import paired, placement
+from pansharpen.pair.from_sensor import averaged_noise, mean_level, noise_at, pan_weights, with_sensor
+
+#: A band of less than this share of the median band's mean (water vapour) says nothing, and would rule ERGAS.
+MIN_LEVEL = 0.01
+
+
+def simulated_case(
+    scene: Cube, sensor: Sensor, *, ratio: int | None = None, noise: bool = True, seed: int = 0,
+    scale: float | None = None,
+) -> FusionCase:  # fmt: skip
+    """What the sensor makes of a scene whose pixels are taken as PAN's, with the scene in its bands as reference.
+
+    Parameters
+    ----------
+    scene : Cube
+        Its bad bands are not used; it is cut to whole coarse pixels.
+    sensor : Sensor
+        With PAN. Bands that the scene does not cover, or in which it is dark (`MIN_LEVEL`), are left out.
+    ratio : int, optional
+        Instead of the sensor's own; the gain at Nyquist stays.
+    noise : bool
+    seed : int
+    scale : float, optional
+        Turns the scene's numbers into the sensor's units, instead of what its file says.
+
+    Raises
+    ------
+    InputError
+        When the sensor has no PAN, or the scene's wavelengths reach neither its bands nor its PAN.
+
+    Examples
+    --------
+    >>> from hsitools import preset, scene
+    >>> case = simulated_case(scene((48, 48), seed=0), preset("prisma").select(range(0, 60, 20)), seed=1)
+    >>> tuple(case.coarse.shape), tuple(case.pan.shape), tuple(case.reference.shape)
+    ((1, 3, 8, 8), (1, 1, 48, 48), (1, 3, 48, 48))
+    """
+    if sensor.pan is None:
+        raise InputError(f"{sensor.name}: pan: missing, expected a sensor with a panchromatic response")
+    sensor = sensor if ratio is None else sensor.replace(ratio=ratio, offset=None)
+    scene = scene.drop_bad() if not scene.good.all() else scene
+    covered = sensor.within(np.asarray(scene.wavelength_nm)[known_bands(scene)])
+    notes: list[str] = []
+    if scale is not None:
+        scene = scene.rescaled(scale)
+    elif sensor.units == "1":
+        scene, notes = as_reflectance(scene)
+    r = int(covered.ratio)
+    height, width = (size // r * r for size in scene.shape[1:])
+    if min(height, width) < 1:
+        raise InputError(f"{scene.name}: found {scene.shape[1]}×{scene.shape[2]} pixels, expected at least {r}")
+    scene = scene.select(window=(0, height, 0, width)).physical()
+    truth = resample(scene, covered.response).read()
+    level = np.abs(np.nanmean(truth, axis=(1, 2)))
+    lit = np.flatnonzero(level > MIN_LEVEL * np.median(level))
+    covered, truth = covered.select(lit), truth[lit]
+    observed = covered.observe(scene, np.random.default_rng(seed), noise=noise)
+    assert observed.pan is not None
+    wavelength = covered.response.wavelength_nm
+    told = {}
+    if noise:
+        told = noise_at(covered.noise, covered.pan_noise, mean_level(observed), mean_level(observed.pan))
+    optics = Optics(
+        ratio=r, offset=covered.offset, mtf=covered.mtf, wavelength_nm=wavelength, pan_mtf=covered.pan_mtf,
+        pan_response=pan_weights(covered, wavelength), **told,
+    )  # fmt: skip
+    return FusionCase(
+        coarse=_tensor(observed.data), pan=_tensor(observed.pan.data), optics=optics, reference=_tensor(truth),
+        name=scene.name or "scene", notes=tuple(notes),
+    )  # fmt: skip
+
+
+def real_case(cube: Cube, sensor: Sensor | None = None, *, reduced: bool = False) -> FusionCase:
+    """A cube with its panchromatic image, as it is (full resolution) or degraded once more after Wald.
+
+    Parameters
+    ----------
+    cube : Cube
+        With ``pan``; bad bands are not used.
+    sensor : Sensor, optional
+        Its MTF, PAN response and noise; default the usual gain, an unknown response and noise.
+    reduced : bool
+        Degrade both by their ratio, so that the cube itself is the reference.
+
+    Raises
+    ------
+    InputError
+        When there is no PAN, or sizes are no whole multiple of one another.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from hsitools import preset, scene
+    >>> sensor = preset("prisma").select(range(0, 60, 20))
+    >>> observed = sensor.observe(scene((144, 144), seed=0), np.random.default_rng(1))
+    >>> case = real_case(observed, sensor, reduced=True)
+    >>> tuple(case.coarse.shape), tuple(case.reference.shape)
+    ((1, 3, 4, 4), (1, 3, 24, 24))
+    """
+    optics, cube = cube_optics(cube, sensor)
+    assert cube.pan is not None
+    coarse, pan = _tensor(cube.physical().read())[None], _tensor(cube.pan.physical().read())[None]
+    case = FusionCase(coarse=coarse, pan=pan, optics=optics, name=cube.name or Path(cube.source).stem or "scene")
+    return degraded(case) if reduced else case
+
+
+def cube_optics(cube: Cube, sensor: Sensor | None) -> tuple[Optics, Cube]:
+    """Optics of a cube with PAN, and the cube without its bad bands, cropped to what it shares with PAN.
+
+    Nothing is read, unless the sensor's noise is to be told at the cube's levels. Maps, where both have one, say where
+    the cube's pixels lie; else the sensor's offset does.
+    """
+    who = cube.source or cube.name
+    if cube.pan is None:
+        raise InputError(f"{who}: pan: missing, expected a panchromatic image beside the cube")
+    cube = paired(cube if cube.good.all() else cube.drop_bad())
+    assert cube.pan is not None
+    ratio, _, shift = placement(cube)
+    optics = Optics(ratio=ratio, wavelength_nm=cube.wavelength_nm, shift=shift)
+    if sensor is not None:
+        mapped = cube.transform is not None and cube.pan.transform is not None
+        if not mapped and sensor.offset is not None:
+            optics = dataclasses.replace(optics, offset=sensor.offset)
+        optics = with_sensor(optics, sensor, cube.n_bands, who, cube)
+    return optics, cube
+
+
+def degraded(case: FusionCase) -> FusionCase:
+    """Wald's protocol: cube and PAN through the MTF and decimated by the ratio; the cube becomes the reference."""
+    optics = case.optics
+    r = optics.ratio
+    height, width = (size // r * r for size in case.coarse.shape[-2:])
+    if min(height, width) < r:
+        raise InputError(f"{case.name}: found {tuple(case.coarse.shape[-2:])} pixels, expected at least {r}×{r}")
+    truth, pan = case.coarse[..., :height, :width], case.pan[..., : height * r, : width * r]
+    cube_down = mtf_decimate((height, width), optics.mtf, r, optics.offset)
+    pan_down = mtf_decimate((height * r, width * r), optics.mean_gains(), r, optics.offset, shift=optics.shift)
+    return FusionCase(
+        coarse=mean_of_known(cube_down, truth), pan=mean_of_known(pan_down, pan), reference=truth,
+        optics=dataclasses.replace(optics, shift=(0.0, 0.0), **averaged_noise(optics)), name=f"{case.name}, reduced",
+        notes=case.notes,
+    )  # fmt: skip
+
+
+def _tensor(values: Any) -> torch.Tensor:
+    return torch.as_tensor(np.ascontiguousarray(values, dtype=np.float32))

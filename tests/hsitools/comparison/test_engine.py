@@ -1,0 +1,236 @@
+"""The engine of comparisons with a room of three files: it knows neither fusion nor denoising."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+import pytest
+
+from hsitools.comparison import scratch
+from hsitools.comparison.plan import content_hash
+from hsitools.comparison.plugins import code_hash
+from hsitools.comparison.ranking import ranking
+from hsitools.comparison.two_sides import isolated, stop_workers
+from hsitools.errors import InputError
+
+TASK = """
+from dataclasses import dataclass
+from types import SimpleNamespace
+import numpy as np
+from hsitools.comparison.benchmark import Benchmark
+from hsitools.comparison.plan import Cell, Plan, Source, content_hash
+from hsitools.comparison.task import Task
+from inversion.patient import patient
+from inversion.smoother import smooth
+
+METHODS = {
+    entry.name: entry for entry in (
+        SimpleNamespace(name="as is", function=patient, trained=False),
+        SimpleNamespace(name="smooth", function=smooth, trained=False),
+    )
+}
+
+class Inversion(Task):
+    path = "inversion.task:INVERSION"
+    methods = METHODS
+
+    def load(self, case, folder):
+        return np.load(case["source"])[case["scene"]]
+
+    def show(self, loaded, path):
+        noise = np.random.default_rng(0).standard_normal(len(loaded))
+        np.savez(path, line=loaded + 0.1 * noise)
+        return {"lines": 1}
+
+    def judge(self, loaded, result, job):
+        error = result - loaded
+        nrmse = np.sqrt((error**2).mean()) / loaded.std()
+        return {"values": {"nrmse": float(nrmse), "bias": float(error.mean())}}
+
+    def read(self, path, device):
+        return np.load(path)["line"]
+
+    def apply(self, entry, observed, job):
+        return entry.function(observed), {"path": "held-out line"}
+
+INVERSION = Inversion()
+
+@dataclass(frozen=True, kw_only=True)
+class Lines(Plan):
+    scenes: tuple = ()
+
+    def cells(self):
+        source = self.sources[0]
+        return [
+            Cell(method=method, case={"source": source.path, "sha256": source.sha256, "scene": scene})
+            for scene in self.scenes for method in self.methods
+        ]
+
+class Inverted(Benchmark):
+    task, plan, command = INVERSION, Lines, "inversion"
+    columns = ("scene", "method", "status", "nrmse", "bias", "seconds")
+
+    @classmethod
+    def of(cls, folder, file, **settings):
+        source = Source(path=str(file), sha256=content_hash(file))
+        lines = Lines(sources=(source,), methods=tuple(METHODS), scenes=("a", "b"))
+        return cls.begin(folder, lines, cls.plugins_of(()), **settings)
+"""
+PATIENT = """
+import time
+from pathlib import Path
+
+def patient(line):
+    while Path({hold!r}).exists():
+        time.sleep(0.02)
+    return line
+"""
+SMOOTHER = """
+import numpy as np
+
+def smooth(line):
+    return np.convolve(line, np.ones(5) / 5, mode="same")
+"""
+
+
+@pytest.fixture
+def room(tmp_path, monkeypatch):
+    """The room's package, importable here and by workers; a folder of its own for what is temporary."""
+    package = tmp_path / "rooms" / "inversion"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "smoother.py").write_text(SMOOTHER)
+    (package / "task.py").write_text(TASK)
+    (package / "patient.py").write_text(PATIENT.format(hold=str(tmp_path / "hold")))
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    monkeypatch.syspath_prepend(str(package.parent))
+    monkeypatch.setenv("PYTHONPATH", str(package.parent))
+    y = np.linspace(0, 20, 400)
+    np.savez(tmp_path / "truth.npz", a=np.sin(y), b=np.cos(y))
+    stop_workers()
+    yield package
+    stop_workers()
+    code_hash.cache_clear()
+    for name in [name for name in sys.modules if name.partition(".")[0] == "inversion"]:
+        del sys.modules[name]
+
+
+def test_another_room_needs_no_edit_of_the_engine(room, tmp_path):
+    from inversion.task import Inverted
+
+    made = Inverted.of(tmp_path / "out", tmp_path / "truth.npz")
+    records = made.run()
+    assert [(r["scene"], r["method"], r["status"]) for r in records] == [
+        (scene, method, "ok") for scene in "ab" for method in ("as is", "smooth")
+    ]
+    assert records[0]["values"]["nrmse"] == pytest.approx(0.1 * np.sqrt(2), rel=0.1)
+    assert records[1]["values"]["nrmse"] < 0.6 * records[0]["values"]["nrmse"]
+    assert records[0]["path"] == "held-out line"
+    rows = made.rows()
+    assert (
+        (tmp_path / "out" / "table.csv").read_text().startswith("scene,method,status,nrmse,bias,seconds\na,as is,ok,")
+    )
+    ranks = ranking([rows[:2], rows[2:]], ["nrmse"], best_value=lambda name: 0.0)
+    assert [(rank.method, rank.mean, rank.wins) for rank in ranks] == [("smooth", 1.0, 2), ("as is", 2.0, 0)]
+    # nothing is left but the folder that keeps cases for further methods
+    assert len(list((tmp_path / "tmp").iterdir())) == 1
+    stop_workers()
+    assert not list((tmp_path / "tmp").iterdir())
+
+
+def test_the_executor_is_any_function_of_jobs(room, tmp_path):
+    from inversion.task import Inverted
+
+    seen = []
+
+    def backwards(jobs):
+        assert json.loads(json.dumps(list(jobs))) == list(jobs)  # plain data: it can travel
+        for job in reversed(jobs):
+            seen.append(job["method"])
+            yield isolated(job)
+
+    made = Inverted.of(tmp_path / "out", tmp_path / "truth.npz")
+    steps = []
+    records = made.run(executor=backwards, progress=lambda done, total: steps.append((done, total)))
+    assert seen == ["smooth", "as is", "smooth", "as is"]
+    assert [r["method"] for r in records] == ["as is", "smooth", "as is", "smooth"]
+    assert steps == [(number, 4) for number in range(5)]
+
+
+def test_records_are_kept_while_their_content_is_the_same(room, tmp_path):
+    from inversion.task import Inverted
+
+    made = Inverted.of(tmp_path / "out", tmp_path / "truth.npz")
+    made.run()
+    assert Inverted.open(tmp_path / "out").unfinished() == []
+    with pytest.raises(InputError, match="--resume goes on"):
+        Inverted.of(tmp_path / "out", tmp_path / "truth.npz")
+    # the code of one method, in another file than its own
+    (room / "smoother.py").write_text(SMOOTHER.replace("5", "7"))
+    code_hash.cache_clear()
+    assert {cell.method for cell in made.unfinished()} == {"smooth"}
+    # a record of 0.1.0 tells no content: it is shown, and done anew
+    path = tmp_path / "out" / "cells" / f"{made.settings.cells()[0].key}.json"
+    record = json.loads(path.read_text())
+    del record["content"]
+    path.write_text(json.dumps(record))
+    assert len(made.records()) == 4
+    assert made.unfinished()[0] == made.settings.cells()[0]
+
+
+def test_a_kill_keeps_cells_and_its_folders_go(room, tmp_path):
+    """``kill -9`` in the third cell: no handler runs."""
+    from inversion.task import Inverted
+
+    (tmp_path / "hold").touch()
+    paths = str(tmp_path / "out"), str(tmp_path / "truth.npz")
+    code = f"from inversion.task import Inverted; Inverted.of(*{paths!r}).run()"
+    cells = tmp_path / "out" / "cells"
+    process = subprocess.Popen([sys.executable, "-c", code])
+    try:
+        for _ in range(3000):  # the first cell waits
+            if list((tmp_path / "tmp").glob(f"{scratch.PREFIX}*/observed.npz")):
+                break
+            assert process.poll() is None
+            time.sleep(0.02)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    left = set((tmp_path / "tmp").iterdir())
+    assert left
+    (tmp_path / "hold").unlink()
+    made = Inverted.open(tmp_path / "out")
+    assert len(made.run()) == 4
+    stop_workers()
+    assert not list((tmp_path / "tmp").iterdir())
+    assert not list(cells.glob("*.part"))
+
+
+def test_a_folder_in_use_is_not_stale(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with scratch.Scratch() as mine:
+        code = f"import tempfile; tempfile.tempdir = {str(tmp_path)!r}\n"
+        code += "from hsitools.comparison.scratch import remove_stale; remove_stale()"
+        subprocess.run([sys.executable, "-c", code], check=True)
+        assert mine.is_dir()
+    assert not mine.exists()
+    (tmp_path / f"{scratch.PREFIX}x").mkdir()  # not one of ours: it has no lock
+    scratch.remove_stale()
+    assert (tmp_path / f"{scratch.PREFIX}x").exists()
+
+
+def test_hash_of_a_folder_is_of_what_is_in_it(tmp_path):
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "a.json").write_text("1")
+    before = content_hash(tmp_path / "weights")
+    os.utime(tmp_path / "weights" / "a.json", (0, 0))
+    assert content_hash(tmp_path / "weights") == before
+    (tmp_path / "weights" / "a.json").write_text("2")
+    assert content_hash(tmp_path / "weights") != before
