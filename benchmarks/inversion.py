@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.captures import DEVICES, load, shared_folder
-from calibration.characterize import characterize
 from calibration.inversion import registry
 from calibration.inversion.lines import compare as compare_lines
 from calibration.inversion.problem import Interferograms
 from calibration.inversion.scenes import compare as compare_scenes
 from calibration.inversion.scenes import scene_grid, score, simulate, spectra_on
+from calibration.pipeline import characterize
 from hsitools.io import open_cube
 
 Array = NDArray[np.float64]
