@@ -65,7 +65,7 @@ def list_methods(as_json: bool) -> None:
 @click.option("--grid", metavar="LOW:HIGH:STEP", help="Wavelengths, nm  [default: the calibrated lines].")
 @click.option("--illumination", type=PATH, help="Table of wavelength (nm) and the light on the scene.")
 @click.option("--lamp", type=PATH, help="Table of wavelength (nm) and the calibration lamp's radiance.")
-@click.option("--report", type=PATH, help="Folder for report.html and its figures.")
+@click.option("--report", type=PATH, help="Folder for report.html.")
 @json_option
 def run(
     path: Path, instrument: Path, out: Path, method: str, grid: str | None, illumination: Path | None,

@@ -12,9 +12,8 @@ import torch
 from click.testing import CliRunner
 from numpy.testing import assert_allclose
 
-from calibration import bench
+from calibration import simulated_bench as bench
 from calibration.characterization import Characterization
-from calibration.characterize import characterize
 from calibration.commands.invert import invert as group
 from calibration.inversion import registry
 from calibration.inversion.calibration_error import allow, interferogram_stderr
@@ -26,6 +25,7 @@ from calibration.inversion.methods.cosine import transform
 from calibration.inversion.prior import SCALES, Prior, matern
 from calibration.inversion.problem import Interferograms, Spectra, noise_size
 from calibration.inversion.scenes import score, spectra_on
+from calibration.pipeline import characterize
 from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.estimation.edge_aware import Pixels, edge_weights, laplacian
