@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 
 from hsitools.commands.options import emit_json, json_option, progress_bar
 from hsitools.errors import InputError
@@ -21,6 +20,8 @@ def invert() -> None:
 
 def parse_grid(text: str | None) -> Any:
     """``"400:900:2"`` to 400, 402, … 900 nm; raises `InputError` otherwise."""
+    import numpy as np
+
     if text is None:
         return None
     try:

@@ -76,9 +76,18 @@ def invert(
 
     Examples
     --------
-    >>> result = invert("frames.h5", "uv2.h5")  # doctest: +SKIP
-    >>> result.cube.units  # doctest: +SKIP
-    'calibration lamp'
+    >>> import numpy as np
+    >>> from calibration import characterize, invert, simulated_bench
+    >>> from hsitools.sensor.transmittance import TransmittanceModel
+    >>> rng = np.random.default_rng(0)
+    >>> instrument = simulated_bench.simulate_instrument(24, rng=rng, rows=4)
+    >>> capture = simulated_bench.capture(instrument, simulated_bench.lines(121), rng=rng, noise=0.02)
+    >>> device = characterize(capture, TransmittanceModel())
+    >>> matrix = device.response.matrix(np.linspace(400, 900, 101))
+    >>> interferograms = np.broadcast_to(matrix.sum(1)[:, None, None], (24, 4, 4)) + rng.normal(0, 1e-3, (24, 4, 4))
+    >>> result = invert(interferograms, device, "gp", grid=np.linspace(400, 900, 51))
+    >>> result.cube.shape, result.cube.units
+    ((51, 4, 4), 'calibration lamp')
     """
     entry = registry.get(method)
     device = instrument if isinstance(instrument, Characterization) else Characterization.load(instrument)
