@@ -35,6 +35,12 @@ class Inversion:
         One band, 1 where there is a spectrum.
     spectra : Spectra
         The same as arrays, with factors of common errors.
+
+    Examples
+    --------
+    >>> from calibration import Inversion  # what `calibration.invert` gives
+    >>> sorted(Inversion.__dataclass_fields__)
+    ['cube', 'mask', 'spectra', 'std']
     """
 
     cube: Cube
