@@ -23,6 +23,11 @@ LENGTHS = (20.0, 40.0, 80.0, 160.0, 320.0)
 SCALES = np.logspace(-3, 11, 57)
 #: Share of the smooth process that is added to a library of other scenes: nothing is exactly like them.
 UNLIKE = 0.1
+#: What is not like the library is smooth over these lengths (nm), and holds this share of the shortest of `LENGTHS`:
+#: absorptions and edges that no scene of the library has.
+UNLIKE_LENGTHS, FINE = (80.0, 320.0), (0.0, 0.01, 0.1)
+#: Directions whose signal is below this share of the noise's variance tell nothing that double precision would show.
+TOLD = 1e-8
 #: Below the library's first wavelength its spectra stay as they are there, this far (nm).
 BEYOND = 60.0
 #: Pixels that choose the kernel of an image.
@@ -41,11 +46,9 @@ def white(wavelength_nm: Array) -> Array:
 
 
 def candidates(case: Interferograms) -> dict[str, Array]:
-    """Covariances by name, times the illumination's."""
+    """Covariances of any spectra by name, times the illumination's: white ones beside those of scenes."""
     light = case.light
-    kernels = {"white": white(case.wavelength_nm)}
-    kernels |= {f"Matern {length:g} nm": matern(case.wavelength_nm, length) for length in LENGTHS}
-    return {name: light[:, None] * kernel * light for name, kernel in kernels.items()}
+    return {"white": light[:, None] * white(case.wavelength_nm) * light} | smooth_kernels(case)
 
 
 def smooth_kernels(case: Interferograms) -> dict[str, Array]:
@@ -53,8 +56,12 @@ def smooth_kernels(case: Interferograms) -> dict[str, Array]:
     kernels = {f"Matern {length:g} nm": matern(case.wavelength_nm, length) for length in LENGTHS}
     library = library_covariance(case.wavelength_nm)
     if library is not None:
-        level = float(np.trace(library)) / len(library)
-        kernels |= {f"library, {name}": library + UNLIKE * level * kernel for name, kernel in kernels.items()}
+        level, fine = UNLIKE * float(np.trace(library)) / len(library), matern(case.wavelength_nm, LENGTHS[0])
+        kernels |= {
+            f"library, Matern {length:g} nm, {share:g} of {LENGTHS[0]:g} nm": library
+            + level * (matern(case.wavelength_nm, length) + share * fine)
+            for length in UNLIKE_LENGTHS for share in FINE
+        }  # fmt: skip
     light = case.light
     return {name: light[:, None] * kernel * light for name, kernel in kernels.items()}
 
@@ -145,13 +152,15 @@ class Prior:
         data = self.coordinates(pixels)
         size = SCALES * self.unit
         variances = 1 + size[:, None] * self.eigen[0]
-        mean = self.spectra @ (data * (size[:, None] / variances)[scale].T)
+        told = size[scale.max(initial=0)] * self.eigen[0] > TOLD
+        spectra, gain = self.spectra[:, told], size[:, None] / variances[:, told]
+        mean = spectra @ (data[told] * gain[scale].T)
         noise = np.ones(len(scale))
         if not self.case.noise_known:
             noise = ((data**2 / variances[scale].T).sum(axis=0) + self.case.beyond[pixels]) / len(self.case.whitened)
-        told = (self.spectra**2) @ (size[:, None] ** 2 / variances).T
-        variance = np.maximum(np.diag(self.covariance)[:, None] * size - told, 0)
-        shaken = (self.spectra**2) @ (size[:, None] / variances).T ** 2
+        power = spectra**2
+        variance = np.maximum(np.diag(self.covariance)[:, None] * size - power @ (size[:, None] * gain).T, 0)
+        shaken = power @ gain.T**2
         return mean, np.sqrt(variance[:, scale] * noise), np.sqrt(shaken[:, scale] * noise)
 
 

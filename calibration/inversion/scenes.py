@@ -99,7 +99,10 @@ def fewer_lines(
 
 
 def score(spectra: Spectra, truth: Array) -> dict[str, float]:
-    """``nrmse`` (over the truth's root mean square), ``sam_deg``, ``coverage95`` (NaN without error bars)."""
+    """``nrmse`` (over the truth's standard deviation), ``nrmse_rms`` (over its root mean square), ``sam_deg``, ``coverage95``.
+
+    The coverage is NaN without error bars.
+    """
     good = spectra.mask
     estimate, true = spectra.estimate[:, good], truth[:, good]
     cosine = (estimate * true).sum(axis=0) / np.maximum(
@@ -108,8 +111,9 @@ def score(spectra: Spectra, truth: Array) -> dict[str, float]:
     coverage = float("nan")
     if spectra.std is not None:
         coverage = float((np.abs(estimate - true) <= 1.96 * spectra.std[:, good]).mean())
+    rmse = float(np.sqrt(((estimate - true) ** 2).mean()))
     return {
-        "nrmse": float(np.sqrt(((estimate - true) ** 2).sum() / (true**2).sum())),
+        "nrmse": rmse / float(true.std()), "nrmse_rms": rmse / float(np.sqrt((true**2).mean())),
         "sam_deg": float(np.degrees(np.arccos(np.clip(cosine, -1, 1))).mean()),
         "coverage95": coverage,
     }
