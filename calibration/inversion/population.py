@@ -77,7 +77,7 @@ def first_prior(case: Interferograms) -> tuple[Prior, float]:
     best: tuple[float, Prior, float] | None = None
     for name, kernel in smooth_kernels(case).items():
         prior = Prior(name=name, covariance=kernel, case=case)
-        log = prior.log_evidence(prior.coordinates(sample) ** 2, case.beyond[sample]).sum(axis=1)
+        log = prior.log_evidence(sample).sum(axis=1)
         top = int(log.argmax())
         if best is None or log[top] > best[0]:
             best = float(log[top]), prior, float(SCALES[top] * prior.unit)

@@ -59,7 +59,7 @@ def gp(case: Interferograms) -> Spectra:
 
 def _evidence(prior: Prior, pixels: NDArray[np.intp]) -> tuple[Array, NDArray[np.intp]]:
     """Logarithm of the evidence ``(pixel,)`` at each pixel's best scale, and that scale's number."""
-    log = prior.log_evidence(prior.coordinates(pixels) ** 2, prior.case.beyond[pixels])
+    log = prior.log_evidence(pixels)
     best = log.argmax(axis=0)
     return log[best, np.arange(len(pixels))], best
 
