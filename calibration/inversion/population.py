@@ -24,6 +24,8 @@ Array = NDArray[np.float64]
 COORDINATES = 160
 #: Rounds of expectation maximisation at most, and how much further than it says each goes: it comes slowly to its end.
 ROUNDS, RELAXATION = 300, 1.8
+#: Rounds where the calibration is wrong: strong directions come first, and its error, common to all pixels, after them.
+ROUNDS_WRONG = 15
 #: Components kept: signal-to-noise (variances) of a pixel below which even its whole neighbourhood tells little.
 LEAST_SIGNAL = 2e-3
 #: Pixels from which the covariance is learned; more say nothing new.
@@ -125,7 +127,7 @@ def learn(allowed: Allowed) -> Population:
     average = data @ level / weight
     second = data @ data.T / used
     rounds = 0
-    while rounds < ROUNDS:
+    while rounds < (ROUNDS_WRONG if allowed.scale > 0 else ROUNDS):
         rounds += 1
         seen = root[:, None] * covariance * root + np.eye(dimension)
         # apart from the rest, the mean of just these pixels counts; else that of all that might have been
