@@ -1,4 +1,4 @@
-"""A scene's file to interferograms whose pixels see the same: hot pixels told from the dark frames, sub-images aligned."""
+"""A scene's file to interferograms whose pixels see the same: hot pixels by the dark frames, sub-images aligned."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ def register(images: Array, valid: Mask, projection: Array) -> Registration:
         margin = int(np.ceil(2 * blur))
         common = np.zeros((height, width), dtype=bool)
         within = slice(margin, height - margin), slice(margin, width - margin)
-        common[within] = inside.all(axis=0)[within]
+        common[within] = np.asarray(inside.all(axis=0))[within]
         if common.sum() < 32:
             break
         expected = _leave_one_out(blurred.reshape(n, -1), projection).reshape(blurred.shape)
@@ -151,8 +151,8 @@ def aligned_images(
 ) -> tuple[Array, Array]:  # fmt: skip
     """Sub-images on one grid, and the factor ``(interferometer,)`` by which their noise has changed.
 
-    Hot pixels are predicted from the other sub-images by ``told`` (see `precision`); NaN (saturated) and what lies beyond the common field of view is
-    NaN. Where displacements are negligible nothing is resampled.
+    Hot pixels are predicted from the other sub-images by ``told`` (see `precision`); NaN (saturated) and what lies
+    beyond the common field of view is NaN. Where displacements are negligible nothing is resampled.
     """
     size = images.shape[1]
     saturated = ~np.isfinite(images) & ~hot

@@ -16,7 +16,8 @@ from typing import Any, ClassVar, Self
 import torch
 
 from hsitools import __version__
-from hsitools.comparison.plan import Cell, Plan, Source, content_hash, short_hash
+from hsitools.comparison.plan import Cell, Plan, Source
+from hsitools.io.hashes import content_hash, short_hash
 from hsitools.comparison.plugins import Plugins, facts_of
 from hsitools.comparison.ranking import Row
 from hsitools.comparison.table import write_csv

@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from hsitools.comparison.plan import content_hash
+from hsitools.io.hashes import content_hash
 from hsitools.io.hashes import file_sha256
 
 
