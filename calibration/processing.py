@@ -171,9 +171,9 @@ def invert_it(process: Process) -> Outcome:
         "are aligned by the frame itself, hot pixels told from the other sub-images. The error budget says what the "
         "standard deviation of a voxel is made of; what all pixels share is not removed by averaging.",
         figure=_spectra_figure(result, budget),
-        caption="Mean over the band; a dark, a middling and a bright pixel with their 95 % intervals; the error budget.",
+        caption="Mean over the band; a dark, a middling and a bright pixel with 95 % intervals; the error budget.",
         facts=facts,
-        headline=(f"{100 * _rms(budget['all']) / level:.1f} %", "standard deviation of the spectra") if budget else None,
+        headline=(f"{100 * _rms(budget['all']) / level:.1f} %", "their standard deviation") if budget else None,
         summary={"method": plan.method, "units": result.spectra.units, "parameters": result.spectra.parameters,
                  "budget": {name: _rms(values) / level for name, values in budget.items()}},
         files=files,

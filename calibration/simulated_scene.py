@@ -45,9 +45,9 @@ def interferogram_matrix(instrument: SimulatedInstrument, wavelength_nm: Array, 
 
 def truth_of(scene: Cube, size: int, oversampling: int, offset: tuple[float, float] = (0.0, 0.0)) -> Cube:
     """What pixels see of the scene ``(wavelength, size, size)``, their middle ``offset`` pixels (y, x) from its own."""
-    place = [_points(size) + value for value in offset]
+    y, x = (_points(size) + value for value in offset)
     values = scene.read().astype(float)
-    return scene.replace(data=np.stack([_seen(band, *place, oversampling) for band in values]).astype(np.float32))
+    return scene.replace(data=np.stack([_seen(band, y, x, oversampling) for band in values]).astype(np.float32))
 
 
 def _points(size: int) -> Array:

@@ -98,7 +98,7 @@ class Plan:
             if isinstance(value, bool) or not isinstance(value, expected[kind]):
                 what = {"Path": "a path", "int": "a whole number", "float": "a number", "str": "text"}[kind]
                 raise InputError(f"{where}: {name}: found {value!r}, expected {what}")
-            checked[name] = Path(value) if kind == "Path" else value
+            checked[name] = Path(str(value)) if kind == "Path" else value
         for name in ("bench", "scene", "out"):
             if name not in checked:
                 raise InputError(f"{where}: {name}: missing, expected a path")
@@ -113,7 +113,7 @@ class Plan:
 
 
 def read_plan(path: str | Path) -> dict[str, Any]:
-    """The keys of a plan file (TOML); its relative paths are those from its own folder.
+    r"""The keys of a plan file (TOML); its relative paths are those from its own folder.
 
     Raises
     ------
@@ -122,7 +122,7 @@ def read_plan(path: str | Path) -> dict[str, Any]:
 
     Examples
     --------
-    >>> text = 'bench = "bench"\\nscene = "frames.h5"\\nout = "result"\\nmethod = "gp"\\n'
+    >>> text = 'bench = "bench"\nscene = "frames.h5"\nout = "result"\nmethod = "gp"\n'
     >>> _ = Path("plan.toml").write_text(text)
     >>> Plan.of(read_plan("plan.toml")).method
     'gp'
@@ -142,7 +142,7 @@ def read_plan(path: str | Path) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class Process:
-    """A run of the chain: its plan, and the files of the steps so far by what they are (``instrument``, ``cube``, …)."""
+    """A run of the chain: its plan, and the files of the steps so far by what they are (``instrument``, ``cube``)."""
 
     plan: Plan
     files: dict[str, Path] = field(default_factory=dict)

@@ -77,7 +77,8 @@ def precision(matrix: Array, wavelength_nm: Array, noise: Array) -> Array:
     Of images of mean one with noise of that standard deviation ``(interferometer,)``: what tells a value that is
     missing from the others.
     """
-    return np.linalg.inv(_covariance(matrix, wavelength_nm) + np.diag(np.maximum(noise, 1e-6) ** 2))
+    whole = _covariance(matrix, wavelength_nm) + np.diag(np.maximum(noise, 1e-6) ** 2)
+    return np.asarray(np.linalg.inv(whole), dtype=float)
 
 
 def _covariance(matrix: Array, wavelength_nm: Array) -> Array:

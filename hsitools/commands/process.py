@@ -41,6 +41,7 @@ def process(plan_file: Path | None, as_json: bool, **options: Any) -> None:
     files or options have changed.
     """
     from hsitools.chain import Done
+    from hsitools.errors import HsiError
     from hsitools.process import Plan, read_plan
     from hsitools.process import process as run
 
@@ -56,7 +57,12 @@ def process(plan_file: Path | None, as_json: bool, **options: Any) -> None:
         for fact in done.outcome.facts:
             click.echo(f"      {fact.quantity}: {fact.result}", err=as_json)
 
-    page, done = run(plan, before, after)
+    try:
+        page, done = run(plan, before, after)
+    except HsiError:
+        # the error has a line of its own; what was done stays and is kept by the next run
+        click.echo("stopped", err=as_json)
+        raise
     if not as_json:
         return click.echo(f"report: {page}")
     steps = [

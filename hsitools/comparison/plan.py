@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +10,7 @@ from typing import Any
 
 import torch
 
-from hsitools.errors import FormatError, HsiError, InputError
+from hsitools.errors import HsiError, InputError
 from hsitools.io import describe
 from hsitools.io.hashes import short_hash
 from hsitools.lookup import lookup
