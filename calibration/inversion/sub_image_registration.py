@@ -28,6 +28,8 @@ DIMENSIONS = 1
 BLURS = (2.5, 2.5, 1.5, 1.5, 0.7, 0.7, 0.7, 0.7)
 #: Displacements below this, pixels, at the edge of the field are left as they are: resampling would do more harm.
 NEGLIGIBLE = 0.03
+#: Standard errors from which displacements count as not told, pixels.
+UNTOLD = 0.5
 #: Rounds in which values that were not measured are predicted from those that were.
 FILLS = 8
 #: A resampled value of which hot pixels make more than this share is predicted instead.
@@ -134,12 +136,13 @@ def register(images: Array, valid: Mask, projection: Array) -> Registration:
         independent = max(common.sum() / (4 * np.pi * blur**2) - 5, 1.0)
         scatter = (residual**2).mean(axis=1) * common.sum() / independent
         spread = np.sqrt(scatter[:, None] * np.diagonal(inverse, axis1=1, axis2=2))
+        scale = max(height / 2, 1)
         shift = shift + np.clip(step[:, :2], -1.5, 1.5)
-        magnification = magnification + np.clip(step[:, 2] / max(height / 2, 1), -0.05, 0.05)
+        magnification = magnification + np.clip(step[:, 2] / scale, -0.05, 0.05)
         shift -= np.median(shift, axis=0)
         magnification /= np.median(magnification)
-        error, error_magnification = spread[:, :2], spread[:, 2] / max(height / 2, 1)
-    if not np.isfinite(error).all():
+        error, error_magnification = spread[:, :2], spread[:, 2] / scale
+    if not np.median(error) < UNTOLD:
         return Registration(shift=np.zeros((n, 2)), magnification=np.ones(n), shift_stderr=error)
     return Registration(
         shift=np.stack([_shrunk(shift[:, axis], error[:, axis]) for axis in (0, 1)], axis=1),
