@@ -1,4 +1,4 @@
-"""Sub-images of one frame: known displacements are found, hot pixels told from the others, nothing moves for nothing."""
+"""Sub-images of a frame: displacements are found, hot pixels told from the others, nothing moves for nothing."""
 
 import h5py
 import numpy as np
