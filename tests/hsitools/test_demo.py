@@ -59,7 +59,8 @@ def test_files_and_page(mission):
     document, said, folder = mission
     written = {path.relative_to(folder).as_posix() for path in folder.rglob("*.*")}
     assert written >= {
-        "frames.h5", "capture.h5", "characterization.h5", "sensor.h5", "spectra.h5", "fused.h5", "restored.h5", "restored_std.h5",
+        "frames.h5", "capture.h5", "characterization.h5", "sensor.h5", "fused.h5", "restored.h5", "restored_std.h5",
+        "spectra.h5",
         "interferometers.csv", "grid.png", "scene.png", "calibration/report.html",
     }  # fmt: skip
     page = (folder / "report.html").read_text(encoding="utf-8")
