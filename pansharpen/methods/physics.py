@@ -25,9 +25,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from hsitools.estimation.edge_aware import CONDITION, DataTerms, edge_weights, step_weights
 from pansharpen.case import Scene, Tile
 from pansharpen.families.statistics import mix, moments, per_band
-from pansharpen.physics.edges import CONDITION, DataTerms, edge_weights, step_weights
 from pansharpen.physics.held_out import detail_trust
 from pansharpen.physics.registration import Registration, pan_error, register
 from pansharpen.physics.subspace import MAX_PRECISION, ROUNDING, Cube, Subspace, one_blur, subspace

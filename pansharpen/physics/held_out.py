@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import torch
 
+from hsitools.estimation.edge_aware import DataTerms, edge_weights, step_weights
 from hsitools.sensor.interpolation import interpolate
 from hsitools.sensor.separable import size_of
 from hsitools.sensor.spatial import mtf_decimate
 from pansharpen.case import INTERPOLATION, USUAL_MTF, Scene, Tile
 from pansharpen.families.statistics import ratio_of
-from pansharpen.physics.edges import DataTerms, edge_weights, step_weights
 from pansharpen.physics.registration import Registration
 from pansharpen.physics.subspace import MAX_PRECISION, Cube, Subspace
 

@@ -1,11 +1,13 @@
-"""The quadratic problem of `physics` on one tile: neighbours are alike unless PAN has an edge between them.
+"""Components of an image that are alike in neighbouring pixels unless a guide has an edge between them.
 
-Weights of pairs of neighbours, the Laplacian that they make, and a solver whose result at a pixel depends on that
-pixel's surroundings only, so that tiles agree with the whole.
+Weights of pairs of neighbours, the Laplacian that they make, and a solver of the quadratic problem whose result at a
+pixel depends on that pixel's surroundings only, so that tiles agree with the whole. Fusion (``physics``, whose guide is
+PAN) and inversion (``joint``, whose guide is its own first estimate) solve the same problem.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,13 +27,16 @@ NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))
 STEPS, CONDITION = 30, 60.0
 
 
-def edge_weights(pan: torch.Tensor, edge: float) -> list[torch.Tensor]:
-    """Weights of the pairs of neighbours in four directions: `LINK` + 1/(1 + step²/edge), over their distance."""
+def edge_weights(guide: torch.Tensor, edge: float) -> list[torch.Tensor]:
+    """Weights of the pairs of neighbours in four directions: `LINK` + 1/(1 + step²/edge), over their distance.
+
+    Of a guide ``(batch, channel, y, x)`` with several channels the squares of the steps add up.
+    """
     out = []
     for offset in NEIGHBOURS:
-        first, second = _pair(pan.shape, offset)
-        step = pan[second] - pan[first]
-        out.append((LINK + 1 / (1 + step**2 / edge)) / float(np.hypot(*offset)))
+        first, second = _pair(guide.shape, offset)
+        step = ((guide[second] - guide[first]) ** 2).sum(1, keepdim=True)
+        out.append((LINK + 1 / (1 + step / edge)) / float(np.hypot(*offset)))
     return out
 
 
@@ -76,6 +81,66 @@ def degree(weights: list[torch.Tensor], like: torch.Tensor) -> torch.Tensor:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Pixels:
+    """Components measured in each pixel by itself, with unit variance beforehand.
+
+    Attributes
+    ----------
+    precision : Tensor, shape (k, 1, 1) or (1, k, y, x)
+        Of each component's measurement; zero where nothing was measured.
+    smoothness : Tensor, shape (k, 1, 1)
+        κ of each component: inverse variance of the step between neighbours without an edge.
+    """
+
+    precision: torch.Tensor
+    smoothness: torch.Tensor
+
+    def solve(self, data: torch.Tensor, weights: list[torch.Tensor], z: torch.Tensor) -> torch.Tensor:
+        """The components for measured ones ``data`` and given weights, from a start ``z``."""
+        around = self.smoothness * degree(weights, data[:, :1])
+        pull = 1 / (1 + self.smoothness)
+        # Gershgorin: the Laplacian is at most twice its diagonal
+        inverse = 1 / (self.precision + pull + 2 * around)
+
+        def apply(step: torch.Tensor) -> torch.Tensor:
+            return (self.precision + pull) * step + self.smoothness * laplacian(step, weights)
+
+        residual = self.precision * data - apply(z)
+        return chebyshev(residual.mul_(inverse), lambda step: apply(step).mul_(inverse), z, CONDITION)
+
+
+def chebyshev(
+    residual: torch.Tensor, apply: Callable[[torch.Tensor], torch.Tensor], z: torch.Tensor, condition: float
+) -> torch.Tensor:
+    """`STEPS` steps of Chebyshev's iteration for a preconditioned spectrum in [1/``condition``, 1].
+
+    No scalar depends on the data, unlike in conjugate gradients: what a pixel becomes depends on its surroundings only.
+    Directions below the interval stay nearer to the start.
+
+    Parameters
+    ----------
+    residual : Tensor
+        Preconditioned residual at the start; overwritten.
+    apply : callable
+        The preconditioned operator.
+    z : Tensor
+        The start.
+    condition : float
+    """
+    low, high = 1 / condition, 1.0
+    centre, half = (high + low) / 2, (high - low) / 2
+    rho = half / centre
+    step = residual / centre
+    z = z + step
+    for _ in range(STEPS - 1):
+        residual -= apply(step)
+        last, rho = rho, 1 / (2 * centre / half - rho)
+        step = step.mul_(rho * last).add_(residual, alpha=2 * rho / half)
+        z += step
+    return z
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class DataTerms:
     """What cube and PAN say of the components of a tile.
 
@@ -104,9 +169,7 @@ class DataTerms:
     def solve(self, data: torch.Tensor, weights: list[torch.Tensor], z: torch.Tensor) -> torch.Tensor:
         """The components for coarse components ``data`` and given weights, from a start ``z``.
 
-        `STEPS` steps of Chebyshev's iteration for a preconditioned spectrum in [1/``condition``, 1]. No scalar depends
-        on the data, unlike in conjugate gradients: what a pixel becomes depends on its surroundings only. Directions
-        below the interval stay nearer to the start.
+        By `chebyshev`.
         """
         pan, down, trust = self.pan, self.down, self.pan_precision
         precision = self.precision.to(pan)
@@ -137,17 +200,7 @@ class DataTerms:
         residual = down.adjoint(precision * (data - down(z)))
         residual.addcmul_(response, trust * (pan - _along(response, z)))
         residual = precondition(residual.sub_(laplacian(z, weights)))
-        low, high = 1 / self.condition, 1.0
-        centre, half = (high + low) / 2, (high - low) / 2
-        rho = half / centre
-        step = residual / centre
-        z = z + step
-        for _ in range(STEPS - 1):
-            residual -= precondition(apply(step))
-            last, rho = rho, 1 / (2 * centre / half - rho)
-            step = step.mul_(rho * last).add_(residual, alpha=2 * rho / half)
-            z += step
-        return z
+        return chebyshev(residual, lambda step: precondition(apply(step)), z, self.condition)
 
 
 def _along(response: torch.Tensor, z: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,192 @@
+"""``hsi invert``: interferograms of a characterized instrument to spectra with error bars."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from hsitools.commands.options import emit_json, json_option, progress_bar
+from hsitools.errors import InputError
+
+PATH = click.Path(path_type=Path)
+
+
+@click.group()
+def invert() -> None:
+    """Invert interferograms to spectra; compare methods."""
+
+
+def parse_grid(text: str | None) -> Any:
+    """``"400:900:2"`` to 400, 402, … 900 nm; raises `InputError` otherwise."""
+    if text is None:
+        return None
+    try:
+        low, high, step = (float(part) for part in text.split(":"))
+    except ValueError:
+        raise InputError(f"--grid: found {text!r}, expected LOW:HIGH:STEP in nm, as 400:900:2") from None
+    if not (0 < low < high and 0 < step <= high - low):
+        raise InputError(f"--grid: found {text!r}, expected 0 < LOW < HIGH and a positive STEP in nm")
+    return low + step * np.arange(int((high - low) / step + 1e-9) + 1)
+
+
+def method_names(text: str) -> list[str]:
+    """``"all"``, or names with commas between; raises `InputError` on an unknown one."""
+    from calibration.inversion import registry
+
+    if text == "all":
+        return registry.names()
+    return [registry.get(name.strip()).name for name in text.split(",")]
+
+
+@invert.command("methods")
+@json_option
+def list_methods(as_json: bool) -> None:
+    """Methods and their papers."""
+    from calibration.inversion import registry
+
+    entries = [registry.get(name) for name in registry.names()]
+    rows = [{"name": e.name, "summary": e.summary, "paper": e.paper, "error_bars": e.std} for e in entries]
+    if as_json:
+        return emit_json(rows)
+    width = max(len(str(row["name"])) for row in rows)
+    for row in rows:
+        click.echo(f"{row['name']:<{width}}  {row['summary']}")
+        click.echo(f"{'':<{width}}  {row['paper']}")
+
+
+@invert.command("run")
+@click.argument("path", type=PATH)
+@click.option("--instrument", type=PATH, required=True, help="Characterization of `hsi calibrate --out`.")
+@click.option("-o", "--out", type=PATH, required=True, help="Spectral cube: .h5, .nc, .hdr or .tif.")
+@click.option("--method", default="joint", show_default=True, help="See `hsi invert methods`.")
+@click.option("--grid", metavar="LOW:HIGH:STEP", help="Wavelengths, nm  [default: the calibrated lines].")
+@click.option("--illumination", type=PATH, help="Table of wavelength (nm) and the light on the scene.")
+@click.option("--lamp", type=PATH, help="Table of wavelength (nm) and the calibration lamp's radiance.")
+@click.option("--report", type=PATH, help="Folder for report.html and its figures.")
+@json_option
+def run(
+    path: Path, instrument: Path, out: Path, method: str, grid: str | None, illumination: Path | None,
+    lamp: Path | None, report: Path | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Invert PATH, raw frames with dark frames or an interferogram cube, to a spectral cube.
+
+    Beside OUT, its name with _std holds the standard deviation of each voxel and with _mask where there is a spectrum;
+    with _common.csv the factors of errors that all pixels share. Spectra are in units of the calibration lamp, with
+    --lamp they are radiance in that table's units.
+    """
+    import time
+
+    from calibration.inversion.invert import invert as run_inversion
+    from hsitools.io import save_cube
+
+    began = time.perf_counter()
+    if not out.parent.is_dir():
+        raise InputError(f"{out}: output: found no folder {out.parent}, expected an existing one")
+    result = run_inversion(
+        path, instrument, method, grid=parse_grid(grid), illumination=illumination, lamp=lamp
+    )  # fmt: skip
+    cubes = {"": result.cube, "_std": result.std, "_mask": result.mask}
+    written = []
+    for suffix, cube in cubes.items():
+        if cube is not None:
+            target = out.with_name(f"{out.stem}{suffix}{out.suffix}")
+            save_cube(cube, target)
+            written.append(str(target))
+    common = result.spectra.common
+    if common is not None and common.shape[1]:
+        target = out.with_name(f"{out.stem}_common.csv")
+        write_factors(target, result.spectra.wavelength_nm, common)
+        written.append(str(target))
+    document: dict[str, Any] = {
+        "method": result.cube.meta["inverted_by"], "instrument": str(instrument), "shape": list(result.cube.shape),
+        "units": result.spectra.units, "pixels": int(result.spectra.mask.sum()),
+        "parameters": result.spectra.parameters, "seconds": time.perf_counter() - began, "written": written,
+    }  # fmt: skip
+    if report is not None:
+        from calibration.inversion.report import write_report
+
+        written.append(str(write_report(result, document, report)))
+    if as_json:
+        return emit_json(document)
+    click.echo(
+        f"{out}: {'×'.join(map(str, result.cube.shape))} by {document['method']} in {document['seconds']:.1f} s, "
+        f"in units of {result.spectra.units}"
+        if result.spectra.units != "radiance"
+        else f"{out}: {'×'.join(map(str, result.cube.shape))} by {document['method']}, radiance"
+    )
+    for name in written[1:]:
+        click.echo(name)
+
+
+def write_factors(path: Path, wavelength_nm: Any, factors: Any) -> None:
+    """Write a root of the covariance of common errors, one row a wavelength."""
+    import csv
+
+    from hsitools.io.atomic import atomic_path
+
+    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["wavelength_nm", *(f"factor_{number}" for number in range(factors.shape[1]))])
+        for wavelength, row in zip(wavelength_nm, factors, strict=True):
+            writer.writerow([f"{wavelength:.8g}", *(f"{value:.6g}" for value in row)])
+
+
+@invert.command("benchmark")
+@click.option("--capture", type=PATH, help="Held-out monochromator lines of this capture.")
+@click.option("--folds", default=5, show_default=True, help="Folds of its lines.")
+@click.option("--scenes", type=PATH, multiple=True, help="Known scenes (cubes) to simulate; needs --instrument.")
+@click.option("--instrument", type=PATH, help="Characterization that measures the scenes.")
+@click.option("--snr", "snrs", type=float, multiple=True, default=(30.0, 100.0, 300.0), show_default=True)
+@click.option("--kept-lines", type=float, help="Invert with the matrix from this share of the lines  [exact matrix].")
+@click.option("--methods", default="all", show_default=True, help="Names with commas between, or all.")
+@click.option("--seed", default=0, show_default=True, help="Deals lines, draws noise.")
+@json_option
+def benchmark(
+    capture: Path | None, folds: int, scenes: tuple[Path, ...], instrument: Path | None, snrs: tuple[float, ...],
+    kept_lines: float | None, methods: str, seed: int, as_json: bool,
+) -> None:  # fmt: skip
+    """Measure methods on held-out lines of a capture, or on known scenes."""
+    names = method_names(methods)
+    if not scenes and capture is None:
+        raise InputError("benchmark: found neither --capture nor --scenes, expected one of them")
+    if scenes and instrument is None:
+        raise InputError("--scenes: found without --instrument, expected the characterization that measures them")
+    from calibration.captures.capture import open_capture
+
+    lines = None if capture is None else open_capture(capture)
+    records: list[dict[str, Any]] = []
+    with progress_bar("invert") as progress:
+        if not scenes:
+            from calibration.inversion.lines import compare
+
+            assert lines is not None
+            records = compare(lines, names, folds=folds, seed=seed, progress=progress)
+        else:
+            from calibration.characterization import Characterization
+            from calibration.inversion.scenes import compare as compare_scenes
+            from hsitools.io import open_cube
+
+            assert instrument is not None
+            device = Characterization.load(instrument)
+            for scene in scenes:
+                records += compare_scenes(
+                    open_cube(scene), device, names, snrs=list(snrs), kept_lines=kept_lines, capture=lines, seed=seed,
+                    progress=progress,
+                )  # fmt: skip
+    if as_json:
+        return emit_json(records)
+    emit_records(records)
+
+
+def emit_records(records: list[dict[str, Any]]) -> None:
+    """Print records as an aligned table."""
+    if not records:
+        return click.echo("no method of the list can be measured this way")
+    columns = list(records[0])
+    cells = [[f"{r[c]:.4g}" if isinstance(r[c], float) else str(r[c]) for c in columns] for r in records]
+    widths = [max(len(name), *(len(row[place]) for row in cells)) for place, name in enumerate(columns)]
+    for row in [columns, *cells]:
+        click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)))

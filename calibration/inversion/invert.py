@@ -1,0 +1,169 @@
+"""The front: frames or interferograms of a characterized instrument in, a spectral cube with error bars out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.characterization import Characterization
+from calibration.inversion import measurement as files
+from calibration.inversion import registry
+from calibration.inversion.calibration_error import interferogram_stderr
+from calibration.inversion.measurement import Measurement
+from calibration.inversion.prior import best_prior, candidates
+from calibration.inversion.problem import RADIANCE_UNITS, Interferograms, Spectra, noise_size
+from hsitools.cube import Cube
+from hsitools.errors import InputError
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Inversion:
+    """A spectral cube, its standard deviations and its mask.
+
+    Attributes
+    ----------
+    cube : Cube
+        ``(wavelength, y, x)``; NaN where nothing was measured.
+    std : Cube or None
+        Standard deviation of each voxel; None of methods that do not tell.
+    mask : Cube
+        One band, 1 where there is a spectrum.
+    spectra : Spectra
+        The same as arrays, with factors of common errors.
+    """
+
+    cube: Cube
+    std: Cube | None
+    mask: Cube
+    spectra: Spectra
+
+
+def invert(
+    measured: Cube | Array | Measurement | str | Path,
+    instrument: Characterization | str | Path,
+    method: str = "joint",
+    *,
+    grid: Array | None = None,
+    illumination: tuple[Array, Array] | str | Path | None = None,
+    lamp: tuple[Array, Array] | str | Path | None = None,
+) -> Inversion:
+    """Invert interferograms to spectra.
+
+    Parameters
+    ----------
+    measured : Cube, array, Measurement or path
+        Interferograms ``(interferometer, y, x)``, or a file of them or of raw frames with dark frames.
+    instrument : Characterization or path
+    method : str
+        See ``hsi invert methods``.
+    grid : array, optional
+        Wavelengths, nm, ascending, inside the calibrated band; default the calibrated lines.
+    illumination : (wavelengths in nm, values) or path of a table, optional
+        Light on the scene in any units: what is left is smoother.
+    lamp : (wavelengths in nm, values) or path of a table, optional
+        The calibration lamp's radiance: spectra come out in its units instead of in units of the lamp.
+
+    Raises
+    ------
+    InputError
+        When file and instrument do not fit, frames are saturated or without dark, or a curve does not cover the grid.
+
+    Examples
+    --------
+    >>> result = invert("frames.h5", "uv2.h5")  # doctest: +SKIP
+    >>> result.cube.units  # doctest: +SKIP
+    'calibration lamp'
+    """
+    entry = registry.get(method)
+    device = instrument if isinstance(instrument, Characterization) else Characterization.load(instrument)
+    if isinstance(measured, np.ndarray):
+        measured = Cube(data=measured, name="interferograms")
+    if isinstance(measured, Cube):
+        measured = files.interferogram_cube(measured, device)
+    elif not isinstance(measured, Measurement):
+        measured = files.open_measurement(measured, device)
+    if len(measured.values) != len(device.opd_um):
+        raise InputError(
+            f"{measured.source}: interferometers: found {len(measured.values)}, expected {len(device.opd_um)}"
+        )
+    wavelength = 1000 / device.response.wavenumber[::-1] if grid is None else np.asarray(grid, dtype=float)
+    light = None if illumination is None else _on_grid(illumination, wavelength, "illumination")
+    if light is not None:
+        light = light / light.mean()
+    radiance = None if lamp is None else _on_grid(lamp, wavelength, "lamp")
+    if light is not None and radiance is not None:
+        # what the scene sends is in units of the lamp
+        light = light / radiance * radiance.mean()
+    case = build_case(measured, device, wavelength, light)
+    if not case.measured.any():
+        raise InputError(f"{measured.source}: found no pixel that all interferometers measured, expected some")
+    return _labelled(entry(case), entry.name, device, measured, radiance)
+
+
+def build_case(
+    measured: Measurement, device: Characterization, wavelength_nm: Array, light: Array | None
+) -> Interferograms:
+    """The whitened problem: interferometers that were fitted, their noise, and what the calibration may be wrong by."""
+    response = device.response
+    noise = measured.noise_std
+    if noise is None:
+        noise = np.ones(response.n_bands) if device.lines is None else device.lines.row_noise
+    fitted = np.flatnonzero(np.isfinite(response.theta).all(axis=1) & np.isfinite(noise) & (noise > 0))
+    if not len(fitted):
+        raise InputError(f"{device.name}: found no interferometer that was fitted, expected some")
+    case = Interferograms(
+        matrix=response.rows(fitted).matrix(wavelength_nm), values=measured.values[fitted], noise_std=noise[fitted],
+        wavelength_nm=wavelength_nm, illumination=light, opd_um=response.opd_um[fitted],
+    )  # fmt: skip
+    if not case.measured.any():
+        return case
+    if measured.noise_std is None:
+        case = replace(case, noise_std=case.noise_std * noise_size(case))
+    mean = np.nanmean(case.values.reshape(len(fitted), -1)[:, case.measured], axis=1)
+    one = replace(case, values=mean[:, None, None], noise_known=False)
+    prior = best_prior(one, candidates(one))
+    log = prior.log_evidence(prior.coordinates() ** 2, one.beyond)
+    spectrum = prior.posterior(np.array([0]), log.argmax(axis=0))[0][:, 0]
+    return replace(case, calibration_std=interferogram_stderr(device, wavelength_nm, spectrum)[fitted])
+
+
+def _on_grid(curve: tuple[Array, Array] | str | Path, wavelength_nm: Array, what: str) -> Array:
+    if isinstance(curve, str | Path):
+        return files.curve(curve, wavelength_nm, what)
+    known, values = (np.asarray(part, dtype=float) for part in curve)
+    return files.on_grid(known, values, wavelength_nm, what)
+
+
+def _labelled(
+    spectra: Spectra, method: str, device: Characterization, measured: Measurement, radiance: Array | None
+) -> Inversion:  # fmt: skip
+    if radiance is not None:
+        scale = radiance[:, None, None]
+        spectra = replace(
+            spectra, estimate=spectra.estimate * scale, std=None if spectra.std is None else spectra.std * scale,
+            noise_std=None if spectra.noise_std is None else spectra.noise_std * scale, units=RADIANCE_UNITS,
+            common=None if spectra.common is None else spectra.common * radiance[:, None],
+        )  # fmt: skip
+    meta = {
+        "inverted_by": method, "instrument": device.name, "measurement": measured.source, "units_of": spectra.units,
+        "inversion": spectra.parameters,
+    }  # fmt: skip
+
+    def labelled(data: Array, name: str) -> Cube:
+        return Cube(
+            data=data.astype(np.float32), wavelength_nm=spectra.wavelength_nm, nodata=float("nan"), name=name,
+            units=spectra.units, source=measured.source, meta=meta,
+        )  # fmt: skip
+
+    return Inversion(
+        cube=labelled(spectra.estimate, "spectra"),
+        std=None if spectra.std is None else labelled(spectra.std, "standard deviation of the spectra"),
+        mask=Cube(data=spectra.mask[None].astype(np.uint8), name="where there is a spectrum", source=measured.source),
+        spectra=spectra,
+    )

@@ -1,0 +1,195 @@
+"""What is to be inverted, from files: raw frames of a scene, interferogram cubes, and curves over wavelength."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.characterization import Characterization
+from hsitools.cube import Cube
+from hsitools.errors import FormatError, InputError
+from hsitools.io.formats.hdf5 import open_hdf5
+
+Array = NDArray[np.float64]
+#: OPDs that a cube says of itself may differ from the instrument's by this share of a fringe over the band.
+SAME_INSTRUMENT = 0.5
+#: A frame with more saturated pixels than this inside its sub-images says nothing.
+SATURATED = 0.5
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Measurement:
+    """Interferograms with what is known of their noise.
+
+    Attributes
+    ----------
+    values : array, shape (interferometer, y, x)
+        NaN where a pixel was not measured or is saturated.
+    noise_std : array, shape (interferometer,), or None
+        From repeated frames; None where there is one.
+    source : str
+    """
+
+    values: Array
+    noise_std: Array | None
+    source: str
+
+
+def open_measurement(path: str | Path, instrument: Characterization) -> Measurement:
+    """Raw frames (HDF5 with ``frames``) or an interferogram cube (any cube file), told apart by content.
+
+    Raises
+    ------
+    FormatError
+        When the file is missing or neither.
+    InputError
+        When it is of another instrument, saturated, or without a dark frame.
+    """
+    import h5py
+
+    from hsitools.io import open_cube
+
+    path = Path(path)
+    if path.is_file() and h5py.is_hdf5(path):
+        with open_hdf5(path) as file:
+            if "frames" in file:
+                return frames(
+                    file["frames"][()], None if "dark" not in file else file["dark"][()], instrument,
+                    full_scale=file.attrs.get("full_scale"), source=str(path),
+                )  # fmt: skip
+    return interferogram_cube(open_cube(path), instrument)
+
+
+def interferogram_cube(cube: Cube, instrument: Characterization) -> Measurement:
+    """The measurement that a cube ``(interferometer, y, x)`` holds.
+
+    Raises
+    ------
+    InputError
+        When it has another number of interferometers than the instrument, or other OPDs.
+    """
+    where = cube.source or cube.name or "interferograms"
+    expected = len(instrument.opd_um)
+    if cube.wavelength_nm is not None:
+        raise InputError(
+            f"{where}: wavelength_nm: found a cube of spectra, expected interferograms without wavelengths"
+        )
+    if cube.n_bands != expected:
+        raise InputError(
+            f"{where}: interferometers: found {cube.n_bands}, expected {expected} as in {instrument.name or 'the instrument'}"
+        )
+    told = cube.meta.get("opd_um")
+    if told is not None:
+        difference = np.abs(np.asarray(told, dtype=float) - instrument.opd_um)
+        limit = SAME_INSTRUMENT / instrument.response.band.width
+        if not np.nanmedian(difference) <= limit:
+            raise InputError(
+                f"{where}: opd_um: found OPDs {np.nanmedian(difference):.3g} µm off those of {instrument.name} "
+                f"(median), expected less than {limit:.3g}: it is another instrument's file"
+            )
+    values = cube.physical().read().astype(float)
+    if cube.nodata is not None and np.isfinite(cube.nodata):
+        values[values == cube.nodata] = np.nan
+    return Measurement(values=values, noise_std=None, source=where)
+
+
+def frames(
+    raw: NDArray[Any], dark: NDArray[Any] | None, instrument: Characterization, *, full_scale: Any = None,
+    source: str = "frames",
+) -> Measurement:  # fmt: skip
+    """Frames ``(y, x)`` or ``(n, y, x)`` of one scene, cut into sub-images, the dark taken off.
+
+    Raises
+    ------
+    InputError
+        When the instrument has no layout, the frame another size, there is no dark, or too much is saturated.
+    """
+    layout = instrument.layout
+    if layout is None:
+        raise InputError(f"{instrument.name}: layout: found none, expected where the sub-images lie, to cut {source}")
+    stack = np.asarray(raw)
+    stack = stack[None] if stack.ndim == 2 else stack
+    if stack.ndim != 3 or stack.shape[1:] != tuple(layout.frame_shape):
+        raise InputError(
+            f"{source}: frames: found shape {np.asarray(raw).shape}, expected (…, {layout.frame_shape[0]}, "
+            f"{layout.frame_shape[1]}) as in {instrument.name}"
+        )
+    if dark is None:
+        raise InputError(f"{source}: dark: missing, expected dark frames (n, y, x) or (y, x) of the same exposure")
+    dark = np.asarray(dark, dtype=float)
+    dark = dark.mean(axis=0) if dark.ndim == 3 else dark
+    if dark.shape != stack.shape[1:]:
+        raise InputError(f"{source}: dark: found shape {dark.shape}, expected {stack.shape[1:]} as the frames")
+    size = int(min(layout.pitch)) - 1
+    corner = np.rint(layout.centres()[instrument.index] - (size - 1) / 2).astype(int)
+    inside = np.arange(size)
+    rows, columns = corner[:, 0, None, None] + inside[:, None], corner[:, 1, None, None] + inside
+    if rows.min() < 0 or columns.min() < 0 or rows.max() >= stack.shape[1] or columns.max() >= stack.shape[2]:
+        raise InputError(f"{source}: layout: found sub-images beyond the frame, expected all {len(corner)} inside")
+    cut = stack[:, rows, columns]
+    limit = np.inf if full_scale is None else float(full_scale)
+    saturated = (cut >= limit).any(axis=0)
+    if saturated.mean() > SATURATED:
+        raise InputError(
+            f"{source}: frames: found {100 * saturated.mean():.0f} % of the sub-images' pixels at full scale "
+            f"{limit:g}, expected a shorter exposure"
+        )
+    light = cut.astype(float) - dark[rows, columns]
+    values = light.mean(axis=0)
+    noise = None
+    if len(stack) > 1:
+        noise = np.sqrt(np.maximum(light.var(axis=0, ddof=1).mean(axis=(1, 2)), 1e-12) / len(stack))
+    return Measurement(values=np.where(saturated, np.nan, values), noise_std=noise, source=source)
+
+
+def curve(path: str | Path, wavelength_nm: Array, what: str) -> Array:
+    """A table of two columns, wavelength (nm) and value, on a grid (straight between its rows).
+
+    Raises
+    ------
+    FormatError
+        When the file is missing or no table of numbers.
+    InputError
+        When it does not cover the grid, or has values that are not positive.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = [row for row in csv.reader(file) if row and not row[0].lstrip().startswith("#")]
+        start = 0 if _number(rows[0][0]) else 1
+        table = np.array([[float(row[0]), float(row[1])] for row in rows[start:]])
+    except OSError as error:
+        raise FormatError(f"{path}: {what}: {error.strerror or error}") from None
+    except (ValueError, IndexError):
+        raise FormatError(f"{path}: {what}: expected a table of wavelength in nm and value, comma between") from None
+    if len(table) < 2 or not np.isfinite(table).all():
+        raise FormatError(f"{path}: {what}: found {len(table)} rows, expected at least two of finite numbers")
+    table = table[np.argsort(table[:, 0])]
+    return on_grid(table[:, 0], table[:, 1], wavelength_nm, f"{path}: {what}")
+
+
+def on_grid(known_nm: Array, values: Array, wavelength_nm: Array, where: str) -> Array:
+    """Values on a grid; raises `InputError` when they do not cover it or are not positive there."""
+    # half a sample of the grid is no reason to refuse
+    slack = 0.5 * float(np.diff(wavelength_nm).max())
+    if known_nm[0] > wavelength_nm[0] + slack or known_nm[-1] < wavelength_nm[-1] - slack:
+        raise InputError(
+            f"{where}: found {known_nm[0]:g} to {known_nm[-1]:g} nm, expected to cover {wavelength_nm[0]:g} to "
+            f"{wavelength_nm[-1]:g} nm"
+        )
+    out = np.interp(wavelength_nm, known_nm, values)
+    if not (out > 0).all():
+        raise InputError(f"{where}: found {out.min():g}, expected positive values")
+    return np.asarray(out)
+
+
+def _number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,178 @@
+"""What is measured, what is to be told from it, and the whitened problem that methods solve.
+
+Of each pixel ``values = matrix @ spectrum + noise``. Divided by the noise's standard deviation all interferometers
+count alike; the singular vectors of that matrix serve all pixels at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsitools.errors import InputError
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+#: Singular values below this share of the largest are rounding.
+RANK = 1e-9
+#: Share of the singular vectors, the weakest, that tell the noise where there are no spare interferometers.
+WEAKEST = 0.25
+#: Spare interferometers that tell the noise by themselves.
+SPARE = 8
+#: Units of spectra without and with the lamp's curve.
+LAMP_UNITS, RADIANCE_UNITS = "calibration lamp", "radiance"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interferograms:
+    """Interferograms of an image, and the instrument as it sees spectra on a grid.
+
+    Parameters
+    ----------
+    matrix : array, shape (interferometer, wavelength)
+        Spectrum to interferogram (`hsitools.sensor.spectral.FabryPerotResponse.matrix`).
+    values : array, shape (interferometer, y, x)
+        In the capture's intensity units; NaN where a pixel was not measured.
+    noise_std : array, shape (interferometer,)
+        Standard deviation of the noise.
+    wavelength_nm : array, shape (wavelength,)
+        The grid, ascending.
+    noise_known : bool
+        False where only the proportions of ``noise_std`` hold: each pixel's noise is then estimated from its residual.
+    illumination : array, shape (wavelength,), or None
+        Known light that multiplies what is smooth; None for flat light.
+    calibration_std : array, shape (interferometer,), or None
+        Standard deviation of what a wrong calibration adds to the mean interferogram: the same in all pixels, up to
+        their brightness.
+    opd_um : array, shape (interferometer,), or None
+        Optical path differences; only the cosine transform needs them.
+
+    Raises
+    ------
+    InputError
+        When shapes do not fit or the noise is not positive.
+    """
+
+    matrix: Array
+    values: Array
+    noise_std: Array
+    wavelength_nm: Array
+    noise_known: bool = True
+    illumination: Array | None = None
+    calibration_std: Array | None = None
+    opd_um: Array | None = None
+
+    def __post_init__(self) -> None:
+        n, p = self.matrix.shape
+        if self.values.ndim != 3 or len(self.values) != n:
+            raise InputError(f"interferograms: found shape {self.values.shape}, expected ({n}, y, x) as the instrument")
+        if self.noise_std.shape != (n,) or not (np.isfinite(self.noise_std).all() and (self.noise_std > 0).all()):
+            raise InputError(f"noise: expected {n} positive standard deviations, one an interferometer")
+        if self.wavelength_nm.shape != (p,) or not (np.diff(self.wavelength_nm) > 0).all():
+            raise InputError(f"grid: expected {p} ascending wavelengths in nm")
+        for name, length in (("illumination", p), ("calibration_std", n), ("opd_um", n)):
+            value = getattr(self, name)
+            if value is not None and value.shape != (length,):
+                raise InputError(f"{name}: found shape {value.shape}, expected ({length},)")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(y, x)."""
+        return int(self.values.shape[1]), int(self.values.shape[2])
+
+    @cached_property
+    def measured(self) -> Mask:
+        """Pixels that all interferometers measured, ``(pixel,)``."""
+        return np.asarray(np.isfinite(self.values).all(axis=0).ravel())
+
+    @cached_property
+    def pixels(self) -> Array:
+        """Values of the measured pixels over the noise, ``(interferometer, pixel)``."""
+        flat = self.values.reshape(len(self.values), -1)
+        return np.asarray(flat[:, self.measured] / self.noise_std[:, None])
+
+    @cached_property
+    def whitened(self) -> Array:
+        """The matrix over the noise."""
+        return np.asarray(self.matrix / self.noise_std[:, None])
+
+    @cached_property
+    def svd(self) -> tuple[Array, Array, Array]:
+        """Left vectors (interferometer, k), values (k,), right vectors (wavelength, k) of the whitened matrix."""
+        left, values, right = np.linalg.svd(self.whitened, full_matrices=False)
+        kept = values > RANK * values[0]
+        return left[:, kept], values[kept], right[kept].T
+
+    @cached_property
+    def projected(self) -> Array:
+        """Pixels on the left singular vectors, ``(k, pixel)``."""
+        return np.asarray(self.svd[0].T @ self.pixels)
+
+    @cached_property
+    def beyond(self) -> Array:
+        """Squares of each pixel outside the matrix's range: noise alone, ``(pixel,)``."""
+        return np.maximum((self.pixels**2).sum(axis=0) - (self.projected**2).sum(axis=0), 0)
+
+    @property
+    def light(self) -> Array:
+        """The illumination, ones where it is not known."""
+        return np.ones(self.matrix.shape[1]) if self.illumination is None else self.illumination
+
+    def spectra(self, estimate: Array, std: Array | None, noise_std: Array | None = None, **more: Any) -> Spectra:
+        """A result from estimates ``(wavelength, measured pixel)``; NaN where nothing was measured."""
+
+        def image(columns: Array) -> Array:
+            out = np.full((len(columns), self.measured.size), np.nan)
+            out[:, self.measured] = columns
+            return out.reshape(-1, *self.shape)
+
+        return Spectra(
+            wavelength_nm=self.wavelength_nm, estimate=image(estimate), std=None if std is None else image(std),
+            noise_std=None if noise_std is None else image(noise_std), mask=self.measured.reshape(self.shape), **more,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spectra:
+    """Spectra with error bars.
+
+    Attributes
+    ----------
+    wavelength_nm : array, shape (wavelength,)
+    estimate : array, shape (wavelength, y, x)
+    std : array of that shape, or None
+        Standard deviation of each voxel; None of methods that do not tell.
+    noise_std : array of the estimate's shape, or None
+        What the noise alone makes of the estimate; where it differs from ``std``, which holds what is not told, too.
+    mask : array of bool, shape (y, x)
+        True where a spectrum was found.
+    common : array, shape (wavelength, k), or None
+        Root of the covariance of errors that all pixels share (included in ``std``): what averaging does not remove.
+    units : str
+        ``"calibration lamp"``, or ``"radiance"``.
+    parameters : dict
+        What was chosen, and by which rule.
+    """
+
+    wavelength_nm: Array
+    estimate: Array
+    std: Array | None
+    mask: Mask
+    noise_std: Array | None = None
+    common: Array | None = None
+    units: str = LAMP_UNITS
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+
+def noise_size(case: Interferograms) -> float:
+    """What ``noise_std`` must be multiplied by, from what no spectrum can make, or the weakest directions."""
+    spare = len(case.whitened) - len(case.svd[1])
+    if spare >= SPARE:
+        return float(np.sqrt(case.beyond.mean() / spare))
+    weakest = max(1, int(WEAKEST * len(case.svd[1])))
+    return float(np.sqrt((case.projected[-weakest:] ** 2).mean()))

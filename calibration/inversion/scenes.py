@@ -1,0 +1,181 @@
+"""How well methods invert a known scene: simulated interferograms, an exact matrix or one of fewer lines."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.captures.capture import MonochromaticCapture
+from calibration.characterization import Characterization
+from calibration.characterize import characterize
+from calibration.inversion import registry
+from calibration.inversion.invert import build_case
+from calibration.inversion.measurement import Measurement
+from calibration.inversion.problem import Spectra
+from hsitools.cube import Cube
+from hsitools.errors import InputError
+
+Array = NDArray[np.float64]
+
+
+def scene_grid(instrument: Characterization, cube: Cube) -> Array:
+    """The instrument's lines that lie inside the scene's band, nm, ascending; raises `InputError` without two."""
+    known = _wavelengths(cube)
+    lines = 1000 / instrument.response.wavenumber[::-1]
+    grid = lines[(lines >= known.min()) & (lines <= known.max())]
+    if len(grid) < 2:
+        raise InputError(
+            f"{cube.source or cube.name}: wavelength_nm: found {known.min():g} to {known.max():g}, expected some in "
+            f"the instrument's band {lines[0]:g} to {lines[-1]:g} nm"
+        )
+    return np.asarray(grid)
+
+
+def _wavelengths(cube: Cube) -> Array:
+    if cube.wavelength_nm is None or not np.isfinite(cube.wavelength_nm).all():
+        raise InputError(f"{cube.source or cube.name}: wavelength_nm: found none, expected one for each band")
+    return cube.wavelength_nm
+
+
+def spectra_on(cube: Cube, wavelength_nm: Array) -> Array:
+    """The scene's spectra of mean one on a grid, ``(wavelength, y, x)``, straight between its bands."""
+    known = _wavelengths(cube)
+    order = np.argsort(known, kind="stable")
+    known, values = known[order], cube.physical().read().astype(float)[order]
+    # overlapping detectors measure a wavelength twice
+    known, first = np.unique(known, return_index=True)
+    values = values[first]
+    right = np.clip(np.searchsorted(known, wavelength_nm), 1, len(known) - 1)
+    share = ((wavelength_nm - known[right - 1]) / (known[right] - known[right - 1]))[:, None, None]
+    out = (1 - share) * values[right - 1] + share * values[right]
+    return np.asarray(out / np.nanmean(out))
+
+
+def simulate(
+    instrument: Characterization, spectra: Array, wavelength_nm: Array, snr: float, rng: np.random.Generator
+) -> tuple[Array, float]:
+    """Interferograms with white noise ``(interferometer, y, x)`` and its standard deviation.
+
+    The signal-to-noise ratio is that of the mean over interferometers and pixels. Interferometers without a fit are NaN.
+    """
+    matrix = instrument.response.matrix(wavelength_nm)
+    clean = np.tensordot(matrix, spectra, axes=1)
+    sigma = float(np.nanmean(clean)) / snr
+    return clean + sigma * rng.standard_normal(clean.shape), sigma
+
+
+def fewer_lines(
+    instrument: Characterization, share: float, seed: int, capture: MonochromaticCapture | None = None
+) -> Characterization:
+    """The instrument characterized on a share of the lines, dealt at random.
+
+    Of a capture, or without one of lines simulated from the instrument with its own noise.
+    """
+    if not 0 < share < 1:
+        raise InputError(f"kept-lines: found {share:g}, expected a share between 0 and 1")
+    rng = np.random.default_rng(seed)
+    if capture is None:
+        response = instrument.response
+        clean = response.monochromatic(1000 / response.wavenumber)
+        noise = np.zeros_like(clean)
+        if instrument.lines is not None:
+            noise = instrument.lines.row_noise[:, None] * instrument.lines.line_noise
+        clean = clean + noise * rng.standard_normal(clean.shape)
+        flat = np.where(response.flat > 0, response.flat, np.nan)
+        capture = MonochromaticCapture(
+            intensity=clean, flat=flat, wavenumber=response.wavenumber, index=instrument.index, name=instrument.name
+        )
+    mask = capture.mask.copy()
+    mask[:, rng.permutation(capture.n_lines)[: round((1 - share) * capture.n_lines)]] = False
+    result = characterize(replace(capture, mask=mask), seed=seed)
+    flat = np.where(result.response.flat > 0, result.response.flat, capture.flat)
+    return replace(result, response=replace(result.response, flat=flat))
+
+
+def score(spectra: Spectra, truth: Array) -> dict[str, float]:
+    """``nrmse`` (over the truth's root mean square), ``sam_deg``, ``coverage95`` (NaN without error bars)."""
+    good = spectra.mask
+    estimate, true = spectra.estimate[:, good], truth[:, good]
+    cosine = (estimate * true).sum(axis=0) / np.maximum(
+        np.linalg.norm(estimate, axis=0) * np.linalg.norm(true, axis=0), 1e-300
+    )
+    coverage = float("nan")
+    if spectra.std is not None:
+        coverage = float((np.abs(estimate - true) <= 1.96 * spectra.std[:, good]).mean())
+    return {
+        "nrmse": float(np.sqrt(((estimate - true) ** 2).sum() / (true**2).sum())),
+        "sam_deg": float(np.degrees(np.arccos(np.clip(cosine, -1, 1))).mean()),
+        "coverage95": coverage,
+    }
+
+
+def compare(
+    cube: Cube,
+    instrument: Characterization,
+    methods: list[str],
+    *,
+    snrs: list[float],
+    kept_lines: float | None = None,
+    capture: MonochromaticCapture | None = None,
+    illumination: Array | None = None,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[dict[str, Any]]:
+    """One record for each signal-to-noise ratio and method.
+
+    Parameters
+    ----------
+    cube : Cube
+        The scene: light, or reflectance under flat light.
+    instrument : Characterization
+        What measures it.
+    methods : list of str
+    snrs : list of float
+    kept_lines : float, optional
+        Invert with the instrument characterized on this share of its lines, not the one that measured.
+    capture : MonochromaticCapture, optional
+        Where those lines come from (`fewer_lines`).
+    illumination : array, shape (grid,), optional
+        Known light, for methods that use it.
+    seed : int
+    progress : callable, optional
+        Called with (done, total).
+
+    Raises
+    ------
+    InputError
+        On an unknown method, or a scene that does not fit the instrument's band.
+    """
+    entries = [registry.get(name) for name in methods]
+    grid = scene_grid(instrument, cube)
+    truth = spectra_on(cube, grid)
+    seen_as = instrument if kept_lines is None else fewer_lines(instrument, kept_lines, seed, capture)
+    records = []
+    for number, snr in enumerate(snrs):
+        values, sigma = simulate(instrument, truth, grid, snr, np.random.default_rng(seed))
+        noise = np.full(len(values), sigma)
+        case = build_case(Measurement(values=values, noise_std=noise, source="simulated"), seen_as, grid, illumination)
+        if kept_lines is None:
+            # the matrix is exact, and said to be
+            case = replace(case, calibration_std=None)
+        for place, entry in enumerate(entries):
+            began = time.perf_counter()
+            spectra = entry(case)
+            seconds = time.perf_counter() - began
+            records.append(
+                {
+                    "case": cube.name or cube.source, "instrument": instrument.name, "snr": snr,
+                    "kept_lines": 1.0 if kept_lines is None else kept_lines, "method": entry.name,
+                    **score(spectra, truth), "seconds": seconds,
+                }
+            )  # fmt: skip
+            if progress is not None:
+                progress(number * len(entries) + place + 1, len(snrs) * len(entries))
+    return records
+
+
