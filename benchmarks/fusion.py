@@ -19,9 +19,10 @@ from hsitools.io import open_cube, save_cube
 from hsitools.sensor import preset
 from hsitools.sensor.separable import size_of
 from hsitools.sensor.spatial import mtf_blur, mtf_decimate
-from pansharpen.case import FusionCase, Optics
+from pansharpen.case import FusionCase
 from pansharpen.comparison.judging import judge
 from pansharpen.in_memory import fuse_case
+from pansharpen.optics import Optics
 from pansharpen.pair.wald import simulated_case
 from pansharpen.tiled import fuse_cube
 

@@ -1,4 +1,4 @@
-"""What a fusion method is given: a coarse cube, a fine panchromatic image, and how the instrument relates them."""
+"""What a fusion method is given: a coarse cube and a fine panchromatic image, as a whole or by tiles."""
 
 from __future__ import annotations
 
@@ -8,94 +8,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from hsitools.errors import InputError
 from hsitools.sensor.interpolation import interpolate
 from hsitools.sensor.separable import Separable, size_of
-from hsitools.sensor.spatial import centred_offset, check_ratio, mtf_blur, mtf_decimate
+from hsitools.sensor.spatial import mtf_blur, mtf_decimate
+from pansharpen.optics import Optics
 
-Array = NDArray[np.float64]
-#: Gain at the coarse Nyquist frequency that the literature assumes of a hyperspectral sensor that does not say its own.
-USUAL_MTF = 0.30
 #: Interpolation that defines the expanded cube, unless the case brings one.
 INTERPOLATION = "polynomial"
 #: A pixel counts when this share of it was measured.
 MOSTLY = 0.5
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Optics:
-    """How the coarse cube and the panchromatic image see the same scene.
-
-    Attributes
-    ----------
-    ratio : int
-        Fine pixels to a coarse one.
-    offset : float
-        Fine-pixel position of the first coarse pixel; default (ratio − 1)/2.
-    shift : (float, float)
-        Fine pixels (y, x) by which all coarse pixels lie elsewhere, as the maps of cube and PAN tell.
-    mtf : float or array, shape (band,) or (band, 2)
-        Gain of the bands at the coarse Nyquist frequency, in both directions or along y and along x.
-    wavelength_nm : array, shape (band,), or None
-    pan_response : array, shape (band,), or None
-        Weights with which the bands make up the panchromatic image, where the sensor tells; None when not known.
-    noise_variance : array, shape (band,), or None
-        Of the coarse cube, at its mean level, units²; None when not known.
-    pan_variance : float or None
-        Of the panchromatic image, units².
-    pan_mtf : float or None
-        The panchromatic image's own gain at its Nyquist frequency; None when not known.
-    """
-
-    ratio: int
-    offset: float | None = None
-    shift: tuple[float, float] = (0.0, 0.0)
-    mtf: Any = USUAL_MTF
-    wavelength_nm: Array | None = None
-    pan_response: Array | None = None
-    noise_variance: Array | None = None
-    pan_variance: float | None = None
-    pan_mtf: float | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "ratio", check_ratio(self.ratio))
-        offset = centred_offset(self.ratio) if self.offset is None else float(self.offset)
-        if not 0 <= offset <= self.ratio - 1:
-            raise InputError(f"offset: found {offset:g}, expected 0 to {self.ratio - 1} at ratio {self.ratio}")
-        object.__setattr__(self, "offset", offset)
-        if np.shape(self.shift) != (2,):
-            raise InputError(f"shift: found {self.shift!r}, expected two numbers, (y, x)")
-        # of a file it comes as an array, which no cache of blurs takes for a key
-        object.__setattr__(self, "shift", (float(self.shift[0]), float(self.shift[1])))
-
-    def select(self, bands: NDArray[np.int64]) -> Optics:
-        """The optics of some of the bands."""
-        changes: dict[str, Any] = {}
-        for name in ("mtf", "wavelength_nm", "pan_response", "noise_variance"):
-            value = getattr(self, name)
-            if value is not None and np.ndim(value):
-                changes[name] = np.asarray(value)[bands]
-        return dataclasses.replace(self, **changes)
-
-    @property
-    def same_mtf(self) -> bool:
-        """Whether all bands have one MTF."""
-        mtf = np.asarray(self.mtf)
-        return mtf.ndim == 0 or bool(np.all(mtf == mtf[:1]))
-
-    def mean_mtf(self) -> float:
-        """One gain for all bands and both directions."""
-        return float(np.mean(self.mtf))
-
-    def mean_gains(self) -> Array:
-        """Gain along y and x, one for all bands, ``(1, 2)``: PAN's filter where a method wants one low-pass image."""
-        mtf = np.asarray(self.mtf, dtype=float)
-        mean = mtf.mean(axis=0) if mtf.ndim else mtf
-        return np.broadcast_to(mean, (1, 2))
 
 
 class Scene(Protocol):

@@ -19,8 +19,9 @@ from hsitools.cube.windows import Window, windows
 from hsitools.errors import InputError
 from hsitools.progress import Progress, silent
 from hsitools.sensor import Sensor
-from pansharpen.case import FusionCase, Optics, Tile
+from pansharpen.case import FusionCase, Tile
 from pansharpen.in_memory import filled, fuse_case, live_bands, marked, options_for
+from pansharpen.optics import Optics
 from pansharpen.pair.alignment import paired, placement
 from pansharpen.pair.from_sensor import tells_noise
 from pansharpen.pair.holes import fill_nearest

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from hsitools.comparison.task import Task, keep_arrays
 from hsitools.io import open_cube
 from hsitools.sensor.sensor import Sensor
-from pansharpen.case import FusionCase, Optics
+from pansharpen.case import FusionCase
 from pansharpen.comparison.judging import judge_classes
 from pansharpen.comparison.pictures import case_details, details
 from pansharpen.in_memory import fuse_case
+from pansharpen.optics import Optics
 from pansharpen.pair.case_files import convention, read_case
 from pansharpen.pair.wald import degraded, real_case, simulated_case
 from pansharpen.registry import METHODS, Method

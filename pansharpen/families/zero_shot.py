@@ -18,8 +18,9 @@ from torch.nn.functional import avg_pool2d, pad
 
 from hsitools.progress import Progress
 from hsitools.sensor.separable import Separable, size_of
-from pansharpen.case import FusionCase, Optics
+from pansharpen.case import FusionCase
 from pansharpen.families.statistics import moments, per_band
+from pansharpen.optics import Optics
 
 #: Gives the weight of the structural loss at a step, 0 for none, from the spectral loss; one object a band.
 Balance = Callable[[float], float]

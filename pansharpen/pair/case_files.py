@@ -14,7 +14,8 @@ from hsitools.cube import Cube
 from hsitools.errors import FormatError, InputError
 from hsitools.io import open_cube
 from hsitools.sensor import Sensor
-from pansharpen.case import USUAL_MTF, FusionCase, Optics
+from pansharpen.case import FusionCase
+from pansharpen.optics import USUAL_MTF, Optics
 from pansharpen.pair.from_sensor import with_sensor
 
 

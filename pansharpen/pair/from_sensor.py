@@ -13,7 +13,7 @@ from hsitools.errors import InputError
 from hsitools.sensor import Sensor
 from hsitools.sensor.detector import Detector
 from hsitools.sensor.spatial import mtf_sigma
-from pansharpen.case import Optics
+from pansharpen.optics import Optics
 
 Array = NDArray[np.float64]
 

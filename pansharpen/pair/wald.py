@@ -15,7 +15,8 @@ from hsitools.sensor import Sensor
 from hsitools.sensor.bands import known_bands, resample
 from hsitools.sensor.simulate import as_reflectance
 from hsitools.sensor.spatial import mean_of_known, mtf_decimate
-from pansharpen.case import FusionCase, Optics
+from pansharpen.case import FusionCase
+from pansharpen.optics import Optics
 from pansharpen.pair.alignment import paired, placement
 from pansharpen.pair.from_sensor import averaged_noise, mean_level, noise_at, pan_weights, with_sensor
 

@@ -15,8 +15,9 @@ from hsitools.estimation.edge_aware import DataTerms, edge_weights, step_weights
 from hsitools.sensor.interpolation import interpolate
 from hsitools.sensor.separable import size_of
 from hsitools.sensor.spatial import mtf_decimate
-from pansharpen.case import INTERPOLATION, USUAL_MTF, Scene, Tile
+from pansharpen.case import INTERPOLATION, Scene, Tile
 from pansharpen.families.statistics import ratio_of
+from pansharpen.optics import USUAL_MTF
 from pansharpen.physics.registration import Registration
 from pansharpen.physics.subspace import MAX_PRECISION, Cube, Subspace
 

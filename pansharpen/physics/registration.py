@@ -24,7 +24,12 @@ PRIOR = (1.0, 1.0, 0.5)
 COARSE_DETAIL = 0.3
 #: Of a residual that noise alone would explain, this share is still taken as PAN's error.
 LEAST_SHARE = 0.1
+#: Keeps a variance that is zero, of a PAN without contrast, from being divided by; far below any real one's square.
 TINY = 1e-200
+#: Coarse pixels that tell as much as one whose error is independent of the others'.
+DEPENDENT = 4
+#: Of a regression, relative to the components' unit variance.
+RIDGE = 1e-6
 
 #: Coarse components ``(batch, k, y, x)`` of a tile with its surroundings.
 Components = Callable[[Tile], torch.Tensor]
@@ -53,7 +58,7 @@ class Registration:
     blur: float
 
     def gains(self, declared: Any) -> Any:
-        """MTF at Nyquist, found from the declared one."""
+        """MTF at Nyquist, of the declared one."""
         return np.clip(np.asarray(declared, dtype=float) ** self.blur, 0.01, 0.97)
 
     def down(self, tile: Tile, declared: Any) -> Separable:
@@ -74,12 +79,13 @@ def register(scene: Scene, components: Components, rank: int, prior: torch.Tenso
         for axis in range(3):
             ends = [tile.see_pan(_down(tile, theta + sign * step * (np.arange(3) == axis))) for sign in (1, -1)]
             low.append((ends[0] - ends[1]) / (2 * step[axis]))
-        both = tile.crop_coarse(torch.cat([components(tile), *low], 1))
+        own = components(tile)
+        both = tile.crop_coarse(torch.cat([own, *low, *_derivatives(own)], 1))
         return moments(both, valid=tile.coarse_valid)
 
     for _ in range(8):  # three are usual
-        found = scene.sum(images)
-        covariance, n = found.covariance[0], float(found.n)
+        sums = scene.sum(images)
+        covariance, n = sums.covariance[0], float(sums.n)
         solution, _ = _regress(covariance, rank, n, theta - start, None)
         move = np.clip(-solution[rank:].cpu().numpy(), -1, 1)
         if np.all(np.abs(move) < 0.01):
@@ -88,33 +94,57 @@ def register(scene: Scene, components: Components, rank: int, prior: torch.Tenso
     # a wrong response must not pass for a displacement: the declared one counts only now
     solution, unexplained = _regress(covariance, rank, n, theta - start, prior)
     response = solution[:rank]
-    centre = found.mean_x[0]
+    centre = sums.mean_x[0]
     return Registration(
         response=response, constant=float(centre[rank] - response @ centre[:rank]), unexplained=unexplained,
         shift=(float(theta[0]), float(theta[1])), blur=float(np.exp(theta[2])),
     )  # fmt: skip
 
 
+def _derivatives(images: torch.Tensor) -> list[torch.Tensor]:
+    """What shift along y and x, and a wider PSF, change of coarse images, but for factors."""
+    padded = torch.nn.functional.pad(images, (1, 1, 1, 1), mode="replicate")
+    above, below, left, right = (
+        padded[..., :-2, 1:-1], padded[..., 2:, 1:-1], padded[..., 1:-1, :-2], padded[..., 1:-1, 2:],
+    )  # fmt: skip
+    return [below - above, right - left, above + below + left + right - 4 * images]
+
+
 def _regress(
     covariance: torch.Tensor, rank: int, n: float, theta: np.ndarray, prior: torch.Tensor | None
 ) -> tuple[torch.Tensor, float]:
-    """Coefficients of the components and of the three derivatives, and the residual variance."""
+    """Coefficients of the components and of the three derivatives, and the residual variance.
+
+    What PAN alone sees is in its derivatives too, and more blur would always make it smaller. So the derivatives count
+    as far as those of the components' own PAN, on the coarse grid, explain them (instrumental variables).
+    """
     predictors = torch.cat([torch.arange(rank), torch.arange(rank + 1, rank + 4)]).to(covariance.device)
-    gram, right = covariance[predictors][:, predictors], covariance[predictors, rank]
+    plain, plain_right = covariance[predictors][:, predictors], covariance[predictors, rank]
     own = covariance[rank, rank]
-    start = torch.zeros_like(right)
-    ridge = torch.full_like(right, 1e-6)
+    start = torch.zeros_like(plain_right)
+    ridge = torch.full_like(plain_right, RIDGE)
+    response = torch.linalg.solve(plain[:rank, :rank] + torch.diag(ridge[:rank]), plain_right[:rank])
+    # of all images, the components and the derivatives of their own PAN
+    instruments = torch.block_diag(torch.eye(rank).to(response), *(response[:, None] for _ in range(3)))
+    instruments = torch.cat([instruments[:rank], instruments.new_zeros(4, rank + 3), instruments[rank:]])
+    joint = instruments.mT @ covariance
+    power = joint @ instruments
+    power = power + RIDGE * torch.diag(power.diagonal()) + TINY * torch.eye(rank + 3).to(power)
+    explained = torch.linalg.solve(power, joint)
+    gram, right = joint[:, predictors].mT @ explained[:, predictors], joint[:, predictors].mT @ explained[:, rank]
     if prior is not None:
         # the declared response counts as much as the scene's own evidence
         start[:rank], ridge[:rank] = prior, 1.0
     width = torch.as_tensor(PRIOR, dtype=gram.dtype, device=gram.device)
+    free, independent = (max(pixels - rank - 3, 1.0) for pixels in (n, n / DEPENDENT))
     start[rank:] = torch.as_tensor(theta, dtype=gram.dtype, device=gram.device)
     residual = own + TINY
     for _ in range(3):
         # the priors of shift and blur weigh against what the data leave unexplained
-        ridge[rank:] = residual / (n * width**2)
+        ridge[rank:] = residual / (independent * width**2)
         solution = start + torch.linalg.solve(gram + torch.diag(ridge), right - gram @ start)
-        residual = (own - 2 * solution @ right + solution @ gram @ solution).clamp(min=1e-12 * float(own) + TINY)
+        rest = own - 2 * solution @ plain_right + solution @ plain @ solution
+        residual = n / free * rest.clamp(min=1e-12 * float(own) + TINY)
     return solution, float(residual)
 
 
@@ -139,10 +169,10 @@ def pan_error(scene: Scene, components: Components, pair: Registration, noise: f
 
     def powers(tile: Tile) -> Moments:
         down = pair.down(tile, tile.optics.mean_gains())
-        seen = tile.see_pan(down)
-        response = pair.response.to(seen)[:, None, None]
-        rest = seen - pair.constant - (response * components(tile)).sum(1, keepdim=True)
-        both = torch.cat([rest, seen], 1)
+        pan = tile.see_pan(down)
+        response = pair.response.to(pan)[:, None, None]
+        rest = pan - pair.constant - (response * components(tile)).sum(1, keepdim=True)
+        both = torch.cat([rest, pan], 1)
         blur = mtf_blur(size_of(both), COARSE_DETAIL, 2)
         return moments(tile.crop_coarse(both - blur(both)), valid=tile.coarse_valid)
 
@@ -153,8 +183,8 @@ def pan_error(scene: Scene, components: Components, pair: Registration, noise: f
     rest, own = (coarse.xy[0].diagonal() / coarse.n.clamp(min=1)[0]).unbind()
     rest = torch.maximum(rest - noise * _noise_gain(), LEAST_SHARE * rest)
     share = float(ratio_of(rest[None], own[None]).clamp(max=1))
-    seen = max(pair.unexplained - noise, LEAST_SHARE * pair.unexplained)
-    return seen + share * float(fine.xy / fine.n.clamp(min=1))
+    visible = max(pair.unexplained - noise, LEAST_SHARE * pair.unexplained)
+    return visible + share * float(fine.xy / fine.n.clamp(min=1))
 
 
 def _noise_gain() -> float:

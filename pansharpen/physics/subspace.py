@@ -13,8 +13,9 @@ import torch
 
 from hsitools.estimation.band_noise import unexplained
 from hsitools.estimation.covariance import largest_of_noise
-from pansharpen.case import Optics, Scene, Tile
+from pansharpen.case import Scene, Tile
 from pansharpen.families.statistics import BandSums, band_sums, mix, moments, per_band
+from pansharpen.optics import Optics
 
 #: Most dimensions of the subspace.
 RANK = 16

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from benchmarks.pansharpen_speed import PLAIN
 from hsitools.estimation.nonnegative import nonnegative
 from hsitools.sensor.separable import size_of
-from pansharpen.case import FusionCase, Optics
+from pansharpen.case import FusionCase
 from pansharpen.comparison.judging import judge
 from pansharpen.families.modulation import modulated
 from pansharpen.families.statistics import above_rounding, moments
@@ -21,6 +21,7 @@ from pansharpen.methods.awlp import spline_blur
 from pansharpen.methods.bdsd_pc import REACH, coarse_blur
 from pansharpen.methods.bt_h import BINS, SPAN, bin_edges, dark_level, histogram
 from pansharpen.methods.mf import morphological_low
+from pansharpen.optics import Optics
 from pansharpen.pair.case_files import convention, read_case
 
 NAMES = ("Brovey", "BT-H", "BDSD-PC", "PRACS", "AWLP", "MTF-GLP-HPM", "MTF-GLP-HPM-R", "MF")

@@ -12,13 +12,14 @@ from hsitools.metrics import evaluate_fusion
 from hsitools.scenes import scene
 from hsitools.sensor import preset
 from hsitools.sensor.spatial import mtf_decimate
-from pansharpen.case import FusionCase, Optics
+from pansharpen.case import FusionCase
 from pansharpen.comparison import judging, table
 from pansharpen.comparison.benchmark import Benchmark
 from pansharpen.comparison.fusion_task import read_pair, write_pair
 from pansharpen.comparison.judging import judge
 from pansharpen.comparison.table import row_of
 from pansharpen.in_memory import fuse_case
+from pansharpen.optics import Optics
 from pansharpen.pair.case_files import CONVENTIONS
 from pansharpen.pair.wald import simulated_case
 from pansharpen.registry import METHODS

@@ -11,8 +11,9 @@ from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.scenes import scene
 from hsitools.sensor import preset
-from pansharpen.case import FusionCase, Optics
+from pansharpen.case import FusionCase
 from pansharpen.in_memory import fuse_case
+from pansharpen.optics import Optics
 from pansharpen.pair.wald import simulated_case
 from pansharpen.registry import METHODS, names
 from pansharpen.tiled import LargeScene, fuse_cube

@@ -7,11 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.pansharpen_sparse import plain_pursuit, plain_sr_d
-from pansharpen.case import FusionCase, Optics
+from pansharpen.case import FusionCase
 from pansharpen.comparison.judging import judge
 from pansharpen.families import variational
 from pansharpen.in_memory import fuse_case, select_bands
 from pansharpen.methods.sr_d import pursuit
+from pansharpen.optics import Optics
 from pansharpen.pair.case_files import convention, read_case
 
 TOOLBOX = convention("toolbox")

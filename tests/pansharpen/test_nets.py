@@ -11,12 +11,13 @@ from hsitools.errors import FormatError, InputError
 from hsitools.io import open_cube
 from hsitools.learning.weights import save
 from hsitools.sensor import preset
-from pansharpen.case import FusionCase, Optics, Tile
+from pansharpen.case import FusionCase, Tile
 from pansharpen.comparison.judging import judge
 from pansharpen.families.nets import NETS, fuse_by, measure
 from pansharpen.families.prior import with_prior
 from pansharpen.in_memory import fuse_case
 from pansharpen.learning.fusion_card import WEIGHTS, FusionCard, load_net
+from pansharpen.optics import Optics
 from pansharpen.pair.wald import simulated_case
 from pansharpen.registry import METHODS
 

@@ -11,12 +11,13 @@ import pansharpen.in_memory
 from hsitools.scenes import scene
 from hsitools.sensor import preset
 from hsitools.sensor.spatial import mtf_decimate
-from pansharpen.case import FusionCase, Optics
+from pansharpen.case import FusionCase
 from pansharpen.comparison.judging import judge
 from pansharpen.families.statistics import per_band
 from pansharpen.in_memory import fuse_case
 from pansharpen.methods import physics
 from pansharpen.methods.physics import learn
+from pansharpen.optics import Optics
 from pansharpen.pair.wald import degraded, simulated_case
 from pansharpen.physics.subspace import one_blur
 

@@ -10,9 +10,10 @@ from hsitools.errors import FormatError, InputError
 from hsitools.io import open_cube, save_cube
 from hsitools.scenes import scene
 from hsitools.sensor import preset
-from pansharpen.case import FusionCase, Optics
+from pansharpen.case import FusionCase
 from pansharpen.comparison.judging import FULL, judge
 from pansharpen.in_memory import fuse_case
+from pansharpen.optics import Optics
 from pansharpen.pair.case_files import CONVENTIONS, convention, open_pair, read_case
 from pansharpen.pair.from_sensor import pan_weights, with_sensor
 from pansharpen.pair.wald import cube_optics, degraded, real_case, simulated_case

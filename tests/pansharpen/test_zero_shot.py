@@ -6,7 +6,7 @@ import torch
 
 from hsitools.scenes import scene
 from hsitools.sensor import preset
-from pansharpen.case import FusionCase, Optics
+from pansharpen.case import FusionCase
 from pansharpen.comparison.judging import judge
 from pansharpen.families.zero_shot import (
     FIRST_STEPS,
@@ -25,6 +25,7 @@ from pansharpen.families.zero_shot import (
 from pansharpen.in_memory import fuse_case, prepared, select_bands
 from pansharpen.methods.pca_z_pnn import blocks, components
 from pansharpen.methods.rho_pnn import OFF_ABOVE, ON_BELOW, Hysteresis
+from pansharpen.optics import Optics
 from pansharpen.pair.case_files import convention, read_case
 from pansharpen.pair.wald import simulated_case
 from pansharpen.registry import METHODS
