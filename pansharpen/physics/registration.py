@@ -18,8 +18,9 @@ from hsitools.sensor.spatial import mtf_blur, mtf_decimate
 from pansharpen.case import Scene, Tile
 from pansharpen.families.statistics import Moments, moments, ratio_of
 
-#: How well shift (fine pixels, y and x) and MTF (relative change of the PSF's squared width) are known beforehand.
-PRIOR = (1.0, 1.0, 0.5)
+#: How well shift (fine pixels, y and x) and MTF (relative change of the PSF's squared width) are declared: deviations of
+#: this size are usual, and where PAN is understood the pair itself tells larger ones.
+PRIOR = (0.3, 0.3, 0.15)
 #: Gain, at half the coarse Nyquist frequency, of the blur that parts coarse details from the rest.
 COARSE_DETAIL = 0.3
 #: Of a residual that noise alone would explain, this share is still taken as PAN's error.
@@ -155,16 +156,20 @@ def _down(tile: Tile, theta: np.ndarray) -> Separable:
     return mtf_decimate(tile.fine_size, gains, optics.ratio, optics.offset, shift=(float(theta[0]), float(theta[1])))
 
 
-def pan_error(scene: Scene, components: Components, pair: Registration, noise: float) -> float:
+def pan_error(scene: Scene, components: Components, pair: Registration, noise: float, pan_variance: float) -> float:
     """Variance, at a fine pixel, of what PAN's model cannot explain.
 
     The model's error can be seen at the coarse scale only: that part as it is, less what the cube's noise makes of it.
-    Of PAN's finest details there, a share is left unexplained; those beyond are taken to be explained as well.
+    Of PAN's finest details there, a share is left unexplained; those beyond are taken to be explained as well. Where
+    PAN shows what no band does, these are structures and not noise, that neighbouring pixels share: the error counts
+    for more, the larger its part of PAN.
 
     Parameters
     ----------
     noise : float
         Variance of ``response · components`` by the cube's noise.
+    pan_variance : float
+        Of PAN's pixels.
     """
 
     def powers(tile: Tile) -> Moments:
@@ -184,7 +189,9 @@ def pan_error(scene: Scene, components: Components, pair: Registration, noise: f
     rest = torch.maximum(rest - noise * _noise_gain(), LEAST_SHARE * rest)
     share = float(ratio_of(rest[None], own[None]).clamp(max=1))
     visible = max(pair.unexplained - noise, LEAST_SHARE * pair.unexplained)
-    return visible + share * float(fine.xy / fine.n.clamp(min=1))
+    error = visible + share * float(fine.xy / fine.n.clamp(min=1))
+    part = min(error / max(pan_variance, TINY), 1.0)
+    return error * (1 + part * DEPENDENT * scene.optics.ratio**2)
 
 
 def _noise_gain() -> float:
