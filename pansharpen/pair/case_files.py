@@ -89,27 +89,26 @@ def read_case(
         raise FormatError(f"{path}: found no such file, expected a case (.npz)")
     try:
         with np.load(path, allow_pickle=False) as archive:
-            given = {name: archive[name] for name in archive.files}
+            arrays = {name: archive[name] for name in archive.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise FormatError(f"{path}: expected a case (.npz); {' '.join(str(error).split())}") from None
-    lacking = [name for name in ("ms_lr", "pan", "ratio") if name not in given]
+    lacking = [name for name in ("ms_lr", "pan", "ratio") if name not in arrays]
     if lacking:
-        raise FormatError(f"{path}: {lacking[0]}: missing, expected ms_lr, pan and ratio; found {', '.join(given)}")
+        raise FormatError(f"{path}: {lacking[0]}: missing, expected ms_lr, pan and ratio; found {', '.join(arrays)}")
     for name in ("ms_lr", "pan", "gt", "ms"):
-        if name in given and (given[name].ndim != 3 or given[name].dtype.kind not in "uif"):
-            raise InputError(
-                f"{path}: {name}: found {given[name].dtype} of shape {given[name].shape}, expected numbers (band, y, x)"
-            )
-    if np.size(given["ratio"]) != 1 or np.asarray(given["ratio"]).dtype.kind not in "uif":
-        raise InputError(f"{path}: ratio: found shape {np.shape(given['ratio'])}, expected one whole number")
-    ratio: Any = float(np.ravel(given["ratio"])[0])
-    n_bands = len(given["ms_lr"])
-    wavelength = given.get("wavelengths")
+        if name in arrays and (arrays[name].ndim != 3 or arrays[name].dtype.kind not in "uif"):
+            kind, shape = arrays[name].dtype, arrays[name].shape
+            raise InputError(f"{path}: {name}: found {kind} of shape {shape}, expected numbers (band, y, x)")
+    if np.size(arrays["ratio"]) != 1 or np.asarray(arrays["ratio"]).dtype.kind not in "uif":
+        raise InputError(f"{path}: ratio: found shape {np.shape(arrays['ratio'])}, expected one whole number")
+    ratio: Any = float(np.ravel(arrays["ratio"])[0])
+    n_bands = len(arrays["ms_lr"])
+    wavelength = arrays.get("wavelengths")
     if wavelength is not None and np.shape(wavelength) != (n_bands,):
         raise InputError(f"{path}: wavelengths: found shape {np.shape(wavelength)}, expected ({n_bands},)")
     response = None
-    if "overlap" in given:
-        overlap = int(np.ravel(given["overlap"])[0])
+    if "overlap" in arrays:
+        overlap = int(np.ravel(arrays["overlap"])[0])
         if not 0 < overlap <= n_bands:
             raise InputError(f"{path}: overlap: found {overlap}, expected 1 to {n_bands} bands")
         response = np.where(np.arange(n_bands) < overlap, 1 / overlap, 0.0)
@@ -121,13 +120,13 @@ def read_case(
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     if sensor is not None:
-        units = str(given.get("units", ""))
-        cube = Cube(data=given["ms_lr"], units=units, pan=Cube(data=given["pan"], units=units), source=str(path))
+        units = str(arrays.get("units", ""))
+        cube = Cube(data=arrays["ms_lr"], units=units, pan=Cube(data=arrays["pan"], units=units), source=str(path))
         optics = with_sensor(optics, sensor, n_bands, str(path), cube)
     return FusionCase(
-        coarse=_tensor(given["ms_lr"]), pan=_tensor(given["pan"]), optics=optics,
-        reference=_tensor(given["gt"]) if "gt" in given else None,
-        expanded=_tensor(given["ms"]) if "ms" in given and rules.own_interpolation else None, name=path.stem,
+        coarse=_tensor(arrays["ms_lr"]), pan=_tensor(arrays["pan"]), optics=optics,
+        reference=_tensor(arrays["gt"]) if "gt" in arrays else None,
+        expanded=_tensor(arrays["ms"]) if "ms" in arrays and rules.own_interpolation else None, name=path.stem,
     )  # fmt: skip
 
 

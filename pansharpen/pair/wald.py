@@ -52,30 +52,30 @@ def simulated_case(
         raise InputError(f"{sensor.name}: pan: missing, expected a sensor with a panchromatic response")
     sensor = sensor if ratio is None else sensor.replace(ratio=ratio, offset=None)
     scene = scene.drop_bad() if not scene.good.all() else scene
-    seen = sensor.within(np.asarray(scene.wavelength_nm)[known_bands(scene)])
+    instrument = sensor.within(np.asarray(scene.wavelength_nm)[known_bands(scene)])
     notes: list[str] = []
     if scale is not None:
         scene = scene.rescaled(scale)
     elif sensor.units == "1":
         scene, notes = as_reflectance(scene)
-    r = int(seen.ratio)
+    r = int(instrument.ratio)
     height, width = (size // r * r for size in scene.shape[1:])
     if min(height, width) < 1:
         raise InputError(f"{scene.name}: found {scene.shape[1]}×{scene.shape[2]} pixels, expected at least {r}")
     scene = scene.select(window=(0, height, 0, width)).physical()
-    truth = resample(scene, seen.response).read()
+    truth = resample(scene, instrument.response).read()
     level = np.abs(np.nanmean(truth, axis=(1, 2)))
     lit = np.flatnonzero(level > MIN_LEVEL * np.median(level))
-    seen, truth = seen.select(lit), truth[lit]
-    observed = seen.observe(scene, np.random.default_rng(seed), noise=noise)
+    instrument, truth = instrument.select(lit), truth[lit]
+    observed = instrument.observe(scene, np.random.default_rng(seed), noise=noise)
     assert observed.pan is not None
-    wavelength = seen.response.wavelength_nm
+    wavelength = instrument.response.wavelength_nm
     told = {}
     if noise:
-        told = noise_at(seen.noise, seen.pan_noise, mean_level(observed), mean_level(observed.pan))
+        told = noise_at(instrument.noise, instrument.pan_noise, mean_level(observed), mean_level(observed.pan))
     optics = Optics(
-        ratio=r, offset=seen.offset, mtf=seen.mtf, wavelength_nm=wavelength, pan_mtf=seen.pan_mtf,
-        pan_response=pan_weights(seen, wavelength), **told,
+        ratio=r, offset=instrument.offset, mtf=instrument.mtf, wavelength_nm=wavelength, pan_mtf=instrument.pan_mtf,
+        pan_response=pan_weights(instrument, wavelength), **told,
     )  # fmt: skip
     return FusionCase(
         coarse=_tensor(observed.data), pan=_tensor(observed.pan.data), optics=optics, reference=_tensor(truth),

@@ -18,8 +18,8 @@ from hsitools.sensor.spatial import mtf_blur, mtf_decimate
 from pansharpen.case import Scene, Tile
 from pansharpen.families.statistics import Moments, moments, ratio_of
 
-#: How well shift (fine pixels, y and x) and MTF (relative change of the PSF's squared width) are declared: deviations of
-#: this size are usual, and where PAN is understood the pair itself tells larger ones.
+#: Usual deviations of shift (fine pixels, y and x) and MTF (relative change of the PSF's squared width) from what is
+#: declared; where PAN is understood, the pair itself tells larger ones.
 PRIOR = (0.3, 0.3, 0.15)
 #: Gain, at half the coarse Nyquist frequency, of the blur that parts coarse details from the rest.
 COARSE_DETAIL = 0.3
@@ -105,10 +105,9 @@ def register(scene: Scene, components: Components, rank: int, prior: torch.Tenso
 def _derivatives(images: torch.Tensor) -> list[torch.Tensor]:
     """What shift along y and x, and a wider PSF, change of coarse images, but for factors."""
     padded = torch.nn.functional.pad(images, (1, 1, 1, 1), mode="replicate")
-    above, below, left, right = (
-        padded[..., :-2, 1:-1], padded[..., 2:, 1:-1], padded[..., 1:-1, :-2], padded[..., 1:-1, 2:],
-    )  # fmt: skip
-    return [below - above, right - left, above + below + left + right - 4 * images]
+    y = padded[..., :-2, 1:-1], padded[..., 2:, 1:-1]
+    x = padded[..., 1:-1, :-2], padded[..., 1:-1, 2:]
+    return [y[1] - y[0], x[1] - x[0], y[0] + y[1] + x[0] + x[1] - 4 * images]
 
 
 def _regress(
