@@ -102,6 +102,19 @@ def test_details_of_pan_survive_what_is_not_understood_of_it():
     assert 0.5 * model.pair.unexplained < 1 / model.pan_precision < model.pair.unexplained + details_power
 
 
+def test_pan_of_another_scene_leaves_no_band_worse_than_interpolation():
+    case = with_odd_details(observed((0.3, 0.3)), 0.5)
+    pair = learn(case).pair
+    assert max(map(abs, pair.shift)) < 0.3
+    # blur would make PAN's own details smaller, and must not be taken for the optics'
+    assert pair.blur < 1.2
+    fused, plain = (
+        (fuse_case(name, case) - case.reference)[..., 4:-4, 4:-4].square().mean((0, 2, 3)).sqrt()
+        for name in ("physics", "EXP")
+    )
+    assert (fused < 1.01 * plain).all()
+
+
 def test_details_that_are_not_confirmed_are_lowered(shared, monkeypatch):
     """Near infrared bands of a real pair whose PAN is a blue band."""
     with h5py.File(shared / "data" / "scenes" / "sanfrancisco_hyperion_ali.h5") as file:
