@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test lint bench docs figures clean
+.PHONY: setup demo test lint bench docs figures dist clean
 
 setup: $(VENV)/.stamp
 
@@ -26,6 +26,10 @@ lint: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks
+
+# Built, installed in fresh environments and used there, without the network.
+dist: setup
+	$(BIN)/python tests/distribution.py
 
 # Notebooks are executed, figures drawn anew; warnings are errors.
 docs: setup

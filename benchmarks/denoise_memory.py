@@ -12,7 +12,7 @@ SHAPE = (224, 1000, 1000)
 SCRIPT = """
 import sys, tempfile, time
 import numpy as np
-from hsitools.comparison.cost import process_peak_mib
+import resource
 from denoise.restore import restore_cube
 from hsitools.io import open_cube, save_cube
 from hsitools.scenes import scene
@@ -26,7 +26,7 @@ with tempfile.TemporaryDirectory() as folder:
     del values, clean
     began = time.perf_counter()
     save_cube(restore_cube(open_cube(folder + "/raw.h5"), method, samples=samples).estimate, folder + "/out.h5")
-    print(time.perf_counter() - began, process_peak_mib())
+    print(time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
 
 

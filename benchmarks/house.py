@@ -24,6 +24,8 @@ PACKAGES = ("hsitools", "calibration", "pansharpen", "denoise")
 LONGEST = 400
 #: Fewer lines are alike by chance: a signature, a loop over bands.
 ALIKE = 6
+#: What every NumPy docstring has between its own words.
+HEADINGS = {"Parameters", "Returns", "Attributes", "Raises", "Examples", "References", "Notes", "InputError"}
 #: One method a file, each readable by itself: there the same lines may stand twice.
 METHOD_FOLDERS = ("pansharpen/methods/", "denoise/methods/")
 #: How a variable came about, where it should say what it holds.
@@ -199,7 +201,7 @@ def command_line_imports(root: Path = ROOT) -> list[str]:
 
 
 def _code_lines(path: Path) -> list[tuple[int, str]]:
-    """Number and text of each line that is not blank, a comment or part of an import."""
+    """Number and text of each line that is not blank, a comment, part of an import or a docstring's heading."""
     text = path.read_text(encoding="utf-8").splitlines()
     imported = {
         line
@@ -208,7 +210,9 @@ def _code_lines(path: Path) -> list[tuple[int, str]]:
         for line in range(node.lineno, (node.end_lineno or node.lineno) + 1)
     }
     kept = [(number, line.strip()) for number, line in enumerate(text, 1) if number not in imported]
-    return [(number, line) for number, line in kept if line and not line.startswith("#")]
+    return [
+        (number, line) for number, line in kept if line.strip("-") and line not in HEADINGS and not line.startswith("#")
+    ]
 
 
 def duplicates(root: Path = ROOT) -> list[tuple[str, str, int]]:

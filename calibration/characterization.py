@@ -88,6 +88,19 @@ class Characterization:
     settings : dict
         How it was fitted.
     seconds : float
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from calibration import characterize, simulated_bench
+    >>> from hsitools.sensor.transmittance import TransmittanceModel
+    >>> rng = np.random.default_rng(0)
+    >>> instrument = simulated_bench.simulate_instrument(12, rng=rng, rows=4)
+    >>> capture = simulated_bench.capture(instrument, simulated_bench.lines(121), rng=rng, noise=0.02)
+    >>> characterize(capture, TransmittanceModel()).save("characterization.h5")
+    >>> result = Characterization.load("characterization.h5")
+    >>> result.opd_um.shape, result.sensor().response.n_bands
+    ((12,), 12)
     """
 
     name: str

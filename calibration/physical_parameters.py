@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from calibration.captures.capture import MonochromaticCapture
 from calibration.characterization import FLAG_MEANING, Characterization
 from calibration.fitting.fit_state import Fit
+from calibration.fitting.line_width import contradicts_width
 from calibration.fitting.opd_law import OpdLaw, fit_law
 from calibration.fitting.options import Options
 from calibration.fitting.scaled_rows import ScaledRows
@@ -90,7 +91,7 @@ def characterization_of(
         layout=capture.layout,
         lines=LineErrors.of(fit, data, model_spread),
         selection=selection or [],
-        settings={**options.to_dict(), **_line_settings(capture, fit)},
+        settings={**options.to_dict(), **_line_settings(capture, data, fit, options)},
         seconds=seconds,
     )  # fmt: skip
 
@@ -173,12 +174,13 @@ def _unidentified(data: ScaledRows, fit: Fit, options: Options, opd_stderr: Arra
     return doubtful
 
 
-def _line_settings(capture: MonochromaticCapture, fit: Fit) -> dict[str, Any]:
+def _line_settings(capture: MonochromaticCapture, data: ScaledRows, fit: Fit, options: Options) -> dict[str, Any]:
     """The monochromator's line that the fit assumed or estimated, for the record: it is no part of the instrument."""
     width = fit.line_width
     if width is None:
         declared = capture.linewidth_nm
         median = None if declared is None else float(np.median(declared))
-        return {"linewidth_nm": median, "line_shape": capture.line_shape}
+        wrong = contradicts_width(fit.sampled, data, fit.theta, options, median or 0.0)
+        return {"linewidth_nm": median, "line_shape": capture.line_shape, "linewidth_contradicted": wrong}
     estimate = width.to_dict()
     return {"linewidth_nm": estimate["nm"], "line_shape": width.shape, "linewidth_estimate": estimate}

@@ -55,6 +55,18 @@ def characterize(
     References
     ----------
     D. Picone et al., Optics Express 31(14) 23066, 2023.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from calibration import simulated_bench
+    >>> from hsitools.sensor.transmittance import TransmittanceModel
+    >>> rng = np.random.default_rng(0)
+    >>> instrument = simulated_bench.simulate_instrument(12, rng=rng, rows=4)
+    >>> capture = simulated_bench.capture(instrument, simulated_bench.lines(121), rng=rng, noise=0.02)
+    >>> result = characterize(capture, TransmittanceModel())
+    >>> bool(np.median(np.abs(result.opd_um - instrument.opd_um)) < 0.01)
+    True
     """
     began = time.perf_counter()
     trials: list[dict[str, Any]] = []

@@ -47,6 +47,17 @@ def write_report(
     ------
     InputError
         When the folder cannot be made, or nothing could be fitted.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from calibration import characterize, simulated_bench
+    >>> from hsitools.sensor.transmittance import TransmittanceModel
+    >>> rng = np.random.default_rng(1)
+    >>> instrument = simulated_bench.simulate_instrument(16, rng=rng, rows=4)
+    >>> capture = simulated_bench.capture(instrument, simulated_bench.lines(121), rng=rng, noise=0.02)
+    >>> write_report(characterize(capture, TransmittanceModel()), capture, "report").name
+    'report.html'
     """
     folder = Path(folder)
     try:

@@ -77,6 +77,13 @@ class Observation:
     ------
     InputError
         When shapes do not fit one another.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> values = np.ones((3, 8, 8), np.float32)
+    >>> Observation(values=values, valid=np.ones(values.shape, bool)).sigma is None  # no sensor told of the noise
+    True
     """
 
     values: NDArray[np.float32]
@@ -120,6 +127,15 @@ class NoiseModel:
         Elements that do not follow the scene (dead, hot, stuck).
     outlier : array of bool, shape (band, y, x)
         Voxels that carry no signal: invalid, of dead elements, impulses.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from denoise.restore import restore
+    >>> values = 1 + 0.1 * np.random.default_rng(0).standard_normal((8, 48, 48)).astype(np.float32)
+    >>> noise = restore(values + np.linspace(0, 1, 48, dtype=np.float32), "lowrank").noise
+    >>> bool(np.allclose(noise.sigma, 0.1, rtol=0.2))
+    True
     """
 
     sigma: NDArray[np.float32]
@@ -148,6 +164,12 @@ class Restoration:
         Pixels whose residual held more than noise (see `denoise.separation.rare`), of methods that look for such.
     provenance : dict
         Method, path taken, and what it found, plain data.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Restoration(estimate=np.ones((3, 8, 8), np.float32)).std is None  # no samples were drawn
+    True
     """
 
     estimate: NDArray[np.float32]

@@ -23,6 +23,12 @@ class Method:
     samples : bool
         Whether it draws posterior samples: then it also takes ``samples`` (int), ``seed`` (int) and ``weights``
         (folder, or None for those of the package).
+
+    Examples
+    --------
+    >>> from denoise import list_methods
+    >>> {method.name for method in list_methods()} >= {"lowrank", "diffusion"}
+    True
     """
 
     name: str
@@ -40,7 +46,19 @@ METHODS: dict[str, Method] = {}
 
 
 def method(name: str, *, paper: str, samples: bool = False) -> Callable[[Function], Function]:
-    """Register a function as a denoiser."""
+    """Register a function as a denoiser.
+
+    Examples
+    --------
+    >>> from denoise import Restoration
+    >>> from denoise.registry import METHODS
+    >>> @method("as it is", paper="an example")
+    ... def as_it_is(observation):
+    ...     '''Nothing is changed.'''
+    ...     return Restoration(estimate=observation.values)
+    >>> METHODS.pop("as it is").summary  # and forgotten again
+    'Nothing is changed.'
+    """
 
     def register(function: Function) -> Function:
         assert name not in METHODS

@@ -13,10 +13,10 @@ import denoise.methods as _methods  # noqa: F401  (registers them)
 from denoise.case import Known, NoiseModel, Observation, Restoration
 from denoise.registry import METHODS, Method, get
 from denoise.separation.counts import Counts, counts_of, keep_totals
-from denoise.separation.doubt import structured
 from denoise.separation.estimate import MIN_PIXELS
 from denoise.separation.known import known_by
 from denoise.separation.saturation import clipped, stuck_values
+from denoise.separation.structured_bands import structured
 from denoise.strips import STRIP_BYTES, STRIP_PIXELS, RestoredSource, strip_size
 from hsitools.cube import Cube
 from hsitools.errors import InputError
@@ -31,7 +31,17 @@ METHOD = "diffusion"
 
 class Denoised(NamedTuple):
     """A restored cube, the standard deviation of its voxels (with samples only), where nothing was measured, and the
-    pixels whose residual held structure (one band; cubes in one piece, where there are any).
+    pixels whose residual held structure (one band; of strips it is filled in with them, else None without such pixels).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from denoise import restore_cube
+    >>> from hsitools import Cube
+    >>> values = np.random.default_rng(0).uniform(1, 2, (6, 32, 32)).astype(np.float32)
+    >>> restored = restore_cube(Cube(data=values), "column-median")
+    >>> restored.estimate.shape, restored.std is None
+    ((6, 32, 32), True)
     """
 
     estimate: Cube
@@ -52,7 +62,20 @@ def list_methods() -> list[Method]:
 
 
 def denoise(cube: Cube, method: str = METHOD, sensor: Sensor | None = None, **options: Any) -> Cube:
-    """Denoise a cube; labels are kept. The estimate of `restore_cube`, whose options it takes."""
+    """Denoise a cube; labels are kept. The estimate of `restore_cube`, whose options it takes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from hsitools import Cube
+    >>> rng = np.random.default_rng(0)
+    >>> y = np.linspace(1, 2, 40)[:, None] * np.linspace(1, 3, 40)
+    >>> truth = y * np.linspace(0.5, 1, 12)[:, None, None] + np.sin(5 * y) * np.linspace(0, 0.3, 12)[:, None, None]
+    >>> noisy = Cube(data=(truth + 0.1 * rng.standard_normal(truth.shape)).astype(np.float32))
+    >>> clean = denoise(noisy, "lowrank")
+    >>> bool(np.std(clean.read() - truth) < 0.5 * np.std(noisy.read() - truth))
+    True
+    """
     return restore_cube(cube, method, sensor, **options).estimate
 
 
@@ -95,6 +118,18 @@ def restore_cube(
     ------
     InputError
         When no band has a signal, the sensor is of other bands, columns or units, or the method draws no samples.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from hsitools import Cube
+    >>> brightness = np.linspace(1, 2, 40)[:, None] * np.linspace(1, 3, 40)
+    >>> scene = brightness * np.linspace(0.5, 1, 12)[:, None, None]
+    >>> noise = 0.1 * np.random.default_rng(0).standard_normal(scene.shape)
+    >>> noisy = Cube(data=(scene + noise).astype(np.float32))
+    >>> restored = restore_cube(noisy, samples=2)
+    >>> restored.estimate.shape == restored.std.shape == noisy.shape
+    True
     """
     entry = get(method)
     said: dict[str, Any] = {"denoised_by": entry.name, "denoise_sensor": None if sensor is None else sensor.name}
@@ -124,14 +159,36 @@ def restore_cube(
         mask = None if found.mask is None else _layer(seen, found.mask.astype(np.uint8))
         structure = None
         if found.structure is not None and found.structure.any():
-            structure = Cube(
-                data=found.structure[None].astype(np.uint8), name="structure", crs=seen.crs, transform=seen.transform
-            )
+            structure = _structure(seen, found.structure[None].astype(np.uint8))
         return Denoised(estimate, None if found.std is None else _layer(seen, found.std), mask, structure)
     source = RestoredSource(seen, restored, strip_size(cube.shape, strip_bytes), samples > 0, progress)
     estimate = seen.replace(data=source, nodata=float("nan"), meta={**cube.meta, **said, "strips": len(source.windows)})
     layers = [None if values is None else _layer(seen, values) for values in (source.std, source.mask)]
-    return Denoised(estimate, *layers)
+    return Denoised(estimate, layers[0], layers[1], _structure(seen, source.structure))
+
+
+def rare_findings(structure: Cube | None) -> dict[str, Any]:
+    """Number of pixels that hold structure, of their connected groups, and first and last row and column (the last ones
+    excluded) that hold them; nothing where there are none.
+    """
+    from scipy.ndimage import label
+
+    pixels = None if structure is None else structure.read()[0]
+    if pixels is None or not pixels.any():
+        return {}
+    return {
+        "rare_pixels": int((pixels > 0).sum()), "rare_groups": int(label(pixels)[1]), "rare_extent": _extent(pixels)
+    }  # fmt: skip
+
+
+def _extent(pixels: NDArray[Any]) -> list[int]:
+    rows, columns = np.nonzero(pixels)
+    return [int(item) for item in (rows.min(), rows.max() + 1, columns.min(), columns.max() + 1)]
+
+
+def _structure(cube: Cube, values: NDArray[np.uint8]) -> Cube:
+    """Pixels ``(1, y, x)`` that hold structure, on a cube's map."""
+    return Cube(data=values, name="structure", crs=cube.crs, transform=cube.transform)
 
 
 def _layer(cube: Cube, values: NDArray[Any]) -> Cube:
@@ -235,6 +292,9 @@ def restore(
         part = keep_totals(counts.back(part), filled, valid[live]).astype(np.float32)
         noise_model = None if noise_model is None else _of_counts(noise_model, counts, part, live)
         said["photon_gain"] = float(np.median(counts.gain))
+    elif noise_model is not None:
+        # in the cube's units, which no method knows
+        said |= {"offset_rms": float(noise_model.offset[live].std()), "gain_rms": float(noise_model.gain[live].std())}
     # the scene is at least as bright as what the detector read at its full scale
     estimate[live] = np.where(full, np.maximum(part, filled), part)
     estimate[:, nothing] = np.nan
@@ -242,15 +302,13 @@ def restore(
     mask[live] |= full
     said |= _shares(mask[live], valid[live], full)
     if found.structure is not None and found.structure.any():
-        rows, columns = np.nonzero(found.structure)
-        said["rare_extent"] = [int(item) for item in (rows.min(), rows.max() + 1, columns.min(), columns.max() + 1)]
+        said["rare_extent"] = _extent(found.structure)
     return dataclasses.replace(
         found, estimate=estimate, std=_spread(std, live), mask=mask, noise=noise_model, provenance=said
     )
 
 
 def _of(value: NDArray[Any] | None, live: NDArray[np.bool_]) -> NDArray[Any] | None:
-    """The live bands' part."""
     return None if value is None else np.asarray(value)[live]
 
 

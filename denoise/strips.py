@@ -49,6 +49,8 @@ class RestoredSource:
     ----------
     std, mask : array, shape (band, y, x), or None
         Standard deviation and mask; filled in with the strips. None without samples.
+    structure : array of uint8, shape (1, y, x)
+        Pixels whose residual held structure in the strip that they lie in; filled in with the strips.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class RestoredSource:
         self._kept("estimate", "w+")
         self.std = self._kept("std", "w+") if samples else None
         self.mask = self._kept("mask", "w+") if samples else None
+        self.structure = np.zeros((1, *self.shape[1:]), dtype=np.uint8)
 
     def _kept(self, name: str, mode: Literal["r", "r+", "w+"]) -> NDArray[Any]:
         """A layer's file as an array. Not held for long: what was touched of it counts as memory."""
@@ -92,17 +95,25 @@ class RestoredSource:
         window = self.windows[number]
         values = self.cube.read(rows=window.wide_rows, columns=window.wide_columns)
         if _empty(values[self.cube.good]):
-            found = Restoration(estimate=values.astype(np.float32), mask=~np.isfinite(values))
+            part = Restoration(estimate=values.astype(np.float32), mask=~np.isfinite(values))
         else:
-            found = self.restored(values, window.wide_columns)
+            part = self.restored(values, window.wide_columns)
         place = (slice(None), window.wide_rows, window.wide_columns)
         weight = window.weight((self.shape[1], self.shape[2]), HALO).astype(np.float32)
         # what was added half must not be added again
         self._broken = True
-        self._kept("estimate", "r+")[place] += weight * found.estimate
+        self._kept("estimate", "r+")[place] += weight * part.estimate
         if self.std is not None:
-            self._kept("std", "r+")[place] += weight * (np.nan if found.std is None else found.std)
-            self._kept("mask", "r+")[place] |= np.uint8(0) if found.mask is None else found.mask.view(np.uint8)
+            self._kept("std", "r+")[place] += weight * (np.nan if part.std is None else part.std)
+            self._kept("mask", "r+")[place] |= np.uint8(0) if part.mask is None else part.mask.view(np.uint8)
+        if part.structure is not None:
+            # a strip has the last word on its own pixels: its surroundings it sees in part only
+            inside = (slice(None), window.rows, window.columns)
+            rows, columns = (
+                slice(own.start - wide.start, own.stop - wide.start)
+                for own, wide in ((window.rows, window.wide_rows), (window.columns, window.wide_columns))
+            )
+            self.structure[inside] = part.structure[rows, columns]
         self._broken, self._done[number] = False, True
 
 

@@ -22,12 +22,13 @@ copyright = "hsitools authors, MIT licence"
 release = version = __version__
 
 extensions = [
-    "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon", "sphinx.ext.mathjax",
-    "myst_nb", "sphinx_design", "command_help", "generated_tables",
+    "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon",
+    "myst_nb", "sphinx_design", "command_help", "generated_tables", "mathml",
 ]  # fmt: skip
 exclude_patterns = ["_build", "_generated/*.md", "_templates", "_extensions", "**.ipynb_checkpoints"]
 templates_path = ["_templates"]
 
+html_math_renderer = "mathml"
 html_theme = "pydata_sphinx_theme"
 html_title = f"hsitools {release}"
 html_static_path = ["_static"]
@@ -37,6 +38,8 @@ html_theme_options = {
     "navigation_with_keys": False,
     "show_prev_next": True,
     "show_nav_level": 1,
+    "navigation_depth": 2,  # the modules are many: each lists its own
+    "collapse_navigation": True,
     "navbar_end": ["theme-switcher"],
     "footer_start": ["copyright"],
     "footer_end": [],
@@ -57,6 +60,8 @@ nb_execution_timeout = 600
 nb_execution_raise_on_error = True
 
 autosummary_generate = True
+# A page for every module; the tests, which look at all docstrings elsewhere, are content with the packages'.
+autosummary_context = {"modules_too": os.environ.get("HSITOOLS_DOCS_MODULES", "all") == "all"}
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"
@@ -70,7 +75,7 @@ default_role = "py:obj"  # as docstrings mark names
 
 
 def _prepare(_app: object) -> None:
-    """Copy the notebooks beside the pages, and draw the figures of the home page."""
+    """Copy the notebooks beside the pages, draw the home page's figures, start the modules' pages anew."""
     notebooks = HERE / "notebooks"
     notebooks.mkdir(exist_ok=True)
     for path in (HERE.parent / "notebooks").glob("*.ipynb"):
@@ -78,6 +83,8 @@ def _prepare(_app: object) -> None:
         if not copy.exists() or copy.read_bytes() != path.read_bytes():
             shutil.copy(path, copy)
     figures.draw(HERE / "_generated", anew=False)
+    # pages of modules that are no more would be read again
+    shutil.rmtree(HERE / "reference" / "api", ignore_errors=True)
 
 
 def _plain_words(_app: object, doctree: nodes.document) -> None:

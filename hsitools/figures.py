@@ -32,18 +32,18 @@ def rgb_bands(cube: Cube) -> tuple[int, int, int]:
     good = np.flatnonzero(cube.good)
     if good.size == 0:
         raise InputError(f"{cube.source or cube.name}: good: found no good band")
-    known = good if cube.wavelength_nm is None else good[np.isfinite(cube.wavelength_nm[good])]
-    if cube.wavelength_nm is None or known.size == 0:
+    placed = good if cube.wavelength_nm is None else good[np.isfinite(cube.wavelength_nm[good])]
+    if cube.wavelength_nm is None or placed.size == 0:
         spread = good[np.linspace(len(good) - 1, 0, 5).astype(int)]
         return int(spread[1]), int(spread[2]), int(spread[3])
-    centre = cube.wavelength_nm[known]
+    centre = cube.wavelength_nm[placed]
     for targets in (RGB_NM, FALSE_NM):
         near = [int(np.argmin(np.abs(centre - target))) for target in targets]
         if all(abs(centre[place] - target) < 60 for place, target in zip(near, targets, strict=True)):
             break
     else:
         near = [int(np.argmin(np.abs(centre - t))) for t in np.linspace(centre.max(), centre.min(), 5)[1:4]]
-    return int(known[near[0]]), int(known[near[1]]), int(known[near[2]])
+    return int(placed[near[0]]), int(placed[near[1]]), int(placed[near[2]])
 
 
 def quicklook(cube: Cube, bands: tuple[int, int, int] | None = None, percentile: float = 2.0) -> NDArray[np.uint8]:
@@ -156,20 +156,20 @@ def _mtf_axes(ax: Any, sensor: Sensor) -> None:
     ax.legend(loc="upper right")
 
 
-def photon_transfer_figure(found: PhotonTransfer) -> Figure:
+def photon_transfer_figure(noise: PhotonTransfer) -> Figure:
     """The photon-transfer curve with its line, and the map of relative response."""
     figure, axes = new_figure(10.5, 4.2, ncols=2)
     ax = axes[0]
-    ax.errorbar(found.signal, found.variance, found.variance_stderr, fmt="o", ms=3, color=COLOURS[0], label="measured")
-    line = (found.read_noise / found.gain) ** 2 + found.step**2 / 12 + found.signal / found.gain
-    ax.plot(found.signal, line, color=COLOURS[1],
-            label=f"{found.gain:.4g} ± {found.gain_stderr:.1g} e⁻/DN, read {found.read_noise:.3g} e⁻")  # fmt: skip
+    ax.errorbar(noise.signal, noise.variance, noise.variance_stderr, fmt="o", ms=3, color=COLOURS[0], label="measured")
+    line = (noise.read_noise / noise.gain) ** 2 + noise.step**2 / 12 + noise.signal / noise.gain
+    ax.plot(noise.signal, line, color=COLOURS[1],
+            label=f"{noise.gain:.4g} ± {noise.gain_stderr:.1g} e⁻/DN, read {noise.read_noise:.3g} e⁻")  # fmt: skip
     ax.set(title="Photon transfer", xlabel="signal / DN", ylabel="temporal variance / DN²")
     ax.legend(loc="upper left")
-    good = found.response[~found.defects]
+    good = noise.response[~noise.defects]
     low, high = np.percentile(good, [1, 99])
-    image = axes[1].imshow(np.where(found.defects, np.nan, found.response), vmin=low, vmax=high, cmap="viridis")
-    axes[1].set(title=f"Relative response: PRNU {100 * found.prnu:.2f} %, {int(found.defects.sum())} defects white",
+    image = axes[1].imshow(np.where(noise.defects, np.nan, noise.response), vmin=low, vmax=high, cmap="viridis")
+    axes[1].set(title=f"Relative response: PRNU {100 * noise.prnu:.2f} %, {int(noise.defects.sum())} defects white",
                 xlabel="x / pixel", ylabel="y / pixel")  # fmt: skip
     axes[1].grid(False)
     figure.colorbar(image, ax=axes[1], label="response / illumination")

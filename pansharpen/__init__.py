@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pansharpen.comparison.judging import judge as judge
     from pansharpen.cubes import fuse as fuse
     from pansharpen.cubes import list_methods as list_methods
+    from pansharpen.optics import Optics as Optics
     from pansharpen.pair.wald import real_case as real_case
     from pansharpen.pair.wald import simulated_case as simulated_case
     from pansharpen.registry import Method as Method
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "fuse": "pansharpen.cubes", "list_methods": "pansharpen.cubes", "Method": "pansharpen.registry",
-    "method": "pansharpen.registry", "FusionCase": "pansharpen.case",
+    "method": "pansharpen.registry", "FusionCase": "pansharpen.case", "Optics": "pansharpen.optics",
     "simulated_case": "pansharpen.pair.wald", "real_case": "pansharpen.pair.wald",
     "judge": "pansharpen.comparison.judging",
 }  # fmt: skip

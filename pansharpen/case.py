@@ -247,6 +247,14 @@ class FusionCase:
     ------
     InputError
         When shapes do not fit one another.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from pansharpen import Optics
+    >>> case = FusionCase(coarse=torch.ones(1, 5, 8, 8), pan=torch.ones(1, 1, 32, 32), optics=Optics(ratio=4))
+    >>> case.n_bands
+    5
     """
 
     coarse: torch.Tensor

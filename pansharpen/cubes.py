@@ -71,6 +71,6 @@ def list_methods(family: str | None = None) -> list[Method]:
     Examples
     --------
     >>> [method.name for method in list_methods("component substitution")]
-    ['Brovey', 'BT-H', 'GSA', 'BDSD-PC', 'PRACS']
+    ['BDSD-PC', 'Brovey', 'BT-H', 'GSA', 'PRACS']
     """
     return [METHODS[name] for name in names(family)]

@@ -1,4 +1,4 @@
-"""How the coarse cube and the panchromatic image see the same scene."""
+"""How an instrument relates a coarse cube and a fine panchromatic image of one scene."""
 
 from __future__ import annotations
 
@@ -40,6 +40,11 @@ class Optics:
         Of the panchromatic image, units².
     pan_mtf : float or None
         The panchromatic image's own gain at its Nyquist frequency; None when not known.
+
+    Examples
+    --------
+    >>> Optics(ratio=6, mtf=0.3).offset  # the middle of six fine pixels
+    2.5
     """
 
     ratio: int

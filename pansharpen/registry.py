@@ -33,6 +33,13 @@ class Method:
         Fuses a batch at once; else it is given one cube at a time.
     halo : int
         Coarse pixels of surroundings that a tile needs for its result to be that of the whole.
+
+    Examples
+    --------
+    >>> from pansharpen import list_methods
+    >>> first = list_methods()[0]
+    >>> first.name, first.family, first.trained
+    ('EXP', 'baseline', False)
     """
 
     name: str
@@ -65,7 +72,18 @@ def method(
     batched: bool = True,
     halo: int = 12,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Register a function as a fusion method."""
+    """Register a function as a fusion method.
+
+    Examples
+    --------
+    >>> from pansharpen.registry import METHODS
+    >>> @method("Interpolated", family="baseline", paper="an example")
+    ... def interpolated(scene):
+    ...     '''The cube on PAN's grid.'''
+    ...     return scene.map(lambda tile: tile.expanded)
+    >>> METHODS.pop("Interpolated").summary  # and forgotten again
+    "The cube on PAN's grid."
+    """
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
         assert name not in METHODS

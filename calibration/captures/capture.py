@@ -77,6 +77,15 @@ class MonochromaticCapture:
     ------
     InputError
         On wrong shapes or types, on wavenumbers that are not ascending, distinct, positive µm⁻¹, on fewer than 4 lines.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> wavenumber = np.linspace(1.0, 2.5, 60)
+    >>> fringes = 1 + 0.5 * np.cos(2 * np.pi * wavenumber * np.array([[2.0], [3.0]]))
+    >>> capture = MonochromaticCapture(intensity=fringes, wavenumber=wavenumber, flat=np.ones_like(fringes))
+    >>> capture.n_interferometers, capture.n_lines, capture.band_nm
+    (2, 60, (400.0, 1000.0))
     """
 
     intensity: Array
@@ -303,6 +312,15 @@ def open_capture(path: str | Path) -> MonochromaticCapture:
         When there is nothing there, or it is neither.
     InputError
         When the contents are no valid capture.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from calibration import simulated_bench
+    >>> instrument = simulated_bench.simulate_instrument(4, rng=np.random.default_rng(0), rows=2)
+    >>> simulated_bench.capture(instrument, simulated_bench.lines(50), rng=np.random.default_rng(1)).save("capture.h5")
+    >>> open_capture("capture.h5").intensity.shape
+    (4, 50)
     """
     if Path(path).is_dir():
         return MonochromaticCapture(**read_irca_folder(path))

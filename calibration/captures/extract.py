@@ -11,8 +11,8 @@ from calibration.captures.capture import MonochromaticCapture
 from calibration.captures.frames import FrameStack
 from calibration.captures.saturation import saturation_limit
 from calibration.captures.sub_images import find_layout
-from calibration.robust import robust_sigma
 from hsitools.errors import InputError
+from hsitools.estimation.spread import robust_sigma
 from hsitools.progress import Progress
 from hsitools.sensor.layout import SubImageLayout
 from hsitools.sensor.photon.curve import quantisation_step
@@ -64,6 +64,16 @@ def extract(
     ------
     InputError
         When the layout does not match the frames, or the window is not odd and positive.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from calibration import FrameStack, simulated_bench
+    >>> rng = np.random.default_rng(0)
+    >>> instrument = simulated_bench.simulate_instrument(4, rng=rng, rows=2)
+    >>> simulated_bench.write_frames("frames.h5", instrument, simulated_bench.lines(9), rng=rng)
+    >>> extract(FrameStack("frames.h5"), instrument.layout).intensity.shape
+    (4, 9)
     """
     if window < 1 or window % 2 == 0:
         raise InputError(f"window: found {window}, expected an odd number of pixels")

@@ -36,6 +36,16 @@ class FrameStack:
         When the file or a member is missing.
     InputError
         When a member has a wrong shape, or the lines no valid wavenumbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from calibration import simulated_bench
+    >>> rng = np.random.default_rng(0)
+    >>> instrument = simulated_bench.simulate_instrument(4, rng=rng, rows=2)
+    >>> simulated_bench.write_frames("frames.h5", instrument, simulated_bench.lines(5), rng=rng)
+    >>> FrameStack("frames.h5").mean().shape == instrument.layout.frame_shape
+    True
     """
 
     def __init__(self, path: str | Path) -> None:

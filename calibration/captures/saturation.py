@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.captures.frames import FrameStack
-from calibration.robust import robust_sigma
+from hsitools.estimation.spread import robust_sigma
 from hsitools.sensor.photon.curve import pile_up, quantisation_step
 
 Array = NDArray[np.float64]

@@ -260,7 +260,10 @@ def _line_text(settings: dict[str, Any]) -> str:
     if estimate:
         middle = 1000 / estimate["centre_per_um"]
         return f"{shape}, ({estimate['nm']:.3g} ± {estimate['stderr_nm']:.2g}) nm wide at {middle:.0f} nm, estimated"
-    return f"{shape}, {width:.3g} nm wide" if width else "taken for monochromatic"
+    assumed = f"{shape}, {width:.3g} nm wide" if width else "taken for monochromatic"
+    if settings.get("linewidth_contradicted"):
+        assumed += "; the contrast of the fringes says otherwise: try --linewidth auto"
+    return assumed
 
 
 def _per_pixel(

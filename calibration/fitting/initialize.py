@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from calibration.fitting.opd_law import repeated_medians
 from calibration.fitting.scaled_rows import MIN_ROWS, ScaledRows
-from calibration.robust import robust_sigma
+from hsitools.estimation.spread import robust_sigma
 from hsitools.sensor.fabry_perot import cos_sin
 from hsitools.sensor.line_shape import LineShape
 from hsitools.sensor.polynomial import Band

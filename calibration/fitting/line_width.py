@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from calibration.fitting.options import Options
 from calibration.fitting.posterior import inverse, posterior
 from calibration.fitting.refine import NormalPlan, refine
 from calibration.fitting.scaled_rows import MIN_ROWS, ScaledRows
-from calibration.robust import robust_sigma
+from hsitools.estimation.spread import robust_sigma
 from hsitools.sensor.line_shape import FWHM_SIGMA, LineShape
 from hsitools.sensor.transmittance import SampledModel
 
@@ -22,6 +22,8 @@ Array = NDArray[np.float64]
 MIN_FRINGES = 4.0
 #: Rows that are enough, spread over the OPDs: the time grows with them.
 ENOUGH_ROWS = 192
+#: Rows that are enough to contradict a width: a tenth of the time of a fit.
+FEW_ROWS = 48
 #: The first guess takes the share 1 − e^−0.1 of the contrast of the row of median OPD at mid-band; where it is wrong
 #: the search approaches the right width by factors.
 FIRST_EXPONENT = 0.1
@@ -97,24 +99,53 @@ def estimate_line_width(sampled: SampledModel, data: ScaledRows, theta: Array, o
     LineWidth or None
         None with too few rows of several fringes.
     """
-    band, column = data.band, sampled.model.slices["phase"].start + 1
-    opd = np.abs(theta[:, column]) * band.opd_per_radian
-    rows = np.flatnonzero(data.usable & (opd * band.width > MIN_FRINGES) & np.isfinite(theta).all(axis=1))
-    if len(rows) < MIN_ROWS:
+    rows = _rows_that_tell(sampled, data, theta, ENOUGH_ROWS)
+    if rows is None:
         return None
-    rows = rows[np.unique(np.linspace(0, len(rows) - 1, ENOUGH_ROWS).round().astype(int))]
-    exponent = 2 * (np.pi * np.median(opd[rows]) * band.centre**2 / 1000 / FWHM_SIGMA) ** 2
     search = _Search(sampled, data, rows, theta[rows], options)
-    guess = LineWidth(
-        square=FIRST_EXPONENT / float(exponent), exponent=0.0, centre=band.centre, covariance=np.zeros((2, 2)),
-        shape=data.line_shape,
-    )  # fmt: skip
-    constant = search.solve(guess, 1)
+    constant = search.solve(_first_guess(data, sampled, theta[rows]), 1)
     if constant.square < SURE * constant.stderr_square:
         return constant
     varying = search.solve(constant, 2)
     sure = abs(varying.exponent) > SURE * np.sqrt(varying.covariance[1, 1]) and varying.square > 0
     return varying if sure else constant
+
+
+def contradicts_width(
+    sampled: SampledModel, data: ScaledRows, theta: Array, options: Options, declared_nm: float
+) -> bool:
+    """Whether the fringes' contrast says, by more than `SURE` standard errors, that the line has another width.
+
+    One step of `estimate_line_width` on few rows, from fitted parameters ``theta`` and the width that the fit assumed:
+    enough to tell that it is wrong, not what is right. False with too few rows.
+    """
+    rows = _rows_that_tell(sampled, data, theta, FEW_ROWS)
+    if rows is None:
+        return False
+    assumed = _first_guess(data, sampled, theta[rows])
+    # at no width at all nothing depends on it: a hundredth of what would show stands for none
+    assumed = replace(assumed, square=declared_nm**2 if declared_nm > 0 else assumed.square / 100)
+    change, covariance = _Search(sampled, data, rows, theta[rows], options).step(assumed, 1)
+    return bool(abs(assumed.square + change[0] - declared_nm**2) > SURE * np.sqrt(covariance[0, 0]))
+
+
+def _rows_that_tell(sampled: SampledModel, data: ScaledRows, theta: Array, most: int) -> NDArray[np.intp] | None:
+    """Rows of several fringes, spread over the device; None when there are too few."""
+    opd = np.abs(theta[:, sampled.model.slices["phase"].start + 1]) * data.band.opd_per_radian
+    rows = np.flatnonzero(data.usable & (opd * data.band.width > MIN_FRINGES) & np.isfinite(theta).all(axis=1))
+    if len(rows) < MIN_ROWS:
+        return None
+    return rows[np.unique(np.linspace(0, len(rows) - 1, most).round().astype(int))]
+
+
+def _first_guess(data: ScaledRows, sampled: SampledModel, theta: Array) -> LineWidth:
+    """A line that takes a little of the contrast (`FIRST_EXPONENT`)."""
+    opd = np.median(np.abs(theta[:, sampled.model.slices["phase"].start + 1])) * data.band.opd_per_radian
+    exponent = 2 * (np.pi * opd * data.band.centre**2 / 1000 / FWHM_SIGMA) ** 2
+    return LineWidth(
+        square=FIRST_EXPONENT / float(exponent), exponent=0.0, centre=data.band.centre, covariance=np.zeros((2, 2)),
+        shape=data.line_shape,
+    )  # fmt: skip
 
 
 class _Search:
@@ -134,7 +165,7 @@ class _Search:
             assumed = LineWidth(
                 square=square, exponent=exponent, centre=guess.centre, covariance=guess.covariance, shape=guess.shape
             )
-            change, covariance = self._change(assumed, unknowns)
+            change, covariance = self.step(assumed, unknowns)
             solved = np.array([square, exponent])
             solved[:unknowns] += change
             full = np.zeros((2, 2))
@@ -151,7 +182,8 @@ class _Search:
             exponent = float(np.clip(solved[1], exponent - 2, exponent + 2))
         return out
 
-    def _change(self, assumed: LineWidth, unknowns: int) -> tuple[Array, Array]:
+    def step(self, assumed: LineWidth, unknowns: int) -> tuple[Array, Array]:
+        """Change of square and exponent that the rows ask for under an assumed line, and its covariance."""
         line = assumed.line(self.wavenumber)
         broadened = SampledModel(self.model, self.band, self.wavenumber, line=line)
         refined = refine(

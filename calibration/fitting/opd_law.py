@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.robust import robust_sigma
+from hsitools.estimation.spread import robust_sigma
 
 Array = NDArray[np.float64]
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from calibration.fitting.opd_law import neighbour_median
 from calibration.fitting.refine import Prior
 from calibration.fitting.scaled_rows import MIN_ROWS
-from calibration.robust import robust_sigma
+from hsitools.estimation.spread import robust_sigma
 from hsitools.sensor.polynomial import Band
 from hsitools.sensor.transmittance import TransmittanceModel
 

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.robust import SIGMA_PER_MEDIAN
 from hsitools.errors import InputError
+from hsitools.estimation.spread import SIGMA_PER_MEDIAN
 from hsitools.sensor.fabry_perot import array_module
 from hsitools.sensor.polynomial import derivative_matrix, product_tensor
 from hsitools.sensor.transmittance import Block, SampledModel, TransmittanceModel

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from calibration.captures.capture import MonochromaticCapture
 from calibration.characterization import Characterization
-from calibration.characterize import characterize
-from calibration.fitting.rows import Options
+from calibration.fitting.options import Options
 from calibration.held_out import deal
 from calibration.inversion import registry
 from calibration.inversion.problem import Interferograms, Spectra
+from calibration.pipeline import characterize
 
 Array = NDArray[np.float64]
 

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from calibration.captures.capture import MonochromaticCapture
 from calibration.characterization import Characterization
-from calibration.characterize import characterize
 from calibration.inversion import registry
 from calibration.inversion.invert import build_case
 from calibration.inversion.measurement import Measurement
 from calibration.inversion.problem import Spectra
+from calibration.pipeline import characterize
 from hsitools.cube import Cube
 from hsitools.errors import InputError
 
@@ -61,7 +61,8 @@ def simulate(
 ) -> tuple[Array, float]:
     """Interferograms with white noise ``(interferometer, y, x)`` and its standard deviation.
 
-    The signal-to-noise ratio is that of the mean over interferometers and pixels. Interferometers without a fit are NaN.
+    The signal-to-noise ratio is that of the mean over interferometers and pixels. Interferometers without a fit are
+    NaN.
     """
     matrix = instrument.response.matrix(wavelength_nm)
     clean = np.tensordot(matrix, spectra, axes=1)
@@ -177,5 +178,3 @@ def compare(
             if progress is not None:
                 progress(number * len(entries) + place + 1, len(snrs) * len(entries))
     return records
-
-

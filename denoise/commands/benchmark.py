@@ -85,8 +85,8 @@ def _scenes(made: Any, jobs: int, retry: bool, as_json: bool) -> None:
         kept = sum(record["status"] == OK for record in made.records())
         click.echo(f"hsi: {kept} cells are kept in {made.folder}; the same command with --resume goes on", err=True)
         raise
-    written = write(made)
     rows = made.rows()
+    written = write(made.folder, rows, made.header)
     if as_json:
         return emit_json(rows)
     print_gains(rows)
@@ -120,11 +120,11 @@ def figures(path: Path, out: Path, method: str, bands: str | None, as_json: bool
     from hsitools.io import open_cube
 
     chosen = None if bands is None else _band_numbers(bands)
-    found = compare(open_cube(path), method, chosen)
-    written = write(found, out)
+    comparison = compare(open_cube(path), method, chosen)
+    written = write(comparison, out)
     if as_json:
-        return emit_json({**found.numbers(), "files": written})
-    click.echo(found.text())
+        return emit_json({**comparison.numbers(), "files": written})
+    click.echo(comparison.text())
     click.echo("\n".join(map(str, written)))
 
 

@@ -66,7 +66,7 @@ def run(
     """
     import time
 
-    from denoise.restore import restore_cube
+    from denoise.restore import rare_findings, restore_cube
     from hsitools.io import open_cube, save_cube
     from hsitools.plugins import load_plugins
     from hsitools.sensor import open_sensor
@@ -87,18 +87,21 @@ def run(
         )
         save_cube(found.estimate, out)
         layers = {"std": found.std, "mask": found.mask} if samples else {}
-        layers["structure"] = found.structure
+        # of strips it is complete only now
+        rare = rare_findings(found.structure)
+        layers["structure"] = found.structure if rare else None
         written = {name: out.with_name(f"{out.stem}_{name}{out.suffix}") for name, cube in layers.items() if cube}
         for name, file in written.items():
             layer = layers[name]
             assert layer is not None
             save_cube(layer, file)
     cube = found.estimate
+    said_of_cube = {**rare, **cube.meta}
     document = {
         "method": cube.meta["denoised_by"], "out": str(out), "shape": list(cube.shape),
         "sensor": cube.meta["denoise_sensor"], "seconds": time.perf_counter() - began,
         **{name: str(file) for name, file in written.items()},
-        **{key: cube.meta[key] for key in (*FINDINGS, DOUBTFUL, NOTE, WARNING, *RARE) if key in cube.meta},
+        **{key: said_of_cube[key] for key in (*FINDINGS, DOUBTFUL, NOTE, WARNING, *RARE) if key in said_of_cube},
     }  # fmt: skip
     if as_json:
         return emit_json(document)

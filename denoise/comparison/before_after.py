@@ -95,8 +95,8 @@ class Comparison:
         """Plain data: medians over bands, and the bands that are shown."""
         middle = {
             name: [
-                float(np.median([getattr(item, name) for item in found.values()]))
-                for found in (self.structure, self.chance)
+                float(np.median([getattr(item, name) for item in structures.values()]))
+                for structures in (self.structure, self.chance)
             ]
             for name in MEASURES
         }
@@ -188,9 +188,9 @@ def _per_band(before: Array, after: Array, use: NDArray[np.bool_], name: str) ->
     """An index of each band, before and after."""
     out = np.full((2, len(use)), np.nan)
     for row, values in zip(out, (before, after), strict=True):
-        found = evaluate_alone(values[use], metrics=[name])[name].per_band
-        assert found is not None  # both are indices of bands
-        row[use] = found
+        per_band = evaluate_alone(values[use], metrics=[name])[name].per_band
+        assert per_band is not None  # both are indices of bands
+        row[use] = per_band
     return out[0], out[1]
 
 
@@ -280,10 +280,10 @@ def _explained(residual: Array, regressors: Array, gram: Array, count: int) -> f
     values, vectors = np.linalg.eigh(gram)
     cross = vectors[:, ::-1][:, :count].T @ (regressors @ residual)
     strength = values[::-1][:count]
-    known = strength > 1e-10 * strength[0]
-    share = float((cross[known] ** 2 / strength[known]).sum() / (residual @ residual))
+    strong = strength > 1e-10 * strength[0]
+    share = float((cross[strong] ** 2 / strength[strong]).sum() / (residual @ residual))
     pixels = residual.size
-    return 1 - (1 - share) * (pixels - 1) / max(pixels - int(known.sum()) - 1, 1)
+    return 1 - (1 - share) * (pixels - 1) / max(pixels - int(strong.sum()) - 1, 1)
 
 
 def _smoothness(residual: Array, keep: NDArray[np.bool_]) -> float:

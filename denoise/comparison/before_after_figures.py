@@ -24,39 +24,45 @@ Array = NDArray[Any]
 STRETCH, REACH = (1.0, 99.0), 6.0
 
 
-def write(found: Comparison, folder: str | Path) -> list[Path]:
+def write(comparison: Comparison, folder: str | Path) -> list[Path]:
     """Write the figures and ``NAME_numbers.json`` into a folder (made if need be); gives their paths."""
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{folder}: out: cannot make the folder ({error.strerror})") from None
-    stem = re.sub(r"[^\w.-]+", "_", f"{found.name}_{found.method}")
-    made = {"images": images_figure(found), "spectra": spectra_figure(found), "indices": indices_figure(found)}
+    stem = re.sub(r"[^\w.-]+", "_", f"{comparison.name}_{comparison.method}")
+    made = {
+        "images": images_figure(comparison),
+        "spectra": spectra_figure(comparison),
+        "indices": indices_figure(comparison),
+    }
     paths = [folder / f"{stem}_{name}.png" for name in made]
     for path, figure in zip(paths, made.values(), strict=True):
         save_figure(figure, path)
     paths.append(folder / f"{stem}_numbers.json")
     with atomic_path(paths[-1]) as temporary:
-        temporary.write_text(json.dumps(found.numbers(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(comparison.numbers(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return paths
 
 
-def images_figure(found: Comparison) -> Figure:
+def images_figure(comparison: Comparison) -> Figure:
     """Before, after (same stretch) and residual of the bands that are shown."""
-    height, width = found.before.shape[1:]
+    height, width = comparison.before.shape[1:]
     tall = float(np.clip(3.3 * height / width, 1.6, 5.0))
-    figure, axes = new_figure(12.5, (tall + 0.35) * len(found.shown), nrows=len(found.shown), ncols=3, squeeze=False)
-    for row, band in zip(axes, found.shown, strict=True):
-        before, after = found.before[band], found.after[band]
+    figure, axes = new_figure(
+        12.5, (tall + 0.35) * len(comparison.shown), nrows=len(comparison.shown), ncols=3, squeeze=False
+    )
+    for row, band in zip(axes, comparison.shown, strict=True):
+        before, after = comparison.before[band], comparison.after[band]
         residual = before - after
         low, high = stretch(before)
         # the strongest two percent are outliers as a rule, and would hide the rest
         reach = float(np.nanpercentile(np.abs(residual), 98)) or 1.0
-        item = found.structure[band]
-        noise = found.chance[band]
+        item = comparison.structure[band]
+        noise = comparison.chance[band]
         titles = (
-            f"{found.band_name(band)}: before", "after",
+            f"{comparison.band_name(band)}: before", "after",
             f"residual: edges {item.edges:.2f} ({noise.edges:.2f}), explained {item.explained:.2f} "
             f"({noise.explained:.2f}), smooth {item.smooth:.1f} ({noise.smooth:.1f})",
         )  # fmt: skip
@@ -69,7 +75,7 @@ def images_figure(found: Comparison) -> Figure:
             ax.set_yticks([])
             ax.grid(False)
             figure.colorbar(shown, ax=ax, shrink=0.85)
-    figure.suptitle(f"{found.name} by {found.method} (in brackets: noise alone)")
+    figure.suptitle(f"{comparison.name} by {comparison.method} (in brackets: noise alone)")
     return figure
 
 
@@ -82,13 +88,15 @@ def stretch(image: Array) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def spectra_figure(found: Comparison) -> Figure:
+def spectra_figure(comparison: Comparison) -> Figure:
     """Spectra of a bright and a dark pixel, before and after, and what was taken away."""
     figure, axes = new_figure(12.5, 7.0, nrows=2, ncols=2, sharex=True)
-    place = np.arange(len(found.use)) if found.wavelength_nm is None else found.wavelength_nm
+    place = np.arange(len(comparison.use)) if comparison.wavelength_nm is None else comparison.wavelength_nm
     order = np.argsort(place)
-    for row, (name, (y, x)) in zip(axes, typical_pixels(found).items(), strict=True):
-        before, after = (np.where(found.use, cube[:, y, x], np.nan)[order] for cube in (found.before, found.after))
+    for row, (name, (y, x)) in zip(axes, typical_pixels(comparison).items(), strict=True):
+        before, after = (
+            np.where(comparison.use, cube[:, y, x], np.nan)[order] for cube in (comparison.before, comparison.after)
+        )
         row[0].plot(place[order], before, color="0.6", lw=1.8, label="before")
         row[0].plot(place[order], after, color=COLOURS[0], lw=1.0, label="after")
         row[0].set(title=f"{name} pixel, row {y}, column {x}", ylabel="value")
@@ -96,14 +104,14 @@ def spectra_figure(found: Comparison) -> Figure:
         row[1].plot(place[order], before - after, color=COLOURS[1], lw=0.9)
         row[1].set(title="before − after")
     for ax in axes[-1]:
-        ax.set_xlabel("band" if found.wavelength_nm is None else "wavelength / nm")
-    figure.suptitle(f"{found.name} by {found.method}")
+        ax.set_xlabel("band" if comparison.wavelength_nm is None else "wavelength / nm")
+    figure.suptitle(f"{comparison.name} by {comparison.method}")
     return figure
 
 
-def typical_pixels(found: Comparison) -> dict[str, tuple[int, int]]:
+def typical_pixels(comparison: Comparison) -> dict[str, tuple[int, int]]:
     """A bright and a dark pixel (y, x): those nearest to the 95th and 5th percentile of mean brightness."""
-    brightness = found.after[found.use].mean(0)
+    brightness = comparison.after[comparison.use].mean(0)
     out = {}
     for name, percent in (("bright", 95), ("dark", 5)):
         target = np.nanpercentile(brightness, percent)
@@ -113,17 +121,17 @@ def typical_pixels(found: Comparison) -> dict[str, tuple[int, int]]:
     return out
 
 
-def indices_figure(found: Comparison) -> Figure:
+def indices_figure(comparison: Comparison) -> Figure:
     """Noise and stripe index of every band, before and after."""
     figure, axes = new_figure(11.0, 7.0, nrows=2, sharex=True)
-    place = np.arange(len(found.use)) if found.wavelength_nm is None else found.wavelength_nm
+    place = np.arange(len(comparison.use)) if comparison.wavelength_nm is None else comparison.wavelength_nm
     order = np.argsort(place)
     labels = {"noise": "noise, cube units", "stripes": "stripe ratio (1: none)"}
-    for ax, (name, (before, after)) in zip(axes, found.indices.items(), strict=True):
+    for ax, (name, (before, after)) in zip(axes, comparison.indices.items(), strict=True):
         ax.plot(place[order], before[order], color="0.6", label="before")
         ax.plot(place[order], after[order], color=COLOURS[0], label="after")
         ax.set(ylabel=labels[name], yscale="log")
         ax.legend(loc="best")
-    axes[-1].set_xlabel("band" if found.wavelength_nm is None else "wavelength / nm")
-    figure.suptitle(f"{found.name} by {found.method}")
+    axes[-1].set_xlabel("band" if comparison.wavelength_nm is None else "wavelength / nm")
+    figure.suptitle(f"{comparison.name} by {comparison.method}")
     return figure

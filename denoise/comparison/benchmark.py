@@ -16,10 +16,8 @@ from denoise.comparison.report import columns_with
 from denoise.comparison.simulate import CASES
 from denoise.learning.denoiser_card import WEIGHTS
 from denoise.registry import METHODS
-from hsitools.comparison.benchmark import flat
-from hsitools.comparison.plan import Cell, Plan, Source, chosen_names, cubes_of, file_hash, labels_of
+from hsitools.comparison.plan import Cell, Plan, Source, chosen_names, content_hash, cubes_of, labels_of
 from hsitools.comparison.scratch import Scratch
-from hsitools.comparison.table import write_csv
 from hsitools.comparison.task import OK
 from hsitools.comparison.two_sides import Record
 from hsitools.errors import FormatError, HsiError, InputError
@@ -108,7 +106,7 @@ class Benchmark(engine.Benchmark):
         if not resume:
             cls.refuse(folder)
         added = cls.plugins_of(plugins)
-        sources = [NoiseSource(path=str(path.resolve()), sha256=file_hash(path)) for path in cubes_of(scenes)]
+        sources = [NoiseSource(path=str(path.resolve()), sha256=content_hash(path)) for path in cubes_of(scenes)]
         sources += [_file_of_cases(Path(path), tuple(cases)) for path in files]
         if not sources:
             raise InputError("scenes: found none, expected cubes or folders of them")
@@ -120,14 +118,10 @@ class Benchmark(engine.Benchmark):
         )  # fmt: skip
         return cls.begin(folder, settings, added, again=resume)
 
-    def rows(self) -> list[Record]:
-        """Finished cells, indices at the top."""
-        return [flat(record) for record in self.records()]
-
-    def write_tables(self) -> None:
-        """See `engine.Benchmark.write_tables`."""
-        super().write_tables()
-        write_csv(self.folder / "table.csv", columns_with(self.plugins.indices), self.rows())
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """See `engine.Benchmark.columns`."""
+        return columns_with(self.plugins.indices)
 
 
 def _file_of_cases(path: Path, cases: tuple[str, ...]) -> NoiseSource:
@@ -141,7 +135,7 @@ def _file_of_cases(path: Path, cases: tuple[str, ...]) -> NoiseSource:
     for name in names:
         if cubes.get(name) != cubes["clean"]:
             raise FormatError(f"{path}: {name}: found no cube of shape {cubes['clean']}, expected one of {list(cubes)}")
-    return NoiseSource(path=str(path.resolve()), sha256=file_hash(path), kind="cases", cases=names)
+    return NoiseSource(path=str(path.resolve()), sha256=content_hash(path), kind="cases", cases=names)
 
 
 def benchmark(path: str | Path, method: str, cases: tuple[str, ...] = (), **options: Any) -> Iterator[Record]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,9 +16,6 @@ from hsitools.io.atomic import atomic_path
 from hsitools.metrics import INDICES
 from hsitools.report import Block, Report, Section
 from hsitools.text import readable
-
-if TYPE_CHECKING:
-    from denoise.comparison.benchmark import Benchmark
 
 #: Methods of the registry that are common practice, not ours.
 PEERS = ("column-median", "svd-nlm")
@@ -160,10 +157,9 @@ def html_report(records: Sequence[Record], header: dict[str, Any]) -> Report:
     )  # fmt: skip
 
 
-def write(made: Benchmark) -> list[Path]:
+def write(folder: Path, records: Sequence[Record], header: dict[str, Any]) -> list[Path]:
     """Write ``table.md`` and ``report.html`` beside the ``table.csv`` of a benchmark; gives the paths of all three."""
-    paths = [made.folder / name for name in ("table.csv", "table.md", "report.html")]
-    records, header = made.rows(), made.header
+    paths = [folder / name for name in ("table.csv", "table.md", "report.html")]
     with atomic_path(paths[1]) as temporary:
         temporary.write_text(markdown(records, header), encoding="utf-8")
     html_report(records, header).write(paths[2])

@@ -28,6 +28,7 @@ CASES = {
 }
 #: The cases that means are taken over.
 SEVEN = tuple("abcdefg")
+#: Shares of struck voxels of e and f, one drawn for each band, as in the published recipe (`make_noise_cases.py`).
 IMPULSES = (0.1, 0.3, 0.5, 0.7)
 #: Of case g, for a signal of one.
 ELECTRONS, READ_NOISE = 1e4, 30.0

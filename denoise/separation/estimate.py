@@ -22,6 +22,7 @@ from hsitools.estimation.covariance import gram, largest_of_noise, subspace
 
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
+#: Turns of scene, outliers and columns: each waits for the others' latest estimate.
 ROUNDS = 5
 #: Components that a band with many outliers is predicted from.
 MAX_REGRESSORS = 16

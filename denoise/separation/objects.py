@@ -6,7 +6,7 @@ spectrum, and their neighbours have some of it.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,24 @@ REACH, BESIDE = 2, 4
 NEIGHBOURLY, CLOSE, ROUNDS = 2.5, 0.8, 6
 
 
-def told_apart(scene: Array, observed: Array, basis: Array) -> list[tuple[Array, Mask, Array]]:
+class CompactObject(NamedTuple):
+    """What sharpens one object: ``spectrum · change`` is to be added to the scene near it.
+
+    Attributes
+    ----------
+    spectrum : array, shape (band,)
+    near, inside : array of bool, shape (y, x)
+        The object's surroundings with it, and the object alone.
+    change : array, shape (y, x)
+    """
+
+    spectrum: Array
+    near: Mask
+    inside: Mask
+    change: Array
+
+
+def told_apart(scene: Array, observed: Array, basis: Array) -> list[CompactObject]:
     """What sharpens compact objects.
 
     Parameters
@@ -36,11 +53,6 @@ def told_apart(scene: Array, observed: Array, basis: Array) -> list[tuple[Array,
         Whitened: the estimate and what was seen.
     basis : array, shape (band, n)
         Orthonormal directions that the estimate is made of.
-
-    Returns
-    -------
-    list of (spectrum ``(band,)``, pixels ``(y, x)``, change ``(y, x)``)
-        To be added to the scene: ``spectrum · change`` in these pixels.
     """
     from scipy.ndimage import label
 
@@ -59,14 +71,14 @@ def told_apart(scene: Array, observed: Array, basis: Array) -> list[tuple[Array,
     for number in range(1, count + 1):
         if LEAST_SIZE <= sizes[number] <= MOST * distance.size:
             item = _object(scores, seen, labels == number)
-            if item is not None and not (item[1] & taken).any():
-                taken |= item[1]
-                out.append((np.asarray(basis @ item[0], dtype=np.float32), item[1], item[2]))
+            if item is not None and not (item.near & taken).any():
+                taken |= item.near
+                out.append(item._replace(spectrum=np.asarray(basis @ item.spectrum, dtype=np.float32)))
     return out
 
 
-def _object(scores: Array, seen: Array, core: Mask) -> tuple[Array, Mask, Array] | None:
-    """Spectrum in the basis ``(n,)``, pixels and change of one object, or None where a filter does not single it out.
+def _object(scores: Array, seen: Array, core: Mask) -> CompactObject | None:
+    """One object, its spectrum in the basis ``(n,)``, or None where a filter does not single it out.
 
     Parameters
     ----------
@@ -110,4 +122,4 @@ def _object(scores: Array, seen: Array, core: Mask) -> tuple[Array, Mask, Array]
     outside = near & ~inside
     if outside.any():
         wanted = np.where(outside, np.minimum(line, sharp[outside].mean()), wanted)
-    return spectrum, near, np.asarray(wanted - line, dtype=np.float32)
+    return CompactObject(spectrum, near, inside, np.asarray(wanted - line, dtype=np.float32))

@@ -3,13 +3,13 @@
 A subspace is what many pixels share; an absorption of a plume or a single pixel's mineral is beyond it, and goes with
 the noise. What was observed less what was restored, in all components, is scanned for features of several widths at
 several scales of space. Where it stands out of chance, the region's mean residual is put back whole but for what is
-chance in it: the mean of the restored region is then that of the observed one, whatever filter looks at it. A trace of
-all the rest (`TRACE`) stays, so that a matched filter that is trained on the restored cube sees what was not found.
+chance in it: the mean of the restored region is then that of the observed one, whatever filter looks at it. Spectra of
+single pixels are then looked for in all others (`recurring`). A trace of all the rest (`TRACE`) stays, so that a
+matched filter that is trained on the restored cube sees what was not noticed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,20 +18,20 @@ from numpy.typing import NDArray
 
 from denoise.separation.estimate import Separation
 from denoise.separation.objects import told_apart
+from denoise.separation.recurring import recurring
+from denoise.separation.scan import BLURS, blurred, features, groups, noise_of_pixels, white
 
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
 #: Share of the estimated squared error that the trace of the residual may add.
-TRACE = 0.009
-#: Standard deviations of the blurs (pixels), widest first, and by how many of its own a feature must stand out there:
-#: the scene's own structure is smooth, single pixels are not.
-BLURS = {4.0: 6.0, 2.0: 6.0, 1.0: 6.0, 0.0: 5.3}
-#: Widths of the features (standard deviation, bands), and lengths of the windows whose energy is looked at (bands).
-WIDTHS, WINDOWS = (1.0, 2.0, 4.0, 8.0, 16.0), (8, 16, 32)
-#: Features at a time, and pixels that chance is read off.
-AT_ONCE, ENOUGH = 128, 4096
-#: Groups of pixels at each scale, at most, the strongest; in large images one for so many pixels.
-GROUPS, PIXELS_A_GROUP = 64, 200
+TRACE = 0.005
+#: Blur of the part of the trace that neighbours share, pixels: less than the plumes that it is for.
+TRACE_BLUR = 2.0
+#: Share of all else in the residual of pixels with something rare that is given back to them: what a spectrum was put
+#: back without, a matched filter would look for there above all. Of chance its square comes with it.
+REMAINDER = 0.15
+#: Blur within an object by which its pixels share their amplitude.
+CLOSE = 1.0
 #: Standard deviations by which further features of a group's mean spectrum must stand out, and the most of them.
 FURTHER, FEATURES = 3.0, 8
 #: Bands of a block of what no feature explains, and chance's energy in it that is taken away, times.
@@ -68,113 +68,93 @@ class Rare:
     error: float
 
 
-def find_rare(found: Separation, scene: Array, basis: Array) -> Rare:
+def find_rare(separation: Separation, scene: Array, basis: Array) -> Rare:
     """Look for rare spectra in what a restoration leaves.
 
     Parameters
     ----------
-    found : Separation
+    separation : Separation
     scene : array, shape (band, y, x)
         The estimate.
     basis : array, shape (band, n)
         Orthonormal whitened directions that the estimate is made of.
     """
-    unit = found.noise.sigma[:, None, None]
+    noise = separation.noise
+    unit = noise.sigma[:, None, None]
     shape, whole = scene.shape, scene / unit
-    rest = np.where(found.noise.outlier, 0, found.whitened - whole).astype(np.float32)
+    rest = np.where(noise.outlier, 0, separation.whitened - whole).astype(np.float32)
     added, variance = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    pixels, groups = np.zeros(shape[1:], dtype=bool), 0
+    pixels, number = np.zeros(shape[1:], dtype=bool), 0
+
+    def put_back(where: Mask, direction: Array, amplitude: Array, error: Array) -> None:
+        """Move ``direction · amplitude`` (pixel,) from the residual to what is added."""
+        part = direction[:, None] * amplitude
+        rest[:, where] -= part
+        added[:, where] += part
+        variance[:, where] += error
+        pixels[where] = True
+
     if min(shape[1:]) >= MIN_SIDE and shape[0] >= max(MIN_BANDS, basis.shape[1] + 2):
-        level = 1 + found.noise.slope[:, None, None] / unit**2 * (scene - scene.mean((1, 2), keepdims=True))
-        spread = np.sqrt(np.maximum(level, 0.1)).mean(0)
-        for spectrum, where, change in told_apart(whole, found.whitened, basis):
-            part = spectrum[:, None] * change[where]
-            rest[:, where] -= part
-            added[:, where] += part
-        atoms = np.concatenate([basis.T, features(np.abs(scene.mean((1, 2))) / found.noise.sigma)])
-        for blur, clear in BLURS.items():
-            for core in _groups(rest / spread, atoms, blur, clear):
+        level = 1 + noise.slope[:, None, None] / unit**2 * (scene - scene.mean((1, 2), keepdims=True))
+        spread = noise_of_pixels(rest, np.sqrt(np.maximum(level, 0.1)).mean(0))
+        atoms = np.concatenate([basis.T, features(np.abs(scene.mean((1, 2))) / noise.sigma)])
+        for thing in told_apart(whole, separation.whitened, basis):
+            part = thing.spectrum[:, None] * thing.change[thing.near]
+            rest[:, thing.near] -= part
+            added[:, thing.near] += part
+            # what of it the subspace has not: where to look is known, so that little is enough
+            direction, share = _direction(rest[:, thing.inside].mean(1) * np.sqrt(thing.inside.sum()), atoms)
+            if direction.any():
+                kept, spread_of_kept = _amplitudes(np.tensordot(direction, rest, 1), thing.inside, CLOSE)
+                error = direction[:, None] ** 2 * spread_of_kept + (share / thing.inside.sum())[:, None]
+                put_back(thing.inside, direction, kept[thing.inside], error)
+        for blur, least in BLURS.items():
+            cores = list(groups(rest / spread, atoms, blur, least))
+            if not blur:
+                for direction, where in recurring(rest, spread, cores, lambda mean: _direction(mean, atoms)[0]):
+                    scores = np.tensordot(direction, rest[:, where], 1)
+                    put_back(where, direction, scores, direction[:, None] ** 2 * spread[where] ** 2)
+                    number += 1
+            for core in cores:
                 where, direction, share = _group(rest, spread, core, atoms, blur)
-                if not direction.any():
-                    continue
-                kept, doubt = _amplitudes(np.tensordot(direction, rest, 1), where, blur)
-                part = direction[:, None] * kept[where]
-                rest[:, where] -= part
-                added[:, where] += part
-                variance[:, where] += direction[:, None] ** 2 * doubt + (share / where.sum())[:, None]
-                pixels |= where
-                groups += 1
-    error = _relative_error(found)
-    added += np.sqrt(TRACE * error) * rest
+                if direction.any():
+                    kept, error = _amplitudes(np.tensordot(direction, rest, 1), where, blur)
+                    put_back(
+                        where, direction, kept[where], direction[:, None] ** 2 * error + (share / where.sum())[:, None]
+                    )
+                    number += 1
+        added[:, pixels] += REMAINDER * rest[:, pixels]
+        variance[:, pixels] += REMAINDER**2
+        rest[:, pixels] *= 1 - REMAINDER
+    error = _relative_error(separation)
+    trace = _trace(rest, basis, error)
+    added += trace
     variance += TRACE * error
-    return Rare(added=unit * added, variance=unit**2 * variance, pixels=pixels, groups=groups, error=error)
+    return Rare(added=unit * added, variance=unit**2 * variance, pixels=pixels, groups=number, error=error)
 
 
-def _relative_error(found: Separation) -> float:
+def _trace(rest: Array, basis: Array, error: float) -> Array:
+    """The trace ``(band, y, x)`` of a residual that is given back.
+
+    A matched filter whitens by the covariance of the cube it is applied to. Beyond the scene's subspace that is the
+    trace alone, so that any share of the residual detects what the whole of it would. Within the subspace the trace
+    would drown: there is none. What neighbours share stands out more: an undetected plume gains by it more than half
+    of its signal-to-noise ratio, a single pixel loses less than a hundredth.
+    """
+    flat = rest.reshape(len(rest), -1)
+    beyond = (flat - basis @ (basis.T @ flat)).reshape(rest.shape)
+    raised = beyond + blurred(beyond, TRACE_BLUR)
+    return np.asarray(np.sqrt(TRACE * error) * raised, dtype=np.float32)
+
+
+def _relative_error(separation: Separation) -> float:
     """Squared error of the restoration in units of the noise's variance, about: of as many free numbers as components
     have after smoothing.
     """
-    bands, pixels = len(found.whitened), found.whitened[0].size
-    scores = np.tensordot(found.directions.T, found.whitened, 1)
-    smooth = float(np.mean((scores - found.scores.best) ** 2)) if found.rank else 0.0
-    return max(1 - smooth, 0.05) * found.rank / bands + found.rank / pixels
-
-
-def features(spectrum: Array) -> NDArray[np.float32]:
-    """Absorption features ``(feature, band)`` of a whitened spectrum ``(band,)``, of unit norm."""
-    place = np.arange(len(spectrum))
-    out = []
-    for width in WIDTHS:
-        centre = np.arange(0, len(spectrum), max(1.0, width / 2))
-        line = np.exp(-0.5 * ((place - centre[:, None]) / width) ** 2) * spectrum
-        out.append(line / np.maximum(np.linalg.norm(line, axis=1, keepdims=True), 1e-12))
-    return np.concatenate(out).astype(np.float32)
-
-
-def _white(blur: float) -> float:
-    """Standard deviation of unit white noise after a blur."""
-    return 1 / np.sqrt(1 + 4 * np.pi * blur**2) if blur < 1 else 1 / (2 * np.sqrt(np.pi) * blur)
-
-
-def _blurred(images: Array, blur: float) -> Array:
-    """Images ``(…, y, x)`` blurred in space; a border that is mirrored would count its noise twice."""
-    from scipy.ndimage import gaussian_filter
-
-    width = (0,) * (images.ndim - 2) + (blur, blur)
-    return np.asarray(gaussian_filter(images, width, truncate=3, mode="constant")) if blur else images
-
-
-def _strength(rest: Array, atoms: Array, blur: float) -> Array:
-    """By how many standard deviations ``(y, x)`` a feature or a window's energy stands out at one scale.
-
-    Chance is that of the residual itself, no less than that of white noise: where it is not white, it says less.
-    """
-    flat = _blurred(rest, blur).reshape(len(rest), -1) / _white(blur)
-    best = np.zeros(flat.shape[1], np.float32)
-    some = slice(None, None, 1 + flat.shape[1] // ENOUGH)
-    for first in range(0, len(atoms), AT_ONCE):
-        response = np.abs(atoms[first : first + AT_ONCE] @ flat)
-        chance = np.maximum(np.median(response[:, some], axis=1, keepdims=True) / 0.6745, 1)
-        best = np.maximum(best, (response / chance).max(0))
-    for length in WINDOWS:
-        for first in range(0, len(flat) - length + 1, length // 4):
-            energy = np.square(flat[first : first + length]).sum(0)
-            # χ² as a normal deviate (E. B. Wilson, M. M. Hilferty, PNAS 17, 1931)
-            normal = (np.cbrt(energy / length) - 1 + 2 / (9 * length)) / np.sqrt(2 / (9 * length))
-            normal -= np.median(normal[some])
-            best = np.maximum(best, normal / max(float(np.median(np.abs(normal[some]))) / 0.6745, 1))
-    return best.reshape(rest.shape[1:])
-
-
-def _groups(rest: Array, atoms: Array, blur: float, clear: float) -> Iterator[Mask]:
-    """Connected pixels ``(y, x)`` that stand out at one scale, the strongest first."""
-    from scipy.ndimage import label, maximum
-
-    strength = _strength(rest, atoms, blur)
-    labels, count = label(strength > clear)
-    tops = np.atleast_1d(maximum(strength, labels, np.arange(1, count + 1)))
-    for number in 1 + np.argsort(-tops)[: max(GROUPS, strength.size // PIXELS_A_GROUP)]:
-        yield labels == number
+    bands, pixels = len(separation.whitened), separation.whitened[0].size
+    scores = np.tensordot(separation.directions.T, separation.whitened, 1)
+    smooth = float(np.mean((scores - separation.scores.best) ** 2)) if separation.rank else 0.0
+    return max(1 - smooth, 0.05) * separation.rank / bands + separation.rank / pixels
 
 
 def _group(rest: Array, spread: Array, core: Mask, atoms: Array, blur: float) -> tuple[Mask, Array, Array]:
@@ -197,12 +177,12 @@ def _outline(scores: Array, core: Mask, blur: float) -> Mask:
 
     widths = [width for width in OUTLINES if width < blur] + [blur]
     for width in widths:
-        seen = _blurred(scores, width)
+        seen = blurred(scores, width)
         level = float(seen[core].mean())
-        if level > OUTSTANDING * _white(width):
+        if level > OUTSTANDING * white(width):
             break
     near = binary_dilation(core, iterations=int(np.ceil(2 * blur)))
-    alike = near & (seen > max(FOLLOWED * level, 2 * _white(width)))
+    alike = near & (seen > max(FOLLOWED * level, 2 * white(width)))
     labels, count = label(alike)
     sizes = np.bincount(labels[core & alike], minlength=count + 1)
     sizes[0] = 0

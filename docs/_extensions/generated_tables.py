@@ -64,7 +64,9 @@ class PublicNames(SphinxDirective):
         package = self.arguments[0]
         module = import_module(package)
         names = [name for name in getattr(module, "__all__", ()) if not name.startswith("__")]
-        rows = [(link(home(package, name), f"{package}.{name}"), first_sentence(getattr(module, name))) for name in names]
+        rows = [
+            (link(home(package, name), f"{package}.{name}"), first_sentence(getattr(module, name))) for name in names
+        ]
         return [table(("name", "what it is"), rows)] if rows else []
 
 

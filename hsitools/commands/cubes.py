@@ -127,7 +127,7 @@ def metrics(
             data_range=data_range,
             metrics=names,
         )
-        guessed = [name for name, found in values.items() if found.facts.get("data_range_guessed")]
+        guessed = [name for name, score in values.items() if score.facts.get("data_range_guessed")]
         if guessed:
             span = values[guessed[0]].facts["data_range"]
             click.echo(
@@ -152,7 +152,7 @@ def metrics(
         values = evaluate_alone(_values(cube, cube.good.nonzero()[0]), border=border, metrics=names)
         settings["bad_bands_left_out"] = int((~cube.good).sum())
     if as_json:
-        emit_json({name: found.to_dict(per_band) for name, found in values.items()} | {"settings": settings})
+        emit_json({name: score.to_dict(per_band) for name, score in values.items()} | {"settings": settings})
         return
     _table(values)
     if settings.get("bad_bands_left_out"):
@@ -209,15 +209,15 @@ def _common_bands(first: Cube, second: Cube, one: Path, other: Path) -> tuple[An
 
 def _table(values: dict[str, Evaluation]) -> None:
     width = max(len(name) for name in values)
-    for name, found in values.items():
-        arrow = "↑" if found.index.higher_is_better else "↓" if found.index.best == found.index.low else "·"
-        left_out = ", ".join(f"{count} {what.replace('_', ' ')} left out" for what, count in found.excluded.items())
-        unit = "" if found.index.unit == "1" else found.index.unit
-        click.echo(f"{name:<{width}} {arrow} {found.value:<12.6g} {unit:<12} {left_out}".rstrip())
+    for name, score in values.items():
+        arrow = "↑" if score.index.higher_is_better else "↓" if score.index.best == score.index.low else "·"
+        left_out = ", ".join(f"{count} {what.replace('_', ' ')} left out" for what, count in score.excluded.items())
+        unit = "" if score.index.unit == "1" else score.index.unit
+        click.echo(f"{name:<{width}} {arrow} {score.value:<12.6g} {unit:<12} {left_out}".rstrip())
 
 
 def _band_table(values: dict[str, Evaluation], cube: Cube, bands: Any) -> None:
-    listed = {name: found.per_band for name, found in values.items() if found.per_band is not None}
+    listed = {name: score.per_band for name, score in values.items() if score.per_band is not None}
     click.echo("\n" + "  ".join(["band", "  nm   ", *(f"{name:>10}" for name in listed)]))
     for row, band in enumerate(bands):
         centre = "–" if cube.wavelength_nm is None else f"{cube.wavelength_nm[band]:.1f}"

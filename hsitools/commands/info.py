@@ -18,11 +18,11 @@ def info(path: Path, variable: str | None, axes: str | None, as_json: bool) -> N
     from hsitools.io import open_cube
 
     chosen = variable is not None or axes is not None
-    found = open_cube(path, variable=variable, axes=axes).describe() if chosen else describe(path)
+    facts = open_cube(path, variable=variable, axes=axes).describe() if chosen else describe(path)
     if as_json:
-        emit_json(found)
+        emit_json(facts)
     else:
-        emit_table(found)
+        emit_table(facts)
 
 
 @click.command()

@@ -89,11 +89,11 @@ def _finish(
             raise InputError(f"stripes: found {stripes!r}, expected one of {', '.join(STRIPE_PRESETS)}")
         changes["stripes"] = STRIPE_PRESETS[stripes]
     if noise_file is not None:
-        found = PhotonTransfer.load(noise_file)
+        transfer = PhotonTransfer.load(noise_file)
         said = f"noise as measured ({noise_file.name}), in place of any stated above"
-        changes |= {"noise": found.detector(), "pan_noise": None, "units": "DN"}
+        changes |= {"noise": transfer.detector(), "pan_noise": None, "units": "DN"}
         if made.layout is None:
-            prnu, defects = found.pattern()
+            prnu, defects = transfer.pattern()
             changes = {"stripes": prnu, "defects": defects} | changes
             said = said.replace("noise", "noise, PRNU and defects", 1)
         if made.pan is not None:
@@ -110,13 +110,13 @@ def _calibrated(made: Any, path: Path) -> Any:
     from hsitools.errors import InputError
     from hsitools.sensor.calibration_file import open_calibration
 
-    found, units = open_calibration(path)
+    calibration, units = open_calibration(path)
     if units is not None and made.units not in (units, ""):
         raise InputError(
             f"{path}: offset: found {units}, expected {made.units!r} as {made.name} is; give its --noise as well"
         )
     # known stripes are not drawn
-    return made.replace(calibration=found, stripes=None, units=made.units if units is None else units)
+    return made.replace(calibration=calibration, stripes=None, units=made.units if units is None else units)
 
 
 @sensor.command()
@@ -127,16 +127,16 @@ def show(path: Path, plot: Path | None, as_json: bool) -> None:
     """Say what a sensor file holds."""
     from hsitools.sensor.sensor import Sensor
 
-    found = Sensor.load(path)
+    chosen = Sensor.load(path)
     if plot is not None:
         from hsitools.figures import sensor_figure
         from hsitools.plot import save_figure
 
-        save_figure(sensor_figure(found), plot)
+        save_figure(sensor_figure(chosen), plot)
     if as_json:
-        emit_json(found.describe())
+        emit_json(chosen.describe())
     else:
-        emit_table(found.describe())
+        emit_table(chosen.describe())
 
 
 @sensor.command()
@@ -157,7 +157,7 @@ def noise(dark: Path, flat: Path, full_scale: float | None, plot: Path | None, o
     dark_frames, levels, scale = read_stacks(dark, flat)
     try:
         with progress_bar("photon transfer") as progress:
-            found = photon_transfer(
+            transfer = photon_transfer(
                 dark_frames, levels, full_scale=scale if full_scale is None else full_scale,
                 dark_exposure_s=read_exposures(dark), progress=lambda done: progress(done, len(levels)),
             )  # fmt: skip
@@ -166,16 +166,16 @@ def noise(dark: Path, flat: Path, full_scale: float | None, plot: Path | None, o
         raise InputError(
             said if str(dark) in said else f"{dark if said.startswith('dark') else flat}: {said}"
         ) from None
-    found.save(out)
+    transfer.save(out)
     if plot is not None:
         from hsitools.figures import photon_transfer_figure
         from hsitools.plot import save_figure
 
-        save_figure(photon_transfer_figure(found), plot)
+        save_figure(photon_transfer_figure(transfer), plot)
     if as_json:
-        emit_json(found.summary())
+        emit_json(transfer.summary())
     else:
-        summary = found.summary()
+        summary = transfer.summary()
         notes = summary.pop("notes")
         emit_table(summary)
         for note in notes:

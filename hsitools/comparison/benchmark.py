@@ -16,10 +16,12 @@ from typing import Any, ClassVar, Self
 import torch
 
 from hsitools import __version__
-from hsitools.comparison.plan import Cell, Plan, Source, file_hash, short_hash
+from hsitools.comparison.plan import Cell, Plan, Source, content_hash, short_hash
 from hsitools.comparison.plugins import Plugins, facts_of
+from hsitools.comparison.ranking import Row
+from hsitools.comparison.table import write_csv
 from hsitools.comparison.task import OK, Task
-from hsitools.comparison.two_sides import Executor, Job, Record, local, now, plugins_of
+from hsitools.comparison.two_sides import Executor, Job, Record, local, now, plugins_of, submitted
 from hsitools.errors import FormatError, InputError
 from hsitools.io.atomic import atomic_path
 from hsitools.plugins import load_plugin
@@ -90,12 +92,9 @@ class Benchmark:
     def open(cls, folder: str | Path) -> Self:
         """A benchmark that was begun; raises `FormatError` when the folder holds none."""
         stored = read_header(folder, cls.command)["settings"]
-        values: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()
-        }
         try:
-            values["sources"] = tuple(cls.source(**source) for source in stored["sources"])
-            settings = cls.plan(**values)
+            sources = tuple(cls.source(**_with_tuples(source)) for source in stored["sources"])
+            settings = cls.plan(**{**_with_tuples(stored), "sources": sources})
         except TypeError as error:
             raise FormatError(f"{folder}/benchmark.json: settings: {error}") from None
         return cls(folder=Path(folder), settings=settings, plugins=cls.plugins_of(settings.plugins))
@@ -153,13 +152,13 @@ class Benchmark:
 
     def _contents(self) -> dict[str, Any]:
         """Of each method, what beside the case decides a record: code and weights, code of indices, version."""
-        judged = [file_hash(file) for file in self.plugins.index_files]
+        judged = [content_hash(file) for file in self.plugins.index_files]
         out = {}
         for method in self.settings.methods:
             entry = self.task.methods.get(method)
             trained = entry is None or getattr(entry, "trained", False)
             weights = self.settings.weights or self.pretrained
-            used = file_hash(weights) if trained and weights is not None else None
+            used = content_hash(weights) if trained and weights is not None else None
             out[method] = [self.facts(method)["code"], used, judged, __version__]
         return out
 
@@ -196,16 +195,15 @@ class Benchmark:
         KeyboardInterrupt
             On an interrupt; what is finished stays, and `run` goes on from there.
         """
+        here = executor is None and client is None
         if executor is None:
-            from hsitools.comparison.two_sides import submitted
-
             executor = local(jobs) if client is None else submitted(client)
+        # torch's own number, as of OMP_NUM_THREADS, is shared; elsewhere it is theirs
+        threads = self.settings.threads or (max(1, torch.get_num_threads() // jobs) if here else 0)
         for source in self.settings.sources:
-            if file_hash(source.path) != source.sha256:
+            if content_hash(source.path) != source.sha256:
                 raise InputError(f"{source.path}: changed since the benchmark began; begin a new one")
         total, todo = len(self.settings.cells()), self.unfinished(retry)
-        # torch's own number, as of OMP_NUM_THREADS, is shared; elsewhere it is theirs
-        threads = self.settings.threads or (max(1, torch.get_num_threads() // jobs) if client is None else 0)
         run = environment(jobs, threads)
         self._write([*self.header["runs"], run])
         contents = self._contents()
@@ -222,11 +220,25 @@ class Benchmark:
             self.write_tables()
         return self.records()
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of ``table.csv``; those of plugins' indices last."""
+        raise NotImplementedError
+
+    def row_of(self, record: Record) -> Row:
+        """A record as a row of the table."""
+        return flat(record)
+
+    def rows(self) -> list[Row]:
+        """Finished cells as rows of the table."""
+        return [self.row_of(record) for record in self.records()]
+
     def write_tables(self) -> None:
-        """Write what stands beside the cells; rooms add their tables."""
+        """Write what stands beside the cells: all records in one file, and the table."""
         lines = [json.dumps(flat(record), ensure_ascii=False) + "\n" for record in self.records()]
         with atomic_path(self.folder / RECORDS) as temporary:
             temporary.write_text("".join(lines), encoding="utf-8")
+        write_csv(self.folder / "table.csv", self.columns, self.rows())
 
     def _job(self, cell: Cell, threads: int, content: Any, commit: str | None) -> Job:
         settings = self.settings
@@ -245,6 +257,11 @@ class Benchmark:
 def flat(record: Mapping[str, Any]) -> Record:
     """A record with its indices at the top, without the long text of an error."""
     return {name: value for name, value in record.items() if name not in ("values", "traceback")} | record["values"]
+
+
+def _with_tuples(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """What JSON had to write as lists."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()}
 
 
 def read_header(folder: str | Path, command: str) -> dict[str, Any]:

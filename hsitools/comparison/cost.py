@@ -26,15 +26,6 @@ def memory() -> dict[str, float]:
     return {name: int(value.split()[0]) / 1024 for name, value in pairs if value.strip().endswith(" kB")}
 
 
-def process_peak_mib() -> float:
-    """Largest memory of this process so far, all that it holds included, MiB."""
-    import resource
-    import sys
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-    return memory().get("VmHWM", peak)
-
-
 @contextlib.contextmanager
 def measured(record: dict[str, Any], device: str = "cpu") -> Iterator[None]:
     """Write the cost of the body into the record (`COST`), also when it fails.

@@ -50,7 +50,7 @@ def short_hash(values: Any) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A file that cases come from, and the hash of its bytes (see `file_hash`)."""
+    """A file that cases come from, and the hash of its bytes (see `content_hash`)."""
 
     path: str
     sha256: str
@@ -165,8 +165,8 @@ def _is_cube(path: Path) -> bool:
         return True  # one that is damaged
 
 
-def file_hash(path: str | Path) -> str:
-    """Of a file's bytes; of all files of a folder (EnMAP's product, a folder of weights).
+def content_hash(path: str | Path) -> str:
+    """Of a file's bytes, 16 digits; of all files of a folder (EnMAP's product, a folder of weights).
 
     Raises
     ------

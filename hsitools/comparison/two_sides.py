@@ -171,10 +171,8 @@ def plugins_of(files: Iterable[str | Path], task: str) -> Plugins:
     answer, _ = call(f"{task}.method_side", {"plugins": names})
     if "methods" not in answer:
         raise InputError(answer.get("error") or f"{', '.join(names)}: cannot be imported; {answer['status']}")
-    return Plugins(
-        methods=answer["methods"], indices=tuple(answer["indices"]), method_files=tuple(answer["method_files"]),
-        index_files=tuple(answer["index_files"]),
-    )  # fmt: skip
+    facts: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in answer.items()}
+    return Plugins(**facts)
 
 
 def now() -> str:

@@ -134,14 +134,14 @@ def _end_orphans() -> None:
     """No process of a call outlives it: what it left behind could look on while later calls are judged."""
     for _ in range(1000):  # killing one hands us its children
         try:
-            left = [
+            orphans = [
                 int(path.parent.name) for path in Path("/proc").glob("[0-9]*/stat") if _parent_of(path) == os.getpid()
             ]
         except OSError:
             return
-        if not left:
+        if not orphans:
             return
-        for process in left:
+        for process in orphans:
             with contextlib.suppress(ProcessLookupError, ChildProcessError):
                 os.kill(process, signal.SIGKILL)
                 os.waitpid(process, 0)
@@ -180,8 +180,8 @@ def _listen(pipe: Any, limit: float | None) -> dict[str, Any] | None:
     deadline = None if limit is None else time.monotonic() + limit
     received = b""
     while not received.endswith(b"\n"):
-        left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        ready, _, _ = select.select([pipe, 0], [], [], left)
+        remaining = None if deadline is None else max(0.0, deadline - time.monotonic())
+        ready, _, _ = select.select([pipe, 0], [], [], remaining)
         if not ready:
             return {"reason": f"time limit: not done after {limit:g} s"}
         if 0 in ready:

@@ -67,6 +67,15 @@ class Cube:
     ------
     InputError
         When a label's length does not match the bands.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> cube = Cube(data=np.arange(24.0).reshape(4, 2, 3), wavelength_nm=np.array([450, 550, 650, 850.0]))
+    >>> cube.shape, cube.n_bands
+    ((4, 2, 3), 4)
+    >>> cube.select(wavelength=(500, 700)).read().mean(axis=(1, 2))
+    array([ 8.5, 14.5])
     """
 
     data: Any

@@ -1,1 +1,1 @@
-"""Statistics that every room asks for: noise of bands, covariances and their rank, bounded least squares, spreads."""
+"""Estimators that every room asks for: noise of bands, covariance and rank, bounded least squares, spreads, edges."""

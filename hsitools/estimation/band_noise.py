@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from hsitools.errors import InputError
 from hsitools.estimation.covariance import gram
-from hsitools.estimation.spread import NORMAL
+from hsitools.estimation.spread import robust_sigma
 
 Array = NDArray[Any]
 #: Bands up to which neighbouring pixels have a say in a band's noise: fewer do not explain one another.
@@ -42,7 +42,7 @@ def band_noise(values: Array) -> NDArray[np.float32]:
     mixed = np.diff(np.diff(values, axis=1), axis=2) / 2 if bands <= FEW_BANDS or pixels < 4 * bands else None
     spatial = np.full(bands, np.inf)
     if mixed is not None and mixed.size:
-        spatial = NORMAL * np.median(np.abs(mixed), axis=(1, 2))
+        spatial = robust_sigma(mixed, axis=(1, 2))
     if bands == 1 or pixels < 4 * bands:
         return np.asarray(spatial, dtype=np.float32)
     covariance = gram(flat - flat.mean(1, keepdims=True, dtype=float).astype(np.float32)) / pixels

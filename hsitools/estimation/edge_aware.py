@@ -22,6 +22,7 @@ SMOOTHNESS = 10.0
 STEP = 0.1
 #: Weight that is left across the strongest edge.
 LINK = 0.005
+#: Offsets (y, x) to half of the eight neighbours: each pair of pixels is linked once.
 NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))
 #: Of the solver. More steps change indices by less than a percent.
 STEPS, CONDITION = 30, 60.0

@@ -37,6 +37,14 @@ def open_cube(path: str | Path, *, variable: str | None = None, axes: str | None
         When the file is missing, of no known format, damaged, or lacks what its format requires.
     InputError
         When its labels contradict its data, or it does not tell which array is the cube, or how its axes lie.
+
+    Examples
+    --------
+    >>> from hsitools import save_cube, scene
+    >>> save_cube(scene((16, 16), seed=0), "scene.h5")
+    >>> cube = open_cube("scene.h5")
+    >>> cube.select(window=(0, 4, 0, 8)).read().shape[1:]
+    (4, 8)
     """
     path = Path(path)
     if not path.exists():
@@ -90,6 +98,16 @@ def open_cubes(paths: Sequence[str | Path]) -> list[Cube]:
     ------
     FormatError
         When a path is missing or unreadable, or a folder holds no cube.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from hsitools import save_cube, scene
+    >>> Path("scenes").mkdir()
+    >>> for seed in (0, 1):
+    ...     save_cube(scene((8, 8), seed=seed), f"scenes/{seed}.h5")
+    >>> [cube.shape[1:] for cube in open_cubes(["scenes"])]
+    [(8, 8), (8, 8)]
     """
     out: list[Cube] = []
     for path in map(Path, paths):
@@ -126,6 +144,14 @@ def save_cube(cube: Cube, path: str | Path, progress: Progress | None = None, *,
     ------
     InputError
         When no format has this suffix, or the file cannot be written.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from hsitools import Cube, open_cube
+    >>> save_cube(Cube(data=np.ones((2, 3, 4), np.float32), wavelength_nm=np.array([500, 600.0])), "ones.hdr")
+    >>> open_cube("ones.hdr").wavelength_nm
+    array([500., 600.])
     """
     path = Path(path)
     suffixes: list[str] = []

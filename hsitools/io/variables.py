@@ -1,8 +1,9 @@
 """Which of a file's arrays is the cube, which axis is which, and what its labels are.
 
 HDF5, NetCDF (4 and classic), MATLAB and xarray name arrays, dimensions and attributes in their own ways; each reader
-turns its file into `Variable` records, and the rules are here, once: names and attributes decide (CF conventions where a file
-follows them), lengths only where they leave one reading, and what remains ambiguous is an error that lists the choices.
+turns its file into `Variable` records, and the rules are here, once: names and attributes decide (CF conventions where
+a file follows them), lengths only where they leave one reading, and what remains ambiguous is an error that lists the
+choices.
 """
 
 from __future__ import annotations

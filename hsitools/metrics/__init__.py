@@ -10,15 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-import hsitools.metrics.expected_error
-import hsitools.metrics.q2n
-import hsitools.metrics.reference
-import hsitools.metrics.windows  # noqa: F401  (these register their indices)
 from hsitools.errors import InputError
 from hsitools.metrics.full_resolution import Fusion
 from hsitools.metrics.inputs import Pair
@@ -30,6 +28,10 @@ __all__ = [
     "INDICES", "Evaluation", "Fusion", "Index", "Pair", "Registration", "Score", "Single", "evaluate", "evaluate_alone",
     "evaluate_fusion", "get", "names",
 ]  # fmt: skip
+
+# each module registers its indices
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +70,7 @@ def names(kind: str | None = None) -> list[str]:
     return [name for name, entry in INDICES.items() if kind in (None, entry.kind)]
 
 
-def _run(given: Any, kind: str, metrics: Iterable[str] | None, leave_out: set[str]) -> dict[str, Evaluation]:
+def _run(inputs: Any, kind: str, metrics: Iterable[str] | None, leave_out: set[str]) -> dict[str, Evaluation]:
     chosen = (
         [get(name) for name in metrics] if metrics is not None else [get(n) for n in names(kind) if n not in leave_out]
     )
@@ -79,7 +81,7 @@ def _run(given: Any, kind: str, metrics: Iterable[str] | None, leave_out: set[st
         )
     out = {}
     for entry in chosen:
-        score = entry.function(given)
+        score = entry.function(inputs)
         if len(score.value) != 1:
             raise InputError(f"batch: found {len(score.value)} cubes, expected one (call the index itself on a batch)")
         bands = None if score.per_band is None else score.per_band[0].double().cpu().numpy()
@@ -116,6 +118,14 @@ def evaluate(
     ------
     InputError
         When shapes differ, a name is unknown, or nothing valid is left.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> truth = np.random.default_rng(0).uniform(0.2, 0.8, (5, 32, 32))
+    >>> result = evaluate(truth + 0.01, truth, ratio=4, metrics=["RMSE", "SAM", "ERGAS"])
+    >>> round(result["RMSE"].value, 4), result["SAM"].index.unit
+    (0.01, 'degree')
     """
     pair = Pair.of(estimate, reference, ratio=ratio, border=border, data_range=data_range, mask=mask)
     leave_out = {"ERGAS"} if ratio is None else set()
@@ -135,6 +145,16 @@ def evaluate_fusion(
 
     ``registered`` judges by shift and MTF as the pair itself shows them, so that no cube is blamed for lying where PAN
     does; `ERGAS_est` always does, unless ``registration`` is given.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from hsitools import preset, scene
+    >>> observed = preset("prisma").select(range(0, 60, 6)).observe(scene((96, 96), seed=1), np.random.default_rng(2))
+    >>> copied = np.repeat(np.repeat(observed.read(), 6, axis=1), 6, axis=2)
+    >>> values = evaluate_fusion(copied, observed.read(), observed.pan.read(), metrics=["D_lambda", "D_s"])
+    >>> all(0 <= entry.value <= 1 for entry in values.values())
+    True
     """
     fusion = Fusion.of(
         fused, coarse, pan, ratio=ratio, mtf=mtf, pan_mtf=pan_mtf, offset=offset, border=border,
@@ -144,5 +164,13 @@ def evaluate_fusion(
 
 
 def evaluate_alone(cube: Any, *, border: int = 0, metrics: Iterable[str] | None = None) -> dict[str, Evaluation]:
-    """Noise and stripe indices of one cube (band, y, x)."""
+    """Noise and stripe indices of one cube (band, y, x).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> flat = 1 + 0.01 * np.random.default_rng(0).standard_normal((3, 64, 64))
+    >>> sorted(evaluate_alone(flat))[:2]
+    ['noise', 'stripes']
+    """
     return _run(Single.of(cube, border=border), "no reference", metrics, set())

@@ -89,8 +89,8 @@ class Fusion:
         f, m, p = as_batch(fused, "fused"), as_batch(coarse, "coarse"), as_batch(pan, "pan")
         dtype = torch.promote_types(torch.promote_types(f.dtype, m.dtype), p.dtype)
         f, m, p = f.to(dtype), m.to(dtype), p.to(dtype)
-        found = f.shape[-2] // m.shape[-2]
-        ratio = found if ratio is None else check_ratio(ratio)
+        pixels = f.shape[-2] // m.shape[-2]
+        ratio = pixels if ratio is None else check_ratio(ratio)
         if m.shape[1] != f.shape[1] or (m.shape[-2] * ratio, m.shape[-1] * ratio) != tuple(f.shape[-2:]):
             have, other = tuple(m.shape[1:]), tuple(f.shape[1:])
             raise InputError(f"coarse: found shape {have}, expected {ratio} times fewer pixels than {other}")
@@ -137,20 +137,22 @@ class Fusion:
         """With shift and MTF found from each pair itself, where they were not given."""
         if self.registration is not None:
             return self
-        found = tuple(
+        registrations = tuple(
             register(
                 self.coarse[number], self.pan[number], self.mtf, self.ratio, self.offset, pan_gain=self.pan_gain,
                 valid=None if self.coarse_valid is None else self.coarse_valid[number],
             )
             for number in range(len(self.fused))
         )  # fmt: skip
-        return dataclasses.replace(self, registration=found)
+        return dataclasses.replace(self, registration=registrations)
 
     def down(self, number: int, mtf: Any) -> Separable:
         """Blur by gains ``mtf`` and sampling, as cube ``number`` of the batch has them."""
-        found = self.registration or Registration()
-        found = found[number] if isinstance(found, tuple) else found
-        return mtf_decimate(size_of(self.fused), found.gains(mtf), self.ratio, self.offset, shift=found.shift)
+        registration = self.registration or Registration()
+        registration = registration[number] if isinstance(registration, tuple) else registration
+        return mtf_decimate(
+            size_of(self.fused), registration.gains(mtf), self.ratio, self.offset, shift=registration.shift
+        )
 
     @property
     def pan_gain(self) -> float:
@@ -289,8 +291,8 @@ def d_pan(fusion: Fusion) -> Score:
         inside = None if fusion.valid is None else cropped(fusion.valid[number][None], fusion.border, "pan")[0]
 
         def detail(image: torch.Tensor, inside: torch.Tensor | None = inside) -> torch.Tensor:
-            found = cropped(image - up(down(image)), fusion.border, "pan")[0]
-            return found.flatten() if inside is None else found[inside]
+            lost = cropped(image - up(down(image)), fusion.border, "pan")[0]
+            return lost.flatten() if inside is None else lost[inside]
 
         own = detail(pan)
         left = [(own - detail(mtf_blur(size_of(pan), gain, 1)(predicted))).var() for gain in gains]

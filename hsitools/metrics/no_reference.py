@@ -77,9 +77,9 @@ def stripes(single: Single) -> Score:
     pieces = min(PIECES, height // 4)
     rows = height // pieces
     medians = step[..., : pieces * rows, :].unflatten(-2, (pieces, rows)).nanmedian(-2).values
-    known = torch.isfinite(medians)
-    usable = known.all(-2)
-    medians = torch.where(known, medians, 0)
+    finite = torch.isfinite(medians)
+    usable = finite.all(-2)
+    medians = torch.where(finite, medians, 0)
     column = medians.mean(-2)
     within = ((medians - column[..., None, :]) ** 2).sum(-2) / (pieces - 1)
     chance = mean_of(within / pieces, usable)

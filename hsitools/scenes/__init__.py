@@ -51,9 +51,9 @@ class SceneSource:
         return out
 
     def _tile(self, top: int, left: int) -> NDArray[np.float32]:
-        found = _ground(top, left, self.seed, self.illumination)
-        weight = _shares(found) * (found.brightness * found.light)
-        coefficients = [_pool(part) for part in (weight, weight * found.slope, weight * found.depth)]
+        ground = _ground(top, left, self.seed, self.illumination)
+        weight = _shares(ground) * (ground.brightness * ground.light)
+        coefficients = [_pool(part) for part in (weight, weight * ground.slope, weight * ground.depth)]
         mixed = np.concatenate(coefficients).reshape(len(self._endmembers), -1)
         values = self._endmembers.T @ mixed
         return np.clip(values, 0, 1.2).astype(np.float32).reshape(-1, TILE, TILE)
@@ -64,10 +64,10 @@ def _ground(top: int, left: int, seed: int, illumination: bool) -> Ground:
     return ground(top + step, left + step, seed, illumination)
 
 
-def _shares(found: Ground) -> NDArray[np.float64]:
+def _shares(ground: Ground) -> NDArray[np.float64]:
     """Share of each material at each point, ``(material, y, x)``."""
     codes = np.arange(len(MATERIALS))[:, None, None]
-    return (codes == found.material) * (1 - found.share) + (codes == found.second) * found.share
+    return (codes == ground.material) * (1 - ground.share) + (codes == ground.second) * ground.share
 
 
 def _pool(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -107,6 +107,13 @@ def scene(
     ------
     InputError
         When the shape is not positive, or wavelengths lie outside 350 to 2600 nm.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> view = scene((10_000, 10_000), wavelength_nm=np.linspace(400, 1000, 5), seed=3)
+    >>> view.select(window=(5000, 5002, 0, 3)).read().shape
+    (5, 2, 3)
     """
     wavelength = np.linspace(400, 2500, 211) if wavelength_nm is None else check_wavelength(wavelength_nm)
     spacing = np.abs(np.gradient(wavelength)) if len(wavelength) > 1 else np.array([10.0])

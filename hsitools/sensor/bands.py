@@ -262,14 +262,14 @@ class SpectralSource:
         used = np.flatnonzero(np.any(matrix != 0, axis=0))
         values: Any = self.source.read(self.bands[used], rows, columns).astype(self.dtype, copy=False)
         weights, flat = matrix[:, used].astype(self.dtype), values.reshape(len(used), -1)
-        known = np.isfinite(flat)
-        if known.all():
+        finite = np.isfinite(flat)
+        if finite.all():
             out = weights @ flat
         else:
             # mean over what is known; a band that mostly sees what is not known has no value
-            share = weights @ known.astype(self.dtype) / weights.sum(axis=1, keepdims=True)
-            seen = share >= MIN_COVERAGE
-            out = np.where(seen, weights @ np.where(known, flat, 0) / np.where(seen, share, 1), np.nan)
+            share = weights @ finite.astype(self.dtype) / weights.sum(axis=1, keepdims=True)
+            covered = share >= MIN_COVERAGE
+            out = np.where(covered, weights @ np.where(finite, flat, 0) / np.where(covered, share, 1), np.nan)
         return out.reshape(len(bands), *values.shape[1:]).astype(self.dtype, copy=False)
 
 

@@ -202,20 +202,20 @@ def read_out(
     gain, offset = pattern.on(rows)
     dead, is_hot = pattern.dead[:, None], pattern.hot[:, None]
     # NaN stays NaN: no measurement
-    seen = np.where((dead | is_hot) & ~np.isnan(light), 0.0, light * gain)
+    signal = np.where((dead | is_hot) & ~np.isnan(light), 0.0, light * gain)
     offset = np.where(dead, 0.0, offset)
     if hot is not None:
         offset = np.where(is_hot, np.broadcast_to(hot, pattern.hot.shape)[:, None], offset)
     if detector is None:
-        values, saturated = (seen + offset).astype(np.float32), np.zeros(seen.shape, dtype=bool)
+        values, saturated = (signal + offset).astype(np.float32), np.zeros(signal.shape, dtype=bool)
     else:
-        values, saturated = detector.sample(seen, rng, offset=offset)
+        values, saturated = detector.sample(signal, rng, offset=offset)
         if hot is None and pattern.hot.any():
             full = detector.saturation if detector.saturation.ndim == 0 else detector.saturation[:, None, None]
-            full_here = is_hot & ~np.isnan(seen)
+            full_here = is_hot & ~np.isnan(signal)
             values = np.where(full_here, full, values).astype(np.float32)
             saturated |= full_here
-    lost = pattern.lost[rows][None, :, None] & ~np.isnan(seen)
+    lost = pattern.lost[rows][None, :, None] & ~np.isnan(signal)
     return np.where(lost, np.float32(0), values), saturated & ~lost
 
 

@@ -93,10 +93,10 @@ def observe_rows(
         if isinstance(sensor.response, FabryPerotResponse):
             assert matrix is not None
             light = physical.read(bands=usable, rows=slice(top, bottom)).astype(np.float64)
-            seen = (matrix @ light.reshape(len(light), -1)).reshape(-1, *light.shape[1:])
+            light_of_bands = (matrix @ light.reshape(len(light), -1)).reshape(-1, *light.shape[1:])
         else:
-            seen = spectral.read(rows=slice(top, bottom))
-        values = torch.as_tensor(np.ascontiguousarray(seen))
+            light_of_bands = spectral.read(rows=slice(top, bottom))
+        values = torch.as_tensor(np.ascontiguousarray(light_of_bands))
         image = partial(_image, sensor, rows=rows, top=top)
         coarse = mean_of_known(image, values).numpy().astype(np.float32)
         saturated = np.zeros(coarse.shape, dtype=bool)
@@ -157,12 +157,12 @@ def _detect(
     and flipped bits read ``brightest``.
     """
     full: Any = np.inf if sensor.noise is None else sensor.noise.saturation
-    known = bool(np.isfinite(full).all())
-    values, saturated = read_out(sensor.noise, pattern, clean, rows, rng, hot=None if known else brightest)
+    saturates = bool(np.isfinite(full).all())
+    values, saturated = read_out(sensor.noise, pattern, clean, rows, rng, hot=None if saturates else brightest)
     if sensor.defects is not None and sensor.defects.impulse:
         hit, high = rng.random(values.shape) < sensor.defects.impulse, rng.random(values.shape) < 0.5
         hit &= ~np.isnan(clean)
-        top = np.reshape(full, (-1, 1, 1)) if known else brightest
+        top = np.reshape(full, (-1, 1, 1)) if saturates else brightest
         values = np.where(hit, np.where(high, top, 0.0), values).astype(np.float32)
         saturated &= ~hit
     return values, saturated

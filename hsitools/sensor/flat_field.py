@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from hsitools.estimation.spread import NORMAL
+from hsitools.estimation.spread import robust_sigma
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -88,11 +88,11 @@ def relative_response(light: Array, noise: Array, steady: Mask) -> tuple[Array, 
         if region.sum() < MIN_REGION:
             continue
         half = int(np.clip(min(region.shape) // 10, MIN_HALF, MAX_HALF))
-        known = region & (steady & finite & alike)[box]
+        used = region & (steady & finite & alike)[box]
         if np.median(noisy[box][region]):
-            surface, lever = robust_surface(filled[box], known, region, half)
+            surface, lever = robust_surface(filled[box], used, region, half)
         else:
-            surface, lever = robust_surface(log[box], known, region, half)
+            surface, lever = robust_surface(log[box], used, region, half)
             surface = np.exp(surface)
         response[box] = np.where(region, light[box] / surface, response[box])
         leverage[box] = np.where(region, lever, leverage[box])
@@ -108,7 +108,7 @@ def robust_surface(values: Array, steady: Mask, region: Mask, half: int) -> tupl
         # what does not count is filled in by the surface found so far, so that windows stay whole
         surface = fit(np.where(keep, values, surface))
         away = np.abs(values - surface)
-        spread = NORMAL * np.median(away[steady]) if steady.any() else 0.0
+        spread = robust_sigma(away[steady]) if steady.any() else 0.0
         keep = steady & (away <= WILD * spread) if spread > 0 else steady
     return surface, fit.leverage
 

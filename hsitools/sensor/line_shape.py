@@ -153,16 +153,16 @@ class _Series:
             self.transform *= self.step
             self.step *= self.square
             coefficient = coefficient * self.transform
-            seen = coefficient * self.wave_cos
+            damped = coefficient * self.wave_cos
             # dT/dpath is m² T times a factor common to all harmonics: multiplied in at the end
-            path += (m * m) * seen
+            path += (m * m) * damped
         else:
             transform, slope = self.line._transform(self.path, m)
             path += coefficient * slope * self.wave_cos
             coefficient = coefficient * transform
-            seen = coefficient * self.wave_cos
-        value += seen
-        reflectivity += growth * seen
+            damped = coefficient * self.wave_cos
+        value += damped
+        reflectivity += growth * damped
         coefficient *= self.wave_sin
         coefficient *= m
         phase += coefficient

@@ -159,9 +159,9 @@ class MultiApertureCamera:
             size = max(1, BLOCK // (len(nodes) * len(wavelength_nm)))
             for part in np.array_split(rows, -(-len(rows) // size)):
                 response = self.response.rows(part)
-                known = np.stack([response.off_axis(float(angle)).matrix(wavelength_nm).ravel() for angle in nodes])
+                at_nodes = np.stack([response.off_axis(float(angle)).matrix(wavelength_nm).ravel() for angle in nodes])
                 for chunk in np.array_split(np.arange(len(angles)), -(-len(angles) // len(nodes))):
-                    matrices = _barycentric(nodes, angles[chunk]) @ known
+                    matrices = _barycentric(nodes, angles[chunk]) @ at_nodes
                     for number, matrix in zip(chunk, matrices.reshape(len(chunk), len(part), -1), strict=True):
                         yield part, members[number], matrix
 

@@ -137,6 +137,6 @@ class SensorParts:
                 f"{self.name}: calibration: found {self.calibration.gain.shape} (band, column), "
                 f"expected {(shape[0], shape[2])} as the cube has"
             )
-        known = self.calibration.pattern(shape[1])
+        calibrated = self.calibration.pattern(shape[1])
         lost = 0.0 if self.defects is None else self.defects.lost_lines
-        return Defects(lost_lines=lost).draw(known, rng)
+        return Defects(lost_lines=lost).draw(calibrated, rng)

@@ -279,7 +279,14 @@ PRESETS: dict[str, Callable[..., Sensor]] = {
 
 
 def preset(name: str, **settings: Any) -> Sensor:
-    """A sensor by name; raises `InputError` with the nearest name when there is none."""
+    """A sensor by name; raises `InputError` with the nearest name when there is none.
+
+    Examples
+    --------
+    >>> sensor = preset("enmap")
+    >>> sensor.name, sensor.response.n_bands
+    ('EnMAP', 224)
+    """
     key = name.lower().replace("_", "-").replace("+", "-")
     return lookup(key, PRESETS, "preset")(**settings)
 
@@ -291,6 +298,11 @@ def open_sensor(text: str | Path) -> Sensor:
     ------
     FormatError
         When neither is there.
+
+    Examples
+    --------
+    >>> open_sensor("prisma").name
+    'PRISMA'
     """
     path = Path(text)
     if path.exists() or path.suffix:

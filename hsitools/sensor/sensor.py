@@ -77,6 +77,18 @@ class Sensor(SensorParts):
     ------
     InputError
         When parts do not fit one another.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from hsitools import preset, scene
+    >>> sensor = preset("prisma").select(range(0, 60, 20))
+    >>> observed = sensor.observe(scene((24, 24), seed=0), np.random.default_rng(1))
+    >>> observed.shape, observed.pan.shape
+    ((3, 4, 4), (1, 24, 24))
+    >>> sensor.save("sensor.h5")
+    >>> Sensor.load("sensor.h5").ratio
+    6
     """
 
     @classmethod
@@ -175,8 +187,8 @@ class Sensor(SensorParts):
             if pan is not None:
                 pan[:, part.rows.start * self.ratio : part.rows.stop * self.ratio] = part.pan
         meta = out.meta | {"saturated": int(saturated.sum())}
-        seen = out.replace(data=values, pan=None if out.pan is None else out.pan.replace(data=pan), meta=meta)
-        return seen, saturated
+        observed = out.replace(data=values, pan=None if out.pan is None else out.pan.replace(data=pan), meta=meta)
+        return observed, saturated
 
     def frame_of(self, scene: Cube) -> Cube:
         """Labels and size of what `observe` gives, with no values in it."""

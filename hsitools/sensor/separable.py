@@ -152,7 +152,7 @@ def from_dense(matrix: Array) -> AxisMatrix:
 
 @lru_cache(maxsize=16)
 def window_mean(shape: tuple[int, int], taps: tuple[float, ...]) -> Separable:
-    """Weighted mean over every whole window of ``len(taps)`` × ``len(taps)`` pixels; weights are the outer product of the taps."""
+    """Weighted mean over every whole window with as many pixels a side as taps, whose outer product weights it."""
     weights = np.array(taps) / np.sum(taps)
     axes = []
     for n in shape:

@@ -78,11 +78,11 @@ def simulate(
         said.append(f"wavelengths {low:.0f} to {high:.0f} nm: {scene.n_bands} of the scene's bands")
         if covered < WHOLE:
             said.append(f"the scene covers {covered:.0%} of the calibrated band: light elsewhere counts as none")
-        seen = sensor
+        within = sensor
     else:
-        seen = sensor.within(wavelength[usable])
-        if seen.n_bands < sensor.n_bands:
-            said.append(f"{sensor.n_bands - seen.n_bands} of {sensor.n_bands} bands left out: not in the scene")
+        within = sensor.within(wavelength[usable])
+        if within.n_bands < sensor.n_bands:
+            said.append(f"{sensor.n_bands - within.n_bands} of {sensor.n_bands} bands left out: not in the scene")
     if scale is not None:
         scene = scene.rescaled(scale)
     elif sensor.units == "1":
@@ -94,7 +94,7 @@ def simulate(
             f"{scene.source or scene.name}: units: found {scene.units or 'unknown'!r}, expected 'DN' as the noise of "
             f"{sensor.name}; a scale (--scale, digital numbers for a stored number of one) makes it so"
         )
-    frame = seen.frame_of(scene)
+    frame = within.frame_of(scene)
     steps = -(-frame.shape[1] // ROWS)
     unknown = full = pan_full = 0
     out = Path(out)
@@ -104,12 +104,12 @@ def simulate(
         if frame.pan is not None:
             pan = np.memmap(Path(scratch) / "pan", dtype=np.float32, mode="w+", shape=frame.pan.shape)
         saturated = np.memmap(Path(scratch) / "saturated", dtype=bool, mode="w+", shape=frame.shape)
-        for done, part in enumerate(seen.observe_rows(scene, np.random.default_rng(seed), noise=noise), 1):
+        for done, part in enumerate(within.observe_rows(scene, np.random.default_rng(seed), noise=noise), 1):
             values[:, part.rows], saturated[:, part.rows] = part.values, part.saturated
             unknown += int(np.isnan(part.values).sum())
             full += int(part.saturated.sum())
             if pan is not None and part.pan is not None and part.pan_saturated is not None:
-                pan[:, part.rows.start * seen.ratio : part.rows.stop * seen.ratio] = part.pan
+                pan[:, part.rows.start * within.ratio : part.rows.stop * within.ratio] = part.pan
                 pan_full += int(part.pan_saturated.sum())
             progress(done, steps)
         done_by = {"sensor_hash": sensor.fingerprint(), "seed": seed, "noise": "yes" if noise else "none"}

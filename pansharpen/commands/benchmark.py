@@ -63,7 +63,7 @@ def benchmark(
     if out is None and not as_json:
         raise click.UsageError("expected --out (a folder), or --json for the records alone")
     asked["ratios"] = asked["ratios"] or (6,)
-    asked["noises"] = [on for on, given in ((True, noisy or not clean), (False, clean)) if given]
+    asked["noises"] = [on for on, typed in ((True, noisy or not clean), (False, clean)) if typed]
     asked["protocols"] = {None: ("auto",), "both": ("reduced", "full")}.get(protocol, (protocol,))
     asked["time_limit_s"], asked["memory_limit_mib"] = asked.pop("time_limit"), asked.pop("memory_limit")
     if out is not None:
@@ -74,9 +74,9 @@ def benchmark(
 
 def _nothing_else(ctx: click.Context, allowed: set[str]) -> None:
     """What decides the numbers is stored; another wish must not be dropped in silence."""
-    given = click.core.ParameterSource.COMMANDLINE
+    typed = click.core.ParameterSource.COMMANDLINE
     for name in ctx.params:
-        if name not in allowed and ctx.get_parameter_source(name) is given:
+        if name not in allowed and ctx.get_parameter_source(name) is typed:
             option = next(p.opts[0] for p in ctx.command.params if p.name == name)
             raise click.UsageError(f"{option} cannot be changed by --resume: settings are those stored in the folder")
 

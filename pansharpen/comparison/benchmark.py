@@ -11,13 +11,13 @@ import numpy as np
 
 import hsitools.comparison.benchmark as engine
 import pansharpen.methods  # noqa: F401  (registers them)
-from hsitools.comparison.plan import Cell, Plan, Source, chosen_names, cubes_of, file_hash, labels_of
+from hsitools.comparison.plan import Cell, Plan, Source, chosen_names, content_hash, cubes_of, labels_of
 from hsitools.errors import HsiError, InputError
 from hsitools.io import open_cube
 from hsitools.sensor.presets import open_sensor
 from hsitools.sensor.sensor import Sensor
 from pansharpen.comparison.fusion_task import FUSION
-from pansharpen.comparison.table import Row, columns_with, row_of, write_csv
+from pansharpen.comparison.table import Row, columns_with, row_of
 from pansharpen.learning.fusion_card import WEIGHTS
 from pansharpen.pair.case_files import convention
 from pansharpen.registry import METHODS, names
@@ -128,7 +128,7 @@ class Benchmark(engine.Benchmark):
         device: str = "cpu", weights: str | Path | None = None, threads: int = 0, time_limit_s: float | None = None,
         memory_limit_mib: float | None = None, plugins: Iterable[str | Path] = (),
     ) -> Benchmark:  # fmt: skip
-        """Plan a benchmark in a folder (made if need be).
+        """Plan a benchmark of fusion methods in a folder (made if need be).
 
         Parameters
         ----------
@@ -170,19 +170,14 @@ class Benchmark(engine.Benchmark):
             used.save(folder / "sensor.h5")
         return made
 
-    def rows(self) -> list[Row]:
-        """Finished cells as rows of the table."""
-        return [row_of(record, self.columns) for record in self.records()]
-
     @property
     def columns(self) -> tuple[str, ...]:
-        """Columns of the table, those of plugins' indices last."""
+        """See `engine.Benchmark.columns`."""
         return columns_with(self.plugins.indices)
 
-    def write_tables(self) -> None:
-        """See `engine.Benchmark.write_tables`."""
-        super().write_tables()
-        write_csv(self.folder / "table.csv", self.rows(), self.columns)
+    def row_of(self, record: dict[str, Any]) -> Row:
+        """See `engine.Benchmark.row_of`."""
+        return row_of(record, self.columns)
 
 
 def default_methods() -> list[str]:
@@ -203,7 +198,7 @@ def sources_of(scenes: Iterable[str | Path], cases: Iterable[str | Path]) -> lis
     files = [(path, _cube_facts) for path in cubes_of(scenes)] + [(Path(path), _case_facts) for path in cases]
     if not files:
         raise InputError("benchmark: found neither scenes nor cases, expected some (--scenes, --cases)")
-    out = [FusionSource(path=str(path.resolve()), sha256=file_hash(path), **facts(path)) for path, facts in files]
+    out = [FusionSource(path=str(path.resolve()), sha256=content_hash(path), **facts(path)) for path, facts in files]
     return list(dict.fromkeys(out))
 
 

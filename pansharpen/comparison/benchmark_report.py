@@ -78,7 +78,7 @@ def _page(made: Benchmark, records: list[dict[str, Any]], rows: list[Row], pictu
     keys = {(row["method"], title_of(row)): record for row, record in zip(rows, records, strict=True)}
     drawn = _pictured(made.folder, cases, keys, pictures)
     ranks = {protocol: ranking(rows, protocol) for protocol in RANKED}
-    best = next((found[0].method for found in ranks.values() if found), BASELINE)
+    best = next((standing[0].method for standing in ranks.values() if standing), BASELINE)
     used = [group for group in cases if any(row["status"] == OK for row in group)]
     failed = [row for row in rows if row["status"] != OK]
     without = failures(rows, [title_of(row) for row in rows])
@@ -126,11 +126,11 @@ def _arrays(folder: Path, name: str) -> dict[str, NDArray[Any]] | None:
 
 def _pictured(folder: Path, cases: list[list[Row]], keys: Keys, limit: int) -> list[int]:
     """Numbers of the cases to draw: the first of each source, then the second of each, as far as the limit goes."""
-    seen: dict[str, int] = {}
+    turns: dict[str, int] = {}
     order = []
     for place, group in enumerate(cases):
         if any((folder / "cells" / f"{keys[row['method'], title_of(row)]['key']}.npz").exists() for row in group):
-            turn = seen[group[0]["case"]] = seen.get(group[0]["case"], -1) + 1
+            turn = turns[group[0]["case"]] = turns.get(group[0]["case"], -1) + 1
             order.append((turn, place))
     return sorted(place for _, place in sorted(order)[:limit])
 
@@ -144,12 +144,12 @@ def _heading(name: str) -> str:
 
 def _ranking_blocks(ranks: dict[str, Any]) -> list[str | Block]:
     blocks: list[str | Block] = [Markup(text=GRID_STYLE + STYLE)]
-    for protocol, found in ranks.items():
-        if not found:
+    for protocol, standing in ranks.items():
+        if not standing:
             continue
         blocks.append(
             f"{protocol.capitalize()} resolution: places within each case (1 is best), averaged over "
-            f"{max(rank.cases for rank in found)} cases and {', '.join(RANKED[protocol])}, on {RANKED_ON}; a method "
+            f"{max(rank.cases for rank in standing)} cases and {', '.join(RANKED[protocol])}, on {RANKED_ON}; a method "
             "that failed takes the last place. Time is the median, memory the largest, of one call in a fresh process."
         )
         indices = RANKED[protocol]
@@ -157,7 +157,7 @@ def _ranking_blocks(ranks: dict[str, Any]) -> list[str | Block]:
         lines = [
             [rank.method, number("rank", rank.mean), *(number("rank", rank.per_index[name]) for name in indices),
              str(rank.wins), str(rank.failed), number("seconds", rank.seconds), number("peak_mib", rank.peak_mib)]
-            for rank in found
+            for rank in standing
         ]  # fmt: skip
         bold = frozenset((0, column) for column in range(len(lines[0])))
         blocks.append(Grid(columns=[*columns, "time / s", "memory / MiB"], rows=lines, best=bold))
@@ -205,16 +205,16 @@ def _case_pictures(
     folder: Path, place: int, group: list[Row], keys: Keys, indices: tuple[str, ...]
 ) -> list[str | Block]:
     title = title_of(group[0])
-    found = {}
+    shown_methods = {}
     for row in group:
         arrays = _arrays(folder, keys[row["method"], title]["key"]) if row["status"] == OK else None
         if arrays is not None:
-            found[row["method"]] = (row, arrays)
+            shown_methods[row["method"]] = (row, arrays)
     shared = _arrays(folder, f"case-{keys[group[0]['method'], title]['case_key']}")
-    if not found or shared is None:
+    if not shown_methods or shared is None:
         return ["The files with its pictures are missing."]
     what = "RMSE" if "reference" in shared else "RMSE to the coarse cube, seen through the sensor"
-    curves = {method: arrays["rmse"] for method, (_, arrays) in found.items()}
+    curves = {method: arrays["rmse"] for method, (_, arrays) in shown_methods.items()}
     figure = error_curves(curves, shared.get("wavelength_nm"), what=what.partition(",")[0], baseline=BASELINE)
     note = indices[0]
     images = [
@@ -224,9 +224,9 @@ def _case_pictures(
     ]
     errors = []
     # one scale for all methods: that of plain interpolation, so that a failed method does not darken the others
-    scale = found.get(BASELINE, next(iter(found.values())))[1]["error"]
+    scale = shown_methods.get(BASELINE, next(iter(shown_methods.values())))[1]["error"]
     top = (float(np.nanpercentile(scale, 99)) if np.isfinite(scale).any() else 0.0) or 1.0
-    for method, (row, arrays) in found.items():
+    for method, (row, arrays) in shown_methods.items():
         text = f"{note} {number(note, row[note])}"
         shown = {"name": method, "note": text, "case": place, "title": title}
         images.append(Shown(png=image_png(arrays["rgb"]), kind="rgb", **shown))

@@ -24,7 +24,7 @@ from pansharpen.pair.wald import degraded, real_case, simulated_case
 from pansharpen.registry import METHODS, Method
 
 #: The images of a case that a method may see.
-SEEN = ("coarse", "pan", "expanded", "valid", "pan_valid")
+SHOWN_IMAGES = ("coarse", "pan", "expanded", "valid", "pan_valid")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +101,7 @@ FUSION = FusionTask()
 
 def write_pair(path: Path, case: FusionCase) -> None:
     """Write what a method may see of a case: both images and the optics. No reference, no name, no file of origin."""
-    values = {name: getattr(case, name) for name in SEEN} | {
+    values = {name: getattr(case, name) for name in SHOWN_IMAGES} | {
         f"optics.{field.name}": getattr(case.optics, field.name) for field in dataclasses.fields(Optics)
     }
     arrays: dict[str, Any] = {name: np.asarray(value) for name, value in values.items() if value is not None}
@@ -119,5 +119,5 @@ def read_pair(path: Path) -> FusionCase:
         name: value.item() if value.ndim == 0 else tuple(value.tolist()) if name in tuples else value
         for name, value in optics.items()
     }
-    images: dict[str, Any] = {name: torch.from_numpy(arrays[name]) for name in SEEN if name in arrays}
+    images: dict[str, Any] = {name: torch.from_numpy(arrays[name]) for name in SHOWN_IMAGES if name in arrays}
     return FusionCase(optics=Optics(**plain), **images)

@@ -25,6 +25,8 @@ REDUCED = ("ERGAS", "SAM", "Q2n", "PSNR")
 FULL = ("D_lambda", "D_s", "D_pan", "HQNR", "ERGAS_est")
 #: Signal-to-noise ratios above which the bands of a class lie.
 SNR_CLASSES = (3, 10, 20)
+#: The class that ranks: noise below a tenth of the signal, so that errors of fusion and not guesses of noise decide
+#: (`python -m benchmarks honesty` prints ranks at 3, 10 and 20).
 RANKING_CLASS = 10
 KNOWN, ESTIMATED_TRUTH, ESTIMATED = "known", "estimated from the reference", "estimated from the coarse cube"
 
@@ -40,6 +42,14 @@ def judge(
     """Indices of a fused cube: against the reference where there is one, else of consistency.
 
     ``fused`` is ``(1, band, y, x)``; ``metrics`` defaults to `REDUCED` or `FULL`.
+
+    Examples
+    --------
+    >>> from hsitools import preset, scene
+    >>> from pansharpen import simulated_case
+    >>> case = simulated_case(scene((96, 96), seed=0), preset("prisma").select(range(0, 60, 20)), seed=1)
+    >>> judge(case, case.reference)["ERGAS"].value  # the truth is right
+    0.0
     """
     if rules.clip is not None:
         fused = fused.clamp(*rules.clip)

@@ -31,7 +31,7 @@ TRUST = 0.01
 RIDGE = 1e-3
 #: Iterations between two corrections where the bands' MTFs differ.
 CORRECTION = 10
-#: Keeps variances and steps that are zero from being divided by; far below those of values that matter.
+#: Below float32's rounding of any image: divisions by zero contrast stay finite.
 TINY = 1e-12
 
 

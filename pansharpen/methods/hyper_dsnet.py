@@ -13,18 +13,16 @@ from pansharpen.case import Scene
 from pansharpen.families.nets import Net, conv, fuse_with_weights, l1, silent
 from pansharpen.registry import method
 
-#: 3×3 high-pass templates along y, whose transposes act along x: Sobel, Prewitt, difference, as published.
-ALONG_Y = (
-    ((-1, -2, -1), (0, 0, 0), (1, 2, 1)),
-    ((-1, -1, -1), (0, 0, 0), (1, 1, 1)),
-    ((0, -1, 0), (0, 1, 0), (0, 0, 0)),
-)
-#: Templates that stand by themselves: the two diagonals of Roberts, and Laplace.
-ALONE = (
-    ((-1, 0, 0), (0, 1, 0), (0, 0, 0)),
-    ((0, -1, 0), (1, 0, 0), (0, 0, 0)),
-    ((0, 1, 0), (1, -4, 1), (0, 1, 0)),
-)
+#: 3×3 high-pass templates along y, whose transposes act along x.
+SOBEL = ((-1, -2, -1), (0, 0, 0), (1, 2, 1))
+#: As Sobel, without its weight along x.
+PREWITT = ((-1, -1, -1), (0, 0, 0), (1, 1, 1))
+#: The plain difference of neighbours.
+DIFFERENCE = ((0, -1, 0), (0, 1, 0), (0, 0, 0))
+#: The two diagonals of Roberts.
+ROBERTS = (((-1, 0, 0), (0, 1, 0), (0, 0, 0)), ((0, -1, 0), (1, 0, 0), (0, 0, 0)))
+#: The sum of second differences.
+LAPLACE = ((0, 1, 0), (1, -4, 1), (0, 1, 0))
 
 
 class HyperDSNet(Net):
@@ -37,9 +35,9 @@ class HyperDSNet(Net):
 
     def __init__(self, n_bands: int) -> None:
         super().__init__()
-        axes = [torch.tensor(kernel, dtype=torch.float32) for kernel in ALONG_Y]
+        axes = [torch.tensor(kernel, dtype=torch.float32) for kernel in (SOBEL, PREWITT, DIFFERENCE)]
         kernels = [part for kernel in axes for part in (kernel, kernel.T)]
-        kernels += [torch.tensor(kernel, dtype=torch.float32) for kernel in ALONE]
+        kernels += [torch.tensor(kernel, dtype=torch.float32) for kernel in (*ROBERTS, LAPLACE)]
         self.templates: torch.Tensor
         self.register_buffer("templates", torch.stack(kernels)[:, None], persistent=False)
         self.scales = torch.nn.ModuleList(conv(n_bands + 7, self.SCALE_FEATURES, size) for size in self.SIZES)

@@ -23,7 +23,7 @@ from pansharpen.families.zero_shot import (
 )  # fmt: skip
 from pansharpen.registry import method
 
-#: Principal components that are sharpened, and steps of adaptation to the scene: the published defaults.
+#: Principal components that are sharpened, and steps on each set of them.
 COMPONENTS, STEPS = 4, 1000
 #: Components below this share of the first one's deviation are given to the net no further magnified.
 SMALLEST = 1e-3

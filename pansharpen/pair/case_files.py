@@ -96,9 +96,11 @@ def read_case(
     if lacking:
         raise FormatError(f"{path}: {lacking[0]}: missing, expected ms_lr, pan and ratio; found {', '.join(arrays)}")
     for name in ("ms_lr", "pan", "gt", "ms"):
-        if name in arrays and (arrays[name].ndim != 3 or arrays[name].dtype.kind not in "uif"):
-            kind, shape = arrays[name].dtype, arrays[name].shape
-            raise InputError(f"{path}: {name}: found {kind} of shape {shape}, expected numbers (band, y, x)")
+        array = arrays.get(name)
+        if array is not None and (array.ndim != 3 or array.dtype.kind not in "uif"):
+            raise InputError(
+                f"{path}: {name}: found {array.dtype} of shape {array.shape}, expected numbers (band, y, x)"
+            )
     if np.size(arrays["ratio"]) != 1 or np.asarray(arrays["ratio"]).dtype.kind not in "uif":
         raise InputError(f"{path}: ratio: found shape {np.shape(arrays['ratio'])}, expected one whole number")
     ratio: Any = float(np.ravel(arrays["ratio"])[0])

@@ -47,35 +47,42 @@ def simulated_case(
     ------
     InputError
         When the sensor has no PAN, or the scene's wavelengths reach neither its bands nor its PAN.
+
+    Examples
+    --------
+    >>> from hsitools import preset, scene
+    >>> case = simulated_case(scene((48, 48), seed=0), preset("prisma").select(range(0, 60, 20)), seed=1)
+    >>> tuple(case.coarse.shape), tuple(case.pan.shape), tuple(case.reference.shape)
+    ((1, 3, 8, 8), (1, 1, 48, 48), (1, 3, 48, 48))
     """
     if sensor.pan is None:
         raise InputError(f"{sensor.name}: pan: missing, expected a sensor with a panchromatic response")
     sensor = sensor if ratio is None else sensor.replace(ratio=ratio, offset=None)
     scene = scene.drop_bad() if not scene.good.all() else scene
-    instrument = sensor.within(np.asarray(scene.wavelength_nm)[known_bands(scene)])
+    covered = sensor.within(np.asarray(scene.wavelength_nm)[known_bands(scene)])
     notes: list[str] = []
     if scale is not None:
         scene = scene.rescaled(scale)
     elif sensor.units == "1":
         scene, notes = as_reflectance(scene)
-    r = int(instrument.ratio)
+    r = int(covered.ratio)
     height, width = (size // r * r for size in scene.shape[1:])
     if min(height, width) < 1:
         raise InputError(f"{scene.name}: found {scene.shape[1]}×{scene.shape[2]} pixels, expected at least {r}")
     scene = scene.select(window=(0, height, 0, width)).physical()
-    truth = resample(scene, instrument.response).read()
+    truth = resample(scene, covered.response).read()
     level = np.abs(np.nanmean(truth, axis=(1, 2)))
     lit = np.flatnonzero(level > MIN_LEVEL * np.median(level))
-    instrument, truth = instrument.select(lit), truth[lit]
-    observed = instrument.observe(scene, np.random.default_rng(seed), noise=noise)
+    covered, truth = covered.select(lit), truth[lit]
+    observed = covered.observe(scene, np.random.default_rng(seed), noise=noise)
     assert observed.pan is not None
-    wavelength = instrument.response.wavelength_nm
+    wavelength = covered.response.wavelength_nm
     told = {}
     if noise:
-        told = noise_at(instrument.noise, instrument.pan_noise, mean_level(observed), mean_level(observed.pan))
+        told = noise_at(covered.noise, covered.pan_noise, mean_level(observed), mean_level(observed.pan))
     optics = Optics(
-        ratio=r, offset=instrument.offset, mtf=instrument.mtf, wavelength_nm=wavelength, pan_mtf=instrument.pan_mtf,
-        pan_response=pan_weights(instrument, wavelength), **told,
+        ratio=r, offset=covered.offset, mtf=covered.mtf, wavelength_nm=wavelength, pan_mtf=covered.pan_mtf,
+        pan_response=pan_weights(covered, wavelength), **told,
     )  # fmt: skip
     return FusionCase(
         coarse=_tensor(observed.data), pan=_tensor(observed.pan.data), optics=optics, reference=_tensor(truth),
@@ -99,6 +106,16 @@ def real_case(cube: Cube, sensor: Sensor | None = None, *, reduced: bool = False
     ------
     InputError
         When there is no PAN, or sizes are no whole multiple of one another.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from hsitools import preset, scene
+    >>> sensor = preset("prisma").select(range(0, 60, 20))
+    >>> observed = sensor.observe(scene((144, 144), seed=0), np.random.default_rng(1))
+    >>> case = real_case(observed, sensor, reduced=True)
+    >>> tuple(case.coarse.shape), tuple(case.reference.shape)
+    ((1, 3, 4, 4), (1, 3, 24, 24))
     """
     optics, cube = cube_optics(cube, sensor)
     assert cube.pan is not None

@@ -13,7 +13,8 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from denoise.restore import restore_cube
+from denoise.case import Restoration
+from denoise.restore import rare_findings, restore_cube
 from denoise.strips import HALO, STRIP_BYTES, STRIP_PIXELS, RestoredSource, strip_size
 from hsitools.cube import Cube
 from hsitools.errors import FormatError, InputError
@@ -125,3 +126,29 @@ def test_killed_on_the_way_leaves_nothing(noisy: Cube, tmp_path: Path) -> None:
     save_cube(noisy, raw)
     subprocess.run(command, check=True, capture_output=True)
     assert open_cube(out).shape == noisy.shape
+
+
+def test_strips_name_rare_pixels(clean: np.ndarray) -> None:
+    """Each strip names those of its own; none is named twice, none is lost between strips."""
+    where = np.zeros((HEIGHT, WIDTH), dtype=bool)
+    where[[8, 21, 30, 12], [20, 59, 60, 150]] = True
+
+    def restored(values: np.ndarray, columns: slice) -> Restoration:
+        # a strip's surroundings are another's: what it names there does not count
+        named = where[:, columns].copy()
+        named[0, [0, -1]] |= [columns.start > 0, columns.stop < WIDTH]
+        return Restoration(estimate=values, structure=named)
+
+    source = RestoredSource(Cube(data=clean, wavelength_nm=WAVELENGTH), restored, (HEIGHT, 60), False, None)
+    assert not source.structure.any()
+    source.read([0], slice(0, HEIGHT), slice(0, WIDTH))
+    assert (source.structure[0] == where).all()
+    findings = rare_findings(Cube(data=source.structure))
+    assert findings == {"rare_pixels": 4, "rare_groups": 4, "rare_extent": [8, 31, 20, 151]}
+    assert rare_findings(None) == {}
+
+
+def test_named_pixels_of_strips_are_there_once_the_cube_was_read(noisy: Cube) -> None:
+    restored = restore_cube(noisy, "lowrank", strip_bytes=SMALL)
+    assert restored.structure is not None
+    assert restored.structure.shape == (1, HEIGHT, WIDTH)

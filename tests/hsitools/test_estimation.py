@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hsitools.estimation.band_noise import band_noise, block_noise, nearest, unexplained
 from hsitools.estimation.covariance import gram, largest_of_noise, subspace
-from hsitools.estimation.spread import NORMAL
+from hsitools.estimation.spread import robust_sigma
 
 SIGMA = np.linspace(0.1, 0.2, 60)
 
@@ -85,4 +85,6 @@ def test_noise_alone_has_no_subspace_and_what_stands_out_has_one():
 
 def test_spread_of_normal_numbers():
     values = np.random.default_rng(0).standard_normal(10**6)
-    assert NORMAL * np.median(np.abs(values)) == pytest.approx(1, rel=0.003)
+    assert robust_sigma(values) == pytest.approx(1, rel=0.003)
+    wild = np.where(np.random.default_rng(1).random(10**6) < 0.1, 1e6, values)
+    np.testing.assert_allclose(robust_sigma(np.stack([values, 2 * wild]), axis=1), [1, 2], rtol=0.2)

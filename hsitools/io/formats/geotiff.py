@@ -137,12 +137,12 @@ def _labels(tags: list[dict[str, str]], dataset: dict[str, str], descriptions: A
 
     def per_band(*names: str) -> Any:
         for name in names:
-            found = [band.get(name, "").strip() for band in tags]
-            if any(found):
-                values = [_first(value) for value in found]
+            words = [band.get(name, "").strip() for band in tags]
+            if any(words):
+                values = [_first(value) for value in words]
                 if None not in values:
                     return np.array(values)
-                log.warning("%s: %s: found %r, expected numbers: left out", path, name, found[values.index(None)][:40])
+                log.warning("%s: %s: found %r, expected numbers: left out", path, name, words[values.index(None)][:40])
         listed = next((dataset[name] for name in names if dataset.get(name)), None)
         return _list(listed, count, f"{path}: {names[0]}")
 
@@ -194,14 +194,14 @@ def _labels(tags: list[dict[str, str]], dataset: dict[str, str], descriptions: A
 
 def _beside(path: Path, count: int) -> dict[str, Any]:
     """Labels from a STAC item or an ENVI header of the image's name beside it; empty when there is none that fits."""
-    found = stac.labels(path, count)
-    if found:
-        return found
+    labels = stac.labels(path, count)
+    if labels:
+        return labels
     names = {path.name.lower() + ".hdr", path.stem.lower() + ".hdr"}
     for header in sorted(item for item in path.parent.iterdir() if item.name.lower() in names):
-        found = envi_header.labels(header, count)
-        if found:
-            return found
+        labels = envi_header.labels(header, count)
+        if labels:
+            return labels
     return {}
 
 

@@ -51,7 +51,7 @@ def members(group: Any) -> Iterator[Any]:
     import h5py
 
     path = group.file.filename
-    seen: set[Any] = set()
+    addresses: set[Any] = set()
     waiting = [group]
     count = 0
     while waiting:
@@ -68,9 +68,9 @@ def members(group: Any) -> Iterator[Any]:
                 continue
             item = parent[name]
             key = h5py.h5o.get_info(item.id).addr
-            if key in seen:
+            if key in addresses:
                 continue
-            seen.add(key)
+            addresses.add(key)
             if isinstance(item, h5py.Group):
                 waiting.append(item)
             elif isinstance(item, h5py.Dataset):

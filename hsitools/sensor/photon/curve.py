@@ -246,15 +246,15 @@ def fit_line(points: Points, step: float, zero_error: float = 0.0) -> Line:
             normal[2, 2] += 1 / prior**2
         scale = 1 / np.sqrt(np.maximum(np.diag(normal), 1e-300))
         covariance = np.linalg.pinv(normal * np.outer(scale, scale), hermitian=True) * np.outer(scale, scale)
-        found = covariance @ right
-        slope = float(found[0]) / reach
+        solution = covariance @ right
+        slope = float(solution[0]) / reach
         rounding = points.variance - clean
-        expected = np.maximum(design[:, :2] @ found[:2], 0) + np.maximum(rounding, 0)
-    residual = (clean - design @ found) / error
+        expected = np.maximum(design[:, :2] @ solution[:2], 0) + np.maximum(rounding, 0)
+    residual = (clean - design @ solution) / error
     units = np.array([1 / reach, 1.0])
-    bend, bend_error, bend_chi2 = _bend(design, clean, error, points.signal / reach, float(found[0]))
+    bend, bend_error, bend_chi2 = _bend(design, clean, error, points.signal / reach, float(solution[0]))
     return Line(
-        slope=slope, intercept=float(found[1]), covariance=covariance[:2, :2] * np.outer(units, units),
+        slope=slope, intercept=float(solution[1]), covariance=covariance[:2, :2] * np.outer(units, units),
         chi2=float((residual**2).sum()), freedom=len(clean) - 2, bend=bend, bend_error=bend_error,
         bend_chi2=bend_chi2,
     )  # fmt: skip
@@ -268,9 +268,9 @@ def _bend(design: Array, clean: Array, error: Array, position: Array, rise: floa
     normal = full.T @ full
     scale = 1 / np.sqrt(np.maximum(np.diag(normal), 1e-300))
     covariance = np.linalg.pinv(normal * np.outer(scale, scale), hermitian=True) * np.outer(scale, scale)
-    found = covariance @ full.T @ (clean / error)
-    square = float(((clean / error - full @ found) ** 2).sum())
-    return float(found[-1] / rise), float(np.sqrt(covariance[-1, -1]) / rise), square
+    solution = covariance @ full.T @ (clean / error)
+    square = float(((clean / error - full @ solution) ** 2).sum())
+    return float(solution[-1] / rise), float(np.sqrt(covariance[-1, -1]) / rise), square
 
 
 def below_saturation(points: Points, step: float, zero_error: float) -> tuple[Line, Mask]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsitools.errors import FormatError, InputError
-from hsitools.estimation.spread import NORMAL
+from hsitools.estimation.spread import robust_sigma
 from hsitools.io.formats.hdf5 import open_hdf5
 
 Array = NDArray[np.float64]
@@ -206,9 +206,7 @@ def _tame(values: Array) -> Mask:
     middle = np.median(values)
     away = np.abs(values - middle)
     # coarse steps hide most deviations from a median
-    spread = max(
-        NORMAL * float(np.median(away)), float(np.sqrt(np.mean(np.minimum(away, np.quantile(away, 0.98)) ** 2)))
-    )
+    spread = max(float(robust_sigma(away)), float(np.sqrt(np.mean(np.minimum(away, np.quantile(away, 0.98)) ** 2))))
     return np.asarray(away <= WILD * spread)
 
 
@@ -233,14 +231,14 @@ def _line_excess(difference: Array, axis: int) -> Array:
     if length < MIN_LINE or lines < 2:
         return np.zeros(4)
     mean, error = difference.mean(axis=1 - axis), difference.var(axis=1 - axis, ddof=1) / length
-    known = error > 0
-    if not known.any():
+    noisy = error > 0
+    if not noisy.any():
         return np.zeros(4)
-    count, rest = int(known.sum()), length - 1
+    count, rest = int(noisy.sum()), length - 1
     expected = rest / (rest - 2)
     spread = 2 * expected**2 * (rest - 1) / (rest - 4)
     common = float(np.mean(mean**2 - error)) / 2
-    return np.array([float((mean[known] ** 2 / error[known]).sum()), count * expected, count * spread, common])
+    return np.array([float((mean[noisy] ** 2 / error[noisy]).sum()), count * expected, count * spread, common])
 
 
 # ---- files -----------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from hsitools.estimation.spread import NORMAL
+from hsitools.estimation.spread import robust_sigma
 from hsitools.sensor.flat_field import MAX_HALF, MIN_HALF, MIN_SIDE, robust_surface
 from hsitools.sensor.photon.curve import Line, pooled_variance, quantisation_step, wild_ratio
 from hsitools.sensor.photon.frames import Level
@@ -51,14 +51,14 @@ def mean_light(
         noise += np.where(mask, line.at(level.mean - zero) / level.count, 0)
         shown += np.where(mask, relative, 0)
         lines += np.where(mask, level.line_variance / level.count, 0)
-    seen = shown > 0
-    used = np.where(seen, shown, 1.0)
-    light = np.where(seen, total / used, np.nan)
+    has_light = shown > 0
+    used = np.where(has_light, shown, 1.0)
+    light = np.where(has_light, total / used, np.nan)
     # the dark frame's noise is in every level
     counted = sum(mask.astype(float) for mask in usable)
     noise += counted**2 * dark_noise
     lines += counted**2 * dark.line_variance / dark.count
-    return light, np.where(seen, np.sqrt(noise) / used, np.nan), np.where(seen, np.sqrt(lines) / used, np.nan)
+    return light, np.where(has_light, np.sqrt(noise) / used, np.nan), np.where(has_light, np.sqrt(lines) / used, np.nan)
 
 
 def _independent(usable: list[Mask]) -> list[Mask]:
@@ -83,13 +83,13 @@ def mosaic_of(light: Array, noise: Array, steady: Mask) -> Array | None:
     places = [(slice(y, height, 2), slice(x, width, 2)) for y in (0, 1) for x in (0, 1)]
     lit = steady & np.isfinite(light)
     lit[lit] = light[lit] > 10 * noise[lit]
-    known = np.all([lit[place] for place in places], axis=0)
-    if known.sum() < 100:
+    all_lit = np.all([lit[place] for place in places], axis=0)
+    if all_lit.sum() < 100:
         return None
-    squares = np.stack([light[place][known] for place in places])
+    squares = np.stack([light[place][all_lit] for place in places])
     shares = squares / squares.mean(axis=0)
     typical = np.median(shares, axis=1)
-    spread = NORMAL * np.median(np.abs(shares - typical[:, None]), axis=1)
+    spread = robust_sigma(shares - typical[:, None], axis=1)
     if np.ptp(typical) < max(MOSAIC, 3 * spread.max()):
         return None
     mosaic = np.empty(light.shape)
@@ -137,8 +137,8 @@ def window_half(shape: tuple[int, int]) -> int:
 
 def line_means(image: Array, steady: Mask) -> Array:
     """Mean of each row and column of the steady pixels, added up."""
-    known = np.where(steady, image, 0.0)
-    rows = known.sum(axis=1, keepdims=True) / np.maximum(steady.sum(axis=1, keepdims=True), 1)
+    filled = np.where(steady, image, 0.0)
+    rows = filled.sum(axis=1, keepdims=True) / np.maximum(steady.sum(axis=1, keepdims=True), 1)
     columns = np.where(steady, image - rows, 0.0).sum(axis=0) / np.maximum(steady.sum(axis=0), 1)
     return np.asarray(rows + columns)
 
@@ -197,7 +197,7 @@ def steady_pixels(dark: Level) -> Mask:
     surface: Any = np.median(dark.mean)
     for again in (True, False):
         away = np.abs(dark.mean - surface)
-        spread = max(NORMAL * float(np.median(away)), floor, 1e-9 * max(abs(float(np.median(dark.mean))), 1e-300))
+        spread = max(float(robust_sigma(away)), floor, 1e-9 * max(abs(float(np.median(dark.mean))), 1e-300))
         steady &= away <= DEFECT_SIGMA * spread
         surface = dark_surface(dark, steady)[0] if again else surface
     return steady

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from hsitools.comparison import scratch
-from hsitools.comparison.plan import file_hash
+from hsitools.comparison.plan import content_hash
 from hsitools.comparison.plugins import code_hash
 from hsitools.comparison.ranking import ranking
 from hsitools.comparison.two_sides import isolated, stop_workers
@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 import numpy as np
 from hsitools.comparison.benchmark import Benchmark
-from hsitools.comparison.plan import Cell, Plan, Source, file_hash
+from hsitools.comparison.plan import Cell, Plan, Source, content_hash
 from hsitools.comparison.task import Task
 from inversion.patient import patient
 from inversion.smoother import smooth
@@ -73,10 +73,11 @@ class Lines(Plan):
 
 class Inverted(Benchmark):
     task, plan, command = INVERSION, Lines, "inversion"
+    columns = ("scene", "method", "status", "nrmse", "bias", "seconds")
 
     @classmethod
     def of(cls, folder, file, **settings):
-        source = Source(path=str(file), sha256=file_hash(file))
+        source = Source(path=str(file), sha256=content_hash(file))
         lines = Lines(sources=(source,), methods=tuple(METHODS), scenes=("a", "b"))
         return cls.begin(folder, lines, cls.plugins_of(()), **settings)
 """
@@ -132,7 +133,10 @@ def test_another_room_needs_no_edit_of_the_engine(room, tmp_path):
     assert records[0]["values"]["nrmse"] == pytest.approx(0.1 * np.sqrt(2), rel=0.1)
     assert records[1]["values"]["nrmse"] < 0.6 * records[0]["values"]["nrmse"]
     assert records[0]["path"] == "held-out line"
-    rows = [{**r, **r["values"]} for r in records]
+    rows = made.rows()
+    assert (
+        (tmp_path / "out" / "table.csv").read_text().startswith("scene,method,status,nrmse,bias,seconds\na,as is,ok,")
+    )
     ranks = ranking([rows[:2], rows[2:]], ["nrmse"], best_value=lambda name: 0.0)
     assert [(rank.method, rank.mean, rank.wins) for rank in ranks] == [("smooth", 1.0, 2), ("as is", 2.0, 0)]
     # nothing is left but the folder that keeps cases for further methods
@@ -225,8 +229,8 @@ def test_a_folder_in_use_is_not_stale(tmp_path, monkeypatch):
 def test_hash_of_a_folder_is_of_what_is_in_it(tmp_path):
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "a.json").write_text("1")
-    before = file_hash(tmp_path / "weights")
+    before = content_hash(tmp_path / "weights")
     os.utime(tmp_path / "weights" / "a.json", (0, 0))
-    assert file_hash(tmp_path / "weights") == before
+    assert content_hash(tmp_path / "weights") == before
     (tmp_path / "weights" / "a.json").write_text("2")
-    assert file_hash(tmp_path / "weights") != before
+    assert content_hash(tmp_path / "weights") != before

@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from hsitools.comparison.plan import file_hash
+from hsitools.comparison.plan import content_hash
 from hsitools.io.hashes import file_sha256
 
 
@@ -24,4 +24,4 @@ def test_benchmarks_name_files_as_before(tmp_path):
     for name in ("b", "a"):
         (tmp_path / name).write_bytes(name.encode())
     whole = hashlib.sha256(hashlib.sha256(b"a").digest() + hashlib.sha256(b"b").digest()).hexdigest()[:16]
-    assert file_hash(tmp_path) == whole
+    assert content_hash(tmp_path) == whole

@@ -1,0 +1,116 @@
+"""Where a residual stands out of chance: features of several widths in bands, at several scales in space."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Mask = NDArray[np.bool_]
+#: Standard deviations of the blurs (pixels), widest first, and by how many of its own a feature must stand out there at
+#: least. A scene that was missed is smooth and faint, so that wide scales ask for more. For single pixels it is what
+#: one pixel in a thousand of white noise reaches in some hundred features.
+BLURS = {4.0: 6.0, 2.0: 6.0, 1.0: 6.0, 0.0: 5.0}
+#: Share of pixels that chance alone may bring beyond the threshold. White noise stays below a quarter of it, since
+#: maxima of normal variables have lighter tails than the law of extremes that is fitted to them.
+FALSE = 1e-3
+#: Quantiles between which the law of extremes is fitted: even the highest tenth of the pixels is mostly chance.
+BULK = (0.5, 0.9)
+#: Widths of the features (standard deviation, bands), and lengths of the windows whose energy is looked at (bands).
+WIDTHS, WINDOWS = (1.0, 2.0, 4.0, 8.0, 16.0), (8, 16, 32)
+#: Features at a time, and pixels that a feature's chance is read off: enough for a median to 2 %.
+AT_ONCE, ENOUGH = 128, 4096
+#: Groups of pixels at each scale, at most, the strongest; in large images one for so many pixels.
+GROUPS, PIXELS_A_GROUP = 64, 200
+
+
+def features(spectrum: Array) -> NDArray[np.float32]:
+    """Absorption features ``(feature, band)`` of a whitened spectrum ``(band,)``, of unit norm."""
+    place = np.arange(len(spectrum))
+    out = []
+    for width in WIDTHS:
+        centre = np.arange(0, len(spectrum), max(1.0, width / 2))
+        line = np.exp(-0.5 * ((place - centre[:, None]) / width) ** 2) * spectrum
+        out.append(line / np.maximum(np.linalg.norm(line, axis=1, keepdims=True), 1e-12))
+    return np.concatenate(out).astype(np.float32)
+
+
+def noise_of_pixels(rest: Array, expected: Array) -> NDArray[np.float32]:
+    """Standard deviation ``(y, x)`` of the noise in each pixel of a residual ``(band, y, x)``, no less than expected.
+
+    A pixel may be noisier than its brightness tells (a moving or glinting target, a bad element): all its bands are,
+    which a median over bands shows, and a feature of some bands does not.
+    """
+    # a median of so many values is off by as much by chance
+    margin = 1 + 1.17 / np.sqrt(len(rest))
+    own = np.median(np.abs(rest), axis=0) / 0.6745 / margin
+    return np.asarray(np.maximum(own, expected), dtype=np.float32)
+
+
+def white(blur: float) -> float:
+    """Standard deviation of unit white noise after a blur."""
+    return 1 / np.sqrt(1 + 4 * np.pi * blur**2) if blur < 1 else 1 / (2 * np.sqrt(np.pi) * blur)
+
+
+def blurred(images: Array, blur: float) -> Array:
+    """Images ``(…, y, x)`` blurred in space; a border that is mirrored would count its noise twice."""
+    from scipy.ndimage import gaussian_filter
+
+    width = (0,) * (images.ndim - 2) + (blur, blur)
+    return np.asarray(gaussian_filter(images, width, truncate=3, mode="constant")) if blur else images
+
+
+def strength(rest: Array, atoms: Array, blur: float) -> NDArray[np.float32]:
+    """By how many standard deviations ``(y, x)`` a feature or a window's energy stands out at one scale.
+
+    Chance is that of the residual itself, no less than that of white noise: where it is not white, it says less.
+
+    Parameters
+    ----------
+    rest : array, shape (band, y, x)
+        Of unit noise.
+    atoms : array, shape (feature, band)
+        Of unit norm.
+    blur : float
+        Standard deviation, pixels.
+    """
+    flat = blurred(rest, blur).reshape(len(rest), -1) / white(blur)
+    best = np.zeros(flat.shape[1], np.float32)
+    some = slice(None, None, 1 + flat.shape[1] // ENOUGH)
+    for first in range(0, len(atoms), AT_ONCE):
+        response = np.abs(atoms[first : first + AT_ONCE] @ flat)
+        chance = np.maximum(np.median(response[:, some], axis=1, keepdims=True) / 0.6745, 1)
+        best = np.maximum(best, (response / chance).max(0))
+    for length in WINDOWS:
+        for first in range(0, len(flat) - length + 1, length // 4):
+            energy = np.square(flat[first : first + length]).sum(0)
+            # χ² as a normal deviate (E. B. Wilson, M. M. Hilferty, PNAS 17, 1931)
+            normal = (np.cbrt(energy / length) - 1 + 2 / (9 * length)) / np.sqrt(2 / (9 * length))
+            normal -= np.median(normal[some])
+            best = np.maximum(best, normal / max(float(np.median(np.abs(normal[some]))) / 0.6745, 1))
+    return np.asarray(best.reshape(rest.shape[1:]), dtype=np.float32)
+
+
+def threshold(strengths: Array, least: float) -> float:
+    """Strength that a share of `FALSE` of the pixels reaches by chance, ``least`` or more.
+
+    The null is the image's own: the law of extremes (E. J. Gumbel, 1958) through the bulk of its pixels, so that a
+    residual of heavy tails names no more pixels than a normal one.
+    """
+    low, high = np.quantile(strengths, BULK)
+    place = -np.log(-np.log(np.array([*BULK, 1 - FALSE])))
+    return max(least, float(low + (high - low) * (place[2] - place[0]) / (place[1] - place[0])))
+
+
+def groups(rest: Array, atoms: Array, blur: float, least: float) -> Iterator[Mask]:
+    """Connected pixels ``(y, x)`` that stand out at one scale, the strongest first."""
+    from scipy.ndimage import label, maximum
+
+    strengths = strength(rest, atoms, blur)
+    labels, count = label(strengths > threshold(strengths, least))
+    tops = np.atleast_1d(maximum(strengths, labels, np.arange(1, count + 1)))
+    for number in 1 + np.argsort(-tops)[: max(GROUPS, strengths.size // PIXELS_A_GROUP)]:
+        yield labels == number
