@@ -13,10 +13,10 @@ import denoise.methods as _methods  # noqa: F401  (registers them)
 from denoise.case import Known, NoiseModel, Observation, Restoration
 from denoise.registry import METHODS, Method, get
 from denoise.separation.counts import Counts, counts_of, keep_totals
-from denoise.separation.doubt import structured
 from denoise.separation.estimate import MIN_PIXELS
 from denoise.separation.known import known_by
 from denoise.separation.saturation import clipped, stuck_values
+from denoise.separation.structured_bands import structured
 from denoise.strips import STRIP_BYTES, STRIP_PIXELS, RestoredSource, strip_size
 from hsitools.cube import Cube
 from hsitools.errors import InputError
@@ -292,6 +292,9 @@ def restore(
         part = keep_totals(counts.back(part), filled, valid[live]).astype(np.float32)
         noise_model = None if noise_model is None else _of_counts(noise_model, counts, part, live)
         said["photon_gain"] = float(np.median(counts.gain))
+    elif noise_model is not None:
+        # in the cube's units, which no method knows
+        said |= {"offset_rms": float(noise_model.offset[live].std()), "gain_rms": float(noise_model.gain[live].std())}
     # the scene is at least as bright as what the detector read at its full scale
     estimate[live] = np.where(full, np.maximum(part, filled), part)
     estimate[:, nothing] = np.nan
@@ -306,7 +309,6 @@ def restore(
 
 
 def _of(value: NDArray[Any] | None, live: NDArray[np.bool_]) -> NDArray[Any] | None:
-    """The live bands' part."""
     return None if value is None else np.asarray(value)[live]
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 
 from hsitools.commands.options import emit_json, json_option, progress_bar
 from hsitools.errors import InputError
@@ -21,6 +20,8 @@ def invert() -> None:
 
 def parse_grid(text: str | None) -> Any:
     """``"400:900:2"`` to 400, 402, … 900 nm; raises `InputError` otherwise."""
+    import numpy as np
+
     if text is None:
         return None
     try:
@@ -65,7 +66,7 @@ def list_methods(as_json: bool) -> None:
 @click.option("--grid", metavar="LOW:HIGH:STEP", help="Wavelengths, nm  [default: the calibrated lines].")
 @click.option("--illumination", type=PATH, help="Table of wavelength (nm) and the light on the scene.")
 @click.option("--lamp", type=PATH, help="Table of wavelength (nm) and the calibration lamp's radiance.")
-@click.option("--report", type=PATH, help="Folder for report.html and its figures.")
+@click.option("--report", type=PATH, help="Folder for report.html.")
 @json_option
 def run(
     path: Path, instrument: Path, out: Path, method: str, grid: str | None, illumination: Path | None,

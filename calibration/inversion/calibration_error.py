@@ -7,12 +7,13 @@ away. Its size is scaled by what the mean interferogram itself shows beyond nois
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.inversion.prior import LENGTHS, Prior, matern
+from calibration.inversion.prior import SCALES, Prior, smooth_kernels
 from calibration.inversion.problem import Interferograms
 
 if TYPE_CHECKING:
@@ -59,29 +60,85 @@ def interferogram_stderr(result: Characterization, wavelength_nm: Array, spectru
     return np.sqrt(np.maximum(variance, 0))
 
 
-def calibration_scale(case: Interferograms) -> float:
-    """Factor of ``case.calibration_std`` for which the mean interferogram's evidence is largest; zero without any.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Allowed:
+    """A case that allows for a wrong calibration.
 
-    The mean over the pixels has little noise, so that beside a smooth spectrum the calibration's error is what is left.
+    Attributes
+    ----------
+    case : Interferograms
+        Of unit noise: instrument's and calibration's together, whitened; what the mean interferogram tells of the
+        calibration's error is taken off.
+    factors : array, shape (interferometer, k)
+        Root of the covariance of what is left of it, in the whitened case: of it all pixels have the same.
+    scale : float
+        Factor of the characterization's standard deviations by evidence.
+    covariance : array, shape (wavelength, wavelength), or None
+        Prior of spectra by the mean interferogram's evidence, where a calibration's error was found: pixels, which
+        all have the same error, would speak for spectra as rough as that error makes them.
+    unlike : float
+        Power of the calibration's error that does not follow the brightness, over the noise's.
     """
+
+    case: Interferograms
+    factors: Array
+    scale: float
+    covariance: Array | None = None
+    unlike: float = 0.0
+
+
+def allow(case: Interferograms, *, apart: bool = False) -> Allowed:
+    """Allow for the calibration's error: ``y = A x + b e + noise``, b a pixel's brightness, e one draw for the image.
+
+    The mean interferogram tells the part of e that no smooth spectrum can make; it is taken off all pixels. The rest
+    stays as noise that interferometers share, of known covariance; with ``apart`` it is left to `Allowed.factors`, for
+    estimates that treat what follows the brightness by itself.
+    """
+    size = len(case.noise_std)
     if case.calibration_std is None or not case.calibration_std.any():
-        return 0.0
-    count = case.pixels.shape[1]
-    mean = case.pixels.mean(axis=1)
-    ratio = (case.calibration_std / case.noise_std) ** 2
-    best, factor = -np.inf, 0.0
-    for candidate in FACTORS:
-        noise = 1 / count + candidate**2 * ratio
+        return Allowed(case=case, factors=np.zeros((size, 0)), scale=0.0)
+    pixels = case.values.reshape(size, -1)[:, case.measured]
+    mean, count = pixels.mean(axis=1), pixels.shape[1]
+    noise = case.noise_std**2 / count
+    kernels = smooth_kernels(case)
+    best, scale, chosen = -np.inf, 0.0, np.zeros((len(case.wavelength_nm),) * 2)
+    for factor in FACTORS:
         one = Interferograms(
-            matrix=case.whitened, values=mean[:, None, None], noise_std=np.sqrt(noise), noise_known=True,
-            wavelength_nm=case.wavelength_nm,
+            matrix=case.matrix, values=mean[:, None, None], wavelength_nm=case.wavelength_nm,
+            noise_std=np.sqrt(noise + (factor * case.calibration_std) ** 2),
         )  # fmt: skip
-        for length in LENGTHS[1::2]:
-            light = case.light
-            prior = Prior(
-                name="", covariance=light[:, None] * matern(case.wavelength_nm, length) * light, case=one
-            )  # fmt: skip
-            log = prior.log_evidence(prior.coordinates() ** 2, one.beyond).max() - 0.5 * np.log(noise).sum()
-            if log > best:
-                best, factor = float(log), float(candidate)
-    return factor
+        for name, kernel in kernels.items():
+            prior = Prior(name=name, covariance=kernel, case=one)
+            log = prior.log_evidence(prior.coordinates() ** 2, one.beyond)[:, 0]
+            value = float(log.max()) - float(np.log(one.noise_std).sum())
+            if value > best:
+                best, scale = value, float(factor)
+                chosen = SCALES[int(log.argmax())] * prior.unit * kernel
+    if scale == 0:
+        return Allowed(case=case, factors=np.zeros((size, 0)), scale=0.0)
+    wrong = (scale * case.calibration_std) ** 2
+    signal = case.matrix @ chosen @ case.matrix.T
+    gain = wrong[:, None] * np.linalg.inv(signal + np.diag(wrong + noise))
+    error, left = gain @ mean, np.diag(wrong) - gain * wrong
+    # by its brightness a pixel has more or less of it
+    brightness = (pixels / case.noise_std[:, None] ** 2).T @ mean
+    brightness /= max(float(brightness.mean()), 1e-300)
+    # spectra that differ from the mean's shape have an error of their own, by their share
+    differs = float((((pixels - mean[:, None] * brightness) / case.noise_std[:, None]) ** 2).mean()) - 1
+    differs = max(differs, 0.0) / float(((mean / case.noise_std) ** 2).mean() * (brightness**2).mean())
+    values = case.values.copy().reshape(size, -1)
+    values[:, case.measured] = pixels - error[:, None] * brightness
+    power, vectors = np.linalg.eigh(0.5 * (left + left.T))
+    root = vectors * np.sqrt(np.maximum(power, 0))
+    lower: Array = np.linalg.cholesky((0 if apart else root @ root.T) + np.diag(case.noise_std**2 + differs * wrong))
+    flat = np.full_like(values, np.nan)
+    flat[:, case.measured] = np.linalg.solve(lower, values[:, case.measured])
+    whitened: Array = np.linalg.solve(lower, case.matrix).astype(np.float64)
+    whole = replace(
+        case, matrix=whitened, values=flat.reshape(case.values.shape), opd_um=None,
+        noise_std=np.ones(size), calibration_std=None,
+    )  # fmt: skip
+    unlike = differs * float((np.linalg.solve(lower, np.diag(np.sqrt(wrong))) ** 2).sum())
+    return Allowed(
+        case=whole, factors=np.linalg.solve(lower, root), scale=scale, covariance=chosen, unlike=unlike,
+    )  # fmt: skip

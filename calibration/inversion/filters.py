@@ -1,4 +1,4 @@
-"""Spectral filters: estimates that weight the singular vectors of the whitened matrix, and rules that choose the weights.
+"""Spectral filters: estimates that weight the singular vectors of the whitened matrix, and rules for the weights.
 
 An estimate is ``V diag(φ / s) Uᵀ y`` with filter factors φ, one set per strength. For each pixel a rule picks the
 strength: generalized cross-validation (Golub, Heath and Wahba, Technometrics 21(2), 1979) the least of
@@ -39,7 +39,7 @@ def choose(case: Interferograms, factors: Array, rule: str) -> tuple[NDArray[np.
     expected = float(len(case.whitened))
     if not case.noise_known:
         # what lies outside the range, or is left by the weakest strength, tells the noise
-        expected = expected * squares[0] / max(freedom[0], 1.0)  # type: ignore[assignment]
+        expected = expected * squares[0] / max(freedom[0], 1.0)
     fits = squares <= expected
     strongest = len(factors) - 1 - np.argmax(fits[::-1], axis=0)
     return np.where(fits.any(axis=0), strongest, 0), squares

@@ -81,7 +81,8 @@ def interferogram_cube(cube: Cube, instrument: Characterization) -> Measurement:
         )
     if cube.n_bands != expected:
         raise InputError(
-            f"{where}: interferometers: found {cube.n_bands}, expected {expected} as in {instrument.name or 'the instrument'}"
+            f"{where}: interferometers: found {cube.n_bands}, expected {expected} as in "
+            f"{instrument.name or 'the instrument'}"
         )
     told = cube.meta.get("opd_um")
     if told is not None:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.inversion.prior import LENGTHS, SCALES, Prior, library_covariance, matern
+from calibration.inversion.calibration_error import Allowed
+from calibration.inversion.prior import SCALES, Prior, smooth_kernels
 from calibration.inversion.problem import Interferograms
 
 Array = NDArray[np.float64]
@@ -25,15 +26,13 @@ COORDINATES = 160
 ROUNDS = 60
 #: Components kept: signal-to-noise (variances) of a pixel below which even its whole neighbourhood tells little.
 LEAST_SIGNAL = 2e-3
-#: Share of the smooth process that is added to a library of other scenes: nothing is exactly like them.
-UNLIKE = 0.1
 #: Pixels from which the covariance is learned; more say nothing new.
 SAMPLE = 65536
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Population:
-    """Spectra as independent components of unit variance: ``mean + columns @ z`` and an unseen rest.
+    """Spectra as ``brightness · mean + columns @ z``, components z of unit variance, and an unseen rest.
 
     Attributes
     ----------
@@ -44,11 +43,13 @@ class Population:
     analysis : array, shape (k, svd)
         Turns projected pixels into components with noise of variance 1/signal.
     offset : array, shape (k,)
-        What the mean makes there.
+        What the mean interferogram makes there.
+    brightness : array, shape (pixel,)
+        Of each pixel: its share of the mean interferogram.
     rest : array, shape (wavelength,)
         Variance that no component tells.
     mean_variance : array, shape (wavelength,)
-        Of the mean.
+        What an error of the mean leaves in a pixel of brightness one.
     prior : str
     rounds : int
     """
@@ -58,6 +59,7 @@ class Population:
     signal: Array
     analysis: Array
     offset: Array
+    brightness: Array
     rest: Array
     mean_variance: Array
     prior: str
@@ -65,22 +67,16 @@ class Population:
 
     def components(self, projected: Array) -> Array:
         """Measured components ``(k, pixel)`` of projected pixels."""
-        return np.asarray(self.analysis @ projected - self.offset[:, None])
+        return np.asarray(self.analysis @ projected - self.offset[:, None] * self.brightness)
 
 
 def first_prior(case: Interferograms) -> tuple[Prior, float]:
     """The smooth process, or the library beside it, with the largest evidence at one scale for the image."""
-    light = case.light
-    kernels = {f"Matern {length:g} nm": matern(case.wavelength_nm, length) for length in LENGTHS}
-    library = library_covariance(case.wavelength_nm)
-    if library is not None:
-        level = float(np.trace(library)) / len(library)
-        kernels |= {f"library, {name}": library + UNLIKE * level * kernel for name, kernel in kernels.items()}
     count = case.projected.shape[1]
     sample = np.linspace(0, count - 1, min(count, 1024)).astype(np.intp)
     best: tuple[float, Prior, float] | None = None
-    for name, kernel in kernels.items():
-        prior = Prior(name=name, covariance=light[:, None] * kernel * light, case=case)
+    for name, kernel in smooth_kernels(case).items():
+        prior = Prior(name=name, covariance=kernel, case=case)
         log = prior.log_evidence(prior.coordinates(sample) ** 2, case.beyond[sample]).sum(axis=1)
         top = int(log.argmax())
         if best is None or log[top] > best[0]:
@@ -89,18 +85,20 @@ def first_prior(case: Interferograms) -> tuple[Prior, float]:
     return best[1], best[2]
 
 
-def learn(case: Interferograms, calibration_share: float = 0.0) -> Population:
+def learn(allowed: Allowed) -> Population:
     """Mean and covariance of the spectra.
 
     Parameters
     ----------
-    case : Interferograms
-        Of known noise.
-    calibration_share : float
-        Share of the noise's variance that is the calibration's: the same in all pixels up to brightness, so that it
-        does not average out, and shows as a few directions that are no spectra.
+    allowed : Allowed
+        The case, and errors that all its pixels share: they do not average out, and show as a few directions that are
+        no spectra.
     """
-    prior, scale = first_prior(case)
+    case = allowed.case
+    if allowed.covariance is None:
+        prior, scale = first_prior(case)
+    else:
+        prior, scale = Prior(name="by the mean interferogram", covariance=allowed.covariance, case=case), 1.0
     variances, vectors = prior.eigen
     count = case.projected.shape[1]
     size = scale * variances
@@ -110,21 +108,31 @@ def learn(case: Interferograms, calibration_share: float = 0.0) -> Population:
     size = size[kept]
     root = np.sqrt(size)
     spectra = np.sqrt(scale) * prior.spectra[:, kept] / np.sqrt(variances[kept])
-    data = vectors[:, kept].T @ case.projected[:, :: max(1, count // SAMPLE)]
+    brightness = np.ones(count)
+    if allowed.scale > 0:
+        # what pixels differ by in brightness alone follows the mean interferogram, wrong calibration or not
+        average = case.projected.mean(axis=1)
+        brightness = average @ case.projected / max(float(average @ average), 1e-300)
+    step = max(1, count // SAMPLE)
+    data, level = vectors[:, kept].T @ case.projected[:, ::step], brightness[::step]
     used = data.shape[1]
-    bright = (case.projected**2).sum(axis=0)
-    uneven = float(bright.mean() / max(np.sqrt(bright).mean() ** 2, 1e-300) - 1)
     dimension = len(kept)
-    systematic = calibration_share * dimension
-    highest = (1 + np.sqrt(dimension / used)) ** 2 + systematic * uneven
+    shared = vectors[:, kept].T @ (case.svd[0].T @ allowed.factors)
+    highest = (1 + np.sqrt(dimension / used)) ** 2 + allowed.unlike
     lowest = max(0.0, 1 - np.sqrt(dimension / used)) ** 2
     covariance = np.eye(dimension)
-    average = data.mean(axis=1)
+    weight = float(level @ level)
+    average = data @ level / weight
     rounds = 0
-    for rounds in range(1, ROUNDS + 1):
+    while rounds < ROUNDS:
+        rounds += 1
         seen = root[:, None] * covariance * root + np.eye(dimension)
-        mean, mean_covariance = _mean(root, seen, average, used, calibration_share)
-        away = data - (root * mean)[:, None]
+        # apart from the rest, the mean of just these pixels counts; else that of all that might have been
+        spread = np.eye(dimension) if allowed.scale > 0 else seen
+        mean, mean_covariance = _mean(root, spread, average, weight, shared)
+        # of a wrong calibration the mean interferogram is not what the mean spectrum makes
+        centre = average if allowed.scale > 0 else root * mean
+        away = data - centre[:, None] * level
         sample = away @ away.T / used
         lower = np.linalg.cholesky(seen)
         whitened = np.linalg.solve(lower, np.linalg.solve(lower, sample).T)
@@ -143,15 +151,20 @@ def learn(case: Interferograms, calibration_share: float = 0.0) -> Population:
     analysis = (turn / np.sqrt(signal)).T @ vectors[:, kept].T
     rest = scale * np.diag(prior.covariance) - (spectra**2).sum(axis=1)
     rest = rest + ((spectra @ covariance) * spectra).sum(axis=1) - (columns**2).sum(axis=1)
+    doubt = spectra
+    if allowed.scale == 0:
+        # a pixel's own interferogram makes up for most of a wrong mean
+        seen = root[:, None] * covariance * root + np.eye(dimension)
+        doubt = spectra @ (np.eye(dimension) - covariance @ (root[:, None] * np.linalg.solve(seen, np.diag(root))))
     return Population(
         mean=spectra @ mean, columns=columns, signal=signal, analysis=analysis,
-        offset=(turn / np.sqrt(signal)).T @ (root * mean), rest=np.maximum(rest, 0),
-        mean_variance=((spectra @ mean_covariance) * spectra).sum(axis=1), prior=prior.name, rounds=rounds,
+        offset=(turn / np.sqrt(signal)).T @ centre, brightness=brightness, rest=np.maximum(rest, 0),
+        mean_variance=np.maximum(((doubt @ mean_covariance) * doubt).sum(axis=1), 0), prior=prior.name, rounds=rounds,
     )  # fmt: skip
 
 
-def _mean(root: Array, seen: Array, average: Array, count: int, calibration_share: float) -> tuple[Array, Array]:
-    """Mean of u and its covariance, of unit variance beforehand, from the average of ``count`` pixels."""
-    noise = seen / count + calibration_share * np.eye(len(root))
+def _mean(root: Array, spread: Array, average: Array, weight: float, shared: Array) -> tuple[Array, Array]:
+    """Mean of u and its covariance, of unit variance beforehand, from the average of pixels of a total weight."""
+    noise = spread / weight + shared @ shared.T
     gain = root[:, None] * np.linalg.inv(np.diag(root**2) + noise)
     return np.asarray(gain @ average), np.asarray(np.eye(len(root)) - gain * root)

@@ -8,7 +8,7 @@ it. The evidence is the density of a pixel's interferogram under prior and noise
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,10 @@ Array = NDArray[np.float64]
 LENGTHS = (20.0, 40.0, 80.0, 160.0, 320.0)
 #: Variances tried, per unit of what makes signal and noise alike: from nothing to a signal-to-noise of 3e5.
 SCALES = np.logspace(-3, 11, 57)
+#: Share of the smooth process that is added to a library of other scenes: nothing is exactly like them.
+UNLIKE = 0.1
+#: Below the library's first wavelength its spectra stay as they are there, this far (nm).
+BEYOND = 60.0
 #: Pixels that choose the kernel of an image.
 SAMPLE = 1024
 
@@ -44,17 +48,24 @@ def candidates(case: Interferograms) -> dict[str, Array]:
     return {name: light[:, None] * kernel * light for name, kernel in kernels.items()}
 
 
+def smooth_kernels(case: Interferograms) -> dict[str, Array]:
+    """Covariances of spectra of scenes: smooth, or like procedural scenes and a bit smooth, times the illumination."""
+    kernels = {f"Matern {length:g} nm": matern(case.wavelength_nm, length) for length in LENGTHS}
+    library = library_covariance(case.wavelength_nm)
+    if library is not None:
+        level = float(np.trace(library)) / len(library)
+        kernels |= {f"library, {name}": library + UNLIKE * level * kernel for name, kernel in kernels.items()}
+    light = case.light
+    return {name: light[:, None] * kernel * light for name, kernel in kernels.items()}
+
+
 def library_covariance(wavelength_nm: Array) -> Array | None:
     """Second moments of the spectra of procedural scenes, of mean one; None on grids that they do not cover."""
-    from hsitools.scenes import procedural_scenes
-
+    known, scenes = _library_spectra()
+    if wavelength_nm[0] < known[0] - BEYOND or wavelength_nm[-1] > known[-1]:
+        return None
     spectra = []
-    for cube in procedural_scenes(8, 32):
-        assert cube.wavelength_nm is not None
-        known = cube.wavelength_nm
-        if wavelength_nm[0] < known[0] - 60 or wavelength_nm[-1] > known[-1]:
-            return None
-        values = cube.read().reshape(len(known), -1)
+    for values in scenes:
         place = np.clip(wavelength_nm, known[0], None)
         left = np.clip(np.searchsorted(known, place) - 1, 0, len(known) - 2)
         share = ((place - known[left]) / (known[left + 1] - known[left]))[:, None]
@@ -62,6 +73,16 @@ def library_covariance(wavelength_nm: Array) -> Array | None:
     columns = np.concatenate(spectra, axis=1)
     columns /= columns.mean()
     return np.asarray(columns @ columns.T / columns.shape[1])
+
+
+@cache
+def _library_spectra() -> tuple[Array, list[Array]]:
+    """Wavelengths (nm) of procedural scenes, and the spectra ``(wavelength, pixel)`` of each."""
+    from hsitools.scenes import procedural_scenes
+
+    cubes = procedural_scenes(8, 32)
+    assert cubes[0].wavelength_nm is not None
+    return cubes[0].wavelength_nm, [cube.read().reshape(cube.n_bands, -1).astype(float) for cube in cubes]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

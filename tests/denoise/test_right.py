@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from scipy.ndimage import gaussian_filter
 
 from denoise.case import Known, Observation
-from denoise.latent.certainty import missed
+from denoise.latent.certainty import missed, shared
+from denoise.latent.evidence import WhitenedResidual
+from denoise.latent.posterior import NOISE_WRONG, noise_scale
 from denoise.restore import restore, restore_cube
 from denoise.separation import counts, estimate, saturation
 from denoise.separation.estimate import levelled
@@ -423,6 +426,37 @@ def test_what_was_missed_is_what_neighbours_share() -> None:
     wide = gaussian_filter(rng.standard_normal((60, 60)), 3)
     noise[4] += 0.7 * wide / wide.std()
     assert missed(noise, keep)[4] == pytest.approx(0.47, abs=0.1)
+
+
+def test_what_few_bands_share_is_told_from_noise() -> None:
+    """A direction of five bands of sixty, too weak for the subspace of all."""
+    rng = np.random.default_rng(22)
+    noise = rng.standard_normal((60, 70, 70)).astype(np.float32)
+    assert shared(noise).max() < 0.01
+    line = np.zeros(60)
+    line[20:25] = np.sqrt([0.02, 0.03, 0.04, 0.03, 0.02])
+    seen = shared(noise + line[:, None, None].astype(np.float32) * rng.standard_normal((70, 70)).astype(np.float32))
+    np.testing.assert_allclose(seen[20:25], line[20:25] ** 2, atol=0.02)
+    assert seen[:10].max() < 0.01
+    # of one direction among few bands the noise's own level does not matter
+    np.testing.assert_allclose(shared(3 * noise + 0), 9 * shared(noise), atol=1e-6)
+
+
+@pytest.mark.parametrize("wrong", [0.98, 1.0, 1.03])
+def test_the_noise_is_measured_beyond_the_components(wrong: float) -> None:
+    rng = np.random.default_rng(23)
+    bands, side = 40, 60
+    basis = np.linalg.qr(rng.standard_normal((bands, 5)))[0]
+    residual = np.sqrt(wrong) * rng.standard_normal((bands, side, side))
+    # what is within the components does not count: there the residual is what smoothing left
+    residual -= np.tensordot(basis, np.tensordot(basis.T, residual, 1), 1)
+    images = np.zeros((5, side, side))
+    given = WhitenedResidual(
+        residual=residual, variance=np.ones(residual.shape), directions=basis, best=images, single=images,
+        joint=images, sigma=np.ones(bands), wavelength_nm=np.arange(bands),
+    )  # fmt: skip
+    assert noise_scale(given, torch.as_tensor(basis)) == pytest.approx(wrong, abs=0.01)
+    assert noise_scale(given, torch.as_tensor(basis)) <= NOISE_WRONG
 
 
 # ---- odd cubes -------------------------------------------------------------------------------------------------

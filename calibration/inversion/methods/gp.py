@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from calibration.inversion.calibration_error import allow
 from calibration.inversion.prior import SCALES, Prior, best_prior, candidates
 from calibration.inversion.problem import Interferograms, Spectra
 from calibration.inversion.registry import method
@@ -13,8 +14,10 @@ from calibration.inversion.registry import method
 def gp(case: Interferograms) -> Spectra:
     """Gaussian process over wavelength (× known illumination); kernel and scale by evidence, posterior error bars.
 
-    An image shares its kernel; where the noise is not known, pixels are measurements by themselves and each has its own.
+    An image shares its kernel; where the noise is not known, pixels are measurements by themselves, each with its own.
     """
+    if case.noise_known:
+        case = allow(case).case
     kernels = candidates(case)
     count = case.projected.shape[1]
     estimate, std, shaken = np.zeros((3, len(case.wavelength_nm), count))

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.inversion.calibration_error import calibration_scale
+from calibration.inversion.calibration_error import allow
 from calibration.inversion.population import Population, learn
 from calibration.inversion.problem import Interferograms, Spectra, noise_size
 from calibration.inversion.registry import method
@@ -30,34 +30,30 @@ def joint(case: Interferograms) -> Spectra:
 
     if not case.noise_known:
         case = replace(case, noise_std=case.noise_std * noise_size(case), noise_known=True)
-    scale = calibration_scale(case)
-    share = np.zeros(len(case.noise_std))
-    if scale > 0 and case.calibration_std is not None:
-        wrong = scale * case.calibration_std
-        total = np.hypot(case.noise_std, wrong)
-        share = wrong**2 / total**2
-        case = replace(case, noise_std=total)
-    population = learn(case, float(share.mean()))
+    allowed = allow(case, apart=True)
+    case = allowed.case
+    population = learn(allowed)
     data = population.components(case.projected)
     importance = (population.columns**2).sum(axis=0)
     z, deviation = restore(data, population.signal, importance, case.measured.reshape(case.shape))
-    estimate = population.mean[:, None] + population.columns @ z
-    common = _common(case, population, share)
-    fixed = population.rest + population.mean_variance + (common**2).sum(axis=1)
-    variance = fixed[:, None] + population.columns**2 @ deviation**2
+    estimate = np.outer(population.mean, population.brightness) + population.columns @ z
+    common = _common(case, population, allowed.factors)
+    shared = population.mean_variance + (common**2).sum(axis=1)
+    variance = population.rest[:, None] + np.outer(shared, population.brightness**2)
+    variance += population.columns**2 @ deviation**2
     return case.spectra(
         estimate, np.sqrt(variance), common=common,
         parameters={
             "prior": population.prior, "rounds": population.rounds, "components": len(population.signal),
-            "calibration_scale": scale,
+            "calibration_scale": allowed.scale,
         },
     )  # fmt: skip
 
 
-def _common(case: Interferograms, population: Population, share: Array) -> Array:
+def _common(case: Interferograms, population: Population, factors: Array) -> Array:
     """Root of the covariance of what a wrong calibration does to all pixels, ``(wavelength, k)``."""
-    if not share.any():
+    if not factors.size:
         return np.zeros((len(case.wavelength_nm), 0))
     gain = population.columns * (population.signal / (1 + population.signal)) @ population.analysis @ case.svd[0].T
-    left, values, _ = np.linalg.svd(gain * np.sqrt(share), full_matrices=False)
+    left, values, _ = np.linalg.svd(gain @ factors, full_matrices=False)
     return np.asarray(left[:, :COMMON] * values[:COMMON])

@@ -89,7 +89,7 @@ def _state(
     across = gram[place] * used[:, :, None]  # (pixel, line, wavelength)
     strength = beta * np.diag(gram) - beta**2 * np.einsum("nip,nip->np", across, covariance @ across)
     quality = beta * right - beta * np.einsum("nip,ni->np", across, mean)
-    return mean, covariance, np.maximum(strength, 1e-300), quality
+    return mean, np.asarray(covariance), np.maximum(strength, 1e-300), quality
 
 
 def _change(

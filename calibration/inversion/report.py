@@ -1,0 +1,89 @@
+"""The report of an inversion: one HTML page with its figures in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.inversion.invert import Inversion
+from hsitools.errors import InputError
+from hsitools.plot import png_bytes
+from hsitools.report import Picture, Report, Section, Table
+
+#: Spectra drawn: pixels at these quantiles of brightness.
+QUANTILES = (0.05, 0.5, 0.95)
+
+
+def write_report(result: Inversion, document: dict[str, Any], folder: str | Path) -> Path:
+    """Write ``report.html`` into a folder (made if need be); return the page's path.
+
+    Raises
+    ------
+    InputError
+        When the folder cannot be made.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: report: cannot make the folder ({error.strerror})") from None
+    pictures = [
+        Picture(png=png_bytes(figure), caption=caption) for figure, caption in (_spectra(result), _image(result))
+    ]
+    rows = [
+        [str(key), str(value)] for key, value in {**document, **document["parameters"]}.items() if key != "parameters"
+    ]
+    page = folder / "report.html"
+    Report(
+        title=f"Spectra by {document['method']}",
+        headlines=[(f"{document['seconds']:.1f} s", "time")],
+        lead=f"{document['pixels']} pixels, in units of {document['units']}",
+        sections=[
+            Section(title="Spectra", blocks=pictures),
+            Section(title="Settings", blocks=[Table(columns=["", "value"], rows=rows)]),
+        ],
+    ).write(page)
+    return page
+
+
+def _brightness(result: Inversion) -> NDArray[Any]:
+    return np.where(result.spectra.mask, np.nanmean(result.spectra.estimate, axis=0, where=result.spectra.mask), np.nan)
+
+
+def _spectra(result: Inversion) -> tuple[Any, str]:
+    from matplotlib.figure import Figure
+
+    spectra = result.spectra
+    figure = Figure(figsize=(7, 3.5), layout="constrained")
+    axes = figure.subplots()
+    bright = _brightness(result)
+    order = np.argsort(np.where(np.isfinite(bright), bright, np.inf), axis=None)[: int(spectra.mask.sum())]
+    for quantile in QUANTILES:
+        y, x = np.unravel_index(order[int(quantile * (len(order) - 1))], bright.shape)
+        line = spectra.estimate[:, y, x]
+        (drawn,) = axes.plot(spectra.wavelength_nm, line, label=f"pixel {y}, {x}")
+        if spectra.std is not None:
+            half = 1.96 * spectra.std[:, y, x]
+            axes.fill_between(spectra.wavelength_nm, line - half, line + half, alpha=0.25, color=drawn.get_color())
+    axes.set_xlabel("wavelength (nm)")
+    axes.set_ylabel(f"spectrum ({spectra.units})")
+    axes.legend(frameon=False)
+    return figure, "A dark, a middling and a bright pixel with their 95 % intervals."
+
+
+def _image(result: Inversion) -> tuple[Any, str]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 3.2), layout="constrained")
+    maps = {"mean over the band": _brightness(result)}
+    if result.spectra.std is not None:
+        with np.errstate(invalid="ignore"):
+            maps["standard deviation, rms over the band"] = np.sqrt((result.spectra.std**2).mean(axis=0))
+    for axes, (title, values) in zip(np.atleast_1d(figure.subplots(1, len(maps))), maps.items(), strict=True):
+        figure.colorbar(axes.imshow(values, interpolation="nearest"), ax=axes)
+        axes.set_title(title, fontsize=9)
+        axes.set_axis_off()
+    return figure, "The image, and how sure it is."

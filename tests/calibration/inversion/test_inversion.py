@@ -1,0 +1,391 @@
+"""Inversion: exact recovery, rules against brute force, posteriors that cover, errors in one line."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from numpy.testing import assert_allclose
+
+from calibration import simulated_bench as bench
+from calibration.characterization import Characterization
+from calibration.commands.invert import invert as group
+from calibration.inversion import registry
+from calibration.inversion.calibration_error import allow, interferogram_stderr
+from calibration.inversion.filters import choose
+from calibration.inversion.invert import build_case, invert
+from calibration.inversion.lines import corrected, find_peaks, summary
+from calibration.inversion.measurement import Measurement, frames, on_grid
+from calibration.inversion.methods.cosine import transform
+from calibration.inversion.prior import SCALES, Prior, matern
+from calibration.inversion.problem import Interferograms, Spectra, noise_size
+from calibration.inversion.scenes import score, spectra_on
+from calibration.pipeline import characterize
+from hsitools.cube import Cube
+from hsitools.errors import InputError
+from hsitools.estimation.edge_aware import Pixels, edge_weights, laplacian
+from hsitools.io import open_cube, save_cube
+from hsitools.sensor.layout import SubImageLayout
+from hsitools.sensor.transmittance import TransmittanceModel
+
+
+@pytest.fixture(scope="module")
+def instrument() -> Characterization:
+    device = bench.simulate_instrument(60, rng=np.random.default_rng(3), opd_step_um=0.25)
+    capture = bench.capture(device, bench.lines(151), rng=np.random.default_rng(4))
+    return characterize(capture, TransmittanceModel(degree_gain=3, degree_reflectivity=3, degree_phase=3))
+
+
+def smooth_case(seed: int = 0, side: int = 12, sigma: float = 0.05) -> tuple[Interferograms, np.ndarray]:
+    """Spectra drawn from a Matérn process, seen through cosines."""
+    rng = np.random.default_rng(seed)
+    wavelength = np.linspace(450.0, 900.0, 46)
+    opd = np.arange(60) * 0.2
+    matrix = 1 + 0.5 * np.cos(2 * np.pi * 1000 / wavelength * opd[:, None])
+    root = np.linalg.cholesky(matern(wavelength, 80.0) + 1e-9 * np.eye(46))
+    truth = root @ rng.standard_normal((46, side * side))
+    values = matrix @ truth + sigma * rng.standard_normal((60, side * side))
+    case = Interferograms(
+        matrix=matrix, values=values.reshape(60, side, side), noise_std=np.full(60, sigma), wavelength_nm=wavelength,
+        opd_um=opd,
+    )  # fmt: skip
+    return case, truth.reshape(46, side, side)
+
+
+def test_pseudo_inverse_recovers_exactly_without_noise() -> None:
+    case, truth = smooth_case()
+    clean = np.tensordot(case.matrix, truth, axes=1)
+    result = registry.get("pseudo-inverse")(replace(case, values=clean))
+    # cosines up to 12 µm are well conditioned on 46 wavelengths only in part: the interferogram is what must be met
+    assert_allclose(np.tensordot(case.matrix, result.estimate, axes=1), clean, rtol=1e-7, atol=1e-7)
+    square = np.random.default_rng(1).standard_normal((50, 46))
+    result = registry.get("pseudo-inverse")(
+        replace(case, matrix=square, values=np.tensordot(square, truth, axes=1), noise_std=np.ones(50), opd_um=None)
+    )
+    assert_allclose(result.estimate, truth, rtol=1e-8, atol=1e-8)
+
+
+def test_gcv_is_what_brute_force_finds() -> None:
+    case, _ = smooth_case(side=3)
+    squared = case.svd[1] ** 2
+    strengths = np.logspace(-6, 0, 13) * squared[0]
+    picked, squares = choose(case, squared / (squared + strengths[:, None]), "gcv")
+    matrix, n = case.whitened, len(case.whitened)
+    for pixel in range(9):
+        scores = []
+        for number, strength in enumerate(strengths):
+            hat = matrix @ np.linalg.solve(matrix.T @ matrix + strength * np.eye(46), matrix.T)
+            residual = case.pixels[:, pixel] - hat @ case.pixels[:, pixel]
+            assert squares[number, pixel] == pytest.approx(residual @ residual, rel=1e-8)
+            scores.append(residual @ residual / (n - np.trace(hat)) ** 2)
+        assert picked[pixel] == int(np.argmin(scores))
+
+
+def test_discrepancy_leaves_what_the_noise_makes() -> None:
+    case, _ = smooth_case()
+    result = registry.get("ridge-discrepancy")(case)
+    residual = case.pixels - case.whitened @ result.estimate.reshape(46, -1)
+    assert (residual**2).sum(axis=0).mean() == pytest.approx(60, rel=0.1)
+
+
+def test_posterior_and_evidence_are_those_of_the_dense_formulas() -> None:
+    case, _ = smooth_case(side=2)
+    kernel = matern(case.wavelength_nm, 80.0)
+    prior = Prior(name="", covariance=kernel, case=case)
+    number = 30
+    scale = SCALES[number] * prior.unit
+    mean, std, shaken = prior.posterior(np.arange(4), np.full(4, number))
+    seen = case.whitened @ (scale * kernel) @ case.whitened.T + np.eye(60)
+    gain = scale * kernel @ case.whitened.T @ np.linalg.inv(seen)
+    assert_allclose(mean, gain @ case.pixels, rtol=1e-6, atol=1e-8)
+    assert_allclose(std[:, 0] ** 2, np.diag(scale * kernel - gain @ case.whitened @ (scale * kernel)), rtol=1e-4)
+    assert_allclose(shaken[:, 0], np.sqrt((gain**2).sum(axis=1)), rtol=1e-6)
+    log = prior.log_evidence(prior.coordinates() ** 2, case.beyond)
+    dense = [
+        -0.5 * y @ np.linalg.solve(seen, y) - 0.5 * np.linalg.slogdet(seen)[1] for y in case.pixels.T
+    ]  # fmt: skip
+    assert_allclose(log[number], dense, rtol=1e-8)
+
+
+@pytest.mark.parametrize("name", ["gp", "joint"])
+def test_intervals_cover_draws_from_the_prior(name: str) -> None:
+    case, truth = smooth_case(side=16)
+    record = score(registry.get(name)(case), truth)
+    # both sides: an interval that is too wide is as wrong as one that is too narrow
+    assert 0.92 < record["coverage95"] < 0.98
+    assert record["nrmse"] < score(registry.get("ridge")(case), truth)["nrmse"]
+
+
+def test_joint_gains_from_neighbours_and_population() -> None:
+    rng = np.random.default_rng(5)
+    case, _ = smooth_case(side=24)
+    materials = np.abs(rng.standard_normal((3, 6))) @ np.exp(
+        -0.5 * ((case.wavelength_nm - np.linspace(450, 900, 6)[:, None]) / 60) ** 2
+    )
+    field = np.zeros((24, 24), dtype=int)
+    field[8:], field[:, 14:] = 1, 2
+    truth = materials[field].transpose(2, 0, 1)
+    values = np.tensordot(case.matrix, truth, axes=1) + 0.5 * rng.standard_normal((60, 24, 24))
+    case = replace(case, values=values, noise_std=np.full(60, 0.5))
+    gp, joint = (score(registry.get(name)(case), truth)["nrmse"] for name in ("gp", "joint"))
+    assert joint < 0.5 * gp
+
+
+def test_sparse_finds_lines_and_their_power() -> None:
+    case, _ = smooth_case(side=4)
+    truth = np.zeros((46, 4, 4))
+    for pixel in range(16):
+        truth[5 + 2 * pixel, pixel // 4, pixel % 4] = 3.0
+    values = np.tensordot(case.matrix, truth, axes=1) + 0.05 * np.random.default_rng(2).standard_normal((60, 4, 4))
+    result = registry.get("sparse")(replace(case, values=values, noise_known=False))
+    assert (result.estimate.argmax(axis=0) == truth.argmax(axis=0)).all()
+    assert_allclose(result.estimate.max(axis=0), 3.0, rtol=0.02)
+    assert (np.count_nonzero(result.estimate > 0.3, axis=0) == 1).all()
+
+
+def test_nonnegative_meets_the_conditions_of_optimality() -> None:
+    case, _ = smooth_case(side=3)
+    x = registry.get("nonnegative")(case).estimate.reshape(46, -1)
+    gradient = case.whitened.T @ (case.whitened @ x - case.pixels)
+    assert (x >= 0).all()
+    scale = np.abs(case.whitened.T @ case.pixels).max()
+    assert (gradient[x == 0] > -1e-2 * scale).all()
+    assert np.abs(gradient[x > 0]).max() < 1e-2 * scale
+
+
+def test_cosine_transform_of_a_line_peaks_there_on_uneven_paths() -> None:
+    rng = np.random.default_rng(0)
+    opd = np.arange(400) * 0.1 + rng.uniform(-0.03, 0.03, 400)
+    sigma = np.linspace(1.1, 2.0, 901)
+    spectrum = transform(1 + np.cos(2 * np.pi * 1.5 * opd)[:, None], opd, sigma)
+    assert sigma[spectrum[:, 0].argmax()] == pytest.approx(1.5, abs=0.003)
+    assert spectrum[:, 0].sum() * (sigma[1] - sigma[0]) == pytest.approx(1, abs=0.05)
+
+
+def test_noise_is_told_by_what_no_spectrum_can_make() -> None:
+    case, _ = smooth_case(side=20)
+    assert noise_size(replace(case, noise_std=case.noise_std / 3)) == pytest.approx(3, rel=0.05)
+
+
+def test_pixels_system_is_solved() -> None:
+    generator = torch.Generator().manual_seed(0)
+    data = torch.randn((1, 2, 9, 9), generator=generator, dtype=torch.float64)
+    precision = torch.tensor([[[5.0]], [[40.0]]], dtype=torch.float64)
+    smooth = torch.tensor([[[1.0]], [[3.0]]], dtype=torch.float64)
+    weights = edge_weights(data[:, :1], 0.5)
+    z = Pixels(precision=precision, smoothness=smooth).solve(data, weights, data * 0)
+    left = precision * z + z / (1 + smooth) + smooth * laplacian(z, weights)
+    # thirty steps: a part in a thousand of the largest value
+    assert_allclose(left.numpy(), (precision * data).numpy(), rtol=0, atol=1e-3 * float((precision * data).abs().max()))
+
+
+def test_edge_weights_of_channels_add_up() -> None:
+    guide = torch.zeros((1, 2, 2, 2))
+    guide[0, 0, 0, 1], guide[0, 1, 0, 1] = 3.0, 4.0
+    both = edge_weights(guide, 1.0)[0][0, 0, 0, 0]
+    assert float(both) == pytest.approx(0.005 + 1 / 26, rel=1e-5)
+
+
+def test_one_scene_at_two_samplings_is_one_spectrum(instrument: Characterization) -> None:
+    low, high = instrument.response.band_nm
+    grid = np.linspace(low, high, 101)
+    results = []
+    for count in (131, 651):
+        fine = np.linspace(low, high, count)
+        spectrum = 1 + 0.5 * np.exp(-0.5 * ((fine - 600) / 80) ** 2)
+        results.append(instrument.response.forward(spectrum, fine))
+    assert_allclose(results[0], results[1], rtol=1e-3)
+    rows = [Measurement(values=y[:, None, None], noise_std=np.full(60, 1e-3 * y.mean()), source="") for y in results]
+    spectra = [registry.get("gp")(build_case(row, instrument, grid, None)).estimate[:, 0, 0] for row in rows]
+    assert_allclose(spectra[0], spectra[1], rtol=0, atol=1e-3 * spectra[0].max())
+
+
+def test_calibration_error_is_as_large_as_refits_say(instrument: Characterization) -> None:
+    grid = np.linspace(*instrument.response.band_nm, 80)
+    flat = np.ones(80)
+    told = interferogram_stderr(instrument, grid, flat)
+    rng = np.random.default_rng(1)
+    response = instrument.response
+    draws = []
+    for _ in range(40):
+        root = np.linalg.cholesky(instrument.covariance + 1e-14 * np.eye(instrument.covariance.shape[1]))
+        moved = response.theta + np.einsum("rij,rj->ri", root, rng.standard_normal(response.theta.shape))
+        draws.append(replace(response, theta=moved).forward(flat, grid))
+    spread = np.std(draws, axis=0)
+    assert float(np.median(told / spread)) == pytest.approx(1, abs=0.25)
+
+
+def test_allowing_for_a_wrong_calibration_takes_its_common_error_off() -> None:
+    case, truth = smooth_case(side=16, sigma=0.01)
+    truth = truth * 0.2 + 3
+    rng = np.random.default_rng(7)
+    wrong = 0.5 * rng.standard_normal(60)
+    brightness = truth.mean(axis=0) / truth.mean()
+    values = np.tensordot(case.matrix, truth, axes=1) + wrong[:, None, None] * brightness
+    values += 0.01 * rng.standard_normal(values.shape)
+    case = replace(case, values=values)
+    naive = score(registry.get("gp")(case), truth)
+    allowed = score(registry.get("gp")(replace(case, calibration_std=np.full(60, 0.5))), truth)
+    assert allowed["nrmse"] < 0.5 * naive["nrmse"]
+    assert allowed["coverage95"] > 0.85 > naive["coverage95"]
+    assert allow(replace(case, calibration_std=np.full(60, 0.5))).scale == pytest.approx(1, rel=0.5)
+
+
+def test_no_calibration_error_is_found_where_there_is_none() -> None:
+    case, truth = smooth_case(side=16)
+    assert allow(case).scale == 0
+    exact = registry.get("gp")(case).estimate
+    allowed = registry.get("gp")(replace(case, calibration_std=np.full(60, 0.5))).estimate
+    assert score(replace(registry.get("gp")(case), estimate=allowed), truth)["nrmse"] < 1.3 * float(
+        np.sqrt(((exact - truth) ** 2).sum() / (truth**2).sum())
+    )
+
+
+def test_every_method_keeps_shapes_and_holes() -> None:
+    case, _ = smooth_case(side=6)
+    values = case.values.copy()
+    values[3, 2, 2] = np.nan
+    case = replace(case, values=values)
+    for name in registry.names():
+        result = registry.get(name)(case)
+        assert result.estimate.shape == (46, 6, 6)
+        assert not result.mask[2, 2]
+        assert np.isnan(result.estimate[:, 2, 2]).all()
+        assert np.isfinite(result.estimate[:, result.mask]).all(), name
+        assert (result.std is not None) == registry.get(name).std
+        if result.std is not None:
+            assert (result.std[:, result.mask] >= 0).all()
+
+
+def test_front_labels_units_and_lamp(instrument: Characterization) -> None:
+    low, high = instrument.response.band_nm
+    grid = np.linspace(low + 20, high - 20, 60)
+    truth = np.ones((60, 4, 4))
+    values = np.tensordot(instrument.response.matrix(grid), truth, axes=1)
+    plain = invert(values, instrument, "ridge", grid=grid)
+    assert plain.cube.units == "calibration lamp"
+    assert plain.std is not None
+    assert plain.cube.shape == plain.std.shape == (60, 4, 4)
+    lamp = (np.array([low, high]), np.array([2.0, 2.0]))
+    bright = invert(values, instrument, "ridge", grid=grid, lamp=lamp)
+    assert bright.cube.units == "radiance"
+    assert_allclose(bright.spectra.estimate, 2 * plain.spectra.estimate, rtol=1e-9)
+
+
+def test_bad_input_is_one_line(instrument: Characterization) -> None:
+    band = instrument.response.band_nm
+    with pytest.raises(InputError, match="interferometers: found 59, expected 60"):
+        invert(np.ones((59, 4, 4)), instrument)
+    other = Cube(data=np.ones((60, 4, 4)), meta={"opd_um": list(instrument.opd_um * 1.3)}, name="frames of uv_1")
+    with pytest.raises(InputError, match="another instrument"):
+        invert(other, instrument)
+    with pytest.raises(InputError, match="illumination: found 500 to 600 nm, expected to cover"):
+        invert(np.ones((60, 4, 4)), instrument, illumination=(np.array([500.0, 600.0]), np.ones(2)))
+    with pytest.raises(InputError, match="calibrated band"):
+        invert(np.ones((60, 4, 4)), instrument, "ridge", grid=np.linspace(band[0] - 50, band[1], 30))
+    with pytest.raises(InputError, match="did you mean 'ridge'"):
+        invert(np.ones((60, 4, 4)), instrument, "ridg")
+    layout = SubImageLayout(frame_shape=(120, 60), grid=(10, 6), pitch=(10, 10), origin=(5, 5))
+    device = replace(instrument, layout=layout)
+    frame = np.full((120, 60), 100.0)
+    with pytest.raises(InputError, match="dark: missing"):
+        frames(frame, None, device)
+    with pytest.raises(InputError, match=r"full scale 100, expected a shorter exposure"):
+        frames(frame, 0 * frame, device, full_scale=100)
+    with pytest.raises(InputError, match=r"frames: found shape \(60, 60\)"):
+        frames(frame[:60], 0 * frame, device)
+    cut = frames(np.stack([frame, frame + 2]), 0 * frame + 1, device)
+    assert cut.values.shape == (60, 9, 9)
+    assert_allclose(cut.values, 100)
+    assert cut.noise_std is not None
+    assert_allclose(cut.noise_std, 1)
+
+
+def test_curves_must_be_positive_and_cover() -> None:
+    grid = np.linspace(500, 600, 11)
+    with pytest.raises(InputError, match="positive"):
+        on_grid(grid, np.linspace(-1, 1, 11), grid, "lamp")
+    assert_allclose(on_grid(np.array([400.0, 700.0]), np.array([1.0, 4.0]), grid, "lamp"), 1 + (grid - 400) / 100)
+
+
+def test_spectra_on_a_grid_are_straight_between_bands() -> None:
+    cube = Cube(data=np.array([4.0, 2.0, 2.0])[:, None, None], wavelength_nm=np.array([700.0, 500.0, 600.0]))
+    assert_allclose(spectra_on(cube, np.array([500.0, 650.0, 700.0]))[:, 0, 0], np.array([2.0, 3.0, 4.0]) / 3)
+
+
+def test_readings_of_lines_are_corrected_by_calibration_lines() -> None:
+    rng = np.random.default_rng(0)
+    place = np.linspace(400, 800, 400)
+
+    def readings(wavelength: np.ndarray) -> dict[str, np.ndarray]:
+        # a scale that is .3 nm off, and a window that holds four fifths of the energy
+        n = len(wavelength)
+        nearest = place[np.abs(place[:, None] - wavelength).argmin(axis=0)]
+        return {
+            "wavelength_nm": wavelength, "position_nm": wavelength + 0.3 + 0.05 * rng.standard_normal(n),
+            "energy_window": 0.8 * (1 + 0.02 * rng.standard_normal(n)), "resolution_nm": np.full(n, 2.0),
+            "fwhm_nm": np.full(n, 2.0), "sidelobe": np.zeros(n), "nearest_nm": nearest, "spacing_nm": np.full(n, 1.0),
+        }  # fmt: skip
+
+    record = summary(corrected(readings(rng.uniform(410, 790, 300)), readings(place)))
+    assert record["position_nm_median"] < 0.05
+    assert record["energy"] == pytest.approx(1, abs=0.01)
+    assert record["gross_percent"] == 0
+    assert 0.9 < record["coverage95_energy"] < 0.99
+    assert 0.9 < record["coverage95_position"] < 0.99
+
+
+def test_peaks_lie_where_they_are_and_are_as_wide() -> None:
+    grid = np.linspace(500, 600, 101)
+    line = np.exp(-0.5 * ((grid - 540.3) / 4) ** 2)
+    spectra = Spectra(wavelength_nm=grid, estimate=line[:, None, None], std=None, mask=np.ones((1, 1), dtype=bool))
+    peaks = find_peaks(spectra)
+    assert peaks.position_nm[0] == pytest.approx(540.3, abs=0.01)
+    assert peaks.fwhm_nm[0] == pytest.approx(2.3548 * 4, rel=0.01)
+
+
+def test_commands_run_list_and_compare(instrument: Characterization, tmp_path: Path) -> None:
+    low, high = instrument.response.band_nm
+    instrument.save(tmp_path / "device.h5")
+    grid = np.linspace(low, high, 40)
+    values = np.tensordot(instrument.response.matrix(grid), np.ones((40, 6, 6)), axes=1)
+    values += 1e-3 * values.mean() * np.random.default_rng(0).standard_normal(values.shape)
+    save_cube(Cube(data=values, meta={"opd_um": [float(v) for v in instrument.opd_um]}), tmp_path / "frames.h5")
+    arguments = ["run", str(tmp_path / "frames.h5"), "--instrument", str(tmp_path / "device.h5"), "--json"]
+    done = CliRunner().invoke(
+        group,
+        [*arguments, "-o", str(tmp_path / "out.h5"), "--grid", "400:900:10", "--report", str(tmp_path / "report")],
+    )
+    assert done.exit_code == 0, done.output
+    document = json.loads(done.output)
+    assert document["units"] == "calibration lamp"
+    cube, std, mask = (open_cube(tmp_path / f"out{suffix}.h5") for suffix in ("", "_std", "_mask"))
+    assert cube.shape == std.shape == (51, 6, 6)
+    assert mask.read().all()
+    assert (tmp_path / "report" / "report.html").is_file()
+    # light of one in units of the lamp, within its error bars
+    assert (np.abs(cube.read() - 1) <= 4 * std.read()).mean() > 0.95
+    lines = CliRunner().invoke(group, ["methods", "--json"])
+    assert {"ridge", "gp", "joint"} <= {row["name"] for row in json.loads(lines.output)}
+    with open(tmp_path / "lamp.csv", "w") as file:
+        file.write("nm,radiance\n500,1\n600,1\n")
+    wrong = CliRunner().invoke(
+        group, [*arguments, "-o", str(tmp_path / "no.h5"), "--illumination", str(tmp_path / "lamp.csv")]
+    )
+    assert wrong.exit_code != 0
+    assert not list(tmp_path.glob("no*"))
+    save_cube(Cube(data=np.ones((9, 5, 5)), wavelength_nm=np.linspace(400, 900, 9)), tmp_path / "scene.h5")
+    compared = CliRunner().invoke(
+        group,
+        ["benchmark", "--scenes", str(tmp_path / "scene.h5"), "--instrument", str(tmp_path / "device.h5"),
+         "--snr", "100", "--methods", "ridge,gp", "--json"],
+    )  # fmt: skip
+    records = json.loads(compared.output)
+    assert [record["method"] for record in records] == ["ridge", "gp"]
+    assert {"nrmse", "sam_deg", "coverage95", "seconds"} <= set(records[0])
+    assert records[1]["nrmse"] < records[0]["nrmse"]
