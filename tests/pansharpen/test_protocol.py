@@ -186,6 +186,16 @@ def test_run_and_benchmark_know_the_same_sensor(tmp_path, name):
     assert fused.meta["sensor_noise"] == "the sensor's"
 
 
+def test_each_band_is_told_its_own_mtf():
+    sensor = preset("prisma")
+    centre = sensor.response.wavelength_nm
+    rising = np.linspace(0.1, 0.5, sensor.n_bands)
+    sensor = sensor.replace(mtf=np.stack([rising, rising[::-1]], axis=1))
+    chosen = [3, 70, 41, 200]
+    told = with_sensor(Optics(ratio=6, wavelength_nm=centre[chosen]), sensor, 4, "cube")
+    np.testing.assert_allclose(told.mtf, sensor.mtf[chosen], rtol=1e-12)
+
+
 def test_noise_is_told_as_a_variance_of_bands_and_pan():
     """At half of the light: 500 electrons and a read-out of 10, (500 + 10²)/1000² units²."""
     detector = Detector(electrons_per_unit=1000.0, read_noise=10.0)
