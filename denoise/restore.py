@@ -81,8 +81,8 @@ def denoise(cube: Cube, method: str = METHOD, sensor: Sensor | None = None, **op
 
 def restore_cube(
     cube: Cube, method: str = METHOD, sensor: Sensor | None = None, *, samples: int = 0, seed: int = 0,
-    weights: str | Path | None = None, scale: float | None = None, progress: Progress | None = None,
-    strip_bytes: int = STRIP_BYTES,
+    weights: str | Path | None = None, scale: float | None = None, noise_std: NDArray[Any] | None = None,
+    progress: Progress | None = None, strip_bytes: int = STRIP_BYTES,
 ) -> Denoised:  # fmt: skip
     """Restore a cube; labels are kept.
 
@@ -101,6 +101,8 @@ def restore_cube(
         Folder of trained weights; default those of the package.
     scale : float, optional
         Turns the cube's numbers into the sensor's units, instead of what its file says. The result stays in its own.
+    noise_std : array, shape (band,), optional
+        Standard deviation of each band's noise, cube units, as an inversion tells it; instead of a sensor.
     progress : callable, optional
         Called with (strips done, strips in all).
     strip_bytes : int
@@ -134,6 +136,10 @@ def restore_cube(
     entry = get(method)
     said: dict[str, Any] = {"denoised_by": entry.name, "denoise_sensor": None if sensor is None else sensor.name}
     known = None
+    if sensor is not None and noise_std is not None:
+        raise InputError(f"noise_std: found one beside the sensor {sensor.name}, expected one of them")
+    if noise_std is not None:
+        known = Known(sigma=np.asarray(noise_std, dtype=float))
     if sensor is not None:
         known, notes = known_by(cube, sensor, scale)
         said |= {"sensor_note": "; ".join(notes)} if notes else {}
