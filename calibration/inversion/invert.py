@@ -169,7 +169,7 @@ def build_case(
     mean = np.nanmean(case.values.reshape(len(fitted), -1)[:, case.measured], axis=1)
     one = replace(case, values=mean[:, None, None], noise_known=False)
     prior = best_prior(one, candidates(one))
-    log = prior.log_evidence(prior.coordinates() ** 2, one.beyond)
+    log = prior.log_evidence()
     spectrum = prior.posterior(np.array([0]), log.argmax(axis=0))[0][:, 0]
     return replace(case, calibration_std=interferogram_stderr(device, wavelength_nm, spectrum)[fitted])
 
