@@ -1,6 +1,6 @@
 """Which real scenes may set a constant, and which may only rank: no scene does both from 0.2 on.
 
-Ranked scenes stand in README's tables. Thresholds, priors, default settings and weights are chosen on tuning scenes (or
+Ranked scenes stand in docs/results.md. Thresholds, priors, default settings and weights are chosen on tuning scenes (or
 procedural ones) alone. 0.1.0 knew no such split: some of its methods' thresholds were set with ranked scenes in sight.
 """
 

@@ -1,7 +1,7 @@
 """Monochromatic captures to characterized Fabry-Perot interferometers, after IRCA (Picone et al., 2023).
 
-`open_capture` reads what the bench measured, `characterize` says what the instrument is. Names are loaded when they
-are first used.
+`open_capture` reads what the bench measured, `characterize` says what the instrument is, `invert` turns its
+interferograms into spectra. Names are loaded when they are first used.
 """
 
 from typing import TYPE_CHECKING
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from calibration.captures.extract import extract as extract
     from calibration.captures.frames import FrameStack as FrameStack
     from calibration.characterization import Characterization as Characterization
+    from calibration.inversion.invert import Inversion as Inversion
+    from calibration.inversion.invert import invert as invert
     from calibration.pipeline import characterize as characterize
     from calibration.report import write_report as write_report
 
@@ -21,7 +23,8 @@ _HOMES = {
     "MonochromaticCapture": "calibration.captures.capture", "open_capture": "calibration.captures.capture",
     "FrameStack": "calibration.captures.frames", "extract": "calibration.captures.extract",
     "characterize": "calibration.pipeline", "Characterization": "calibration.characterization",
-    "write_report": "calibration.report",
+    "write_report": "calibration.report", "invert": "calibration.inversion.invert",
+    "Inversion": "calibration.inversion.invert",
 }  # fmt: skip
 __all__ = list(_HOMES)
 if not TYPE_CHECKING:

@@ -75,7 +75,7 @@ default_role = "py:obj"  # as docstrings mark names
 
 
 def _prepare(_app: object) -> None:
-    """Copy the notebooks beside the pages, draw the home page's figures, drop pages of modules that are no more."""
+    """Copy the notebooks beside the pages, draw the home page's figures, start the modules' pages anew."""
     notebooks = HERE / "notebooks"
     notebooks.mkdir(exist_ok=True)
     for path in (HERE.parent / "notebooks").glob("*.ipynb"):
@@ -83,10 +83,8 @@ def _prepare(_app: object) -> None:
         if not copy.exists() or copy.read_bytes() != path.read_bytes():
             shutil.copy(path, copy)
     figures.draw(HERE / "_generated", anew=False)
-    for page in (HERE / "reference" / "api").glob("*.rst"):
-        module = HERE.parent / page.stem.replace(".", "/")
-        if not (module.is_dir() or module.with_name(f"{module.name}.py").is_file()):
-            page.unlink()
+    # pages of modules that are no more would be read again
+    shutil.rmtree(HERE / "reference" / "api", ignore_errors=True)
 
 
 def _plain_words(_app: object, doctree: nodes.document) -> None:

@@ -109,7 +109,7 @@ def allow(case: Interferograms, *, apart: bool = False) -> Allowed:
         )  # fmt: skip
         for name, kernel in kernels.items():
             prior = Prior(name=name, covariance=kernel, case=one)
-            log = prior.log_evidence(prior.coordinates() ** 2, one.beyond)[:, 0]
+            log = prior.log_evidence()[:, 0]
             value = float(log.max()) - float(np.log(one.noise_std).sum())
             if value > best:
                 best, scale = value, float(factor)
@@ -130,11 +130,12 @@ def allow(case: Interferograms, *, apart: bool = False) -> Allowed:
     values[:, case.measured] = pixels - error[:, None] * brightness
     power, vectors = np.linalg.eigh(0.5 * (left + left.T))
     root = vectors * np.sqrt(np.maximum(power, 0))
-    lower = np.linalg.cholesky((0 if apart else root @ root.T) + np.diag(case.noise_std**2 + differs * wrong))
+    lower: Array = np.linalg.cholesky((0 if apart else root @ root.T) + np.diag(case.noise_std**2 + differs * wrong))
     flat = np.full_like(values, np.nan)
     flat[:, case.measured] = np.linalg.solve(lower, values[:, case.measured])
+    whitened: Array = np.linalg.solve(lower, case.matrix).astype(np.float64)
     whole = replace(
-        case, matrix=np.linalg.solve(lower, case.matrix), values=flat.reshape(case.values.shape), opd_um=None,
+        case, matrix=whitened, values=flat.reshape(case.values.shape), opd_um=None,
         noise_std=np.ones(size), calibration_std=None,
     )  # fmt: skip
     unlike = differs * float((np.linalg.solve(lower, np.diag(np.sqrt(wrong))) ** 2).sum())

@@ -36,6 +36,12 @@ class Inversion:
         One band, 1 where there is a spectrum.
     spectra : Spectra
         The same as arrays, with factors of common errors.
+
+    Examples
+    --------
+    >>> from calibration import Inversion  # what `calibration.invert` gives
+    >>> sorted(Inversion.__dataclass_fields__)
+    ['cube', 'mask', 'spectra', 'std']
     """
 
     cube: Cube
@@ -63,9 +69,10 @@ def invert(
     method : str
         See ``hsi invert methods``.
     grid : array, optional
-        Wavelengths, nm, ascending, inside the calibrated band; default the calibrated lines.
+        Wavelengths, nm, ascending, inside the calibrated band; default the calibrated lines. The rest of the band is
+        inverted too, and left out of the result.
     illumination : (wavelengths in nm, values) or path of a table, optional
-        Light on the scene in any units: what is left is smoother.
+        Light on the scene in any units, over all of the calibrated band: what is left is smoother.
     lamp : (wavelengths in nm, values) or path of a table, optional
         The calibration lamp's radiance: spectra come out in its units instead of in units of the lamp.
 
@@ -76,9 +83,18 @@ def invert(
 
     Examples
     --------
-    >>> result = invert("frames.h5", "uv2.h5")  # doctest: +SKIP
-    >>> result.cube.units  # doctest: +SKIP
-    'calibration lamp'
+    >>> import numpy as np
+    >>> from calibration import characterize, invert, simulated_bench
+    >>> from hsitools.sensor.transmittance import TransmittanceModel
+    >>> rng = np.random.default_rng(0)
+    >>> instrument = simulated_bench.simulate_instrument(24, rng=rng, rows=4)
+    >>> capture = simulated_bench.capture(instrument, simulated_bench.lines(121), rng=rng, noise=0.02)
+    >>> device = characterize(capture, TransmittanceModel())
+    >>> matrix = device.response.matrix(np.linspace(400, 900, 101))
+    >>> interferograms = np.broadcast_to(matrix.sum(1)[:, None, None], (24, 4, 4)) + rng.normal(0, 1e-3, (24, 4, 4))
+    >>> result = invert(interferograms, device, "gp", grid=np.linspace(400, 900, 51))
+    >>> result.cube.shape, result.cube.units
+    ((51, 4, 4), 'calibration lamp')
     """
     entry = registry.get(method)
     device = instrument if isinstance(instrument, Characterization) else Characterization.load(instrument)
@@ -92,18 +108,43 @@ def invert(
         raise InputError(
             f"{measured.source}: interferometers: found {len(measured.values)}, expected {len(device.opd_um)}"
         )
-    wavelength = 1000 / device.response.wavenumber[::-1] if grid is None else np.asarray(grid, dtype=float)
+    wavelength, asked = whole_band(device, grid)
     light = None if illumination is None else _on_grid(illumination, wavelength, "illumination")
     if light is not None:
         light = light / light.mean()
-    radiance = None if lamp is None else _on_grid(lamp, wavelength, "lamp")
-    if light is not None and radiance is not None:
-        # what the scene sends is in units of the lamp
-        light = light / radiance * radiance.mean()
+    radiance = None
+    if lamp is not None:
+        radiance = _on_grid(lamp, wavelength, "lamp")
+        if light is not None:
+            # what the scene sends is in units of the lamp
+            light = light / radiance * radiance.mean()
     case = build_case(measured, device, wavelength, light)
     if not case.measured.any():
         raise InputError(f"{measured.source}: found no pixel that all interferometers measured, expected some")
-    return _labelled(entry(case), entry.name, device, measured, radiance)
+    return _labelled(entry(case), entry.name, device, measured, radiance, asked)
+
+
+def whole_band(device: Characterization, grid: Array | None) -> tuple[Array, slice]:
+    """Wavelengths to invert on, and where those asked for lie in them.
+
+    Light reaches the interferometers from all of the calibrated band: beside a narrower grid there are the lines.
+    """
+    lines = 1000 / device.response.wavenumber[::-1]
+    if grid is None:
+        return lines, slice(None)
+    grid = np.asarray(grid, dtype=float)
+    low, high = device.response.band_nm
+    slack = 1e-6 * (high - low)
+    if grid.ndim != 1 or len(grid) < 2 or not (np.diff(grid) > 0).all():
+        raise InputError("grid: expected at least two ascending wavelengths, nm")
+    if grid[0] < low - slack or grid[-1] > high + slack:
+        raise InputError(
+            f"grid: found {grid[0]:g} to {grid[-1]:g}, expected inside the calibrated band {low:.2f} to {high:.2f} nm"
+        )
+    # not nearer to the grid than half a step of it: two samples of one place would be one
+    before = lines[lines < grid[0] - 0.5 * (grid[1] - grid[0])]
+    after = lines[lines > grid[-1] + 0.5 * (grid[-1] - grid[-2])]
+    return np.concatenate([before, grid, after]), slice(len(before), len(before) + len(grid))
 
 
 def build_case(
@@ -128,7 +169,7 @@ def build_case(
     mean = np.nanmean(case.values.reshape(len(fitted), -1)[:, case.measured], axis=1)
     one = replace(case, values=mean[:, None, None], noise_known=False)
     prior = best_prior(one, candidates(one))
-    log = prior.log_evidence(prior.coordinates() ** 2, one.beyond)
+    log = prior.log_evidence()
     spectrum = prior.posterior(np.array([0]), log.argmax(axis=0))[0][:, 0]
     return replace(case, calibration_std=interferogram_stderr(device, wavelength_nm, spectrum)[fitted])
 
@@ -141,7 +182,7 @@ def _on_grid(curve: tuple[Array, Array] | str | Path, wavelength_nm: Array, what
 
 
 def _labelled(
-    spectra: Spectra, method: str, device: Characterization, measured: Measurement, radiance: Array | None
+    spectra: Spectra, method: str, device: Characterization, measured: Measurement, radiance: Array | None, asked: slice
 ) -> Inversion:  # fmt: skip
     if radiance is not None:
         scale = radiance[:, None, None]
@@ -150,6 +191,12 @@ def _labelled(
             noise_std=None if spectra.noise_std is None else spectra.noise_std * scale, units=RADIANCE_UNITS,
             common=None if spectra.common is None else spectra.common * radiance[:, None],
         )  # fmt: skip
+    spectra = replace(
+        spectra, wavelength_nm=spectra.wavelength_nm[asked], estimate=spectra.estimate[asked],
+        std=None if spectra.std is None else spectra.std[asked],
+        noise_std=None if spectra.noise_std is None else spectra.noise_std[asked],
+        common=None if spectra.common is None else spectra.common[asked],
+    )  # fmt: skip
     meta = {
         "inverted_by": method, "instrument": device.name, "measurement": measured.source, "units_of": spectra.units,
         "inversion": spectra.parameters,

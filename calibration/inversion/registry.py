@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 
 from calibration.inversion.problem import Interferograms, Spectra
 from hsitools.lookup import lookup
@@ -46,6 +47,8 @@ class Method:
 
 
 METHODS: dict[str, Method] = {}
+#: Importing it registers them; by name, since its modules import this one.
+METHODS_PACKAGE = "calibration.inversion.methods"
 
 
 def method(
@@ -63,13 +66,11 @@ def method(
 
 def get(name: str) -> Method:
     """The method of that name (any case); raises `InputError` with the nearest name when there is none."""
-    import calibration.inversion.methods  # noqa: F401  (registers them)
-
+    import_module(METHODS_PACKAGE)
     return lookup(name, METHODS, "method")
 
 
 def names() -> list[str]:
-    """Names of all methods, the baselines first."""
-    import calibration.inversion.methods  # noqa: F401  (registers them)
-
+    """Names of all methods."""
+    import_module(METHODS_PACKAGE)
     return list(METHODS)

@@ -1,4 +1,4 @@
-"""The report of an inversion: one HTML page, its figures beside it."""
+"""The report of an inversion: one HTML page with its figures in it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from calibration.inversion.invert import Inversion
 from hsitools.errors import InputError
-from hsitools.plot import png_bytes, save_figure
+from hsitools.plot import png_bytes
 from hsitools.report import Picture, Report, Section, Table
 
 #: Spectra drawn: pixels at these quantiles of brightness.
@@ -18,7 +18,7 @@ QUANTILES = (0.05, 0.5, 0.95)
 
 
 def write_report(result: Inversion, document: dict[str, Any], folder: str | Path) -> Path:
-    """Write ``report.html`` and ``figures/*.png`` into a folder (made if need be); return the page's path.
+    """Write ``report.html`` into a folder (made if need be); return the page's path.
 
     Raises
     ------
@@ -27,13 +27,12 @@ def write_report(result: Inversion, document: dict[str, Any], folder: str | Path
     """
     folder = Path(folder)
     try:
-        (folder / "figures").mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{folder}: report: cannot make the folder ({error.strerror})") from None
-    pictures = []
-    for name, (figure, caption) in {"spectra": _spectra(result), "image": _image(result)}.items():
-        save_figure(figure, folder / "figures" / f"{name}.png")
-        pictures.append(Picture(png=png_bytes(figure), caption=caption))
+    pictures = [
+        Picture(png=png_bytes(figure), caption=caption) for figure, caption in (_spectra(result), _image(result))
+    ]
     rows = [
         [str(key), str(value)] for key, value in {**document, **document["parameters"]}.items() if key != "parameters"
     ]

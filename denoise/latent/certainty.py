@@ -13,7 +13,7 @@ from denoise.latent.autoencoder import Autoencoder, from_blocks
 from denoise.latent.evidence import evidence
 from denoise.latent.flow import FlowNet, channels_of, posterior_mean, sample
 from denoise.learning.residual_examples import Example
-from denoise.separation.estimate import Separation
+from denoise.separation.estimate import Separation, gram
 
 Array = NDArray[Any]
 #: Samples and steps of the flow with which spread is calibrated and, by default, drawn.
@@ -22,6 +22,8 @@ SAMPLES, STEPS = 6, 5
 NEIGHBOURS = 5
 #: Bands of which what was missed is taken together.
 BANDS_TOGETHER = 9
+#: Bands of a window in which they are looked at for what they share: an absorption or a detector's seam is as wide.
+WINDOW = 12
 #: Variance that the offsets of columns have in that of one round, which takes its neighbours as exact.
 OFFSETS = 1.5
 #: Components of an example that are looked at; more only take longer.
@@ -58,6 +60,31 @@ def missed(residual: Array, keep: NDArray[np.bool_]) -> NDArray[np.float32]:
     # of one band it is hardly more than chance, unless it stands out of its neighbours
     usual = median_filter(out, BANDS_TOGETHER, mode="nearest")
     return np.asarray(np.maximum(np.where(out > usual + 3 * np.sqrt(chance), out, usual), 0), dtype=np.float32)
+
+
+def shared(residual: Array) -> NDArray[np.float32]:
+    """Variance ``(band,)`` of what neighbouring bands of a residual ``(band, y, x)`` of unit noise share.
+
+    A direction of few bands hides from the subspace of all bands, below an edge that grows with their number
+    (`estimate.subspace`); among the bands of a window the edge is lower. What a sample's eigenvalue beyond it says of
+    the true one: D. Paul, Statistica Sinica 17, 2007.
+    """
+    bands = len(residual)
+    size = min(WINDOW, bands)
+    covariance = gram(residual) / residual[0].size
+    level = np.sqrt(np.maximum(np.diag(covariance), 1e-12))
+    correlation = covariance / level / level[:, None]
+    ratio = size / residual[0].size
+    # by a few of these a largest eigenvalue of noise scatters about the edge (I. M. Johnstone, Ann. Stat. 29, 2001)
+    edge = (1 + np.sqrt(ratio)) ** 2 * (1 + 3 * residual[0].size ** (-2 / 3))
+    out = np.zeros(bands)
+    for first in {*range(0, bands - size, WINDOW // 3), bands - size}:
+        window = slice(first, first + size)
+        values, vectors = np.linalg.eigh(correlation[window, window])
+        above = np.maximum(values, edge) + 1 - ratio
+        power = (above + np.sqrt(np.maximum(above**2 - 4 * np.maximum(values, edge), 0))) / 2 - 1
+        out[window] = np.maximum(out[window], vectors**2 @ np.where(values > edge, power, 0))
+    return np.asarray(out * level**2, dtype=np.float32)
 
 
 def pattern(separation: Separation, scene: Array) -> NDArray[np.float32]:

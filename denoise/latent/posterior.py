@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from denoise.latent.autoencoder import from_blocks
-from denoise.latent.certainty import STEPS, beyond, missed, pattern, spread_of
+from denoise.latent.certainty import STEPS, beyond, missed, pattern, shared, spread_of
 from denoise.latent.evidence import WhitenedResidual, evidence, whitened_residual
 from denoise.latent.flow import Condition, Evidence, channels_of, posterior_mean, sample
 from denoise.learning.denoiser_card import load_autoencoder, load_flow
@@ -24,9 +24,8 @@ TOGETHER = 16
 PROBE = 0.1
 #: Share of the samples' variance that stays whatever Stein's estimate says: it is an estimate as well.
 LEAST_SPREAD = 0.35
-#: Samples' spread, what the gate held back and what Stein's estimate says are in part the same: of their sum this share
-#: covers as much as it says (Jasper Ridge, EnMAP Potsdam b, Pavia Centre; white, band and pushbroom noise).
-OVERLAP = 0.81
+#: Factor by which the noise's variance is usually wrong at most: bands' regressions on one another cost 1-2 %.
+NOISE_WRONG = 1.05
 #: Factor by which the noise's variance may be wrong; the gate assumes what favours the classical estimate.
 DOUBT = 1.1
 
@@ -100,11 +99,14 @@ def refine(
         variance *= (remaining / variance.mean(dim=(1, 2)).clamp(min=1e-12)).clamp(min=LEAST_SPREAD)[:, None, None]
         whole = torch.tensordot(basis**2, variance, dims=1)
         # beyond the components: what they miss themselves is in Stein's estimate
-        rest = torch.as_tensor(np.where(separation.noise.outlier, 0, separation.whitened - scene / unit))
+        residual = np.where(separation.noise.outlier, 0, separation.whitened - scene / unit).astype(np.float32)
+        rest = torch.as_tensor(residual)
         rest = rest - torch.tensordot(basis, torch.tensordot(basis.T, rest, dims=1), dims=1)
-        # no less than what is too faint to be found in any cube
-        whole += torch.as_tensor(missed(rest.numpy(), ~separation.noise.outlier)).clamp(min=faint)[:, None, None]
-        std = np.sqrt(OVERLAP * unit**2 * whole.numpy() + pattern(separation, scene))
+        # what neighbouring pixels or bands share of it (less the components, bands would share their absence); no less
+        # than what is too faint to be found in any cube
+        scene_missed = np.maximum(missed(rest.numpy(), ~separation.noise.outlier), shared(residual))
+        whole += torch.as_tensor(scene_missed).clamp(min=faint)[:, None, None]
+        std = np.sqrt(unit**2 * whole.numpy() + pattern(separation, scene))
     return Refined(
         scene=scene.astype(np.float32), std=std, basis=basis.numpy(), correction=correction.numpy(),
         trust=trust.numpy(), gain=float(saved.sum()) / max(float(error.sum()), 1e-30),
@@ -153,10 +155,23 @@ def _gate(
     agreement = (residual * correction).sum(dim=(1, 2)) - doubted
     trust = (agreement / power.clamp(min=1e-12)).clamp(0, 1)
     saved = 2 * trust * agreement - trust**2 * power
-    error = (residual.square().sum(dim=(1, 2)) - expected + 2 * own).clamp(min=0)
+    scale = noise_scale(whitened, basis)
+    error = (residual.square().sum(dim=(1, 2)) - scale * (expected - 2 * own)).clamp(min=0)
     # what does not stand out of chance is not let through
     trust = torch.where(saved > 0, trust, torch.zeros_like(trust))
     return trust, saved.clamp(min=0), error
+
+
+def noise_scale(whitened: WhitenedResidual, basis: torch.Tensor) -> float:
+    """Variance of the noise beyond the components, in that which is assumed.
+
+    A percent of it is as much as the whole squared error of a faint component. Beyond `NOISE_WRONG` it is not the noise
+    that is wrong but scene that was missed.
+    """
+    residual, variance = (torch.as_tensor(item).flatten(1) for item in (whitened.residual, whitened.variance))
+    beyond_basis = residual.square().sum() - (basis.T @ residual).square().sum()
+    expected = ((1 - basis.square().sum(dim=1)) @ variance).sum()
+    return float((beyond_basis / expected.clamp(min=1e-12)).clamp(1 / NOISE_WRONG, NOISE_WRONG))
 
 
 def _parts(condition: Condition) -> list[Condition]:

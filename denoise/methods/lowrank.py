@@ -30,6 +30,5 @@ def findings(found: Separation, rare: Rare) -> dict[str, Any]:
     noise = found.noise
     return {
         "rank": found.rank, "dead_elements": int(noise.dead.sum()),
-        "offset_rms": float(noise.offset.std()), "gain_rms": float(noise.gain.std()),
         "rare_pixels": int(rare.pixels.sum()), "rare_groups": rare.groups, "error_left": rare.error,
     }  # fmt: skip

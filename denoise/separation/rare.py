@@ -3,8 +3,9 @@
 A subspace is what many pixels share; an absorption of a plume or a single pixel's mineral is beyond it, and goes with
 the noise. What was observed less what was restored, in all components, is scanned for features of several widths at
 several scales of space. Where it stands out of chance, the region's mean residual is put back whole but for what is
-chance in it: the mean of the restored region is then that of the observed one, whatever filter looks at it. A trace of
-all the rest (`TRACE`) stays, so that a matched filter that is trained on the restored cube sees what was not found.
+chance in it: the mean of the restored region is then that of the observed one, whatever filter looks at it. Spectra of
+single pixels are then looked for in all others (`recurring`). A trace of all the rest (`TRACE`) stays, so that a
+matched filter that is trained on the restored cube sees what was not noticed.
 """
 
 from __future__ import annotations
@@ -104,8 +105,8 @@ def find_rare(separation: Separation, scene: Array, basis: Array) -> Rare:
             # what of it the subspace has not: where to look is known, so that little is enough
             direction, share = _direction(rest[:, thing.inside].mean(1) * np.sqrt(thing.inside.sum()), atoms)
             if direction.any():
-                kept, doubt = _amplitudes(np.tensordot(direction, rest, 1), thing.inside, CLOSE)
-                error = direction[:, None] ** 2 * doubt + (share / thing.inside.sum())[:, None]
+                kept, spread_of_kept = _amplitudes(np.tensordot(direction, rest, 1), thing.inside, CLOSE)
+                error = direction[:, None] ** 2 * spread_of_kept + (share / thing.inside.sum())[:, None]
                 put_back(thing.inside, direction, kept[thing.inside], error)
         for blur, least in BLURS.items():
             cores = list(groups(rest / spread, atoms, blur, least))

@@ -8,11 +8,14 @@ from typing import Any
 import click
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
 from hsitools.commands.root import hsi
 
-WIDTH = 88
+logger = logging.getLogger(__name__)
+#: Columns of a help text: what fits beside both side bars.
+WIDTH = 74
 
 
 def leaves(command: click.Command, context: click.Context) -> Iterator[tuple[click.Context, click.Command]]:
@@ -36,6 +39,8 @@ class CommandHelp(SphinxDirective):
         root = click.Context(hsi, info_name="hsi", terminal_width=WIDTH, max_content_width=WIDTH)
         out: list[nodes.Node] = []
         for context, command in leaves(hsi, root):
+            if (command.help or "").startswith("(not available"):
+                logger.warning("%s: %s", context.command_path, command.help)
             section = nodes.section(ids=[context.command_path.replace(" ", "-")])
             section += nodes.title(text=context.command_path)
             section += nodes.literal_block(text=command.get_help(context), language="text")

@@ -116,3 +116,12 @@ def test_removed_stripes_leave_as_much_doubt_as_error(clean: np.ndarray) -> None
     std = found.noise.offset_std
     assert (std[:, ~striped] == 0).mean() > 0.9
     assert 0.5 < np.sqrt((error**2).mean()) / np.sqrt((std[:, striped] ** 2).mean()) < 2
+
+
+def test_what_is_said_of_offsets_is_in_the_cube_s_units(clean: np.ndarray) -> None:
+    offset = np.random.default_rng(3).normal(0, 0.05, (len(clean), 1, clean.shape[2]))
+    noisy = clean + offset + np.random.default_rng(4).normal(0, 0.01, clean.shape)
+    said = [restore((factor * noisy).astype(np.float32), "lowrank").provenance for factor in (1, 1e4)]
+    assert 0.03 < said[0]["offset_rms"] < 0.06
+    assert said[1]["offset_rms"] == pytest.approx(1e4 * said[0]["offset_rms"], rel=0.01)
+    assert said[1]["gain_rms"] == pytest.approx(said[0]["gain_rms"], abs=1e-3)

@@ -1,13 +1,7 @@
-"""Inversion methods, one file each; importing this registers them all."""
+"""Inversion methods, one file each; importing this package registers them."""
 
-from calibration.inversion.methods import (  # noqa: F401
-    cosine,
-    gp,
-    joint,
-    loris_verhoeven,
-    nonnegative,
-    pseudo_inverse,
-    ridge,
-    sparse,
-    truncated_svd,
-)
+from importlib import import_module
+from pkgutil import iter_modules
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")

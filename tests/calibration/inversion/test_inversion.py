@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from numpy.testing import assert_allclose
 
-from calibration import bench
+from calibration import simulated_bench as bench
 from calibration.characterization import Characterization
-from calibration.characterize import characterize
+from calibration.commands.invert import invert as group
 from calibration.inversion import registry
 from calibration.inversion.calibration_error import allow, interferogram_stderr
 from calibration.inversion.filters import choose
 from calibration.inversion.invert import build_case, invert
+from calibration.inversion.lines import corrected, find_peaks, summary
 from calibration.inversion.measurement import Measurement, frames, on_grid
 from calibration.inversion.methods.cosine import transform
 from calibration.inversion.prior import SCALES, Prior, matern
-from calibration.inversion.problem import Interferograms, noise_size
+from calibration.inversion.problem import Interferograms, Spectra, noise_size
 from calibration.inversion.scenes import score, spectra_on
+from calibration.pipeline import characterize
 from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.estimation.edge_aware import Pixels, edge_weights, laplacian
+from hsitools.io import open_cube, save_cube
 from hsitools.sensor.layout import SubImageLayout
 from hsitools.sensor.transmittance import TransmittanceModel
 
@@ -99,7 +105,7 @@ def test_posterior_and_evidence_are_those_of_the_dense_formulas() -> None:
     assert_allclose(mean, gain @ case.pixels, rtol=1e-6, atol=1e-8)
     assert_allclose(std[:, 0] ** 2, np.diag(scale * kernel - gain @ case.whitened @ (scale * kernel)), rtol=1e-4)
     assert_allclose(shaken[:, 0], np.sqrt((gain**2).sum(axis=1)), rtol=1e-6)
-    log = prior.log_evidence(prior.coordinates() ** 2, case.beyond)
+    log = prior.log_evidence()
     dense = [
         -0.5 * y @ np.linalg.solve(seen, y) - 0.5 * np.linalg.slogdet(seen)[1] for y in case.pixels.T
     ]  # fmt: skip
@@ -310,3 +316,100 @@ def test_curves_must_be_positive_and_cover() -> None:
 def test_spectra_on_a_grid_are_straight_between_bands() -> None:
     cube = Cube(data=np.array([4.0, 2.0, 2.0])[:, None, None], wavelength_nm=np.array([700.0, 500.0, 600.0]))
     assert_allclose(spectra_on(cube, np.array([500.0, 650.0, 700.0]))[:, 0, 0], np.array([2.0, 3.0, 4.0]) / 3)
+
+
+def test_readings_of_lines_are_corrected_by_calibration_lines() -> None:
+    rng = np.random.default_rng(0)
+    place = np.linspace(400, 800, 400)
+
+    def readings(wavelength: np.ndarray) -> dict[str, np.ndarray]:
+        # a scale that is .3 nm off, and a window that holds four fifths of the energy
+        n = len(wavelength)
+        return {
+            "wavelength_nm": wavelength, "position_nm": wavelength + 0.3 + 0.05 * rng.standard_normal(n),
+            "energy_window": 0.8 * (1 + 0.02 * rng.standard_normal(n)), "resolution_nm": np.full(n, 2.0),
+            "fwhm_nm": np.full(n, 2.0), "sidelobe": np.zeros(n), "spacing_nm": np.full(n, 1.0),
+        }  # fmt: skip
+
+    record = summary(corrected(readings(rng.uniform(410, 790, 300)), readings(place)))
+    assert record["position_nm_median"] < 0.05
+    assert record["energy"] == pytest.approx(1, abs=0.01)
+    assert record["gross_percent"] == 0
+    assert 0.9 < record["coverage95_energy"] < 0.99
+    assert 0.9 < record["coverage95_position"] < 0.99
+
+
+def test_a_line_between_two_samples_lies_at_their_centre_of_gravity() -> None:
+    grid = np.linspace(500, 600, 101)
+    line = np.zeros(101)
+    line[40], line[41] = 0.7, 0.3
+    spectra = Spectra(wavelength_nm=grid, estimate=line[:, None, None], std=None, mask=np.ones((1, 1), dtype=bool))
+    assert find_peaks(spectra).position_nm[0] == pytest.approx(540.3, abs=1e-9)
+
+
+def test_evidence_of_pixels_of_unknown_noise_does_not_take_lines_for_noise() -> None:
+    case, _ = smooth_case(side=4, sigma=1.0)
+    truth = np.zeros((46, 16))
+    truth[5 + 2 * np.arange(16), np.arange(16)] = 30.0
+    values = case.matrix @ truth + np.random.default_rng(3).standard_normal((60, 16))
+    result = registry.get("gp")(replace(case, values=values.reshape(60, 4, 4), noise_known=False))
+    assert (result.estimate.reshape(46, 16).argmax(axis=0) == truth.argmax(axis=0)).all()
+
+
+def test_peaks_lie_where_they_are_and_are_as_wide() -> None:
+    grid = np.linspace(500, 600, 101)
+    line = np.exp(-0.5 * ((grid - 540.3) / 4) ** 2)
+    spectra = Spectra(wavelength_nm=grid, estimate=line[:, None, None], std=None, mask=np.ones((1, 1), dtype=bool))
+    peaks = find_peaks(spectra)
+    assert peaks.position_nm[0] == pytest.approx(540.3, abs=0.01)
+    assert peaks.fwhm_nm[0] == pytest.approx(2.3548 * 4, rel=0.01)
+
+
+def test_commands_run_list_and_compare(instrument: Characterization, tmp_path: Path) -> None:
+    low, high = instrument.response.band_nm
+    instrument.save(tmp_path / "device.h5")
+    grid = np.linspace(low, high, 40)
+    values = np.tensordot(instrument.response.matrix(grid), np.ones((40, 6, 6)), axes=1)
+    values += 1e-3 * values.mean() * np.random.default_rng(0).standard_normal(values.shape)
+    save_cube(Cube(data=values, meta={"opd_um": [float(v) for v in instrument.opd_um]}), tmp_path / "frames.h5")
+    arguments = ["run", str(tmp_path / "frames.h5"), "--instrument", str(tmp_path / "device.h5"), "--json"]
+    done = CliRunner().invoke(
+        group,
+        [*arguments, "-o", str(tmp_path / "out.h5"), "--grid", "400:900:10", "--report", str(tmp_path / "report")],
+    )
+    assert done.exit_code == 0, done.output
+    document = json.loads(done.output)
+    assert document["units"] == "calibration lamp"
+    cube, std, mask = (open_cube(tmp_path / f"out{suffix}.h5") for suffix in ("", "_std", "_mask"))
+    assert cube.shape == std.shape == (51, 6, 6)
+    assert mask.read().all()
+    assert (tmp_path / "report" / "report.html").is_file()
+    # light of one in units of the lamp, within its error bars
+    assert (np.abs(cube.read() - 1) <= 4 * std.read()).mean() > 0.95
+    lines = CliRunner().invoke(group, ["methods", "--json"])
+    assert {"ridge", "gp", "joint"} <= {row["name"] for row in json.loads(lines.output)}
+    with open(tmp_path / "lamp.csv", "w") as file:
+        file.write("nm,radiance\n500,1\n600,1\n")
+    wrong = CliRunner().invoke(
+        group, [*arguments, "-o", str(tmp_path / "no.h5"), "--illumination", str(tmp_path / "lamp.csv")]
+    )
+    assert wrong.exit_code != 0
+    assert not list(tmp_path.glob("no*"))
+    slope = np.broadcast_to(np.linspace(1, 2, 9)[:, None, None], (9, 5, 5)).copy()
+    save_cube(Cube(data=slope, wavelength_nm=np.linspace(400, 900, 9)), tmp_path / "scene.h5")
+    asked = [
+        "benchmark", "--scenes", str(tmp_path / "scene.h5"), "--instrument", str(tmp_path / "device.h5"),
+        "--snr", "100", "300", "--methods", "ridge,gp", "--out", str(tmp_path / "kept.jsonl"), "--json",
+    ]  # fmt: skip
+    records = json.loads(CliRunner().invoke(group, asked).output)
+    assert [(record["snr"], record["method"]) for record in records] == [
+        (100, "ridge"), (100, "gp"), (300, "ridge"), (300, "gp"),
+    ]  # fmt: skip
+    # a killed run's last line is cut; what is whole is not computed again, to the same seconds
+    whole = (tmp_path / "kept.jsonl").read_text()
+    (tmp_path / "kept.jsonl").write_text(whole[: whole.rstrip("\n").rfind("\n") + 9])
+    again = json.loads(CliRunner().invoke(group, asked).output)
+    assert again[:3] == records[:3]
+    assert {**again[3], "seconds": 0} == {**records[3], "seconds": 0}
+    assert {"nrmse", "sam_deg", "coverage95", "seconds"} <= set(records[0])
+    assert records[1]["nrmse"] < records[0]["nrmse"]

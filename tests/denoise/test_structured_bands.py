@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from denoise.restore import restore
-from denoise.separation.doubt import structured
+from denoise.separation.structured_bands import structured
 from hsitools.scenes import scene
 
 

@@ -1,4 +1,4 @@
-"""Which bands of a restoration to doubt: what was taken from them is not noise."""
+"""Bands of a restoration whose residual has structure: what was taken from them is not noise alone."""
 
 from __future__ import annotations
 
