@@ -90,18 +90,20 @@ def run(
     result = run_inversion(
         path, instrument, method, grid=parse_grid(grid), illumination=illumination, lamp=lamp
     )  # fmt: skip
-    cubes = {"": result.cube, "_std": result.std, "_mask": result.mask}
+    # the cube itself comes last: where it is, all is
+    cubes = {"_std": result.std, "_mask": result.mask, "": result.cube}
     written = []
-    for suffix, cube in cubes.items():
-        if cube is not None:
-            target = out.with_name(f"{out.stem}{suffix}{out.suffix}")
-            save_cube(cube, target)
-            written.append(str(target))
     common = result.spectra.common
     if common is not None and common.shape[1]:
         target = out.with_name(f"{out.stem}_common.csv")
         write_factors(target, result.spectra.wavelength_nm, common)
         written.append(str(target))
+    for suffix, cube in cubes.items():
+        if cube is not None:
+            target = out.with_name(f"{out.stem}{suffix}{out.suffix}")
+            save_cube(cube, target)
+            written.append(str(target))
+    written.reverse()
     document: dict[str, Any] = {
         "method": result.cube.meta["inverted_by"], "instrument": str(instrument), "shape": list(result.cube.shape),
         "units": result.spectra.units, "pixels": int(result.spectra.mask.sum()),

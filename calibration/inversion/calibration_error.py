@@ -50,7 +50,7 @@ def interferogram_stderr(result: Characterization, wavelength_nm: Array, spectru
     for rows in np.array_split(fitted, max(1, len(fitted) // 32)):
         theta = response.theta[rows]
         _, fields = sampled.fields(theta, np.broadcast_to(curve, (len(theta), count)))
-        seen = response._flat(sigma, rows) * response.gain_scale[rows, None] * light
+        seen = response.flat_at(sigma, rows) * response.gain_scale[rows, None] * light
         slope = np.einsum("rkp,rk->rp", plan.jacobian(fields), seen)
         variance[rows] = ((slope[:, None] @ result.covariance[rows])[:, 0] * slope).sum(axis=1)
         if result.lines is not None:

@@ -66,8 +66,8 @@ def simulate(
 ) -> tuple[Array, float]:
     """Interferograms with white noise ``(interferometer, y, x)`` and its standard deviation.
 
-    The signal-to-noise ratio is that of the mean interferogram (over interferometers and pixels). Interferometers without
-    a fit are NaN.
+    The signal-to-noise ratio is that of the mean interferogram (over interferometers and pixels). Interferometers
+    without a fit are NaN.
     """
     matrix = instrument.response.matrix(wavelength_nm)
     clean = np.tensordot(matrix, spectra, axes=1)

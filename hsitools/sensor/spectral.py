@@ -140,7 +140,7 @@ class FabryPerotResponse:
     def monochromatic(self, wavelength_nm: Array) -> Array:
         """Intensity ``(interferometer, line)`` under lines of unit power: flat field × transmittance."""
         sampled = self.sampled(wavelength_nm)
-        return self._flat(sampled.wavenumber) * self.transmittance(wavelength_nm)
+        return self.flat_at(sampled.wavenumber) * self.transmittance(wavelength_nm)
 
     def matrix(self, wavelength_nm: Array) -> Array:
         """Weights ``(interferometer, wavelength)`` that turn a sampled spectrum into an interferogram.
@@ -187,7 +187,7 @@ class FabryPerotResponse:
             beyond = 1000 / sigma - np.repeat(edges[:-1], np.diff(np.append(start, len(sigma))))
             light = self._interpolate(self.curve, sampled) * weight * 1000 / sigma**2
             for part in np.array_split(rows, min(len(rows), -(-len(rows) * len(sigma) // CHUNK))):
-                values = sampled.values(self.theta[part], light) * self._flat(sigma, part)
+                values = sampled.values(self.theta[part], light) * self.flat_at(sigma, part)
                 area[part] = np.add.reduceat(values, start, axis=1)
                 first[part] = np.add.reduceat(values * beyond, start, axis=1)
         scale = self.gain_scale[:, None]
@@ -203,7 +203,7 @@ class FabryPerotResponse:
         # parameters that could not be fitted give no response, but must not stop those that could
         return np.nan_to_num(np.maximum(turns, 1.0), nan=1.0)
 
-    def _flat(self, wavenumber: Array, rows: Any = slice(None)) -> Array:
+    def flat_at(self, wavenumber: Array, rows: Any = slice(None)) -> Array:
         """Flat field ``(interferometer, …)`` at any wavenumbers; straight across lines that were left out (zero)."""
         return np.stack(
             [
