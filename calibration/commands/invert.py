@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from hsitools.commands.options import emit_json, json_option, progress_bar
+from hsitools.commands.options import SeveralValues, emit_json, json_option, progress_bar
 from hsitools.errors import InputError
+from hsitools.text import readable
 
 PATH = click.Path(path_type=Path)
 
@@ -135,19 +136,32 @@ def write_factors(path: Path, wavelength_nm: Any, factors: Any) -> None:
             writer.writerow([f"{wavelength:.8g}", *(f"{value:.6g}" for value in row)])
 
 
-@invert.command("benchmark")
+@invert.command("benchmark", cls=SeveralValues, several=("--scenes", "--snr"))
 @click.option("--capture", type=PATH, help="Held-out monochromator lines of this capture.")
 @click.option("--folds", default=5, show_default=True, help="Folds of its lines.")
-@click.option("--scenes", type=PATH, multiple=True, help="Known scenes (cubes) to simulate; needs --instrument.")
+@click.option(
+    "--scenes", type=PATH, multiple=True, help="Known scenes (cubes) to simulate; needs --instrument; several."
+)
 @click.option("--instrument", type=PATH, help="Characterization that measures the scenes.")
-@click.option("--snr", "snrs", type=float, multiple=True, default=(30.0, 100.0, 300.0), show_default=True)
+@click.option(
+    "--snr",
+    "snrs",
+    type=float,
+    multiple=True,
+    default=(30.0, 100.0, 300.0),
+    show_default=True,
+    help="Mean interferogram over noise; several.",
+)
 @click.option("--kept-lines", type=float, help="Invert with the matrix from this share of the lines  [exact matrix].")
 @click.option("--methods", default="all", show_default=True, help="Names with commas between, or all.")
 @click.option("--seed", default=0, show_default=True, help="Deals lines, draws noise.")
+@click.option(
+    "--out", type=PATH, help="File of results as they come (JSON lines); a run that was stopped goes on there."
+)
 @json_option
 def benchmark(
     capture: Path | None, folds: int, scenes: tuple[Path, ...], instrument: Path | None, snrs: tuple[float, ...],
-    kept_lines: float | None, methods: str, seed: int, as_json: bool,
+    kept_lines: float | None, methods: str, seed: int, out: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Measure methods on held-out lines of a capture, or on known scenes."""
     names = method_names(methods)
@@ -155,8 +169,12 @@ def benchmark(
         raise InputError("benchmark: found neither --capture nor --scenes, expected one of them")
     if scenes and instrument is None:
         raise InputError("--scenes: found without --instrument, expected the characterization that measures them")
+    if not snrs or not all(snr > 0 for snr in snrs):
+        raise InputError(f"--snr: found {' '.join(f'{snr:g}' for snr in snrs)}, expected positive numbers")
     from calibration.captures.capture import open_capture
+    from calibration.inversion.kept import Kept
 
+    kept = Kept(out)
     lines = None if capture is None else open_capture(capture)
     records: list[dict[str, Any]] = []
     with progress_bar("invert") as progress:
@@ -164,7 +182,7 @@ def benchmark(
             from calibration.inversion.lines import compare
 
             assert lines is not None
-            records = compare(lines, names, folds=folds, seed=seed, progress=progress)
+            records = compare(lines, names, folds=folds, seed=seed, kept=kept, progress=progress)
         else:
             from calibration.characterization import Characterization
             from calibration.inversion.scenes import compare as compare_scenes
@@ -175,7 +193,7 @@ def benchmark(
             for scene in scenes:
                 records += compare_scenes(
                     open_cube(scene), device, names, snrs=list(snrs), kept_lines=kept_lines, capture=lines, seed=seed,
-                    progress=progress,
+                    kept=kept, progress=progress,
                 )  # fmt: skip
     if as_json:
         return emit_json(records)
@@ -187,7 +205,7 @@ def emit_records(records: list[dict[str, Any]]) -> None:
     if not records:
         return click.echo("no method of the list can be measured this way")
     columns = list(records[0])
-    cells = [[f"{r[c]:.4g}" if isinstance(r[c], float) else str(r[c]) for c in columns] for r in records]
+    cells = [[f"{r[c]:.4g}" if isinstance(r[c], float) else readable(r[c]) for c in columns] for r in records]
     widths = [max(len(name), *(len(row[place]) for row in cells)) for place, name in enumerate(columns)]
     for row in [columns, *cells]:
         click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)))

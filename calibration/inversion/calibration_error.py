@@ -109,7 +109,7 @@ def allow(case: Interferograms, *, apart: bool = False) -> Allowed:
         )  # fmt: skip
         for name, kernel in kernels.items():
             prior = Prior(name=name, covariance=kernel, case=one)
-            log = prior.log_evidence(prior.coordinates() ** 2, one.beyond)[:, 0]
+            log = prior.log_evidence()[:, 0]
             value = float(log.max()) - float(np.log(one.noise_std).sum())
             if value > best:
                 best, scale = value, float(factor)

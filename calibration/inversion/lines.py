@@ -9,7 +9,10 @@ both. So an interval holds noise, amplitude and wavelength curves and whatever e
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -20,13 +23,22 @@ from calibration.characterization import Characterization
 from calibration.fitting.options import Options
 from calibration.held_out import deal
 from calibration.inversion import registry
+from calibration.inversion.kept import Kept
 from calibration.inversion.problem import Interferograms, Spectra
+from calibration.inversion.registry import Method
 from calibration.pipeline import characterize
+from hsitools.identity import fingerprint
+from hsitools.progress import Progress, silent
 
 Array = NDArray[np.float64]
 
 #: Errors of more than this many resolution elements are gross.
 GROSS = 3.0
+#: Steps of the grid to the median spacing of the lines: finer, and no simple fraction, so that lines lie anywhere
+#: between its samples.
+FINER = float(np.sqrt(6))
+#: A peak narrower than this many samples has no summit between them: its centre of gravity counts.
+NARROW = 2.0
 #: Half the window whose energy counts, in FWHM of the peaks.
 WINDOW = 1.5
 #: Calibration lines near a line that tell how readings err there; fewer follow the band, more are surer of the tail.
@@ -49,6 +61,8 @@ class Fold:
         Where each line is, by the characterization's wavelength scale.
     resolution_nm : array, shape (line,)
         ``λ² / (2·largest OPD)``.
+    spacing_nm : array, shape (line,)
+        Distance to the next lines, their mean.
     held_out : array of bool, shape (line,)
     weight : array, shape (grid,)
         What turns the values at the grid's wavelengths into energy, in units of the line.
@@ -57,6 +71,7 @@ class Fold:
     case: Interferograms
     wavelength_nm: Array
     resolution_nm: Array
+    spacing_nm: Array
     held_out: NDArray[np.bool_]
     weight: Array
 
@@ -77,8 +92,8 @@ class Fold:
         shift = np.interp(sigma, sigma[~away], result.lines.shift[~away])
         low, high = response.band_nm
         true = 1000 / (sigma + shift)
-        # at an end several lines may lie beyond the calibrated band
-        grid = np.unique(np.clip(true, low, high))
+        spacing = np.abs(np.gradient(true))
+        grid = np.linspace(low, high, int(np.ceil(FINER * (high - low) / float(np.median(spacing)))) + 1)
         weight = np.gradient(grid)
         weight[[0, -1]] = np.diff(grid)[[0, -1]] / 2
         case = Interferograms(
@@ -86,7 +101,7 @@ class Fold:
             noise_std=result.lines.row_noise[fitted], noise_known=False, opd_um=response.opd_um,
         )  # fmt: skip
         return cls(
-            case=case, wavelength_nm=true, held_out=away, weight=weight / (high - low),
+            case=case, wavelength_nm=true, spacing_nm=spacing, held_out=away, weight=weight / (high - low),
             resolution_nm=true**2 / 1000 / (2 * float(np.abs(response.opd_um).max())),
         )  # fmt: skip
 
@@ -95,6 +110,7 @@ class Fold:
         return replace(
             self, case=replace(self.case, values=self.case.values[:, :, lines]), held_out=self.held_out[lines],
             wavelength_nm=self.wavelength_nm[lines], resolution_nm=self.resolution_nm[lines],
+            spacing_nm=self.spacing_nm[lines],
         )  # fmt: skip
 
 
@@ -108,7 +124,10 @@ class Peaks:
 
 
 def find_peaks(spectra: Spectra) -> Peaks:
-    """Where spectra are most surely positive, refined by a parabola through three samples of the estimate."""
+    """Where spectra are most surely positive, refined by three samples of the estimate.
+
+    By a parabola through them, or where the peak is as narrow as a sample by their centre of gravity.
+    """
     grid = spectra.wavelength_nm
     values = spectra.estimate.reshape(len(grid), -1)
     noise = spectra.std if spectra.noise_std is None else spectra.noise_std
@@ -124,8 +143,12 @@ def find_peaks(spectra: Spectra) -> Peaks:
     shift = np.where(
         (place == inside) & (curvature < 0), 0.5 * (before - after) / np.where(curvature < 0, curvature, 1), 0
     )
-    position = np.interp(place + np.clip(shift, -1, 1), np.arange(len(grid)), grid)
-    return Peaks(place=place, position_nm=position, fwhm_nm=_fwhm(grid, values, place))
+    width = _fwhm(grid, values, place)
+    narrow = width < NARROW * np.gradient(grid)[place]
+    before, top, after = (np.maximum(part, 0) for part in (before, top, after))
+    centre = (after - before) / np.maximum(before + top + after, 1e-300)
+    shift = np.where(narrow & (place == inside), centre, np.clip(shift, -1, 1))
+    return Peaks(place=place, position_nm=np.interp(place + shift, np.arange(len(grid)), grid), fwhm_nm=width)
 
 
 def _fwhm(grid: Array, values: Array, place: NDArray[np.intp]) -> Array:
@@ -160,8 +183,7 @@ def read(fold: Fold, spectra: Spectra) -> dict[str, Array]:
         "wavelength_nm": truth, "resolution_nm": resolution, "position_nm": peaks.position_nm,
         "fwhm_nm": peaks.fwhm_nm, "energy_window": (values * fold.weight[:, None] * inside).sum(axis=0),
         "sidelobe": np.abs(np.where(inside, 0, values)).max(axis=0) / top,
-        "nearest_nm": grid[np.abs(grid[:, None] - truth).argmin(axis=0)],
-        "spacing_nm": np.gradient(grid)[np.abs(grid[:, None] - truth).argmin(axis=0)],
+        "spacing_nm": fold.spacing_nm,
     }  # fmt: skip
     return {name: column[held] for name, column in readings.items()}
 
@@ -192,7 +214,7 @@ def corrected(readings: dict[str, Array], learned: dict[str, Array]) -> dict[str
     position = at - offset
     return {
         **readings, "error_nm": position - readings["wavelength_nm"], "energy": readings["energy_window"] / share,
-        "exact": (np.abs(position - readings["nearest_nm"]) <= readings["spacing_nm"] / 2).astype(float),
+        "exact": (np.abs(position - readings["wavelength_nm"]) <= readings["spacing_nm"] / 2).astype(float),
         "position_std_nm": spread(error[near] - offset[:, None]),
         "energy_std": spread(energy[near] / share[:, None] - 1),
     }  # fmt: skip
@@ -221,34 +243,57 @@ def summary(readings: dict[str, Array]) -> dict[str, float]:
 
 
 def compare(
-    capture: MonochromaticCapture, methods: list[str], *, folds: int = 5, seed: int = 0, progress: Any = None
-) -> list[dict[str, Any]]:
+    capture: MonochromaticCapture, methods: list[str], *, folds: int = 5, seed: int = 0, kept: Kept | None = None,
+    progress: Progress = silent,
+) -> list[dict[str, Any]]:  # fmt: skip
     """One record a method over all held-out lines of a capture.
+
+    Parameters
+    ----------
+    capture : MonochromaticCapture
+    methods : list of str
+        Those that learn from an image are left out.
+    folds, seed : int
+    kept : Kept, optional
+        Readings of finished folds.
+    progress : callable
+        Called with (done, total).
 
     Raises
     ------
     InputError
         On an unknown method, or when lines and folds do not fit.
     """
-    import time
-
+    kept = Kept() if kept is None else kept
+    name_of_capture = fingerprint([capture.intensity, capture.wavenumber, capture.mask.astype(float)])
     entries = [entry for entry in map(registry.get, methods) if not entry.image]
     gathered: dict[str, list[dict[str, Array]]] = {entry.name: [] for entry in entries}
     seconds = dict.fromkeys(gathered, 0.0)
     for number, held_out in enumerate(deal(capture.n_lines, folds, seed)):
-        fold, inner = nested(capture, held_out, seed)
+        # characterized when the first method asks for it, and not where all is kept
+        instruments = cache(partial(nested, capture, held_out, seed))
         for place, entry in enumerate(entries):
-            began = time.perf_counter()
-            spectra = entry(fold.case)
-            seconds[entry.name] += time.perf_counter() - began
-            learned = [read(other, entry(other.case)) for other in inner]
-            gathered[entry.name].append(corrected(read(fold, spectra), joined(learned)))
-            if progress is not None:
-                progress(number * len(entries) + place + 1, folds * len(entries))
+            of = {"lines_of": name_of_capture, "folds": folds, "seed": seed, "fold": number, "method": entry.name}
+            result = kept.get(of, partial(_fold_readings, entry, instruments))
+            gathered[entry.name].append(
+                {name: np.asarray(column, dtype=float) for name, column in result["readings"].items()}
+            )
+            seconds[entry.name] += result["seconds"]
+            progress(number * len(entries) + place + 1, folds * len(entries))
     return [
         {"case": capture.name, "method": name, "folds": folds, **summary(joined(parts)), "seconds": seconds[name]}
         for name, parts in gathered.items()
     ]
+
+
+def _fold_readings(entry: Method, instruments: Callable[[], tuple[Fold, list[Fold]]]) -> dict[str, Any]:
+    """Corrected readings of a fold's held-out lines, and the time that their inversion took."""
+    fold, inner = instruments()
+    began = time.perf_counter()
+    spectra = entry(fold.case)
+    seconds = time.perf_counter() - began
+    learned = joined([read(other, entry(other.case)) for other in inner])
+    return {"readings": corrected(read(fold, spectra), learned), "seconds": seconds}
 
 
 def joined(parts: list[dict[str, Array]]) -> dict[str, Array]:

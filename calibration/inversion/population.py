@@ -22,8 +22,8 @@ Array = NDArray[np.float64]
 
 #: Coordinates kept: those whose mean over the pixels could be told from noise, and at most this many.
 COORDINATES = 160
-#: Rounds of expectation maximisation at most.
-ROUNDS = 60
+#: Rounds of expectation maximisation at most, and how much further than it says each goes: it comes slowly to its end.
+ROUNDS, RELAXATION = 300, 1.8
 #: Components kept: signal-to-noise (variances) of a pixel below which even its whole neighbourhood tells little.
 LEAST_SIGNAL = 2e-3
 #: Pixels from which the covariance is learned; more say nothing new.
@@ -77,7 +77,7 @@ def first_prior(case: Interferograms) -> tuple[Prior, float]:
     best: tuple[float, Prior, float] | None = None
     for name, kernel in smooth_kernels(case).items():
         prior = Prior(name=name, covariance=kernel, case=case)
-        log = prior.log_evidence(prior.coordinates(sample) ** 2, case.beyond[sample]).sum(axis=1)
+        log = prior.log_evidence(sample).sum(axis=1)
         top = int(log.argmax())
         if best is None or log[top] > best[0]:
             best = float(log[top]), prior, float(SCALES[top] * prior.unit)
@@ -123,6 +123,7 @@ def learn(allowed: Allowed) -> Population:
     covariance = np.eye(dimension)
     weight = float(level @ level)
     average = data @ level / weight
+    second = data @ data.T / used
     rounds = 0
     while rounds < ROUNDS:
         rounds += 1
@@ -132,14 +133,16 @@ def learn(allowed: Allowed) -> Population:
         mean, mean_covariance = _mean(root, spread, average, weight, shared)
         # of a wrong calibration the mean interferogram is not what the mean spectrum makes
         centre = average if allowed.scale > 0 else root * mean
-        away = data - centre[:, None] * level
-        sample = away @ away.T / used
+        # the second moment about the centre
+        sample = second + weight / used * (np.outer(centre - average, centre - average) - np.outer(average, average))
         lower = np.linalg.cholesky(seen)
         whitened = np.linalg.solve(lower, np.linalg.solve(lower, sample).T)
         values, directions = np.linalg.eigh(0.5 * (whitened + whitened.T))
         change = np.where((values > highest) | (values < lowest), values - 1, 0.0)
         if not change.any():
             break
+        # a covariance stays one as long as no direction loses more than all that the prior has there
+        change = np.maximum(RELAXATION * change, -1.0)
         turn = covariance @ (root[:, None] * np.linalg.solve(lower.T, directions))
         covariance = covariance + (turn * change) @ turn.T
         covariance = 0.5 * (covariance + covariance.T)

@@ -23,6 +23,11 @@ LENGTHS = (20.0, 40.0, 80.0, 160.0, 320.0)
 SCALES = np.logspace(-3, 11, 57)
 #: Share of the smooth process that is added to a library of other scenes: nothing is exactly like them.
 UNLIKE = 0.1
+#: What is not like the library is smooth over these lengths (nm), and holds this share of the shortest of `LENGTHS`:
+#: absorptions and edges that no scene of the library has.
+UNLIKE_LENGTHS, FINE = (80.0, 320.0), (0.0, 0.01, 0.1)
+#: Directions whose signal is below this share of the noise's variance tell nothing that double precision would show.
+TOLD = 1e-11
 #: Below the library's first wavelength its spectra stay as they are there, this far (nm).
 BEYOND = 60.0
 #: Pixels that choose the kernel of an image.
@@ -41,11 +46,9 @@ def white(wavelength_nm: Array) -> Array:
 
 
 def candidates(case: Interferograms) -> dict[str, Array]:
-    """Covariances by name, times the illumination's."""
+    """Covariances of any spectra by name, times the illumination's: white ones beside those of scenes."""
     light = case.light
-    kernels = {"white": white(case.wavelength_nm)}
-    kernels |= {f"Matern {length:g} nm": matern(case.wavelength_nm, length) for length in LENGTHS}
-    return {name: light[:, None] * kernel * light for name, kernel in kernels.items()}
+    return {"white": light[:, None] * white(case.wavelength_nm) * light} | smooth_kernels(case)
 
 
 def smooth_kernels(case: Interferograms) -> dict[str, Array]:
@@ -53,8 +56,12 @@ def smooth_kernels(case: Interferograms) -> dict[str, Array]:
     kernels = {f"Matern {length:g} nm": matern(case.wavelength_nm, length) for length in LENGTHS}
     library = library_covariance(case.wavelength_nm)
     if library is not None:
-        level = float(np.trace(library)) / len(library)
-        kernels |= {f"library, {name}": library + UNLIKE * level * kernel for name, kernel in kernels.items()}
+        level, fine = UNLIKE * float(np.trace(library)) / len(library), matern(case.wavelength_nm, LENGTHS[0])
+        kernels |= {
+            f"library, Matern {length:g} nm, {share:g} of {LENGTHS[0]:g} nm": library
+            + level * (matern(case.wavelength_nm, length) + share * fine)
+            for length in UNLIKE_LENGTHS for share in FINE
+        }  # fmt: skip
     light = case.light
     return {name: light[:, None] * kernel * light for name, kernel in kernels.items()}
 
@@ -120,18 +127,20 @@ class Prior:
         _, values, right = self.case.svd
         return np.asarray(self.covariance @ (right * values) @ self.eigen[1])
 
-    def log_evidence(self, squares: Array, beyond: Array) -> Array:
+    def log_evidence(self, pixels: NDArray[np.intp] | slice = slice(None)) -> Array:
         """Logarithm of the evidence ``(scale, pixel)`` for each of `SCALES`, up to a constant.
 
-        ``squares`` (k, pixel) of the projections in the eigenbasis, ``beyond`` (pixel,) outside of the matrix's range.
-        Where only the noise's proportions are known its size is the one that makes the evidence largest.
+        Where only the noise's proportions are known each pixel's noise is `Interferograms.scatter`: with a free one the
+        evidence would take lines that it cannot explain for noise.
         """
         variances = 1 + SCALES[:, None] * self.unit * self.eigen[0]
-        misfit = (1 / variances) @ squares + beyond
-        n = len(self.case.whitened)
-        if not self.case.noise_known:
-            misfit = n * np.log(np.maximum(misfit, 1e-300) / n)
+        misfit = ((1 / variances) @ self.coordinates(pixels) ** 2 + self.case.beyond[pixels]) / self._noise(pixels)
         return np.asarray(-0.5 * misfit - 0.5 * np.log(variances).sum(axis=1)[:, None])
+
+    def _noise(self, pixels: NDArray[np.intp] | slice) -> Array:
+        """Variance of each pixel's noise in units of what it is said to be."""
+        scatter = self.case.scatter[pixels]
+        return np.ones(len(scatter)) if self.case.noise_known else np.maximum(scatter**2, 1e-300)
 
     def coordinates(self, pixels: NDArray[np.intp] | slice = slice(None)) -> Array:
         """Projections of the pixels in the eigenbasis, ``(k, pixel)``."""
@@ -145,13 +154,13 @@ class Prior:
         data = self.coordinates(pixels)
         size = SCALES * self.unit
         variances = 1 + size[:, None] * self.eigen[0]
-        mean = self.spectra @ (data * (size[:, None] / variances)[scale].T)
-        noise = np.ones(len(scale))
-        if not self.case.noise_known:
-            noise = ((data**2 / variances[scale].T).sum(axis=0) + self.case.beyond[pixels]) / len(self.case.whitened)
-        told = (self.spectra**2) @ (size[:, None] ** 2 / variances).T
-        variance = np.maximum(np.diag(self.covariance)[:, None] * size - told, 0)
-        shaken = (self.spectra**2) @ (size[:, None] / variances).T ** 2
+        told = size[scale.max(initial=0)] * self.eigen[0] > TOLD
+        spectra, gain = self.spectra[:, told], size[:, None] / variances[:, told]
+        mean = spectra @ (data[told] * gain[scale].T)
+        noise = self._noise(pixels)
+        power = spectra**2
+        variance = np.maximum(np.diag(self.covariance)[:, None] * size - power @ (size[:, None] * gain).T, 0)
+        shaken = power @ gain.T**2
         return mean, np.sqrt(variance[:, scale] * noise), np.sqrt(shaken[:, scale] * noise)
 
 
@@ -162,7 +171,7 @@ def best_prior(case: Interferograms, kernels: dict[str, Array]) -> Prior:
     priors = [Prior(name=name, covariance=kernel, case=case) for name, kernel in kernels.items()]
 
     def evidence(prior: Prior) -> float:
-        log = prior.log_evidence(prior.coordinates(sample) ** 2, case.beyond[sample])
+        log = prior.log_evidence(sample)
         return float(log.max(axis=0).sum())
 
     return max(priors, key=evidence)

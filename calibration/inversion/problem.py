@@ -118,6 +118,18 @@ class Interferograms:
         """Squares of each pixel outside the matrix's range: noise alone, ``(pixel,)``."""
         return np.maximum((self.pixels**2).sum(axis=0) - (self.projected**2).sum(axis=0), 0)
 
+    @cached_property
+    def scatter(self) -> Array:
+        """Size of each pixel's noise, ``(pixel,)``, in units of ``noise_std``.
+
+        From what no spectrum can make, or where there is too little of that from the weakest directions.
+        """
+        spare = len(self.whitened) - len(self.svd[1])
+        if spare >= SPARE:
+            return np.asarray(np.sqrt(self.beyond / spare))
+        weakest = max(1, int(WEAKEST * len(self.svd[1])))
+        return np.asarray(np.sqrt((self.projected[-weakest:] ** 2).mean(axis=0)))
+
     @property
     def light(self) -> Array:
         """The illumination, ones where it is not known."""
@@ -171,8 +183,4 @@ class Spectra:
 
 def noise_size(case: Interferograms) -> float:
     """What ``noise_std`` must be multiplied by, from what no spectrum can make, or the weakest directions."""
-    spare = len(case.whitened) - len(case.svd[1])
-    if spare >= SPARE:
-        return float(np.sqrt(case.beyond.mean() / spare))
-    weakest = max(1, int(WEAKEST * len(case.svd[1])))
-    return float(np.sqrt((case.projected[-weakest:] ** 2).mean()))
+    return float(np.sqrt((case.scatter**2).mean()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,15 @@ from calibration.captures.capture import MonochromaticCapture
 from calibration.characterization import Characterization
 from calibration.inversion import registry
 from calibration.inversion.invert import build_case
+from calibration.inversion.kept import Kept
 from calibration.inversion.measurement import Measurement
-from calibration.inversion.problem import Spectra
+from calibration.inversion.problem import Interferograms, Spectra
+from calibration.inversion.registry import Method
 from calibration.pipeline import characterize
 from hsitools.cube import Cube
 from hsitools.errors import InputError
+from hsitools.identity import cube_fingerprint, fingerprint
+from hsitools.progress import Progress, silent
 
 Array = NDArray[np.float64]
 
@@ -61,8 +66,8 @@ def simulate(
 ) -> tuple[Array, float]:
     """Interferograms with white noise ``(interferometer, y, x)`` and its standard deviation.
 
-    The signal-to-noise ratio is that of the mean over interferometers and pixels. Interferometers without a fit are
-    NaN.
+    The signal-to-noise ratio is that of the mean interferogram (over interferometers and pixels). Interferometers without
+    a fit are NaN.
     """
     matrix = instrument.response.matrix(wavelength_nm)
     clean = np.tensordot(matrix, spectra, axes=1)
@@ -99,7 +104,10 @@ def fewer_lines(
 
 
 def score(spectra: Spectra, truth: Array) -> dict[str, float]:
-    """``nrmse`` (over the truth's root mean square), ``sam_deg``, ``coverage95`` (NaN without error bars)."""
+    """``nrmse``, ``nrmse_rms``, ``sam_deg``, ``coverage95``: errors over the truth's deviation and root mean square.
+
+    The deviation is over all voxels, as in the published figures. The coverage is NaN without error bars.
+    """
     good = spectra.mask
     estimate, true = spectra.estimate[:, good], truth[:, good]
     cosine = (estimate * true).sum(axis=0) / np.maximum(
@@ -108,8 +116,10 @@ def score(spectra: Spectra, truth: Array) -> dict[str, float]:
     coverage = float("nan")
     if spectra.std is not None:
         coverage = float((np.abs(estimate - true) <= 1.96 * spectra.std[:, good]).mean())
+    rmse = float(np.sqrt(((estimate - true) ** 2).mean()))
     return {
-        "nrmse": float(np.sqrt(((estimate - true) ** 2).sum() / (true**2).sum())),
+        "nrmse": rmse / float(true.std()),
+        "nrmse_rms": rmse / float(np.sqrt((true**2).mean())),
         "sam_deg": float(np.degrees(np.arccos(np.clip(cosine, -1, 1))).mean()),
         "coverage95": coverage,
     }
@@ -125,7 +135,8 @@ def compare(
     capture: MonochromaticCapture | None = None,
     illumination: Array | None = None,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    kept: Kept | None = None,
+    progress: Progress = silent,
 ) -> list[dict[str, Any]]:
     """One record for each signal-to-noise ratio and method.
 
@@ -144,7 +155,9 @@ def compare(
     illumination : array, shape (grid,), optional
         Known light, for methods that use it.
     seed : int
-    progress : callable, optional
+    kept : Kept, optional
+        Records that are there already.
+    progress : callable
         Called with (done, total).
 
     Raises
@@ -152,29 +165,47 @@ def compare(
     InputError
         On an unknown method, or a scene that does not fit the instrument's band.
     """
+    kept = Kept() if kept is None else kept
     entries = [registry.get(name) for name in methods]
     grid = scene_grid(instrument, cube)
     truth = spectra_on(cube, grid)
-    seen_as = instrument if kept_lines is None else fewer_lines(instrument, kept_lines, seed, capture)
+    if not np.ptp(truth[np.isfinite(truth)]) > 0:
+        raise InputError(f"{cube.source or cube.name}: values: found one value throughout, expected a scene")
+    inverted_with = instrument if kept_lines is None else fewer_lines(instrument, kept_lines, seed, capture)
+    what = {
+        "scene": cube_fingerprint(cube), "instrument": fingerprint([instrument.response.theta, grid]), "seed": seed,
+        "kept_lines": kept_lines, "illumination": None if illumination is None else fingerprint(illumination),
+    }  # fmt: skip
     records = []
     for number, snr in enumerate(snrs):
-        values, sigma = simulate(instrument, truth, grid, snr, np.random.default_rng(seed))
-        noise = np.full(len(values), sigma)
-        case = build_case(Measurement(values=values, noise_std=noise, source="simulated"), seen_as, grid, illumination)
-        if kept_lines is None:
-            # the matrix is exact, and said to be
-            case = replace(case, calibration_std=None)
+        case = cache(partial(_case, instrument, inverted_with, truth, grid, snr, illumination, seed))
         for place, entry in enumerate(entries):
-            began = time.perf_counter()
-            spectra = entry(case)
-            seconds = time.perf_counter() - began
+            result = kept.get({**what, "snr": snr, "method": entry.name}, partial(_record, entry, case, truth))
             records.append(
                 {
                     "case": cube.name or cube.source, "instrument": instrument.name, "snr": snr,
-                    "kept_lines": 1.0 if kept_lines is None else kept_lines, "method": entry.name,
-                    **score(spectra, truth), "seconds": seconds,
+                    "kept_lines": 1.0 if kept_lines is None else kept_lines, "method": entry.name, **result,
                 }
             )  # fmt: skip
-            if progress is not None:
-                progress(number * len(entries) + place + 1, len(snrs) * len(entries))
+            progress(number * len(entries) + place + 1, len(snrs) * len(entries))
     return records
+
+
+def _case(
+    instrument: Characterization, inverted_with: Characterization, truth: Array, grid: Array, snr: float,
+    illumination: Array | None, seed: int,
+) -> Interferograms:  # fmt: skip
+    """What a scene's interferograms look like to who has one instrument and inverts with another."""
+    values, sigma = simulate(instrument, truth, grid, snr, np.random.default_rng(seed))
+    noise = np.full(len(values), sigma)
+    measured = Measurement(values=values, noise_std=noise, source="simulated")
+    case = build_case(measured, inverted_with, grid, illumination)
+    # an exact matrix is said to be exact
+    return replace(case, calibration_std=None) if inverted_with is instrument else case
+
+
+def _record(entry: Method, case: Callable[[], Interferograms], truth: Array) -> dict[str, float]:
+    interferograms = case()
+    began = time.perf_counter()
+    spectra = entry(interferograms)
+    return {**score(spectra, truth), "seconds": time.perf_counter() - began}

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Self
 import torch
 
 from hsitools import __version__
-from hsitools.comparison.plan import Cell, Plan, Source, content_hash, short_hash
+from hsitools.comparison.plan import Cell, Plan, Source
 from hsitools.comparison.plugins import Plugins, facts_of
 from hsitools.comparison.ranking import Row
 from hsitools.comparison.table import write_csv
@@ -24,6 +24,7 @@ from hsitools.comparison.task import OK, Task
 from hsitools.comparison.two_sides import Executor, Job, Record, local, now, plugins_of, submitted
 from hsitools.errors import FormatError, InputError
 from hsitools.io.atomic import atomic_path
+from hsitools.io.hashes import content_hash, short_hash
 from hsitools.plugins import load_plugin
 from hsitools.progress import Progress, silent
 from hsitools.provenance import git_commit

@@ -5,8 +5,9 @@ import re
 
 import pytest
 
+from hsitools.chain import Fact, Outcome, Step, run_steps, steps, timed
 from hsitools.commands.root import main
-from hsitools.demo import Demonstration, Fact, Outcome, Step, run_steps, steps, write_page
+from hsitools.demo import DEMO, Demonstration, write_page
 from hsitools.plot import new_figure
 
 
@@ -63,8 +64,8 @@ def test_files_and_page(mission):
 
 
 def test_steps_come_in_their_order_from_all_rooms():
-    titles = [step.title for step in steps()]
-    orders = [step.order for step in steps()]
+    titles = [step.title for step in steps(DEMO)]
+    orders = [step.order for step in steps(DEMO)]
     assert orders == sorted(orders)
     assert len(set(orders)) == len(orders)
     assert "frames" in titles[0]
@@ -85,7 +86,7 @@ def test_a_step_leaves_results_to_the_next_and_the_page_shows_truth_beside_resul
     demonstration = Demonstration(folder=tmp_path, seed=0)
     begun, ended = [], []
     chosen = [Step(order=1, title="A", run=first), Step(order=2, title="B", run=second)]
-    done = run_steps(demonstration, chosen, begun.append, ended.append)
+    done = run_steps(chosen, lambda step: timed(step, demonstration), begun.append, ended.append)
     assert begun == ["1/2 A", "2/2 B"]
     assert ended == done
     page = write_page(demonstration, done, "test").read_text(encoding="utf-8")
