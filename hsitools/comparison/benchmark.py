@@ -33,6 +33,8 @@ from hsitools.text import plain
 FORMAT, VERSION = "hsitools-benchmark", 1
 #: All records in one file, a JSON document a line.
 RECORDS = "records.jsonl"
+#: Where those of a denoising benchmark of 0.1.0 go, which held nothing else.
+FORMER_RECORDS = "records-0.1.0.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +79,9 @@ class Benchmark:
             (folder / "cells").mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"{folder}: out: cannot make the folder ({error.strerror})") from None
+        if again and (folder / RECORDS).exists() and not (folder / "benchmark.json").exists():
+            # other code measured them: they are done anew here, and stay there
+            (folder / RECORDS).replace(folder / FORMER_RECORDS)
         made = cls(folder=folder, settings=settings, plugins=plugins)
         made._write(made.header["runs"] if again and (folder / "benchmark.json").exists() else [])
         return made
