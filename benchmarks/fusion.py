@@ -97,10 +97,10 @@ def mtf_table() -> dict[str, dict[str, float]]:
     print("MTF at Nyquist by band and axis; jasper_ridge as PRISMA sees it, ratio 6, no noise: ERGAS/SAM")
     for label, mtf in variants.items():
         case = jasper(mtf)
-        found = {name: judge(case, fuse_case(name, case), metrics=("ERGAS", "SAM")) for name in METHODS}
-        out[label] = {name: values["ERGAS"].value for name, values in found.items()}
+        scores = {name: judge(case, fuse_case(name, case), metrics=("ERGAS", "SAM")) for name in METHODS}
+        out[label] = {name: values["ERGAS"].value for name, values in scores.items()}
         before = "physics 0.1.0 {:.3f}/{:.2f}".format(*MTF_BEFORE[label]) if label in MTF_BEFORE else ""
-        texts = (f"{name} {values['ERGAS'].value:.3f}/{values['SAM'].value:.2f}" for name, values in found.items())
+        texts = (f"{name} {values['ERGAS'].value:.3f}/{values['SAM'].value:.2f}" for name, values in scores.items())
         print(f"  {label:22} {'  '.join(texts)}  {before}")
     return out
 
@@ -122,10 +122,10 @@ def hole_table() -> dict[str, float]:
         line = []
         for name in names:
             fused = fuse_case(name, holes)
-            known = torch.isfinite(fused)
-            error, plain = ((image - case.reference)[known].square().mean() for image in (fused, whole[name]))
+            kept = torch.isfinite(fused)
+            error, plain = ((image - case.reference)[kept].square().mean() for image in (fused, whole[name]))
             line.append(f"{name} {float((error / plain).sqrt()):.3f}")
-        out[label] = float((~known).float().mean())
+        out[label] = float((~kept).float().mean())
         print(f"  {label:24} {100 * lost.mean():5.1f} % lost, {100 * out[label]:5.1f} % NaN  {'  '.join(line)}")
     return out
 

@@ -78,14 +78,14 @@ def spoiled(name: str, cube: torch.Tensor, plain: torch.Tensor) -> dict[str, tor
 def without_reference(case, fused: torch.Tensor) -> dict[str, float]:
     """Indices at full resolution, signed so that smaller is better."""
     optics = case.optics
-    given = {
+    settings = {
         "ratio": optics.ratio, "mtf": optics.mtf, "pan_mtf": optics.mean_mtf(), "offset": optics.offset,
         "border": optics.ratio, "noise_variance": optics.noise_variance,
     }  # fmt: skip
     images = fused[0], case.coarse[0], case.pan[0]
-    now = Fusion.of(*images, pan_own_mtf=optics.pan_mtf, **given).registered()
+    now = Fusion.of(*images, pan_own_mtf=optics.pan_mtf, **settings).registered()
     # as the literature has them, and D_pan as it was: the pair as declared, PAN without an own blur
-    before = Fusion.of(*images, pan_own_mtf=0.999, registration=Registration(), **given)
+    before = Fusion.of(*images, pan_own_mtf=0.999, registration=Registration(), **settings)
 
     def value(name: str, fusion: Fusion) -> float:
         return float(get(name).function(fusion).value[0])
@@ -118,10 +118,10 @@ def measure(scene: str, ratio: int) -> tuple[dict, dict, dict]:
     keep = np.flatnonzero(snr > RANKING_CLASS)
     part = select_bands(case, keep)
     true = [judge(part, cube[:, keep], metrics=["ERGAS"])["ERGAS"].value for cube in cubes.values()]
-    found = [without_reference(part, cube[:, keep]) for cube in cubes.values()]
+    values_of = [without_reference(part, cube[:, keep]) for cube in cubes.values()]
     truth = without_reference(part, part.reference)
-    tau = {name: float(kendalltau(true, [values[name] for values in found]).statistic) for name in INDICES}
-    place = {name: 1 + sum(values[name] < truth[name] for values in found) for name in INDICES}
+    tau = {name: float(kendalltau(true, [values[name] for values in values_of]).statistic) for name in INDICES}
+    place = {name: 1 + sum(values[name] < truth[name] for values in values_of) for name in INDICES}
     return classes, tau, place
 
 

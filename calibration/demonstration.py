@@ -15,7 +15,8 @@ from calibration.captures.sub_images import layout_figure
 from calibration.characterization import Characterization
 from calibration.pipeline import characterize
 from calibration.report import write_report
-from hsitools.demo import Demonstration, Fact, Outcome, Step
+from hsitools.chain import Fact, Outcome, Step
+from hsitools.demo import Demonstration
 from hsitools.plot import COLOURS, new_figure, save_figure
 
 if TYPE_CHECKING:

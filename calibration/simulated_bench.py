@@ -243,7 +243,7 @@ def capture(
         intensity=values, flat=instrument.flat(wavenumber), wavenumber=wavenumber, mask=~clipped, saturated=clipped,
         index=np.arange(len(values)), opd_step_um=instrument.opd_step_um, linewidth_nm=linewidth_nm,
         layout=instrument.layout, name="simulated",
-        source="calibration.bench",
+        source="calibration.simulated_bench",
     )  # fmt: skip
 
 

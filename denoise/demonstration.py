@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from denoise.comparison.simulate import CASES, clean_cube, simulate
 from denoise.restore import restore_cube
-from hsitools.demo import Demonstration, Fact, Outcome, Step
+from hsitools.chain import Fact, Outcome, Step
+from hsitools.demo import Demonstration
 from hsitools.io import save_cube
 from hsitools.metrics import evaluate
 from hsitools.plot import COLOURS, new_figure

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import denoise.methods as _methods  # noqa: F401  (registers them)
-from denoise.case import Known, NoiseModel, Observation, Restoration
+from denoise.case import Known, Observation, Restoration
+from denoise.live_bands import among_all, in_cube_units, mask_of_all, noise_of_counts, of_live
 from denoise.registry import METHODS, Method, get
-from denoise.separation.counts import Counts, counts_of, keep_totals
+from denoise.separation.counts import counts_of, keep_totals
 from denoise.separation.estimate import MIN_PIXELS
 from denoise.separation.known import known_by
 from denoise.separation.saturation import clipped, stuck_values
@@ -81,8 +82,8 @@ def denoise(cube: Cube, method: str = METHOD, sensor: Sensor | None = None, **op
 
 def restore_cube(
     cube: Cube, method: str = METHOD, sensor: Sensor | None = None, *, samples: int = 0, seed: int = 0,
-    weights: str | Path | None = None, scale: float | None = None, progress: Progress | None = None,
-    strip_bytes: int = STRIP_BYTES,
+    weights: str | Path | None = None, scale: float | None = None, noise_std: NDArray[Any] | None = None,
+    progress: Progress | None = None, strip_bytes: int = STRIP_BYTES,
 ) -> Denoised:  # fmt: skip
     """Restore a cube; labels are kept.
 
@@ -101,6 +102,8 @@ def restore_cube(
         Folder of trained weights; default those of the package.
     scale : float, optional
         Turns the cube's numbers into the sensor's units, instead of what its file says. The result stays in its own.
+    noise_std : array, shape (band,), optional
+        Standard deviation of each band's noise, cube units, as an inversion tells it; instead of a sensor.
     progress : callable, optional
         Called with (strips done, strips in all).
     strip_bytes : int
@@ -134,6 +137,10 @@ def restore_cube(
     entry = get(method)
     said: dict[str, Any] = {"denoised_by": entry.name, "denoise_sensor": None if sensor is None else sensor.name}
     known = None
+    if sensor is not None and noise_std is not None:
+        raise InputError(f"noise_std: found one beside the sensor {sensor.name}, expected one of them")
+    if noise_std is not None:
+        known = Known(sigma=np.asarray(noise_std, dtype=float))
     if sensor is not None:
         known, notes = known_by(cube, sensor, scale)
         said |= {"sensor_note": "; ".join(notes)} if notes else {}
@@ -253,13 +260,13 @@ def restore(
         raise InputError(f"{who}: found no band with signal, expected some")
     nothing = ~measured[live].any(axis=0)
     estimate = values.copy()
-    full = clipped(values[live], valid[live], _of(known.full_scale, live))
+    full = clipped(values[live], valid[live], of_live(known.full_scale, live))
     if known.gain is not None or known.offset is not None:
         # exact values give stuck elements and impulses away only as long as nothing is taken from them
         valid = valid.copy()
         valid[live] &= full | ~stuck_values(_filled(values[live], valid[live]))
     filled = _filled(_calibrated(values, known)[live], valid[live])
-    counts = counts_of(filled, valid[live], _of(known.sigma, live), _of(known.slope, live))
+    counts = counts_of(filled, valid[live], of_live(known.sigma, live), of_live(known.slope, live))
     worked = filled if counts is None else counts.stabilised(filled)
     scale = float(np.std(worked))
     if values[0].size < MIN_PIXELS or not scale > 1e-6 * float(np.abs(worked).max()):
@@ -285,12 +292,12 @@ def restore(
         noise = found.noise
         left = (seen.values - noise.offset[:, None]) / noise.gain[:, None] - found.estimate
         said["doubtful_bands"] = np.flatnonzero(live)[structured(left, ~noise.outlier, found.estimate)].tolist()
-    part, std = found.estimate * np.float32(scale), _times(found.std, scale)
-    noise_model = _scaled(found.noise, scale, live)
+    part, std = found.estimate * np.float32(scale), None if found.std is None else found.std * np.float32(scale)
+    noise_model = in_cube_units(found.noise, scale, live)
     if counts is not None:
         std = None if std is None else counts.spread(part, std)
         part = keep_totals(counts.back(part), filled, valid[live]).astype(np.float32)
-        noise_model = None if noise_model is None else _of_counts(noise_model, counts, part, live)
+        noise_model = None if noise_model is None else noise_of_counts(noise_model, counts, part, live)
         said["photon_gain"] = float(np.median(counts.gain))
     elif noise_model is not None:
         # in the cube's units, which no method knows
@@ -298,18 +305,19 @@ def restore(
     # the scene is at least as bright as what the detector read at its full scale
     estimate[live] = np.where(full, np.maximum(part, filled), part)
     estimate[:, nothing] = np.nan
-    mask = _mask(found.mask, live, valid)
+    mask = mask_of_all(found.mask, live, valid)
     mask[live] |= full
     said |= _shares(mask[live], valid[live], full)
     if found.structure is not None and found.structure.any():
         said["rare_extent"] = _extent(found.structure)
     return dataclasses.replace(
-        found, estimate=estimate, std=_spread(std, live), mask=mask, noise=noise_model, provenance=said
+        found,
+        estimate=estimate,
+        std=None if std is None else among_all(std, live, np.nan),
+        mask=mask,
+        noise=noise_model,
+        provenance=said,
     )
-
-
-def _of(value: NDArray[Any] | None, live: NDArray[np.bool_]) -> NDArray[Any] | None:
-    return None if value is None else np.asarray(value)[live]
 
 
 def _shares(mask: NDArray[np.bool_], valid: NDArray[np.bool_], full: NDArray[np.bool_]) -> dict[str, Any]:
@@ -328,21 +336,6 @@ def _shares(mask: NDArray[np.bool_], valid: NDArray[np.bool_], full: NDArray[np.
     return said
 
 
-def _times(values: NDArray[np.float32] | None, scale: float) -> NDArray[np.float32] | None:
-    return None if values is None else values * np.float32(scale)
-
-
-def _of_counts(
-    noise: NoiseModel, counts: Counts, estimate: NDArray[np.float32], live: NDArray[np.bool_]
-) -> NoiseModel:  # fmt: skip
-    """The noise of counts in the cube's units: its variance grows with the signal."""
-    level = estimate.mean((1, 2), dtype=float)
-    sigma = np.sqrt(counts.gain * level + counts.read_variance).astype(np.float32)
-    return dataclasses.replace(
-        noise, sigma=_whole(sigma, live, np.nan), slope=_whole(counts.gain.astype(np.float32), live, 0)
-    )
-
-
 def _calibrated(values: NDArray[np.float32], known: Known) -> NDArray[np.float32]:
     """Values without the known gains and offsets of detector elements."""
     if known.offset is not None:
@@ -359,36 +352,6 @@ def _filled(values: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np
         return values
     middle = np.nanmedian(np.where(valid, values, np.nan).reshape(len(values), -1), axis=1)
     return np.where(valid, values, middle[:, None, None]).astype(np.float32)
-
-
-def _whole(part: NDArray[Any], live: NDArray[np.bool_], rest: Any) -> NDArray[Any]:
-    """An array of the live bands among all bands."""
-    out = np.full((len(live), *part.shape[1:]), rest, dtype=part.dtype)
-    out[live] = part
-    return out
-
-
-def _spread(std: NDArray[np.float32] | None, live: NDArray[np.bool_]) -> NDArray[np.float32] | None:
-    return None if std is None else _whole(std, live, np.nan)
-
-
-def _mask(
-    mask: NDArray[np.bool_] | None, live: NDArray[np.bool_], valid: NDArray[np.bool_]
-) -> NDArray[np.bool_]:  # fmt: skip
-    return ~valid if mask is None else ~valid | _whole(mask, live, False)
-
-
-def _scaled(noise: NoiseModel | None, scale: float, live: NDArray[np.bool_]) -> NoiseModel | None:
-    """A noise model of the live bands, in units of their spread, for all bands in the cube's units."""
-    if noise is None:
-        return None
-    s = np.float32(scale)
-    return NoiseModel(
-        sigma=_whole(noise.sigma * s, live, np.nan), slope=_whole(noise.slope * s, live, 0),
-        gain=_whole(noise.gain, live, 1), offset=_whole(noise.offset * s, live, 0),
-        offset_std=_whole(noise.offset_std * s, live, 0),
-        dead=_whole(noise.dead, live, False), outlier=_whole(noise.outlier, live, False),
-    )  # fmt: skip
 
 
 def _columns(known: Known | None, columns: slice) -> Known | None:

@@ -1,4 +1,4 @@
-"""What a fusion method is given: a coarse cube, a fine panchromatic image, and how the instrument relates them."""
+"""What a fusion method is given: a coarse cube and a fine panchromatic image, as a whole or by tiles."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from hsitools.errors import InputError
 from hsitools.sensor.interpolation import interpolate
@@ -18,7 +16,6 @@ from hsitools.sensor.separable import Separable, size_of
 from hsitools.sensor.spatial import mtf_blur, mtf_decimate
 from pansharpen.optics import Optics
 
-Array = NDArray[np.float64]
 #: Interpolation that defines the expanded cube, unless the case brings one.
 INTERPOLATION = "polynomial"
 #: A pixel counts when this share of it was measured.
@@ -125,10 +122,10 @@ class Tile:
         pan = self.wide_pan.expand(-1, bands, -1, -1)
         if self.wide_pan_valid is None:
             return down(pan)
-        known = self.wide_pan_valid.to(pan.dtype)
-        weight = down(known.expand(-1, bands, -1, -1))
-        seen = down(pan * known) / weight.clamp(min=MOSTLY)
-        return torch.where(weight >= MOSTLY, seen, down(pan))
+        measured = self.wide_pan_valid.to(pan.dtype)
+        weight = down(measured.expand(-1, bands, -1, -1))
+        mean = down(pan * measured) / weight.clamp(min=MOSTLY)
+        return torch.where(weight >= MOSTLY, mean, down(pan))
 
     # ---- images ------------------------------------------------------------------------------------------------
 
@@ -189,8 +186,8 @@ class Tile:
         """
         out = None if self._valid is None else self._valid.double().mean(1, keepdim=True) >= MOSTLY
         if self.wide_pan_valid is not None:
-            seen = self.down(self.optics.mean_gains())(self.wide_pan_valid.to(self.wide_pan.dtype)) >= MOSTLY
-            out = seen if out is None else out & seen
+            mostly = self.down(self.optics.mean_gains())(self.wide_pan_valid.to(self.wide_pan.dtype)) >= MOSTLY
+            out = mostly if out is None else out & mostly
         return out
 
     @cached_property
@@ -203,9 +200,9 @@ class Tile:
         """Coarse voxels that were measured, ``(batch, band, y, x)``, where PAN was too; None when all were."""
         if self._valid is None:
             return self.coarse_valid
-        seen = self.coarse_valid if self.wide_pan_valid is not None else None
+        shared = self.coarse_valid if self.wide_pan_valid is not None else None
         own = self.crop_coarse(self._valid)
-        return own if seen is None else own & seen
+        return own if shared is None else own & shared
 
     @cached_property
     def valid(self) -> torch.Tensor | None:
@@ -279,8 +276,8 @@ class FusionCase:
             value = value if value.is_floating_point() else value.to(torch.float32)
             object.__setattr__(self, field, value[None] if value.ndim == 3 else value)
             if getattr(self, field).ndim != 4:
-                found = tuple(value.shape)
-                raise InputError(f"{self.name}: {field}: found shape {found}, expected (band, y, x) or a batch of it")
+                shape = tuple(value.shape)
+                raise InputError(f"{self.name}: {field}: found shape {shape}, expected (band, y, x) or a batch of it")
         batch, band, y, x = self.coarse.shape
         r = self.optics.ratio
         fine = {"pan": 1, "expanded": band, "reference": band}
@@ -323,9 +320,9 @@ class FusionCase:
     def singles(self) -> list[FusionCase]:
         """The cubes of the batch, one case each."""
         names = ("coarse", "pan", "expanded", "valid", "pan_valid", "reference")
-        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        tensors = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         return [
-            self.replace(**{name: value[number : number + 1] for name, value in given.items()})
+            self.replace(**{name: value[number : number + 1] for name, value in tensors.items()})
             for number in range(len(self.coarse))
         ]
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from hsitools.chain import Fact, Outcome, Step
 from hsitools.cube import Cube
-from hsitools.demo import Demonstration, Fact, Outcome, Step
+from hsitools.demo import Demonstration
 from hsitools.figures import quicklook
 from hsitools.io import save_cube
 from hsitools.metrics import INDICES

@@ -54,10 +54,10 @@ def marked(fused: torch.Tensor, tile: Tile) -> torch.Tensor:
     return fused if tile.measured is None else fused.masked_fill(~tile.measured, torch.nan)
 
 
-def options_for(entry: Method, given: dict[str, Any]) -> dict[str, Any]:
+def options_for(entry: Method, options: dict[str, Any]) -> dict[str, Any]:
     """Of the options that any method may take, those that this one knows and that are set."""
-    known = inspect.signature(entry.function).parameters
-    return {name: value for name, value in given.items() if name in known and value is not None}
+    parameters = inspect.signature(entry.function).parameters
+    return {name: value for name, value in options.items() if name in parameters and value is not None}
 
 
 def fuse_case(
@@ -96,10 +96,10 @@ def fuse_case(
         raise InputError(f"{case.name}: coarse: found no band with signal, expected some")
     chosen = case if live.all() else select_bands(case, live)
     ready = prepared(chosen).replace(reference=None)  # the truth is no business of a method's
-    given = {"seed": seed, "weights": weights, "progress": progress}
+    options = {"seed": seed, "weights": weights, "progress": progress}
     with torch.set_grad_enabled(_learns(entry)):  # inference tensors would stay in caches, useless to nets
         parts = [ready] if entry.batched else ready.singles()
-        fused = torch.cat([entry.function(part, **options_for(entry, given)) for part in parts])
+        fused = torch.cat([entry.function(part, **options_for(entry, options)) for part in parts])
     if not torch.isfinite(fused).all():
         raise FloatingPointError(f"{entry.name}: {case.name}: found values that are not finite in the result")
     fused = marked(fused, ready.tile)

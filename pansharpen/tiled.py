@@ -237,11 +237,11 @@ def fuse_cube(
         raise InputError(f"{cube.source or cube.name}: pan: missing, expected a panchromatic image beside the cube")
     cube = paired(cube)
     assert cube.pan is not None
-    given: dict[str, Any] = {"seed": seed, "weights": weights, "progress": progress}
+    options: dict[str, Any] = {"seed": seed, "weights": weights, "progress": progress}
     if entry.tiled:
         scene = LargeScene(cube, sensor, halo=entry.halo, optics=optics, progress=progress)
         with torch.no_grad():
-            data: Any = entry.function(scene, **options_for(entry, given))
+            data: Any = entry.function(scene, **options_for(entry, options))
     else:
         scene = LargeScene(cube, sensor, halo=0, optics=optics, side=max(cube.shape[1:]))
         # the fused cube and a few like it, float32
@@ -250,7 +250,7 @@ def fuse_cube(
             use=f"{entry.name} takes a scene as a whole",
             advice="choose a window, or a method that goes by tiles (hsi pansharpen list)",
         )  # fmt: skip
-        whole = fuse_case(entry, scene.case(), **given)
+        whole = fuse_case(entry, scene.case(), **options)
         source = scene.map(lambda _tile: whole)
         data = source.read(np.arange(cube.n_bands), slice(0, source.shape[1]), slice(0, source.shape[2]))
     ratio = cube.pan.shape[1] // cube.shape[1]

@@ -128,7 +128,11 @@ def dark_frame(stack: FrameStack) -> tuple[Array, NDArray[np.bool_]]:
     if stack.dark is None:
         log.warning("%s: no dark frames: none subtracted, hot pixels not known", stack.path)
         return np.zeros(stack.shape), np.zeros(stack.shape, dtype=bool)
-    frames = np.asarray(stack.dark, dtype=float)
+    return dark_level(np.asarray(stack.dark, dtype=float))
+
+
+def dark_level(frames: Array) -> tuple[Array, NDArray[np.bool_]]:
+    """Median of dark frames ``(n, y, x)`` or ``(y, x)``, and where it leaves the others': hot pixels."""
     dark = frames if frames.ndim == 2 else np.median(frames, axis=0)
     middle = np.median(dark)
     # medians of a few whole numbers are mostly one number: no pixel is known to better than the converter's rounding

@@ -15,6 +15,7 @@ from calibration.inversion.calibration_error import interferogram_stderr
 from calibration.inversion.measurement import Measurement
 from calibration.inversion.prior import best_prior, candidates
 from calibration.inversion.problem import RADIANCE_UNITS, Interferograms, Spectra, noise_size
+from calibration.inversion.scene_frames import open_scene
 from hsitools.cube import Cube
 from hsitools.errors import InputError
 
@@ -102,7 +103,7 @@ def invert(
     if isinstance(measured, Cube):
         measured = files.interferogram_cube(measured, device)
     elif not isinstance(measured, Measurement):
-        measured = files.open_measurement(measured, device)
+        measured = open_scene(measured, device).measurement
     if len(measured.values) != len(device.opd_um):
         raise InputError(
             f"{measured.source}: interferometers: found {len(measured.values)}, expected {len(device.opd_um)}"

@@ -16,11 +16,12 @@ from denoise.comparison.report import columns_with
 from denoise.comparison.simulate import CASES
 from denoise.learning.denoiser_card import WEIGHTS
 from denoise.registry import METHODS
-from hsitools.comparison.plan import Cell, Plan, Source, chosen_names, content_hash, cubes_of, labels_of
+from hsitools.comparison.plan import Cell, Plan, Source, chosen_names, cubes_of, labels_of
 from hsitools.comparison.scratch import Scratch
 from hsitools.comparison.task import OK
 from hsitools.comparison.two_sides import Record
 from hsitools.errors import FormatError, HsiError, InputError
+from hsitools.io.hashes import content_hash
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,8 @@ from hsitools.commands.options import emit_json, json_option
 @json_option
 def demo(out: Path, seed: int, as_json: bool) -> None:
     """Characterize a simulated instrument, fuse and restore a simulated scene; compare each step with the truth."""
-    from hsitools.demo import Demonstration, Done, run_steps, steps, write_page
+    from hsitools.chain import Done, run_steps, steps, timed
+    from hsitools.demo import DEMO, Demonstration, write_page
 
     def before(text: str) -> None:
         click.echo(f"{text} … ", nl=False, err=as_json)
@@ -27,7 +28,7 @@ def demo(out: Path, seed: int, as_json: bool) -> None:
 
     out.mkdir(parents=True, exist_ok=True)
     demonstration = Demonstration(folder=out, seed=seed)
-    done = run_steps(demonstration, steps(), before, after)
+    done = run_steps(steps(DEMO), lambda step: timed(step, demonstration), before, after)
     page = write_page(demonstration, done, f"hsi demo --seed {seed}")
     if not as_json:
         return click.echo(f"report: {page}")

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Self
 import torch
 
 from hsitools import __version__
-from hsitools.comparison.plan import Cell, Plan, Source, content_hash, short_hash
+from hsitools.comparison.plan import Cell, Plan, Source
 from hsitools.comparison.plugins import Plugins, facts_of
 from hsitools.comparison.ranking import Row
 from hsitools.comparison.table import write_csv
@@ -24,6 +24,7 @@ from hsitools.comparison.task import OK, Task
 from hsitools.comparison.two_sides import Executor, Job, Record, local, now, plugins_of, submitted
 from hsitools.errors import FormatError, InputError
 from hsitools.io.atomic import atomic_path
+from hsitools.io.hashes import content_hash, short_hash
 from hsitools.plugins import load_plugin
 from hsitools.progress import Progress, silent
 from hsitools.provenance import git_commit
@@ -32,6 +33,8 @@ from hsitools.text import plain
 FORMAT, VERSION = "hsitools-benchmark", 1
 #: All records in one file, a JSON document a line.
 RECORDS = "records.jsonl"
+#: Where those of a denoising benchmark of 0.1.0 go, which held nothing else.
+FORMER_RECORDS = "records-0.1.0.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +79,9 @@ class Benchmark:
             (folder / "cells").mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"{folder}: out: cannot make the folder ({error.strerror})") from None
+        if again and (folder / RECORDS).exists() and not (folder / "benchmark.json").exists():
+            # other code measured them: they are done anew here, and stay there
+            (folder / RECORDS).replace(folder / FORMER_RECORDS)
         made = cls(folder=folder, settings=settings, plugins=plugins)
         made._write(made.header["runs"] if again and (folder / "benchmark.json").exists() else [])
         return made

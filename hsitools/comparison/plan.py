@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,9 +10,9 @@ from typing import Any
 
 import torch
 
-from hsitools.errors import FormatError, HsiError, InputError
+from hsitools.errors import HsiError, InputError
 from hsitools.io import describe
-from hsitools.io.hashes import file_sha256
+from hsitools.io.hashes import short_hash
 from hsitools.lookup import lookup
 
 
@@ -41,11 +39,6 @@ class Cell:
     def case_key(self) -> str:
         """The same without the method: cells of one case share it."""
         return short_hash({**self.case, "method": ""})
-
-
-def short_hash(values: Any) -> str:
-    """Of plain data, 16 digits."""
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,21 +156,3 @@ def _is_cube(path: Path) -> bool:
         return describe(path) is not None
     except HsiError:
         return True  # one that is damaged
-
-
-def content_hash(path: str | Path) -> str:
-    """Of a file's bytes, 16 digits; of all files of a folder (EnMAP's product, a folder of weights).
-
-    Raises
-    ------
-    FormatError
-        When there is no such file.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise FormatError(f"{path}: found no such file or folder, expected one")
-    digest = hashlib.sha256()
-    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-        if file.is_file():
-            digest.update(bytes.fromhex(file_sha256(file)))
-    return digest.hexdigest()[:16]

@@ -11,15 +11,17 @@ Three ways for three purposes, on one principle (R. E. Roger, J. F. Arnold, Int.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from hsitools.errors import InputError
 from hsitools.estimation.covariance import gram
 from hsitools.estimation.spread import robust_sigma
+
+if TYPE_CHECKING:
+    import torch
 
 Array = NDArray[Any]
 #: Bands up to which neighbouring pixels have a say in a band's noise: fewer do not explain one another.
@@ -108,6 +110,8 @@ def block_noise(
     InputError
         When there are fewer than three bands or 8×8 pixels.
     """
+    import torch  # seconds, which `band_noise` and lists of methods do without
+
     variance, gains, excluded = _block_residuals(values, valid)
     keep = torch.isfinite(variance)
     # v_k = s_k (1 + c²) + a² s_(k−1) + b² s_(k+1): solve for the s
@@ -128,6 +132,8 @@ def _block_residuals(
     values: torch.Tensor, valid: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor, dict[str, int]]:
     """Variance of the residuals ``(batch, band)``, weights of the three regressors, and what is left out."""
+    import torch
+
     batch, bands, height, width = values.shape
     if bands < 3 or min(height, width) < BLOCK:
         raise InputError(f"noise: found {bands}×{height}×{width}, expected 3 bands and {BLOCK}×{BLOCK} pixels at least")

@@ -1,12 +1,39 @@
-"""Hashes of files: whether one is still what it was."""
+"""Hashes of files and of plain data: whether one is still what it was."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
+from typing import Any
+
+from hsitools.errors import FormatError
 
 
 def file_sha256(path: str | Path) -> str:
     """SHA-256 of a file's bytes, 64 hexadecimal digits."""
     with Path(path).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def content_hash(path: str | Path) -> str:
+    """Of a file's bytes, 16 digits; of all files of a folder (EnMAP's product, a folder of weights).
+
+    Raises
+    ------
+    FormatError
+        When there is no such file.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FormatError(f"{path}: found no such file or folder, expected one")
+    digest = hashlib.sha256()
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file.is_file():
+            digest.update(bytes.fromhex(file_sha256(file)))
+    return digest.hexdigest()[:16]
+
+
+def short_hash(values: Any) -> str:
+    """Of plain data, 16 digits."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]

@@ -102,10 +102,10 @@ class _Pair:
             scale=float(pan_detail.square().mean() / fine(details(own(pan)))[0].square().mean().clamp(min=1e-300)),
         )  # fmt: skip
         up = interpolate(size_of(coarse), fusion.ratio, fusion.offset, method="polynomial", out_shape=size_of(pan))
-        alone = made.seen(up(coarse) + gain[:, None, None] * details(pan))
+        alone = made.visible_error(up(coarse) + gain[:, None, None] * details(pan))
         return cls(**{**made.__dict__, "explained_alone": alone})
 
-    def seen(self, fused: torch.Tensor) -> torch.Tensor:
+    def visible_error(self, fused: torch.Tensor) -> torch.Tensor:
         """Squared difference of the fused cube, as the sensor sees it, to the coarse one, beyond the noise."""
         fusion, number = self.fusion, self.number
         coarse = fusion.coarse[number].double()
@@ -115,18 +115,18 @@ class _Pair:
 
     def squared_error(self, fused: torch.Tensor) -> torch.Tensor:
         """Expected squared error of each band."""
-        seen = self.seen(fused)
+        visible = self.visible_error(fused)
         blurred = mtf_blur(size_of(fused), self.fusion.pan_gain, 1)(fused)
         detail = _detail_inner(self.fusion, self.number)(_details(self.fusion, blurred)(blurred))
         pan_power = self.pan_detail.square().mean()
         gain = (detail * self.pan_detail).mean(1) / pan_power
         own = (detail.square().mean(1) - gain**2 * pan_power).clamp(min=0)
-        right = (1 - seen / self.explained_alone.clamp(min=1e-300)).clamp(0, 1)
+        right = (1 - visible / self.explained_alone.clamp(min=1e-300)).clamp(0, 1)
         # a pair that details along PAN explain down to the noise cannot tell
         right = torch.where(self.explained_alone > TELLING * self.noise, right, 0.5)
         missing, excess = (self.rest - own).clamp(min=0), (own - self.rest).clamp(min=0)
         across = right * (missing + EXCESS * excess) + (1 - right) * (self.rest + own)
-        return seen + self.scale * ((gain - self.gain) ** 2 * pan_power + across)
+        return visible + self.scale * ((gain - self.gain) ** 2 * pan_power + across)
 
 
 def _noise(fusion: Fusion, number: int) -> torch.Tensor:
@@ -136,11 +136,11 @@ def _noise(fusion: Fusion, number: int) -> torch.Tensor:
         return torch.as_tensor(fusion.noise_variance, dtype=like.dtype, device=like.device)
     valid = None if fusion.coarse_valid is None else fusion.coarse_valid[number][None, None].expand(1, *like.shape)
     try:
-        found = noise(Single(values=like[None], valid=valid)).per_band
+        estimate = noise(Single(values=like[None], valid=valid)).per_band
     except InputError:
         return like.new_zeros(len(like))
-    assert found is not None
-    return found[0].nan_to_num(0.0) ** 2
+    assert estimate is not None
+    return estimate[0].nan_to_num(0.0) ** 2
 
 
 def _details(fusion: Fusion, image: torch.Tensor) -> Any:

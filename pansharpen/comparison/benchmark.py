@@ -11,9 +11,10 @@ import numpy as np
 
 import hsitools.comparison.benchmark as engine
 import pansharpen.methods  # noqa: F401  (registers them)
-from hsitools.comparison.plan import Cell, Plan, Source, chosen_names, content_hash, cubes_of, labels_of
+from hsitools.comparison.plan import Cell, Plan, Source, chosen_names, cubes_of, labels_of
 from hsitools.errors import HsiError, InputError
 from hsitools.io import open_cube
+from hsitools.io.hashes import content_hash
 from hsitools.sensor.presets import open_sensor
 from hsitools.sensor.sensor import Sensor
 from pansharpen.comparison.fusion_task import FUSION

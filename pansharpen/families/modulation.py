@@ -52,11 +52,11 @@ def modulated(
             torch.stack(band_sums(detail, detail, tile.measured)),
         )
 
-    found, details = (BandSums(*sums) for sums in scene.sum(linear))
-    gain, detail_power = found.slope, details.yy / details.n.clamp(min=1)
+    sums, details = (BandSums(*parts) for parts in scene.sum(linear))
+    gain, detail_power = sums.slope, details.yy / details.n.clamp(min=1)
     # the ratio's denominator is slope·level + offset, and the residual band − gain·level − base
     if matched:
-        base = found.mean_x - gain * found.mean_y
+        base = sums.mean_x - gain * sums.mean_y
         slope, offset = gain, base
     else:
         bands_haze, level_haze = haze or (torch.zeros_like(gain), torch.zeros_like(gain))
@@ -77,8 +77,8 @@ def modulated(
         return tuple(torch.stack(band_sums(x, y, tile.measured)) for x, y in pairs)
 
     # a level that is flat but for rounding says nothing of ratios
-    varies = above_rounding(found.variance_y, found.mean_y) > 0
-    by_level, by_power, powers = (BandSums(*sums) for sums in scene.sum(squares))
+    varies = above_rounding(sums.variance_y, sums.mean_y) > 0
+    by_level, by_power, powers = (BandSums(*parts) for parts in scene.sum(squares))
     precision = _precision(by_level, by_power, powers, slope, offset, detail_power) * varies
 
     def fused(tile: Tile) -> torch.Tensor:

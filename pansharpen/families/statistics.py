@@ -125,12 +125,12 @@ def solve(gram: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     return vectors @ (inverse[..., None] * (vectors.mT @ right))
 
 
-def regression(found: Moments) -> tuple[torch.Tensor, torch.Tensor]:
+def regression(sums: Moments) -> tuple[torch.Tensor, torch.Tensor]:
     """Weights and intercept of the last channel on all others, from the moments of all with themselves.
 
     Returns ``(batch, p)`` and ``(batch, 1)``.
     """
-    covariance, mean = found.covariance, found.mean_x
+    covariance, mean = sums.covariance, sums.mean_x
     weights = solve(covariance[:, :-1, :-1], covariance[:, :-1, -1:])[..., 0]
     return weights, mean[:, -1:] - (weights * mean[:, :-1]).sum(1, keepdim=True)
 

@@ -98,8 +98,8 @@ def pan_response(case: FusionCase) -> tuple[torch.Tensor, torch.Tensor, torch.Te
     Tensors of float64, shape (batch, band), (batch, 1), (batch, 1)
     """
     tile = case.tile
-    found = moments(torch.cat([tile.coarse, tile.pan_coarse], 1), valid=tile.coarse_valid)
-    covariance = found.covariance
+    sums = moments(torch.cat([tile.coarse, tile.pan_coarse], 1), valid=tile.coarse_valid)
+    covariance = sums.covariance
     bands, cross, variance = covariance[:, :-1, :-1], covariance[:, :-1, -1], covariance[:, -1, -1]
     told = torch.zeros_like(cross)
     if case.optics.pan_response is not None:
@@ -111,9 +111,9 @@ def pan_response(case: FusionCase) -> tuple[torch.Tensor, torch.Tensor, torch.Te
     gram = bands + torch.diag_embed(ridge[:, None].expand_as(cross))
     right = cross + ridge[:, None] * told
     response = nonnegative(gram, right[..., None])[..., 0]
-    offset = found.mean_x[:, -1:] - (response * found.mean_x[:, :-1]).sum(1, keepdim=True)
-    left = variance - 2 * (response * cross).sum(1) + torch.einsum("ni,nij,nj->n", response, bands, response)
-    return response, offset, left.clamp(min=0)[:, None]
+    offset = sums.mean_x[:, -1:] - (response * sums.mean_x[:, :-1]).sum(1, keepdim=True)
+    rest = variance - 2 * (response * cross).sum(1) + torch.einsum("ni,nij,nj->n", response, bands, response)
+    return response, offset, rest.clamp(min=0)[:, None]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -173,13 +173,13 @@ def problem(case: FusionCase, rank: int) -> Problem:
     """
     tile, optics = case.tile, case.optics
     response, offset, pan_left = pan_response(case)
-    found = moments(tile.coarse, valid=tile.coarse_valid)
-    mean, power = found.mean_x, found.xy.diagonal(dim1=1, dim2=2).mean(1, keepdim=True) / found.n
+    sums = moments(tile.coarse, valid=tile.coarse_valid)
+    mean, power = sums.mean_x, sums.xy.diagonal(dim1=1, dim2=2).mean(1, keepdim=True) / sums.n
     scale = torch.ones_like(mean)
     if optics.noise_variance is not None:
         variance = torch.as_tensor(optics.noise_variance, dtype=scale.dtype, device=scale.device)
         scale = scale * variance.clamp(min=1e-6 * float(variance.mean())).sqrt()
-    values, vectors = torch.linalg.eigh(found.covariance / (scale[..., None] * scale[:, None]))
+    values, vectors = torch.linalg.eigh(sums.covariance / (scale[..., None] * scale[:, None]))
     rank = min(rank, case.n_bands)
     values, vectors = values.clamp(min=0), vectors[..., -rank:].flip(-1)
     noise = values[:, :-rank].sum(1, keepdim=True) / max(case.n_bands - rank, 1)
@@ -218,52 +218,54 @@ class DataStep:
     inverse is ``1 − δᵢ Aᵀ (1 + δᵢ A Aᵀ)⁻¹ A``; and A Aᵀ is a product of one small matrix along y and one along x.
     """
 
-    def __init__(self, given: Problem, rho: torch.Tensor, dtype: torch.dtype) -> None:
-        row = given.pan_row / given.pan_variance.sqrt()
+    def __init__(self, system: Problem, rho: torch.Tensor, dtype: torch.dtype) -> None:
+        row = system.pan_row / system.pan_variance.sqrt()
         penalty = torch.diag_embed(rho.expand_as(row)) + row[..., None] * row[:, None]
         inverse = torch.linalg.inv(torch.linalg.cholesky(penalty))
-        delta, turn = torch.linalg.eigh(inverse @ torch.diag_embed(given.weight) @ inverse.mT)
+        delta, turn = torch.linalg.eigh(inverse @ torch.diag_embed(system.weight) @ inverse.mT)
         delta = delta.clamp(min=0)[..., None, None]
-        self.given, self.rho = given, per_band(rho, delta).to(dtype)
+        self.system, self.rho = system, per_band(rho, delta).to(dtype)
         self.back = (inverse.mT @ turn).to(dtype)
-        (y, along_y), (x, along_x) = (torch.linalg.eigh(_gram(axis, row)) for axis in (given.optics.y, given.optics.x))
+        (y, along_y), (x, along_x) = (
+            torch.linalg.eigh(_gram(axis, row)) for axis in (system.optics.y, system.optics.x)
+        )
         self.along_y, self.along_x = along_y.to(dtype), along_x.to(dtype)
         self.filter = (delta / (1 + delta * (y.clamp(min=0)[:, None] * x.clamp(min=0)))).to(dtype)
-        self.set(given.coarse)
+        self.set(system.coarse)
 
     def set(self, coarse: torch.Tensor) -> None:
         """Take other coarse data."""
-        given = self.given
-        right = given.optics.adjoint(per_band(given.weight, coarse) * coarse)
-        right = right + per_band(given.pan_row / given.pan_variance, right) * given.pan.to(right.dtype)
+        system = self.system
+        right = system.optics.adjoint(per_band(system.weight, coarse) * coarse)
+        right = right + per_band(system.pan_row / system.pan_variance, right) * system.pan.to(right.dtype)
         self.right = mix(self.back.mT, right.to(self.back.dtype))
 
     def __call__(self, v: torch.Tensor) -> torch.Tensor:
         """The minimiser for ``v`` (batch, k, y, x)."""
         right = self.right + self.rho * mix(self.back.mT, v)
-        seen = self.along_y.mT @ self.given.optics(right) @ self.along_x
-        seen = self.along_y @ (self.filter * seen) @ self.along_x.mT
-        return mix(self.back, right - self.given.optics.adjoint(seen))
+        reduced = self.along_y.mT @ self.system.optics(right) @ self.along_x
+        reduced = self.along_y @ (self.filter * reduced) @ self.along_x.mT
+        return mix(self.back, right - self.system.optics.adjoint(reduced))
 
 
 # ---- the method ------------------------------------------------------------------------------------------------
 
 
-def start(case: FusionCase, given: Problem) -> torch.Tensor:
+def start(case: FusionCase, system: Problem) -> torch.Tensor:
     """Interpolated components, moved by the least that makes them agree with PAN: ``(batch, k, y, x)``."""
-    z = mix(given.analysis, case.tile.expanded.double() - per_band(given.mean, given.coarse))
-    gain = given.pan_row / (given.pan_row.square().sum(1, keepdim=True) + given.pan_variance)
-    return z + per_band(gain, z) * (given.pan - mix(given.pan_row, z))
+    z = mix(system.analysis, case.tile.expanded.double() - per_band(system.mean, system.coarse))
+    gain = system.pan_row / (system.pan_row.square().sum(1, keepdim=True) + system.pan_variance)
+    return z + per_band(gain, z) * (system.pan - mix(system.pan_row, z))
 
 
-def prior_weight(case: FusionCase, given: Problem, joint: bool) -> tuple[torch.Tensor, torch.Tensor]:
+def prior_weight(case: FusionCase, system: Problem, joint: bool) -> tuple[torch.Tensor, torch.Tensor]:
     """λ and the mean gradient, of shape (batch, 1) when joint, else (batch, k).
 
     Gradients of length g in n dimensions follow exp(−λ g) with λ = n / mean g. Their mean is that of the interpolated
     components, times what PAN's fine gradients are to those of its low-pass image.
     """
     tile = case.tile
-    z = mix(given.analysis, tile.expanded.double() - per_band(given.mean, given.coarse))
+    z = mix(system.analysis, tile.expanded.double() - per_band(system.mean, system.coarse))
     length = magnitude(gradient(z), joint).mean((-2, -1))[:, 0]
     pan, low = (magnitude(gradient(image.double()), True).mean((1, 2, 3, 4)) for image in (tile.pan, tile.pan_low))
     sharper = ratio_of(pan, low).clamp(min=1)[:, None]
@@ -272,24 +274,24 @@ def prior_weight(case: FusionCase, given: Problem, joint: bool) -> tuple[torch.T
     return 2 * (z.shape[1] if joint else 1) / length, length
 
 
-def minimise(case: FusionCase, given: Problem, *, joint: bool, iterations: int) -> torch.Tensor:
+def minimise(case: FusionCase, system: Problem, *, joint: bool, iterations: int) -> torch.Tensor:
     """Component images ``(batch, k, y, x)`` of least data terms and total variation.
 
     Parameters
     ----------
     case : FusionCase
-    given : Problem
+    system : Problem
     joint : bool
         Vector total variation: the gradient's length is over all components, so that they share their edges.
         Otherwise each component has its own.
     iterations : int
     """
     dtype = case.coarse.dtype
-    lam, length = prior_weight(case, given, joint)
+    lam, length = prior_weight(case, system, joint)
     rho = lam.mean(1, keepdim=True) / length.mean(1, keepdim=True)
     threshold = (lam / rho).to(dtype)[:, None, :, None, None]
-    data = DataStep(given, rho, dtype)
-    z = start(case, given).to(dtype)
+    data = DataStep(system, rho, dtype)
+    z = start(case, system).to(dtype)
     couple = GradientCoupling(z)
     exact = case.tile.down()
     fit, edges = z, gradient(z)
@@ -302,16 +304,16 @@ def minimise(case: FusionCase, given: Problem, *, joint: bool, iterations: int) 
         edge_dual += gradient(z)
         edges = edge_dual * (1 - threshold / magnitude(edge_dual, joint).clamp(min=TINY)).clamp(min=0)
         edge_dual -= edges
-        if exact is not given.optics and step % CORRECTION == CORRECTION - 1:
+        if exact is not system.optics and step % CORRECTION == CORRECTION - 1:
             # bands with their own MTF: the data as the mean optics would have seen them
-            cube = given.cube(fit)
-            apart = (given.optics(cube) - exact(cube)).to(given.coarse.dtype)
-            data.set(given.coarse + mix(given.analysis, apart))
+            cube = system.cube(fit)
+            apart = (system.optics(cube) - exact(cube)).to(system.coarse.dtype)
+            data.set(system.coarse + mix(system.analysis, apart))
     return fit
 
 
 def fuse_components(case: FusionCase, *, joint: bool, rank: int, iterations: int) -> torch.Tensor:
     """Minimise, and give back what the components leave of the coarse cube: ``(batch, band, y, x)``."""
-    given = problem(case, rank)
-    fused = given.cube(minimise(case, given, joint=joint, iterations=iterations))
+    system = problem(case, rank)
+    fused = system.cube(minimise(case, system, joint=joint, iterations=iterations))
     return fused + case.tile.up()(case.coarse - case.tile.down()(fused))

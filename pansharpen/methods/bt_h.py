@@ -23,7 +23,7 @@ BINS, SPAN = 1024, 4.0
     "pansharpening, IEEE GRSL 14(12), 2017",
 )  # fmt: skip
 def bt_h(scene: Scene) -> Any:
-    """Bands times PAN over the intensity, all without haze; the ratio is guarded, see `modulation`."""
+    """Bands times PAN over the intensity, all without haze; the ratio is guarded."""
 
     def together(tile: Tile) -> torch.Tensor:
         return torch.cat([tile.coarse, tile.pan_coarse], 1)

@@ -14,5 +14,5 @@ from pansharpen.registry import method
     paper="B. Aiazzi et al., MTF-tailored multiscale fusion of high-resolution MS and Pan imagery, PE&RS 72(5), 2006",
 )  # fmt: skip
 def mtf_glp_hpm(scene: Scene) -> Any:
-    """Bands times PAN over its MTF-matched low-pass image; the ratio is guarded, see `modulation`."""
+    """Bands times PAN over its MTF-matched low-pass image; the ratio is guarded."""
     return modulated(scene, lambda tile: (tile.pan_low_of_bands, tile.pan - tile.pan_low_of_bands))

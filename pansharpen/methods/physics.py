@@ -94,7 +94,7 @@ def learn(scene: Scene) -> Model:
 
     pair = register(scene, components, len(space.signal), prior)
     noise = float((pair.response**2 / space.signal).sum())
-    error = pan_error(scene, components, pair, noise) + (optics.pan_variance or 0.0)
+    error = pan_error(scene, components, pair, noise, pan_variance) + (optics.pan_variance or 0.0)
     error = max(error, float(pair.response @ pair.response) / MAX_PRECISION, pan_floor)
     edge = max(EDGE**2 * pan_variance, pan_floor) + 2 * (optics.pan_variance or 0.0)
     return Model(
@@ -129,18 +129,18 @@ def _fuse(tile: Tile, model: Model) -> torch.Tensor:
         condition=CONDITION * lopsided(optics.mean_gains()),
     )  # fmt: skip
     weights = edge_weights(pan, model.edge)
-    z, seen = tile.up()(data), data
+    z, levelled = tile.up()(data), data
     for number in range(SOLUTIONS if optics.same_mtf else SOLUTIONS_MIXED):
         if number == 1:
             # where PAN is even but the first solution is not, there is an edge too
             weights = [w * a for w, a in zip(weights, step_weights(z), strict=True)]
         if number and not optics.same_mtf:
             cube = space.cube(z)
-            seen = space.components(tile.wide_coarse - pair.down(tile, optics.mtf)(cube) + down(cube))
-        z = terms.solve(seen, weights, z)
+            levelled = space.components(tile.wide_coarse - pair.down(tile, optics.mtf)(cube) + down(cube))
+        z = terms.solve(levelled, weights, z)
     # what the subspace leaves out, as far as it is no noise
-    left = per_band(space.rest, pan) * (coarse - space.cube(data))
-    out = space.cube(tile.crop(z)) + tile.crop(tile.up()(left))
+    rest = per_band(space.rest, pan) * (coarse - space.cube(data))
+    out = space.cube(tile.crop(z)) + tile.crop(tile.up()(rest))
     if (model.trust < 1).any():
         # only details that the coarse cube does not see: the rest is its own
         details = z - tile.up()(data)

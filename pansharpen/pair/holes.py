@@ -49,10 +49,9 @@ def fill_voxels(cube: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
     cube : Tensor, shape (batch, band, y, x)
     valid : Tensor of bool, shape (batch, band, y, x)
     """
-    known = valid.to(cube.dtype)
     clean = torch.where(valid, cube, 0)
     blur = mtf_blur(size_of(cube), NEIGHBOURHOOD, 2)
-    weight = blur(known)
+    weight = blur(valid.to(cube.dtype))
     around = blur(clean) / weight.clamp(min=ALONE)
     far = weight < ALONE
     # pixels too far from all that was measured: whole areas without data

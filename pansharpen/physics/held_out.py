@@ -60,9 +60,9 @@ def detail_trust(scene: Scene, coarse: Cube, space: Subspace, pair: Registration
         z = terms.solve(data, weights, up(data))
         z = terms.solve(data, [w * a for w, a in zip(weights, step_weights(z), strict=True)], z)
         smooth = up(low)
-        found, true = (tile.crop_coarse(image - smooth)[0].double() for image in (space.cube(z), cube))
+        details, true = (tile.crop_coarse(image - smooth)[0].double() for image in (space.cube(z), cube))
         weight = torch.ones_like(true) if tile.coarse_measured is None else tile.coarse_measured[0].double()
-        parts = (found * true, found * found, true * true, torch.ones_like(true))
+        parts = (details * true, details * details, true * true, torch.ones_like(true))
         return torch.stack([(part * weight).sum((1, 2)) for part in parts])
 
     mixed, power, true, n = scene.sum(sums)

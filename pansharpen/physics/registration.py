@@ -18,14 +18,22 @@ from hsitools.sensor.spatial import mtf_blur, mtf_decimate
 from pansharpen.case import Scene, Tile
 from pansharpen.families.statistics import Moments, moments, ratio_of
 
-#: How well shift (fine pixels, y and x) and MTF (relative change of the PSF's squared width) are known beforehand.
-PRIOR = (1.0, 1.0, 0.5)
+#: Usual deviations of shift (fine pixels, y and x) and MTF (relative change of the PSF's squared width) from what is
+#: declared; where PAN is understood, the pair itself tells larger ones.
+PRIOR = (0.3, 0.3, 0.15)
 #: Gain, at half the coarse Nyquist frequency, of the blur that parts coarse details from the rest.
 COARSE_DETAIL = 0.3
 #: Of a residual that noise alone would explain, this share is still taken as PAN's error.
 LEAST_SHARE = 0.1
-#: Keeps the ratio of two residuals finite when both vanish; far below any of them in float64.
+#: Keeps a variance that is zero, of a PAN without contrast, from being divided by; far below any real one's square.
 TINY = 1e-200
+#: Area, in coarse pixels, over which what only PAN shows is alike: 1 leaves bands worse than interpolation where a
+#: tenth of PAN is another scene, 4 costs 4 % where MTFs along both axes differ most.
+STRUCTURE = 3
+#: Coarse pixels that tell as much as one whose error is independent of the others'.
+DEPENDENT = 4
+#: Of a regression, relative to the components' unit variance.
+RIDGE = 1e-6
 
 #: Coarse components ``(batch, k, y, x)`` of a tile with its surroundings.
 Components = Callable[[Tile], torch.Tensor]
@@ -54,7 +62,7 @@ class Registration:
     blur: float
 
     def gains(self, declared: Any) -> Any:
-        """MTF at Nyquist, found from the declared one."""
+        """MTF at Nyquist, of the declared one."""
         return np.clip(np.asarray(declared, dtype=float) ** self.blur, 0.01, 0.97)
 
     def down(self, tile: Tile, declared: Any) -> Separable:
@@ -75,12 +83,13 @@ def register(scene: Scene, components: Components, rank: int, prior: torch.Tenso
         for axis in range(3):
             ends = [tile.see_pan(_down(tile, theta + sign * step * (np.arange(3) == axis))) for sign in (1, -1)]
             low.append((ends[0] - ends[1]) / (2 * step[axis]))
-        both = tile.crop_coarse(torch.cat([components(tile), *low], 1))
+        own = components(tile)
+        both = tile.crop_coarse(torch.cat([own, *low, *_derivatives(own)], 1))
         return moments(both, valid=tile.coarse_valid)
 
     for _ in range(8):  # three are usual
-        found = scene.sum(images)
-        covariance, n = found.covariance[0], float(found.n)
+        sums = scene.sum(images)
+        covariance, n = sums.covariance[0], float(sums.n)
         solution, _ = _regress(covariance, rank, n, theta - start, None)
         move = np.clip(-solution[rank:].cpu().numpy(), -1, 1)
         if np.all(np.abs(move) < 0.01):
@@ -89,33 +98,56 @@ def register(scene: Scene, components: Components, rank: int, prior: torch.Tenso
     # a wrong response must not pass for a displacement: the declared one counts only now
     solution, unexplained = _regress(covariance, rank, n, theta - start, prior)
     response = solution[:rank]
-    centre = found.mean_x[0]
+    centre = sums.mean_x[0]
     return Registration(
         response=response, constant=float(centre[rank] - response @ centre[:rank]), unexplained=unexplained,
         shift=(float(theta[0]), float(theta[1])), blur=float(np.exp(theta[2])),
     )  # fmt: skip
 
 
+def _derivatives(images: torch.Tensor) -> list[torch.Tensor]:
+    """What shift along y and x, and a wider PSF, change of coarse images, but for factors."""
+    padded = torch.nn.functional.pad(images, (1, 1, 1, 1), mode="replicate")
+    y = padded[..., :-2, 1:-1], padded[..., 2:, 1:-1]
+    x = padded[..., 1:-1, :-2], padded[..., 1:-1, 2:]
+    return [y[1] - y[0], x[1] - x[0], y[0] + y[1] + x[0] + x[1] - 4 * images]
+
+
 def _regress(
     covariance: torch.Tensor, rank: int, n: float, theta: np.ndarray, prior: torch.Tensor | None
 ) -> tuple[torch.Tensor, float]:
-    """Coefficients of the components and of the three derivatives, and the residual variance."""
+    """Coefficients of the components and of the three derivatives, and the residual variance.
+
+    What PAN alone sees is in its derivatives too, and more blur would always make it smaller. So the derivatives count
+    as far as those of the components' own PAN, on the coarse grid, explain them (instrumental variables).
+    """
     predictors = torch.cat([torch.arange(rank), torch.arange(rank + 1, rank + 4)]).to(covariance.device)
-    gram, right = covariance[predictors][:, predictors], covariance[predictors, rank]
+    plain, plain_right = covariance[predictors][:, predictors], covariance[predictors, rank]
     own = covariance[rank, rank]
-    start = torch.zeros_like(right)
-    ridge = torch.full_like(right, 1e-6)
+    start = torch.zeros_like(plain_right)
+    ridge = torch.full_like(plain_right, RIDGE)
+    response = torch.linalg.solve(plain[:rank, :rank] + torch.diag(ridge[:rank]), plain_right[:rank])
+    # of all images, the components and the derivatives of their own PAN
+    instruments = torch.block_diag(torch.eye(rank).to(response), *(response[:, None] for _ in range(3)))
+    instruments = torch.cat([instruments[:rank], instruments.new_zeros(4, rank + 3), instruments[rank:]])
+    joint = instruments.mT @ covariance
+    power = joint @ instruments
+    power = power + RIDGE * torch.diag(power.diagonal()) + TINY * torch.eye(rank + 3).to(power)
+    explained = torch.linalg.solve(power, joint)
+    gram, right = joint[:, predictors].mT @ explained[:, predictors], joint[:, predictors].mT @ explained[:, rank]
     if prior is not None:
         # the declared response counts as much as the scene's own evidence
         start[:rank], ridge[:rank] = prior, 1.0
     width = torch.as_tensor(PRIOR, dtype=gram.dtype, device=gram.device)
+    free, independent = (max(pixels - rank - 3, 1.0) for pixels in (n, n / DEPENDENT))
     start[rank:] = torch.as_tensor(theta, dtype=gram.dtype, device=gram.device)
     residual = own + TINY
     for _ in range(3):
         # the priors of shift and blur weigh against what the data leave unexplained
-        ridge[rank:] = residual / (n * width**2)
+        ridge[rank:] = residual / (independent * width**2)
         solution = start + torch.linalg.solve(gram + torch.diag(ridge), right - gram @ start)
-        residual = (own - 2 * solution @ right + solution @ gram @ solution).clamp(min=1e-12 * float(own) + TINY)
+        rest = own - 2 * solution @ plain_right + solution @ plain @ solution
+        residual = n / free * rest.clamp(min=1e-12 * float(own) + TINY)
     return solution, float(residual)
 
 
@@ -126,24 +158,28 @@ def _down(tile: Tile, theta: np.ndarray) -> Separable:
     return mtf_decimate(tile.fine_size, gains, optics.ratio, optics.offset, shift=(float(theta[0]), float(theta[1])))
 
 
-def pan_error(scene: Scene, components: Components, pair: Registration, noise: float) -> float:
+def pan_error(scene: Scene, components: Components, pair: Registration, noise: float, pan_variance: float) -> float:
     """Variance, at a fine pixel, of what PAN's model cannot explain.
 
     The model's error can be seen at the coarse scale only: that part as it is, less what the cube's noise makes of it.
-    Of PAN's finest details there, a share is left unexplained; those beyond are taken to be explained as well.
+    Of PAN's finest details there, a share is left unexplained; those beyond are taken to be explained as well. Where
+    PAN shows what no band does, these are structures and not noise, that neighbouring pixels share: the error counts
+    for more, the larger its part of PAN.
 
     Parameters
     ----------
     noise : float
         Variance of ``response · components`` by the cube's noise.
+    pan_variance : float
+        Of PAN's pixels.
     """
 
     def powers(tile: Tile) -> Moments:
         down = pair.down(tile, tile.optics.mean_gains())
-        seen = tile.see_pan(down)
-        response = pair.response.to(seen)[:, None, None]
-        rest = seen - pair.constant - (response * components(tile)).sum(1, keepdim=True)
-        both = torch.cat([rest, seen], 1)
+        pan = tile.see_pan(down)
+        response = pair.response.to(pan)[:, None, None]
+        rest = pan - pair.constant - (response * components(tile)).sum(1, keepdim=True)
+        both = torch.cat([rest, pan], 1)
         blur = mtf_blur(size_of(both), COARSE_DETAIL, 2)
         return moments(tile.crop_coarse(both - blur(both)), valid=tile.coarse_valid)
 
@@ -154,8 +190,10 @@ def pan_error(scene: Scene, components: Components, pair: Registration, noise: f
     rest, own = (coarse.xy[0].diagonal() / coarse.n.clamp(min=1)[0]).unbind()
     rest = torch.maximum(rest - noise * _noise_gain(), LEAST_SHARE * rest)
     share = float(ratio_of(rest[None], own[None]).clamp(max=1))
-    seen = max(pair.unexplained - noise, LEAST_SHARE * pair.unexplained)
-    return seen + share * float(fine.xy / fine.n.clamp(min=1))
+    visible = max(pair.unexplained - noise, LEAST_SHARE * pair.unexplained)
+    error = visible + share * float(fine.xy / fine.n.clamp(min=1))
+    part = min(error / max(pan_variance, TINY), 1.0)
+    return error * (1 + part * STRUCTURE * scene.optics.ratio**2)
 
 
 def _noise_gain() -> float:

@@ -76,15 +76,15 @@ def subspace(scene: Scene, coarse: Cube) -> Subspace:
     coarse : callable
         The coarse cube of a tile, as `one_blur` gives it.
     """
-    found = scene.sum(lambda tile: moments(tile.crop_coarse(coarse(tile)), valid=tile.coarse_valid))
-    covariance, n = found.covariance[0], float(found.n)
+    sums = scene.sum(lambda tile: moments(tile.crop_coarse(coarse(tile)), valid=tile.coarse_valid))
+    covariance, n = sums.covariance[0], float(sums.n)
     # float32 values say no more than this, nor does a band without contrast
-    floor = (ROUNDING * found.mean_x[0].abs().max()) ** 2
+    floor = (ROUNDING * sums.mean_x[0].abs().max()) ** 2
     noise = _noise(scene.optics, covariance).clamp(min=float(floor))
     basis, projection, signal = _components(covariance, noise, n)
-    left = covariance.diagonal() - ((projection[0] @ covariance) * basis[0].mT).sum(0)
-    rest = (1 - noise / left.clamp(min=1e-30)).clamp(0, 1)[None]
-    return Subspace(mean=found.mean_x, basis=basis, projection=projection, signal=signal, rest=rest)
+    outside = covariance.diagonal() - ((projection[0] @ covariance) * basis[0].mT).sum(0)
+    rest = (1 - noise / outside.clamp(min=1e-30)).clamp(0, 1)[None]
+    return Subspace(mean=sums.mean_x, basis=basis, projection=projection, signal=signal, rest=rest)
 
 
 def one_blur(scene: Scene) -> Cube:

@@ -48,3 +48,11 @@ def test_examples_of_public_names_are_true(package, name, tmp_path, monkeypatch)
 def test_examples_of_modules_are_true(name):
     module = importlib.import_module(name)
     assert doctest.testmod(module, optionflags=OPTIONS).failed == 0
+
+
+@pytest.mark.parametrize("registry", ["pansharpen.registry", "denoise.registry"])
+def test_lists_of_methods_send_nobody_to_a_module(registry):
+    """``hsi pansharpen list`` is read by users; a module's name means nothing to them, and goes stale."""
+    importlib.import_module(registry.replace("registry", "methods"))
+    for method in importlib.import_module(registry).METHODS.values():
+        assert "`" not in method.summary, method.name

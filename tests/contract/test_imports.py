@@ -37,6 +37,12 @@ def test_command_modules_are_light():
     assert not loaded_by(*modules) & HEAVY
 
 
+@pytest.mark.parametrize("module", ["hsitools.io", "hsitools.sensor", "calibration.pipeline", "denoise.methods"])
+def test_torch_is_loaded_where_it_computes_only(module):
+    """It takes seconds, which opening a file, a calibration and ``hsi denoise list`` do without."""
+    assert "torch" not in loaded_by(module)
+
+
 def lint(folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([LINT_IMPORTS, "--no-cache"], cwd=folder, capture_output=True, text=True, check=False)
 

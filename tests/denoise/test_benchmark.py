@@ -21,7 +21,7 @@ from denoise.comparison.benchmark import Benchmark
 from denoise.comparison.benchmark import benchmark as file_benchmark
 from denoise.comparison.simulate import CASES, SEVEN, clean_cube, simulate
 from denoise.registry import METHODS
-from hsitools.comparison.benchmark import RECORDS
+from hsitools.comparison.benchmark import FORMER_RECORDS, RECORDS
 from hsitools.comparison.task import OK
 from hsitools.cube import Cube
 from hsitools.errors import InputError
@@ -244,6 +244,21 @@ def test_resume_does_what_is_not_done(scene, plugin, tmp_path):
     assert plugin.calls() == ["broken"] * 3
     planned(out, scene, plugin, ["keep"], seed=1, resume=True).run()
     assert plugin.calls() == ["keep"] * 3  # another seed is another cell
+
+
+def test_resume_keeps_what_version_0_1_0_measured(scene, plugin, tmp_path):
+    """Its folders hold ``records.jsonl`` only; cells are measured anew, by today's code."""
+    out = tmp_path / "out"
+    out.mkdir()
+    old = '{"scene": "s", "sha256": "0", "case": "a", "method": "keep", "seed": 0, "status": "ok"}\n'
+    (out / RECORDS).write_text(old)
+    made = planned(out, scene, plugin, ["keep"], "a", resume=True)
+    made.run()
+    assert (out / FORMER_RECORDS).read_text() == old
+    assert [json.loads(line) for line in (out / RECORDS).read_text().splitlines()] == made.rows()
+    # and again only once
+    planned(out, scene, plugin, ["keep"], "a", resume=True).run()
+    assert (out / FORMER_RECORDS).read_text() == old
 
 
 def test_a_changed_method_is_measured_anew(scene, plugin, tmp_path):

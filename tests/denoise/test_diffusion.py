@@ -1,5 +1,6 @@
 """The latent flow: its coder, its symmetries, the gate, certainty, the shipped weights and their training."""
 
+import dataclasses
 import hashlib
 import json
 
@@ -14,6 +15,7 @@ from safetensors.numpy import load_file
 
 from denoise.case import Known, Observation
 from denoise.commands.denoise import denoise as command
+from denoise.comparison.simulate import simulate
 from denoise.latent.autoencoder import Autoencoder, from_blocks, to_blocks, wavelengths_of
 from denoise.latent.certainty import beyond
 from denoise.latent.evidence import evidence, whitened_residual
@@ -211,6 +213,15 @@ def test_intervals_cover(golden):
     assert 0.89 < (ratio < 1.96).mean() < 0.985
 
 
+def test_intervals_cover_errors_of_columns_too(clean):
+    """A pushbroom's gains and offsets are estimated: without their doubt, a third of the errors would be covered."""
+    truth = np.clip(clean / np.percentile(clean, 99.9), 0, 1).astype(np.float32)
+    found = restore(simulate(truth, "g", seed=2)[0], samples=4, wavelength_nm=WAVELENGTH)
+    ratio = np.abs(found.estimate - truth) / found.std
+    assert 0.62 < (ratio < 1).mean() < 0.80
+    assert 0.91 < (ratio < 1.96).mean() < 0.985
+
+
 def test_gate_refuses_a_net_that_only_adds_noise(found, noisy, tmp_path):
     """Random weights: what they add agrees with the noise, not with the scene."""
     for stem, net in (("autoencoder", Autoencoder()), ("flow", wild_net())):
@@ -232,6 +243,19 @@ def test_gate_tells_the_error_that_it_saves(found, clean):
 
     saved = 1 - inside(refined.scene) / inside(found.scene)
     assert refined.gain == pytest.approx(saved, abs=0.15)
+
+
+def test_noise_of_a_residual_is_that_of_its_signal(found):
+    """In units of the band's noise: (σ² + slope · (scene − mean)) / σ² before the gain that was taken out."""
+    gain = np.full_like(found.noise.gain, 1.25)
+    slope = np.linspace(1e-3, 4e-3, 40, dtype=np.float32)
+    whitened = whitened_residual(
+        dataclasses.replace(found, noise=dataclasses.replace(found.noise, slope=slope, gain=gain)), WAVELENGTH
+    )
+    level = found.scene - found.scene.mean((1, 2), keepdims=True)
+    expected = 1 + slope[:, None, None] * level / found.noise.sigma[:, None, None] ** 2
+    free = ~found.noise.outlier & (expected > 0.2)
+    np.testing.assert_allclose(whitened.variance[free], expected[free] / 1.25**2, rtol=1e-4)
 
 
 def test_masked_voxels_are_less_certain(clean, noisy):

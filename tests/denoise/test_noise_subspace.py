@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from denoise.case import Observation
-from denoise.separation.estimate import BLUR, faint, separate
+from denoise.separation.estimate import BLUR, faint, separate, signal_slope
 from hsitools.estimation.covariance import subspace
 
 pytestmark = pytest.mark.portable
@@ -73,3 +73,13 @@ def test_noise_is_a_bands_own_where_the_scene_is_rich():
     error = np.log(found.noise.sigma / true)
     assert abs(error.mean()) < 0.04
     assert np.sqrt((error**2).mean()) < 0.08
+
+
+def test_variance_grows_with_the_signal_by_the_slope():
+    rng = np.random.default_rng(6)
+    scene = rng.uniform(1, 3, (3, 120, 120))
+    slope = np.array([0.0, 0.01, 0.04])
+    residual = np.sqrt(1e-3 + slope[:, None, None] * scene) * rng.standard_normal(scene.shape)
+    keep = rng.random(scene.shape) < 0.9
+    residual[~keep] = 50.0
+    np.testing.assert_allclose(signal_slope(residual, scene, keep), slope, atol=3e-3)

@@ -14,7 +14,7 @@ from denoise.latent.posterior import NOISE_WRONG, noise_scale
 from denoise.restore import restore, restore_cube
 from denoise.separation import counts, estimate, saturation
 from denoise.separation.estimate import levelled
-from denoise.separation.known import units_of
+from denoise.separation.known import known_by, units_of
 from denoise.separation.objects import told_apart
 from denoise.separation.recurring import recurring
 from denoise.separation.scan import FALSE, noise_of_pixels, threshold
@@ -168,6 +168,14 @@ def test_totals_of_counts_are_kept(gain: float, method: str) -> None:
     assert np.mean((found.estimate - gain * mean) ** 2) < 0.3 * np.mean((seen - gain * mean) ** 2)
 
 
+def test_doubt_of_counts_is_in_their_units() -> None:
+    mean = mixture(24, 40) * np.linspace(0.5, 6, 24)[:, None, None]
+    found = restore((25.0 * np.random.default_rng(6).poisson(mean)).astype(np.float32), "diffusion", samples=2)
+    assert found.std is not None
+    error = found.estimate - 25 * mean
+    assert 0.3 < np.sqrt((error**2).mean() / (found.std**2).mean()) < 1.5
+
+
 def test_stabilised_counts_come_back_without_bias() -> None:
     of_one = counts.Counts(np.ones(1), np.zeros(1))
     rng = np.random.default_rng(7)
@@ -245,6 +253,21 @@ def test_a_sensor_counts_in_the_units_of_the_cube() -> None:
         restore_cube(cube, "lowrank", scale=2.0)
 
 
+def test_full_scale_is_in_the_units_of_the_cube() -> None:
+    wavelength = np.linspace(500, 900, 6)
+    noise = DetectorNoise(electrons_per_unit=1e4, full_well=2e4)
+    sensor = Sensor(
+        name="of two",
+        response=GaussianResponse(centre_nm=wavelength, width_nm=np.full(6, 10.0)),
+        noise=noise,
+        units="1",
+    )
+    values = np.random.default_rng(3).uniform(0.2, 1, (6, 20, 20)).astype(np.float32)
+    for factor, units in ((1.0, "1"), (100.0, "%")):
+        known, _ = known_by(Cube(data=factor * values, wavelength_nm=wavelength, units=units), sensor)
+        np.testing.assert_allclose(known.full_scale, 2 * factor, rtol=1e-5)
+
+
 # ---- rare spectra ----------------------------------------------------------------------------------------------
 
 
@@ -285,6 +308,19 @@ def test_rare_spectra_are_kept_and_named(kind: str, times: float) -> None:
         for cube in (noisy, found.estimate)
     ]
     assert snr[1] > 1.2 * snr[0]
+
+
+def test_what_was_put_back_has_its_noise_in_the_doubt() -> None:
+    scene, sigma = mixture(80, 60), 0.05
+    where = plume_and_pixels(60)[1]
+    noise = sigma * np.random.default_rng(12).standard_normal(scene.shape)
+    target = absorption(scene, where, 1.5)
+    found = restore((scene + 10 * sigma * target + noise).astype(np.float32), "diffusion", samples=2)
+    assert found.std is not None
+    # an amplitude of one pixel is no surer than its noise, which the direction spreads over the line's bands
+    of_line = np.sqrt((found.std[48:53][:, where] ** 2).sum(0))
+    assert (of_line > 0.7 * sigma).all()
+    assert (of_line > 2 * np.sqrt((found.std[48:53][:, ~where] ** 2).sum(0)).mean()).all()
 
 
 def test_noise_is_not_named() -> None:

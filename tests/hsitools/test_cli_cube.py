@@ -284,7 +284,7 @@ def test_figures_have_units():
     assert "wavelength / nm" in labels
     assert "cycles / pixel of the sensor" in labels
     dark, flats, full, _ = simulated_stacks(2.0, 10.0, 0.01, 12, np.random.default_rng(0), (60, 70), 4, 8)
-    drawn = photon_transfer_figure(photon_transfer.photon_transfer(dark, flats, full_scale=full))
+    drawn = photon_transfer_figure(photon_transfer(dark, flats, full_scale=full))
     assert drawn.axes[0].get_ylabel() == "temporal variance / DN²"
     assert drawn.axes[0].containers
 

@@ -5,8 +5,9 @@ import re
 
 import pytest
 
+from hsitools.chain import Fact, Outcome, Step, run_steps, steps, timed
 from hsitools.commands.root import main
-from hsitools.demo import Demonstration, Fact, Outcome, Step, run_steps, steps, write_page
+from hsitools.demo import DEMO, Demonstration, write_page
 from hsitools.plot import new_figure
 
 
@@ -32,6 +33,13 @@ def test_calibration_is_right(mission):
     assert document["transmittance_error"] < 0.01
 
 
+def test_inverted_spectra_are_right_and_say_how_sure_they_are(mission):
+    inversion = mission[0]["inversion"]
+    assert inversion["registration_rms_pixels"] < 0.05
+    assert inversion["nrmse"] < 0.15
+    assert 0.91 <= inversion["coverage_95"] <= 0.99
+
+
 def test_fusion_by_three_methods_is_ranked_as_it_should(mission):
     scores = mission[0]["fusion"]
     assert scores["physics"]["ERGAS"] < scores["MTF-GLP-FS"]["ERGAS"] < scores["EXP"]["ERGAS"]
@@ -52,19 +60,20 @@ def test_files_and_page(mission):
     written = {path.relative_to(folder).as_posix() for path in folder.rglob("*.*")}
     assert written >= {
         "frames.h5", "capture.h5", "characterization.h5", "sensor.h5", "fused.h5", "restored.h5", "restored_std.h5",
+        "spectra.h5",
         "interferometers.csv", "grid.png", "scene.png", "calibration/report.html",
     }  # fmt: skip
     page = (folder / "report.html").read_text(encoding="utf-8")
-    assert page.count("<figure>") == len(document["steps"]) == 7
+    assert page.count("<figure>") == len(document["steps"]) == 8
     assert "ERGAS" in page
     assert "13.01" in page or "13.00" in page
     # a line for each step as it goes, with its time
-    assert re.findall(r"^(\d)/7 .+ … [\d.]+ s$", said, flags=re.MULTILINE) == list("1234567")
+    assert re.findall(r"^(\d)/8 .+ … [\d.]+ s$", said, flags=re.MULTILINE) == list("12345678")
 
 
 def test_steps_come_in_their_order_from_all_rooms():
-    titles = [step.title for step in steps()]
-    orders = [step.order for step in steps()]
+    titles = [step.title for step in steps(DEMO)]
+    orders = [step.order for step in steps(DEMO)]
     assert orders == sorted(orders)
     assert len(set(orders)) == len(orders)
     assert "frames" in titles[0]
@@ -85,7 +94,7 @@ def test_a_step_leaves_results_to_the_next_and_the_page_shows_truth_beside_resul
     demonstration = Demonstration(folder=tmp_path, seed=0)
     begun, ended = [], []
     chosen = [Step(order=1, title="A", run=first), Step(order=2, title="B", run=second)]
-    done = run_steps(demonstration, chosen, begun.append, ended.append)
+    done = run_steps(chosen, lambda step: timed(step, demonstration), begun.append, ended.append)
     assert begun == ["1/2 A", "2/2 B"]
     assert ended == done
     page = write_page(demonstration, done, "test").read_text(encoding="utf-8")

@@ -1,5 +1,6 @@
 """What the benchmark's numbers rest on: the truth out of reach, bands with signal, an index that ranks as it does."""
 
+import dataclasses
 import os
 
 import numpy as np
@@ -233,6 +234,24 @@ def class_row(method, everywhere, signal, **other):
     for index in ("ERGAS", "SAM", "Q2n"):
         values |= {index: everywhere, f"{index}_snr10": signal if index != "Q2n" else 1 - signal / 10}
     return values | other
+
+
+def test_noise_that_is_known_is_no_error_of_a_method():
+    """At full resolution the expected error of the truth holds the coarse cube's noise, unless that is told."""
+    case = simulated_case(scene((96, 96), seed=4), preset("prisma").select(range(0, 60, 6)), noise=False)
+    noise = 0.1 * torch.randn(case.coarse.shape, generator=torch.Generator().manual_seed(0))
+    known, silent = (
+        judge(
+            case.replace(
+                coarse=case.coarse + noise, reference=None,
+                optics=dataclasses.replace(case.optics, noise_variance=np.full(case.n_bands, variance)),
+            ),
+            case.reference,
+            metrics=("ERGAS_est",),
+        )["ERGAS_est"].value
+        for variance in (0.01, 0.0)
+    )  # fmt: skip
+    assert known < 0.8 * silent
 
 
 def test_methods_rank_on_bands_that_hold_signal(tmp_path):

@@ -19,6 +19,7 @@ from pansharpen.methods import physics
 from pansharpen.methods.physics import learn
 from pansharpen.optics import Optics
 from pansharpen.pair.wald import degraded, simulated_case
+from pansharpen.physics.registration import Registration
 from pansharpen.physics.subspace import one_blur
 
 
@@ -102,6 +103,19 @@ def test_details_of_pan_survive_what_is_not_understood_of_it():
     assert 0.5 * model.pair.unexplained < 1 / model.pan_precision < model.pair.unexplained + details_power
 
 
+def test_pan_of_another_scene_leaves_no_band_worse_than_interpolation():
+    case = with_odd_details(observed((0.3, 0.3)), 0.5)
+    pair = learn(case).pair
+    assert max(map(abs, pair.shift)) < 0.3
+    # blur would make PAN's own details smaller, and must not be taken for the optics'
+    assert pair.blur < 1.2
+    fused, plain = (
+        (fuse_case(name, case) - case.reference)[..., 4:-4, 4:-4].square().mean((0, 2, 3)).sqrt()
+        for name in ("physics", "EXP")
+    )
+    assert (fused < 1.01 * plain).all()
+
+
 def test_details_that_are_not_confirmed_are_lowered(shared, monkeypatch):
     """Near infrared bands of a real pair whose PAN is a blue band."""
     with h5py.File(shared / "data" / "scenes" / "sanfrancisco_hyperion_ali.h5") as file:
@@ -124,8 +138,50 @@ def test_details_that_are_not_confirmed_are_lowered(shared, monkeypatch):
     assert after.mean() < before.mean()
 
 
+def test_details_against_those_of_pan_are_not_trusted(monkeypatch):
+    """The last bands follow PAN in the large and are its negative in the fine: so they are at the coarse scale."""
+    case = observed((0.3, 0.3))
+    truth = case.reference.clone()
+    low = case.tile.up()(case.tile.down()(truth[:, -4:]))
+    truth[:, -4:] = 2 * low - truth[:, -4:]
+    odd = case.replace(coarse=case.tile.down()(truth), reference=truth)
+    trust = learn(odd).trust[0]
+    assert (trust[:-4] > 0.8).all()
+    assert (trust[-4:] < 0.65).all()
+    lowered = fuse_case("physics", odd)
+    monkeypatch.setattr(physics, "detail_trust", lambda *_: torch.ones(1, truth.shape[1], dtype=torch.float64))
+    error, as_if_sure = (
+        (image - truth)[:, -4:].square().mean((0, 2, 3)) for image in (lowered, fuse_case("physics", odd))
+    )
+    assert (error < 0.9 * as_if_sure).all()
+
+
 def test_what_pan_explains_is_trusted():
     assert (learn(observed((0.3, 0.3))).trust > 0.8).all()
+
+
+def test_the_shift_that_was_found_is_along_its_axes():
+    """A ramp along y and x shows where samples lie: its values there."""
+    case = observed((0.3, 0.3))
+    y, x = torch.meshgrid(torch.arange(96.0), torch.arange(96.0), indexing="ij")
+    pair = Registration(response=torch.ones(1), constant=0.0, unexplained=0.0, shift=(0.5, -0.25), blur=1.0)
+    seen = pair.down(case.tile, case.optics.mean_gains())(torch.stack([y, x])[None])[0, :, 5:-5, 5:-5]
+    torch.testing.assert_close(seen[0, 0, 0].item(), 4 * 5 + 1.5 + 0.5, rtol=0, atol=1e-3)
+    torch.testing.assert_close(seen[1, 0, 0].item(), 4 * 5 + 1.5 - 0.25, rtol=0, atol=1e-3)
+
+
+def test_noise_that_is_told_counts():
+    case = observed((0.3, 0.3))
+    loud, pan = 0.01 * case.coarse[0].double().flatten(1).var(1).numpy(), 0.01 * float(case.pan.var())
+    models = [
+        learn(case.replace(optics=dataclasses.replace(case.optics, noise_variance=noise, pan_variance=of_pan)))
+        for noise, of_pan in ((loud, None), (4 * loud, None), (loud, pan))
+    ]
+    quiet, noisy, grainy = models
+    # a component's share is of signal and noise: four times the noise is a quarter of the signal's ratio
+    assert float(noisy.space.signal[0] / quiet.space.signal[0]) == pytest.approx(0.25, rel=0.02)
+    assert 1 / grainy.pan_precision - 1 / quiet.pan_precision == pytest.approx(pan, rel=1e-3)
+    assert grainy.edge - quiet.edge == pytest.approx(2 * pan, rel=1e-3)
 
 
 def test_bands_that_are_nowhere_negative_stay_so():

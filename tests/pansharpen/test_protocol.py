@@ -9,13 +9,13 @@ from hsitools.cube import Cube
 from hsitools.errors import FormatError, InputError
 from hsitools.io import open_cube, save_cube
 from hsitools.scenes import scene
-from hsitools.sensor import preset
+from hsitools.sensor import Detector, preset
 from pansharpen.case import FusionCase
 from pansharpen.comparison.judging import FULL, judge
 from pansharpen.in_memory import fuse_case
 from pansharpen.optics import Optics
 from pansharpen.pair.case_files import CONVENTIONS, convention, open_pair, read_case
-from pansharpen.pair.from_sensor import pan_weights, with_sensor
+from pansharpen.pair.from_sensor import noise_at, pan_weights, with_sensor
 from pansharpen.pair.wald import cube_optics, degraded, real_case, simulated_case
 from pansharpen.tiled import fuse_cube
 
@@ -184,6 +184,24 @@ def test_run_and_benchmark_know_the_same_sensor(tmp_path, name):
     expected = fuse_case(name, case)[0].numpy()
     assert np.abs(fused.read() - expected).max() < 1e-5 * np.abs(expected).max()
     assert fused.meta["sensor_noise"] == "the sensor's"
+
+
+def test_each_band_is_told_its_own_mtf():
+    sensor = preset("prisma")
+    centre = sensor.response.wavelength_nm
+    rising = np.linspace(0.1, 0.5, sensor.n_bands)
+    sensor = sensor.replace(mtf=np.stack([rising, rising[::-1]], axis=1))
+    chosen = [3, 70, 41, 200]
+    told = with_sensor(Optics(ratio=6, wavelength_nm=centre[chosen]), sensor, 4, "cube")
+    np.testing.assert_allclose(told.mtf, sensor.mtf[chosen], rtol=1e-12)
+
+
+def test_noise_is_told_as_a_variance_of_bands_and_pan():
+    """At half of the light: 500 electrons and a read-out of 10, (500 + 10²)/1000² units²."""
+    detector = Detector(electrons_per_unit=1000.0, read_noise=10.0)
+    told = noise_at(detector, detector, np.array([0.5, 0.5]), np.array([0.5]))
+    np.testing.assert_allclose(told["noise_variance"], 6e-4, rtol=1e-9)
+    assert told["pan_variance"] == pytest.approx(6e-4, rel=1e-9)
 
 
 def test_noise_in_other_units_is_not_told(tmp_path):

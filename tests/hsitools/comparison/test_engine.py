@@ -12,19 +12,20 @@ import numpy as np
 import pytest
 
 from hsitools.comparison import scratch
-from hsitools.comparison.plan import content_hash
 from hsitools.comparison.plugins import code_hash
 from hsitools.comparison.ranking import ranking
 from hsitools.comparison.two_sides import isolated, stop_workers
 from hsitools.errors import InputError
+from hsitools.io.hashes import content_hash
 
 TASK = """
 from dataclasses import dataclass
 from types import SimpleNamespace
 import numpy as np
 from hsitools.comparison.benchmark import Benchmark
-from hsitools.comparison.plan import Cell, Plan, Source, content_hash
+from hsitools.comparison.plan import Cell, Plan, Source
 from hsitools.comparison.task import Task
+from hsitools.io.hashes import content_hash
 from inversion.patient import patient
 from inversion.smoother import smooth
 

@@ -4,8 +4,7 @@ import hashlib
 
 import pytest
 
-from hsitools.comparison.plan import content_hash
-from hsitools.io.hashes import file_sha256
+from hsitools.io.hashes import content_hash, file_sha256
 
 
 def test_a_file_s_hash_is_that_of_its_bytes(tmp_path):

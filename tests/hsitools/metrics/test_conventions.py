@@ -174,6 +174,19 @@ def test_expected_error_finds_each_fault(spoiled):
     assert bad > 1.1 * good
 
 
+def test_noise_that_is_not_told_is_estimated_as_a_variance():
+    truth, coarse, pan = seen()
+    sigma = 0.02
+    noisy = coarse + sigma * torch.randn(coarse.shape, generator=torch.Generator().manual_seed(3), dtype=coarse.dtype)
+    values = [
+        evaluate_fusion(1.05 * truth, noisy, pan, metrics=["ERGAS_est"], registration=Registration(), **told)[
+            "ERGAS_est"
+        ].value
+        for told in ({}, {"noise_variance": np.full(20, sigma**2)})
+    ]
+    assert values[0] == pytest.approx(values[1], rel=0.15)
+
+
 def test_wrong_number_of_bands_noise():
     truth, coarse, pan = seen()
     with pytest.raises(InputError, match="noise_variance: found 3 values, expected 20"):

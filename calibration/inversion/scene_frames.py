@@ -1,0 +1,105 @@
+"""A scene's file to interferograms whose pixels see the same: hot pixels by the dark frames, sub-images aligned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.captures.extract import dark_level
+from calibration.characterization import Characterization
+from calibration.inversion.measurement import Measurement, frames, open_measurement
+from calibration.inversion.sub_image_registration import (
+    Registration,
+    aligned_images,
+    brightness_projection,
+    precision,
+    register,
+)  # fmt: skip
+from hsitools.errors import InputError
+from hsitools.io.formats.hdf5 import open_hdf5
+
+#: Common field of view that is left, as a share of a sub-image, below which the layout is not that of the frame.
+LEAST_FIELD = 0.25
+#: Noise relative to the signal where one frame does not tell it: of no more weight than predicting hot pixels.
+UNKNOWN_NOISE = 0.02
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SceneMeasurement:
+    """Aligned interferograms, and what was found on the way.
+
+    Attributes
+    ----------
+    measurement : Measurement
+        NaN beyond the common field of view.
+    registration : Registration or None
+        None of an interferogram cube, whose pixels are taken to see the same.
+    hot_share : float
+        Share of the sub-images' pixels that are hot; they were predicted from the other sub-images.
+    """
+
+    measurement: Measurement
+    registration: Registration | None
+    hot_share: float = 0.0
+
+
+def open_scene(path: str | Path, instrument: Characterization) -> SceneMeasurement:
+    """Open raw frames (aligned) or an interferogram cube (as it is).
+
+    Raises
+    ------
+    FormatError
+        When the file is missing or neither.
+    InputError
+        When it is of another instrument, saturated, or without a dark frame, or the sub-images share no field of view.
+    """
+    measurement = open_measurement(path, instrument)
+    hot_frame = _hot_frame(Path(path))
+    if hot_frame is None:
+        return SceneMeasurement(measurement=measurement, registration=None)
+    # cut as the frames were
+    nothing = np.zeros(hot_frame.shape)
+    hot = frames(hot_frame.astype(float), nothing, instrument, source=measurement.source).values > 0.5
+    values, noise = measurement.values.copy(), measurement.noise_std
+    response = instrument.response
+    rows = np.flatnonzero(np.isfinite(response.theta).all(axis=1))
+    if not len(rows):
+        raise InputError(f"{instrument.name}: found no interferometer that was fitted, expected some")
+    wavelength = 1000 / response.wavenumber[::-1]
+    matrix = response.rows(rows).matrix(wavelength)
+    valid = np.isfinite(values[rows]) & ~hot[rows]
+    registration = register(values[rows], valid, brightness_projection(matrix, wavelength))
+    level = np.nanmean(np.where(valid, values[rows], np.nan), axis=(1, 2))
+    relative = np.full(len(rows), UNKNOWN_NOISE) if noise is None else noise[rows] / np.maximum(level, 1e-9)
+    told = precision(matrix, wavelength, relative)
+    aligned, factor = aligned_images(values[rows], hot[rows], registration, told)
+    shared = np.isfinite(aligned).all(axis=0).mean()
+    if shared < LEAST_FIELD:
+        raise InputError(
+            f"{path}: frames: found that {100 * shared:.0f} % of the field of view is common to all sub-images, "
+            f"expected at least {100 * LEAST_FIELD:.0f} %: are they of {instrument.name}?"
+        )
+    values[rows] = aligned
+    if noise is not None:
+        noise = noise.copy()
+        noise[rows] *= factor
+    return SceneMeasurement(
+        measurement=replace(measurement, values=values, noise_std=noise), registration=registration,
+        hot_share=float(hot.mean()),
+    )  # fmt: skip
+
+
+def _hot_frame(path: Path) -> NDArray[Any] | None:
+    """Hot pixels ``(y, x)`` by the dark frames of raw frames; None of any other file."""
+    import h5py
+
+    if not (path.is_file() and h5py.is_hdf5(path)):
+        return None
+    with open_hdf5(path) as file:
+        if "frames" not in file or "dark" not in file:
+            return None
+        return dark_level(np.asarray(file["dark"][()], dtype=float))[1]

@@ -1,0 +1,78 @@
+"""What denoising does in ``hsi process``: the last step, with the noise known from the inversion."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hsitools.chain import Fact, Outcome
+from hsitools.process import Process, ProcessStep
+
+
+def cube_files(process: Process) -> list[Path]:
+    """The cube so far, and its standard deviations."""
+    names = ["fused" if "fused" in process.files else "cube", "std"]
+    return [process.files[name] for name in names if name in process.files]
+
+
+def denoise_it(process: Process) -> Outcome:
+    """The cube to ``denoised.h5``.
+
+    Errors of an inverted cube are alike in neighbouring bands, where a blind estimate takes them for signal: noise is
+    what the inversion says it is. Its standard deviations stay: what bands share no denoiser removes.
+    """
+    from denoise.restore import restore_cube
+    from hsitools.io import open_cube, save_cube
+
+    plan = process.plan
+    observed = open_cube(cube_files(process)[0])
+    noise = None
+    if "std" in process.files:
+        noise = np.sqrt(np.nanmean(open_cube(process.files["std"]).read().astype(float) ** 2, axis=(1, 2)))
+    restored = restore_cube(observed, plan.denoiser, noise_std=noise, seed=plan.seed)
+    files = {"denoised": process.folder / "denoised.h5"}
+    save_cube(restored.estimate, files["denoised"])
+    fused = "fused" in process.files
+    if "std" in process.files and not fused:
+        files["denoised_std"] = process.folder / "denoised_std.h5"
+        save_cube(open_cube(process.files["std"]), files["denoised_std"])
+    before, after = observed.read().astype(float), restored.estimate.read().astype(float)
+    taken = float(np.sqrt(np.nanmean((before - after) ** 2)) / np.sqrt(np.nanmean(before**2)))
+    source = "as the inversion says" if noise is not None else "estimated from the cube"
+    bars = "stay those of the inversion" if not fused else "hold for means over the pixels of the spectra"
+    return Outcome(
+        text=f"Denoised by {plan.denoiser}; each band's noise is {source}. Error bars {bars}.",
+        figure=_figure(before, after, observed.wavelength_nm),
+        caption="A band before and after, and what was taken from it; the spectrum of the pixel in the middle.",
+        facts=[Fact(quantity="taken off, share of the signal", result=f"{100 * taken:.2f} %")],
+        summary={"denoiser": plan.denoiser, "taken": taken, "noise_known": noise is not None},
+        files=files,
+    )
+
+
+def _figure(before: Any, after: Any, wavelength_nm: Any) -> Any:
+    from hsitools.plot import new_figure
+
+    figure, axes = new_figure(12, 3.4, ncols=4, width_ratios=[1, 1, 1, 1.6])
+    band = len(before) // 2
+    low, high = np.nanpercentile(before[band], [1, 99])
+    for ax, (title, values) in zip(axes[:2], {"before": before, "after": after}.items(), strict=True):
+        ax.imshow(values[band], cmap="gray", vmin=low, vmax=high)
+        ax.set(title=title, xticks=[], yticks=[])
+    axes[2].imshow(before[band] - after[band], cmap="RdBu")
+    axes[2].set(title="taken off", xticks=[], yticks=[])
+    y, x = before.shape[1] // 2, before.shape[2] // 2
+    place = np.arange(len(before)) if wavelength_nm is None else wavelength_nm
+    axes[3].plot(place, before[:, y, x], lw=0.8, label="before")
+    axes[3].plot(place, after[:, y, x], lw=1.2, label="after")
+    axes[3].set(xlabel="wavelength / nm", title=f"pixel ({y}, {x})")
+    axes[3].legend()
+    return figure
+
+
+DENOISING = ProcessStep(
+    order=50, name="denoising", title="denoised", run=denoise_it, inputs=cube_files, options=("denoiser", "seed"),
+    wanted=lambda plan: plan.denoiser != "none",
+)  # fmt: skip

@@ -1,0 +1,291 @@
+"""The chain of ``hsi process``: bench → instrument → spectra → sharp, clean cube; resumable.
+
+Each room offers its steps through the entry-point group ``hsitools.process``. A step reads files and writes files; one
+whose inputs (by their content) and options are those of an earlier run in the same folder is not done again.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from hsitools import __version__
+from hsitools.chain import Done, Fact, Outcome, Step, run_steps, sections, steps, timed
+from hsitools.errors import FormatError, InputError
+from hsitools.io.atomic import atomic_path
+from hsitools.io.hashes import content_hash, short_hash
+from hsitools.lookup import lookup
+from hsitools.text import plain
+
+PROCESS = "hsitools.process"
+#: Folder of the records of steps, inside the result's.
+RECORDS = "steps"
+#: Fields of a plan that are files to read.
+PATHS = ("bench", "scene", "device", "pan", "illumination", "lamp")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is to be processed, and how; the keys of a plan file (TOML) and the options of ``hsi process``.
+
+    Attributes
+    ----------
+    bench : Path
+        Raw monochromator frames, a capture, a folder of either, or a characterization.
+    scene : Path
+        Raw frames with dark frames, or an interferogram cube.
+    out : Path
+        Folder of the result.
+    device : Path, optional
+        Device file (JSON): where the sub-images lie; found in the frames without one.
+    pan : Path, optional
+        Panchromatic image to fuse with.
+    illumination, lamp : Path, optional
+        Tables of wavelength (nm) and value, see `calibration.inversion.invert.invert`.
+    opd_step : float, optional
+        Nominal step between neighbours, µm.
+    window : int
+        Side of the window at each centre of a sub-image, pixels.
+    model, linewidth : str
+        As of ``hsi calibrate``.
+    grid : str, optional
+        ``LOW:HIGH:STEP``, nm; the calibrated lines without one.
+    method, fusion, denoiser : str
+        See ``hsi invert methods``, ``hsi pansharpen list``, ``hsi denoise list``; denoiser ``none`` leaves it out.
+    seed : int
+    """
+
+    bench: Path
+    scene: Path
+    out: Path
+    device: Path | None = None
+    pan: Path | None = None
+    illumination: Path | None = None
+    lamp: Path | None = None
+    opd_step: float | None = None
+    window: int = 5
+    model: str = "auto"
+    linewidth: str | None = None
+    grid: str | None = None
+    method: str = "joint"
+    fusion: str = "physics"
+    denoiser: str = "lowrank"
+    seed: int = 0
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any], where: str = "plan") -> Plan:
+        """A plan from its keys; text becomes paths.
+
+        Raises
+        ------
+        InputError
+            On an unknown key, a missing one, or a value of another type.
+        """
+        types = {entry.name: entry.type for entry in fields(cls)}
+        checked: dict[str, Any] = {}
+        for key, value in values.items():
+            name = lookup(key.replace("-", "_"), {name: name for name in types}, f"{where}: key")
+            kind = str(types[name]).removesuffix(" | None")
+            expected: dict[str, tuple[type, ...]] = {
+                "Path": (str, Path), "int": (int,), "float": (int, float), "str": (str,),
+            }  # fmt: skip
+            if value is None and "None" in str(types[name]):
+                continue
+            if isinstance(value, bool) or not isinstance(value, expected[kind]):
+                what = {"Path": "a path", "int": "a whole number", "float": "a number", "str": "text"}[kind]
+                raise InputError(f"{where}: {name}: found {value!r}, expected {what}")
+            checked[name] = Path(str(value)) if kind == "Path" else value
+        for name in ("bench", "scene", "out"):
+            if name not in checked:
+                raise InputError(f"{where}: {name}: missing, expected a path")
+        return cls(**checked)
+
+    def check(self) -> None:
+        """Raise now what would be raised after hours: files that are missing."""
+        for name in PATHS:
+            path = getattr(self, name)
+            if path is not None and not path.exists():
+                raise FormatError(f"{path}: {name}: found no such file or folder")
+
+
+def read_plan(path: str | Path) -> dict[str, Any]:
+    r"""The keys of a plan file (TOML); its relative paths are those from its own folder.
+
+    Raises
+    ------
+    FormatError
+        When the file is missing or no TOML.
+
+    Examples
+    --------
+    >>> text = 'bench = "bench"\nscene = "frames.h5"\nout = "result"\nmethod = "gp"\n'
+    >>> _ = Path("plan.toml").write_text(text)
+    >>> Plan.of(read_plan("plan.toml")).method
+    'gp'
+    """
+    path = Path(path)
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FormatError(f"{path}: plan: {error.strerror or error}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise FormatError(f'{path}: plan: expected TOML, as key = "value"; {str(error).splitlines()[0]}') from None
+    for name in (*PATHS, "out"):
+        if isinstance(values.get(name), str):
+            values[name] = path.parent / values[name]
+    return values
+
+
+@dataclass(frozen=True, kw_only=True)
+class Process:
+    """A run of the chain: its plan, and the files of the steps so far by what they are (``instrument``, ``cube``)."""
+
+    plan: Plan
+    files: dict[str, Path] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        """Where it writes."""
+        return self.plan.out
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessStep(Step):
+    """A step that can be left as it is when nothing has changed.
+
+    Attributes
+    ----------
+    name : str
+        Of its record.
+    inputs : callable
+        The files that it reads, of a `Process`.
+    options : tuple of str
+        Fields of the plan, other than files, that its result depends on.
+    wanted : callable
+        Whether a plan asks for it.
+    """
+
+    name: str
+    inputs: Callable[[Process], Sequence[Path]]
+    options: tuple[str, ...] = ()
+    wanted: Callable[[Plan], bool] = lambda plan: True
+
+
+def process(
+    plan: Plan, before: Callable[[str], None] = lambda text: None, after: Callable[[Done], None] = lambda done: None
+) -> tuple[Path, list[Done]]:
+    """Run a plan; steps that were done before and whose inputs and options are the same are kept.
+
+    The page is written after each step, so that it tells of those done when a later one fails.
+
+    Parameters
+    ----------
+    plan : Plan
+    before, after : callable
+        Called with what begins, and with the step that has ended.
+
+    Returns
+    -------
+    (Path, list of Done)
+        ``report.html`` in the folder of the result, and the steps.
+
+    Raises
+    ------
+    HsiError
+        What a step raises; what was done before it stays.
+    """
+    plan.check()
+    chosen = [step for step in steps(PROCESS) if step.wanted(plan)]
+    try:
+        (plan.out / RECORDS).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{plan.out}: out: cannot make the folder ({error.strerror})") from None
+    state, done = Process(plan=plan), list[Done]()
+    page = plan.out / "report.html"
+
+    def shown(item: Done) -> None:
+        done.append(item)
+        write_page(state, done, page)
+        after(item)
+
+    return page, run_steps(chosen, lambda step: _kept_or_done(step, state), before, shown)
+
+
+def _kept_or_done(step: Any, state: Process) -> Done:
+    key = short_hash(
+        {
+            "step": step.name, "version": __version__, "inputs": [content_hash(path) for path in step.inputs(state)],
+            "options": {name: plain(getattr(state.plan, name)) for name in step.options},
+        }
+    )  # fmt: skip
+    record = state.folder / RECORDS / f"{step.name}.json"
+    done = _read_record(record, step, key, state.folder)
+    if done is None:
+        # an interrupted run leaves no record that speaks for half of its files
+        record.unlink(missing_ok=True)
+        done = timed(step, state)
+        _write_record(record, done, key, state.folder)
+    state.files.update(done.outcome.files)
+    return done
+
+
+def _write_record(path: Path, done: Done, key: str, folder: Path) -> None:
+    outcome = done.outcome
+    with atomic_path(path.with_suffix(".png")) as temporary:
+        temporary.write_bytes(done.png)
+    files = {
+        name: {"path": str(file.relative_to(folder) if file.is_relative_to(folder) else file.resolve()),
+               "sha256": content_hash(file)}
+        for name, file in outcome.files.items()
+    }  # fmt: skip
+    document = {
+        "key": key, "title": done.step.title, "seconds": done.seconds, "text": outcome.text,
+        "caption": outcome.caption, "facts": [asdict(fact) for fact in outcome.facts], "headline": outcome.headline,
+        "summary": plain(outcome.summary), "files": files,
+    }  # fmt: skip
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(document, indent=1), encoding="utf-8")
+
+
+def _read_record(path: Path, step: Step, key: str, folder: Path) -> Done | None:
+    """What an earlier run did, when it is the same and its files are still what they were."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if document["key"] != key:
+            return None
+        files = {name: folder / entry["path"] for name, entry in document["files"].items()}
+        if any(content_hash(files[name]) != entry["sha256"] for name, entry in document["files"].items()):
+            return None
+        from hsitools.plot import new_figure
+
+        outcome = Outcome(
+            text=document["text"], caption=document["caption"], facts=[Fact(**fact) for fact in document["facts"]],
+            headline=None if document["headline"] is None else tuple(document["headline"]),
+            summary=document["summary"], files=files, figure=new_figure(1, 1)[0],
+        )  # fmt: skip
+        png = path.with_suffix(".png").read_bytes()
+    except (OSError, ValueError, KeyError, TypeError, FormatError):
+        return None
+    return Done(step=step, outcome=outcome, seconds=float(document["seconds"]), png=png, kept=True)
+
+
+def write_page(state: Process, done: Sequence[Done], page: Path) -> None:
+    """Write the report: for each step what it did, its figure and numbers."""
+    from hsitools.report import Report
+
+    settings = {name: value for name, value in asdict(state.plan).items() if value is not None}
+    Report(
+        title="From raw frames to spectra",
+        lead=f"{state.plan.scene.name}, measured by the instrument of {state.plan.bench.name or state.plan.bench}. "
+        "Each step's files are kept beside this page.",
+        headlines=[item.outcome.headline for item in done if item.outcome.headline is not None],
+        sections=sections(done),
+        provenance=[
+            ("plan", ", ".join(f"{name} {value}" for name, value in settings.items())),
+            ("seconds", ", ".join(f"{item.step.title} {item.seconds:.1f}" for item in done)),
+        ],
+    ).write(page)

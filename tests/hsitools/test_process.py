@@ -1,0 +1,212 @@
+"""``hsi process``: the chain on a simulated bench, what is kept and what is done again, errors as users make them."""
+
+import json
+import shutil
+
+import h5py
+import numpy as np
+import pytest
+
+from calibration import simulated_bench as bench
+from calibration import simulated_scene
+from hsitools.commands.root import main
+from hsitools.cube import Cube
+from hsitools.errors import FormatError, InputError
+from hsitools.io import open_cube, save_cube
+from hsitools.process import Plan, process, read_plan
+from hsitools.scenes import scene
+
+COUNT, OVERSAMPLING = 40, 3
+#: A named model and a plain method: seconds.
+QUICK = {"model": "airy", "method": "gp", "grid": "450:900:10"}
+
+
+@pytest.fixture(scope="module")
+def light(tmp_path_factory):
+    """A folder with the bench's frames in ``bench/``, a scene's frames and a PAN."""
+    folder = tmp_path_factory.mktemp("light")
+    (folder / "bench").mkdir()
+    rng = np.random.default_rng(3)
+    device = bench.simulate_instrument(COUNT, rng=rng, rows=5, pitch=24)
+    bench.write_frames(folder / "bench" / "frames.h5", device, bench.lines(91), rng=rng)
+    view = scene((90, 90), wavelength_nm=np.linspace(351, 999, 66), seed=4)
+    simulated_scene.write_scene(
+        folder / "scene.h5", device, view.with_data(2 * view.read()), rng=rng, oversampling=OVERSAMPLING,
+        shift=rng.normal(0, 0.4, (COUNT, 2)),
+    )  # fmt: skip
+    return folder
+
+
+@pytest.fixture
+def run(light, capsys):
+    """Run ``hsi process`` on it: exit code, steps (or None) and what was said."""
+
+    def call(out, *arguments, **options):
+        options = {"scene": light / "scene.h5", "out": out, **QUICK, **options}
+        words = [str(word) for name, value in options.items() for word in (f"--{name}", value)]
+        with pytest.raises(SystemExit) as done:
+            main(["process", *map(str, arguments or (light / "bench",)), *words, "--json"])
+        captured = capsys.readouterr()
+        document = json.loads(captured.out) if done.value.code == 0 else {"steps": None}
+        return done.value.code, document["steps"], captured.err
+
+    return call
+
+
+def kept(steps):
+    return [step["kept"] for step in steps]
+
+
+def test_from_frames_to_a_clean_cube_and_what_is_done_again(run, light, tmp_path):
+    out = tmp_path / "result"
+    code, steps, said = run(out)
+    assert code == 0, said
+    assert [step["title"].split()[0] for step in steps] == ["raw", "the", "the", "denoised"]
+    assert kept(steps) == [False] * 4
+    cube, std, mask = (open_cube(out / f"cube{part}.h5") for part in ("", "_std", "_mask"))
+    assert cube.shape == std.shape
+    assert cube.n_bands == 46
+    measured = mask.read()[0] > 0
+    assert 0.4 < measured.mean() < 1
+    assert np.isfinite(cube.read()[:, measured]).all()
+    assert (std.read()[:, measured] > 0).all()
+    assert open_cube(out / "denoised.h5").shape == cube.shape
+    assert steps[2]["budget"]["noise"] < steps[2]["budget"]["all"]
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert page.count("<figure>") == 4
+    assert "error budget" in page
+    before = page
+    # nothing has changed
+    _, steps, said = run(out)
+    assert kept(steps) == [True] * 4
+    assert said.count("kept") == 4
+    assert (out / "report.html").read_text(encoding="utf-8") == before
+    # an option of the third step, and a file that somebody has changed
+    _, steps, _ = run(out, method="ridge")
+    assert kept(steps) == [True, True, False, False]
+    (out / "denoised.h5").write_bytes(b"changed")
+    _, steps, _ = run(out, method="ridge")
+    assert kept(steps) == [True, True, True, False]
+    # a step that was cut off half-way has no record
+    (out / "steps" / "instrument.json").write_text("{")
+    _, steps, _ = run(out, method="ridge")
+    assert kept(steps)[:2] == [True, False]
+
+
+def test_an_interrupted_run_goes_on(light, tmp_path, monkeypatch):
+    import calibration.inversion.invert as inversion
+
+    plan = Plan.of({"bench": light / "bench", "scene": light / "scene.h5", "out": tmp_path / "out", **QUICK})
+
+    def killed(*arguments, **options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(inversion, "invert", killed)
+        with pytest.raises(KeyboardInterrupt):
+            process(plan)
+    assert (tmp_path / "out" / "report.html").exists()
+    _, done = process(plan)
+    assert [item.kept for item in done] == [True, True, False, False]
+
+
+def test_with_a_characterization_and_pan(run, light, tmp_path):
+    code, _, said = run(tmp_path / "first", denoiser="none")
+    assert code == 0, said
+    size = open_cube(tmp_path / "first" / "cube.h5").shape[1]
+    pan = np.random.default_rng(0).uniform(1, 2, (1, 2 * size, 2 * size)).astype(np.float32)
+    save_cube(Cube(data=pan), tmp_path / "pan.tif")
+    instrument = tmp_path / "first" / "instrument.h5"
+    code, steps, said = run(tmp_path / "second", instrument, pan=tmp_path / "pan.tif", fusion="GSA")
+    assert code == 0, said
+    assert [step["title"].split()[0] for step in steps] == ["the", "the", "fused", "denoised"]
+    assert open_cube(tmp_path / "second" / "fused.h5").shape[1] == 2 * size
+    assert open_cube(tmp_path / "second" / "denoised.h5").shape[1] == 2 * size
+
+
+def without_dark(file):
+    del file["dark"]
+
+
+def saturated(file):
+    file["frames"][...] = file.attrs["full_scale"]
+
+
+def other_size(file):
+    frames = file["frames"][()]
+    del file["frames"]
+    file["frames"] = frames[:, :-3]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [(without_dark, "dark: missing"), (saturated, "full scale"), (other_size, "frames: found shape")],
+)
+def test_a_wrong_scene_is_one_line_and_nothing_is_lost(run, light, tmp_path, change, words):
+    shutil.copy(light / "scene.h5", tmp_path / "scene.h5")
+    with h5py.File(tmp_path / "scene.h5", "r+") as file:
+        change(file)
+    code, _, said = run(tmp_path / "out", scene=tmp_path / "scene.h5")
+    errors = [line for line in said.splitlines() if line.startswith("hsi: error")]
+    assert code == 2
+    assert len(errors) == 1
+    assert words in errors[0]
+    assert str(tmp_path / "scene.h5") in errors[0]
+    # with the right file the calibration is not done again
+    code, steps, _ = run(tmp_path / "out")
+    assert kept(steps) == [True, True, False, False]
+
+
+def test_other_mistakes_are_one_line(run, light, tmp_path):
+    (tmp_path / "lamp.csv").write_text("nm,value\n500,1\n600,2\n")
+    interferograms = np.ones((COUNT + 1, 8, 8), np.float32)
+    save_cube(Cube(data=interferograms), tmp_path / "cube.h5")
+    (tmp_path / "plan.yaml").write_text("bench: a\n")
+    (tmp_path / "empty").mkdir()
+    mistakes = {
+        "illumination: found 500 to 600 nm": {"illumination": tmp_path / "lamp.csv"},
+        f"interferometers: found {COUNT + 1}, expected {COUNT}": {"scene": tmp_path / "cube.h5"},
+        "expected TOML": {"plan": tmp_path / "plan.yaml"},
+        "scene: found no such file": {"scene": tmp_path / "none.h5"},
+        "pan: found no such file": {"pan": tmp_path / "none.tif"},
+        "did you mean 'gp'": {"method": "gpp"},
+    }
+    for words, options in mistakes.items():
+        code, _, said = run(tmp_path / "out", **options)
+        errors = [line for line in said.splitlines() if line.startswith("hsi: error")]
+        assert code == 2, words
+        assert len(errors) == 1, said
+        assert words in errors[0]
+    for path, words in ((tmp_path / "empty", "bench: found none"), (light / "scene.h5", "bench: found another kind")):
+        code, _, said = run(tmp_path / "out", path)
+        assert code == 2
+        assert words in said
+    code, _, said = run(tmp_path / "out" / "steps" / "capture.json" / "x")
+    assert code == 2
+    assert "cannot make the folder" in said
+
+
+def test_a_bench_folder_with_two_benches_is_not_guessed(light, tmp_path):
+    from calibration.captures.bench_folder import open_bench
+
+    for name in ("a.h5", "b.h5"):
+        shutil.copy(light / "bench" / "frames.h5", tmp_path / name)
+    with pytest.raises(InputError, match=r"a\.h5 \(raw frames\), b\.h5 \(raw frames\)"):
+        open_bench(tmp_path)
+
+
+def test_plans(tmp_path):
+    (tmp_path / "plan.toml").write_text('bench = "b"\nscene = "/abs/s.h5"\nout = "o"\nwindow = 7\nopd-step = 1\n')
+    values = read_plan(tmp_path / "plan.toml")
+    plan = Plan.of(values)
+    assert plan.bench == tmp_path / "b"
+    assert str(plan.scene) == "/abs/s.h5"
+    assert (plan.window, plan.opd_step) == (7, 1)
+    with pytest.raises(InputError, match="did you mean 'window'"):
+        Plan.of({**values, "windw": 3})
+    with pytest.raises(InputError, match="window: found '5', expected a whole number"):
+        Plan.of({**values, "window": "5"})
+    with pytest.raises(InputError, match="scene: missing"):
+        Plan.of({"bench": "b", "out": "o"})
+    with pytest.raises(FormatError, match="No such file"):
+        read_plan(tmp_path / "none.toml")
