@@ -127,14 +127,16 @@ class Prior:
         _, values, right = self.case.svd
         return np.asarray(self.covariance @ (right * values) @ self.eigen[1])
 
-    def log_evidence(self, pixels: NDArray[np.intp] | slice = slice(None)) -> Array:
+    def log_evidence(self, pixels: NDArray[np.intp] | slice = slice(None), data: Array | None = None) -> Array:
         """Logarithm of the evidence ``(scale, pixel)`` for each of `SCALES`, up to a constant.
 
+        ``data`` are the pixels' `coordinates`, where they are at hand.
         Where only the noise's proportions are known each pixel's noise is `Interferograms.scatter`: with a free one the
         evidence would take lines that it cannot explain for noise.
         """
         variances = 1 + SCALES[:, None] * self.unit * self.eigen[0]
-        misfit = ((1 / variances) @ self.coordinates(pixels) ** 2 + self.case.beyond[pixels]) / self._noise(pixels)
+        data = self.coordinates(pixels) if data is None else data
+        misfit = ((1 / variances) @ data**2 + self.case.beyond[pixels]) / self._noise(pixels)
         return np.asarray(-0.5 * misfit - 0.5 * np.log(variances).sum(axis=1)[:, None])
 
     def _noise(self, pixels: NDArray[np.intp] | slice) -> Array:
@@ -146,12 +148,14 @@ class Prior:
         """Projections of the pixels in the eigenbasis, ``(k, pixel)``."""
         return np.asarray(self.eigen[1].T @ self.case.projected[:, pixels])
 
-    def posterior(self, pixels: NDArray[np.intp], scale: NDArray[np.intp]) -> tuple[Array, Array, Array]:
+    def posterior(
+        self, pixels: NDArray[np.intp], scale: NDArray[np.intp], data: Array | None = None
+    ) -> tuple[Array, Array, Array]:
         """Mean, its standard deviation and what of it the noise makes, ``(wavelength, pixel)`` each.
 
         For the `SCALES` of number ``scale`` of each pixel.
         """
-        data = self.coordinates(pixels)
+        data = self.coordinates(pixels) if data is None else data
         size = SCALES * self.unit
         variances = 1 + size[:, None] * self.eigen[0]
         told = size[scale.max(initial=0)] * self.eigen[0] > TOLD

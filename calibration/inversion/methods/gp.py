@@ -14,7 +14,7 @@ Array = NDArray[np.float64]
 #: Kernels whose mean weight over the sample is below this change neither spectra nor their error bars.
 LEAST_WEIGHT = 0.02
 #: Pixels at a time: arrays (wavelength, pixel) stay in the cache.
-CHUNK = 4096
+CHUNK = 1024
 
 
 @method("gp", paper="Rasmussen and Williams, Gaussian Processes, MIT 2006, chapters 2 and 5", std=True)
@@ -35,13 +35,16 @@ def gp(case: Interferograms) -> Spectra:
     used, scales = np.zeros(len(priors)), np.zeros(count)
     for start in range(0, count, CHUNK):
         pixels = np.arange(start, min(start + CHUNK, count))
-        evidence, number = (np.stack(part) for part in zip(*(_evidence(p, pixels) for p in priors), strict=True))
+        data = [prior.coordinates(pixels) for prior in priors]
+        evidence, number = (
+            np.stack(part) for part in zip(*map(_evidence, priors, [pixels] * len(priors), data), strict=True)
+        )
         weights = _weights(evidence)
         used += weights.sum(axis=1)
         scales[pixels] = SCALES[number[evidence.argmax(axis=0), np.arange(len(pixels))]]
         mean, square, noise = np.zeros((3, len(case.wavelength_nm), len(pixels)))
-        for prior, weight, scale in zip(priors, weights, number, strict=True):
-            one, deviation, by_noise = prior.posterior(pixels, scale)
+        for prior, weight, scale, part in zip(priors, weights, number, data, strict=True):
+            one, deviation, by_noise = prior.posterior(pixels, scale, part)
             mean += weight * one
             square += weight * (deviation**2 + one**2)
             noise += weight * by_noise**2
@@ -57,9 +60,9 @@ def gp(case: Interferograms) -> Spectra:
     )  # fmt: skip
 
 
-def _evidence(prior: Prior, pixels: NDArray[np.intp]) -> tuple[Array, NDArray[np.intp]]:
+def _evidence(prior: Prior, pixels: NDArray[np.intp], data: Array | None = None) -> tuple[Array, NDArray[np.intp]]:
     """Logarithm of the evidence ``(pixel,)`` at each pixel's best scale, and that scale's number."""
-    log = prior.log_evidence(pixels)
+    log = prior.log_evidence(pixels, data)
     best = log.argmax(axis=0)
     return log[best, np.arange(len(pixels))], best
 
