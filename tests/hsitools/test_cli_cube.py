@@ -15,7 +15,7 @@ from hsitools.figures import photon_transfer_figure, quicklook, rgb_bands, senso
 from hsitools.io import open_cube, save_cube
 from hsitools.metrics import names
 from hsitools.scenes import scene
-from hsitools.sensor import PRESETS, Sensor, photon_transfer, preset
+from hsitools.sensor import PRESETS, Sensor, exposure, photon_transfer, preset
 
 
 @pytest.fixture
@@ -342,14 +342,14 @@ def test_interrupted_simulation_leaves_nothing(hsi, tmp_path, monkeypatch):
     hsi("sensor", "make", "--preset", "enmap", "-o", tmp_path / "s.h5")
     calls = []
 
-    def stop(self, *arguments, **settings):
+    def stop(*arguments, **settings):
         calls.append(1)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return original(self, *arguments, **settings)
+        return original(*arguments, **settings)
 
-    original = Sensor._detect
-    monkeypatch.setattr(Sensor, "_detect", stop)
+    original = exposure._detect
+    monkeypatch.setattr(exposure, "_detect", stop)
     code, _, err = hsi("simulate", "--sensor", tmp_path / "s.h5", "--size", "100x20", "-o", tmp_path / "x.h5")
     assert code == 130
     assert "interrupted" in err
