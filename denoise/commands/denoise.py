@@ -8,7 +8,7 @@ import click
 
 from denoise.commands.benchmark import benchmark, figures
 from denoise.commands.train import train, train_outliers
-from hsitools.commands.options import emit_json, json_option, plugin_option, progress_bar
+from hsitools.commands.options import emit_json, json_option, plugin_option, progress_bar, refuse_input_as_output
 
 
 @click.group()
@@ -71,6 +71,7 @@ def run(
     from hsitools.plugins import load_plugins
     from hsitools.sensor import open_sensor
 
+    refuse_input_as_output(out, path)
     load_plugins(plugins)
     began = time.perf_counter()
     with progress_bar(method) as progress:

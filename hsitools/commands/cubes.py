@@ -13,6 +13,7 @@ from hsitools.commands.options import (
     json_option,
     progress_bar,
     range_option,
+    refuse_input_as_output,
     variable_option,
     window_option,
 )
@@ -42,6 +43,7 @@ def convert(
     """
     from hsitools.io import open_cube, save_cube
 
+    refuse_input_as_output(out, path)
     cube = open_cube(path, variable=variable, axes=axes)
     cube = cube.drop_bad() if drop_bad else cube
     cube = cube.select(wavelength=bands, window=window)

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from hsitools.errors import InputError
 from hsitools.progress import Progress
 from hsitools.text import plain, readable
 
@@ -84,6 +85,13 @@ def window_option(_context: click.Context, _parameter: click.Parameter, text: st
     except (ValueError, TypeError):
         raise click.BadParameter(f"found {text!r}, expected Y0:Y1,X0:X1, as 0:512,0:512") from None
     return rows, columns
+
+
+def refuse_input_as_output(out: Path, *inputs: Path | str | None) -> None:
+    """Raise an `InputError` when a command would write over what it reads: originals stay as they are."""
+    for path in inputs:
+        if path is not None and out.exists() and Path(path).exists() and out.samefile(path):
+            raise InputError(f"{out}: --out: found the input itself, expected another file")
 
 
 @contextmanager

@@ -49,7 +49,12 @@ def open_own(path: str | Path, format_name: str, version: int, kind: str, *, als
         with open_hdf5(path) as file:
             declared = file.attrs.get("format")
             if declared != format_name:
-                raise FormatError(f"{path}: format: found {declared!r}, expected {format_name!r}")
+                shown = (
+                    f"none (a file of another kind; `hsi info {path}` says of which)"
+                    if declared is None
+                    else repr(declared)
+                )
+                raise FormatError(f"{path}: format: found {shown}, expected {format_name!r}")
             if not file.attrs["version"] <= version:
                 raise FormatError(
                     f"{path}: version: found {file.attrs['version']}, expected {version} or less; update hsitools"

@@ -7,7 +7,14 @@ from typing import Any
 
 import click
 
-from hsitools.commands.options import emit_json, json_option, plugin_option, progress_bar, window_option
+from hsitools.commands.options import (
+    emit_json,
+    json_option,
+    plugin_option,
+    progress_bar,
+    refuse_input_as_output,
+    window_option,
+)
 from pansharpen.commands.benchmark import benchmark, report
 from pansharpen.commands.train import train
 
@@ -86,6 +93,7 @@ def run_method(
     from pansharpen.pair.case_files import open_pair
     from pansharpen.tiled import fuse_cube
 
+    refuse_input_as_output(out, path, pan)
     load_plugins(plugins)
     instrument = None if sensor is None else open_sensor(sensor)
     cube, optics = open_pair(path, pan, rules(convention), instrument)

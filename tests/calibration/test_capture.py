@@ -271,7 +271,7 @@ class TestFile:
     @pytest.mark.parametrize(
         ("change", "words"),
         [
-            (lambda file: file.attrs.__delitem__("format"), ["format: found None"]),
+            (lambda file: file.attrs.__delitem__("format"), ["format: found none"]),
             (lambda file: file.attrs.modify("version", 99), ["version: found 99, expected 1"]),
             (lambda file: file.__delitem__("flat"), ["flat: missing"]),
             (lambda file: (file.__delitem__("wavenumber"), file.create_group("wavenumber")), ["wavenumber: missing"]),

@@ -354,3 +354,15 @@ def test_interrupted_simulation_leaves_nothing(hsi, tmp_path, monkeypatch):
     assert code == 130
     assert "interrupted" in err
     assert [path.name for path in tmp_path.iterdir()] == ["s.h5"]
+
+
+def test_no_command_writes_over_its_input(hsi, tmp_path):
+    path = tmp_path / "cube.h5"
+    save_cube(Cube(data=np.ones((4, 9, 9), dtype=np.float32)), path)
+    before = path.read_bytes()
+    for words in (("convert", path, path), ("denoise", "run", path, "--method", "lowrank", "-o", path),
+                  ("pansharpen", "run", "EXP", path, "-o", path)):  # fmt: skip
+        code, _, err = hsi(*words)
+        assert code == 2
+        assert "found the input itself, expected another file" in err
+    assert path.read_bytes() == before
