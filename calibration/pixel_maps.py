@@ -8,7 +8,7 @@ the population prior, one interferometer at a time, in bounded memory. A killed 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,10 @@ class PixelStack:
         self.linewidth_nm = self.file.attrs.get("linewidth_nm") if linewidth_nm is None else linewidth_nm
         self.line_shape = line_shape or str(self.file.attrs.get("line_shape", "gaussian"))
 
+    def __reduce__(self) -> Any:
+        """Workers open the file themselves."""
+        return _stack, (self.path.resolve(), self.linewidth_nm, self.line_shape)
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """``(interferometer, y, x)``."""
@@ -132,6 +136,10 @@ class PixelStack:
             else:
                 flat = np.broadcast_to(np.asarray(self.flat[number], dtype=float), pixels.shape)
             yield rows, pixels, flat
+
+
+def _stack(path: Path, linewidth_nm: Any, line_shape: str) -> PixelStack:
+    return PixelStack(path, linewidth_nm=linewidth_nm, line_shape=line_shape)
 
 
 def _around(size: int) -> slice:
@@ -259,6 +267,7 @@ def characterize_pixels(
     options: Options | None = None,
     device: Any = None,
     progress: Progress | None = None,
+    client: Any = None,
 ) -> dict[str, Any]:
     """Characterize every pixel of a stack and write the maps to an HDF5 file.
 
@@ -275,6 +284,8 @@ def characterize_pixels(
         torch device (``"cuda"``); default NumPy on all cores.
     progress : callable, optional
         Called with (pixels done, pixels in all).
+    client : distributed.Client, optional
+        Of workers that see the stack (`hsitools.scale.cluster`) and take an interferometer each; default this process.
 
     Returns
     -------
@@ -287,20 +298,21 @@ def characterize_pixels(
     partial = Path(f"{out}.partial")
     key = f"{stack.path.resolve()}|{stack.path.stat().st_mtime_ns}|{model.to_dict()}|{options.to_dict()}|"
     key += f"{stack.linewidth_nm}|{stack.line_shape}"
-    resumed = 0
     with _open_partial(partial, key, stack, model) as file:
-        for number in range(n):
-            if file["done"][number]:
-                resumed += 1
-            else:
-                maps = _one_interferometer(stack, number, data, fit, options, device)
-                for name in MAPS:
-                    file[name][number] = maps[name]
-                file.flush()
-                file["done"][number] = True
-                file.flush()
+        todo = [int(number) for number in np.flatnonzero(~file["done"][()])]
+        resumed = n - len(todo)
+
+        def one(number: int) -> dict[str, Array]:
+            return _one_interferometer(stack, number, data, fit, options, device)
+
+        for done, (number, maps) in enumerate(_each(one, todo, client), resumed + 1):
+            for name in MAPS:
+                file[name][number] = maps[name]
+            file.flush()
+            file["done"][number] = True
+            file.flush()
             if progress is not None:
-                progress((number + 1) * height * width, n * height * width)
+                progress(done * height * width, n * height * width)
         del file["done"], file.attrs["key"]
         rmse = file["rmse"][()]
         invalid = int(np.isnan(rmse).sum())
@@ -315,6 +327,17 @@ def characterize_pixels(
         "rmse_median": float(np.nanmedian(rmse)) if invalid < rmse.size else None,
         "model": model.label,
     }
+
+
+def _each(
+    function: Callable[[int], dict[str, Array]], numbers: list[int], client: Any
+) -> Iterable[tuple[int, dict[str, Array]]]:
+    """What a function gives of each number, by the workers in whatever order they finish."""
+    if client is None:
+        return ((number, function(number)) for number in numbers)
+    from hsitools.scale.tasks import completed
+
+    return ((numbers[place], maps) for place, maps in completed(client, function, numbers))
 
 
 def _one_interferometer(
