@@ -1,9 +1,9 @@
-"""What a fusion method is given: a coarse cube and a fine panchromatic image, as a whole or by tiles."""
+"""What a fusion method is given: a coarse cube and a fine panchromatic image (or several), as a whole or by tiles."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -14,6 +14,7 @@ from hsitools.errors import InputError
 from hsitools.sensor.interpolation import interpolate
 from hsitools.sensor.separable import Separable, size_of
 from hsitools.sensor.spatial import mtf_blur, mtf_decimate
+from pansharpen.guide import Guide, synthetic_pan
 from pansharpen.optics import Optics
 
 #: Interpolation that defines the expanded cube, unless the case brings one.
@@ -37,6 +38,16 @@ class Scene(Protocol):
     @property
     def n_bands(self) -> int:
         """Bands of the cube."""
+        ...
+
+    @property
+    def guides(self) -> tuple[Guide, ...]:
+        """Other sharp images; of a scene that is streamed without their pixels."""
+        ...
+
+    @property
+    def pan_made(self) -> bool:
+        """Whether PAN is but the mean of the guides' channels, for methods that know no other sharp image."""
         ...
 
     def sum(self, function: Callable[[Tile], Any]) -> Any:
@@ -67,14 +78,22 @@ class Tile:
         The same of the panchromatic image.
     expanded : Tensor or None
         The interpolated cube, where it is given.
+    guides : tuple of Guide
+        Other sharp images, with surroundings.
+    pan_made : bool
+        See `Scene.pan_made`.
     """
 
     def __init__(
         self, coarse: torch.Tensor, pan: torch.Tensor, optics: Optics, *, margin: tuple[int, int, int, int] = (0,) * 4,
         valid: torch.Tensor | None = None, pan_valid: torch.Tensor | None = None, expanded: torch.Tensor | None = None,
+        guides: tuple[Guide, ...] = (), pan_made: bool = False,
     ) -> None:  # fmt: skip
         self.wide_coarse, self.wide_pan, self.optics, self.margin = coarse, pan, optics, margin
         self._valid, self.wide_pan_valid, self._expanded = valid, pan_valid, expanded
+        self.guides, self.pan_made = guides, pan_made
+        #: The tile as the scene gives it; another one where a guide's channel takes PAN's place.
+        self.origin = self
 
     # ---- cropping ----------------------------------------------------------------------------------------------
 
@@ -127,6 +146,17 @@ class Tile:
         mean = down(pan * measured) / weight.clamp(min=MOSTLY)
         return torch.where(weight >= MOSTLY, mean, down(pan))
 
+    def with_pan_of(self, guide: int, channel: int) -> Tile:
+        """The tile with one channel of a guide, on the fine grid, in PAN's place."""
+        source = self.guides[guide]
+        out = Tile(
+            self.wide_coarse, source.on_grid(self.fine_size)[:, channel : channel + 1],
+            source.optics(channel, self.optics), margin=self.margin, valid=self._valid,
+            pan_valid=source.valid_on_grid(self.fine_size), expanded=self._expanded,
+        )  # fmt: skip
+        out.origin = self
+        return out
+
     # ---- images ------------------------------------------------------------------------------------------------
 
     @cached_property
@@ -138,6 +168,17 @@ class Tile:
     def pan(self) -> torch.Tensor:
         """The panchromatic image, ``(batch, 1, y, x)``."""
         return self.crop(self.wide_pan)
+
+    @cached_property
+    def wide_sharp(self) -> torch.Tensor:
+        """All sharp channels on the fine grid with surroundings: PAN, where it is one of its own, then the guides'."""
+        own = [] if self.pan_made else [self.wide_pan]
+        return torch.cat([*own, *(guide.on_grid(self.fine_size) for guide in self.guides)], 1)
+
+    @cached_property
+    def sharp(self) -> torch.Tensor:
+        """All sharp channels on the fine grid, ``(batch, channel, y, x)``."""
+        return self.crop(self.wide_sharp)
 
     @cached_property
     def wide_expanded(self) -> torch.Tensor:
@@ -235,6 +276,10 @@ class FusionCase:
     optics : Optics
     expanded : Tensor, shape (batch, band, ratio·y, ratio·x), or None
         The interpolated cube where the case brings its own.
+    guides : tuple of Guide
+        Other sharp images of the scene. Where there is no panchromatic one, ``pan`` is made of them: see `guided`.
+    pan_made : bool
+        Whether it is.
     valid, pan_valid : Tensor of bool, shape (batch, band, …) and (batch, 1, …), or None
         Voxels that hold a measurement; None when all do. See `pansharpen.in_memory.fuse_case`, which sets them.
     reference : Tensor, shape (batch, band, ratio·y, ratio·x), or None
@@ -263,6 +308,8 @@ class FusionCase:
     expanded: torch.Tensor | None = None
     valid: torch.Tensor | None = None
     pan_valid: torch.Tensor | None = None
+    guides: tuple[Guide, ...] = ()
+    pan_made: bool = False
     reference: torch.Tensor | None = None
     name: str = "case"
     notes: tuple[str, ...] = ()
@@ -280,6 +327,8 @@ class FusionCase:
                 raise InputError(f"{self.name}: {field}: found shape {shape}, expected (band, y, x) or a batch of it")
         batch, band, y, x = self.coarse.shape
         r = self.optics.ratio
+        for guide in self.guides:
+            guide.check(batch, band, (r * y, r * x), self.name)
         fine = {"pan": 1, "expanded": band, "reference": band}
         for field, channels in fine.items():
             value, expected = getattr(self, field), (batch, channels, r * y, r * x)
@@ -302,8 +351,9 @@ class FusionCase:
     def tile(self) -> Tile:
         """The whole as one tile."""
         return Tile(
-            self.coarse, self.pan, self.optics, valid=self.valid, pan_valid=self.pan_valid, expanded=self.expanded
-        )
+            self.coarse, self.pan, self.optics, valid=self.valid, pan_valid=self.pan_valid, expanded=self.expanded,
+            guides=self.guides, pan_made=self.pan_made,
+        )  # fmt: skip
 
     def sum(self, function: Callable[[Tile], Any]) -> Any:
         """See `Scene.sum`."""
@@ -322,7 +372,10 @@ class FusionCase:
         names = ("coarse", "pan", "expanded", "valid", "pan_valid", "reference")
         tensors = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         return [
-            self.replace(**{name: value[number : number + 1] for name, value in tensors.items()})
+            self.replace(
+                guides=tuple(guide.single(number) for guide in self.guides),
+                **{name: value[number : number + 1] for name, value in tensors.items()},
+            )
             for number in range(len(self.coarse))
         ]
 
@@ -330,5 +383,42 @@ class FusionCase:
         """Tensors on another device or of another type, as `torch.Tensor.to`."""
         names = ("coarse", "pan", "expanded", "reference")
         return self.replace(
-            **{name: getattr(self, name).to(*args) for name in names if getattr(self, name) is not None}
+            guides=tuple(guide.to(*args) for guide in self.guides),
+            **{name: getattr(self, name).to(*args) for name in names if getattr(self, name) is not None},
         )
+
+
+def guided(coarse: torch.Tensor, guides: Sequence[Guide], optics: Optics, **others: Any) -> FusionCase:
+    """A case without a panchromatic image: methods that know no other are given `pansharpen.guide.synthetic_pan`.
+
+    Parameters
+    ----------
+    coarse : Tensor, shape (batch, band, y, x)
+    guides : sequence of Guide
+        At least one of them on the fine grid (``ratio=1``).
+    optics : Optics
+    others
+        As of `FusionCase`.
+
+    Raises
+    ------
+    InputError
+        When no guide is on the fine grid, or shapes do not fit.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from pansharpen import Optics
+    >>> bands = Guide(image=torch.rand(4, 32, 32))
+    >>> case = guided(torch.ones(1, 5, 8, 8), [bands], Optics(ratio=4))
+    >>> tuple(case.pan.shape), tuple(case.tile.sharp.shape)
+    ((1, 1, 32, 32), (1, 4, 32, 32))
+    """
+    guides = tuple(guides)
+    name = others.get("name", "case")
+    if all(guide.ratio != 1 for guide in guides):
+        ratios = ", ".join(f"{guide.ratio}" for guide in guides) or "none"
+        raise InputError(f"{name}: guides: found ratios {ratios}, expected at least one guide on the fine grid (1)")
+    return FusionCase(
+        coarse=coarse, pan=synthetic_pan(guides), optics=optics, guides=guides, pan_made=True, **others
+    )  # fmt: skip
