@@ -279,7 +279,8 @@ def _per_pixel(
 
     from tqdm import tqdm
 
-    from calibration.pixel_maps import PixelStack, characterize_pixels
+    from calibration.captures.pixel_stack import PixelStack
+    from calibration.pixel_maps import characterize_pixels
     from hsitools.scale.cluster import cluster
 
     stack = PixelStack(path, **line)

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from benchmarks.products import write_prisma
-from calibration.pixel_maps import MAPS, PixelStack, characterize_pixels
+from calibration.captures.pixel_stack import PixelStack
+from calibration.pixel_maps import MAPS, characterize_pixels
 from denoise.case import Restoration
 from denoise.strips import RestoredSource
 from hsitools.comparison import two_sides
