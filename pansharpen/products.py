@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from hsitools.cube.packed import packed
 from hsitools.errors import HsiError, InputError
 from hsitools.io import open_cube, save_cube, writer_of
 from hsitools.plugins import load_plugins
@@ -36,6 +37,8 @@ class FusionOrder:
     weights: Path | None = None
     seed: int = 0
     convention: str = "hsitools"
+    dtype: str | None = None
+    scale: float | None = None
     plugins: tuple[Path, ...] = ()
 
     @property
@@ -79,6 +82,7 @@ def fuse_file(
         cube, order.method, instrument, optics=optics, seed=order.seed, weights=order.weights, progress=progress,
         client=client,
     )  # fmt: skip
+    fused = fused if order.dtype is None else packed(fused, scale=order.scale, like=cube)
     kept = 0
     if client is None or fused.in_memory:
         save_cube(fused, out, written)
@@ -86,10 +90,10 @@ def fuse_file(
         from hsitools.scale.pieces import save_by_workers
 
         kept = save_by_workers(fused, out, client, order.key(path), written)
+    told = {name: fused.meta.get(name) for name in ("sensor", "sensor_noise", "rounding_error", "pan_shift_pixels")}
     return {
-        "method": fused.meta["pansharpened_by"], "out": str(out), "shape": list(fused.shape),
-        "seconds": time.perf_counter() - began, "bad_bands": int((~fused.good).sum()), "sensor": fused.meta["sensor"],
-        "sensor_noise": fused.meta.get("sensor_noise"), "pan_shift_pixels": fused.meta.get("pan_shift_pixels"),
+        "method": fused.meta["pansharpened_by"], "out": str(out), "shape": list(fused.shape), "units": fused.units,
+        "seconds": time.perf_counter() - began, "bad_bands": int((~fused.good).sum()), **told,
         "optics_in_file": optics is not None, **({} if client is None else {"tiles_kept": kept}),
     }  # fmt: skip
 

@@ -213,13 +213,22 @@ class FusedSource:
 
     def read(self, bands: Bands, rows: slice, columns: slice) -> NDArray[np.float32]:
         """Values of a window; every tile that it touches is fused (the last one is remembered)."""
-        out = np.empty((len(bands), rows.stop - rows.start, columns.stop - columns.start), dtype=np.float32)
         r = self.scene.optics.ratio
+        shape = (rows.stop - rows.start, columns.stop - columns.start)
+        everything = np.array_equal(bands, np.arange(self.shape[0]))
+        out: NDArray[np.float32] | None = None
         for window in self.scene.windows:
             shared = window.overlap(rows, columns, r)
-            if shared is not None:
-                own, asked = shared
-                out[:, *asked] = self._fused(window)[bands, *own]
+            if shared is None:
+                continue
+            own, asked = shared
+            part = self._fused(window)[:, *own]
+            if everything and part.shape[1:] == shape:
+                return part
+            if out is None:
+                out = np.empty((len(bands), *shape), dtype=np.float32)
+            out[:, *asked] = part if everything else part[bands]
+        assert out is not None, "windows cover the image"
         return out
 
     def __getstate__(self) -> dict[str, Any]:

@@ -28,6 +28,9 @@ scheduler_option = click.option(
     "--scheduler", metavar="ADDRESS", help="Dask scheduler whose workers do it, as tcp://host:8786."
 )
 variable_option = click.option("--variable", metavar="NAME", help="Which array of the file is the cube.")
+dtype_option = click.option(
+    "--dtype", type=click.Choice(["int16"]), help="Store values as integers with a scale; the rounding error is said.",
+)  # fmt: skip
 axes_option = click.option("--axes", metavar="ORDER", help="Order of its axes, as y,x,band.")
 
 
@@ -76,6 +79,16 @@ def range_option(_context: click.Context, _parameter: click.Parameter, text: str
     if not low < high:
         raise click.BadParameter(f"found {text!r}, expected LOW below HIGH")
     return low, high
+
+
+def scale_option(_context: click.Context, _parameter: click.Parameter, text: str) -> float | None:
+    """``auto`` (None) or a positive number (click callback)."""
+    if text == "auto":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise click.BadParameter(f"found {text!r}, expected auto or a number, as 1e-4") from None
 
 
 def window_option(_context: click.Context, _parameter: click.Parameter, text: str | None) -> tuple[slice, slice] | None:

@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 
 from hsitools import __version__
 from hsitools.cube import Cube, Stored
-from hsitools.cube.sources import ArraySource, Bands, computed_tile
+from hsitools.cube.sources import ArraySource, Bands, ScaledSource, computed_tile
 from hsitools.cube.windows import tiles
 from hsitools.errors import InputError
 from hsitools.io import save_cube, writer_of
 from hsitools.io.atomic import atomic_path
+from hsitools.io.conventions import layout
 from hsitools.io.formats import zarr as store_format
 from hsitools.io.hashes import short_hash
 from hsitools.progress import Progress, silent
@@ -95,7 +96,7 @@ def save_by_workers(cube: Cube, path: Path, client: Any, key: str, progress: Pro
     """
     if writer_of(path) is store_format:
         store_format.check_place(path)
-    if cube.stored().scale.tolist() != [1.0] * cube.n_bands or cube.stored().offset.any():
+    if cube.scale_factor is not None:
         cube = cube.physical()
     tile = computed_tile(cube.data) or (COPIED, COPIED)
     height, width = cube.shape[1:]
@@ -120,7 +121,10 @@ def save_by_workers(cube: Cube, path: Path, client: Any, key: str, progress: Pro
                 pass
             store_format.finished(store, path)
         else:
-            save_cube(cube.replace(data=Arriving(array, tile, parts, set(kept), arriving)), path)
+            data: Any = Arriving(array, tile, parts, set(kept), arriving)
+            if not stored.uniform or stored.scale[0] != 1:
+                data = ScaledSource(data, stored.scale, stored.offset, stored.nodata)
+            save_cube(cube.replace(data=data), path)
     shutil.rmtree(folder, ignore_errors=True)
     return len(kept)
 
@@ -130,7 +134,7 @@ def _store(cube: Cube, store: Path, tile: tuple[int, int], who: str) -> tuple[An
     import zarr
 
     if store.exists():
-        return zarr.open_array(store / "cube", mode="r"), cube.stored()
+        return zarr.open_array(store / "cube", mode="r"), layout(cube, who).stored
     making = store.with_name("making")
     shutil.rmtree(making, ignore_errors=True)
     chunk = [

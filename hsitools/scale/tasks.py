@@ -7,7 +7,7 @@ from typing import Any
 
 from hsitools.errors import HsiError
 from hsitools.progress import Progress, silent
-from hsitools.scale.packing import pack, unpack
+from hsitools.scale.sending import pack, unpack
 
 #: Tasks sent out or waiting to be taken, for each thread of the workers: one at work, one to go on with, one taken.
 AHEAD = 3
@@ -18,7 +18,7 @@ def ordered(
 ) -> Iterator[Any]:
     """``function(item)`` of each item, computed by the workers, in the order of the items.
 
-    The function is sent once, with the cubes in it (see `hsitools.scale.packing`). Results wait for those before them,
+    The function is sent once, with the cubes in it (see `hsitools.scale.sending`). Results wait for those before them,
     `AHEAD` for each thread of the workers at most, so that memory is bounded here too.
 
     Parameters

@@ -9,11 +9,13 @@ import click
 
 from hsitools.commands.options import (
     SeveralValues,
+    dtype_option,
     emit_json,
     json_option,
     plugin_option,
     progress_bar,
     refuse_input_as_output,
+    scale_option,
     scheduler_option,
     window_option,
     workers_option,
@@ -84,6 +86,8 @@ def list_methods(plugins: tuple[Path, ...], as_json: bool) -> None:
 @click.option("--weights", type=click.Path(path_type=Path), help="Weights of a trained net.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
 @click.option("--convention", default="hsitools", show_default=True, help="For .npz cases: hsitools or toolbox.")
+@dtype_option
+@click.option("--scale", default="auto", show_default=True, callback=scale_option, help="Of --dtype: units of a step.")
 @workers_option
 @scheduler_option
 @plugin_option
@@ -116,7 +120,10 @@ def run_method(
     if as_json:
         return emit_json(document)
     said = f"{out}: {'×'.join(map(str, document['shape']))} by {document['method']} in {document['seconds']:.1f} s"
-    click.echo(said + (f"; {document['bad_bands']} bands marked bad" if document["bad_bands"] else ""))
+    said += f"; {document['bad_bands']} bands marked bad" if document["bad_bands"] else ""
+    if document["rounding_error"] is not None:
+        said += f"; rounded by at most {document['rounding_error']:.2g} {document['units']}".rstrip()
+    click.echo(said)
     if (document["sensor_noise"] or "").startswith("estimated"):
         click.echo(f"hsi: note: noise {document['sensor_noise']}", err=True)
     if order.sensor is None and not document["optics_in_file"]:

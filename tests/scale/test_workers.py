@@ -21,13 +21,14 @@ from denoise.strips import RestoredSource
 from hsitools.comparison import two_sides
 from hsitools.cube import Cube
 from hsitools.cube import memory as memory_of
+from hsitools.cube.packed import packed
 from hsitools.cube.windows import tiles
 from hsitools.errors import FormatError, HsiError, InputError
 from hsitools.io import open_cube, save_cube
 from hsitools.scale import cluster as clusters
 from hsitools.scale.cluster import cluster, memory_of_task
-from hsitools.scale.packing import pack, unpack
 from hsitools.scale.pieces import key_of, save_by_workers
+from hsitools.scale.sending import pack, unpack
 from hsitools.scale.tasks import AHEAD, ordered
 from hsitools.sensor.transmittance import TransmittanceModel
 from pansharpen.tiled import fuse_cube
@@ -161,6 +162,14 @@ def test_no_two_tiles_share_a_chunk(client, tmp_path, size, tile, chunk):
 
     assert pieces._chunk(tile, size, 128) == chunk
     assert tile >= size or tile % chunk == 0
+
+
+def test_integers_with_a_scale_are_written_as_such(client, tmp_path):
+    cube = packed(computed(VALUES), scale=1e-4)
+    save_by_workers(cube, tmp_path / "out.nc", client, "key")
+    written = open_cube(tmp_path / "out.nc")
+    assert written.stored().dtype == np.int16
+    np.testing.assert_array_equal(written.physical().read(), cube.read())
 
 
 def test_finished_tiles_of_the_same_run_are_kept(client, tmp_path):
