@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from hsitools.commands.options import (
+    device_option,
     dtype_option,
     emit_json,
     json_option,
@@ -77,13 +78,14 @@ def list_methods(plugins: tuple[Path, ...], as_json: bool) -> None:
 @click.option("--weights", type=click.Path(path_type=Path), help="Weights of a trained net.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
 @click.option("--convention", default="hsitools", show_default=True, help="For .npz cases: hsitools or toolbox.")
+@device_option
 @dtype_option
 @click.option("--scale", default="auto", show_default=True, callback=scale_option, help="Of --dtype: units of a step.")
 @plugin_option
 @json_option
 def run_method(
     method: str, path: Path, out: Path, pan: Path | None, reproject: bool, sensor: str | None, window: Any,
-    weights: Path | None, seed: int, convention: str, dtype: str | None, scale: float | None,
+    weights: Path | None, seed: int, convention: str, device: str, dtype: str | None, scale: float | None,
     plugins: tuple[Path, ...], as_json: bool,
 ) -> None:  # fmt: skip
     """Fuse the cube PATH with its panchromatic image by METHOD (see `hsi pansharpen list`)."""
@@ -106,7 +108,7 @@ def run_method(
     began = time.perf_counter()
     with progress_bar(method) as progress:
         fused = fuse_cube(
-            cube, method, instrument, optics=optics, seed=seed, weights=weights, progress=progress
+            cube, method, instrument, optics=optics, seed=seed, weights=weights, progress=progress, device=device
         )  # fmt: skip
     fused = fused if dtype is None else packed(fused, scale=scale, like=cube)
     with progress_bar("write") as progress:
