@@ -37,6 +37,7 @@ class FusionOrder:
     weights: Path | None = None
     seed: int = 0
     convention: str = "hsitools"
+    device: str = "auto"
     dtype: str | None = None
     scale: float | None = None
     plugins: tuple[Path, ...] = ()
@@ -80,7 +81,7 @@ def fuse_file(
     began = time.perf_counter()
     fused = fuse_cube(
         cube, order.method, instrument, optics=optics, seed=order.seed, weights=order.weights, progress=progress,
-        client=client,
+        client=client, device=order.device,
     )  # fmt: skip
     fused = fused if order.dtype is None else packed(fused, scale=order.scale, like=cube)
     kept = 0

@@ -17,6 +17,7 @@ from hsitools.cube.geometry import refined
 from hsitools.cube.memory import require_memory
 from hsitools.cube.sources import Bands
 from hsitools.cube.windows import Window, windows
+from hsitools.devices import device_named
 from hsitools.errors import InputError
 from hsitools.progress import Progress, silent
 from hsitools.sensor import Sensor
@@ -60,6 +61,8 @@ class LargeScene:
     client : distributed.Client, optional
         Of workers that see the cube's files (`hsitools.scale.cluster`): these gather the statistics, and their memory
         bounds the tiles.
+    device : torch.device or str
+        Where tiles are computed.
 
     Raises
     ------
@@ -73,7 +76,9 @@ class LargeScene:
     def __init__(
         self, cube: Cube, sensor: Sensor | None = None, *, halo: int, optics: Optics | None = None,
         side: int | None = None, progress: Progress | None = None, client: Any = None,
+        device: torch.device | str = "cpu",
     ) -> None:  # fmt: skip
+        self.device = torch.device(device)
         cube = paired(cube)
         assert cube.pan is not None
         self.cube, self.progress, self.client = cube.physical(), progress or silent, client
@@ -113,18 +118,20 @@ class LargeScene:
         coarse = self._read(self.cube, window, self.bands)
         r = self.optics.ratio
         fine = (slice(r * part.start, r * part.stop) for part in (window.wide_rows, window.wide_columns))
-        pan = _tensor(self.pan.read(None, *fine))
+        pan = self._tensor(self.pan.read(None, *fine))
         coarse, valid = filled(coarse, torch.isfinite(coarse))
         pan_valid = torch.isfinite(pan)
         whole = bool(pan_valid.all())
+        pan = pan if whole else fill_nearest(pan, pan_valid)
         return Tile(
-            coarse, pan if whole else fill_nearest(pan, pan_valid), self.optics, margin=window.margin, valid=valid,
-            pan_valid=None if whole else pan_valid,
+            coarse.to(self.device), pan.to(self.device), self.optics, margin=window.margin,
+            valid=None if valid is None else valid.to(self.device),
+            pan_valid=None if whole else pan_valid.to(self.device),
         )  # fmt: skip
 
     def interpolated(self, window: Window, bands: NDArray[np.int64]) -> torch.Tensor:
         """Some bands interpolated to the fine grid: those that no method sees."""
-        values = self._read(self.cube, window, bands)
+        values = self._read(self.cube, window, bands).to(self.device)
         empty = torch.isnan(values)
         r = self.optics.ratio
         blank = values.new_zeros((1, 1, *(r * size for size in values.shape[-2:])))
@@ -132,14 +139,18 @@ class LargeScene:
         lost = tile.crop(empty.repeat_interleave(r, -2).repeat_interleave(r, -1))
         return tile.expanded.masked_fill(lost, torch.nan)
 
+    @classmethod
+    def _read(cls, cube: Cube, window: Window, bands: NDArray[np.int64]) -> torch.Tensor:
+        return cls._tensor(cube.read(bands, window.wide_rows, window.wide_columns))
+
     @staticmethod
-    def _read(cube: Cube, window: Window, bands: NDArray[np.int64]) -> torch.Tensor:
-        return _tensor(cube.read(bands, window.wide_rows, window.wide_columns))
+    def _tensor(values: NDArray[Any]) -> torch.Tensor:
+        return torch.as_tensor(np.ascontiguousarray(values, dtype=np.float32))[None]
 
     def case(self) -> FusionCase:
         """The scene in memory, for methods that need it whole (with one window)."""
         (window,) = self.windows
-        pan = _tensor(self.pan.read(None, slice(0, self.pan.shape[1]), slice(0, self.pan.shape[2])))
+        pan = self._tensor(self.pan.read(None, slice(0, self.pan.shape[1]), slice(0, self.pan.shape[2])))
         return FusionCase(
             coarse=self._read(self.cube, window, self.bands), pan=pan, optics=self.optics,
             name=self.cube.name or Path(self.cube.source).stem,
@@ -194,10 +205,6 @@ def _tile_bytes(client: Any) -> int:
     return TILE_BYTES if limit is None else min(TILE_BYTES, limit // HELD)
 
 
-def _tensor(values: NDArray[Any]) -> torch.Tensor:
-    return torch.as_tensor(np.ascontiguousarray(values, dtype=np.float32))[None]
-
-
 class FusedSource:
     """A fused cube, tile by tile as it is read (see `hsitools.cube.sources.Source`)."""
 
@@ -250,12 +257,12 @@ class FusedSource:
                     f"{scene.cube.source or scene.cube.name}: found values that are not finite in the fused rows "
                     f"{window.rows.start}:{window.rows.stop}, columns {window.columns.start}:{window.columns.stop}"
                 )
-            own = marked(fused, tile)[0].numpy()
+            own = marked(fused, tile)[0].cpu().numpy()
             if scene.n_bands < scene.cube.n_bands:
                 rest = np.setdiff1d(np.arange(scene.cube.n_bands), scene.bands)
                 whole = np.empty((scene.cube.n_bands, *own.shape[1:]), dtype=np.float32)
                 whole[scene.bands] = own
-                whole[rest] = scene.interpolated(window, rest)[0].numpy()
+                whole[rest] = scene.interpolated(window, rest)[0].cpu().numpy()
                 own = whole
         self._last = window, own
         return own
@@ -263,7 +270,7 @@ class FusedSource:
 
 def fuse_cube(
     cube: Cube, method: str | Method, sensor: Sensor | None = None, *, optics: Optics | None = None, seed: int = 0,
-    weights: str | Path | None = None, progress: Progress | None = None, client: Any = None,
+    weights: str | Path | None = None, progress: Progress | None = None, client: Any = None, device: str = "cpu",
 ) -> Cube:  # fmt: skip
     """Fuse a cube with its PAN; the result keeps wavelengths, bad bands and coordinates.
 
@@ -286,6 +293,8 @@ def fuse_cube(
     client : distributed.Client, optional
         Of workers that gather the statistics of methods that go by tiles (`hsitools.scale`); the tiles themselves are
         theirs when the result is saved by `hsitools.scale.pieces.save_by_workers`.
+    device : str
+        Where tiles are computed: see `hsitools.devices.device_named`. The result is on the processor.
 
     Raises
     ------
@@ -299,19 +308,22 @@ def fuse_cube(
     cube = paired(cube)
     assert cube.pan is not None
     options: dict[str, Any] = {"seed": seed, "weights": weights, "progress": progress}
+    place = device_named(device)
     if entry.tiled:
-        scene = LargeScene(cube, sensor, halo=entry.halo, optics=optics, progress=progress, client=client)
+        scene = LargeScene(
+            cube, sensor, halo=entry.halo, optics=optics, progress=progress, client=client, device=place
+        )  # fmt: skip
         with torch.no_grad():
             data: Any = entry.function(scene, **options_for(entry, options))
     else:
-        scene = LargeScene(cube, sensor, halo=0, optics=optics, side=max(cube.shape[1:]))
+        scene = LargeScene(cube, sensor, halo=0, optics=optics, side=max(cube.shape[1:]), device=place)
         # the fused cube and a few like it, float32
         require_memory(
             4 * 4 * cube.n_bands * cube.pan.shape[1] * cube.pan.shape[2], cube.source or cube.name,
             use=f"{entry.name} takes a scene as a whole",
             advice="choose a window, or a method that goes by tiles (hsi pansharpen list)",
         )  # fmt: skip
-        whole = fuse_case(entry, scene.case(), **options)
+        whole = fuse_case(entry, scene.case().to(place), **options)
         source = scene.map(lambda _tile: whole)
         data = source.read(np.arange(cube.n_bands), slice(0, source.shape[1]), slice(0, source.shape[2]))
     ratio = cube.pan.shape[1] // cube.shape[1]

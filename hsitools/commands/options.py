@@ -27,6 +27,9 @@ workers_option = click.option(
 scheduler_option = click.option(
     "--scheduler", metavar="ADDRESS", help="Dask scheduler whose workers do it, as tcp://host:8786."
 )
+device_option = click.option(
+    "--device", default="auto", show_default=True, metavar="DEVICE", help="auto (a GPU where there is one), cpu, cuda.",
+)  # fmt: skip
 variable_option = click.option("--variable", metavar="NAME", help="Which array of the file is the cube.")
 dtype_option = click.option(
     "--dtype", type=click.Choice(["int16"]), help="Store values as integers with a scale; the rounding error is said.",

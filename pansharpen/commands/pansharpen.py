@@ -9,6 +9,7 @@ import click
 
 from hsitools.commands.options import (
     SeveralValues,
+    device_option,
     dtype_option,
     emit_json,
     json_option,
@@ -86,6 +87,7 @@ def list_methods(plugins: tuple[Path, ...], as_json: bool) -> None:
 @click.option("--weights", type=click.Path(path_type=Path), help="Weights of a trained net.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
 @click.option("--convention", default="hsitools", show_default=True, help="For .npz cases: hsitools or toolbox.")
+@device_option
 @dtype_option
 @click.option("--scale", default="auto", show_default=True, callback=scale_option, help="Of --dtype: units of a step.")
 @workers_option
