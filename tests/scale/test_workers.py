@@ -110,6 +110,24 @@ def test_a_task_that_kills_every_worker_is_given_up(client, monkeypatch):
 # ---- what travels ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("suffix", [".h5", ".zarr"])
+def test_cubes_are_dask_arrays_that_workers_read(client, tmp_path, suffix):
+    save_cube(Cube(data=VALUES, wavelength_nm=np.array([450, 550, 650.0]), name="a"), tmp_path / f"a{suffix}")
+    cube = open_cube(tmp_path / f"a{suffix}")
+    array = cube.to_dask((3, 16, 16))
+    assert array.chunksize == (3, 16, 16)
+    assert cube.to_dask().chunksize == VALUES.shape
+    np.testing.assert_allclose(client.compute(array.mean(axis=(1, 2))).result(), VALUES.mean(axis=(1, 2)), rtol=1e-5)
+    np.testing.assert_array_equal(
+        client.compute(array[2:0:-1, 5:30:2, 3:20:4]).result(), VALUES[2:0:-1, 5:30:2, 3:20:4]
+    )
+    labelled = cube.to_xarray(dask=True)
+    assert labelled.chunks is not None
+    np.testing.assert_array_equal(labelled.wavelength_nm, [450, 550, 650])
+    # and back: what Dask holds is a cube's data
+    np.testing.assert_array_equal(Cube.from_xarray(labelled).read(rows=slice(4, 9)), VALUES[:, 4:9])
+
+
 @pytest.mark.parametrize("suffix", [".h5", ".zarr", ".hdr", ".tif"])
 def test_cubes_on_disk_travel_as_names(tmp_path, suffix, monkeypatch):
     save_cube(
