@@ -29,7 +29,7 @@ from pansharpen.tiled import LargeScene
 
 METHODS = ("GSA", "physics")
 #: Coarse pixels of the strip, and of the one that is fused under fire.
-STRIP, SMALL = (64, 384), (64, 128)
+STRIP, SMALL = (64, 192), (32, 64)
 WAYS = {
     "alone, 0.1.0's writer": (BEFORE, (), ".h5"), "alone": (NOW, (), ".h5"),
     "2 workers": (NOW, ("--workers", "2"), ".h5"), "2 workers, Zarr": (NOW, ("--workers", "2"), ".zarr"),

@@ -13,10 +13,13 @@ import pytest
 
 import pansharpen.methods  # noqa: F401  (registers them)
 from benchmarks.products import write_prisma
+from hsitools.errors import InputError
 from hsitools.io import open_cube, save_cube
 from hsitools.scenes import scene
 from hsitools.sensor import preset
+from pansharpen.products import FusionOrder, fuse_files
 from pansharpen.registry import METHODS
+from pansharpen.tiled import fuse_cube
 
 HSI = Path(sys.executable).parent / "hsi"
 
@@ -113,3 +116,40 @@ def test_interrupt_leaves_nothing(tmp_path):
     assert process.returncode == 130
     assert "interrupted" in said
     assert {path.name for path in tmp_path.iterdir()} == {"pair.h5"}
+
+
+def test_batch_fuses_each_product_once_and_names_those_that_fail(tmp_path):
+    for name, seed in (("a", 0), ("b", 1)):
+        write_prisma(tmp_path / f"{name}.he5", rows=8, columns=8, n_vnir=6, n_swir=5, seed=seed)
+    (tmp_path / "broken.he5").write_bytes(b"nothing")
+    products = [tmp_path / f"{name}.he5" for name in ("a", "broken", "b")]
+    order = FusionOrder(method="GSA")
+    told = []
+    records = fuse_files(order, products, tmp_path / "out", progress=lambda *step: told.append(step))
+    assert told == [(1, 3), (2, 3), (3, 3)]
+    assert [record["status"] for record in records][::2] == ["ok", "ok"]
+    assert records[1]["status"].startswith(str(products[1]))
+    alone = fuse_cube(open_cube(products[2]), "GSA").read()
+    np.testing.assert_array_equal(open_cube(tmp_path / "out" / "b.h5").read(), alone)
+    # again: what is there stays, unless something else is asked for or the product changed
+    write_prisma(products[0], rows=8, columns=10, n_vnir=6, n_swir=5)
+    again = fuse_files(order, products, tmp_path / "out")
+    assert [record["status"] for record in again][::2] == ["ok", "kept"]
+    assert again[0]["shape"] == [6, 48, 60]
+    assert fuse_files(FusionOrder(method="EXP"), products[2:], tmp_path / "out")[0]["method"] == "EXP"
+
+
+@pytest.mark.parametrize(
+    ("products", "folder", "suffix", "error"),
+    [
+        (["a.he5", "b/a.he5"], "out", ".h5", "found another product of this name"),
+        (["a.he5"], "out", ".png", "output: found suffix '.png'"),
+        (["a.he5"], ".", ".he5", "found the input itself"),
+        (["a.he5"], "a.he5", ".h5", "cannot make the folder"),
+    ],
+)
+def test_a_batch_that_cannot_be_is_refused_before_anything_is_done(tmp_path, products, folder, suffix, error):
+    (tmp_path / "a.he5").touch()
+    with pytest.raises(InputError, match=error):
+        fuse_files(FusionOrder(method="GSA"), [tmp_path / name for name in products], tmp_path / folder, suffix)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.he5"]
