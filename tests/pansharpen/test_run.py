@@ -13,6 +13,7 @@ import pytest
 
 import pansharpen.methods  # noqa: F401  (registers them)
 from benchmarks.products import write_prisma
+from hsitools.commands.root import main
 from hsitools.errors import InputError
 from hsitools.io import open_cube, save_cube
 from hsitools.scenes import scene
@@ -91,16 +92,21 @@ def test_window_sensor_and_geotiff(tmp_path):
         (("GSA", "scene.he5", "-o", "x.h5", "--window", "0:99,0:4"), "window"),
         (("HyperPNN", "scene.he5", "-o", "x.h5", "--weights", "."), "HyperPNN.safetensors"),
         (("GSA", "scene.he5", "-o", "no/such/x.h5"), "output: cannot write there"),
+        (("GSA", "-o", "x.h5"), "expected one of PATH (a cube) and --batch"),
+        (("GSA", "scene.he5", "--batch", "scene.he5", "-o", "x"), "expected one of PATH (a cube) and --batch"),
+        (("GSA", "scene.he5", "--suffix", ".nc", "-o", "x.nc"), "--suffix goes with --batch"),
+        (("GSA", "scene.he5", "-o", "x.h5", "--workers", "2", "--scheduler", "tcp://a:1"), "beside --scheduler"),
     ],
 )
-def test_errors_are_one_line_and_leave_nothing(product, tmp_path, arguments, error):
+def test_errors_are_one_line_and_leave_nothing(product, tmp_path, arguments, error, monkeypatch, capsys):
     (tmp_path / "scene.he5").symlink_to(product)
-    done = subprocess.run(
-        [HSI, "pansharpen", "run", *arguments], capture_output=True, text=True, check=False, cwd=tmp_path
-    )
-    assert done.returncode == 2
-    assert error in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(["pansharpen", "run", *arguments])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert error in said
+    assert len(said.strip().splitlines()) == 1
     assert {path.name for path in tmp_path.iterdir()} == {"scene.he5"}
 
 
