@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -174,7 +175,16 @@ def whole_band(device: Characterization, grid: Array | None) -> tuple[Array, sli
     if grid is None:
         return lines, slice(None)
     grid = np.asarray(grid, dtype=float)
-    low, high = device.response.band_nm
+    check_grid(grid, device.response.band_nm)
+    # not nearer to the grid than half a step of it: two samples of one place would be one
+    before = lines[lines < grid[0] - 0.5 * (grid[1] - grid[0])]
+    after = lines[lines > grid[-1] + 0.5 * (grid[-1] - grid[-2])]
+    return np.concatenate([before, grid, after]), slice(len(before), len(before) + len(grid))
+
+
+def check_grid(grid: Array, band_nm: tuple[float, float]) -> None:
+    """Raise `InputError` where wavelengths do not ascend or leave the calibrated band."""
+    low, high = band_nm
     slack = 1e-6 * (high - low)
     if grid.ndim != 1 or len(grid) < 2 or not (np.diff(grid) > 0).all():
         raise InputError("grid: expected at least two ascending wavelengths, nm")
@@ -182,10 +192,6 @@ def whole_band(device: Characterization, grid: Array | None) -> tuple[Array, sli
         raise InputError(
             f"grid: found {grid[0]:g} to {grid[-1]:g}, expected inside the calibrated band {low:.2f} to {high:.2f} nm"
         )
-    # not nearer to the grid than half a step of it: two samples of one place would be one
-    before = lines[lines < grid[0] - 0.5 * (grid[1] - grid[0])]
-    after = lines[lines > grid[-1] + 0.5 * (grid[-1] - grid[-2])]
-    return np.concatenate([before, grid, after]), slice(len(before), len(before) + len(grid))
 
 
 def _noise(device: Characterization, noise_std: Array | None) -> Array:
@@ -242,7 +248,7 @@ def _in_units(spectra: Spectra, radiance: Array | None, asked: slice) -> Spectra
         return values if values is None or scale is None else values * scale.reshape(-1, *(1,) * (values.ndim - 1))
 
     layers = {name: getattr(spectra, name) for name in ("estimate", "std", "noise_std", "common")}
-    chosen = {name: scaled(None if layer is None else layer[asked]) for name, layer in layers.items()}
+    chosen: dict[str, Any] = {name: scaled(None if layer is None else layer[asked]) for name, layer in layers.items()}
     return replace(
         spectra, wavelength_nm=spectra.wavelength_nm[asked], units=spectra.units if scale is None else RADIANCE_UNITS,
         **chosen,

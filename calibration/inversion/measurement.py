@@ -21,6 +21,8 @@ Array = NDArray[np.float64]
 SAME_INSTRUMENT = 0.5
 #: A frame with more saturated pixels than this inside its sub-images says nothing.
 SATURATED = 0.5
+NO_DARK = "missing, expected dark frames (n, y, x) or (y, x) of the same exposure"
+NO_SPECTRA = "found a cube of spectra, expected interferograms without wavelengths"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -102,6 +104,58 @@ def open_measurement(path: str | Path, instrument: Characterization) -> AnyMeasu
     return interferogram_cube(open_cube(path), instrument)
 
 
+def check_file(path: str | Path, frame_shape: tuple[int, int] | None, count: int | None) -> None:
+    """Raise what a scene's file tells before its instrument is characterized.
+
+    Parameters
+    ----------
+    path : path
+        Raw frames, or an interferogram cube.
+    frame_shape : (int, int) or None
+        Of the instrument's frames, where it is known.
+    count : int or None
+        Interferometers, where it is known.
+
+    Raises
+    ------
+    FormatError
+        When the file is neither.
+    InputError
+        When it has another size or number of interferometers, no dark frames, or most of it is saturated.
+    """
+    import h5py
+
+    from hsitools.io import open_cube
+
+    path = Path(path)
+    if path.is_file() and h5py.is_hdf5(path):
+        with open_hdf5(path) as file:
+            if "frames" in file:
+                frame = file["frames"]
+                shape = tuple(frame.shape)
+                if len(shape) not in (2, 3) or 0 in shape or frame_shape not in (None, shape[-2:]):
+                    told = "…, y, x" if frame_shape is None else f"…, {frame_shape[0]}, {frame_shape[1]}"
+                    raise InputError(f"{path}: frames: found shape {shape}, expected ({told}) as the instrument's")
+                if "dark" not in file:
+                    raise InputError(f"{path}: dark: {NO_DARK}")
+                limit = file.attrs.get("full_scale")
+                if limit is not None:
+                    # between sub-images it is dark: where half of a frame is saturated more than half of them is
+                    share = float(((frame[()] if len(shape) == 2 else frame[0]) >= limit).mean())
+                    if share > SATURATED:
+                        raise InputError(f"{path}: frames: {_saturated(share, limit)}")
+                return
+    cube = open_cube(path)
+    if cube.wavelength_nm is not None:
+        raise InputError(f"{path}: wavelength_nm: {NO_SPECTRA}")
+    if count is not None and cube.n_bands != count:
+        raise InputError(f"{path}: interferometers: found {cube.n_bands}, expected {count} as in the bench's files")
+
+
+def _saturated(share: float, limit: float) -> str:
+    return f"found {100 * share:.0f} % of the pixels at full scale {limit:g}, expected a shorter exposure"
+
+
 def interferogram_cube(cube: Cube, instrument: Characterization) -> CubeMeasurement:
     """The measurement that a cube ``(interferometer, y, x)`` holds.
 
@@ -113,9 +167,7 @@ def interferogram_cube(cube: Cube, instrument: Characterization) -> CubeMeasurem
     where = cube.source or cube.name or "interferograms"
     expected = len(instrument.opd_um)
     if cube.wavelength_nm is not None:
-        raise InputError(
-            f"{where}: wavelength_nm: found a cube of spectra, expected interferograms without wavelengths"
-        )
+        raise InputError(f"{where}: wavelength_nm: {NO_SPECTRA}")
     if cube.n_bands != expected:
         raise InputError(
             f"{where}: interferometers: found {cube.n_bands}, expected {expected} as in "
@@ -156,7 +208,7 @@ def frames(
             f"{layout.frame_shape[1]}) as in {instrument.name}"
         )
     if dark is None:
-        raise InputError(f"{source}: dark: missing, expected dark frames (n, y, x) or (y, x) of the same exposure")
+        raise InputError(f"{source}: dark: {NO_DARK}")
     dark = np.asarray(dark, dtype=float)
     if dark.shape[-2:] != shape[-2:] or dark.ndim > 3:
         raise InputError(f"{source}: dark: found shape {dark.shape}, expected (…, {shape[-2]}, {shape[-1]}) as frames")
@@ -180,10 +232,7 @@ def frames(
         mean += away / (number + 1)
         squares += away * (cut - mean)
     if saturated.mean() > SATURATED:
-        raise InputError(
-            f"{source}: frames: found {100 * saturated.mean():.0f} % of the sub-images' pixels at full scale "
-            f"{limit:g}, expected a shorter exposure"
-        )
+        raise InputError(f"{source}: frames: {_saturated(float(saturated.mean()), limit)}")
     noise = None
     if count > 1:
         noise = np.sqrt(np.maximum(squares.mean(axis=(1, 2)) / (count - 1), 1e-12) / count)
