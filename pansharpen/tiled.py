@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,12 @@ from pansharpen.registry import Method, get
 
 #: Of a tile's interpolated cube, surroundings included; a method holds a few of these at a time.
 TILE_BYTES = 320 * 2**20
+#: What a method takes at most, in interpolated cubes of a tile: measured, `physics` (see `python -m benchmarks scale`).
+HELD = 12
 #: Tiles are whole chunks of our files, fine pixels.
 CHUNK = 64
+#: Tiles for each thread of the workers at least, where the scene is large enough: none waits long for the last one.
+TILES_EACH = 4
 
 
 class LargeScene:
@@ -53,6 +58,9 @@ class LargeScene:
         Coarse pixels of a tile; default what `TILE_BYTES` allows.
     progress : callable, optional
         Called with (tiles done, tiles in all) in each pass.
+    client : distributed.Client, optional
+        Of workers that see the cube's files (`hsitools.scale.cluster`): these gather the statistics, and their memory
+        bounds the tiles.
     device : torch.device or str
         Where tiles are computed.
 
@@ -67,18 +75,22 @@ class LargeScene:
 
     def __init__(
         self, cube: Cube, sensor: Sensor | None = None, *, halo: int, optics: Optics | None = None,
-        side: int | None = None, progress: Progress | None = None, device: torch.device | str = "cpu",
+        side: int | None = None, progress: Progress | None = None, client: Any = None,
+        device: torch.device | str = "cpu",
     ) -> None:  # fmt: skip
         self.device = torch.device(device)
         cube = paired(cube)
         assert cube.pan is not None
-        self.cube, self.progress = cube.physical(), progress or silent
+        self.cube, self.progress, self.client = cube.physical(), progress or silent, client
         self.pan = cube.pan.physical()
         ratio = placement(cube).ratio
         unit = CHUNK // math.gcd(CHUNK, ratio)
         if side is None:
-            room = math.sqrt(TILE_BYTES / (4 * cube.n_bands)) / ratio - 2 * halo
+            room = math.sqrt(_tile_bytes(client) / (4 * cube.n_bands)) / ratio - 2 * halo
             side = max(int(room // unit), 1) * unit
+            wanted = 0 if client is None else TILES_EACH * sum(client.nthreads().values())
+            while side > unit and math.prod(-(-size // side) for size in cube.shape[1:]) < wanted:
+                side -= unit
         self.windows = windows(cube.shape[1:], (side, side), halo)
         self.tile_size = (side * ratio, side * ratio)
         self.bands = np.flatnonzero(cube.good & self._live())
@@ -147,8 +159,7 @@ class LargeScene:
     def sum(self, function: Callable[[Tile], Any]) -> Any:
         """See `pansharpen.case.Scene.sum`."""
         total: Any = None
-        for done, window in enumerate(self.windows, 1):
-            part = function(self.tile(window))
+        for part in self._parts(function):
             if total is None:
                 total = part
             elif isinstance(part, tuple):
@@ -156,12 +167,42 @@ class LargeScene:
                 total = type(part)(*parts) if hasattr(part, "_fields") else tuple(parts)
             else:
                 total = total + part
-            self.progress(done, len(self.windows))
         return total
+
+    def _parts(self, function: Callable[[Tile], Any]) -> Iterable[Any]:
+        """What ``function`` gives of each tile, in the order of the windows, whoever computes it."""
+        work = partial(_part, self, function)
+        if self.client is not None:
+            from hsitools.scale.tasks import ordered
+
+            yield from ordered(self.client, work, self.windows, self.progress)
+            return
+        for done, window in enumerate(self.windows, 1):
+            yield work(window)
+            self.progress(done, len(self.windows))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For workers, who tell nobody how far they are."""
+        return self.__dict__ | {"client": None, "progress": silent}
 
     def map(self, function: Callable[[Tile], torch.Tensor]) -> FusedSource:
         """See `pansharpen.case.Scene.map`."""
         return FusedSource(self, function)
+
+
+def _part(scene: LargeScene, function: Callable[[Tile], Any], window: Window) -> Any:
+    with torch.no_grad():
+        return function(scene.tile(window))
+
+
+def _tile_bytes(client: Any) -> int:
+    """Bytes of a tile's interpolated cube that leave room for the method, here or at each worker."""
+    if client is None:
+        return TILE_BYTES
+    from hsitools.scale.cluster import memory_of_task
+
+    limit = memory_of_task(client)
+    return TILE_BYTES if limit is None else min(TILE_BYTES, limit // HELD)
 
 
 class FusedSource:
@@ -197,10 +238,15 @@ class FusedSource:
         assert out is not None, "windows cover the image"
         return out
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For workers: without the last tile."""
+        return self.__dict__ | {"_last": None}
+
     def _fused(self, window: Window) -> NDArray[np.float32]:
-        if self._last is not None and self._last[0] == window:
-            return self._last[1]
-        self._last = None
+        last, self._last = self._last, None
+        if last is not None and last[0] == window:
+            self._last = last
+            return last[1]
         scene = self.scene
         with torch.no_grad():
             tile = scene.tile(window)
@@ -224,7 +270,7 @@ class FusedSource:
 
 def fuse_cube(
     cube: Cube, method: str | Method, sensor: Sensor | None = None, *, optics: Optics | None = None, seed: int = 0,
-    weights: str | Path | None = None, progress: Progress | None = None, device: str = "cpu",
+    weights: str | Path | None = None, progress: Progress | None = None, client: Any = None, device: str = "cpu",
 ) -> Cube:  # fmt: skip
     """Fuse a cube with its PAN; the result keeps wavelengths, bad bands and coordinates.
 
@@ -244,6 +290,9 @@ def fuse_cube(
         Instead of what the sensor says.
     seed, weights, progress
         As of `pansharpen.in_memory.fuse_case`; progress is called once per tile and pass.
+    client : distributed.Client, optional
+        Of workers that gather the statistics of methods that go by tiles (`hsitools.scale`); the tiles themselves are
+        theirs when the result is saved by `hsitools.scale.pieces.save_by_workers`.
     device : str
         Where tiles are computed: see `hsitools.devices.device_named`. The result is on the processor.
 
@@ -261,7 +310,9 @@ def fuse_cube(
     options: dict[str, Any] = {"seed": seed, "weights": weights, "progress": progress}
     place = device_named(device)
     if entry.tiled:
-        scene = LargeScene(cube, sensor, halo=entry.halo, optics=optics, progress=progress, device=place)
+        scene = LargeScene(
+            cube, sensor, halo=entry.halo, optics=optics, progress=progress, client=client, device=place
+        )  # fmt: skip
         with torch.no_grad():
             data: Any = entry.function(scene, **options_for(entry, options))
     else:

@@ -64,6 +64,18 @@ def submitted(client: Any) -> Executor:
     return execute
 
 
+def by_workers(client: Any) -> Executor:
+    """Executor at Dask's workers (`hsitools.scale`): records come as they are done; a worker's death costs its cell."""
+
+    def execute(work: Sequence[Job]) -> Iterator[Record]:
+        from hsitools.scale.tasks import completed
+
+        for _, record in completed(client, isolated, work):
+            yield record
+
+    return execute
+
+
 def _collected(futures: list[Future[Record]], order: Callable[..., Iterator[Future[Record]]]) -> Iterator[Record]:
     try:
         for future in order(futures):
