@@ -93,6 +93,8 @@ def kill_workers(folder: Path, reference: Path) -> tuple[int, int]:
                 nonlocal kills
                 while not over.wait(chance.uniform(1, 6)) and kills < KILLS:
                     victims = list(client.run(os.getpid).values())
+                    if not victims:  # all are being replaced
+                        continue
                     os.kill(chance.choice(victims), signal.SIGKILL)
                     kills += 1
 

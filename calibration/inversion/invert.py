@@ -68,6 +68,7 @@ def invert(
     device: str = "auto",
     parts: str | Path | None = None,
     progress: Progress = silent,
+    client: Any = None,
 ) -> Inversion:
     """Invert interferograms to spectra.
 
@@ -92,6 +93,8 @@ def invert(
         stopped goes on there. Default a temporary one.
     progress : callable
         Called with (tiles done, tiles in all).
+    client : distributed.Client, optional
+        Of workers that invert tiles (`hsitools.scale.cluster`).
 
     Notes
     -----
@@ -158,7 +161,7 @@ def invert(
         key = _key(learnt_from, known, entry.name, wavelength, light, radiance)
         try:
             kept = tiles.Kept(folder, key)
-            spectra = tiles.invert_tiles(scene, fitted, case, learned, plan, finish, kept, progress)
+            spectra = tiles.invert_tiles(scene, fitted, case, learned, plan, finish, kept, progress, client)
         finally:
             if parts is None:
                 # files that are mapped stay as long as the result

@@ -15,6 +15,9 @@ import pytest
 
 from benchmarks.products import write_prisma
 from calibration.captures.pixel_stack import PixelStack
+from calibration.inversion import tiles as tiles_of_inversion
+from calibration.inversion.measurement import CubeMeasurement
+from calibration.inversion.problem import Interferograms
 from calibration.pixel_maps import MAPS, characterize_pixels
 from denoise.case import Restoration
 from denoise.strips import RestoredSource
@@ -22,7 +25,7 @@ from hsitools.comparison import two_sides
 from hsitools.cube import Cube
 from hsitools.cube import memory as memory_of
 from hsitools.cube.packed import packed
-from hsitools.cube.windows import tiles
+from hsitools.cube.windows import tiles, windows
 from hsitools.errors import FormatError, HsiError, InputError
 from hsitools.io import open_cube, save_cube
 from hsitools.scale import cluster as clusters
@@ -361,7 +364,7 @@ def test_nothing_is_asked_nothing_is_loaded():
     assert done.stdout.split() == ["None", "False"]
 
 
-# ---- per-pixel maps ----------------------------------------------------------------------------------------------
+# ---- inversion and per-pixel maps ----------------------------------------------------------------------------------
 
 
 def test_maps_by_workers_are_the_same_byte_for_byte(client, tmp_path):
@@ -382,3 +385,26 @@ def test_maps_by_workers_are_the_same_byte_for_byte(client, tmp_path):
     with h5py.File(tmp_path / "alone.h5") as one, h5py.File(tmp_path / "shared.h5") as two:
         for name in MAPS:
             np.testing.assert_array_equal(one[name][()], two[name][()])
+
+
+def test_inversion_by_workers_is_the_same(client, tmp_path):
+    save_cube(Cube(data=VALUES), tmp_path / "a.h5")
+    measured = CubeMeasurement(cube=open_cube(tmp_path / "a.h5"), source="a.h5")
+    case = Interferograms(
+        matrix=np.eye(3), values=VALUES.astype(float), noise_std=np.ones(3), wavelength_nm=np.array([500, 600, 700.0])
+    )
+
+    def learned(part, inside):
+        estimate = (part.values + np.roll(part.values, 2, axis=2))[:, *inside]
+        return part.inside(inside).spectra(estimate.reshape(3, -1), None)
+
+    results = [
+        tiles_of_inversion.invert_tiles(
+            measured, np.arange(3), case, learned, windows((30, 40), (8, 16), 4), lambda spectra: spectra,
+            tiles_of_inversion.Kept(tmp_path / name, "key"), client=who,
+        )
+        for name, who in (("alone", None), ("shared", client))
+    ]  # fmt: skip
+    np.testing.assert_array_equal(results[1].estimate, results[0].estimate)
+    np.testing.assert_array_equal(results[1].mask, results[0].mask)
+    assert results[1].parameters == results[0].parameters
