@@ -75,6 +75,9 @@ def list_methods(as_json: bool) -> None:
 @click.option("--grid", metavar="LOW:HIGH:STEP", help="Wavelengths, nm  [default: the calibrated lines].")
 @click.option("--illumination", type=PATH, help="Table of wavelength (nm) and the light on the scene.")
 @click.option("--lamp", type=PATH, help="Table of wavelength (nm) and the calibration lamp's radiance.")
+@click.option(
+    "--flat", type=PATH, help="Raw frames of an even scene under the calibration lamp: vignetting, dead pixels."
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda: where `joint` smooths.")
 @click.option("--report", type=PATH, help="Folder for report.html.")
 @workers_option
@@ -82,7 +85,8 @@ def list_methods(as_json: bool) -> None:
 @json_option
 def run(
     path: Path, instrument: Path, out: Path, method: str, grid: str | None, illumination: Path | None,
-    lamp: Path | None, device: str, report: Path | None, workers: int | None, scheduler: str | None, as_json: bool,
+    lamp: Path | None, flat: Path | None, device: str, report: Path | None, workers: int | None,
+    scheduler: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Invert PATH, raw frames with dark frames or an interferogram cube, to a spectral cube.
 
@@ -108,8 +112,8 @@ def run(
     parts = out.with_name(f"{out.stem}_parts")
     with cluster(workers, scheduler, files=[path, instrument]) as client, progress_bar("invert") as progress:
         result = run_inversion(
-            path, instrument, method, grid=parse_grid(grid), illumination=illumination, lamp=lamp, device=device,
-            parts=parts, progress=progress, client=client,
+            path, instrument, method, grid=parse_grid(grid), illumination=illumination, lamp=lamp, flat=flat,
+            device=device, parts=parts, progress=progress, client=client,
         )  # fmt: skip
     # the cube itself comes last: where it is, all is
     cubes = {"_std": result.std, "_mask": result.mask, "": result.cube}

@@ -65,6 +65,7 @@ def invert(
     grid: Array | None = None,
     illumination: tuple[Array, Array] | str | Path | None = None,
     lamp: tuple[Array, Array] | str | Path | None = None,
+    flat: str | Path | None = None,
     device: str = "auto",
     parts: str | Path | None = None,
     progress: Progress = silent,
@@ -86,6 +87,8 @@ def invert(
         Light on the scene in any units, over all of the calibrated band: what is left is smoother.
     lamp : (wavelengths in nm, values) or path of a table, optional
         The calibration lamp's radiance: spectra come out in its units instead of in units of the lamp.
+    flat : path, optional
+        Of raw frames: those of an even scene under the calibration lamp, see `scene_frames.open_scene`.
     device : str
         ``auto``, ``cpu``, ``cuda``: where the spatial part of ``joint`` is computed.
     parts : path, optional
@@ -130,7 +133,7 @@ def invert(
     elif isinstance(measured, Measurement | CubeMeasurement):
         scene = measured
     else:
-        scene = open_scene(measured, known).measurement
+        scene = open_scene(measured, known, flat).measurement
     if scene.shape[0] != len(known.opd_um):
         raise InputError(f"{scene.source}: interferometers: found {scene.shape[0]}, expected {len(known.opd_um)}")
     wavelength, asked = whole_band(known, grid)
