@@ -67,13 +67,17 @@ class Tile:
         The same of the panchromatic image.
     expanded : Tensor or None
         The interpolated cube, where it is given.
+    corner : (int, int)
+        Row and column of the first coarse pixel, surroundings included, in the whole scene.
     """
 
     def __init__(
         self, coarse: torch.Tensor, pan: torch.Tensor, optics: Optics, *, margin: tuple[int, int, int, int] = (0,) * 4,
         valid: torch.Tensor | None = None, pan_valid: torch.Tensor | None = None, expanded: torch.Tensor | None = None,
+        corner: tuple[int, int] = (0, 0),
     ) -> None:  # fmt: skip
         self.wide_coarse, self.wide_pan, self.optics, self.margin = coarse, pan, optics, margin
+        self.corner = corner
         self._valid, self.wide_pan_valid, self._expanded = valid, pan_valid, expanded
 
     # ---- cropping ----------------------------------------------------------------------------------------------
@@ -117,7 +121,7 @@ class Tile:
             shift=optics.shift,
         )  # fmt: skip
 
-    def see_pan(self, down: Separable, bands: int = 1) -> torch.Tensor:
+    def see_pan(self, down: Callable[[torch.Tensor], torch.Tensor], bands: int = 1) -> torch.Tensor:
         """PAN through optics, of one kind or one a band: where it has holes, the mean over what it holds."""
         pan = self.wide_pan.expand(-1, bands, -1, -1)
         if self.wide_pan_valid is None:

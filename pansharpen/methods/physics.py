@@ -29,7 +29,8 @@ from hsitools.estimation.edge_aware import CONDITION, DataTerms, edge_weights, s
 from pansharpen.case import Scene, Tile
 from pansharpen.families.statistics import mix, moments, per_band
 from pansharpen.physics.held_out import detail_trust
-from pansharpen.physics.registration import Registration, pan_error, register
+from pansharpen.physics.pan_error import PanError, pan_error
+from pansharpen.physics.registration import Registration, register
 from pansharpen.physics.subspace import MAX_PRECISION, ROUNDING, Cube, Subspace, one_blur, subspace
 from pansharpen.registry import method
 
@@ -49,8 +50,8 @@ class Model:
     coarse : callable
         The coarse cube of a tile as it would be if all bands had the mean MTF.
     pair : Registration
-    pan_precision : float
-        λ.
+    pan_error : PanError
+        1/λ, and where it is larger.
     edge : float
         Square of the step in PAN that halves a weight.
     trust : Tensor, shape (1, band)
@@ -62,7 +63,7 @@ class Model:
     space: Subspace
     coarse: Cube
     pair: Registration
-    pan_precision: float
+    pan_error: PanError
     edge: float
     trust: torch.Tensor
     bounded: torch.Tensor
@@ -94,11 +95,13 @@ def learn(scene: Scene) -> Model:
 
     pair = register(scene, components, len(space.signal), prior)
     noise = float((pair.response**2 / space.signal).sum())
-    error = pan_error(scene, components, pair, noise, pan_variance) + (optics.pan_variance or 0.0)
-    error = max(error, float(pair.response @ pair.response) / MAX_PRECISION, pan_floor)
+    error = pan_error(
+        scene, components, pair, noise=noise, pan_variance=pan_variance,
+        least=max(float(pair.response @ pair.response) / MAX_PRECISION, pan_floor),
+    )  # fmt: skip
     edge = max(EDGE**2 * pan_variance, pan_floor) + 2 * (optics.pan_variance or 0.0)
     return Model(
-        space=space, coarse=coarse, pair=pair, pan_precision=1 / error, edge=edge,
+        space=space, coarse=coarse, pair=pair, pan_error=error, edge=edge,
         trust=detail_trust(scene, coarse, space, pair, edge), bounded=scene.sum(_negative) == 0,
     )  # fmt: skip
 
@@ -119,7 +122,10 @@ def _fuse(tile: Tile, model: Model) -> torch.Tensor:
     down = pair.down(tile, optics.mean_gains())
     coarse = model.coarse(tile)
     data = space.components(coarse)
-    precision, trust = space.precision.to(pan)[:, None, None], torch.full((), model.pan_precision).to(pan)
+    precision = space.precision.to(pan)[:, None, None]
+    sight = pair.sight(tile)
+    excess = pair.excess(pair.rest(tile, data, tile.see_pan(sight)))
+    trust = model.pan_error.precision(tile, excess)
     if tile.wide_coarse_valid is not None:
         precision = precision * tile.wide_coarse_valid
     if tile.wide_pan_valid is not None:
@@ -130,13 +136,15 @@ def _fuse(tile: Tile, model: Model) -> torch.Tensor:
     )  # fmt: skip
     weights = edge_weights(pan, model.edge)
     z, levelled = tile.up()(data), data
-    for number in range(SOLUTIONS if optics.same_mtf else SOLUTIONS_MIXED):
+    for number in range(SOLUTIONS if optics.same_mtf and pair.field is None else SOLUTIONS_MIXED):
         if number == 1:
             # where PAN is even but the first solution is not, there is an edge too
             weights = [w * a for w, a in zip(weights, step_weights(z), strict=True)]
         if number and not optics.same_mtf:
             cube = space.cube(z)
             levelled = space.components(tile.wide_coarse - pair.down(tile, optics.mtf)(cube) + down(cube))
+        if pair.field is not None:
+            levelled = (levelled if number and not optics.same_mtf else data) - (sight(z) - down(z))
         z = terms.solve(levelled, weights, z)
     # what the subspace leaves out, as far as it is no noise
     rest = per_band(space.rest, pan) * (coarse - space.cube(data))

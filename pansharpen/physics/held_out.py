@@ -47,7 +47,7 @@ def detail_trust(scene: Scene, coarse: Cube, space: Subspace, pair: Registration
         cube = space.cube(space.components(coarse(tile)))
         if min(size_of(cube)) < LEAST:
             return torch.zeros(4, scene.n_bands, dtype=torch.float64, device=cube.device)
-        pan = tile.see_pan(pair.down(tile, tile.optics.mean_gains()))
+        pan = tile.see_pan(pair.sight(tile))
         down = mtf_decimate(size_of(cube), USUAL_MTF, 2)
         low = down(cube)
         up = interpolate(size_of(low), 2, method=INTERPOLATION, out_shape=size_of(cube))
