@@ -20,6 +20,7 @@ from hsitools.errors import InputError
 from hsitools.progress import Progress, silent
 from hsitools.sensor import Sensor
 from pansharpen.case import FusionCase, Tile
+from pansharpen.guide import Guide
 from pansharpen.in_memory import filled, fuse_case, live_bands, marked, options_for
 from pansharpen.optics import Optics
 from pansharpen.pair.alignment import paired, placement
@@ -57,6 +58,9 @@ class LargeScene:
     InputError
         When there is no PAN, it does not fit the cube, or no band has a signal.
     """
+
+    guides: tuple[Guide, ...] = ()
+    pan_made = False
 
     def __init__(
         self, cube: Cube, sensor: Sensor | None = None, *, halo: int, optics: Optics | None = None,
@@ -169,13 +173,22 @@ class FusedSource:
 
     def read(self, bands: Bands, rows: slice, columns: slice) -> NDArray[np.float32]:
         """Values of a window; every tile that it touches is fused (the last one is remembered)."""
-        out = np.empty((len(bands), rows.stop - rows.start, columns.stop - columns.start), dtype=np.float32)
         r = self.scene.optics.ratio
+        shape = (rows.stop - rows.start, columns.stop - columns.start)
+        everything = np.array_equal(bands, np.arange(self.shape[0]))
+        out: NDArray[np.float32] | None = None
         for window in self.scene.windows:
             shared = window.overlap(rows, columns, r)
-            if shared is not None:
-                own, asked = shared
-                out[:, *asked] = self._fused(window)[bands, *own]
+            if shared is None:
+                continue
+            own, asked = shared
+            part = self._fused(window)[:, *own]
+            if everything and part.shape[1:] == shape:
+                return part
+            if out is None:
+                out = np.empty((len(bands), *shape), dtype=np.float32)
+            out[:, *asked] = part if everything else part[bands]
+        assert out is not None, "windows cover the image"
         return out
 
     def _fused(self, window: Window) -> NDArray[np.float32]:

@@ -9,11 +9,13 @@ import click
 
 from hsitools.commands.options import (
     axes_option,
+    dtype_option,
     emit_json,
     json_option,
     progress_bar,
     range_option,
     refuse_input_as_output,
+    scale_option,
     variable_option,
     window_option,
 )
@@ -31,16 +33,19 @@ if TYPE_CHECKING:
 @click.option("--drop-bad", is_flag=True, help="Leave out bands that are marked bad.")
 @click.option("--physical", is_flag=True, help="Apply scales and offsets; nodata becomes NaN.")
 @click.option("--cog", is_flag=True, help="A .tif as a cloud-optimised GeoTIFF.")
+@dtype_option
+@click.option("--scale", default="auto", show_default=True, callback=scale_option, help="Of --dtype: units of a step.")
 @variable_option
 @axes_option
 def convert(
     path: Path, out: Path, bands: tuple[float, float] | None, window: Any, drop_bad: bool, physical: bool, cog: bool,
-    variable: str | None, axes: str | None,
+    dtype: str | None, scale: float | None, variable: str | None, axes: str | None,
 ) -> None:  # fmt: skip
     """Copy a cube of any known format into the format of OUT's suffix (.h5, .nc, .zarr, .hdr, .tif), labels and all.
 
     Stored numbers stay as they are, with their scales, offsets and nodata value; what a format cannot hold is said.
     """
+    from hsitools.cube.packed import packed
     from hsitools.io import open_cube, save_cube
 
     refuse_input_as_output(out, path)
@@ -48,9 +53,11 @@ def convert(
     cube = cube.drop_bad() if drop_bad else cube
     cube = cube.select(wavelength=bands, window=window)
     cube = cube.physical() if physical else cube
+    cube = cube if dtype is None else packed(cube, scale=scale)
     with progress_bar("convert") as progress:
         save_cube(cube, out, progress, cog=cog)
-    click.echo(f"{out}: {'×'.join(map(str, cube.shape))} {cube.stored().dtype}")
+    said = "" if dtype is None else f", rounded by at most {cube.meta['rounding_error']:.2g} {cube.units}".rstrip()
+    click.echo(f"{out}: {'×'.join(map(str, cube.shape))} {cube.stored().dtype}{said}")
 
 
 @click.command()

@@ -22,6 +22,9 @@ plugin_option = click.option(
     help="Python file that registers methods of yours.",
 )  # fmt: skip
 variable_option = click.option("--variable", metavar="NAME", help="Which array of the file is the cube.")
+dtype_option = click.option(
+    "--dtype", type=click.Choice(["int16"]), help="Store values as integers with a scale; the rounding error is said.",
+)  # fmt: skip
 axes_option = click.option("--axes", metavar="ORDER", help="Order of its axes, as y,x,band.")
 
 
@@ -70,6 +73,16 @@ def range_option(_context: click.Context, _parameter: click.Parameter, text: str
     if not low < high:
         raise click.BadParameter(f"found {text!r}, expected LOW below HIGH")
     return low, high
+
+
+def scale_option(_context: click.Context, _parameter: click.Parameter, text: str) -> float | None:
+    """``auto`` (None) or a positive number (click callback)."""
+    if text == "auto":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise click.BadParameter(f"found {text!r}, expected auto or a number, as 1e-4") from None
 
 
 def window_option(_context: click.Context, _parameter: click.Parameter, text: str | None) -> tuple[slice, slice] | None:

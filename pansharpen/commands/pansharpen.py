@@ -8,11 +8,13 @@ from typing import Any
 import click
 
 from hsitools.commands.options import (
+    dtype_option,
     emit_json,
     json_option,
     plugin_option,
     progress_bar,
     refuse_input_as_output,
+    scale_option,
     window_option,
 )
 from pansharpen.commands.benchmark import benchmark, report
@@ -75,16 +77,19 @@ def list_methods(plugins: tuple[Path, ...], as_json: bool) -> None:
 @click.option("--weights", type=click.Path(path_type=Path), help="Weights of a trained net.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
 @click.option("--convention", default="hsitools", show_default=True, help="For .npz cases: hsitools or toolbox.")
+@dtype_option
+@click.option("--scale", default="auto", show_default=True, callback=scale_option, help="Of --dtype: units of a step.")
 @plugin_option
 @json_option
 def run_method(
     method: str, path: Path, out: Path, pan: Path | None, reproject: bool, sensor: str | None, window: Any,
-    weights: Path | None, seed: int, convention: str, plugins: tuple[Path, ...],
-    as_json: bool,
+    weights: Path | None, seed: int, convention: str, dtype: str | None, scale: float | None,
+    plugins: tuple[Path, ...], as_json: bool,
 ) -> None:  # fmt: skip
     """Fuse the cube PATH with its panchromatic image by METHOD (see `hsi pansharpen list`)."""
     import time
 
+    from hsitools.cube.packed import packed
     from hsitools.io import save_cube
     from hsitools.plugins import load_plugins
     from hsitools.sensor import open_sensor
@@ -103,18 +108,23 @@ def run_method(
         fused = fuse_cube(
             cube, method, instrument, optics=optics, seed=seed, weights=weights, progress=progress
         )  # fmt: skip
+    fused = fused if dtype is None else packed(fused, scale=scale, like=cube)
     with progress_bar("write") as progress:
         save_cube(fused, out, progress)
     seconds = time.perf_counter() - began
     document = {
         "method": fused.meta["pansharpened_by"], "out": str(out), "shape": list(fused.shape), "seconds": seconds,
         "bad_bands": int((~fused.good).sum()), "sensor": fused.meta["sensor"],
-        "sensor_noise": fused.meta.get("sensor_noise"), "pan_shift_pixels": fused.meta.get("pan_shift_pixels"),
+        "sensor_noise": fused.meta.get("sensor_noise"), "rounding_error": fused.meta.get("rounding_error"),
+        "pan_shift_pixels": fused.meta.get("pan_shift_pixels"),
     }  # fmt: skip
     if as_json:
         return emit_json(document)
     said = f"{out}: {'×'.join(map(str, fused.shape))} by {document['method']} in {seconds:.1f} s"
-    click.echo(said + (f"; {document['bad_bands']} bands marked bad" if document["bad_bands"] else ""))
+    said += f"; {document['bad_bands']} bands marked bad" if document["bad_bands"] else ""
+    if document["rounding_error"] is not None:
+        said += f"; rounded by at most {document['rounding_error']:.2g} {fused.units}".rstrip()
+    click.echo(said)
     if (document["sensor_noise"] or "").startswith("estimated"):
         click.echo(f"hsi: note: noise {document['sensor_noise']}", err=True)
     if sensor is None and optics is None:

@@ -4,7 +4,8 @@ The fine cube X is sought in the subspace of the coarse one, X = mean + E z, as 
 
     ½ ‖D^½ (P S B E z − ζ)‖²       the coarse cube: each band's blur B, sampling S; P projects on the components, D is
                                    the precision of each
-  + λ/2 ‖v·z + c − PAN‖²          the panchromatic image
+  + λ/2 ‖v·z + c − PAN‖²          the panchromatic image, and so each channel of other sharp images (guides),
+                                   of a coarser grid through its own blur and sampling
   + κ/2 Σ w_ij ‖z_i − z_j‖²       neighbours are alike unless PAN has an edge between them
 
 which is quadratic: a sparse linear system, solved by a preconditioned Chebyshev iteration; once more after the weights
@@ -12,9 +13,10 @@ have been lowered where the first solution has edges that PAN does not see. What
 from the pair: noise by the bands' redundancy, PAN's response in the subspace, how well that explains PAN's details, and
 how the cube's pixels really lie and blur on PAN's grid (shift, MTF), so that a wrong calibration does little harm.
 
-The system is solved with the bands' mean blur. Where bands differ, each solution tells what the coarse cube would have
-been under the mean blur, and the next starts from there. At last, details that held-out coarse pixels do not confirm
-are lowered band by band, and bands whose data are nowhere negative are not either.
+The system is solved with the bands' mean blur. Where bands differ, or the cube is bent against PAN, each solution tells
+what the coarse cube would have been under the mean blur, unbent, and the next starts from there. At last, details that
+held-out coarse pixels do not confirm are lowered band by band, and bands whose data are nowhere negative are not
+either.
 """
 
 from __future__ import annotations
@@ -27,15 +29,13 @@ import torch
 
 from hsitools.estimation.edge_aware import CONDITION, DataTerms, edge_weights, step_weights
 from pansharpen.case import Scene, Tile
-from pansharpen.families.statistics import mix, moments, per_band
+from pansharpen.families.statistics import mix, per_band
+from pansharpen.physics.channels import Channels, learn_channels
 from pansharpen.physics.held_out import detail_trust
-from pansharpen.physics.pan_error import PanError, pan_error
-from pansharpen.physics.registration import Registration, register
-from pansharpen.physics.subspace import MAX_PRECISION, ROUNDING, Cube, Subspace, one_blur, subspace
+from pansharpen.physics.registration import Registration
+from pansharpen.physics.subspace import Cube, Subspace, one_blur, subspace
 from pansharpen.registry import method
 
-#: Step of PAN that halves a weight, in PAN's standard deviations.
-EDGE = 0.1
 #: Solutions in all; where bands differ in MTF, each of these corrects for it.
 SOLUTIONS, SOLUTIONS_MIXED = 2, 4
 
@@ -50,10 +50,9 @@ class Model:
     coarse : callable
         The coarse cube of a tile as it would be if all bands had the mean MTF.
     pair : Registration
-    pan_error : PanError
-        1/λ, and where it is larger.
-    edge : float
-        Square of the step in PAN that halves a weight.
+        Of the cube with the fine grid.
+    channels : Channels
+        PAN and guides: response, error, edges.
     trust : Tensor, shape (1, band)
         Factor of the details beyond interpolation that the coarse cube does not determine.
     bounded : Tensor of bool, shape (1, band)
@@ -63,8 +62,7 @@ class Model:
     space: Subspace
     coarse: Cube
     pair: Registration
-    pan_error: PanError
-    edge: float
+    channels: Channels
     trust: torch.Tensor
     bounded: torch.Tensor
 
@@ -81,28 +79,13 @@ def physics(scene: Scene) -> Any:
 
 def learn(scene: Scene) -> Model:
     """Subspace, noise, PAN's response, registration and blur of a scene (a batch of one)."""
-    optics = scene.optics
     coarse = one_blur(scene)
     space = subspace(scene, coarse)
-    pan = scene.sum(lambda tile: moments(tile.pan, valid=tile.valid))
-    pan_variance, pan_floor = float(pan.covariance), float((ROUNDING * pan.mean_x) ** 2)
-    prior = None
-    if optics.pan_response is not None:
-        prior = torch.as_tensor(optics.pan_response, dtype=space.mean.dtype, device=space.mean.device) @ space.basis[0]
-
-    def components(tile: Tile) -> torch.Tensor:
-        return space.components(coarse(tile))
-
-    pair = register(scene, components, len(space.signal), prior)
-    noise = float((pair.response**2 / space.signal).sum())
-    error = pan_error(
-        scene, components, pair, noise=noise, pan_variance=pan_variance,
-        least=max(float(pair.response @ pair.response) / MAX_PRECISION, pan_floor),
-    )  # fmt: skip
-    edge = max(EDGE**2 * pan_variance, pan_floor) + 2 * (optics.pan_variance or 0.0)
+    pair, parts = learn_channels(scene, lambda tile: space.components(coarse(tile)), space)
+    channels = Channels(parts=parts)
     return Model(
-        space=space, coarse=coarse, pair=pair, pan_error=error, edge=edge,
-        trust=detail_trust(scene, coarse, space, pair, edge), bounded=scene.sum(_negative) == 0,
+        space=space, coarse=coarse, pair=pair, channels=channels,
+        trust=detail_trust(scene, coarse, space, pair, channels), bounded=scene.sum(_negative) == 0,
     )  # fmt: skip
 
 
@@ -123,19 +106,14 @@ def _fuse(tile: Tile, model: Model) -> torch.Tensor:
     coarse = model.coarse(tile)
     data = space.components(coarse)
     precision = space.precision.to(pan)[:, None, None]
-    sight = pair.sight(tile)
-    excess = pair.excess(pair.rest(tile, data, tile.see_pan(sight)))
-    trust = model.pan_error.precision(tile, excess)
     if tile.wide_coarse_valid is not None:
         precision = precision * tile.wide_coarse_valid
-    if tile.wide_pan_valid is not None:
-        trust = trust * tile.wide_pan_valid
     terms = DataTerms(
-        down=down, precision=precision, pan=pan - pair.constant, response=pair.response, pan_precision=trust,
+        down=down, precision=precision, sharp=model.channels.terms(tile, data),
         condition=CONDITION * lopsided(optics.mean_gains()),
     )  # fmt: skip
-    weights = edge_weights(pan, model.edge)
-    z, levelled = tile.up()(data), data
+    weights = edge_weights(model.channels.edges(tile), 1.0)
+    z, levelled, sight = tile.up()(data), data, pair.sight(tile)
     for number in range(SOLUTIONS if optics.same_mtf and pair.field is None else SOLUTIONS_MIXED):
         if number == 1:
             # where PAN is even but the first solution is not, there is an edge too
@@ -143,9 +121,8 @@ def _fuse(tile: Tile, model: Model) -> torch.Tensor:
         if number and not optics.same_mtf:
             cube = space.cube(z)
             levelled = space.components(tile.wide_coarse - pair.down(tile, optics.mtf)(cube) + down(cube))
-        if pair.field is not None:
-            levelled = (levelled if number and not optics.same_mtf else data) - (sight(z) - down(z))
-        z = terms.solve(levelled, weights, z)
+        moved = 0 if pair.field is None else sight(z) - down(z)
+        z = terms.solve(levelled - moved, weights, z)
     # what the subspace leaves out, as far as it is no noise
     rest = per_band(space.rest, pan) * (coarse - space.cube(data))
     out = space.cube(tile.crop(z)) + tile.crop(tile.up()(rest))

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from hsitools.sensor.separable import Separable
-from pansharpen.case import Tile
+from pansharpen.tile import Tile
 
 Array = NDArray[np.float64]
 #: Polynomials of the place up to this order, along y and x together: more say more than a few hundred pixels can tell.
@@ -108,6 +108,15 @@ class Field:
         """Displacement (y, x) of a tile's coarse pixels, surroundings included, ``(2, y, x)``."""
         along = torch.as_tensor(self.coefficients, device=tile.wide_coarse.device)
         return torch.einsum("at,tyx->ayx", along, self.polynomials(tile)[0]).clamp(-FARTHEST, FARTHEST)
+
+
+def mean_field(fields: list[Field | None], weight: Array) -> Field | None:
+    """Weighted mean of what several images say of one cube's places; None when all say that there is no field."""
+    bent = [(field, share) for field, share in zip(fields, weight, strict=True) if field is not None]
+    if not bent:
+        return None
+    total = np.sum([share * field.coefficients for field, share in bent], axis=0)
+    return dataclasses.replace(bent[0][0], coefficients=total)
 
 
 def terms() -> list[tuple[int, int]]:

@@ -56,10 +56,13 @@ class PanError:
         return (error * (1 + part * STRUCTURE * self.ratio**2) + self.noise).clamp(min=self.least)
 
     def precision(self, tile: Tile, excess: torch.Tensor) -> torch.Tensor:
-        """Of a tile's fine pixels, surroundings included, ``(1, 1, y, x)``, from the excess at its coarse ones."""
+        """Of a tile's fine pixels, surroundings included, from the excess at its coarse ones.
+
+        ``(1, 1, y, x)``, or ``(1, 1, 1, 1)`` where all are alike.
+        """
         optics, usual = tile.optics, float(1 / self.variance())
         if not (excess > 1).any():
-            return torch.full((), usual).to(tile.wide_pan)
+            return tile.wide_pan.new_full((1, 1, 1, 1), usual)
         up = interpolate(
             size_of(excess), optics.ratio, optics.offset, out_shape=tile.fine_size, shift=optics.shift
         )  # fmt: skip
@@ -84,7 +87,7 @@ def pan_error(
 
     def powers(tile: Tile) -> Moments:
         pan, own = tile.see_pan(pair.sight(tile)), components(tile)
-        rest = pair.rest(tile, own, pan)
+        rest = pair.rest(own, pan)
         both = torch.cat([rest, pan], 1)
         blur = mtf_blur(size_of(both), COARSE_DETAIL, 2)
         return moments(tile.crop_coarse(both - blur(both)), valid=counted(tile, pair, own, pan))

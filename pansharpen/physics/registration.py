@@ -80,8 +80,8 @@ class Registration:
         """The same for the mean band, at the place where each sample really lies."""
         return _sight(tile, self.gains(tile.optics.mean_gains()), self.shift, self.field)
 
-    def rest(self, tile: Tile, components: torch.Tensor, pan: torch.Tensor) -> torch.Tensor:
-        """What the model leaves of a tile's coarse PAN."""
+    def rest(self, components: torch.Tensor, pan: torch.Tensor) -> torch.Tensor:
+        """What the model leaves of the coarse PAN."""
         response = self.response.to(pan)[:, None, None]
         return pan - self.constant - (response * components).sum(1, keepdim=True)
 
@@ -128,7 +128,7 @@ def counted(tile: Tile, pair: Registration | None, own: torch.Tensor, pan: torch
     valid = tile.coarse_valid
     if pair is None:
         return valid
-    weight = tile.crop_coarse(1 / pair.excess(pair.rest(tile, own, pan)))
+    weight = tile.crop_coarse(1 / pair.excess(pair.rest(own, pan)))
     return weight if valid is None else weight * valid
 
 
