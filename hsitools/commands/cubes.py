@@ -9,6 +9,7 @@ import click
 
 from hsitools.commands.options import (
     axes_option,
+    device_option,
     dtype_option,
     emit_json,
     json_option,
@@ -108,19 +109,22 @@ def quicklook(path: Path, out: Path, window: Any, pan: bool, variable: str | Non
 @click.option("--mtf", type=float, default=0.3, show_default=True, help="Gain at Nyquist, for --coarse.")
 @click.option("--offset", type=float, help="First coarse pixel on the fine grid  [default: by their maps, or centred].")
 @click.option("--per-band", is_flag=True, help="Values of the bands too.")
+@device_option
 @json_option
 def metrics(
     estimate: Path, reference: Path | None, ratio: float | None, border: int, data_range: float | None,
     chosen: tuple[str, ...], coarse: Path | None, pan: Path | None, mtf: float, offset: float | None, per_band: bool,
-    as_json: bool,
+    device: str, as_json: bool,
 ) -> None:  # fmt: skip
     """Quality indices of ESTIMATE: against REFERENCE, against what it was fused from (--coarse), or of itself alone."""
+    from hsitools.devices import device_named
     from hsitools.errors import InputError
     from hsitools.io import open_cube
     from hsitools.metrics import evaluate, evaluate_alone, evaluate_fusion
 
     if reference is not None and coarse is not None:
         raise InputError("metrics: found both REFERENCE and --coarse, expected one of them")
+    place = device_named(device)
     cube = open_cube(estimate)
     settings: dict[str, Any] = {"estimate": str(estimate), "border": border}
     names = chosen or None
@@ -129,8 +133,8 @@ def metrics(
         bands, left_out = _common_bands(cube, truth, estimate, reference)
         settings |= {"reference": str(reference), "ratio": ratio, "bad_bands_left_out": left_out}
         values = evaluate(
-            _values(cube, bands),
-            _values(truth, bands),
+            _values(cube, bands, place),
+            _values(truth, bands, place),
             ratio=ratio,
             border=border,
             data_range=data_range,
@@ -154,11 +158,11 @@ def metrics(
         offset = _offset(cube, low, estimate, coarse) if offset is None else offset
         settings |= {"coarse": str(coarse), "mtf": mtf, "offset": offset, "bad_bands_left_out": left_out}
         values = evaluate_fusion(
-            _values(cube, bands), _values(low, bands), _values(image, None), mtf=mtf, offset=offset, border=border,
-            registered=True, ratio=None if ratio is None else int(ratio), metrics=names,
+            _values(cube, bands, place), _values(low, bands, place), _values(image, None, place), mtf=mtf,
+            offset=offset, border=border, registered=True, ratio=None if ratio is None else int(ratio), metrics=names,
         )  # fmt: skip
     else:
-        values = evaluate_alone(_values(cube, cube.good.nonzero()[0]), border=border, metrics=names)
+        values = evaluate_alone(_values(cube, cube.good.nonzero()[0], place), border=border, metrics=names)
         settings["bad_bands_left_out"] = int((~cube.good).sum())
     if as_json:
         emit_json({name: score.to_dict(per_band) for name, score in values.items()} | {"settings": settings})
@@ -170,8 +174,8 @@ def metrics(
         _band_table(values, cube, bands if reference or coarse else cube.good.nonzero()[0])
 
 
-def _values(cube: Cube, bands: Any) -> Any:
-    return cube.physical().select(bands=bands).to_torch()[0]
+def _values(cube: Cube, bands: Any, device: Any) -> Any:
+    return cube.physical().select(bands=bands).to_torch(device=device)[0]
 
 
 def _offset(fused: Cube, coarse: Cube, one: Path, other: Path) -> float:

@@ -21,6 +21,15 @@ plugin_option = click.option(
     "--plugin", "plugins", type=click.Path(path_type=Path), multiple=True, metavar="FILE",
     help="Python file that registers methods of yours.",
 )  # fmt: skip
+workers_option = click.option(
+    "--workers", type=click.IntRange(min=1), metavar="N", help="Processes of this machine that share the work (Dask)."
+)
+scheduler_option = click.option(
+    "--scheduler", metavar="ADDRESS", help="Dask scheduler whose workers do it, as tcp://host:8786."
+)
+device_option = click.option(
+    "--device", default="auto", show_default=True, metavar="DEVICE", help="auto (a GPU where there is one), cpu, cuda.",
+)  # fmt: skip
 variable_option = click.option("--variable", metavar="NAME", help="Which array of the file is the cube.")
 dtype_option = click.option(
     "--dtype", type=click.Choice(["int16"]), help="Store values as integers with a scale; the rounding error is said.",
