@@ -15,14 +15,8 @@ NAMES = (
 LONG = (
     "calibration_coverage", "calibration_constants", "denoise_ablation", "denoise_scenes", "denoise_memory",
     "denoise_right",
-<<<<<<< HEAD
     "pansharpen_scenes", "pansharpen_memory", "pansharpen_zero_shot", "fusion_pairs", "honesty", "fuzz",
-    "compression", "inversion",
-    "writing",
-=======
-    "pansharpen_scenes", "pansharpen_memory", "pansharpen_zero_shot", "honesty", "fuzz", "compression", "inversion",
-    "writing", "gpu",
->>>>>>> integ
+    "compression", "inversion", "writing", "gpu",
 )  # fmt: skip
 
 
