@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from hsitools.commands.options import SeveralValues, emit_json, json_option, progress_bar, refuse_input_as_output
+from hsitools.commands.options import SeveralValues, emit_json, json_option, progress_bar
 from hsitools.errors import InputError
 from hsitools.text import readable
 
@@ -89,7 +89,6 @@ def run(
     from calibration.inversion.invert import invert as run_inversion
     from hsitools.io import save_cube
 
-    refuse_input_as_output(out, path, instrument)
     began = time.perf_counter()
     if not out.parent.is_dir():
         raise InputError(f"{out}: output: found no folder {out.parent}, expected an existing one")
