@@ -151,6 +151,13 @@ def _refuse_input_as_output(parameters: dict[str, Any]) -> None:
                     raise InputError(f"{out}: {option}: found the input itself, expected another file")
 
 
+def whole_name(file_or_preset: str | None) -> str | None:
+    """The whole path of a file, for workers who may stand in another folder; a preset's name as it is."""
+    if file_or_preset is None or not Path(file_or_preset).exists():
+        return file_or_preset
+    return str(Path(file_or_preset).resolve())
+
+
 @contextmanager
 def progress_bar(name: str) -> Iterator[Progress]:
     """A progress callback (done, total) that draws on a terminal and is silent elsewhere."""
