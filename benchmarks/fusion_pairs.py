@@ -110,15 +110,21 @@ def disturbed(case: FusionCase, kind: str, seed: int = 1) -> FusionCase:
     return KINDS[kind](case, np.random.default_rng([seed, *kind.encode()]))
 
 
-def measure(case: FusionCase, names: tuple[str, ...] = METHODS) -> dict[str, tuple[float, float]]:
-    """ERGAS on bands of signal, and detail correlation with PAN, of each method."""
+def measure(case: FusionCase, plain: FusionCase, names: tuple[str, ...] = METHODS) -> dict[str, tuple[float, float]]:
+    """ERGAS on bands of signal, and detail correlation with PAN, of each method.
+
+    The latter is of what PAN sees of the cube, by its true response, with PAN of the cube's date: ``plain`` has both.
+    """
+    weights = torch.as_tensor(plain.optics.pan_response, dtype=case.pan.dtype)
+    same_place = torch.equal(case.reference, plain.reference)
+    sharp = case.replace(pan=plain.pan) if same_place else case
     keep = np.flatnonzero(band_snr(case)[0] > RANKING_CLASS)
     part = select_bands(case, keep)
     out = {}
     for name in names:
         fused = fuse_case(name, case)
         ergas = judge(part, fused[:, keep], metrics=("ERGAS",))["ERGAS"].value
-        out[name] = ergas, detail_correlation(case, fused)
+        out[name] = ergas, detail_correlation(sharp, torch.einsum("b,nbyx->nyx", weights, fused)[:, None])
     return out
 
 
@@ -130,7 +136,8 @@ def main(scenes: tuple[str, ...] = SCENES, names: tuple[str, ...] = METHODS) -> 
     for kind in KINDS:
         print(f"  {kind}")
         for scene in scenes:
-            scores = measure(disturbed(simulated(scene), kind), names)
+            plain = simulated(scene)
+            scores = measure(disturbed(plain, kind), plain, names)
             own, detail = scores.pop("physics")
             best = min(scores, key=lambda name: scores[name][0])
             ratio, other = own / scores[best][0], scores["MTF-GLP-FS"][1]

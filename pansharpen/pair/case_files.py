@@ -154,7 +154,7 @@ def open_pair(
         )  # fmt: skip
         return cube, case.optics
     cube = open_cube(path)
-    return (cube if pan is None else cube.replace(pan=_open_pan(pan))), None
+    return (cube if pan is None else cube.replace(pan=_open_pan(Path(pan)))), None
 
 
 def _is_case(path: Path) -> bool:
