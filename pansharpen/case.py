@@ -82,13 +82,16 @@ class Tile:
         Other sharp images, with surroundings.
     pan_made : bool
         See `Scene.pan_made`.
+    place : (int, int)
+        Of the first coarse pixel, surroundings included, in the scene.
     """
 
     def __init__(
         self, coarse: torch.Tensor, pan: torch.Tensor, optics: Optics, *, margin: tuple[int, int, int, int] = (0,) * 4,
         valid: torch.Tensor | None = None, pan_valid: torch.Tensor | None = None, expanded: torch.Tensor | None = None,
-        guides: tuple[Guide, ...] = (), pan_made: bool = False,
+        guides: tuple[Guide, ...] = (), pan_made: bool = False, place: tuple[int, int] = (0, 0),
     ) -> None:  # fmt: skip
+        self.place = place
         self.wide_coarse, self.wide_pan, self.optics, self.margin = coarse, pan, optics, margin
         self._valid, self.wide_pan_valid, self._expanded = valid, pan_valid, expanded
         self.guides, self.pan_made = guides, pan_made

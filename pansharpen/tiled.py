@@ -108,7 +108,7 @@ class LargeScene:
         whole = bool(pan_valid.all())
         return Tile(
             coarse, pan if whole else fill_nearest(pan, pan_valid), self.optics, margin=window.margin, valid=valid,
-            pan_valid=None if whole else pan_valid,
+            pan_valid=None if whole else pan_valid, place=(window.wide_rows.start, window.wide_columns.start),
         )  # fmt: skip
 
     def interpolated(self, window: Window, bands: NDArray[np.int64]) -> torch.Tensor:

@@ -9,9 +9,11 @@ edges are at this scale is not what they are at the next), only the former. So t
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 
-from hsitools.estimation.edge_aware import DataTerms, edge_weights, step_weights
+from hsitools.estimation.edge_aware import DataTerms, Sharp, edge_weights, step_weights
 from hsitools.sensor.interpolation import interpolate
 from hsitools.sensor.separable import size_of
 from hsitools.sensor.spatial import mtf_decimate
@@ -30,6 +32,33 @@ DEPENDENT = 4
 LEAST = 8
 
 
+def seen_error(part: Channel) -> float:
+    """Variance of what a channel's model cannot explain, at a coarse pixel."""
+    return max(part.pair.unexplained, float(part.pair.response @ part.pair.response) / MAX_PRECISION)
+
+
+class HeldOut(NamedTuple):
+    """The problem with every other coarse pixel held out: terms, weights, solution, and the interpolated cube."""
+
+    terms: DataTerms
+    weights: list[torch.Tensor]
+    z: torch.Tensor
+    smooth: torch.Tensor
+
+
+def held_out(cube: torch.Tensor, space: Subspace, channels: Channels, sharp: Sharp) -> HeldOut:
+    """Solve for a coarse cube what its blurred half-size image and the sharp channels, as seen by its optics, say."""
+    down = mtf_decimate(size_of(cube), USUAL_MTF, 2)
+    low = down(cube)
+    up = interpolate(size_of(low), 2, method=INTERPOLATION, out_shape=size_of(cube))
+    data = space.components(low)
+    terms = DataTerms(down=down, precision=space.precision.to(cube)[:, None, None], sharp=[sharp])
+    weights = edge_weights(channels.seen_edges(sharp), 1.0)
+    z = terms.solve(data, weights, up(data))
+    weights = [w * a for w, a in zip(weights, step_weights(z), strict=True)]
+    return HeldOut(terms, weights, terms.solve(data, weights, z), up(low))
+
+
 def detail_trust(
     scene: Scene, coarse: Cube, space: Subspace, pair: Registration, channels: Channels
 ) -> torch.Tensor:  # fmt: skip
@@ -42,25 +71,12 @@ def detail_trust(
         Of the scene: see `pansharpen.methods.physics.Model`.
     """
 
-    def error(part: Channel) -> float:
-        own = part.pair
-        return max(own.unexplained, float(own.response @ own.response) / MAX_PRECISION)
-
     def sums(tile: Tile) -> torch.Tensor:
         # noise of its own would make details look wrong that are not
         cube = space.cube(space.components(coarse(tile)))
         if min(size_of(cube)) < LEAST:
             return torch.zeros(4, scene.n_bands, dtype=torch.float64, device=cube.device)
-        sharp = channels.seen(tile, pair, error)
-        down = mtf_decimate(size_of(cube), USUAL_MTF, 2)
-        low = down(cube)
-        up = interpolate(size_of(low), 2, method=INTERPOLATION, out_shape=size_of(cube))
-        data = space.components(low)
-        terms = DataTerms(down=down, precision=space.precision.to(cube)[:, None, None], sharp=[sharp])
-        weights = edge_weights(channels.seen_edges(sharp), 1.0)
-        z = terms.solve(data, weights, up(data))
-        z = terms.solve(data, [w * a for w, a in zip(weights, step_weights(z), strict=True)], z)
-        smooth = up(low)
+        *_, z, smooth = held_out(cube, space, channels, channels.seen(tile, pair, seen_error))
         details, true = (tile.crop_coarse(image - smooth)[0].double() for image in (space.cube(z), cube))
         weight = torch.ones_like(true) if tile.coarse_measured is None else tile.coarse_measured[0].double()
         parts = (details * true, details * details, true * true, torch.ones_like(true))
