@@ -100,16 +100,23 @@ class Pixels:
 
     def solve(self, data: torch.Tensor, weights: list[torch.Tensor], z: torch.Tensor) -> torch.Tensor:
         """The components for measured ones ``data`` and given weights, from a start ``z``."""
-        around = self.smoothness * degree(weights, data[:, :1])
+        links = degree(weights, data[:, :1])
         pull = 1 / (1 + self.smoothness)
         # Gershgorin: the Laplacian is at most twice its diagonal
-        inverse = 1 / (self.precision + pull + 2 * around)
+        inverse = 1 / (self.precision + pull + 2 * self.smoothness * links)
+        own, across = inverse * (self.precision + pull + self.smoothness * links), inverse * self.smoothness
 
         def apply(step: torch.Tensor) -> torch.Tensor:
-            return (self.precision + pull) * step + self.smoothness * laplacian(step, weights)
+            around = torch.zeros_like(step)
+            for weight, offset in zip(weights, NEIGHBOURS, strict=True):
+                first, second = _pair(step.shape, offset)
+                around[first].addcmul_(weight, step[second])
+                around[second].addcmul_(weight, step[first])
+            return around.mul_(across).neg_().addcmul_(own, step)
 
-        residual = self.precision * data - apply(z)
-        return chebyshev(residual.mul_(inverse), lambda step: apply(step).mul_(inverse), z, CONDITION)
+        # differences first: products of the whole would cancel to rounding errors
+        residual = self.precision * data - (self.precision + pull) * z - self.smoothness * laplacian(z, weights)
+        return chebyshev(residual.mul_(inverse), apply, z, CONDITION)
 
 
 def chebyshev(

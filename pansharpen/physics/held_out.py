@@ -17,12 +17,13 @@ from hsitools.estimation.edge_aware import DataTerms, Sharp, edge_weights, step_
 from hsitools.sensor.interpolation import interpolate
 from hsitools.sensor.separable import size_of
 from hsitools.sensor.spatial import mtf_decimate
-from pansharpen.case import INTERPOLATION, Scene, Tile
+from pansharpen.case import Scene, Tile
 from pansharpen.families.statistics import ratio_of
 from pansharpen.optics import USUAL_MTF
 from pansharpen.physics.channels import Channel, Channels
 from pansharpen.physics.registration import Registration
 from pansharpen.physics.subspace import MAX_PRECISION, Cube, Subspace
+from pansharpen.tile import INTERPOLATION
 
 #: Standard errors by which a coefficient must be below one to count.
 ERRORS = 3.0
