@@ -109,7 +109,7 @@ class Pixels:
         def apply(step: torch.Tensor) -> torch.Tensor:
             around = torch.zeros_like(step)
             for weight, offset in zip(weights, NEIGHBOURS, strict=True):
-                first, second = _pair(step.shape, offset)
+                first, second = neighbours_at(step.shape, offset)
                 around[first].addcmul_(weight, step[second])
                 around[second].addcmul_(weight, step[first])
             return around.mul_(across).neg_().addcmul_(own, step)

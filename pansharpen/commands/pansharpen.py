@@ -41,7 +41,7 @@ def list_methods(plugins: tuple[Path, ...], as_json: bool) -> None:
     rows: list[dict[str, Any]] = [
         {
             "name": entry.name, "family": entry.family, "needs_training": entry.trained, "any_band_count": True,
-            "tiled": entry.tiled, "summary": entry.summary, "paper": entry.paper,
+            "tiled": entry.tiled, "std": entry.has_std, "summary": entry.summary, "paper": entry.paper,
         }
         for entry in (METHODS[name] for name in names())
     ]  # fmt: skip
@@ -53,7 +53,9 @@ def list_methods(plugins: tuple[Path, ...], as_json: bool) -> None:
         if row["family"] != family:
             family = row["family"]
             click.echo(f"{family}:")
-        marks = [text for text, on in (("trained", row["needs_training"]), ("tiled", row["tiled"])) if on]
+        marks = [text for text, on in (
+            ("trained", row["needs_training"]), ("tiled", row["tiled"]), ("std", row["std"])
+        ) if on]  # fmt: skip
         click.echo(f"  {row['name']:<{width}}  {row['summary']}" + (f" [{', '.join(marks)}]" if marks else ""))
         click.echo(f"  {'':<{width}}  {row['paper']}")
     click.echo(
@@ -74,12 +76,13 @@ def list_methods(plugins: tuple[Path, ...], as_json: bool) -> None:
 )
 @click.option("--weights", type=click.Path(path_type=Path), help="Weights of a trained net.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
+@click.option("--std", is_flag=True, help="Write the standard deviation of every voxel too, as OUT's name with _std.")
 @click.option("--convention", default="hsitools", show_default=True, help="For .npz cases: hsitools or toolbox.")
 @plugin_option
 @json_option
 def run_method(
     method: str, path: Path, out: Path, pan: Path | None, reproject: bool, sensor: str | None, window: Any,
-    weights: Path | None, seed: int, convention: str, plugins: tuple[Path, ...],
+    weights: Path | None, seed: int, std: bool, convention: str, plugins: tuple[Path, ...],
     as_json: bool,
 ) -> None:  # fmt: skip
     """Fuse the cube PATH with its panchromatic image by METHOD (see `hsi pansharpen list`)."""
@@ -91,30 +94,37 @@ def run_method(
     from pansharpen.pair.alignment import paired, windowed
     from pansharpen.pair.case_files import convention as rules
     from pansharpen.pair.case_files import open_pair
-    from pansharpen.tiled import fuse_cube
+    from pansharpen.tiled import fuse_pair
 
-    refuse_input_as_output(out, path, pan)
+    beside = out.with_name(f"{out.stem}_std{out.suffix}")
+    for target in (out, beside) if std else (out,):
+        refuse_input_as_output(target, path, pan)
     load_plugins(plugins)
     instrument = None if sensor is None else open_sensor(sensor)
     cube, optics = open_pair(path, pan, rules(convention), instrument)
     cube = paired(windowed(cube, window), reproject=reproject)
     began = time.perf_counter()
     with progress_bar(method) as progress:
-        fused = fuse_cube(
-            cube, method, instrument, optics=optics, seed=seed, weights=weights, progress=progress
+        fused, uncertain = fuse_pair(
+            cube, method, instrument, optics=optics, seed=seed, weights=weights, progress=progress, std=std
         )  # fmt: skip
-    with progress_bar("write") as progress:
-        save_cube(fused, out, progress)
+    written = {out: fused} | ({} if uncertain is None else {beside: uncertain})
+    for path_out, layer in written.items():
+        with progress_bar("write") as progress:
+            save_cube(layer, path_out, progress)
     seconds = time.perf_counter() - began
     document = {
         "method": fused.meta["pansharpened_by"], "out": str(out), "shape": list(fused.shape), "seconds": seconds,
         "bad_bands": int((~fused.good).sum()), "sensor": fused.meta["sensor"],
         "sensor_noise": fused.meta.get("sensor_noise"), "pan_shift_pixels": fused.meta.get("pan_shift_pixels"),
+        **({"std": str(beside)} if std else {}),
     }  # fmt: skip
     if as_json:
         return emit_json(document)
     said = f"{out}: {'×'.join(map(str, fused.shape))} by {document['method']} in {seconds:.1f} s"
     click.echo(said + (f"; {document['bad_bands']} bands marked bad" if document["bad_bands"] else ""))
+    if std:
+        click.echo(f"{beside}: std")
     if (document["sensor_noise"] or "").startswith("estimated"):
         click.echo(f"hsi: note: noise {document['sensor_noise']}", err=True)
     if sensor is None and optics is None:

@@ -106,7 +106,7 @@ def _negative(tile: Tile) -> torch.Tensor:
 
 
 class Solved(NamedTuple):
-    """A tile's problem, surroundings included, with its solution: terms, weights, components; coarse cube and its own."""
+    """A tile's problem, surroundings included, and its solution."""
 
     terms: DataTerms
     weights: list[torch.Tensor]

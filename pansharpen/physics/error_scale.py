@@ -1,13 +1,13 @@
 """From the posterior's variance to that of real errors: calibrated band by band by coarse pixels held out.
 
-The posterior is only as right as its prior, whose smoothness is one for all scenes; and what PAN's own optics blur is in
-none of its terms. So the variance of a voxel is a sum of three ::
+The posterior is only as right as its prior, whose smoothness is one for all scenes; and what PAN's own optics blur is
+in none of its terms. So the variance of a voxel is a sum of three ::
 
     (α · factor of the band)² · posterior  +  (β · factor · slope on PAN)² · what PAN's blur hides  +  noise
 
-The second is what PAN's optics have taken off PAN, from what they would take off it once more: of a natural image, whose
-spectrum falls as 1/f², the ratio of both is known. The third stands for what a single band sees for itself: below the
-noise of the coarse cube nothing is known of it.
+The second is what PAN's optics have taken off PAN, from what they would take off it once more: of a natural image,
+whose spectrum falls as 1/f², the ratio of both is known. The third stands for what a single band sees for itself: below
+the noise of the coarse cube nothing is known of it.
 
 α and the factors are measured where the truth is known: the same problem one scale coarser, in which the coarse cube is
 sought from its half, with PAN as the cube's optics see it and blurred as its own optics do. The prior knows no scale

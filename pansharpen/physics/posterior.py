@@ -1,7 +1,7 @@
 """Draws from the posterior of the fused components: what cube and PAN leave uncertain of them.
 
-Perturb and solve: noise of the precision that each term has is put on the coarse data, on the sharp channels and on each
-link between neighbours, and the same system is solved for it. What comes out is an error with the posterior's own
+Perturb and solve: noise of the precision that each term has is put on the coarse data, on the sharp channels and on
+each link between neighbours, and the same system is solved for it. What comes out is an error with the posterior's own
 covariance; no matrix is inverted. The noise is random signs, which have the second moments that count. They belong to
 places of the scene, so that tiles agree with the whole.
 """
