@@ -3,10 +3,10 @@
 The posterior is only as right as its prior, whose smoothness is one for all scenes; and what PAN's own optics blur is
 in none of its terms. So the variance of a voxel is a sum of three ::
 
-    (α · factor of the band)² · posterior  +  (β · factor · slope on PAN)² · what PAN's blur hides  +  noise
+    (α · factor of the band)² · posterior  +  (factor · slope on PAN)² · what PAN's blur hides  +  noise
 
-The second is what PAN's optics have taken off PAN, from what they would take off it once more: of a natural image,
-whose spectrum falls as 1/f², the ratio of both is known. The third stands for what a single band sees for itself: below
+The second is what PAN's optics have taken off PAN, from what they would take off it once more, and once more again: the
+ratio of these tells by which power of the frequency the scene's spectrum falls, and so what the first time took. The third stands for what a single band sees for itself: below
 the noise of the coarse cube nothing is known of it.
 
 α and the factors are measured where the truth is known: the same problem one scale coarser, in which the coarse cube is
@@ -18,11 +18,13 @@ neither PAN's own details at both scales nor the ratio of the variances foretell
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from hsitools.sensor.separable import size_of
@@ -36,11 +38,13 @@ from pansharpen.physics.registration import Registration
 from pansharpen.physics.subspace import Cube, Subspace
 
 #: α at the fine scale over that of the coarse one: intervals of 95 % cover 95 % on the tuning scenes' mean.
-LEVEL = 1.1
+LEVEL = 1.2
 #: Bounds of α at the coarse scale: outside, too few pixels have spoken.
 BOUNDS = (0.4, 3.0)
-#: β: real over expected amplitude of what PAN's blur hides (.5 to 1 on the tuning scenes).
-HIDDEN = 0.75
+#: Powers of the frequency with which a scene's spectrum may fall.
+SLOPES = np.linspace(0.0, 6.0, 61)
+#: Weight of what is expected (one) beside the bands in the fit of α: where all follow PAN, they cannot tell α.
+EXPECTED = 0.02
 #: Largest factor of a band, and one over the smallest.
 LARGEST = 2.0
 
@@ -75,13 +79,52 @@ def blurred_off(pan: torch.Tensor, mtf: float | None) -> torch.Tensor | None:
 
 
 @lru_cache(maxsize=8)
-def hidden_gain(mtf: float) -> float:
-    """Power that a blur has taken off an image with a spectrum of 1/f² over what it would take off it once more."""
-    frequency = np.fft.fftfreq(64)
-    power = frequency[:, None] ** 2 + frequency**2
-    left = np.exp(-2 * np.pi**2 * float(mtf_sigma(mtf, 1)[0]) ** 2 * power)
-    spectrum = 1 / np.where(power > 0, power, np.inf)
-    return float(((1 - left) ** 2 * spectrum).sum() / ((1 - left) ** 2 * left**2 * spectrum).sum())
+def _blur_table(mtf: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """For each of `SLOPES`: power that two more blurs take off over that of one more, and of the first over one more.
+
+    Last come the shares of white noise's variance in one more and in two more.
+    """
+    y, x = np.meshgrid(np.fft.fftfreq(64), np.fft.fftfreq(64), indexing="ij")
+    reach = np.arange(-12, 13)
+    kernel = np.exp(-0.5 * (reach / float(mtf_sigma(mtf, 1)[0])) ** 2)
+    kernel /= kernel.sum()
+    left = np.prod([np.tensordot(kernel, np.cos(2 * np.pi * np.multiply.outer(reach, f)), 1) for f in (y, x)], axis=0)
+    square = y**2 + x**2
+    spectra = np.where(square > 0, square, np.inf) ** (-SLOPES[:, None, None] / 2)
+    first, once, twice = (
+        (spectra * power).sum((1, 2))
+        for power in ((1 - left) ** 2, ((1 - left) * left) ** 2, (1 - left) ** 4 * left**2)
+    )
+    noise = ((1 - left) ** 2).mean(), ((1 - left) ** 4).mean()
+    return np.stack([twice / once, first / once]), np.array(noise)
+
+
+def hidden_gain(mtf: float, once: float, twice: float, noise: float = 0.0) -> float:
+    """Power that PAN's blur has taken off over what it would take off once more.
+
+    Parameters
+    ----------
+    mtf : float
+        Gain at PAN's Nyquist frequency.
+    once, twice : float
+        Mean square of what the blur takes off PAN, and of what it takes off that.
+    noise : float
+        Variance of PAN's noise.
+    """
+    (ratio, gain), shares = _blur_table(mtf)
+    once, twice = once - noise * shares[0], twice - noise * shares[1]
+    if not (once > 0 and twice > 0):
+        # noise alone, or no contrast: as of the smoothest scene
+        return float(gain[-1])
+    return float(np.interp(twice / once, ratio[::-1], gain[::-1]))
+
+
+def blur_powers(pan: torch.Tensor, mtf: float, crop: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    """Sums of squares of what PAN's blur takes off PAN, and of what it takes off that, and the number of pixels."""
+    blur = mtf_blur(size_of(pan), mtf, 1)
+    once = pan - blur(pan)
+    parts = [crop(part)[0].double().square().sum() for part in (once, once - blur(once), torch.ones_like(pan))]
+    return torch.stack(parts)
 
 
 def error_scale(
@@ -100,11 +143,15 @@ def error_scale(
     def sums(tile: Tile) -> tuple[torch.Tensor, ...]:
         cube = coarse(tile)
         joint = band_sums(tile.coarse, tile.pan_coarse, tile.coarse_valid)
+        powers = torch.zeros(2, 3, dtype=torch.float64, device=cube.device)
+        if mtf is not None:
+            powers[0] = blur_powers(tile.wide_pan, mtf, tile.crop)
         if min(size_of(cube)) < LEAST:
-            return (torch.zeros(4, scene.n_bands, dtype=torch.float64, device=cube.device), *joint)
+            return (torch.zeros(4, scene.n_bands, dtype=torch.float64, device=cube.device), powers, *joint)
         sharp = channels.seen(tile, pair, seen_error)
         if mtf is not None:
             sharp.image[:, :1] = mtf_blur(size_of(cube), mtf, 1)(sharp.image[:, :1])
+            powers[1] = blur_powers(sharp.image[:, :1], mtf, tile.crop_coarse)
         terms, weights, z, _ = held_out(cube, space, channels, sharp)
         half = tile.place[0] // 2, tile.place[1] // 2
         variance = posterior_variance(terms, weights, z, space.basis, tile.place, half)
@@ -113,23 +160,36 @@ def error_scale(
         parts = ((space.cube(z) - cube).square(), variance, hidden.expand_as(cube), torch.ones_like(cube))
         weight = torch.ones_like(tile.coarse) if tile.coarse_measured is None else tile.coarse_measured
         own = [(tile.crop_coarse(part)[0].double() * weight[0]).sum((1, 2)) for part in parts]
-        return (torch.stack(own), *joint)
+        return (torch.stack(own), powers, *joint)
 
-    (error, variance, hidden, n), *joint = scene.sum(sums)
+    (error, variance, hidden, n), powers, *joint = scene.sum(sums)
     noise = space.noise[0].double().clamp(min=1e-300)
-    gain = BandSums(*joint).slope[0].square() * (hidden_gain(float(mtf)) if mtf is not None else 0.0)
-    if not (n > 0).all():
-        a, factor = 1.0, torch.ones_like(noise)
-    else:
-        error, variance, hidden = error / n, variance / n, gain * hidden / n
+    slope = BandSums(*joint).slope[0].square()
+    fine = coarse_gain = 0.0
+    if mtf is not None:
+        per_pixel = (powers / powers[:, 2:].clamp(min=1)).tolist()
+        fine = hidden_gain(float(mtf), *per_pixel[0][:2], noise=scene.optics.pan_variance or 0.0)
+        coarse_gain = hidden_gain(float(mtf), *per_pixel[1][:2])
+    alpha, factor = 1.0, torch.ones_like(noise)
+    if (n > 0).all():
+        error, variance, hidden = error / n, variance / n, coarse_gain * slope * hidden / n
         # the coarse cube, the truth here, is noisy itself
         real = (error - noise).clamp(min=0)
-        weight = 1 / (real + noise)
-        columns = torch.stack([variance * weight, hidden * weight], 1)
-        (a, b), _ = nnls(columns.cpu().numpy(), (real * weight).cpu().numpy())
-        a = float(np.clip(a**0.5, *BOUNDS))
-        expected = a**2 * variance + b * hidden
+        alpha, beta = _amplitudes(real, noise, variance, hidden)
+        expected = alpha**2 * variance + beta**2 * hidden
         factor = ((real + noise) / (expected + noise)).clamp(1 / LARGEST**2, LARGEST**2)
     return ErrorScale(
-        posterior=(LEVEL**2 * a**2 * factor)[None], hidden=(HIDDEN**2 * gain * factor)[None], floor=noise[None]
+        posterior=((LEVEL * alpha) ** 2 * factor)[None], hidden=(fine * slope * factor)[None], floor=noise[None]
     )  # fmt: skip
+
+
+def _amplitudes(
+    real: torch.Tensor, noise: torch.Tensor, variance: torch.Tensor, hidden: torch.Tensor
+) -> tuple[float, float]:
+    """What the posterior's deviation, and that of what is hidden, must be multiplied with to give real errors."""
+    weight = 1 / (real + noise)
+    prior = (EXPECTED * len(real)) ** 0.5
+    left = np.concatenate([torch.stack([variance * weight, hidden * weight], 1).cpu().numpy(), prior * np.eye(2)])
+    right = np.concatenate([(real * weight).cpu().numpy(), [prior, prior]])
+    alpha, beta = np.sqrt(nnls(left, right)[0])
+    return float(np.clip(alpha, *BOUNDS)), float(beta)

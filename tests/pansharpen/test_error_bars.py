@@ -16,7 +16,7 @@ from pansharpen.commands.pansharpen import pansharpen
 from pansharpen.in_memory import posterior_of, select_bands
 from pansharpen.methods.physics import physics
 from pansharpen.pair.wald import simulated_case
-from pansharpen.physics.error_scale import blurred_off, hidden_gain
+from pansharpen.physics.error_scale import blur_powers, blurred_off, hidden_gain
 from pansharpen.physics.posterior import draw, signs_at
 from pansharpen.tiled import LargeScene
 
@@ -54,16 +54,26 @@ def test_signs_belong_to_places():
     assert not torch.equal(whole, signs_at((0, 0), torch.zeros(40, 300), 3, 1))
 
 
-def test_what_a_blur_hides_of_a_natural_image():
+@pytest.mark.parametrize("slope", [2.0, 3.0])
+def test_what_a_blur_hides_follows_from_what_it_would_hide_once_more(slope):
     generator = torch.Generator().manual_seed(3)
     noise = torch.fft.rfft2(torch.randn(1, 1, 128, 128, generator=generator, dtype=torch.float64))
     y, x = torch.fft.fftfreq(128)[:, None], torch.fft.rfftfreq(128)
-    image = torch.fft.irfft2(noise / torch.hypot(y, x).clamp(min=1 / 256))
+    image = torch.fft.irfft2(noise / torch.hypot(y, x).clamp(min=1 / 256) ** (slope / 2))
     blurred = mtf_blur((128, 128), 0.2, 1)(image)
+
     # the image goes on at the other side, the blur repeats the border
-    inner = (..., slice(8, -8), slice(8, -8))
-    hidden = float((image - blurred)[inner].square().mean())
-    assert hidden_gain(0.2) * float(blurred_off(blurred, 0.2)[inner].mean()) == pytest.approx(hidden, rel=0.2)
+    def inner(values):
+        return values[..., 8:-8, 8:-8]
+
+    hidden = float(inner(image - blurred).square().mean())
+    once, twice, n = blur_powers(blurred, 0.2, inner).tolist()
+    gain = hidden_gain(0.2, once / n, twice / n)
+    assert gain * float(inner(blurred_off(blurred, 0.2)).mean()) == pytest.approx(hidden, rel=0.1)
+    # noise of PAN does not pass for a rougher scene
+    noisy = blurred + 0.05 * torch.randn(blurred.shape, generator=generator, dtype=torch.float64)
+    once, twice, n = blur_powers(noisy, 0.2, inner).tolist()
+    assert hidden_gain(0.2, once / n, twice / n, noise=0.05**2) == pytest.approx(gain, rel=0.1)
     assert blurred_off(image, None) is None
 
 
