@@ -68,8 +68,9 @@ def main(scenes: tuple[str, ...] = RANKED) -> dict[str, float]:
             print(f"  {said:44}{numbers}   {time.perf_counter() - began:5.1f} s", flush=True)
     table = np.array(rows)
     good = (table[:, 0] >= 0.91) & (table[:, 0] <= 0.98), table[:, 1] >= 0.85, table[:, 2] >= 0.5, table[:, 3] >= 0.5
-    print(f"  of {len(table)}: coverage as wanted {good[0].sum()}, worst tenth {good[1].sum()}, "
-          f"rank of voxels {good[2].sum()}, of pixels {good[3].sum()}; mean coverage {table[:, 0].mean():.3f}")  # fmt: skip
+    counts = [int(part.sum()) for part in good]
+    print(f"  of {len(table)}: coverage as wanted {counts[0]}, worst tenth {counts[1]}, rank of voxels {counts[2]}, "
+          f"of pixels {counts[3]}; mean coverage {table[:, 0].mean():.3f}")  # fmt: skip
     return {"covered": float(good[0].mean()), "worst": float(good[1].mean()), "ranked": float(good[2].mean())}
 
 

@@ -17,7 +17,7 @@ from pansharpen.tiled import Fused, fuse_pair
 def fuse(
     cube: Cube, pan: Cube | None = None, method: str | Method = "physics", sensor: Sensor | None = None, *,
     reproject: bool = False, seed: int = 0, weights: str | Path | None = None, progress: Progress | None = None,
-    std: Literal[False] = False,
+    device: str = "cpu", std: Literal[False] = False,
 ) -> Cube: ...  # fmt: skip
 
 
@@ -25,14 +25,14 @@ def fuse(
 def fuse(
     cube: Cube, pan: Cube | None = None, method: str | Method = "physics", sensor: Sensor | None = None, *,
     reproject: bool = False, seed: int = 0, weights: str | Path | None = None, progress: Progress | None = None,
-    std: Literal[True],
+    device: str = "cpu", std: Literal[True],
 ) -> Fused: ...  # fmt: skip
 
 
 def fuse(
     cube: Cube, pan: Cube | None = None, method: str | Method = "physics", sensor: Sensor | None = None, *,
     reproject: bool = False, seed: int = 0, weights: str | Path | None = None, progress: Progress | None = None,
-    std: bool = False,
+    device: str = "cpu", std: bool = False,
 ) -> Cube | Fused:  # fmt: skip
     """Fuse a hyperspectral cube with a panchromatic image; wavelengths, bad bands and coordinates are kept.
 
@@ -55,6 +55,8 @@ def fuse(
         Folder or file of a trained net's weights; default those of the package.
     progress : callable, optional
         Called with (steps done, steps in all).
+    device : str
+        ``cpu``, ``cuda``, or ``auto``: a GPU where there is one.
     std : bool
         Give the standard deviation of every voxel too, of methods that know it (`Method.has_std`).
 
@@ -86,7 +88,8 @@ def fuse(
     """
     pair = cube if pan is None else cube.replace(pan=pan)
     fused = fuse_pair(
-        paired(pair, reproject=reproject), method, sensor, seed=seed, weights=weights, progress=progress, std=std
+        paired(pair, reproject=reproject), method, sensor, seed=seed, weights=weights, progress=progress,
+        device=device, std=std,
     )  # fmt: skip
     return fused if std else fused.estimate
 

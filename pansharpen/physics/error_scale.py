@@ -6,8 +6,8 @@ in none of its terms. So the variance of a voxel is a sum of three ::
     (α · factor of the band)² · posterior  +  (factor · slope on PAN)² · what PAN's blur hides  +  noise
 
 The second is what PAN's optics have taken off PAN, from what they would take off it once more, and once more again: the
-ratio of these tells by which power of the frequency the scene's spectrum falls, and so what the first time took. The third stands for what a single band sees for itself: below
-the noise of the coarse cube nothing is known of it.
+ratio of these tells by which power of the frequency the scene's spectrum falls, and so what the first time took. The
+third stands for what a single band sees for itself: below the noise of the coarse cube nothing is known of it.
 
 α and the factors are measured where the truth is known: the same problem one scale coarser, in which the coarse cube is
 sought from its half, with PAN as the cube's optics see it and blurred as its own optics do. The prior knows no scale
@@ -91,11 +91,9 @@ def _blur_table(mtf: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     left = np.prod([np.tensordot(kernel, np.cos(2 * np.pi * np.multiply.outer(reach, f)), 1) for f in (y, x)], axis=0)
     square = y**2 + x**2
     spectra = np.where(square > 0, square, np.inf) ** (-SLOPES[:, None, None] / 2)
-    first, once, twice = (
-        (spectra * power).sum((1, 2))
-        for power in ((1 - left) ** 2, ((1 - left) * left) ** 2, (1 - left) ** 4 * left**2)
-    )
-    noise = ((1 - left) ** 2).mean(), ((1 - left) ** 4).mean()
+    taken = (1 - left) ** 2
+    first, once, twice = ((spectra * power).sum((1, 2)) for power in (taken, taken * left**2, taken**2 * left**2))
+    noise = taken.mean(), (taken**2).mean()
     return np.stack([twice / once, first / once]), np.array(noise)
 
 
