@@ -165,9 +165,9 @@ def error_scale(
     slope = BandSums(*joint).slope[0].square()
     fine = coarse_gain = 0.0
     if mtf is not None:
-        per_pixel = (powers / powers[:, 2:].clamp(min=1)).tolist()
-        fine = hidden_gain(float(mtf), *per_pixel[0][:2], noise=scene.optics.pan_variance or 0.0)
-        coarse_gain = hidden_gain(float(mtf), *per_pixel[1][:2])
+        (once, twice, _), (once_coarse, twice_coarse, _) = (powers / powers[:, 2:].clamp(min=1)).tolist()
+        fine = hidden_gain(float(mtf), once, twice, scene.optics.pan_variance or 0.0)
+        coarse_gain = hidden_gain(float(mtf), once_coarse, twice_coarse)
     alpha, factor = 1.0, torch.ones_like(noise)
     if (n > 0).all():
         error, variance, hidden = error / n, variance / n, coarse_gain * slope * hidden / n

@@ -13,7 +13,7 @@ from hsitools.sensor import preset
 from hsitools.sensor.spatial import mtf_blur, mtf_decimate
 from pansharpen import fuse
 from pansharpen.commands.pansharpen import pansharpen
-from pansharpen.in_memory import posterior_of, select_bands
+from pansharpen.in_memory import posterior_of
 from pansharpen.methods.physics import physics
 from pansharpen.pair.wald import simulated_case
 from pansharpen.physics.error_scale import blur_powers, blurred_off, hidden_gain
@@ -36,11 +36,11 @@ def test_draws_have_the_posteriors_variance():
     columns = torch.eye(z.numel(), dtype=torch.float64).reshape(-1, 2, 12, 12)
     matrix = torch.stack([system.apply(column[None]).flatten() for column in columns])
     exact = torch.linalg.inv(matrix).diagonal().reshape(2, 12, 12)
-    drawn = torch.stack([draw(system, terms.condition, z, (0, 0), (0, 0), number)[0] for number in range(120)])
+    drawn = torch.stack([draw(system, terms.condition, z, (0, 0), (0, 0), number)[0] for number in range(60)])
     ratio = drawn.square().mean(0) / exact
-    # a variance of 120 draws is good to 13 %; what the solver leaves undone makes it smaller
+    # a variance of 60 draws is good to 18 %; what the solver leaves undone makes it smaller
     assert abs(float(ratio.mean()) - 1) < 0.05
-    assert float(ratio.std()) < 0.16
+    assert float(ratio.std()) < 0.22
     unseen, measured = exact[:, :2].mean(), exact[:, 2:].mean()
     assert unseen > 1.02 * measured
 
@@ -80,8 +80,8 @@ def test_what_a_blur_hides_follows_from_what_it_would_hide_once_more(slope):
 @pytest.fixture(scope="module")
 def case():
     """Every ninth band of a PRISMA-like pair of 24×24 coarse pixels, with noise."""
-    wide = simulated_case(scene((96, 96), seed=7), preset("prisma"), ratio=4, seed=1)
-    return select_bands(wide, torch.arange(0, wide.n_bands, 9))
+    sensor = preset("prisma")
+    return simulated_case(scene((96, 96), seed=7), sensor.select(range(0, sensor.n_bands, 9)), ratio=4, seed=1)
 
 
 def covered(case, margin=4):
@@ -102,13 +102,13 @@ def test_intervals_cover(case):
 
 
 def test_tiles_have_the_error_bars_of_the_whole():
-    sensor = preset("prisma").select(range(0, 60, 12))
-    observed = sensor.observe(scene((228, 48), seed=3), np.random.default_rng(0))
+    sensor = preset("prisma").select(range(0, 60, 20))
+    observed = sensor.observe(scene((228, 24), seed=3), np.random.default_rng(0))
     whole = LargeScene(observed, sensor, halo=16)
     parts = LargeScene(observed, sensor, halo=16, side=32)
     assert (len(whole.windows), len(parts.windows)) == (1, 2)
     with torch.no_grad():
-        stds = [physics(scene_, std=True).std.read(range(5), slice(0, 228), slice(0, 48)) for scene_ in (whole, parts)]
+        stds = [physics(scene_, std=True).std.read(range(3), slice(0, 228), slice(0, 24)) for scene_ in (whole, parts)]
     np.testing.assert_allclose(stds[1], stds[0], rtol=0, atol=1e-5 * stds[0].max())
 
 
