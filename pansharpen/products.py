@@ -80,6 +80,9 @@ def fuse_file(
     dict
         What was done, as plain data.
     """
+    beside = std_file(out)
+    if order.std and beside.exists() and path.exists() and beside.samefile(path):
+        raise InputError(f"{beside}: --std: found the input itself, expected another name of --out")
     load_plugins(order.plugins)
     instrument = None if order.sensor is None else open_sensor(order.sensor)
     cube, optics = open_pair(path, order.pan, rules(order.convention), instrument)

@@ -15,7 +15,6 @@ from hsitools.commands.options import (
     json_option,
     plugin_option,
     progress_bar,
-    refuse_input_as_output,
     scale_option,
     scheduler_option,
     whole_name,
@@ -108,7 +107,7 @@ def run_method(
     command goes on where one that was killed stood. With --batch they take a product each.
     """
     from hsitools.scale.cluster import cluster
-    from pansharpen.products import FusionOrder, fuse_file, fuse_files, std_file
+    from pansharpen.products import FusionOrder, fuse_file, fuse_files
 
     order = FusionOrder(method=method, sensor=whole_name(sensor), **asked)
     if (path is None) == (not batch):
@@ -120,8 +119,6 @@ def run_method(
             with progress_bar("products") as progress:
                 records = fuse_files(order, batch, out, suffix or ".h5", client=client, progress=progress)
             return _print_batch(records, out, as_json)
-        for target in (out, *([std_file(out)] if order.std else [])):
-            refuse_input_as_output(target, path, order.pan)
         with progress_bar(method) as progress, progress_bar("write") as written:
             document = fuse_file(order, path, out, client=client, progress=progress, written=written)
     if as_json:

@@ -32,7 +32,7 @@ from hsitools.sensor.spatial import mtf_blur, mtf_sigma
 from pansharpen.case import Scene, Tile
 from pansharpen.families.statistics import BandSums, band_sums, per_band
 from pansharpen.physics.channels import Channels
-from pansharpen.physics.held_out import LEAST, held_out, seen_error
+from pansharpen.physics.held_out import LEAST, counted, held_out
 from pansharpen.physics.posterior import around, posterior_variance
 from pansharpen.physics.registration import Registration
 from pansharpen.physics.subspace import Cube, Subspace
@@ -146,18 +146,18 @@ def error_scale(
             powers[0] = blur_powers(tile.wide_pan, mtf, tile.crop)
         if min(size_of(cube)) < LEAST:
             return (torch.zeros(4, scene.n_bands, dtype=torch.float64, device=cube.device), powers, *joint)
-        sharp = channels.seen(tile, pair, seen_error)
+        sharp, believed = channels.seen(tile, pair, space.components(cube))
         if mtf is not None:
             sharp.image[:, :1] = mtf_blur(size_of(cube), mtf, 1)(sharp.image[:, :1])
             powers[1] = blur_powers(sharp.image[:, :1], mtf, tile.crop_coarse)
         terms, weights, z, _ = held_out(cube, space, channels, sharp)
-        half = tile.place[0] // 2, tile.place[1] // 2
-        variance = posterior_variance(terms, weights, z, space.basis, tile.place, half)
+        half = tile.corner[0] // 2, tile.corner[1] // 2
+        variance = posterior_variance(terms, weights, z, space.basis, tile.corner, half)
         hidden = blurred_off(sharp.image[:, :1], mtf)
         hidden = torch.zeros_like(variance[:, :1]) if hidden is None else hidden
         parts = ((space.cube(z) - cube).square(), variance, hidden.expand_as(cube), torch.ones_like(cube))
-        weight = torch.ones_like(tile.coarse) if tile.coarse_measured is None else tile.coarse_measured
-        own = [(tile.crop_coarse(part)[0].double() * weight[0]).sum((1, 2)) for part in parts]
+        weight = counted(tile, believed)
+        own = [(tile.crop_coarse(part)[0].double() * weight).sum((1, 2)) for part in parts]
         return (torch.stack(own), powers, *joint)
 
     (error, variance, hidden, n), powers, *joint = scene.sum(sums)

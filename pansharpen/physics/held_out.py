@@ -20,22 +20,19 @@ from hsitools.sensor.spatial import mtf_decimate
 from pansharpen.case import Scene, Tile
 from pansharpen.families.statistics import ratio_of
 from pansharpen.optics import USUAL_MTF
-from pansharpen.physics.channels import Channel, Channels
+from pansharpen.physics.channels import Channels
 from pansharpen.physics.registration import Registration
-from pansharpen.physics.subspace import MAX_PRECISION, Cube, Subspace
+from pansharpen.physics.subspace import Cube, Subspace
 from pansharpen.tile import INTERPOLATION
 
 #: Standard errors by which a coefficient must be below one to count.
 ERRORS = 3.0
 #: Coarse pixels that tell as much as one that is independent of the others: a block of the decimation.
 DEPENDENT = 4
+#: Coarse pixels around another date's that do not count either.
+SPOILED = 2
 #: Smallest side, coarse pixels, on which anything can be held out.
 LEAST = 8
-
-
-def seen_error(part: Channel) -> float:
-    """Variance of what a channel's model cannot explain, at a coarse pixel."""
-    return max(part.pair.unexplained, float(part.pair.response @ part.pair.response) / MAX_PRECISION)
 
 
 class HeldOut(NamedTuple):
@@ -60,6 +57,14 @@ def held_out(cube: torch.Tensor, space: Subspace, channels: Channels, sharp: Sha
     return HeldOut(terms, weights, terms.solve(data, weights, z), up(low))
 
 
+def counted(tile: Tile, believed: torch.Tensor) -> torch.Tensor:
+    """Weight of each coarse voxel of a tile, ``(band or 1, y, x)``: measured, and of one date with what is near it."""
+    # what another date shows spoils its surroundings too
+    near = -torch.nn.functional.max_pool2d(-believed, 2 * SPOILED + 1, 1, SPOILED)
+    weight = tile.crop_coarse(near)[0].double()
+    return weight if tile.coarse_measured is None else weight * tile.coarse_measured[0]
+
+
 def detail_trust(
     scene: Scene, coarse: Cube, space: Subspace, pair: Registration, channels: Channels
 ) -> torch.Tensor:  # fmt: skip
@@ -74,12 +79,14 @@ def detail_trust(
 
     def sums(tile: Tile) -> torch.Tensor:
         # noise of its own would make details look wrong that are not
-        cube = space.cube(space.components(coarse(tile)))
+        components = space.components(coarse(tile))
+        cube = space.cube(components)
         if min(size_of(cube)) < LEAST:
             return torch.zeros(4, scene.n_bands, dtype=torch.float64, device=cube.device)
-        *_, z, smooth = held_out(cube, space, channels, channels.seen(tile, pair, seen_error))
+        sharp, believed = channels.seen(tile, pair, components)
+        *_, z, smooth = held_out(cube, space, channels, sharp)
         details, true = (tile.crop_coarse(image - smooth)[0].double() for image in (space.cube(z), cube))
-        weight = torch.ones_like(true) if tile.coarse_measured is None else tile.coarse_measured[0].double()
+        weight = counted(tile, believed).expand_as(true)
         parts = (details * true, details * details, true * true, torch.ones_like(true))
         return torch.stack([(part * weight).sum((1, 2)) for part in parts])
 
