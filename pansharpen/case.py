@@ -124,7 +124,7 @@ class FusionCase:
                     f"{self.name}: {field}: found shape {tuple(value.shape)}, expected {expected} "
                     f"for a cube of {band}×{y}×{x} at ratio {r}"
                 )
-        for field in ("wavelength_nm", "pan_response", "noise_variance"):
+        for field in ("wavelength_nm", "pan_response", "noise_variance", "error_variance"):
             value = getattr(self.optics, field)
             if value is not None and len(value) != band:
                 raise InputError(f"{self.name}: {field}: found {len(value)} values, expected {band}, one a band")

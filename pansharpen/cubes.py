@@ -8,6 +8,7 @@ from typing import Literal, overload
 from hsitools.cube import Cube
 from hsitools.sensor.sensor import Sensor
 from pansharpen.in_memory import Progress
+from pansharpen.noisy import cube_without_noise
 from pansharpen.pair.alignment import paired
 from pansharpen.registry import METHODS, Method, names
 from pansharpen.tiled import Fused, fuse_pair
@@ -17,7 +18,7 @@ from pansharpen.tiled import Fused, fuse_pair
 def fuse(
     cube: Cube, pan: Cube | None = None, method: str | Method = "physics", sensor: Sensor | None = None, *,
     reproject: bool = False, seed: int = 0, weights: str | Path | None = None, progress: Progress | None = None,
-    device: str = "cpu", std: Literal[False] = False,
+    device: str = "cpu", std: Literal[False] = False, noise: str | None = None,
 ) -> Cube: ...  # fmt: skip
 
 
@@ -25,14 +26,14 @@ def fuse(
 def fuse(
     cube: Cube, pan: Cube | None = None, method: str | Method = "physics", sensor: Sensor | None = None, *,
     reproject: bool = False, seed: int = 0, weights: str | Path | None = None, progress: Progress | None = None,
-    device: str = "cpu", std: Literal[True],
+    device: str = "cpu", std: Literal[True], noise: str | None = None,
 ) -> Fused: ...  # fmt: skip
 
 
 def fuse(
     cube: Cube, pan: Cube | None = None, method: str | Method = "physics", sensor: Sensor | None = None, *,
     reproject: bool = False, seed: int = 0, weights: str | Path | None = None, progress: Progress | None = None,
-    device: str = "cpu", std: bool = False,
+    device: str = "cpu", std: bool = False, noise: str | None = None,
 ) -> Cube | Fused:  # fmt: skip
     """Fuse a hyperspectral cube with a panchromatic image; wavelengths, bad bands and coordinates are kept.
 
@@ -59,6 +60,9 @@ def fuse(
         ``cpu``, ``cuda``, or ``auto``: a GPU where there is one.
     std : bool
         Give the standard deviation of every voxel too, of methods that know it (`Method.has_std`).
+    noise : str, optional
+        ``blind``: take noise, column offsets and outliers off the cube first, by help of PAN, and let ``std`` know
+        what is left of them.
 
     Returns
     -------
@@ -87,9 +91,11 @@ def fuse(
     True
     """
     pair = cube if pan is None else cube.replace(pan=pan)
+    pair, cube_std = paired(pair, reproject=reproject), None
+    if noise is not None:
+        pair, cube_std = cube_without_noise(pair, noise, sensor)
     fused = fuse_pair(
-        paired(pair, reproject=reproject), method, sensor, seed=seed, weights=weights, progress=progress,
-        device=device, std=std,
+        pair, method, sensor, seed=seed, weights=weights, progress=progress, device=device, std=std, cube_std=cube_std,
     )  # fmt: skip
     return fused if std else fused.estimate
 

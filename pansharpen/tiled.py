@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -103,6 +104,15 @@ class LargeScene:
     def n_bands(self) -> int:
         """Bands that methods see: good ones with a signal."""
         return len(self.bands)
+
+    def tell_errors(self, std: NDArray[Any] | None) -> None:
+        """Let the optics tell the errors of a cube whose noise is gone: their standard deviation ``(band,)``."""
+        if std is None:
+            return
+        if np.shape(std) != (self.cube.n_bands,):
+            who = self.cube.source or self.cube.name
+            raise InputError(f"{who}: cube_std: found shape {np.shape(std)}, expected ({self.cube.n_bands},)")
+        self.optics = replace(self.optics, error_variance=np.square(std)[self.bands], noise_variance=None)
 
     def _live(self) -> NDArray[np.bool_]:
         live = np.zeros(self.cube.n_bands, dtype=bool)
@@ -291,7 +301,7 @@ def fuse_cube(cube: Cube, method: str | Method, sensor: Sensor | None = None, **
 def fuse_pair(
     cube: Cube, method: str | Method, sensor: Sensor | None = None, *, optics: Optics | None = None, seed: int = 0,
     weights: str | Path | None = None, progress: Progress | None = None, client: Any = None, device: str = "cpu",
-    std: bool = False,
+    std: bool = False, cube_std: NDArray[Any] | None = None,
 ) -> Fused:  # fmt: skip
     """Fuse a cube with its PAN; the result keeps wavelengths, bad bands and coordinates.
 
@@ -318,6 +328,9 @@ def fuse_pair(
         Where tiles are computed: see `hsitools.devices.device_named`. The result is on the processor.
     std : bool
         With the standard deviation of every voxel, of methods that know it.
+    cube_std : array, shape (band,), optional
+        Of a cube that was denoised: standard deviation of the errors that it still has, which its fusion has too. The
+        noise that its sensor tells is no longer there.
 
     Raises
     ------
@@ -339,6 +352,7 @@ def fuse_pair(
         scene = LargeScene(
             cube, sensor, halo=entry.halo, optics=optics, progress=progress, client=client, device=place
         )  # fmt: skip
+        scene.tell_errors(cube_std)
         with torch.no_grad():
             data: Any = entry.function(scene, **options_for(entry, options | ({"std": True} if std else {})))
         if isinstance(data, Posterior):
@@ -346,6 +360,7 @@ def fuse_pair(
             uncertain.interpolates = False
     else:
         scene = LargeScene(cube, sensor, halo=0, optics=optics, side=max(cube.shape[1:]), device=place)
+        scene.tell_errors(cube_std)
         # the fused cube and a few like it, float32
         require_memory(
             4 * 4 * cube.n_bands * cube.pan.shape[1] * cube.pan.shape[2], cube.source or cube.name,
@@ -363,7 +378,7 @@ def fuse_pair(
     told: dict[str, Any] = {"ratio": ratio, "sensor": sensor.name if sensor else "usual"}
     if any(scene.optics.shift):
         told["pan_shift_pixels"] = [round(value, 4) for value in scene.optics.shift]
-    if sensor is not None and optics is None:
+    if sensor is not None and optics is None and cube_std is None:
         told["sensor_noise"] = _noise_said(sensor, cube)
     fused = physical.replace(
         data=data, good=np.isin(np.arange(cube.n_bands), scene.bands), nodata=float("nan"), pan=None,
