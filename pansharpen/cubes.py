@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from hsitools.cube import Cube
@@ -15,6 +16,7 @@ from pansharpen.tiled import fuse_cube
 def fuse(
     cube: Cube, pan: Cube | None = None, method: str | Method = "physics", sensor: Sensor | None = None, *,
     reproject: bool = False, seed: int = 0, weights: str | Path | None = None, progress: Progress | None = None,
+    device: str = "cpu", guide: Cube | Sequence[Cube] = (), guide_sensor: str | Sensor | None = None,
 ) -> Cube:  # fmt: skip
     """Fuse a hyperspectral cube with a panchromatic image; wavelengths, bad bands and coordinates are kept.
 
@@ -37,6 +39,14 @@ def fuse(
         Folder or file of a trained net's weights; default those of the package.
     progress : callable, optional
         Called with (steps done, steps in all).
+    device : str
+        ``cpu``, ``cuda``, or ``auto``: a GPU where there is one.
+    guide : Cube or sequence of Cube
+        Bands of another sensor, finer than the cube, instead of PAN or beside it; each image of one pixel size.
+        Methods that know PAN only are given the mean of the finest one's channels for it.
+    guide_sensor : str or Sensor, optional
+        Whose bands these are: ``sentinel-2``, ``landsat-8``, ``ali``, ``planetscope`` (or a sensor with the guide's
+        bands); default what the guide's wavelengths tell, else responses are estimated.
 
     Returns
     -------
@@ -60,8 +70,11 @@ def fuse(
     (10, 96, 96)
     """
     pair = cube if pan is None else cube.replace(pan=pan)
+    guides = [guide] if isinstance(guide, Cube) else list(guide)
     return fuse_cube(
-        paired(pair, reproject=reproject), method, sensor, seed=seed, weights=weights, progress=progress
+        paired(pair, reproject=reproject), method, sensor, seed=seed, weights=weights, progress=progress, guides=guides,
+        guide_sensor=guide_sensor,
+        device=device,
     )  # fmt: skip
 
 

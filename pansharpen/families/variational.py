@@ -5,9 +5,10 @@ The scene is ``mean + basis z`` with k component images z. It minimises::
     Σᵢ dᵢ/2 ‖A zᵢ − yᵢ‖² + Σ_c ‖p_c·z − q_c‖²/(2 v_c) + λ TV(z)
 
 A is the optics' blur and sampling (exact borders and offset), y the coarse cube's components, q PAN or the channels of
-other sharp images, p their responses to the components. Components are principal axes of the coarse cube, scaled by their gradients, so that one λ serves all.
-The solver is the alternating direction method of multipliers with two exact steps: the two data terms together, since
-A Aᵀ is small and separable; and the coupling of z with its gradients, a cosine transform.
+other sharp images, p their responses to the components. Components are principal axes of the coarse cube, scaled by
+their gradients, so that one λ serves all. The solver is the alternating direction method of multipliers with two exact
+steps: the two data terms together, since A Aᵀ is small and separable; and the coupling of z with its gradients, a
+cosine transform.
 """
 
 from __future__ import annotations
@@ -235,8 +236,8 @@ def _gram(axis: AxisMatrix, like: torch.Tensor) -> torch.Tensor:
 class DataStep:
     """Minimiser of the data terms plus ``ρ/2 ‖z − v‖²``, exactly; ρ may be a matrix ``(batch, k, k)``.
 
-    In coordinates where both the weights d and ρ + Σ p pᵀ/v are diagonal, the normal equations are ``1 + δᵢ AᵀA``, whose
-    inverse is ``1 − δᵢ Aᵀ (1 + δᵢ A Aᵀ)⁻¹ A``; and A Aᵀ is a product of one small matrix along y and one along x.
+    In coordinates where both the weights d and ρ + Σ p pᵀ/v are diagonal, the normal equations are ``1 + δᵢ AᵀA``,
+    whose inverse is ``1 − δᵢ Aᵀ (1 + δᵢ A Aᵀ)⁻¹ A``; and A Aᵀ is a product of one small matrix along y and one along x.
     """
 
     def __init__(self, system: Problem, rho: torch.Tensor, dtype: torch.dtype) -> None:
@@ -274,7 +275,7 @@ class DataStep:
 
 
 def start(case: FusionCase, system: Problem) -> torch.Tensor:
-    """Interpolated components, moved by the least that makes them agree with the sharp channels: ``(batch, k, y, x)``."""
+    """Interpolated components, moved by the least that agrees with the sharp channels: ``(batch, k, y, x)``."""
     z = mix(system.analysis, case.tile.expanded.double() - per_band(system.mean, system.coarse))
     power = system.rows @ system.rows.mT + torch.diag_embed(system.sharp_variance)
     gain = torch.linalg.solve(power, system.rows).mT

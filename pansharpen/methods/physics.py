@@ -121,9 +121,14 @@ def _fuse(tile: Tile, model: Model) -> torch.Tensor:
             cube = space.cube(z)
             levelled = space.components(tile.wide_coarse - pair.down(tile, optics.mtf)(cube) + down(cube))
         z = terms.solve(levelled, weights, z)
-    # what the subspace leaves out, as far as it is no noise
-    rest = per_band(space.rest, pan) * (coarse - space.cube(data))
-    out = space.cube(tile.crop(z)) + tile.crop(tile.up()(rest))
+    fused = space.cube(z)
+    if tile.guides and optics.noise_variance is None:
+        # noise that is but estimated may be signal that one band sees: all that the cube holds comes back
+        rest = tile.wide_coarse - pair.down(tile, optics.mtf)(fused)
+    else:
+        # what the subspace leaves out, as far as it is no noise
+        rest = per_band(space.rest, pan) * (coarse - space.cube(data))
+    out = tile.crop(fused + tile.up()(rest))
     if (model.trust < 1).any():
         # only details that the coarse cube does not see: the rest is its own
         details = z - tile.up()(data)

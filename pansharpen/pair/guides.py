@@ -25,7 +25,7 @@ def covered(response: SpectralResponse, wavelength_nm: Array) -> NDArray[np.bool
 
 
 def response_rows(sensor: Sensor, wavelength_nm: Array) -> Array:
-    """How a cube's bands make up each channel of a sensor, ``(channel, band)``; rows of NaN outside the cube's range."""
+    """How a cube's bands make up each channel of a sensor, ``(channel, band)``; NaN outside the cube's range."""
     out = np.full((sensor.n_bands, len(wavelength_nm)), np.nan)
     inside = np.flatnonzero(covered(sensor.response, wavelength_nm))
     order = np.argsort(wavelength_nm)
@@ -52,8 +52,8 @@ def usable(table: BandTable, ratio: int, wavelength_nm: Array) -> list[tuple[int
     if not out or out[0][0] != 1:
         low, high = np.min(wavelength_nm), np.max(wavelength_nm)
         raise InputError(
-            f"guide: {table.name}: found no band of {finest:g} m inside the cube's range of {low:.0f} to {high:.0f} nm, "
-            "expected one"
+            f"guide: {table.name}: found no band of {finest:g} m inside the cube's range of {low:.0f} to "
+            f"{high:.0f} nm, expected one"
         )
     return out
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from calibration.inversion.calibration_error import Allowed, allow
 from calibration.inversion.prior import SAMPLE, SCALES, Prior, candidates
 from calibration.inversion.problem import Interferograms, Spectra
-from calibration.inversion.registry import method
+from calibration.inversion.registry import Inside, method
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -36,8 +36,9 @@ class Learned:
     priors: list[Prior]
     reach: int = 0
 
-    def __call__(self, case: Interferograms) -> Spectra:
+    def __call__(self, case: Interferograms, inside: Inside | None = None) -> Spectra:
         """Invert pixels of the image."""
+        case = case if inside is None else case.inside(inside)
         case = case if self.allowed is None else self.allowed.pixels(case)
         priors = [prior.of(case) for prior in self.priors]
         count = case.projected.shape[1]
@@ -112,7 +113,9 @@ def mixture(
         places, which = np.unique(scale, return_inverse=True)
         size = SCALES[places, None] * prior.unit
         told = size[-1] * prior.eigen[0] > TOLD
-        gain = size / (1 + size * prior.eigen[0][told])
+        signal = size * prior.eigen[0][told]
+        # each scale by itself: a pixel does not depend on those beside it
+        gain = np.where(signal > TOLD, size / (1 + signal), 0.0)
         np.matmul((part[told] * gain.T[:, which]).T.astype(np.float32), prior.single(told), out=mean)
         share = np.zeros((len(pixel), len(places)))
         share[pixel, which] = weight * noise
