@@ -18,6 +18,8 @@ from hsitools.scenes import scene
 from hsitools.sensor import preset
 from hsitools.sensor.spatial import mtf_decimate
 from pansharpen.case import FusionCase, guided
+from pansharpen.comparison.benchmark import Benchmark
+from pansharpen.comparison.fusion_task import FUSION, read_pair, write_pair
 from pansharpen.comparison.judging import judge
 from pansharpen.cubes import fuse
 from pansharpen.guide import Guide, own_size
@@ -282,3 +284,27 @@ def test_guides_that_do_not_fit(files):
     ):
         with pytest.raises(InputError, match=said):
             fuse(seen, guide=image, guide_sensor=sensor)
+
+
+def test_a_benchmark_with_a_guide(tmp_path):
+    save_cube(scene((36, 36), seed=1), tmp_path / "scene.h5")
+    made = Benchmark.create(
+        tmp_path / "results", scenes=[tmp_path / "scene.h5"], ratios=(3,), methods=["EXP", "FUSE"],
+        guide="sentinel-2", snr_db=35.0,
+    )  # fmt: skip
+    pair = FUSION.load(made.settings.cells()[0].case, made.folder)
+    case = pair.case
+    assert case.pan_made
+    assert [(guide.ratio, guide.n_channels) for guide in case.guides] == [(1, 4), (2, 6)]
+    error = case.coarse - simulated_case(
+        scene((36, 36), seed=1), preset("prisma"), ratio=3, noise=False, guide="sentinel-2"
+    ).coarse  # fmt: skip
+    level = 10 * torch.log10(case.coarse.square().mean() / error.square().mean())
+    assert float(level) == pytest.approx(35, abs=0.3)
+    # methods are handed all of it but the reference
+    write_pair(tmp_path / "pair.npz", case)
+    again = read_pair(tmp_path / "pair.npz")
+    assert again.reference is None
+    torch.testing.assert_close(fuse_case("GLP-HS", again), fuse_case("GLP-HS", case))
+    with pytest.raises(InputError, match="sentinel-2"):
+        Benchmark.create(tmp_path / "other", scenes=[tmp_path / "scene.h5"], guide="sentinel-9")
