@@ -15,9 +15,9 @@ from hsitools.commands.options import (
     json_option,
     plugin_option,
     progress_bar,
-    refuse_input_as_output,
     scale_option,
     scheduler_option,
+    whole_name,
     window_option,
     workers_option,
 )
@@ -102,7 +102,7 @@ def list_methods(plugins: tuple[Path, ...], as_json: bool) -> None:
 @json_option
 def run_method(
     method: str, path: Path | None, out: Path, batch: tuple[Path, ...], suffix: str | None, workers: int | None,
-    scheduler: str | None, as_json: bool, **asked: Any,
+    scheduler: str | None, sensor: str | None, as_json: bool, **asked: Any,
 ) -> None:  # fmt: skip
     """Fuse the cube PATH with its panchromatic image by METHOD (see `hsi pansharpen list`).
 
@@ -112,7 +112,7 @@ def run_method(
     from hsitools.scale.cluster import cluster
     from pansharpen.products import FusionOrder, fuse_file, fuse_files
 
-    order = FusionOrder(method=method, **asked)
+    order = FusionOrder(method=method, sensor=whole_name(sensor), **asked)
     if (path is None) == (not batch):
         raise click.UsageError("expected one of PATH (a cube) and --batch (several)")
     if suffix is not None and not batch:
@@ -122,7 +122,6 @@ def run_method(
             with progress_bar("products") as progress:
                 records = fuse_files(order, batch, out, suffix or ".h5", client=client, progress=progress)
             return _print_batch(records, out, as_json)
-        refuse_input_as_output(out, path, order.pan, *order.guide)
         with progress_bar(method) as progress, progress_bar("write") as written:
             document = fuse_file(order, path, out, client=client, progress=progress, written=written)
     if as_json:
