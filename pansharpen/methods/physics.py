@@ -124,7 +124,8 @@ def _fuse(tile: Tile, model: Model) -> torch.Tensor:
         moved = 0 if pair.field is None else sight(z) - down(z)
         z = terms.solve(levelled - moved, weights, z)
     fused = space.cube(z)
-    if tile.guides and optics.noise_variance is None and pair.field is None:
+    several = any(guide.n_channels > 1 for guide in tile.guides)
+    if several and optics.noise_variance is None and pair.field is None:
         # noise that is but estimated may be signal that one band sees: all that the cube holds comes back
         rest = tile.wide_coarse - pair.down(tile, optics.mtf)(fused)
     else:

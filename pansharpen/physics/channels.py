@@ -6,6 +6,7 @@ PAN's is, with gain and offset of its own. The place and blur of the cube are th
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -163,7 +164,7 @@ def _learn(
     least = max(float(pair.response @ pair.response) / known, floor)
     error = pan_error(alone, own, pair, noise=noise, pan_variance=variance, least=least)
     if guide is not None and scene.guides[guide].n_channels > 1:
-        error *= HIDDEN_TOLD if told else HIDDEN
+        error = dataclasses.replace(error, hidden=HIDDEN_TOLD if told else HIDDEN)
         edge *= 1 if told else HIDDEN_EDGE
     return Channel(guide=guide, number=number, pair=pair, error=error, edge=edge)
 

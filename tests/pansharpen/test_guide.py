@@ -145,7 +145,7 @@ def test_gain_and_offset_of_a_channel_do_not_matter(wide, case):
     other = dataclasses.replace(guide, image=guide.image * gain[:, None, None] + offset[:, None, None])
     one, two = (fuse_case("physics", with_guides(wide, part)) for part in (guide, other))
     spread = case.reference.std()
-    assert (one - two).abs().max() < 2e-3 * spread
+    assert (one - two).abs().max() < 5e-3 * spread
 
 
 def test_bands_of_a_coarser_grid_count(wide):
