@@ -47,7 +47,7 @@ def list_methods(plugins: tuple[Path, ...], as_json: bool) -> None:
     rows: list[dict[str, Any]] = [
         {
             "name": entry.name, "family": entry.family, "needs_training": entry.trained, "any_band_count": True,
-            "tiled": entry.tiled, "summary": entry.summary, "paper": entry.paper,
+            "tiled": entry.tiled, "std": entry.has_std, "summary": entry.summary, "paper": entry.paper,
         }
         for entry in (METHODS[name] for name in names())
     ]  # fmt: skip
@@ -59,7 +59,9 @@ def list_methods(plugins: tuple[Path, ...], as_json: bool) -> None:
         if row["family"] != family:
             family = row["family"]
             click.echo(f"{family}:")
-        marks = [text for text, on in (("trained", row["needs_training"]), ("tiled", row["tiled"])) if on]
+        marks = [text for text, on in (
+            ("trained", row["needs_training"]), ("tiled", row["tiled"]), ("std", row["std"])
+        ) if on]  # fmt: skip
         click.echo(f"  {row['name']:<{width}}  {row['summary']}" + (f" [{', '.join(marks)}]" if marks else ""))
         click.echo(f"  {'':<{width}}  {row['paper']}")
     click.echo(
@@ -92,6 +94,7 @@ def list_methods(plugins: tuple[Path, ...], as_json: bool) -> None:
 )
 @click.option("--weights", type=click.Path(path_type=Path), help="Weights of a trained net.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
+@click.option("--std", is_flag=True, help="Write the standard deviation of every voxel too, as OUT's name with _std.")
 @click.option("--convention", default="hsitools", show_default=True, help="For .npz cases: hsitools or toolbox.")
 @device_option
 @dtype_option
@@ -131,6 +134,8 @@ def run_method(
     if document["rounding_error"] is not None:
         said += f"; rounded by at most {document['rounding_error']:.2g} {document['units']}".rstrip()
     click.echo(said)
+    if "std" in document:
+        click.echo(f"{document['std']}: std")
     if (document["sensor_noise"] or "").startswith("estimated"):
         click.echo(f"hsi: note: noise {document['sensor_noise']}", err=True)
     if order.sensor is None and not document["optics_in_file"]:
