@@ -7,6 +7,7 @@ what the sharp images show too, as the cube's optics see them. The fusion then t
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ from hsitools.sensor import Sensor
 from pansharpen.case import FusionCase
 from pansharpen.in_memory import live_bands, prepared, select_bands
 from pansharpen.optics import Optics
+from pansharpen.pair.alignment import paired
+from pansharpen.pair.guide_files import placed, with_pan
 from pansharpen.tiled import LargeScene
 
 #: Cubes, float32, that a noise model holds at most.
@@ -28,17 +31,18 @@ HELD = 12
 
 
 def cube_without_noise(
-    cube: Cube, noise: str, sensor: Sensor | None = None, optics: Optics | None = None
+    cube: Cube, noise: str, sensor: Sensor | None = None, optics: Optics | None = None, *,
+    guides: Sequence[Cube] = (), guide_sensor: str | Sensor | None = None,
 ) -> tuple[Cube, NDArray[np.float64]]:  # fmt: skip
     """A cube with PAN as a noise model sees both, and the standard deviation ``(band,)`` of what errors are left.
 
     Parameters
     ----------
     cube : Cube
-        With ``pan``; bands marked bad stay as they are. It must fit in memory.
+        With ``pan``, unless there are guides; bands marked bad stay as they are. It must fit in memory.
     noise : str
         ``blind``, or another noise model that is installed: see `hsitools.estimation.observed.observer`.
-    sensor, optics
+    sensor, optics, guides, guide_sensor
         As of `pansharpen.tiled.fuse_pair`, whose ``cube_std`` the second result is.
 
     Raises
@@ -46,14 +50,18 @@ def cube_without_noise(
     InputError
         When there is no such noise model, no PAN, or too little memory.
     """
-    who = cube.source or cube.name
-    if cube.pan is None:
-        raise InputError(f"{who}: pan: missing, expected a panchromatic image beside the cube")
+    made = cube.pan is None
+    if made and not guides:
+        raise InputError(f"{cube.source or cube.name}: pan: missing, expected a panchromatic image beside the cube")
     require_memory(
-        4 * HELD * int(np.prod(cube.shape)), who, use="a noise model takes a cube as a whole",
+        4 * HELD * int(np.prod(cube.shape)), cube.source or cube.name, use="a noise model takes a cube as a whole",
         advice="choose a window, or denoise the cube first (hsi denoise run), which goes by strips",
     )  # fmt: skip
-    scene = LargeScene(cube, sensor, halo=0, optics=optics, side=max(cube.shape[1:]))
+    pair = paired(with_pan(cube, guides, guide_sensor))
+    scene = LargeScene(
+        pair, sensor, halo=0, optics=optics, side=max(pair.shape[1:]), pan_made=made,
+        guides=placed(pair, guides, guide_sensor),
+    )  # fmt: skip
     with torch.no_grad():
         clean = without_noise(scene.case(), noise)
     assert clean.optics.error_variance is not None
@@ -61,7 +69,7 @@ def cube_without_noise(
     values[scene.bands] = clean.coarse[0].numpy()
     std[scene.bands] = np.sqrt(clean.optics.error_variance)
     meta = scene.cube.meta | {"noise": noise}
-    return scene.cube.replace(data=values, nodata=float("nan"), meta=meta), std
+    return scene.cube.replace(data=values, nodata=float("nan"), meta=meta, pan=None if made else scene.cube.pan), std
 
 
 def without_noise(case: FusionCase, noise: str) -> FusionCase:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,10 +27,11 @@ from pansharpen.guide import Guide
 from pansharpen.in_memory import filled, fuse_case, live_bands, marked, options_for
 from pansharpen.optics import Optics
 from pansharpen.pair.alignment import paired, placement
-from pansharpen.pair.from_sensor import tells_noise
+from pansharpen.pair.from_sensor import noise_said, with_errors
+from pansharpen.pair.guide_files import PlacedGuide, placed, with_pan
 from pansharpen.pair.holes import fill_nearest
 from pansharpen.pair.wald import cube_optics
-from pansharpen.registry import Method, Posterior, get
+from pansharpen.registry import Fused, Method, Posterior, get
 
 #: Of a tile's interpolated cube, surroundings included; a method holds a few of these at a time.
 TILE_BYTES = 320 * 2**20
@@ -64,6 +65,12 @@ class LargeScene:
         bounds the tiles.
     device : torch.device or str
         Where tiles are computed.
+    guides : sequence of PlacedGuide
+        Other sharp images: see `pansharpen.pair.guide_files.placed`.
+    pan_made : bool
+        Whether PAN is but the mean of their channels.
+    cube_std : array, shape (band,), optional
+        See `fuse_pair`.
 
     Raises
     ------
@@ -71,15 +78,13 @@ class LargeScene:
         When there is no PAN, it does not fit the cube, or no band has a signal.
     """
 
-    guides: tuple[Guide, ...] = ()
-    pan_made = False
-
     def __init__(
         self, cube: Cube, sensor: Sensor | None = None, *, halo: int, optics: Optics | None = None,
         side: int | None = None, progress: Progress | None = None, client: Any = None,
-        device: torch.device | str = "cpu",
+        device: torch.device | str = "cpu", guides: Sequence[PlacedGuide] = (), pan_made: bool = False,
+        cube_std: NDArray[Any] | None = None,
     ) -> None:  # fmt: skip
-        self.device = torch.device(device)
+        self.device, self._placed, self.pan_made = torch.device(device), tuple(guides), pan_made
         cube = paired(cube)
         assert cube.pan is not None
         self.cube, self.progress, self.client = cube.physical(), progress or silent, client
@@ -98,21 +103,15 @@ class LargeScene:
         if self.bands.size == 0:
             raise InputError(f"{cube.source or cube.name}: bands: found none that is good and has a signal")
         used = cube.select(bands=self.bands)
-        self.optics = cube_optics(used, sensor)[0] if optics is None else optics.select(self.bands)
+        told = cube_optics(used, sensor)[0] if optics is None else optics.select(self.bands)
+        self.optics = with_errors(told, cube_std, self.bands, cube)
+        #: Without their pixels.
+        self.guides = tuple(guide.template.select(self.bands) for guide in self._placed)
 
     @property
     def n_bands(self) -> int:
         """Bands that methods see: good ones with a signal."""
         return len(self.bands)
-
-    def tell_errors(self, std: NDArray[Any] | None) -> None:
-        """Let the optics tell the errors of a cube whose noise is gone: their standard deviation ``(band,)``."""
-        if std is None:
-            return
-        if np.shape(std) != (self.cube.n_bands,):
-            who = self.cube.source or self.cube.name
-            raise InputError(f"{who}: cube_std: found shape {np.shape(std)}, expected ({self.cube.n_bands},)")
-        self.optics = replace(self.optics, error_variance=np.square(std)[self.bands], noise_variance=None)
 
     def _live(self) -> NDArray[np.bool_]:
         live = np.zeros(self.cube.n_bands, dtype=bool)
@@ -127,7 +126,7 @@ class LargeScene:
         """One part with its surroundings, read now; invalid pixels are filled and masked."""
         coarse = self._read(self.cube, window, self.bands)
         r = self.optics.ratio
-        fine = (slice(r * part.start, r * part.stop) for part in (window.wide_rows, window.wide_columns))
+        fine = [slice(r * part.start, r * part.stop) for part in (window.wide_rows, window.wide_columns)]
         pan = self._tensor(self.pan.read(None, *fine))
         coarse, valid = filled(coarse, torch.isfinite(coarse))
         pan_valid = torch.isfinite(pan)
@@ -136,9 +135,17 @@ class LargeScene:
         return Tile(
             coarse.to(self.device), pan.to(self.device), self.optics, margin=window.margin,
             valid=None if valid is None else valid.to(self.device),
-            pan_valid=None if whole else pan_valid.to(self.device),
+            pan_valid=None if whole else pan_valid.to(self.device), guides=self._guides(*fine), pan_made=self.pan_made,
             corner=(window.wide_rows.start, window.wide_columns.start),
         )  # fmt: skip
+
+    def _guides(self, rows: slice, columns: slice) -> tuple[Guide, ...]:
+        """The guides over a window of the fine grid."""
+        out = []
+        for place, guide in zip(self._placed, self.guides, strict=True):
+            window = dataclasses.replace(place, template=guide).read(rows, columns)
+            out.append(window.to(self.device))
+        return tuple(out)
 
     def interpolated(self, window: Window, bands: NDArray[np.int64]) -> torch.Tensor:
         """Some bands interpolated to the fine grid: those that no method sees."""
@@ -161,9 +168,10 @@ class LargeScene:
     def case(self) -> FusionCase:
         """The scene in memory, for methods that need it whole (with one window)."""
         (window,) = self.windows
-        pan = self._tensor(self.pan.read(None, slice(0, self.pan.shape[1]), slice(0, self.pan.shape[2])))
+        whole = (slice(0, self.pan.shape[1]), slice(0, self.pan.shape[2]))
         return FusionCase(
-            coarse=self._read(self.cube, window, self.bands), pan=pan, optics=self.optics,
+            coarse=self._read(self.cube, window, self.bands), pan=self._tensor(self.pan.read(None, *whole)),
+            optics=self.optics, guides=self._guides(*whole), pan_made=self.pan_made,
             name=self.cube.name or Path(self.cube.source).stem,
         )  # fmt: skip
 
@@ -282,17 +290,6 @@ class FusedSource:
         return own
 
 
-class Fused(NamedTuple):
-    """A fused cube, and the standard deviation of its voxels' errors where that was asked for.
-
-    Both are computed where they are read or saved. An interval of 1.96 standard deviations either way is meant to hold
-    95 % of the errors. Bands that no method sees have none: NaN.
-    """
-
-    estimate: Cube
-    std: Cube | None
-
-
 def fuse_cube(cube: Cube, method: str | Method, sensor: Sensor | None = None, **options: Any) -> Cube:
     """The estimate of `fuse_pair`, whose options it takes."""
     return fuse_pair(cube, method, sensor, **options).estimate
@@ -301,9 +298,10 @@ def fuse_cube(cube: Cube, method: str | Method, sensor: Sensor | None = None, **
 def fuse_pair(
     cube: Cube, method: str | Method, sensor: Sensor | None = None, *, optics: Optics | None = None, seed: int = 0,
     weights: str | Path | None = None, progress: Progress | None = None, client: Any = None, device: str = "cpu",
-    std: bool = False, cube_std: NDArray[Any] | None = None,
+    std: bool = False, guides: Sequence[Cube] = (), guide_sensor: str | Sensor | None = None,
+    cube_std: NDArray[Any] | None = None,
 ) -> Fused:  # fmt: skip
-    """Fuse a cube with its PAN; the result keeps wavelengths, bad bands and coordinates.
+    """Fuse a cube with its PAN, or other sharp images; the result keeps wavelengths, bad bands and coordinates.
 
     Methods that go by tiles gather their statistics now and fuse while the result is read (or saved), in bounded
     memory; the others need the scene in memory.
@@ -326,6 +324,10 @@ def fuse_pair(
         theirs when the result is saved by `hsitools.scale.pieces.save_by_workers`.
     device : str
         Where tiles are computed: see `hsitools.devices.device_named`. The result is on the processor.
+    guides : sequence of Cube
+        Bands of another sensor beside PAN or instead of it; methods that know PAN only are given their mean for it.
+    guide_sensor : str, Sensor or None
+        Whose bands they are: see `pansharpen.pair.guide_files.placed`.
     std : bool
         With the standard deviation of every voxel, of methods that know it.
     cube_std : array, shape (band,), optional
@@ -341,26 +343,27 @@ def fuse_pair(
     entry = get(method) if isinstance(method, str) else method
     if std:
         entry.require_std()
+    sharp: dict[str, Any] = {"pan_made": cube.pan is None, "cube_std": cube_std}
+    cube = with_pan(cube, guides, guide_sensor)
     if cube.pan is None:
         raise InputError(f"{cube.source or cube.name}: pan: missing, expected a panchromatic image beside the cube")
     cube = paired(cube)
+    sharp["guides"] = placed(cube, guides, guide_sensor)
     assert cube.pan is not None
     options: dict[str, Any] = {"seed": seed, "weights": weights, "progress": progress}
     uncertain: FusedSource | None = None
     place = device_named(device)
     if entry.tiled:
         scene = LargeScene(
-            cube, sensor, halo=entry.halo, optics=optics, progress=progress, client=client, device=place
+            cube, sensor, halo=entry.halo, optics=optics, progress=progress, client=client, device=place, **sharp
         )  # fmt: skip
-        scene.tell_errors(cube_std)
         with torch.no_grad():
             data: Any = entry.function(scene, **options_for(entry, options | ({"std": True} if std else {})))
         if isinstance(data, Posterior):
             data, uncertain = data
             uncertain.interpolates = False
     else:
-        scene = LargeScene(cube, sensor, halo=0, optics=optics, side=max(cube.shape[1:]), device=place)
-        scene.tell_errors(cube_std)
+        scene = LargeScene(cube, sensor, halo=0, optics=optics, side=max(cube.shape[1:]), device=place, **sharp)
         # the fused cube and a few like it, float32
         require_memory(
             4 * 4 * cube.n_bands * cube.pan.shape[1] * cube.pan.shape[2], cube.source or cube.name,
@@ -378,8 +381,10 @@ def fuse_pair(
     told: dict[str, Any] = {"ratio": ratio, "sensor": sensor.name if sensor else "usual"}
     if any(scene.optics.shift):
         told["pan_shift_pixels"] = [round(value, 4) for value in scene.optics.shift]
+    if guides:
+        told["guides"] = [f"{place.template.name}: {place.template.n_channels} bands" for place in sharp["guides"]]
     if sensor is not None and optics is None and cube_std is None:
-        told["sensor_noise"] = _noise_said(sensor, cube)
+        told["sensor_noise"] = noise_said(sensor, cube)
     fused = physical.replace(
         data=data, good=np.isin(np.arange(cube.n_bands), scene.bands), nodata=float("nan"), pan=None,
         transform=transform,
@@ -389,11 +394,3 @@ def fuse_pair(
     if uncertain is None:
         return Fused(fused, None)
     return Fused(fused, fused.replace(data=uncertain, name=f"{fused.name}, standard deviation"))
-
-
-def _noise_said(sensor: Sensor, cube: Cube) -> str:
-    if sensor.noise is None and sensor.pan_noise is None:
-        return "estimated: the sensor tells none"
-    if tells_noise(sensor, cube):
-        return "the sensor's"
-    return f"estimated: the sensor's is for values in {sensor.units!r}, the cube's are in {cube.units or 'unknown'!r}"
