@@ -84,6 +84,7 @@ class LargeScene:
         device: torch.device | str = "cpu", guides: Sequence[PlacedGuide] = (), pan_made: bool = False,
         cube_std: NDArray[Any] | None = None,
     ) -> None:  # fmt: skip
+        self.findings: dict[str, Any] = {}
         self.device, self._placed, self.pan_made = torch.device(device), tuple(guides), pan_made
         cube = paired(cube)
         assert cube.pan is not None
@@ -381,6 +382,7 @@ def fuse_pair(
     told: dict[str, Any] = {"ratio": ratio, "sensor": sensor.name if sensor else "usual"}
     if any(scene.optics.shift):
         told["pan_shift_pixels"] = [round(value, 4) for value in scene.optics.shift]
+    told |= scene.findings
     if guides:
         told["guides"] = [f"{place.template.name}: {place.template.n_channels} bands" for place in sharp["guides"]]
     if sensor is not None and optics is None and cube_std is None:
