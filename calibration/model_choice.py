@@ -146,8 +146,12 @@ class _Trials:
         data = self.folds[0].data
         difference = ((residual - self.residual) / data.flat)[data.usable]
         measured = self.capture.mask[data.usable].sum(axis=0)
+        # a line at which they differ by more than what the winner leaves does tell them apart, however few they are
+        remaining = ((residual if better else self.residual) / data.flat)[data.usable]
         square = np.full(self.capture.n_lines, np.nan)
-        square[lines] = ((difference**2).sum(axis=0) / np.maximum(measured, 1))[lines]
+        square[lines] = (np.minimum((difference**2).sum(axis=0), (remaining**2).sum(axis=0)) / np.maximum(measured, 1))[
+            lines
+        ]
         self.rivals.append((weight, square))
 
     def spread(self) -> Array:
