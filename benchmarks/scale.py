@@ -24,13 +24,14 @@ from hsitools.io import open_cube
 from pansharpen.registry import get
 from pansharpen.tiled import LargeScene
 
-METHODS = ("GSA", "physics")
-#: Coarse pixels of the strip.
-STRIP = (64, 192)
+#: Coarse pixels of the strip: two tiles of one process, eight smaller ones of two workers.
+STRIP = (64, 128)
 WAYS = {
     "alone, 0.1.0's writer": (BEFORE, (), ".h5"), "alone": (NOW, (), ".h5"),
     "2 workers": (NOW, ("--workers", "2"), ".h5"), "2 workers, Zarr": (NOW, ("--workers", "2"), ".zarr"),
 }  # fmt: skip
+#: Ways of each method: `writing` has 0.1.0's writer of all.
+METHODS = {"GSA": tuple(WAYS), "physics": ("alone", "2 workers")}
 #: The plan: products, cores of the cluster, and bytes of a product as it comes (L2D, compressed).
 PRODUCTS, CORES, PRODUCT_BYTES = 10_000, (64, 256, 1024), 1.4e9
 
@@ -58,7 +59,9 @@ def peak_mib(process: int) -> float:
 def measured(code: str, arguments: list[str]) -> tuple[float, float, float, float]:
     """Seconds of a command, of processors in all, peak MiB of itself, and of the largest process that it started."""
     began, used = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    running = subprocess.Popen([sys.executable, "-c", code, *arguments], stderr=subprocess.DEVNULL)
+    running = subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     peaks: dict[int, float] = {}
     while running.poll() is None:
         for process in [running.pid, *processes_below(running.pid)]:
@@ -112,10 +115,11 @@ def main() -> dict[str, float]:
         print(
             f"  {'':<9}{'':<24}seconds   times   processor s   tiles/s   difference/range   peak MiB: command   worker"
         )
-        for method in METHODS:
+        for method, ways in METHODS.items():
             first, alone = 0.0, folder / "alone.h5"
             tiles = len(LargeScene(open_cube(folder / "strip.h5"), halo=get(method).halo).windows)
-            for way, (code, options, suffix) in WAYS.items():
+            for way in ways:
+                code, options, suffix = WAYS[way]
                 target = alone if way == "alone" else folder / f"other{suffix}"
                 arguments = ["pansharpen", "run", method, str(folder / "strip.h5"), "-o", str(target), *options]
                 seconds, processors, peak, worker = measured(code, arguments)
