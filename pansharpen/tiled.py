@@ -35,9 +35,8 @@ from pansharpen.registry import Method, Posterior, get
 
 #: Of a tile's interpolated cube, surroundings included; a method holds a few of these at a time.
 TILE_BYTES = 320 * 2**20
-#: What a method takes, in interpolated cubes of a tile: measured on one of 64 coarse pixels and 100 bands at ratio 6 as
-#: the peak beyond what the process held before. GSA 4.7, MTF-GLP-FS 4.0, physics 4.0 and 7.1 with error bars, the other
-#: formulas up to 7.3, nets 8.1 to 12.5. Two more wait for the writer.
+#: What a method takes, in interpolated cubes of a tile: measured as a tile's peak, 100 bands of 64² coarse pixels. GSA 4.7,
+#: MTF-GLP-FS 4.0, physics 4.0 (7.1 with errors), other formulas ≤ 7.3, nets ≤ 12.5; two more wait for the writer.
 HELD = 15
 #: Tiles are whole chunks of our files, fine pixels.
 CHUNK = 64
