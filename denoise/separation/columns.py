@@ -166,7 +166,7 @@ def column_ripple(scores: Array, directions: Array, power: Array, striped: Mask,
 def _walk(power: Array, stripe: Array, least: float) -> Array:
     """Variance ``(k, 1)`` of the scene's steps from column to column, from the power ``(k, x)`` of steps in sines.
 
-    Stripes have the more of it the higher the frequency: what there is at low ones is scene. Most likely by reweighting.
+    Stripes have the more of it the higher the frequency: what there is at low ones is scene.
     """
     count = power.shape[1]
     rise = stripe * (2 - 2 * np.cos(np.pi * np.arange(1, count + 1) / (count + 1)))
