@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from calibration.captures.extract import dark_level
 from calibration.characterization import Characterization
-from calibration.inversion.measurement import Measurement, frames, open_measurement
+from calibration.inversion.measurement import AnyMeasurement, CubeMeasurement, open_measurement
 from calibration.inversion.sub_image_registration import (
     Registration,
     aligned_images,
@@ -20,7 +17,6 @@ from calibration.inversion.sub_image_registration import (
     register,
 )  # fmt: skip
 from hsitools.errors import InputError
-from hsitools.io.formats.hdf5 import open_hdf5
 
 #: Common field of view that is left, as a share of a sub-image, below which the layout is not that of the frame.
 LEAST_FIELD = 0.25
@@ -34,7 +30,7 @@ class SceneMeasurement:
 
     Attributes
     ----------
-    measurement : Measurement
+    measurement : Measurement or CubeMeasurement
         NaN beyond the common field of view.
     registration : Registration or None
         None of an interferogram cube, whose pixels are taken to see the same.
@@ -42,7 +38,7 @@ class SceneMeasurement:
         Share of the sub-images' pixels that are hot; they were predicted from the other sub-images.
     """
 
-    measurement: Measurement
+    measurement: AnyMeasurement
     registration: Registration | None
     hot_share: float = 0.0
 
@@ -58,12 +54,9 @@ def open_scene(path: str | Path, instrument: Characterization) -> SceneMeasureme
         When it is of another instrument, saturated, or without a dark frame, or the sub-images share no field of view.
     """
     measurement = open_measurement(path, instrument)
-    hot_frame = _hot_frame(Path(path))
-    if hot_frame is None:
+    if isinstance(measurement, CubeMeasurement) or measurement.hot is None:
         return SceneMeasurement(measurement=measurement, registration=None)
-    # cut as the frames were
-    nothing = np.zeros(hot_frame.shape)
-    hot = frames(hot_frame.astype(float), nothing, instrument, source=measurement.source).values > 0.5
+    hot = measurement.hot
     values, noise = measurement.values.copy(), measurement.noise_std
     response = instrument.response
     rows = np.flatnonzero(np.isfinite(response.theta).all(axis=1))
@@ -91,15 +84,3 @@ def open_scene(path: str | Path, instrument: Characterization) -> SceneMeasureme
         measurement=replace(measurement, values=values, noise_std=noise), registration=registration,
         hot_share=float(hot.mean()),
     )  # fmt: skip
-
-
-def _hot_frame(path: Path) -> NDArray[Any] | None:
-    """Hot pixels ``(y, x)`` by the dark frames of raw frames; None of any other file."""
-    import h5py
-
-    if not (path.is_file() and h5py.is_hdf5(path)):
-        return None
-    with open_hdf5(path) as file:
-        if "frames" not in file or "dark" not in file:
-            return None
-        return dark_level(np.asarray(file["dark"][()], dtype=float))[1]

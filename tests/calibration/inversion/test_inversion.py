@@ -12,7 +12,6 @@ import torch
 from click.testing import CliRunner
 from numpy.testing import assert_allclose
 
-from calibration import simulated_bench as bench
 from calibration.characterization import Characterization
 from calibration.commands.invert import invert as group
 from calibration.inversion import registry
@@ -25,20 +24,11 @@ from calibration.inversion.methods.cosine import transform
 from calibration.inversion.prior import SCALES, Prior, matern
 from calibration.inversion.problem import Interferograms, Spectra, noise_size
 from calibration.inversion.scenes import score, spectra_on
-from calibration.pipeline import characterize
 from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.estimation.edge_aware import Pixels, edge_weights, laplacian
 from hsitools.io import open_cube, save_cube
 from hsitools.sensor.layout import SubImageLayout
-from hsitools.sensor.transmittance import TransmittanceModel
-
-
-@pytest.fixture(scope="module")
-def instrument() -> Characterization:
-    device = bench.simulate_instrument(60, rng=np.random.default_rng(3), opd_step_um=0.25)
-    capture = bench.capture(device, bench.lines(151), rng=np.random.default_rng(4))
-    return characterize(capture, TransmittanceModel(degree_gain=3, degree_reflectivity=3, degree_phase=3))
 
 
 def smooth_case(seed: int = 0, side: int = 12, sigma: float = 0.05) -> tuple[Interferograms, np.ndarray]:
