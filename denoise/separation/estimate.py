@@ -168,7 +168,8 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS) 
         rank = directions.shape[1]
         scores = (directions.T @ whitened.reshape(bands, -1)).reshape(rank, height, width)
         if not seen.calibrated:
-            before = directions.T @ (offset / unit[:, None])
+            # of offset and gain together: far from zero each is large by itself
+            before = directions.T @ ((offset + (gain - 1) * scene.mean(1)) / unit[:, None])
             ripple, left = column_ripple(scores, directions, power / unit**2, striped, before)
             offset_std = unit[:, None] * np.sqrt(directions**2 @ left)
             offset = offset + unit[:, None] * (directions @ ripple)
