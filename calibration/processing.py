@@ -75,7 +75,9 @@ def check_scene(plan: Plan) -> None:
         count = None if layout is None else layout.n_sub_images
     if bench.kind != CHARACTERIZATION:
         plan.check_outputs(["instrument.h5"])
-        measurement.check_file(plan.scene, shape, count)
+        for scene in (plan.scene, plan.flat):
+            if scene is not None:
+                measurement.check_file(scene, shape, count)
     lines = np.sort(lines)
     grid = parse_grid(plan.grid)
     if grid is not None:
@@ -189,8 +191,8 @@ def scene_files(process: Process) -> list[Path]:
     if plan.scene.suffix == ".hdr":
         # ENVI's numbers are in the file beside its header
         scene = sorted(plan.scene.parent.glob(f"{plan.scene.stem}.*"))
-    curves = [path for path in (plan.illumination, plan.lamp) if path is not None]
-    # which of two curves is which matters
+    curves = [path for path in (plan.illumination, plan.lamp, plan.flat) if path is not None]
+    # which of them is which matters: they are options, too
     return [process.files["instrument"], *scene, *curves]
 
 
@@ -204,7 +206,7 @@ def invert_it(process: Process) -> Outcome:
 
     plan = process.plan
     device = Characterization.load(process.files["instrument"])
-    scene = open_scene(plan.scene, device)
+    scene = open_scene(plan.scene, device, plan.flat)
     result = invert(
         scene.measurement, device, plan.method, grid=parse_grid(plan.grid), illumination=plan.illumination,
         lamp=plan.lamp,
@@ -315,6 +317,6 @@ INSTRUMENT = ProcessStep(
 )  # fmt: skip
 SPECTRA = ProcessStep(
     order=30, name="spectra", title="the scene's frames inverted to spectra", run=invert_it, inputs=scene_files,
-    options=("grid", "method", "illumination", "lamp"), check=check_scene,
+    options=("grid", "method", "illumination", "lamp", "flat"), check=check_scene,
     writes=("cube.h5", "cube_std.h5", "cube_mask.h5", "cube_common.csv"),
 )  # fmt: skip

@@ -25,7 +25,7 @@ PROCESS = "hsitools.process"
 #: Folder of the records of steps, inside the result's.
 RECORDS = "steps"
 #: Fields of a plan that are files to read.
-PATHS = ("bench", "scene", "device", "pan", "illumination", "lamp")
+PATHS = ("bench", "scene", "device", "pan", "illumination", "lamp", "flat")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +46,8 @@ class Plan:
         Panchromatic image to fuse with.
     illumination, lamp : Path, optional
         Tables of wavelength (nm) and value, see `calibration.inversion.invert.invert`.
+    flat : Path, optional
+        Raw frames of an even scene under the calibration lamp: vignetting and dead pixels.
     opd_step : float, optional
         Nominal step between neighbours, µm.
     window : int
@@ -66,6 +68,7 @@ class Plan:
     pan: Path | None = None
     illumination: Path | None = None
     lamp: Path | None = None
+    flat: Path | None = None
     opd_step: float | None = None
     window: int = 5
     model: str = "auto"

@@ -146,6 +146,8 @@ def fuse_files(
     if client is not None:
         from hsitools.scale.tasks import ordered
 
+        # workers may stand elsewhere
+        pairs = [(path.resolve(), out.resolve()) for path, out in pairs]
         return list(ordered(client, work, pairs, progress))
     done = []
     for pair in pairs:

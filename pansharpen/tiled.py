@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hsitools.cube import Cube
 from hsitools.cube.geometry import refined
-from hsitools.cube.memory import require_memory
+from hsitools.cube.memory import memory_limit, require_memory
 from hsitools.cube.sources import Bands
 from hsitools.cube.windows import Window, windows
 from hsitools.devices import device_named
@@ -197,11 +197,11 @@ def _part(scene: LargeScene, function: Callable[[Tile], Any], window: Window) ->
 
 def _tile_bytes(client: Any) -> int:
     """Bytes of a tile's interpolated cube that leave room for the method, here or at each worker."""
-    if client is None:
-        return TILE_BYTES
-    from hsitools.scale.cluster import memory_of_task
+    limit = memory_limit()
+    if client is not None:
+        from hsitools.scale.cluster import memory_of_task
 
-    limit = memory_of_task(client)
+        limit = memory_of_task(client)
     return TILE_BYTES if limit is None else min(TILE_BYTES, limit // HELD)
 
 

@@ -7,7 +7,15 @@ from typing import Any
 
 import click
 
-from hsitools.commands.options import SeveralValues, emit_json, json_option, progress_bar, refuse_input_as_output
+from hsitools.commands.options import (
+    SeveralValues,
+    emit_json,
+    json_option,
+    progress_bar,
+    refuse_input_as_output,
+    scheduler_option,
+    workers_option,
+)
 from hsitools.errors import InputError
 from hsitools.text import readable
 
@@ -67,12 +75,18 @@ def list_methods(as_json: bool) -> None:
 @click.option("--grid", metavar="LOW:HIGH:STEP", help="Wavelengths, nm  [default: the calibrated lines].")
 @click.option("--illumination", type=PATH, help="Table of wavelength (nm) and the light on the scene.")
 @click.option("--lamp", type=PATH, help="Table of wavelength (nm) and the calibration lamp's radiance.")
+@click.option(
+    "--flat", type=PATH, help="Raw frames of an even scene under the calibration lamp: vignetting, dead pixels."
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda: where `joint` smooths.")
 @click.option("--report", type=PATH, help="Folder for report.html.")
+@workers_option
+@scheduler_option
 @json_option
 def run(
     path: Path, instrument: Path, out: Path, method: str, grid: str | None, illumination: Path | None,
-    lamp: Path | None, device: str, report: Path | None, as_json: bool,
+    lamp: Path | None, flat: Path | None, device: str, report: Path | None, workers: int | None,
+    scheduler: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Invert PATH, raw frames with dark frames or an interferogram cube, to a spectral cube.
 
@@ -81,23 +95,25 @@ def run(
     --lamp they are radiance in that table's units.
 
     A cube larger than memory is inverted tile by tile, kept in a folder beside OUT (its name with _parts) until OUT is
-    written: the same command goes on there after it was stopped.
+    written: the same command goes on there after it was stopped. With --workers or --scheduler all workers invert
+    tiles.
     """
     import shutil
     import time
 
     from calibration.inversion.invert import invert as run_inversion
     from hsitools.io import save_cube
+    from hsitools.scale.cluster import cluster
 
     refuse_input_as_output(out, path, instrument)
     began = time.perf_counter()
     if not out.parent.is_dir():
         raise InputError(f"{out}: output: found no folder {out.parent}, expected an existing one")
     parts = out.with_name(f"{out.stem}_parts")
-    with progress_bar("invert") as progress:
+    with cluster(workers, scheduler, files=[path, instrument]) as client, progress_bar("invert") as progress:
         result = run_inversion(
-            path, instrument, method, grid=parse_grid(grid), illumination=illumination, lamp=lamp, device=device,
-            parts=parts, progress=progress,
+            path, instrument, method, grid=parse_grid(grid), illumination=illumination, lamp=lamp, flat=flat,
+            device=device, parts=parts, progress=progress, client=client,
         )  # fmt: skip
     # the cube itself comes last: where it is, all is
     cubes = {"_std": result.std, "_mask": result.mask, "": result.cube}

@@ -65,9 +65,11 @@ def invert(
     grid: Array | None = None,
     illumination: tuple[Array, Array] | str | Path | None = None,
     lamp: tuple[Array, Array] | str | Path | None = None,
+    flat: str | Path | None = None,
     device: str = "auto",
     parts: str | Path | None = None,
     progress: Progress = silent,
+    client: Any = None,
 ) -> Inversion:
     """Invert interferograms to spectra.
 
@@ -85,6 +87,8 @@ def invert(
         Light on the scene in any units, over all of the calibrated band: what is left is smoother.
     lamp : (wavelengths in nm, values) or path of a table, optional
         The calibration lamp's radiance: spectra come out in its units instead of in units of the lamp.
+    flat : path, optional
+        Of raw frames: those of an even scene under the calibration lamp, see `scene_frames.open_scene`.
     device : str
         ``auto``, ``cpu``, ``cuda``: where the spatial part of ``joint`` is computed.
     parts : path, optional
@@ -92,6 +96,8 @@ def invert(
         stopped goes on there. Default a temporary one.
     progress : callable
         Called with (tiles done, tiles in all).
+    client : distributed.Client, optional
+        Of workers that invert tiles (`hsitools.scale.cluster`).
 
     Notes
     -----
@@ -127,7 +133,7 @@ def invert(
     elif isinstance(measured, Measurement | CubeMeasurement):
         scene = measured
     else:
-        scene = open_scene(measured, known).measurement
+        scene = open_scene(measured, known, flat).measurement
     if scene.shape[0] != len(known.opd_um):
         raise InputError(f"{scene.source}: interferometers: found {scene.shape[0]}, expected {len(known.opd_um)}")
     wavelength, asked = whole_band(known, grid)
@@ -158,7 +164,7 @@ def invert(
         key = _key(learnt_from, known, entry.name, wavelength, light, radiance)
         try:
             kept = tiles.Kept(folder, key)
-            spectra = tiles.invert_tiles(scene, fitted, case, learned, plan, finish, kept, progress)
+            spectra = tiles.invert_tiles(scene, fitted, case, learned, plan, finish, kept, progress, client)
         finally:
             if parts is None:
                 # files that are mapped stay as long as the result

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from calibration.characterization import Characterization
+from calibration.inversion.field import cosine_of, gain_of, on_axis
 from calibration.inversion.measurement import AnyMeasurement, CubeMeasurement, open_measurement
 from calibration.inversion.sub_image_registration import (
     Registration,
@@ -43,8 +44,19 @@ class SceneMeasurement:
     hot_share: float = 0.0
 
 
-def open_scene(path: str | Path, instrument: Characterization) -> SceneMeasurement:
+def open_scene(
+    path: str | Path, instrument: Characterization, flat: str | Path | None = None
+) -> SceneMeasurement:  # fmt: skip
     """Open raw frames (aligned) or an interferogram cube (as it is).
+
+    Where the instrument's layout says lens and pixels, the frames' pixels are taken to the axis (`field`).
+
+    Parameters
+    ----------
+    path : path
+    instrument : Characterization
+    flat : path, optional
+        Raw frames of an even scene under the calibration lamp: tells vignetting and dead pixels.
 
     Raises
     ------
@@ -58,12 +70,26 @@ def open_scene(path: str | Path, instrument: Characterization) -> SceneMeasureme
         return SceneMeasurement(measurement=measurement, registration=None)
     hot = measurement.hot
     values, noise = measurement.values.copy(), measurement.noise_std
+    layout = instrument.layout
+    cosine = None if layout is None else cosine_of(layout, values.shape[1])
     response = instrument.response
     rows = np.flatnonzero(np.isfinite(response.theta).all(axis=1))
     if not len(rows):
         raise InputError(f"{instrument.name}: found no interferometer that was fitted, expected some")
     wavelength = 1000 / response.wavenumber[::-1]
     matrix = response.rows(rows).matrix(wavelength)
+    if flat is not None:
+        even = open_measurement(flat, instrument)
+        if isinstance(even, CubeMeasurement):
+            raise InputError(f"{flat}: flat: found a cube, expected raw frames of an even scene with dark frames")
+        gain = gain_of(even.values[rows], response.rows(rows), cosine)
+        dead = ~np.isfinite(gain)
+        hot = hot.copy()
+        hot[rows] |= dead
+        values[rows] /= np.where(dead, 1, gain)
+        if noise is not None:
+            noise = noise.copy()
+            noise[rows] *= np.sqrt(np.nanmean(1 / gain**2, axis=(1, 2)))
     valid = np.isfinite(values[rows]) & ~hot[rows]
     registration = register(values[rows], valid, brightness_projection(matrix, wavelength))
     level = np.nanmean(np.where(valid, values[rows], np.nan), axis=(1, 2))
@@ -76,6 +102,9 @@ def open_scene(path: str | Path, instrument: Characterization) -> SceneMeasureme
             f"{path}: frames: found that {100 * shared:.0f} % of the field of view is common to all sub-images, "
             f"expected at least {100 * LEAST_FIELD:.0f} %: are they of {instrument.name}?"
         )
+    if cosine is not None:
+        spread = np.maximum(relative * np.maximum(level, 0), 1e-9 * np.abs(level).max())
+        aligned = on_axis(aligned, response.rows(rows), cosine, spread)
     values[rows] = aligned
     if noise is not None:
         noise = noise.copy()

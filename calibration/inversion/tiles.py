@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +113,7 @@ class Kept:
 def invert_tiles(
     measured: AnyMeasurement, fitted: NDArray[np.intp], case: Interferograms, learned: Learned,
     tiles: list[Window], finish: Callable[[Spectra], Spectra], kept: Kept, progress: Progress = silent,
+    client: Any = None,
 ) -> Spectra:  # fmt: skip
     """Spectra of an image, tile by tile, on disk.
 
@@ -128,22 +131,16 @@ def invert_tiles(
     kept : Kept
     progress : callable
         Called with (tiles done, tiles in all).
+    client : distributed.Client, optional
+        Of workers that see the cube (`hsitools.scale.cluster`); default this process.
     """
-    whole: Spectra | None = None
-    for number, window in enumerate(tiles):
-        name = f"{window.rows.start},{window.columns.start}"
-        if whole is not None and name in kept.done:
-            progress(number + 1, len(tiles))
-            continue
-        values = measured.read(window.wide_rows, window.wide_columns)[fitted]
-        above, _, before, _ = window.margin
-        size = window.rows.stop - window.rows.start, window.columns.stop - window.columns.start
-        part = finish(
-            learned(case.with_values(values), (slice(above, above + size[0]), slice(before, before + size[1])))
-        )
-        if whole is None:
-            # which layers there are the first tile tells
-            whole = _layers(part, measured.shape[1:], kept)
+    # of the sample only what is known of the matrix goes along
+    work = partial(_tile, measured, fitted, case.with_values(case.values[:, :1, :1]), learned, finish)
+    first = work(tiles[0])
+    # which layers there are the first tile tells
+    whole = _layers(first, measured.shape[1:], kept)
+    todo = [window for window in tiles[1:] if _name(window) not in kept.done]
+    for window, part in zip([tiles[0], *todo], chain([first], _each(work, todo, client)), strict=True):
         place = (slice(None), window.rows, window.columns)
         for name_of in ("estimate", "std", "noise_std"):
             layer = getattr(whole, name_of)
@@ -152,12 +149,34 @@ def invert_tiles(
                 layer.flush()
         whole.mask[place[1:]] = part.mask
         whole.mask.flush()  # type: ignore[attr-defined]
-        kept.add(name, int(part.mask.sum()), part.parameters)
-        progress(number + 1, len(tiles))
-    assert whole is not None
+        kept.add(_name(window), int(part.mask.sum()), part.parameters)
+        progress(len(kept.done), len(tiles))
     done = list(kept.done.values())
     parameters = merged([entry["parameters"] for entry in done], [entry["pixels"] for entry in done])
     return replace(whole, parameters=parameters)
+
+
+def _name(window: Window) -> str:
+    return f"{window.rows.start},{window.columns.start}"
+
+
+def _tile(
+    measured: AnyMeasurement, fitted: NDArray[np.intp], case: Interferograms, learned: Learned,
+    finish: Callable[[Spectra], Spectra], window: Window,
+) -> Spectra:  # fmt: skip
+    values = measured.read(window.wide_rows, window.wide_columns)[fitted]
+    above, _, before, _ = window.margin
+    size = window.rows.stop - window.rows.start, window.columns.stop - window.columns.start
+    return finish(learned(case.with_values(values), (slice(above, above + size[0]), slice(before, before + size[1]))))
+
+
+def _each(work: Callable[[Window], Spectra], tiles: list[Window], client: Any) -> Iterable[Spectra]:
+    """Spectra of tiles in their order, whoever inverts them."""
+    if client is None:
+        return map(work, tiles)
+    from hsitools.scale.tasks import ordered
+
+    return ordered(client, work, tiles)
 
 
 def _layers(part: Spectra, shape: tuple[int, int], kept: Kept) -> Spectra:

@@ -109,6 +109,13 @@ def window_option(_context: click.Context, _parameter: click.Parameter, text: st
     return rows, columns
 
 
+def whole_name(file_or_preset: str | None) -> str | None:
+    """The whole path of a file, for workers who may stand in another folder; a preset's name as it is."""
+    if file_or_preset is None or not Path(file_or_preset).exists():
+        return file_or_preset
+    return str(Path(file_or_preset).resolve())
+
+
 def refuse_input_as_output(out: Path, *inputs: Path | str | None) -> None:
     """Raise an `InputError` when a command would write over what it reads: originals stay as they are."""
     for path in inputs:

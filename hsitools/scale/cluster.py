@@ -14,6 +14,8 @@ from hsitools import __version__
 from hsitools.cube.memory import memory_limit
 from hsitools.errors import InputError
 
+log = logging.getLogger(__name__)
+
 #: Workers that may die at one task before it is given up; a task that needs more memory than there is kills each.
 DEATHS = 10
 #: Level at which nothing is logged.
@@ -123,15 +125,19 @@ def _local(workers: int | None) -> Iterator[Any]:
         "distributed.worker.memory.target": False,
         "distributed.worker.memory.spill": False,
     }
-    limit = memory_limit()
+    limit, watched = memory_limit(), sys.stderr.isatty()
     with dask.config.set(settings):
         processes = distributed.LocalCluster(
             n_workers=workers, threads_per_worker=1, processes=True,
             memory_limit=0 if limit is None else limit // workers, worker_dashboard_address=None,
-            dashboard_address=":0" if sys.stderr.isatty() else None,
+            dashboard_address=":0" if watched else None,
+            # any free port, for what is served without a dashboard too
+            scheduler_kwargs={"dashboard_address": ":0"},
             silence_logs=logging.INFO if _talks() else SILENT,
         )  # fmt: skip
         with processes, distributed.Client(processes) as client:
+            if watched:
+                log.info("dashboard of the workers: %s", client.dashboard_link)
             yield client
 
 

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from hsitools.errors import FormatError
-from hsitools.io.formats.hdf5 import open_hdf5
 
 #: Unpacked objects that a process keeps, with their open files: a statistics pass and the next, of two jobs at a time.
 KEPT = 4
@@ -69,7 +68,10 @@ def required(path: str) -> Path:
 
 @lru_cache(maxsize=2 * KEPT)
 def _file(path: str) -> Any:
-    return open_hdf5(required(path))
+    import h5py
+
+    # `hsitools.io.formats.hdf5.open_hdf5` has looked into it where it was opened first
+    return h5py.File(required(path), "r")
 
 
 def _dataset(path: str, name: str) -> Any:

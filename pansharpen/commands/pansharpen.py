@@ -18,6 +18,7 @@ from hsitools.commands.options import (
     refuse_input_as_output,
     scale_option,
     scheduler_option,
+    whole_name,
     window_option,
     workers_option,
 )
@@ -96,7 +97,7 @@ def list_methods(plugins: tuple[Path, ...], as_json: bool) -> None:
 @json_option
 def run_method(
     method: str, path: Path | None, out: Path, batch: tuple[Path, ...], suffix: str | None, workers: int | None,
-    scheduler: str | None, as_json: bool, **asked: Any,
+    scheduler: str | None, sensor: str | None, as_json: bool, **asked: Any,
 ) -> None:  # fmt: skip
     """Fuse the cube PATH with its panchromatic image by METHOD (see `hsi pansharpen list`).
 
@@ -106,7 +107,7 @@ def run_method(
     from hsitools.scale.cluster import cluster
     from pansharpen.products import FusionOrder, fuse_file, fuse_files
 
-    order = FusionOrder(method=method, **asked)
+    order = FusionOrder(method=method, sensor=whole_name(sensor), **asked)
     if (path is None) == (not batch):
         raise click.UsageError("expected one of PATH (a cube) and --batch (several)")
     if suffix is not None and not batch:

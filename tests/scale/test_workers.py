@@ -15,6 +15,9 @@ import pytest
 
 from benchmarks.products import write_prisma
 from calibration.captures.pixel_stack import PixelStack
+from calibration.inversion import tiles as tiles_of_inversion
+from calibration.inversion.measurement import CubeMeasurement
+from calibration.inversion.problem import Interferograms
 from calibration.pixel_maps import MAPS, characterize_pixels
 from denoise.case import Restoration
 from denoise.strips import RestoredSource
@@ -22,7 +25,7 @@ from hsitools.comparison import two_sides
 from hsitools.cube import Cube
 from hsitools.cube import memory as memory_of
 from hsitools.cube.packed import packed
-from hsitools.cube.windows import tiles
+from hsitools.cube.windows import tiles, windows
 from hsitools.errors import FormatError, HsiError, InputError
 from hsitools.io import open_cube, save_cube
 from hsitools.scale import cluster as clusters
@@ -108,6 +111,24 @@ def test_a_task_that_kills_every_worker_is_given_up(client, monkeypatch):
 
 
 # ---- what travels ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".zarr"])
+def test_cubes_are_dask_arrays_that_workers_read(client, tmp_path, suffix):
+    save_cube(Cube(data=VALUES, wavelength_nm=np.array([450, 550, 650.0]), name="a"), tmp_path / f"a{suffix}")
+    cube = open_cube(tmp_path / f"a{suffix}")
+    array = cube.to_dask((3, 16, 16))
+    assert array.chunksize == (3, 16, 16)
+    assert cube.to_dask().chunksize == VALUES.shape
+    np.testing.assert_allclose(client.compute(array.mean(axis=(1, 2))).result(), VALUES.mean(axis=(1, 2)), rtol=1e-5)
+    np.testing.assert_array_equal(
+        client.compute(array[2:0:-1, 5:30:2, 3:20:4]).result(), VALUES[2:0:-1, 5:30:2, 3:20:4]
+    )
+    labelled = cube.to_xarray(dask=True)
+    assert labelled.chunks is not None
+    np.testing.assert_array_equal(labelled.wavelength_nm, [450, 550, 650])
+    # and back: what Dask holds is a cube's data
+    np.testing.assert_array_equal(Cube.from_xarray(labelled).read(rows=slice(4, 9)), VALUES[:, 4:9])
 
 
 @pytest.mark.parametrize("suffix", [".h5", ".zarr", ".hdr", ".tif"])
@@ -343,7 +364,7 @@ def test_nothing_is_asked_nothing_is_loaded():
     assert done.stdout.split() == ["None", "False"]
 
 
-# ---- per-pixel maps ----------------------------------------------------------------------------------------------
+# ---- inversion and per-pixel maps ----------------------------------------------------------------------------------
 
 
 def test_maps_by_workers_are_the_same_byte_for_byte(client, tmp_path):
@@ -364,3 +385,26 @@ def test_maps_by_workers_are_the_same_byte_for_byte(client, tmp_path):
     with h5py.File(tmp_path / "alone.h5") as one, h5py.File(tmp_path / "shared.h5") as two:
         for name in MAPS:
             np.testing.assert_array_equal(one[name][()], two[name][()])
+
+
+def test_inversion_by_workers_is_the_same(client, tmp_path):
+    save_cube(Cube(data=VALUES), tmp_path / "a.h5")
+    measured = CubeMeasurement(cube=open_cube(tmp_path / "a.h5"), source="a.h5")
+    case = Interferograms(
+        matrix=np.eye(3), values=VALUES.astype(float), noise_std=np.ones(3), wavelength_nm=np.array([500, 600, 700.0])
+    )
+
+    def learned(part, inside):
+        estimate = (part.values + np.roll(part.values, 2, axis=2))[:, *inside]
+        return part.inside(inside).spectra(estimate.reshape(3, -1), None)
+
+    results = [
+        tiles_of_inversion.invert_tiles(
+            measured, np.arange(3), case, learned, windows((30, 40), (8, 16), 4), lambda spectra: spectra,
+            tiles_of_inversion.Kept(tmp_path / name, "key"), client=who,
+        )
+        for name, who in (("alone", None), ("shared", client))
+    ]  # fmt: skip
+    np.testing.assert_array_equal(results[1].estimate, results[0].estimate)
+    np.testing.assert_array_equal(results[1].mask, results[0].mask)
+    assert results[1].parameters == results[0].parameters

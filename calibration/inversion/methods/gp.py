@@ -16,6 +16,10 @@ Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 #: Kernels whose mean weight over the sample is below this change neither spectra nor their error bars.
 LEAST_WEIGHT = 0.02
+#: The evidence counts by this root: spectra of scenes are no draws of any one kernel, and the one that fits most of a
+#: spectrum best would speak for its fine structure too, of which data tell little. Set on pavia_university_lowres,
+#: enmap_potsdam_b, abu_airport_1 and abu_urban_1 (coverage .93 to .98 becomes .96 to .99; errors change by −2 to 4 %).
+ROOT = 3.0
 #: Pixels at a time: arrays (wavelength, pixel) stay in the cache.
 CHUNK = 512
 #: Signal over noise, in variance, of directions that still move a spectrum: by a thousandth of their error bar.
@@ -137,6 +141,6 @@ def _evidence(prior: Prior, pixels: Index | slice, data: Array | None = None) ->
 
 
 def _weights(evidence: Array) -> Array:
-    """Weights ``(kernel, pixel)`` in proportion to the evidence."""
-    weights = np.exp(evidence - evidence.max(axis=0))
+    """Weights ``(kernel, pixel)`` in proportion to a root of the evidence."""
+    weights = np.exp((evidence - evidence.max(axis=0)) / ROOT)
     return np.asarray(weights / weights.sum(axis=0))
