@@ -127,6 +127,7 @@ class LargeScene:
             coarse.to(self.device), pan.to(self.device), self.optics, margin=window.margin,
             valid=None if valid is None else valid.to(self.device),
             pan_valid=None if whole else pan_valid.to(self.device),
+            corner=(window.wide_rows.start, window.wide_columns.start),
         )  # fmt: skip
 
     def interpolated(self, window: Window, bands: NDArray[np.int64]) -> torch.Tensor:

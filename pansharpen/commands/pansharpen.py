@@ -15,7 +15,6 @@ from hsitools.commands.options import (
     json_option,
     plugin_option,
     progress_bar,
-    refuse_input_as_output,
     scale_option,
     scheduler_option,
     whole_name,
@@ -117,7 +116,6 @@ def run_method(
             with progress_bar("products") as progress:
                 records = fuse_files(order, batch, out, suffix or ".h5", client=client, progress=progress)
             return _print_batch(records, out, as_json)
-        refuse_input_as_output(out, path, order.pan)
         with progress_bar(method) as progress, progress_bar("write") as written:
             document = fuse_file(order, path, out, client=client, progress=progress, written=written)
     if as_json:

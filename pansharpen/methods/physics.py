@@ -13,9 +13,10 @@ have been lowered where the first solution has edges that PAN does not see. What
 from the pair: noise by the bands' redundancy, PAN's response in the subspace, how well that explains PAN's details, and
 how the cube's pixels really lie and blur on PAN's grid (shift, MTF), so that a wrong calibration does little harm.
 
-The system is solved with the bands' mean blur. Where bands differ, each solution tells what the coarse cube would have
-been under the mean blur, and the next starts from there. At last, details that held-out coarse pixels do not confirm
-are lowered band by band, and bands whose data are nowhere negative are not either.
+The system is solved with the bands' mean blur. Where bands differ, or the cube is bent against PAN, each solution tells
+what the coarse cube would have been under the mean blur, unbent, and the next starts from there. At last, details that
+held-out coarse pixels do not confirm are lowered band by band, and bands whose data are nowhere negative are not
+either.
 """
 
 from __future__ import annotations
@@ -108,19 +109,20 @@ def _fuse(tile: Tile, model: Model) -> torch.Tensor:
     if tile.wide_coarse_valid is not None:
         precision = precision * tile.wide_coarse_valid
     terms = DataTerms(
-        down=down, precision=precision, sharp=model.channels.terms(tile),
+        down=down, precision=precision, sharp=model.channels.terms(tile, data),
         condition=CONDITION * lopsided(optics.mean_gains()),
     )  # fmt: skip
     weights = edge_weights(model.channels.edges(tile), 1.0)
-    z, levelled = tile.up()(data), data
-    for number in range(SOLUTIONS if optics.same_mtf else SOLUTIONS_MIXED):
+    z, levelled, sight = tile.up()(data), data, pair.sight(tile)
+    for number in range(SOLUTIONS if optics.same_mtf and pair.field is None else SOLUTIONS_MIXED):
         if number == 1:
             # where PAN is even but the first solution is not, there is an edge too
             weights = [w * a for w, a in zip(weights, step_weights(z), strict=True)]
         if number and not optics.same_mtf:
             cube = space.cube(z)
             levelled = space.components(tile.wide_coarse - pair.down(tile, optics.mtf)(cube) + down(cube))
-        z = terms.solve(levelled, weights, z)
+        moved = 0 if pair.field is None else sight(z) - down(z)
+        z = terms.solve(levelled - moved, weights, z)
     # what the subspace leaves out, as far as it is no noise
     rest = per_band(space.rest, pan) * (coarse - space.cube(data))
     out = space.cube(tile.crop(z)) + tile.crop(tile.up()(rest))

@@ -18,15 +18,17 @@ from hsitools.sensor.spatial import mtf_decimate
 from pansharpen.case import Scene, Tile
 from pansharpen.families.statistics import ratio_of
 from pansharpen.optics import USUAL_MTF
-from pansharpen.physics.channels import Channel, Channels
+from pansharpen.physics.channels import Channels
 from pansharpen.physics.registration import Registration
-from pansharpen.physics.subspace import MAX_PRECISION, Cube, Subspace
+from pansharpen.physics.subspace import Cube, Subspace
 from pansharpen.tile import INTERPOLATION
 
 #: Standard errors by which a coefficient must be below one to count.
 ERRORS = 3.0
 #: Coarse pixels that tell as much as one that is independent of the others: a block of the decimation.
 DEPENDENT = 4
+#: Coarse pixels around another date's that do not count either.
+SPOILED = 2
 #: Smallest side, coarse pixels, on which anything can be held out.
 LEAST = 8
 
@@ -43,16 +45,13 @@ def detail_trust(
         Of the scene: see `pansharpen.methods.physics.Model`.
     """
 
-    def error(part: Channel) -> float:
-        own = part.pair
-        return max(own.unexplained, float(own.response @ own.response) / MAX_PRECISION)
-
     def sums(tile: Tile) -> torch.Tensor:
         # noise of its own would make details look wrong that are not
-        cube = space.cube(space.components(coarse(tile)))
+        components = space.components(coarse(tile))
+        cube = space.cube(components)
         if min(size_of(cube)) < LEAST:
             return torch.zeros(4, scene.n_bands, dtype=torch.float64, device=cube.device)
-        sharp = channels.seen(tile, pair, error)
+        sharp, believed = channels.seen(tile, pair, components)
         down = mtf_decimate(size_of(cube), USUAL_MTF, 2)
         low = down(cube)
         up = interpolate(size_of(low), 2, method=INTERPOLATION, out_shape=size_of(cube))
@@ -63,7 +62,10 @@ def detail_trust(
         z = terms.solve(data, [w * a for w, a in zip(weights, step_weights(z), strict=True)], z)
         smooth = up(low)
         details, true = (tile.crop_coarse(image - smooth)[0].double() for image in (space.cube(z), cube))
-        weight = torch.ones_like(true) if tile.coarse_measured is None else tile.coarse_measured[0].double()
+        # what another date shows spoils its surroundings too
+        near = -torch.nn.functional.max_pool2d(-believed, 2 * SPOILED + 1, 1, SPOILED)
+        weight = tile.crop_coarse(near)[0].double().expand_as(true)
+        weight = weight if tile.coarse_measured is None else weight * tile.coarse_measured[0]
         parts = (details * true, details * details, true * true, torch.ones_like(true))
         return torch.stack([(part * weight).sum((1, 2)) for part in parts])
 
