@@ -76,6 +76,13 @@ class Tile:
         self.wide_coarse, self.wide_pan, self.optics, self.margin = coarse, pan, optics, margin
         self._valid, self.wide_pan_valid, self._expanded = valid, pan_valid, expanded
 
+    def with_pan(self, pan: torch.Tensor, optics: Optics) -> Tile:
+        """The same part with another panchromatic image, surroundings included, that other optics took."""
+        return Tile(
+            self.wide_coarse, pan, optics, margin=self.margin, valid=self._valid, pan_valid=self.wide_pan_valid,
+            expanded=self._expanded,
+        )  # fmt: skip
+
     # ---- cropping ----------------------------------------------------------------------------------------------
 
     def crop(self, fine: torch.Tensor) -> torch.Tensor:

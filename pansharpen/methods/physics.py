@@ -30,6 +30,7 @@ from pansharpen.case import Scene, Tile
 from pansharpen.families.statistics import mix, moments, per_band
 from pansharpen.physics.held_out import detail_trust
 from pansharpen.physics.registration import Registration, pan_error, register
+from pansharpen.physics.sharp_pan import with_sharp_pan
 from pansharpen.physics.subspace import MAX_PRECISION, ROUNDING, Cube, Subspace, one_blur, subspace
 from pansharpen.registry import method
 
@@ -74,6 +75,7 @@ class Model:
 )  # fmt: skip
 def physics(scene: Scene) -> Any:
     """Subspace MAP with the sensor's PSF, PAN response and noise, and an edge-aware prior from PAN."""
+    scene = with_sharp_pan(scene)
     model = learn(scene)
     return scene.map(lambda tile: _fuse(tile, model))
 
