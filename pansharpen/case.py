@@ -1,9 +1,9 @@
-"""What a fusion method is given: a coarse cube and a fine panchromatic image, as a whole or by tiles."""
+"""What a fusion method is given: a coarse cube and a fine panchromatic image (or several), as a whole or by tiles."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -11,15 +11,9 @@ from typing import Any, Protocol
 import torch
 
 from hsitools.errors import InputError
-from hsitools.sensor.interpolation import interpolate
-from hsitools.sensor.separable import Separable, size_of
-from hsitools.sensor.spatial import mtf_blur, mtf_decimate
+from pansharpen.guide import Guide, synthetic_pan
 from pansharpen.optics import Optics
-
-#: Interpolation that defines the expanded cube, unless the case brings one.
-INTERPOLATION = "polynomial"
-#: A pixel counts when this share of it was measured.
-MOSTLY = 0.5
+from pansharpen.tile import Tile
 
 
 class Scene(Protocol):
@@ -39,6 +33,16 @@ class Scene(Protocol):
         """Bands of the cube."""
         ...
 
+    @property
+    def guides(self) -> tuple[Guide, ...]:
+        """Other sharp images; of a scene that is streamed without their pixels."""
+        ...
+
+    @property
+    def pan_made(self) -> bool:
+        """Whether PAN is but the mean of the guides' channels, for methods that know no other sharp image."""
+        ...
+
     def sum(self, function: Callable[[Tile], Any]) -> Any:
         """Total over all tiles of what ``function`` gives of each: a tensor, or a (named) tuple of tensors."""
         ...
@@ -46,189 +50,6 @@ class Scene(Protocol):
     def map(self, function: Callable[[Tile], torch.Tensor]) -> Any:
         """The fused cube, of which ``function`` gives each tile's part ``(batch, band, y, x)``."""
         ...
-
-
-class Tile:
-    """A part of a scene, with enough of its surroundings for every filter.
-
-    Everything that it gives is cropped to the part itself; the whole of a scene in memory is one tile without
-    surroundings. Tensors are ``(batch, band, y, x)``.
-
-    Parameters
-    ----------
-    coarse, pan : Tensor
-        With surroundings.
-    optics : Optics
-    margin : (int, int, int, int)
-        Coarse pixels of surroundings above, below, left and right.
-    valid : Tensor of bool, shape (batch, band, y, x), or None
-        Coarse voxels that hold a measurement; fine ones follow from it and ``pan_valid``. Others are filled.
-    pan_valid : Tensor of bool or None
-        The same of the panchromatic image.
-    expanded : Tensor or None
-        The interpolated cube, where it is given.
-    """
-
-    def __init__(
-        self, coarse: torch.Tensor, pan: torch.Tensor, optics: Optics, *, margin: tuple[int, int, int, int] = (0,) * 4,
-        valid: torch.Tensor | None = None, pan_valid: torch.Tensor | None = None, expanded: torch.Tensor | None = None,
-    ) -> None:  # fmt: skip
-        self.wide_coarse, self.wide_pan, self.optics, self.margin = coarse, pan, optics, margin
-        self._valid, self.wide_pan_valid, self._expanded = valid, pan_valid, expanded
-
-    def with_pan(self, pan: torch.Tensor, optics: Optics) -> Tile:
-        """The same part with another panchromatic image, surroundings included, that other optics took."""
-        return Tile(
-            self.wide_coarse, pan, optics, margin=self.margin, valid=self._valid, pan_valid=self.wide_pan_valid,
-            expanded=self._expanded,
-        )  # fmt: skip
-
-    # ---- cropping ----------------------------------------------------------------------------------------------
-
-    def crop(self, fine: torch.Tensor) -> torch.Tensor:
-        """The tile's own part of a fine image that covers its surroundings too."""
-        return self._crop(fine, self.optics.ratio)
-
-    def crop_coarse(self, coarse: torch.Tensor) -> torch.Tensor:
-        """The same of a coarse image."""
-        return self._crop(coarse, 1)
-
-    def _crop(self, image: torch.Tensor, scale: int) -> torch.Tensor:
-        if not any(self.margin):
-            return image
-        top, bottom, left, right = (scale * size for size in self.margin)
-        return image[..., top : image.shape[-2] - bottom, left : image.shape[-1] - right]
-
-    # ---- operators on the tile with its surroundings -----------------------------------------------------------
-
-    @property
-    def fine_size(self) -> tuple[int, int]:
-        """(y, x) of the fine grid, surroundings included."""
-        return size_of(self.wide_pan)
-
-    def down(self, mtf: Any = None) -> Separable:
-        """Blur by an MTF (default that of the bands) and sampling: fine to coarse, surroundings included."""
-        mtf = self.optics.mtf if mtf is None else mtf
-        optics = self.optics
-        return mtf_decimate(self.fine_size, mtf, optics.ratio, optics.offset, shift=optics.shift)
-
-    def blur(self, mtf: Any = None) -> Separable:
-        """Blur by an MTF (default that of the bands) on the fine grid."""
-        return mtf_blur(self.fine_size, self.optics.mtf if mtf is None else mtf, self.optics.ratio)
-
-    def up(self, method: str = INTERPOLATION) -> Separable:
-        """Interpolation of coarse images to the fine grid."""
-        optics = self.optics
-        return interpolate(
-            size_of(self.wide_coarse), optics.ratio, optics.offset, method=method, out_shape=self.fine_size,
-            shift=optics.shift,
-        )  # fmt: skip
-
-    def see_pan(self, down: Separable, bands: int = 1) -> torch.Tensor:
-        """PAN through optics, of one kind or one a band: where it has holes, the mean over what it holds."""
-        pan = self.wide_pan.expand(-1, bands, -1, -1)
-        if self.wide_pan_valid is None:
-            return down(pan)
-        measured = self.wide_pan_valid.to(pan.dtype)
-        weight = down(measured.expand(-1, bands, -1, -1))
-        mean = down(pan * measured) / weight.clamp(min=MOSTLY)
-        return torch.where(weight >= MOSTLY, mean, down(pan))
-
-    # ---- images ------------------------------------------------------------------------------------------------
-
-    @cached_property
-    def coarse(self) -> torch.Tensor:
-        """The coarse cube."""
-        return self.crop_coarse(self.wide_coarse)
-
-    @cached_property
-    def pan(self) -> torch.Tensor:
-        """The panchromatic image, ``(batch, 1, y, x)``."""
-        return self.crop(self.wide_pan)
-
-    @cached_property
-    def wide_expanded(self) -> torch.Tensor:
-        """The cube interpolated to the fine grid, with surroundings."""
-        return self.up()(self.wide_coarse) if self._expanded is None else self._expanded
-
-    @cached_property
-    def expanded(self) -> torch.Tensor:
-        """The cube interpolated to the fine grid."""
-        return self.crop(self.wide_expanded)
-
-    @cached_property
-    def wide_pan_coarse(self) -> torch.Tensor:
-        """The panchromatic image as the cube's optics would see it, at the coarse pixels, with surroundings."""
-        return self.see_pan(self.down(self.optics.mean_gains()))
-
-    @cached_property
-    def wide_pan_of_bands(self) -> torch.Tensor:
-        """The same as each band's own optics would see it, ``(batch, band, y, x)``; one for all that are alike."""
-        if self.optics.same_mtf:
-            return self.wide_pan_coarse
-        return self.see_pan(self.down(), self.wide_coarse.shape[1])
-
-    @cached_property
-    def pan_coarse(self) -> torch.Tensor:
-        """The panchromatic image as the cube's optics would see it, at the coarse pixels."""
-        return self.crop_coarse(self.wide_pan_coarse)
-
-    @cached_property
-    def pan_low(self) -> torch.Tensor:
-        """The panchromatic image without the details that the cube lacks: blurred, decimated, interpolated."""
-        return self.crop(self.up()(self.wide_pan_coarse))
-
-    @cached_property
-    def pan_low_of_bands(self) -> torch.Tensor:
-        """PAN without the details that each band lacks, ``(batch, band, y, x)``; one for all that are alike."""
-        return self.pan_low if self.optics.same_mtf else self.crop(self.up()(self.wide_pan_of_bands))
-
-    # ---- what was measured -------------------------------------------------------------------------------------
-
-    @cached_property
-    def wide_coarse_valid(self) -> torch.Tensor | None:
-        """Coarse pixels to count in statistics of all bands and PAN, with surroundings; None when all are.
-
-        Those of which most bands, and most of PAN, were measured: the few voxels between are filled.
-        """
-        out = None if self._valid is None else self._valid.double().mean(1, keepdim=True) >= MOSTLY
-        if self.wide_pan_valid is not None:
-            mostly = self.down(self.optics.mean_gains())(self.wide_pan_valid.to(self.wide_pan.dtype)) >= MOSTLY
-            out = mostly if out is None else out & mostly
-        return out
-
-    @cached_property
-    def coarse_valid(self) -> torch.Tensor | None:
-        """Coarse pixels to count in statistics of all bands and PAN, ``(batch, 1, y, x)``; None when all are."""
-        return None if self.wide_coarse_valid is None else self.crop_coarse(self.wide_coarse_valid)
-
-    @cached_property
-    def coarse_measured(self) -> torch.Tensor | None:
-        """Coarse voxels that were measured, ``(batch, band, y, x)``, where PAN was too; None when all were."""
-        if self._valid is None:
-            return self.coarse_valid
-        shared = self.coarse_valid if self.wide_pan_valid is not None else None
-        own = self.crop_coarse(self._valid)
-        return own if shared is None else own & shared
-
-    @cached_property
-    def valid(self) -> torch.Tensor | None:
-        """Fine pixels to count in statistics of all bands and PAN, ``(batch, 1, y, x)``; None when all are."""
-        if self._valid is None:
-            return None if self.wide_pan_valid is None else self.crop(self.wide_pan_valid)
-        return self._fine(self._valid.double().mean(1, keepdim=True) >= MOSTLY)
-
-    @cached_property
-    def measured(self) -> torch.Tensor | None:
-        """Fine voxels whose coarse voxel and PAN were measured, ``(batch, band or 1, y, x)``; None when all were."""
-        if self._valid is None:
-            return self.valid
-        return self._fine(self._valid)
-
-    def _fine(self, coarse: torch.Tensor) -> torch.Tensor:
-        r = self.optics.ratio
-        fine = coarse.repeat_interleave(r, -2).repeat_interleave(r, -1)
-        return self.crop(fine if self.wide_pan_valid is None else fine & self.wide_pan_valid)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -242,6 +63,10 @@ class FusionCase:
     optics : Optics
     expanded : Tensor, shape (batch, band, ratio·y, ratio·x), or None
         The interpolated cube where the case brings its own.
+    guides : tuple of Guide
+        Other sharp images of the scene. Where there is no panchromatic one, ``pan`` is made of them: see `guided`.
+    pan_made : bool
+        Whether it is.
     valid, pan_valid : Tensor of bool, shape (batch, band, …) and (batch, 1, …), or None
         Voxels that hold a measurement; None when all do. See `pansharpen.in_memory.fuse_case`, which sets them.
     reference : Tensor, shape (batch, band, ratio·y, ratio·x), or None
@@ -270,6 +95,8 @@ class FusionCase:
     expanded: torch.Tensor | None = None
     valid: torch.Tensor | None = None
     pan_valid: torch.Tensor | None = None
+    guides: tuple[Guide, ...] = ()
+    pan_made: bool = False
     reference: torch.Tensor | None = None
     name: str = "case"
     notes: tuple[str, ...] = ()
@@ -287,6 +114,8 @@ class FusionCase:
                 raise InputError(f"{self.name}: {field}: found shape {shape}, expected (band, y, x) or a batch of it")
         batch, band, y, x = self.coarse.shape
         r = self.optics.ratio
+        for guide in self.guides:
+            guide.check(batch, band, (r * y, r * x), self.name)
         fine = {"pan": 1, "expanded": band, "reference": band}
         for field, channels in fine.items():
             value, expected = getattr(self, field), (batch, channels, r * y, r * x)
@@ -309,8 +138,9 @@ class FusionCase:
     def tile(self) -> Tile:
         """The whole as one tile."""
         return Tile(
-            self.coarse, self.pan, self.optics, valid=self.valid, pan_valid=self.pan_valid, expanded=self.expanded
-        )
+            self.coarse, self.pan, self.optics, valid=self.valid, pan_valid=self.pan_valid, expanded=self.expanded,
+            guides=self.guides, pan_made=self.pan_made,
+        )  # fmt: skip
 
     def sum(self, function: Callable[[Tile], Any]) -> Any:
         """See `Scene.sum`."""
@@ -329,7 +159,10 @@ class FusionCase:
         names = ("coarse", "pan", "expanded", "valid", "pan_valid", "reference")
         tensors = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         return [
-            self.replace(**{name: value[number : number + 1] for name, value in tensors.items()})
+            self.replace(
+                guides=tuple(guide.single(number) for guide in self.guides),
+                **{name: value[number : number + 1] for name, value in tensors.items()},
+            )
             for number in range(len(self.coarse))
         ]
 
@@ -337,5 +170,42 @@ class FusionCase:
         """Tensors on another device or of another type, as `torch.Tensor.to`."""
         names = ("coarse", "pan", "expanded", "reference")
         return self.replace(
-            **{name: getattr(self, name).to(*args) for name in names if getattr(self, name) is not None}
+            guides=tuple(guide.to(*args) for guide in self.guides),
+            **{name: getattr(self, name).to(*args) for name in names if getattr(self, name) is not None},
         )
+
+
+def guided(coarse: torch.Tensor, guides: Sequence[Guide], optics: Optics, **others: Any) -> FusionCase:
+    """A case without a panchromatic image: methods that know no other are given `pansharpen.guide.synthetic_pan`.
+
+    Parameters
+    ----------
+    coarse : Tensor, shape (batch, band, y, x)
+    guides : sequence of Guide
+        At least one of them on the fine grid (``ratio=1``).
+    optics : Optics
+    others
+        As of `FusionCase`.
+
+    Raises
+    ------
+    InputError
+        When no guide is on the fine grid, or shapes do not fit.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from pansharpen import Optics
+    >>> bands = Guide(image=torch.rand(4, 32, 32))
+    >>> case = guided(torch.ones(1, 5, 8, 8), [bands], Optics(ratio=4))
+    >>> tuple(case.pan.shape), tuple(case.tile.sharp.shape)
+    ((1, 1, 32, 32), (1, 4, 32, 32))
+    """
+    guides = tuple(guides)
+    name = others.get("name", "case")
+    if all(guide.ratio != 1 for guide in guides):
+        ratios = ", ".join(f"{guide.ratio}" for guide in guides) or "none"
+        raise InputError(f"{name}: guides: found ratios {ratios}, expected at least one guide on the fine grid (1)")
+    return FusionCase(
+        coarse=coarse, pan=synthetic_pan(guides), optics=optics, guides=guides, pan_made=True, **others
+    )  # fmt: skip

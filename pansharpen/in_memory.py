@@ -125,4 +125,5 @@ def select_bands(case: FusionCase, keep: Any) -> FusionCase:
         for name in ("coarse", "expanded", "valid", "reference")
         if getattr(case, name) is not None
     }
-    return case.replace(optics=case.optics.select(numbers), **picked)
+    guides = tuple(guide.select(numbers) for guide in case.guides)
+    return case.replace(optics=case.optics.select(numbers), guides=guides, **picked)

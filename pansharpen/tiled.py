@@ -20,6 +20,7 @@ from hsitools.errors import InputError
 from hsitools.progress import Progress, silent
 from hsitools.sensor import Sensor
 from pansharpen.case import FusionCase, Tile
+from pansharpen.guide import Guide
 from pansharpen.in_memory import filled, fuse_case, live_bands, marked, options_for
 from pansharpen.optics import Optics
 from pansharpen.pair.alignment import paired, placement
@@ -57,6 +58,9 @@ class LargeScene:
     InputError
         When there is no PAN, it does not fit the cube, or no band has a signal.
     """
+
+    guides: tuple[Guide, ...] = ()
+    pan_made = False
 
     def __init__(
         self, cube: Cube, sensor: Sensor | None = None, *, halo: int, optics: Optics | None = None,

@@ -78,6 +78,8 @@ class Allowed:
         all have the same error, would speak for spectra as rough as that error makes them.
     unlike : float
         Power of the calibration's error that does not follow the brightness, over the noise's.
+    turn : array, shape (interferometer, interferometer), or None
+        Turns interferograms into those of the case; None where they stay as they are.
     """
 
     case: Interferograms
@@ -85,6 +87,18 @@ class Allowed:
     scale: float
     covariance: Array | None = None
     unlike: float = 0.0
+    turn: Array | None = None
+
+    def pixels(self, case: Interferograms) -> Interferograms:
+        """Other pixels of the scene as those of the case."""
+        values = case.values
+        if self.turn is None and values is self.case.values:
+            return self.case
+        if self.turn is not None:
+            # NaN stays NaN: products of the others would be filled by it too
+            values = np.where(np.isfinite(values).all(axis=0), values, np.nan)
+            values = (self.turn @ values.reshape(len(values), -1)).reshape(values.shape)
+        return self.case.with_values(values)
 
 
 def allow(case: Interferograms, *, apart: bool = False) -> Allowed:
@@ -121,24 +135,20 @@ def allow(case: Interferograms, *, apart: bool = False) -> Allowed:
     gain = wrong[:, None] * np.linalg.inv(signal + np.diag(wrong + noise))
     error, left = gain @ mean, np.diag(wrong) - gain * wrong
     # by its brightness a pixel has more or less of it
-    brightness = (pixels / case.noise_std[:, None] ** 2).T @ mean
-    brightness /= max(float(brightness.mean()), 1e-300)
+    toward = mean / case.noise_std**2
+    toward /= max(float(toward @ mean), 1e-300)
+    brightness = toward @ pixels
     # spectra that differ from the mean's shape have an error of their own, by their share
     differs = float((((pixels - mean[:, None] * brightness) / case.noise_std[:, None]) ** 2).mean()) - 1
     differs = max(differs, 0.0) / float(((mean / case.noise_std) ** 2).mean() * (brightness**2).mean())
-    values = case.values.copy().reshape(size, -1)
-    values[:, case.measured] = pixels - error[:, None] * brightness
     power, vectors = np.linalg.eigh(0.5 * (left + left.T))
     root = vectors * np.sqrt(np.maximum(power, 0))
     lower: Array = np.linalg.cholesky((0 if apart else root @ root.T) + np.diag(case.noise_std**2 + differs * wrong))
-    flat = np.full_like(values, np.nan)
-    flat[:, case.measured] = np.linalg.solve(lower, values[:, case.measured])
+    turn: Array = np.linalg.solve(lower, np.eye(size) - np.outer(error, toward)).astype(np.float64)
     whitened: Array = np.linalg.solve(lower, case.matrix).astype(np.float64)
-    whole = replace(
-        case, matrix=whitened, values=flat.reshape(case.values.shape), opd_um=None,
-        noise_std=np.ones(size), calibration_std=None,
-    )  # fmt: skip
+    whole = replace(case, matrix=whitened, opd_um=None, noise_std=np.ones(size), calibration_std=None)
     unlike = differs * float((np.linalg.solve(lower, np.diag(np.sqrt(wrong))) ** 2).sum())
-    return Allowed(
-        case=whole, factors=np.linalg.solve(lower, root), scale=scale, covariance=chosen, unlike=unlike,
+    allowed = Allowed(
+        case=whole, factors=np.linalg.solve(lower, root), scale=scale, covariance=chosen, unlike=unlike, turn=turn,
     )  # fmt: skip
+    return replace(allowed, case=allowed.pixels(case))

@@ -46,8 +46,8 @@ class Population:
         Turns projected pixels into components with noise of variance 1/signal.
     offset : array, shape (k,)
         What the mean interferogram makes there.
-    brightness : array, shape (pixel,)
-        Of each pixel: its share of the mean interferogram.
+    toward : array, shape (svd,), or None
+        Of projected pixels their brightness, a share of the mean interferogram; None where it is one.
     rest : array, shape (wavelength,)
         Variance that no component tells.
     mean_variance : array, shape (wavelength,)
@@ -61,7 +61,7 @@ class Population:
     signal: Array
     analysis: Array
     offset: Array
-    brightness: Array
+    toward: Array | None
     rest: Array
     mean_variance: Array
     prior: str
@@ -69,7 +69,11 @@ class Population:
 
     def components(self, projected: Array) -> Array:
         """Measured components ``(k, pixel)`` of projected pixels."""
-        return np.asarray(self.analysis @ projected - self.offset[:, None] * self.brightness)
+        return np.asarray(self.analysis @ projected - self.offset[:, None] * self.brightness(projected))
+
+    def brightness(self, projected: Array) -> Array:
+        """Share of the mean interferogram in each projected pixel, ``(pixel,)``."""
+        return np.ones(projected.shape[1]) if self.toward is None else np.asarray(self.toward @ projected)
 
 
 def first_prior(case: Interferograms) -> tuple[Prior, float]:
@@ -110,11 +114,12 @@ def learn(allowed: Allowed) -> Population:
     size = size[kept]
     root = np.sqrt(size)
     spectra = np.sqrt(scale) * prior.spectra[:, kept] / np.sqrt(variances[kept])
-    brightness = np.ones(count)
+    toward, brightness = None, np.ones(count)
     if allowed.scale > 0:
         # what pixels differ by in brightness alone follows the mean interferogram, wrong calibration or not
         average = case.projected.mean(axis=1)
-        brightness = average @ case.projected / max(float(average @ average), 1e-300)
+        toward = average / max(float(average @ average), 1e-300)
+        brightness = toward @ case.projected
     step = max(1, count // SAMPLE)
     data, level = vectors[:, kept].T @ case.projected[:, ::step], brightness[::step]
     used = data.shape[1]
@@ -163,7 +168,7 @@ def learn(allowed: Allowed) -> Population:
         doubt = spectra @ (np.eye(dimension) - covariance @ (root[:, None] * np.linalg.solve(seen, np.diag(root))))
     return Population(
         mean=spectra @ mean, columns=columns, signal=signal, analysis=analysis,
-        offset=(turn / np.sqrt(signal)).T @ centre, brightness=brightness, rest=np.maximum(rest, 0),
+        offset=(turn / np.sqrt(signal)).T @ centre, toward=toward, rest=np.maximum(rest, 0),
         mean_variance=np.maximum(((doubt @ mean_covariance) * doubt).sum(axis=1), 0), prior=prior.name, rounds=rounds,
     )  # fmt: skip
 

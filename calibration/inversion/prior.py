@@ -7,7 +7,7 @@ it. The evidence is the density of a pixel's interferogram under prior and noise
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 
 import numpy as np
@@ -127,6 +127,17 @@ class Prior:
         _, values, right = self.case.svd
         return np.asarray(self.covariance @ (right * values) @ self.eigen[1])
 
+    @cached_property
+    def _singles(self) -> dict[int, NDArray[np.float32]]:
+        return {}
+
+    def single(self, told: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """`spectra` of the strongest directions, those ``told``, transposed, in single precision."""
+        count = int(told.sum())
+        if count not in self._singles:
+            self._singles[count] = self.spectra[:, :count].T.astype(np.float32)
+        return self._singles[count]
+
     def log_evidence(self, pixels: NDArray[np.intp] | slice = slice(None), data: Array | None = None) -> Array:
         """Logarithm of the evidence ``(scale, pixel)`` for each of `SCALES`, up to a constant.
 
@@ -136,13 +147,14 @@ class Prior:
         """
         variances = 1 + SCALES[:, None] * self.unit * self.eigen[0]
         data = self.coordinates(pixels) if data is None else data
-        misfit = ((1 / variances) @ data**2 + self.case.beyond[pixels]) / self._noise(pixels)
+        misfit = ((1 / variances) @ data**2 + self.case.beyond[pixels]) / self.case.noise_variance(pixels)
         return np.asarray(-0.5 * misfit - 0.5 * np.log(variances).sum(axis=1)[:, None])
 
-    def _noise(self, pixels: NDArray[np.intp] | slice) -> Array:
-        """Variance of each pixel's noise in units of what it is said to be."""
-        scatter = self.case.scatter[pixels]
-        return np.ones(len(scatter)) if self.case.noise_known else np.maximum(scatter**2, 1e-300)
+    def of(self, case: Interferograms) -> Prior:
+        """The same for other pixels (`Interferograms.with_values`)."""
+        other = replace(self, case=case)
+        other.__dict__.update({name: getattr(self, name) for name in ("eigen", "spectra", "_singles")})
+        return other
 
     def coordinates(self, pixels: NDArray[np.intp] | slice = slice(None)) -> Array:
         """Projections of the pixels in the eigenbasis, ``(k, pixel)``."""
@@ -161,7 +173,7 @@ class Prior:
         told = size[scale.max(initial=0)] * self.eigen[0] > TOLD
         spectra, gain = self.spectra[:, told], size[:, None] / variances[:, told]
         mean = spectra @ (data[told] * gain[scale].T)
-        noise = self._noise(pixels)
+        noise = self.case.noise_variance(pixels)
         power = spectra**2
         variance = np.maximum(np.diag(self.covariance)[:, None] * size - power @ (size[:, None] * gain).T, 0)
         shaken = power @ gain.T**2

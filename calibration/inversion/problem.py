@@ -6,7 +6,7 @@ count alike; the singular vectors of that matrix serve all pixels at once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -80,6 +80,14 @@ class Interferograms:
             if value is not None and value.shape != (length,):
                 raise InputError(f"{name}: found shape {value.shape}, expected ({length},)")
 
+    def with_values(self, values: Array) -> Interferograms:
+        """Other pixels that the same instrument saw; what is known of the matrix is taken along."""
+        other = replace(self, values=values)
+        for name in ("whitened", "svd"):
+            if name in self.__dict__:
+                other.__dict__[name] = self.__dict__[name]
+        return other
+
     @property
     def shape(self) -> tuple[int, int]:
         """(y, x)."""
@@ -130,6 +138,11 @@ class Interferograms:
         weakest = max(1, int(WEAKEST * len(self.svd[1])))
         return np.asarray(np.sqrt((self.projected[-weakest:] ** 2).mean(axis=0)))
 
+    def noise_variance(self, pixels: NDArray[np.intp] | slice = slice(None)) -> Array:
+        """Variance of each pixel's noise in units of what it is said to be."""
+        scatter = self.scatter[pixels]
+        return np.ones(len(scatter)) if self.noise_known else np.maximum(scatter**2, 1e-300)
+
     @property
     def light(self) -> Array:
         """The illumination, ones where it is not known."""
@@ -139,6 +152,8 @@ class Interferograms:
         """A result from estimates ``(wavelength, measured pixel)``; NaN where nothing was measured."""
 
         def image(columns: Array) -> Array:
+            if self.measured.all():
+                return columns.reshape(-1, *self.shape)
             out = np.full((len(columns), self.measured.size), np.nan)
             out[:, self.measured] = columns
             return out.reshape(-1, *self.shape)

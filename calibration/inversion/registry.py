@@ -5,11 +5,37 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from typing import Protocol
 
 from calibration.inversion.problem import Interferograms, Spectra
 from hsitools.lookup import lookup
 
 Function = Callable[..., Spectra]
+
+
+class Learned(Protocol):
+    """A method that has learned from an image what it needs of it; it inverts that image, or parts of it."""
+
+    @property
+    def reach(self) -> int:
+        """Pixels of surroundings that a part must have for its own to be as in the whole image."""
+        ...
+
+    def __call__(self, case: Interferograms) -> Spectra:
+        """Invert."""
+        ...
+
+
+@dataclass(frozen=True)
+class Pixelwise:
+    """A method that inverts each pixel by itself and learns nothing of the others."""
+
+    function: Function
+    reach: int = 0
+
+    def __call__(self, case: Interferograms) -> Spectra:
+        """Invert."""
+        return self.function(case)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +51,9 @@ class Method:
         Whether it gives error bars.
     image : bool
         Whether it learns from all pixels together: of unrelated spectra, as held-out lines, it makes nothing.
+    learn : callable or None
+        Takes `Interferograms` of an image and a device of torch and gives `Learned`; None of methods that learn nothing
+        from pixels together.
     linear : bool
         Whether the estimate is proportional to the interferogram (for one choice of its parameters).
     """
@@ -35,6 +64,7 @@ class Method:
     std: bool = False
     image: bool = False
     linear: bool = True
+    learn: Callable[[Interferograms, str], Learned] | None = None
 
     @property
     def summary(self) -> str:
@@ -45,6 +75,10 @@ class Method:
         """Invert."""
         return self.function(case)
 
+    def learned(self, case: Interferograms, device: str = "cpu") -> Learned:
+        """What the method learns from an image (or a sample of it), to invert it part by part."""
+        return Pixelwise(self.function) if self.learn is None else self.learn(case, device)
+
 
 METHODS: dict[str, Method] = {}
 #: Importing it registers them; by name, since its modules import this one.
@@ -52,13 +86,16 @@ METHODS_PACKAGE = "calibration.inversion.methods"
 
 
 def method(
-    name: str, *, paper: str, std: bool = False, image: bool = False, linear: bool = True
-) -> Callable[[Function], Function]:
+    name: str, *, paper: str, std: bool = False, image: bool = False, linear: bool = True,
+    learn: Callable[[Interferograms, str], Learned] | None = None,
+) -> Callable[[Function], Function]:  # fmt: skip
     """Register a function as an inversion method."""
 
     def register(function: Function) -> Function:
         assert name not in METHODS
-        METHODS[name] = Method(name=name, paper=paper, function=function, std=std, image=image, linear=linear)
+        METHODS[name] = Method(
+            name=name, paper=paper, function=function, std=std, image=image, linear=linear, learn=learn
+        )
         return function
 
     return register

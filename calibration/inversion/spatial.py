@@ -6,11 +6,13 @@ Annals of Statistics 9(6), 1981), which is also its error bar: what the prior cl
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hsitools.estimation.edge_aware import Pixels, degree, edge_weights, step_weights
+from hsitools.estimation.edge_aware import STEPS, Pixels, degree, edge_weights, step_weights
 
 Array = NDArray[np.float64]
 
@@ -20,12 +22,82 @@ SMOOTHNESS = (0.0, 0.3, 1.0, 3.0, 10.0, 30.0)
 EDGE = 0.1
 #: Passes: the first takes its guide from single pixels, the next from the pass before.
 PASSES = 2
+#: Surroundings that reach into a pixel: in each pass the solver's steps, one of them as the guide's neighbour.
+REACH = PASSES * (STEPS + 2)
+#: Components at a time: images of a few stay in the cache.
+TOGETHER = 8
 
 
-def restore(
-    data: Array, signal: Array, importance: Array, measured: NDArray[np.bool_], seed: int = 0
-) -> tuple[Array, Array]:
-    """Components of an image and their standard deviations.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Smoothing:
+    """How much neighbours help each component, chosen on an image, to be applied to it or to others of its kind.
+
+    Attributes
+    ----------
+    precision : Tensor, shape (k, 1, 1)
+        Of each component in a pixel.
+    channel : Tensor, shape (k, 1, 1)
+        Weight of each component in an edge.
+    smoothness : tuple of Tensor, shape (k,)
+        Of each pass.
+    risk : Tensor, shape (k,)
+        Estimate of the squared error, in units of the noise's variance; empty before it is chosen.
+    spread : Tensor, shape (k,)
+        Mean over the image of the variance that links and precision make.
+    """
+
+    precision: torch.Tensor
+    channel: torch.Tensor
+    smoothness: tuple[torch.Tensor, ...] = ()
+    risk: torch.Tensor
+    spread: torch.Tensor
+
+    def alone(self, image: torch.Tensor) -> torch.Tensor:
+        """What a pixel tells by itself."""
+        return image * (self.precision / (1 + self.precision))
+
+    def weights(self, guide: torch.Tensor, number: int) -> list[torch.Tensor]:
+        """Weights of neighbours in pass ``number``, by a guide of the pass before."""
+        shrunk = self.precision / (1 + self.precision) ** 2
+        noise = float((self.channel**2 * shrunk).sum()) * 0.25**number
+        weights = edge_weights(guide * self.channel, EDGE**2 + 2 * noise)
+        if number:
+            weights = [w * a for w, a in zip(weights, step_weights(guide * self.channel), strict=True)]
+        return weights
+
+    def solve(
+        self, image: torch.Tensor, inside: torch.Tensor, weights: list[torch.Tensor], smoothness: torch.Tensor
+    ) -> torch.Tensor:  # fmt: skip
+        """The components under given links; those without smoothness by themselves."""
+        out = self.alone(image)
+        for part in torch.nonzero(smoothness)[:, 0].split(TOGETHER):
+            terms = Pixels(precision=self.precision[part] * inside, smoothness=smoothness[part, None, None])
+            out[:, part] = terms.solve(image[:, part], weights, out[:, part])
+        return out
+
+    def variances(self, weights: list[torch.Tensor], like: torch.Tensor) -> torch.Tensor:
+        """Variance that precision and links make, ``(1, k, y, x)``."""
+        smooth = self.smoothness[-1][:, None, None]
+        return 1 / (self.precision + 1 / (1 + smooth) + degree(weights, like[:, :1]) * smooth)
+
+    def __call__(self, data: Array, measured: NDArray[np.bool_], device: str = "cpu") -> tuple[Array, Array]:
+        """Components ``(k, measured pixel)`` of an image and their standard deviations, see `choose`."""
+        image, inside = _image(data, measured, device)
+        guide, weights = self.alone(image), list[torch.Tensor]()
+        for number, smoothness in enumerate(self.smoothness):
+            weights = self.weights(guide, number)
+            guide = self.solve(image, inside, weights, smoothness)
+        # the risk is a mean over the image: where there are few or weak links more is left to the pixel
+        local = self.variances(weights, guide)
+        level = torch.maximum(self.risk / self.precision[:, 0, 0], 0.1 * self.spread)
+        std = (local * (level / self.spread)[:, None, None])[0][:, inside].sqrt()
+        return guide[0][:, inside].double().cpu().numpy(), std.double().cpu().numpy()
+
+
+def choose(
+    data: Array, signal: Array, importance: Array, measured: NDArray[np.bool_], seed: int = 0, device: str = "cpu"
+) -> Smoothing:  # fmt: skip
+    """The smoothness of each component, by an image.
 
     Parameters
     ----------
@@ -37,51 +109,40 @@ def restore(
     measured : array of bool, shape (y, x)
     seed : int
         Of the probes of the risk estimate.
-
-    Returns
-    -------
-    estimate, std : array, shape (k, measured pixel)
+    device : str
+        Of torch.
     """
-    image = torch.zeros((1, len(data), *measured.shape))
-    inside = torch.as_tensor(measured)
-    image[0, :, inside] = torch.as_tensor(data, dtype=torch.float32)
-    precision = torch.as_tensor(signal, dtype=torch.float32)[:, None, None]
-    shown = precision * inside
-    alone = image * (precision / (1 + precision))
-    channel = torch.as_tensor(np.sqrt(importance / importance.sum()), dtype=torch.float32)[:, None, None]
+    image, inside = _image(data, measured, device)
+    precision = torch.as_tensor(signal, dtype=torch.float32).to(device)[:, None, None]
+    channel = torch.as_tensor(np.sqrt(importance / importance.sum()), dtype=torch.float32).to(device)[:, None, None]
+    nothing = torch.zeros(len(data), device=device)
+    made = Smoothing(precision=precision, channel=channel, risk=nothing, spread=nothing)
     generator = torch.Generator().manual_seed(seed)
     probe = torch.randint(0, 2, image.shape, generator=generator).to(image) * 2 - 1
     probe *= inside
     count = int(inside.sum())
-    guide, noise = alone, float((channel[:, 0, 0] ** 2 * (precision / (1 + precision) ** 2)[:, 0, 0]).sum())
-    weights: list[torch.Tensor] = []
-    for _ in range(PASSES):
-        edge = EDGE**2 + 2 * noise
-        weights = edge_weights(guide * channel, edge)
-        if guide is not alone:
-            weights = [w * a for w, a in zip(weights, step_weights(guide * channel), strict=True)]
-        best = torch.full((len(data),), torch.inf)
-        kept, smooth = alone.clone(), torch.zeros(len(data))
+    guide, weights = made.alone(image), list[torch.Tensor]()
+    for number in range(PASSES):
+        weights = made.weights(guide, number)
+        best, kept, smooth = torch.full_like(nothing, torch.inf), guide, nothing
         for value in SMOOTHNESS:
-            if value == 0:
-                estimate, response = alone, probe * (precision / (1 + precision))
-            else:
-                terms = Pixels(precision=shown, smoothness=torch.full_like(precision, value))
-                estimate = terms.solve(image, weights, alone)
-                response = terms.solve(probe, weights, probe * (precision / (1 + precision)))
+            same = torch.full_like(nothing, value)
+            estimate, response = (made.solve(part, inside, weights, same) for part in (image, probe))
             # in units of the noise
-            misfit = ((image - estimate) ** 2 * shown).sum((0, 2, 3))
+            misfit = ((image - estimate) ** 2 * precision * inside).sum((0, 2, 3))
             freedom = (probe * response).sum((0, 2, 3))
             risk = misfit / count - 1 + 2 * freedom / count
             better = risk < best
-            best = torch.where(better, risk, best)
-            smooth = torch.where(better, torch.full_like(smooth, value), smooth)
+            best, smooth = torch.where(better, risk, best), torch.where(better, same, smooth)
             kept = torch.where(better[:, None, None], estimate, kept)
-        guide, noise = kept, 0.25 * noise
-    # the risk is a mean over the image: where there are few or weak links more is left to the pixel
-    links = degree(weights, kept[:, :1]) * smooth[:, None, None]
-    local = 1 / (precision + 1 / (1 + smooth[:, None, None]) + links)
-    floor = 0.1 * local[0][:, inside].mean(1)
-    level = torch.maximum(best / precision[:, 0, 0], floor)
-    local = local * (level / local[0][:, inside].mean(1))[:, None, None]
-    return kept[0][:, inside].double().numpy(), local[0][:, inside].sqrt().double().numpy()
+        guide = kept
+        made = replace(made, smoothness=(*made.smoothness, smooth), risk=best)
+    return replace(made, spread=made.variances(weights, guide)[0][:, inside].mean(1))
+
+
+def _image(data: Array, measured: NDArray[np.bool_], device: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Measured components as an image ``(1, k, y, x)``, zero elsewhere, and where they are measured."""
+    inside = torch.as_tensor(measured).to(device)
+    image = torch.zeros((1, len(data), *measured.shape), device=device)
+    image[0, :, inside] = torch.as_tensor(data, dtype=torch.float32).to(device)
+    return image, inside

@@ -2,19 +2,22 @@
 
 Weights of pairs of neighbours, the Laplacian that they make, and a solver of the quadratic problem whose result at a
 pixel depends on that pixel's surroundings only, so that tiles agree with the whole. Fusion (``physics``, whose guide is
-PAN) and inversion (``joint``, whose guide is its own first estimate) solve the same problem.
+PAN or several sharp bands) and inversion (``joint``, whose guide is its own first estimate) solve the same problem.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from hsitools.sensor.separable import Separable
+
+#: Steps (y, x) from a pixel to those that it is linked with, one of each pair of opposite ones.
+Offsets = tuple[tuple[int, int], ...]
 
 #: κ: inverse variance of the step between neighbours without an edge, in units of the components' variance.
 SMOOTHNESS = 10.0
@@ -23,9 +26,11 @@ STEP = 0.1
 #: Weight that is left across the strongest edge.
 LINK = 0.005
 #: Offsets (y, x) to half of the eight neighbours: each pair of pixels is linked once.
-NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))
+NEIGHBOURS: Offsets = ((0, 1), (1, 0), (1, 1), (1, -1))
 #: Of the solver. More steps change indices by less than a percent.
 STEPS, CONDITION = 30, 60.0
+#: Pixels whose small matrices are inverted at once: beyond some megabytes they only cost memory.
+PIXELS_AT_ONCE = 2**16
 
 
 def edge_weights(guide: torch.Tensor, edge: float) -> list[torch.Tensor]:
@@ -35,23 +40,23 @@ def edge_weights(guide: torch.Tensor, edge: float) -> list[torch.Tensor]:
     """
     out = []
     for offset in NEIGHBOURS:
-        first, second = _pair(guide.shape, offset)
+        first, second = pair_of(guide.shape, offset)
         step = ((guide[second] - guide[first]) ** 2).sum(1, keepdim=True)
         out.append((LINK + 1 / (1 + step / edge)) / float(np.hypot(*offset)))
     return out
 
 
-def step_weights(z: torch.Tensor) -> list[torch.Tensor]:
-    """1/√(1 + step²/STEP²) of the components' steps between the same neighbours: total variation, one reweighting."""
+def step_weights(z: torch.Tensor, step: float = STEP) -> list[torch.Tensor]:
+    """1/√(1 + d²/step²) of the components' steps d between the same neighbours: total variation, one reweighting."""
     out = []
     for offset in NEIGHBOURS:
-        first, second = _pair(z.shape, offset)
-        step = (z[second] - z[first]).square_().sum(1, keepdim=True) / float(np.hypot(*offset)) ** 2
-        out.append((1 + step / STEP**2).rsqrt_())
+        first, second = pair_of(z.shape, offset)
+        square = (z[second] - z[first]).square_().sum(1, keepdim=True) / float(np.hypot(*offset)) ** 2
+        out.append((1 + square / step**2).rsqrt_())
     return out
 
 
-def _pair(shape: torch.Size, offset: tuple[int, int]) -> tuple[Any, Any]:
+def pair_of(shape: torch.Size, offset: tuple[int, int]) -> tuple[Any, Any]:
     """Index of every pixel that has a neighbour at ``offset``, and of that neighbour."""
     height, width = shape[-2:]
     dy, dx = offset
@@ -60,22 +65,22 @@ def _pair(shape: torch.Size, offset: tuple[int, int]) -> tuple[Any, Any]:
     return first, second
 
 
-def laplacian(image: torch.Tensor, weights: list[torch.Tensor]) -> torch.Tensor:
+def laplacian(image: torch.Tensor, weights: list[torch.Tensor], offsets: Offsets = NEIGHBOURS) -> torch.Tensor:
     """Gradient of ½ Σ w_ij (z_i − z_j)²."""
     out = torch.zeros_like(image)
-    for weight, offset in zip(weights, NEIGHBOURS, strict=True):
-        first, second = _pair(image.shape, offset)
+    for weight, offset in zip(weights, offsets, strict=True):
+        first, second = pair_of(image.shape, offset)
         flow = weight * (image[second] - image[first])
         out[second] += flow
         out[first] -= flow
     return out
 
 
-def degree(weights: list[torch.Tensor], like: torch.Tensor) -> torch.Tensor:
+def degree(weights: list[torch.Tensor], like: torch.Tensor, offsets: Offsets = NEIGHBOURS) -> torch.Tensor:
     """Sum of the weights at each pixel, of the shape of ``like``."""
     out = torch.zeros_like(like)
-    for weight, offset in zip(weights, NEIGHBOURS, strict=True):
-        first, second = _pair(like.shape, offset)
+    for weight, offset in zip(weights, offsets, strict=True):
+        first, second = pair_of(like.shape, offset)
         out[first] += weight
         out[second] += weight
     return out
@@ -98,16 +103,23 @@ class Pixels:
 
     def solve(self, data: torch.Tensor, weights: list[torch.Tensor], z: torch.Tensor) -> torch.Tensor:
         """The components for measured ones ``data`` and given weights, from a start ``z``."""
-        around = self.smoothness * degree(weights, data[:, :1])
+        links = degree(weights, data[:, :1])
         pull = 1 / (1 + self.smoothness)
         # Gershgorin: the Laplacian is at most twice its diagonal
-        inverse = 1 / (self.precision + pull + 2 * around)
+        inverse = 1 / (self.precision + pull + 2 * self.smoothness * links)
+        own, across = inverse * (self.precision + pull + self.smoothness * links), inverse * self.smoothness
 
         def apply(step: torch.Tensor) -> torch.Tensor:
-            return (self.precision + pull) * step + self.smoothness * laplacian(step, weights)
+            around = torch.zeros_like(step)
+            for weight, offset in zip(weights, NEIGHBOURS, strict=True):
+                first, second = pair_of(step.shape, offset)
+                around[first].addcmul_(weight, step[second])
+                around[second].addcmul_(weight, step[first])
+            return around.mul_(across).neg_().addcmul_(own, step)
 
-        residual = self.precision * data - apply(z)
-        return chebyshev(residual.mul_(inverse), lambda step: apply(step).mul_(inverse), z, CONDITION)
+        # differences first: products of the whole would cancel to rounding errors
+        residual = self.precision * data - (self.precision + pull) * z - self.smoothness * laplacian(z, weights)
+        return chebyshev(residual.mul_(inverse), apply, z, CONDITION)
 
 
 def chebyshev(
@@ -142,8 +154,48 @@ def chebyshev(
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Sharp:
+    """Sharp channels on one grid, each a sum of the components: PAN, or the bands of another sensor.
+
+    Attributes
+    ----------
+    image : Tensor, shape (batch, m, y, x)
+        What ``response · z`` should be, on the channels' own grid.
+    response : Tensor, shape (m, k)
+    precision : float, or Tensor that broadcasts to the image
+        One over the variance of what is left; zero where nothing was measured.
+    down : Separable or None
+        From the fine grid to the channels' own; None where that is the fine grid itself.
+    """
+
+    image: torch.Tensor
+    response: torch.Tensor
+    precision: Any
+    down: Separable | None = None
+
+    def see(self, z: torch.Tensor) -> torch.Tensor:
+        """The channels of components, ``(batch, m, y, x)``."""
+        channels = _along(self.response, z)
+        return channels if self.down is None else self.down(channels)
+
+    def spread(self, channels: torch.Tensor) -> torch.Tensor:
+        """Transpose of `see`, weighted by the precision: what each component gets of residuals of the channels."""
+        weighted = self.precision * channels
+        return _along(self.response.mT, weighted if self.down is None else self.down.adjoint(weighted))
+
+    def bound(self) -> torch.Tensor:
+        """Diagonal ``(batch, m, y, x)`` on the fine grid that `spread` of `see` never exceeds.
+
+        On the channels' own grid it is exact; rows of a blur are means, so that by Gershgorin's circles its adjoint of
+        the precision is one.
+        """
+        precision = torch.ones_like(self.image) * self.precision
+        return precision if self.down is None else self.down.adjoint(precision)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class DataTerms:
-    """What cube and PAN say of the components of a tile.
+    """What the cube and sharp channels say of the components of a tile.
 
     Attributes
     ----------
@@ -151,59 +203,112 @@ class DataTerms:
         Blur and sampling.
     precision : Tensor, shape (k, 1, 1) or (1, k, y, x)
         Of the coarse components; zero where nothing was measured.
-    pan : Tensor, shape (1, 1, y, x)
-        What ``response · z`` should be.
-    response : Tensor, shape (k,)
-    pan_precision : float, or Tensor, shape (1, 1, y, x)
-        Zero where PAN was not measured.
+    sharp : sequence of Sharp
+        At least one.
     condition : float
         Of the preconditioned system, up to which directions are solved for.
     """
 
     down: Separable
     precision: torch.Tensor
-    pan: torch.Tensor
-    response: torch.Tensor
-    pan_precision: Any
+    sharp: Sequence[Sharp]
     condition: float = CONDITION
 
-    def solve(self, data: torch.Tensor, weights: list[torch.Tensor], z: torch.Tensor) -> torch.Tensor:
-        """The components for coarse components ``data`` and given weights, from a start ``z``.
+    def system(self, weights: list[torch.Tensor], like: torch.Tensor, offsets: Offsets = NEIGHBOURS) -> System:
+        """The quadratic problem for components like these, ``(batch, k, y, x)``, and weights of given links."""
+        return System(self, weights, like, offsets)
+
+    def solve(
+        self, data: torch.Tensor, weights: list[torch.Tensor], z: torch.Tensor, offsets: Offsets = NEIGHBOURS
+    ) -> torch.Tensor:
+        """The components for coarse components ``data`` and weights of given links, from a start ``z``.
 
         By `chebyshev`.
         """
-        pan, down, trust = self.pan, self.down, self.pan_precision
-        precision = self.precision.to(pan)
-        response = self.response.to(pan)[:, None, None]
-        weights = [SMOOTHNESS * weight for weight in weights]
-        around = degree(weights, pan)
+        system = self.system(weights, z, offsets)
+        residual = system.precondition(system.residual(data, z))
+        return chebyshev(residual, lambda step: system.precondition(system.apply(step)), z, self.condition)
+
+
+class System:
+    """The linear system of `DataTerms` and a prior's weights, with its preconditioner.
+
+    Parameters
+    ----------
+    terms : DataTerms
+    weights : list of Tensor
+        Of the pairs of neighbours, without `SMOOTHNESS`.
+    like : Tensor, shape (batch, k, y, x)
+        Of the components' shape and type.
+    offsets
+        Of the pairs.
+    """
+
+    def __init__(
+        self, terms: DataTerms, weights: list[torch.Tensor], like: torch.Tensor, offsets: Offsets = NEIGHBOURS
+    ) -> None:
+        self.offsets = offsets
+        self.down, self.precision = terms.down, terms.precision.to(like)
+        self.sharp = [replace(part, response=part.response.to(like)) for part in terms.sharp]
+        self.weights = [SMOOTHNESS * weight for weight in weights]
+        self.around = degree(self.weights, like[:, :1], offsets)
         # the rows of a blur are means and those of a Laplacian sum to zero: by Gershgorin, blur and prior are at most
-        # these diagonals, and with PAN's exact term the preconditioned system lies below one
-        inverse = 1 / (down.adjoint(precision.expand_as(data)) + 2 * around)
-        share = trust / (1 + trust * _along(response, response * inverse))
+        # these diagonals, and with the sharp channels' terms the preconditioned system lies below one
+        coarse = self.precision.expand(len(like), like.shape[1], self.down.y.n_out, self.down.x.n_out)
+        self.inverse = 1 / (self.down.adjoint(coarse) + 2 * self.around)
+        self.response = torch.cat([part.response for part in self.sharp])
+        self.share = _share(self.response, self.inverse, torch.cat([part.bound() for part in self.sharp], 1))
 
-        def precondition(residual: torch.Tensor) -> torch.Tensor:
-            residual *= inverse
-            # Sherman and Morrison, for PAN's term
-            return residual.addcmul_(inverse, response * (share * _along(response, residual)), value=-1)
+    def precondition(self, residual: torch.Tensor) -> torch.Tensor:
+        """Inverse of the bound, by Woodbury's formula for the sharp channels; overwrites its argument."""
+        residual *= self.inverse
+        channels = _along(self.response, residual)
+        if len(self.response) == 1:
+            channels *= self.share[:, 0]
+        else:
+            channels = (self.share * channels[:, None]).sum(2)
+        return residual.addcmul_(self.inverse, _along(self.response.mT, channels), value=-1)
 
-        def apply(step: torch.Tensor) -> torch.Tensor:
-            out = down.adjoint(precision * down(step))
-            out.addcmul_(response, trust * _along(response, step))
-            out.addcmul_(around, step)
-            for weight, offset in zip(weights, NEIGHBOURS, strict=True):
-                first, second = _pair(step.shape, offset)
-                out[first].addcmul_(weight, step[second], value=-1)
-                out[second].addcmul_(weight, step[first], value=-1)
-            return out
+    def apply(self, step: torch.Tensor) -> torch.Tensor:
+        """The system's matrix: data terms and prior."""
+        out = self.down.adjoint(self.precision * self.down(step))
+        for part in self.sharp:
+            out += part.spread(part.see(step))
+        out.addcmul_(self.around, step)
+        for weight, offset in zip(self.weights, self.offsets, strict=True):
+            first, second = pair_of(step.shape, offset)
+            out[first].addcmul_(weight, step[second], value=-1)
+            out[second].addcmul_(weight, step[first], value=-1)
+        return out
 
+    def residual(self, data: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        """Right side less matrix times ``z``, for coarse components ``data``."""
         # differences first: products of the whole would cancel to rounding errors
-        residual = down.adjoint(precision * (data - down(z)))
-        residual.addcmul_(response, trust * (pan - _along(response, z)))
-        residual = precondition(residual.sub_(laplacian(z, weights)))
-        return chebyshev(residual, lambda step: precondition(apply(step)), z, self.condition)
+        out = self.down.adjoint(self.precision * (data - self.down(z)))
+        for part in self.sharp:
+            out += part.spread(part.image - part.see(z))
+        return out.sub_(laplacian(z, self.weights, self.offsets))
 
 
-def _along(response: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
-    """PAN of the components, ``(batch, 1, y, x)``."""
-    return (response[:, 0, 0] @ z.flatten(2)).unflatten(-1, z.shape[-2:])[:, None]
+def _share(response: torch.Tensor, inverse: torch.Tensor, trust: torch.Tensor) -> torch.Tensor:
+    """``(T⁻¹ + V D⁻¹ Vᵀ)⁻¹`` of each pixel, ``(batch, m, m, y, x)``, for responses V, D⁻¹ = ``inverse``, T = ``trust``.
+
+    As √T (1 + √T V D⁻¹ Vᵀ √T)⁻¹ √T, which a precision of zero does not break.
+    """
+    m = len(response)
+    if m == 1:
+        return (trust / (1 + trust * _along(response.square(), inverse)))[:, None]
+    products = (response[:, None] * response).flatten(0, 1)
+    root = trust.sqrt()
+    out = _along(products, inverse).unflatten(1, (m, m)) * root[:, None] * root[:, :, None]
+    flat = out.flatten(3)
+    unit = torch.eye(m, dtype=torch.float64, device=out.device)
+    for first in range(0, flat.shape[-1], PIXELS_AT_ONCE):
+        part = flat[..., first : first + PIXELS_AT_ONCE]
+        part.copy_(torch.linalg.inv(unit + part.movedim(-1, 1).double()).movedim(1, -1))
+    return out * root[:, None] * root[:, :, None]
+
+
+def _along(weights: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    """Weighted sums ``(batch, m, y, x)`` of images ``(batch, k, y, x)``, for weights ``(m, k)``."""
+    return (weights @ images.flatten(2)).unflatten(-1, images.shape[-2:])

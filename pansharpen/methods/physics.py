@@ -4,7 +4,8 @@ The fine cube X is sought in the subspace of the coarse one, X = mean + E z, as 
 
     ½ ‖D^½ (P S B E z − ζ)‖²       the coarse cube: each band's blur B, sampling S; P projects on the components, D is
                                    the precision of each
-  + λ/2 ‖v·z + c − PAN‖²          the panchromatic image
+  + λ/2 ‖v·z + c − PAN‖²          the panchromatic image, and so each channel of other sharp images (guides),
+                                   of a coarser grid through its own blur and sampling
   + κ/2 Σ w_ij ‖z_i − z_j‖²       neighbours are alike unless PAN has an edge between them
 
 which is quadratic: a sparse linear system, solved by a preconditioned Chebyshev iteration; once more after the weights
@@ -25,17 +26,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from hsitools.estimation.edge_aware import CONDITION, DataTerms, edge_weights, step_weights
+from hsitools.estimation.edge_aware import CONDITION, NEIGHBOURS, DataTerms, edge_weights
 from pansharpen.case import Scene, Tile
-from pansharpen.families.statistics import mix, moments, per_band
+from pansharpen.families.statistics import mix, per_band
+from pansharpen.physics.channels import EDGE, Channels, learn_channels
 from pansharpen.physics.held_out import detail_trust
-from pansharpen.physics.registration import Registration, pan_error, register
+from pansharpen.physics.registration import Registration
+from pansharpen.physics.relation import related
 from pansharpen.physics.sharp_pan import with_sharp_pan
-from pansharpen.physics.subspace import MAX_PRECISION, ROUNDING, Cube, Subspace, one_blur, subspace
+from pansharpen.physics.subspace import Cube, Subspace, one_blur, subspace
 from pansharpen.registry import method
 
-#: Step of PAN that halves a weight, in PAN's standard deviations.
-EDGE = 0.1
 #: Solutions in all; where bands differ in MTF, each of these corrects for it.
 SOLUTIONS, SOLUTIONS_MIXED = 2, 4
 
@@ -50,10 +51,9 @@ class Model:
     coarse : callable
         The coarse cube of a tile as it would be if all bands had the mean MTF.
     pair : Registration
-    pan_precision : float
-        λ.
-    edge : float
-        Square of the step in PAN that halves a weight.
+        Of the cube with the fine grid.
+    channels : Channels
+        PAN and guides: response, error, edges.
     trust : Tensor, shape (1, band)
         Factor of the details beyond interpolation that the coarse cube does not determine.
     bounded : Tensor of bool, shape (1, band)
@@ -63,8 +63,7 @@ class Model:
     space: Subspace
     coarse: Cube
     pair: Registration
-    pan_precision: float
-    edge: float
+    channels: Channels
     trust: torch.Tensor
     bounded: torch.Tensor
 
@@ -82,26 +81,13 @@ def physics(scene: Scene) -> Any:
 
 def learn(scene: Scene) -> Model:
     """Subspace, noise, PAN's response, registration and blur of a scene (a batch of one)."""
-    optics = scene.optics
     coarse = one_blur(scene)
     space = subspace(scene, coarse)
-    pan = scene.sum(lambda tile: moments(tile.pan, valid=tile.valid))
-    pan_variance, pan_floor = float(pan.covariance), float((ROUNDING * pan.mean_x) ** 2)
-    prior = None
-    if optics.pan_response is not None:
-        prior = torch.as_tensor(optics.pan_response, dtype=space.mean.dtype, device=space.mean.device) @ space.basis[0]
-
-    def components(tile: Tile) -> torch.Tensor:
-        return space.components(coarse(tile))
-
-    pair = register(scene, components, len(space.signal), prior)
-    noise = float((pair.response**2 / space.signal).sum())
-    error = pan_error(scene, components, pair, noise, pan_variance) + (optics.pan_variance or 0.0)
-    error = max(error, float(pair.response @ pair.response) / MAX_PRECISION, pan_floor)
-    edge = max(EDGE**2 * pan_variance, pan_floor) + 2 * (optics.pan_variance or 0.0)
+    pair, parts = learn_channels(scene, lambda tile: space.components(coarse(tile)), space)
+    channels = Channels(parts=parts)
     return Model(
-        space=space, coarse=coarse, pair=pair, pan_precision=1 / error, edge=edge,
-        trust=detail_trust(scene, coarse, space, pair, edge), bounded=scene.sum(_negative) == 0,
+        space=space, coarse=coarse, pair=pair, channels=channels,
+        trust=detail_trust(scene, coarse, space, pair, channels), bounded=scene.sum(_negative) == 0,
     )  # fmt: skip
 
 
@@ -121,25 +107,24 @@ def _fuse(tile: Tile, model: Model) -> torch.Tensor:
     down = pair.down(tile, optics.mean_gains())
     coarse = model.coarse(tile)
     data = space.components(coarse)
-    precision, trust = space.precision.to(pan)[:, None, None], torch.full((), model.pan_precision).to(pan)
+    precision = space.precision.to(pan)[:, None, None]
     if tile.wide_coarse_valid is not None:
         precision = precision * tile.wide_coarse_valid
-    if tile.wide_pan_valid is not None:
-        trust = trust * tile.wide_pan_valid
     terms = DataTerms(
-        down=down, precision=precision, pan=pan - pair.constant, response=pair.response, pan_precision=trust,
+        down=down, precision=precision, sharp=model.channels.terms(tile),
         condition=CONDITION * lopsided(optics.mean_gains()),
     )  # fmt: skip
-    weights = edge_weights(pan, model.edge)
+    edges = model.channels.edges(tile)
+    weights, offsets = edge_weights(edges, 1.0), NEIGHBOURS
     z, levelled = tile.up()(data), data
     for number in range(SOLUTIONS if optics.same_mtf else SOLUTIONS_MIXED):
         if number == 1:
-            # where PAN is even but the first solution is not, there is an edge too
-            weights = [w * a for w, a in zip(weights, step_weights(z), strict=True)]
+            smooth = tile.up()(data)
+            weights, offsets = related(weights, z, smooth, EDGE * edges, space.contrast, optics.ratio)
         if number and not optics.same_mtf:
             cube = space.cube(z)
             levelled = space.components(tile.wide_coarse - pair.down(tile, optics.mtf)(cube) + down(cube))
-        z = terms.solve(levelled, weights, z)
+        z = terms.solve(levelled, weights, z, offsets)
     # what the subspace leaves out, as far as it is no noise
     rest = per_band(space.rest, pan) * (coarse - space.cube(data))
     out = space.cube(tile.crop(z)) + tile.crop(tile.up()(rest))

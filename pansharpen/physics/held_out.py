@@ -1,25 +1,28 @@
-"""How far the details that PAN brings into each band can be trusted, by coarse pixels held out.
+"""How far the details that PAN and guides bring into each band can be trusted, by coarse pixels held out.
 
-The cube and the PAN that its optics see are degraded once more, by two; the same problem is solved there, and its
-details d, beyond interpolation, are compared with the true ones q, which the cube shows. Where d holds errors of its
-own, because the band does not follow what PAN sees, both the regression coefficient ⟨d, q⟩/⟨d, d⟩ and the squared
-correlation fall below one. Where d lacks part of q, only the latter does; where d is q, but too strong (what edges are
-at this scale is not what they are at the next), only the former. So the larger of both counts.
+The cube and the sharp channels that its optics see are degraded once more, by two; the same problem is solved there,
+and its details d, beyond interpolation, are compared with the true ones q, which the cube shows. Where d holds errors
+of its own, because the band does not follow what they see, both the regression coefficient ⟨d, q⟩/⟨d, d⟩ and the
+squared correlation fall below one. Where d lacks part of q, only the latter does; where d is q, but too strong (what
+edges are at this scale is not what they are at the next), only the former. So the larger of both counts.
 """
 
 from __future__ import annotations
 
 import torch
 
-from hsitools.estimation.edge_aware import DataTerms, edge_weights, step_weights
+from hsitools.estimation.edge_aware import DataTerms, edge_weights
 from hsitools.sensor.interpolation import interpolate
 from hsitools.sensor.separable import size_of
 from hsitools.sensor.spatial import mtf_decimate
-from pansharpen.case import INTERPOLATION, Scene, Tile
+from pansharpen.case import Scene, Tile
 from pansharpen.families.statistics import ratio_of
 from pansharpen.optics import USUAL_MTF
+from pansharpen.physics.channels import EDGE, Channel, Channels
 from pansharpen.physics.registration import Registration
+from pansharpen.physics.relation import related
 from pansharpen.physics.subspace import MAX_PRECISION, Cube, Subspace
+from pansharpen.tile import INTERPOLATION
 
 #: Standard errors by which a coefficient must be below one to count.
 ERRORS = 3.0
@@ -29,36 +32,38 @@ DEPENDENT = 4
 LEAST = 8
 
 
-def detail_trust(scene: Scene, coarse: Cube, space: Subspace, pair: Registration, edge: float) -> torch.Tensor:
+def detail_trust(
+    scene: Scene, coarse: Cube, space: Subspace, pair: Registration, channels: Channels
+) -> torch.Tensor:  # fmt: skip
     """Factor from zero to one for the details of each band, ``(1, band)``; one unless the pixels say otherwise.
 
     Parameters
     ----------
     scene : Scene
-    coarse, space, pair
+    coarse, space, pair, channels
         Of the scene: see `pansharpen.methods.physics.Model`.
-    edge : float
-        Square of the step in PAN that halves a weight.
     """
-    error = max(pair.unexplained, float(pair.response @ pair.response) / MAX_PRECISION)
+
+    def error(part: Channel) -> float:
+        own = part.pair
+        return max(own.unexplained, float(own.response @ own.response) / MAX_PRECISION)
 
     def sums(tile: Tile) -> torch.Tensor:
         # noise of its own would make details look wrong that are not
         cube = space.cube(space.components(coarse(tile)))
         if min(size_of(cube)) < LEAST:
             return torch.zeros(4, scene.n_bands, dtype=torch.float64, device=cube.device)
-        pan = tile.see_pan(pair.down(tile, tile.optics.mean_gains()))
+        sharp = channels.seen(tile, pair, error)
         down = mtf_decimate(size_of(cube), USUAL_MTF, 2)
         low = down(cube)
         up = interpolate(size_of(low), 2, method=INTERPOLATION, out_shape=size_of(cube))
         data = space.components(low)
-        terms = DataTerms(
-            down=down, precision=space.precision.to(cube)[:, None, None], pan=pan - pair.constant,
-            response=pair.response, pan_precision=1 / error,
-        )  # fmt: skip
-        weights = edge_weights(pan, edge)
-        z = terms.solve(data, weights, up(data))
-        z = terms.solve(data, [w * a for w, a in zip(weights, step_weights(z), strict=True)], z)
+        terms = DataTerms(down=down, precision=space.precision.to(cube)[:, None, None], sharp=[sharp])
+        edges, start = channels.seen_edges(sharp), up(data)
+        weights = edge_weights(edges, 1.0)
+        z = terms.solve(data, weights, start)
+        weights, offsets = related(weights, z, start, EDGE * edges, space.contrast, 2)
+        z = terms.solve(data, weights, z, offsets)
         smooth = up(low)
         details, true = (tile.crop_coarse(image - smooth)[0].double() for image in (space.cube(z), cube))
         weight = torch.ones_like(true) if tile.coarse_measured is None else tile.coarse_measured[0].double()

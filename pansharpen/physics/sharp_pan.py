@@ -18,8 +18,10 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import conv2d, pad
 
-from pansharpen.case import Scene, Tile
+from pansharpen.case import Scene
+from pansharpen.guide import Guide
 from pansharpen.optics import Optics
+from pansharpen.tile import Tile
 
 #: Fine pixels from the filter's centre to its edge: what a Gaussian of MTF .1 asks for within a percent.
 REACH = 8
@@ -31,7 +33,7 @@ SAMPLES = 64
 
 def with_sharp_pan(scene: Scene) -> Scene:
     """The scene as it would be with PAN sharp; itself where PAN's MTF is not told."""
-    if scene.optics.pan_mtf is None:
+    if scene.optics.pan_mtf is None or scene.pan_made:
         return scene
     mean_squares = scene.sum(_differences)
     along, both = (mean_squares[:2] / mean_squares[2].clamp(min=1)).tolist()
@@ -100,6 +102,16 @@ class SharpScene:
     def n_bands(self) -> int:
         """Bands of the cube."""
         return self.scene.n_bands
+
+    @property
+    def guides(self) -> tuple[Guide, ...]:
+        """Other sharp images, as they are."""
+        return self.scene.guides
+
+    @property
+    def pan_made(self) -> bool:
+        """See `pansharpen.case.Scene.pan_made`."""
+        return self.scene.pan_made
 
     def sum(self, function: Callable[[Tile], Any]) -> Any:
         """See `pansharpen.case.Scene.sum`."""

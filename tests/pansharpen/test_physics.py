@@ -100,7 +100,7 @@ def test_details_of_pan_survive_what_is_not_understood_of_it():
     assert found > 0.95
     # what the cube shows of the error bounds it from below, PAN's details from above
     details_power = float((odd.pan - odd.tile.pan_low).square().mean())
-    assert 0.5 * model.pair.unexplained < 1 / model.pan_precision < model.pair.unexplained + details_power
+    assert 0.5 * model.pair.unexplained < model.channels.parts[0].error < model.pair.unexplained + details_power
 
 
 def test_pan_of_another_scene_leaves_no_band_worse_than_interpolation():
@@ -180,8 +180,8 @@ def test_noise_that_is_told_counts():
     quiet, noisy, grainy = models
     # a component's share is of signal and noise: four times the noise is a quarter of the signal's ratio
     assert float(noisy.space.signal[0] / quiet.space.signal[0]) == pytest.approx(0.25, rel=0.02)
-    assert 1 / grainy.pan_precision - 1 / quiet.pan_precision == pytest.approx(pan, rel=1e-3)
-    assert grainy.edge - quiet.edge == pytest.approx(2 * pan, rel=1e-3)
+    assert grainy.channels.parts[0].error - quiet.channels.parts[0].error == pytest.approx(pan, rel=1e-3)
+    assert grainy.channels.parts[0].edge - quiet.channels.parts[0].edge == pytest.approx(2 * pan, rel=1e-3)
 
 
 def test_bands_that_are_nowhere_negative_stay_so():

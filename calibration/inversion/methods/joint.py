@@ -2,23 +2,99 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.inversion.calibration_error import allow
+from calibration.inversion.calibration_error import Allowed, allow
 from calibration.inversion.population import Population, learn
 from calibration.inversion.problem import Interferograms, Spectra, noise_size
 from calibration.inversion.registry import method
+
+if TYPE_CHECKING:
+    from calibration.inversion.spatial import Smoothing
 
 Array = NDArray[np.float64]
 #: Factors of the errors that all pixels share.
 COMMON = 16
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Learned:
+    """What an image tells of its spectra, for all of its pixels or those of a part.
+
+    Attributes
+    ----------
+    noise : float
+        Factor of the noise's standard deviations.
+    allowed : Allowed
+    population : Population
+    smoothing : Smoothing
+    common : array, shape (wavelength, k)
+        Root of the covariance of errors that all pixels share.
+    reach : int
+        Pixels of surroundings that a part must have for its own to be as in the whole image.
+    device : str
+        Of torch, for the spatial part.
+    """
+
+    noise: float
+    allowed: Allowed
+    population: Population
+    smoothing: Smoothing
+    common: Array
+    reach: int
+    device: str = "cpu"
+
+    def __call__(self, case: Interferograms) -> Spectra:
+        """Invert pixels of the image."""
+        population = self.population
+        part = self.allowed.pixels(_with_noise(case, self.noise))
+        z, deviation = self.smoothing(
+            population.components(part.projected), part.measured.reshape(part.shape), self.device
+        )
+        brightness = population.brightness(part.projected)
+        estimate = population.columns @ z
+        estimate += population.mean[:, None] * brightness
+        variance = population.columns**2 @ deviation**2
+        shared = population.mean_variance + (self.common**2).sum(axis=1)
+        variance += shared[:, None] * brightness**2
+        variance += population.rest[:, None]
+        return part.spectra(
+            estimate, np.sqrt(variance, out=variance), common=self.common,
+            parameters={
+                "prior": population.prior, "rounds": population.rounds, "components": len(population.signal),
+                "calibration_scale": self.allowed.scale,
+            },
+        )  # fmt: skip
+
+
+def learned(case: Interferograms, device: str = "cpu") -> Learned:
+    """Learn from an image: noise, population, how much neighbours help."""
+    from calibration.inversion.spatial import REACH, choose
+
+    noise = 1.0 if case.noise_known else noise_size(case)
+    allowed = allow(_with_noise(case, noise), apart=True)
+    case = allowed.case
+    population = learn(allowed)
+    data = population.components(case.projected)
+    importance = (population.columns**2).sum(axis=0)
+    smoothing = choose(data, population.signal, importance, case.measured.reshape(case.shape), device=device)
+    common = _common(case, population, allowed.factors)
+    return Learned(
+        noise=noise, allowed=allowed, population=population, smoothing=smoothing, common=common, reach=REACH,
+        device=device,
+    )  # fmt: skip
+
+
+def _with_noise(case: Interferograms, noise: float) -> Interferograms:
+    return case if case.noise_known else replace(case, noise_std=case.noise_std * noise, noise_known=True)
+
+
 @method(
-    "joint", std=True, image=True, linear=False,
+    "joint", std=True, image=True, linear=False, learn=learned,
     paper="hsitools: mean and covariance of spectra learned from the image, edge-aware prior in their eigenbasis",
 )  # fmt: skip
 def joint(case: Interferograms) -> Spectra:
@@ -26,28 +102,7 @@ def joint(case: Interferograms) -> Spectra:
 
     A small image learns little, and the prior by evidence (smooth, or like procedural scenes) stays.
     """
-    from calibration.inversion.spatial import restore
-
-    if not case.noise_known:
-        case = replace(case, noise_std=case.noise_std * noise_size(case), noise_known=True)
-    allowed = allow(case, apart=True)
-    case = allowed.case
-    population = learn(allowed)
-    data = population.components(case.projected)
-    importance = (population.columns**2).sum(axis=0)
-    z, deviation = restore(data, population.signal, importance, case.measured.reshape(case.shape))
-    estimate = np.outer(population.mean, population.brightness) + population.columns @ z
-    common = _common(case, population, allowed.factors)
-    shared = population.mean_variance + (common**2).sum(axis=1)
-    variance = population.rest[:, None] + np.outer(shared, population.brightness**2)
-    variance += population.columns**2 @ deviation**2
-    return case.spectra(
-        estimate, np.sqrt(variance), common=common,
-        parameters={
-            "prior": population.prior, "rounds": population.rounds, "components": len(population.signal),
-            "calibration_scale": allowed.scale,
-        },
-    )  # fmt: skip
+    return learned(case)(case)
 
 
 def _common(case: Interferograms, population: Population, factors: Array) -> Array:

@@ -1,0 +1,231 @@
+"""How every sharp channel follows from the cube's components: PAN's and guides' responses, errors, edges.
+
+Each channel takes PAN's place once (`AsPan`): so it is registered, its response regressed and its error estimated as
+PAN's is, with gain and offset of its own. The place and blur of the cube are the mean of what the channels say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from hsitools.estimation.edge_aware import Sharp
+from pansharpen.case import Scene, Tile
+from pansharpen.families.statistics import Moments, moments, ratio_of
+from pansharpen.guide import Guide
+from pansharpen.optics import Optics
+from pansharpen.physics.registration import Components, Registration, pan_error, register
+from pansharpen.physics.subspace import MAX_PRECISION, ROUNDING, Subspace
+
+#: Step of a channel that halves a weight, in the channel's standard deviations.
+EDGE = 0.1
+
+
+class AsPan:
+    """A scene with one channel of a guide in PAN's place.
+
+    Parameters
+    ----------
+    scene : Scene
+    guide, channel : int
+    optics : Optics
+        As of `pansharpen.guide.Guide.optics`.
+    """
+
+    pan_made = False
+
+    def __init__(self, scene: Scene, guide: int, channel: int, optics: Optics) -> None:
+        self.scene, self.guide, self.channel, self.optics = scene, guide, channel, optics
+
+    @property
+    def n_bands(self) -> int:
+        """See `Scene.n_bands`."""
+        return self.scene.n_bands
+
+    @property
+    def guides(self) -> tuple[Guide, ...]:
+        """None: there is one sharp image."""
+        return ()
+
+    def sum(self, function: Callable[[Tile], Any]) -> Any:
+        """See `Scene.sum`."""
+        return self.scene.sum(lambda tile: function(tile.with_pan_of(self.guide, self.channel)))
+
+    def map(self, function: Callable[[Tile], torch.Tensor]) -> Any:
+        """See `Scene.map`."""
+        return self.scene.map(lambda tile: function(tile.with_pan_of(self.guide, self.channel)))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Channel:
+    """One sharp channel.
+
+    Attributes
+    ----------
+    guide : int or None
+        Which guide's; None for PAN.
+    number : int
+        Of the guide's channels.
+    pair : Registration
+        Of the channel with the cube, by itself.
+    error : float
+        Variance at one of its pixels of what its model cannot explain.
+    edge : float
+        Square of the step that halves a weight.
+    """
+
+    guide: int | None
+    number: int
+    pair: Registration
+    error: float
+    edge: float
+
+    @property
+    def clarity(self) -> float:
+        """What the components explain of the channel over what they do not: how much it can say of its place."""
+        return float(self.pair.response @ self.pair.response) / max(self.pair.unexplained, 1e-300)
+
+
+def learn_channels(scene: Scene, components: Components, space: Subspace) -> tuple[Registration, tuple[Channel, ...]]:
+    """Every channel's model, and the registration of the cube with all.
+
+    Parameters
+    ----------
+    scene : Scene
+    components : callable
+        Coarse components of a tile, as the scene gives it.
+    space : Subspace
+    """
+    out = []
+    if not scene.pan_made:
+        out.append(_learn(scene, scene, components, space, None, 0))
+    for number, guide in enumerate(scene.guides):
+        for channel in range(guide.n_channels):
+            alone = AsPan(scene, number, channel, guide.optics(channel, scene.optics))
+            out.append(_learn(alone, scene, components, space, number, channel))
+    fine = [part for part in out if part.guide is None or scene.guides[part.guide].ratio == 1]
+    if len(fine) == 1:
+        return fine[0].pair, tuple(out)
+    weight = np.array([part.clarity for part in fine])
+    weight /= weight.sum()
+    best = fine[int(weight.argmax())].pair
+    shifts = np.array([part.pair.shift for part in fine])
+    y, x = weight @ shifts
+    blur = float(np.exp(weight @ np.log([part.pair.blur for part in fine])))
+    return Registration(
+        response=best.response, constant=best.constant, unexplained=best.unexplained, shift=(float(y), float(x)),
+        blur=blur,
+    ), tuple(out)  # fmt: skip
+
+
+def _learn(
+    alone: Any, scene: Scene, components: Components, space: Subspace, guide: int | None, number: int
+) -> Channel:
+    optics = alone.optics
+    # components are those of the scene, whatever takes PAN's place
+    own: Components = lambda tile: components(tile.origin)  # noqa: E731
+    pan = alone.sum(lambda tile: moments(tile.pan, valid=tile.valid))
+    variance, floor = float(pan.covariance), float((ROUNDING * pan.mean_x) ** 2)
+    prior = None
+    if optics.pan_response is not None:
+        prior = torch.as_tensor(optics.pan_response, dtype=space.mean.dtype, device=space.mean.device) @ space.basis[0]
+        if guide is not None:
+            prior = _in_units(alone, own, prior)
+    pair = register(alone, own, len(space.signal), prior)
+    noise = float((pair.response**2 / space.signal).sum())
+    told = optics.pan_variance or 0.0
+    error = pan_error(alone, own, pair, noise, variance) + told
+    known = MAX_PRECISION
+    if guide is not None and scene.guides[guide].ratio > 1:
+        # of a pixel of the fine grid no channel says more than the cube does: the solver's condition stands for that
+        known *= (scene.guides[guide].ratio / optics.ratio) ** 2
+    error = max(error, float(pair.response @ pair.response) / known, floor)
+    return Channel(
+        guide=guide, number=number, pair=pair, error=error, edge=max(EDGE**2 * variance, floor) + 2 * told
+    )  # fmt: skip
+
+
+def _in_units(alone: Any, components: Components, prior: torch.Tensor) -> torch.Tensor | None:
+    """A published response in the channel's units, whose gain against the cube is not known; None when it is negative.
+
+    By regression of the channel, as the cube's optics see it, on what the response makes of the cube.
+    """
+
+    def joint(tile: Tile) -> Moments:
+        own = tile.crop_coarse((prior.to(tile.pan)[:, None, None] * components(tile)).sum(1, keepdim=True))
+        return moments(torch.cat([own, tile.pan_coarse], 1), valid=tile.coarse_valid)
+
+    covariance = alone.sum(joint).covariance[0]
+    gain = float(ratio_of(covariance[:1, 1], covariance[:1, 0]))
+    return gain * prior if gain > 0 else None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Channels:
+    """All sharp channels of a scene, as `DataTerms` want them.
+
+    Attributes
+    ----------
+    parts : tuple of Channel
+        PAN's first, where there is one, then the guides' in their order.
+    """
+
+    parts: tuple[Channel, ...]
+
+    def _groups(self) -> list[tuple[int | None, list[Channel]]]:
+        out: dict[int | None, list[Channel]] = {}
+        for part in self.parts:
+            out.setdefault(part.guide, []).append(part)
+        return list(out.items())
+
+    def terms(self, tile: Tile) -> list[Sharp]:
+        """What the channels say on a tile with its surroundings."""
+        out = []
+        for number, parts in self._groups():
+            if number is None:
+                image, valid, down = tile.wide_pan, tile.wide_pan_valid, None
+            else:
+                guide = tile.guides[number]
+                image, valid, down = guide.image, guide.valid, guide.down(tile.fine_size)
+            precision = torch.tensor([1 / part.error for part in parts], dtype=torch.float64).to(image)[:, None, None]
+            out.append(Sharp(
+                image=image - _column([part.pair.constant for part in parts], image),
+                response=torch.stack([part.pair.response for part in parts]),
+                precision=precision if valid is None else precision * valid, down=down,
+            ))  # fmt: skip
+        return out
+
+    def seen(self, tile: Tile, pair: Registration, error: Callable[[Channel], float]) -> Sharp:
+        """What the channels, seen by the cube's optics, say on the coarse grid, with other errors."""
+        images = []
+        for part in self.parts:
+            alone = tile if part.guide is None else tile.with_pan_of(part.guide, part.number)
+            images.append(alone.see_pan(pair.down(alone, alone.optics.mean_gains())))
+        image = torch.cat(images, 1)
+        return Sharp(
+            image=image - _column([part.pair.constant for part in self.parts], image),
+            response=torch.stack([part.pair.response for part in self.parts]),
+            precision=_column([1 / error(part) for part in self.parts], image),
+        )  # fmt: skip
+
+    def edges(self, tile: Tile) -> torch.Tensor:
+        """Channels on the fine grid in units of the step that halves a weight, for `edge_weights` of an edge of one."""
+        images, steps = [], []
+        for number, parts in self._groups():
+            if number is None or tile.guides[number].ratio == 1:
+                images.append(tile.wide_pan if number is None else tile.guides[number].image)
+                steps += [part.edge**0.5 for part in parts]
+        image = torch.cat(images, 1)
+        return image / _column(steps, image)
+
+    def seen_edges(self, seen: Sharp) -> torch.Tensor:
+        """The same of what the cube's optics see (`seen`)."""
+        return seen.image / _column([part.edge**0.5 for part in self.parts], seen.image)
+
+
+def _column(values: list[float], like: torch.Tensor) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.float64).to(like)[:, None, None]
