@@ -30,7 +30,7 @@ from pansharpen.pair.wald import cube_optics
 from pansharpen.registry import Method, get
 
 #: Of a tile's interpolated cube, surroundings included; a method holds a few of these at a time.
-TILE_BYTES = 320 * 2**20
+TILE_BYTES = 448 * 2**20
 #: Tiles are whole chunks of our files, fine pixels.
 CHUNK = 64
 

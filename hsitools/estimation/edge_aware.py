@@ -194,6 +194,25 @@ class Sharp:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Links:
+    """Pairs of pixels beyond the neighbours that are taken to be alike.
+
+    Attributes
+    ----------
+    weights : list of Tensor, shape (batch, 1, …)
+        Of the pairs at each offset, without `SMOOTHNESS`; as the neighbours' are cut (`pair_of`).
+    offsets
+        One a weight.
+    leading : int
+        So many of the first components are linked.
+    """
+
+    weights: list[torch.Tensor]
+    offsets: Offsets
+    leading: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class DataTerms:
     """What the cube and sharp channels say of the components of a tile.
 
@@ -214,18 +233,18 @@ class DataTerms:
     sharp: Sequence[Sharp]
     condition: float = CONDITION
 
-    def system(self, weights: list[torch.Tensor], like: torch.Tensor, offsets: Offsets = NEIGHBOURS) -> System:
-        """The quadratic problem for components like these, ``(batch, k, y, x)``, and weights of given links."""
-        return System(self, weights, like, offsets)
+    def system(self, weights: list[torch.Tensor], like: torch.Tensor, links: Links | None = None) -> System:
+        """The quadratic problem for components like these, ``(batch, k, y, x)``, and given weights and links."""
+        return System(self, weights, like, links)
 
     def solve(
-        self, data: torch.Tensor, weights: list[torch.Tensor], z: torch.Tensor, offsets: Offsets = NEIGHBOURS
+        self, data: torch.Tensor, weights: list[torch.Tensor], z: torch.Tensor, links: Links | None = None
     ) -> torch.Tensor:
-        """The components for coarse components ``data`` and weights of given links, from a start ``z``.
+        """The components for coarse components ``data`` and given weights and links, from a start ``z``.
 
         By `chebyshev`.
         """
-        system = self.system(weights, z, offsets)
+        system = self.system(weights, z, links)
         residual = system.precondition(system.residual(data, z))
         return chebyshev(residual, lambda step: system.precondition(system.apply(step)), z, self.condition)
 
@@ -240,18 +259,22 @@ class System:
         Of the pairs of neighbours, without `SMOOTHNESS`.
     like : Tensor, shape (batch, k, y, x)
         Of the components' shape and type.
-    offsets
-        Of the pairs.
+    links : Links, optional
+        Beyond the neighbours.
     """
 
     def __init__(
-        self, terms: DataTerms, weights: list[torch.Tensor], like: torch.Tensor, offsets: Offsets = NEIGHBOURS
+        self, terms: DataTerms, weights: list[torch.Tensor], like: torch.Tensor, links: Links | None = None
     ) -> None:
-        self.offsets = offsets
         self.down, self.precision = terms.down, terms.precision.to(like)
         self.sharp = [replace(part, response=part.response.to(like)) for part in terms.sharp]
         self.weights = [SMOOTHNESS * weight for weight in weights]
-        self.around = degree(self.weights, like[:, :1], offsets)
+        self.around = degree(self.weights, like[:, :1])
+        self.links = links
+        if links is not None:
+            self.links = replace(links, weights=[SMOOTHNESS * weight for weight in links.weights])
+            self.around = self.around.repeat(1, like.shape[1], 1, 1)
+            self.around[:, : links.leading] += degree(self.links.weights, like[:, :1], links.offsets)
         # the rows of a blur are means and those of a Laplacian sum to zero: by Gershgorin, blur and prior are at most
         # these diagonals, and with the sharp channels' terms the preconditioned system lies below one
         coarse = self.precision.expand(len(like), like.shape[1], self.down.y.n_out, self.down.x.n_out)
@@ -275,10 +298,10 @@ class System:
         for part in self.sharp:
             out += part.spread(part.see(step))
         out.addcmul_(self.around, step)
-        for weight, offset in zip(self.weights, self.offsets, strict=True):
-            first, second = pair_of(step.shape, offset)
-            out[first].addcmul_(weight, step[second], value=-1)
-            out[second].addcmul_(weight, step[first], value=-1)
+        _take_across(out, self.weights, step, NEIGHBOURS)
+        if self.links is not None:
+            leading = slice(self.links.leading)
+            _take_across(out[:, leading], self.links.weights, step[:, leading], self.links.offsets)
         return out
 
     def residual(self, data: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
@@ -287,7 +310,19 @@ class System:
         out = self.down.adjoint(self.precision * (data - self.down(z)))
         for part in self.sharp:
             out += part.spread(part.image - part.see(z))
-        return out.sub_(laplacian(z, self.weights, self.offsets))
+        out -= laplacian(z, self.weights)
+        if self.links is not None:
+            leading = slice(self.links.leading)
+            out[:, leading] -= laplacian(z[:, leading], self.links.weights, self.links.offsets)
+        return out
+
+
+def _take_across(out: torch.Tensor, weights: list[torch.Tensor], image: torch.Tensor, offsets: Offsets) -> None:
+    """Takes off each pixel what its links weigh of the others, in place: a Laplacian without its diagonal."""
+    for weight, offset in zip(weights, offsets, strict=True):
+        first, second = pair_of(image.shape, offset)
+        out[first].addcmul_(weight, image[second], value=-1)
+        out[second].addcmul_(weight, image[first], value=-1)
 
 
 def _share(response: torch.Tensor, inverse: torch.Tensor, trust: torch.Tensor) -> torch.Tensor:

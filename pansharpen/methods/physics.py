@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hsitools.estimation.edge_aware import CONDITION, NEIGHBOURS, DataTerms, edge_weights
+from hsitools.estimation.edge_aware import CONDITION, DataTerms, edge_weights
 from pansharpen.case import Scene, Tile
 from pansharpen.families.statistics import mix, per_band
 from pansharpen.physics.channels import EDGE, Channels, learn_channels
@@ -69,7 +69,7 @@ class Model:
 
 
 @method(
-    "physics", family="ours", consistent=True, batched=False, halo=16,
+    "physics", family="ours", consistent=True, batched=False, halo=24,
     paper="hsitools: maximum a posteriori in the cube's subspace, with the sensor's PSF, PAN response and noise",
 )  # fmt: skip
 def physics(scene: Scene) -> Any:
@@ -115,16 +115,16 @@ def _fuse(tile: Tile, model: Model) -> torch.Tensor:
         condition=CONDITION * lopsided(optics.mean_gains()),
     )  # fmt: skip
     edges = model.channels.edges(tile)
-    weights, offsets = edge_weights(edges, 1.0), NEIGHBOURS
+    weights, links = edge_weights(edges, 1.0), None
     z, levelled = tile.up()(data), data
     for number in range(SOLUTIONS if optics.same_mtf else SOLUTIONS_MIXED):
         if number == 1:
             smooth = tile.up()(data)
-            weights, offsets = related(weights, z, smooth, EDGE * edges, space.contrast, optics.ratio)
+            weights, links = related(weights, z, smooth, EDGE * edges, space.contrast, optics.ratio)
         if number and not optics.same_mtf:
             cube = space.cube(z)
             levelled = space.components(tile.wide_coarse - pair.down(tile, optics.mtf)(cube) + down(cube))
-        z = terms.solve(levelled, weights, z, offsets)
+        z = terms.solve(levelled, weights, z, links)
     # what the subspace leaves out, as far as it is no noise
     rest = per_band(space.rest, pan) * (coarse - space.cube(data))
     out = space.cube(tile.crop(z)) + tile.crop(tile.up()(rest))

@@ -26,10 +26,10 @@ def wide() -> FusionCase:
     """Every sixth band of a PRISMA-like pair of 16×16 coarse pixels at ratio 3."""
     made = simulated_case(scene((48, 48), seed=7), preset("prisma"), ratio=3, noise=False)
     few = pansharpen.in_memory.select_bands(made, torch.arange(0, made.n_bands, 6))
-    # PAN is made up of the bands that are left
+    # PAN is made up of the bands that are left, and sharp
     response = few.optics.pan_response / few.optics.pan_response.sum()
     pan = (torch.as_tensor(response).float() @ few.reference[0].flatten(1)).view_as(few.pan)
-    return few.replace(pan=pan, optics=dataclasses.replace(few.optics, pan_response=response))
+    return few.replace(pan=pan, optics=dataclasses.replace(few.optics, pan_response=response, pan_mtf=None))
 
 
 def bells(case, centres, width=60.0):
