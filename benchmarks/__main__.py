@@ -16,6 +16,7 @@ LONG = (
     "calibration_coverage", "calibration_constants", "denoise_ablation", "denoise_scenes", "denoise_memory",
     "denoise_right",
     "pansharpen_scenes", "pansharpen_memory", "pansharpen_zero_shot", "honesty", "fuzz", "compression", "inversion",
+    "writing", "gpu", "scale",
 )  # fmt: skip
 
 

@@ -8,14 +8,14 @@ the population prior, one interferometer at a time, in bounded memory. A killed 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.captures.capture import MonochromaticCapture
+from calibration.captures.pixel_stack import PixelStack
 from calibration.fitting import initialize
 from calibration.fitting.fit import fit_capture
 from calibration.fitting.fit_state import Fit
@@ -23,8 +23,6 @@ from calibration.fitting.options import Options
 from calibration.fitting.posterior import posterior
 from calibration.fitting.refine import Prior, refine
 from calibration.fitting.scaled_rows import ScaledRows
-from hsitools.errors import FormatError, InputError
-from hsitools.io.formats.hdf5 import open_hdf5
 from hsitools.progress import Progress
 from hsitools.sensor.transmittance import SampledModel, TransmittanceModel
 
@@ -33,8 +31,6 @@ log = logging.getLogger(__name__)
 
 #: What the file says it is.
 FORMAT, VERSION = "hsitools-maps", 1
-#: Pixels fitted in one call: bounds the memory to some tens of megabytes per hundred lines.
-BLOCK = 4096
 #: OPDs searched around the centre's: a share of it (cos θ down to .95 is 18° off axis), and fringes over the band, less
 #: than the one at which the next peak begins.
 SEARCH_SHARE, SEARCH_FRINGES = 0.05, 0.75
@@ -42,100 +38,6 @@ SEARCH_SHARE, SEARCH_FRINGES = 0.05, 0.75
 MAPS = {
     "opd_um": "um", "opd_stderr_um": "um", "phase_rad": "rad", "reflectivity": "1", "gain": "1", "rmse": "1",
 }  # fmt: skip
-
-
-class PixelStack:
-    """Pixels of every sub-image under the monochromator, read lazily from HDF5.
-
-    Members: ``pixels`` ``(interferometer, line, y, x)``, ``wavenumber`` ``(line,)`` µm⁻¹, optionally ``flat`` of the
-    shape of ``pixels`` or ``(interferometer, line)``, attribute ``opd_step_um``, and the width of the monochromator's
-    line (nm) as ``linewidth_nm``, attribute or ``(line,)``, with attribute ``line_shape``; what is passed goes before
-    the file.
-
-    Raises
-    ------
-    FormatError, InputError
-        When the file or a member is missing or of a wrong shape.
-    """
-
-    def __init__(self, path: str | Path, *, linewidth_nm: Any = None, line_shape: str | None = None) -> None:
-        import h5py
-
-        self.path = Path(path)
-        if not self.path.is_file() or not h5py.is_hdf5(self.path):
-            raise FormatError(f"{path}: found no HDF5 file, expected a pixel stack")
-        self.file = open_hdf5(self.path)
-        for name in ("pixels", "wavenumber"):
-            if name not in self.file:
-                raise FormatError(f"{path}: {name}: missing, expected in a pixel stack")
-        self.pixels, self.wavenumber = self.file["pixels"], np.asarray(self.file["wavenumber"], dtype=float)
-        if self.pixels.ndim != 4 or self.pixels.shape[1] != len(self.wavenumber):
-            raise InputError(
-                f"{path}: pixels: found shape {self.pixels.shape}, expected (n, {len(self.wavenumber)}, y, x)"
-            )
-        self.flat = self.file.get("flat")
-        if self.flat is not None and self.flat.shape not in (self.pixels.shape, self.pixels.shape[:2]):
-            raise InputError(
-                f"{path}: flat: found shape {self.flat.shape}, expected {self.pixels.shape} or {self.pixels.shape[:2]}"
-            )
-
-        if linewidth_nm is None and "linewidth_nm" in self.file:
-            linewidth_nm = self.file["linewidth_nm"][()]
-        self.linewidth_nm = self.file.attrs.get("linewidth_nm") if linewidth_nm is None else linewidth_nm
-        self.line_shape = line_shape or str(self.file.attrs.get("line_shape", "gaussian"))
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """``(interferometer, y, x)``."""
-        n, _, height, width = self.pixels.shape
-        return n, height, width
-
-    def centre(self) -> MonochromaticCapture:
-        """Capture of the 5×5 mean at the centre of every sub-image."""
-        _, height, width = self.shape
-        rows, columns = _around(height), _around(width)
-        intensity = np.asarray(self.pixels[:, :, rows, columns], dtype=float).mean(axis=(2, 3))
-        if self.flat is None:
-            flat = np.ones_like(intensity)
-        elif self.flat.ndim == 4:
-            flat = np.asarray(self.flat[:, :, rows, columns], dtype=float).mean(axis=(2, 3))
-        else:
-            flat = np.asarray(self.flat, dtype=float)
-        return MonochromaticCapture(
-            intensity=intensity,
-            flat=flat,
-            wavenumber=self.wavenumber,
-            mask=np.ones(intensity.shape, dtype=bool),
-            index=np.arange(len(intensity)),
-            opd_step_um=self.file.attrs.get("opd_step_um"),
-            linewidth_nm=self.linewidth_nm,
-            line_shape=self.line_shape,
-            name=self.path.stem,
-            source=str(self.path),
-        )
-
-    def blocks(self, number: int) -> Iterator[tuple[slice, Array, Array]]:
-        """Rows of one interferometer's sub-image, a bounded number of pixels at a time.
-
-        Yields ``(rows, intensity, flat)``, the arrays ``(pixel, line)`` float64.
-        """
-        n_lines = len(self.wavenumber)
-        _, height, width = self.shape
-        step = max(1, BLOCK // width)
-        for start in range(0, height, step):
-            rows = slice(start, min(start + step, height))
-            pixels = np.asarray(self.pixels[number, :, rows], dtype=float).reshape(n_lines, -1).T
-            if self.flat is None:
-                flat = np.ones_like(pixels)
-            elif self.flat.ndim == 4:
-                flat = np.asarray(self.flat[number, :, rows], dtype=float).reshape(n_lines, -1).T
-            else:
-                flat = np.broadcast_to(np.asarray(self.flat[number], dtype=float), pixels.shape)
-            yield rows, pixels, flat
-
-
-def _around(size: int) -> slice:
-    return slice(max(0, size // 2 - 2), min(size, size // 2 + 3))
 
 
 def fit_pixels(
@@ -259,6 +161,7 @@ def characterize_pixels(
     options: Options | None = None,
     device: Any = None,
     progress: Progress | None = None,
+    client: Any = None,
 ) -> dict[str, Any]:
     """Characterize every pixel of a stack and write the maps to an HDF5 file.
 
@@ -275,6 +178,8 @@ def characterize_pixels(
         torch device (``"cuda"``); default NumPy on all cores.
     progress : callable, optional
         Called with (pixels done, pixels in all).
+    client : distributed.Client, optional
+        Of workers that see the stack (`hsitools.scale.cluster`) and take an interferometer each; default this process.
 
     Returns
     -------
@@ -287,20 +192,21 @@ def characterize_pixels(
     partial = Path(f"{out}.partial")
     key = f"{stack.path.resolve()}|{stack.path.stat().st_mtime_ns}|{model.to_dict()}|{options.to_dict()}|"
     key += f"{stack.linewidth_nm}|{stack.line_shape}"
-    resumed = 0
     with _open_partial(partial, key, stack, model) as file:
-        for number in range(n):
-            if file["done"][number]:
-                resumed += 1
-            else:
-                maps = _one_interferometer(stack, number, data, fit, options, device)
-                for name in MAPS:
-                    file[name][number] = maps[name]
-                file.flush()
-                file["done"][number] = True
-                file.flush()
+        todo = [int(number) for number in np.flatnonzero(~file["done"][()])]
+        resumed = n - len(todo)
+
+        def one(number: int) -> dict[str, Array]:
+            return _one_interferometer(stack, number, data, fit, options, device)
+
+        for done, (number, maps) in enumerate(_each(one, todo, client), resumed + 1):
+            for name in MAPS:
+                file[name][number] = maps[name]
+            file.flush()
+            file["done"][number] = True
+            file.flush()
             if progress is not None:
-                progress((number + 1) * height * width, n * height * width)
+                progress(done * height * width, n * height * width)
         del file["done"], file.attrs["key"]
         rmse = file["rmse"][()]
         invalid = int(np.isnan(rmse).sum())
@@ -315,6 +221,17 @@ def characterize_pixels(
         "rmse_median": float(np.nanmedian(rmse)) if invalid < rmse.size else None,
         "model": model.label,
     }
+
+
+def _each(
+    function: Callable[[int], dict[str, Array]], numbers: list[int], client: Any
+) -> Iterable[tuple[int, dict[str, Array]]]:
+    """What a function gives of each number, by the workers in whatever order they finish."""
+    if client is None:
+        return ((number, function(number)) for number in numbers)
+    from hsitools.scale.tasks import completed
+
+    return ((numbers[place], maps) for place, maps in completed(client, function, numbers))
 
 
 def _one_interferometer(

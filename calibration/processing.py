@@ -31,6 +31,70 @@ def from_frames(plan: Plan) -> bool:
     return open_bench(plan.bench).kind == FRAMES
 
 
+def check_names(plan: Plan) -> None:
+    """What of a plan's text can be told without reading: model, line width, grid and method."""
+    from calibration.commands.calibrate import parse_linewidth, parse_waves
+    from calibration.commands.invert import parse_grid
+    from calibration.inversion import registry
+
+    registry.get(plan.method)
+    parse_grid(plan.grid)
+    parse_linewidth(plan.linewidth)
+    if plan.model != "auto":
+        parse_waves(plan.model)
+
+
+def check_scene(plan: Plan) -> None:
+    """Whether scene and curves fit the bench, as far as the bench tells before it is characterized."""
+    from calibration.captures.bench_folder import CAPTURE as A_CAPTURE
+    from calibration.captures.bench_folder import CHARACTERIZATION, open_bench
+    from calibration.captures.capture import open_capture
+    from calibration.captures.frames import FrameStack
+    from calibration.characterization import Characterization
+    from calibration.commands.invert import parse_grid
+    from calibration.inversion import measurement
+    from calibration.inversion.invert import check_grid
+    from hsitools.sensor.layout import SubImageLayout
+
+    check_names(plan)
+    bench = open_bench(plan.bench)
+    layout = None if plan.device is None else SubImageLayout.from_device_json(plan.device)
+    count, shape = None, None if layout is None else layout.frame_shape
+    if bench.kind == CHARACTERIZATION:
+        known = Characterization.load(bench.path)
+        measurement.open_measurement(plan.scene, known)
+        lines = 1000 / known.response.wavenumber
+    elif bench.kind == A_CAPTURE:
+        capture = open_capture(bench.path)
+        count, lines = capture.n_interferometers, 1000 / capture.wavenumber
+        shape = shape if capture.layout is None else capture.layout.frame_shape
+    else:
+        stack = FrameStack(bench.path)
+        _needs_dark(stack)
+        lines, shape = 1000 / stack.wavenumber, stack.shape
+        count = None if layout is None else layout.n_sub_images
+    if bench.kind != CHARACTERIZATION:
+        plan.check_outputs(["instrument.h5"])
+        for scene in (plan.scene, plan.flat):
+            if scene is not None:
+                measurement.check_file(scene, shape, count)
+    lines = np.sort(lines)
+    grid = parse_grid(plan.grid)
+    if grid is not None:
+        check_grid(grid, (float(lines[0]), float(lines[-1])))
+    for name in ("illumination", "lamp"):
+        path = getattr(plan, name)
+        if path is not None:
+            measurement.curve(path, lines, name)
+
+
+def _needs_dark(stack: Any) -> None:
+    from hsitools.errors import InputError
+
+    if stack.dark is None:
+        raise InputError(f"{stack.path}: dark: missing, expected dark frames (n, y, x) or (y, x) of the same exposure")
+
+
 def bench_files(process: Process) -> list[Path]:
     """The bench's file, and the device's."""
     from calibration.captures.bench_folder import open_bench
@@ -45,13 +109,11 @@ def take_capture(process: Process) -> Outcome:
     from calibration.captures.extract import extract
     from calibration.captures.frames import FrameStack
     from calibration.captures.sub_images import layout_figure
-    from hsitools.errors import InputError
     from hsitools.sensor.layout import SubImageLayout
 
     plan = process.plan
     stack = FrameStack(open_bench(plan.bench).path)
-    if stack.dark is None:
-        raise InputError(f"{stack.path}: dark: missing, expected dark frames (n, y, x) or (y, x) of the same exposure")
+    _needs_dark(stack)
     layout = None if plan.device is None else SubImageLayout.from_device_json(plan.device)
     capture = extract(stack, layout, window=plan.window, opd_step_um=plan.opd_step)
     path = process.folder / "capture.h5"
@@ -129,8 +191,8 @@ def scene_files(process: Process) -> list[Path]:
     if plan.scene.suffix == ".hdr":
         # ENVI's numbers are in the file beside its header
         scene = sorted(plan.scene.parent.glob(f"{plan.scene.stem}.*"))
-    curves = [path for path in (plan.illumination, plan.lamp) if path is not None]
-    # which of two curves is which matters
+    curves = [path for path in (plan.illumination, plan.lamp, plan.flat) if path is not None]
+    # which of them is which matters: they are options, too
     return [process.files["instrument"], *scene, *curves]
 
 
@@ -144,7 +206,7 @@ def invert_it(process: Process) -> Outcome:
 
     plan = process.plan
     device = Characterization.load(process.files["instrument"])
-    scene = open_scene(plan.scene, device)
+    scene = open_scene(plan.scene, device, plan.flat)
     result = invert(
         scene.measurement, device, plan.method, grid=parse_grid(plan.grid), illumination=plan.illumination,
         lamp=plan.lamp,
@@ -205,7 +267,7 @@ def _registered(scene: SceneMeasurement) -> list[Fact]:
     found = scene.registration
     if found is None:
         return []
-    size = scene.measurement.values.shape[1]
+    size = scene.measurement.shape[1]
     return [
         Fact(quantity="largest displacement between sub-images / pixel", result=f"{found.largest(size):.2f}"),
         Fact(quantity="its standard error, median / pixel", result=f"{float(np.median(found.shift_stderr)):.3f}"),
@@ -246,14 +308,15 @@ def _spectra_figure(result: Inversion, budget: dict[str, Array]) -> Figure:
 
 CAPTURE = ProcessStep(
     order=10, name="capture", title="raw frames to a capture", run=take_capture, inputs=bench_files,
-    options=("window", "opd_step"), wanted=from_frames,
+    options=("window", "opd_step"), wanted=from_frames, writes=("capture.h5",),
 )  # fmt: skip
 INSTRUMENT = ProcessStep(
     order=20, name="instrument", title="the instrument characterized", run=characterize_it,
     inputs=lambda process: [process.files["capture"]] if "capture" in process.files else bench_files(process),
-    options=("model", "linewidth", "seed"),
+    options=("model", "linewidth", "seed"), check=check_names,
 )  # fmt: skip
 SPECTRA = ProcessStep(
     order=30, name="spectra", title="the scene's frames inverted to spectra", run=invert_it, inputs=scene_files,
-    options=("grid", "method", "illumination", "lamp"),
+    options=("grid", "method", "illumination", "lamp", "flat"), check=check_scene,
+    writes=("cube.h5", "cube_std.h5", "cube_mask.h5", "cube_common.csv"),
 )  # fmt: skip

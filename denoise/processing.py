@@ -8,7 +8,15 @@ from typing import Any
 import numpy as np
 
 from hsitools.chain import Fact, Outcome
-from hsitools.process import Process, ProcessStep
+from hsitools.process import Plan, Process, ProcessStep
+
+
+def check_plan(plan: Plan) -> None:
+    """Whether there is such a method."""
+    import denoise.methods  # noqa: F401  (registers them)
+    from denoise.registry import get
+
+    get(plan.denoiser)
 
 
 def cube_files(process: Process) -> list[Path]:
@@ -74,5 +82,5 @@ def _figure(before: Any, after: Any, wavelength_nm: Any) -> Any:
 
 DENOISING = ProcessStep(
     order=50, name="denoising", title="denoised", run=denoise_it, inputs=cube_files, options=("denoiser", "seed"),
-    wanted=lambda plan: plan.denoiser != "none",
+    wanted=lambda plan: plan.denoiser != "none", check=check_plan, writes=("denoised.h5", "denoised_std.h5"),
 )  # fmt: skip

@@ -83,7 +83,7 @@ def denoise(cube: Cube, method: str = METHOD, sensor: Sensor | None = None, **op
 def restore_cube(
     cube: Cube, method: str = METHOD, sensor: Sensor | None = None, *, samples: int = 0, seed: int = 0,
     weights: str | Path | None = None, scale: float | None = None, noise_std: NDArray[Any] | None = None,
-    progress: Progress | None = None, strip_bytes: int = STRIP_BYTES,
+    progress: Progress | None = None, strip_bytes: int = STRIP_BYTES, client: Any = None, kept: Path | None = None,
 ) -> Denoised:  # fmt: skip
     """Restore a cube; labels are kept.
 
@@ -110,6 +110,10 @@ def restore_cube(
         Cubes beyond it are restored strip by strip, as the estimate is read: whole columns as far as possible, since a
         column is what a detector element sees. Each strip estimates its own noise, from all bands. Standard deviation
         and mask are there once the estimate was read.
+    client : distributed.Client, optional
+        Of workers that restore strips (`hsitools.scale`).
+    kept : Path, optional
+        Folder that they share, for strips that are restored; those of an earlier run there are taken.
 
     Returns
     -------
@@ -168,7 +172,8 @@ def restore_cube(
         if found.structure is not None and found.structure.any():
             structure = _structure(seen, found.structure[None].astype(np.uint8))
         return Denoised(estimate, None if found.std is None else _layer(seen, found.std), mask, structure)
-    source = RestoredSource(seen, restored, strip_size(cube.shape, strip_bytes), samples > 0, progress)
+    strip = strip_size(cube.shape, strip_bytes)
+    source = RestoredSource(seen, restored, strip, samples > 0, progress, client, kept)
     estimate = seen.replace(data=source, nodata=float("nan"), meta={**cube.meta, **said, "strips": len(source.windows)})
     layers = [None if values is None else _layer(seen, values) for values in (source.std, source.mask)]
     return Denoised(estimate, layers[0], layers[1], _structure(seen, source.structure))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,14 +16,17 @@ from numpy.typing import NDArray
 from denoise.case import Restoration
 from hsitools.cube import Cube
 from hsitools.cube.sources import Bands
-from hsitools.cube.windows import windows
+from hsitools.cube.windows import Window, windows
 from hsitools.errors import InputError
-from hsitools.progress import Progress
+from hsitools.io.atomic import atomic_path
+from hsitools.progress import Progress, silent
 
 #: Values (float32) of a strip with its surroundings, and its pixels; methods then stay below 3 GB.
 STRIP_BYTES, STRIP_PIXELS = 128 * 2**20, 160_000
 #: Columns and rows of surroundings of a strip.
 HALO = 16
+#: What strips give to the whole.
+LAYERS = ("estimate", "std", "mask", "structure")
 
 
 class RestoredSource:
@@ -44,6 +48,10 @@ class RestoredSource:
         Whether there is a standard deviation to keep.
     progress : callable, optional
         Called with (strips done, strips in all).
+    client : distributed.Client, optional
+        Of workers that restore all strips, once the first is asked for (`hsitools.scale`).
+    kept : Path, optional
+        Folder, of these and the client, for strips that are restored: those that it holds are not restored again.
 
     Attributes
     ----------
@@ -55,9 +63,9 @@ class RestoredSource:
 
     def __init__(
         self, cube: Cube, restored: Callable[[NDArray[Any], slice], Restoration], strip: tuple[int, int],
-        samples: bool, progress: Progress | None,
+        samples: bool, progress: Progress | None, client: Any = None, kept: Path | None = None,
     ) -> None:  # fmt: skip
-        self.cube, self.restored, self.progress = cube, restored, progress
+        self.cube, self.restored, self.progress, self.client = cube, restored, progress or silent, client
         self.shape = cube.shape
         self.dtype = np.dtype(np.float32)
         #: What is computed at a time: writers go by it.
@@ -65,6 +73,7 @@ class RestoredSource:
         self.windows = windows(cube.shape[1:], strip, HALO)
         self._done, self._broken = [False] * len(self.windows), False
         self._folder = Path(tempfile.mkdtemp(prefix="hsi-denoise-"))
+        self._parts = self._folder if kept is None else kept
         weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         self._kept("estimate", "w+")
         self.std = self._kept("std", "w+") if samples else None
@@ -84,20 +93,32 @@ class RestoredSource:
         if self._broken:
             who = self.cube.source or self.cube.name or "cube"
             raise InputError(f"{who}: found a strip that was added half, expected a new restoration")
-        for number, window in enumerate(self.windows):
-            if not self._done[number] and window.reaches(rows, columns):
-                self._restore(number)
-                if self.progress is not None:
-                    self.progress(sum(self._done), len(self.windows))
+        # workers do not wait for a writer to ask
+        asked = [self.client is not None or window.reaches(rows, columns) for window in self.windows]
+        todo = [number for number, done in enumerate(self._done) if not done and asked[number]]
+        for number, part in zip(todo, self._restorations(todo), strict=True):
+            self._add(number, part)
         return np.array(self._kept("estimate", "r")[:, rows, columns][bands])
 
-    def _restore(self, number: int) -> None:
+    def _restorations(self, numbers: list[int]) -> Iterator[Restoration]:
+        """Strips by number, in this order, whoever restores them."""
+        done = sum(self._done)
+        work = Restorer(cube=self.cube, restored=self.restored, windows=self.windows)
+        if self.client is None:
+            for more, number in enumerate(numbers, 1):
+                yield work(number)
+                self.progress(done + more, len(self.windows))
+            return
+        from hsitools.scale.tasks import ordered
+
+        def told(more: int, _total: int) -> None:
+            self.progress(done + more, len(self.windows))
+
+        for file in ordered(self.client, work.keeping(self._parts), numbers, told):
+            yield loaded(file)
+
+    def _add(self, number: int, part: Restoration) -> None:
         window = self.windows[number]
-        values = self.cube.read(rows=window.wide_rows, columns=window.wide_columns)
-        if _empty(values[self.cube.good]):
-            part = Restoration(estimate=values.astype(np.float32), mask=~np.isfinite(values))
-        else:
-            part = self.restored(values, window.wide_columns)
         place = (slice(None), window.wide_rows, window.wide_columns)
         weight = window.weight((self.shape[1], self.shape[2]), HALO).astype(np.float32)
         # what was added half must not be added again
@@ -115,6 +136,43 @@ class RestoredSource:
             )
             self.structure[inside] = part.structure[rows, columns]
         self._broken, self._done[number] = False, True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restorer:
+    """Restores a strip, by its number, with its surroundings."""
+
+    cube: Cube
+    restored: Callable[[NDArray[Any], slice], Restoration]
+    windows: list[Window]
+
+    def __call__(self, number: int) -> Restoration:
+        """Do it."""
+        window = self.windows[number]
+        values = self.cube.read(rows=window.wide_rows, columns=window.wide_columns)
+        if _empty(values[self.cube.good]):
+            return Restoration(estimate=values.astype(np.float32), mask=~np.isfinite(values))
+        return self.restored(values, window.wide_columns)
+
+    def keeping(self, folder: Path) -> Callable[[int], Path]:
+        """The same into a file of a folder, unless it is there; what workers do."""
+
+        def restore_into(number: int) -> Path:
+            path = folder / f"strip-{number}.npz"
+            if not path.exists():
+                part = self(number)
+                arrays = {name: getattr(part, name) for name in LAYERS}
+                with atomic_path(path) as temporary, temporary.open("wb") as file:
+                    np.savez(file, **{name: array for name, array in arrays.items() if array is not None})
+            return path
+
+        return restore_into
+
+
+def loaded(path: Path) -> Restoration:
+    """A strip as `Restorer.keeping` wrote it."""
+    with np.load(path, allow_pickle=False) as file:
+        return Restoration(**{name: file[name] for name in file.files})
 
 
 def strip_size(shape: tuple[int, int, int], strip_bytes: int = STRIP_BYTES) -> tuple[int, int]:

@@ -25,7 +25,7 @@ PROCESS = "hsitools.process"
 #: Folder of the records of steps, inside the result's.
 RECORDS = "steps"
 #: Fields of a plan that are files to read.
-PATHS = ("bench", "scene", "device", "pan", "illumination", "lamp")
+PATHS = ("bench", "scene", "device", "pan", "illumination", "lamp", "flat")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +46,8 @@ class Plan:
         Panchromatic image to fuse with.
     illumination, lamp : Path, optional
         Tables of wavelength (nm) and value, see `calibration.inversion.invert.invert`.
+    flat : Path, optional
+        Raw frames of an even scene under the calibration lamp: vignetting and dead pixels.
     opd_step : float, optional
         Nominal step between neighbours, µm.
     window : int
@@ -66,6 +68,7 @@ class Plan:
     pan: Path | None = None
     illumination: Path | None = None
     lamp: Path | None = None
+    flat: Path | None = None
     opd_step: float | None = None
     window: int = 5
     model: str = "auto"
@@ -111,6 +114,14 @@ class Plan:
             if path is not None and not path.exists():
                 raise FormatError(f"{path}: {name}: found no such file or folder")
 
+    def check_outputs(self, written: Sequence[str]) -> None:
+        """Raise `InputError` where a file of this name in `out` is one that is read."""
+        outputs = {(self.out / name).resolve() for name in written}
+        for name in PATHS:
+            path = getattr(self, name)
+            if path is not None and path.resolve() in outputs:
+                raise InputError(f"{path}: {name}: found a file that this run writes, expected another --out")
+
 
 def read_plan(path: str | Path) -> dict[str, Any]:
     r"""The keys of a plan file (TOML); its relative paths are those from its own folder.
@@ -146,6 +157,17 @@ class Process:
 
     plan: Plan
     files: dict[str, Path] = field(default_factory=dict)
+    _hashes: dict[tuple[Any, ...], str] = field(default_factory=dict)
+
+    def hash(self, path: Path) -> str:
+        """Of a file's content; each file is read once a run, unless it was written since."""
+        if path.is_dir() or not path.exists():
+            return content_hash(path)
+        status = path.stat()
+        stamp = path.resolve(), status.st_size, status.st_mtime_ns, status.st_ino
+        if stamp not in self._hashes:
+            self._hashes[stamp] = content_hash(path)
+        return self._hashes[stamp]
 
     @property
     def folder(self) -> Path:
@@ -167,12 +189,18 @@ class ProcessStep(Step):
         Fields of the plan, other than files, that its result depends on.
     wanted : callable
         Whether a plan asks for it.
+    writes : tuple of str
+        Names of its files in the folder of the result, none of which may be an input.
+    check : callable
+        Raises, of a plan, what can be told before anything is done: a name that is not there, files that do not fit.
     """
 
     name: str
     inputs: Callable[[Process], Sequence[Path]]
     options: tuple[str, ...] = ()
     wanted: Callable[[Plan], bool] = lambda plan: True
+    writes: tuple[str, ...] = ()
+    check: Callable[[Plan], None] = lambda plan: None
 
 
 def process(
@@ -200,6 +228,9 @@ def process(
     """
     plan.check()
     chosen = [step for step in steps(PROCESS) if step.wanted(plan)]
+    plan.check_outputs([name for step in chosen for name in step.writes])
+    for step in chosen:
+        step.check(plan)
     try:
         (plan.out / RECORDS).mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -218,28 +249,28 @@ def process(
 def _kept_or_done(step: Any, state: Process) -> Done:
     key = short_hash(
         {
-            "step": step.name, "version": __version__, "inputs": [content_hash(path) for path in step.inputs(state)],
+            "step": step.name, "version": __version__, "inputs": [state.hash(path) for path in step.inputs(state)],
             "options": {name: plain(getattr(state.plan, name)) for name in step.options},
         }
     )  # fmt: skip
     record = state.folder / RECORDS / f"{step.name}.json"
-    done = _read_record(record, step, key, state.folder)
+    done = _read_record(record, step, key, state)
     if done is None:
         # an interrupted run leaves no record that speaks for half of its files
         record.unlink(missing_ok=True)
         done = timed(step, state)
-        _write_record(record, done, key, state.folder)
+        _write_record(record, done, key, state)
     state.files.update(done.outcome.files)
     return done
 
 
-def _write_record(path: Path, done: Done, key: str, folder: Path) -> None:
-    outcome = done.outcome
+def _write_record(path: Path, done: Done, key: str, state: Process) -> None:
+    outcome, folder = done.outcome, state.folder
     with atomic_path(path.with_suffix(".png")) as temporary:
         temporary.write_bytes(done.png)
     files = {
         name: {"path": str(file.relative_to(folder) if file.is_relative_to(folder) else file.resolve()),
-               "sha256": content_hash(file)}
+               "sha256": state.hash(file)}
         for name, file in outcome.files.items()
     }  # fmt: skip
     document = {
@@ -251,14 +282,14 @@ def _write_record(path: Path, done: Done, key: str, folder: Path) -> None:
         temporary.write_text(json.dumps(document, indent=1), encoding="utf-8")
 
 
-def _read_record(path: Path, step: Step, key: str, folder: Path) -> Done | None:
+def _read_record(path: Path, step: Step, key: str, state: Process) -> Done | None:
     """What an earlier run did, when it is the same and its files are still what they were."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         if document["key"] != key:
             return None
-        files = {name: folder / entry["path"] for name, entry in document["files"].items()}
-        if any(content_hash(files[name]) != entry["sha256"] for name, entry in document["files"].items()):
+        files = {name: state.folder / entry["path"] for name, entry in document["files"].items()}
+        if any(state.hash(files[name]) != entry["sha256"] for name, entry in document["files"].items()):
             return None
         from hsitools.plot import new_figure
 

@@ -15,6 +15,7 @@ from pansharpen.tiled import fuse_cube
 def fuse(
     cube: Cube, pan: Cube | None = None, method: str | Method = "physics", sensor: Sensor | None = None, *,
     reproject: bool = False, seed: int = 0, weights: str | Path | None = None, progress: Progress | None = None,
+    device: str = "cpu",
 ) -> Cube:  # fmt: skip
     """Fuse a hyperspectral cube with a panchromatic image; wavelengths, bad bands and coordinates are kept.
 
@@ -37,6 +38,8 @@ def fuse(
         Folder or file of a trained net's weights; default those of the package.
     progress : callable, optional
         Called with (steps done, steps in all).
+    device : str
+        ``cpu``, ``cuda``, or ``auto``: a GPU where there is one.
 
     Returns
     -------
@@ -61,7 +64,8 @@ def fuse(
     """
     pair = cube if pan is None else cube.replace(pan=pan)
     return fuse_cube(
-        paired(pair, reproject=reproject), method, sensor, seed=seed, weights=weights, progress=progress
+        paired(pair, reproject=reproject), method, sensor, seed=seed, weights=weights, progress=progress,
+        device=device,
     )  # fmt: skip
 
 

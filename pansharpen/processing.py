@@ -5,7 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 from hsitools.chain import Fact, Outcome
-from hsitools.process import Process, ProcessStep
+from hsitools.process import Plan, Process, ProcessStep
+
+
+def check_plan(plan: Plan) -> None:
+    """Whether there is such a method, and PAN is one band."""
+    import pansharpen.methods  # noqa: F401  (registers them)
+    from hsitools.errors import InputError
+    from hsitools.io import open_cube
+    from pansharpen.registry import get
+
+    assert plan.pan is not None
+    get(plan.fusion)
+    pan = open_cube(plan.pan)
+    if pan.n_bands != 1:
+        raise InputError(f"{plan.pan}: pan: found {pan.n_bands} bands, expected one")
 
 
 def pair_files(process: Process) -> list[Path]:
@@ -50,4 +64,5 @@ def fuse_it(process: Process) -> Outcome:
 FUSION = ProcessStep(
     order=40, name="fusion", title="fused with the panchromatic image", run=fuse_it, inputs=pair_files,
     options=("fusion", "seed"), wanted=lambda plan: plan.pan is not None,
+    check=check_plan, writes=("fused.h5",),
 )  # fmt: skip

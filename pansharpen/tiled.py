@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ from numpy.typing import NDArray
 
 from hsitools.cube import Cube
 from hsitools.cube.geometry import refined
-from hsitools.cube.memory import require_memory
+from hsitools.cube.memory import memory_limit, require_memory
 from hsitools.cube.sources import Bands
 from hsitools.cube.windows import Window, windows
+from hsitools.devices import device_named
 from hsitools.errors import InputError
 from hsitools.progress import Progress, silent
 from hsitools.sensor import Sensor
@@ -31,8 +33,12 @@ from pansharpen.registry import Method, get
 
 #: Of a tile's interpolated cube, surroundings included; a method holds a few of these at a time.
 TILE_BYTES = 448 * 2**20
+#: What a method takes at most, in interpolated cubes of a tile: measured, `physics` (see `python -m benchmarks scale`).
+HELD = 12
 #: Tiles are whole chunks of our files, fine pixels.
 CHUNK = 64
+#: Tiles for each thread of the workers at least, where the scene is large enough: none waits long for the last one.
+TILES_EACH = 4
 
 
 class LargeScene:
@@ -52,6 +58,11 @@ class LargeScene:
         Coarse pixels of a tile; default what `TILE_BYTES` allows.
     progress : callable, optional
         Called with (tiles done, tiles in all) in each pass.
+    client : distributed.Client, optional
+        Of workers that see the cube's files (`hsitools.scale.cluster`): these gather the statistics, and their memory
+        bounds the tiles.
+    device : torch.device or str
+        Where tiles are computed.
 
     Raises
     ------
@@ -64,17 +75,22 @@ class LargeScene:
 
     def __init__(
         self, cube: Cube, sensor: Sensor | None = None, *, halo: int, optics: Optics | None = None,
-        side: int | None = None, progress: Progress | None = None,
+        side: int | None = None, progress: Progress | None = None, client: Any = None,
+        device: torch.device | str = "cpu",
     ) -> None:  # fmt: skip
+        self.device = torch.device(device)
         cube = paired(cube)
         assert cube.pan is not None
-        self.cube, self.progress = cube.physical(), progress or silent
+        self.cube, self.progress, self.client = cube.physical(), progress or silent, client
         self.pan = cube.pan.physical()
         ratio = placement(cube).ratio
         unit = CHUNK // math.gcd(CHUNK, ratio)
         if side is None:
-            room = math.sqrt(TILE_BYTES / (4 * cube.n_bands)) / ratio - 2 * halo
+            room = math.sqrt(_tile_bytes(client) / (4 * cube.n_bands)) / ratio - 2 * halo
             side = max(int(room // unit), 1) * unit
+            wanted = 0 if client is None else TILES_EACH * sum(client.nthreads().values())
+            while side > unit and math.prod(-(-size // side) for size in cube.shape[1:]) < wanted:
+                side -= unit
         self.windows = windows(cube.shape[1:], (side, side), halo)
         self.tile_size = (side * ratio, side * ratio)
         self.bands = np.flatnonzero(cube.good & self._live())
@@ -102,18 +118,20 @@ class LargeScene:
         coarse = self._read(self.cube, window, self.bands)
         r = self.optics.ratio
         fine = (slice(r * part.start, r * part.stop) for part in (window.wide_rows, window.wide_columns))
-        pan = _tensor(self.pan.read(None, *fine))
+        pan = self._tensor(self.pan.read(None, *fine))
         coarse, valid = filled(coarse, torch.isfinite(coarse))
         pan_valid = torch.isfinite(pan)
         whole = bool(pan_valid.all())
+        pan = pan if whole else fill_nearest(pan, pan_valid)
         return Tile(
-            coarse, pan if whole else fill_nearest(pan, pan_valid), self.optics, margin=window.margin, valid=valid,
-            pan_valid=None if whole else pan_valid,
+            coarse.to(self.device), pan.to(self.device), self.optics, margin=window.margin,
+            valid=None if valid is None else valid.to(self.device),
+            pan_valid=None if whole else pan_valid.to(self.device),
         )  # fmt: skip
 
     def interpolated(self, window: Window, bands: NDArray[np.int64]) -> torch.Tensor:
         """Some bands interpolated to the fine grid: those that no method sees."""
-        values = self._read(self.cube, window, bands)
+        values = self._read(self.cube, window, bands).to(self.device)
         empty = torch.isnan(values)
         r = self.optics.ratio
         blank = values.new_zeros((1, 1, *(r * size for size in values.shape[-2:])))
@@ -121,14 +139,18 @@ class LargeScene:
         lost = tile.crop(empty.repeat_interleave(r, -2).repeat_interleave(r, -1))
         return tile.expanded.masked_fill(lost, torch.nan)
 
+    @classmethod
+    def _read(cls, cube: Cube, window: Window, bands: NDArray[np.int64]) -> torch.Tensor:
+        return cls._tensor(cube.read(bands, window.wide_rows, window.wide_columns))
+
     @staticmethod
-    def _read(cube: Cube, window: Window, bands: NDArray[np.int64]) -> torch.Tensor:
-        return _tensor(cube.read(bands, window.wide_rows, window.wide_columns))
+    def _tensor(values: NDArray[Any]) -> torch.Tensor:
+        return torch.as_tensor(np.ascontiguousarray(values, dtype=np.float32))[None]
 
     def case(self) -> FusionCase:
         """The scene in memory, for methods that need it whole (with one window)."""
         (window,) = self.windows
-        pan = _tensor(self.pan.read(None, slice(0, self.pan.shape[1]), slice(0, self.pan.shape[2])))
+        pan = self._tensor(self.pan.read(None, slice(0, self.pan.shape[1]), slice(0, self.pan.shape[2])))
         return FusionCase(
             coarse=self._read(self.cube, window, self.bands), pan=pan, optics=self.optics,
             name=self.cube.name or Path(self.cube.source).stem,
@@ -137,8 +159,7 @@ class LargeScene:
     def sum(self, function: Callable[[Tile], Any]) -> Any:
         """See `pansharpen.case.Scene.sum`."""
         total: Any = None
-        for done, window in enumerate(self.windows, 1):
-            part = function(self.tile(window))
+        for part in self._parts(function):
             if total is None:
                 total = part
             elif isinstance(part, tuple):
@@ -146,16 +167,42 @@ class LargeScene:
                 total = type(part)(*parts) if hasattr(part, "_fields") else tuple(parts)
             else:
                 total = total + part
-            self.progress(done, len(self.windows))
         return total
+
+    def _parts(self, function: Callable[[Tile], Any]) -> Iterable[Any]:
+        """What ``function`` gives of each tile, in the order of the windows, whoever computes it."""
+        work = partial(_part, self, function)
+        if self.client is not None:
+            from hsitools.scale.tasks import ordered
+
+            yield from ordered(self.client, work, self.windows, self.progress)
+            return
+        for done, window in enumerate(self.windows, 1):
+            yield work(window)
+            self.progress(done, len(self.windows))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For workers, who tell nobody how far they are."""
+        return self.__dict__ | {"client": None, "progress": silent}
 
     def map(self, function: Callable[[Tile], torch.Tensor]) -> FusedSource:
         """See `pansharpen.case.Scene.map`."""
         return FusedSource(self, function)
 
 
-def _tensor(values: NDArray[Any]) -> torch.Tensor:
-    return torch.as_tensor(np.ascontiguousarray(values, dtype=np.float32))[None]
+def _part(scene: LargeScene, function: Callable[[Tile], Any], window: Window) -> Any:
+    with torch.no_grad():
+        return function(scene.tile(window))
+
+
+def _tile_bytes(client: Any) -> int:
+    """Bytes of a tile's interpolated cube that leave room for the method, here or at each worker."""
+    limit = memory_limit()
+    if client is not None:
+        from hsitools.scale.cluster import memory_of_task
+
+        limit = memory_of_task(client)
+    return TILE_BYTES if limit is None else min(TILE_BYTES, limit // HELD)
 
 
 class FusedSource:
@@ -173,19 +220,33 @@ class FusedSource:
 
     def read(self, bands: Bands, rows: slice, columns: slice) -> NDArray[np.float32]:
         """Values of a window; every tile that it touches is fused (the last one is remembered)."""
-        out = np.empty((len(bands), rows.stop - rows.start, columns.stop - columns.start), dtype=np.float32)
         r = self.scene.optics.ratio
+        shape = (rows.stop - rows.start, columns.stop - columns.start)
+        everything = np.array_equal(bands, np.arange(self.shape[0]))
+        out: NDArray[np.float32] | None = None
         for window in self.scene.windows:
             shared = window.overlap(rows, columns, r)
-            if shared is not None:
-                own, asked = shared
-                out[:, *asked] = self._fused(window)[bands, *own]
+            if shared is None:
+                continue
+            own, asked = shared
+            part = self._fused(window)[:, *own]
+            if everything and part.shape[1:] == shape:
+                return part
+            if out is None:
+                out = np.empty((len(bands), *shape), dtype=np.float32)
+            out[:, *asked] = part if everything else part[bands]
+        assert out is not None, "windows cover the image"
         return out
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For workers: without the last tile."""
+        return self.__dict__ | {"_last": None}
+
     def _fused(self, window: Window) -> NDArray[np.float32]:
-        if self._last is not None and self._last[0] == window:
-            return self._last[1]
-        self._last = None
+        last, self._last = self._last, None
+        if last is not None and last[0] == window:
+            self._last = last
+            return last[1]
         scene = self.scene
         with torch.no_grad():
             tile = scene.tile(window)
@@ -196,12 +257,12 @@ class FusedSource:
                     f"{scene.cube.source or scene.cube.name}: found values that are not finite in the fused rows "
                     f"{window.rows.start}:{window.rows.stop}, columns {window.columns.start}:{window.columns.stop}"
                 )
-            own = marked(fused, tile)[0].numpy()
+            own = marked(fused, tile)[0].cpu().numpy()
             if scene.n_bands < scene.cube.n_bands:
                 rest = np.setdiff1d(np.arange(scene.cube.n_bands), scene.bands)
                 whole = np.empty((scene.cube.n_bands, *own.shape[1:]), dtype=np.float32)
                 whole[scene.bands] = own
-                whole[rest] = scene.interpolated(window, rest)[0].numpy()
+                whole[rest] = scene.interpolated(window, rest)[0].cpu().numpy()
                 own = whole
         self._last = window, own
         return own
@@ -209,7 +270,7 @@ class FusedSource:
 
 def fuse_cube(
     cube: Cube, method: str | Method, sensor: Sensor | None = None, *, optics: Optics | None = None, seed: int = 0,
-    weights: str | Path | None = None, progress: Progress | None = None,
+    weights: str | Path | None = None, progress: Progress | None = None, client: Any = None, device: str = "cpu",
 ) -> Cube:  # fmt: skip
     """Fuse a cube with its PAN; the result keeps wavelengths, bad bands and coordinates.
 
@@ -229,6 +290,11 @@ def fuse_cube(
         Instead of what the sensor says.
     seed, weights, progress
         As of `pansharpen.in_memory.fuse_case`; progress is called once per tile and pass.
+    client : distributed.Client, optional
+        Of workers that gather the statistics of methods that go by tiles (`hsitools.scale`); the tiles themselves are
+        theirs when the result is saved by `hsitools.scale.pieces.save_by_workers`.
+    device : str
+        Where tiles are computed: see `hsitools.devices.device_named`. The result is on the processor.
 
     Raises
     ------
@@ -242,19 +308,22 @@ def fuse_cube(
     cube = paired(cube)
     assert cube.pan is not None
     options: dict[str, Any] = {"seed": seed, "weights": weights, "progress": progress}
+    place = device_named(device)
     if entry.tiled:
-        scene = LargeScene(cube, sensor, halo=entry.halo, optics=optics, progress=progress)
+        scene = LargeScene(
+            cube, sensor, halo=entry.halo, optics=optics, progress=progress, client=client, device=place
+        )  # fmt: skip
         with torch.no_grad():
             data: Any = entry.function(scene, **options_for(entry, options))
     else:
-        scene = LargeScene(cube, sensor, halo=0, optics=optics, side=max(cube.shape[1:]))
+        scene = LargeScene(cube, sensor, halo=0, optics=optics, side=max(cube.shape[1:]), device=place)
         # the fused cube and a few like it, float32
         require_memory(
             4 * 4 * cube.n_bands * cube.pan.shape[1] * cube.pan.shape[2], cube.source or cube.name,
             use=f"{entry.name} takes a scene as a whole",
             advice="choose a window, or a method that goes by tiles (hsi pansharpen list)",
         )  # fmt: skip
-        whole = fuse_case(entry, scene.case(), **options)
+        whole = fuse_case(entry, scene.case().to(place), **options)
         source = scene.map(lambda _tile: whole)
         data = source.read(np.arange(cube.n_bands), slice(0, source.shape[1]), slice(0, source.shape[2]))
     ratio = cube.pan.shape[1] // cube.shape[1]

@@ -119,5 +119,6 @@ def layout_figure(frame: Array, layout: SubImageLayout) -> Any:
         xlabel="x (pixel)", ylabel="y (pixel)",
         title=f"{rows}×{columns} sub-images, pitch {layout.pitch[0]:.2f}×{layout.pitch[1]:.2f} px, {layout.order}",
     )  # fmt: skip
-    axes.legend(loc="upper right", fontsize=8)
+    # beside the frame: sub-images reach into every corner of it
+    figure.legend(loc="outside lower center", fontsize=8)
     return figure

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hsitools.commands.options import emit_json, emit_table, json_option
+from hsitools.commands.options import emit_json, emit_table, json_option, scheduler_option, workers_option
 from hsitools.errors import InputError
 
 if TYPE_CHECKING:
@@ -71,12 +71,15 @@ def parse_waves(name: str) -> float:
 @click.option("--show", metavar="I,J,…", help="Interferometers whose fits the report draws  [a spread of them].")
 @click.option("--per-pixel", is_flag=True, help="CAPTURE is a pixel stack: maps over every sub-image, to --out.")
 @click.option("--device", help="torch device for --per-pixel, as cuda  [default: NumPy].")
+@workers_option
+@scheduler_option
 @json_option
 def calibrate(
     capture: Path, model_name: str, degree: int | None, degree_gain: int | None, degree_phase: int | None,
     gain_reference: str | None, fixed_gain: bool, wavelengths: str | None, cv: int, seed: int, start: str, engine: str,
     loss: str, linewidth: str | None, line_shape: str | None, no_prior: bool, out: Path | None, csv_path: Path | None,
-    report: Path | None, show: str | None, per_pixel: bool, device: str | None, as_json: bool,
+    report: Path | None, show: str | None, per_pixel: bool, device: str | None,
+    workers: int | None, scheduler: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Characterize the Fabry-Perot interferometers of CAPTURE.
 
@@ -95,7 +98,8 @@ def calibrate(
         if out is None:
             raise InputError("--per-pixel: expected --out FILE for the maps")
     else:
-        refuse("one fit per interferometer", {"--device": device})
+        where = {"--device": device, "--workers": workers, "--scheduler": scheduler}
+        refuse("one fit per interferometer", where)
     if report is None:
         refuse("no --report", {"--show": show})
     automatic = model_name == "auto" and not per_pixel
@@ -117,7 +121,7 @@ def calibrate(
     line = {"linewidth_nm": width, "line_shape": line_shape}
     line = {name: value for name, value in line.items() if value is not None}
     if per_pixel and out is not None:
-        return _per_pixel(capture, out, model, options, line, device, as_json)
+        return _per_pixel(capture, out, model, options, line, device, (workers, scheduler), as_json)
     outputs = Outputs(characterization=out, table=csv_path, report=report, show=rows)
     _per_device(capture, span, line, None if automatic else model, options, cv, seed, outputs, as_json)
 
@@ -268,23 +272,29 @@ def _line_text(settings: dict[str, Any]) -> str:
 
 def _per_pixel(
     path: Path, out: Path, model: TransmittanceModel, options: Options, line: dict[str, Any], device: str | None,
-    as_json: bool,
+    workers: tuple[int | None, str | None], as_json: bool,
 ) -> None:  # fmt: skip
     import sys
     import time
 
     from tqdm import tqdm
 
-    from calibration.pixel_maps import PixelStack, characterize_pixels
+    from calibration.captures.pixel_stack import PixelStack
+    from calibration.pixel_maps import characterize_pixels
+    from hsitools.scale.cluster import cluster
 
     stack = PixelStack(path, **line)
     _check_shape(path, stack.linewidth_nm, line, options)
     began = time.perf_counter()
     n, height, width = stack.shape
-    with tqdm(total=n * height * width, unit="pixel", disable=not sys.stderr.isatty()) as bar:
+    with (
+        cluster(*workers, files=[path]) as client,
+        tqdm(total=n * height * width, unit="pixel", disable=not sys.stderr.isatty()) as bar,
+    ):
         result = characterize_pixels(
-            stack, out, model, options=options, device=device, progress=lambda done, _: bar.update(done - bar.n)
-        )
+            stack, out, model, options=options, device=device, progress=lambda done, _: bar.update(done - bar.n),
+            client=client,
+        )  # fmt: skip
     result["seconds"] = time.perf_counter() - began
     result["written"] = str(out)
     if as_json:

@@ -7,7 +7,15 @@ from typing import Any
 
 import click
 
-from hsitools.commands.options import SeveralValues, emit_json, json_option, progress_bar, refuse_input_as_output
+from hsitools.commands.options import (
+    SeveralValues,
+    emit_json,
+    json_option,
+    progress_bar,
+    refuse_input_as_output,
+    scheduler_option,
+    workers_option,
+)
 from hsitools.errors import InputError
 from hsitools.text import readable
 
@@ -67,30 +75,46 @@ def list_methods(as_json: bool) -> None:
 @click.option("--grid", metavar="LOW:HIGH:STEP", help="Wavelengths, nm  [default: the calibrated lines].")
 @click.option("--illumination", type=PATH, help="Table of wavelength (nm) and the light on the scene.")
 @click.option("--lamp", type=PATH, help="Table of wavelength (nm) and the calibration lamp's radiance.")
+@click.option(
+    "--flat", type=PATH, help="Raw frames of an even scene under the calibration lamp: vignetting, dead pixels."
+)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda: where `joint` smooths.")
 @click.option("--report", type=PATH, help="Folder for report.html.")
+@workers_option
+@scheduler_option
 @json_option
 def run(
     path: Path, instrument: Path, out: Path, method: str, grid: str | None, illumination: Path | None,
-    lamp: Path | None, report: Path | None, as_json: bool,
+    lamp: Path | None, flat: Path | None, device: str, report: Path | None, workers: int | None,
+    scheduler: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Invert PATH, raw frames with dark frames or an interferogram cube, to a spectral cube.
 
     Beside OUT, its name with _std holds the standard deviation of each voxel and with _mask where there is a spectrum;
     with _common.csv the factors of errors that all pixels share. Spectra are in units of the calibration lamp, with
     --lamp they are radiance in that table's units.
+
+    A cube larger than memory is inverted tile by tile, kept in a folder beside OUT (its name with _parts) until OUT is
+    written: the same command goes on there after it was stopped. With --workers or --scheduler all workers invert
+    tiles.
     """
+    import shutil
     import time
 
     from calibration.inversion.invert import invert as run_inversion
     from hsitools.io import save_cube
+    from hsitools.scale.cluster import cluster
 
     refuse_input_as_output(out, path, instrument)
     began = time.perf_counter()
     if not out.parent.is_dir():
         raise InputError(f"{out}: output: found no folder {out.parent}, expected an existing one")
-    result = run_inversion(
-        path, instrument, method, grid=parse_grid(grid), illumination=illumination, lamp=lamp
-    )  # fmt: skip
+    parts = out.with_name(f"{out.stem}_parts")
+    with cluster(workers, scheduler, files=[path, instrument]) as client, progress_bar("invert") as progress:
+        result = run_inversion(
+            path, instrument, method, grid=parse_grid(grid), illumination=illumination, lamp=lamp, flat=flat,
+            device=device, parts=parts, progress=progress, client=client,
+        )  # fmt: skip
     # the cube itself comes last: where it is, all is
     cubes = {"_std": result.std, "_mask": result.mask, "": result.cube}
     written = []
@@ -114,6 +138,8 @@ def run(
         from calibration.inversion.report import write_report
 
         written.append(str(write_report(result, document, report)))
+    if parts.is_dir():
+        shutil.rmtree(parts)
     if as_json:
         return emit_json(document)
     click.echo(

@@ -1,8 +1,11 @@
 """What a wrong calibration adds to interferograms, and how large that is.
 
-The characterization's covariance says how wrong each interferometer's response may be; of a mean spectrum x̄ that is an
-error of its interferogram that all pixels share, up to their brightness. It must not pass for noise that pixels average
-away. Its size is scaled by what the mean interferogram itself shows beyond noise and smooth spectra.
+Two things add to a pixel's interferogram, the same in all pixels up to their brightness. Each interferometer's own
+error, whose size the characterization's covariance tells (linearised). And what all share: a calibration line that was
+measured too bright, or left out, draws all interferometers alike there, so that the instrument acts as if spectra were
+multiplied by a curve that is rough from line to line. That part looks like a spectrum: what no spectrum can make does
+not show it, only that spectra are smoother. The sizes of both are those of largest evidence, given the mean
+interferogram and smooth spectra. Neither must pass for noise that pixels average away.
 """
 
 from __future__ import annotations
@@ -12,8 +15,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import minimize
 
-from calibration.inversion.prior import SCALES, Prior, smooth_kernels
+from calibration.inversion.prior import SCALES, Prior, matern, smooth_kernels
 from calibration.inversion.problem import Interferograms
 
 if TYPE_CHECKING:
@@ -22,8 +26,13 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 #: Points of the quadrature to a fringe of the largest OPD.
 POINTS_PER_FRINGE = 8
-#: Factors of the covariance's standard deviations tried, none among them.
-FACTORS = np.concatenate([[0.0], np.logspace(-1.5, 1, 21)])
+#: Length of correlation (nm) and relative error of the smooth spectrum that shared errors multiply.
+LENGTH, ROUGHLY = 80.0, 0.02
+#: Factors of the characterization's standard deviations, own and shared, where the search begins; how far their
+#: squares' logarithms may go; steps at most: it need not be sharper than what one interferogram tells.
+FACTORS, REACH, STEPS = (0.3, 0.5), 20.0, 25
+#: Below this factor the calibration counts as exact.
+NONE = 1e-2
 
 
 def interferogram_stderr(result: Characterization, wavelength_nm: Array, spectrum: Array) -> Array:
@@ -72,7 +81,7 @@ class Allowed:
     factors : array, shape (interferometer, k)
         Root of the covariance of what is left of it, in the whitened case: of it all pixels have the same.
     scale : float
-        Factor of the characterization's standard deviations by evidence.
+        Factor of the characterization's standard deviations by evidence; 0 of an exact calibration.
     covariance : array, shape (wavelength, wavelength), or None
         Prior of spectra by the mean interferogram's evidence, where a calibration's error was found: pixels, which
         all have the same error, would speak for spectra as rough as that error makes them.
@@ -101,6 +110,42 @@ class Allowed:
         return self.case.with_values(values)
 
 
+def smooth_spectrum(case: Interferograms, mean: Array, noise: Array) -> Array:
+    """A smooth, positive spectrum ``(wavelength,)`` that makes the mean interferogram roughly."""
+    kernel = matern(case.wavelength_nm, LENGTH)
+    noise = noise + (ROUGHLY * mean) ** 2
+    one = replace(case, values=mean[:, None, None], noise_std=np.sqrt(noise), calibration_std=None, noise_known=True)
+    prior = Prior(name="", covariance=kernel, case=one)
+    scale = prior.log_evidence().argmax(axis=0)
+    return np.maximum(prior.posterior(np.array([0]), scale)[0][:, 0], 0)
+
+
+def shared_errors(case: Interferograms, spectrum: Array) -> Array:
+    """Covariance of the interferogram of a spectrum times a white curve, as large as ``calibration_std`` on average."""
+    assert case.calibration_std is not None
+    # white over wavelength, whatever the grid
+    columns = case.matrix * (spectrum / np.sqrt(np.abs(np.gradient(case.wavelength_nm))))
+    covariance = columns @ columns.T
+    return np.asarray(covariance * ((case.calibration_std**2).mean() / max(np.diag(covariance).mean(), 1e-300)))
+
+
+def likeliest(parts: list[Array], noise: Array, values: Array, start: list[float]) -> Array:
+    """Factors ``(part,)`` of covariances whose sum with the noise (variances) makes zero-mean values most likely."""
+
+    def cost(logarithms: Array) -> tuple[float, Array]:
+        sizes = np.exp(logarithms)
+        whole = np.diag(noise) + sum(size * part for size, part in zip(sizes, parts, strict=True))
+        inverse: Array = np.linalg.inv(whole)
+        weighted = inverse @ values
+        slope = [float((inverse * part).sum() - weighted @ part @ weighted) for part in parts]
+        return float(0.5 * values @ weighted + 0.5 * np.linalg.slogdet(whole)[1]), 0.5 * sizes * np.array(slope)
+
+    begin = np.log(start)
+    bounds = [(value - REACH, value + REACH) for value in begin]
+    end = minimize(cost, begin, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": STEPS}).x
+    return np.asarray(np.exp(end))
+
+
 def allow(case: Interferograms, *, apart: bool = False) -> Allowed:
     """Allow for the calibration's error: ``y = A x + b e + noise``, b a pixel's brightness, e one draw for the image.
 
@@ -109,31 +154,42 @@ def allow(case: Interferograms, *, apart: bool = False) -> Allowed:
     estimates that treat what follows the brightness by itself.
     """
     size = len(case.noise_std)
+    exact = Allowed(case=case, factors=np.zeros((size, 0)), scale=0.0)
     if case.calibration_std is None or not case.calibration_std.any():
-        return Allowed(case=case, factors=np.zeros((size, 0)), scale=0.0)
+        return exact
     pixels = case.values.reshape(size, -1)[:, case.measured]
     mean, count = pixels.mean(axis=1), pixels.shape[1]
     noise = case.noise_std**2 / count
+    own = np.diag(case.calibration_std**2)
+    shared = shared_errors(case, smooth_spectrum(case, mean, noise))
+    # in units in which all are near one; the sizes of the errors hardly depend on the kernel
+    unit = float((case.calibration_std**2).mean())
     kernels = smooth_kernels(case)
-    best, scale, chosen = -np.inf, 0.0, np.zeros((len(case.wavelength_nm),) * 2)
-    for factor in FACTORS:
-        one = Interferograms(
-            matrix=case.matrix, values=mean[:, None, None], wavelength_nm=case.wavelength_nm,
-            noise_std=np.sqrt(noise + (factor * case.calibration_std) ** 2),
-        )  # fmt: skip
-        for name, kernel in kernels.items():
-            prior = Prior(name=name, covariance=kernel, case=one)
-            log = prior.log_evidence()[:, 0]
-            value = float(log.max()) - float(np.log(one.noise_std).sum())
-            if value > best:
-                best, scale = value, float(factor)
-                chosen = SCALES[int(log.argmax())] * prior.unit * kernel
-    if scale == 0:
-        return Allowed(case=case, factors=np.zeros((size, 0)), scale=0.0)
-    wrong = (scale * case.calibration_std) ** 2
+    kernel = list(kernels.values())[-1]
+    signal = case.matrix @ kernel @ case.matrix.T
+    level = float(mean @ mean / np.trace(signal))
+    _, *factors = likeliest(
+        [signal * (level / unit), own / unit, shared / unit], noise / unit, mean / np.sqrt(unit),
+        [1.0, FACTORS[0] ** 2, FACTORS[1] ** 2],
+    )  # fmt: skip
+    if max(factors) < NONE**2:
+        return exact
+    wrong = factors[0] * own + factors[1] * shared
+    root: Array = np.linalg.cholesky(wrong + np.diag(noise))
+    one = Interferograms(
+        matrix=np.asarray(np.linalg.solve(root, case.matrix), dtype=float),
+        values=np.asarray(np.linalg.solve(root, mean), dtype=float)[:, None, None], wavelength_nm=case.wavelength_nm,
+        noise_std=np.ones(size),
+    )  # fmt: skip
+    best, chosen = -np.inf, kernel
+    for name, kernel in kernels.items():
+        prior = Prior(name=name, covariance=kernel, case=one)
+        log = prior.log_evidence()[:, 0]
+        if log.max() > best:
+            best, chosen = float(log.max()), SCALES[int(log.argmax())] * prior.unit * kernel
     signal = case.matrix @ chosen @ case.matrix.T
-    gain = wrong[:, None] * np.linalg.inv(signal + np.diag(wrong + noise))
-    error, left = gain @ mean, np.diag(wrong) - gain * wrong
+    gain = np.linalg.solve(signal + wrong + np.diag(noise), wrong).T
+    error, left = gain @ mean, wrong - gain @ wrong
     # by its brightness a pixel has more or less of it
     toward = mean / case.noise_std**2
     toward /= max(float(toward @ mean), 1e-300)
@@ -143,12 +199,15 @@ def allow(case: Interferograms, *, apart: bool = False) -> Allowed:
     differs = max(differs, 0.0) / float(((mean / case.noise_std) ** 2).mean() * (brightness**2).mean())
     power, vectors = np.linalg.eigh(0.5 * (left + left.T))
     root = vectors * np.sqrt(np.maximum(power, 0))
-    lower: Array = np.linalg.cholesky((0 if apart else root @ root.T) + np.diag(case.noise_std**2 + differs * wrong))
-    turn: Array = np.linalg.solve(lower, np.eye(size) - np.outer(error, toward)).astype(np.float64)
-    whitened: Array = np.linalg.solve(lower, case.matrix).astype(np.float64)
+    lower: Array = np.linalg.cholesky((0 if apart else root @ root.T) + np.diag(case.noise_std**2) + differs * wrong)
+    turn, whitened, remaining = (
+        np.asarray(np.linalg.solve(lower, side), dtype=float)
+        for side in (np.eye(size) - np.outer(error, toward), case.matrix, root)
+    )
     whole = replace(case, matrix=whitened, opd_um=None, noise_std=np.ones(size), calibration_std=None)
-    unlike = differs * float((np.linalg.solve(lower, np.diag(np.sqrt(wrong))) ** 2).sum())
+    unlike = differs * float(np.trace(np.linalg.solve(lower, np.linalg.solve(lower, wrong).T)))
     allowed = Allowed(
-        case=whole, factors=np.linalg.solve(lower, root), scale=scale, covariance=chosen, unlike=unlike, turn=turn,
+        case=whole, factors=remaining, scale=float(np.sqrt(max(factors))), covariance=chosen, unlike=unlike,
+        turn=turn,
     )  # fmt: skip
     return replace(allowed, case=allowed.pixels(case))

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calibration.characterization import Characterization
 from calibration.inversion import measurement as files
-from calibration.inversion import registry
+from calibration.inversion import registry, tiles
 from calibration.inversion.calibration_error import interferogram_stderr
-from calibration.inversion.measurement import Measurement
+from calibration.inversion.measurement import AnyMeasurement, CubeMeasurement, Measurement
 from calibration.inversion.prior import best_prior, candidates
 from calibration.inversion.problem import RADIANCE_UNITS, Interferograms, Spectra, noise_size
 from calibration.inversion.scene_frames import open_scene
+from hsitools import __version__
 from hsitools.cube import Cube
 from hsitools.errors import InputError
+from hsitools.identity import fingerprint
+from hsitools.io.hashes import short_hash
+from hsitools.progress import Progress, silent
 
 Array = NDArray[np.float64]
 
@@ -51,13 +58,18 @@ class Inversion:
 
 
 def invert(
-    measured: Cube | Array | Measurement | str | Path,
+    measured: Cube | Array | Measurement | CubeMeasurement | str | Path,
     instrument: Characterization | str | Path,
     method: str = "joint",
     *,
     grid: Array | None = None,
     illumination: tuple[Array, Array] | str | Path | None = None,
     lamp: tuple[Array, Array] | str | Path | None = None,
+    flat: str | Path | None = None,
+    device: str = "auto",
+    parts: str | Path | None = None,
+    progress: Progress = silent,
+    client: Any = None,
 ) -> Inversion:
     """Invert interferograms to spectra.
 
@@ -75,6 +87,21 @@ def invert(
         Light on the scene in any units, over all of the calibrated band: what is left is smoother.
     lamp : (wavelengths in nm, values) or path of a table, optional
         The calibration lamp's radiance: spectra come out in its units instead of in units of the lamp.
+    flat : path, optional
+        Of raw frames: those of an even scene under the calibration lamp, see `scene_frames.open_scene`.
+    device : str
+        ``auto``, ``cpu``, ``cuda``: where the spatial part of ``joint`` is computed.
+    parts : path, optional
+        Folder where tiles of an image that is larger than `tiles.TILE_BYTES` are kept as they are done: a run that was
+        stopped goes on there. Default a temporary one.
+    progress : callable
+        Called with (tiles done, tiles in all).
+    client : distributed.Client, optional
+        Of workers that invert tiles (`hsitools.scale.cluster`).
+
+    Notes
+    -----
+    Of images with more than `tiles.SAMPLE_PIXELS` a method learns from as many, spread evenly over them.
 
     Raises
     ------
@@ -97,18 +124,19 @@ def invert(
     ((51, 4, 4), 'calibration lamp')
     """
     entry = registry.get(method)
-    device = instrument if isinstance(instrument, Characterization) else Characterization.load(instrument)
+    known = instrument if isinstance(instrument, Characterization) else Characterization.load(instrument)
     if isinstance(measured, np.ndarray):
         measured = Cube(data=measured, name="interferograms")
+    scene: AnyMeasurement
     if isinstance(measured, Cube):
-        measured = files.interferogram_cube(measured, device)
-    elif not isinstance(measured, Measurement):
-        measured = open_scene(measured, device).measurement
-    if len(measured.values) != len(device.opd_um):
-        raise InputError(
-            f"{measured.source}: interferometers: found {len(measured.values)}, expected {len(device.opd_um)}"
-        )
-    wavelength, asked = whole_band(device, grid)
+        scene = files.interferogram_cube(measured, known)
+    elif isinstance(measured, Measurement | CubeMeasurement):
+        scene = measured
+    else:
+        scene = open_scene(measured, known, flat).measurement
+    if scene.shape[0] != len(known.opd_um):
+        raise InputError(f"{scene.source}: interferometers: found {scene.shape[0]}, expected {len(known.opd_um)}")
+    wavelength, asked = whole_band(known, grid)
     light = None if illumination is None else _on_grid(illumination, wavelength, "illumination")
     if light is not None:
         light = light / light.mean()
@@ -118,10 +146,30 @@ def invert(
         if light is not None:
             # what the scene sends is in units of the lamp
             light = light / radiance * radiance.mean()
-    case = build_case(measured, device, wavelength, light)
+    learnt_from = tiles.sample(scene)
+    case = build_case(learnt_from, known, wavelength, light)
     if not case.measured.any():
-        raise InputError(f"{measured.source}: found no pixel that all interferometers measured, expected some")
-    return _labelled(entry(case), entry.name, device, measured, radiance, asked)
+        raise InputError(f"{scene.source}: found no pixel that all interferometers measured, expected some")
+    learned = entry.learned(case, device)
+    plan = tiles.tile_windows(scene.shape, len(wavelength), learned.reach)
+
+    def finish(spectra: Spectra) -> Spectra:
+        return _in_units(spectra, radiance, asked)
+
+    if len(plan) == 1 and learnt_from.shape == scene.shape:
+        spectra = finish(learned(case))
+    else:
+        fitted = fitted_rows(known, scene.noise_std)
+        folder = Path(tempfile.mkdtemp(prefix="hsi-invert-") if parts is None else parts)
+        key = _key(learnt_from, known, entry.name, wavelength, light, radiance)
+        try:
+            kept = tiles.Kept(folder, key)
+            spectra = tiles.invert_tiles(scene, fitted, case, learned, plan, finish, kept, progress, client)
+        finally:
+            if parts is None:
+                # files that are mapped stay as long as the result
+                shutil.rmtree(folder, ignore_errors=True)
+    return _labelled(spectra, entry.name, known, scene)
 
 
 def whole_band(device: Characterization, grid: Array | None) -> tuple[Array, slice]:
@@ -133,7 +181,16 @@ def whole_band(device: Characterization, grid: Array | None) -> tuple[Array, sli
     if grid is None:
         return lines, slice(None)
     grid = np.asarray(grid, dtype=float)
-    low, high = device.response.band_nm
+    check_grid(grid, device.response.band_nm)
+    # not nearer to the grid than half a step of it: two samples of one place would be one
+    before = lines[lines < grid[0] - 0.5 * (grid[1] - grid[0])]
+    after = lines[lines > grid[-1] + 0.5 * (grid[-1] - grid[-2])]
+    return np.concatenate([before, grid, after]), slice(len(before), len(before) + len(grid))
+
+
+def check_grid(grid: Array, band_nm: tuple[float, float]) -> None:
+    """Raise `InputError` where wavelengths do not ascend or leave the calibrated band."""
+    low, high = band_nm
     slack = 1e-6 * (high - low)
     if grid.ndim != 1 or len(grid) < 2 or not (np.diff(grid) > 0).all():
         raise InputError("grid: expected at least two ascending wavelengths, nm")
@@ -141,10 +198,22 @@ def whole_band(device: Characterization, grid: Array | None) -> tuple[Array, sli
         raise InputError(
             f"grid: found {grid[0]:g} to {grid[-1]:g}, expected inside the calibrated band {low:.2f} to {high:.2f} nm"
         )
-    # not nearer to the grid than half a step of it: two samples of one place would be one
-    before = lines[lines < grid[0] - 0.5 * (grid[1] - grid[0])]
-    after = lines[lines > grid[-1] + 0.5 * (grid[-1] - grid[-2])]
-    return np.concatenate([before, grid, after]), slice(len(before), len(before) + len(grid))
+
+
+def _noise(device: Characterization, noise_std: Array | None) -> Array:
+    """Noise of each interferometer, ``(interferometer,)``: measured, or in the proportions of the capture's."""
+    if noise_std is not None:
+        return noise_std
+    return np.ones(device.response.n_bands) if device.lines is None else device.lines.row_noise
+
+
+def fitted_rows(device: Characterization, noise_std: Array | None) -> NDArray[np.intp]:
+    """Interferometers that were fitted and have a noise; raises `InputError` when there are none."""
+    noise = _noise(device, noise_std)
+    fitted = np.flatnonzero(np.isfinite(device.response.theta).all(axis=1) & np.isfinite(noise) & (noise > 0))
+    if not len(fitted):
+        raise InputError(f"{device.name}: found no interferometer that was fitted, expected some")
+    return fitted
 
 
 def build_case(
@@ -152,12 +221,8 @@ def build_case(
 ) -> Interferograms:
     """The whitened problem: interferometers that were fitted, their noise, and what the calibration may be wrong by."""
     response = device.response
-    noise = measured.noise_std
-    if noise is None:
-        noise = np.ones(response.n_bands) if device.lines is None else device.lines.row_noise
-    fitted = np.flatnonzero(np.isfinite(response.theta).all(axis=1) & np.isfinite(noise) & (noise > 0))
-    if not len(fitted):
-        raise InputError(f"{device.name}: found no interferometer that was fitted, expected some")
+    noise = _noise(device, measured.noise_std)
+    fitted = fitted_rows(device, measured.noise_std)
     case = Interferograms(
         matrix=response.rows(fitted).matrix(wavelength_nm), values=measured.values[fitted], noise_std=noise[fitted],
         wavelength_nm=wavelength_nm, illumination=light, opd_um=response.opd_um[fitted],
@@ -181,22 +246,22 @@ def _on_grid(curve: tuple[Array, Array] | str | Path, wavelength_nm: Array, what
     return files.on_grid(known, values, wavelength_nm, what)
 
 
-def _labelled(
-    spectra: Spectra, method: str, device: Characterization, measured: Measurement, radiance: Array | None, asked: slice
-) -> Inversion:  # fmt: skip
-    if radiance is not None:
-        scale = radiance[:, None, None]
-        spectra = replace(
-            spectra, estimate=spectra.estimate * scale, std=None if spectra.std is None else spectra.std * scale,
-            noise_std=None if spectra.noise_std is None else spectra.noise_std * scale, units=RADIANCE_UNITS,
-            common=None if spectra.common is None else spectra.common * radiance[:, None],
-        )  # fmt: skip
-    spectra = replace(
-        spectra, wavelength_nm=spectra.wavelength_nm[asked], estimate=spectra.estimate[asked],
-        std=None if spectra.std is None else spectra.std[asked],
-        noise_std=None if spectra.noise_std is None else spectra.noise_std[asked],
-        common=None if spectra.common is None else spectra.common[asked],
+def _in_units(spectra: Spectra, radiance: Array | None, asked: slice) -> Spectra:
+    """Spectra of the wavelengths that were asked for, in the lamp's units where these are known."""
+    scale = None if radiance is None else radiance[asked, None, None]
+
+    def scaled(values: Array | None) -> Array | None:
+        return values if values is None or scale is None else values * scale.reshape(-1, *(1,) * (values.ndim - 1))
+
+    layers = {name: getattr(spectra, name) for name in ("estimate", "std", "noise_std", "common")}
+    chosen: dict[str, Any] = {name: scaled(None if layer is None else layer[asked]) for name, layer in layers.items()}
+    return replace(
+        spectra, wavelength_nm=spectra.wavelength_nm[asked], units=spectra.units if scale is None else RADIANCE_UNITS,
+        **chosen,
     )  # fmt: skip
+
+
+def _labelled(spectra: Spectra, method: str, device: Characterization, measured: AnyMeasurement) -> Inversion:
     meta = {
         "inverted_by": method, "instrument": device.name, "measurement": measured.source, "units_of": spectra.units,
         "inversion": spectra.parameters,
@@ -204,13 +269,28 @@ def _labelled(
 
     def labelled(data: Array, name: str) -> Cube:
         return Cube(
-            data=data.astype(np.float32), wavelength_nm=spectra.wavelength_nm, nodata=float("nan"), name=name,
-            units=spectra.units, source=measured.source, meta=meta,
+            data=data.astype(np.float32, copy=False), wavelength_nm=spectra.wavelength_nm, nodata=float("nan"),
+            name=name, units=spectra.units, source=measured.source, meta=meta,
         )  # fmt: skip
 
     return Inversion(
         cube=labelled(spectra.estimate, "spectra"),
         std=None if spectra.std is None else labelled(spectra.std, "standard deviation of the spectra"),
-        mask=Cube(data=spectra.mask[None].astype(np.uint8), name="where there is a spectrum", source=measured.source),
+        mask=Cube(data=spectra.mask[None].view(np.uint8), name="where there is a spectrum", source=measured.source),
         spectra=spectra,
     )
+
+
+def _key(
+    measured: Measurement, device: Characterization, method: str, wavelength_nm: Array, light: Array | None,
+    radiance: Array | None,
+) -> str:  # fmt: skip
+    """What spectra depend on, of a file by its size and time: reading it would take as long as inverting it."""
+    path = Path(measured.source)
+    stamp = [path.stat().st_size, path.stat().st_mtime_ns] if path.is_file() else None
+    mean = np.nanmean(measured.values, axis=(1, 2))
+    arrays = [mean, device.response.theta, device.response.flat, wavelength_nm, light, radiance]
+    return short_hash(
+        {"file": str(path), "stamp": stamp, "arrays": [None if a is None else fingerprint(a) for a in arrays],
+         "method": method, "version": __version__, "tile": tiles.TILE_BYTES, "sample": tiles.SAMPLE_PIXELS}
+    )  # fmt: skip

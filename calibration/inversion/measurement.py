@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.captures.extract import dark_level
 from calibration.characterization import Characterization
 from hsitools.cube import Cube
 from hsitools.errors import FormatError, InputError
@@ -20,6 +21,8 @@ Array = NDArray[np.float64]
 SAME_INSTRUMENT = 0.5
 #: A frame with more saturated pixels than this inside its sub-images says nothing.
 SATURATED = 0.5
+NO_DARK = "missing, expected dark frames (n, y, x) or (y, x) of the same exposure"
+NO_SPECTRA = "found a cube of spectra, expected interferograms without wavelengths"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -33,14 +36,50 @@ class Measurement:
     noise_std : array, shape (interferometer,), or None
         From repeated frames; None where there is one.
     source : str
+    hot : array of bool, shape of ``values``, or None
+        Pixels that are hot by the dark frames.
     """
 
     values: Array
     noise_std: Array | None
     source: str
+    hot: NDArray[np.bool_] | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(interferometer, y, x)."""
+        count, height, width = self.values.shape
+        return count, height, width
+
+    def read(self, rows: slice, columns: slice) -> Array:
+        """Interferograms of a window."""
+        return self.values[:, rows, columns]
 
 
-def open_measurement(path: str | Path, instrument: Characterization) -> Measurement:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CubeMeasurement:
+    """Interferograms that stay in their cube until they are read, window by window."""
+
+    cube: Cube
+    source: str
+    noise_std: Array | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(interferometer, y, x)."""
+        return self.cube.shape
+
+    def read(self, rows: slice, columns: slice) -> Array:
+        """Interferograms of a window; NaN where nothing was measured."""
+        cube = self.cube.physical()
+        values = cube.read(rows=rows, columns=columns)
+        return np.where(cube.valid(values), values, np.nan).astype(float)
+
+
+AnyMeasurement = Measurement | CubeMeasurement
+
+
+def open_measurement(path: str | Path, instrument: Characterization) -> AnyMeasurement:
     """Raw frames (HDF5 with ``frames``) or an interferogram cube (any cube file), told apart by content.
 
     Raises
@@ -59,13 +98,65 @@ def open_measurement(path: str | Path, instrument: Characterization) -> Measurem
         with open_hdf5(path) as file:
             if "frames" in file:
                 return frames(
-                    file["frames"][()], None if "dark" not in file else file["dark"][()], instrument,
+                    file["frames"], None if "dark" not in file else file["dark"][()], instrument,
                     full_scale=file.attrs.get("full_scale"), source=str(path),
                 )  # fmt: skip
     return interferogram_cube(open_cube(path), instrument)
 
 
-def interferogram_cube(cube: Cube, instrument: Characterization) -> Measurement:
+def check_file(path: str | Path, frame_shape: tuple[int, int] | None, count: int | None) -> None:
+    """Raise what a scene's file tells before its instrument is characterized.
+
+    Parameters
+    ----------
+    path : path
+        Raw frames, or an interferogram cube.
+    frame_shape : (int, int) or None
+        Of the instrument's frames, where it is known.
+    count : int or None
+        Interferometers, where it is known.
+
+    Raises
+    ------
+    FormatError
+        When the file is neither.
+    InputError
+        When it has another size or number of interferometers, no dark frames, or most of it is saturated.
+    """
+    import h5py
+
+    from hsitools.io import open_cube
+
+    path = Path(path)
+    if path.is_file() and h5py.is_hdf5(path):
+        with open_hdf5(path) as file:
+            if "frames" in file:
+                frame = file["frames"]
+                shape = tuple(frame.shape)
+                if len(shape) not in (2, 3) or 0 in shape or frame_shape not in (None, shape[-2:]):
+                    told = "…, y, x" if frame_shape is None else f"…, {frame_shape[0]}, {frame_shape[1]}"
+                    raise InputError(f"{path}: frames: found shape {shape}, expected ({told}) as the instrument's")
+                if "dark" not in file:
+                    raise InputError(f"{path}: dark: {NO_DARK}")
+                limit = file.attrs.get("full_scale")
+                if limit is not None:
+                    # between sub-images it is dark: where half of a frame is saturated more than half of them is
+                    share = float(((frame[()] if len(shape) == 2 else frame[0]) >= limit).mean())
+                    if share > SATURATED:
+                        raise InputError(f"{path}: frames: {_saturated(share, limit)}")
+                return
+    cube = open_cube(path)
+    if cube.wavelength_nm is not None:
+        raise InputError(f"{path}: wavelength_nm: {NO_SPECTRA}")
+    if count is not None and cube.n_bands != count:
+        raise InputError(f"{path}: interferometers: found {cube.n_bands}, expected {count} as in the bench's files")
+
+
+def _saturated(share: float, limit: float) -> str:
+    return f"found {100 * share:.0f} % of the pixels at full scale {limit:g}, expected a shorter exposure"
+
+
+def interferogram_cube(cube: Cube, instrument: Characterization) -> CubeMeasurement:
     """The measurement that a cube ``(interferometer, y, x)`` holds.
 
     Raises
@@ -76,9 +167,7 @@ def interferogram_cube(cube: Cube, instrument: Characterization) -> Measurement:
     where = cube.source or cube.name or "interferograms"
     expected = len(instrument.opd_um)
     if cube.wavelength_nm is not None:
-        raise InputError(
-            f"{where}: wavelength_nm: found a cube of spectra, expected interferograms without wavelengths"
-        )
+        raise InputError(f"{where}: wavelength_nm: {NO_SPECTRA}")
     if cube.n_bands != expected:
         raise InputError(
             f"{where}: interferometers: found {cube.n_bands}, expected {expected} as in "
@@ -93,17 +182,16 @@ def interferogram_cube(cube: Cube, instrument: Characterization) -> Measurement:
                 f"{where}: opd_um: found OPDs {np.nanmedian(difference):.3g} µm off those of {instrument.name} "
                 f"(median), expected less than {limit:.3g}: it is another instrument's file"
             )
-    values = cube.physical().read().astype(float)
-    if cube.nodata is not None and np.isfinite(cube.nodata):
-        values[values == cube.nodata] = np.nan
-    return Measurement(values=values, noise_std=None, source=where)
+    return CubeMeasurement(cube=cube, source=where)
 
 
 def frames(
-    raw: NDArray[Any], dark: NDArray[Any] | None, instrument: Characterization, *, full_scale: Any = None,
+    raw: Any, dark: NDArray[Any] | None, instrument: Characterization, *, full_scale: Any = None,
     source: str = "frames",
 ) -> Measurement:  # fmt: skip
     """Frames ``(y, x)`` or ``(n, y, x)`` of one scene, cut into sub-images, the dark taken off.
+
+    An array or an HDF5 dataset; of many frames one is read at a time.
 
     Raises
     ------
@@ -113,39 +201,43 @@ def frames(
     layout = instrument.layout
     if layout is None:
         raise InputError(f"{instrument.name}: layout: found none, expected where the sub-images lie, to cut {source}")
-    stack = np.asarray(raw)
-    stack = stack[None] if stack.ndim == 2 else stack
-    if stack.ndim != 3 or stack.shape[1:] != tuple(layout.frame_shape):
+    shape = tuple(raw.shape)
+    if len(shape) not in (2, 3) or shape[-2:] != tuple(layout.frame_shape) or 0 in shape:
         raise InputError(
-            f"{source}: frames: found shape {np.asarray(raw).shape}, expected (…, {layout.frame_shape[0]}, "
+            f"{source}: frames: found shape {shape}, expected (…, {layout.frame_shape[0]}, "
             f"{layout.frame_shape[1]}) as in {instrument.name}"
         )
     if dark is None:
-        raise InputError(f"{source}: dark: missing, expected dark frames (n, y, x) or (y, x) of the same exposure")
+        raise InputError(f"{source}: dark: {NO_DARK}")
     dark = np.asarray(dark, dtype=float)
+    if dark.shape[-2:] != shape[-2:] or dark.ndim > 3:
+        raise InputError(f"{source}: dark: found shape {dark.shape}, expected (…, {shape[-2]}, {shape[-1]}) as frames")
+    hot = dark_level(dark)[1]
     dark = dark.mean(axis=0) if dark.ndim == 3 else dark
-    if dark.shape != stack.shape[1:]:
-        raise InputError(f"{source}: dark: found shape {dark.shape}, expected {stack.shape[1:]} as the frames")
     size = int(min(layout.pitch)) - 1
     corner = np.rint(layout.centres()[instrument.index] - (size - 1) / 2).astype(int)
     inside = np.arange(size)
     rows, columns = corner[:, 0, None, None] + inside[:, None], corner[:, 1, None, None] + inside
-    if rows.min() < 0 or columns.min() < 0 or rows.max() >= stack.shape[1] or columns.max() >= stack.shape[2]:
+    if rows.min() < 0 or columns.min() < 0 or rows.max() >= shape[-2] or columns.max() >= shape[-1]:
         raise InputError(f"{source}: layout: found sub-images beyond the frame, expected all {len(corner)} inside")
-    cut = stack[:, rows, columns]
     limit = np.inf if full_scale is None else float(full_scale)
-    saturated = (cut >= limit).any(axis=0)
+    mean, squares = np.zeros((2, len(corner), size, size))
+    saturated = np.zeros(mean.shape, dtype=bool)
+    count = 1 if len(shape) == 2 else shape[0]
+    for number in range(count):
+        # about the running mean: of many frames no sum grows beyond its digits
+        cut = np.asarray(raw[()] if len(shape) == 2 else raw[number])[rows, columns]
+        saturated |= cut >= limit
+        away = cut - mean
+        mean += away / (number + 1)
+        squares += away * (cut - mean)
     if saturated.mean() > SATURATED:
-        raise InputError(
-            f"{source}: frames: found {100 * saturated.mean():.0f} % of the sub-images' pixels at full scale "
-            f"{limit:g}, expected a shorter exposure"
-        )
-    light = cut.astype(float) - dark[rows, columns]
-    values = light.mean(axis=0)
+        raise InputError(f"{source}: frames: {_saturated(float(saturated.mean()), limit)}")
     noise = None
-    if len(stack) > 1:
-        noise = np.sqrt(np.maximum(light.var(axis=0, ddof=1).mean(axis=(1, 2)), 1e-12) / len(stack))
-    return Measurement(values=np.where(saturated, np.nan, values), noise_std=noise, source=source)
+    if count > 1:
+        noise = np.sqrt(np.maximum(squares.mean(axis=(1, 2)) / (count - 1), 1e-12) / count)
+    values = np.where(saturated, np.nan, mean - dark[rows, columns])
+    return Measurement(values=values, noise_std=noise, source=source, hot=hot[rows, columns])
 
 
 def curve(path: str | Path, wavelength_nm: Array, what: str) -> Array:

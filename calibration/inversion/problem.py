@@ -88,6 +88,10 @@ class Interferograms:
                 other.__dict__[name] = self.__dict__[name]
         return other
 
+    def inside(self, window: tuple[slice, slice]) -> Interferograms:
+        """Pixels of some rows and columns."""
+        return self.with_values(self.values[:, window[0], window[1]])
+
     @property
     def shape(self) -> tuple[int, int]:
         """(y, x)."""

@@ -11,6 +11,7 @@ from calibration.inversion.problem import Interferograms, Spectra
 from hsitools.lookup import lookup
 
 Function = Callable[..., Spectra]
+Inside = tuple[slice, slice]
 
 
 class Learned(Protocol):
@@ -21,8 +22,8 @@ class Learned(Protocol):
         """Pixels of surroundings that a part must have for its own to be as in the whole image."""
         ...
 
-    def __call__(self, case: Interferograms) -> Spectra:
-        """Invert."""
+    def __call__(self, case: Interferograms, inside: Inside | None = None) -> Spectra:
+        """Invert a part of the image; of rows and columns ``inside`` only where the rest is its surroundings."""
         ...
 
 
@@ -33,9 +34,9 @@ class Pixelwise:
     function: Function
     reach: int = 0
 
-    def __call__(self, case: Interferograms) -> Spectra:
+    def __call__(self, case: Interferograms, inside: Inside | None = None) -> Spectra:
         """Invert."""
-        return self.function(case)
+        return self.function(case if inside is None else case.inside(inside))
 
 
 @dataclass(frozen=True, kw_only=True)

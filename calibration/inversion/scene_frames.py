@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from calibration.captures.extract import dark_level
 from calibration.characterization import Characterization
-from calibration.inversion.measurement import Measurement, frames, open_measurement
+from calibration.inversion.field import cosine_of, gain_of, on_axis
+from calibration.inversion.measurement import AnyMeasurement, CubeMeasurement, open_measurement
 from calibration.inversion.sub_image_registration import (
     Registration,
     aligned_images,
@@ -20,7 +18,6 @@ from calibration.inversion.sub_image_registration import (
     register,
 )  # fmt: skip
 from hsitools.errors import InputError
-from hsitools.io.formats.hdf5 import open_hdf5
 
 #: Common field of view that is left, as a share of a sub-image, below which the layout is not that of the frame.
 LEAST_FIELD = 0.25
@@ -34,7 +31,7 @@ class SceneMeasurement:
 
     Attributes
     ----------
-    measurement : Measurement
+    measurement : Measurement or CubeMeasurement
         NaN beyond the common field of view.
     registration : Registration or None
         None of an interferogram cube, whose pixels are taken to see the same.
@@ -42,13 +39,24 @@ class SceneMeasurement:
         Share of the sub-images' pixels that are hot; they were predicted from the other sub-images.
     """
 
-    measurement: Measurement
+    measurement: AnyMeasurement
     registration: Registration | None
     hot_share: float = 0.0
 
 
-def open_scene(path: str | Path, instrument: Characterization) -> SceneMeasurement:
+def open_scene(
+    path: str | Path, instrument: Characterization, flat: str | Path | None = None
+) -> SceneMeasurement:  # fmt: skip
     """Open raw frames (aligned) or an interferogram cube (as it is).
+
+    Where the instrument's layout says lens and pixels, the frames' pixels are taken to the axis (`field`).
+
+    Parameters
+    ----------
+    path : path
+    instrument : Characterization
+    flat : path, optional
+        Raw frames of an even scene under the calibration lamp: tells vignetting and dead pixels.
 
     Raises
     ------
@@ -58,19 +66,30 @@ def open_scene(path: str | Path, instrument: Characterization) -> SceneMeasureme
         When it is of another instrument, saturated, or without a dark frame, or the sub-images share no field of view.
     """
     measurement = open_measurement(path, instrument)
-    hot_frame = _hot_frame(Path(path))
-    if hot_frame is None:
+    if isinstance(measurement, CubeMeasurement) or measurement.hot is None:
         return SceneMeasurement(measurement=measurement, registration=None)
-    # cut as the frames were
-    nothing = np.zeros(hot_frame.shape)
-    hot = frames(hot_frame.astype(float), nothing, instrument, source=measurement.source).values > 0.5
+    hot = measurement.hot
     values, noise = measurement.values.copy(), measurement.noise_std
+    layout = instrument.layout
+    cosine = None if layout is None else cosine_of(layout, values.shape[1])
     response = instrument.response
     rows = np.flatnonzero(np.isfinite(response.theta).all(axis=1))
     if not len(rows):
         raise InputError(f"{instrument.name}: found no interferometer that was fitted, expected some")
     wavelength = 1000 / response.wavenumber[::-1]
     matrix = response.rows(rows).matrix(wavelength)
+    if flat is not None:
+        even = open_measurement(flat, instrument)
+        if isinstance(even, CubeMeasurement):
+            raise InputError(f"{flat}: flat: found a cube, expected raw frames of an even scene with dark frames")
+        gain = gain_of(even.values[rows], response.rows(rows), cosine)
+        dead = ~np.isfinite(gain)
+        hot = hot.copy()
+        hot[rows] |= dead
+        values[rows] /= np.where(dead, 1, gain)
+        if noise is not None:
+            noise = noise.copy()
+            noise[rows] *= np.sqrt(np.nanmean(1 / gain**2, axis=(1, 2)))
     valid = np.isfinite(values[rows]) & ~hot[rows]
     registration = register(values[rows], valid, brightness_projection(matrix, wavelength))
     level = np.nanmean(np.where(valid, values[rows], np.nan), axis=(1, 2))
@@ -83,6 +102,9 @@ def open_scene(path: str | Path, instrument: Characterization) -> SceneMeasureme
             f"{path}: frames: found that {100 * shared:.0f} % of the field of view is common to all sub-images, "
             f"expected at least {100 * LEAST_FIELD:.0f} %: are they of {instrument.name}?"
         )
+    if cosine is not None:
+        spread = np.maximum(relative * np.maximum(level, 0), 1e-9 * np.abs(level).max())
+        aligned = on_axis(aligned, response.rows(rows), cosine, spread)
     values[rows] = aligned
     if noise is not None:
         noise = noise.copy()
@@ -91,15 +113,3 @@ def open_scene(path: str | Path, instrument: Characterization) -> SceneMeasureme
         measurement=replace(measurement, values=values, noise_std=noise), registration=registration,
         hot_share=float(hot.mean()),
     )  # fmt: skip
-
-
-def _hot_frame(path: Path) -> NDArray[Any] | None:
-    """Hot pixels ``(y, x)`` by the dark frames of raw frames; None of any other file."""
-    import h5py
-
-    if not (path.is_file() and h5py.is_hdf5(path)):
-        return None
-    with open_hdf5(path) as file:
-        if "frames" not in file or "dark" not in file:
-            return None
-        return dark_level(np.asarray(file["dark"][()], dtype=float))[1]

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hsitools.errors import InputError
 from hsitools.estimation.edge_aware import STEPS, Pixels, degree, edge_weights, step_weights
 
 Array = NDArray[np.float64]
@@ -92,6 +93,17 @@ class Smoothing:
         level = torch.maximum(self.risk / self.precision[:, 0, 0], 0.1 * self.spread)
         std = (local * (level / self.spread)[:, None, None])[0][:, inside].sqrt()
         return guide[0][:, inside].double().cpu().numpy(), std.double().cpu().numpy()
+
+
+def place(device: str) -> str:
+    """The device of torch: ``auto`` is a GPU where there is one; raises `InputError` where it is not there."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError):
+        raise InputError(f"device: found {device!r}, which torch does not see here, expected auto or cpu") from None
+    return device
 
 
 def choose(

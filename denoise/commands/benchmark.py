@@ -7,7 +7,14 @@ from typing import Any
 
 import click
 
-from hsitools.commands.options import SeveralValues, emit_json, json_option, progress_bar
+from hsitools.commands.options import (
+    SeveralValues,
+    emit_json,
+    json_option,
+    progress_bar,
+    scheduler_option,
+    workers_option,
+)
 
 path_type = click.Path(path_type=Path)
 
@@ -21,6 +28,8 @@ path_type = click.Path(path_type=Path)
               help="Python file that registers methods, or indices.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the noise that --scenes get.")
 @click.option("--jobs", type=int, default=1, show_default=True, help="Cells at a time.")
+@workers_option
+@scheduler_option
 @click.option("--threads", type=click.IntRange(min=0), default=0, help="Of a cell  [default: all, shared by the jobs].")
 @click.option("--time-limit", type=float, metavar="SECONDS", help="Of a cell, loading and indices included.")
 @click.option("--memory-limit", type=float, metavar="MIB", help="Of a cell, beyond its loaded case (Linux).")
@@ -30,8 +39,8 @@ path_type = click.Path(path_type=Path)
 @json_option
 def benchmark(
     cases: Path | None, method: str | None, scenes: tuple[Path, ...], methods: tuple[str, ...],
-    out: Path | None, resume: bool, retry: bool, jobs: int, time_limit: float | None, memory_limit: float | None,
-    as_json: bool, **asked: Any,
+    out: Path | None, resume: bool, retry: bool, jobs: int, workers: int | None, scheduler: str | None,
+    time_limit: float | None, memory_limit: float | None, as_json: bool, **asked: Any,
 ) -> None:  # fmt: skip
     """Compare methods, blindly, on cubes whose clean version is known.
 
@@ -43,6 +52,8 @@ def benchmark(
         raise click.UsageError("expected one of --cases (a file of noisy cubes) and --scenes (clean cubes)")
     asked |= {"time_limit_s": time_limit, "memory_limit_mib": memory_limit}
     if cases is not None:
+        if workers or scheduler:
+            raise click.UsageError("--workers and --scheduler go with --scenes; --cases is one method")
         if methods or out or resume:
             raise click.UsageError("--methods, --out and --resume go with --scenes; --cases takes --method")
         return _cases(cases, method, as_json, **asked)
@@ -53,9 +64,10 @@ def benchmark(
     if retry and not resume:
         raise click.UsageError("--retry goes with --resume")
     from denoise.comparison.benchmark import Benchmark
+    from hsitools.comparison.hands import Hands
 
     made = Benchmark.create(out, scenes=scenes, methods=methods, resume=resume, **asked)
-    _scenes(made, jobs, retry, as_json)
+    _scenes(made, Hands(jobs=jobs, workers=workers, scheduler=scheduler), retry, as_json)
 
 
 def _cases(path: Path, method: str | None, as_json: bool, **asked: Any) -> None:
@@ -74,13 +86,13 @@ def _cases(path: Path, method: str | None, as_json: bool, **asked: Any) -> None:
         emit_json(rows)
 
 
-def _scenes(made: Any, jobs: int, retry: bool, as_json: bool) -> None:
+def _scenes(made: Any, hands: Any, retry: bool, as_json: bool) -> None:
     from denoise.comparison.report import write
     from hsitools.comparison.task import OK
 
     try:
         with progress_bar("cells") as progress:
-            made.run(jobs=jobs, retry=retry, progress=progress)
+            hands.run(made, retry=retry, progress=progress)
     except KeyboardInterrupt:
         kept = sum(record["status"] == OK for record in made.records())
         click.echo(f"hsi: {kept} cells are kept in {made.folder}; the same command with --resume goes on", err=True)

@@ -8,7 +8,15 @@ import click
 
 from denoise.commands.benchmark import benchmark, figures
 from denoise.commands.train import train, train_outliers
-from hsitools.commands.options import emit_json, json_option, plugin_option, progress_bar, refuse_input_as_output
+from hsitools.commands.options import (
+    emit_json,
+    json_option,
+    plugin_option,
+    progress_bar,
+    refuse_input_as_output,
+    scheduler_option,
+    workers_option,
+)
 
 
 @click.group()
@@ -52,29 +60,42 @@ def list_methods(plugins: tuple[Path, ...], as_json: bool) -> None:
               help="Posterior samples for the standard deviation of each voxel; 6 will do.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the samples.")
 @click.option("--weights", type=click.Path(path_type=Path), help="Folder of `hsi denoise train`  [default: shipped].")
+@workers_option
+@scheduler_option
 @plugin_option
 @json_option
 def run(
     path: Path, out: Path, method: str, sensor: str | None, scale: float | None, samples: int, seed: int,
-    weights: Path | None, plugins: tuple[Path, ...], as_json: bool,
+    weights: Path | None, workers: int | None, scheduler: str | None, plugins: tuple[Path, ...], as_json: bool,
 ) -> None:  # fmt: skip
     """Denoise the cube PATH.
 
     With --samples the standard deviation and the mask of voxels whose measurement was not used are written beside OUT,
     as OUT's name with _std and _mask; with
     _structure the pixels whose residual held more than noise, where there are any.
+
+    With --workers or --scheduler all workers restore strips of a large cube at once; a worker that dies costs its
+    strip, and the same command goes on where one that was killed stood.
     """
+    import shutil
     import time
 
     from denoise.restore import rare_findings, restore_cube
     from hsitools.io import open_cube, save_cube
     from hsitools.plugins import load_plugins
+    from hsitools.scale.cluster import cluster
+    from hsitools.scale.pieces import key_of, partial_folder
     from hsitools.sensor import open_sensor
 
     refuse_input_as_output(out, path)
     load_plugins(plugins)
     began = time.perf_counter()
-    with progress_bar(method) as progress:
+    files = [path, sensor, weights, *plugins]
+    with cluster(workers, scheduler, files=files) as client, progress_bar(method) as progress:
+        kept = None
+        if client is not None:
+            asked = {"method": method, "sensor": sensor, "scale": scale, "samples": samples, "seed": seed}
+            kept = partial_folder(out, key_of(asked, files))
         known = None if sensor is None else open_sensor(sensor)
         found = restore_cube(
             open_cube(path),
@@ -85,6 +106,8 @@ def run(
             weights=weights,
             scale=scale,
             progress=progress,
+            client=client,
+            kept=kept,
         )
         save_cube(found.estimate, out)
         layers = {"std": found.std, "mask": found.mask} if samples else {}
@@ -96,6 +119,8 @@ def run(
             layer = layers[name]
             assert layer is not None
             save_cube(layer, file)
+        if kept is not None:
+            shutil.rmtree(kept, ignore_errors=True)
     cube = found.estimate
     said_of_cube = {**rare, **cube.meta}
     document = {

@@ -9,11 +9,14 @@ import click
 
 from hsitools.commands.options import (
     axes_option,
+    device_option,
+    dtype_option,
     emit_json,
     json_option,
     progress_bar,
     range_option,
     refuse_input_as_output,
+    scale_option,
     variable_option,
     window_option,
 )
@@ -31,16 +34,19 @@ if TYPE_CHECKING:
 @click.option("--drop-bad", is_flag=True, help="Leave out bands that are marked bad.")
 @click.option("--physical", is_flag=True, help="Apply scales and offsets; nodata becomes NaN.")
 @click.option("--cog", is_flag=True, help="A .tif as a cloud-optimised GeoTIFF.")
+@dtype_option
+@click.option("--scale", default="auto", show_default=True, callback=scale_option, help="Of --dtype: units of a step.")
 @variable_option
 @axes_option
 def convert(
     path: Path, out: Path, bands: tuple[float, float] | None, window: Any, drop_bad: bool, physical: bool, cog: bool,
-    variable: str | None, axes: str | None,
+    dtype: str | None, scale: float | None, variable: str | None, axes: str | None,
 ) -> None:  # fmt: skip
     """Copy a cube of any known format into the format of OUT's suffix (.h5, .nc, .zarr, .hdr, .tif), labels and all.
 
     Stored numbers stay as they are, with their scales, offsets and nodata value; what a format cannot hold is said.
     """
+    from hsitools.cube.packed import packed
     from hsitools.io import open_cube, save_cube
 
     refuse_input_as_output(out, path)
@@ -48,9 +54,11 @@ def convert(
     cube = cube.drop_bad() if drop_bad else cube
     cube = cube.select(wavelength=bands, window=window)
     cube = cube.physical() if physical else cube
+    cube = cube if dtype is None else packed(cube, scale=scale)
     with progress_bar("convert") as progress:
         save_cube(cube, out, progress, cog=cog)
-    click.echo(f"{out}: {'×'.join(map(str, cube.shape))} {cube.stored().dtype}")
+    said = "" if dtype is None else f", rounded by at most {cube.meta['rounding_error']:.2g} {cube.units}".rstrip()
+    click.echo(f"{out}: {'×'.join(map(str, cube.shape))} {cube.stored().dtype}{said}")
 
 
 @click.command()
@@ -101,19 +109,22 @@ def quicklook(path: Path, out: Path, window: Any, pan: bool, variable: str | Non
 @click.option("--mtf", type=float, default=0.3, show_default=True, help="Gain at Nyquist, for --coarse.")
 @click.option("--offset", type=float, help="First coarse pixel on the fine grid  [default: by their maps, or centred].")
 @click.option("--per-band", is_flag=True, help="Values of the bands too.")
+@device_option
 @json_option
 def metrics(
     estimate: Path, reference: Path | None, ratio: float | None, border: int, data_range: float | None,
     chosen: tuple[str, ...], coarse: Path | None, pan: Path | None, mtf: float, offset: float | None, per_band: bool,
-    as_json: bool,
+    device: str, as_json: bool,
 ) -> None:  # fmt: skip
     """Quality indices of ESTIMATE: against REFERENCE, against what it was fused from (--coarse), or of itself alone."""
+    from hsitools.devices import device_named
     from hsitools.errors import InputError
     from hsitools.io import open_cube
     from hsitools.metrics import evaluate, evaluate_alone, evaluate_fusion
 
     if reference is not None and coarse is not None:
         raise InputError("metrics: found both REFERENCE and --coarse, expected one of them")
+    place = device_named(device)
     cube = open_cube(estimate)
     settings: dict[str, Any] = {"estimate": str(estimate), "border": border}
     names = chosen or None
@@ -122,8 +133,8 @@ def metrics(
         bands, left_out = _common_bands(cube, truth, estimate, reference)
         settings |= {"reference": str(reference), "ratio": ratio, "bad_bands_left_out": left_out}
         values = evaluate(
-            _values(cube, bands),
-            _values(truth, bands),
+            _values(cube, bands, place),
+            _values(truth, bands, place),
             ratio=ratio,
             border=border,
             data_range=data_range,
@@ -147,11 +158,11 @@ def metrics(
         offset = _offset(cube, low, estimate, coarse) if offset is None else offset
         settings |= {"coarse": str(coarse), "mtf": mtf, "offset": offset, "bad_bands_left_out": left_out}
         values = evaluate_fusion(
-            _values(cube, bands), _values(low, bands), _values(image, None), mtf=mtf, offset=offset, border=border,
-            registered=True, ratio=None if ratio is None else int(ratio), metrics=names,
+            _values(cube, bands, place), _values(low, bands, place), _values(image, None, place), mtf=mtf,
+            offset=offset, border=border, registered=True, ratio=None if ratio is None else int(ratio), metrics=names,
         )  # fmt: skip
     else:
-        values = evaluate_alone(_values(cube, cube.good.nonzero()[0]), border=border, metrics=names)
+        values = evaluate_alone(_values(cube, cube.good.nonzero()[0], place), border=border, metrics=names)
         settings["bad_bands_left_out"] = int((~cube.good).sum())
     if as_json:
         emit_json({name: score.to_dict(per_band) for name, score in values.items()} | {"settings": settings})
@@ -163,8 +174,8 @@ def metrics(
         _band_table(values, cube, bands if reference or coarse else cube.good.nonzero()[0])
 
 
-def _values(cube: Cube, bands: Any) -> Any:
-    return cube.physical().select(bands=bands).to_torch()[0]
+def _values(cube: Cube, bands: Any, device: Any) -> Any:
+    return cube.physical().select(bands=bands).to_torch(device=device)[0]
 
 
 def _offset(fused: Cube, coarse: Cube, one: Path, other: Path) -> float:

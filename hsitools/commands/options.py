@@ -21,7 +21,19 @@ plugin_option = click.option(
     "--plugin", "plugins", type=click.Path(path_type=Path), multiple=True, metavar="FILE",
     help="Python file that registers methods of yours.",
 )  # fmt: skip
+workers_option = click.option(
+    "--workers", type=click.IntRange(min=1), metavar="N", help="Processes of this machine that share the work (Dask)."
+)
+scheduler_option = click.option(
+    "--scheduler", metavar="ADDRESS", help="Dask scheduler whose workers do it, as tcp://host:8786."
+)
+device_option = click.option(
+    "--device", default="auto", show_default=True, metavar="DEVICE", help="auto (a GPU where there is one), cpu, cuda.",
+)  # fmt: skip
 variable_option = click.option("--variable", metavar="NAME", help="Which array of the file is the cube.")
+dtype_option = click.option(
+    "--dtype", type=click.Choice(["int16"]), help="Store values as integers with a scale; the rounding error is said.",
+)  # fmt: skip
 axes_option = click.option("--axes", metavar="ORDER", help="Order of its axes, as y,x,band.")
 
 
@@ -72,6 +84,16 @@ def range_option(_context: click.Context, _parameter: click.Parameter, text: str
     return low, high
 
 
+def scale_option(_context: click.Context, _parameter: click.Parameter, text: str) -> float | None:
+    """``auto`` (None) or a positive number (click callback)."""
+    if text == "auto":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise click.BadParameter(f"found {text!r}, expected auto or a number, as 1e-4") from None
+
+
 def window_option(_context: click.Context, _parameter: click.Parameter, text: str | None) -> tuple[slice, slice] | None:
     """``Y0:Y1,X0:X1`` as two slices; ends may be left out (click callback)."""
     if text is None:
@@ -85,6 +107,13 @@ def window_option(_context: click.Context, _parameter: click.Parameter, text: st
     except (ValueError, TypeError):
         raise click.BadParameter(f"found {text!r}, expected Y0:Y1,X0:X1, as 0:512,0:512") from None
     return rows, columns
+
+
+def whole_name(file_or_preset: str | None) -> str | None:
+    """The whole path of a file, for workers who may stand in another folder; a preset's name as it is."""
+    if file_or_preset is None or not Path(file_or_preset).exists():
+        return file_or_preset
+    return str(Path(file_or_preset).resolve())
 
 
 def refuse_input_as_output(out: Path, *inputs: Path | str | None) -> None:

@@ -13,7 +13,8 @@ result is judged) and a `plan.Plan` (which cases, which methods). The engine doe
    One file each, ``cells/KEY.json``. `benchmark.Benchmark.run` does the cells whose record is missing or of other
    *content* (case, code and weights of the method, code of indices, version): that is all that resuming means.
 4. *executor*: a function that takes jobs (plain data) and yields records. `two_sides.local` runs them here,
-   `two_sides.submitted` on any client with futures; another one is passed to `Benchmark.run`.
+   `two_sides.submitted` on any client with futures, `two_sides.by_workers` on Dask's; another one is passed to
+   `Benchmark.run`.
 5. *rank, table, page*: `ranking` ranks by index, on a class of bands where there are classes; `table` has CSV, Markdown
    and numbers as text; `page` what the HTML reports share.
 

@@ -8,8 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from hsitools.devices import device_named
 from hsitools.errors import HsiError, InputError
 from hsitools.io import describe
 from hsitools.io.hashes import short_hash
@@ -94,10 +93,7 @@ class Plan:
                 raise InputError(f"{limit_name}: found {limit}, expected a positive number")
         if self.weights is not None and not Path(self.weights).exists():
             raise InputError(f"{self.weights}: weights: found no such file or folder")
-        try:
-            torch.empty(1, device=self.device)
-        except (RuntimeError, AssertionError) as error:
-            raise InputError(f"device: found {self.device!r}; {str(error).splitlines()[0]}") from None
+        device_named(self.device)
 
 
 def chosen_names(asked: Iterable[str], names: Iterable[str], default: Sequence[str], what: str = "method") -> list[str]:

@@ -18,12 +18,14 @@ class Scratch:
 
     def __init__(self) -> None:
         remove_stale()
-        # made beside its name and renamed with its lock held: nobody sees it without
-        made = Path(tempfile.mkdtemp(prefix=f".{PREFIX}"))
+        # made beside its name and renamed with its lock held: nobody sees it without; Windows renames no folder in use
+        hidden = "" if os.name == "nt" else "."
+        made = Path(tempfile.mkdtemp(prefix=f"{hidden}{PREFIX}"))
         self._handle = os.open(made / _LOCK, os.O_RDWR | os.O_CREAT)
         _lock(self._handle)
-        self.path = made.with_name(made.name[1:])
-        made.rename(self.path)
+        self.path = made.with_name(made.name.removeprefix(hidden))
+        if self.path != made:
+            made.rename(self.path)
 
     def close(self) -> None:
         """Remove the folder."""
@@ -56,6 +58,11 @@ def remove_stale() -> None:
 
 
 def _lock(handle: int) -> None:
-    import fcntl  # not on Windows, where no process forks either
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        import msvcrt
 
-    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+    else:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

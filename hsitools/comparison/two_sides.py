@@ -19,6 +19,7 @@ from typing import Any
 from hsitools import __version__
 from hsitools.comparison.plugins import Plugins
 from hsitools.comparison.scratch import Scratch
+from hsitools.comparison.spawned import SpawnedWorker, worker_of
 from hsitools.comparison.task import OBSERVED, OK, RESULT
 from hsitools.comparison.worker import Worker
 from hsitools.errors import InputError
@@ -32,8 +33,8 @@ Executor = Callable[[Sequence[Job]], Iterable[Record]]
 KEPT_CASES = 4
 
 #: Worker processes of this process: all, and those at rest by what they do.
-_WORKERS: set[Worker] = set()
-_IDLE: dict[str, list[Worker]] = {}
+_WORKERS: set[Worker | SpawnedWorker] = set()
+_IDLE: dict[str, list[Worker | SpawnedWorker]] = {}
 #: What the judge's side said of the last cases, and the folder with what methods may see of them.
 _SHOWN: dict[str, dict[str, Any]] = {}
 _CASES: list[Scratch] = []
@@ -59,6 +60,18 @@ def submitted(client: Any) -> Executor:
 
     def execute(work: Sequence[Job]) -> Iterator[Record]:
         yield from _collected([client.submit(isolated, job) for job in work], iter)
+
+    return execute
+
+
+def by_workers(client: Any) -> Executor:
+    """Executor at Dask's workers (`hsitools.scale`): records come as they are done; a worker's death costs its cell."""
+
+    def execute(work: Sequence[Job]) -> Iterator[Record]:
+        from hsitools.scale.tasks import completed
+
+        for _, record in completed(client, isolated, work):
+            yield record
 
     return execute
 
@@ -136,7 +149,7 @@ def call(target: str, request: Any, limit: float | None = None, spent: float = 0
     """A worker's answer, or the reason why there is none as its ``status``; seconds."""
     began = time.monotonic()
     idle = _IDLE.setdefault(target, [])
-    worker = idle.pop() if idle else Worker(target)
+    worker = idle.pop() if idle else worker_of(target)
     _WORKERS.add(worker)
     answer = worker.call(request, None if limit is None else max(limit - spent, 0.0))
     idle.append(worker)

@@ -23,7 +23,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from hsitools.errors import HsiError, InputError
+from hsitools.errors import HsiError
 
 
 class Worker:
@@ -32,17 +32,11 @@ class Worker:
     Parameters
     ----------
     target : str
-        ``module:name.name``; what it names takes and gives plain data (what JSON knows).
-
-    Raises
-    ------
-    InputError
-        On systems that cannot fork.
+        ``module:name.name``; what it names takes and gives plain data (what JSON knows). Where the system cannot fork
+        see `hsitools.comparison.spawned`.
     """
 
     def __init__(self, target: str) -> None:
-        if not hasattr(os, "fork"):
-            raise InputError(f"isolation: found {sys.platform}, expected a system that can fork (Linux, macOS, WSL)")
         # its own session: an interrupt on the terminal is for us, who then close it
         self._process = subprocess.Popen(
             [sys.executable, "-m", __name__, target], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -195,17 +189,20 @@ def _listen(pipe: Any, limit: float | None) -> dict[str, Any] | None:
 
 
 def _death(status: int, errors: BinaryIO) -> str:
-    """In words: the signal or exit code, and the last line that the child said."""
-    code = os.waitstatus_to_exitcode(status)
-    if code == -signal.SIGKILL:
+    errors.seek(0, os.SEEK_END)
+    errors.seek(max(0, errors.tell() - 2000))
+    return said_at_death(os.waitstatus_to_exitcode(status), errors.read())
+
+
+def said_at_death(code: int, errors: bytes) -> str:
+    """In words: the signal (a negative exit code) or the exit code, and the last line that a process said."""
+    if code == -getattr(signal, "SIGKILL", 9):
         said = "killed (SIGKILL), as the system does when memory runs out"
     elif code < 0:
         said = f"crashed ({signal.Signals(-code).name})"
     else:
         said = f"ended with code {code}"
-    errors.seek(0, os.SEEK_END)
-    errors.seek(max(0, errors.tell() - 2000))
-    lines = errors.read().decode(errors="replace").split("\n")
+    lines = errors.decode(errors="replace").split("\n")
     last = next((line.strip() for line in reversed(lines) if line.strip()), "")
     return f"{said}: {last}" if last else said
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hsitools.cube.geometry import Transform, moved
+from hsitools.cube.geometry import Transform, moved, short_name
 from hsitools.cube.memory import require_memory
 from hsitools.cube.sources import (
     MaskedSource,
@@ -351,11 +351,17 @@ class Cube:
             tensor[torch.from_numpy(invalid)] = torch.nan
         return tensor[None].to(device=device, dtype=dtype)
 
-    def to_xarray(self) -> xarray.DataArray:
-        """As a DataArray: dims ``(band, y, x)``, coordinates ``wavelength_nm``, ``fwhm_nm``, ``good``."""
+    def to_dask(self, chunks: tuple[int, int, int] | None = None) -> Any:
+        """Values as a `dask.array` ``(band, y, x)``, read when computed: see `hsitools.scale.arrays.to_dask`."""
+        from hsitools.scale.arrays import to_dask
+
+        return to_dask(self, chunks)
+
+    def to_xarray(self, *, dask: bool = False) -> xarray.DataArray:
+        """As a DataArray of ``wavelength_nm``, ``fwhm_nm``, ``good``; with ``dask`` values are read when computed."""
         from hsitools.cube.interop import to_xarray
 
-        return to_xarray(self)
+        return to_xarray(self, dask=dask)
 
     @classmethod
     def from_xarray(cls, array: xarray.DataArray | xarray.Dataset) -> Cube:
@@ -378,7 +384,7 @@ class Cube:
             "fwhm_nm": None if width is None else [float(np.nanmin(width)), float(np.nanmax(width))],
             "bad_bands": [int(band) for band in np.flatnonzero(~self.good)],
             "nodata": self.nodata,
-            "crs": _short(self.crs),
+            "crs": short_name(self.crs),
             "pixel_size": None if self.transform is None else [abs(self.transform[0]), abs(self.transform[4])],
             "pan": None if self.pan is None else {"shape": list(self.pan.shape), "ratio": self.ratio},
             "memory_mib": self.nbytes / 2**20,
@@ -386,9 +392,3 @@ class Cube:
         if centre is not None and np.any(np.diff(centre) <= 0):
             out["note"] = "wavelengths do not ascend from band to band"
         return out | {key: value for key, value in self.meta.items() if isinstance(value, str | int | float)}
-
-
-def _short(crs: str | None) -> str | None:
-    """A coordinate system's name: the code, or the first name in its WKT."""
-    quoted = (crs or "").split('"')
-    return crs if crs is None or len(crs) < 40 or len(quoted) < 2 else quoted[1]

@@ -16,3 +16,9 @@ def refined(transform: Transform, ratio: int) -> Transform:
     """The transform of the same image with every pixel cut into ``ratio`` by ``ratio``."""
     a, b, c, d, e, f = transform
     return (a / ratio, b / ratio, c, d / ratio, e / ratio, f)
+
+
+def short_name(crs: str | None) -> str | None:
+    """A coordinate system's name: the code, or the first name in its WKT."""
+    quoted = (crs or "").split('"')
+    return crs if crs is None or len(crs) < 40 or len(quoted) < 2 else quoted[1]

@@ -13,7 +13,7 @@ from hsitools.io.variable import Variable
 from hsitools.io.variables import labelled_cube
 
 
-def to_xarray(cube: Any) -> Any:
+def to_xarray(cube: Any, *, dask: bool = False) -> Any:
     """See `hsitools.cube.Cube.to_xarray`."""
     try:
         import xarray
@@ -43,7 +43,11 @@ def to_xarray(cube: Any) -> Any:
     if reference:
         coordinates["spatial_ref"] = ((), 0, reference)
     return xarray.DataArray(
-        cube.read(), dims=("band", "y", "x"), coords=coordinates, name=cube.name or None, attrs=attributes
+        cube.to_dask() if dask else cube.read(),
+        dims=("band", "y", "x"),
+        coords=coordinates,
+        name=cube.name or None,
+        attrs=attributes,
     )
 
 

@@ -10,6 +10,23 @@ from hsitools.errors import InputError
 #: however little is free at the moment. A quarter more would leave nothing to the interpreter and its libraries.
 SHARE = 0.8
 
+_LIMIT: list[int] = []
+
+
+def limit_memory(n_bytes: int) -> None:
+    """Take no more than ``n_bytes`` in this process, however much the machine has: its share among several."""
+    _LIMIT[:] = [n_bytes]
+
+
+def memory_limit() -> int | None:
+    """Bytes that all steps of a process may take together; None on a system that does not tell.
+
+    Workers of one machine divide it among themselves (`hsitools.scale.cluster`).
+    """
+    machine = _machine()
+    limits = [*_LIMIT, *([] if machine is None else [max(machine[0], int(SHARE * machine[1]))])]
+    return min(limits) if limits else None
+
 
 def require_memory(n_bytes: int, who: str, *, use: str = "", advice: str = "choose a window or bands") -> None:
     """Refuse what would not fit.
@@ -28,14 +45,21 @@ def require_memory(n_bytes: int, who: str, *, use: str = "", advice: str = "choo
     Raises
     ------
     InputError
-        When more is needed than is free, and more than `SHARE` of what there is.
+        When more is needed than is free, and more than `SHARE` of what there is; or than `limit_memory` said.
     """
-    try:
-        page = os.sysconf("SC_PAGE_SIZE")
-        free, total = os.sysconf("SC_AVPHYS_PAGES") * page, os.sysconf("SC_PHYS_PAGES") * page
-    except (ValueError, OSError, AttributeError):
-        return  # a system that does not tell
-    if n_bytes > max(free, SHARE * total):
+    limit = memory_limit()
+    if limit is not None and n_bytes > limit:
         why = f"{use}, about " if use else ""
+        machine = _machine()
+        free = limit if _LIMIT or machine is None else machine[0]
         raise InputError(f"{who}: memory: {why}{n_bytes / 2**30:.1f} GiB needed, found {free / 2**30:.1f} GiB free; "
                          f"{advice}")  # fmt: skip
+
+
+def _machine() -> tuple[int, int] | None:
+    """Free bytes, and bytes in all; None on a system that does not tell."""
+    try:
+        page = os.sysconf("SC_PAGE_SIZE")
+        return os.sysconf("SC_AVPHYS_PAGES") * page, os.sysconf("SC_PHYS_PAGES") * page
+    except (ValueError, OSError, AttributeError):
+        return None

@@ -154,15 +154,20 @@ def save_cube(cube: Cube, path: str | Path, progress: Progress | None = None, *,
     array([500., 600.])
     """
     path = Path(path)
+    module = writer_of(path)
+    if cog and "cog" not in signature(module.write).parameters:
+        raise InputError(f"{path}: --cog: found suffix {path.suffix!r}, expected .tif")
+    module.write(cube, path, progress or silent, **({"cog": True} if cog else {}))
+
+
+def writer_of(path: Path) -> Any:
+    """The module that writes files of this suffix; raises `InputError` when there is none."""
     suffixes: list[str] = []
     for module in all_readers().values():
         own = getattr(module, "SUFFIXES", ())
         suffixes += own
         if path.suffix.lower() in own:
-            if cog and "cog" not in signature(module.write).parameters:
-                raise InputError(f"{path}: --cog: found suffix {path.suffix!r}, expected .tif")
-            module.write(cube, path, progress or silent, **({"cog": True} if cog else {}))
-            return
+            return module
     raise InputError(f"{path}: output: found suffix {path.suffix!r}, expected one of {', '.join(suffixes)}")
 
 

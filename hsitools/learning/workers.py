@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import distributed, nn
 
+from hsitools.devices import device_named
+
 
 @dataclass(frozen=True)
 class Worker:
@@ -64,7 +66,7 @@ def join_workers(device: str | None) -> Iterator[Worker]:
     device : str or None
         Default the GPU where there is one, each process its own.
     """
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    place = device_named(device or "auto")
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         yield Worker(place)

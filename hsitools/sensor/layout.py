@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from hsitools.errors import FormatError, InputError
 
 ORDERS = ("row", "column", "row-snake", "column-snake")
+#: Fields of the optics, which a layout need not have.
+OPTICS = ("focal_length_mm", "pixel_pitch_um")
 #: Words of the published device files. Their mosaics run down one column and up the next (or along the rows).
 PUBLISHED_ORDERS = {"vertical": "column-snake", "horizontal": "row-snake"}
 
@@ -33,6 +35,8 @@ class SubImageLayout:
         Centre of the first sub-image (y, x), pixels.
     order : str
         How the interferometer index runs over the grid: ``row``, ``column``, ``row-snake`` or ``column-snake``.
+    focal_length_mm, pixel_pitch_um : float, optional
+        Of the lens of each sub-image and of the detector: they tell under which angle a pixel sees its interferometer.
 
     Raises
     ------
@@ -45,6 +49,8 @@ class SubImageLayout:
     pitch: tuple[float, float]
     origin: tuple[float, float]
     order: str = "row"
+    focal_length_mm: float | None = None
+    pixel_pitch_um: float | None = None
 
     def __post_init__(self) -> None:
         if self.order not in ORDERS:
@@ -53,6 +59,10 @@ class SubImageLayout:
             raise InputError(
                 f"layout: found grid {self.grid}, pitch {self.pitch}, frame {self.frame_shape}, expected positive"
             )
+        for field in OPTICS:
+            value = getattr(self, field)
+            if value is not None and not 0 < value < float("inf"):
+                raise InputError(f"layout: {field}: found {value:g}, expected a positive number")
         for axis, name in enumerate("yx"):
             last = self.origin[axis] + (self.grid[axis] - 1) * self.pitch[axis]
             if self.origin[axis] < 0 or last > self.frame_shape[axis] - 1:
@@ -91,6 +101,7 @@ class SubImageLayout:
             "pitch": list(self.pitch),
             "origin": list(self.origin),
             "order": self.order,
+            **{field: getattr(self, field) for field in OPTICS if getattr(self, field) is not None},
         }
 
     @classmethod
@@ -103,6 +114,7 @@ class SubImageLayout:
                 pitch=(float(data["pitch"][0]), float(data["pitch"][1])),
                 origin=(float(data["origin"][0]), float(data["origin"][1])),
                 order=str(data["order"]),
+                **{field: float(data[field]) for field in OPTICS if data.get(field) is not None},
             )
         except KeyError as error:
             raise InputError(f"{where}: {error.args[0]}: missing") from None
@@ -141,5 +153,6 @@ class SubImageLayout:
         if missing:
             raise InputError(f"{path}: device: {missing[0]}: missing, expected a pair (y, x)")
         values = {new: data[old] for new, old in renamed.items()}
+        values |= {field: data.get(field) for field in OPTICS}
         values["order"] = PUBLISHED_ORDERS.get(arrangement, arrangement)
         return cls.from_dict(values, f"{path}: device")

@@ -7,7 +7,14 @@ from typing import Any
 
 import click
 
-from hsitools.commands.options import SeveralValues, emit_json, json_option, progress_bar
+from hsitools.commands.options import (
+    SeveralValues,
+    emit_json,
+    json_option,
+    progress_bar,
+    scheduler_option,
+    workers_option,
+)
 
 path_type = click.Path(path_type=Path)
 
@@ -38,26 +45,30 @@ path_type = click.Path(path_type=Path)
 @click.option("--time-limit", type=float, metavar="SECONDS", help="Of a cell, loading and indices included.")
 @click.option("--memory-limit", type=float, metavar="MIB", help="Of a cell, beyond its loaded case (Linux).")
 @click.option("--jobs", type=int, default=1, show_default=True, help="Cells at a time.")
+@workers_option
+@scheduler_option
 @click.option("-o", "--out", type=path_type, help="Folder for the results (must hold none yet).")
 @click.option("--resume", type=path_type, metavar="FOLDER", help="Go on with a benchmark; settings are those in it.")
 @click.option("--retry", is_flag=True, help="With --resume: do the cells that failed anew.")
 @json_option
 @click.pass_context
 def benchmark(
-    ctx: click.Context, noisy: bool, clean: bool, protocol: str | None, jobs: int, out: Path | None,
-    resume: Path | None, retry: bool, as_json: bool, **asked: Any,
+    ctx: click.Context, noisy: bool, clean: bool, protocol: str | None, jobs: int, workers: int | None,
+    scheduler: str | None, out: Path | None, resume: Path | None, retry: bool, as_json: bool, **asked: Any,
 ) -> None:  # fmt: skip
     """Compare methods on scenes that a sensor sees, on products with PAN, or on case files.
 
     Every cell (case × method) runs in a process of its own; one that fails is a row with its reason. Results are kept
     cell by cell, so that a benchmark that was stopped goes on with --resume.
     """
+    from hsitools.comparison.hands import Hands
     from hsitools.comparison.scratch import Scratch
     from pansharpen.comparison.benchmark import Benchmark
 
+    hands = Hands(jobs=jobs, workers=workers, scheduler=scheduler)
     if resume is not None:
-        _nothing_else(ctx, {"resume", "retry", "jobs", "as_json"})
-        return _run(Benchmark.open(resume), jobs, retry, as_json)
+        _nothing_else(ctx, {"resume", "retry", "jobs", "workers", "scheduler", "as_json"})
+        return _run(Benchmark.open(resume), hands, retry, as_json)
     if retry:
         raise click.UsageError("--retry goes with --resume")
     if out is None and not as_json:
@@ -67,9 +78,9 @@ def benchmark(
     asked["protocols"] = {None: ("auto",), "both": ("reduced", "full")}.get(protocol, (protocol,))
     asked["time_limit_s"], asked["memory_limit_mib"] = asked.pop("time_limit"), asked.pop("memory_limit")
     if out is not None:
-        return _run(Benchmark.create(out, **asked), jobs, retry, as_json)
+        return _run(Benchmark.create(out, **asked), hands, retry, as_json)
     with Scratch() as folder:
-        _run(Benchmark.create(folder, **asked), jobs, retry, as_json, kept=False)
+        _run(Benchmark.create(folder, **asked), hands, retry, as_json, kept=False)
 
 
 def _nothing_else(ctx: click.Context, allowed: set[str]) -> None:
@@ -81,10 +92,10 @@ def _nothing_else(ctx: click.Context, allowed: set[str]) -> None:
             raise click.UsageError(f"{option} cannot be changed by --resume: settings are those stored in the folder")
 
 
-def _run(made: Any, jobs: int, retry: bool, as_json: bool, kept: bool = True) -> None:
+def _run(made: Any, hands: Any, retry: bool, as_json: bool, kept: bool = True) -> None:
     try:
         with progress_bar("cells") as progress:
-            records = made.run(jobs=jobs, retry=retry, progress=progress)
+            records = hands.run(made, retry=retry, progress=progress)
     except KeyboardInterrupt:
         if kept:
             done, total = len(made.records()), len(made.settings.cells())

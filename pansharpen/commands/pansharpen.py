@@ -8,12 +8,19 @@ from typing import Any
 import click
 
 from hsitools.commands.options import (
+    SeveralValues,
+    device_option,
+    dtype_option,
     emit_json,
     json_option,
     plugin_option,
     progress_bar,
     refuse_input_as_output,
+    scale_option,
+    scheduler_option,
+    whole_name,
     window_option,
+    workers_option,
 )
 from pansharpen.commands.benchmark import benchmark, report
 from pansharpen.commands.train import train
@@ -62,10 +69,16 @@ def list_methods(plugins: tuple[Path, ...], as_json: bool) -> None:
     click.echo("of which those of a PRISMA-like one at ratio 6 come with the package")
 
 
-@pansharpen.command("run")
+@pansharpen.command("run", cls=SeveralValues, several=("--batch",))
 @click.argument("method")
-@click.argument("path", type=click.Path(path_type=Path))
-@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Fused cube: .h5, .nc, .hdr or .tif.")
+@click.argument("path", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), required=True,
+    help="Fused cube: .h5, .nc, .zarr, .hdr or .tif; with --batch a folder.",
+)  # fmt: skip
+@click.option("--batch", type=click.Path(path_type=Path), multiple=True, metavar="FILES",
+              help="Products, each to a cube of its name in the folder --out; those that are there stay.")  # fmt: skip
+@click.option("--suffix", metavar="SUFFIX", help="With --batch: format of the cubes  [default: .h5].")
 @click.option("--pan", type=click.Path(path_type=Path), help="Panchromatic image  [default: the one in the file].")
 @click.option("--reproject", is_flag=True, help="Bring PAN onto the cube's grid and coordinate system first.")
 @click.option("--sensor", metavar="FILE|PRESET", help="Sensor whose MTF, PAN response and noise to use.")
@@ -75,47 +88,60 @@ def list_methods(plugins: tuple[Path, ...], as_json: bool) -> None:
 @click.option("--weights", type=click.Path(path_type=Path), help="Weights of a trained net.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
 @click.option("--convention", default="hsitools", show_default=True, help="For .npz cases: hsitools or toolbox.")
+@device_option
+@dtype_option
+@click.option("--scale", default="auto", show_default=True, callback=scale_option, help="Of --dtype: units of a step.")
+@workers_option
+@scheduler_option
 @plugin_option
 @json_option
 def run_method(
-    method: str, path: Path, out: Path, pan: Path | None, reproject: bool, sensor: str | None, window: Any,
-    weights: Path | None, seed: int, convention: str, plugins: tuple[Path, ...],
-    as_json: bool,
+    method: str, path: Path | None, out: Path, batch: tuple[Path, ...], suffix: str | None, workers: int | None,
+    scheduler: str | None, sensor: str | None, as_json: bool, **asked: Any,
 ) -> None:  # fmt: skip
-    """Fuse the cube PATH with its panchromatic image by METHOD (see `hsi pansharpen list`)."""
-    import time
+    """Fuse the cube PATH with its panchromatic image by METHOD (see `hsi pansharpen list`).
 
-    from hsitools.io import save_cube
-    from hsitools.plugins import load_plugins
-    from hsitools.sensor import open_sensor
-    from pansharpen.pair.alignment import paired, windowed
-    from pansharpen.pair.case_files import convention as rules
-    from pansharpen.pair.case_files import open_pair
-    from pansharpen.tiled import fuse_cube
+    With --workers or --scheduler all workers fuse tiles at once; a worker that dies costs its tile, and the same
+    command goes on where one that was killed stood. With --batch they take a product each.
+    """
+    from hsitools.scale.cluster import cluster
+    from pansharpen.products import FusionOrder, fuse_file, fuse_files
 
-    refuse_input_as_output(out, path, pan)
-    load_plugins(plugins)
-    instrument = None if sensor is None else open_sensor(sensor)
-    cube, optics = open_pair(path, pan, rules(convention), instrument)
-    cube = paired(windowed(cube, window), reproject=reproject)
-    began = time.perf_counter()
-    with progress_bar(method) as progress:
-        fused = fuse_cube(
-            cube, method, instrument, optics=optics, seed=seed, weights=weights, progress=progress
-        )  # fmt: skip
-    with progress_bar("write") as progress:
-        save_cube(fused, out, progress)
-    seconds = time.perf_counter() - began
-    document = {
-        "method": fused.meta["pansharpened_by"], "out": str(out), "shape": list(fused.shape), "seconds": seconds,
-        "bad_bands": int((~fused.good).sum()), "sensor": fused.meta["sensor"],
-        "sensor_noise": fused.meta.get("sensor_noise"), "pan_shift_pixels": fused.meta.get("pan_shift_pixels"),
-    }  # fmt: skip
+    order = FusionOrder(method=method, sensor=whole_name(sensor), **asked)
+    if (path is None) == (not batch):
+        raise click.UsageError("expected one of PATH (a cube) and --batch (several)")
+    if suffix is not None and not batch:
+        raise click.UsageError("--suffix goes with --batch")
+    with cluster(workers, scheduler, files=[path or batch[0], *order.files]) as client:
+        if path is None:
+            with progress_bar("products") as progress:
+                records = fuse_files(order, batch, out, suffix or ".h5", client=client, progress=progress)
+            return _print_batch(records, out, as_json)
+        refuse_input_as_output(out, path, order.pan)
+        with progress_bar(method) as progress, progress_bar("write") as written:
+            document = fuse_file(order, path, out, client=client, progress=progress, written=written)
     if as_json:
         return emit_json(document)
-    said = f"{out}: {'×'.join(map(str, fused.shape))} by {document['method']} in {seconds:.1f} s"
-    click.echo(said + (f"; {document['bad_bands']} bands marked bad" if document["bad_bands"] else ""))
+    said = f"{out}: {'×'.join(map(str, document['shape']))} by {document['method']} in {document['seconds']:.1f} s"
+    said += f"; {document['bad_bands']} bands marked bad" if document["bad_bands"] else ""
+    if document["rounding_error"] is not None:
+        said += f"; rounded by at most {document['rounding_error']:.2g} {document['units']}".rstrip()
+    click.echo(said)
     if (document["sensor_noise"] or "").startswith("estimated"):
         click.echo(f"hsi: note: noise {document['sensor_noise']}", err=True)
-    if sensor is None and optics is None:
+    if order.sensor is None and not document["optics_in_file"]:
         click.echo("hsi: note: no --sensor: MTF gain 0.30 at Nyquist assumed, PAN response estimated", err=True)
+
+
+def _print_batch(records: list[dict[str, Any]], out: Path, as_json: bool) -> None:
+    failed = [record for record in records if record["status"] not in ("ok", "kept")]
+    if as_json:
+        emit_json(records)
+    else:
+        kept = sum(record["status"] == "kept" for record in records)
+        done = len(records) - len(failed) - kept
+        click.echo(f"{out}: {done} of {len(records)} products fused" + (f", {kept} were there" if kept else ""))
+    for record in failed:
+        click.echo(f"hsi: error: {record['status']}", err=True)
+    if failed:
+        raise click.exceptions.Exit(2)

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from calibration import simulated_bench as bench
+from calibration.captures.pixel_stack import PixelStack
 from calibration.fitting.options import Options
-from calibration.pixel_maps import MAPS, PixelStack, characterize_pixels, describe
+from calibration.pixel_maps import MAPS, characterize_pixels, describe
 from hsitools.errors import FormatError, InputError
 from hsitools.sensor.transmittance import TransmittanceModel
 

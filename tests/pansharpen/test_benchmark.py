@@ -1,6 +1,7 @@
 """The benchmark: isolated cells, resuming, the command as typed, published figures, tables."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -12,6 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 from hsitools.comparison.plan import chosen_names
+from hsitools.comparison.spawned import SpawnedWorker, worker_of
+from hsitools.comparison.two_sides import stop_workers
 from hsitools.comparison.worker import Worker
 from hsitools.cube import Cube
 from hsitools.errors import FormatError, InputError
@@ -150,6 +153,31 @@ def test_worker_outlives_its_children():
         assert worker.call("x") == reply
     finally:
         worker.close()
+
+
+@pytest.fixture
+def no_fork(monkeypatch):
+    """As on Windows: each call is an interpreter of its own."""
+    stop_workers()
+    monkeypatch.delattr(os, "fork")
+    yield
+    stop_workers()
+
+
+@pytest.mark.usefixtures("no_fork")
+def test_where_no_process_can_fork(case, plugin, tmp_path):
+    made = Benchmark.create(
+        tmp_path / "out", cases=[case], methods=["EXP", "test-raises", "test-crashes"], plugins=[plugin]
+    )  # fmt: skip
+    made.run()
+    found = statuses(made)
+    assert found == {
+        "EXP": "ok", "test-raises": "ValueError: a & b_c", "test-crashes": "crashed (SIGSEGV): deep inside"
+    }  # fmt: skip
+    worker = worker_of("time:sleep")
+    assert isinstance(worker, SpawnedWorker)
+    assert worker.call(600, 0.5) == {"reason": "time limit: not done after 0.5 s"}
+    worker.close()
 
 
 # ---- the same numbers, done once -------------------------------------------------------------------------------

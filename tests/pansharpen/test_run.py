@@ -13,10 +13,14 @@ import pytest
 
 import pansharpen.methods  # noqa: F401  (registers them)
 from benchmarks.products import write_prisma
+from hsitools.commands.root import main
+from hsitools.errors import InputError
 from hsitools.io import open_cube, save_cube
 from hsitools.scenes import scene
 from hsitools.sensor import preset
+from pansharpen.products import FusionOrder, fuse_files
 from pansharpen.registry import METHODS
+from pansharpen.tiled import fuse_cube
 
 HSI = Path(sys.executable).parent / "hsi"
 
@@ -88,16 +92,21 @@ def test_window_sensor_and_geotiff(tmp_path):
         (("GSA", "scene.he5", "-o", "x.h5", "--window", "0:99,0:4"), "window"),
         (("HyperPNN", "scene.he5", "-o", "x.h5", "--weights", "."), "HyperPNN.safetensors"),
         (("GSA", "scene.he5", "-o", "no/such/x.h5"), "output: cannot write there"),
+        (("GSA", "-o", "x.h5"), "expected one of PATH (a cube) and --batch"),
+        (("GSA", "scene.he5", "--batch", "scene.he5", "-o", "x"), "expected one of PATH (a cube) and --batch"),
+        (("GSA", "scene.he5", "--suffix", ".nc", "-o", "x.nc"), "--suffix goes with --batch"),
+        (("GSA", "scene.he5", "-o", "x.h5", "--workers", "2", "--scheduler", "tcp://a:1"), "beside --scheduler"),
     ],
 )
-def test_errors_are_one_line_and_leave_nothing(product, tmp_path, arguments, error):
+def test_errors_are_one_line_and_leave_nothing(product, tmp_path, arguments, error, monkeypatch, capsys):
     (tmp_path / "scene.he5").symlink_to(product)
-    done = subprocess.run(
-        [HSI, "pansharpen", "run", *arguments], capture_output=True, text=True, check=False, cwd=tmp_path
-    )
-    assert done.returncode == 2
-    assert error in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(["pansharpen", "run", *arguments])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert error in said
+    assert len(said.strip().splitlines()) == 1
     assert {path.name for path in tmp_path.iterdir()} == {"scene.he5"}
 
 
@@ -113,3 +122,40 @@ def test_interrupt_leaves_nothing(tmp_path):
     assert process.returncode == 130
     assert "interrupted" in said
     assert {path.name for path in tmp_path.iterdir()} == {"pair.h5"}
+
+
+def test_batch_fuses_each_product_once_and_names_those_that_fail(tmp_path):
+    for name, seed in (("a", 0), ("b", 1)):
+        write_prisma(tmp_path / f"{name}.he5", rows=8, columns=8, n_vnir=6, n_swir=5, seed=seed)
+    (tmp_path / "broken.he5").write_bytes(b"nothing")
+    products = [tmp_path / f"{name}.he5" for name in ("a", "broken", "b")]
+    order = FusionOrder(method="GSA")
+    told = []
+    records = fuse_files(order, products, tmp_path / "out", progress=lambda *step: told.append(step))
+    assert told == [(1, 3), (2, 3), (3, 3)]
+    assert [record["status"] for record in records][::2] == ["ok", "ok"]
+    assert records[1]["status"].startswith(str(products[1]))
+    alone = fuse_cube(open_cube(products[2]), "GSA").read()
+    np.testing.assert_array_equal(open_cube(tmp_path / "out" / "b.h5").read(), alone)
+    # again: what is there stays, unless something else is asked for or the product changed
+    write_prisma(products[0], rows=8, columns=10, n_vnir=6, n_swir=5)
+    again = fuse_files(order, products, tmp_path / "out")
+    assert [record["status"] for record in again][::2] == ["ok", "kept"]
+    assert again[0]["shape"] == [6, 48, 60]
+    assert fuse_files(FusionOrder(method="EXP"), products[2:], tmp_path / "out")[0]["method"] == "EXP"
+
+
+@pytest.mark.parametrize(
+    ("products", "folder", "suffix", "error"),
+    [
+        (["a.he5", "b/a.he5"], "out", ".h5", "found another product of this name"),
+        (["a.he5"], "out", ".png", "output: found suffix '.png'"),
+        (["a.he5"], ".", ".he5", "found the input itself"),
+        (["a.he5"], "a.he5", ".h5", "cannot make the folder"),
+    ],
+)
+def test_a_batch_that_cannot_be_is_refused_before_anything_is_done(tmp_path, products, folder, suffix, error):
+    (tmp_path / "a.he5").touch()
+    with pytest.raises(InputError, match=error):
+        fuse_files(FusionOrder(method="GSA"), [tmp_path / name for name in products], tmp_path / folder, suffix)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.he5"]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from calibration.inversion.calibration_error import Allowed, allow
 from calibration.inversion.population import Population, learn
 from calibration.inversion.problem import Interferograms, Spectra, noise_size
-from calibration.inversion.registry import method
+from calibration.inversion.registry import Inside, method
 
 if TYPE_CHECKING:
     from calibration.inversion.spatial import Smoothing
@@ -48,7 +48,7 @@ class Learned:
     reach: int
     device: str = "cpu"
 
-    def __call__(self, case: Interferograms) -> Spectra:
+    def __call__(self, case: Interferograms, inside: Inside | None = None) -> Spectra:
         """Invert pixels of the image."""
         population = self.population
         part = self.allowed.pixels(_with_noise(case, self.noise))
@@ -56,6 +56,12 @@ class Learned:
             population.components(part.projected), part.measured.reshape(part.shape), self.device
         )
         brightness = population.brightness(part.projected)
+        if inside is not None:
+            chosen = np.zeros(part.shape, dtype=bool)
+            chosen[inside] = True
+            chosen = chosen.ravel()[part.measured]
+            z, deviation, brightness = z[:, chosen], deviation[:, chosen], brightness[chosen]
+            part = part.inside(inside)
         estimate = population.columns @ z
         estimate += population.mean[:, None] * brightness
         variance = population.columns**2 @ deviation**2
@@ -73,8 +79,9 @@ class Learned:
 
 def learned(case: Interferograms, device: str = "cpu") -> Learned:
     """Learn from an image: noise, population, how much neighbours help."""
-    from calibration.inversion.spatial import REACH, choose
+    from calibration.inversion.spatial import REACH, choose, place
 
+    device = place(device)
     noise = 1.0 if case.noise_known else noise_size(case)
     allowed = allow(_with_noise(case, noise), apart=True)
     case = allowed.case

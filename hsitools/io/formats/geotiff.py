@@ -283,7 +283,7 @@ def write(cube: Cube, path: Path, progress: Progress, *, cog: bool = False) -> N
     profile: dict[str, Any] = {
         "driver": "GTiff", "count": cube.n_bands, "height": cube.shape[1], "width": cube.shape[2], "dtype": dtype.name,
         "interleave": "band", "compress": "deflate", "zlevel": 1, "tiled": True, "blockxsize": tile, "blockysize": tile,
-        "bigtiff": "if_safer",
+        "bigtiff": "if_safer", "num_threads": "all_cpus",
         # three or four bands of bytes are no picture, and the fourth no mask
         "photometric": "minisblack", "alpha": "no",
     }  # fmt: skip

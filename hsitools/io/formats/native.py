@@ -16,6 +16,7 @@ from hsitools.io.atomic import atomic_path
 from hsitools.io.conventions import DIMENSIONS, FORMAT, file_attributes, layout, meta_of
 from hsitools.io.formats.hdf5 import named, open_hdf5, variables
 from hsitools.io.labels import is_hdf5, text
+from hsitools.io.packing import FILTERS, ChunkWriter
 from hsitools.io.variable import Variable
 from hsitools.io.variables import labelled_cube
 from hsitools.progress import Progress
@@ -85,9 +86,7 @@ def _write_group(group: Any, cube: Cube, who: str, progress: Progress) -> None:
     band, height, width = cube.shape
     plan = layout(cube, who)
     chunks = (min(band, CHUNK_BANDS), min(height, CHUNK[0]), min(width, CHUNK[1]))
-    data = group.create_dataset(
-        "cube", shape=cube.shape, dtype=plan.dtype, chunks=chunks, compression="gzip", compression_opts=1, shuffle=True,
-    )  # fmt: skip
+    data = group.create_dataset("cube", shape=cube.shape, dtype=plan.dtype, chunks=chunks, **FILTERS)
     for axis, (name, size) in enumerate(zip(DIMENSIONS, cube.shape, strict=True)):
         if name in plan.labels:
             scale = group.create_dataset(name, data=plan.labels[name].values)
@@ -105,5 +104,6 @@ def _write_group(group: Any, cube: Cube, who: str, progress: Progress) -> None:
     data.attrs.update(plan.attributes)
     if plan.nodata is not None:
         data.attrs["_FillValue"] = np.asarray(plan.nodata, dtype=plan.dtype)
-    for rows, columns, values in plan.stored.blocks(plan.dtype.itemsize, CHUNK, progress):
-        data[:, rows, columns] = values
+    with ChunkWriter(data) as writer:
+        for rows, columns, values in plan.stored.blocks(plan.dtype.itemsize, CHUNK, progress):
+            writer.write((0, rows.start, columns.start), values)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from hsitools.cube import Cube
+from hsitools.cube import Cube, Stored
 from hsitools.errors import FormatError, InputError
 from hsitools.io.conventions import DIMENSIONS, FORMAT, file_attributes, layout, meta_of
 from hsitools.io.formats.hdf5 import named
@@ -82,11 +82,16 @@ def _variable(name: str, array: Any) -> Variable:
     return Variable(name=name, data=array, dims=tuple(dim or "" for dim in dims or ()), attributes=attributes)
 
 
+def check_place(path: Path) -> None:
+    """Raise `InputError` when something else than a store lies where one is to be written."""
+    if path.is_file() or (path.is_dir() and any(path.iterdir()) and not can_read(path)):
+        raise InputError(f"{path}: output: found something that is no Zarr store, expected a new name")
+
+
 def write(cube: Cube, path: Path, progress: Progress) -> None:
     """Write a store, block by block; the folder appears when it is whole."""
     zarr = _module()
-    if path.is_file() or (path.is_dir() and any(path.iterdir()) and not can_read(path)):
-        raise InputError(f"{path}: output: found something that is no Zarr store, expected a new name")
+    check_place(path)
     if not path.parent.is_dir():
         raise InputError(f"{path}: output: cannot write there (no such folder)")
     try:
@@ -98,21 +103,57 @@ def write(cube: Cube, path: Path, progress: Progress) -> None:
         with warnings.catch_warnings():
             # metadata in one place is no part of Zarr 3 yet, and every reader knows it
             warnings.filterwarnings("ignore", message="Consolidated metadata")
-            group = zarr.create_group(store, attributes=file_attributes(cube))
-            _write_group(group, cube, str(path), progress)
+            data, stored = created(cube, store, str(path))
+            _fill(data, stored, progress)
             if cube.pan is not None:
-                _write_group(group.create_group("pan"), cube.pan, f"{path}: pan", progress)
-            zarr.consolidate_metadata(store)
-        if path.exists():
-            shutil.rmtree(path)
-        store.replace(path)
+                group = zarr.open_group(store, mode="r+").create_group("pan")
+                _fill(*_members(group, cube.pan, f"{path}: pan", CHUNK), progress)
+        finished(store, path)
     except OSError as error:
         raise FormatError(f"{path}: output: cannot be written; {error.strerror or error}") from None
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _write_group(group: Any, cube: Cube, who: str, progress: Progress) -> None:
+def created(cube: Cube, store: Path, who: str, chunk: tuple[int, int] = CHUNK) -> tuple[Any, Stored]:
+    """A store with a cube's labels (those of its PAN aside), whose values are still to be written.
+
+    Parameters
+    ----------
+    cube : Cube
+    store : Path
+        Must not exist.
+    who : str
+        For messages.
+    chunk : (int, int)
+        Rows and columns that lie in one file.
+
+    Returns
+    -------
+    array : zarr.Array, shape (band, y, x)
+    stored : Stored
+        The numbers that are to fill it.
+    """
+    group = _module().create_group(store, attributes=file_attributes(cube))
+    return _members(group, cube, who, chunk)
+
+
+def finished(store: Path, path: Path) -> None:
+    """A store whose values are all written takes the place of ``path``."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Consolidated metadata")
+        _module().consolidate_metadata(store)
+    if path.exists():
+        shutil.rmtree(path)
+    store.replace(path)
+
+
+def _fill(data: Any, stored: Stored, progress: Progress) -> None:
+    for rows, columns, values in stored.blocks(data.dtype.itemsize, CHUNK, progress):
+        data[:, rows, columns] = values
+
+
+def _members(group: Any, cube: Cube, who: str, chunk: tuple[int, int]) -> tuple[Any, Stored]:
     from zarr.codecs import BloscCodec
 
     plan = layout(cube, who)
@@ -122,7 +163,7 @@ def _write_group(group: Any, cube: Cube, who: str, progress: Progress) -> None:
         # JSON holds integers as they are; xarray expects a float's _FillValue packed, and masks missing_value alike
         name = "_FillValue" if plan.dtype.kind in "ui" else "missing_value"
         attributes[name] = int(plan.nodata) if plan.dtype.kind in "ui" else float(plan.nodata)
-    chunks = (min(band, CHUNK_BANDS), min(height, CHUNK[0]), min(width, CHUNK[1]))
+    chunks = (min(band, CHUNK_BANDS), min(height, chunk[0]), min(width, chunk[1]))
     data = group.create_array(
         "cube", shape=cube.shape, dtype=plan.dtype.newbyteorder("="), chunks=chunks, dimension_names=DIMENSIONS,
         attributes=attributes, compressors=BloscCodec(cname="zstd", clevel=3, shuffle="shuffle"), fill_value=0,
@@ -133,5 +174,4 @@ def _write_group(group: Any, cube: Cube, who: str, progress: Progress) -> None:
             name, shape=values.shape, dtype=values.dtype, dimension_names=label.dims, attributes=label.attributes,
         )  # fmt: skip
         array[...] = values
-    for rows, columns, values in plan.stored.blocks(plan.dtype.itemsize, CHUNK, progress):
-        data[:, rows, columns] = values
+    return data, plan.stored

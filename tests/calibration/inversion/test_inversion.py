@@ -12,11 +12,10 @@ import torch
 from click.testing import CliRunner
 from numpy.testing import assert_allclose
 
-from calibration import simulated_bench as bench
 from calibration.characterization import Characterization
 from calibration.commands.invert import invert as group
 from calibration.inversion import registry
-from calibration.inversion.calibration_error import allow, interferogram_stderr
+from calibration.inversion.calibration_error import allow, interferogram_stderr, likeliest
 from calibration.inversion.filters import choose
 from calibration.inversion.invert import build_case, invert
 from calibration.inversion.lines import corrected, find_peaks, summary
@@ -25,20 +24,11 @@ from calibration.inversion.methods.cosine import transform
 from calibration.inversion.prior import SCALES, Prior, matern
 from calibration.inversion.problem import Interferograms, Spectra, noise_size
 from calibration.inversion.scenes import score, spectra_on
-from calibration.pipeline import characterize
 from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.estimation.edge_aware import Pixels, edge_weights, laplacian
 from hsitools.io import open_cube, save_cube
 from hsitools.sensor.layout import SubImageLayout
-from hsitools.sensor.transmittance import TransmittanceModel
-
-
-@pytest.fixture(scope="module")
-def instrument() -> Characterization:
-    device = bench.simulate_instrument(60, rng=np.random.default_rng(3), opd_step_um=0.25)
-    capture = bench.capture(device, bench.lines(151), rng=np.random.default_rng(4))
-    return characterize(capture, TransmittanceModel(degree_gain=3, degree_reflectivity=3, degree_phase=3))
 
 
 def smooth_case(seed: int = 0, side: int = 12, sigma: float = 0.05) -> tuple[Interferograms, np.ndarray]:
@@ -234,6 +224,37 @@ def test_allowing_for_a_wrong_calibration_takes_its_common_error_off() -> None:
     assert allowed["nrmse"] < 0.5 * naive["nrmse"]
     assert allowed["coverage95"] > 0.85 > naive["coverage95"]
     assert allow(replace(case, calibration_std=np.full(60, 0.5))).scale == pytest.approx(1, rel=0.5)
+
+
+def test_calibration_errors_that_all_interferometers_share_are_not_taken_for_spectra() -> None:
+    case, truth = smooth_case(side=8, sigma=0.01)
+    truth = truth * 0.2 + 3
+    naive, allowed = [], []
+    # all pixels share an error, so that it takes several of them to see whether intervals cover it
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        # as after lines that were measured too bright or left out: rough from wavelength to wavelength
+        wrong = case.matrix * (1 + 0.1 * rng.standard_normal(46))
+        values = np.tensordot(wrong, truth, axes=1) + 0.01 * rng.standard_normal((60, 8, 8))
+        one = replace(case, values=values)
+        naive.append(score(registry.get("gp")(one), truth))
+        allowed.append(score(registry.get("gp")(replace(one, calibration_std=np.full(60, 1.0))), truth))
+    rmse, coverage = (
+        np.array([[r[k] for r in side] for side in (naive, allowed)]) for k in ("nrmse_rms", "coverage95")
+    )
+    assert (rmse[1] < rmse[0]).all()
+    assert rmse[1].mean() < 0.6 * rmse[0].mean()
+    assert coverage[1].mean() > 0.8 > coverage[0].mean()
+
+
+def test_factors_of_covariances_are_the_likeliest() -> None:
+    rng = np.random.default_rng(0)
+    first = rng.standard_normal((400, 40))
+    parts = [first @ first.T, np.diag(np.linspace(0, 2, 400))]
+    values = np.linalg.cholesky(4 * parts[0] + 0.25 * parts[1] + 0.01 * np.eye(400)) @ rng.standard_normal(400)
+    factors = likeliest(parts, np.full(400, 0.01), values, [1.0, 1.0])
+    assert factors[0] == pytest.approx(4, rel=0.6)
+    assert factors[1] == pytest.approx(0.25, rel=0.25)
 
 
 def test_no_calibration_error_is_found_where_there_is_none() -> None:

@@ -1,0 +1,67 @@
+"""What writing a fused product costs: 0.1.0's way (HDF5's filters, chunk after chunk), packed by threads, integers.
+
+A strip of a PRISMA product is fused end to end by the command, in one run with the same arithmetic; the whole product's
+time follows from its tiles, as all tiles are alike.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.pansharpen_memory import METHODS, PRODUCT, STRIP, write_strip
+
+#: ``hsi`` as it is, and with the writer of 0.1.0 in place of the threads.
+NOW = "import sys; from hsitools.commands.root import main; main(sys.argv[1:])"
+BEFORE = """
+import sys
+import hsitools.io.formats.native as native
+class OneAfterAnother:
+    def __init__(self, data): self.data = data
+    def __enter__(self): return self
+    def __exit__(self, *error): pass
+    def write(self, corner, values):
+        self.data[tuple(slice(a, a + n) for a, n in zip(corner, values.shape))] = values
+native.ChunkWriter = OneAfterAnother
+from hsitools.commands.root import main
+main(sys.argv[1:])
+"""
+WAYS = {"0.1.0's writer": (BEFORE, ()), "now": (NOW, ()), "now, int16": (NOW, ("--dtype", "int16"))}
+#: Wanted of "now" against "0.1.0's writer".
+WANTED = {"GSA": 4.0, "MTF-GLP-FS": 4.0, "physics": 2.5}
+
+
+def main() -> dict[str, float]:
+    """Print and return seconds, times as fast, and size of the file."""
+    out: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_strip(folder / "strip.h5", STRIP)
+        print(f"  strip of {STRIP[0]}×{STRIP[1]} coarse pixels; the product has {PRODUCT[0]}×{PRODUCT[1]}")
+        print(f"  {'':<12} {'written by':<16} {'seconds':>8} {'times':>6} {'wanted':>7} {'MB':>6} {'product, min':>13}")
+        for method in METHODS:
+            first = 0.0
+            for way, (code, options) in WAYS.items():
+                target = folder / "out.h5"
+                began = time.perf_counter()
+                subprocess.run(
+                    [sys.executable, "-c", code, "pansharpen", "run", method, str(folder / "strip.h5"), "-o",
+                     str(target), *options], check=True, capture_output=True,
+                )  # fmt: skip
+                seconds = time.perf_counter() - began
+                first = first or seconds
+                size = target.stat().st_size / 1e6
+                minutes = seconds * PRODUCT[0] / STRIP[0] / 60
+                wanted = f"≥ {WANTED[method]:g}" if way == "now" else ""
+                times = f"{first / seconds:6.2f} {wanted:>7}"
+                print(f"  {method:<12} {way:<16} {seconds:8.1f} {times} {size:6.0f} {minutes:13.1f}", flush=True)
+                out |= {f"{method} {way} seconds": seconds, f"{method} {way} MB": size}
+                target.unlink()
+    return out
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""Pixels of every sub-image under the monochromator, on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.captures.capture import MonochromaticCapture
+from hsitools.errors import FormatError, InputError
+from hsitools.io.formats.hdf5 import open_hdf5
+
+Array = NDArray[np.float64]
+#: Pixels fitted in one call: bounds the memory to some tens of megabytes per hundred lines.
+BLOCK = 4096
+
+
+class PixelStack:
+    """Pixels of every sub-image under the monochromator, read lazily from HDF5.
+
+    Members: ``pixels`` ``(interferometer, line, y, x)``, ``wavenumber`` ``(line,)`` µm⁻¹, optionally ``flat`` of the
+    shape of ``pixels`` or ``(interferometer, line)``, attribute ``opd_step_um``, and the width of the monochromator's
+    line (nm) as ``linewidth_nm``, attribute or ``(line,)``, with attribute ``line_shape``; what is passed goes before
+    the file.
+
+    Raises
+    ------
+    FormatError, InputError
+        When the file or a member is missing or of a wrong shape.
+    """
+
+    def __init__(self, path: str | Path, *, linewidth_nm: Any = None, line_shape: str | None = None) -> None:
+        import h5py
+
+        self.path = Path(path)
+        if not self.path.is_file() or not h5py.is_hdf5(self.path):
+            raise FormatError(f"{path}: found no HDF5 file, expected a pixel stack")
+        self.file = open_hdf5(self.path)
+        for name in ("pixels", "wavenumber"):
+            if name not in self.file:
+                raise FormatError(f"{path}: {name}: missing, expected in a pixel stack")
+        self.pixels, self.wavenumber = self.file["pixels"], np.asarray(self.file["wavenumber"], dtype=float)
+        if self.pixels.ndim != 4 or self.pixels.shape[1] != len(self.wavenumber):
+            raise InputError(
+                f"{path}: pixels: found shape {self.pixels.shape}, expected (n, {len(self.wavenumber)}, y, x)"
+            )
+        self.flat = self.file.get("flat")
+        if self.flat is not None and self.flat.shape not in (self.pixels.shape, self.pixels.shape[:2]):
+            raise InputError(
+                f"{path}: flat: found shape {self.flat.shape}, expected {self.pixels.shape} or {self.pixels.shape[:2]}"
+            )
+
+        if linewidth_nm is None and "linewidth_nm" in self.file:
+            linewidth_nm = self.file["linewidth_nm"][()]
+        self.linewidth_nm = self.file.attrs.get("linewidth_nm") if linewidth_nm is None else linewidth_nm
+        self.line_shape = line_shape or str(self.file.attrs.get("line_shape", "gaussian"))
+
+    def __reduce__(self) -> Any:
+        """Workers open the file themselves."""
+        return _stack, (self.path.resolve(), self.linewidth_nm, self.line_shape)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """``(interferometer, y, x)``."""
+        n, _, height, width = self.pixels.shape
+        return n, height, width
+
+    def centre(self) -> MonochromaticCapture:
+        """Capture of the 5×5 mean at the centre of every sub-image."""
+        _, height, width = self.shape
+        rows, columns = _around(height), _around(width)
+        intensity = np.asarray(self.pixels[:, :, rows, columns], dtype=float).mean(axis=(2, 3))
+        if self.flat is None:
+            flat = np.ones_like(intensity)
+        elif self.flat.ndim == 4:
+            flat = np.asarray(self.flat[:, :, rows, columns], dtype=float).mean(axis=(2, 3))
+        else:
+            flat = np.asarray(self.flat, dtype=float)
+        return MonochromaticCapture(
+            intensity=intensity,
+            flat=flat,
+            wavenumber=self.wavenumber,
+            mask=np.ones(intensity.shape, dtype=bool),
+            index=np.arange(len(intensity)),
+            opd_step_um=self.file.attrs.get("opd_step_um"),
+            linewidth_nm=self.linewidth_nm,
+            line_shape=self.line_shape,
+            name=self.path.stem,
+            source=str(self.path),
+        )
+
+    def blocks(self, number: int) -> Iterator[tuple[slice, Array, Array]]:
+        """Rows of one interferometer's sub-image, a bounded number of pixels at a time.
+
+        Yields ``(rows, intensity, flat)``, the arrays ``(pixel, line)`` float64.
+        """
+        n_lines = len(self.wavenumber)
+        _, height, width = self.shape
+        step = max(1, BLOCK // width)
+        for start in range(0, height, step):
+            rows = slice(start, min(start + step, height))
+            pixels = np.asarray(self.pixels[number, :, rows], dtype=float).reshape(n_lines, -1).T
+            if self.flat is None:
+                flat = np.ones_like(pixels)
+            elif self.flat.ndim == 4:
+                flat = np.asarray(self.flat[number, :, rows], dtype=float).reshape(n_lines, -1).T
+            else:
+                flat = np.broadcast_to(np.asarray(self.flat[number], dtype=float), pixels.shape)
+            yield rows, pixels, flat
+
+
+def _stack(path: Path, linewidth_nm: Any, line_shape: str) -> PixelStack:
+    return PixelStack(path, linewidth_nm=linewidth_nm, line_shape=line_shape)
+
+
+def _around(size: int) -> slice:
+    return slice(max(0, size // 2 - 2), min(size, size // 2 + 3))

@@ -1,0 +1,99 @@
+"""Values as 16-bit integers with one scale and offset: half of float32's bytes, and a bound of the rounding error."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsitools.cube.cube import Cube
+from hsitools.cube.sources import Bands, ScaledSource, Source, as_source
+from hsitools.errors import InputError
+
+DTYPE = np.dtype(np.int16)
+#: Stands for no measurement; values take the numbers above it.
+NODATA = -32768
+#: From -32767 to 32767.
+STEPS = 65534
+#: A result computed from a cube may leave the range of that cube by this share of it, on either side.
+ROOM = 0.5
+
+
+class PackedSource:
+    """Another source's values as integers: offset + scale · number is within scale/2 of the value."""
+
+    def __init__(self, source: Source, scale: float, offset: float, who: str) -> None:
+        self.source, self.scale, self.offset, self.who = source, scale, offset, who
+        self.shape, self.dtype = source.shape, DTYPE
+
+    def read(self, bands: Bands, rows: slice, columns: slice) -> NDArray[np.int16]:
+        """See `Source`; raises `InputError` for a value beyond the numbers' range."""
+        numbers = self.source.read(bands, rows, columns).astype(np.float64)
+        numbers -= self.offset
+        numbers /= self.scale
+        np.rint(numbers, out=numbers)
+        beyond = np.abs(numbers) > STEPS / 2
+        if beyond.any():
+            value = self.offset + self.scale * numbers[beyond][0]
+            reach = self.scale * STEPS / 2
+            raise InputError(
+                f"{self.who}: int16: found the value {value:.6g}, expected {self.offset - reach:.6g} to "
+                f"{self.offset + reach:.6g}; choose a larger scale, or float32"
+            )
+        numbers[np.isnan(numbers)] = NODATA
+        return numbers.astype(DTYPE)
+
+
+def packed(cube: Cube, *, scale: float | None = None, like: Cube | None = None) -> Cube:
+    """The cube with its values stored as 16-bit integers, one scale and offset for all.
+
+    Parameters
+    ----------
+    cube : Cube
+        Its physical values are packed; NaN and nodata stand as -32768.
+    scale : float, optional
+        Units of a step. Default the finest that holds all values, for which the cube is read once.
+    like : Cube, optional
+        A cube from whose range, widened by half of it on either side, the default scale is taken: for a cube that is
+        computed where it is read, that which it comes from.
+
+    Returns
+    -------
+    Cube
+        Which differs from the values by at most half a step, ``meta["rounding_error"]``.
+
+    Raises
+    ------
+    InputError
+        When no value is finite, or the scale is not positive; on reading, when a value does not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> small = packed(Cube(data=np.array([[[0.0, 0.25, 1.0]]], dtype=np.float32)))
+    >>> small.stored().dtype, f"{small.meta['rounding_error']:.1e}"
+    (dtype('int16'), '7.6e-06')
+    >>> bool(np.abs(small.read() - [[[0, 0.25, 1]]]).max() <= small.meta["rounding_error"])
+    True
+    """
+    who = cube.source or cube.name or "cube"
+    values = cube.physical()
+    statistics = (values if like is None else like.physical()).statistics()
+    if not statistics["n_valid"].any():
+        raise InputError(f"{who}: int16: found no finite value, expected some to take a scale from")
+    low, high = float(np.nanmin(statistics["min"])), float(np.nanmax(statistics["max"]))
+    if like is not None:
+        low, high = low - ROOM * (high - low), high + ROOM * (high - low)
+    if scale is None:
+        # a hair more than needed: rounding must not push the outermost values over the edge
+        rounding = float(np.finfo(np.float32).eps) * max(abs(low), abs(high))
+        scale = max((high - low) / STEPS, rounding, 1e-30) * (1 + 1e-6)
+    elif not (np.isfinite(scale) and scale > 0):
+        raise InputError(f"{who}: scale: found {scale}, expected a positive number")
+    offset = (low + high) / 2
+    numbers: Any = PackedSource(as_source(values.data), scale, offset, who)
+    meta = cube.meta | {"rounding_error": scale / 2}
+    return values.replace(
+        data=ScaledSource(numbers, scale, offset, nodata=NODATA), nodata=float("nan"), meta=meta
+    )  # fmt: skip

@@ -1,0 +1,36 @@
+"""Where tensors are computed: a GPU where there is one, or the processor."""
+
+from __future__ import annotations
+
+import torch
+
+from hsitools.errors import InputError
+
+
+def device_named(name: str = "auto") -> torch.device:
+    """The device of that name; ``auto`` is the first GPU where there is one, else the processor.
+
+    Parameters
+    ----------
+    name : str
+        ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or any other that torch knows.
+
+    Raises
+    ------
+    InputError
+        For a name that torch does not know, or a device that is not there.
+
+    Examples
+    --------
+    >>> device_named("cpu")
+    device(type='cpu')
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        said = str(error).splitlines()[0]
+        raise InputError(f"device: found {name!r}, expected auto, cpu or a GPU as cuda; {said}") from None
+    return device

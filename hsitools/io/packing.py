@@ -1,0 +1,114 @@
+"""Chunks of an HDF5 data set, packed by threads beside whatever computes the next ones.
+
+HDF5's own filters pack one chunk after the other, while nothing else goes on. What stands in the file here is the same,
+shuffled bytes in a deflate stream, that any HDF5 library reads without a plug-in; it is made by Intel's ISA-L (package
+``isal``) where that is installed, ten times as fast as zlib at its lowest level and 3 % larger.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import product
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: Of deflate: the lowest of zlib's and ISA-L's own default give nearly the same size.
+LEVEL = 1
+#: Filters of a data set that `ChunkWriter` fills, as h5py names them.
+FILTERS: dict[str, Any] = {"compression": "gzip", "compression_opts": LEVEL, "shuffle": True}
+
+
+def deflate() -> Callable[[Any], bytes]:
+    """The fastest deflate at hand."""
+    try:
+        from isal import isal_zlib
+
+        return lambda data: isal_zlib.compress(data, LEVEL)
+    except ImportError:
+        import zlib
+
+        return lambda data: zlib.compress(data, LEVEL)
+
+
+class ChunkWriter:
+    """Writes blocks into a chunked data set with `FILTERS`; use it as a context, which ends when all is written.
+
+    Parameters
+    ----------
+    data : h5py.Dataset
+        Chunked.
+
+    Examples
+    --------
+    >>> import h5py, numpy as np
+    >>> file = h5py.File("example.h5", "w", driver="core", backing_store=False)
+    >>> data = file.create_dataset("cube", shape=(2, 5, 5), dtype="f4", chunks=(2, 4, 4), **FILTERS)
+    >>> with ChunkWriter(data) as writer:
+    ...     writer.write((0, 0, 0), np.ones((2, 5, 5), dtype="f4"))
+    >>> float(data[:].sum())
+    50.0
+    """
+
+    def __init__(self, data: Any) -> None:
+        self.data, self.chunk = data, tuple(data.chunks)
+        self._deflate = deflate()
+        self._threads = ThreadPoolExecutor(_cores())
+        self._blocks: deque[deque[tuple[tuple[int, ...], Future[bytes]]]] = deque()
+
+    def __enter__(self) -> ChunkWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            while kind is None and self._blocks:
+                self._store()
+        finally:
+            self._threads.shutdown(cancel_futures=True)
+
+    def write(self, corner: tuple[int, ...], values: NDArray[Any]) -> None:
+        """Values of the block whose first element is at ``corner``; they must not be changed afterwards."""
+        values = np.asarray(values, dtype=self.data.dtype)
+        stops = [start + size for start, size in zip(corner, values.shape, strict=True)]
+        ends = zip(stops, self.data.shape, self.chunk, strict=True)
+        whole = all(start % size == 0 for start, size in zip(corner, self.chunk, strict=True))
+        if not whole or any(stop != full and stop % size for stop, full, size in ends):
+            # cuts chunks: HDF5 puts them together
+            self.data[tuple(slice(start, stop) for start, stop in zip(corner, stops, strict=True))] = values
+            return
+        self._blocks.append(
+            deque((place, self._threads.submit(self._packed, part)) for place, part in self._chunks(corner, values))
+        )
+        # one block is packed while the next is computed: no more are held in memory
+        while len(self._blocks) > 1:
+            self._store()
+
+    def _chunks(self, corner: tuple[int, ...], values: NDArray[Any]) -> Iterator[tuple[tuple[int, ...], NDArray[Any]]]:
+        steps = (range(0, size, chunk) for size, chunk in zip(values.shape, self.chunk, strict=True))
+        for start in product(*steps):
+            inside = tuple(slice(at, at + size) for at, size in zip(start, self.chunk, strict=True))
+            yield tuple(a + b for a, b in zip(corner, start, strict=True)), values[inside]
+
+    def _packed(self, values: NDArray[Any]) -> bytes:
+        missing = [(0, size - own) for own, size in zip(values.shape, self.chunk, strict=True)]
+        if any(after for _, after in missing):
+            # chunks at the border are whole in the file
+            values = np.pad(values, missing)
+        numbers = np.ascontiguousarray(values).reshape(-1).view(np.uint8).reshape(-1, values.itemsize)
+        return self._deflate(np.ascontiguousarray(numbers.T))
+
+    def _store(self) -> None:
+        for place, packed in self._blocks.popleft():
+            self.data.id.write_direct_chunk(place, packed.result())
+
+
+def _cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

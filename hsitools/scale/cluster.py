@@ -1,0 +1,157 @@
+"""Workers: processes of this machine, or those of a Dask scheduler that runs already."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hsitools import __version__
+from hsitools.cube.memory import memory_limit
+from hsitools.errors import InputError
+
+log = logging.getLogger(__name__)
+
+#: Workers that may die at one task before it is given up; a task that needs more memory than there is kills each.
+DEATHS = 10
+#: Level at which nothing is logged.
+SILENT = logging.CRITICAL
+#: Seconds to wait for a scheduler, and for its first worker: a machine that is there answers within one.
+PATIENCE_S = 10.0
+
+
+@contextmanager
+def cluster(
+    workers: int | None = None, scheduler: str | None = None, *, files: Iterable[Path | str | None] = ()
+) -> Iterator[Any]:
+    """A client of workers; None where neither is asked for.
+
+    Parameters
+    ----------
+    workers : int, optional
+        Processes of this machine (spawned, never forked). They share its cores, and the memory that one process alone
+        would take: see `hsitools.cube.memory.memory_limit`.
+    scheduler : str, optional
+        Address of a Dask scheduler that runs, as ``tcp://host:8786``.
+    files : iterable of paths
+        What every worker must see; None stands for none.
+
+    Yields
+    ------
+    distributed.Client or None
+
+    Raises
+    ------
+    InputError
+        When Dask is not installed, the scheduler does not answer or has no workers, or these lack hsitools or a file.
+    """
+    if workers is not None and scheduler is not None:
+        raise InputError("--workers: found beside --scheduler, expected one of them")
+    if workers is None and scheduler is None:
+        yield None
+        return
+    made = _local(workers) if scheduler is None else _running(scheduler)
+    with made as client:
+        check_workers(client, files)
+        yield client
+
+
+def check_workers(client: Any, files: Iterable[Path | str | None] = ()) -> None:
+    """Raise `InputError` when a worker lacks this version of hsitools, or does not see a file."""
+    paths = [str(Path(file).resolve()) for file in files if file is not None and Path(file).exists()]
+    for worker, (version, missing) in client.run(_survey(), paths).items():
+        if version != __version__:
+            raise InputError(f"{worker}: hsitools: found {version or 'none'}, expected {__version__} as here")
+        if missing:
+            raise InputError(f"{missing[0]}: found no such file at worker {worker}, expected a path that all share")
+
+
+def memory_of_task(client: Any) -> int | None:
+    """Bytes that a task may take at the worker that has least for each; None where none says a limit."""
+    limits = [
+        int(worker["memory_limit"]) // max(1, int(worker["nthreads"]))
+        for worker in client.scheduler_info(n_workers=-1)["workers"].values()
+        if worker["memory_limit"]
+    ]
+    return min(limits) if limits else None
+
+
+def _survey() -> Any:
+    """A function that travels by value, as all that are made in another one."""
+
+    def survey(paths: list[str]) -> tuple[str | None, list[str]]:
+        import os
+
+        try:
+            from hsitools import __version__ as version
+        except ImportError:
+            return None, []
+        return version, [path for path in paths if not os.path.exists(path)]
+
+    return survey
+
+
+def _dask() -> Any:
+    try:
+        import dask
+        import distributed
+    except ImportError:
+        raise InputError("workers: dask: not installed, expected `pip install hsitools[scale]`") from None
+    # workers that come and go are Dask's affair; -v shows what it says of them
+    logging.getLogger("distributed").setLevel(max(logging.getLogger().level, logging.INFO) if _talks() else SILENT)
+    return dask, distributed
+
+
+def _talks() -> bool:
+    return logging.getLogger().isEnabledFor(logging.INFO)
+
+
+@contextmanager
+def _local(workers: int | None) -> Iterator[Any]:
+    dask, distributed = _dask()
+    if not workers or workers < 1:
+        raise InputError(f"--workers: found {workers}, expected at least 1")
+    threads = str(max(1, (os.cpu_count() or 1) // workers))
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    settings = {
+        "distributed.worker.multiprocessing-method": "spawn",
+        "distributed.scheduler.allowed-failures": DEATHS,
+        "distributed.nanny.pre-spawn-environ": {name: os.environ.get(name, threads) for name in names},
+        # results are taken from the workers as they come: nothing is worth a slow disk
+        "distributed.worker.memory.target": False,
+        "distributed.worker.memory.spill": False,
+    }
+    limit, watched = memory_limit(), sys.stderr.isatty()
+    with dask.config.set(settings):
+        processes = distributed.LocalCluster(
+            n_workers=workers, threads_per_worker=1, processes=True,
+            memory_limit=0 if limit is None else limit // workers, worker_dashboard_address=None,
+            dashboard_address=":0" if watched else None,
+            # any free port, for what is served without a dashboard too
+            scheduler_kwargs={"dashboard_address": ":0"},
+            silence_logs=logging.INFO if _talks() else SILENT,
+        )  # fmt: skip
+        with processes, distributed.Client(processes) as client:
+            if watched:
+                log.info("dashboard of the workers: %s", client.dashboard_link)
+            yield client
+
+
+@contextmanager
+def _running(scheduler: str) -> Iterator[Any]:
+    _, distributed = _dask()
+    try:
+        client = distributed.Client(scheduler, timeout=PATIENCE_S)
+    except (OSError, ValueError, TimeoutError) as error:
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"--scheduler: {scheduler}: cannot be reached; {said}") from None
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=PATIENCE_S)
+        except TimeoutError:
+            raise InputError(f"--scheduler: {scheduler}: found no worker, expected some") from None
+        yield client

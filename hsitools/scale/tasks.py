@@ -1,0 +1,103 @@
+"""One function of many items at the workers: bounded, in order, told as it goes, and done again where a worker died."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from hsitools.errors import HsiError
+from hsitools.progress import Progress, silent
+from hsitools.scale.sending import pack, unpack
+
+#: Tasks sent out or waiting to be taken, for each thread of the workers: one at work, one to go on with, one taken.
+AHEAD = 3
+
+
+def ordered(
+    client: Any, function: Callable[[Any], Any], items: Sequence[Any], progress: Progress = silent
+) -> Iterator[Any]:
+    """``function(item)`` of each item, computed by the workers, in the order of the items.
+
+    The function is sent once, with the cubes in it (see `hsitools.scale.sending`). Results wait for those before them,
+    `AHEAD` for each thread of the workers at most, so that memory is bounded here too.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        Of `hsitools.scale.cluster.cluster`.
+    function : callable
+    items : sequence
+    progress : callable
+        Called with (items done, items in all), in whatever order they are done.
+
+    Raises
+    ------
+    HsiError
+        When workers die again and again at one task, or all are gone; what a function raises is raised here.
+    """
+    waiting: dict[int, Any] = {}
+    place = 0
+    for number, result in completed(client, function, items, progress, in_order=True):
+        waiting[number] = result
+        while place in waiting:
+            yield waiting.pop(place)
+            place += 1
+
+
+def completed(
+    client: Any, function: Callable[[Any], Any], items: Sequence[Any], progress: Progress = silent, *,
+    in_order: bool = False,
+) -> Iterator[tuple[int, Any]]:  # fmt: skip
+    """(number of the item, ``function(item)``), as they are done: see `ordered`.
+
+    ``in_order`` sends none out that is `AHEAD` of the first that is not done.
+    """
+    from distributed import as_completed
+    from distributed.scheduler import KilledWorker
+
+    if not items:
+        return
+    # a task, not data put there: when its worker dies, the scheduler makes it anew
+    shared = client.submit(_itself, pack(function), pure=False)
+    room = AHEAD * max(1, sum(client.nthreads().values()))
+    numbers: dict[Any, int] = {}
+    finished: set[int] = set()
+    queue, sent, first = as_completed(with_results=True, raise_errors=True), 0, 0
+    try:
+        while len(finished) < len(items):
+            while sent < len(items) and sent - (first if in_order else len(finished)) < room:
+                future = client.submit(_called, shared, items[sent], pure=False)
+                numbers[future.key] = sent
+                queue.add(future)
+                sent += 1
+            future, result = next(queue)
+            number = numbers.pop(future.key)
+            future.release()
+            finished.add(number)
+            while first in finished:
+                first += 1
+            progress(len(finished), len(items))
+            yield number, result
+    except KilledWorker as error:
+        raise HsiError(
+            f"workers: {error.allowed_failures + 1} of them died at the same task, as when memory runs out; fewer "
+            "workers have more each"
+        ) from None
+    finally:
+        client.cancel([*queue.futures, shared])
+
+
+def _itself(packed: bytes) -> bytes:
+    return packed
+
+
+def _called(packed: bytes, item: Any) -> Any:
+    from distributed import get_worker
+
+    from hsitools.cube.memory import limit_memory
+
+    worker = get_worker()
+    manager = getattr(worker, "memory_manager", None)
+    if manager is not None and manager.memory_limit:
+        limit_memory(int(manager.memory_limit) // max(1, worker.state.nthreads))
+    return unpack(packed)(item)

@@ -1,0 +1,175 @@
+"""Products on disk to fused cubes on disk: one by all workers, or many, one a worker."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hsitools.cube.packed import packed
+from hsitools.errors import HsiError, InputError
+from hsitools.io import open_cube, save_cube, writer_of
+from hsitools.plugins import load_plugins
+from hsitools.progress import Progress, silent
+from hsitools.sensor import open_sensor
+from pansharpen.pair.alignment import paired, windowed
+from pansharpen.pair.case_files import convention as rules
+from pansharpen.pair.case_files import open_pair
+from pansharpen.tiled import fuse_cube
+
+#: What a batch writes beside its cubes: of each product, by its cube's name, the run that made it and what it told.
+RECORDS = "batch"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FusionOrder:
+    """How products are to be fused: what ``hsi pansharpen run`` is asked for."""
+
+    method: str
+    pan: Path | None = None
+    reproject: bool = False
+    sensor: str | None = None
+    window: Any = None
+    weights: Path | None = None
+    seed: int = 0
+    convention: str = "hsitools"
+    device: str = "auto"
+    dtype: str | None = None
+    scale: float | None = None
+    plugins: tuple[Path, ...] = ()
+
+    @property
+    def files(self) -> list[Path | str | None]:
+        """Files that it names, beside the products."""
+        return [self.pan, self.sensor, self.weights, *self.plugins]
+
+    def key(self, path: Path) -> str:
+        """Name of the run that fuses a product."""
+        from hsitools.scale.pieces import key_of
+
+        return key_of({**asdict(self), "window": str(self.window)}, [path, *self.files])
+
+
+def fuse_file(
+    order: FusionOrder, path: Path, out: Path, *, client: Any = None, progress: Progress = silent,
+    written: Progress = silent,
+) -> dict[str, Any]:  # fmt: skip
+    """Fuse a product into a file.
+
+    Parameters
+    ----------
+    order : FusionOrder
+    path, out : Path
+    client : distributed.Client, optional
+        Of workers that fuse its tiles, and keep them: see `hsitools.scale.pieces`.
+    progress, written : callable
+        Called with (tiles done, tiles in all) while statistics are gathered, and while tiles are fused and written.
+
+    Returns
+    -------
+    dict
+        What was done, as plain data.
+    """
+    load_plugins(order.plugins)
+    instrument = None if order.sensor is None else open_sensor(order.sensor)
+    cube, optics = open_pair(path, order.pan, rules(order.convention), instrument)
+    cube = paired(windowed(cube, order.window), reproject=order.reproject)
+    began = time.perf_counter()
+    fused = fuse_cube(
+        cube, order.method, instrument, optics=optics, seed=order.seed, weights=order.weights, progress=progress,
+        client=client, device=order.device,
+    )  # fmt: skip
+    fused = fused if order.dtype is None else packed(fused, scale=order.scale, like=cube)
+    kept = 0
+    if client is None or fused.in_memory:
+        save_cube(fused, out, written)
+    else:
+        from hsitools.scale.pieces import save_by_workers
+
+        kept = save_by_workers(fused, out, client, order.key(path), written)
+    told = {name: fused.meta.get(name) for name in ("sensor", "sensor_noise", "rounding_error", "pan_shift_pixels")}
+    return {
+        "method": fused.meta["pansharpened_by"], "out": str(out), "shape": list(fused.shape), "units": fused.units,
+        "seconds": time.perf_counter() - began, "bad_bands": int((~fused.good).sum()), **told,
+        "optics_in_file": optics is not None, **({} if client is None else {"tiles_kept": kept}),
+    }  # fmt: skip
+
+
+def fuse_files(
+    order: FusionOrder, paths: Sequence[Path], folder: Path, suffix: str = ".h5", *, client: Any = None,
+    progress: Progress = silent,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Fuse products, each into a cube of its name in a folder (made if need be); one that fails stops no other.
+
+    A product whose cube is there already, of the same run, is not fused again.
+
+    Parameters
+    ----------
+    order : FusionOrder
+    paths : sequence of Path
+    folder : Path
+    suffix : str
+        Format of the cubes.
+    client : distributed.Client, optional
+        Of workers that take a product each.
+    progress : callable
+        Called with (products done, products in all).
+
+    Returns
+    -------
+    list of dict
+        As of `fuse_file`, with ``path`` and ``status``: ``ok``, ``kept``, or why there is no cube.
+
+    Raises
+    ------
+    InputError
+        When two products have one name, no format has this suffix, or the folder cannot be written.
+    """
+    outs = [folder / f"{path.stem}{suffix}" for path in paths]
+    for path, out in zip(paths, outs, strict=True):
+        if outs.count(out) > 1:
+            raise InputError(f"{path}: --batch: found another product of this name, expected names to differ")
+        if out.exists() and path.exists() and out.samefile(path):
+            raise InputError(f"{out}: --out: found the input itself, expected another folder")
+    writer_of(outs[0])
+    records = folder / f".{RECORDS}"
+    try:
+        records.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: output: cannot make the folder ({error.strerror or error})") from None
+    work = partial(_fuse_one, order, records)
+    pairs = list(zip(paths, outs, strict=True))
+    if client is not None:
+        from hsitools.scale.tasks import ordered
+
+        # workers may stand elsewhere
+        pairs = [(path.resolve(), out.resolve()) for path, out in pairs]
+        return list(ordered(client, work, pairs, progress))
+    done = []
+    for pair in pairs:
+        done.append(work(pair))
+        progress(len(done), len(pairs))
+    return done
+
+
+def _fuse_one(order: FusionOrder, records: Path, pair: tuple[Path, Path]) -> dict[str, Any]:
+    from hsitools.comparison.benchmark import write_json
+
+    path, out = pair
+    record, key = records / f"{out.name}.json", order.key(path)
+    if out.exists() and record.exists():
+        told: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
+        if told["key"] == key:
+            return told | {"status": "kept"}
+    try:
+        told = fuse_file(order, path, out) | {"status": "ok"}
+        open_cube(out)
+    except (HsiError, FloatingPointError) as error:
+        return {"path": str(path), "status": str(error)}
+    told |= {"path": str(path), "key": key}
+    write_json(record, told)
+    return told

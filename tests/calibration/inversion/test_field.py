@@ -1,0 +1,95 @@
+"""Pixels off the axis, vignetting and dead pixels: what ignoring them costs, and that it is made up for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from calibration.characterization import Characterization
+from calibration.inversion.field import cosine_of, gain_of, on_axis
+from calibration.inversion.invert import invert
+from calibration.inversion.measurement import Measurement
+from calibration.inversion.scene_frames import open_scene
+from hsitools.cube import Cube
+from hsitools.sensor.layout import SubImageLayout
+from hsitools.sensor.multi_aperture import MultiApertureCamera
+
+SIZE = 9
+#: A lens of 2 mm behind pixels of 35 µm: four degrees at the edge, 5.7 in the corner.
+LAYOUT = SubImageLayout(
+    frame_shape=(100, 60), grid=(10, 6), pitch=(10, 10), origin=(5, 5), focal_length_mm=2.0, pixel_pitch_um=35.0
+)
+
+
+def camera(instrument: Characterization) -> MultiApertureCamera:
+    half = float(np.degrees(np.arctan((SIZE - 1) / 2 * 0.035 / 2)))
+    return MultiApertureCamera(
+        response=instrument.response, layout=LAYOUT, size=SIZE, half_field_deg=half, vignetting=0.3
+    )
+
+
+def test_the_corner_has_the_spectrum_of_the_middle(instrument: Characterization) -> None:
+    made = camera(instrument)
+    grid = np.linspace(*instrument.response.band_nm, 201)
+    spectrum = 1 + 0.5 * np.exp(-0.5 * ((grid - 600) / 80) ** 2)
+    scene = Cube(data=np.broadcast_to(spectrum[:, None, None], (201, SIZE, SIZE)).copy(), wavelength_nm=grid)
+    cosine = cosine_of(LAYOUT, SIZE)
+    assert cosine is not None
+    assert_allclose(cosine, made.field()[0], rtol=1e-12)
+    values = made.interferograms(scene) / made.field()[1]
+    noise = np.full(60, 1e-5 * values.mean())
+    level = noise[:, None, None] * np.random.default_rng(0).standard_normal(values.shape)
+    exact = replace(instrument, covariance=0 * instrument.covariance)
+    asked = np.linspace(450, 900, 91)
+    truth = np.interp(asked, grid, spectrum)
+
+    def corner(interferograms: np.ndarray) -> float:
+        case = Measurement(values=interferograms, noise_std=noise, source="")
+        estimate = invert(case, exact, "gp", grid=asked).spectra.estimate
+        return float(np.sqrt(np.mean((estimate[:, 0, 0] - truth) ** 2)) / truth.max())
+
+    assert corner(on_axis(values + level, instrument.response, cosine, noise)) < 1e-3
+    assert corner(values + level) > 0.1
+
+
+def test_raw_frames_are_taken_to_the_axis_and_freed_of_vignetting(instrument: Characterization, tmp_path: Path) -> None:
+    made, device = camera(instrument), replace(instrument, layout=LAYOUT)
+    grid = np.linspace(*instrument.response.band_nm, 201)
+    rng = np.random.default_rng(1)
+    for name, spectrum in (("scene", 1 + 0.5 * np.sin(grid / 60)), ("flat", np.ones(201))):
+        scene = Cube(data=np.broadcast_to(spectrum[:, None, None], (201, SIZE, SIZE)).copy(), wavelength_nm=grid)
+        frame = 1000 * made.frame(scene, noise=False)
+        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+            file["frames"] = 50 + frame + 0.01 * rng.standard_normal((4, *frame.shape))
+            file["dark"] = 50 + 0.01 * rng.standard_normal((4, *frame.shape))
+    measured = open_scene(tmp_path / "scene.h5", device, tmp_path / "flat.h5").measurement
+    values = measured.read(slice(0, SIZE), slice(0, SIZE))
+    difference = np.abs(values[:, 0, 0] / values[:, 4, 4] - 1)
+    assert difference.max() < 1e-3
+    # without the flat scene the light of the corner is missing
+    plain = open_scene(tmp_path / "scene.h5", device).measurement.read(slice(0, SIZE), slice(0, SIZE))
+    assert np.median(plain[:, 0, 0] / plain[:, 4, 4]) == pytest.approx(0.4, abs=0.02)
+
+
+def test_gain_is_the_vignetting_and_dead_pixels_are_told(instrument: Characterization) -> None:
+    made = camera(instrument)
+    grid = np.linspace(*instrument.response.band_nm, 201)
+    flat = made.interferograms(Cube(data=np.ones((201, SIZE, SIZE)), wavelength_nm=grid))
+    flat[7, 2, 2] *= 0.1
+    gain = gain_of(flat, instrument.response, cosine_of(LAYOUT, SIZE))
+    assert np.isnan(gain[7, 2, 2])
+    gain[7, 2, 2] = gain[8, 2, 2]
+    # the level is the median over the middle, where it falls off by a little already
+    middle = gain[:, SIZE // 2, SIZE // 2][:, None, None]
+    assert_allclose(gain / middle, np.broadcast_to(made.field()[1], gain.shape), rtol=2e-3)
+
+
+def test_a_layout_without_optics_tells_no_angle_and_one_with_keeps_it() -> None:
+    assert cosine_of(replace(LAYOUT, focal_length_mm=None), SIZE) is None
+    assert SubImageLayout.from_dict(LAYOUT.to_dict()) == LAYOUT
+    assert "focal_length_mm" not in replace(LAYOUT, focal_length_mm=None).to_dict()
