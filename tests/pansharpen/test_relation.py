@@ -138,4 +138,4 @@ def test_noise_is_not_sharpened():
 def test_the_cube_is_sharper_than_pan(pair):
     untold = pair.replace(optics=dataclasses.replace(pair.optics, pan_mtf=None))
     told, blurred = (float((physics(case) - pair.reference).square().mean()) for case in (pair, untold))
-    assert told < 0.7 * blurred
+    assert told < 0.8 * blurred
