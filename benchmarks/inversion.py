@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import h5py
@@ -15,6 +17,7 @@ from numpy.typing import NDArray
 from benchmarks.captures import DEVICES, load, shared_folder
 from calibration.characterization import Characterization
 from calibration.inversion import registry
+from calibration.inversion.kept import Kept
 from calibration.inversion.lines import compare as compare_lines
 from calibration.inversion.problem import Interferograms
 from calibration.inversion.scenes import compare as compare_scenes
@@ -33,6 +36,12 @@ SNRS = [30.0, 100.0, 300.0]
 UNSEEN = (("salton_sea", "imspoc_uv_1"), ("enmap_potsdam_b", "imspoc_uv_2"))
 #: What is wanted of the recommended method (`sparse` for lines, `joint` for scenes): exact %, median nm, gross %.
 WANTED_LINES = {"imspoc_uv_1": (98, 0.15, 0), "imspoc_uv_2": (95, 0.03, 3), "wfai_1": (99, 0.02, 0)}
+#: Scenes and devices with the matrix of four fifths of the lines: nothing was set on any but the first.
+FEWER_LINES = (
+    ("jasper_ridge", "imspoc_uv_1"), ("samson", "imspoc_uv_1"), ("salton_sea", "imspoc_uv_1"),
+    ("enmap_potsdam_a", "imspoc_uv_1"), ("pavia_centre_crop", "imspoc_uv_2"), ("samson", "imspoc_uv_2"),
+    ("salton_sea", "imspoc_uv_2"), ("sandiego_airport", "imspoc_uv_2"),
+)  # fmt: skip
 #: nrmse at `SNRS`, by scene and whether the matrix is of four fifths of the lines.
 WANTED_SCENES = {
     ("jasper_ridge", False): (0.046, 0.023, 0.0128), ("pavia_centre_crop", False): (0.17, 0.095, 0.052),
@@ -45,6 +54,13 @@ WANTED_LAWN = {
 }  # fmt: skip
 #: CPU seconds on 128 × 128 pixels.
 WANTED_SECONDS = {"gp": 3.0, "joint": 10.0}
+
+
+@cache
+def results() -> Kept:
+    """Results as they come: in the file that ``HSITOOLS_KEPT`` names a run that was stopped goes on."""
+    path = os.environ.get("HSITOOLS_KEPT")
+    return Kept(None if path is None else Path(path))
 
 
 @cache
@@ -84,17 +100,19 @@ def held_out_lines() -> None:
     for device in DEVICES:
         exact, position, gross = WANTED_LINES[device]
         wanted = f"(wanted {exact} %, {position} nm, gross {gross} %)"
-        for record in compare_lines(load(device), LINE_METHODS, progress=say):
+        for record in compare_lines(load(device), LINE_METHODS, kept=results(), progress=say):
             row = {"case": device, "method": record["method"], **{name: record[name] for name in columns}}
             show([row | ({"wanted": wanted} if record["method"] == "sparse" else {})])
 
 
 def known_scenes() -> None:
-    """Exact matrices, and jasper with that of four fifths of the lines."""
+    """Exact matrices, and those of four fifths of the lines."""
     print("Scenes, nrmse over the truth's deviation; wanted of `joint`")
     for name, device in SCENES:
         _scene(name, device, kept=False)
-    _scene(*SCENES[0], kept=True)
+    print("Instrument characterized on four fifths of its lines; wanted of `joint`: coverage at least .90")
+    for name, device in FEWER_LINES:
+        _scene(name, device, kept=True)
     print("Scenes that were not looked at before")
     for name, device in UNSEEN:
         _scene(name, device, kept=False)
@@ -102,7 +120,9 @@ def known_scenes() -> None:
 
 def _scene(name: str, device: str, *, kept: bool) -> None:
     more: dict[str, Any] = {"kept_lines": 0.8, "capture": load(device)} if kept else {}
-    for record in compare_scenes(crop(name), instrument_of(device), SCENE_METHODS, snrs=SNRS, progress=say, **more):
+    for record in compare_scenes(
+        crop(name), instrument_of(device), SCENE_METHODS, snrs=SNRS, kept=results(), progress=say, **more
+    ):
         wanted = WANTED_SCENES.get((name, kept))
         beside = {}
         if wanted is not None and record["method"] == "joint":

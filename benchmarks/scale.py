@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -60,9 +61,9 @@ def peak_mib(process: int) -> float:
         return 0.0
 
 
-def measured(code: str, arguments: list[str]) -> tuple[float, float, float]:
-    """Seconds of a command, peak MiB of itself, and of the largest process that it started."""
-    began = time.perf_counter()
+def measured(code: str, arguments: list[str]) -> tuple[float, float, float, float]:
+    """Seconds of a command, of processors in all, peak MiB of itself, and of the largest process that it started."""
+    began, used = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     running = subprocess.Popen([sys.executable, "-c", code, *arguments], stderr=subprocess.DEVNULL)
     peaks: dict[int, float] = {}
     while running.poll() is None:
@@ -71,7 +72,9 @@ def measured(code: str, arguments: list[str]) -> tuple[float, float, float]:
         time.sleep(0.2)
     if running.returncode:
         sys.exit(f"hsi {' '.join(arguments)}: ended with code {running.returncode}")
-    return time.perf_counter() - began, peaks.pop(running.pid), max(peaks.values(), default=0.0)
+    now = resource.getrusage(resource.RUSAGE_CHILDREN)
+    processors = now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime
+    return time.perf_counter() - began, processors, peaks.pop(running.pid), max(peaks.values(), default=0.0)
 
 
 def difference(one: Path, two: Path) -> float:
@@ -82,7 +85,7 @@ def difference(one: Path, two: Path) -> float:
     return float(np.nanmax(np.abs(first - second)) / (np.nanmax(first) - np.nanmin(first)))
 
 
-def kill_workers(folder: Path, reference: Path) -> tuple[int, int]:
+def kill_workers(folder: Path, reference: Path, usual: float) -> tuple[int, int]:
     """Kills of workers that runs survived with the same result; runs."""
     chance, kills, runs = random.Random(0), 0, 0
     with cluster(workers=2) as client:
@@ -91,7 +94,7 @@ def kill_workers(folder: Path, reference: Path) -> tuple[int, int]:
 
             def fire(over: threading.Event = over) -> None:
                 nonlocal kills
-                while not over.wait(chance.uniform(1, 6)) and kills < KILLS:
+                while not over.wait(chance.uniform(0.05, 0.4) * usual) and kills < KILLS:
                     victims = list(client.run(os.getpid).values())
                     if not victims:  # all are being replaced
                         continue
@@ -135,8 +138,10 @@ def kill_clients(folder: Path, reference: Path, usual: float) -> tuple[int, int,
 
 
 def plan(rates: dict[str, float], peaks: dict[str, float], sizes: dict[str, float]) -> None:
-    """Print what 10 000 products need."""
-    print(f"  plan for {PRODUCTS} products of {PRODUCT[0]}×{PRODUCT[1]} coarse pixels, from these rates:")
+    """Print what 10 000 products need, of pixels a second of one processor."""
+    print(
+        f"  plan for {PRODUCTS} products of {PRODUCT[0]}×{PRODUCT[1]} coarse pixels, from `alone`, processor seconds:"
+    )
     print("  method    cores   hours   memory, GiB   read, TB   kept beside, TB   written, TB")
     for method, rate in rates.items():
         for cores in CORES:
@@ -158,28 +163,30 @@ def main() -> dict[str, float]:
         write_strip(folder / "strip.h5", STRIP)
         write_strip(folder / "small.h5", SMALL)
         print(f"  strip of {STRIP[0]}×{STRIP[1]} coarse pixels, {os.cpu_count()} cores; targets: 1e-5")
-        print(f"  {'':<9}{'':<24}seconds   times   tiles/s   difference/range   peak MiB: command   worker")
+        print(
+            f"  {'':<9}{'':<24}seconds   times   processor s   tiles/s   difference/range   peak MiB: command   worker"
+        )
         for method in METHODS:
             first, alone = 0.0, folder / "alone.h5"
             tiles = len(LargeScene(open_cube(folder / "strip.h5"), halo=get(method).halo).windows)
             for way, (code, options, suffix) in WAYS.items():
                 target = alone if way == "alone" else folder / f"other{suffix}"
                 arguments = ["pansharpen", "run", method, str(folder / "strip.h5"), "-o", str(target), *options]
-                seconds, peak, worker = measured(code, arguments)
+                seconds, processors, peak, worker = measured(code, arguments)
                 first = first or seconds
                 apart = f"{difference(alone, target):.1e}" if options else ""
-                print(f"  {method:<9}{way:<24}{seconds:7.1f}{first / seconds:8.2f}{tiles / seconds:10.2f}{apart:>19}"
-                      f"{peak:20.0f}{worker:9.0f}", flush=True)  # fmt: skip
+                print(f"  {method:<9}{way:<24}{seconds:7.1f}{first / seconds:8.2f}{processors:13.1f}"
+                      f"{tiles / seconds:9.2f}{apart:>19}{peak:20.0f}{worker:9.0f}", flush=True)  # fmt: skip
                 out |= {f"{method} {way} seconds": seconds, f"{method} {way} worker MiB": worker}
                 if way == "alone":
-                    rates[method], peaks[method] = STRIP[0] * STRIP[1] / seconds, peak
+                    rates[method], peaks[method] = STRIP[0] * STRIP[1] / processors, peak
                     sizes[method] = alone.stat().st_size * PRODUCT[0] * PRODUCT[1] / (STRIP[0] * STRIP[1])
         began = time.perf_counter()
         reference = folder / "reference.h5"
         subprocess.run([sys.executable, "-c", NOW, "pansharpen", "run", "GSA", str(folder / "small.h5"), "-o",
                         str(reference), "--workers", "2"], check=True, capture_output=True)  # fmt: skip
         usual = time.perf_counter() - began
-        kills, runs = kill_workers(folder, reference)
+        kills, runs = kill_workers(folder, reference, usual)
         print(f"  workers killed by kill -9: {kills} of {KILLS} survived, in {runs} runs", flush=True)
         died, finished, kept = kill_clients(folder, reference, usual)
         print(f"  commands killed by kill -9: {died} of {KILLS} survived, {finished} runs to their end, "

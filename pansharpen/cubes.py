@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal, overload
 
 from hsitools.cube import Cube
 from hsitools.sensor.sensor import Sensor
 from pansharpen.in_memory import Progress
 from pansharpen.pair.alignment import paired
 from pansharpen.registry import METHODS, Method, names
-from pansharpen.tiled import fuse_cube
+from pansharpen.tiled import Fused, fuse_pair
+
+
+@overload
+def fuse(
+    cube: Cube, pan: Cube | None = None, method: str | Method = "physics", sensor: Sensor | None = None, *,
+    reproject: bool = False, seed: int = 0, weights: str | Path | None = None, progress: Progress | None = None,
+    device: str = "cpu", std: Literal[False] = False,
+) -> Cube: ...  # fmt: skip
+
+
+@overload
+def fuse(
+    cube: Cube, pan: Cube | None = None, method: str | Method = "physics", sensor: Sensor | None = None, *,
+    reproject: bool = False, seed: int = 0, weights: str | Path | None = None, progress: Progress | None = None,
+    device: str = "cpu", std: Literal[True],
+) -> Fused: ...  # fmt: skip
 
 
 def fuse(
     cube: Cube, pan: Cube | None = None, method: str | Method = "physics", sensor: Sensor | None = None, *,
     reproject: bool = False, seed: int = 0, weights: str | Path | None = None, progress: Progress | None = None,
-    device: str = "cpu",
-) -> Cube:  # fmt: skip
+    device: str = "cpu", std: bool = False,
+) -> Cube | Fused:  # fmt: skip
     """Fuse a hyperspectral cube with a panchromatic image; wavelengths, bad bands and coordinates are kept.
 
     Parameters
@@ -40,16 +57,20 @@ def fuse(
         Called with (steps done, steps in all).
     device : str
         ``cpu``, ``cuda``, or ``auto``: a GPU where there is one.
+    std : bool
+        Give the standard deviation of every voxel too, of methods that know it (`Method.has_std`).
 
     Returns
     -------
     Cube, shape (band, ratio·y, ratio·x)
-        Of methods that go by tiles it is computed where it is read or saved, in bounded memory.
+        Of methods that go by tiles it is computed where it is read or saved, in bounded memory. With ``std`` a `Fused`:
+        ``estimate`` and ``std``, both such cubes.
 
     Raises
     ------
     InputError
-        When there is no PAN, it does not fit the cube, or the method is unknown or needs more memory than there is.
+        When there is no PAN, it does not fit the cube, or the method is unknown, needs more memory than there is
+        or has no error bars that are asked for.
 
     Examples
     --------
@@ -61,12 +82,16 @@ def fuse(
     ((10, 16, 16), (1, 96, 96))
     >>> fuse(observed, method="GSA", sensor=sensor).shape
     (10, 96, 96)
+    >>> fused = fuse(observed, sensor=sensor, std=True)
+    >>> fused.std.shape == fused.estimate.shape
+    True
     """
     pair = cube if pan is None else cube.replace(pan=pan)
-    return fuse_cube(
+    fused = fuse_pair(
         paired(pair, reproject=reproject), method, sensor, seed=seed, weights=weights, progress=progress,
-        device=device,
+        device=device, std=std,
     )  # fmt: skip
+    return fused if std else fused.estimate
 
 
 def list_methods(family: str | None = None) -> list[Method]:

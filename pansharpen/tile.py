@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -42,16 +43,18 @@ class Tile:
         Other sharp images, with surroundings.
     pan_made : bool
         See `Scene.pan_made`.
+    corner : (int, int)
+        Row and column of the first coarse pixel, surroundings included, in the whole scene.
     """
 
     def __init__(
         self, coarse: torch.Tensor, pan: torch.Tensor, optics: Optics, *, margin: tuple[int, int, int, int] = (0,) * 4,
         valid: torch.Tensor | None = None, pan_valid: torch.Tensor | None = None, expanded: torch.Tensor | None = None,
-        guides: tuple[Guide, ...] = (), pan_made: bool = False,
+        guides: tuple[Guide, ...] = (), pan_made: bool = False, corner: tuple[int, int] = (0, 0),
     ) -> None:  # fmt: skip
         self.wide_coarse, self.wide_pan, self.optics, self.margin = coarse, pan, optics, margin
         self._valid, self.wide_pan_valid, self._expanded = valid, pan_valid, expanded
-        self.guides, self.pan_made = guides, pan_made
+        self.guides, self.pan_made, self.corner = guides, pan_made, corner
         #: The tile as the scene gives it; another one where a guide's channel takes PAN's place.
         self.origin = self
 
@@ -96,7 +99,7 @@ class Tile:
             shift=optics.shift,
         )  # fmt: skip
 
-    def see_pan(self, down: Separable, bands: int = 1) -> torch.Tensor:
+    def see_pan(self, down: Callable[[torch.Tensor], torch.Tensor], bands: int = 1) -> torch.Tensor:
         """PAN through optics, of one kind or one a band: where it has holes, the mean over what it holds."""
         pan = self.wide_pan.expand(-1, bands, -1, -1)
         if self.wide_pan_valid is None:
@@ -110,7 +113,7 @@ class Tile:
         """The tile with another panchromatic image, surroundings included, that other optics took."""
         return Tile(
             self.wide_coarse, pan, optics, margin=self.margin, valid=self._valid, pan_valid=self.wide_pan_valid,
-            expanded=self._expanded, guides=self.guides, pan_made=self.pan_made,
+            expanded=self._expanded, guides=self.guides, pan_made=self.pan_made, corner=self.corner,
         )  # fmt: skip
 
     def with_pan_of(self, guide: int, channel: int) -> Tile:
@@ -119,7 +122,7 @@ class Tile:
         out = Tile(
             self.wide_coarse, source.on_grid(self.fine_size)[:, channel : channel + 1],
             source.optics(channel, self.optics), margin=self.margin, valid=self._valid,
-            pan_valid=source.valid_on_grid(self.fine_size), expanded=self._expanded,
+            pan_valid=source.valid_on_grid(self.fine_size), expanded=self._expanded, corner=self.corner,
         )  # fmt: skip
         out.origin = self
         return out

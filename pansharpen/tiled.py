@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ from pansharpen.pair.alignment import paired, placement
 from pansharpen.pair.from_sensor import tells_noise
 from pansharpen.pair.holes import fill_nearest
 from pansharpen.pair.wald import cube_optics
-from pansharpen.registry import Method, get
+from pansharpen.registry import Method, Posterior, get
 
 #: Of a tile's interpolated cube, surroundings included; a method holds a few of these at a time.
 TILE_BYTES = 448 * 2**20
@@ -127,6 +127,7 @@ class LargeScene:
             coarse.to(self.device), pan.to(self.device), self.optics, margin=window.margin,
             valid=None if valid is None else valid.to(self.device),
             pan_valid=None if whole else pan_valid.to(self.device),
+            corner=(window.wide_rows.start, window.wide_columns.start),
         )  # fmt: skip
 
     def interpolated(self, window: Window, bands: NDArray[np.int64]) -> torch.Tensor:
@@ -216,6 +217,8 @@ class FusedSource:
         self.dtype = np.dtype(np.float32)
         #: What is computed at a time: writers go by it.
         self.tile = scene.tile_size
+        #: Whether bands that no method sees are interpolated; NaN otherwise.
+        self.interpolates = True
         self._last: tuple[Window, NDArray[np.float32]] | None = None
 
     def read(self, bands: Bands, rows: slice, columns: slice) -> NDArray[np.float32]:
@@ -260,18 +263,36 @@ class FusedSource:
             own = marked(fused, tile)[0].cpu().numpy()
             if scene.n_bands < scene.cube.n_bands:
                 rest = np.setdiff1d(np.arange(scene.cube.n_bands), scene.bands)
-                whole = np.empty((scene.cube.n_bands, *own.shape[1:]), dtype=np.float32)
+                whole = np.full((scene.cube.n_bands, *own.shape[1:]), np.nan, dtype=np.float32)
                 whole[scene.bands] = own
-                whole[rest] = scene.interpolated(window, rest)[0].cpu().numpy()
+                if self.interpolates:
+                    whole[rest] = scene.interpolated(window, rest)[0].cpu().numpy()
                 own = whole
         self._last = window, own
         return own
 
 
-def fuse_cube(
+class Fused(NamedTuple):
+    """A fused cube, and the standard deviation of its voxels' errors where that was asked for.
+
+    Both are computed where they are read or saved. An interval of 1.96 standard deviations either way is meant to hold
+    95 % of the errors. Bands that no method sees have none: NaN.
+    """
+
+    estimate: Cube
+    std: Cube | None
+
+
+def fuse_cube(cube: Cube, method: str | Method, sensor: Sensor | None = None, **options: Any) -> Cube:
+    """The estimate of `fuse_pair`, whose options it takes."""
+    return fuse_pair(cube, method, sensor, **options).estimate
+
+
+def fuse_pair(
     cube: Cube, method: str | Method, sensor: Sensor | None = None, *, optics: Optics | None = None, seed: int = 0,
     weights: str | Path | None = None, progress: Progress | None = None, client: Any = None, device: str = "cpu",
-) -> Cube:  # fmt: skip
+    std: bool = False,
+) -> Fused:  # fmt: skip
     """Fuse a cube with its PAN; the result keeps wavelengths, bad bands and coordinates.
 
     Methods that go by tiles gather their statistics now and fuse while the result is read (or saved), in bounded
@@ -295,26 +316,34 @@ def fuse_cube(
         theirs when the result is saved by `hsitools.scale.pieces.save_by_workers`.
     device : str
         Where tiles are computed: see `hsitools.devices.device_named`. The result is on the processor.
+    std : bool
+        With the standard deviation of every voxel, of methods that know it.
 
     Raises
     ------
     InputError
-        When there is no PAN, it does not fit, or a method that does not go by tiles would need more memory than there
-        is.
+        When there is no PAN, it does not fit, error bars are asked for that the method has not, or a method that does
+        not go by tiles would need more memory than there is.
     """
     entry = get(method) if isinstance(method, str) else method
+    if std:
+        entry.require_std()
     if cube.pan is None:
         raise InputError(f"{cube.source or cube.name}: pan: missing, expected a panchromatic image beside the cube")
     cube = paired(cube)
     assert cube.pan is not None
     options: dict[str, Any] = {"seed": seed, "weights": weights, "progress": progress}
+    uncertain: FusedSource | None = None
     place = device_named(device)
     if entry.tiled:
         scene = LargeScene(
             cube, sensor, halo=entry.halo, optics=optics, progress=progress, client=client, device=place
         )  # fmt: skip
         with torch.no_grad():
-            data: Any = entry.function(scene, **options_for(entry, options))
+            data: Any = entry.function(scene, **options_for(entry, options | ({"std": True} if std else {})))
+        if isinstance(data, Posterior):
+            data, uncertain = data
+            uncertain.interpolates = False
     else:
         scene = LargeScene(cube, sensor, halo=0, optics=optics, side=max(cube.shape[1:]), device=place)
         # the fused cube and a few like it, float32
@@ -336,12 +365,15 @@ def fuse_cube(
         told["pan_shift_pixels"] = [round(value, 4) for value in scene.optics.shift]
     if sensor is not None and optics is None:
         told["sensor_noise"] = _noise_said(sensor, cube)
-    return physical.replace(
+    fused = physical.replace(
         data=data, good=np.isin(np.arange(cube.n_bands), scene.bands), nodata=float("nan"), pan=None,
         transform=transform,
         name=f"{cube.name or 'scene'}, {entry.name}",
         meta=cube.meta | {"pansharpened_by": entry.name} | told,
     )  # fmt: skip
+    if uncertain is None:
+        return Fused(fused, None)
+    return Fused(fused, fused.replace(data=uncertain, name=f"{fused.name}, standard deviation"))
 
 
 def _noise_said(sensor: Sensor, cube: Cube) -> str:

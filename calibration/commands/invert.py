@@ -12,7 +12,6 @@ from hsitools.commands.options import (
     emit_json,
     json_option,
     progress_bar,
-    refuse_input_as_output,
     scheduler_option,
     workers_option,
 )
@@ -105,7 +104,6 @@ def run(
     from hsitools.io import save_cube
     from hsitools.scale.cluster import cluster
 
-    refuse_input_as_output(out, path, instrument)
     began = time.perf_counter()
     if not out.parent.is_dir():
         raise InputError(f"{out}: output: found no folder {out.parent}, expected an existing one")

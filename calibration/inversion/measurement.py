@@ -266,7 +266,10 @@ def curve(path: str | Path, wavelength_nm: Array, what: str) -> Array:
 
 
 def on_grid(known_nm: Array, values: Array, wavelength_nm: Array, where: str) -> Array:
-    """Values on a grid; raises `InputError` when they do not cover it or are not positive there."""
+    """Values on a grid, of curves finer than it the mean over what each sample stands for.
+
+    Raises `InputError` when they do not cover it or are not positive there.
+    """
     # half a sample of the grid is no reason to refuse
     slack = 0.5 * float(np.diff(wavelength_nm).max())
     if known_nm[0] > wavelength_nm[0] + slack or known_nm[-1] < wavelength_nm[-1] - slack:
@@ -275,9 +278,32 @@ def on_grid(known_nm: Array, values: Array, wavelength_nm: Array, where: str) ->
             f"{wavelength_nm[-1]:g} nm"
         )
     out = np.interp(wavelength_nm, known_nm, values)
+    # lines of a lamp or of the sun between two samples are light that the spectra hold, and those at one are not all
+    inside = (known_nm > wavelength_nm[0]) & (known_nm < wavelength_nm[-1])
+    if inside.sum() > 2 * len(wavelength_nm):
+        out = _hat_means(known_nm, values, wavelength_nm)
     if not (out > 0).all():
         raise InputError(f"{where}: found {out.min():g}, expected positive values")
     return np.asarray(out)
+
+
+def _hat_means(known_nm: Array, values: Array, wavelength_nm: Array) -> Array:
+    """Mean of a curve over each sample's hat (`hsitools.sensor.quadrature`), exact between its knots."""
+    knots = np.union1d(known_nm, wavelength_nm)
+    knots = knots[(knots >= wavelength_nm[0]) & (knots <= wavelength_nm[-1])]
+    length = np.diff(knots)
+    points = knots[:-1, None] + length[:, None] * np.array([0.0, 0.5, 1.0])
+    left = np.clip(np.searchsorted(wavelength_nm, points[:, 1]) - 1, 0, len(wavelength_nm) - 2)
+    gap = np.diff(wavelength_nm)[left]
+    share = (points - wavelength_nm[left][:, None]) / gap[:, None]
+    light = np.interp(points, known_nm, values)
+    # Simpson's rule is exact for the product of two straight lines
+    simpson = length[:, None] / 6 * np.array([1.0, 4.0, 1.0])
+    area, mean = np.zeros((2, len(wavelength_nm)))
+    for place, hat in ((left, 1 - share), (left + 1, share)):
+        np.add.at(area, place, (simpson * hat).sum(axis=1))
+        np.add.at(mean, place, (simpson * hat * light).sum(axis=1))
+    return np.asarray(mean / area)
 
 
 def _number(text: str) -> bool:

@@ -167,11 +167,16 @@ def compare(
     """
     kept = Kept() if kept is None else kept
     entries = [registry.get(name) for name in methods]
+    if kept_lines is not None and not 0 < kept_lines < 1:
+        raise InputError(f"kept-lines: found {kept_lines:g}, expected a share between 0 and 1")
     grid = scene_grid(instrument, cube)
     truth = spectra_on(cube, grid)
     if not np.ptp(truth[np.isfinite(truth)]) > 0:
         raise InputError(f"{cube.source or cube.name}: values: found one value throughout, expected a scene")
-    inverted_with = instrument if kept_lines is None else fewer_lines(instrument, kept_lines, seed, capture)
+    # characterized when the first record asks for it, and not where all is kept
+    inverted_with = cache(
+        lambda: instrument if kept_lines is None else fewer_lines(instrument, kept_lines, seed, capture)
+    )
     what = {
         "scene": cube_fingerprint(cube), "instrument": fingerprint([instrument.response.theta, grid]), "seed": seed,
         "kept_lines": kept_lines, "illumination": None if illumination is None else fingerprint(illumination),
@@ -192,16 +197,17 @@ def compare(
 
 
 def _case(
-    instrument: Characterization, inverted_with: Characterization, truth: Array, grid: Array, snr: float,
+    instrument: Characterization, inverted_with: Callable[[], Characterization], truth: Array, grid: Array, snr: float,
     illumination: Array | None, seed: int,
 ) -> Interferograms:  # fmt: skip
     """What a scene's interferograms look like to who has one instrument and inverts with another."""
+    other = inverted_with()
     values, sigma = simulate(instrument, truth, grid, snr, np.random.default_rng(seed))
     noise = np.full(len(values), sigma)
     measured = Measurement(values=values, noise_std=noise, source="simulated")
-    case = build_case(measured, inverted_with, grid, illumination)
+    case = build_case(measured, other, grid, illumination)
     # an exact matrix is said to be exact
-    return replace(case, calibration_std=None) if inverted_with is instrument else case
+    return replace(case, calibration_std=None) if other is instrument else case
 
 
 def _record(entry: Method, case: Callable[[], Interferograms], truth: Array) -> dict[str, float]:

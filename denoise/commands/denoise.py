@@ -13,7 +13,6 @@ from hsitools.commands.options import (
     json_option,
     plugin_option,
     progress_bar,
-    refuse_input_as_output,
     scheduler_option,
     workers_option,
 )
@@ -87,7 +86,6 @@ def run(
     from hsitools.scale.pieces import key_of, partial_folder
     from hsitools.sensor import open_sensor
 
-    refuse_input_as_output(out, path)
     load_plugins(plugins)
     began = time.perf_counter()
     files = [path, sensor, weights, *plugins]

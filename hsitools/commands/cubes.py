@@ -15,7 +15,6 @@ from hsitools.commands.options import (
     json_option,
     progress_bar,
     range_option,
-    refuse_input_as_output,
     scale_option,
     variable_option,
     window_option,
@@ -49,7 +48,6 @@ def convert(
     from hsitools.cube.packed import packed
     from hsitools.io import open_cube, save_cube
 
-    refuse_input_as_output(out, path)
     cube = open_cube(path, variable=variable, axes=axes)
     cube = cube.drop_bad() if drop_bad else cube
     cube = cube.select(wavelength=bands, window=window)

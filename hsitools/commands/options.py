@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from hsitools.errors import InputError
 from hsitools.progress import Progress
 from hsitools.text import plain, readable
 
+#: Parameters that name files to write, and how messages call them.
+OUTPUTS = {"out": "--out", "figure": "--figure", "csv_path": "--csv"}
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
 
 plugin_option = click.option(
@@ -109,18 +112,50 @@ def window_option(_context: click.Context, _parameter: click.Parameter, text: st
     return rows, columns
 
 
+def spare_inputs(command: click.Command) -> click.Command:
+    """The command, or group with all of its commands, that refuses to write over what it reads."""
+    for below in getattr(command, "commands", {}).values():
+        spare_inputs(below)
+    if command.callback is not None and not isinstance(command.callback, _Spared):
+        command.callback = _Spared(command.callback)
+    return command
+
+
+class _Spared:
+    """A command's function behind the check of its parameters."""
+
+    def __init__(self, function: Any) -> None:
+        self.function = function
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *arguments: Any, **parameters: Any) -> Any:
+        _refuse_input_as_output(parameters)
+        return self.function(*arguments, **parameters)
+
+
+def _refuse_input_as_output(parameters: dict[str, Any]) -> None:
+    """Raise an `InputError` when an option of `OUTPUTS` names a file that another parameter names too."""
+    inputs = [
+        path
+        for name, value in parameters.items()
+        if name not in OUTPUTS
+        for path in (value if isinstance(value, tuple) else (value,))
+        if isinstance(path, (str, Path)) and path != "" and Path(path).exists()
+    ]
+    for name, option in OUTPUTS.items():
+        out = parameters.get(name)
+        # into a folder that is read results may go, but not over a store, which is a folder too
+        if isinstance(out, Path) and (out.is_file() or (out.is_dir() and out.suffix)):
+            for path in inputs:
+                if out.samefile(path):
+                    raise InputError(f"{out}: {option}: found the input itself, expected another file")
+
+
 def whole_name(file_or_preset: str | None) -> str | None:
     """The whole path of a file, for workers who may stand in another folder; a preset's name as it is."""
     if file_or_preset is None or not Path(file_or_preset).exists():
         return file_or_preset
     return str(Path(file_or_preset).resolve())
-
-
-def refuse_input_as_output(out: Path, *inputs: Path | str | None) -> None:
-    """Raise an `InputError` when a command would write over what it reads: originals stay as they are."""
-    for path in inputs:
-        if path is not None and out.exists() and Path(path).exists() and out.samefile(path):
-            raise InputError(f"{out}: --out: found the input itself, expected another file")
 
 
 @contextmanager

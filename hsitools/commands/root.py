@@ -11,9 +11,14 @@ from typing import Any
 import click
 
 from hsitools import __version__
+from hsitools.commands.options import spare_inputs
 from hsitools.errors import HsiError
 
 COMMANDS = "hsitools.commands"
+
+
+class Interrupted(Exception):
+    """The user stopped a command."""
 
 
 class EntryPointGroup(click.Group):
@@ -35,7 +40,14 @@ class EntryPointGroup(click.Group):
             command: click.Command = point.load()
         except Exception as error:
             return _broken(name, error)
-        return command
+        return spare_inputs(command)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """As click, which would print an empty line when the user interrupts."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise Interrupted from None
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -86,7 +98,7 @@ def main(arguments: list[str] | None = None) -> Any:
     except HsiError as error:
         click.echo(f"hsi: error: {error}", err=True)
         code = 2
-    except (KeyboardInterrupt, click.Abort):
+    except (Interrupted, KeyboardInterrupt, click.Abort):
         click.echo("hsi: interrupted", err=True)
         code = 130
     except BrokenPipeError:

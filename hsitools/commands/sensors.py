@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from hsitools.commands.options import emit_json, emit_table, json_option, progress_bar, refuse_input_as_output
+from hsitools.commands.options import emit_json, emit_table, json_option, progress_bar
 
 file_argument = click.Path(path_type=Path)
 out_option = click.option("-o", "--out", type=file_argument, required=True, help="File to write (HDF5).")
@@ -201,7 +201,6 @@ def simulate(
     from hsitools.sensor.sensor import Sensor
     from hsitools.sensor.simulate import simulate as run
 
-    refuse_input_as_output(out, scene, sensor_file)
     instrument = Sensor.load(sensor_file)
     if scene is None:
         from hsitools.scenes import scene as procedural

@@ -40,7 +40,7 @@ def edge_weights(guide: torch.Tensor, edge: float) -> list[torch.Tensor]:
     """
     out = []
     for offset in NEIGHBOURS:
-        first, second = pair_of(guide.shape, offset)
+        first, second = neighbours_at(guide.shape, offset)
         step = ((guide[second] - guide[first]) ** 2).sum(1, keepdim=True)
         out.append((LINK + 1 / (1 + step / edge)) / float(np.hypot(*offset)))
     return out
@@ -50,13 +50,13 @@ def step_weights(z: torch.Tensor, step: float = STEP) -> list[torch.Tensor]:
     """1/√(1 + d²/step²) of the components' steps d between the same neighbours: total variation, one reweighting."""
     out = []
     for offset in NEIGHBOURS:
-        first, second = pair_of(z.shape, offset)
+        first, second = neighbours_at(z.shape, offset)
         square = (z[second] - z[first]).square_().sum(1, keepdim=True) / float(np.hypot(*offset)) ** 2
         out.append((1 + square / step**2).rsqrt_())
     return out
 
 
-def pair_of(shape: torch.Size, offset: tuple[int, int]) -> tuple[Any, Any]:
+def neighbours_at(shape: torch.Size, offset: tuple[int, int]) -> tuple[Any, Any]:
     """Index of every pixel that has a neighbour at ``offset``, and of that neighbour."""
     height, width = shape[-2:]
     dy, dx = offset
@@ -69,7 +69,7 @@ def laplacian(image: torch.Tensor, weights: list[torch.Tensor], offsets: Offsets
     """Gradient of ½ Σ w_ij (z_i − z_j)²."""
     out = torch.zeros_like(image)
     for weight, offset in zip(weights, offsets, strict=True):
-        first, second = pair_of(image.shape, offset)
+        first, second = neighbours_at(image.shape, offset)
         flow = weight * (image[second] - image[first])
         out[second] += flow
         out[first] -= flow
@@ -80,7 +80,7 @@ def degree(weights: list[torch.Tensor], like: torch.Tensor, offsets: Offsets = N
     """Sum of the weights at each pixel, of the shape of ``like``."""
     out = torch.zeros_like(like)
     for weight, offset in zip(weights, offsets, strict=True):
-        first, second = pair_of(like.shape, offset)
+        first, second = neighbours_at(like.shape, offset)
         out[first] += weight
         out[second] += weight
     return out
@@ -112,7 +112,7 @@ class Pixels:
         def apply(step: torch.Tensor) -> torch.Tensor:
             around = torch.zeros_like(step)
             for weight, offset in zip(weights, NEIGHBOURS, strict=True):
-                first, second = pair_of(step.shape, offset)
+                first, second = neighbours_at(step.shape, offset)
                 around[first].addcmul_(weight, step[second])
                 around[second].addcmul_(weight, step[first])
             return around.mul_(across).neg_().addcmul_(own, step)
@@ -200,7 +200,7 @@ class Links:
     Attributes
     ----------
     weights : list of Tensor, shape (batch, 1, …)
-        Of the pairs at each offset, without `SMOOTHNESS`; as the neighbours' are cut (`pair_of`).
+        Of the pairs at each offset, without `SMOOTHNESS`; as the neighbours' are cut (`neighbours_at`).
     offsets
         One a weight.
     leading : int
@@ -320,7 +320,7 @@ class System:
 def _take_across(out: torch.Tensor, weights: list[torch.Tensor], image: torch.Tensor, offsets: Offsets) -> None:
     """Takes off each pixel what its links weigh of the others, in place: a Laplacian without its diagonal."""
     for weight, offset in zip(weights, offsets, strict=True):
-        first, second = pair_of(image.shape, offset)
+        first, second = neighbours_at(image.shape, offset)
         out[first].addcmul_(weight, image[second], value=-1)
         out[second].addcmul_(weight, image[first], value=-1)
 

@@ -56,7 +56,8 @@ def open_cube(path: str | Path, *, variable: str | None = None, axes: str | None
             name = "hdf5"
         if name is None:
             raise FormatError(
-                f"{path}: format: found nothing known{_inside(path)}, expected one of: {', '.join(cube_formats())}"
+                f"{path}: format: found nothing known{_inside(path)}, expected a cube ('hsi formats' lists the kinds, "
+                "'hsi info' says what else a file may be)"
             )
     read = all_readers()[name].read
     if choice and "axes" not in signature(read).parameters:
@@ -179,8 +180,10 @@ def describe(path: Path) -> dict[str, Any] | None:
     if name is None:
         return None
     with _said(path, name):
+        from hsitools.io.quality import quality
+
         cube: Cube = all_readers()[name].read(path)
-    return {**cube.describe(), "format": name}
+        return {**cube.describe(), **quality(cube), "format": name}
 
 
 def known_formats() -> list[dict[str, Any]]:

@@ -37,9 +37,9 @@ def ergas_est(fusion: Fusion) -> Score:
     - what is wrong along PAN's details: the gain on them, squared, less the one that holds at the coarse scale, where
       nothing is injected (so that a gain fitted at the fine scale cannot pass for the right one);
     - what is wrong across them: the energy of details that PAN does not explain, against the energy that the coarse
-      scale lets expect. As much of them counts as right as the cube is more consistent with the coarse one than PAN's
-      details alone would be; then only missing energy is an error, and a quarter of
-      excessive energy.
+      scale lets expect. As much of them counts as right as the cube, in the finest details that the sensor sees, is
+      more consistent with the coarse one than PAN's details alone would be (spectra that are wrong altogether say
+      nothing of that); then only missing energy is an error, and a quarter of excessive energy.
 
     The last two are compared as PAN's own optics see them, and scaled to all details. Absolute values are within some
     tens of percent of ERGAS; the truth itself has a value near, not at, zero.
@@ -72,6 +72,7 @@ class _Pair:
     explained_alone: torch.Tensor
     pan_detail: torch.Tensor
     scale: float
+    detail_noise: float
 
     @classmethod
     def of(cls, fusion: Fusion, number: int) -> _Pair:
@@ -86,7 +87,8 @@ class _Pair:
         impulse = torch.zeros(1, *size_of(coarse), dtype=torch.float64, device=coarse.device)
         impulse[:, impulse.shape[1] // 2, impulse.shape[2] // 2] = 1
         power, pan_power = bands.square().mean(1), image.square().mean()
-        power = (power - variance * (impulse - blur(impulse)).square().sum()).clamp(min=0)
+        detail_noise = float((impulse - blur(impulse)).square().sum())
+        power = (power - variance * detail_noise).clamp(min=0)
         if not pan_power > 0:
             raise InputError("pan: found no detail at the coarse scale, expected some")
         cross = (bands * image).mean(1)
@@ -99,31 +101,37 @@ class _Pair:
         made = _Pair(
             fusion=fusion, number=number, noise=variance, gain=gain, pan_detail=pan_detail,
             rest=power / pan_power * pan_detail.square().mean() * (1 - share), explained_alone=torch.zeros_like(gain),
+            detail_noise=detail_noise,
             scale=float(pan_detail.square().mean() / fine(details(own(pan)))[0].square().mean().clamp(min=1e-300)),
         )  # fmt: skip
         up = interpolate(size_of(coarse), fusion.ratio, fusion.offset, method="polynomial", out_shape=size_of(pan))
-        alone = made.visible_error(up(coarse) + gain[:, None, None] * details(pan))
+        _, alone = made.visible_errors(up(coarse) + gain[:, None, None] * details(pan))
         return cls(**{**made.__dict__, "explained_alone": alone})
 
-    def visible_error(self, fused: torch.Tensor) -> torch.Tensor:
-        """Squared difference of the fused cube, as the sensor sees it, to the coarse one, beyond the noise."""
+    def visible_errors(self, fused: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Squared difference of the fused cube, as the sensor sees it, to the coarse one, beyond the noise.
+
+        Of all that the sensor sees, and of the octave below its Nyquist frequency.
+        """
         fusion, number = self.fusion, self.number
         coarse = fusion.coarse[number].double()
         difference = fusion.down(number, fusion.mtf)(fused) - coarse
+        finest = difference - mtf_blur(size_of(coarse), float(np.mean(fusion.mtf)), 2)(difference)
         inner = _inner(coarse, 1, None if fusion.coarse_valid is None else fusion.coarse_valid[number], 2)
-        return (inner(difference).square().mean(1) - self.noise).clamp(min=0)
+        seen, fine = (inner(image).square().mean(1) for image in (difference, finest))
+        return (seen - self.noise).clamp(min=0), (fine - self.detail_noise * self.noise).clamp(min=0)
 
     def squared_error(self, fused: torch.Tensor) -> torch.Tensor:
         """Expected squared error of each band."""
-        visible = self.visible_error(fused)
+        visible, finest = self.visible_errors(fused)
         blurred = mtf_blur(size_of(fused), self.fusion.pan_gain, 1)(fused)
         detail = _detail_inner(self.fusion, self.number)(_details(self.fusion, blurred)(blurred))
         pan_power = self.pan_detail.square().mean()
         gain = (detail * self.pan_detail).mean(1) / pan_power
         own = (detail.square().mean(1) - gain**2 * pan_power).clamp(min=0)
-        right = (1 - visible / self.explained_alone.clamp(min=1e-300)).clamp(0, 1)
+        right = (1 - finest / self.explained_alone.clamp(min=1e-300)).clamp(0, 1)
         # a pair that details along PAN explain down to the noise cannot tell
-        right = torch.where(self.explained_alone > TELLING * self.noise, right, 0.5)
+        right = torch.where(self.explained_alone > TELLING * self.detail_noise * self.noise, right, 0.5)
         missing, excess = (self.rest - own).clamp(min=0), (own - self.rest).clamp(min=0)
         across = right * (missing + EXCESS * excess) + (1 - right) * (self.rest + own)
         return visible + self.scale * ((gain - self.gain) ** 2 * pan_power + across)

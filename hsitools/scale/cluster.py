@@ -122,6 +122,8 @@ def _local(workers: int | None) -> Iterator[Any]:
         "distributed.scheduler.allowed-failures": DEATHS,
         "distributed.nanny.pre-spawn-environ": {name: os.environ.get(name, threads) for name in names},
         # results are taken from the workers as they come: nothing is worth a slow disk
+        # one that is slow to come back is on its way all the same
+        "distributed.deploy.lost-worker-timeout": "1 day",
         "distributed.worker.memory.target": False,
         "distributed.worker.memory.spill": False,
     }

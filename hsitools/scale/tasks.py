@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -11,6 +12,10 @@ from hsitools.scale.sending import pack, unpack
 
 #: Tasks sent out or waiting to be taken, for each thread of the workers: one at work, one to go on with, one taken.
 AHEAD = 3
+#: Seconds between looks for results (a thousandth of what a tile takes), and for workers when there are none.
+POLL_S, LOOK_S = 0.01, 5.0
+#: Seconds without any worker after which there will be none: a busy machine starts one in a minute.
+GONE_S = 300.0
 
 
 def ordered(
@@ -70,7 +75,7 @@ def completed(
                 numbers[future.key] = sent
                 queue.add(future)
                 sent += 1
-            future, result = next(queue)
+            future, result = _next(queue, client)
             number = numbers.pop(future.key)
             future.release()
             finished.add(number)
@@ -85,6 +90,23 @@ def completed(
         ) from None
     finally:
         client.cancel([*queue.futures, shared])
+
+
+def _next(queue: Any, client: Any) -> Any:
+    """The next of the futures that are done; raises `HsiError` when nobody is there any more to do one."""
+    at_work = time.monotonic()
+    while not queue.has_ready():
+        time.sleep(POLL_S)
+        if time.monotonic() - at_work > LOOK_S:
+            if client.status != "running":
+                raise HsiError("workers: their scheduler is gone; the same command goes on where this one stood")
+            if client.nthreads():
+                at_work = time.monotonic()
+            elif time.monotonic() - at_work > GONE_S:
+                raise HsiError(f"workers: all are gone for {GONE_S:g} s; the same command goes on where this one stood")
+            else:
+                time.sleep(LOOK_S)
+    return next(queue)
 
 
 def _itself(packed: bytes) -> bytes:

@@ -15,7 +15,6 @@ from hsitools.commands.options import (
     json_option,
     plugin_option,
     progress_bar,
-    refuse_input_as_output,
     scale_option,
     scheduler_option,
     whole_name,
@@ -48,7 +47,7 @@ def list_methods(plugins: tuple[Path, ...], as_json: bool) -> None:
     rows: list[dict[str, Any]] = [
         {
             "name": entry.name, "family": entry.family, "needs_training": entry.trained, "any_band_count": True,
-            "tiled": entry.tiled, "summary": entry.summary, "paper": entry.paper,
+            "tiled": entry.tiled, "std": entry.has_std, "summary": entry.summary, "paper": entry.paper,
         }
         for entry in (METHODS[name] for name in names())
     ]  # fmt: skip
@@ -60,7 +59,9 @@ def list_methods(plugins: tuple[Path, ...], as_json: bool) -> None:
         if row["family"] != family:
             family = row["family"]
             click.echo(f"{family}:")
-        marks = [text for text, on in (("trained", row["needs_training"]), ("tiled", row["tiled"])) if on]
+        marks = [text for text, on in (
+            ("trained", row["needs_training"]), ("tiled", row["tiled"]), ("std", row["std"])
+        ) if on]  # fmt: skip
         click.echo(f"  {row['name']:<{width}}  {row['summary']}" + (f" [{', '.join(marks)}]" if marks else ""))
         click.echo(f"  {'':<{width}}  {row['paper']}")
     click.echo(
@@ -87,6 +88,7 @@ def list_methods(plugins: tuple[Path, ...], as_json: bool) -> None:
 )
 @click.option("--weights", type=click.Path(path_type=Path), help="Weights of a trained net.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
+@click.option("--std", is_flag=True, help="Write the standard deviation of every voxel too, as OUT's name with _std.")
 @click.option("--convention", default="hsitools", show_default=True, help="For .npz cases: hsitools or toolbox.")
 @device_option
 @dtype_option
@@ -117,7 +119,6 @@ def run_method(
             with progress_bar("products") as progress:
                 records = fuse_files(order, batch, out, suffix or ".h5", client=client, progress=progress)
             return _print_batch(records, out, as_json)
-        refuse_input_as_output(out, path, order.pan)
         with progress_bar(method) as progress, progress_bar("write") as written:
             document = fuse_file(order, path, out, client=client, progress=progress, written=written)
     if as_json:
@@ -127,6 +128,8 @@ def run_method(
     if document["rounding_error"] is not None:
         said += f"; rounded by at most {document['rounding_error']:.2g} {document['units']}".rstrip()
     click.echo(said)
+    if "std" in document:
+        click.echo(f"{document['std']}: std")
     if (document["sensor_noise"] or "").startswith("estimated"):
         click.echo(f"hsi: note: noise {document['sensor_noise']}", err=True)
     if order.sensor is None and not document["optics_in_file"]:

@@ -41,12 +41,16 @@ def moments(x: torch.Tensor, y: torch.Tensor | None = None, valid: torch.Tensor 
     ----------
     x, y : Tensor, shape (batch, channel, y, x)
     valid : Tensor of bool, shape (batch, 1, y, x), or None for all
+        Or how much each pixel counts, from zero to one.
     """
-    first = _flat(x, valid)
-    second = first if y is None or y is x else _flat(y, valid)
-    pixels = torch.as_tensor(float(x.shape[-2] * x.shape[-1]), dtype=torch.float64, device=x.device)
-    n = pixels.expand(len(x), 1) if valid is None else valid.flatten(1).sum(1, keepdim=True).double()
-    return Moments(n, first.sum(-1), second.sum(-1), first @ second.mT)
+    first = x.flatten(2).double()
+    second = first if y is None or y is x else y.flatten(2).double()
+    if valid is None:
+        n = first.new_full((len(x), 1), float(first.shape[-1]))
+        return Moments(n, first.sum(-1), second.sum(-1), first @ second.mT)
+    weight = valid.flatten(2).double()
+    weighted = first * weight
+    return Moments(weight.sum(-1), weighted.sum(-1), (second @ weight.mT)[..., 0], weighted @ second.mT)
 
 
 class BandSums(NamedTuple):
@@ -107,11 +111,6 @@ def band_sums(x: torch.Tensor, y: torch.Tensor, valid: torch.Tensor | None = Non
     # one image for all bands is a matrix product
     mixed = (first @ second.mT)[..., 0] if second.shape[1] == 1 else (first * second).sum(-1)
     return BandSums(n, first.sum(-1), total, mixed, power)
-
-
-def _flat(x: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
-    values = x.flatten(2).double()
-    return values if valid is None else values * valid.flatten(2)
 
 
 def solve(gram: torch.Tensor, right: torch.Tensor) -> torch.Tensor:

@@ -13,29 +13,32 @@ have been lowered where the first solution has edges that PAN does not see. What
 from the pair: noise by the bands' redundancy, PAN's response in the subspace, how well that explains PAN's details, and
 how the cube's pixels really lie and blur on PAN's grid (shift, MTF), so that a wrong calibration does little harm.
 
-The system is solved with the bands' mean blur. Where bands differ, each solution tells what the coarse cube would have
-been under the mean blur, and the next starts from there. At last, details that held-out coarse pixels do not confirm
-are lowered band by band, and bands whose data are nowhere negative are not either.
+The system is solved with the bands' mean blur. Where bands differ, or the cube is bent against PAN, each solution tells
+what the coarse cube would have been under the mean blur, unbent, and the next starts from there. At last, details that
+held-out coarse pixels do not confirm are lowered band by band, and bands whose data are nowhere negative are not
+either.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from hsitools.estimation.edge_aware import CONDITION, DataTerms, edge_weights
+from hsitools.estimation.edge_aware import CONDITION, DataTerms, Links, edge_weights
 from pansharpen.case import Scene, Tile
 from pansharpen.families.statistics import mix, per_band
 from pansharpen.physics.channels import EDGE, Channels, learn_channels
+from pansharpen.physics.error_scale import ErrorScale, blurred_off, error_scale
 from pansharpen.physics.held_out import detail_trust
+from pansharpen.physics.posterior import posterior_variance
 from pansharpen.physics.registration import Registration
 from pansharpen.physics.relation import related
 from pansharpen.physics.sharp_pan import with_sharp_pan
 from pansharpen.physics.subspace import Cube, Subspace, one_blur, subspace
-from pansharpen.registry import method
+from pansharpen.registry import Posterior, method
 
 #: Solutions in all; where bands differ in MTF, each of these corrects for it.
 SOLUTIONS, SOLUTIONS_MIXED = 2, 4
@@ -72,11 +75,15 @@ class Model:
     "physics", family="ours", consistent=True, batched=False, halo=24,
     paper="hsitools: maximum a posteriori in the cube's subspace, with the sensor's PSF, PAN response and noise",
 )  # fmt: skip
-def physics(scene: Scene) -> Any:
+def physics(scene: Scene, std: bool = False) -> Any:
     """Subspace MAP with the sensor's PSF, PAN response and noise, and an edge-aware prior from PAN."""
     scene = with_sharp_pan(scene)
     model = learn(scene)
-    return scene.map(lambda tile: _fuse(tile, model))
+    fused = scene.map(lambda tile: _fuse(tile, model))
+    if not std:
+        return fused
+    scale = error_scale(scene, model.coarse, model.space, model.pair, model.channels)
+    return Posterior(fused, scene.map(lambda tile: _std(tile, model, scale)))
 
 
 def learn(scene: Scene) -> Model:
@@ -102,7 +109,19 @@ def _negative(tile: Tile) -> torch.Tensor:
     return (below if tile.coarse_measured is None else below & tile.coarse_measured).sum((2, 3))
 
 
-def _fuse(tile: Tile, model: Model) -> torch.Tensor:
+class Solved(NamedTuple):
+    """A tile's problem, surroundings included, and its solution."""
+
+    terms: DataTerms
+    weights: list[torch.Tensor]
+    z: torch.Tensor
+    coarse: torch.Tensor
+    data: torch.Tensor
+    links: Links | None
+
+
+def solved(tile: Tile, model: Model) -> Solved:
+    """The components of a tile."""
     space, pair, optics, pan = model.space, model.pair, tile.optics, tile.wide_pan
     down = pair.down(tile, optics.mean_gains())
     coarse = model.coarse(tile)
@@ -111,26 +130,42 @@ def _fuse(tile: Tile, model: Model) -> torch.Tensor:
     if tile.wide_coarse_valid is not None:
         precision = precision * tile.wide_coarse_valid
     terms = DataTerms(
-        down=down, precision=precision, sharp=model.channels.terms(tile),
+        down=down, precision=precision, sharp=model.channels.terms(tile, data),
         condition=CONDITION * lopsided(optics.mean_gains()),
     )  # fmt: skip
     edges = model.channels.edges(tile)
     weights, links = edge_weights(edges, 1.0), None
-    z, levelled = tile.up()(data), data
-    for number in range(SOLUTIONS if optics.same_mtf else SOLUTIONS_MIXED):
+    z, levelled, sight = tile.up()(data), data, pair.sight(tile)
+    for number in range(SOLUTIONS if optics.same_mtf and pair.field is None else SOLUTIONS_MIXED):
         if number == 1:
             smooth = tile.up()(data)
             weights, links = related(weights, z, smooth, EDGE * edges, space.contrast, optics.ratio)
         if number and not optics.same_mtf:
             cube = space.cube(z)
             levelled = space.components(tile.wide_coarse - pair.down(tile, optics.mtf)(cube) + down(cube))
-        z = terms.solve(levelled, weights, z, links)
+        moved = 0 if pair.field is None else sight(z) - down(z)
+        z = terms.solve(levelled - moved, weights, z, links)
+    return Solved(terms, weights, z, coarse, data, links)
+
+
+def _fuse(tile: Tile, model: Model) -> torch.Tensor:
+    space, pan = model.space, tile.wide_pan
+    terms, _, z, coarse, data, _ = solved(tile, model)
     # what the subspace leaves out, as far as it is no noise
     rest = per_band(space.rest, pan) * (coarse - space.cube(data))
     out = space.cube(tile.crop(z)) + tile.crop(tile.up()(rest))
     if (model.trust < 1).any():
         # only details that the coarse cube does not see: the rest is its own
         details = z - tile.up()(data)
-        details = tile.crop(details - tile.up()(down(details)))
+        details = tile.crop(details - tile.up()(terms.down(details)))
         out -= mix((1 - model.trust)[..., None] * space.basis, details)
     return torch.where(model.bounded[..., None, None], out.clamp(min=0), out)
+
+
+def _std(tile: Tile, model: Model, scale: ErrorScale) -> torch.Tensor:
+    terms, weights, z, _, _, links = solved(tile, model)
+    r = tile.optics.ratio
+    place = r * tile.corner[0], r * tile.corner[1]
+    variance = posterior_variance(terms, weights, z, model.space.basis, place, tile.corner, links)
+    hidden = None if tile.pan_made else blurred_off(tile.wide_pan, tile.optics.pan_mtf)
+    return tile.crop(scale.std(variance, hidden))

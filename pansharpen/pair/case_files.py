@@ -154,7 +154,7 @@ def open_pair(
         )  # fmt: skip
         return cube, case.optics
     cube = open_cube(path)
-    return (cube if pan is None else cube.replace(pan=open_cube(pan))), None
+    return (cube if pan is None else cube.replace(pan=_open_pan(Path(pan)))), None
 
 
 def _is_case(path: Path) -> bool:
@@ -166,3 +166,13 @@ def _is_case(path: Path) -> bool:
 
 def _tensor(values: Any) -> torch.Tensor:
     return torch.as_tensor(np.ascontiguousarray(values, dtype=np.float32))
+
+
+def _open_pan(path: Path) -> Cube:
+    """A panchromatic image of its own file."""
+    if path.suffix.lower() == ".npy":
+        raise FormatError(
+            f"{path}: --pan: found a NumPy array without labels, expected an image of one band: .tif, .h5, .nc, .hdr, "
+            ".zarr or .npz (with 'cube')"
+        )
+    return open_cube(path)

@@ -18,7 +18,9 @@ from pansharpen.case import Scene, Tile
 from pansharpen.families.statistics import Moments, moments, ratio_of
 from pansharpen.guide import Guide
 from pansharpen.optics import Optics
-from pansharpen.physics.registration import Components, Registration, pan_error, register
+from pansharpen.physics.displacement import mean_field
+from pansharpen.physics.pan_error import PanError, pan_error
+from pansharpen.physics.registration import Components, Registration, register
 from pansharpen.physics.subspace import MAX_PRECISION, ROUNDING, Subspace
 
 #: Step of a channel that halves a weight, in the channel's standard deviations.
@@ -72,8 +74,8 @@ class Channel:
         Of the guide's channels.
     pair : Registration
         Of the channel with the cube, by itself.
-    error : float
-        Variance at one of its pixels of what its model cannot explain.
+    error : PanError
+        At one of its pixels, of what its model cannot explain.
     edge : float
         Square of the step that halves a weight.
     """
@@ -81,13 +83,22 @@ class Channel:
     guide: int | None
     number: int
     pair: Registration
-    error: float
+    error: PanError
     edge: float
 
     @property
     def clarity(self) -> float:
         """What the components explain of the channel over what they do not: how much it can say of its place."""
         return float(self.pair.response @ self.pair.response) / max(self.pair.unexplained, 1e-300)
+
+    def alone(self, tile: Tile) -> Tile:
+        """The tile with the channel in PAN's place."""
+        return tile if self.guide is None else tile.with_pan_of(self.guide, self.number)
+
+    def excess(self, tile: Tile, components: torch.Tensor) -> torch.Tensor:
+        """See `Registration.excess`: where a tile's channel does not show what the cube does, ``(1, 1, y, x)``."""
+        alone = self.alone(tile)
+        return self.pair.excess(self.pair.rest(components, alone.see_pan(self.pair.sight(alone))))
 
 
 def learn_channels(scene: Scene, components: Components, space: Subspace) -> tuple[Registration, tuple[Channel, ...]]:
@@ -118,7 +129,7 @@ def learn_channels(scene: Scene, components: Components, space: Subspace) -> tup
     blur = float(np.exp(weight @ np.log([part.pair.blur for part in fine])))
     return Registration(
         response=best.response, constant=best.constant, unexplained=best.unexplained, shift=(float(y), float(x)),
-        blur=blur,
+        blur=blur, field=mean_field([part.pair.field for part in fine], weight),
     ), tuple(out)  # fmt: skip
 
 
@@ -138,12 +149,12 @@ def _learn(
     pair = register(alone, own, len(space.signal), prior)
     noise = float((pair.response**2 / space.signal).sum())
     told = optics.pan_variance or 0.0
-    error = pan_error(alone, own, pair, noise, variance) + told
     known = MAX_PRECISION
     if guide is not None and scene.guides[guide].ratio > 1:
         # of a pixel of the fine grid no channel says more than the cube does: the solver's condition stands for that
         known *= (scene.guides[guide].ratio / optics.ratio) ** 2
-    error = max(error, float(pair.response @ pair.response) / known, floor)
+    least = max(float(pair.response @ pair.response) / known, floor)
+    error = pan_error(alone, own, pair, noise=noise, pan_variance=variance, least=least)
     return Channel(
         guide=guide, number=number, pair=pair, error=error, edge=max(EDGE**2 * variance, floor) + 2 * told
     )  # fmt: skip
@@ -182,8 +193,8 @@ class Channels:
             out.setdefault(part.guide, []).append(part)
         return list(out.items())
 
-    def terms(self, tile: Tile) -> list[Sharp]:
-        """What the channels say on a tile with its surroundings."""
+    def terms(self, tile: Tile, components: torch.Tensor) -> list[Sharp]:
+        """What the channels say on a tile with its surroundings, less where they do not show what the cube does."""
         out = []
         for number, parts in self._groups():
             if number is None:
@@ -191,7 +202,11 @@ class Channels:
             else:
                 guide = tile.guides[number]
                 image, valid, down = guide.image, guide.valid, guide.down(tile.fine_size)
-            precision = torch.tensor([1 / part.error for part in parts], dtype=torch.float64).to(image)[:, None, None]
+            if down is None or tile.guides[number or 0].ratio == 1:
+                each = [part.error.precision(tile, part.excess(tile, components)) for part in parts]
+                precision = torch.cat(torch.broadcast_tensors(*each), 1)
+            else:
+                precision = _column([1 / float(part.error.variance()) for part in parts], image)
             out.append(Sharp(
                 image=image - _column([part.pair.constant for part in parts], image),
                 response=torch.stack([part.pair.response for part in parts]),
@@ -199,18 +214,23 @@ class Channels:
             ))  # fmt: skip
         return out
 
-    def seen(self, tile: Tile, pair: Registration, error: Callable[[Channel], float]) -> Sharp:
-        """What the channels, seen by the cube's optics, say on the coarse grid, with other errors."""
-        images = []
-        for part in self.parts:
-            alone = tile if part.guide is None else tile.with_pan_of(part.guide, part.number)
-            images.append(alone.see_pan(pair.down(alone, alone.optics.mean_gains())))
-        image = torch.cat(images, 1)
+    def seen(self, tile: Tile, pair: Registration, components: torch.Tensor) -> tuple[Sharp, torch.Tensor]:
+        """What the channels, seen by the cube's optics, say on the coarse grid, and how far that is of the cube's date.
+
+        The latter is ``(1, 1, y, x)``, from zero to one.
+        """
+        alone = [part.alone(tile) for part in self.parts]
+        image = torch.cat([one.see_pan(pair.sight(one)) for one in alone], 1)
+        believed = torch.cat([1 / part.excess(tile, components) for part in self.parts], 1).to(image)
+        error = [
+            max(part.pair.unexplained, float(part.pair.response @ part.pair.response) / MAX_PRECISION)
+            for part in self.parts
+        ]
         return Sharp(
             image=image - _column([part.pair.constant for part in self.parts], image),
             response=torch.stack([part.pair.response for part in self.parts]),
-            precision=_column([1 / error(part) for part in self.parts], image),
-        )  # fmt: skip
+            precision=believed / _column(error, image),
+        ), believed.mean(1, keepdim=True)  # fmt: skip
 
     def edges(self, tile: Tile) -> torch.Tensor:
         """Channels on the fine grid in units of the step that halves a weight, for `edge_weights` of an edge of one."""

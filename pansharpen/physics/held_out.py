@@ -9,27 +9,63 @@ edges are at this scale is not what they are at the next), only the former. So t
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 
-from hsitools.estimation.edge_aware import DataTerms, edge_weights
+from hsitools.estimation.edge_aware import DataTerms, Links, Sharp, edge_weights
 from hsitools.sensor.interpolation import interpolate
 from hsitools.sensor.separable import size_of
 from hsitools.sensor.spatial import mtf_decimate
 from pansharpen.case import Scene, Tile
 from pansharpen.families.statistics import ratio_of
 from pansharpen.optics import USUAL_MTF
-from pansharpen.physics.channels import EDGE, Channel, Channels
+from pansharpen.physics.channels import EDGE, Channels
 from pansharpen.physics.registration import Registration
 from pansharpen.physics.relation import related
-from pansharpen.physics.subspace import MAX_PRECISION, Cube, Subspace
+from pansharpen.physics.subspace import Cube, Subspace
 from pansharpen.tile import INTERPOLATION
 
 #: Standard errors by which a coefficient must be below one to count.
 ERRORS = 3.0
 #: Coarse pixels that tell as much as one that is independent of the others: a block of the decimation.
 DEPENDENT = 4
+#: Coarse pixels around another date's that do not count either.
+SPOILED = 2
 #: Smallest side, coarse pixels, on which anything can be held out.
 LEAST = 8
+
+
+class HeldOut(NamedTuple):
+    """The problem with every other coarse pixel held out: terms, weights, solution, and the interpolated cube."""
+
+    terms: DataTerms
+    weights: list[torch.Tensor]
+    z: torch.Tensor
+    smooth: torch.Tensor
+    links: Links
+
+
+def held_out(cube: torch.Tensor, space: Subspace, channels: Channels, sharp: Sharp) -> HeldOut:
+    """Solve for a coarse cube what its blurred half-size image and the sharp channels, as seen by its optics, say."""
+    down = mtf_decimate(size_of(cube), USUAL_MTF, 2)
+    low = down(cube)
+    up = interpolate(size_of(low), 2, method=INTERPOLATION, out_shape=size_of(cube))
+    data = space.components(low)
+    terms = DataTerms(down=down, precision=space.precision.to(cube)[:, None, None], sharp=[sharp])
+    edges, start = channels.seen_edges(sharp), up(data)
+    weights = edge_weights(edges, 1.0)
+    z = terms.solve(data, weights, start)
+    weights, links = related(weights, z, start, EDGE * edges, space.contrast, 2)
+    return HeldOut(terms, weights, terms.solve(data, weights, z, links), up(low), links)
+
+
+def counted(tile: Tile, believed: torch.Tensor) -> torch.Tensor:
+    """Weight of each coarse voxel of a tile, ``(band or 1, y, x)``: measured, and of one date with what is near it."""
+    # what another date shows spoils its surroundings too
+    near = -torch.nn.functional.max_pool2d(-believed, 2 * SPOILED + 1, 1, SPOILED)
+    weight = tile.crop_coarse(near)[0].double()
+    return weight if tile.coarse_measured is None else weight * tile.coarse_measured[0]
 
 
 def detail_trust(
@@ -44,29 +80,17 @@ def detail_trust(
         Of the scene: see `pansharpen.methods.physics.Model`.
     """
 
-    def error(part: Channel) -> float:
-        own = part.pair
-        return max(own.unexplained, float(own.response @ own.response) / MAX_PRECISION)
-
     def sums(tile: Tile) -> torch.Tensor:
         # noise of its own would make details look wrong that are not
-        cube = space.cube(space.components(coarse(tile)))
+        components = space.components(coarse(tile))
+        cube = space.cube(components)
         if min(size_of(cube)) < LEAST:
             return torch.zeros(4, scene.n_bands, dtype=torch.float64, device=cube.device)
-        sharp = channels.seen(tile, pair, error)
-        down = mtf_decimate(size_of(cube), USUAL_MTF, 2)
-        low = down(cube)
-        up = interpolate(size_of(low), 2, method=INTERPOLATION, out_shape=size_of(cube))
-        data = space.components(low)
-        terms = DataTerms(down=down, precision=space.precision.to(cube)[:, None, None], sharp=[sharp])
-        edges, start = channels.seen_edges(sharp), up(data)
-        weights = edge_weights(edges, 1.0)
-        z = terms.solve(data, weights, start)
-        weights, links = related(weights, z, start, EDGE * edges, space.contrast, 2)
-        z = terms.solve(data, weights, z, links)
-        smooth = up(low)
+        sharp, believed = channels.seen(tile, pair, components)
+        held = held_out(cube, space, channels, sharp)
+        z, smooth = held.z, held.smooth
         details, true = (tile.crop_coarse(image - smooth)[0].double() for image in (space.cube(z), cube))
-        weight = torch.ones_like(true) if tile.coarse_measured is None else tile.coarse_measured[0].double()
+        weight = counted(tile, believed).expand_as(true)
         parts = (details * true, details * details, true * true, torch.ones_like(true))
         return torch.stack([(part * weight).sum((1, 2)) for part in parts])
 

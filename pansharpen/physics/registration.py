@@ -6,34 +6,38 @@ on the components and on its own derivatives.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from hsitools.sensor.separable import Separable, size_of
-from hsitools.sensor.spatial import mtf_blur, mtf_decimate
+from hsitools.sensor.separable import Separable
+from hsitools.sensor.spatial import mtf_decimate
 from pansharpen.case import Scene, Tile
-from pansharpen.families.statistics import Moments, moments, ratio_of
+from pansharpen.families.statistics import Moments, moments
+from pansharpen.physics.displacement import Displaced, Field, believed, places
 
+Array = NDArray[np.float64]
 #: Usual deviations of shift (fine pixels, y and x) and MTF (relative change of the PSF's squared width) from what is
 #: declared; where PAN is understood, the pair itself tells larger ones.
 PRIOR = (0.3, 0.3, 0.15)
-#: Gain, at half the coarse Nyquist frequency, of the blur that parts coarse details from the rest.
-COARSE_DETAIL = 0.3
-#: Of a residual that noise alone would explain, this share is still taken as PAN's error.
-LEAST_SHARE = 0.1
 #: Keeps a variance that is zero, of a PAN without contrast, from being divided by; far below any real one's square.
 TINY = 1e-200
-#: Area, in coarse pixels, over which what only PAN shows is alike: 1 leaves bands worse than interpolation where a
-#: tenth of PAN is another scene, 4 costs 4 % where MTFs along both axes differ most.
-STRUCTURE = 3
 #: Coarse pixels that tell as much as one whose error is independent of the others'.
 DEPENDENT = 4
 #: Of a regression, relative to the components' unit variance.
 RIDGE = 1e-6
+#: Where squared residuals around a coarse pixel are more than so many times the usual (steps of any scene reach that),
+#: PAN is taken to show another date; of what is beyond, half is counted, as much as chance in few pixels allows.
+USUAL, LOCAL = 4.0, 0.5
+#: Least and largest gain at Nyquist that an optics may have.
+GAINS = (0.01, 0.97)
+#: Passes of a fit, and of the search for a displacement; three are usual, where PAN shows another date some more.
+FITS, SEARCHES = 8, 3
 
 #: Coarse components ``(batch, k, y, x)`` of a tile with its surroundings.
 Components = Callable[[Tile], torch.Tensor]
@@ -48,11 +52,13 @@ class Registration:
     response, constant : Tensor, shape (k,), and float
         PAN of the components.
     unexplained : float
-        Variance of PAN, at a coarse pixel, that its model leaves.
+        Variance of PAN, at a coarse pixel, that its model leaves, where PAN shows what the cube does.
     shift : (float, float)
         Of the cube's samples against PAN's grid, fine pixels (y, x).
     blur : float
         The PSF's squared width over the declared one.
+    field : Field or None
+        What the shift is more at each place; None where one shift is enough.
     """
 
     response: torch.Tensor
@@ -60,49 +66,166 @@ class Registration:
     unexplained: float
     shift: tuple[float, float]
     blur: float
+    field: Field | None = None
 
     def gains(self, declared: Any) -> Any:
         """MTF at Nyquist, of the declared one."""
-        return np.clip(np.asarray(declared, dtype=float) ** self.blur, 0.01, 0.97)
+        return np.clip(np.asarray(declared, dtype=float) ** self.blur, *GAINS)
 
     def down(self, tile: Tile, declared: Any) -> Separable:
-        """Blur and sampling as registered, for bands of such declared MTF."""
-        optics = tile.optics
-        return mtf_decimate(tile.fine_size, self.gains(declared), optics.ratio, optics.offset, shift=self.shift)
+        """Blur and sampling under the shift, for bands of such declared MTF."""
+        return _down(tile, self.gains(declared), self.shift)
+
+    def sight(self, tile: Tile) -> Callable[[torch.Tensor], torch.Tensor]:
+        """The same for the mean band, at the place where each sample really lies."""
+        return _sight(tile, self.gains(tile.optics.mean_gains()), self.shift, self.field)
+
+    def rest(self, components: torch.Tensor, pan: torch.Tensor) -> torch.Tensor:
+        """What the model leaves of the coarse PAN."""
+        response = self.response.to(pan)[:, None, None]
+        return pan - self.constant - (response * components).sum(1, keepdim=True)
+
+    def excess(self, rest: torch.Tensor) -> torch.Tensor:
+        """By what factor the variance of what is left is above `unexplained` around each coarse pixel; at least 1.
+
+        Where PAN shows another date it is large: there PAN is believed so much less.
+        """
+        around = binomial(rest.double().square())
+        return 1 + LOCAL * (around / max(self.unexplained, TINY) - USUAL).clamp(min=0)
+
+
+def _down(tile: Tile, gains: Any, shift: tuple[float, float]) -> Separable:
+    return mtf_decimate(tile.fine_size, gains, tile.optics.ratio, tile.optics.offset, shift=shift)
+
+
+def _sight(
+    tile: Tile, gains: Any, shift: tuple[float, float], field: Field | None
+) -> Callable[[torch.Tensor], torch.Tensor]:  # fmt: skip
+    if field is None:
+        return _down(tile, gains, shift)
+    return Displaced.by(lambda step: _down(tile, gains, (shift[0] + step, shift[1] + step)), field.at(tile))
+
+
+def binomial(image: torch.Tensor) -> torch.Tensor:
+    """Weighted mean over 3×3 pixels."""
+    near = torch.nn.functional.pad(image, (1, 1, 1, 1), mode="replicate")
+    rows = near[..., :-2, :] + 2 * near[..., 1:-1, :] + near[..., 2:, :]
+    return (rows[..., :-2] + 2 * rows[..., 1:-1] + rows[..., 2:]) / 16
 
 
 def register(scene: Scene, components: Components, rank: int, prior: torch.Tensor | None) -> Registration:
-    """PAN's response to the components, and the shift and MTF that relate both images, by Gauss-Newton."""
+    """PAN's response to the components, the shift and MTF that relate both images, and how they bend."""
+    pair = _global(scene, components, rank, prior, scene.optics.shift, None)
+    field = _bent(scene, components, rank, pair)
+    if field is None:
+        return pair
+    shift = pair.shift[0] + field.mean()[0], pair.shift[1] + field.mean()[1]
+    return _global(scene, components, rank, prior, shift, field.centred())
+
+
+def counted(tile: Tile, pair: Registration | None, own: torch.Tensor, pan: torch.Tensor) -> torch.Tensor | None:
+    """How much each of a tile's coarse pixels counts by its residual so far."""
+    valid = tile.coarse_valid
+    if pair is None:
+        return valid
+    weight = tile.crop_coarse(1 / pair.excess(pair.rest(own, pan)))
+    return weight if valid is None else weight * valid
+
+
+def _global(
+    scene: Scene, components: Components, rank: int, prior: torch.Tensor | None, shift: tuple[float, float],
+    field: Field | None,
+) -> Registration:  # fmt: skip
+    """Response, shift and MTF by Gauss-Newton, from a usual shift."""
     optics = scene.optics
-    theta = np.array([*optics.shift, 0.0])
+    theta = np.array([*shift, 0.0])
     start, limit = theta.copy(), np.array([2.0, 2.0, 1.0])
     step = np.array([0.25, 0.25, 0.1])
+    pair: Registration | None = None
+
+    def see(tile: Tile, theta: Array) -> torch.Tensor:
+        gains = np.clip(optics.mean_gains() ** np.exp(theta[2]), *GAINS)
+        return tile.see_pan(_sight(tile, gains, (float(theta[0]), float(theta[1])), field))
 
     def images(tile: Tile) -> Moments:
-        low = [tile.see_pan(_down(tile, theta))]
+        low = [see(tile, theta)]
         for axis in range(3):
-            ends = [tile.see_pan(_down(tile, theta + sign * step * (np.arange(3) == axis))) for sign in (1, -1)]
+            ends = [see(tile, theta + sign * step * (np.arange(3) == axis)) for sign in (1, -1)]
             low.append((ends[0] - ends[1]) / (2 * step[axis]))
         own = components(tile)
         both = tile.crop_coarse(torch.cat([own, *low, *_derivatives(own)], 1))
-        return moments(both, valid=tile.coarse_valid)
+        return moments(both, valid=counted(tile, pair, own, low[0]))
 
-    for _ in range(8):  # three are usual
+    for _ in range(FITS):
         sums = scene.sum(images)
         covariance, n = sums.covariance[0], float(sums.n)
-        solution, _ = _regress(covariance, rank, n, theta - start, None)
+        solution, unexplained = _regress(covariance, rank, n, theta - start, None)
         move = np.clip(-solution[rank:].cpu().numpy(), -1, 1)
-        if np.all(np.abs(move) < 0.01):
+        before = pair
+        pair = _model(sums, solution[:rank], unexplained, theta, field)
+        settled = before is not None and abs(unexplained - before.unexplained) <= 0.02 * before.unexplained
+        if settled and np.all(np.abs(move) < 0.01):
             break
         theta = np.clip(theta + move, start - limit, start + limit)
     # a wrong response must not pass for a displacement: the declared one counts only now
     solution, unexplained = _regress(covariance, rank, n, theta - start, prior)
-    response = solution[:rank]
-    centre = sums.mean_x[0]
+    return _model(sums, solution[:rank], unexplained, theta, field)
+
+
+def _model(
+    sums: Moments, response: torch.Tensor, unexplained: float, theta: Array, field: Field | None
+) -> Registration:  # fmt: skip
+    centre, rank = sums.mean_x[0], len(response)
     return Registration(
         response=response, constant=float(centre[rank] - response @ centre[:rank]), unexplained=unexplained,
-        shift=(float(theta[0]), float(theta[1])), blur=float(np.exp(theta[2])),
+        shift=(float(theta[0]), float(theta[1])), blur=float(np.exp(theta[2])), field=field,
     )  # fmt: skip
+
+
+def _bent(scene: Scene, components: Components, rank: int, pair: Registration) -> Field | None:
+    """How the images are bent against one another beyond the shift; None where no more than chance shows.
+
+    PAN is regressed on the components and on its derivatives times polynomials of the place, by instruments as in
+    `_regress`.
+    """
+    field = Field.none(scene.sum(places))
+    n_terms = field.coefficients.size
+
+    def images(tile: Tile) -> Moments:
+        own, polynomials = components(tile), field.polynomials(tile)
+        gains = pair.gains(tile.optics.mean_gains())
+
+        def see(y: float, x: float) -> torch.Tensor:
+            return tile.see_pan(_sight(tile, gains, (pair.shift[0] + y, pair.shift[1] + x), field))
+
+        pan = see(0, 0)
+        slopes = [(see(y, x) - see(-y, -x)) / 0.5 for y, x in ((0.25, 0.0), (0.0, 0.25))]
+        likeness = (pair.response.to(own)[:, None, None] * own).sum(1, keepdim=True)
+        parts = [pan, own, *(polynomials * slope for slope in (*slopes, *_derivatives(likeness)[:2]))]
+        return moments(tile.crop_coarse(torch.cat(parts, 1)), valid=counted(tile, pair, own, pan))
+
+    for _ in range(SEARCHES):
+        sums = scene.sum(images)
+        covariance = sums.covariance[0].cpu()
+        chosen = torch.arange(1, 1 + rank + n_terms)
+        instruments = torch.cat([chosen[:rank], chosen[rank:] + n_terms])
+        power = covariance[instruments][:, instruments]
+        power = power + RIDGE * torch.diag(power.diagonal()) + TINY * torch.eye(len(power)).to(power)
+        explained = torch.linalg.solve(power, covariance[instruments][:, torch.cat([chosen, chosen.new_zeros(1)])])
+        mixed = covariance[chosen][:, instruments]
+        gram, right = mixed @ explained[:, :-1], mixed @ explained[:, -1]
+        gram = gram + RIDGE * torch.diag(gram.diagonal()) + TINY * torch.eye(len(gram)).to(gram)
+        inverse = torch.linalg.inv(gram)
+        solution = inverse @ right
+        own, plain = covariance[chosen, 0], covariance[chosen][:, chosen]
+        rest = float(covariance[0, 0] - 2 * solution @ own + solution @ plain @ solution)
+        independent = max(float(sums.n) - len(gram), 1.0) / DEPENDENT
+        spread = max(rest, TINY) / independent * inverse[rank:, rank:].numpy()
+        moved = field.coefficients - solution[rank:].numpy().reshape(2, -1)
+        field = dataclasses.replace(field, coefficients=believed(moved, spread))
+        if not field.coefficients.any():
+            return None
+    return field
 
 
 def _derivatives(images: torch.Tensor) -> list[torch.Tensor]:
@@ -136,8 +259,10 @@ def _regress(
     explained = torch.linalg.solve(power, joint)
     gram, right = joint[:, predictors].mT @ explained[:, predictors], joint[:, predictors].mT @ explained[:, rank]
     if prior is not None:
-        # the declared response counts as much as the scene's own evidence
-        start[:rank], ridge[:rank] = prior, 1.0
+        # the declared response, but for a gain, counts as much as the scene's own evidence
+        alike = plain[:rank, :rank] @ prior
+        gain = float(prior @ plain_right[:rank]) / max(float(prior @ alike), TINY)
+        start[:rank], ridge[:rank] = gain * prior, 1.0
     width = torch.as_tensor(PRIOR, dtype=gram.dtype, device=gram.device)
     free, independent = (max(pixels - rank - 3, 1.0) for pixels in (n, n / DEPENDENT))
     start[rank:] = torch.as_tensor(theta, dtype=gram.dtype, device=gram.device)
@@ -149,56 +274,3 @@ def _regress(
         rest = own - 2 * solution @ plain_right + solution @ plain @ solution
         residual = n / free * rest.clamp(min=1e-12 * float(own) + TINY)
     return solution, float(residual)
-
-
-def _down(tile: Tile, theta: np.ndarray) -> Separable:
-    """Blur and sampling of the mean band under a shift and a relative change of the PSF's squared width."""
-    optics = tile.optics
-    gains = np.clip(optics.mean_gains() ** np.exp(theta[2]), 0.01, 0.97)
-    return mtf_decimate(tile.fine_size, gains, optics.ratio, optics.offset, shift=(float(theta[0]), float(theta[1])))
-
-
-def pan_error(scene: Scene, components: Components, pair: Registration, noise: float, pan_variance: float) -> float:
-    """Variance, at a fine pixel, of what PAN's model cannot explain.
-
-    The model's error can be seen at the coarse scale only: that part as it is, less what the cube's noise makes of it.
-    Of PAN's finest details there, a share is left unexplained; those beyond are taken to be explained as well. Where
-    PAN shows what no band does, these are structures and not noise, that neighbouring pixels share: the error counts
-    for more, the larger its part of PAN.
-
-    Parameters
-    ----------
-    noise : float
-        Variance of ``response · components`` by the cube's noise.
-    pan_variance : float
-        Of PAN's pixels.
-    """
-
-    def powers(tile: Tile) -> Moments:
-        down = pair.down(tile, tile.optics.mean_gains())
-        pan = tile.see_pan(down)
-        response = pair.response.to(pan)[:, None, None]
-        rest = pan - pair.constant - (response * components(tile)).sum(1, keepdim=True)
-        both = torch.cat([rest, pan], 1)
-        blur = mtf_blur(size_of(both), COARSE_DETAIL, 2)
-        return moments(tile.crop_coarse(both - blur(both)), valid=tile.coarse_valid)
-
-    def details(tile: Tile) -> Moments:
-        return moments(tile.pan - tile.pan_low, valid=tile.valid)
-
-    coarse, fine = scene.sum(powers), scene.sum(details)
-    rest, own = (coarse.xy[0].diagonal() / coarse.n.clamp(min=1)[0]).unbind()
-    rest = torch.maximum(rest - noise * _noise_gain(), LEAST_SHARE * rest)
-    share = float(ratio_of(rest[None], own[None]).clamp(max=1))
-    visible = max(pair.unexplained - noise, LEAST_SHARE * pair.unexplained)
-    error = visible + share * float(fine.xy / fine.n.clamp(min=1))
-    part = min(error / max(pan_variance, TINY), 1.0)
-    return error * (1 + part * STRUCTURE * scene.optics.ratio**2)
-
-
-def _noise_gain() -> float:
-    """What is left of the variance of white noise among coarse details."""
-    size = 15
-    point = torch.zeros(1, size, size, dtype=torch.float64)
-    point[0, size // 2, size // 2] = 1
-    return float((point - mtf_blur((size, size), COARSE_DETAIL, 2)(point)).square().sum())

@@ -18,7 +18,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from hsitools.estimation.edge_aware import Links, Offsets, pair_of, step_weights
+from hsitools.estimation.edge_aware import Links, Offsets, neighbours_at, step_weights
 
 #: Links of a pixel, half of them counted, and how far they reach, in coarse pixels. More, and farther ones, go on
 #: winning a little (200 of them half a percent of ERGAS, reach 5 another half), but cost time and a wider halo.
@@ -66,14 +66,14 @@ def related(
     total = torch.zeros_like(compared[:, :1])
     likeness = []
     for offset in far:
-        first, second = pair_of(z.shape, offset)
+        first, second = neighbours_at(z.shape, offset)
         alike = (compared[second] - compared[first]).square_().sum(1, keepdim=True).add_(1).pow_(-2)
         total[first] += alike
         total[second] += alike
         likeness.append(alike)
     scale_down = (STRENGTH / total.clamp(min=LEAST)).sqrt()
     for alike, offset in zip(likeness, far, strict=True):
-        first, second = pair_of(z.shape, offset)
+        first, second = neighbours_at(z.shape, offset)
         alike *= scale_down[first] * scale_down[second]
     return near, Links(weights=likeness, offsets=far, leading=COMPARED)
 

@@ -135,7 +135,7 @@ class TestRoot:
     def test_interrupted(self, capsys):
         code, _, error = run(capsys, "interrupt")
         assert code == 130
-        assert error.strip() == "hsi: interrupted"
+        assert error == "hsi: interrupted\n"
 
     @pytest.mark.parametrize(
         ("options", "said"),

@@ -110,6 +110,29 @@ def test_a_task_that_kills_every_worker_is_given_up(client, monkeypatch):
         client.run_on_scheduler(lambda dask_scheduler: setattr(dask_scheduler, "allowed_failures", 10))
 
 
+def test_workers_that_are_all_gone_are_said(monkeypatch):
+    from hsitools.scale import tasks
+
+    monkeypatch.setattr(tasks, "LOOK_S", 0.01)
+    monkeypatch.setattr(tasks, "GONE_S", 0.05)
+
+    class Nothing:
+        def has_ready(self):
+            return False
+
+    class Gone:
+        status = "running"
+
+        def nthreads(self):
+            return {}
+
+    with pytest.raises(HsiError, match="workers: all are gone"):
+        tasks._next(Nothing(), Gone())
+    Gone.status = "closed"
+    with pytest.raises(HsiError, match="their scheduler is gone"):
+        tasks._next(Nothing(), Gone())
+
+
 # ---- what travels ------------------------------------------------------------------------------------------------
 
 

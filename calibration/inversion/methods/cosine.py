@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 from calibration.inversion.problem import Interferograms, Spectra
-from calibration.inversion.registry import method
+from calibration.inversion.registry import Inside, method
 from hsitools.errors import InputError
 
 Array = NDArray[np.float64]
@@ -27,9 +29,30 @@ def transform(values: Array, opd_um: Array, wavenumber: Array) -> Array:
     return np.asarray(4 * np.cos(2 * np.pi * wavenumber[:, None] * opd) @ (apodised[:, None] * centred))
 
 
-@method("cosine", paper="Inverse cosine transform, as in Fourier spectroscopy")
-def cosine(case: Interferograms) -> Spectra:
-    """Inverse cosine transform at the fitted, uneven OPDs; one gain for the spectrum, the matrix otherwise unused."""
+@dataclass(frozen=True)
+class Learned:
+    """The one factor between the transform and spectra, of the image."""
+
+    gain: float
+    reach: int = 0
+
+    def __call__(self, case: Interferograms, inside: Inside | None = None) -> Spectra:
+        """Transform pixels of the image."""
+        case = case if inside is None else case.inside(inside)
+        return case.spectra(self.gain * _shape(case)[0], None, parameters={"gain": self.gain})
+
+
+def learned(case: Interferograms, device: str = "cpu") -> Learned:
+    """The transform knows neither gain nor contrast: one factor for all pixels makes the interferograms' size right."""
+    shape, pixels, matrix = _shape(case)
+    predicted = matrix @ shape
+    centred = predicted - predicted.mean(axis=0)
+    power = float((centred**2).sum())
+    return Learned(float((centred * (pixels - pixels.mean(axis=0))).sum()) / power if power > 0 else 0.0)
+
+
+def _shape(case: Interferograms) -> tuple[Array, Array, Array]:
+    """The transform ``(wavelength, pixel)``, and the interferograms and matrix that it was made of."""
     if case.opd_um is None:
         raise InputError("cosine: opd_um: found none, expected the OPD of each interferometer")
     # interferometers differ in brightness: each over what it shows of flat light
@@ -39,9 +62,10 @@ def cosine(case: Interferograms) -> Spectra:
     shape = transform(pixels, case.opd_um[bright], 1000 / case.wavelength_nm)
     # per wavenumber to per wavelength
     shape *= (1000 / case.wavelength_nm**2)[:, None]
-    # the transform knows neither gain nor contrast: one factor for all pixels makes the interferograms' size right
-    predicted = case.matrix[bright] / level[bright, None] @ shape
-    centred = predicted - predicted.mean(axis=0)
-    power = float((centred**2).sum())
-    gain = float((centred * (pixels - pixels.mean(axis=0))).sum()) / power if power > 0 else 0.0
-    return case.spectra(gain * shape, None, parameters={"gain": gain})
+    return shape, pixels, case.matrix[bright] / level[bright, None]
+
+
+@method("cosine", paper="Inverse cosine transform, as in Fourier spectroscopy", learn=learned)
+def cosine(case: Interferograms) -> Spectra:
+    """Inverse cosine transform at the fitted, uneven OPDs; one gain for the spectrum, the matrix otherwise unused."""
+    return learned(case)(case)

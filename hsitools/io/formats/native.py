@@ -54,6 +54,12 @@ def read(path: Path, *, variable: str | None = None, axes: str | None = None) ->
     coarse = [item for item in members if not item.name.startswith("pan/")]
     where = str(path)
     cube = _cube(coarse, attributes, where, variable, axes)
+    # an array beside the cube, as simpler writers leave it, is an image without labels of its own
+    fine = fine or [
+        replace(item, name="pan/cube", data=item.data[...].reshape(1, *item.data.shape[-2:]), dims=())
+        for item in coarse
+        if item.name == "pan" and variable != "pan" and np.prod(item.data.shape) == np.prod(item.data.shape[-2:]) > 0
+    ]
     if fine:
         inner = [replace(item, name=item.name[4:]) for item in fine]
         cube = cube.replace(pan=_cube(inner, {}, f"{where}: pan", None, None))

@@ -334,6 +334,20 @@ def test_curves_must_be_positive_and_cover() -> None:
     assert_allclose(on_grid(np.array([400.0, 700.0]), np.array([1.0, 4.0]), grid, "lamp"), 1 + (grid - 400) / 100)
 
 
+def test_curves_finer_than_the_grid_are_averaged_over_its_samples() -> None:
+    grid = np.array([500.0, 510.0, 530.0, 540.0])
+    fine = np.linspace(495, 545, 501)
+    assert_allclose(on_grid(fine, np.full(501, 3.0), grid, "lamp"), 3)
+    # over a hat of unequal sides the mean of a straight line is the line at the hat's centre of gravity
+    assert_allclose(on_grid(fine, fine, grid, "lamp"), [500 + 10 / 3, 510 + 10 / 3, 530 - 10 / 3, 540 - 10 / 3])
+    # what is averaged is what the grid's samples together hold: power is kept
+    lines = 1 + 50 * np.exp(-0.5 * ((fine - 517) / 0.5) ** 2)
+    weight = np.array([5.0, 15.0, 15.0, 5.0])
+    inner = np.linspace(500, 540, 100001)
+    whole = np.interp(inner, fine, lines).mean() * 40
+    assert float(on_grid(fine, lines, grid, "lamp") @ weight) == pytest.approx(whole, rel=1e-4)
+
+
 def test_spectra_on_a_grid_are_straight_between_bands() -> None:
     cube = Cube(data=np.array([4.0, 2.0, 2.0])[:, None, None], wavelength_nm=np.array([700.0, 500.0, 600.0]))
     assert_allclose(spectra_on(cube, np.array([500.0, 650.0, 700.0]))[:, 0, 0], np.array([2.0, 3.0, 4.0]) / 3)
@@ -358,6 +372,14 @@ def test_readings_of_lines_are_corrected_by_calibration_lines() -> None:
     assert record["gross_percent"] == 0
     assert 0.9 < record["coverage95_energy"] < 0.99
     assert 0.9 < record["coverage95_position"] < 0.99
+    held = readings(rng.uniform(410, 790, 300))
+    # of these another peak is as high as the one that was taken, which is the wrong one of two
+    held["sidelobe"][:6] = 1.0
+    held["position_nm"][:3] += 100.0
+    doubtful = summary(corrected(held, readings(place)))
+    assert doubtful["gross_percent"] == pytest.approx(1)
+    assert doubtful["flagged_percent"] == pytest.approx(2)
+    assert doubtful["gross_unflagged_percent"] == 0
 
 
 def test_a_line_between_two_samples_lies_at_their_centre_of_gravity() -> None:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from hsitools.errors import InputError
-from hsitools.metrics import Registration, evaluate, evaluate_fusion
+from hsitools.metrics import Fusion, Registration, evaluate, evaluate_fusion, get
 from hsitools.metrics.registration import register
 from hsitools.scenes import scene
 from hsitools.sensor.interpolation import interpolate
@@ -152,7 +152,15 @@ def test_shift_and_mtf_are_found_from_the_pair():
     assert wrong.gains(0.4) == pytest.approx(0.3, abs=0.04)
 
 
-@pytest.mark.parametrize("spoiled", ["sharper", "softer", "shifted", "block", "scaled"])
+def test_what_pan_alone_sees_is_no_blur():
+    """Half of PAN is another scene: plain regression on PAN's derivatives would blur that away."""
+    _, coarse, pan = seen()
+    other = torch.as_tensor(scene((96, 96), seed=77).read()[40:41]).to(pan)
+    odd = pan + pan.std() * (other - other.mean()) / other.std()
+    assert register(coarse, odd, 0.3, 4, 1.5, pan_gain=0.2).power < 1.15
+
+
+@pytest.mark.parametrize("spoiled", ["sharper", "softer", "shifted", "block"])
 def test_expected_error_finds_each_fault(spoiled):
     """Against the truth itself spoiled by that fault; the declared registration, so that it cannot excuse it."""
     truth, coarse, pan = seen()
@@ -162,16 +170,39 @@ def test_expected_error_finds_each_fault(spoiled):
         cube = plain + (1.5 if spoiled == "sharper" else 0.5) * (truth - plain)
     elif spoiled == "shifted":
         cube = truth.roll(1, 1)
-    elif spoiled == "block":
-        cube[5:12] = plain[5:12]
     else:
-        cube[8] *= 1.1
+        cube[5:12] = plain[5:12]
     given = {"registration": Registration(), "pan_own_mtf": 0.2, "noise_variance": np.full(20, 1e-12)}
     good, bad = (
         evaluate_fusion(image, coarse, pan, metrics=["ERGAS_est"], **given)["ERGAS_est"].value
         for image in (truth, cube)
     )
     assert bad > 1.1 * good
+
+
+def test_a_wrong_scale_is_an_error_of_its_own_size():
+    """It adds to the expected error what it is, and says nothing against the details."""
+    truth, coarse, pan = seen()
+    cube = truth.clone()
+    cube[8] *= 1.1
+    given = {"registration": Registration(), "pan_own_mtf": 0.2, "noise_variance": np.full(20, 1e-12)}
+    good, bad = (
+        evaluate_fusion(image, coarse, pan, metrics=["ERGAS_est"], **given)["ERGAS_est"].value
+        for image in (truth, cube)
+    )
+    own = evaluate(cube, truth, ratio=4, metrics=["ERGAS"])["ERGAS"].value
+    assert 0.7 * own**2 < bad**2 - good**2 < 1.3 * own**2
+
+
+def test_blocks_of_spatial_indices_cover_the_same_ground_at_both_scales():
+    """Images whose fine pixels repeat the coarse ones have the same Q's in the same blocks."""
+    generator = torch.Generator().manual_seed(5)
+    coarse, low = torch.rand((3, 24, 24), generator=generator), torch.rand((1, 24, 24), generator=generator)
+    cube, pan = (image.repeat_interleave(4, 1).repeat_interleave(4, 2) for image in (coarse, low))
+    fusion = Fusion.of(cube, coarse, pan, ratio=4)
+    fusion.__dict__["pan_coarse"] = low[None]
+    assert float(get("D_s").function(fusion).value) < 1e-6
+    assert float(get("D_lambda_classic").function(fusion).value) < 1e-6
 
 
 def test_noise_that_is_not_told_is_estimated_as_a_variance():

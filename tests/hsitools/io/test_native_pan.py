@@ -1,0 +1,31 @@
+"""A panchromatic image that stands beside the cube as a bare array, and what ``hsi info`` says of both."""
+
+import h5py
+import numpy as np
+import pytest
+
+from hsitools.cube import Cube
+from hsitools.io import describe, open_cube
+from hsitools.io.quality import quality
+
+
+@pytest.mark.parametrize("shape", [(12, 12), (1, 12, 12)])
+def test_an_array_beside_the_cube_is_its_pan(tmp_path, shape):
+    pan = np.arange(144, dtype=np.float32).reshape(shape)
+    with h5py.File(tmp_path / "pair.h5", "w") as file:
+        file["cube"], file["pan"] = np.ones((8, 6, 6), np.float32), pan
+    cube = open_cube(tmp_path / "pair.h5")
+    assert cube.shape == (8, 6, 6)
+    np.testing.assert_array_equal(cube.pan.read(), pan.reshape(1, 12, 12))
+    assert describe(tmp_path / "pair.h5")["pan"] == {"shape": [1, 12, 12], "ratio": 2}
+
+
+def test_quality_is_signal_over_noise_and_what_is_missing():
+    rng = np.random.default_rng(0)
+    clean = 5 + rng.normal(size=(1, 60, 60)) * np.linspace(1, 2, 12)[:, None, None]
+    data = clean + rng.normal(scale=0.1, size=clean.shape)
+    data[0, :6] = np.nan
+    told = quality(Cube(data=data))
+    assert told["missing"] == pytest.approx(0.1 / 12)
+    assert told["snr"] == pytest.approx(50, rel=0.25)
+    assert quality(Cube(data=data[:3]))["snr"] is None
