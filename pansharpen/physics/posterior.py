@@ -88,7 +88,7 @@ def draw(
         push[second] += flow
         push[first] -= flow
     if system.links is not None:
-        far, n = system.links, system.links.leading
+        far, n = system.links, min(system.links.leading, k)
         turns = signs_at(place, like[:, :n], len(far.offsets) * n, number + (len(system.sharp) + 1) * DRAWS).split(n, 1)
         for weight, offset, signs in zip(far.weights, far.offsets, turns, strict=True):
             first, second = neighbours_at(like.shape, offset)
