@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, overload
 
@@ -17,7 +18,8 @@ from pansharpen.tiled import Fused, fuse_pair
 def fuse(
     cube: Cube, pan: Cube | None = None, method: str | Method = "physics", sensor: Sensor | None = None, *,
     reproject: bool = False, seed: int = 0, weights: str | Path | None = None, progress: Progress | None = None,
-    device: str = "cpu", std: Literal[False] = False,
+    device: str = "cpu", std: Literal[False] = False, guide: Cube | Sequence[Cube] = (),
+    guide_sensor: str | Sensor | None = None,
 ) -> Cube: ...  # fmt: skip
 
 
@@ -25,14 +27,16 @@ def fuse(
 def fuse(
     cube: Cube, pan: Cube | None = None, method: str | Method = "physics", sensor: Sensor | None = None, *,
     reproject: bool = False, seed: int = 0, weights: str | Path | None = None, progress: Progress | None = None,
-    device: str = "cpu", std: Literal[True],
+    device: str = "cpu", std: Literal[True], guide: Cube | Sequence[Cube] = (),
+    guide_sensor: str | Sensor | None = None,
 ) -> Fused: ...  # fmt: skip
 
 
 def fuse(
     cube: Cube, pan: Cube | None = None, method: str | Method = "physics", sensor: Sensor | None = None, *,
     reproject: bool = False, seed: int = 0, weights: str | Path | None = None, progress: Progress | None = None,
-    device: str = "cpu", std: bool = False,
+    device: str = "cpu", std: bool = False, guide: Cube | Sequence[Cube] = (),
+    guide_sensor: str | Sensor | None = None,
 ) -> Cube | Fused:  # fmt: skip
     """Fuse a hyperspectral cube with a panchromatic image; wavelengths, bad bands and coordinates are kept.
 
@@ -57,6 +61,12 @@ def fuse(
         Called with (steps done, steps in all).
     device : str
         ``cpu``, ``cuda``, or ``auto``: a GPU where there is one.
+    guide : Cube or sequence of Cube
+        Bands of another sensor, finer than the cube, instead of PAN or beside it; each image of one pixel size.
+        Methods that know PAN only are given the mean of the finest one's channels for it.
+    guide_sensor : str or Sensor, optional
+        Whose bands these are: ``sentinel-2``, ``landsat-8``, ``ali``, ``planetscope`` (or a sensor with the guide's
+        bands); default what the guide's wavelengths tell, else responses are estimated.
     std : bool
         Give the standard deviation of every voxel too, of methods that know it (`Method.has_std`).
 
@@ -87,9 +97,10 @@ def fuse(
     True
     """
     pair = cube if pan is None else cube.replace(pan=pan)
+    guides = [guide] if isinstance(guide, Cube) else list(guide)
     fused = fuse_pair(
         paired(pair, reproject=reproject), method, sensor, seed=seed, weights=weights, progress=progress,
-        device=device, std=std,
+        device=device, std=std, guides=guides, guide_sensor=guide_sensor,
     )  # fmt: skip
     return fused if std else fused.estimate
 

@@ -30,6 +30,7 @@ def prepared(case: FusionCase) -> FusionCase:
     InputError
         When no pixel is valid in both the cube and PAN.
     """
+    case = case.replace(guides=tuple(guide.filled() for guide in case.guides)) if case.guides else case
     valid, pan_valid = torch.isfinite(case.coarse), torch.isfinite(case.pan)
     if valid.all() and pan_valid.all():
         return case

@@ -19,6 +19,7 @@ from hsitools.sensor import open_sensor
 from pansharpen.pair.alignment import paired, windowed
 from pansharpen.pair.case_files import convention as rules
 from pansharpen.pair.case_files import open_pair
+from pansharpen.pair.guide_files import windowed_guide
 from pansharpen.tiled import fuse_pair
 
 #: What a batch writes beside its cubes: of each product, by its cube's name, the run that made it and what it told.
@@ -31,6 +32,8 @@ class FusionOrder:
 
     method: str
     pan: Path | None = None
+    guide: tuple[Path, ...] = ()
+    guide_sensor: str | None = None
     reproject: bool = False
     sensor: str | None = None
     window: Any = None
@@ -46,7 +49,7 @@ class FusionOrder:
     @property
     def files(self) -> list[Path | str | None]:
         """Files that it names, beside the products."""
-        return [self.pan, self.sensor, self.weights, *self.plugins]
+        return [self.pan, *self.guide, self.sensor, self.weights, *self.plugins]
 
     def key(self, path: Path) -> str:
         """Name of the run that fuses a product."""
@@ -86,11 +89,12 @@ def fuse_file(
     load_plugins(order.plugins)
     instrument = None if order.sensor is None else open_sensor(order.sensor)
     cube, optics = open_pair(path, order.pan, rules(order.convention), instrument)
+    guides = [windowed_guide(cube, open_cube(guide), order.window) for guide in order.guide]
     cube = paired(windowed(cube, order.window), reproject=order.reproject)
     began = time.perf_counter()
     fused, std = fuse_pair(
         cube, order.method, instrument, optics=optics, seed=order.seed, weights=order.weights, progress=progress,
-        client=client, device=order.device, std=order.std,
+        client=client, device=order.device, std=order.std, guides=guides, guide_sensor=order.guide_sensor,
     )  # fmt: skip
     fused = fused if order.dtype is None else packed(fused, scale=order.scale, like=cube)
     kept = 0
@@ -102,7 +106,8 @@ def fuse_file(
             from hsitools.scale.pieces import save_by_workers
 
             kept += save_by_workers(layer, target, client, order.key(path), written)
-    told = {name: fused.meta.get(name) for name in ("sensor", "sensor_noise", "rounding_error", "pan_shift_pixels")}
+    names = ("sensor", "sensor_noise", "rounding_error", "pan_shift_pixels", "guides")
+    told = {name: fused.meta.get(name) for name in names}
     return {
         "method": fused.meta["pansharpened_by"], "out": str(out), "shape": list(fused.shape), "units": fused.units,
         "seconds": time.perf_counter() - began, "bad_bands": int((~fused.good).sum()), **told,

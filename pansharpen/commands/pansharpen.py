@@ -81,6 +81,12 @@ def list_methods(plugins: tuple[Path, ...], as_json: bool) -> None:
               help="Products, each to a cube of its name in the folder --out; those that are there stay.")  # fmt: skip
 @click.option("--suffix", metavar="SUFFIX", help="With --batch: format of the cubes  [default: .h5].")
 @click.option("--pan", type=click.Path(path_type=Path), help="Panchromatic image  [default: the one in the file].")
+@click.option("--guide", multiple=True, type=click.Path(path_type=Path),
+              help="Bands of another sensor, instead of PAN or beside it; one file for each size of pixels, "
+              "repeatable.")  # fmt: skip
+@click.option("--guide-sensor", metavar="FILE|NAME",
+              help="Whose bands: sentinel-2, landsat-8, landsat-9, ali, planetscope  [default: as the file "
+              "says].")  # fmt: skip
 @click.option("--reproject", is_flag=True, help="Bring PAN onto the cube's grid and coordinate system first.")
 @click.option("--sensor", metavar="FILE|PRESET", help="Sensor whose MTF, PAN response and noise to use.")
 @click.option(

@@ -149,11 +149,17 @@ def solved(tile: Tile, model: Model) -> Solved:
 
 
 def _fuse(tile: Tile, model: Model) -> torch.Tensor:
-    space, pan = model.space, tile.wide_pan
+    space, pair, optics, pan = model.space, model.pair, tile.optics, tile.wide_pan
     terms, _, z, coarse, data, _ = solved(tile, model)
-    # what the subspace leaves out, as far as it is no noise
-    rest = per_band(space.rest, pan) * (coarse - space.cube(data))
-    out = space.cube(tile.crop(z)) + tile.crop(tile.up()(rest))
+    fused = space.cube(z)
+    several = any(guide.n_channels > 1 for guide in tile.guides)
+    if several and optics.noise_variance is None and pair.field is None:
+        # noise that is but estimated may be signal that one band sees: all that the cube holds comes back
+        rest = tile.wide_coarse - pair.down(tile, optics.mtf)(fused)
+    else:
+        # what the subspace leaves out, as far as it is no noise
+        rest = per_band(space.rest, pan) * (coarse - space.cube(data))
+    out = tile.crop(fused + tile.up()(rest))
     if (model.trust < 1).any():
         # only details that the coarse cube does not see: the rest is its own
         details = z - tile.up()(data)
