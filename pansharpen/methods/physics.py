@@ -50,6 +50,8 @@ class Model:
 
     Attributes
     ----------
+    scene : Scene
+        With its guides where the cube or PAN is.
     space : Subspace
     coarse : callable
         The coarse cube of a tile as it would be if all bands had the mean MTF.
@@ -63,6 +65,7 @@ class Model:
         Bands that are nowhere negative.
     """
 
+    scene: Scene
     space: Subspace
     coarse: Cube
     pair: Registration
@@ -79,6 +82,7 @@ def physics(scene: Scene, std: bool = False) -> Any:
     """Subspace MAP with the sensor's PSF, PAN response and noise, and an edge-aware prior from PAN."""
     scene = with_sharp_pan(scene)
     model = learn(scene)
+    scene = model.scene
     fused = scene.map(lambda tile: _fuse(tile, model))
     if not std:
         return fused
@@ -90,10 +94,10 @@ def learn(scene: Scene) -> Model:
     """Subspace, noise, PAN's response, registration and blur of a scene (a batch of one)."""
     coarse = one_blur(scene)
     space = subspace(scene, coarse)
-    pair, parts = learn_channels(scene, lambda tile: space.components(coarse(tile)), space)
+    scene, pair, parts = learn_channels(scene, lambda tile: space.components(coarse(tile)), space)
     channels = Channels(parts=parts)
     return Model(
-        space=space, coarse=coarse, pair=pair, channels=channels,
+        scene=scene, space=space, coarse=coarse, pair=pair, channels=channels,
         trust=detail_trust(scene, coarse, space, pair, channels), bounded=scene.sum(_negative) == 0,
     )  # fmt: skip
 

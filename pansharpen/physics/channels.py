@@ -20,6 +20,7 @@ from pansharpen.families.statistics import Moments, moments, ratio_of
 from pansharpen.guide import Guide
 from pansharpen.optics import Optics
 from pansharpen.physics.displacement import mean_field
+from pansharpen.physics.one_place import Shifts, in_one_place
 from pansharpen.physics.pan_error import PanError, pan_error
 from pansharpen.physics.registration import Components, Registration, register
 from pansharpen.physics.subspace import MAX_PRECISION, ROUNDING, Subspace
@@ -108,8 +109,10 @@ class Channel:
         return self.pair.excess(self.pair.rest(components, alone.see_pan(self.pair.sight(alone))))
 
 
-def learn_channels(scene: Scene, components: Components, space: Subspace) -> tuple[Registration, tuple[Channel, ...]]:
-    """Every channel's model, and the registration of the cube with all.
+def learn_channels(
+    scene: Scene, components: Components, space: Subspace
+) -> tuple[Scene, Registration, tuple[Channel, ...]]:
+    """The scene with its guides in one place, the registration of the cube with them and PAN, every channel's model.
 
     Parameters
     ----------
@@ -125,19 +128,22 @@ def learn_channels(scene: Scene, components: Components, space: Subspace) -> tup
         for channel in range(guide.n_channels):
             alone = AsPan(scene, number, channel, guide.optics(channel, scene.optics))
             out.append(_learn(alone, scene, components, space, number, channel))
+    place = scene.optics.shift if scene.pan_made else out[0].pair.shift
+    shifts: Shifts = {}
+    for part in out:
+        if part.guide is not None:
+            y, x = part.pair.shift
+            shifts.setdefault(part.guide, []).append((y - place[0], x - place[1]))
+    out = [dataclasses.replace(part, pair=dataclasses.replace(part.pair, shift=place)) for part in out]
     fine = [part for part in out if part.guide is None or scene.guides[part.guide].ratio == 1]
-    if len(fine) == 1:
-        return fine[0].pair, tuple(out)
     weight = np.array([part.clarity for part in fine])
     weight /= weight.sum()
     best = fine[int(weight.argmax())].pair
-    shifts = np.array([part.pair.shift for part in fine])
-    y, x = weight @ shifts
-    blur = float(np.exp(weight @ np.log([part.pair.blur for part in fine])))
-    return Registration(
-        response=best.response, constant=best.constant, unexplained=best.unexplained, shift=(float(y), float(x)),
-        blur=blur, field=mean_field([part.pair.field for part in fine], weight),
-    ), tuple(out)  # fmt: skip
+    pair = dataclasses.replace(
+        best, blur=float(np.exp(weight @ np.log([part.pair.blur for part in fine]))),
+        field=mean_field([part.pair.field for part in fine], weight),
+    )  # fmt: skip
+    return in_one_place(scene, shifts), pair, tuple(out)
 
 
 def _learn(

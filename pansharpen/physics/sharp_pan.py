@@ -10,8 +10,6 @@ noisier, or sharper, than the sensor says.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,8 +17,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import conv2d, pad
 
 from pansharpen.case import Scene
-from pansharpen.guide import Guide
-from pansharpen.optics import Optics
+from pansharpen.physics.changed_scene import ChangedScene
 from pansharpen.tile import Tile
 
 #: Fine pixels from the filter's centre to its edge: what a Gaussian of MTF .1 asks for within a percent.
@@ -38,7 +35,21 @@ def with_sharp_pan(scene: Scene) -> Scene:
     mean_squares = scene.sum(_differences)
     along, both = (mean_squares[:2] / mean_squares[2].clamp(min=1)).tolist()
     kernel = sharpening(float(scene.optics.pan_mtf), along, both, scene.optics.pan_variance or 0.0)
-    return scene if kernel is None else SharpScene(scene, kernel)
+    if kernel is None:
+        return scene
+    variance = scene.optics.pan_variance
+    # noise of the filtered PAN is no longer white; its variance is what weighs it
+    optics = dataclasses.replace(
+        scene.optics, pan_mtf=None, pan_variance=None if variance is None else variance * float((kernel**2).sum())
+    )  # fmt: skip
+
+    def sharp(tile: Tile) -> Tile:
+        weights = torch.as_tensor(kernel).to(tile.wide_pan)[None, None]
+        level = tile.wide_pan.mean()
+        filtered = conv2d(pad(tile.wide_pan - level, (REACH,) * 4, mode="replicate"), weights) + level
+        return tile.with_pan(filtered, optics)
+
+    return ChangedScene(scene, sharp, optics)
 
 
 def sharpening(mtf: float, along: float, both: float, least: float = 0.0) -> NDArray[np.float64] | None:
@@ -83,49 +94,3 @@ def _differences(tile: Tile) -> torch.Tensor:
     if tile.wide_pan_valid is not None:
         images = images * tile.wide_pan_valid
     return tile.crop(images)[0].sum((1, 2))
-
-
-class SharpScene:
-    """A scene of which every tile's PAN goes through a filter (see `pansharpen.case.Scene`)."""
-
-    def __init__(self, scene: Scene, kernel: NDArray[np.float64]) -> None:
-        self.scene, self.kernel = scene, kernel
-        variance = scene.optics.pan_variance
-        # noise of the filtered PAN is no longer white; its variance is what weighs it
-        self.optics: Optics = dataclasses.replace(
-            scene.optics, pan_mtf=None,
-            pan_variance=None if variance is None else variance * float((kernel**2).sum()),
-        )  # fmt: skip
-        self._last: tuple[Tile, Tile] | None = None
-
-    @property
-    def n_bands(self) -> int:
-        """Bands of the cube."""
-        return self.scene.n_bands
-
-    @property
-    def guides(self) -> tuple[Guide, ...]:
-        """Other sharp images, as they are."""
-        return self.scene.guides
-
-    @property
-    def pan_made(self) -> bool:
-        """See `pansharpen.case.Scene.pan_made`."""
-        return self.scene.pan_made
-
-    def sum(self, function: Callable[[Tile], Any]) -> Any:
-        """See `pansharpen.case.Scene.sum`."""
-        return self.scene.sum(lambda tile: function(self._sharp(tile)))
-
-    def map(self, function: Callable[[Tile], torch.Tensor]) -> Any:
-        """See `pansharpen.case.Scene.map`."""
-        return self.scene.map(lambda tile: function(self._sharp(tile)))
-
-    def _sharp(self, tile: Tile) -> Tile:
-        # a scene in memory is one tile, filtered once
-        if self._last is None or self._last[0] is not tile:
-            kernel = torch.as_tensor(self.kernel).to(tile.wide_pan)[None, None]
-            level = tile.wide_pan.mean()
-            filtered = conv2d(pad(tile.wide_pan - level, (REACH,) * 4, mode="replicate"), kernel) + level
-            self._last = tile, tile.with_pan(filtered, self.optics)
-        return self._last[1]
