@@ -157,9 +157,11 @@ def _fuse(tile: Tile, model: Model) -> torch.Tensor:
     terms, _, z, coarse, data, _ = solved(tile, model)
     fused = space.cube(z)
     several = any(guide.n_channels > 1 for guide in tile.guides)
-    if several and optics.noise_variance is None and pair.field is None:
+    if several and optics.noise_variance is None:
         # noise that is but estimated may be signal that one band sees: all that the cube holds comes back
         rest = tile.wide_coarse - pair.down(tile, optics.mtf)(fused)
+        if pair.field is not None:
+            rest = rest - (pair.sight(tile)(fused) - terms.down(fused))
     else:
         # what the subspace leaves out, as far as it is no noise
         rest = per_band(space.rest, pan) * (coarse - space.cube(data))

@@ -19,8 +19,7 @@ from pansharpen.case import Scene, Tile
 from pansharpen.families.statistics import Moments, moments, ratio_of
 from pansharpen.guide import Guide
 from pansharpen.optics import Optics
-from pansharpen.physics.displacement import mean_field
-from pansharpen.physics.one_place import Shifts, in_one_place
+from pansharpen.physics.one_place import Place, in_one_place
 from pansharpen.physics.pan_error import PanError, pan_error
 from pansharpen.physics.registration import Components, Registration, register
 from pansharpen.physics.subspace import MAX_PRECISION, ROUNDING, Subspace
@@ -128,22 +127,26 @@ def learn_channels(
         for channel in range(guide.n_channels):
             alone = AsPan(scene, number, channel, guide.optics(channel, scene.optics))
             out.append(_learn(alone, scene, components, space, number, channel))
-    place = scene.optics.shift if scene.pan_made else out[0].pair.shift
-    shifts: Shifts = {}
-    for part in out:
-        if part.guide is not None:
-            y, x = part.pair.shift
-            shifts.setdefault(part.guide, []).append((y - place[0], x - place[1]))
-    out = [dataclasses.replace(part, pair=dataclasses.replace(part.pair, shift=place)) for part in out]
     fine = [part for part in out if part.guide is None or scene.guides[part.guide].ratio == 1]
     weight = np.array([part.clarity for part in fine])
     weight /= weight.sum()
-    best = fine[int(weight.argmax())].pair
+    places: dict[int, list[Place]] = {}
+    for part in out:
+        if part.guide is not None:
+            places.setdefault(part.guide, []).append(Place(shift=part.pair.shift, field=part.pair.field))
+    target = (
+        Place(shift=scene.optics.shift) if scene.pan_made else Place(shift=out[0].pair.shift, field=out[0].pair.field)
+    )
+    out = [_at(part, target) for part in out]
     pair = dataclasses.replace(
-        best, blur=float(np.exp(weight @ np.log([part.pair.blur for part in fine]))),
-        field=mean_field([part.pair.field for part in fine], weight),
+        fine[int(weight.argmax())].pair, shift=target.shift, field=target.field,
+        blur=float(np.exp(weight @ np.log([part.pair.blur for part in fine]))),
     )  # fmt: skip
-    return in_one_place(scene, shifts), pair, tuple(out)
+    return in_one_place(scene, places, target), pair, tuple(out)
+
+
+def _at(part: Channel, place: Place) -> Channel:
+    return dataclasses.replace(part, pair=dataclasses.replace(part.pair, shift=place.shift, field=place.field))
 
 
 def _learn(
