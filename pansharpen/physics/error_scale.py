@@ -7,7 +7,8 @@ in none of its terms. So the variance of a voxel is a sum of three ::
 
 The second is what PAN's optics have taken off PAN and no filter has brought back (`sharp_pan`), from what they would
 take off it once more, and once more again: the ratio of these tells by which power of the frequency the scene's
-spectrum falls, and so what the first time took. The third stands for what a single band sees for itself: below the noise of the coarse cube nothing is known of it.
+spectrum falls, and so what the first time took. The third stands for what a single band sees for itself: below the
+noise of the coarse cube nothing is known of it.
 
 α and the factors are measured where the truth is known: the same problem one scale coarser, in which the coarse cube is
 sought from its half, with PAN as the cube's optics see it and blurred as its own optics do. The prior knows no scale
