@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from hsitools.estimation.edge_aware import CONDITION, DataTerms, Links, edge_weights
 from pansharpen.case import Scene, Tile
@@ -36,12 +37,14 @@ from pansharpen.physics.held_out import detail_trust
 from pansharpen.physics.posterior import posterior_variance
 from pansharpen.physics.registration import Registration
 from pansharpen.physics.relation import related
-from pansharpen.physics.sharp_pan import with_sharp_pan
+from pansharpen.physics.sharp_pan import pan_blur, with_sharp_pan
 from pansharpen.physics.subspace import Cube, Subspace, one_blur, subspace
 from pansharpen.registry import Posterior, method
 
 #: Solutions in all; where bands differ in MTF, each of these corrects for it.
 SOLUTIONS, SOLUTIONS_MIXED = 2, 4
+#: Deviations of its noise by which a value must lie below zero to show that zero is no bound: of a million, one does.
+BELOW = 5.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -80,14 +83,15 @@ class Model:
 )  # fmt: skip
 def physics(scene: Scene, std: bool = False) -> Any:
     """Subspace MAP with the sensor's PSF, PAN response and noise, and an edge-aware prior from PAN."""
-    scene = with_sharp_pan(scene)
-    model = learn(scene)
+    sharp = with_sharp_pan(scene)
+    model = learn(sharp)
     scene = model.scene
     fused = scene.map(lambda tile: _fuse(tile, model))
     if not std:
         return fused
     scale = error_scale(scene, model.coarse, model.space, model.pair, model.channels)
-    return Posterior(fused, scene.map(lambda tile: _std(tile, model, scale)))
+    blur = pan_blur(sharp)
+    return Posterior(fused, scene.map(lambda tile: _std(tile, model, scale, blur)))
 
 
 def learn(scene: Scene) -> Model:
@@ -98,7 +102,7 @@ def learn(scene: Scene) -> Model:
     channels = Channels(parts=parts)
     return Model(
         scene=scene, space=space, coarse=coarse, pair=pair, channels=channels,
-        trust=detail_trust(scene, coarse, space, pair, channels), bounded=scene.sum(_negative) == 0,
+        trust=detail_trust(scene, coarse, space, pair, channels), bounded=_bounded(scene, space),
     )  # fmt: skip
 
 
@@ -107,9 +111,20 @@ def lopsided(gains: Any) -> float:
     return float(np.max(gains) / np.min(gains))
 
 
-def _negative(tile: Tile) -> torch.Tensor:
-    """Measured values below zero, ``(1, band)``."""
-    below = tile.coarse < 0
+def _bounded(scene: Scene, space: Subspace) -> torch.Tensor:
+    """Bands that are nowhere negative, ``(1, band)``; none where another band is so beyond its noise.
+
+    An atmospheric correction that takes too much off dark pixels does so in many bands, and in the finest pixels first.
+    """
+    limit = -BELOW * space.noise.sqrt()
+    negative = scene.sum(lambda tile: _below(tile, torch.zeros_like(limit))) > 0
+    beyond = scene.sum(lambda tile: _below(tile, limit)) > 0
+    return ~negative & ~beyond.any()
+
+
+def _below(tile: Tile, least: torch.Tensor) -> torch.Tensor:
+    """Number of measured values below a limit of each band, ``(1, band)``."""
+    below = tile.coarse < per_band(least, tile.coarse)
     return (below if tile.coarse_measured is None else below & tile.coarse_measured).sum((2, 3))
 
 
@@ -174,10 +189,9 @@ def _fuse(tile: Tile, model: Model) -> torch.Tensor:
     return torch.where(model.bounded[..., None, None], out.clamp(min=0), out)
 
 
-def _std(tile: Tile, model: Model, scale: ErrorScale) -> torch.Tensor:
+def _std(tile: Tile, model: Model, scale: ErrorScale, blur: NDArray[np.float64] | None) -> torch.Tensor:
     terms, weights, z, _, _, links = solved(tile, model)
     r = tile.optics.ratio
     place = r * tile.corner[0], r * tile.corner[1]
     variance = posterior_variance(terms, weights, z, model.space.basis, place, tile.corner, links)
-    hidden = None if tile.pan_made else blurred_off(tile.wide_pan, tile.optics.pan_mtf)
-    return tile.crop(scale.std(variance, hidden))
+    return tile.crop(scale.std(variance, blurred_off(tile.wide_pan, blur)))
