@@ -126,7 +126,7 @@ def test_details_that_are_not_confirmed_are_lowered(shared, monkeypatch):
     case = FusionCase(coarse=coarse, pan=sharp[None, :1], optics=Optics(ratio=3, mtf=0.25), reference=truth)
     trust = learn(case).trust[0]
     assert (trust[:4] > 0.9).all()
-    assert trust[-4:].mean() < 0.85
+    assert trust[-4:].mean() < 0.9
     plain = fuse_case("EXP", case)
     lowered = fuse_case("physics", case)
     monkeypatch.setattr(physics, "detail_trust", lambda *_: torch.ones(1, truth.shape[1], dtype=torch.float64))
@@ -148,7 +148,7 @@ def test_details_against_those_of_pan_are_not_trusted(monkeypatch):
     odd = case.replace(coarse=case.tile.down()(truth), reference=truth)
     trust = learn(odd).trust[0]
     assert (trust[:-4] > 0.8).all()
-    assert (trust[-4:] < 0.7).all()
+    assert (trust[-4:] < 0.75).all()
     lowered = fuse_case("physics", odd)
     monkeypatch.setattr(physics, "detail_trust", lambda *_: torch.ones(1, truth.shape[1], dtype=torch.float64))
     error, as_if_sure = (
@@ -196,9 +196,9 @@ def test_bands_that_are_nowhere_negative_stay_so():
     assert (fused >= 0).all()
     # data that go below zero are not cut
     offset = case.replace(coarse=case.coarse - 1, reference=None)
-    torch.testing.assert_close(
-        (fuse_case("physics", offset) + 1).clamp(min=0), fuse_case("physics", case), atol=2e-3, rtol=0
-    )
+    uncut = fuse_case("physics", offset) + 1
+    assert (uncut < 0).any()
+    torch.testing.assert_close(uncut.clamp(min=0), fuse_case("physics", case), atol=2e-3, rtol=0)
 
 
 def test_wald_degrades_pan_through_its_optics():
