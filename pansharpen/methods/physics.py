@@ -85,6 +85,7 @@ def physics(scene: Scene, std: bool = False) -> Any:
     """Subspace MAP with the sensor's PSF, PAN response and noise, and an edge-aware prior from PAN."""
     sharp = with_sharp_pan(scene)
     model = learn(sharp)
+    scene.findings["registration"] = model.pair.said()
     scene = model.scene
     fused = scene.map(lambda tile: _fuse(tile, model))
     if not std:
