@@ -34,9 +34,10 @@ from pansharpen.pair.wald import cube_optics
 from pansharpen.registry import Fused, Method, Posterior, get
 
 #: Of a tile's interpolated cube, surroundings included; a method holds a few of these at a time.
-TILE_BYTES = 320 * 2**20
-#: What a method takes, in interpolated cubes of a tile: measured as its peak, 100 bands of 64² coarse pixels. GSA 4.7,
-#: MTF-GLP-FS 4.0, physics 4.0 (7.1 with errors), other formulas ≤ 7.3, nets ≤ 12.5; two more wait for the writer.
+TILE_BYTES = 448 * 2**20
+#: What a method takes, in interpolated cubes of a tile: measured as a tile's peak, 100 bands of 64² coarse pixels. GSA
+#: 4.7, MTF-GLP-FS 4.0, physics 4.0 before its links (7.1 with errors), other formulas ≤ 7.3, nets ≤ 12.5; two more wait
+#: for the writer.
 HELD = 15
 #: Tiles are whole chunks of our files, fine pixels.
 CHUNK = 64

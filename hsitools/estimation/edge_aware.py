@@ -16,6 +16,9 @@ import torch
 
 from hsitools.sensor.separable import Separable
 
+#: Steps (y, x) from a pixel to those that it is linked with, one of each pair of opposite ones.
+Offsets = tuple[tuple[int, int], ...]
+
 #: κ: inverse variance of the step between neighbours without an edge, in units of the components' variance.
 SMOOTHNESS = 10.0
 #: Step of the components, in their standard deviations, from which on a step costs no longer its square.
@@ -23,7 +26,7 @@ STEP = 0.1
 #: Weight that is left across the strongest edge.
 LINK = 0.005
 #: Offsets (y, x) to half of the eight neighbours: each pair of pixels is linked once.
-NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))
+NEIGHBOURS: Offsets = ((0, 1), (1, 0), (1, 1), (1, -1))
 #: Of the solver. More steps change indices by less than a percent.
 STEPS, CONDITION = 30, 60.0
 #: Pixels whose small matrices are inverted at once: beyond some megabytes they only cost memory.
@@ -43,13 +46,13 @@ def edge_weights(guide: torch.Tensor, edge: float) -> list[torch.Tensor]:
     return out
 
 
-def step_weights(z: torch.Tensor) -> list[torch.Tensor]:
-    """1/√(1 + step²/STEP²) of the components' steps between the same neighbours: total variation, one reweighting."""
+def step_weights(z: torch.Tensor, step: float = STEP) -> list[torch.Tensor]:
+    """1/√(1 + d²/step²) of the components' steps d between the same neighbours: total variation, one reweighting."""
     out = []
     for offset in NEIGHBOURS:
         first, second = neighbours_at(z.shape, offset)
-        step = (z[second] - z[first]).square_().sum(1, keepdim=True) / float(np.hypot(*offset)) ** 2
-        out.append((1 + step / STEP**2).rsqrt_())
+        square = (z[second] - z[first]).square_().sum(1, keepdim=True) / float(np.hypot(*offset)) ** 2
+        out.append((1 + square / step**2).rsqrt_())
     return out
 
 
@@ -62,10 +65,10 @@ def neighbours_at(shape: torch.Size, offset: tuple[int, int]) -> tuple[Any, Any]
     return first, second
 
 
-def laplacian(image: torch.Tensor, weights: list[torch.Tensor]) -> torch.Tensor:
+def laplacian(image: torch.Tensor, weights: list[torch.Tensor], offsets: Offsets = NEIGHBOURS) -> torch.Tensor:
     """Gradient of ½ Σ w_ij (z_i − z_j)²."""
     out = torch.zeros_like(image)
-    for weight, offset in zip(weights, NEIGHBOURS, strict=True):
+    for weight, offset in zip(weights, offsets, strict=True):
         first, second = neighbours_at(image.shape, offset)
         flow = weight * (image[second] - image[first])
         out[second] += flow
@@ -73,10 +76,10 @@ def laplacian(image: torch.Tensor, weights: list[torch.Tensor]) -> torch.Tensor:
     return out
 
 
-def degree(weights: list[torch.Tensor], like: torch.Tensor) -> torch.Tensor:
+def degree(weights: list[torch.Tensor], like: torch.Tensor, offsets: Offsets = NEIGHBOURS) -> torch.Tensor:
     """Sum of the weights at each pixel, of the shape of ``like``."""
     out = torch.zeros_like(like)
-    for weight, offset in zip(weights, NEIGHBOURS, strict=True):
+    for weight, offset in zip(weights, offsets, strict=True):
         first, second = neighbours_at(like.shape, offset)
         out[first] += weight
         out[second] += weight
@@ -191,6 +194,25 @@ class Sharp:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Links:
+    """Pairs of pixels beyond the neighbours that are taken to be alike.
+
+    Attributes
+    ----------
+    weights : list of Tensor, shape (batch, 1, …)
+        Of the pairs at each offset, without `SMOOTHNESS`; as the neighbours' are cut (`neighbours_at`).
+    offsets
+        One a weight.
+    leading : int
+        So many of the first components are linked.
+    """
+
+    weights: list[torch.Tensor]
+    offsets: Offsets
+    leading: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class DataTerms:
     """What the cube and sharp channels say of the components of a tile.
 
@@ -211,16 +233,18 @@ class DataTerms:
     sharp: Sequence[Sharp]
     condition: float = CONDITION
 
-    def system(self, weights: list[torch.Tensor], like: torch.Tensor) -> System:
-        """The quadratic problem for components like these, ``(batch, k, y, x)``, and given weights."""
-        return System(self, weights, like)
+    def system(self, weights: list[torch.Tensor], like: torch.Tensor, links: Links | None = None) -> System:
+        """The quadratic problem for components like these, ``(batch, k, y, x)``, and given weights and links."""
+        return System(self, weights, like, links)
 
-    def solve(self, data: torch.Tensor, weights: list[torch.Tensor], z: torch.Tensor) -> torch.Tensor:
-        """The components for coarse components ``data`` and given weights, from a start ``z``.
+    def solve(
+        self, data: torch.Tensor, weights: list[torch.Tensor], z: torch.Tensor, links: Links | None = None
+    ) -> torch.Tensor:
+        """The components for coarse components ``data`` and given weights and links, from a start ``z``.
 
         By `chebyshev`.
         """
-        system = self.system(weights, z)
+        system = self.system(weights, z, links)
         residual = system.precondition(system.residual(data, z))
         return chebyshev(residual, lambda step: system.precondition(system.apply(step)), z, self.condition)
 
@@ -235,13 +259,22 @@ class System:
         Of the pairs of neighbours, without `SMOOTHNESS`.
     like : Tensor, shape (batch, k, y, x)
         Of the components' shape and type.
+    links : Links, optional
+        Beyond the neighbours.
     """
 
-    def __init__(self, terms: DataTerms, weights: list[torch.Tensor], like: torch.Tensor) -> None:
+    def __init__(
+        self, terms: DataTerms, weights: list[torch.Tensor], like: torch.Tensor, links: Links | None = None
+    ) -> None:
         self.down, self.precision = terms.down, terms.precision.to(like)
         self.sharp = [replace(part, response=part.response.to(like)) for part in terms.sharp]
         self.weights = [SMOOTHNESS * weight for weight in weights]
         self.around = degree(self.weights, like[:, :1])
+        self.links = links
+        if links is not None:
+            self.links = replace(links, weights=[SMOOTHNESS * weight for weight in links.weights])
+            self.around = self.around.repeat(1, like.shape[1], 1, 1)
+            self.around[:, : links.leading] += degree(self.links.weights, like[:, :1], links.offsets)
         # the rows of a blur are means and those of a Laplacian sum to zero: by Gershgorin, blur and prior are at most
         # these diagonals, and with the sharp channels' terms the preconditioned system lies below one
         coarse = self.precision.expand(len(like), like.shape[1], self.down.y.n_out, self.down.x.n_out)
@@ -265,10 +298,10 @@ class System:
         for part in self.sharp:
             out += part.spread(part.see(step))
         out.addcmul_(self.around, step)
-        for weight, offset in zip(self.weights, NEIGHBOURS, strict=True):
-            first, second = neighbours_at(step.shape, offset)
-            out[first].addcmul_(weight, step[second], value=-1)
-            out[second].addcmul_(weight, step[first], value=-1)
+        _take_across(out, self.weights, step, NEIGHBOURS)
+        if self.links is not None:
+            leading = slice(self.links.leading)
+            _take_across(out[:, leading], self.links.weights, step[:, leading], self.links.offsets)
         return out
 
     def residual(self, data: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
@@ -277,7 +310,19 @@ class System:
         out = self.down.adjoint(self.precision * (data - self.down(z)))
         for part in self.sharp:
             out += part.spread(part.image - part.see(z))
-        return out.sub_(laplacian(z, self.weights))
+        out -= laplacian(z, self.weights)
+        if self.links is not None:
+            leading = slice(self.links.leading)
+            out[:, leading] -= laplacian(z[:, leading], self.links.weights, self.links.offsets)
+        return out
+
+
+def _take_across(out: torch.Tensor, weights: list[torch.Tensor], image: torch.Tensor, offsets: Offsets) -> None:
+    """Takes off each pixel what its links weigh of the others, in place: a Laplacian without its diagonal."""
+    for weight, offset in zip(weights, offsets, strict=True):
+        first, second = neighbours_at(image.shape, offset)
+        out[first].addcmul_(weight, image[second], value=-1)
+        out[second].addcmul_(weight, image[first], value=-1)
 
 
 def _share(response: torch.Tensor, inverse: torch.Tensor, trust: torch.Tensor) -> torch.Tensor:

@@ -26,20 +26,25 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from hsitools.estimation.edge_aware import CONDITION, DataTerms, edge_weights, step_weights
+from hsitools.estimation.edge_aware import CONDITION, DataTerms, Links, edge_weights
 from pansharpen.case import Scene, Tile
 from pansharpen.families.statistics import mix, per_band
-from pansharpen.physics.channels import Channels, learn_channels
+from pansharpen.physics.channels import EDGE, Channels, learn_channels
 from pansharpen.physics.error_scale import ErrorScale, blurred_off, error_scale
 from pansharpen.physics.held_out import detail_trust
 from pansharpen.physics.posterior import posterior_variance
 from pansharpen.physics.registration import Registration
+from pansharpen.physics.relation import related
+from pansharpen.physics.sharp_pan import pan_blur, with_sharp_pan
 from pansharpen.physics.subspace import Cube, Subspace, one_blur, subspace
 from pansharpen.registry import Posterior, method
 
 #: Solutions in all; where bands differ in MTF, each of these corrects for it.
 SOLUTIONS, SOLUTIONS_MIXED = 2, 4
+#: Deviations of its noise by which a value must lie below zero to show that zero is no bound: of a million, one does.
+BELOW = 5.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,6 +53,8 @@ class Model:
 
     Attributes
     ----------
+    scene : Scene
+        With its guides where the cube or PAN is.
     space : Subspace
     coarse : callable
         The coarse cube of a tile as it would be if all bands had the mean MTF.
@@ -61,6 +68,7 @@ class Model:
         Bands that are nowhere negative.
     """
 
+    scene: Scene
     space: Subspace
     coarse: Cube
     pair: Registration
@@ -70,29 +78,32 @@ class Model:
 
 
 @method(
-    "physics", family="ours", consistent=True, batched=False, halo=16,
+    "physics", family="ours", consistent=True, batched=False, halo=24,
     paper="hsitools: maximum a posteriori in the cube's subspace, with the sensor's PSF, PAN response and noise",
 )  # fmt: skip
 def physics(scene: Scene, std: bool = False) -> Any:
     """Subspace MAP with the sensor's PSF, PAN response and noise, and an edge-aware prior from PAN."""
-    model = learn(scene)
+    sharp = with_sharp_pan(scene)
+    model = learn(sharp)
     scene.findings["registration"] = model.pair.said()
+    scene = model.scene
     fused = scene.map(lambda tile: _fuse(tile, model))
     if not std:
         return fused
     scale = error_scale(scene, model.coarse, model.space, model.pair, model.channels)
-    return Posterior(fused, scene.map(lambda tile: _std(tile, model, scale)))
+    blur = pan_blur(sharp)
+    return Posterior(fused, scene.map(lambda tile: _std(tile, model, scale, blur)))
 
 
 def learn(scene: Scene) -> Model:
     """Subspace, noise, PAN's response, registration and blur of a scene (a batch of one)."""
     coarse = one_blur(scene)
     space = subspace(scene, coarse)
-    pair, parts = learn_channels(scene, lambda tile: space.components(coarse(tile)), space)
+    scene, pair, parts = learn_channels(scene, lambda tile: space.components(coarse(tile)), space)
     channels = Channels(parts=parts)
     return Model(
-        space=space, coarse=coarse, pair=pair, channels=channels,
-        trust=detail_trust(scene, coarse, space, pair, channels), bounded=scene.sum(_negative) == 0,
+        scene=scene, space=space, coarse=coarse, pair=pair, channels=channels,
+        trust=detail_trust(scene, coarse, space, pair, channels), bounded=_bounded(scene, space),
     )  # fmt: skip
 
 
@@ -101,9 +112,20 @@ def lopsided(gains: Any) -> float:
     return float(np.max(gains) / np.min(gains))
 
 
-def _negative(tile: Tile) -> torch.Tensor:
-    """Measured values below zero, ``(1, band)``."""
-    below = tile.coarse < 0
+def _bounded(scene: Scene, space: Subspace) -> torch.Tensor:
+    """Bands that are nowhere negative, ``(1, band)``; none where another band is so beyond its noise.
+
+    An atmospheric correction that takes too much off dark pixels does so in many bands, and in the finest pixels first.
+    """
+    limit = -BELOW * space.noise.sqrt()
+    negative = scene.sum(lambda tile: _below(tile, torch.zeros_like(limit))) > 0
+    beyond = scene.sum(lambda tile: _below(tile, limit)) > 0
+    return ~negative & ~beyond.any()
+
+
+def _below(tile: Tile, least: torch.Tensor) -> torch.Tensor:
+    """Number of measured values below a limit of each band, ``(1, band)``."""
+    below = tile.coarse < per_band(least, tile.coarse)
     return (below if tile.coarse_measured is None else below & tile.coarse_measured).sum((2, 3))
 
 
@@ -115,6 +137,7 @@ class Solved(NamedTuple):
     z: torch.Tensor
     coarse: torch.Tensor
     data: torch.Tensor
+    links: Links | None
 
 
 def solved(tile: Tile, model: Model) -> Solved:
@@ -130,28 +153,31 @@ def solved(tile: Tile, model: Model) -> Solved:
         down=down, precision=precision, sharp=model.channels.terms(tile, data),
         condition=CONDITION * lopsided(optics.mean_gains()),
     )  # fmt: skip
-    weights = edge_weights(model.channels.edges(tile), 1.0)
+    edges = model.channels.edges(tile)
+    weights, links = edge_weights(edges, 1.0), None
     z, levelled, sight = tile.up()(data), data, pair.sight(tile)
     for number in range(SOLUTIONS if optics.same_mtf and pair.field is None else SOLUTIONS_MIXED):
         if number == 1:
-            # where PAN is even but the first solution is not, there is an edge too
-            weights = [w * a for w, a in zip(weights, step_weights(z), strict=True)]
+            smooth = tile.up()(data)
+            weights, links = related(weights, z, smooth, EDGE * edges, space.contrast, optics.ratio)
         if number and not optics.same_mtf:
             cube = space.cube(z)
             levelled = space.components(tile.wide_coarse - pair.down(tile, optics.mtf)(cube) + down(cube))
         moved = 0 if pair.field is None else sight(z) - down(z)
-        z = terms.solve(levelled - moved, weights, z)
-    return Solved(terms, weights, z, coarse, data)
+        z = terms.solve(levelled - moved, weights, z, links)
+    return Solved(terms, weights, z, coarse, data, links)
 
 
 def _fuse(tile: Tile, model: Model) -> torch.Tensor:
     space, pair, optics, pan = model.space, model.pair, tile.optics, tile.wide_pan
-    terms, _, z, coarse, data = solved(tile, model)
+    terms, _, z, coarse, data, _ = solved(tile, model)
     fused = space.cube(z)
     several = any(guide.n_channels > 1 for guide in tile.guides)
-    if several and optics.noise_variance is None and pair.field is None:
+    if several and optics.noise_variance is None:
         # noise that is but estimated may be signal that one band sees: all that the cube holds comes back
         rest = tile.wide_coarse - pair.down(tile, optics.mtf)(fused)
+        if pair.field is not None:
+            rest = rest - (pair.sight(tile)(fused) - terms.down(fused))
     else:
         # what the subspace leaves out, as far as it is no noise
         rest = per_band(space.rest, pan) * (coarse - space.cube(data))
@@ -164,10 +190,9 @@ def _fuse(tile: Tile, model: Model) -> torch.Tensor:
     return torch.where(model.bounded[..., None, None], out.clamp(min=0), out)
 
 
-def _std(tile: Tile, model: Model, scale: ErrorScale) -> torch.Tensor:
-    terms, weights, z, *_ = solved(tile, model)
+def _std(tile: Tile, model: Model, scale: ErrorScale, blur: NDArray[np.float64] | None) -> torch.Tensor:
+    terms, weights, z, _, _, links = solved(tile, model)
     r = tile.optics.ratio
     place = r * tile.corner[0], r * tile.corner[1]
-    variance = posterior_variance(terms, weights, z, model.space.basis, place, tile.corner)
-    hidden = None if tile.pan_made else blurred_off(tile.wide_pan, tile.optics.pan_mtf)
-    return tile.crop(scale.std(variance, hidden))
+    variance = posterior_variance(terms, weights, z, model.space.basis, place, tile.corner, links)
+    return tile.crop(scale.std(variance, blurred_off(tile.wide_pan, blur)))

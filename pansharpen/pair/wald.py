@@ -185,7 +185,9 @@ def degraded(case: FusionCase) -> FusionCase:
     pan_down = mtf_decimate((height * r, width * r), optics.mean_gains(), r, optics.offset, shift=optics.shift)
     return FusionCase(
         coarse=mean_of_known(cube_down, truth), pan=mean_of_known(pan_down, pan), reference=truth,
-        optics=dataclasses.replace(optics, shift=(0.0, 0.0), **averaged_noise(optics)), name=f"{case.name}, reduced",
+        # the new reference and PAN have gone through the same optics: of the two, PAN has no blur of its own
+        optics=dataclasses.replace(optics, shift=(0.0, 0.0), pan_mtf=None, **averaged_noise(optics)),
+        name=f"{case.name}, reduced",
         notes=case.notes,
     )  # fmt: skip
 

@@ -116,15 +116,6 @@ class Field:
         return torch.einsum("at,tyx->ayx", along, self.polynomials(tile)[0]).clamp(-FARTHEST, FARTHEST)
 
 
-def mean_field(fields: list[Field | None], weight: Array) -> Field | None:
-    """Weighted mean of what several images say of one cube's places; None when all say that there is no field."""
-    bent = [(field, share) for field, share in zip(fields, weight, strict=True) if field is not None]
-    if not bent:
-        return None
-    total = np.sum([share * field.coefficients for field, share in bent], axis=0)
-    return dataclasses.replace(bent[0][0], coefficients=total)
-
-
 def terms() -> list[tuple[int, int]]:
     """Orders along y and x of the polynomials; the constant is the first."""
     pairs = itertools.product(range(ORDER + 1), repeat=2)

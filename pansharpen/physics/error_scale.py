@@ -5,9 +5,10 @@ in none of its terms. So the variance of a voxel is a sum of three ::
 
     (α · factor of the band)² · posterior  +  (factor · slope on PAN)² · what PAN's blur hides  +  noise
 
-The second is what PAN's optics have taken off PAN, from what they would take off it once more, and once more again: the
-ratio of these tells by which power of the frequency the scene's spectrum falls, and so what the first time took. The
-third stands for what a single band sees for itself: below the noise of the coarse cube nothing is known of it.
+The second is what PAN's optics have taken off PAN and no filter has brought back (`sharp_pan`), from what they would
+take off it once more, and once more again: the ratio of these tells by which power of the frequency the scene's
+spectrum falls, and so what the first time took. The third stands for what a single band sees for itself: below the
+noise of the coarse cube nothing is known of it.
 
 α and the factors are measured where the truth is known: the same problem one scale coarser, in which the coarse cube is
 sought from its half, with PAN as the cube's optics see it and blurred as its own optics do. The prior knows no scale
@@ -20,7 +21,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -28,15 +28,16 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from hsitools.sensor.separable import size_of
-from hsitools.sensor.spatial import mtf_blur, mtf_sigma
 from pansharpen.case import Scene, Tile
 from pansharpen.families.statistics import BandSums, band_sums, per_band
 from pansharpen.physics.channels import Channels
 from pansharpen.physics.held_out import LEAST, counted, held_out
 from pansharpen.physics.posterior import around, posterior_variance
 from pansharpen.physics.registration import Registration
+from pansharpen.physics.sharp_pan import filtered, pan_blur, transfer
 from pansharpen.physics.subspace import Cube, Subspace
 
+Array = NDArray[np.float64]
 #: α at the fine scale over that of the coarse one: intervals of 95 % cover 95 % on the tuning scenes' mean.
 LEVEL = 1.2
 #: Bounds of α at the coarse scale: outside, too few pixels have spoken.
@@ -71,45 +72,41 @@ class ErrorScale:
         return out.sqrt_()
 
 
-def blurred_off(pan: torch.Tensor, mtf: float | None) -> torch.Tensor | None:
-    """Local power of what PAN's optics would take off PAN once more; None where its MTF is not told."""
-    if mtf is None:
+def blurred_off(pan: torch.Tensor, blur: Array | None) -> torch.Tensor | None:
+    """Local power of what PAN's optics would take off PAN once more; None where they are not told."""
+    if blur is None:
         return None
-    return around((pan - mtf_blur(size_of(pan), mtf, 1)(pan)).square())
+    return around((pan - filtered(pan, blur)).square())
 
 
-@lru_cache(maxsize=8)
-def _blur_table(mtf: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _blur_table(blur: Array) -> tuple[Array, Array]:
     """For each of `SLOPES`: power that two more blurs take off over that of one more, and of the first over one more.
 
     Last come the shares of white noise's variance in one more and in two more.
     """
-    y, x = np.meshgrid(np.fft.fftfreq(64), np.fft.fftfreq(64), indexing="ij")
-    reach = np.arange(-12, 13)
-    kernel = np.exp(-0.5 * (reach / float(mtf_sigma(mtf, 1)[0])) ** 2)
-    kernel /= kernel.sum()
-    left = np.prod([np.tensordot(kernel, np.cos(2 * np.pi * np.multiply.outer(reach, f)), 1) for f in (y, x)], axis=0)
+    gain = transfer(blur)
+    y, x = np.meshgrid(np.fft.fftfreq(len(gain)), np.fft.fftfreq(len(gain)), indexing="ij")
     square = y**2 + x**2
     spectra = np.where(square > 0, square, np.inf) ** (-SLOPES[:, None, None] / 2)
-    taken = (1 - left) ** 2
-    first, once, twice = ((spectra * power).sum((1, 2)) for power in (taken, taken * left**2, taken**2 * left**2))
+    taken = (1 - gain) ** 2
+    first, once, twice = ((spectra * power).sum((1, 2)) for power in (taken, taken * gain**2, taken**2 * gain**2))
     noise = taken.mean(), (taken**2).mean()
     return np.stack([twice / once, first / once]), np.array(noise)
 
 
-def hidden_gain(mtf: float, once: float, twice: float, noise: float = 0.0) -> float:
+def hidden_gain(blur: Array, once: float, twice: float, noise: float = 0.0) -> float:
     """Power that PAN's blur has taken off over what it would take off once more.
 
     Parameters
     ----------
-    mtf : float
-        Gain at PAN's Nyquist frequency.
+    blur : array
+        As of `pansharpen.physics.sharp_pan.pan_blur`.
     once, twice : float
         Mean square of what the blur takes off PAN, and of what it takes off that.
     noise : float
         Variance of PAN's noise.
     """
-    (ratio, gain), shares = _blur_table(mtf)
+    (ratio, gain), shares = _blur_table(blur)
     once, twice = once - noise * shares[0], twice - noise * shares[1]
     if not (once > 0 and twice > 0):
         # noise alone, or no contrast: as of the smoothest scene
@@ -117,11 +114,11 @@ def hidden_gain(mtf: float, once: float, twice: float, noise: float = 0.0) -> fl
     return float(np.interp(twice / once, ratio[::-1], gain[::-1]))
 
 
-def blur_powers(pan: torch.Tensor, mtf: float, crop: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+def blur_powers(pan: torch.Tensor, blur: Array, crop: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
     """Sums of squares of what PAN's blur takes off PAN, and of what it takes off that, and the number of pixels."""
-    blur = mtf_blur(size_of(pan), mtf, 1)
-    once = pan - blur(pan)
-    parts = [crop(part)[0].double().square().sum() for part in (once, once - blur(once), torch.ones_like(pan))]
+    once = pan - filtered(pan, blur)
+    twice = once - filtered(once, blur)
+    parts = [crop(part)[0].double().square().sum() for part in (once, twice, torch.ones_like(pan))]
     return torch.stack(parts)
 
 
@@ -136,24 +133,24 @@ def error_scale(
     coarse, space, pair, channels
         Of the scene: see `pansharpen.methods.physics.Model`.
     """
-    mtf = None if scene.pan_made else scene.optics.pan_mtf
+    blur = pan_blur(scene)
 
     def sums(tile: Tile) -> tuple[torch.Tensor, ...]:
         cube = coarse(tile)
         joint = band_sums(tile.coarse, tile.pan_coarse, tile.coarse_valid)
         powers = torch.zeros(2, 3, dtype=torch.float64, device=cube.device)
-        if mtf is not None:
-            powers[0] = blur_powers(tile.wide_pan, mtf, tile.crop)
+        if blur is not None:
+            powers[0] = blur_powers(tile.wide_pan, blur, tile.crop)
         if min(size_of(cube)) < LEAST:
             return (torch.zeros(4, scene.n_bands, dtype=torch.float64, device=cube.device), powers, *joint)
         sharp, believed = channels.seen(tile, pair, space.components(cube))
-        if mtf is not None:
-            sharp.image[:, :1] = mtf_blur(size_of(cube), mtf, 1)(sharp.image[:, :1])
-            powers[1] = blur_powers(sharp.image[:, :1], mtf, tile.crop_coarse)
-        terms, weights, z, _ = held_out(cube, space, channels, sharp)
+        if blur is not None:
+            sharp.image[:, :1] = filtered(sharp.image[:, :1], blur)
+            powers[1] = blur_powers(sharp.image[:, :1], blur, tile.crop_coarse)
+        terms, weights, z, _, links = held_out(cube, space, channels, sharp)
         half = tile.corner[0] // 2, tile.corner[1] // 2
-        variance = posterior_variance(terms, weights, z, space.basis, tile.corner, half)
-        hidden = blurred_off(sharp.image[:, :1], mtf)
+        variance = posterior_variance(terms, weights, z, space.basis, tile.corner, half, links)
+        hidden = blurred_off(sharp.image[:, :1], blur)
         hidden = torch.zeros_like(variance[:, :1]) if hidden is None else hidden
         parts = ((space.cube(z) - cube).square(), variance, hidden.expand_as(cube), torch.ones_like(cube))
         weight = counted(tile, believed)
@@ -164,10 +161,10 @@ def error_scale(
     noise = space.noise[0].double().clamp(min=1e-300)
     slope = BandSums(*joint).slope[0].square()
     fine = coarse_gain = 0.0
-    if mtf is not None:
+    if blur is not None:
         (once, twice, _), (once_coarse, twice_coarse, _) = (powers / powers[:, 2:].clamp(min=1)).tolist()
-        fine = hidden_gain(float(mtf), once, twice, scene.optics.pan_variance or 0.0)
-        coarse_gain = hidden_gain(float(mtf), once_coarse, twice_coarse)
+        fine = hidden_gain(blur, once, twice, scene.optics.pan_variance or 0.0)
+        coarse_gain = hidden_gain(blur, once_coarse, twice_coarse)
     alpha, factor = 1.0, torch.ones_like(noise)
     if (n > 0).all():
         error, variance, hidden = error / n, variance / n, coarse_gain * slope * hidden / n

@@ -13,15 +13,16 @@ from typing import NamedTuple
 
 import torch
 
-from hsitools.estimation.edge_aware import DataTerms, Sharp, edge_weights, step_weights
+from hsitools.estimation.edge_aware import DataTerms, Links, Sharp, edge_weights
 from hsitools.sensor.interpolation import interpolate
 from hsitools.sensor.separable import size_of
 from hsitools.sensor.spatial import mtf_decimate
 from pansharpen.case import Scene, Tile
 from pansharpen.families.statistics import ratio_of
 from pansharpen.optics import USUAL_MTF
-from pansharpen.physics.channels import Channels
+from pansharpen.physics.channels import EDGE, Channels
 from pansharpen.physics.registration import Registration
+from pansharpen.physics.relation import related
 from pansharpen.physics.subspace import Cube, Subspace
 from pansharpen.tile import INTERPOLATION
 
@@ -42,6 +43,7 @@ class HeldOut(NamedTuple):
     weights: list[torch.Tensor]
     z: torch.Tensor
     smooth: torch.Tensor
+    links: Links
 
 
 def held_out(cube: torch.Tensor, space: Subspace, channels: Channels, sharp: Sharp) -> HeldOut:
@@ -51,10 +53,11 @@ def held_out(cube: torch.Tensor, space: Subspace, channels: Channels, sharp: Sha
     up = interpolate(size_of(low), 2, method=INTERPOLATION, out_shape=size_of(cube))
     data = space.components(low)
     terms = DataTerms(down=down, precision=space.precision.to(cube)[:, None, None], sharp=[sharp])
-    weights = edge_weights(channels.seen_edges(sharp), 1.0)
-    z = terms.solve(data, weights, up(data))
-    weights = [w * a for w, a in zip(weights, step_weights(z), strict=True)]
-    return HeldOut(terms, weights, terms.solve(data, weights, z), up(low))
+    edges, start = channels.seen_edges(sharp), up(data)
+    weights = edge_weights(edges, 1.0)
+    z = terms.solve(data, weights, start)
+    weights, links = related(weights, z, start, EDGE * edges, space.contrast, 2)
+    return HeldOut(terms, weights, terms.solve(data, weights, z, links), up(low), links)
 
 
 def counted(tile: Tile, believed: torch.Tensor) -> torch.Tensor:
@@ -84,7 +87,8 @@ def detail_trust(
         if min(size_of(cube)) < LEAST:
             return torch.zeros(4, scene.n_bands, dtype=torch.float64, device=cube.device)
         sharp, believed = channels.seen(tile, pair, components)
-        *_, z, smooth = held_out(cube, space, channels, sharp)
+        held = held_out(cube, space, channels, sharp)
+        z, smooth = held.z, held.smooth
         details, true = (tile.crop_coarse(image - smooth)[0].double() for image in (space.cube(z), cube))
         weight = counted(tile, believed).expand_as(true)
         parts = (details * true, details * details, true * true, torch.ones_like(true))

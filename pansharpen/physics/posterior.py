@@ -14,7 +14,7 @@ from functools import lru_cache
 import torch
 from torch.nn.functional import avg_pool2d
 
-from hsitools.estimation.edge_aware import NEIGHBOURS, DataTerms, System, chebyshev, neighbours_at
+from hsitools.estimation.edge_aware import NEIGHBOURS, DataTerms, Links, System, chebyshev, neighbours_at
 from pansharpen.families.statistics import mix
 
 #: Side of the pattern of random signs, pixels: far beyond the reach of any correlation, so that it may repeat.
@@ -87,6 +87,14 @@ def draw(
         flow = weight.sqrt() * signs[first]
         push[second] += flow
         push[first] -= flow
+    if system.links is not None:
+        far, n = system.links, min(system.links.leading, k)
+        turns = signs_at(place, like[:, :n], len(far.offsets) * n, number + (len(system.sharp) + 1) * DRAWS).split(n, 1)
+        for weight, offset, signs in zip(far.weights, far.offsets, turns, strict=True):
+            first, second = neighbours_at(like.shape, offset)
+            flow = weight.sqrt() * signs[first]
+            push[:, :n][second] += flow
+            push[:, :n][first] -= flow
     residual = system.precondition(push)
     return chebyshev(
         residual, lambda step: system.precondition(system.apply(step)), torch.zeros_like(like), condition
@@ -95,7 +103,7 @@ def draw(
 
 def posterior_variance(
     terms: DataTerms, weights: list[torch.Tensor], z: torch.Tensor, basis: torch.Tensor, place: tuple[int, int],
-    coarse_place: tuple[int, int],
+    coarse_place: tuple[int, int], links: Links | None = None,
 ) -> torch.Tensor:  # fmt: skip
     """Variance of each voxel of the cube that the components make, ``(1, band, y, x)``.
 
@@ -109,8 +117,10 @@ def posterior_variance(
     basis : Tensor, shape (1, band, k)
     place, coarse_place : (int, int)
         Of the first fine and the first coarse pixel in the scene, (y, x).
+    links : Links, optional
+        Beyond the neighbours.
     """
-    system = terms.system(weights, z)
+    system = terms.system(weights, z, links)
     total = None
     for number in range(DRAWS):
         error = mix(basis, draw(system, terms.condition, z, place, coarse_place, number)).square_()

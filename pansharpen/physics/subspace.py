@@ -23,6 +23,8 @@ RANK = 16
 SIGNAL = 1.5
 #: Precision of the coarse data is capped here: blur and response are never known better than to a percent.
 MAX_PRECISION = 3e3
+#: Keeps the variance of a band that no component makes from being divided by.
+TINY = 1e-200
 #: Relative error of values that are taken as exact.
 ROUNDING = 1e-6
 
@@ -60,6 +62,12 @@ class Subspace:
     def precision(self) -> torch.Tensor:
         """Of the coarse components, ``(k,)``."""
         return self.signal.clamp(max=MAX_PRECISION)
+
+    @property
+    def contrast(self) -> torch.Tensor:
+        """Part of the bands' standard deviations that each component makes, ``(k,)``; squares add up to one."""
+        power = self.basis[0] ** 2
+        return (power / power.sum(1, keepdim=True).clamp(min=TINY)).mean(0).sqrt()
 
     def components(self, coarse: torch.Tensor) -> torch.Tensor:
         """Components of a coarse cube."""

@@ -18,6 +18,7 @@ from pansharpen.methods.physics import physics
 from pansharpen.pair.wald import simulated_case
 from pansharpen.physics.error_scale import blur_powers, blurred_off, hidden_gain
 from pansharpen.physics.posterior import draw, signs_at
+from pansharpen.physics.sharp_pan import gaussian
 from pansharpen.tiled import LargeScene
 
 
@@ -67,13 +68,13 @@ def test_what_a_blur_hides_follows_from_what_it_would_hide_once_more(slope):
         return values[..., 8:-8, 8:-8]
 
     hidden = float(inner(image - blurred).square().mean())
-    once, twice, n = blur_powers(blurred, 0.2, inner).tolist()
-    gain = hidden_gain(0.2, once / n, twice / n)
-    assert gain * float(inner(blurred_off(blurred, 0.2)).mean()) == pytest.approx(hidden, rel=0.1)
+    once, twice, n = blur_powers(blurred, gaussian(0.2), inner).tolist()
+    gain = hidden_gain(gaussian(0.2), once / n, twice / n)
+    assert gain * float(inner(blurred_off(blurred, gaussian(0.2))).mean()) == pytest.approx(hidden, rel=0.1)
     # noise of PAN does not pass for a rougher scene
     noisy = blurred + 0.05 * torch.randn(blurred.shape, generator=generator, dtype=torch.float64)
-    once, twice, n = blur_powers(noisy, 0.2, inner).tolist()
-    assert hidden_gain(0.2, once / n, twice / n, noise=0.05**2) == pytest.approx(gain, rel=0.1)
+    once, twice, n = blur_powers(noisy, gaussian(0.2), inner).tolist()
+    assert hidden_gain(gaussian(0.2), once / n, twice / n, noise=0.05**2) == pytest.approx(gain, rel=0.1)
     assert blurred_off(image, None) is None
 
 
