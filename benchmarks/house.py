@@ -309,7 +309,9 @@ def undocumented(root: Path = ROOT) -> list[str]:
     out = []
     for path in sources(root).values():
         for node, is_method in _public(_tree(path).body):
-            lacks = [] if ast.get_docstring(node) else ["docstring"]
+            # of an overloaded function the last, which is called, tells for all
+            overloaded = any(ast.unparse(mark) == "overload" for mark in node.decorator_list)
+            lacks = [] if overloaded or ast.get_docstring(node) else ["docstring"]
             if isinstance(node, ast.FunctionDef) and not _typed(node, is_method):
                 lacks.append("types")
             if lacks:

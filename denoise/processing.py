@@ -21,7 +21,7 @@ def check_plan(plan: Plan) -> None:
 
 def cube_files(process: Process) -> list[Path]:
     """The cube so far, and its standard deviations."""
-    names = ["fused" if "fused" in process.files else "cube", "std"]
+    names = ["fused" if "fused" in process.files else "cube", "std", "fused_std"]
     return [process.files[name] for name in names if name in process.files]
 
 
@@ -43,13 +43,17 @@ def denoise_it(process: Process) -> Outcome:
     files = {"denoised": process.folder / "denoised.h5"}
     save_cube(restored.estimate, files["denoised"])
     fused = "fused" in process.files
-    if "std" in process.files and not fused:
+    kept = "fused_std" if fused else "std"
+    if kept in process.files:
         files["denoised_std"] = process.folder / "denoised_std.h5"
-        save_cube(open_cube(process.files["std"]), files["denoised_std"])
+        save_cube(open_cube(process.files[kept]), files["denoised_std"])
     before, after = observed.read().astype(float), restored.estimate.read().astype(float)
     taken = float(np.sqrt(np.nanmean((before - after) ** 2)) / np.sqrt(np.nanmean(before**2)))
     source = "as the inversion says" if noise is not None else "estimated from the cube"
-    bars = "stay those of the inversion" if not fused else "hold for means over the pixels of the spectra"
+    bars = "stay those of the inversion"
+    if fused:
+        bars = "of the inversion hold for means over the pixels of the spectra"
+        bars += "; denoised_std.h5 is that of fusion" if kept in process.files else ""
     return Outcome(
         text=f"Denoised by {plan.denoiser}; each band's noise is {source}. Error bars {bars}.",
         figure=_figure(before, after, observed.wavelength_nm),

@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from pansharpen.pair.wald import simulated_case as simulated_case
     from pansharpen.registry import Method as Method
     from pansharpen.registry import method as method
+    from pansharpen.tiled import Fused as Fused
 
 _HOMES = {
     "fuse": "pansharpen.cubes", "list_methods": "pansharpen.cubes", "Method": "pansharpen.registry",
-    "method": "pansharpen.registry", "FusionCase": "pansharpen.case", "Optics": "pansharpen.optics",
+    "method": "pansharpen.registry", "Fused": "pansharpen.tiled", "FusionCase": "pansharpen.case",
+    "Optics": "pansharpen.optics",
     "simulated_case": "pansharpen.pair.wald", "real_case": "pansharpen.pair.wald",
     "judge": "pansharpen.comparison.judging",
 }  # fmt: skip

@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal, overload
 
 from hsitools.cube import Cube
 from hsitools.sensor.sensor import Sensor
 from pansharpen.in_memory import Progress
 from pansharpen.pair.alignment import paired
 from pansharpen.registry import METHODS, Method, names
-from pansharpen.tiled import fuse_cube
+from pansharpen.tiled import Fused, fuse_pair
+
+
+@overload
+def fuse(
+    cube: Cube, pan: Cube | None = None, method: str | Method = "physics", sensor: Sensor | None = None, *,
+    reproject: bool = False, seed: int = 0, weights: str | Path | None = None, progress: Progress | None = None,
+    device: str = "cpu", std: Literal[False] = False, guide: Cube | Sequence[Cube] = (),
+    guide_sensor: str | Sensor | None = None,
+) -> Cube: ...  # fmt: skip
+
+
+@overload
+def fuse(
+    cube: Cube, pan: Cube | None = None, method: str | Method = "physics", sensor: Sensor | None = None, *,
+    reproject: bool = False, seed: int = 0, weights: str | Path | None = None, progress: Progress | None = None,
+    device: str = "cpu", std: Literal[True], guide: Cube | Sequence[Cube] = (),
+    guide_sensor: str | Sensor | None = None,
+) -> Fused: ...  # fmt: skip
 
 
 def fuse(
     cube: Cube, pan: Cube | None = None, method: str | Method = "physics", sensor: Sensor | None = None, *,
     reproject: bool = False, seed: int = 0, weights: str | Path | None = None, progress: Progress | None = None,
-    device: str = "cpu",
-) -> Cube:  # fmt: skip
+    device: str = "cpu", std: bool = False, guide: Cube | Sequence[Cube] = (),
+    guide_sensor: str | Sensor | None = None,
+) -> Cube | Fused:  # fmt: skip
     """Fuse a hyperspectral cube with a panchromatic image; wavelengths, bad bands and coordinates are kept.
 
     Parameters
@@ -40,16 +61,26 @@ def fuse(
         Called with (steps done, steps in all).
     device : str
         ``cpu``, ``cuda``, or ``auto``: a GPU where there is one.
+    guide : Cube or sequence of Cube
+        Bands of another sensor, finer than the cube, instead of PAN or beside it; each image of one pixel size.
+        Methods that know PAN only are given the mean of the finest one's channels for it.
+    guide_sensor : str or Sensor, optional
+        Whose bands these are: ``sentinel-2``, ``landsat-8``, ``ali``, ``planetscope`` (or a sensor with the guide's
+        bands); default what the guide's wavelengths tell, else responses are estimated.
+    std : bool
+        Give the standard deviation of every voxel too, of methods that know it (`Method.has_std`).
 
     Returns
     -------
     Cube, shape (band, ratio·y, ratio·x)
-        Of methods that go by tiles it is computed where it is read or saved, in bounded memory.
+        Of methods that go by tiles it is computed where it is read or saved, in bounded memory. With ``std`` a `Fused`:
+        ``estimate`` and ``std``, both such cubes.
 
     Raises
     ------
     InputError
-        When there is no PAN, it does not fit the cube, or the method is unknown or needs more memory than there is.
+        When there is no PAN, it does not fit the cube, or the method is unknown, needs more memory than there is
+        or has no error bars that are asked for.
 
     Examples
     --------
@@ -61,12 +92,17 @@ def fuse(
     ((10, 16, 16), (1, 96, 96))
     >>> fuse(observed, method="GSA", sensor=sensor).shape
     (10, 96, 96)
+    >>> fused = fuse(observed, sensor=sensor, std=True)
+    >>> fused.std.shape == fused.estimate.shape
+    True
     """
     pair = cube if pan is None else cube.replace(pan=pan)
-    return fuse_cube(
+    guides = [guide] if isinstance(guide, Cube) else list(guide)
+    fused = fuse_pair(
         paired(pair, reproject=reproject), method, sensor, seed=seed, weights=weights, progress=progress,
-        device=device,
+        device=device, std=std, guides=guides, guide_sensor=guide_sensor,
     )  # fmt: skip
+    return fused if std else fused.estimate
 
 
 def list_methods(family: str | None = None) -> list[Method]:

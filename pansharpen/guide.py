@@ -16,6 +16,7 @@ from hsitools.sensor.interpolation import interpolate
 from hsitools.sensor.separable import Separable
 from hsitools.sensor.spatial import centred_offset, check_ratio, mtf_decimate
 from pansharpen.optics import USUAL_MTF, Optics
+from pansharpen.pair.holes import fill_nearest
 
 Array = NDArray[np.float64]
 
@@ -30,7 +31,7 @@ class Guide:
     ----------
     image : Tensor, shape (batch, channel, y, x)
     ratio : int
-        Fine pixels to one of its pixels; 1 where its grid is the fine one. The first pixel begins where the cube does.
+        Fine pixels to one of its pixels; 1 where its grid is the fine one.
     mtf : float or array, shape (channel,) or (channel, 2)
         Gain at the Nyquist frequency of its own pixels; a guide on the fine grid is taken as sharp.
     response : array, shape (channel, band), or None
@@ -38,6 +39,8 @@ class Guide:
         for which none is known, None when all are unknown.
     noise_variance : array, shape (channel,), or None
         Units²; None when not known.
+    offset : (float, float)
+        Fine pixels (y, x) by which its first pixel begins after the cube's first one; at most half of a pixel.
     valid : Tensor of bool, shape (batch, 1, y, x), or None
         Pixels of which all channels hold a measurement; None when all do. Others are filled.
     wavelength_nm : array, shape (channel,), or None
@@ -60,6 +63,7 @@ class Guide:
     mtf: Any = USUAL_MTF
     response: Array | None = None
     noise_variance: Array | None = None
+    offset: tuple[float, float] = (0.0, 0.0)
     valid: torch.Tensor | None = None
     wavelength_nm: Array | None = None
     name: str = "guide"
@@ -116,7 +120,10 @@ class Guide:
 
     def to(self, *args: Any) -> Guide:
         """The image on another device or of another type, as `torch.Tensor.to`."""
-        return dataclasses.replace(self, image=self.image.to(*args))
+        valid = self.valid
+        if valid is not None:
+            valid = valid.to(self.image.to(*args).device)
+        return dataclasses.replace(self, image=self.image.to(*args), valid=valid)
 
     def row(self, channel: int) -> Array | None:
         """How the cube's bands make up one channel; None when that is not known."""
@@ -133,26 +140,35 @@ class Guide:
         mtf = np.asarray(self.mtf, dtype=float)
         return np.broadcast_to(mtf if mtf.ndim == 0 else mtf[channel], (2,))
 
-    def down(self, fine_size: tuple[int, int], shift: tuple[float, float] = (0.0, 0.0)) -> Separable | None:
+    def filled(self) -> Guide:
+        """Without NaN: pixels of which a channel holds no measurement are those of the nearest one, and not valid."""
+        valid = torch.isfinite(self.image).all(1, keepdim=True)
+        if valid.all():
+            return self
+        return dataclasses.replace(self, image=fill_nearest(self.image, valid), valid=valid)
+
+    def down(self, fine_size: tuple[int, int]) -> Separable | None:
         """From the fine grid to the guide's own; None where that is the fine one."""
-        if self.ratio == 1 and not any(shift):
+        if self.ratio == 1:
             return None
-        mtf = np.asarray(self.mtf, dtype=float)
-        return mtf_decimate(fine_size, mtf, self.ratio, shift=shift)
+        return mtf_decimate(fine_size, self.mtf, self.ratio, shift=self.offset)
 
     def on_grid(self, fine_size: tuple[int, int]) -> torch.Tensor:
         """Its channels on the fine grid, interpolated where their own is coarser."""
         if self.ratio == 1:
             return self.image
         size = (int(self.image.shape[-2]), int(self.image.shape[-1]))
-        return interpolate(size, self.ratio, method="polynomial", out_shape=fine_size)(self.image)
+        return interpolate(size, self.ratio, method="polynomial", out_shape=fine_size, shift=self.offset)(self.image)
 
     def valid_on_grid(self, fine_size: tuple[int, int]) -> torch.Tensor | None:
         """Fine pixels that lie in measured ones; None when all do."""
         if self.valid is None or self.ratio == 1:
             return self.valid
-        wide = self.valid.repeat_interleave(self.ratio, -2).repeat_interleave(self.ratio, -1)
-        return wide[..., : fine_size[0], : fine_size[1]]
+        y, x = (
+            ((torch.arange(fine) - at) / self.ratio).floor().long().clamp(0, own - 1).to(self.valid.device)
+            for fine, at, own in zip(fine_size, self.offset, self.valid.shape[-2:], strict=True)
+        )
+        return self.valid[..., y, :][..., x]
 
     def optics(self, channel: int, optics: Optics) -> Optics:
         """The cube's optics beside this channel in PAN's place.
@@ -183,11 +199,12 @@ def synthetic_pan(guides: Sequence[Guide]) -> torch.Tensor:
     """
     fine = [guide for guide in guides if guide.ratio == 1]
     images = torch.cat([guide.image for guide in fine], 1)
-    weights = torch.as_tensor(_shares(tuple(guide.response for guide in fine), images.shape[1])).to(images)
+    weights = torch.as_tensor(shares(tuple(guide.response for guide in fine), images.shape[1])).to(images)
     return (weights[:, None, None] * images).sum(1, keepdim=True)
 
 
-def _shares(responses: tuple[Array | None, ...], channels: int) -> Array:
+def shares(responses: tuple[Array | None, ...], channels: int) -> Array:
+    """Weights ``(channel,)`` of all channels of some guides in `synthetic_pan`, by their responses."""
     if any(response is None or not np.isfinite(response).all() for response in responses):
         return np.full(channels, 1 / channels)
     rows = np.concatenate([response for response in responses if response is not None])

@@ -14,7 +14,7 @@ from hsitools.errors import InputError
 from hsitools.progress import Progress
 from pansharpen.case import FusionCase, Tile
 from pansharpen.pair.holes import fill_nearest, fill_voxels
-from pansharpen.registry import Method, get
+from pansharpen.registry import Method, Posterior, get
 
 
 def live_bands(coarse: torch.Tensor) -> torch.Tensor:
@@ -30,6 +30,7 @@ def prepared(case: FusionCase) -> FusionCase:
     InputError
         When no pixel is valid in both the cube and PAN.
     """
+    case = case.replace(guides=tuple(guide.filled() for guide in case.guides)) if case.guides else case
     valid, pan_valid = torch.isfinite(case.coarse), torch.isfinite(case.pan)
     if valid.all() and pan_valid.all():
         return case
@@ -90,25 +91,58 @@ def fuse_case(
     FloatingPointError
         When the method's result is not finite.
     """
+    return _layers(method, case, {"seed": seed, "weights": weights, "progress": progress})[0]
+
+
+def posterior_of(
+    method: str | Method, case: FusionCase, *, seed: int = 0, weights: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Posterior:  # fmt: skip
+    """Fuse a case in memory, with the standard deviation of every voxel; as `fuse_case` in all else.
+
+    The standard deviation is NaN where the result is, and in bands without signal.
+
+    Raises
+    ------
+    InputError
+        When the method has no error bars.
+    """
+    entry = get(method) if isinstance(method, str) else method
+    entry.require_std()
+    return Posterior(*_layers(entry, case, {"seed": seed, "weights": weights, "progress": progress, "std": True}))
+
+
+def _layers(method: str | Method, case: FusionCase, options: dict[str, Any]) -> list[torch.Tensor]:
+    """The fused cube, and its standard deviation where the options ask for it."""
     entry = get(method) if isinstance(method, str) else method
     live = live_bands(case.coarse)
     if not live.any():
         raise InputError(f"{case.name}: coarse: found no band with signal, expected some")
     chosen = case if live.all() else select_bands(case, live)
     ready = prepared(chosen).replace(reference=None)  # the truth is no business of a method's
-    options = {"seed": seed, "weights": weights, "progress": progress}
     with torch.set_grad_enabled(_learns(entry)):  # inference tensors would stay in caches, useless to nets
         parts = [ready] if entry.batched else ready.singles()
-        fused = torch.cat([entry.function(part, **options_for(entry, options)) for part in parts])
-    if not torch.isfinite(fused).all():
-        raise FloatingPointError(f"{entry.name}: {case.name}: found values that are not finite in the result")
-    fused = marked(fused, ready.tile)
-    if live.all():
-        return fused
-    dead = case.tile.up()(torch.nan_to_num(case.coarse[:, ~live]))
-    dead[:, torch.isnan(case.coarse[:, ~live]).flatten(2).all(2).all(0)] = torch.nan
-    out = fused.new_empty((len(fused), case.n_bands, *fused.shape[-2:]))
-    out[:, live], out[:, ~live] = fused, dead.to(fused.dtype)
+        results = [entry.function(part, **options_for(entry, options)) for part in parts]
+        layers = [torch.cat(layer) for layer in zip(*map(_as_tuple, results), strict=True)]
+    for number, layer in enumerate(layers):
+        if not torch.isfinite(layer).all():
+            raise FloatingPointError(f"{entry.name}: {case.name}: found values that are not finite in the result")
+        layers[number] = marked(layer, ready.tile)
+    return layers if live.all() else [_among_all(layer, case, live, not number) for number, layer in enumerate(layers)]
+
+
+def _as_tuple(result: Any) -> tuple[torch.Tensor, ...]:
+    return tuple(result) if isinstance(result, Posterior) else (result,)
+
+
+def _among_all(layer: torch.Tensor, case: FusionCase, live: torch.Tensor, interpolated: bool) -> torch.Tensor:
+    """A layer of the live bands with the others beside: interpolated, or NaN."""
+    out = layer.new_full((len(layer), case.n_bands, *layer.shape[-2:]), torch.nan)
+    out[:, live] = layer
+    if interpolated:
+        dead = case.tile.up()(torch.nan_to_num(case.coarse[:, ~live]))
+        dead[:, torch.isnan(case.coarse[:, ~live]).flatten(2).all(2).all(0)] = torch.nan
+        out[:, ~live] = dead.to(layer.dtype)
     return out
 
 

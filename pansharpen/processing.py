@@ -30,39 +30,41 @@ def pair_files(process: Process) -> list[Path]:
 
 def fuse_it(process: Process) -> Outcome:
     """Cube and PAN to ``fused.h5``."""
-    from hsitools.figures import quicklook
     from hsitools.io import open_cube, save_cube
-    from hsitools.plot import new_figure
-    from pansharpen.cubes import fuse
+    from pansharpen.figures import error_bars
+    from pansharpen.registry import get
+    from pansharpen.tiled import fuse_pair
 
     plan = process.plan
     assert plan.pan is not None
     cube, pan = open_cube(process.files["cube"]), open_cube(plan.pan)
-    fused = fuse(cube, pan, plan.fusion, seed=plan.seed)
-    path = process.folder / "fused.h5"
-    save_cube(fused, path)
+    fused, std = fuse_pair(cube.replace(pan=pan), plan.fusion, seed=plan.seed, std=get(plan.fusion).has_std)
+    files = {"fused": process.folder / "fused.h5"}
+    save_cube(fused, files["fused"])
+    if std is not None:
+        files["fused_std"] = process.folder / "fused_std.h5"
+        save_cube(std, files["fused_std"])
     ratio = fused.shape[1] // cube.shape[1]
-    figure, axes = new_figure(12, 4.2, ncols=3)
-    for ax, (title, image) in zip(
-        axes, {"spectra": quicklook(cube), "panchromatic": pan.read()[0], "fused": quicklook(open_cube(path))}.items(),
-        strict=True,
-    ):  # fmt: skip
-        ax.imshow(image, cmap="gray")
-        ax.set(title=title, xticks=[], yticks=[])
+    own = " fused_std.h5 is what fusion itself leaves uncertain of each voxel." if std is not None else ""
+    facts = [Fact(quantity="ratio", result=f"{ratio}"),
+             Fact(quantity="fused cube", result="×".join(map(str, fused.shape)))]  # fmt: skip
+    figure, share = error_bars(cube, pan, *(open_cube(path) for path in files.values()))
+    if share is not None:
+        facts.append(Fact(quantity="standard deviation of fusion, share of the signal", result=f"{100 * share:.2g} %"))
     return Outcome(
         text=f"Fused by {plan.fusion}, which registers both images where it knows how. The standard deviations of the "
-        "inversion (cube_std.h5) hold for the means of the fused cube over the pixels of the spectra.",
+        f"inversion (cube_std.h5) hold for the means of the fused cube over the pixels of the spectra.{own}",
         figure=figure,
-        caption="The cube of spectra, the panchromatic image, and both fused.",
-        facts=[Fact(quantity="ratio", result=f"{ratio}"),
-               Fact(quantity="fused cube", result="×".join(map(str, fused.shape)))],
-        summary={"fusion": plan.fusion, "ratio": ratio, "shape": list(fused.shape)},
-        files={"fused": path},
-    )  # fmt: skip
+        caption="The cube of spectra, the panchromatic image, and both fused"
+        + ("; the standard deviation of one band, and a spectrum with its 95 % interval." if own else "."),
+        facts=facts,
+        summary={"fusion": plan.fusion, "ratio": ratio, "shape": list(fused.shape), "std_share": share},
+        files=files,
+    )
 
 
 FUSION = ProcessStep(
     order=40, name="fusion", title="fused with the panchromatic image", run=fuse_it, inputs=pair_files,
     options=("fusion", "seed"), wanted=lambda plan: plan.pan is not None,
-    check=check_plan, writes=("fused.h5",),
+    check=check_plan, writes=("fused.h5", "fused_std.h5"),
 )  # fmt: skip

@@ -19,7 +19,8 @@ from hsitools.sensor import open_sensor
 from pansharpen.pair.alignment import paired, windowed
 from pansharpen.pair.case_files import convention as rules
 from pansharpen.pair.case_files import open_pair
-from pansharpen.tiled import fuse_cube
+from pansharpen.pair.guide_files import windowed_guide
+from pansharpen.tiled import fuse_pair
 
 #: What a batch writes beside its cubes: of each product, by its cube's name, the run that made it and what it told.
 RECORDS = "batch"
@@ -31,6 +32,8 @@ class FusionOrder:
 
     method: str
     pan: Path | None = None
+    guide: tuple[Path, ...] = ()
+    guide_sensor: str | None = None
     reproject: bool = False
     sensor: str | None = None
     window: Any = None
@@ -38,6 +41,7 @@ class FusionOrder:
     seed: int = 0
     convention: str = "hsitools"
     device: str = "auto"
+    std: bool = False
     dtype: str | None = None
     scale: float | None = None
     plugins: tuple[Path, ...] = ()
@@ -45,13 +49,18 @@ class FusionOrder:
     @property
     def files(self) -> list[Path | str | None]:
         """Files that it names, beside the products."""
-        return [self.pan, self.sensor, self.weights, *self.plugins]
+        return [self.pan, *self.guide, self.sensor, self.weights, *self.plugins]
 
     def key(self, path: Path) -> str:
         """Name of the run that fuses a product."""
         from hsitools.scale.pieces import key_of
 
         return key_of({**asdict(self), "window": str(self.window)}, [path, *self.files])
+
+
+def std_file(out: Path) -> Path:
+    """Where the standard deviation of a fused cube is written."""
+    return out.with_name(f"{out.stem}_std{out.suffix}")
 
 
 def fuse_file(
@@ -74,28 +83,36 @@ def fuse_file(
     dict
         What was done, as plain data.
     """
+    beside = std_file(out)
+    if order.std and beside.exists() and path.exists() and beside.samefile(path):
+        raise InputError(f"{beside}: --std: found the input itself, expected another name of --out")
     load_plugins(order.plugins)
     instrument = None if order.sensor is None else open_sensor(order.sensor)
     cube, optics = open_pair(path, order.pan, rules(order.convention), instrument)
+    guides = [windowed_guide(cube, open_cube(guide), order.window) for guide in order.guide]
     cube = paired(windowed(cube, order.window), reproject=order.reproject)
     began = time.perf_counter()
-    fused = fuse_cube(
+    fused, std = fuse_pair(
         cube, order.method, instrument, optics=optics, seed=order.seed, weights=order.weights, progress=progress,
-        client=client, device=order.device,
+        client=client, device=order.device, std=order.std, guides=guides, guide_sensor=order.guide_sensor,
     )  # fmt: skip
     fused = fused if order.dtype is None else packed(fused, scale=order.scale, like=cube)
     kept = 0
-    if client is None or fused.in_memory:
-        save_cube(fused, out, written)
-    else:
-        from hsitools.scale.pieces import save_by_workers
+    layers = {out: fused} if std is None else {out: fused, std_file(out): std}
+    for target, layer in layers.items():
+        if client is None or layer.in_memory:
+            save_cube(layer, target, written)
+        else:
+            from hsitools.scale.pieces import save_by_workers
 
-        kept = save_by_workers(fused, out, client, order.key(path), written)
-    told = {name: fused.meta.get(name) for name in ("sensor", "sensor_noise", "rounding_error", "pan_shift_pixels")}
+            kept += save_by_workers(layer, target, client, order.key(path), written)
+    names = ("sensor", "sensor_noise", "rounding_error", "pan_shift_pixels", "guides")
+    told = {name: fused.meta.get(name) for name in names}
     return {
         "method": fused.meta["pansharpened_by"], "out": str(out), "shape": list(fused.shape), "units": fused.units,
         "seconds": time.perf_counter() - began, "bad_bands": int((~fused.good).sum()), **told,
-        "optics_in_file": optics is not None, **({} if client is None else {"tiles_kept": kept}),
+        "optics_in_file": optics is not None, **({} if std is None else {"std": str(std_file(out))}),
+        **({} if client is None else {"tiles_kept": kept}),
     }  # fmt: skip
 
 

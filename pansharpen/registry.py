@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+from hsitools.errors import InputError
 from hsitools.lookup import lookup
 
 #: In the order in which tables list them.
 FAMILIES = (
     "baseline", "component substitution", "multiresolution", "model-based", "supervised net", "zero-shot net", "ours",
 )  # fmt: skip
+
+
+class Posterior(NamedTuple):
+    """What a method that has error bars gives when it is asked for them: both through `Scene.map`.
+
+    ``std`` is the standard deviation of each voxel's error, in the cube's units.
+    """
+
+    estimate: Any
+    std: Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +63,24 @@ class Method:
     consistent: bool = False
     batched: bool = True
     halo: int = 12
+
+    @property
+    def has_std(self) -> bool:
+        """Whether it knows the standard deviation of its result: its function takes ``std``, and gives a `Posterior`.
+
+        Examples
+        --------
+        >>> from pansharpen import list_methods
+        >>> [entry.name for entry in list_methods() if entry.has_std]
+        ['physics']
+        """
+        return "std" in inspect.signature(self.function).parameters
+
+    def require_std(self) -> None:
+        """Raise `InputError` when the method has no error bars."""
+        if not self.has_std:
+            able = ", ".join(entry.name for entry in METHODS.values() if entry.has_std)
+            raise InputError(f"{self.name}: std: the method has no error bars, expected one of: {able}")
 
     @property
     def summary(self) -> str:

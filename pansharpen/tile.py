@@ -144,6 +144,16 @@ class Tile:
         return self.crop(self.wide_sharp)
 
     @cached_property
+    def wide_sharp_coarse(self) -> torch.Tensor:
+        """All sharp channels as the cube's optics would see them, with surroundings."""
+        return self.down(self.optics.mean_gains())(self.wide_sharp)
+
+    @cached_property
+    def sharp_low(self) -> torch.Tensor:
+        """All sharp channels without the details that the cube lacks."""
+        return self.crop(self.up()(self.wide_sharp_coarse))
+
+    @cached_property
     def wide_expanded(self) -> torch.Tensor:
         """The cube interpolated to the fine grid, with surroundings."""
         return self.up()(self.wide_coarse) if self._expanded is None else self._expanded

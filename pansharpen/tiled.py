@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,10 +27,11 @@ from pansharpen.guide import Guide
 from pansharpen.in_memory import filled, fuse_case, live_bands, marked, options_for
 from pansharpen.optics import Optics
 from pansharpen.pair.alignment import paired, placement
-from pansharpen.pair.from_sensor import tells_noise
+from pansharpen.pair.from_sensor import noise_said
+from pansharpen.pair.guide_files import PlacedGuide, placed, with_pan
 from pansharpen.pair.holes import fill_nearest
 from pansharpen.pair.wald import cube_optics
-from pansharpen.registry import Method, get
+from pansharpen.registry import Method, Posterior, get
 
 #: Of a tile's interpolated cube, surroundings included; a method holds a few of these at a time.
 TILE_BYTES = 320 * 2**20
@@ -63,6 +65,10 @@ class LargeScene:
         bounds the tiles.
     device : torch.device or str
         Where tiles are computed.
+    guides : sequence of PlacedGuide
+        Other sharp images: see `pansharpen.pair.guide_files.placed`.
+    pan_made : bool
+        Whether PAN is but the mean of their channels.
 
     Raises
     ------
@@ -70,15 +76,12 @@ class LargeScene:
         When there is no PAN, it does not fit the cube, or no band has a signal.
     """
 
-    guides: tuple[Guide, ...] = ()
-    pan_made = False
-
     def __init__(
         self, cube: Cube, sensor: Sensor | None = None, *, halo: int, optics: Optics | None = None,
         side: int | None = None, progress: Progress | None = None, client: Any = None,
-        device: torch.device | str = "cpu",
+        device: torch.device | str = "cpu", guides: Sequence[PlacedGuide] = (), pan_made: bool = False,
     ) -> None:  # fmt: skip
-        self.device = torch.device(device)
+        self.device, self._placed, self.pan_made = torch.device(device), tuple(guides), pan_made
         cube = paired(cube)
         assert cube.pan is not None
         self.cube, self.progress, self.client = cube.physical(), progress or silent, client
@@ -98,6 +101,8 @@ class LargeScene:
             raise InputError(f"{cube.source or cube.name}: bands: found none that is good and has a signal")
         used = cube.select(bands=self.bands)
         self.optics = cube_optics(used, sensor)[0] if optics is None else optics.select(self.bands)
+        #: Without their pixels.
+        self.guides = tuple(guide.template.select(self.bands) for guide in self._placed)
 
     @property
     def n_bands(self) -> int:
@@ -117,7 +122,7 @@ class LargeScene:
         """One part with its surroundings, read now; invalid pixels are filled and masked."""
         coarse = self._read(self.cube, window, self.bands)
         r = self.optics.ratio
-        fine = (slice(r * part.start, r * part.stop) for part in (window.wide_rows, window.wide_columns))
+        fine = [slice(r * part.start, r * part.stop) for part in (window.wide_rows, window.wide_columns)]
         pan = self._tensor(self.pan.read(None, *fine))
         coarse, valid = filled(coarse, torch.isfinite(coarse))
         pan_valid = torch.isfinite(pan)
@@ -126,9 +131,17 @@ class LargeScene:
         return Tile(
             coarse.to(self.device), pan.to(self.device), self.optics, margin=window.margin,
             valid=None if valid is None else valid.to(self.device),
-            pan_valid=None if whole else pan_valid.to(self.device),
+            pan_valid=None if whole else pan_valid.to(self.device), guides=self._guides(*fine), pan_made=self.pan_made,
             corner=(window.wide_rows.start, window.wide_columns.start),
         )  # fmt: skip
+
+    def _guides(self, rows: slice, columns: slice) -> tuple[Guide, ...]:
+        """The guides over a window of the fine grid."""
+        out = []
+        for place, guide in zip(self._placed, self.guides, strict=True):
+            window = dataclasses.replace(place, template=guide).read(rows, columns)
+            out.append(window.to(self.device))
+        return tuple(out)
 
     def interpolated(self, window: Window, bands: NDArray[np.int64]) -> torch.Tensor:
         """Some bands interpolated to the fine grid: those that no method sees."""
@@ -151,9 +164,10 @@ class LargeScene:
     def case(self) -> FusionCase:
         """The scene in memory, for methods that need it whole (with one window)."""
         (window,) = self.windows
-        pan = self._tensor(self.pan.read(None, slice(0, self.pan.shape[1]), slice(0, self.pan.shape[2])))
+        whole = (slice(0, self.pan.shape[1]), slice(0, self.pan.shape[2]))
         return FusionCase(
-            coarse=self._read(self.cube, window, self.bands), pan=pan, optics=self.optics,
+            coarse=self._read(self.cube, window, self.bands), pan=self._tensor(self.pan.read(None, *whole)),
+            optics=self.optics, guides=self._guides(*whole), pan_made=self.pan_made,
             name=self.cube.name or Path(self.cube.source).stem,
         )  # fmt: skip
 
@@ -217,6 +231,8 @@ class FusedSource:
         self.dtype = np.dtype(np.float32)
         #: What is computed at a time: writers go by it.
         self.tile = scene.tile_size
+        #: Whether bands that no method sees are interpolated; NaN otherwise.
+        self.interpolates = True
         self._last: tuple[Window, NDArray[np.float32]] | None = None
 
     def read(self, bands: Bands, rows: slice, columns: slice) -> NDArray[np.float32]:
@@ -261,19 +277,37 @@ class FusedSource:
             own = marked(fused, tile)[0].cpu().numpy()
             if scene.n_bands < scene.cube.n_bands:
                 rest = np.setdiff1d(np.arange(scene.cube.n_bands), scene.bands)
-                whole = np.empty((scene.cube.n_bands, *own.shape[1:]), dtype=np.float32)
+                whole = np.full((scene.cube.n_bands, *own.shape[1:]), np.nan, dtype=np.float32)
                 whole[scene.bands] = own
-                whole[rest] = scene.interpolated(window, rest)[0].cpu().numpy()
+                if self.interpolates:
+                    whole[rest] = scene.interpolated(window, rest)[0].cpu().numpy()
                 own = whole
         self._last = window, own
         return own
 
 
-def fuse_cube(
+class Fused(NamedTuple):
+    """A fused cube, and the standard deviation of its voxels' errors where that was asked for.
+
+    Both are computed where they are read or saved. An interval of 1.96 standard deviations either way is meant to hold
+    95 % of the errors. Bands that no method sees have none: NaN.
+    """
+
+    estimate: Cube
+    std: Cube | None
+
+
+def fuse_cube(cube: Cube, method: str | Method, sensor: Sensor | None = None, **options: Any) -> Cube:
+    """The estimate of `fuse_pair`, whose options it takes."""
+    return fuse_pair(cube, method, sensor, **options).estimate
+
+
+def fuse_pair(
     cube: Cube, method: str | Method, sensor: Sensor | None = None, *, optics: Optics | None = None, seed: int = 0,
     weights: str | Path | None = None, progress: Progress | None = None, client: Any = None, device: str = "cpu",
-) -> Cube:  # fmt: skip
-    """Fuse a cube with its PAN; the result keeps wavelengths, bad bands and coordinates.
+    std: bool = False, guides: Sequence[Cube] = (), guide_sensor: str | Sensor | None = None,
+) -> Fused:  # fmt: skip
+    """Fuse a cube with its PAN, or other sharp images; the result keeps wavelengths, bad bands and coordinates.
 
     Methods that go by tiles gather their statistics now and fuse while the result is read (or saved), in bounded
     memory; the others need the scene in memory.
@@ -296,28 +330,43 @@ def fuse_cube(
         theirs when the result is saved by `hsitools.scale.pieces.save_by_workers`.
     device : str
         Where tiles are computed: see `hsitools.devices.device_named`. The result is on the processor.
+    guides : sequence of Cube
+        Bands of another sensor beside PAN or instead of it; methods that know PAN only are given their mean for it.
+    guide_sensor : str, Sensor or None
+        Whose bands they are: see `pansharpen.pair.guide_files.placed`.
+    std : bool
+        With the standard deviation of every voxel, of methods that know it.
 
     Raises
     ------
     InputError
-        When there is no PAN, it does not fit, or a method that does not go by tiles would need more memory than there
-        is.
+        When there is no PAN, it does not fit, error bars are asked for that the method has not, or a method that does
+        not go by tiles would need more memory than there is.
     """
     entry = get(method) if isinstance(method, str) else method
+    if std:
+        entry.require_std()
+    sharp: dict[str, Any] = {"pan_made": cube.pan is None}
+    cube = with_pan(cube, guides, guide_sensor)
     if cube.pan is None:
         raise InputError(f"{cube.source or cube.name}: pan: missing, expected a panchromatic image beside the cube")
     cube = paired(cube)
+    sharp["guides"] = placed(cube, guides, guide_sensor)
     assert cube.pan is not None
     options: dict[str, Any] = {"seed": seed, "weights": weights, "progress": progress}
+    uncertain: FusedSource | None = None
     place = device_named(device)
     if entry.tiled:
         scene = LargeScene(
-            cube, sensor, halo=entry.halo, optics=optics, progress=progress, client=client, device=place
+            cube, sensor, halo=entry.halo, optics=optics, progress=progress, client=client, device=place, **sharp
         )  # fmt: skip
         with torch.no_grad():
-            data: Any = entry.function(scene, **options_for(entry, options))
+            data: Any = entry.function(scene, **options_for(entry, options | ({"std": True} if std else {})))
+        if isinstance(data, Posterior):
+            data, uncertain = data
+            uncertain.interpolates = False
     else:
-        scene = LargeScene(cube, sensor, halo=0, optics=optics, side=max(cube.shape[1:]), device=place)
+        scene = LargeScene(cube, sensor, halo=0, optics=optics, side=max(cube.shape[1:]), device=place, **sharp)
         # the fused cube and a few like it, float32
         require_memory(
             4 * 4 * cube.n_bands * cube.pan.shape[1] * cube.pan.shape[2], cube.source or cube.name,
@@ -335,19 +384,16 @@ def fuse_cube(
     told: dict[str, Any] = {"ratio": ratio, "sensor": sensor.name if sensor else "usual"}
     if any(scene.optics.shift):
         told["pan_shift_pixels"] = [round(value, 4) for value in scene.optics.shift]
+    if guides:
+        told["guides"] = [f"{place.template.name}: {place.template.n_channels} bands" for place in sharp["guides"]]
     if sensor is not None and optics is None:
-        told["sensor_noise"] = _noise_said(sensor, cube)
-    return physical.replace(
+        told["sensor_noise"] = noise_said(sensor, cube)
+    fused = physical.replace(
         data=data, good=np.isin(np.arange(cube.n_bands), scene.bands), nodata=float("nan"), pan=None,
         transform=transform,
         name=f"{cube.name or 'scene'}, {entry.name}",
         meta=cube.meta | {"pansharpened_by": entry.name} | told,
     )  # fmt: skip
-
-
-def _noise_said(sensor: Sensor, cube: Cube) -> str:
-    if sensor.noise is None and sensor.pan_noise is None:
-        return "estimated: the sensor tells none"
-    if tells_noise(sensor, cube):
-        return "the sensor's"
-    return f"estimated: the sensor's is for values in {sensor.units!r}, the cube's are in {cube.units or 'unknown'!r}"
+    if uncertain is None:
+        return Fused(fused, None)
+    return Fused(fused, fused.replace(data=uncertain, name=f"{fused.name}, standard deviation"))

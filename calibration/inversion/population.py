@@ -25,7 +25,7 @@ COORDINATES = 160
 #: Rounds of expectation maximisation at most, and how much further than it says each goes: it comes slowly to its end.
 ROUNDS, RELAXATION = 300, 1.8
 #: Rounds where the calibration is wrong: more learn only its error. Set on enmap_potsdam_b, aviris_gator_vi,
-#: abu_urban_1 and pavia_university_lowres with four fifths of the lines, where 5 to 80 rounds differ by a few per cent.
+#: abu_urban_1 and pavia_university_lowres with four fifths of the lines, where 5 to 80 differ by a tenth at most.
 ROUNDS_WRONG = 20
 #: Components kept: signal-to-noise (variances) of a pixel below which even its whole neighbourhood tells little.
 LEAST_SIGNAL = 2e-3

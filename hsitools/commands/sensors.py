@@ -20,7 +20,9 @@ def sensor() -> None:
 
 
 @sensor.command()
-@click.option("--preset", "preset_name", metavar="NAME", help="prisma, enmap, hyperion-ali, finch, imspoc-uv-2.")
+@click.option("--preset", "preset_name", metavar="NAME",
+              help="prisma, enmap, hyperion-ali, finch, imspoc-uv-2; sentinel-2, landsat-8, landsat-9, ali, "
+              "planetscope.")  # fmt: skip
 @click.option("--table", type=file_argument, help="CSV or HDF5 of responses: wavelength_nm, then one column a band.")
 @click.option("--like", type=file_argument, help="A cube: Gaussian bands at its wavelengths, of its FWHM or spacing.")
 @click.option("--characterization", type=file_argument, help="For imspoc-uv-2: the file of `hsi calibrate`.")
@@ -120,14 +122,14 @@ def _calibrated(made: Any, path: Path) -> Any:
 
 
 @sensor.command()
-@click.argument("path", type=file_argument)
+@click.argument("path", metavar="FILE|PRESET", type=file_argument)
 @click.option("--plot", type=file_argument, help="Draw it (PNG).")
 @json_option
 def show(path: Path, plot: Path | None, as_json: bool) -> None:
-    """Say what a sensor file holds."""
-    from hsitools.sensor.sensor import Sensor
+    """Say what a sensor file holds, or what is published of a preset."""
+    from hsitools.sensor.presets import open_sensor
 
-    chosen = Sensor.load(path)
+    chosen = open_sensor(path)
     if plot is not None:
         from hsitools.figures import sensor_figure
         from hsitools.plot import save_figure

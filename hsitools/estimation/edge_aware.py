@@ -37,7 +37,7 @@ def edge_weights(guide: torch.Tensor, edge: float) -> list[torch.Tensor]:
     """
     out = []
     for offset in NEIGHBOURS:
-        first, second = _pair(guide.shape, offset)
+        first, second = neighbours_at(guide.shape, offset)
         step = ((guide[second] - guide[first]) ** 2).sum(1, keepdim=True)
         out.append((LINK + 1 / (1 + step / edge)) / float(np.hypot(*offset)))
     return out
@@ -47,13 +47,13 @@ def step_weights(z: torch.Tensor) -> list[torch.Tensor]:
     """1/√(1 + step²/STEP²) of the components' steps between the same neighbours: total variation, one reweighting."""
     out = []
     for offset in NEIGHBOURS:
-        first, second = _pair(z.shape, offset)
+        first, second = neighbours_at(z.shape, offset)
         step = (z[second] - z[first]).square_().sum(1, keepdim=True) / float(np.hypot(*offset)) ** 2
         out.append((1 + step / STEP**2).rsqrt_())
     return out
 
 
-def _pair(shape: torch.Size, offset: tuple[int, int]) -> tuple[Any, Any]:
+def neighbours_at(shape: torch.Size, offset: tuple[int, int]) -> tuple[Any, Any]:
     """Index of every pixel that has a neighbour at ``offset``, and of that neighbour."""
     height, width = shape[-2:]
     dy, dx = offset
@@ -66,7 +66,7 @@ def laplacian(image: torch.Tensor, weights: list[torch.Tensor]) -> torch.Tensor:
     """Gradient of ½ Σ w_ij (z_i − z_j)²."""
     out = torch.zeros_like(image)
     for weight, offset in zip(weights, NEIGHBOURS, strict=True):
-        first, second = _pair(image.shape, offset)
+        first, second = neighbours_at(image.shape, offset)
         flow = weight * (image[second] - image[first])
         out[second] += flow
         out[first] -= flow
@@ -77,7 +77,7 @@ def degree(weights: list[torch.Tensor], like: torch.Tensor) -> torch.Tensor:
     """Sum of the weights at each pixel, of the shape of ``like``."""
     out = torch.zeros_like(like)
     for weight, offset in zip(weights, NEIGHBOURS, strict=True):
-        first, second = _pair(like.shape, offset)
+        first, second = neighbours_at(like.shape, offset)
         out[first] += weight
         out[second] += weight
     return out
@@ -109,7 +109,7 @@ class Pixels:
         def apply(step: torch.Tensor) -> torch.Tensor:
             around = torch.zeros_like(step)
             for weight, offset in zip(weights, NEIGHBOURS, strict=True):
-                first, second = _pair(step.shape, offset)
+                first, second = neighbours_at(step.shape, offset)
                 around[first].addcmul_(weight, step[second])
                 around[second].addcmul_(weight, step[first])
             return around.mul_(across).neg_().addcmul_(own, step)
@@ -266,7 +266,7 @@ class System:
             out += part.spread(part.see(step))
         out.addcmul_(self.around, step)
         for weight, offset in zip(self.weights, NEIGHBOURS, strict=True):
-            first, second = _pair(step.shape, offset)
+            first, second = neighbours_at(step.shape, offset)
             out[first].addcmul_(weight, step[second], value=-1)
             out[second].addcmul_(weight, step[first], value=-1)
         return out

@@ -7,6 +7,7 @@ writer: the client copies tiles into it in their order, as they come. When the c
 
 from __future__ import annotations
 
+import glob
 import json
 import shutil
 import warnings
@@ -102,6 +103,10 @@ def save_by_workers(cube: Cube, path: Path, client: Any, key: str, progress: Pro
     height, width = cube.shape[1:]
     parts = list(tiles((height, width), tile[0] * tile[1], tile))
     folder = partial_folder(path, key)
+    # what a killed command was writing: see `hsitools.io.atomic`
+    for stale in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        if stale.is_file():
+            stale.unlink(missing_ok=True)
     store, marks = folder / "cube.zarr", folder / "done"
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Consolidated metadata")

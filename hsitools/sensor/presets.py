@@ -17,6 +17,7 @@ from hsitools.sensor.bands import GaussianResponse, TableResponse, box_response
 from hsitools.sensor.detector import Detector, electrons_for_snr
 from hsitools.sensor.distortion import Distortion
 from hsitools.sensor.layout import SubImageLayout
+from hsitools.sensor.multispectral import BAND_TABLES
 from hsitools.sensor.pattern import Defects, Stripes
 from hsitools.sensor.sensor import Sensor
 from hsitools.sensor.spectral import FabryPerotResponse
@@ -275,6 +276,7 @@ def from_table(path: str | Path) -> Sensor:
 
 PRESETS: dict[str, Callable[..., Sensor]] = {
     "prisma": prisma, "enmap": enmap, "hyperion-ali": hyperion_ali, "finch": finch, "imspoc-uv-2": imspoc_uv_2,
+    **{name: table.sensor for name, table in BAND_TABLES.items()},
 }  # fmt: skip
 
 

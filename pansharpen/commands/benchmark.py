@@ -26,6 +26,10 @@ path_type = click.Path(path_type=Path)
 @click.option("--ratio", "ratios", type=int, multiple=True, help="Ratio(s) of the simulated pairs  [default: 6].")
 @click.option("--noise", "noisy", is_flag=True, help="With sensor noise (default; both flags: with and without).")
 @click.option("--no-noise", "clean", is_flag=True, help="Without sensor noise.")
+@click.option("--guide", metavar="NAME",
+              help="Imager whose bands take PAN's place where scenes are simulated: sentinel-2, …")  # fmt: skip
+@click.option("--snr", "snr_db", type=float, metavar="DB",
+              help="White noise in all images of simulated scenes, instead of the sensors'.")  # fmt: skip
 @click.option("--methods", multiple=True, metavar="NAMES",
               help="Names, or all  [default: those without training, fitted in seconds].")  # fmt: skip
 @click.option("--protocol", type=click.Choice(["reduced", "full", "both"]),

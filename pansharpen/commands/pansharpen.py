@@ -47,7 +47,7 @@ def list_methods(plugins: tuple[Path, ...], as_json: bool) -> None:
     rows: list[dict[str, Any]] = [
         {
             "name": entry.name, "family": entry.family, "needs_training": entry.trained, "any_band_count": True,
-            "tiled": entry.tiled, "summary": entry.summary, "paper": entry.paper,
+            "tiled": entry.tiled, "std": entry.has_std, "summary": entry.summary, "paper": entry.paper,
         }
         for entry in (METHODS[name] for name in names())
     ]  # fmt: skip
@@ -59,7 +59,9 @@ def list_methods(plugins: tuple[Path, ...], as_json: bool) -> None:
         if row["family"] != family:
             family = row["family"]
             click.echo(f"{family}:")
-        marks = [text for text, on in (("trained", row["needs_training"]), ("tiled", row["tiled"])) if on]
+        marks = [text for text, on in (
+            ("trained", row["needs_training"]), ("tiled", row["tiled"]), ("std", row["std"])
+        ) if on]  # fmt: skip
         click.echo(f"  {row['name']:<{width}}  {row['summary']}" + (f" [{', '.join(marks)}]" if marks else ""))
         click.echo(f"  {'':<{width}}  {row['paper']}")
     click.echo(
@@ -79,6 +81,12 @@ def list_methods(plugins: tuple[Path, ...], as_json: bool) -> None:
               help="Products, each to a cube of its name in the folder --out; those that are there stay.")  # fmt: skip
 @click.option("--suffix", metavar="SUFFIX", help="With --batch: format of the cubes  [default: .h5].")
 @click.option("--pan", type=click.Path(path_type=Path), help="Panchromatic image  [default: the one in the file].")
+@click.option("--guide", multiple=True, type=click.Path(path_type=Path),
+              help="Bands of another sensor, instead of PAN or beside it; one file for each size of pixels, "
+              "repeatable.")  # fmt: skip
+@click.option("--guide-sensor", metavar="FILE|NAME",
+              help="Whose bands: sentinel-2, landsat-8, landsat-9, ali, planetscope  [default: as the file "
+              "says].")  # fmt: skip
 @click.option("--reproject", is_flag=True, help="Bring PAN onto the cube's grid and coordinate system first.")
 @click.option("--sensor", metavar="FILE|PRESET", help="Sensor whose MTF, PAN response and noise to use.")
 @click.option(
@@ -86,6 +94,7 @@ def list_methods(plugins: tuple[Path, ...], as_json: bool) -> None:
 )
 @click.option("--weights", type=click.Path(path_type=Path), help="Weights of a trained net.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
+@click.option("--std", is_flag=True, help="Write the standard deviation of every voxel too, as OUT's name with _std.")
 @click.option("--convention", default="hsitools", show_default=True, help="For .npz cases: hsitools or toolbox.")
 @device_option
 @dtype_option
@@ -125,6 +134,8 @@ def run_method(
     if document["rounding_error"] is not None:
         said += f"; rounded by at most {document['rounding_error']:.2g} {document['units']}".rstrip()
     click.echo(said)
+    if "std" in document:
+        click.echo(f"{document['std']}: std")
     if (document["sensor_noise"] or "").startswith("estimated"):
         click.echo(f"hsi: note: noise {document['sensor_noise']}", err=True)
     if order.sensor is None and not document["optics_in_file"]:

@@ -15,6 +15,7 @@ from hsitools.comparison.plan import Cell, Plan, Source, chosen_names, cubes_of,
 from hsitools.errors import HsiError, InputError
 from hsitools.io import open_cube
 from hsitools.io.hashes import content_hash
+from hsitools.sensor.multispectral import band_table
 from hsitools.sensor.presets import open_sensor
 from hsitools.sensor.sensor import Sensor
 from pansharpen.comparison.fusion_task import FUSION
@@ -71,6 +72,10 @@ class FusionPlan(Plan):
         Fingerprint and name.
     sensor_for_all : bool
         Whether it was given, so that cases and products are taken to be of it too.
+    guide : str or None
+        Imager whose bands take PAN's place where scenes are simulated.
+    snr_db : float or None
+        White noise in all images of simulated scenes, instead of the sensors'.
     """
 
     ratios: tuple[int, ...]
@@ -80,6 +85,8 @@ class FusionPlan(Plan):
     sensor: str | None
     sensor_name: str | None
     sensor_for_all: bool
+    guide: str | None = None
+    snr_db: float | None = None
 
     def cells(self) -> list[Cell]:
         """All cells, case after case."""
@@ -87,11 +94,14 @@ class FusionPlan(Plan):
         out = []
         for source, label in zip(self.sources, labels, strict=True):
             is_scene = source.kind == "scene"
+            # named only where they were asked for: benchmarks of before keep their cells
+            others = {name: getattr(self, name) for name in ("guide", "snr_db") if is_scene and getattr(self, name)}
             out += [
                 Cell(method=method, case={
                     "case": label, "source": source.path, "sha256": source.sha256, "kind": source.kind, "ratio": ratio,
                     "noise": noise, "protocol": protocol, "convention": self.convention, "seed": self.seed,
                     "sensor": self.sensor if is_scene or self.sensor_for_all else None, "device": self.device,
+                    **others,
                 })
                 for ratio in (self.ratios if is_scene else (source.ratio,))
                 for noise in (self.noises if is_scene else (None,))
@@ -111,6 +121,10 @@ class FusionPlan(Plan):
                 raise InputError(f"{name}: found none, expected at least one")
         if min(self.ratios) < 2:
             raise InputError(f"ratio: found {min(self.ratios)}, expected at least 2")
+        if self.guide is not None:
+            band_table(self.guide)
+        if self.snr_db is not None and not np.isfinite(self.snr_db):
+            raise InputError(f"snr: found {self.snr_db}, expected decibels")
         super().check()
 
 
@@ -127,7 +141,8 @@ class Benchmark(engine.Benchmark):
         methods: Iterable[str] = (), sensor: Sensor | str | None = None, ratios: Iterable[int] = (6,),
         noises: Iterable[bool] = (True,), protocols: Iterable[str] = ("auto",), rules: str = "hsitools", seed: int = 0,
         device: str = "cpu", weights: str | Path | None = None, threads: int = 0, time_limit_s: float | None = None,
-        memory_limit_mib: float | None = None, plugins: Iterable[str | Path] = (),
+        memory_limit_mib: float | None = None, plugins: Iterable[str | Path] = (), guide: str | None = None,
+        snr_db: float | None = None,
     ) -> Benchmark:  # fmt: skip
         """Plan a benchmark of fusion methods in a folder (made if need be).
 
@@ -164,7 +179,7 @@ class Benchmark(engine.Benchmark):
             sensor_for_all=sensor is not None, device=device,
             weights=None if weights is None else str(Path(weights).resolve()), threads=threads,
             time_limit_s=time_limit_s, memory_limit_mib=memory_limit_mib,
-            plugins=(*added.method_files, *added.index_files),
+            plugins=(*added.method_files, *added.index_files), guide=guide, snr_db=snr_db,
         )  # fmt: skip
         made = cls.begin(folder, settings, added)
         if used is not None:

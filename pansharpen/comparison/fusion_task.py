@@ -17,6 +17,7 @@ from hsitools.sensor.sensor import Sensor
 from pansharpen.case import FusionCase
 from pansharpen.comparison.judging import judge_classes
 from pansharpen.comparison.pictures import case_details, details
+from pansharpen.guide import Guide
 from pansharpen.in_memory import fuse_case
 from pansharpen.optics import Optics
 from pansharpen.pair.case_files import convention, read_case
@@ -56,7 +57,8 @@ class FusionTask(Task):
         else:
             assert sensor is not None
             pair = simulated_case(
-                open_cube(case["source"]), sensor, ratio=case["ratio"], noise=bool(case["noise"]), seed=case["seed"]
+                open_cube(case["source"]), sensor, ratio=case["ratio"], noise=bool(case["noise"]), seed=case["seed"],
+                guide=case.get("guide"), snr_db=case.get("snr_db"),
             )  # fmt: skip
         if case["protocol"] == "full":
             pair = pair.replace(reference=None)
@@ -104,6 +106,9 @@ def write_pair(path: Path, case: FusionCase) -> None:
     values = {name: getattr(case, name) for name in SHOWN_IMAGES} | {
         f"optics.{field.name}": getattr(case.optics, field.name) for field in dataclasses.fields(Optics)
     }
+    values["pan_made"] = case.pan_made or None
+    for number, guide in enumerate(case.guides):
+        values |= {f"guide.{number}.{field.name}": getattr(guide, field.name) for field in dataclasses.fields(Guide)}
     arrays: dict[str, Any] = {name: np.asarray(value) for name, value in values.items() if value is not None}
     with path.open("wb") as stream:
         np.savez(stream, **arrays)
@@ -119,5 +124,15 @@ def read_pair(path: Path) -> FusionCase:
         name: value.item() if value.ndim == 0 else tuple(value.tolist()) if name in tuples else value
         for name, value in optics.items()
     }
+    guides: list[Guide] = []
+    while f"guide.{len(guides)}.image" in arrays:
+        start = f"guide.{len(guides)}."
+        own: dict[str, Any] = {
+            name.removeprefix(start): value.item() if value.ndim == 0 else value
+            for name, value in arrays.items() if name.startswith(start)
+        }  # fmt: skip
+        own["offset"] = tuple(own["offset"].tolist())
+        own |= {name: torch.from_numpy(own[name]) for name in ("image", "valid") if name in own}
+        guides.append(Guide(**own))
     images: dict[str, Any] = {name: torch.from_numpy(arrays[name]) for name in SHOWN_IMAGES if name in arrays}
-    return FusionCase(optics=Optics(**plain), **images)
+    return FusionCase(optics=Optics(**plain), guides=tuple(guides), pan_made="pan_made" in arrays, **images)

@@ -1,13 +1,14 @@
-"""Fusion as an inverse problem: what the cube and PAN say of a few spectral components, and total variation.
+"""Fusion as an inverse problem: what cube and sharp channels say of a few spectral components, and total variation.
 
 The scene is ``mean + basis z`` with k component images z. It minimises::
 
-    Σᵢ dᵢ/2 ‖A zᵢ − yᵢ‖² + ‖p·z − q‖²/(2 v) + λ TV(z)
+    Σᵢ dᵢ/2 ‖A zᵢ − yᵢ‖² + Σ_c ‖p_c·z − q_c‖²/(2 v_c) + λ TV(z)
 
-A is the optics' blur and sampling (exact borders and offset), y the coarse cube's components, q PAN, p its response to
-the components. Components are principal axes of the coarse cube, scaled by their gradients, so that one λ serves all.
-The solver is the alternating direction method of multipliers with two exact steps: the two data terms together, since
-A Aᵀ is small and separable; and the coupling of z with its gradients, a cosine transform.
+A is the optics' blur and sampling (exact borders and offset), y the coarse cube's components, q PAN or the channels of
+other sharp images, p their responses to the components. Components are principal axes of the coarse cube, scaled by
+their gradients, so that one λ serves all. The solver is the alternating direction method of multipliers with two exact
+steps: the two data terms together, since A Aᵀ is small and separable; and the coupling of z with its gradients, a
+cosine transform.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import torch
 
 from hsitools.estimation.nonnegative import nonnegative
 from hsitools.sensor.separable import AxisMatrix, Separable
-from pansharpen.case import FusionCase
+from pansharpen.case import FusionCase, Tile
 from pansharpen.families.statistics import mix, moments, per_band, ratio_of
 
 #: Components are divided by their gradient to this power: 1 makes them equal, 0 leaves them in the cube's units.
@@ -88,6 +89,15 @@ class GradientCoupling:
 # ---- what is known ---------------------------------------------------------------------------------------------
 
 
+def sharp_responses(case: FusionCase) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """`pan_response` of every channel of `Tile.sharp`: ``(batch, m, band)``, ``(batch, m)``, ``(batch, m)``."""
+    parts = [] if case.pan_made else [pan_response(case)]
+    for number, guide in enumerate(case.guides):
+        parts += [_response(case.tile.with_pan_of(number, channel)) for channel in range(guide.n_channels)]
+    responses, offsets, rests = zip(*parts, strict=True)
+    return torch.stack(responses, 1), torch.cat(offsets, 1), torch.cat(rests, 1)
+
+
 def pan_response(case: FusionCase) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Nonnegative weights of the bands that make up PAN, its offset, and the variance of what they leave.
 
@@ -97,13 +107,16 @@ def pan_response(case: FusionCase) -> tuple[torch.Tensor, torch.Tensor, torch.Te
     -------
     Tensors of float64, shape (batch, band), (batch, 1), (batch, 1)
     """
-    tile = case.tile
+    return _response(case.tile)
+
+
+def _response(tile: Tile) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     sums = moments(torch.cat([tile.coarse, tile.pan_coarse], 1), valid=tile.coarse_valid)
     covariance = sums.covariance
     bands, cross, variance = covariance[:, :-1, :-1], covariance[:, :-1, -1], covariance[:, -1, -1]
     told = torch.zeros_like(cross)
-    if case.optics.pan_response is not None:
-        told = told + torch.as_tensor(case.optics.pan_response, dtype=told.dtype, device=told.device)
+    if tile.optics.pan_response is not None:
+        told = told + torch.as_tensor(tile.optics.pan_response, dtype=told.dtype, device=told.device)
         # it may be in other units than the bands
         power = torch.einsum("ni,nij,nj->n", told, bands, told)
         told = told * ratio_of((told * cross).sum(1, keepdim=True), power[:, None]).clamp(min=0)
@@ -132,10 +145,10 @@ class Problem:
     coarse : Tensor, shape (batch, k, y, x)
     weight : Tensor, shape (batch, k)
         d, one over the variance of ``coarse``.
-    pan : Tensor, shape (batch, 1, ratio·y, ratio·x)
-        q, what PAN says of ``pan_row · z``.
-    pan_row : Tensor, shape (batch, k)
-    pan_variance : Tensor, shape (batch, 1)
+    sharp : Tensor, shape (batch, m, ratio·y, ratio·x)
+        q, what PAN (or each channel of the guides) says of ``rows · z``.
+    rows : Tensor, shape (batch, m, k)
+    sharp_variance : Tensor, shape (batch, m)
     """
 
     optics: Separable
@@ -144,15 +157,15 @@ class Problem:
     analysis: torch.Tensor
     coarse: torch.Tensor
     weight: torch.Tensor
-    pan: torch.Tensor
-    pan_row: torch.Tensor
-    pan_variance: torch.Tensor
+    sharp: torch.Tensor
+    rows: torch.Tensor
+    sharp_variance: torch.Tensor
 
     def value(self, z: torch.Tensor) -> torch.Tensor:
         """The two data terms, ``(batch,)``."""
         coarse = per_band(self.weight, z) * (self.optics(z) - self.coarse.to(z.dtype)) ** 2
-        pan = (mix(self.pan_row, z) - self.pan.to(z.dtype)) ** 2 / per_band(self.pan_variance, z)
-        return (coarse.flatten(1).sum(1) + pan.flatten(1).sum(1)) / 2
+        sharp = (mix(self.rows, z) - self.sharp.to(z.dtype)) ** 2 / per_band(self.sharp_variance, z)
+        return (coarse.flatten(1).sum(1) + sharp.flatten(1).sum(1)) / 2
 
     def cube(self, z: torch.Tensor) -> torch.Tensor:
         """The scene of component images, ``(batch, band, y, x)``."""
@@ -172,7 +185,7 @@ def problem(case: FusionCase, rank: int) -> Problem:
     detail that the optics don't explain (`TRUST`).
     """
     tile, optics = case.tile, case.optics
-    response, offset, pan_left = pan_response(case)
+    response, offset, sharp_left = sharp_responses(case)
     sums = moments(tile.coarse, valid=tile.coarse_valid)
     mean, power = sums.mean_x, sums.xy.diagonal(dim1=1, dim2=2).mean(1, keepdim=True) / sums.n
     scale = torch.ones_like(mean)
@@ -194,15 +207,24 @@ def problem(case: FusionCase, rank: int) -> Problem:
     unit = top * (detail / top) ** FLATTENING
     variance = (noise + (TRUST * detail) ** 2) / unit**2
     basis = vectors * unit[:, None] * scale[..., None]
-    fine = (tile.pan - tile.pan_low).double().square().mean((1, 2, 3))[:, None]
-    pan_variance = pan_left.clamp(min=optics.pan_variance or 0.0) + TRUST**2 * fine
+    sharp = tile.sharp.double()
+    low = tile.up()(tile.down(optics.mean_gains())(sharp))
+    fine = (sharp - low).square().mean((2, 3))
+    told = torch.as_tensor(_told_variances(case)).to(fine)
+    variance_left = torch.maximum(sharp_left, told) + TRUST**2 * fine
     return Problem(
         optics=mean_optics(case), mean=mean, basis=basis, analysis=(vectors / unit[:, None] / scale[..., None]).mT,
         coarse=components / per_band(unit, components), weight=1 / variance,
-        pan=tile.pan.double() - per_band(offset + (response * mean).sum(1, keepdim=True), tile.pan.double()),
-        pan_row=(response[:, None] @ basis)[:, 0],
-        pan_variance=pan_variance + 1e-12 * tile.pan.double().square().mean((1, 2, 3))[:, None] + TINY,
+        sharp=sharp - per_band(offset + (response * mean[:, None]).sum(2), sharp), rows=response @ basis,
+        sharp_variance=variance_left + 1e-12 * sharp.square().mean((2, 3)) + TINY,
     )  # fmt: skip
+
+
+def _told_variances(case: FusionCase) -> list[float]:
+    """Noise of each sharp channel as far as it is known, else zero."""
+    own = [] if case.pan_made else [case.optics.pan_variance]
+    guides = [guide.variance(channel) for guide in case.guides for channel in range(guide.n_channels)]
+    return [value or 0.0 for value in own + guides]
 
 
 def _gram(axis: AxisMatrix, like: torch.Tensor) -> torch.Tensor:
@@ -212,22 +234,23 @@ def _gram(axis: AxisMatrix, like: torch.Tensor) -> torch.Tensor:
 
 
 class DataStep:
-    """Minimiser of the data terms plus ``ρ/2 ‖z − v‖²``, exactly.
+    """Minimiser of the data terms plus ``ρ/2 ‖z − v‖²``, exactly; ρ may be a matrix ``(batch, k, k)``.
 
-    In coordinates where both the weights d and ρ + p pᵀ/v are diagonal, the normal equations are ``1 + δᵢ AᵀA``, whose
-    inverse is ``1 − δᵢ Aᵀ (1 + δᵢ A Aᵀ)⁻¹ A``; and A Aᵀ is a product of one small matrix along y and one along x.
+    In coordinates where both the weights d and ρ + Σ p pᵀ/v are diagonal, the normal equations are ``1 + δᵢ AᵀA``,
+    whose inverse is ``1 − δᵢ Aᵀ (1 + δᵢ A Aᵀ)⁻¹ A``; and A Aᵀ is a product of one small matrix along y and one along x.
     """
 
     def __init__(self, system: Problem, rho: torch.Tensor, dtype: torch.dtype) -> None:
-        row = system.pan_row / system.pan_variance.sqrt()
-        penalty = torch.diag_embed(rho.expand_as(row)) + row[..., None] * row[:, None]
+        rows = system.rows / system.sharp_variance.sqrt()[..., None]
+        pull = rho if rho.ndim == 3 else torch.diag_embed(rho.expand(len(rows), rows.shape[-1]))
+        penalty = pull + rows.mT @ rows
         inverse = torch.linalg.inv(torch.linalg.cholesky(penalty))
         delta, turn = torch.linalg.eigh(inverse @ torch.diag_embed(system.weight) @ inverse.mT)
         delta = delta.clamp(min=0)[..., None, None]
-        self.system, self.rho = system, per_band(rho, delta).to(dtype)
-        self.back = (inverse.mT @ turn).to(dtype)
+        self.system, back = system, inverse.mT @ turn
+        self.back, self.pull = back.to(dtype), (back.mT @ pull).to(dtype)
         (y, along_y), (x, along_x) = (
-            torch.linalg.eigh(_gram(axis, row)) for axis in (system.optics.y, system.optics.x)
+            torch.linalg.eigh(_gram(axis, rows)) for axis in (system.optics.y, system.optics.x)
         )
         self.along_y, self.along_x = along_y.to(dtype), along_x.to(dtype)
         self.filter = (delta / (1 + delta * (y.clamp(min=0)[:, None] * x.clamp(min=0)))).to(dtype)
@@ -237,12 +260,12 @@ class DataStep:
         """Take other coarse data."""
         system = self.system
         right = system.optics.adjoint(per_band(system.weight, coarse) * coarse)
-        right = right + per_band(system.pan_row / system.pan_variance, right) * system.pan.to(right.dtype)
+        right = right + mix((system.rows / system.sharp_variance[..., None]).mT, system.sharp.to(right.dtype))
         self.right = mix(self.back.mT, right.to(self.back.dtype))
 
     def __call__(self, v: torch.Tensor) -> torch.Tensor:
         """The minimiser for ``v`` (batch, k, y, x)."""
-        right = self.right + self.rho * mix(self.back.mT, v)
+        right = self.right + mix(self.pull, v)
         reduced = self.along_y.mT @ self.system.optics(right) @ self.along_x
         reduced = self.along_y @ (self.filter * reduced) @ self.along_x.mT
         return mix(self.back, right - self.system.optics.adjoint(reduced))
@@ -252,10 +275,11 @@ class DataStep:
 
 
 def start(case: FusionCase, system: Problem) -> torch.Tensor:
-    """Interpolated components, moved by the least that makes them agree with PAN: ``(batch, k, y, x)``."""
+    """Interpolated components, moved by the least that agrees with the sharp channels: ``(batch, k, y, x)``."""
     z = mix(system.analysis, case.tile.expanded.double() - per_band(system.mean, system.coarse))
-    gain = system.pan_row / (system.pan_row.square().sum(1, keepdim=True) + system.pan_variance)
-    return z + per_band(gain, z) * (system.pan - mix(system.pan_row, z))
+    power = system.rows @ system.rows.mT + torch.diag_embed(system.sharp_variance)
+    gain = torch.linalg.solve(power, system.rows).mT
+    return z + mix(gain, system.sharp - mix(system.rows, z))
 
 
 def prior_weight(case: FusionCase, system: Problem, joint: bool) -> tuple[torch.Tensor, torch.Tensor]:

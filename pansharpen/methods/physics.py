@@ -22,7 +22,7 @@ either.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -31,10 +31,12 @@ from hsitools.estimation.edge_aware import CONDITION, DataTerms, edge_weights, s
 from pansharpen.case import Scene, Tile
 from pansharpen.families.statistics import mix, per_band
 from pansharpen.physics.channels import Channels, learn_channels
+from pansharpen.physics.error_scale import ErrorScale, blurred_off, error_scale
 from pansharpen.physics.held_out import detail_trust
+from pansharpen.physics.posterior import posterior_variance
 from pansharpen.physics.registration import Registration
 from pansharpen.physics.subspace import Cube, Subspace, one_blur, subspace
-from pansharpen.registry import method
+from pansharpen.registry import Posterior, method
 
 #: Solutions in all; where bands differ in MTF, each of these corrects for it.
 SOLUTIONS, SOLUTIONS_MIXED = 2, 4
@@ -71,10 +73,14 @@ class Model:
     "physics", family="ours", consistent=True, batched=False, halo=16,
     paper="hsitools: maximum a posteriori in the cube's subspace, with the sensor's PSF, PAN response and noise",
 )  # fmt: skip
-def physics(scene: Scene) -> Any:
+def physics(scene: Scene, std: bool = False) -> Any:
     """Subspace MAP with the sensor's PSF, PAN response and noise, and an edge-aware prior from PAN."""
     model = learn(scene)
-    return scene.map(lambda tile: _fuse(tile, model))
+    fused = scene.map(lambda tile: _fuse(tile, model))
+    if not std:
+        return fused
+    scale = error_scale(scene, model.coarse, model.space, model.pair, model.channels)
+    return Posterior(fused, scene.map(lambda tile: _std(tile, model, scale)))
 
 
 def learn(scene: Scene) -> Model:
@@ -100,7 +106,18 @@ def _negative(tile: Tile) -> torch.Tensor:
     return (below if tile.coarse_measured is None else below & tile.coarse_measured).sum((2, 3))
 
 
-def _fuse(tile: Tile, model: Model) -> torch.Tensor:
+class Solved(NamedTuple):
+    """A tile's problem, surroundings included, and its solution."""
+
+    terms: DataTerms
+    weights: list[torch.Tensor]
+    z: torch.Tensor
+    coarse: torch.Tensor
+    data: torch.Tensor
+
+
+def solved(tile: Tile, model: Model) -> Solved:
+    """The components of a tile."""
     space, pair, optics, pan = model.space, model.pair, tile.optics, tile.wide_pan
     down = pair.down(tile, optics.mean_gains())
     coarse = model.coarse(tile)
@@ -123,12 +140,33 @@ def _fuse(tile: Tile, model: Model) -> torch.Tensor:
             levelled = space.components(tile.wide_coarse - pair.down(tile, optics.mtf)(cube) + down(cube))
         moved = 0 if pair.field is None else sight(z) - down(z)
         z = terms.solve(levelled - moved, weights, z)
-    # what the subspace leaves out, as far as it is no noise
-    rest = per_band(space.rest, pan) * (coarse - space.cube(data))
-    out = space.cube(tile.crop(z)) + tile.crop(tile.up()(rest))
+    return Solved(terms, weights, z, coarse, data)
+
+
+def _fuse(tile: Tile, model: Model) -> torch.Tensor:
+    space, pair, optics, pan = model.space, model.pair, tile.optics, tile.wide_pan
+    terms, _, z, coarse, data = solved(tile, model)
+    fused = space.cube(z)
+    several = any(guide.n_channels > 1 for guide in tile.guides)
+    if several and optics.noise_variance is None and pair.field is None:
+        # noise that is but estimated may be signal that one band sees: all that the cube holds comes back
+        rest = tile.wide_coarse - pair.down(tile, optics.mtf)(fused)
+    else:
+        # what the subspace leaves out, as far as it is no noise
+        rest = per_band(space.rest, pan) * (coarse - space.cube(data))
+    out = tile.crop(fused + tile.up()(rest))
     if (model.trust < 1).any():
         # only details that the coarse cube does not see: the rest is its own
         details = z - tile.up()(data)
-        details = tile.crop(details - tile.up()(down(details)))
+        details = tile.crop(details - tile.up()(terms.down(details)))
         out -= mix((1 - model.trust)[..., None] * space.basis, details)
     return torch.where(model.bounded[..., None, None], out.clamp(min=0), out)
+
+
+def _std(tile: Tile, model: Model, scale: ErrorScale) -> torch.Tensor:
+    terms, weights, z, *_ = solved(tile, model)
+    r = tile.optics.ratio
+    place = r * tile.corner[0], r * tile.corner[1]
+    variance = posterior_variance(terms, weights, z, model.space.basis, place, tile.corner)
+    hidden = None if tile.pan_made else blurred_off(tile.wide_pan, tile.optics.pan_mtf)
+    return tile.crop(scale.std(variance, hidden))

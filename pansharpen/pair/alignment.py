@@ -88,6 +88,14 @@ def placement(cube: Cube) -> Placement:
     return _by_map(cube) if _mapped(cube) else _by_size(cube)
 
 
+def pixels_to_one(cube: Cube, image: Cube) -> float:
+    """Pixels of an image along a side of one of the cube's, by their maps where both have one, else by their sizes."""
+    if cube.transform is None or image.transform is None:
+        return image.shape[1] / cube.shape[1]
+    areas = [abs(np.linalg.det(_matrix(part.transform))) for part in (cube, image)]
+    return float(np.sqrt(areas[0] / areas[1]))
+
+
 def _mapped(cube: Cube) -> bool:
     return cube.pan is not None and cube.transform is not None and cube.pan.transform is not None
 

@@ -73,6 +73,15 @@ def tells_noise(sensor: Sensor, cube: Cube) -> bool:
     return (sensor.noise is not None or sensor.pan_noise is not None) and cube.units == sensor.units
 
 
+def noise_said(sensor: Sensor, cube: Cube) -> str:
+    """Whose noise a fusion of the cube goes by, for whoever reads its result."""
+    if sensor.noise is None and sensor.pan_noise is None:
+        return "estimated: the sensor tells none"
+    if tells_noise(sensor, cube):
+        return "the sensor's"
+    return f"estimated: the sensor's is for values in {sensor.units!r}, the cube's are in {cube.units or 'unknown'!r}"
+
+
 def mean_level(cube: Cube) -> Array:
     """Mean of each band over what was measured, ``(band,)``; zero for a band without a measurement."""
     return np.nan_to_num(cube.physical().statistics()["mean"])

@@ -13,12 +13,14 @@ from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.sensor import Sensor
 from hsitools.sensor.bands import known_bands, resample
+from hsitools.sensor.multispectral import band_table
 from hsitools.sensor.simulate import as_reflectance
 from hsitools.sensor.spatial import mean_of_known, mtf_decimate
-from pansharpen.case import FusionCase
+from pansharpen.case import FusionCase, guided
 from pansharpen.optics import Optics
 from pansharpen.pair.alignment import paired, placement
 from pansharpen.pair.from_sensor import averaged_noise, mean_level, noise_at, pan_weights, with_sensor
+from pansharpen.pair.guides import noise_of, simulated_guides
 
 #: A band of less than this share of the median band's mean (water vapour) says nothing, and would rule ERGAS.
 MIN_LEVEL = 0.01
@@ -26,7 +28,7 @@ MIN_LEVEL = 0.01
 
 def simulated_case(
     scene: Cube, sensor: Sensor, *, ratio: int | None = None, noise: bool = True, seed: int = 0,
-    scale: float | None = None,
+    scale: float | None = None, guide: str | None = None, snr_db: float | None = None,
 ) -> FusionCase:  # fmt: skip
     """What the sensor makes of a scene whose pixels are taken as PAN's, with the scene in its bands as reference.
 
@@ -42,11 +44,17 @@ def simulated_case(
     seed : int
     scale : float, optional
         Turns the scene's numbers into the sensor's units, instead of what its file says.
+    guide : str, optional
+        Imager (`hsitools.sensor.multispectral.band_table`) whose bands take PAN's place; the scene's pixels are those
+        of its finest bands.
+    snr_db : float, optional
+        White noise of this signal-to-noise ratio in every band of the cube and of the sharp images, instead of the
+        sensors'.
 
     Raises
     ------
     InputError
-        When the sensor has no PAN, or the scene's wavelengths reach neither its bands nor its PAN.
+        When the sensor has no PAN and there is no guide, or the scene's wavelengths reach neither its bands nor PAN.
 
     Examples
     --------
@@ -55,7 +63,10 @@ def simulated_case(
     >>> tuple(case.coarse.shape), tuple(case.pan.shape), tuple(case.reference.shape)
     ((1, 3, 8, 8), (1, 1, 48, 48), (1, 3, 48, 48))
     """
-    if sensor.pan is None:
+    table = None if guide is None else band_table(guide)
+    if table is not None:
+        sensor = sensor.replace(pan=None, pan_noise=None)
+    elif sensor.pan is None:
         raise InputError(f"{sensor.name}: pan: missing, expected a sensor with a panchromatic response")
     sensor = sensor if ratio is None else sensor.replace(ratio=ratio, offset=None)
     scene = scene.drop_bad() if not scene.good.all() else scene
@@ -74,20 +85,37 @@ def simulated_case(
     level = np.abs(np.nanmean(truth, axis=(1, 2)))
     lit = np.flatnonzero(level > MIN_LEVEL * np.median(level))
     covered, truth = covered.select(lit), truth[lit]
-    observed = covered.observe(scene, np.random.default_rng(seed), noise=noise)
-    assert observed.pan is not None
+    rng = np.random.default_rng(seed)
+    observed = covered.observe(scene, rng, noise=noise and snr_db is None)
     wavelength = covered.response.wavelength_nm
-    told = {}
-    if noise:
-        told = noise_at(covered.noise, covered.pan_noise, mean_level(observed), mean_level(observed.pan))
+    coarse, pan = observed.data, None if observed.pan is None else observed.pan.data
+    told: dict[str, Any] = {}
+    if snr_db is not None:
+        coarse, variance = _noisy(coarse, snr_db, rng)
+        told = {"noise_variance": variance}
+        if pan is not None:
+            pan, variance = _noisy(pan, snr_db, rng)
+            told["pan_variance"] = float(variance[0])
+    elif noise:
+        level = None if observed.pan is None else mean_level(observed.pan)
+        told = noise_at(covered.noise, covered.pan_noise, mean_level(observed), level)
     optics = Optics(
         ratio=r, offset=covered.offset, mtf=covered.mtf, wavelength_nm=wavelength, pan_mtf=covered.pan_mtf,
-        pan_response=pan_weights(covered, wavelength), **told,
+        pan_response=None if covered.pan is None else pan_weights(covered, wavelength), **told,
     )  # fmt: skip
-    return FusionCase(
-        coarse=_tensor(observed.data), pan=_tensor(observed.pan.data), optics=optics, reference=_tensor(truth),
-        name=scene.name or "scene", notes=tuple(notes),
-    )  # fmt: skip
+    others: dict[str, Any] = {
+        "reference": _tensor(truth), "name": scene.name or "scene", "notes": tuple(notes), "optics": optics,
+    }  # fmt: skip
+    if table is None:
+        return FusionCase(coarse=_tensor(coarse), pan=_tensor(pan), **others)
+    guides = simulated_guides(scene, table, r, wavelength, rng=rng, noise=noise, snr_db=snr_db)
+    return guided(_tensor(coarse)[None], guides, **others)
+
+
+def _noisy(image: Any, snr_db: float, rng: np.random.Generator) -> tuple[Any, Any]:
+    """The image with white noise of that signal-to-noise ratio in each band, and its variance."""
+    variance = noise_of(image, snr_db)
+    return image + np.sqrt(variance)[:, None, None] * rng.standard_normal(np.shape(image)), variance
 
 
 def real_case(cube: Cube, sensor: Sensor | None = None, *, reduced: bool = False) -> FusionCase:

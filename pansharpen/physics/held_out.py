@@ -9,9 +9,11 @@ edges are at this scale is not what they are at the next), only the former. So t
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 
-from hsitools.estimation.edge_aware import DataTerms, edge_weights, step_weights
+from hsitools.estimation.edge_aware import DataTerms, Sharp, edge_weights, step_weights
 from hsitools.sensor.interpolation import interpolate
 from hsitools.sensor.separable import size_of
 from hsitools.sensor.spatial import mtf_decimate
@@ -33,6 +35,36 @@ SPOILED = 2
 LEAST = 8
 
 
+class HeldOut(NamedTuple):
+    """The problem with every other coarse pixel held out: terms, weights, solution, and the interpolated cube."""
+
+    terms: DataTerms
+    weights: list[torch.Tensor]
+    z: torch.Tensor
+    smooth: torch.Tensor
+
+
+def held_out(cube: torch.Tensor, space: Subspace, channels: Channels, sharp: Sharp) -> HeldOut:
+    """Solve for a coarse cube what its blurred half-size image and the sharp channels, as seen by its optics, say."""
+    down = mtf_decimate(size_of(cube), USUAL_MTF, 2)
+    low = down(cube)
+    up = interpolate(size_of(low), 2, method=INTERPOLATION, out_shape=size_of(cube))
+    data = space.components(low)
+    terms = DataTerms(down=down, precision=space.precision.to(cube)[:, None, None], sharp=[sharp])
+    weights = edge_weights(channels.seen_edges(sharp), 1.0)
+    z = terms.solve(data, weights, up(data))
+    weights = [w * a for w, a in zip(weights, step_weights(z), strict=True)]
+    return HeldOut(terms, weights, terms.solve(data, weights, z), up(low))
+
+
+def counted(tile: Tile, believed: torch.Tensor) -> torch.Tensor:
+    """Weight of each coarse voxel of a tile, ``(band or 1, y, x)``: measured, and of one date with what is near it."""
+    # what another date shows spoils its surroundings too
+    near = -torch.nn.functional.max_pool2d(-believed, 2 * SPOILED + 1, 1, SPOILED)
+    weight = tile.crop_coarse(near)[0].double()
+    return weight if tile.coarse_measured is None else weight * tile.coarse_measured[0]
+
+
 def detail_trust(
     scene: Scene, coarse: Cube, space: Subspace, pair: Registration, channels: Channels
 ) -> torch.Tensor:  # fmt: skip
@@ -52,20 +84,9 @@ def detail_trust(
         if min(size_of(cube)) < LEAST:
             return torch.zeros(4, scene.n_bands, dtype=torch.float64, device=cube.device)
         sharp, believed = channels.seen(tile, pair, components)
-        down = mtf_decimate(size_of(cube), USUAL_MTF, 2)
-        low = down(cube)
-        up = interpolate(size_of(low), 2, method=INTERPOLATION, out_shape=size_of(cube))
-        data = space.components(low)
-        terms = DataTerms(down=down, precision=space.precision.to(cube)[:, None, None], sharp=[sharp])
-        weights = edge_weights(channels.seen_edges(sharp), 1.0)
-        z = terms.solve(data, weights, up(data))
-        z = terms.solve(data, [w * a for w, a in zip(weights, step_weights(z), strict=True)], z)
-        smooth = up(low)
+        *_, z, smooth = held_out(cube, space, channels, sharp)
         details, true = (tile.crop_coarse(image - smooth)[0].double() for image in (space.cube(z), cube))
-        # what another date shows spoils its surroundings too
-        near = -torch.nn.functional.max_pool2d(-believed, 2 * SPOILED + 1, 1, SPOILED)
-        weight = tile.crop_coarse(near)[0].double().expand_as(true)
-        weight = weight if tile.coarse_measured is None else weight * tile.coarse_measured[0]
+        weight = counted(tile, believed).expand_as(true)
         parts = (details * true, details * details, true * true, torch.ones_like(true))
         return torch.stack([(part * weight).sum((1, 2)) for part in parts])
 

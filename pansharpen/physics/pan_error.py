@@ -37,6 +37,8 @@ class PanError:
     pan_variance : float
         Of PAN's pixels.
     ratio : int
+    hidden : float
+        How many times all of it the error is where the coarse scale hides some.
     """
 
     visible: float
@@ -44,6 +46,7 @@ class PanError:
     least: float
     pan_variance: float
     ratio: int
+    hidden: float = 1.0
 
     def variance(self, excess: torch.Tensor | float = 1.0) -> torch.Tensor:
         """Where the residual's variance is ``excess`` times the usual one.
@@ -53,7 +56,8 @@ class PanError:
         """
         error = self.visible * torch.as_tensor(excess, dtype=torch.float64)
         part = (error / max(self.pan_variance, TINY)).clamp(max=1)
-        return (error * (1 + part * STRUCTURE * self.ratio**2) + self.noise).clamp(min=self.least)
+        whole = error * (1 + part * STRUCTURE * self.ratio**2) + self.noise
+        return (self.hidden * whole).clamp(min=self.least)
 
     def precision(self, tile: Tile, excess: torch.Tensor) -> torch.Tensor:
         """Of a tile's fine pixels, surroundings included, from the excess at its coarse ones.

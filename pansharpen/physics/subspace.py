@@ -45,6 +45,8 @@ class Subspace:
         Signal-to-noise ratio squared of each component.
     rest : Tensor, shape (1, band)
         Share of each band's variance outside the subspace that is no noise.
+    noise : Tensor, shape (1, band)
+        Variance of the noise, as told or estimated.
     """
 
     mean: torch.Tensor
@@ -52,6 +54,7 @@ class Subspace:
     projection: torch.Tensor
     signal: torch.Tensor
     rest: torch.Tensor
+    noise: torch.Tensor
 
     @property
     def precision(self) -> torch.Tensor:
@@ -84,7 +87,7 @@ def subspace(scene: Scene, coarse: Cube) -> Subspace:
     basis, projection, signal = _components(covariance, noise, n)
     outside = covariance.diagonal() - ((projection[0] @ covariance) * basis[0].mT).sum(0)
     rest = (1 - noise / outside.clamp(min=1e-30)).clamp(0, 1)[None]
-    return Subspace(mean=sums.mean_x, basis=basis, projection=projection, signal=signal, rest=rest)
+    return Subspace(mean=sums.mean_x, basis=basis, projection=projection, signal=signal, rest=rest, noise=noise[None])
 
 
 def one_blur(scene: Scene) -> Cube:

@@ -19,6 +19,7 @@ from denoise.comparison import report
 from denoise.comparison.before_after import compare, residual_structure, worst_bands
 from denoise.comparison.benchmark import Benchmark
 from denoise.comparison.benchmark import benchmark as file_benchmark
+from denoise.comparison.judging import judged
 from denoise.comparison.simulate import CASES, SEVEN, clean_cube, simulate
 from denoise.registry import METHODS
 from hsitools.comparison.benchmark import FORMER_RECORDS, RECORDS
@@ -408,3 +409,14 @@ def test_published_rows_are_of_the_golden_cases(shared):
     digest = hashlib.sha256((shared / "golden" / "denoise_pavia_centre.h5").read_bytes()).hexdigest()
     assert digest[:16] == GOLDEN
     assert f"{best_published('e'):.2f}" == "31.00"
+
+
+def test_bright_angles_are_those_of_bright_pixels():
+    """Dark pixels have the angle of noise: the second index leaves them out."""
+    clean = np.ones((4, 12, 12))
+    clean[:, :, :6] = 0.1
+    estimate = clean.copy()
+    estimate[0, :, :6] = 0.2
+    values = judged(clean, estimate)
+    assert values["sam_bright_deg"] == pytest.approx(0, abs=1e-3)
+    assert values["sam_deg"] > 5

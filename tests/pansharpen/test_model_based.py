@@ -126,7 +126,7 @@ def test_data_step_is_the_minimiser(bands, ratio, y, x, seed):
     case = smooth_case(bands, (y, x), ratio, offset=float(rng.integers(ratio)), seed=seed)
     terms = variational.problem(case, 3)
     rho = torch.tensor([[0.7]], dtype=torch.float64)
-    v = torch.as_tensor(rng.normal(size=(1, terms.pan_row.shape[1], y * ratio, x * ratio))).requires_grad_()
+    v = torch.as_tensor(rng.normal(size=(1, terms.rows.shape[-1], y * ratio, x * ratio))).requires_grad_()
     z = variational.DataStep(terms, rho, torch.float64)(v.detach()).requires_grad_()
     (terms.value(z) + 0.35 * (z - v.detach()).square().sum()).sum().backward()
     at_v = v.clone().detach().requires_grad_()

@@ -42,7 +42,7 @@ def test_list():
     text = hsi("list").stdout
     rows = json.loads(hsi("list", "--json").stdout)
     assert {row["name"] for row in rows} == set(METHODS)
-    assert len(rows) == 23
+    assert len(rows) == 27
     for row in rows:
         assert row["name"] in text
         assert row["paper"]

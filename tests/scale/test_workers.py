@@ -269,6 +269,7 @@ def test_a_client_that_is_killed_loses_nothing(client, tmp_path, root):
     done = len(list(marks.glob("*")))
     assert 2 <= done < 16
     assert save_by_workers(computed(VALUES), out, client, "run") >= done
+    assert {path.name for path in tmp_path.iterdir()} == {"out.h5", "run.py"}
     np.testing.assert_array_equal(open_cube(out).read(), VALUES + 1)
 
 

@@ -152,6 +152,14 @@ def test_shift_and_mtf_are_found_from_the_pair():
     assert wrong.gains(0.4) == pytest.approx(0.3, abs=0.04)
 
 
+def test_what_pan_alone_sees_is_no_blur():
+    """Half of PAN is another scene: plain regression on PAN's derivatives would blur that away."""
+    _, coarse, pan = seen()
+    other = torch.as_tensor(scene((96, 96), seed=77).read()[40:41]).to(pan)
+    odd = pan + pan.std() * (other - other.mean()) / other.std()
+    assert register(coarse, odd, 0.3, 4, 1.5, pan_gain=0.2).power < 1.15
+
+
 @pytest.mark.parametrize("spoiled", ["sharper", "softer", "shifted", "block"])
 def test_expected_error_finds_each_fault(spoiled):
     """Against the truth itself spoiled by that fault; the declared registration, so that it cannot excuse it."""

@@ -1,0 +1,25 @@
+"""Hyper-sharpening: every band gets a sharp image of its own, the best combination of all sharp channels.
+
+M. Selva, B. Aiazzi, F. Butera, L. Chiarantini, S. Baronti, Hyper-sharpening: a first approach on SIM-GA data, IEEE
+JSTARS 8(6), 2015: the "synthesized band", by regression at the coarse scale.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from pansharpen.case import Scene
+from pansharpen.families.statistics import moments, solve
+
+
+def synthesis(scene: Scene) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weights ``(batch, band, m)`` and offset ``(batch, band)`` of each band's regression on the sharp channels."""
+    sums = scene.sum(
+        lambda tile: moments(
+            torch.cat([tile.crop_coarse(tile.wide_sharp_coarse), tile.coarse], 1), valid=tile.coarse_valid
+        )
+    )
+    m = sums.xy.shape[-1] - scene.n_bands
+    covariance, mean = sums.covariance, sums.mean_x
+    weights = solve(covariance[:, :m, :m], covariance[:, :m, m:]).mT
+    return weights, mean[:, m:] - (weights @ mean[:, :m, None])[..., 0]

@@ -1,0 +1,188 @@
+"""Guides in files: which channels see what, where they lie on the fine grid, and windows of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from hsitools.cube import Cube
+from hsitools.cube.sources import as_source
+from hsitools.errors import InputError
+from hsitools.sensor.bands import SpectralSource
+from hsitools.sensor.multispectral import BAND_TABLES, band_table
+from hsitools.sensor.presets import open_sensor
+from hsitools.sensor.sensor import Sensor
+from pansharpen.guide import Guide, own_size, shares
+from pansharpen.optics import USUAL_MTF
+from pansharpen.pair.alignment import pixels_to_one, placement
+from pansharpen.pair.guides import response_rows
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PlacedGuide:
+    """A guide of a cube, on disk or in memory, with its place; it is read window by window.
+
+    Attributes
+    ----------
+    cube : Cube
+        In physical units.
+    template : Guide
+        All but the pixels.
+    origin : (float, float)
+        Row and column of the fine grid at which its first pixel begins.
+    """
+
+    cube: Cube
+    template: Guide
+    origin: tuple[float, float]
+
+    def read(self, rows: slice, columns: slice) -> Guide:
+        """The guide over a window of the fine grid; what it does not cover, or holds no measurement, is not valid."""
+        s = self.template.ratio
+        parts, offset = [], []
+        for window, origin in zip((rows, columns), self.origin, strict=True):
+            first = round((window.start - origin) / s)
+            parts.append((first, first + own_size(window.stop - window.start, s)))
+            offset.append(origin + s * first - window.start)
+        (top, bottom), (left, right) = parts
+        _, height, width = self.cube.shape
+        inner = (slice(max(top, 0), min(bottom, height)), slice(max(left, 0), min(right, width)))
+        image = np.full((self.cube.n_bands, bottom - top, right - left), np.nan, dtype=np.float32)
+        if inner[0].start < inner[0].stop and inner[1].start < inner[1].stop:
+            place = tuple(slice(p.start - at, p.stop - at) for p, at in zip(inner, (top, left), strict=True))
+            image[:, *place] = self.cube.read(None, *inner)
+        return dataclasses.replace(
+            self.template, image=torch.as_tensor(image)[None], offset=(offset[0], offset[1])
+        ).filled()  # fmt: skip
+
+
+def with_pan(cube: Cube, guides: Sequence[Cube], sensor: str | Sensor | None) -> Cube:
+    """The cube with the mean of the finest guide's channels for PAN, where it has none.
+
+    Raises
+    ------
+    InputError
+        When that guide does not lie on the cube, or is no finer.
+    """
+    if cube.pan is not None or not guides:
+        return cube
+    finest = max(guides, key=lambda guide: pixels_to_one(cube, guide))
+    if pixels_to_one(cube, finest) < 1.5:
+        raise InputError(
+            f"{_who(finest)}: guide: found {pixels_to_one(cube, finest):.3g} of its pixels to one of the cube, "
+            "expected finer ones"
+        )
+    used, made_of = _channels(cube, finest, sensor)
+    rows = None if made_of is None else response_rows(made_of, _wavelengths(cube))
+    weights = shares((rows,), used.n_bands)[None]
+    physical = used.physical()
+    source = SpectralSource(as_source(physical.data), np.arange(used.n_bands), weights)
+    image = physical.replace(
+        data=source, wavelength_nm=None, fwhm_nm=None, good=np.ones(1, dtype=bool), name="mean of the guide's channels"
+    )
+    try:
+        placement(cube.replace(pan=image))
+    except InputError as error:
+        raise InputError(str(error).replace(" pan:", " guide:", 1)) from None
+    return cube.replace(pan=image)
+
+
+def placed(cube: Cube, guides: Sequence[Cube], sensor: str | Sensor | None) -> tuple[PlacedGuide, ...]:
+    """The guides on the grid of the cube's PAN.
+
+    Parameters
+    ----------
+    cube : Cube
+        With PAN, both cropped to what they share (`pansharpen.pair.alignment.paired`).
+    guides : sequence of Cube
+        Channels outside the cube's range are left out.
+    sensor : str, Sensor or None
+        Imager by name (`band_table`), a sensor with the guide's bands, or None: what the file's wavelengths tell.
+
+    Raises
+    ------
+    InputError
+        When channels and sensor do not fit, none is in the cube's range, or a grid does not fit PAN's.
+    """
+    assert cube.pan is not None
+    out = []
+    for guide in guides:
+        used, made_of = _channels(cube, guide, sensor)
+        try:
+            ratio, origin, shift = placement(used.replace(pan=cube.pan))
+        except InputError as error:
+            raise InputError(f"{_who(guide)}: guide: {str(error).partition('pan: ')[2]}") from None
+        at = tuple(float(whole) + (part if ratio > 1 else 0.0) for whole, part in zip(origin, shift, strict=True))
+        if ratio >= max(1, cube.ratio or 1):
+            raise InputError(f"{_who(guide)}: guide: found pixels as large as the cube's, expected finer ones")
+        empty = torch.zeros((1, used.n_bands, 0, 0))
+        template = Guide(
+            image=empty, ratio=ratio, mtf=USUAL_MTF if made_of is None or made_of.mtf is None else made_of.mtf,
+            response=None if made_of is None else response_rows(made_of, _wavelengths(cube)), name=_who(guide),
+        )  # fmt: skip
+        out.append(PlacedGuide(cube=used.physical(), template=template, origin=(at[0], at[1])))
+    return tuple(out)
+
+
+def windowed_guide(cube: Cube, guide: Cube, window: Any) -> Cube:
+    """A guide of a window of the cube: one with a map stays whole, others are cut by their sizes."""
+    if window is None or (cube.transform is not None and guide.transform is not None):
+        return guide
+    return cube.replace(pan=guide).select(window=window).pan or guide
+
+
+def _channels(cube: Cube, guide: Cube, sensor: str | Sensor | None) -> tuple[Cube, Sensor | None]:
+    """The guide's channels in the cube's range, and the sensor of these; None where nothing is known of them."""
+    made_of = _sensor_of(guide, sensor)
+    if made_of is None or cube.wavelength_nm is None:
+        return guide, None
+    inside = np.flatnonzero(np.isfinite(response_rows(made_of, _wavelengths(cube))).all(axis=1))
+    if not inside.size:
+        low, high = np.nanmin(cube.wavelength_nm), np.nanmax(cube.wavelength_nm)
+        raise InputError(
+            f"{_who(guide)}: guide: found no band inside the cube's range of {low:.0f} to {high:.0f} nm, expected one"
+        )
+    if len(inside) == guide.n_bands:
+        return guide, made_of
+    return guide.select(bands=inside), made_of.select(inside)
+
+
+def _sensor_of(guide: Cube, sensor: str | Sensor | None) -> Sensor | None:
+    """The sensor whose bands are the guide's channels, in their order."""
+    if isinstance(sensor, str) and sensor.lower().replace("_", "-") in BAND_TABLES:
+        table = band_table(sensor)
+        whole = table.sensor()
+        if guide.wavelength_nm is not None and np.isfinite(guide.wavelength_nm).all():
+            distance = np.abs(whole.response.wavelength_nm[:, None] - guide.wavelength_nm)
+            return whole.select(distance.argmin(axis=0))
+        groups = [np.arange(whole.n_bands)] + [np.flatnonzero(table.pixel_m == m) for m in np.unique(table.pixel_m)]
+        for group in groups:
+            if len(group) == guide.n_bands:
+                return whole.select(group)
+        counts = ", ".join(f"{len(group)}" for group in groups[1:])
+        raise InputError(
+            f"{_who(guide)}: guide: found {guide.n_bands} bands without wavelengths, expected {len(groups[0])} as "
+            f"{table.name} has, or those of one pixel size ({counts}), in its order"
+        )
+    if sensor is not None:
+        own = open_sensor(sensor) if isinstance(sensor, str) else sensor
+        if own.n_bands != guide.n_bands:
+            raise InputError(f"{_who(guide)}: guide: found {guide.n_bands} bands, expected {own.n_bands} as {own.name}")
+        return own
+    if guide.wavelength_nm is None or not np.isfinite(guide.wavelength_nm).all():
+        return None
+    return Sensor.like(guide)
+
+
+def _wavelengths(cube: Cube) -> Any:
+    assert cube.wavelength_nm is not None
+    return np.asarray(cube.wavelength_nm, dtype=float)
+
+
+def _who(cube: Cube) -> str:
+    return cube.source or cube.name or "guide"

@@ -1,0 +1,124 @@
+"""Draws from the posterior of the fused components: what cube and PAN leave uncertain of them.
+
+Perturb and solve: noise of the precision that each term has is put on the coarse data, on the sharp channels and on
+each link between neighbours, and the same system is solved for it. What comes out is an error with the posterior's own
+covariance; no matrix is inverted. The noise is random signs, which have the second moments that count. They belong to
+places of the scene, so that tiles agree with the whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+
+import torch
+from torch.nn.functional import avg_pool2d
+
+from hsitools.estimation.edge_aware import NEIGHBOURS, DataTerms, System, chebyshev, neighbours_at
+from pansharpen.families.statistics import mix
+
+#: Side of the pattern of random signs, pixels: far beyond the reach of any correlation, so that it may repeat.
+PERIOD = 256
+#: Pixels by which the pattern is moved from one draw to the next, along y and x.
+MOVE = (53, 97)
+#: Draws of which a variance is the mean, over neighbours too: its logarithm is then good to an eighth.
+DRAWS = 8
+#: Side of the window of these neighbours, pixels: about what one coarse pixel covers.
+WINDOW = 5
+
+
+@lru_cache(maxsize=4)
+def _pattern(channels: int) -> torch.Tensor:
+    signs = torch.randint(0, 2, (channels, PERIOD, PERIOD), generator=torch.Generator().manual_seed(channels))
+    return signs.to(torch.int8).mul_(2).sub_(1)
+
+
+def signs_at(place: tuple[int, int], like: torch.Tensor, channels: int, number: int) -> torch.Tensor:
+    """Random signs, ``(1, channel, y, x)``, of the pixels of an image: the same for a pixel whatever the window.
+
+    Parameters
+    ----------
+    place : (int, int)
+        Of the image's first pixel in the scene, (y, x).
+    like : Tensor, shape (…, y, x)
+        The image.
+    channels : int
+    number : int
+        Of the draw.
+    """
+    rows, columns = (
+        (torch.arange(first, first + size) + number * move) % PERIOD
+        for first, size, move in zip(place, like.shape[-2:], MOVE, strict=True)
+    )
+    return _pattern(channels)[None, :, rows[:, None], columns].to(like)
+
+
+def draw(
+    system: System, condition: float, like: torch.Tensor, place: tuple[int, int], coarse_place: tuple[int, int],
+    number: int,
+) -> torch.Tensor:  # fmt: skip
+    """One error of the solved components, ``(1, k, y, x)``.
+
+    Parameters
+    ----------
+    system : System
+        Of the solution.
+    condition : float
+        As of `DataTerms`.
+    like : Tensor, shape (1, k, y, x)
+        The solution, for its shape.
+    place, coarse_place : (int, int)
+        Of the first fine and the first coarse pixel in the scene.
+    number : int
+        Of the draw.
+    """
+    k = like.shape[1]
+    coarse = like.new_empty(system.down.y.n_out, system.down.x.n_out)
+    push = system.down.adjoint(system.precision.sqrt() * signs_at(coarse_place, coarse, k, number))
+    for turn, part in enumerate(system.sharp):
+        root = torch.as_tensor(part.precision).to(like).sqrt()
+        ratio = round(like.shape[-1] / part.image.shape[-1])
+        own = place[0] // ratio, place[1] // ratio
+        signs = signs_at(own, part.image, part.image.shape[1], number + (turn + 1) * DRAWS)
+        push += replace(part, precision=root).spread(signs)
+    links = signs_at(place, like, len(NEIGHBOURS) * k, number).split(k, 1)
+    for weight, offset, signs in zip(system.weights, NEIGHBOURS, links, strict=True):
+        first, second = neighbours_at(like.shape, offset)
+        flow = weight.sqrt() * signs[first]
+        push[second] += flow
+        push[first] -= flow
+    residual = system.precondition(push)
+    return chebyshev(
+        residual, lambda step: system.precondition(system.apply(step)), torch.zeros_like(like), condition
+    )  # fmt: skip
+
+
+def posterior_variance(
+    terms: DataTerms, weights: list[torch.Tensor], z: torch.Tensor, basis: torch.Tensor, place: tuple[int, int],
+    coarse_place: tuple[int, int],
+) -> torch.Tensor:  # fmt: skip
+    """Variance of each voxel of the cube that the components make, ``(1, band, y, x)``.
+
+    Parameters
+    ----------
+    terms : DataTerms
+    weights : list of Tensor
+        Of the pairs of neighbours.
+    z : Tensor, shape (1, k, y, x)
+        The solution.
+    basis : Tensor, shape (1, band, k)
+    place, coarse_place : (int, int)
+        Of the first fine and the first coarse pixel in the scene, (y, x).
+    """
+    system = terms.system(weights, z)
+    total = None
+    for number in range(DRAWS):
+        error = mix(basis, draw(system, terms.condition, z, place, coarse_place, number)).square_()
+        total = error if total is None else total.add_(error)
+    assert total is not None
+    return around(total.div_(DRAWS))
+
+
+def around(image: torch.Tensor) -> torch.Tensor:
+    """Mean over the neighbours of each pixel, `WINDOW` a side."""
+    return avg_pool2d(image, WINDOW, 1, WINDOW // 2, count_include_pad=False)

@@ -1,0 +1,154 @@
+"""Error bars of fusion: draws have the posterior's covariance, tiles agree with the whole, intervals cover."""
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from hsitools.errors import InputError
+from hsitools.estimation.edge_aware import DataTerms, Sharp, edge_weights
+from hsitools.io import open_cube, save_cube
+from hsitools.scenes import scene
+from hsitools.sensor import preset
+from hsitools.sensor.spatial import mtf_blur, mtf_decimate
+from pansharpen import fuse
+from pansharpen.commands.pansharpen import pansharpen
+from pansharpen.in_memory import posterior_of
+from pansharpen.methods.physics import physics
+from pansharpen.pair.wald import simulated_case
+from pansharpen.physics.error_scale import blur_powers, blurred_off, hidden_gain
+from pansharpen.physics.posterior import draw, signs_at
+from pansharpen.tiled import LargeScene
+
+
+def test_draws_have_the_posteriors_variance():
+    generator = torch.Generator().manual_seed(0)
+    guide = torch.rand(1, 1, 12, 12, generator=generator, dtype=torch.float64)
+    # no pixel of PAN was measured in two rows
+    precision = 40 * (torch.arange(12) > 1).double()[:, None].expand(12, 12)
+    terms = DataTerms(
+        down=mtf_decimate((12, 12), 0.3, 3), precision=torch.tensor([30.0, 8.0], dtype=torch.float64)[:, None, None],
+        sharp=[Sharp(image=guide, response=torch.tensor([[0.8, -0.3]], dtype=torch.float64), precision=precision)],
+    )  # fmt: skip
+    weights = edge_weights(guide, 0.05)
+    z = torch.zeros(1, 2, 12, 12, dtype=torch.float64)
+    system = terms.system(weights, z)
+    columns = torch.eye(z.numel(), dtype=torch.float64).reshape(-1, 2, 12, 12)
+    matrix = torch.stack([system.apply(column[None]).flatten() for column in columns])
+    exact = torch.linalg.inv(matrix).diagonal().reshape(2, 12, 12)
+    drawn = torch.stack([draw(system, terms.condition, z, (0, 0), (0, 0), number)[0] for number in range(60)])
+    ratio = drawn.square().mean(0) / exact
+    # a variance of 60 draws is good to 18 %; what the solver leaves undone makes it smaller
+    assert abs(float(ratio.mean()) - 1) < 0.05
+    assert float(ratio.std()) < 0.22
+    unseen, measured = exact[:, :2].mean(), exact[:, 2:].mean()
+    assert unseen > 1.02 * measured
+
+
+def test_signs_belong_to_places():
+    whole = signs_at((0, 0), torch.zeros(40, 300), 3, 2)
+    assert set(whole.unique().tolist()) == {-1.0, 1.0}
+    assert abs(float(whole.mean())) < 0.02
+    part = signs_at((7, 250), torch.zeros(20, 30), 3, 2)
+    torch.testing.assert_close(part, whole[..., 7:27, 250:280], rtol=0, atol=0)
+    assert not torch.equal(whole, signs_at((0, 0), torch.zeros(40, 300), 3, 1))
+
+
+@pytest.mark.parametrize("slope", [2.0, 3.0])
+def test_what_a_blur_hides_follows_from_what_it_would_hide_once_more(slope):
+    generator = torch.Generator().manual_seed(3)
+    noise = torch.fft.rfft2(torch.randn(1, 1, 128, 128, generator=generator, dtype=torch.float64))
+    y, x = torch.fft.fftfreq(128)[:, None], torch.fft.rfftfreq(128)
+    image = torch.fft.irfft2(noise / torch.hypot(y, x).clamp(min=1 / 256) ** (slope / 2))
+    blurred = mtf_blur((128, 128), 0.2, 1)(image)
+
+    # the image goes on at the other side, the blur repeats the border
+    def inner(values):
+        return values[..., 8:-8, 8:-8]
+
+    hidden = float(inner(image - blurred).square().mean())
+    once, twice, n = blur_powers(blurred, 0.2, inner).tolist()
+    gain = hidden_gain(0.2, once / n, twice / n)
+    assert gain * float(inner(blurred_off(blurred, 0.2)).mean()) == pytest.approx(hidden, rel=0.1)
+    # noise of PAN does not pass for a rougher scene
+    noisy = blurred + 0.05 * torch.randn(blurred.shape, generator=generator, dtype=torch.float64)
+    once, twice, n = blur_powers(noisy, 0.2, inner).tolist()
+    assert hidden_gain(0.2, once / n, twice / n, noise=0.05**2) == pytest.approx(gain, rel=0.1)
+    assert blurred_off(image, None) is None
+
+
+@pytest.fixture(scope="module")
+def case():
+    """Every ninth band of a PRISMA-like pair of 24×24 coarse pixels, with noise."""
+    sensor = preset("prisma")
+    return simulated_case(scene((96, 96), seed=7), sensor.select(range(0, sensor.n_bands, 9)), ratio=4, seed=1)
+
+
+def covered(case, margin=4):
+    """Share within 95 % intervals, of all voxels and of the worst band; rank correlation of std and error."""
+    estimate, std = posterior_of("physics", case)
+    inner = (0, slice(None), slice(margin, -margin), slice(margin, -margin))
+    error, std = (estimate - case.reference).abs()[inner], std[inner]
+    share = (error < 1.96 * std).double().mean((1, 2))
+    ranks = torch.stack([values.flatten().argsort().argsort().double() for values in (error, std)])
+    return float(share.mean()), float(share.min()), float(torch.corrcoef(ranks)[0, 1])
+
+
+def test_intervals_cover(case):
+    mean, worst, rank = covered(case)
+    assert 0.9 < mean < 0.985
+    assert worst > 0.8
+    assert rank > 0.5
+
+
+def test_tiles_have_the_error_bars_of_the_whole():
+    sensor = preset("prisma").select(range(0, 60, 20))
+    observed = sensor.observe(scene((228, 24), seed=3), np.random.default_rng(0))
+    whole = LargeScene(observed, sensor, halo=16)
+    parts = LargeScene(observed, sensor, halo=16, side=32)
+    assert (len(whole.windows), len(parts.windows)) == (1, 2)
+    with torch.no_grad():
+        stds = [physics(scene_, std=True).std.read(range(3), slice(0, 228), slice(0, 24)) for scene_ in (whole, parts)]
+    np.testing.assert_allclose(stds[1], stds[0], rtol=0, atol=1e-5 * stds[0].max())
+
+
+def test_noise_shift_and_a_wrong_mtf_widen_the_intervals_enough(case):
+    blurred = mtf_decimate((96, 96), 0.21, 4)(case.reference)
+    wrong = case.replace(coarse=blurred + (case.coarse - mtf_decimate((96, 96), 0.3, 4)(case.reference)))
+    mean, worst, rank = covered(wrong)
+    assert 0.88 < mean < 0.99
+    assert worst > 0.75
+    assert rank > 0.5
+
+
+def test_small_scenes_and_holes_have_error_bars_too(case):
+    small = case.replace(coarse=case.coarse[..., :6, :6], pan=case.pan[..., :24, :24], reference=None)
+    std = posterior_of("physics", small).std
+    assert torch.isfinite(std).all()
+    assert (std > 0).all()
+    coarse = small.coarse.clone()
+    coarse[:, 2], coarse[:, 5, 1, 1] = 0, torch.nan
+    estimate, std = posterior_of("physics", small.replace(coarse=coarse))
+    # interpolated, and nothing is known of its error
+    assert torch.isfinite(estimate[:, 2]).all()
+    assert torch.isnan(std[:, 2]).all()
+    assert torch.isnan(std[:, 5, 4:8, 4:8]).all()
+    assert torch.isfinite(std[:, 4]).all()
+
+
+def test_error_bars_beside_the_fused_file(tmp_path):
+    sensor = preset("prisma").select(range(0, 60, 20))
+    observed = sensor.observe(scene((60, 48), seed=3), np.random.default_rng(0))
+    source, out = tmp_path / "pair.h5", tmp_path / "fused.h5"
+    save_cube(observed, source)
+    run = CliRunner().invoke(pansharpen, ["run", "physics", str(source), "-o", str(out), "--std"])
+    assert run.exit_code == 0, run.output
+    fused, std = open_cube(out), open_cube(tmp_path / "fused_std.h5")
+    assert std.shape == fused.shape
+    np.testing.assert_array_equal(std.wavelength_nm, fused.wavelength_nm)
+    assert std.units == fused.units
+    assert (std.read() > 0).all()
+    case = simulated_case(scene((60, 48), seed=3), sensor)
+    for call in (lambda: fuse(observed, method="GSA", std=True), lambda: posterior_of("GSA", case)):
+        with pytest.raises(InputError, match="GSA: std: the method has no error bars, expected one of: physics"):
+            call()
