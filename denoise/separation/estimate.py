@@ -130,6 +130,28 @@ def levelled(unit: Array, whitened: Array, directions: Array) -> tuple[Array, Ar
     return unit * own, whitened, np.asarray(directions @ turned, dtype=np.float32)
 
 
+def realigned(whitened: Array, directions: Array, scores: Smoothed) -> tuple[Array, Smoothed]:
+    """Directions ``(band, k)`` turned towards the spectra of what was smoothed, and the smoothed scores in them.
+
+    A direction that stands out a little is part scene and part the noise of all pixels (D. Paul, Statistica Sinica 17,
+    2007), so that a plume keeps the first part alone. Smoothed scores have less noise, and are large where the scene
+    is: the residual's regression on them has the rest of its spectrum, and a share of chance that is known and taken
+    away (W. James, C. Stein, 1961). Residual and scores have no noise in common, so that nothing is fitted twice.
+    """
+    bands, k = directions.shape
+    flat, smooth = whitened.reshape(bands, -1), scores.best.reshape(k, -1)
+    power, turned = np.linalg.eigh(gram(smooth))
+    power = np.maximum(power, 1e-6 * power[-1])
+    axes = turned.T.astype(np.float32) @ smooth
+    missed = flat @ axes.T
+    missed = (missed - directions @ (directions.T @ missed)) / np.sqrt(power)
+    excess = np.maximum(1 - (bands - k) / np.maximum(np.square(missed).sum(0), 1e-12), 0)
+    both = directions + (missed * excess / np.sqrt(power)) @ turned.T
+    directions, change = np.linalg.qr(both)
+    moved = (np.tensordot(change, images, 1).astype(np.float32) for images in scores)
+    return np.asarray(directions, dtype=np.float32), Smoothed(*moved)
+
+
 def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS, device: str = "cpu") -> Separation:
     """Tell scene and instrument apart; what the sensor tells is not estimated.
 
@@ -207,6 +229,7 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS, 
     if sigma is None:
         unit, whitened, directions = levelled(unit, whitened, directions)
     smoothed = smooth((directions.T @ whitened.reshape(bands, -1)).reshape(-1, height, width))
+    directions, smoothed = realigned(whitened, directions, smoothed)
     scene = unit[:, None, None] * (directions @ smoothed.best.reshape(len(smoothed.best), -1)).reshape(values.shape)
     slope = seen.slope
     if slope is None:

@@ -30,6 +30,9 @@ TRACE_BLUR = 2.0
 #: Share of all else in the residual of pixels with something rare that is given back to them: what a spectrum was put
 #: back without, a matched filter would look for there above all. Of chance its square comes with it.
 REMAINDER = 0.15
+#: Power of all remainders in that of the trace, at most: they are noise in which a matched filter would lose what was
+#: not noticed elsewhere.
+REMAINDERS = 0.1
 #: Blur within an object by which its pixels share their amplitude.
 CLOSE = 1.0
 #: Standard deviations by which further features of a group's mean spectrum must stand out, and the most of them.
@@ -85,6 +88,7 @@ def find_rare(separation: Separation, scene: Array, basis: Array) -> Rare:
     rest = np.where(noise.outlier, 0, separation.whitened - whole).astype(np.float32)
     added, variance = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     pixels, number = np.zeros(shape[1:], dtype=bool), 0
+    restored_error = _relative_error(separation)
 
     def put_back(where: Mask, direction: Array, amplitude: Array, error: Array) -> None:
         """Move ``direction · amplitude`` (pixel,) from the residual to what is added."""
@@ -123,14 +127,15 @@ def find_rare(separation: Separation, scene: Array, basis: Array) -> Rare:
                         where, direction, kept[where], direction[:, None] ** 2 * error + (share / where.sum())[:, None]
                     )
                     number += 1
-        added[:, pixels] += REMAINDER * rest[:, pixels]
-        variance[:, pixels] += REMAINDER**2
-        rest[:, pixels] *= 1 - REMAINDER
-    error = _relative_error(separation)
-    trace = _trace(rest, basis, error)
+        most = REMAINDERS * TRACE * restored_error * pixels.size / max(int(pixels.sum()), 1)
+        remainder = min(REMAINDER, float(np.sqrt(most)))
+        added[:, pixels] += remainder * rest[:, pixels]
+        variance[:, pixels] += remainder**2
+        rest[:, pixels] *= 1 - remainder
+    trace = _trace(rest, basis, restored_error)
     added += trace
-    variance += TRACE * error
-    return Rare(added=unit * added, variance=unit**2 * variance, pixels=pixels, groups=number, error=error)
+    variance += TRACE * restored_error
+    return Rare(added=unit * added, variance=unit**2 * variance, pixels=pixels, groups=number, error=restored_error)
 
 
 def _trace(rest: Array, basis: Array, error: float) -> Array:
