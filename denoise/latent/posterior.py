@@ -10,12 +10,13 @@ import torch
 from numpy.typing import NDArray
 
 from denoise.latent.autoencoder import from_blocks
-from denoise.latent.certainty import STEPS, beyond, missed, pattern, shared, spread_of
+from denoise.latent.certainty import STEPS, beyond, missed, pattern, shared, spikes, spread_of
 from denoise.latent.evidence import WhitenedResidual, evidence, whitened_residual
 from denoise.latent.flow import Condition, Evidence, channels_of, posterior_mean, sample
 from denoise.learning.denoiser_card import load_autoencoder, load_flow
 from denoise.separation.estimate import Separation
 from denoise.separation.smooth import smooth
+from hsitools.devices import whole_convolutions
 
 Array = NDArray[Any]
 #: Components that the net sees together; more go in turns.
@@ -57,8 +58,10 @@ class Refined:
 
 
 @torch.no_grad()
+@whole_convolutions()
 def refine(
-    separation: Separation, wavelength_nm: Array, *, samples: int = 0, seed: int = 0, weights: Any = None
+    separation: Separation, wavelength_nm: Array, *, samples: int = 0, seed: int = 0, weights: Any = None,
+    device: str = "cpu",
 ) -> Refined:  # fmt: skip
     """Refine a separation's scene by the latent flow.
 
@@ -66,15 +69,19 @@ def refine(
     one random probe, S. Ramani, T. Blu, M. Unser, IEEE TIP 17(9), 2008): it weighs how consistent the whitened residual
     of each estimate is with the noise, and how much of that agreement is fitted noise. A component's correction passes
     by the share that makes the estimated error least; with a share of zero the classical estimate remains.
+
+    The flow's net runs on ``device`` (as torch names it), in single precision there as here; the rest, which takes
+    little, on the processor.
     """
-    coder, net = load_autoencoder(weights)[0], load_flow(weights)
+    coder, (flow, card) = load_autoencoder(weights)[0], load_flow(weights)
+    flow = flow.to(device)
     whitened = whitened_residual(separation, wavelength_nm)
     components, basis = evidence(whitened, coder)
     height, width = whitened.residual.shape[1:]
 
     def mean_of(what: Evidence) -> torch.Tensor:
-        parts = [posterior_mean(net[0], part) for part in _parts(channels_of(what))]
-        return _images(torch.cat(parts), height, width)
+        parts = [posterior_mean(flow, part) for part in _parts(channels_of(what), device)]
+        return _images(torch.cat(parts).cpu(), height, width)
 
     correction = mean_of(components)
     trust, saved, error = _gate(separation, whitened, components, basis, correction, mean_of)
@@ -83,11 +90,11 @@ def refine(
     scene = separation.scene + unit * torch.tensordot(basis, corrected, dims=1).numpy()
     std = None
     if samples:
-        metrics = net[1].metrics
+        metrics = card.metrics
         generator = torch.Generator().manual_seed(seed)
-        conditions = _parts(channels_of(components))
+        conditions = _parts(channels_of(components), device)
         drawn = [
-            _images(torch.cat([sample(net[0], part, STEPS, generator) for part in conditions]), height, width)
+            _images(torch.cat([sample(flow, part, STEPS, generator) for part in conditions]).cpu(), height, width)
             for _ in range(samples)
         ]
         # what the gate held back is as uncertain as it is large
@@ -95,7 +102,7 @@ def refine(
         variance += ((1 - trust[:, None, None]) * correction).square()
         faint = metrics["beyond"] * beyond(len(basis), height * width)
         # as much as Stein's estimate says that each component still has
-        remaining = (error - saved).clamp(min=0) / (height * width)
+        remaining = pooled((error - saved) / (height * width), height * width)
         variance *= (remaining / variance.mean(dim=(1, 2)).clamp(min=1e-12)).clamp(min=LEAST_SPREAD)[:, None, None]
         whole = torch.tensordot(basis**2, variance, dims=1)
         # beyond the components: what they miss themselves is in Stein's estimate
@@ -109,7 +116,7 @@ def refine(
         std = np.sqrt(unit**2 * whole.numpy() + pattern(separation, scene))
     return Refined(
         scene=scene.astype(np.float32), std=std, basis=basis.numpy(), correction=correction.numpy(),
-        trust=trust.numpy(), gain=float(saved.sum()) / max(float(error.sum()), 1e-30),
+        trust=trust.numpy(), gain=float(saved.sum()) / max(float(error.clamp(min=0).sum()), 1e-30),
     )  # fmt: skip
 
 
@@ -155,15 +162,30 @@ def _gate(
     agreement = (residual * correction).sum(dim=(1, 2)) - doubted
     trust = (agreement / power.clamp(min=1e-12)).clamp(0, 1)
     saved = 2 * trust * agreement - trust**2 * power
-    scale = noise_scale(whitened, basis)
-    error = (residual.square().sum(dim=(1, 2)) - scale * (expected - 2 * own)).clamp(min=0)
+    # noise is stronger in directions that it helped to choose
+    adapted = torch.ones(n)
+    values = scores.square().mean(dim=(1, 2)).double().numpy()
+    adapted[:rank] = torch.as_tensor(spikes(values, len(basis) / (height * width))[1])
+    scale = noise_scale(whitened, basis, float((adapted - 1).sum()))
+    error = residual.square().sum(dim=(1, 2)) - scale * adapted * (expected - 2 * own)
     # what does not stand out of chance is not let through
     trust = torch.where(saved > 0, trust, torch.zeros_like(trust))
     return trust, saved.clamp(min=0), error
 
 
-def noise_scale(whitened: WhitenedResidual, basis: torch.Tensor) -> float:
-    """Variance of the noise beyond the components, in that which is assumed.
+def pooled(errors: torch.Tensor, pixels: int) -> torch.Tensor:
+    """Squared errors ``(n,)`` of components as Stein's estimate says, no less than zero; faint ones are taken together.
+
+    The noise's own power in a component differs from its mean by chance as much as a faint component errs at all: of
+    one it says nothing, and without its negative values it would say too much.
+    """
+    faint = errors < 3 * (2 / pixels) ** 0.5
+    return torch.where(faint, errors[faint].mean() if faint.any() else errors, errors).clamp(min=0)
+
+
+def noise_scale(whitened: WhitenedResidual, basis: torch.Tensor, taken: float = 0.0) -> float:
+    """Variance of the noise beyond the components, in that which is assumed, if the components took as many
+    directions' noise as ``taken`` besides their own.
 
     A percent of it is as much as the whole squared error of a faint component. Beyond `NOISE_WRONG` it is not the noise
     that is wrong but scene that was missed.
@@ -171,12 +193,14 @@ def noise_scale(whitened: WhitenedResidual, basis: torch.Tensor) -> float:
     residual, variance = (torch.as_tensor(item).flatten(1) for item in (whitened.residual, whitened.variance))
     beyond_basis = residual.square().sum() - (basis.T @ residual).square().sum()
     expected = ((1 - basis.square().sum(dim=1)) @ variance).sum()
+    expected -= taken * variance.mean(dim=0).sum()
     return float((beyond_basis / expected.clamp(min=1e-12)).clamp(1 / NOISE_WRONG, NOISE_WRONG))
 
 
-def _parts(condition: Condition) -> list[Condition]:
+def _parts(condition: Condition, device: str) -> list[Condition]:
     n = len(condition.observed)
-    return [Condition(*(part[first : first + TOGETHER] for part in condition)) for first in range(0, n, TOGETHER)]
+    moved = [part.to(device) for part in condition]
+    return [Condition(*(part[first : first + TOGETHER] for part in moved)) for first in range(0, n, TOGETHER)]
 
 
 def _images(latents: torch.Tensor, height: int, width: int) -> torch.Tensor:

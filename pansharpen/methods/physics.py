@@ -84,6 +84,7 @@ class Model:
 def physics(scene: Scene, std: bool = False) -> Any:
     """Subspace MAP with the sensor's PSF, PAN response and noise, and an edge-aware prior from PAN."""
     model = learn(with_sharp_pan(scene))
+    scene.findings["registration"] = model.pair.said()
     scene = model.scene
     fused = scene.map(lambda tile: _fuse(tile, model))
     if not std:

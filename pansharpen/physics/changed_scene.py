@@ -45,6 +45,11 @@ class ChangedScene:
         """See `pansharpen.case.Scene.pan_made`."""
         return self.scene.pan_made
 
+    @property
+    def findings(self) -> dict[str, Any]:
+        """See `pansharpen.case.Scene.findings`."""
+        return self.scene.findings
+
     def sum(self, function: Callable[[Tile], Any]) -> Any:
         """See `pansharpen.case.Scene.sum`."""
         return self.scene.sum(lambda tile: function(self._changed(tile)))

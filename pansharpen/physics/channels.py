@@ -56,6 +56,11 @@ class AsPan:
         return self.scene.n_bands
 
     @property
+    def findings(self) -> dict[str, Any]:
+        """See `Scene.findings`."""
+        return self.scene.findings
+
+    @property
     def guides(self) -> tuple[Guide, ...]:
         """None: there is one sharp image."""
         return ()

@@ -104,6 +104,12 @@ class Field:
         rest[:, 0] = 0
         return dataclasses.replace(self, coefficients=rest)
 
+    def largest(self) -> float:
+        """The farthest that it moves any sample of the image, fine pixels."""
+        edge = np.polynomial.legendre.legvander(np.linspace(-1, 1, 9), ORDER)
+        moved = np.einsum("at,tyx->ayx", self.coefficients, [np.outer(edge[:, i], edge[:, j]) for i, j in terms()])
+        return float(np.hypot(*moved.clip(-FARTHEST, FARTHEST)).max())
+
     def at(self, tile: Tile) -> torch.Tensor:
         """Displacement (y, x) of a tile's coarse pixels, surroundings included, ``(2, y, x)``."""
         along = torch.as_tensor(self.coefficients, device=tile.wide_coarse.device)
