@@ -1,42 +1,37 @@
 """Past one process: the same result by workers, their memory, what survives kill −9, and a plan for 10 000 products.
 
 A strip of a PRISMA product is fused end to end by the command: with 0.1.0's writer, alone, and by two workers into one
-file and into a Zarr store. Then workers and clients are killed at random moments.
+file and into a Zarr store. Then workers and commands are killed at random moments (`scale_kills`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import random
 import resource
-import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.pansharpen_memory import PRODUCT, write_strip
+from benchmarks.scale_kills import KILLS, kill_clients, kill_workers
 from benchmarks.writing import BEFORE, NOW
 from hsitools.io import open_cube
-from hsitools.scale.cluster import cluster
-from pansharpen.products import FusionOrder, fuse_file
 from pansharpen.registry import get
 from pansharpen.tiled import LargeScene
 
-METHODS = ("GSA", "physics")
-#: Coarse pixels of the strip, and of the one that is fused under fire.
-STRIP, SMALL = (64, 192), (32, 64)
+#: Coarse pixels of the strip: two tiles of one process, eight smaller ones of two workers.
+STRIP = (64, 128)
 WAYS = {
     "alone, 0.1.0's writer": (BEFORE, (), ".h5"), "alone": (NOW, (), ".h5"),
     "2 workers": (NOW, ("--workers", "2"), ".h5"), "2 workers, Zarr": (NOW, ("--workers", "2"), ".zarr"),
 }  # fmt: skip
-#: Kills of each kind.
-KILLS = 20
+#: Ways of each method: `writing` has 0.1.0's writer of all.
+METHODS = {"GSA": tuple(WAYS), "physics": ("alone", "2 workers")}
 #: The plan: products, cores of the cluster, and bytes of a product as it comes (L2D, compressed).
 PRODUCTS, CORES, PRODUCT_BYTES = 10_000, (64, 256, 1024), 1.4e9
 
@@ -64,7 +59,9 @@ def peak_mib(process: int) -> float:
 def measured(code: str, arguments: list[str]) -> tuple[float, float, float, float]:
     """Seconds of a command, of processors in all, peak MiB of itself, and of the largest process that it started."""
     began, used = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    running = subprocess.Popen([sys.executable, "-c", code, *arguments], stderr=subprocess.DEVNULL)
+    running = subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     peaks: dict[int, float] = {}
     while running.poll() is None:
         for process in [running.pid, *processes_below(running.pid)]:
@@ -85,58 +82,6 @@ def difference(one: Path, two: Path) -> float:
     return float(np.nanmax(np.abs(first - second)) / (np.nanmax(first) - np.nanmin(first)))
 
 
-def kill_workers(folder: Path, reference: Path, usual: float) -> tuple[int, int]:
-    """Kills of workers that runs survived with the same result; runs."""
-    chance, kills, runs = random.Random(0), 0, 0
-    with cluster(workers=2) as client:
-        while kills < KILLS:
-            over = threading.Event()
-
-            def fire(over: threading.Event = over) -> None:
-                nonlocal kills
-                while not over.wait(chance.uniform(0.05, 0.4) * usual) and kills < KILLS:
-                    victims = list(client.run(os.getpid).values())
-                    if not victims:  # all are being replaced
-                        continue
-                    os.kill(chance.choice(victims), signal.SIGKILL)
-                    kills += 1
-
-            thread = threading.Thread(target=fire)
-            thread.start()
-            out = folder / "fire.h5"
-            fuse_file(FusionOrder(method="GSA"), folder / "small.h5", out, client=client)
-            over.set()
-            thread.join()
-            runs += 1
-            if difference(reference, out) > 1e-5:
-                return -kills, runs
-    return kills, runs
-
-
-def kill_clients(folder: Path, reference: Path, usual: float) -> tuple[int, int, int]:
-    """Kills of the command that its next run went on from, with the same result; finished runs; tiles kept."""
-    chance, kills, runs, kept = random.Random(1), 0, 0, 0
-    out = folder / "client.h5"
-    command = [sys.executable, "-c", NOW, "pansharpen", "run", "GSA", str(folder / "small.h5"), "-o", str(out),
-               "--workers", "2"]  # fmt: skip
-    marks = Path(f"{out}.partial") / "done"
-    while kills < KILLS or not out.exists():
-        kept += len(list(marks.glob("*")))
-        running = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        try:
-            running.wait(chance.uniform(0.3, 1.1) * usual if kills < KILLS else None)
-            runs += 1
-            if running.returncode or difference(reference, out) > 1e-5:
-                return -kills, runs, kept
-            if kills < KILLS:
-                out.unlink()
-        except subprocess.TimeoutExpired:
-            running.kill()
-            running.wait()
-            kills += 1
-    return kills, runs, kept
-
-
 def plan(rates: dict[str, float], peaks: dict[str, float], sizes: dict[str, float]) -> None:
     """Print what 10 000 products need, of pixels a second of one processor."""
     print(
@@ -154,6 +99,11 @@ def plan(rates: dict[str, float], peaks: dict[str, float], sizes: dict[str, floa
                   f"{beside:18.1f}{size:15.0f}")  # fmt: skip
 
 
+def told(text: str) -> None:
+    """Say how far it is."""
+    print(f"    {text}", file=sys.stderr, flush=True)
+
+
 def main() -> dict[str, float]:
     """Print the tables; return what was measured."""
     out: dict[str, float] = {}
@@ -161,15 +111,15 @@ def main() -> dict[str, float]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_strip(folder / "strip.h5", STRIP)
-        write_strip(folder / "small.h5", SMALL)
         print(f"  strip of {STRIP[0]}×{STRIP[1]} coarse pixels, {os.cpu_count()} cores; targets: 1e-5")
         print(
             f"  {'':<9}{'':<24}seconds   times   processor s   tiles/s   difference/range   peak MiB: command   worker"
         )
-        for method in METHODS:
+        for method, ways in METHODS.items():
             first, alone = 0.0, folder / "alone.h5"
             tiles = len(LargeScene(open_cube(folder / "strip.h5"), halo=get(method).halo).windows)
-            for way, (code, options, suffix) in WAYS.items():
+            for way in ways:
+                code, options, suffix = WAYS[way]
                 target = alone if way == "alone" else folder / f"other{suffix}"
                 arguments = ["pansharpen", "run", method, str(folder / "strip.h5"), "-o", str(target), *options]
                 seconds, processors, peak, worker = measured(code, arguments)
@@ -181,17 +131,16 @@ def main() -> dict[str, float]:
                 if way == "alone":
                     rates[method], peaks[method] = STRIP[0] * STRIP[1] / processors, peak
                     sizes[method] = alone.stat().st_size * PRODUCT[0] * PRODUCT[1] / (STRIP[0] * STRIP[1])
-        began = time.perf_counter()
-        reference = folder / "reference.h5"
-        subprocess.run([sys.executable, "-c", NOW, "pansharpen", "run", "GSA", str(folder / "small.h5"), "-o",
-                        str(reference), "--workers", "2"], check=True, capture_output=True)  # fmt: skip
-        usual = time.perf_counter() - began
-        kills, runs = kill_workers(folder, reference, usual)
-        print(f"  workers killed by kill -9: {kills} of {KILLS} survived, in {runs} runs", flush=True)
-        died, finished, kept = kill_clients(folder, reference, usual)
-        print(f"  commands killed by kill -9: {died} of {KILLS} survived, {finished} runs to their end, "
-              f"{kept} tiles taken from killed ones")  # fmt: skip
         plan(rates, peaks, sizes)
+        began = time.perf_counter()
+        kills, runs = kill_workers(folder, told)
+        seconds = time.perf_counter() - began
+        print(f"  workers killed by kill -9: {kills} of {KILLS} survived, in {runs} runs, {seconds:.0f} s", flush=True)
+        began = time.perf_counter()
+        died, finished, kept = kill_clients(folder, told)
+        seconds = time.perf_counter() - began
+        print(f"  commands killed by kill -9: {died} of {KILLS} survived, {finished} runs to their end, "
+              f"{kept} tiles taken from killed ones, {seconds:.0f} s", flush=True)  # fmt: skip
     return out | {"worker kills": kills, "client kills": died}
 
 

@@ -86,7 +86,7 @@ class Selection:
     model_spread: Array
 
 
-class _Trials:
+class Trials:
     """The best model so far in every fold, the table of all that was tried, and by how much rivals differ."""
 
     def __init__(self, capture: MonochromaticCapture, seed: int, progress: Callable[[str], None] | None) -> None:
@@ -133,21 +133,25 @@ class _Trials:
         if not tried:
             return False  # no fold shows another etalon
         better = len(grown) == len(self.folds) and gain > BETTER * error
-        self._weigh(residual, lines, gain, error, better)
+        self.weigh(residual, lines, gain, error, better)
         self._report(tried, gain, error, chosen=better)
         if better:
             self.folds, self.residual = grown, residual
         return better
 
-    def _weigh(self, residual: Array, lines: NDArray[np.intp], gain: float, error: float, better: bool) -> None:
+    def weigh(self, residual: Array, lines: NDArray[np.intp], gain: float, error: float, better: bool) -> None:
         """Remember by how much the loser differs from the winner, and how likely it is the better one all the same."""
         behind = gain if better else max(-gain, 0.0)
         weight = float(np.exp(-0.5 * (behind / error) ** 2)) if error > 0 else 0.0
         data = self.folds[0].data
         difference = ((residual - self.residual) / data.flat)[data.usable]
         measured = self.capture.mask[data.usable].sum(axis=0)
+        # a line at which they differ by more than what the winner leaves does tell them apart, however few they are
+        remaining = ((residual if better else self.residual) / data.flat)[data.usable]
         square = np.full(self.capture.n_lines, np.nan)
-        square[lines] = ((difference**2).sum(axis=0) / np.maximum(measured, 1))[lines]
+        square[lines] = (np.minimum((difference**2).sum(axis=0), (remaining**2).sum(axis=0)) / np.maximum(measured, 1))[
+            lines
+        ]
         self.rivals.append((weight, square))
 
     def spread(self) -> Array:
@@ -204,7 +208,7 @@ def select_model(
     """
     engine, options = options.engine, replace(options, engine="batched", shared_curve=False, shared_shift=False)
     few = spread_rows(capture)
-    trials = _Trials(few, seed, progress)
+    trials = Trials(few, seed, progress)
     for degree in (3, 1, 0):
         first = TransmittanceModel(degree_gain=degree, degree_reflectivity=degree)
         if 2 * int(first.free.sum()) <= capture.n_lines:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,7 +23,8 @@ class Method:
         Takes an `Observation` and gives a `Restoration` of the same shape.
     samples : bool
         Whether it draws posterior samples: then it also takes ``samples`` (int), ``seed`` (int) and ``weights``
-        (folder, or None for those of the package).
+        (folder, or None for those of the package). A method with nets may also take ``device``: where they run, as
+        torch names it.
 
     Examples
     --------
@@ -35,6 +37,11 @@ class Method:
     paper: str
     function: Function
     samples: bool = False
+
+    @property
+    def on_device(self) -> bool:
+        """Whether it says where its nets run."""
+        return "device" in inspect.signature(self.function).parameters
 
     @property
     def summary(self) -> str:

@@ -84,6 +84,7 @@ def restore_cube(
     cube: Cube, method: str = METHOD, sensor: Sensor | None = None, *, samples: int = 0, seed: int = 0,
     weights: str | Path | None = None, scale: float | None = None, noise_std: NDArray[Any] | None = None,
     progress: Progress | None = None, strip_bytes: int = STRIP_BYTES, client: Any = None, kept: Path | None = None,
+    device: str = "cpu",
 ) -> Denoised:  # fmt: skip
     """Restore a cube; labels are kept.
 
@@ -114,6 +115,8 @@ def restore_cube(
         Of workers that restore strips (`hsitools.scale`).
     kept : Path, optional
         Folder that they share, for strips that are restored; those of an earlier run there are taken.
+    device : str
+        Where a method's nets run: see `hsitools.devices.device_named`. Methods without nets stay on the processor.
 
     Returns
     -------
@@ -151,7 +154,7 @@ def restore_cube(
     elif scale is not None:
         raise InputError("scale: found one without a sensor, expected a sensor whose units it leads to")
     seen = cube.physical()
-    options = _options(entry, samples, seed, weights)
+    options = _options(entry, samples, seed, weights, device)
     who = cube.source or cube.name or "cube"
 
     def restored(values: NDArray[Any], columns: slice) -> Restoration:
@@ -208,21 +211,28 @@ def _layer(cube: Cube, values: NDArray[Any]) -> Cube:
     return cube.replace(data=values, nodata=None if values.dtype == np.uint8 else float("nan"))
 
 
-def _options(entry: Method, samples: int, seed: int, weights: str | Path | None) -> dict[str, Any]:
+def _options(entry: Method, samples: int, seed: int, weights: str | Path | None, device: str) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    if entry.on_device or device not in ("auto", "cpu"):
+        # loads torch, which methods without nets do not need
+        from hsitools.devices import device_named
+
+        place = str(device_named(device))
+        options = {"device": place} if entry.on_device else {}
     if samples < 0 or seed < 0:
         raise InputError(f"{entry.name}: samples: found {samples}, seed {seed}, expected at least 0")
     if entry.samples:
-        return {"samples": samples, "seed": seed, "weights": weights}
+        return options | {"samples": samples, "seed": seed, "weights": weights}
     if samples or weights is not None:
         what = "samples" if samples else "weights"
         raise InputError(f"{entry.name}: {what}: found some, expected none: the method has no posterior")
-    return {}
+    return options
 
 
 def restore(
     values: NDArray[Any], method: str | Method = METHOD, *, known: Known | None = None,
     use: NDArray[np.bool_] | None = None, wavelength_nm: NDArray[Any] | None = None, who: str = "cube",
-    samples: int = 0, seed: int = 0, weights: str | Path | None = None,
+    samples: int = 0, seed: int = 0, weights: str | Path | None = None, device: str = "cpu",
 ) -> Restoration:  # fmt: skip
     """Restore an array.
 
@@ -238,7 +248,7 @@ def restore(
     wavelength_nm : array, shape (band,), optional
     who : str
         For errors.
-    samples, seed, weights
+    samples, seed, weights, device
         As of `restore_cube`.
 
     Raises
@@ -249,7 +259,7 @@ def restore(
         When the method's result is not finite.
     """
     entry = get(method) if isinstance(method, str) else method
-    options = _options(entry, samples, seed, weights)
+    options = _options(entry, samples, seed, weights, device)
     values = np.asarray(values, dtype=np.float32)
     if values.ndim != 3:
         raise InputError(f"{who}: found shape {values.shape}, expected (band, y, x)")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from hsitools.errors import InputError
@@ -34,3 +37,21 @@ def device_named(name: str = "auto") -> torch.device:
         said = str(error).splitlines()[0]
         raise InputError(f"device: found {name!r}, expected auto, cpu or a GPU as cuda; {said}") from None
     return device
+
+
+@contextmanager
+def whole_convolutions() -> Iterator[None]:
+    """Convolutions in whole single precision: a GPU's usual ones (TF32) have ten bits, and results would depend on it.
+
+    Examples
+    --------
+    >>> with whole_convolutions():
+    ...     torch.backends.cudnn.allow_tf32
+    False
+    """
+    usual = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = usual

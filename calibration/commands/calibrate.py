@@ -70,7 +70,8 @@ def parse_waves(name: str) -> float:
 @click.option("--report", type=click.Path(path_type=Path), help="Folder for report.html, its figures and the results.")
 @click.option("--show", metavar="I,J,…", help="Interferometers whose fits the report draws  [a spread of them].")
 @click.option("--per-pixel", is_flag=True, help="CAPTURE is a pixel stack: maps over every sub-image, to --out.")
-@click.option("--device", help="torch device for --per-pixel, as cuda  [default: NumPy].")
+@click.option("--device", metavar="DEVICE",
+              help="Of --per-pixel: a GPU where there is one (auto), else NumPy; cpu, cuda  [auto].")  # fmt: skip
 @workers_option
 @scheduler_option
 @json_option
@@ -270,6 +271,14 @@ def _line_text(settings: dict[str, Any]) -> str:
     return assumed
 
 
+def _device(name: str | None) -> Any:
+    """The device of torch that was asked for, or a GPU where there is one; None, for NumPy, else."""
+    from hsitools.devices import device_named
+
+    place = device_named(name or "auto")
+    return None if place.type == "cpu" and name in (None, "auto") else place
+
+
 def _per_pixel(
     path: Path, out: Path, model: TransmittanceModel, options: Options, line: dict[str, Any], device: str | None,
     workers: tuple[int | None, str | None], as_json: bool,
@@ -283,6 +292,7 @@ def _per_pixel(
     from calibration.pixel_maps import characterize_pixels
     from hsitools.scale.cluster import cluster
 
+    place = _device(device)
     stack = PixelStack(path, **line)
     _check_shape(path, stack.linewidth_nm, line, options)
     began = time.perf_counter()
@@ -292,7 +302,7 @@ def _per_pixel(
         tqdm(total=n * height * width, unit="pixel", disable=not sys.stderr.isatty()) as bar,
     ):
         result = characterize_pixels(
-            stack, out, model, options=options, device=device, progress=lambda done, _: bar.update(done - bar.n),
+            stack, out, model, options=options, device=place, progress=lambda done, _: bar.update(done - bar.n),
             client=client,
         )  # fmt: skip
     result["seconds"] = time.perf_counter() - began

@@ -28,9 +28,11 @@ Array = NDArray[np.float64]
 POINTS_PER_FRINGE = 8
 #: Length of correlation (nm) and relative error of the smooth spectrum that shared errors multiply.
 LENGTH, ROUGHLY = 80.0, 0.02
-#: Factors of the characterization's standard deviations, own and shared, where the search begins; how far their
-#: squares' logarithms may go; steps at most: it need not be sharper than what one interferogram tells.
-FACTORS, REACH, STEPS = (0.3, 0.5), 20.0, 25
+#: Factors of the characterization's standard deviations, own and shared alike, where the search may begin: a decade
+#: apart, so that the characterization may be wrong about them by two. How many of the likeliest of these starts are
+#: gone on with; how far the squares' logarithms may go; steps at most: it need not be sharper than what one
+#: interferogram tells.
+FACTORS, STARTS, REACH, STEPS = (0.03, 0.3, 3.0, 30.0), 3, 20.0, 25
 #: Below this factor the calibration counts as exact.
 NONE = 1e-2
 
@@ -129,8 +131,11 @@ def shared_errors(case: Interferograms, spectrum: Array) -> Array:
     return np.asarray(covariance * ((case.calibration_std**2).mean() / max(np.diag(covariance).mean(), 1e-300)))
 
 
-def likeliest(parts: list[Array], noise: Array, values: Array, start: list[float]) -> Array:
-    """Factors ``(part,)`` of covariances whose sum with the noise (variances) makes zero-mean values most likely."""
+def likeliest(parts: list[Array], noise: Array, values: Array, starts: list[tuple[float, ...]]) -> Array:
+    """Factors ``(part,)`` of covariances whose sum with the noise (variances) makes zero-mean values most likely.
+
+    The search goes on from the likeliest of the starts, each a factor a part: there may be several summits.
+    """
 
     def cost(logarithms: Array) -> tuple[float, Array]:
         sizes = np.exp(logarithms)
@@ -140,10 +145,11 @@ def likeliest(parts: list[Array], noise: Array, values: Array, start: list[float
         slope = [float((inverse * part).sum() - weighted @ part @ weighted) for part in parts]
         return float(0.5 * values @ weighted + 0.5 * np.linalg.slogdet(whole)[1]), 0.5 * sizes * np.array(slope)
 
-    begin = np.log(start)
-    bounds = [(value - REACH, value + REACH) for value in begin]
-    end = minimize(cost, begin, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": STEPS}).x
-    return np.asarray(np.exp(end))
+    ends = []
+    for start in sorted((np.log(start) for start in starts), key=lambda start: cost(start)[0])[:STARTS]:
+        bounds = [(value - REACH, value + REACH) for value in start]
+        ends.append(minimize(cost, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": STEPS}))
+    return np.asarray(np.exp(min(ends, key=lambda end: float(end.fun)).x))
 
 
 def allow(case: Interferograms, *, apart: bool = False) -> Allowed:
@@ -170,7 +176,7 @@ def allow(case: Interferograms, *, apart: bool = False) -> Allowed:
     level = float(mean @ mean / np.trace(signal))
     _, *factors = likeliest(
         [signal * (level / unit), own / unit, shared / unit], noise / unit, mean / np.sqrt(unit),
-        [1.0, FACTORS[0] ** 2, FACTORS[1] ** 2],
+        [(1.0, first**2, second**2) for first in FACTORS for second in FACTORS],
     )  # fmt: skip
     if max(factors) < NONE**2:
         return exact

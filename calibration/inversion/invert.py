@@ -17,7 +17,7 @@ from calibration.inversion import registry, tiles
 from calibration.inversion.calibration_error import interferogram_stderr
 from calibration.inversion.measurement import AnyMeasurement, CubeMeasurement, Measurement
 from calibration.inversion.prior import best_prior, candidates
-from calibration.inversion.problem import RADIANCE_UNITS, Interferograms, Spectra, noise_size
+from calibration.inversion.problem import RADIANCE_UNITS, Interferograms, Spectra, noise_size, pixel_noise_size
 from calibration.inversion.scene_frames import open_scene
 from hsitools import __version__
 from hsitools.cube import Cube
@@ -229,8 +229,13 @@ def build_case(
     )  # fmt: skip
     if not case.measured.any():
         return case
+    # where sub-images are aligned pixels differ by more than frames that are repeated
+    size = pixel_noise_size(case)
     if measured.noise_std is None:
-        case = replace(case, noise_std=case.noise_std * noise_size(case))
+        size = size if np.isfinite(size) else noise_size(case)
+    else:
+        size = max(1.0, size) if np.isfinite(size) else 1.0
+    case = replace(case, noise_std=case.noise_std * size)
     mean = np.nanmean(case.values.reshape(len(fitted), -1)[:, case.measured], axis=1)
     one = replace(case, values=mean[:, None, None], noise_known=False)
     prior = best_prior(one, candidates(one))

@@ -247,8 +247,8 @@ def summary(readings: dict[str, Array]) -> dict[str, float]:
 
 
 def compare(
-    capture: MonochromaticCapture, methods: list[str], *, folds: int = 5, seed: int = 0, kept: Kept | None = None,
-    progress: Progress = silent,
+    capture: MonochromaticCapture, methods: list[str], *, folds: int = 5, seed: int = 0, first: int | None = None,
+    kept: Kept | None = None, progress: Progress = silent,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """One record a method over all held-out lines of a capture.
 
@@ -258,6 +258,8 @@ def compare(
     methods : list of str
         Those that learn from an image are left out.
     folds, seed : int
+    first : int, optional
+        Only so many of the folds: each costs five characterizations.
     kept : Kept, optional
         Readings of finished folds.
     progress : callable
@@ -273,7 +275,8 @@ def compare(
     entries = [entry for entry in map(registry.get, methods) if not entry.image]
     gathered: dict[str, list[dict[str, Array]]] = {entry.name: [] for entry in entries}
     seconds = dict.fromkeys(gathered, 0.0)
-    for number, held_out in enumerate(deal(capture.n_lines, folds, seed)):
+    dealt = deal(capture.n_lines, folds, seed)[:first]
+    for number, held_out in enumerate(dealt):
         # characterized when the first method asks for it, and not where all is kept
         instruments = cache(partial(nested, capture, held_out, seed))
         for place, entry in enumerate(entries):
@@ -283,7 +286,7 @@ def compare(
                 {name: np.asarray(column, dtype=float) for name, column in result["readings"].items()}
             )
             seconds[entry.name] += result["seconds"]
-            progress(number * len(entries) + place + 1, folds * len(entries))
+            progress(number * len(entries) + place + 1, len(dealt) * len(entries))
     return [
         {"case": capture.name, "method": name, "folds": folds, **summary(joined(parts)), "seconds": seconds[name]}
         for name, parts in gathered.items()

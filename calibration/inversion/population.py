@@ -133,7 +133,9 @@ def learn(allowed: Allowed) -> Population:
     average = data @ level / weight
     second = data @ data.T / used
     rounds = 0
-    while rounds < (ROUNDS_WRONG if allowed.scale > 0 else ROUNDS):
+    # what is wrong without the evidence's finding it is learned all the same
+    exact = allowed.scale == 0 and (case.calibration_std is None or not case.calibration_std.any())
+    while rounds < (ROUNDS if exact else ROUNDS_WRONG):
         rounds += 1
         seen = root[:, None] * covariance * root + np.eye(dimension)
         # apart from the rest, the mean of just these pixels counts; else that of all that might have been

@@ -24,6 +24,8 @@ RANK = 1e-9
 WEAKEST = 0.25
 #: Spare interferometers that tell the noise by themselves.
 SPARE = 8
+#: Pixels that tell the noise apart from what they share.
+LEAST_PIXELS = 16
 #: Units of spectra without and with the lamp's curve.
 LAMP_UNITS, RADIANCE_UNITS = "calibration lamp", "radiance"
 
@@ -203,3 +205,19 @@ class Spectra:
 def noise_size(case: Interferograms) -> float:
     """What ``noise_std`` must be multiplied by, from what no spectrum can make, or the weakest directions."""
     return float(np.sqrt((case.scatter**2).mean()))
+
+
+def pixel_noise_size(case: Interferograms) -> float:
+    """`noise_size` without what all pixels share, up to their brightness: a wrong calibration is no noise.
+
+    NaN of fewer than `LEAST_PIXELS` pixels.
+    """
+    pixels = case.pixels
+    count = pixels.shape[1]
+    if count < LEAST_PIXELS:
+        return float("nan")
+    mean = pixels.mean(axis=1)
+    own = pixels - np.outer(mean, mean @ pixels / max(float(mean @ mean), 1e-300))
+    # the mean takes one pixel's share of the noise with it
+    unscaled = (case.noise_std[:, None] * own)[:, None]
+    return noise_size(case.with_values(unscaled)) * float(np.sqrt(count / (count - 1)))

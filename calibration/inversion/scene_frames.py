@@ -16,6 +16,7 @@ from calibration.inversion.sub_image_registration import (
     brightness_projection,
     precision,
     register,
+    without_borders,
 )  # fmt: skip
 from hsitools.errors import InputError
 
@@ -96,6 +97,7 @@ def open_scene(
     relative = np.full(len(rows), UNKNOWN_NOISE) if noise is None else noise[rows] / np.maximum(level, 1e-9)
     told = precision(matrix, wavelength, relative)
     aligned, factor = aligned_images(values[rows], hot[rows], registration, told)
+    aligned = without_borders(aligned, told)
     shared = np.isfinite(aligned).all(axis=0).mean()
     if shared < LEAST_FIELD:
         raise InputError(

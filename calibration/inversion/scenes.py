@@ -133,6 +133,7 @@ def compare(
     snrs: list[float],
     kept_lines: float | None = None,
     capture: MonochromaticCapture | None = None,
+    fewer: Callable[[], Characterization] | None = None,
     illumination: Array | None = None,
     seed: int = 0,
     kept: Kept | None = None,
@@ -152,6 +153,8 @@ def compare(
         Invert with the instrument characterized on this share of its lines, not the one that measured.
     capture : MonochromaticCapture, optional
         Where those lines come from (`fewer_lines`).
+    fewer : callable, optional
+        Gives the instrument of those lines, where several scenes share it.
     illumination : array, shape (grid,), optional
         Known light, for methods that use it.
     seed : int
@@ -175,7 +178,7 @@ def compare(
         raise InputError(f"{cube.source or cube.name}: values: found one value throughout, expected a scene")
     # characterized when the first record asks for it, and not where all is kept
     inverted_with = cache(
-        lambda: instrument if kept_lines is None else fewer_lines(instrument, kept_lines, seed, capture)
+        fewer or (lambda: instrument if kept_lines is None else fewer_lines(instrument, kept_lines, seed, capture))
     )
     what = {
         "scene": cube_fingerprint(cube), "instrument": fingerprint([instrument.response.theta, grid]), "seed": seed,

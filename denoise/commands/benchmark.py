@@ -9,6 +9,7 @@ import click
 
 from hsitools.commands.options import (
     SeveralValues,
+    cell_device_option,
     emit_json,
     json_option,
     progress_bar,
@@ -27,6 +28,7 @@ path_type = click.Path(path_type=Path)
 @click.option("--plugin", "plugins", type=path_type, multiple=True,
               help="Python file that registers methods, or indices.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the noise that --scenes get.")
+@cell_device_option
 @click.option("--jobs", type=int, default=1, show_default=True, help="Cells at a time.")
 @workers_option
 @scheduler_option

@@ -9,6 +9,7 @@ import click
 from denoise.commands.benchmark import benchmark, figures
 from denoise.commands.train import train, train_outliers
 from hsitools.commands.options import (
+    device_option,
     emit_json,
     json_option,
     plugin_option,
@@ -59,13 +60,15 @@ def list_methods(plugins: tuple[Path, ...], as_json: bool) -> None:
               help="Posterior samples for the standard deviation of each voxel; 6 will do.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the samples.")
 @click.option("--weights", type=click.Path(path_type=Path), help="Folder of `hsi denoise train`  [default: shipped].")
+@device_option
 @workers_option
 @scheduler_option
 @plugin_option
 @json_option
 def run(
     path: Path, out: Path, method: str, sensor: str | None, scale: float | None, samples: int, seed: int,
-    weights: Path | None, workers: int | None, scheduler: str | None, plugins: tuple[Path, ...], as_json: bool,
+    weights: Path | None, device: str, workers: int | None, scheduler: str | None, plugins: tuple[Path, ...],
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Denoise the cube PATH.
 
@@ -92,7 +95,14 @@ def run(
     with cluster(workers, scheduler, files=files) as client, progress_bar(method) as progress:
         kept = None
         if client is not None:
-            asked = {"method": method, "sensor": sensor, "scale": scale, "samples": samples, "seed": seed}
+            asked = {
+                "method": method,
+                "sensor": sensor,
+                "scale": scale,
+                "samples": samples,
+                "seed": seed,
+                "device": device,
+            }
             kept = partial_folder(out, key_of(asked, files))
         known = None if sensor is None else open_sensor(sensor)
         found = restore_cube(
@@ -103,6 +113,7 @@ def run(
             seed=seed,
             weights=weights,
             scale=scale,
+            device=device,
             progress=progress,
             client=client,
             kept=kept,

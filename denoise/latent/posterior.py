@@ -16,6 +16,7 @@ from denoise.latent.flow import Condition, Evidence, channels_of, posterior_mean
 from denoise.learning.denoiser_card import load_autoencoder, load_flow
 from denoise.separation.estimate import Separation
 from denoise.separation.smooth import smooth
+from hsitools.devices import whole_convolutions
 
 Array = NDArray[Any]
 #: Components that the net sees together; more go in turns.
@@ -57,8 +58,10 @@ class Refined:
 
 
 @torch.no_grad()
+@whole_convolutions()
 def refine(
-    separation: Separation, wavelength_nm: Array, *, samples: int = 0, seed: int = 0, weights: Any = None
+    separation: Separation, wavelength_nm: Array, *, samples: int = 0, seed: int = 0, weights: Any = None,
+    device: str = "cpu",
 ) -> Refined:  # fmt: skip
     """Refine a separation's scene by the latent flow.
 
@@ -66,15 +69,19 @@ def refine(
     one random probe, S. Ramani, T. Blu, M. Unser, IEEE TIP 17(9), 2008): it weighs how consistent the whitened residual
     of each estimate is with the noise, and how much of that agreement is fitted noise. A component's correction passes
     by the share that makes the estimated error least; with a share of zero the classical estimate remains.
+
+    The flow's net runs on ``device`` (as torch names it), in single precision there as here; the rest, which takes
+    little, on the processor.
     """
-    coder, net = load_autoencoder(weights)[0], load_flow(weights)
+    coder, (flow, card) = load_autoencoder(weights)[0], load_flow(weights)
+    flow = flow.to(device)
     whitened = whitened_residual(separation, wavelength_nm)
     components, basis = evidence(whitened, coder)
     height, width = whitened.residual.shape[1:]
 
     def mean_of(what: Evidence) -> torch.Tensor:
-        parts = [posterior_mean(net[0], part) for part in _parts(channels_of(what))]
-        return _images(torch.cat(parts), height, width)
+        parts = [posterior_mean(flow, part) for part in _parts(channels_of(what), device)]
+        return _images(torch.cat(parts).cpu(), height, width)
 
     correction = mean_of(components)
     trust, saved, error = _gate(separation, whitened, components, basis, correction, mean_of)
@@ -83,11 +90,11 @@ def refine(
     scene = separation.scene + unit * torch.tensordot(basis, corrected, dims=1).numpy()
     std = None
     if samples:
-        metrics = net[1].metrics
+        metrics = card.metrics
         generator = torch.Generator().manual_seed(seed)
-        conditions = _parts(channels_of(components))
+        conditions = _parts(channels_of(components), device)
         drawn = [
-            _images(torch.cat([sample(net[0], part, STEPS, generator) for part in conditions]), height, width)
+            _images(torch.cat([sample(flow, part, STEPS, generator) for part in conditions]).cpu(), height, width)
             for _ in range(samples)
         ]
         # what the gate held back is as uncertain as it is large
@@ -174,9 +181,10 @@ def noise_scale(whitened: WhitenedResidual, basis: torch.Tensor) -> float:
     return float((beyond_basis / expected.clamp(min=1e-12)).clamp(1 / NOISE_WRONG, NOISE_WRONG))
 
 
-def _parts(condition: Condition) -> list[Condition]:
+def _parts(condition: Condition, device: str) -> list[Condition]:
     n = len(condition.observed)
-    return [Condition(*(part[first : first + TOGETHER] for part in condition)) for first in range(0, n, TOGETHER)]
+    moved = [part.to(device) for part in condition]
+    return [Condition(*(part[first : first + TOGETHER] for part in moved)) for first in range(0, n, TOGETHER)]
 
 
 def _images(latents: torch.Tensor, height: int, width: int) -> torch.Tensor:

@@ -36,8 +36,9 @@ FLOOR = 0.05
 
 
 def outlier_probability(
-    values: Array, predicted: Array, sigma: Array, keep: Mask, prior: Mask, folder: str | Path | None = None
-) -> NDArray[np.float32]:
+    values: Array, predicted: Array, sigma: Array, keep: Mask, prior: Mask, folder: str | Path | None = None,
+    device: str = "cpu",
+) -> NDArray[np.float32]:  # fmt: skip
     """How likely each voxel carries no signal.
 
     Parameters
@@ -52,6 +53,8 @@ def outlier_probability(
         What `denoise.separation.estimate.outliers` finds.
     folder : path, optional
         Of other weights than the package's.
+    device : str
+        Where the net runs, as torch names it.
 
     Returns
     -------
@@ -64,15 +67,17 @@ def outlier_probability(
     """
     import torch
 
-    net = _load(None if folder is None else str(folder))
+    from hsitools.devices import whole_convolutions
+
+    net = _load(None if folder is None else str(folder), device)
     probability = np.ones(values.shape, np.float32)
-    with torch.inference_mode():
+    with torch.inference_mode(), whole_convolutions():
         for first in range(0, len(values), CHUNK):
             # one band more on either side, to which the convolution reaches
             low, high = max(first - 1, 0), min(first + CHUNK + 1, len(values))
             described, _ = features(*(item[low:high] for item in (values, predicted, sigma, keep, prior)))
             own = slice(first - low, first - low + CHUNK)
-            odds = net(torch.from_numpy(described)[None])[0, 0, own].numpy()
+            odds = net(torch.from_numpy(described)[None].to(device))[0, 0, own].cpu().numpy()
             probability[first : first + len(odds)] = 1 / (1 + np.exp(-odds))
     probability[~keep] = 1
     return probability
@@ -163,8 +168,8 @@ def _by_value(values: Array, predicted: Array, unit: Array, keep: Mask, suspect:
 
 
 @cache
-def _load(folder: str | None) -> nn.Module:
-    return WEIGHTS.load(OUTLIERS, lambda card: make_net(), folder)[0]
+def _load(folder: str | None, device: str) -> nn.Module:
+    return WEIGHTS.load(OUTLIERS, lambda card: make_net(), folder)[0].to(device)
 
 
 def _first_output(module: Any, state: dict[str, Any], prefix: str, *rest: Any) -> None:

@@ -20,15 +20,16 @@ from denoise.separation.rare import find_rare
     samples=True,
 )
 def diffusion(
-    seen: Observation, *, samples: int = 0, seed: int = 0, weights: str | Path | None = None
+    seen: Observation, *, samples: int = 0, seed: int = 0, weights: str | Path | None = None,
+    device: str = "cpu",
 ) -> Restoration:  # fmt: skip
     """Classical estimate, then a latent flow for what it misses; samples give the standard deviation of each voxel."""
     from denoise.latent.autoencoder import wavelengths_of
     from denoise.latent.posterior import refine
 
-    found = separate(seen, learned=True)
+    found = separate(seen, learned=True, device=device)
     wavelength = wavelengths_of(seen.wavelength_nm, len(seen.values)).numpy()
-    refined = refine(found, wavelength, samples=samples, seed=seed, weights=weights)
+    refined = refine(found, wavelength, samples=samples, seed=seed, weights=weights, device=device)
     rare = find_rare(found, refined.scene, refined.basis)
     passed = refined.trust.max() > 0
     said = findings(found, rare) | {

@@ -125,7 +125,7 @@ def levelled(unit: Array, whitened: Array, directions: Array) -> tuple[Array, Ar
     return unit * own, whitened, np.asarray(directions @ turned, dtype=np.float32)
 
 
-def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS) -> Separation:
+def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS, device: str = "cpu") -> Separation:
     """Tell scene and instrument apart; what the sensor tells is not estimated.
 
     Parameters
@@ -135,6 +135,8 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS) 
         Whether the learned outlier estimator (`outlier_net`) has the last word on bands with few outliers.
     rounds : int
         At most; what learns from unfinished separations takes fewer.
+    device : str
+        Where the estimator's net runs, as torch names it.
     """
     values, valid, sigma = seen.values, seen.valid, seen.sigma
     bands, height, width = values.shape
@@ -187,7 +189,8 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS) 
         prior = outlier & ~base
         # where the histogram finds many it is the better judge
         few = prior.mean((1, 2)) < FEW
-        found = outlier_probability(values, scene * gain[:, None] + offset[:, None], unit, ~base, prior)
+        predicted = scene * gain[:, None] + offset[:, None]
+        found = outlier_probability(values, predicted, unit, ~base, prior, device=device)
         outlier = np.where(few[:, None, None], base | (found > 0.5), outlier)
     # once more, with the instrument known: now faint directions can be told from it
     filled = _filled(values, scene, gain, offset, outlier, clipped)

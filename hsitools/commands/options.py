@@ -33,6 +33,10 @@ scheduler_option = click.option(
 device_option = click.option(
     "--device", default="auto", show_default=True, metavar="DEVICE", help="auto (a GPU where there is one), cpu, cuda.",
 )  # fmt: skip
+cell_device_option = click.option(
+    "--device", default="cpu", show_default=True, metavar="DEVICE",
+    help="Where methods run: cpu, auto (a GPU where there is one), cuda.",
+)  # fmt: skip
 variable_option = click.option("--variable", metavar="NAME", help="Which array of the file is the cube.")
 dtype_option = click.option(
     "--dtype", type=click.Choice(["int16"]), help="Store values as integers with a scale; the rounding error is said.",

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from hsitools.commands.options import emit_json, emit_table, json_option, progress_bar
+from hsitools.commands.options import device_option, emit_json, emit_table, json_option, progress_bar
 
 file_argument = click.Path(path_type=Path)
 out_option = click.option("-o", "--out", type=file_argument, required=True, help="File to write (HDF5).")
@@ -193,9 +193,11 @@ def noise(dark: Path, flat: Path, full_scale: float | None, plot: Path | None, o
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same bytes.")
 @click.option("--noise-free", is_flag=True, help="Neither noise nor stripes nor defects.")
+@device_option
 @out_option
 def simulate(
-    scene: Path | None, sensor_file: Path, size: str, scale: float | None, seed: int, noise_free: bool, out: Path
+    scene: Path | None, sensor_file: Path, size: str, scale: float | None, seed: int, noise_free: bool, device: str,
+    out: Path,
 ) -> None:  # fmt: skip
     """Let a sensor see SCENE (reflectance or radiance cube), or a procedural scene when none is given."""
     from hsitools.errors import InputError
@@ -215,6 +217,8 @@ def simulate(
     else:
         cube = open_cube(scene)
     with progress_bar("simulate") as progress:
-        said = run(cube, instrument, out, seed=seed, noise=not noise_free, scale=scale, progress=progress)
+        said = run(
+            cube, instrument, out, seed=seed, noise=not noise_free, scale=scale, progress=progress, device=device
+        )
     for line in said:
         click.echo(f"{out}: {line}")

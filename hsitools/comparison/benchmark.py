@@ -22,6 +22,7 @@ from hsitools.comparison.ranking import Row
 from hsitools.comparison.table import write_csv
 from hsitools.comparison.task import OK, Task
 from hsitools.comparison.two_sides import Executor, Job, Record, local, now, plugins_of, submitted
+from hsitools.devices import device_named
 from hsitools.errors import FormatError, InputError
 from hsitools.io.atomic import atomic_path
 from hsitools.io.hashes import content_hash, short_hash
@@ -75,6 +76,8 @@ class Benchmark:
         if not again:
             cls.refuse(folder)
         settings.check()
+        # a plan says the device itself: what auto is depends on the machine
+        settings = dataclasses.replace(settings, device=str(device_named(settings.device)))
         try:
             (folder / "cells").mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -63,8 +63,9 @@ def frame_of(sensor: SensorParts, scene: Cube) -> Cube:
 
 
 def observe_rows(
-    sensor: SensorParts, scene: Cube, rng: np.random.Generator | None = None, *, noise: bool = True
-) -> Iterator[Rows]:
+    sensor: SensorParts, scene: Cube, rng: np.random.Generator | None = None, *, noise: bool = True,
+    device: str = "cpu",
+) -> Iterator[Rows]:  # fmt: skip
     """What a sensor sees of a scene, a few coarse rows at a time; see `hsitools.sensor.Sensor.observe`."""
     import torch
 
@@ -93,12 +94,11 @@ def observe_rows(
         if isinstance(sensor.response, FabryPerotResponse):
             assert matrix is not None
             light = physical.read(bands=usable, rows=slice(top, bottom)).astype(np.float64)
-            light_of_bands = (matrix @ light.reshape(len(light), -1)).reshape(-1, *light.shape[1:])
+            values = torch.tensordot(torch.as_tensor(matrix).to(device), torch.as_tensor(light).to(device), dims=1)
         else:
-            light_of_bands = spectral.read(rows=slice(top, bottom))
-        values = torch.as_tensor(np.ascontiguousarray(light_of_bands))
+            values = torch.as_tensor(np.ascontiguousarray(spectral.read(rows=slice(top, bottom)))).to(device)
         image = partial(_image, sensor, rows=rows, top=top)
-        coarse = mean_of_known(image, values).numpy().astype(np.float32)
+        coarse = mean_of_known(image, values).cpu().numpy().astype(np.float32)
         saturated = np.zeros(coarse.shape, dtype=bool)
         if pattern is not None:
             if brightest is None:
@@ -106,7 +106,7 @@ def observe_rows(
             coarse, saturated = _detect(sensor, coarse, rows, pattern, streams[number], brightest)
         fine = fine_saturated = None
         if pan_view is not None:
-            fine, fine_saturated = _pan_rows(sensor, pan_view, rows, streams[number] if noise else None)
+            fine, fine_saturated = _pan_rows(sensor, pan_view, rows, streams[number] if noise else None, device)
         yield Rows(rows, coarse, fine, saturated, fine_saturated)
 
 
@@ -126,7 +126,7 @@ def _image(sensor: SensorParts, values: torch.Tensor, rows: slice, top: int) -> 
 
 
 def _pan_rows(
-    sensor: SensorParts, view: Cube, rows: slice, rng: np.random.Generator | None
+    sensor: SensorParts, view: Cube, rows: slice, rng: np.random.Generator | None, device: str
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """PAN's image of ``rows`` from the scene as PAN's band sees it."""
     import torch
@@ -137,9 +137,9 @@ def _pan_rows(
     r, height = sensor.ratio, view.shape[1]
     first, last = rows.start * r, rows.stop * r
     top, bottom = max(first - 8, 0), min(last + 8, height)
-    image = torch.as_tensor(view.read(rows=slice(top, bottom)))
+    image = torch.as_tensor(view.read(rows=slice(top, bottom))).to(device)
     blur = mtf_blur(size_of(image), sensor.pan_mtf, 1)
-    blurred = mean_of_known(blur, image)[:, first - top : last - top].numpy()
+    blurred = mean_of_known(blur, image)[:, first - top : last - top].cpu().numpy()
     if sensor.pan_noise is not None and rng is not None:
         return sensor.pan_noise.sample(blurred, rng)
     return blurred.astype(np.float32), np.zeros(blurred.shape, dtype=bool)

@@ -195,10 +195,13 @@ class Sensor(SensorParts):
         return frame_of(self, scene)
 
     def observe_rows(
-        self, scene: Cube, rng: np.random.Generator | None = None, *, noise: bool = True
+        self, scene: Cube, rng: np.random.Generator | None = None, *, noise: bool = True, device: str = "cpu"
     ) -> Iterator[Rows]:
-        """As `observe`, a few coarse rows at a time, for scenes larger than memory."""
-        return observe_rows(self, scene, rng, noise=noise)
+        """As `observe`, a few coarse rows at a time, for scenes larger than memory.
+
+        Light is gathered on ``device``, as torch names it; noise is drawn on the processor, the same on every device.
+        """
+        return observe_rows(self, scene, rng, noise=noise, device=device)
 
     def variance(self, values: Any) -> Any:
         """Noise variance at each voxel of a measured (or clean) cube ``(band, y, x)``, units²; array or tensor.

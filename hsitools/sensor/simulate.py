@@ -36,7 +36,7 @@ RANGE_BYTES, RANGE_BLOCKS = 16 * 2**20, 16
 
 def simulate(
     scene: Cube, sensor: Sensor, out: str | Path, *, seed: int = 0, noise: bool = True, scale: float | None = None,
-    progress: Progress = silent,
+    progress: Progress = silent, device: str = "cpu",
 ) -> list[str]:  # fmt: skip
     """Observe ``scene`` with ``sensor`` and write what it sees.
 
@@ -51,6 +51,8 @@ def simulate(
         Turns the scene's numbers into the sensor's units, instead of what its file says.
     progress : callable
         Called with (steps done, steps in all).
+    device : str
+        Where light is gathered: see `hsitools.devices.device_named`. A seed gives the same noise on every device.
 
     Returns
     -------
@@ -63,6 +65,9 @@ def simulate(
         When the scene's wavelengths do not reach the sensor's, its numbers are not in the sensor's units and can not be
         brought there, or seed or scale make no sense.
     """
+    from hsitools.devices import device_named
+
+    place = str(device_named(device))
     if seed < 0:
         raise InputError(f"seed: found {seed}, expected a whole number of at least 0")
     if scale is not None and not scale > 0:
@@ -104,7 +109,9 @@ def simulate(
         if frame.pan is not None:
             pan = np.memmap(Path(scratch) / "pan", dtype=np.float32, mode="w+", shape=frame.pan.shape)
         saturated = np.memmap(Path(scratch) / "saturated", dtype=bool, mode="w+", shape=frame.shape)
-        for done, part in enumerate(within.observe_rows(scene, np.random.default_rng(seed), noise=noise), 1):
+        for done, part in enumerate(
+            within.observe_rows(scene, np.random.default_rng(seed), noise=noise, device=place), 1
+        ):
             values[:, part.rows], saturated[:, part.rows] = part.values, part.saturated
             unknown += int(np.isnan(part.values).sum())
             full += int(part.saturated.sum())

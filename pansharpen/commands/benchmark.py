@@ -9,6 +9,7 @@ import click
 
 from hsitools.commands.options import (
     SeveralValues,
+    cell_device_option,
     emit_json,
     json_option,
     progress_bar,
@@ -44,7 +45,7 @@ path_type = click.Path(path_type=Path)
     help="Python file that registers your methods, or your indices.",
 )
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--device", default="cpu", show_default=True, help="Where methods run, as torch names it.")
+@cell_device_option
 @click.option("--threads", type=click.IntRange(min=0), default=0, help="Of a cell  [default: all, shared by the jobs].")
 @click.option("--time-limit", type=float, metavar="SECONDS", help="Of a cell, loading and indices included.")
 @click.option("--memory-limit", type=float, metavar="MIB", help="Of a cell, beyond its loaded case (Linux).")

@@ -19,7 +19,7 @@ from calibration.fitting.population import shared_parameters
 from calibration.fitting.scaled_rows import ScaledRows
 from calibration.fitting.smoothing import SmoothingSpline, solve_pentadiagonal
 from calibration.held_out import Fold, cross_validate, deal, embed
-from calibration.model_choice import paired_gain, select_model
+from calibration.model_choice import Trials, paired_gain, select_model
 from calibration.pipeline import characterize
 from hsitools.errors import InputError
 from hsitools.sensor.fabry_perot import cos_sin
@@ -323,3 +323,19 @@ def test_nominal_lines_are_corrected():
     for at in (capture.wavelength_nm, result.true_wavelength_nm(capture.wavelength_nm)):
         errors.append(np.sqrt(np.mean((capture.intensity / capture.flat - result.transmittance(at)) ** 2)))
     assert errors[1] < 0.8 * errors[0]
+
+
+def test_a_rival_that_explodes_at_a_few_lines_is_no_doubt_about_the_model():
+    device = bench.simulate_instrument(6, rng=np.random.default_rng(0), rows=3)
+    capture = bench.capture(device, bench.lines(61), rng=np.random.default_rng(1), noise=0.02)
+    spreads = []
+    for at_two_lines in (0.01, 1e6):
+        trials = Trials(capture, 0, None)
+        trials.start(TransmittanceModel(degree_gain=1, degree_reflectivity=1), Options())
+        rival = trials.residual * 1.05
+        rival[:, [20, 21]] += at_two_lines
+        # as the mean over the lines says: worse by less than its error
+        trials.weigh(rival, np.arange(61), -1.0, 1.0, better=False)
+        spreads.append(trials.spread())
+    remaining = np.sqrt((trials.residual / trials.folds[0].data.flat) ** 2).max()
+    assert 0 < spreads[0].max() < spreads[1].max() <= remaining

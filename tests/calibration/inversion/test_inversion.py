@@ -22,7 +22,7 @@ from calibration.inversion.lines import corrected, find_peaks, summary
 from calibration.inversion.measurement import Measurement, frames, on_grid
 from calibration.inversion.methods.cosine import transform
 from calibration.inversion.prior import SCALES, Prior, matern
-from calibration.inversion.problem import Interferograms, Spectra, noise_size
+from calibration.inversion.problem import Interferograms, Spectra, noise_size, pixel_noise_size
 from calibration.inversion.scenes import score, spectra_on
 from hsitools.cube import Cube
 from hsitools.errors import InputError
@@ -162,6 +162,30 @@ def test_noise_is_told_by_what_no_spectrum_can_make() -> None:
     assert noise_size(replace(case, noise_std=case.noise_std / 3)) == pytest.approx(3, rel=0.05)
 
 
+def test_noise_of_pixels_is_told_apart_from_an_error_that_they_share() -> None:
+    case, _ = smooth_case(side=24)
+    case = case.with_values(case.values + 3 * case.matrix.sum(axis=1)[:, None, None])
+    mean = case.values.mean(axis=(1, 2))
+    wrong = 0.01 * mean * np.random.default_rng(3).standard_normal(60)
+    brightness = case.values.mean(axis=0) / case.values.mean()
+    shared = case.with_values(case.values + wrong[:, None, None] * brightness)
+    assert pixel_noise_size(shared) == pytest.approx(1, abs=0.05)
+    assert noise_size(shared) > 1.3
+    halved = replace(case, noise_std=case.noise_std / 2)
+    assert pixel_noise_size(halved) == pytest.approx(2, abs=0.1)
+    assert np.isnan(pixel_noise_size(case.inside((slice(1), slice(4)))))
+
+
+def test_a_calibration_error_far_from_what_was_said_is_found() -> None:
+    case, _ = smooth_case(side=8, sigma=0.01)
+    light = 3 * case.matrix.sum(axis=1)[:, None, None]
+    wrong = case.values + light + 0.5 * np.random.default_rng(1).standard_normal((60, 1, 1))
+    scales = [
+        size * allow(replace(case, values=wrong, calibration_std=np.full(60, size))).scale for size in (0.02, 0.5, 30.0)
+    ]
+    assert scales == pytest.approx([0.5] * 3, rel=0.5)
+
+
 def test_pixels_system_is_solved() -> None:
     generator = torch.Generator().manual_seed(0)
     data = torch.randn((1, 2, 9, 9), generator=generator, dtype=torch.float64)
@@ -252,7 +276,7 @@ def test_factors_of_covariances_are_the_likeliest() -> None:
     first = rng.standard_normal((400, 40))
     parts = [first @ first.T, np.diag(np.linspace(0, 2, 400))]
     values = np.linalg.cholesky(4 * parts[0] + 0.25 * parts[1] + 0.01 * np.eye(400)) @ rng.standard_normal(400)
-    factors = likeliest(parts, np.full(400, 0.01), values, [1.0, 1.0])
+    factors = likeliest(parts, np.full(400, 0.01), values, [(1.0, 1.0)])
     assert factors[0] == pytest.approx(4, rel=0.6)
     assert factors[1] == pytest.approx(0.25, rel=0.25)
 

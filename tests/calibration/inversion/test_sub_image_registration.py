@@ -4,6 +4,7 @@ import h5py
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from scipy.ndimage import gaussian_filter
 
 from calibration import simulated_bench as bench
 from calibration import simulated_scene
@@ -129,3 +130,17 @@ def test_resampling_is_exact_for_lines_and_whole_pixels():
     moved, _, factor = registration.resample(noise, np.array([[1.0, 0.0]]), np.ones(1))
     assert_allclose(moved[0, :-1], noise[0, 1:], atol=1e-10)
     assert factor[0] == pytest.approx(1, abs=0.05)
+
+
+def test_a_dark_column_beyond_some_sub_images_is_no_part_of_the_field(device):
+    rng = np.random.default_rng(5)
+    matrix = simulated_scene.interferogram_matrix(device, WAVELENGTH, 1.0)
+    spectra = 3 + gaussian_filter(rng.standard_normal((131, 16, 16)), (16, 1.5, 1.5)) * 8
+    images = np.tensordot(matrix, spectra, axes=1)
+    whole = images * (1 + 0.01 * rng.standard_normal(images.shape))
+    told = registration.precision(matrix, WAVELENGTH, np.full(COUNT, 0.01))
+    assert np.isfinite(registration.without_borders(whole, told)).all()
+    whole[::3, :, -1] *= 0.4
+    kept = np.isfinite(registration.without_borders(whole, told)).all(axis=0)
+    assert not kept[:, -1].any()
+    assert kept[:, :-1].all()
