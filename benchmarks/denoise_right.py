@@ -1,47 +1,35 @@
-"""Denoising where it was wrong in 0.1.0: rank over SNR, counts, saturation, certainty, planted targets."""
+"""Denoising where it was wrong in 0.1.0: rank over SNR, counts, saturation, certainty, planted targets.
+
+Tables and scenes by name: ``python -m benchmarks.denoise_right coverage samson finch``.
+"""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from benchmarks import denoise_certainty
 from benchmarks.captures import shared_folder
-from denoise.comparison.simulate import clean_cube, simulate
+from benchmarks.denoise_certainty import load
 from denoise.restore import restore
-from hsitools.estimation.band_noise import band_noise
 from hsitools.io import open_cube
 
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
-#: What 0.1.0 gave, measured with the same code: SNR to (rank, error in σ); 68 and 95 %, worst band.
+#: What 0.1.0 gave, measured with the same code: SNR to (rank, error in σ).
 OLD_RANK = {50: (5, 0.10), 200: (5, 0.12), 1000: (75, 0.28), 2000: (95, 0.36), 5000: (101, 0.39), 10_000: (101, 1.94)}
-OLD_COVERAGE = {
-    ("enmap_potsdam_b", "b"): (0.576, 0.864, 0.357, 0.628), ("enmap_potsdam_b", "g"): (0.541, 0.841, 0.249, 0.514),
-    ("jasper_ridge", "b"): (0.609, 0.882, 0.288, 0.521), ("jasper_ridge", "g"): (0.525, 0.803, 0.244, 0.451),
-}  # fmt: skip
 AMPLITUDES = (1.0, 2.5, 5.0, 10.0)
 #: Absorptions of methane, nm: centre and depth.
 METHANE = ((2255, 0.5), (2278, 0.6), (2298, 0.8), (2317, 1), (2332, 0.9), (2349, 0.8), (2370, 0.7))
 SCENES = ("pavia", "jasper_ridge", "enmap_potsdam_b", "aviris_gator_vi")
 #: Side of the middle of a scene in which targets are planted, pixels.
 PLANTED = 72
-
-
-def load(name: str) -> tuple[Array, Array]:
-    """Clean cube and wavelengths (nm) of a scene that tuning may see."""
-    if name == "pavia":
-        with h5py.File(shared_folder() / "golden" / "denoise_pavia_centre.h5") as file:
-            return file["clean"][...], np.linspace(430, 860, 102)
-    cube = open_cube(shared_folder() / "data" / "scenes" / f"{name}.h5")
-    values, bands = clean_cube(cube)
-    return np.nan_to_num(values), np.asarray(cube.wavelength_nm)[bands]
 
 
 def rank_table() -> None:
@@ -77,34 +65,6 @@ def real_table() -> None:
     at = found.estimate[titan == 4095]
     print(f"vims_titan_raw, voxels at 4095: −1970 … 15374 → {at.min():.0f} … {at.max():.0f}, "
           f"saturated {found.provenance['saturated']:.3f}")  # fmt: skip
-
-
-def coverage_table() -> None:
-    """Intervals of the diffusion path.
-
-    A "clean" cube of a real scene has noise of its own, which no restoration of it can know: what other bands do not
-    explain of each of its bands is added to the stated variance in the last column.
-    """
-    print("68 / 95 % intervals cover, worst band (0.1.0 → now; and with the clean cube's own noise)")
-    for name in ("pavia", "jasper_ridge", "enmap_potsdam_b"):
-        clean, wavelength = load(name)
-        noise = band_noise(clean)[:, None, None]
-        for case in ("a", "b", "g"):
-            found = restore(simulate(clean, case, 3)[0], "diffusion", samples=6, wavelength_nm=wavelength)
-            error = np.abs(found.estimate - clean)
-            now, true = (_within(error / std) for std in (found.std, np.hypot(found.std, noise)))
-            old = OLD_COVERAGE.get((name, case))
-            print(f"  {name:16}{case}  {_shares(old)} → {_shares(now)}; {_shares(true)}", flush=True)
-
-
-def _within(ratio: Array) -> tuple[float, ...]:
-    """Shares of errors within 1 and 1.96 standard deviations, and these in the worst band."""
-    within = [(ratio < limit).mean((1, 2)) for limit in (1, 1.96)]
-    return within[0].mean(), within[1].mean(), within[0].min(), within[1].min()
-
-
-def _shares(values: tuple[float, ...] | None) -> str:
-    return "–" if values is None else "{:.3f} / {:.3f}, worst {:.3f} / {:.3f}".format(*values)
 
 
 def targets(wavelength: Array) -> dict[str, Array]:
@@ -152,13 +112,13 @@ def through(weights: Array, change: Array, where: Mask) -> float:
     return float((weights @ change[:, where]).mean())
 
 
-def target_table(scenes: tuple[str, ...] = SCENES) -> None:
+def target_table(scenes: Sequence[str] = ()) -> None:
     """Planted targets, Gaussian noise of .03; amplitude is the response with the target less that without."""
     print("planted targets, lowrank: matched filter before → after, its mean and covariance those of the pixels "
           "without target of the cube it is applied to; [the same with the stated error added to the covariance]; "
           "amplitude kept by that filter [with the error], and by the observed cube's. 0.1.0 kept .01–.02 at 2.5 σ and "
           ".05–.08 at 5 σ, SNR 2.5 → 1.1–1.8")  # fmt: skip
-    for name in scenes:
+    for name in scenes or SCENES:
         clean, wavelength = load(name)
         edges = [max(size - PLANTED, 0) // 2 for size in clean.shape[1:]]
         clean = clean[:, edges[0] : edges[0] + PLANTED, edges[1] : edges[1] + PLANTED]
@@ -196,13 +156,19 @@ def target_table(scenes: tuple[str, ...] = SCENES) -> None:
                           f"elsewhere {(structure & ~where).sum()}", flush=True)  # fmt: skip
 
 
-TABLES = {"rank": rank_table, "real": real_table, "coverage": coverage_table, "targets": target_table}
+TABLES: dict[str, Callable[..., None]] = {
+    "rank": rank_table, "real": real_table, "coverage": denoise_certainty.main, "targets": target_table,
+}  # fmt: skip
 
 
 def main(names: Sequence[str] = ()) -> None:
-    """Print all tables, or those named."""
-    for name in names or TABLES:
-        TABLES[name]()
+    """Print all tables, or those named, of all scenes or of those named: ``coverage targets pavia``."""
+    scenes = [name for name in names if name not in TABLES]
+    for name in [name for name in names if name in TABLES] or TABLES:
+        if name in ("coverage", "targets"):
+            TABLES[name](scenes)
+        elif not scenes:
+            TABLES[name]()
 
 
 if __name__ == "__main__":

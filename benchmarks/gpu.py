@@ -1,4 +1,4 @@
-"""What a GPU does: fusion, maps and indices, beside the floor that memory sets, in five minutes; or why not.
+"""What a GPU does: fusion, indices, denoising, maps, beside the floor that memory sets, in five minutes; or why not.
 
 Without a GPU the same script runs on the processor with tiny sizes, so that it is known to work when one is at hand.
 """
@@ -94,6 +94,24 @@ def indices(device: torch.device, tiny: bool) -> dict[str, float]:
     return out
 
 
+def denoiser(device: torch.device, tiny: bool) -> dict[str, float]:
+    """`diffusion` end to end: its nets on the device, the separation before them on the processor."""
+    from denoise.restore import restore
+
+    bands, height, width = (8, 24, 24) if tiny else (120, 102, 104)
+    rng = np.random.default_rng(0)
+    spectra, maps_of = rng.random((bands, 4)), rng.random((4, height, width)).cumsum(1).cumsum(2) / (height * width)
+    noisy = (np.tensordot(spectra, maps_of, 1) + 0.01 * rng.standard_normal((bands, height, width))).astype(np.float32)
+    out = {}
+    place = str(device)
+    for samples in (0, 6):
+        milliseconds = clock(lambda n=samples: restore(noisy, samples=n, device=place), device, 1)  # type: ignore[misc]
+        out[f"diffusion, {samples} samples"] = milliseconds / 1e3
+    said = ", ".join(f"{name} {value:.2f}" for name, value in out.items())
+    print(f"  denoiser, {height}×{width}×{bands}, s: {said}  (wanted ≤ 0.5)", flush=True)
+    return out
+
+
 def maps(device: torch.device, tiny: bool) -> dict[str, float]:
     """Per-pixel fits of transmittance, a second; a fit is some 110 kFLOP (15 GFLOP for 131 072 of them)."""
     import h5py
@@ -128,7 +146,7 @@ def main() -> dict[str, Any]:
     else:
         print(f"  {torch.cuda.get_device_name()}")
     out: dict[str, Any] = {}
-    for part in (fusion, indices, maps):
+    for part in (fusion, indices, denoiser, maps):
         out |= part(device, tiny)
     return out
 

@@ -304,6 +304,11 @@ def _read_record(path: Path, step: Step, key: str, state: Process) -> Done | Non
     return Done(step=step, outcome=outcome, seconds=float(document["seconds"]), png=png, kept=True)
 
 
+def std_files(done: Sequence[Done]) -> list[Path]:
+    """Files of standard deviations that steps have written, in their order."""
+    return [path for item in done for name, path in item.outcome.files.items() if name.endswith("std")]
+
+
 def write_page(state: Process, done: Sequence[Done], page: Path) -> None:
     """Write the report: for each step what it did, its figure and numbers."""
     from hsitools.report import Report
@@ -317,6 +322,7 @@ def write_page(state: Process, done: Sequence[Done], page: Path) -> None:
         sections=sections(done),
         provenance=[
             ("plan", ", ".join(f"{name} {value}" for name, value in settings.items())),
+            ("standard deviations", ", ".join(path.name for path in std_files(done)) or "none"),
             ("seconds", ", ".join(f"{item.step.title} {item.seconds:.1f}" for item in done)),
         ],
     ).write(page)

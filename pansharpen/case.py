@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -43,6 +43,11 @@ class Scene(Protocol):
         """Whether PAN is but the mean of the guides' channels, for methods that know no other sharp image."""
         ...
 
+    @property
+    def findings(self) -> dict[str, Any]:
+        """Where a method puts, as plain data, what it found of the pair beside its result."""
+        ...
+
     def sum(self, function: Callable[[Tile], Any]) -> Any:
         """Total over all tiles of what ``function`` gives of each: a tensor, or a (named) tuple of tensors."""
         ...
@@ -74,6 +79,8 @@ class FusionCase:
     name : str
     notes : tuple of str
         What had to be assumed to make the case, for whoever reads its results.
+    findings : dict
+        See `Scene.findings`.
 
     Raises
     ------
@@ -100,34 +107,35 @@ class FusionCase:
     reference: torch.Tensor | None = None
     name: str = "case"
     notes: tuple[str, ...] = ()
+    findings: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for field in ("coarse", "pan", "expanded", "reference"):
-            value = getattr(self, field)
+        for name in ("coarse", "pan", "expanded", "reference"):
+            value = getattr(self, name)
             if value is None:
                 continue
             value = torch.as_tensor(value)
             value = value if value.is_floating_point() else value.to(torch.float32)
-            object.__setattr__(self, field, value[None] if value.ndim == 3 else value)
-            if getattr(self, field).ndim != 4:
+            object.__setattr__(self, name, value[None] if value.ndim == 3 else value)
+            if getattr(self, name).ndim != 4:
                 shape = tuple(value.shape)
-                raise InputError(f"{self.name}: {field}: found shape {shape}, expected (band, y, x) or a batch of it")
+                raise InputError(f"{self.name}: {name}: found shape {shape}, expected (band, y, x) or a batch of it")
         batch, band, y, x = self.coarse.shape
         r = self.optics.ratio
         for guide in self.guides:
             guide.check(batch, band, (r * y, r * x), self.name)
         fine = {"pan": 1, "expanded": band, "reference": band}
-        for field, channels in fine.items():
-            value, expected = getattr(self, field), (batch, channels, r * y, r * x)
+        for name, channels in fine.items():
+            value, expected = getattr(self, name), (batch, channels, r * y, r * x)
             if value is not None and tuple(value.shape) != expected:
                 raise InputError(
-                    f"{self.name}: {field}: found shape {tuple(value.shape)}, expected {expected} "
+                    f"{self.name}: {name}: found shape {tuple(value.shape)}, expected {expected} "
                     f"for a cube of {band}×{y}×{x} at ratio {r}"
                 )
-        for field in ("wavelength_nm", "pan_response", "noise_variance"):
-            value = getattr(self.optics, field)
+        for name in ("wavelength_nm", "pan_response", "noise_variance", "error_variance"):
+            value = getattr(self.optics, name)
             if value is not None and len(value) != band:
-                raise InputError(f"{self.name}: {field}: found {len(value)} values, expected {band}, one a band")
+                raise InputError(f"{self.name}: {name}: found {len(value)} values, expected {band}, one a band")
 
     @property
     def n_bands(self) -> int:

@@ -9,6 +9,7 @@ from typing import Literal, overload
 from hsitools.cube import Cube
 from hsitools.sensor.sensor import Sensor
 from pansharpen.in_memory import Progress
+from pansharpen.noisy import cube_without_noise
 from pansharpen.pair.alignment import paired
 from pansharpen.registry import METHODS, Method, names
 from pansharpen.tiled import Fused, fuse_pair
@@ -19,7 +20,7 @@ def fuse(
     cube: Cube, pan: Cube | None = None, method: str | Method = "physics", sensor: Sensor | None = None, *,
     reproject: bool = False, seed: int = 0, weights: str | Path | None = None, progress: Progress | None = None,
     device: str = "cpu", std: Literal[False] = False, guide: Cube | Sequence[Cube] = (),
-    guide_sensor: str | Sensor | None = None,
+    guide_sensor: str | Sensor | None = None, noise: str | None = None,
 ) -> Cube: ...  # fmt: skip
 
 
@@ -28,7 +29,7 @@ def fuse(
     cube: Cube, pan: Cube | None = None, method: str | Method = "physics", sensor: Sensor | None = None, *,
     reproject: bool = False, seed: int = 0, weights: str | Path | None = None, progress: Progress | None = None,
     device: str = "cpu", std: Literal[True], guide: Cube | Sequence[Cube] = (),
-    guide_sensor: str | Sensor | None = None,
+    guide_sensor: str | Sensor | None = None, noise: str | None = None,
 ) -> Fused: ...  # fmt: skip
 
 
@@ -36,7 +37,7 @@ def fuse(
     cube: Cube, pan: Cube | None = None, method: str | Method = "physics", sensor: Sensor | None = None, *,
     reproject: bool = False, seed: int = 0, weights: str | Path | None = None, progress: Progress | None = None,
     device: str = "cpu", std: bool = False, guide: Cube | Sequence[Cube] = (),
-    guide_sensor: str | Sensor | None = None,
+    guide_sensor: str | Sensor | None = None, noise: str | None = None,
 ) -> Cube | Fused:  # fmt: skip
     """Fuse a hyperspectral cube with a panchromatic image; wavelengths, bad bands and coordinates are kept.
 
@@ -69,6 +70,9 @@ def fuse(
         bands); default what the guide's wavelengths tell, else responses are estimated.
     std : bool
         Give the standard deviation of every voxel too, of methods that know it (`Method.has_std`).
+    noise : str, optional
+        ``blind``: take noise, column offsets and outliers off the cube first, by help of PAN, and let ``std`` know
+        what is left of them.
 
     Returns
     -------
@@ -98,9 +102,12 @@ def fuse(
     """
     pair = cube if pan is None else cube.replace(pan=pan)
     guides = [guide] if isinstance(guide, Cube) else list(guide)
+    pair, cube_std = paired(pair, reproject=reproject), None
+    if noise is not None:
+        pair, cube_std = cube_without_noise(pair, noise, sensor, guides=guides, guide_sensor=guide_sensor)
     fused = fuse_pair(
-        paired(pair, reproject=reproject), method, sensor, seed=seed, weights=weights, progress=progress,
-        device=device, std=std, guides=guides, guide_sensor=guide_sensor,
+        pair, method, sensor, seed=seed, weights=weights, progress=progress, device=device, std=std, cube_std=cube_std,
+        guides=guides, guide_sensor=guide_sensor,
     )  # fmt: skip
     return fused if std else fused.estimate
 

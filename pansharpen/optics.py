@@ -36,6 +36,9 @@ class Optics:
         Weights with which the bands make up the panchromatic image, where the sensor tells; None when not known.
     noise_variance : array, shape (band,), or None
         Of the coarse cube, at its mean level, units²; None when not known.
+    error_variance : array, shape (band,), or None
+        Of the errors that a denoised cube still has, units². They are no noise, which neighbours would average away:
+        the cube is taken as it is, and its fusion has them too.
     pan_variance : float or None
         Of the panchromatic image, units².
     pan_mtf : float or None
@@ -54,6 +57,7 @@ class Optics:
     wavelength_nm: Array | None = None
     pan_response: Array | None = None
     noise_variance: Array | None = None
+    error_variance: Array | None = None
     pan_variance: float | None = None
     pan_mtf: float | None = None
 
@@ -71,7 +75,7 @@ class Optics:
     def select(self, bands: NDArray[np.int64]) -> Optics:
         """The optics of some of the bands."""
         changes: dict[str, Any] = {}
-        for name in ("mtf", "wavelength_nm", "pan_response", "noise_variance"):
+        for name in ("mtf", "wavelength_nm", "pan_response", "noise_variance", "error_variance"):
             value = getattr(self, name)
             if value is not None and np.ndim(value):
                 changes[name] = np.asarray(value)[bands]

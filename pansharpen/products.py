@@ -10,12 +10,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from hsitools.cube import Cube
 from hsitools.cube.packed import packed
 from hsitools.errors import HsiError, InputError
 from hsitools.io import open_cube, save_cube, writer_of
 from hsitools.plugins import load_plugins
 from hsitools.progress import Progress, silent
 from hsitools.sensor import open_sensor
+from pansharpen.noisy import cube_without_noise
 from pansharpen.pair.alignment import paired, windowed
 from pansharpen.pair.case_files import convention as rules
 from pansharpen.pair.case_files import open_pair
@@ -42,6 +47,8 @@ class FusionOrder:
     convention: str = "hsitools"
     device: str = "auto"
     std: bool = False
+    noise: str | None = None
+    cube_std: Path | None = None
     dtype: str | None = None
     scale: float | None = None
     plugins: tuple[Path, ...] = ()
@@ -49,7 +56,7 @@ class FusionOrder:
     @property
     def files(self) -> list[Path | str | None]:
         """Files that it names, beside the products."""
-        return [self.pan, *self.guide, self.sensor, self.weights, *self.plugins]
+        return [self.pan, *self.guide, self.cube_std, self.sensor, self.weights, *self.plugins]
 
     def key(self, path: Path) -> str:
         """Name of the run that fuses a product."""
@@ -92,9 +99,15 @@ def fuse_file(
     guides = [windowed_guide(cube, open_cube(guide), order.window) for guide in order.guide]
     cube = paired(windowed(cube, order.window), reproject=order.reproject)
     began = time.perf_counter()
+    cube_std = _std_of_bands(order, cube)
+    if order.noise is not None:
+        cube, cube_std = cube_without_noise(
+            cube, order.noise, instrument, optics, guides=guides, guide_sensor=order.guide_sensor
+        )  # fmt: skip
     fused, std = fuse_pair(
         cube, order.method, instrument, optics=optics, seed=order.seed, weights=order.weights, progress=progress,
-        client=client, device=order.device, std=order.std, guides=guides, guide_sensor=order.guide_sensor,
+        client=client, device=order.device, std=order.std, cube_std=cube_std, guides=guides,
+        guide_sensor=order.guide_sensor,
     )  # fmt: skip
     fused = fused if order.dtype is None else packed(fused, scale=order.scale, like=cube)
     kept = 0
@@ -106,7 +119,7 @@ def fuse_file(
             from hsitools.scale.pieces import save_by_workers
 
             kept += save_by_workers(layer, target, client, order.key(path), written)
-    names = ("sensor", "sensor_noise", "rounding_error", "pan_shift_pixels", "guides")
+    names = ("sensor", "sensor_noise", "rounding_error", "pan_shift_pixels", "guides", "noise")
     told = {name: fused.meta.get(name) for name in names}
     return {
         "method": fused.meta["pansharpened_by"], "out": str(out), "shape": list(fused.shape), "units": fused.units,
@@ -114,6 +127,22 @@ def fuse_file(
         "optics_in_file": optics is not None, **({} if std is None else {"std": str(std_file(out))}),
         **({} if client is None else {"tiles_kept": kept}),
     }  # fmt: skip
+
+
+def _std_of_bands(order: FusionOrder, cube: Cube) -> NDArray[np.float64] | None:
+    """Standard deviation ``(band,)`` of a denoised cube's errors, of the file that the order names."""
+    if order.cube_std is None:
+        return None
+    if order.noise is not None:
+        raise InputError(f"{order.cube_std}: --cube-std: found --noise {order.noise} beside it, expected one of them")
+    if not order.std:
+        raise InputError(f"{order.cube_std}: --cube-std: goes into the error bars only, expected --std beside it")
+    std = open_cube(order.cube_std).physical()
+    if std.n_bands != cube.n_bands:
+        raise InputError(f"{order.cube_std}: --cube-std: found {std.n_bands} bands, expected the cube's {cube.n_bands}")
+    square = np.square(std.read(), dtype=np.float64).reshape(std.n_bands, -1)
+    count = np.isfinite(square).sum(1)
+    return np.asarray(np.sqrt(np.nansum(square, axis=1) / np.maximum(count, 1)))
 
 
 def fuse_files(

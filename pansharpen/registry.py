@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.lookup import lookup
 
@@ -24,6 +25,17 @@ class Posterior(NamedTuple):
 
     estimate: Any
     std: Any
+
+
+class Fused(NamedTuple):
+    """A fused cube, and the standard deviation of its voxels' errors where that was asked for.
+
+    Both are computed where they are read or saved. An interval of 1.96 standard deviations either way is meant to hold
+    95 % of the errors. Bands that no method sees have none: NaN.
+    """
+
+    estimate: Cube
+    std: Cube | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -116,6 +116,14 @@ class Tile:
             expanded=self._expanded, guides=self.guides, pan_made=self.pan_made, corner=self.corner,
         )  # fmt: skip
 
+    def with_guides(self, guides: tuple[Guide, ...]) -> Tile:
+        """The tile with other guides, surroundings included."""
+        return Tile(
+            self.wide_coarse, self.wide_pan, self.optics, margin=self.margin, valid=self._valid,
+            pan_valid=self.wide_pan_valid, expanded=self._expanded, guides=guides, pan_made=self.pan_made,
+            corner=self.corner,
+        )  # fmt: skip
+
     def with_pan_of(self, guide: int, channel: int) -> Tile:
         """The tile with one channel of a guide, on the fine grid, in PAN's place."""
         source = self.guides[guide]

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,16 +27,17 @@ from pansharpen.guide import Guide
 from pansharpen.in_memory import filled, fuse_case, live_bands, marked, options_for
 from pansharpen.optics import Optics
 from pansharpen.pair.alignment import paired, placement
-from pansharpen.pair.from_sensor import noise_said
+from pansharpen.pair.from_sensor import noise_said, with_errors
 from pansharpen.pair.guide_files import PlacedGuide, placed, with_pan
 from pansharpen.pair.holes import fill_nearest
 from pansharpen.pair.wald import cube_optics
-from pansharpen.registry import Method, Posterior, get
+from pansharpen.registry import Fused, Method, Posterior, get
 
 #: Of a tile's interpolated cube, surroundings included; a method holds a few of these at a time.
 TILE_BYTES = 448 * 2**20
-#: What a method takes, in interpolated cubes of a tile: measured as its peak, 100 bands of 64² coarse pixels. GSA 4.7,
-#: MTF-GLP-FS 4.0, physics 4.0 (7.1 with errors; before its links, which are 48 more bands), other formulas ≤ 7.3, nets ≤ 12.5; two more wait for the writer.
+#: What a method takes, in interpolated cubes of a tile: measured as a tile's peak, 100 bands of 64² coarse pixels. GSA
+#: 4.7, MTF-GLP-FS 4.0, physics 4.0 before its links (7.1 with errors), other formulas ≤ 7.3, nets ≤ 12.5; two more wait
+#: for the writer.
 HELD = 15
 #: Tiles are whole chunks of our files, fine pixels.
 CHUNK = 64
@@ -70,6 +71,8 @@ class LargeScene:
         Other sharp images: see `pansharpen.pair.guide_files.placed`.
     pan_made : bool
         Whether PAN is but the mean of their channels.
+    cube_std : array, shape (band,), optional
+        See `fuse_pair`.
 
     Raises
     ------
@@ -81,7 +84,9 @@ class LargeScene:
         self, cube: Cube, sensor: Sensor | None = None, *, halo: int, optics: Optics | None = None,
         side: int | None = None, progress: Progress | None = None, client: Any = None,
         device: torch.device | str = "cpu", guides: Sequence[PlacedGuide] = (), pan_made: bool = False,
+        cube_std: NDArray[Any] | None = None,
     ) -> None:  # fmt: skip
+        self.findings: dict[str, Any] = {}
         self.device, self._placed, self.pan_made = torch.device(device), tuple(guides), pan_made
         cube = paired(cube)
         assert cube.pan is not None
@@ -101,7 +106,8 @@ class LargeScene:
         if self.bands.size == 0:
             raise InputError(f"{cube.source or cube.name}: bands: found none that is good and has a signal")
         used = cube.select(bands=self.bands)
-        self.optics = cube_optics(used, sensor)[0] if optics is None else optics.select(self.bands)
+        told = cube_optics(used, sensor)[0] if optics is None else optics.select(self.bands)
+        self.optics = with_errors(told, cube_std, self.bands, cube)
         #: Without their pixels.
         self.guides = tuple(guide.template.select(self.bands) for guide in self._placed)
 
@@ -287,17 +293,6 @@ class FusedSource:
         return own
 
 
-class Fused(NamedTuple):
-    """A fused cube, and the standard deviation of its voxels' errors where that was asked for.
-
-    Both are computed where they are read or saved. An interval of 1.96 standard deviations either way is meant to hold
-    95 % of the errors. Bands that no method sees have none: NaN.
-    """
-
-    estimate: Cube
-    std: Cube | None
-
-
 def fuse_cube(cube: Cube, method: str | Method, sensor: Sensor | None = None, **options: Any) -> Cube:
     """The estimate of `fuse_pair`, whose options it takes."""
     return fuse_pair(cube, method, sensor, **options).estimate
@@ -307,6 +302,7 @@ def fuse_pair(
     cube: Cube, method: str | Method, sensor: Sensor | None = None, *, optics: Optics | None = None, seed: int = 0,
     weights: str | Path | None = None, progress: Progress | None = None, client: Any = None, device: str = "cpu",
     std: bool = False, guides: Sequence[Cube] = (), guide_sensor: str | Sensor | None = None,
+    cube_std: NDArray[Any] | None = None,
 ) -> Fused:  # fmt: skip
     """Fuse a cube with its PAN, or other sharp images; the result keeps wavelengths, bad bands and coordinates.
 
@@ -337,6 +333,9 @@ def fuse_pair(
         Whose bands they are: see `pansharpen.pair.guide_files.placed`.
     std : bool
         With the standard deviation of every voxel, of methods that know it.
+    cube_std : array, shape (band,), optional
+        Of a cube that was denoised: standard deviation of the errors that it still has, which its fusion has too. The
+        noise that its sensor tells is no longer there.
 
     Raises
     ------
@@ -347,7 +346,7 @@ def fuse_pair(
     entry = get(method) if isinstance(method, str) else method
     if std:
         entry.require_std()
-    sharp: dict[str, Any] = {"pan_made": cube.pan is None}
+    sharp: dict[str, Any] = {"pan_made": cube.pan is None, "cube_std": cube_std}
     cube = with_pan(cube, guides, guide_sensor)
     if cube.pan is None:
         raise InputError(f"{cube.source or cube.name}: pan: missing, expected a panchromatic image beside the cube")
@@ -385,9 +384,10 @@ def fuse_pair(
     told: dict[str, Any] = {"ratio": ratio, "sensor": sensor.name if sensor else "usual"}
     if any(scene.optics.shift):
         told["pan_shift_pixels"] = [round(value, 4) for value in scene.optics.shift]
+    told |= scene.findings
     if guides:
         told["guides"] = [f"{place.template.name}: {place.template.n_channels} bands" for place in sharp["guides"]]
-    if sensor is not None and optics is None:
+    if sensor is not None and optics is None and cube_std is None:
         told["sensor_noise"] = noise_said(sensor, cube)
     fused = physical.replace(
         data=data, good=np.isin(np.arange(cube.n_bands), scene.bands), nodata=float("nan"), pan=None,

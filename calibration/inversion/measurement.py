@@ -214,7 +214,7 @@ def frames(
         raise InputError(f"{source}: dark: found shape {dark.shape}, expected (…, {shape[-2]}, {shape[-1]}) as frames")
     hot = dark_level(dark)[1]
     dark = dark.mean(axis=0) if dark.ndim == 3 else dark
-    size = int(min(layout.pitch)) - 1
+    size = layout.image_size
     corner = np.rint(layout.centres()[instrument.index] - (size - 1) / 2).astype(int)
     inside = np.arange(size)
     rows, columns = corner[:, 0, None, None] + inside[:, None], corner[:, 1, None, None] + inside

@@ -24,8 +24,6 @@ NEIGHBOURS = 5
 BANDS_TOGETHER = 9
 #: Bands of a window in which they are looked at for what they share: an absorption or a detector's seam is as wide.
 WINDOW = 12
-#: Variance that the offsets of columns have in that of one round, which takes its neighbours as exact.
-OFFSETS = 1.5
 #: Components of an example that are looked at; more only take longer.
 COMPONENTS = 12
 #: Standard deviations, the shares of normally distributed errors within them, and how much each counts: above all, an
@@ -62,12 +60,45 @@ def missed(residual: Array, keep: NDArray[np.bool_]) -> NDArray[np.float32]:
     return np.asarray(np.maximum(np.where(out > usual + 3 * np.sqrt(chance), out, usual), 0), dtype=np.float32)
 
 
+def spikes(values: Array, ratio: float) -> tuple[Array, Array]:
+    """Power of the signals that sample eigenvalues stand for, and that of the noise in the sample's eigenvectors.
+
+    Noise is in an eigenvector more than in any direction, since it helped to choose it.  J. Baik, J. W. Silverstein,
+    J. Multivariate Analysis 97(6), 2006; D. Paul, Statistica Sinica 17, 2007; F. Benaych-Georges, R. R. Nadakuditi,
+    J. Multivariate Analysis 111, 2012.
+
+    Parameters
+    ----------
+    values : array
+        Eigenvalues of the covariance of signals in unit noise; up to the edge of noise they tell of no signal.
+    ratio : float
+        Bands by pixels.
+
+    Returns
+    -------
+    signal, noise : array
+
+    Examples
+    --------
+    >>> signal, noise = spikes(np.array([1.0, 100.0]), 0.01)
+    >>> signal.round(2), noise.round(3)
+    (array([ 0. , 98.98]), array([1., 1.]))
+    """
+    edge = (1 + np.sqrt(ratio)) ** 2
+    beyond_edge = np.maximum(values, edge)
+    middle = beyond_edge + 1 - ratio
+    power = np.maximum((middle + np.sqrt(np.maximum(middle**2 - 4 * beyond_edge, 0))) / 2 - 1, np.sqrt(ratio))
+    # squared cosines between the sample's and the true vectors: over bands, and over pixels
+    bands, pixels = ((1 - ratio / power**2) / (1 + part) for part in (ratio / power, 1 / power))
+    noise = beyond_edge + bands * power - 2 * np.sqrt(np.maximum(bands * pixels, 0) * beyond_edge * power)
+    return np.where(values > edge, power, 0), np.where(values > edge, noise, 1)
+
+
 def shared(residual: Array) -> NDArray[np.float32]:
     """Variance ``(band,)`` of what neighbouring bands of a residual ``(band, y, x)`` of unit noise share.
 
     A direction of few bands hides from the subspace of all bands, below an edge that grows with their number
-    (`estimate.subspace`); among the bands of a window the edge is lower. What a sample's eigenvalue beyond it says of
-    the true one: D. Paul, Statistica Sinica 17, 2007.
+    (`estimate.subspace`); among the bands of a window the edge is lower.
     """
     bands = len(residual)
     size = min(WINDOW, bands)
@@ -81,8 +112,7 @@ def shared(residual: Array) -> NDArray[np.float32]:
     for first in {*range(0, bands - size, WINDOW // 3), bands - size}:
         window = slice(first, first + size)
         values, vectors = np.linalg.eigh(correlation[window, window])
-        above = np.maximum(values, edge) + 1 - ratio
-        power = (above + np.sqrt(np.maximum(above**2 - 4 * np.maximum(values, edge), 0))) / 2 - 1
+        power = spikes(values, ratio)[0]
         out[window] = np.maximum(out[window], vectors**2 @ np.where(values > edge, power, 0))
     return np.asarray(out * level**2, dtype=np.float32)
 
@@ -94,7 +124,7 @@ def pattern(separation: Separation, scene: Array) -> NDArray[np.float32]:
     gain and offset that the elements of a band have in the mean, which nothing but their number makes small.
     """
     noise = separation.noise
-    out = OFFSETS * noise.offset_std[:, None] ** 2 + np.zeros_like(scene)
+    out = noise.offset_std[:, None] ** 2 + np.zeros_like(scene)
     if not (noise.gain != 1).any():
         return out
     middle = scene.mean((1, 2), keepdims=True)

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from denoise.latent.autoencoder import from_blocks
-from denoise.latent.certainty import STEPS, beyond, missed, pattern, shared, spread_of
+from denoise.latent.certainty import STEPS, beyond, missed, pattern, shared, spikes, spread_of
 from denoise.latent.evidence import WhitenedResidual, evidence, whitened_residual
 from denoise.latent.flow import Condition, Evidence, channels_of, posterior_mean, sample
 from denoise.learning.denoiser_card import load_autoencoder, load_flow
@@ -102,7 +102,7 @@ def refine(
         variance += ((1 - trust[:, None, None]) * correction).square()
         faint = metrics["beyond"] * beyond(len(basis), height * width)
         # as much as Stein's estimate says that each component still has
-        remaining = (error - saved).clamp(min=0) / (height * width)
+        remaining = pooled((error - saved) / (height * width), height * width)
         variance *= (remaining / variance.mean(dim=(1, 2)).clamp(min=1e-12)).clamp(min=LEAST_SPREAD)[:, None, None]
         whole = torch.tensordot(basis**2, variance, dims=1)
         # beyond the components: what they miss themselves is in Stein's estimate
@@ -116,7 +116,7 @@ def refine(
         std = np.sqrt(unit**2 * whole.numpy() + pattern(separation, scene))
     return Refined(
         scene=scene.astype(np.float32), std=std, basis=basis.numpy(), correction=correction.numpy(),
-        trust=trust.numpy(), gain=float(saved.sum()) / max(float(error.sum()), 1e-30),
+        trust=trust.numpy(), gain=float(saved.sum()) / max(float(error.clamp(min=0).sum()), 1e-30),
     )  # fmt: skip
 
 
@@ -162,15 +162,30 @@ def _gate(
     agreement = (residual * correction).sum(dim=(1, 2)) - doubted
     trust = (agreement / power.clamp(min=1e-12)).clamp(0, 1)
     saved = 2 * trust * agreement - trust**2 * power
-    scale = noise_scale(whitened, basis)
-    error = (residual.square().sum(dim=(1, 2)) - scale * (expected - 2 * own)).clamp(min=0)
+    # noise is stronger in directions that it helped to choose
+    adapted = torch.ones(n)
+    values = scores.square().mean(dim=(1, 2)).double().numpy()
+    adapted[:rank] = torch.as_tensor(spikes(values, len(basis) / (height * width))[1])
+    scale = noise_scale(whitened, basis, float((adapted - 1).sum()))
+    error = residual.square().sum(dim=(1, 2)) - scale * adapted * (expected - 2 * own)
     # what does not stand out of chance is not let through
     trust = torch.where(saved > 0, trust, torch.zeros_like(trust))
     return trust, saved.clamp(min=0), error
 
 
-def noise_scale(whitened: WhitenedResidual, basis: torch.Tensor) -> float:
-    """Variance of the noise beyond the components, in that which is assumed.
+def pooled(errors: torch.Tensor, pixels: int) -> torch.Tensor:
+    """Squared errors ``(n,)`` of components as Stein's estimate says, no less than zero; faint ones are taken together.
+
+    The noise's own power in a component differs from its mean by chance as much as a faint component errs at all: of
+    one it says nothing, and without its negative values it would say too much.
+    """
+    faint = errors < 3 * (2 / pixels) ** 0.5
+    return torch.where(faint, errors[faint].mean() if faint.any() else errors, errors).clamp(min=0)
+
+
+def noise_scale(whitened: WhitenedResidual, basis: torch.Tensor, taken: float = 0.0) -> float:
+    """Variance of the noise beyond the components, in that which is assumed, if the components took as many
+    directions' noise as ``taken`` besides their own.
 
     A percent of it is as much as the whole squared error of a faint component. Beyond `NOISE_WRONG` it is not the noise
     that is wrong but scene that was missed.
@@ -178,6 +193,7 @@ def noise_scale(whitened: WhitenedResidual, basis: torch.Tensor) -> float:
     residual, variance = (torch.as_tensor(item).flatten(1) for item in (whitened.residual, whitened.variance))
     beyond_basis = residual.square().sum() - (basis.T @ residual).square().sum()
     expected = ((1 - basis.square().sum(dim=1)) @ variance).sum()
+    expected -= taken * variance.mean(dim=0).sum()
     return float((beyond_basis / expected.clamp(min=1e-12)).clamp(1 / NOISE_WRONG, NOISE_WRONG))
 
 

@@ -13,6 +13,10 @@ Mask = NDArray[np.bool_]
 GAINS = (0.1, 10)
 #: Parts of a column whose offsets must agree, and the variance of eight normal variables' median in that of their mean.
 PARTS, MEDIAN_OF_PARTS = 8, 1.5
+#: Variance of the median of differences of two columns of unit noise, times their length.
+MEDIAN_STEP = np.pi
+#: Rounds of reweighting for the power of a scene's steps, which converges by halves at worst.
+WALK_STEPS = 10
 #: Power of a striped column's offsets, in variances of chance and in those of the usual column, which must have none.
 STRIPED, CLEAR, CLEAN = 1.0, 5.0, 2.0
 #: Iterations of EM for the share of elements that deviate.
@@ -109,15 +113,35 @@ def striped_columns(difference: Array, keep: Mask, sigma: Array) -> Mask:
     return np.asarray((level > max(STRIPED, CLEAR * usual)) & (usual < CLEAN))
 
 
-def column_ripple(scores: Array, directions: Array, power: Array, striped: Mask) -> tuple[Array, Array]:
+def column_ripple(scores: Array, directions: Array, power: Array, striped: Mask, before: Array) -> tuple[Array, Array]:
     """Offsets of columns ``(k, x)`` that lie in the subspace, where no comparison with other bands shows them.
 
     What a column has more than its neighbours, in the median over rows, is scene or stripe. Where some columns are
-    striped in most bands and others are clean, the clean ones tell how much of it is scene, and are the neighbours;
-    else ``power`` (band,) of the stripes, whitened, tells how much of it is stripe, were bands independent. Besides:
-    the variance ``(k, x)`` that offsets then still have.
+    striped in most bands and others are clean, the clean ones tell how much of it is scene, and are the neighbours.
+    Else stripes are as strong as ``power`` says, were bands independent, and any two columns alike in that; the scene
+    walks from column to column by steps that are what is left of their power: a Wiener filter in cosines.
+
+    Parameters
+    ----------
+    scores : array, shape (k, y, x)
+        Without the offsets that are estimated already.
+    directions : array, shape (band, k)
+    power : array, shape (band,)
+        Of the stripes, whitened.
+    striped : array of bool, shape (x,)
+    before : array, shape (k, x)
+        What is estimated already of the offsets in the subspace: the filter is one of all that the columns have.
+
+    Returns
+    -------
+    more : array, shape (k, x)
+        To be added to the offsets.
+    variance : array, shape (k, x)
+        That offsets then still have, but for that of their mean over columns.
     """
-    rank, _, width = scores.shape
+    from scipy.fft import dct, dst, idct
+
+    rank, height, width = scores.shape
     none = np.zeros((rank, width), dtype=np.float32)
     if width < 3 or not power.any():
         return none, none
@@ -127,12 +151,30 @@ def column_ripple(scores: Array, directions: Array, power: Array, striped: Mask)
         share = np.clip(1 - scene / np.maximum(both, 1e-30), 0, 1)[:, None]
         # later rounds find little more, and are no surer
         return np.where(striped, share * step, none), np.where(striped, scene[:, None], none)
-    padded = np.pad(scores, ((0, 0), (0, 0), (1, 1)), mode="reflect")
-    step = np.median(scores - (padded[..., :-2] + padded[..., 2:]) / 2, axis=1)
-    stripe = (directions**2 * power[:, None]).sum(0)
-    # the neighbours' own offsets are in the step too
-    share = np.clip(stripe / np.maximum((step**2).mean(1), 1e-30), 0, 2 / 3)[:, None]
-    return (share * step).astype(np.float32), none + (stripe[:, None] * (1 - share)).astype(np.float32)
+    step = np.median(np.diff(scores, axis=2), axis=1) + np.diff(before, axis=1)
+    stripe = np.maximum((directions**2 * power[:, None]).sum(0), 1e-30)[:, None]
+    walk = _walk(dst(step, type=1, axis=1, norm="ortho") ** 2, stripe, MEDIAN_STEP / height)
+    frequency = 2 - 2 * np.cos(np.pi * np.arange(width) / width)
+    edge = np.zeros((rank, 1), dtype=step.dtype)
+    back = -np.diff(np.concatenate([edge, step, edge], axis=1), axis=1)
+    offset = idct(dct(back, axis=1, norm="ortho") * stripe / (walk + stripe * frequency), axis=1, norm="ortho")
+    # the mean over columns shows nowhere
+    variance = (stripe * walk / (walk + stripe * frequency))[:, 1:].sum(1, keepdims=True) / width
+    return (offset - before).astype(np.float32), (none + variance).astype(np.float32)
+
+
+def _walk(power: Array, stripe: Array, least: float) -> Array:
+    """Variance ``(k, 1)`` of the scene's steps from column to column, from the power ``(k, x)`` of steps in sines.
+
+    Stripes have the more of it the higher the frequency: what there is at low ones is scene.
+    """
+    count = power.shape[1]
+    rise = stripe * (2 - 2 * np.cos(np.pi * np.arange(1, count + 1) / (count + 1)))
+    walk = np.maximum(power.mean(1, keepdims=True), least)
+    for _ in range(WALK_STEPS):
+        weight = 1 / (walk + rise) ** 2
+        walk = np.maximum((weight * (power - rise)).sum(1, keepdims=True) / weight.sum(1, keepdims=True), least)
+    return walk
 
 
 def _step(scores: Array, clean: NDArray[np.intp]) -> Array:

@@ -115,8 +115,13 @@ def levelled(unit: Array, whitened: Array, directions: Array) -> tuple[Array, Ar
     """Noise ``(band,)``, whitened values and directions of the same scene, with the noise that is a band's own.
 
     What other bands do not explain of a band holds their noise as well, as much as the band has leverage in the scene.
+    A direction in which the scene is little more than noise explains as little: it counts by its share that is scene.
     """
-    own = np.sqrt(np.maximum(1 - (directions**2).sum(1), LEAST_OWN)).astype(np.float32)
+    flat = whitened.reshape(len(whitened), -1)
+    values, turned = np.linalg.eigh(gram(directions.T @ flat) / flat.shape[1])
+    scene_share = np.maximum(1 - 1 / np.maximum(values, 1e-12), 0)
+    leverage = (directions @ turned) ** 2 @ scene_share
+    own = np.sqrt(np.maximum(1 - leverage, LEAST_OWN)).astype(np.float32)
     whitened = whitened / own[:, None, None]
     directions = np.linalg.qr(directions / own[:, None])[0]
     scores = directions.T @ whitened.reshape(len(own), -1)
@@ -152,9 +157,9 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS, 
     filled: Array = values
     unit: Array = np.zeros(bands)
     for number in range(rounds):
-        before = filled
+        former = filled
         filled = _filled(values, scene, gain, offset, outlier, clipped)
-        if number > 1 and np.mean(np.square(filled - before).mean((1, 2)) / unit**2) < SETTLED**2:
+        if number > 1 and np.mean(np.square(filled - former).mean((1, 2)) / unit**2) < SETTLED**2:
             break
         # the first round still sees dead elements: whitened by what is known, they would be directions of their own
         noise = _noise(filled, scene, outlier) if sigma is None or not number else sigma
@@ -165,7 +170,9 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS, 
         rank = directions.shape[1]
         scores = (directions.T @ whitened.reshape(bands, -1)).reshape(rank, height, width)
         if not seen.calibrated:
-            ripple, left = column_ripple(scores, directions, power / unit**2, striped)
+            # of offset and gain together: far from zero each is large by itself
+            before = directions.T @ ((offset + (gain - 1) * scene.mean(1)) / unit[:, None])
+            ripple, left = column_ripple(scores, directions, power / unit**2, striped, before)
             offset_std = unit[:, None] * np.sqrt(directions**2 @ left)
             offset = offset + unit[:, None] * (directions @ ripple)
             scores = scores - ripple[:, None]

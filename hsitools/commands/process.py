@@ -43,7 +43,7 @@ def process(plan_file: Path | None, as_json: bool, **options: Any) -> None:
     """
     from hsitools.chain import Done
     from hsitools.errors import HsiError
-    from hsitools.process import Plan, read_plan
+    from hsitools.process import Plan, read_plan, std_files
     from hsitools.process import process as run
 
     values = {} if plan_file is None else read_plan(plan_file)
@@ -65,7 +65,8 @@ def process(plan_file: Path | None, as_json: bool, **options: Any) -> None:
         click.echo("stopped", err=as_json)
         raise
     if not as_json:
-        return click.echo(f"report: {page}")
+        beside = ", ".join(path.name for path in std_files(done))
+        return click.echo(f"report: {page}" + (f"; standard deviations: {beside}" if beside else ""))
     steps = [
         {"title": item.step.title, "seconds": item.seconds, "kept": item.kept, **item.outcome.summary,
          "files": {name: str(path) for name, path in item.outcome.files.items()}}

@@ -72,6 +72,11 @@ class SubImageLayout:
                 )
 
     @property
+    def image_size(self) -> int:
+        """Side of the square about a centre that no other sub-image reaches into, pixels."""
+        return int(min(self.pitch)) - 1
+
+    @property
     def n_sub_images(self) -> int:
         """Number of sub-images."""
         return self.grid[0] * self.grid[1]

@@ -95,6 +95,12 @@ def list_methods(plugins: tuple[Path, ...], as_json: bool) -> None:
 @click.option("--weights", type=click.Path(path_type=Path), help="Weights of a trained net.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
 @click.option("--std", is_flag=True, help="Write the standard deviation of every voxel too, as OUT's name with _std.")
+@click.option(
+    "--noise", metavar="MODEL",
+    help="Take noise, stripes and outliers off the cube by help of PAN, in one with fusion: blind."
+)  # fmt: skip
+@click.option("--cube-std", type=click.Path(path_type=Path), metavar="FILE",
+              help="Of a cube denoised before: the standard deviation of its errors, for --std.")  # fmt: skip
 @click.option("--convention", default="hsitools", show_default=True, help="For .npz cases: hsitools or toolbox.")
 @device_option
 @dtype_option

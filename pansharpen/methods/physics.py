@@ -53,6 +53,8 @@ class Model:
 
     Attributes
     ----------
+    scene : Scene
+        With its guides where the cube or PAN is.
     space : Subspace
     coarse : callable
         The coarse cube of a tile as it would be if all bands had the mean MTF.
@@ -66,6 +68,7 @@ class Model:
         Bands that are nowhere negative.
     """
 
+    scene: Scene
     space: Subspace
     coarse: Cube
     pair: Registration
@@ -80,13 +83,15 @@ class Model:
 )  # fmt: skip
 def physics(scene: Scene, std: bool = False) -> Any:
     """Subspace MAP with the sensor's PSF, PAN response and noise, and an edge-aware prior from PAN."""
-    scene = with_sharp_pan(scene)
-    model = learn(scene)
+    sharp = with_sharp_pan(scene)
+    model = learn(sharp)
+    scene.findings["registration"] = model.pair.said()
+    scene = model.scene
     fused = scene.map(lambda tile: _fuse(tile, model))
     if not std:
         return fused
     scale = error_scale(scene, model.coarse, model.space, model.pair, model.channels)
-    blur = pan_blur(scene)
+    blur = pan_blur(sharp)
     return Posterior(fused, scene.map(lambda tile: _std(tile, model, scale, blur)))
 
 
@@ -94,10 +99,10 @@ def learn(scene: Scene) -> Model:
     """Subspace, noise, PAN's response, registration and blur of a scene (a batch of one)."""
     coarse = one_blur(scene)
     space = subspace(scene, coarse)
-    pair, parts = learn_channels(scene, lambda tile: space.components(coarse(tile)), space)
+    scene, pair, parts = learn_channels(scene, lambda tile: space.components(coarse(tile)), space)
     channels = Channels(parts=parts)
     return Model(
-        space=space, coarse=coarse, pair=pair, channels=channels,
+        scene=scene, space=space, coarse=coarse, pair=pair, channels=channels,
         trust=detail_trust(scene, coarse, space, pair, channels), bounded=_bounded(scene, space),
     )  # fmt: skip
 
@@ -168,9 +173,11 @@ def _fuse(tile: Tile, model: Model) -> torch.Tensor:
     terms, _, z, coarse, data, _ = solved(tile, model)
     fused = space.cube(z)
     several = any(guide.n_channels > 1 for guide in tile.guides)
-    if several and optics.noise_variance is None and pair.field is None:
+    if several and optics.noise_variance is None:
         # noise that is but estimated may be signal that one band sees: all that the cube holds comes back
         rest = tile.wide_coarse - pair.down(tile, optics.mtf)(fused)
+        if pair.field is not None:
+            rest = rest - (pair.sight(tile)(fused) - terms.down(fused))
     else:
         # what the subspace leaves out, as far as it is no noise
         rest = per_band(space.rest, pan) * (coarse - space.cube(data))

@@ -73,6 +73,20 @@ def tells_noise(sensor: Sensor, cube: Cube) -> bool:
     return (sensor.noise is not None or sensor.pan_noise is not None) and cube.units == sensor.units
 
 
+def with_errors(optics: Optics, std: Any, bands: Any, cube: Cube) -> Optics:
+    """Optics of a cube that was denoised, with the errors that it still has and without its sensor's noise.
+
+    ``std`` (band,) is their standard deviation in all bands of the cube, None where it was not denoised; ``bands`` are
+    those of the optics.
+    """
+    if std is None:
+        return optics
+    if np.shape(std) != (cube.n_bands,):
+        who = cube.source or cube.name
+        raise InputError(f"{who}: cube_std: found shape {np.shape(std)}, expected ({cube.n_bands},), one a band")
+    return dataclasses.replace(optics, error_variance=np.square(std)[bands], noise_variance=None)
+
+
 def noise_said(sensor: Sensor, cube: Cube) -> str:
     """Whose noise a fusion of the cube goes by, for whoever reads its result."""
     if sensor.noise is None and sensor.pan_noise is None:

@@ -19,7 +19,7 @@ from pansharpen.case import Scene, Tile
 from pansharpen.families.statistics import Moments, moments, ratio_of
 from pansharpen.guide import Guide
 from pansharpen.optics import Optics
-from pansharpen.physics.displacement import mean_field
+from pansharpen.physics.one_place import Place, in_one_place
 from pansharpen.physics.pan_error import PanError, pan_error
 from pansharpen.physics.registration import Components, Registration, register
 from pansharpen.physics.subspace import MAX_PRECISION, ROUNDING, Subspace
@@ -54,6 +54,11 @@ class AsPan:
     def n_bands(self) -> int:
         """See `Scene.n_bands`."""
         return self.scene.n_bands
+
+    @property
+    def findings(self) -> dict[str, Any]:
+        """See `Scene.findings`."""
+        return self.scene.findings
 
     @property
     def guides(self) -> tuple[Guide, ...]:
@@ -108,8 +113,10 @@ class Channel:
         return self.pair.excess(self.pair.rest(components, alone.see_pan(self.pair.sight(alone))))
 
 
-def learn_channels(scene: Scene, components: Components, space: Subspace) -> tuple[Registration, tuple[Channel, ...]]:
-    """Every channel's model, and the registration of the cube with all.
+def learn_channels(
+    scene: Scene, components: Components, space: Subspace
+) -> tuple[Scene, Registration, tuple[Channel, ...]]:
+    """The scene with its guides in one place, the registration of the cube with them and PAN, every channel's model.
 
     Parameters
     ----------
@@ -126,18 +133,25 @@ def learn_channels(scene: Scene, components: Components, space: Subspace) -> tup
             alone = AsPan(scene, number, channel, guide.optics(channel, scene.optics))
             out.append(_learn(alone, scene, components, space, number, channel))
     fine = [part for part in out if part.guide is None or scene.guides[part.guide].ratio == 1]
-    if len(fine) == 1:
-        return fine[0].pair, tuple(out)
     weight = np.array([part.clarity for part in fine])
     weight /= weight.sum()
-    best = fine[int(weight.argmax())].pair
-    shifts = np.array([part.pair.shift for part in fine])
-    y, x = weight @ shifts
-    blur = float(np.exp(weight @ np.log([part.pair.blur for part in fine])))
-    return Registration(
-        response=best.response, constant=best.constant, unexplained=best.unexplained, shift=(float(y), float(x)),
-        blur=blur, field=mean_field([part.pair.field for part in fine], weight),
-    ), tuple(out)  # fmt: skip
+    places: dict[int, list[Place]] = {}
+    for part in out:
+        if part.guide is not None:
+            places.setdefault(part.guide, []).append(Place(shift=part.pair.shift, field=part.pair.field))
+    target = (
+        Place(shift=scene.optics.shift) if scene.pan_made else Place(shift=out[0].pair.shift, field=out[0].pair.field)
+    )
+    out = [_at(part, target) for part in out]
+    pair = dataclasses.replace(
+        fine[int(weight.argmax())].pair, shift=target.shift, field=target.field,
+        blur=float(np.exp(weight @ np.log([part.pair.blur for part in fine]))),
+    )  # fmt: skip
+    return in_one_place(scene, places, target), pair, tuple(out)
+
+
+def _at(part: Channel, place: Place) -> Channel:
+    return dataclasses.replace(part, pair=dataclasses.replace(part.pair, shift=place.shift, field=place.field))
 
 
 def _learn(

@@ -104,19 +104,16 @@ class Field:
         rest[:, 0] = 0
         return dataclasses.replace(self, coefficients=rest)
 
+    def largest(self) -> float:
+        """The farthest that it moves any sample of the image, fine pixels."""
+        edge = np.polynomial.legendre.legvander(np.linspace(-1, 1, 9), ORDER)
+        moved = np.einsum("at,tyx->ayx", self.coefficients, [np.outer(edge[:, i], edge[:, j]) for i, j in terms()])
+        return float(np.hypot(*moved.clip(-FARTHEST, FARTHEST)).max())
+
     def at(self, tile: Tile) -> torch.Tensor:
         """Displacement (y, x) of a tile's coarse pixels, surroundings included, ``(2, y, x)``."""
         along = torch.as_tensor(self.coefficients, device=tile.wide_coarse.device)
         return torch.einsum("at,tyx->ayx", along, self.polynomials(tile)[0]).clamp(-FARTHEST, FARTHEST)
-
-
-def mean_field(fields: list[Field | None], weight: Array) -> Field | None:
-    """Weighted mean of what several images say of one cube's places; None when all say that there is no field."""
-    bent = [(field, share) for field, share in zip(fields, weight, strict=True) if field is not None]
-    if not bent:
-        return None
-    total = np.sum([share * field.coefficients for field, share in bent], axis=0)
-    return dataclasses.replace(bent[0][0], coefficients=total)
 
 
 def terms() -> list[tuple[int, int]]:

@@ -173,8 +173,12 @@ def error_scale(
         alpha, beta = _amplitudes(real, noise, variance, hidden)
         expected = alpha**2 * variance + beta**2 * hidden
         factor = ((real + noise) / (expected + noise)).clamp(1 / LARGEST**2, LARGEST**2)
+    floor = noise
+    if scene.optics.error_variance is not None:
+        # alike in neighbouring pixels: what is held out does not show them
+        floor = noise + torch.as_tensor(scene.optics.error_variance).to(noise)
     return ErrorScale(
-        posterior=((LEVEL * alpha) ** 2 * factor)[None], hidden=(fine * slope * factor)[None], floor=noise[None]
+        posterior=((LEVEL * alpha) ** 2 * factor)[None], hidden=(fine * slope * factor)[None], floor=floor[None]
     )  # fmt: skip
 
 

@@ -14,8 +14,6 @@ there is nothing to be sharpened but noise, which would go into every band.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,8 +22,7 @@ from torch.nn.functional import avg_pool2d, conv2d, pad
 
 from hsitools.sensor.spatial import mtf_sigma
 from pansharpen.case import Scene
-from pansharpen.guide import Guide
-from pansharpen.optics import Optics
+from pansharpen.physics.changed_scene import ChangedScene
 from pansharpen.tile import Tile
 
 #: Fine pixels from the filter's centre to its edge: what a Gaussian of MTF .1 asks for within a percent.
@@ -136,47 +133,17 @@ def _differences(tile: Tile) -> torch.Tensor:
     return tile.crop(images)[0].sum((1, 2))
 
 
-class SharpScene:
-    """A scene of which every tile's PAN goes through a filter (see `pansharpen.case.Scene`)."""
+class SharpScene(ChangedScene):
+    """A scene of which every tile's PAN goes through a filter."""
 
     def __init__(self, scene: Scene, kernel: NDArray[np.float64]) -> None:
-        self.scene, self.kernel = scene, kernel
+        self.kernel = kernel
         variance = scene.optics.pan_variance
         # noise of the filtered PAN is no longer white; its variance is what weighs it
-        self.optics: Optics = dataclasses.replace(
-            scene.optics, pan_mtf=None,
-            pan_variance=None if variance is None else variance * float((kernel**2).sum()),
+        optics = dataclasses.replace(
+            scene.optics, pan_mtf=None, pan_variance=None if variance is None else variance * float((kernel**2).sum())
         )  # fmt: skip
-        self._last: tuple[Tile, Tile] | None = None
-
-    @property
-    def n_bands(self) -> int:
-        """Bands of the cube."""
-        return self.scene.n_bands
-
-    @property
-    def guides(self) -> tuple[Guide, ...]:
-        """Other sharp images, as they are."""
-        return self.scene.guides
-
-    @property
-    def pan_made(self) -> bool:
-        """See `pansharpen.case.Scene.pan_made`."""
-        return self.scene.pan_made
-
-    def sum(self, function: Callable[[Tile], Any]) -> Any:
-        """See `pansharpen.case.Scene.sum`."""
-        return self.scene.sum(lambda tile: function(self._sharp(tile)))
-
-    def map(self, function: Callable[[Tile], torch.Tensor]) -> Any:
-        """See `pansharpen.case.Scene.map`."""
-        return self.scene.map(lambda tile: function(self._sharp(tile)))
-
-    def _sharp(self, tile: Tile) -> Tile:
-        # a scene in memory is one tile, filtered once
-        if self._last is None or self._last[0] is not tile:
-            self._last = tile, tile.with_pan(self._filtered(tile.wide_pan), self.optics)
-        return self._last[1]
+        super().__init__(scene, lambda tile: tile.with_pan(self._filtered(tile.wide_pan), optics), optics)
 
     def _filtered(self, pan: torch.Tensor) -> torch.Tensor:
         level, noise = pan.mean(), self.scene.optics.pan_variance

@@ -87,12 +87,38 @@ def test_scene_of_clean_columns_is_left_alone() -> None:
     striped[[0, 7, 8, 29]] = True
     offset = np.where(striped, 5.0, 0).astype(np.float32)
     directions = np.linalg.qr(rng.standard_normal((20, 3)))[0].astype(np.float32)
-    found, left = column_ripple(scores + offset, directions, np.ones(20), striped)
+    found, left = column_ripple(scores + offset, directions, np.ones(20), striped, np.zeros((3, 30)))
     assert (found[:, ~striped] == 0).all()
     assert (left[:, ~striped] == 0).all()
     inside = [7, 8]
     np.testing.assert_allclose(found[:, inside], 5, atol=0.8)
     assert (left[:, striped] > 0).all()
+
+
+def walk_and_stripes(step: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scores of a scene that walks over the columns, offsets of unit power on it, and directions."""
+    rng = np.random.default_rng(22)
+    directions = np.linalg.qr(rng.standard_normal((40, 4)))[0]
+    scene = np.cumsum(step * rng.standard_normal((4, 1, 100)), axis=2)
+    offset = rng.standard_normal((4, 100))
+    return scene + rng.standard_normal((4, 60, 100)) + offset[:, None], offset, directions
+
+
+@pytest.mark.parametrize("step", [0.3, 1, 3])
+def test_offsets_and_a_walking_scene_are_told_apart_as_well_as_can_be(step: float) -> None:
+    """Taking all columns together, and again: what is estimated already changes nothing."""
+    scores, offset, directions = walk_and_stripes(step)
+    none = np.zeros(100, dtype=bool)
+    found, variance = column_ripple(scores, directions, np.ones(40), none, np.zeros((4, 100)))
+    error = found - offset
+    # the mean over columns shows nowhere
+    error -= error.mean(1, keepdims=True)
+    # a column's own noise is apart: that of a median of 60
+    np.testing.assert_allclose((error**2).mean(), variance.mean() + np.pi / 2 / 60, rtol=0.25)
+    assert (error**2).mean() < {0.3: 0.25, 1: 0.55, 3: 0.95}[step]
+    again, same = column_ripple(scores - found[:, None], directions, np.ones(40), none, found)
+    np.testing.assert_allclose(again, 0, atol=1e-4)
+    np.testing.assert_allclose(same, variance, rtol=1e-3)
 
 
 def test_offsets_say_how_sure_they_are(clean: np.ndarray) -> None:

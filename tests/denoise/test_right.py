@@ -88,10 +88,13 @@ def test_a_bands_own_noise_is_told_from_its_neighbours() -> None:
     directions = np.linalg.qr(rng.standard_normal((bands, 6)))[0].astype(np.float32)
     unit = np.full(bands, 2.0, np.float32)
     whitened = rng.standard_normal((bands, 20, 20)).astype(np.float32)
+    # noise alone explains nothing
+    np.testing.assert_allclose(levelled(unit, whitened, directions)[0], unit, rtol=0.15)
+    whitened += np.float32(1e3) * np.tensordot(directions, rng.standard_normal((6, 20, 20)).astype(np.float32), 1)
     own = np.sqrt(np.maximum(1 - (directions**2).sum(1), 0.1))
     level, raised, turned = levelled(unit, whitened, directions)
-    np.testing.assert_allclose(level, unit * own, rtol=1e-5)
-    np.testing.assert_allclose(level[:, None, None] * raised, unit[:, None, None] * whitened, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(level, unit * own, rtol=1e-4)
+    np.testing.assert_allclose(level[:, None, None] * raised, unit[:, None, None] * whitened, rtol=1e-4, atol=1e-3)
     np.testing.assert_allclose(turned.T @ turned, np.eye(6), atol=1e-5)
 
 

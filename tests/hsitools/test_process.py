@@ -117,9 +117,13 @@ def test_with_a_characterization_and_pan(run, light, tmp_path):
     pan = np.random.default_rng(0).uniform(1, 2, (1, 2 * size, 2 * size)).astype(np.float32)
     save_cube(Cube(data=pan), tmp_path / "pan.tif")
     instrument = tmp_path / "first" / "instrument.h5"
-    code, steps, said = run(tmp_path / "second", instrument, pan=tmp_path / "pan.tif", fusion="GSA")
+    code, steps, said = run(tmp_path / "second", instrument, pan=tmp_path / "pan.tif")
     assert code == 0, said
     assert [step["title"].split()[0] for step in steps] == ["the", "the", "fused", "denoised"]
+    assert "displacement of the cube on PAN, along y and x" in said
+    assert len(steps[2]["registration"]["shift_pixels"]) == 2
+    page = (tmp_path / "second" / "report.html").read_text(encoding="utf-8")
+    assert "cube_std.h5, fused_std.h5, denoised_std.h5" in page
     assert open_cube(tmp_path / "second" / "fused.h5").shape[1] == 2 * size
     assert open_cube(tmp_path / "second" / "denoised.h5").shape[1] == 2 * size
 
@@ -180,12 +184,18 @@ def test_other_mistakes_are_one_line(run, light, tmp_path):
         "did you mean 'GSA'": {"fusion": "GSB", "pan": tmp_path / "pan.tif"},
         "did you mean 'lowrank'": {"denoiser": "lowrang"},
         "pan: found 2 bands": {"pan": tmp_path / "two.h5"},
+        "pan: found 31×30 pixels, expected a whole multiple of": {"pan": tmp_path / "odd.h5", **known},
+        "pan: found it at x 1000 to": {"scene": tmp_path / "mapped.h5", "pan": tmp_path / "far.h5"},
         "grid: found 300 to 900": {"grid": "300:900:10"},
         "found a file that this run writes": {"scene": tmp_path / "out" / "cube.h5"},
     }
     (tmp_path / "out").mkdir()
     for path in (tmp_path / "out" / "cube.h5", tmp_path / "two.h5", tmp_path / "pan.tif"):
         save_cube(Cube(data=np.ones((1 if path.suffix == ".tif" else 2, 8, 8), np.float32)), path)
+    save_cube(Cube(data=np.ones((1, 31, 30), np.float32)), tmp_path / "odd.h5")
+    for name, bands, side, left in (("mapped", COUNT, 8, 0.0), ("far", 1, 16, 1000.0)):
+        grid = (16 / side, 0.0, left, 0.0, -16 / side, 0.0)
+        save_cube(Cube(data=np.ones((bands, side, side), np.float32), transform=grid), tmp_path / f"{name}.h5")
 
     for words, options in mistakes.items():
         code, _, said = run(tmp_path / "out", **options)

@@ -10,7 +10,7 @@ from scipy.ndimage import map_coordinates
 from hsitools.cube import Cube
 from hsitools.scenes import scene
 from hsitools.sensor import preset
-from pansharpen.in_memory import fuse_case, select_bands
+from pansharpen.in_memory import fuse_case
 from pansharpen.methods.physics import learn
 from pansharpen.pair.wald import simulated_case
 from pansharpen.physics.displacement import SIZES, Field, believed, places, terms
@@ -21,8 +21,8 @@ from pansharpen.tiled import LargeScene
 @pytest.fixture(scope="module")
 def straight():
     """Every 25th band of a PRISMA-like pair of 32×24 coarse pixels at ratio 4, as declared."""
-    wide = simulated_case(scene((128, 96), seed=3), preset("prisma"), ratio=4, noise=True, seed=1)
-    return select_bands(wide, torch.arange(0, wide.n_bands, 25))
+    sensor = preset("prisma")
+    return simulated_case(scene((128, 96), seed=3), sensor.select(range(0, sensor.n_bands, 25)), ratio=4, seed=1)
 
 
 def turned(case, angle):

@@ -1,0 +1,65 @@
+"""A scene of which every tile is changed before a method sees it, read once all the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from pansharpen.case import Scene
+from pansharpen.guide import Guide
+from pansharpen.optics import Optics
+from pansharpen.tile import Tile
+
+
+class ChangedScene:
+    """A scene whose tiles go through a function (see `pansharpen.case.Scene`).
+
+    Parameters
+    ----------
+    scene : Scene
+    change : callable
+        From a tile, surroundings included, to another one of the same places.
+    optics : Optics, optional
+        Of the changed scene, where they are others.
+    """
+
+    def __init__(self, scene: Scene, change: Callable[[Tile], Tile], optics: Optics | None = None) -> None:
+        self.scene, self.change = scene, change
+        self.optics = scene.optics if optics is None else optics
+        self._last: tuple[Tile, Tile] | None = None
+
+    @property
+    def n_bands(self) -> int:
+        """Bands of the cube."""
+        return self.scene.n_bands
+
+    @property
+    def guides(self) -> tuple[Guide, ...]:
+        """Other sharp images, as they were."""
+        return self.scene.guides
+
+    @property
+    def pan_made(self) -> bool:
+        """See `pansharpen.case.Scene.pan_made`."""
+        return self.scene.pan_made
+
+    @property
+    def findings(self) -> dict[str, Any]:
+        """See `pansharpen.case.Scene.findings`."""
+        return self.scene.findings
+
+    def sum(self, function: Callable[[Tile], Any]) -> Any:
+        """See `pansharpen.case.Scene.sum`."""
+        return self.scene.sum(lambda tile: function(self._changed(tile)))
+
+    def map(self, function: Callable[[Tile], torch.Tensor]) -> Any:
+        """See `pansharpen.case.Scene.map`."""
+        return self.scene.map(lambda tile: function(self._changed(tile)))
+
+    def _changed(self, tile: Tile) -> Tile:
+        # a scene in memory is one tile, changed once
+        if self._last is None or self._last[0] is not tile:
+            self._last = tile, self.change(tile)
+        return self._last[1]
