@@ -42,7 +42,7 @@ def test_jointly_is_better_than_as_it_is_and_its_error_bars_hold(striped):
     plain = error(fuse_case("physics", case), case)
     joint = without_noise(case, "blind")
     estimate, std = posterior_of("physics", joint)
-    # against a cube denoised first no more is held: of ten bands of this scene that is 4 % better since the learned relation
+    # a cube denoised first is 4 % better here, of ten bands, since physics learns a relation
     assert error(estimate, case) < 0.99 * plain
     share = float(((estimate - case.reference).abs() < 1.96 * std).float().mean())
     assert 0.88 < share < 0.995
