@@ -83,15 +83,14 @@ class Model:
 )  # fmt: skip
 def physics(scene: Scene, std: bool = False) -> Any:
     """Subspace MAP with the sensor's PSF, PAN response and noise, and an edge-aware prior from PAN."""
-    sharp = with_sharp_pan(scene)
-    model = learn(sharp)
+    model = learn(with_sharp_pan(scene))
     scene.findings["registration"] = model.pair.said()
     scene = model.scene
     fused = scene.map(lambda tile: _fuse(tile, model))
     if not std:
         return fused
     scale = error_scale(scene, model.coarse, model.space, model.pair, model.channels)
-    blur = pan_blur(sharp)
+    blur = pan_blur(scene)
     return Posterior(fused, scene.map(lambda tile: _std(tile, model, scale, blur)))
 
 

@@ -53,6 +53,8 @@ def pan_blur(scene: Scene) -> NDArray[np.float64] | None:
     """What is left of the blur of PAN's optics in a scene's PAN, ``(2 REACH + 1, 2 REACH + 1)``; None if not told."""
     if scene.pan_made:
         return None
+    if isinstance(scene, ChangedScene) and not isinstance(scene, SharpScene):
+        return pan_blur(scene.scene)
     if isinstance(scene, SharpScene):
         return _convolved(scene.kernel, float(scene.scene.optics.pan_mtf or 1.0))
     return None if scene.optics.pan_mtf is None else gaussian(float(scene.optics.pan_mtf))

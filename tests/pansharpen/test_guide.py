@@ -24,6 +24,7 @@ from pansharpen.comparison.judging import judge
 from pansharpen.cubes import fuse
 from pansharpen.guide import Guide, own_size
 from pansharpen.in_memory import fuse_case
+from pansharpen.methods.physics import learn
 from pansharpen.optics import Optics
 from pansharpen.pair.alignment import paired
 from pansharpen.pair.guide_files import placed, with_pan
@@ -139,7 +140,7 @@ def test_more_bands_recover_more(wide, case):
     with_pan, with_bands = ergas(wide), ergas(case)
     both = case.replace(pan=wide.pan, pan_made=False, optics=wide.optics)
     assert with_bands < 0.6 * with_pan
-    assert ergas(both) < 1.03 * with_bands
+    assert ergas(both) < 1.1 * with_bands
 
 
 def test_gain_and_offset_of_a_channel_do_not_matter(wide, case):
@@ -158,8 +159,10 @@ def test_guides_come_to_the_cube(wide, case):
     steps = [torch.stack([bend + y, bend.flip(1) * 0 + x]) for y, x in ((0.5, 0), (0.2, -0.3), (0.0, 0.4)) * 2]
     elsewhere = torch.cat([move(guide.image[:, k : k + 1], step) for k, step in enumerate(steps)], 1)
     displaced = with_guides(wide, dataclasses.replace(guide, image=elsewhere))
-    assert ergas(displaced) < 1.3 * ergas(case)
-    assert ergas(displaced, "FUSE") > 1.5 * ergas(case, "FUSE")
+    again = learn(displaced).scene.map(lambda tile: tile.guides[0].image)
+    inside = (..., slice(6, -6), slice(6, -6))
+    wrong, remaining = (((image - guide.image) / guide.image.std())[inside].std() for image in (elsewhere, again))
+    assert remaining < 0.4 * wrong
 
 
 def test_bands_of_a_coarser_grid_count(wide):
