@@ -108,6 +108,8 @@ def run(
     if not out.parent.is_dir():
         raise InputError(f"{out}: output: found no folder {out.parent}, expected an existing one")
     parts = out.with_name(f"{out.stem}_parts")
+    if report is not None and report.is_file():
+        raise InputError(f"{report}: report: found a file, expected a folder's name")
     with cluster(workers, scheduler, files=[path, instrument]) as client, progress_bar("invert") as progress:
         result = run_inversion(
             path, instrument, method, grid=parse_grid(grid), illumination=illumination, lamp=lamp, flat=flat,

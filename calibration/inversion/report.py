@@ -50,7 +50,9 @@ def write_report(result: Inversion, document: dict[str, Any], folder: str | Path
 
 
 def _brightness(result: Inversion) -> NDArray[Any]:
-    return np.where(result.spectra.mask, np.nanmean(result.spectra.estimate, axis=0, where=result.spectra.mask), np.nan)
+    spectra = result.spectra
+    # other pixels hold no value
+    return np.where(spectra.mask, np.where(spectra.mask, spectra.estimate, 0).mean(axis=0), np.nan)
 
 
 def _spectra(result: Inversion) -> tuple[Any, str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from calibration.captures.frames import LINES
 from calibration.characterization import Characterization
 from calibration.inversion.field import cosine_of, gain_of, on_axis
 from calibration.inversion.measurement import AnyMeasurement, CubeMeasurement, open_measurement
@@ -19,6 +20,7 @@ from calibration.inversion.sub_image_registration import (
     without_borders,
 )  # fmt: skip
 from hsitools.errors import InputError
+from hsitools.io.formats.hdf5 import open_hdf5
 
 #: Common field of view that is left, as a share of a sub-image, below which the layout is not that of the frame.
 LEAST_FIELD = 0.25
@@ -83,6 +85,7 @@ def open_scene(
         even = open_measurement(flat, instrument)
         if isinstance(even, CubeMeasurement):
             raise InputError(f"{flat}: flat: found a cube, expected raw frames of an even scene with dark frames")
+        _refuse_monochromator(flat)
         gain = gain_of(even.values[rows], response.rows(rows), cosine)
         dead = ~np.isfinite(gain)
         hot = hot.copy()
@@ -115,3 +118,11 @@ def open_scene(
         measurement=replace(measurement, values=values, noise_std=noise), registration=registration,
         hot_share=float(hot.mean()),
     )  # fmt: skip
+
+
+def _refuse_monochromator(path: str | Path) -> None:
+    """Frames that each have a wavelength of their own are no even scene."""
+    with open_hdf5(Path(path)) as file:
+        name = next((name for name in LINES if name in file), None)
+    if name is not None:
+        raise InputError(f"{path}: flat: found {name} (a monochromator), expected frames of an even scene")

@@ -279,7 +279,12 @@ def regress(values: Array, keep: Mask, scores: Array, *, absolute: bool) -> Arra
     """
     bands, pixels = len(values), values[0].size
     flat, kept = values.reshape(bands, pixels), keep.reshape(bands, pixels).astype(np.float32)
-    design = np.concatenate([scores[:MAX_REGRESSORS].reshape(-1, pixels), np.ones((1, pixels), np.float32)])
+    # about means: a scene far from zero (a temperature in kelvin) would make the first score and the ones column alike
+    level = np.average(flat, axis=1, weights=np.maximum(kept, 1e-12))[:, None].astype(np.float32)
+    flat = flat - level
+    explaining = scores[:MAX_REGRESSORS].reshape(-1, pixels)
+    explaining = explaining - explaining.mean(1, keepdims=True, dtype=np.float64).astype(np.float32)
+    design = np.concatenate([explaining, np.ones((1, pixels), np.float32)])
     design /= np.maximum(np.sqrt((design**2).mean(1, keepdims=True)), 1e-12)
     k = len(design)
     products = (design[:, None] * design).reshape(k * k, pixels).T
@@ -290,7 +295,7 @@ def regress(values: Array, keep: Mask, scores: Array, *, absolute: bool) -> Arra
         right = (weight * flat) @ design.T / pixels
         fitted = np.linalg.solve(normal, right[..., None])[..., 0].astype(np.float32) @ design
         weight = kept / np.maximum(np.abs(flat - fitted) / scale, 0.02)
-    return fitted.reshape(values.shape)
+    return (fitted + level).reshape(values.shape)
 
 
 def outliers(values: Array, predicted: Array, keep: Mask, steps: int = 5) -> Mask:

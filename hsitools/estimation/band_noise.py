@@ -150,9 +150,9 @@ def _block_residuals(
     left, right = torch.as_tensor(nearest(bands, 1)).T
     regressors = torch.stack([target[:, left], target[:, right], beside, torch.ones_like(target)], dim=-2)
     products = regressors @ regressors.mT
-    scale = products.diagonal(dim1=-2, dim2=-1).amax(-1)[..., None, None]
-    # a flat neighbour would make it singular
-    ridge = RIDGE * torch.where(scale > 0, scale, 1) * torch.eye(4, dtype=products.dtype, device=products.device)
+    # a flat neighbour would make it singular; each regressor in its own units, or the result would depend on them
+    scale = products.diagonal(dim1=-2, dim2=-1)
+    ridge = torch.diag_embed(RIDGE * torch.where(scale > 0, scale, 1))
     weights = torch.linalg.solve(products + ridge, regressors @ target[..., None])
     residual = target - (weights.mT @ regressors)[..., 0, :]
     variance = (residual**2).sum(-1) / (target.shape[-1] - 4)

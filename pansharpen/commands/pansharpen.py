@@ -124,8 +124,10 @@ def run_method(
     order = FusionOrder(method=method, sensor=whole_name(sensor), **asked)
     if (path is None) == (not batch):
         raise click.UsageError("expected one of PATH (a cube) and --batch (several)")
-    if suffix is not None and not batch:
-        raise click.UsageError("--suffix goes with --batch")
+    given = asked | {"suffix": suffix, "batch": batch}
+    for name, partner in (("suffix", "batch"), ("scale", "dtype"), ("guide_sensor", "guide"), ("cube_std", "std")):
+        if given[name] is not None and not given[partner]:
+            raise click.UsageError(f"--{name.replace('_', '-')} goes with --{partner}")
     with cluster(workers, scheduler, files=[path or batch[0], *order.files]) as client:
         if path is None:
             with progress_bar("products") as progress:

@@ -113,6 +113,9 @@ def placed(cube: Cube, guides: Sequence[Cube], sensor: str | Sensor | None) -> t
     out = []
     for guide in guides:
         used, made_of = _channels(cube, guide, sensor)
+        empty_bands = np.flatnonzero(used.physical().statistics()["n_valid"] == 0)
+        if empty_bands.size:
+            raise InputError(f"{_who(guide)}: guide: found no value in band {empty_bands[0] + 1}, expected some")
         try:
             ratio, origin, shift = placement(used.replace(pan=cube.pan))
         except InputError as error:
