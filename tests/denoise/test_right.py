@@ -515,3 +515,13 @@ def test_a_sensor_with_more_bands_is_taken_by_wavelength():
     np.testing.assert_allclose(part.sigma, whole.sigma[kept], rtol=1e-6)
     with pytest.raises(InputError, match="bands"):
         known_by(Cube(data=data, wavelength_nm=centre[kept] + 3000, units="1"), sensor)
+
+
+@pytest.mark.parametrize("level", [300.0, 1e4])
+def test_a_scene_far_from_zero_is_cleaned_as_well(level: float) -> None:
+    """A temperature in kelvin: regressions are about means, or the mean and the ones column would be one column."""
+    rng = np.random.default_rng(15)
+    scene = mixture(24, 40)
+    noisy = scene + 0.1 * scene.std() * rng.standard_normal(scene.shape)
+    near, far = (restore((noisy + add).astype(np.float32), "lowrank").estimate - add for add in (0.0, level))
+    assert np.sqrt(np.mean((far - scene) ** 2)) < 1.15 * np.sqrt(np.mean((near - scene) ** 2))

@@ -25,6 +25,13 @@ from pansharpen.tiled import fuse_cube
 HSI = Path(sys.executable).parent / "hsi"
 
 
+def hsi_error(*arguments):
+    """Exit code 2 and what is said."""
+    done = subprocess.run([HSI, "pansharpen", *map(str, arguments)], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    return done.stderr
+
+
 def hsi(*arguments, code=0):
     done = subprocess.run([HSI, "pansharpen", *map(str, arguments)], capture_output=True, text=True, check=False)
     assert done.returncode == code, done.stderr
@@ -159,3 +166,12 @@ def test_a_batch_that_cannot_be_is_refused_before_anything_is_done(tmp_path, pro
     with pytest.raises(InputError, match=error):
         fuse_files(FusionOrder(method="GSA"), [tmp_path / name for name in products], tmp_path / folder, suffix)
     assert [path.name for path in tmp_path.iterdir()] == ["a.he5"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [(["--scale", "1"], "--scale goes with --dtype"), (["--guide-sensor", "ali"], "--guide-sensor goes with --guide")],
+)  # fmt: skip
+def test_options_that_would_be_ignored_are_refused(options, said, tmp_path):
+    out = hsi_error("run", "GSA", "x.h5", "-o", tmp_path / "o.h5", *options)
+    assert said in out

@@ -13,9 +13,10 @@ from numpy.testing import assert_allclose
 from calibration.characterization import Characterization
 from calibration.inversion.field import cosine_of, gain_of, on_axis
 from calibration.inversion.invert import invert
-from calibration.inversion.measurement import Measurement
+from calibration.inversion.measurement import Measurement, on_grid
 from calibration.inversion.scene_frames import open_scene
 from hsitools.cube import Cube
+from hsitools.errors import InputError
 from hsitools.sensor.layout import SubImageLayout
 from hsitools.sensor.multi_aperture import MultiApertureCamera
 
@@ -93,3 +94,22 @@ def test_a_layout_without_optics_tells_no_angle_and_one_with_keeps_it() -> None:
     assert cosine_of(replace(LAYOUT, focal_length_mm=None), SIZE) is None
     assert SubImageLayout.from_dict(LAYOUT.to_dict()) == LAYOUT
     assert "focal_length_mm" not in replace(LAYOUT, focal_length_mm=None).to_dict()
+
+
+def test_frames_of_a_monochromator_are_no_even_scene(instrument: Characterization, tmp_path: Path) -> None:
+    frames = np.full((3, *LAYOUT.frame_shape), 100.0)
+    for name in ("scene.h5", "lines.h5"):
+        with h5py.File(tmp_path / name, "w") as file:
+            file["frames"], file["dark"] = frames, np.zeros((2, *LAYOUT.frame_shape))
+            if name == "lines.h5":
+                file["wavelength_nm"] = [500.0, 510, 520]
+    device = replace(instrument, layout=LAYOUT)
+    with pytest.raises(InputError, match=r"lines.h5: flat: found wavelength_nm \(a monochromator\)"):
+        open_scene(tmp_path / "scene.h5", device, tmp_path / "lines.h5")
+
+
+def test_a_curve_of_light_is_itself_at_the_ends() -> None:
+    known, grid = np.linspace(400, 900, 451), np.linspace(400, 900, 93)
+    curve = 1 + 0.5 * np.sin(known / 100)
+    found = on_grid(known, curve, grid, "lamp")
+    np.testing.assert_allclose(found, 1 + 0.5 * np.sin(grid / 100), rtol=1e-3)

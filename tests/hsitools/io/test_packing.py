@@ -109,3 +109,9 @@ def test_a_value_that_does_not_fit_is_said_and_no_file_is_left(tmp_path: Path) -
         packed(cube, scale=-1)
     with pytest.raises(InputError, match="no finite value"):
         packed(Cube(data=np.full((1, 2, 2), np.nan, dtype=np.float32)))
+
+
+def test_the_error_counts_what_float32_rounds() -> None:
+    values = 1e6 + np.random.default_rng(0).uniform(-1, 1, (1, 40, 50))
+    small = packed(Cube(data=values))
+    assert np.abs(small.read() - values).max() <= small.meta["rounding_error"]

@@ -305,3 +305,10 @@ def test_alone_copes_with_holes(name):
 def test_errors_say_what(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+@pytest.mark.parametrize("factor", [1e-6, 1e4])
+def test_noise_is_in_the_units_of_the_cube(factor):
+    values = torch.rand(6, 32, 32, generator=torch.Generator().manual_seed(0)).cumsum(0).double()
+    one, other = (evaluate_alone(values * scale, metrics=["noise"])["noise"].value for scale in (1, factor))
+    assert other == pytest.approx(factor * one, rel=1e-6)
