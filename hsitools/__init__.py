@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from hsitools.sensor.presets import preset as preset
     from hsitools.sensor.sensor import Sensor as Sensor
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 _HOMES = {
     "Cube": "hsitools.cube", "open_cube": "hsitools.io", "open_cubes": "hsitools.io", "save_cube": "hsitools.io",
