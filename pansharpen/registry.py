@@ -32,6 +32,13 @@ class Fused(NamedTuple):
 
     Both are computed where they are read or saved. An interval of 1.96 standard deviations either way is meant to hold
     95 % of the errors. Bands that no method sees have none: NaN.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from hsitools import Cube
+    >>> Fused(estimate=Cube(data=np.ones((2, 4, 4))), std=None).estimate.shape
+    (2, 4, 4)
     """
 
     estimate: Cube

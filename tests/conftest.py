@@ -27,6 +27,24 @@ settings.register_profile("hsitools", deadline=None, derandomize=True, max_examp
 settings.load_profile("hsitools")
 
 
+#: Files of few but long tests: they begin first, so that no worker is left alone with one at the end.
+LONG = (
+    "notebooks/",
+    "test_demo",
+    "test_lint",
+    "test_real_captures",
+    "docs/",
+    "test_training",
+    "test_laws",
+    "test_guide",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first."""
+    items.sort(key=lambda item: not any(name in item.path.as_posix() for name in LONG))
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """Root of the repository."""

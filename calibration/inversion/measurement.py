@@ -303,10 +303,7 @@ def _hat_means(known_nm: Array, values: Array, wavelength_nm: Array) -> Array:
     for place, hat in ((left, 1 - share), (left + 1, share)):
         np.add.at(area, place, (simpson * hat).sum(axis=1))
         np.add.at(mean, place, (simpson * hat * light).sum(axis=1))
-    out = mean / area
-    # half a hat has its middle a third of a step inside: the outermost samples are the curve's own values there
-    out[[0, -1]] = np.interp(wavelength_nm[[0, -1]], known_nm, values)
-    return np.asarray(out)
+    return np.asarray(mean / area)
 
 
 def _number(text: str) -> bool:

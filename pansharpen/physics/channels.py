@@ -134,7 +134,8 @@ def learn_channels(
             out.append(_learn(alone, scene, components, space, number, channel))
     fine = [part for part in out if part.guide is None or scene.guides[part.guide].ratio == 1]
     weight = np.array([part.clarity for part in fine])
-    weight /= weight.sum()
+    # images without contrast tell nothing of their place
+    weight = weight / weight.sum() if weight.any() else np.full(len(fine), 1 / len(fine))
     places: dict[int, list[Place]] = {}
     for part in out:
         if part.guide is not None:

@@ -115,3 +115,15 @@ def test_smooth_scores_tell_directions_better_than_noisy_ones(seed):
     assert error(turned, moved.best) < 0.95 * error(directions, smoothed)
     same, kept = realigned(noisy, directions, Smoothed(raw, raw, raw))
     np.testing.assert_allclose(np.tensordot(same, kept.best, 1), np.tensordot(directions, raw, 1), atol=1e-3)
+
+
+def test_directions_that_are_right_stay():
+    """The residual's regression on the scores is chance alone then: it is known how large, and taken away."""
+    bands, side = 80, 32
+    rng = np.random.default_rng(5)
+    spectra = np.linalg.qr(rng.standard_normal((bands, 2)))[0]
+    maps = np.stack([gaussian_filter(rng.standard_normal((side, side)), 3) for _ in range(2)]) * 10
+    noisy = (np.tensordot(spectra, maps, 1) + rng.standard_normal((bands, side, side))).astype(np.float32)
+    turned, _ = realigned(noisy, spectra, Smoothed(maps, maps, maps))
+    chance = (bands - 2) * (1 / np.linalg.eigvalsh(np.tensordot(maps, maps, ((1, 2), (1, 2))))).sum()
+    assert 2 - np.sum((spectra.T @ turned) ** 2) < 0.3 * chance

@@ -291,7 +291,7 @@ def test_guides_that_do_not_fit(files):
     guide = open_cube(files / "ten.tif")
     far = guide.replace(transform=(10.0, 0.0, 7e5, 0.0, -10.0, 4.6e6))
     coarse = guide.replace(transform=(60.0, 0.0, 5e5, 0.0, -60.0, 4.6e6))
-    red = cube.select(wavelength=(1500, 1700))
+    red = cube.select(wavelength=(1200, 2100))
     for image, seen, sensor, said in (
         (far, cube, "sentinel-2", "expected it to cover some of the cube"),
         (coarse, cube, "sentinel-2", "guide: found 0.5 of its pixels to one of the cube, expected finer ones"),

@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose
 from calibration.characterization import Characterization
 from calibration.inversion.field import cosine_of, gain_of, on_axis
 from calibration.inversion.invert import invert
-from calibration.inversion.measurement import Measurement, on_grid
+from calibration.inversion.measurement import Measurement
 from calibration.inversion.scene_frames import open_scene
 from hsitools.cube import Cube
 from hsitools.errors import InputError
@@ -106,10 +106,3 @@ def test_frames_of_a_monochromator_are_no_even_scene(instrument: Characterizatio
     device = replace(instrument, layout=LAYOUT)
     with pytest.raises(InputError, match=r"lines.h5: flat: found wavelength_nm \(a monochromator\)"):
         open_scene(tmp_path / "scene.h5", device, tmp_path / "lines.h5")
-
-
-def test_a_curve_of_light_is_itself_at_the_ends() -> None:
-    known, grid = np.linspace(400, 900, 451), np.linspace(400, 900, 93)
-    curve = 1 + 0.5 * np.sin(known / 100)
-    found = on_grid(known, curve, grid, "lamp")
-    np.testing.assert_allclose(found, 1 + 0.5 * np.sin(grid / 100), rtol=1e-3)

@@ -8,6 +8,7 @@ from hsitools.errors import InputError
 from hsitools.metrics import Fusion, Registration, evaluate, evaluate_fusion, get
 from hsitools.metrics.registration import register
 from hsitools.scenes import scene
+from hsitools.sensor import preset
 from hsitools.sensor.interpolation import interpolate
 from hsitools.sensor.spatial import mtf_blur, mtf_decimate
 
@@ -222,3 +223,18 @@ def test_wrong_number_of_bands_noise():
     truth, coarse, pan = seen()
     with pytest.raises(InputError, match="noise_variance: found 3 values, expected 20"):
         evaluate_fusion(truth, coarse, pan, noise_variance=np.ones(3))
+
+
+def test_noise_of_the_cube_is_no_detail_that_the_truth_lacks():
+    """Of a noisy coarse cube ERGAS_est still tells the truth from interpolation."""
+    sensor = preset("prisma").select(range(0, 60, 6)).replace(noise=None, pan_noise=None)
+    view = scene((96, 96), seed=1)
+    clean = sensor.forward(view)
+    truth = sensor.replace(ratio=1, mtf=None, pan=None).forward(view).read()
+    noisy = clean.read() + 0.03 * np.random.default_rng(0).standard_normal(clean.shape)
+    told = {"mtf": 0.3, "noise_variance": np.full(10, 0.03**2), "metrics": ["ERGAS_est"]}
+    found, repeated = (
+        evaluate_fusion(fused, noisy, clean.pan.read(), **told)["ERGAS_est"].value
+        for fused in (truth, clean.read().repeat(6, 1).repeat(6, 2))
+    )
+    assert found < 0.7 * repeated

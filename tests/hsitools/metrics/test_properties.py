@@ -312,3 +312,11 @@ def test_noise_is_in_the_units_of_the_cube(factor):
     values = torch.rand(6, 32, 32, generator=torch.Generator().manual_seed(0)).cumsum(0).double()
     one, other = (evaluate_alone(values * scale, metrics=["noise"])["noise"].value for scale in (1, factor))
     assert other == pytest.approx(factor * one, rel=1e-6)
+
+
+def test_noise_is_that_of_a_band_and_not_of_its_neighbours():
+    """Bands alike but for noise: the regression on two neighbours brings theirs in, which is taken off again."""
+    rng = np.random.default_rng(3)
+    scene = np.cumsum(np.cumsum(rng.standard_normal((1, 96, 96)), 1), 2) / 20
+    noisy = scene + 0.05 * rng.standard_normal((9, 96, 96))
+    assert evaluate_alone(noisy, metrics=["noise"])["noise"].value == pytest.approx(0.05, rel=0.05)
