@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from denoise.case import Observation, Restoration
-from denoise.methods.lowrank import findings
+from denoise.methods.lowrank import restoration
 from denoise.registry import Method
 from denoise.restore import restore
 from denoise.separation.estimate import Separation, separate
-from denoise.separation.rare import find_rare
 from denoise.separation.smooth import smooth
 from denoise.separation.spikes import spikes
 from hsitools.estimation.observed import Observed
@@ -64,12 +64,8 @@ def observe(values: NDArray[Any], sharp: NDArray[Any]) -> Observed:
 def _with_std(seen: Observation) -> Restoration:
     """`lowrank`, with one standard deviation for each band."""
     found = separate(seen)
-    rare = find_rare(found, found.scene, found.directions)
     std = np.sqrt(band_variance(found)).astype(np.float32)
-    return Restoration(
-        estimate=found.scene + rare.added, mask=found.noise.outlier, noise=found.noise, structure=rare.pixels,
-        std=np.broadcast_to(std[:, None, None], seen.values.shape), provenance=findings(found, rare),
-    )  # fmt: skip
+    return replace(restoration(found), std=np.broadcast_to(std[:, None, None], seen.values.shape))
 
 
 def band_variance(found: Separation) -> NDArray[np.float32]:

@@ -29,7 +29,7 @@ from pansharpen.optics import Optics
 from pansharpen.pair.alignment import paired, placement
 from pansharpen.pair.from_sensor import noise_said, with_errors
 from pansharpen.pair.guide_files import PlacedGuide, placed, with_pan
-from pansharpen.pair.holes import fill_nearest
+from pansharpen.pair.holes import bands_where, fill_nearest
 from pansharpen.pair.wald import cube_optics
 from pansharpen.registry import Fused, Method, Posterior, get
 
@@ -102,7 +102,10 @@ class LargeScene:
                 side -= unit
         self.windows = windows(cube.shape[1:], (side, side), halo)
         self.tile_size = (side * ratio, side * ratio)
-        self.bands = np.flatnonzero(cube.good & self._live())
+        live = bands_where(
+            self.cube, lambda values: live_bands(_tensor(values)).numpy(), wanted=cube.good
+        )  # fmt: skip
+        self.bands = np.flatnonzero(cube.good & live)
         if self.bands.size == 0:
             raise InputError(f"{cube.source or cube.name}: bands: found none that is good and has a signal")
         used = cube.select(bands=self.bands)
@@ -116,21 +119,12 @@ class LargeScene:
         """Bands that methods see: good ones with a signal."""
         return len(self.bands)
 
-    def _live(self) -> NDArray[np.bool_]:
-        live = np.zeros(self.cube.n_bands, dtype=bool)
-        for rows, columns in self.cube.tiles():
-            values = torch.as_tensor(np.ascontiguousarray(self.cube.read(rows=rows, columns=columns)))
-            live |= live_bands(values[None].float()).numpy()
-            if live[self.cube.good].all():
-                break
-        return live
-
     def tile(self, window: Window) -> Tile:
         """One part with its surroundings, read now; invalid pixels are filled and masked."""
         coarse = self._read(self.cube, window, self.bands)
         r = self.optics.ratio
         fine = [slice(r * part.start, r * part.stop) for part in (window.wide_rows, window.wide_columns)]
-        pan = self._tensor(self.pan.read(None, *fine))
+        pan = _tensor(self.pan.read(None, *fine))
         coarse, valid = filled(coarse, torch.isfinite(coarse))
         pan_valid = torch.isfinite(pan)
         whole = bool(pan_valid.all())
@@ -160,20 +154,16 @@ class LargeScene:
         lost = tile.crop(empty.repeat_interleave(r, -2).repeat_interleave(r, -1))
         return tile.expanded.masked_fill(lost, torch.nan)
 
-    @classmethod
-    def _read(cls, cube: Cube, window: Window, bands: NDArray[np.int64]) -> torch.Tensor:
-        return cls._tensor(cube.read(bands, window.wide_rows, window.wide_columns))
-
     @staticmethod
-    def _tensor(values: NDArray[Any]) -> torch.Tensor:
-        return torch.as_tensor(np.ascontiguousarray(values, dtype=np.float32))[None]
+    def _read(cube: Cube, window: Window, bands: NDArray[np.int64]) -> torch.Tensor:
+        return _tensor(cube.read(bands, window.wide_rows, window.wide_columns))
 
     def case(self) -> FusionCase:
         """The scene in memory, for methods that need it whole (with one window)."""
         (window,) = self.windows
         whole = (slice(0, self.pan.shape[1]), slice(0, self.pan.shape[2]))
         return FusionCase(
-            coarse=self._read(self.cube, window, self.bands), pan=self._tensor(self.pan.read(None, *whole)),
+            coarse=self._read(self.cube, window, self.bands), pan=_tensor(self.pan.read(None, *whole)),
             optics=self.optics, guides=self._guides(*whole), pan_made=self.pan_made,
             name=self.cube.name or Path(self.cube.source).stem,
         )  # fmt: skip
@@ -210,6 +200,10 @@ class LargeScene:
     def map(self, function: Callable[[Tile], torch.Tensor]) -> FusedSource:
         """See `pansharpen.case.Scene.map`."""
         return FusedSource(self, function)
+
+
+def _tensor(values: NDArray[Any]) -> torch.Tensor:
+    return torch.as_tensor(np.ascontiguousarray(values, dtype=np.float32))[None]
 
 
 def _part(scene: LargeScene, function: Callable[[Tile], Any], window: Window) -> Any:

@@ -17,7 +17,11 @@ from denoise.separation.rare import Rare, find_rare
 )  # fmt: skip
 def lowrank(seen: Observation) -> Restoration:
     """Outliers masked, columns calibrated, whitened adaptive-rank subspace, non-local means and Wiener filter on it."""
-    found = separate(seen)
+    return restoration(separate(seen))
+
+
+def restoration(found: Separation) -> Restoration:
+    """A separation's scene, with the rare spectra that its residual holds."""
     rare = find_rare(found, found.scene, found.directions)
     return Restoration(
         estimate=found.scene + rare.added, mask=found.noise.outlier, noise=found.noise, structure=rare.pixels,

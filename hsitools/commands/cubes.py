@@ -15,7 +15,8 @@ from hsitools.commands.options import (
     json_option,
     progress_bar,
     range_option,
-    scale_option,
+    rounding_said,
+    step_option,
     variable_option,
     window_option,
 )
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 @click.option("--physical", is_flag=True, help="Apply scales and offsets; nodata becomes NaN.")
 @click.option("--cog", is_flag=True, help="A .tif as a cloud-optimised GeoTIFF.")
 @dtype_option
-@click.option("--scale", default="auto", show_default=True, callback=scale_option, help="Of --dtype: units of a step.")
+@step_option
 @variable_option
 @axes_option
 def convert(
@@ -55,7 +56,7 @@ def convert(
     cube = cube if dtype is None else packed(cube, scale=scale)
     with progress_bar("convert") as progress:
         save_cube(cube, out, progress, cog=cog)
-    said = "" if dtype is None else f", rounded by at most {cube.meta['rounding_error']:.2g} {cube.units}".rstrip()
+    said = "" if dtype is None else f", {rounding_said(cube.meta['rounding_error'], cube.units)}"
     click.echo(f"{out}: {'×'.join(map(str, cube.shape))} {cube.stored().dtype}{said}")
 
 

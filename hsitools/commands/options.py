@@ -101,6 +101,16 @@ def scale_option(_context: click.Context, _parameter: click.Parameter, text: str
         raise click.BadParameter(f"found {text!r}, expected auto or a number, as 1e-4") from None
 
 
+step_option = click.option(
+    "--scale", default="auto", show_default=True, callback=scale_option, help="Of --dtype: units of a step."
+)
+
+
+def rounding_said(error: float, units: str) -> str:
+    """How far integers are from the values that they store."""
+    return f"rounded by at most {error:.2g} {units}".rstrip()
+
+
 def window_option(_context: click.Context, _parameter: click.Parameter, text: str | None) -> tuple[slice, slice] | None:
     """``Y0:Y1,X0:X1`` as two slices; ends may be left out (click callback)."""
     if text is None:

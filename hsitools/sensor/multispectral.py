@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsitools.errors import InputError
-from hsitools.sensor.bands import TableResponse
+from hsitools.sensor.bands import TableResponse, box_response
 from hsitools.sensor.detector import Detector, electrons_for_snr
 from hsitools.sensor.sensor import Sensor
 
@@ -79,24 +79,14 @@ class BandTable:
 
     def response(self) -> TableResponse:
         """Flat bands with edges that fall over `EDGE_NM`, of equal height."""
-        half = EDGE_NM / 2
-        corners = [
-            (band.centre_nm + side * band.width_nm / 2 + step * half)
+        boxes = [
+            box_response(band.centre_nm - band.width_nm / 2, band.centre_nm + band.width_nm / 2, EDGE_NM)
             for band in self.bands
-            for side in (-1, 1)
-            for step in (-1, 1)
-        ]
-        table = np.unique(corners)
-        curves = [
-            np.interp(
-                table,
-                [b.centre_nm - b.width_nm / 2 - half, b.centre_nm - b.width_nm / 2 + half,
-                 b.centre_nm + b.width_nm / 2 - half, b.centre_nm + b.width_nm / 2 + half],
-                [0.0, 1.0, 1.0, 0.0],
-            )
-            for b in self.bands
         ]  # fmt: skip
-        return TableResponse(table_nm=table, response=np.stack(curves))
+        table = np.unique(np.concatenate([box.table_nm for box in boxes]))
+        return TableResponse(
+            table_nm=table, response=np.stack([np.interp(table, box.table_nm, box.response[0]) for box in boxes])
+        )  # fmt: skip
 
     def _by_pixel(self) -> dict[float, list[str]]:
         return {

@@ -15,8 +15,9 @@ from hsitools.commands.options import (
     json_option,
     plugin_option,
     progress_bar,
-    scale_option,
+    rounding_said,
     scheduler_option,
+    step_option,
     whole_name,
     window_option,
     workers_option,
@@ -104,7 +105,7 @@ def list_methods(plugins: tuple[Path, ...], as_json: bool) -> None:
 @click.option("--convention", default="hsitools", show_default=True, help="For .npz cases: hsitools or toolbox.")
 @device_option
 @dtype_option
-@click.option("--scale", default="auto", show_default=True, callback=scale_option, help="Of --dtype: units of a step.")
+@step_option
 @workers_option
 @scheduler_option
 @plugin_option
@@ -140,7 +141,7 @@ def run_method(
     said = f"{out}: {'×'.join(map(str, document['shape']))} by {document['method']} in {document['seconds']:.1f} s"
     said += f"; {document['bad_bands']} bands marked bad" if document["bad_bands"] else ""
     if document["rounding_error"] is not None:
-        said += f"; rounded by at most {document['rounding_error']:.2g} {document['units']}".rstrip()
+        said += f"; {rounding_said(document['rounding_error'], document['units'])}"
     click.echo(said)
     if "std" in document:
         click.echo(f"{document['std']}: std")

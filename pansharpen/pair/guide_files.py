@@ -21,6 +21,7 @@ from pansharpen.guide import Guide, own_size, shares
 from pansharpen.optics import USUAL_MTF
 from pansharpen.pair.alignment import pixels_to_one, placement
 from pansharpen.pair.guides import response_rows
+from pansharpen.pair.holes import bands_where
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -113,9 +114,9 @@ def placed(cube: Cube, guides: Sequence[Cube], sensor: str | Sensor | None) -> t
     out = []
     for guide in guides:
         used, made_of = _channels(cube, guide, sensor)
-        empty_bands = np.flatnonzero(used.physical().statistics()["n_valid"] == 0)
-        if empty_bands.size:
-            raise InputError(f"{_who(guide)}: guide: found no value in band {empty_bands[0] + 1}, expected some")
+        measured = bands_where(used.physical(), lambda values: np.isfinite(values).any((1, 2)))
+        if not measured.all():
+            raise InputError(f"{_who(guide)}: guide: found no value in band {measured.argmin() + 1}, expected some")
         try:
             ratio, origin, shift = placement(used.replace(pan=cube.pan))
         except InputError as error:

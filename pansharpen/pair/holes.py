@@ -6,8 +6,14 @@ single bands leave it out, and it is no number again in the result (see `panshar
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Callable
+from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hsitools.cube import Cube
 from hsitools.sensor.separable import size_of
 from hsitools.sensor.spatial import mtf_blur
 
@@ -15,6 +21,21 @@ from hsitools.sensor.spatial import mtf_blur
 NEIGHBOURHOOD = 0.3
 #: Less weight than this within reach says nothing; the nearest measured pixel does.
 ALONE = 1e-3
+
+
+def bands_where(
+    cube: Cube, test: Callable[[NDArray[Any]], NDArray[np.bool_]], *, wanted: NDArray[np.bool_] | None = None
+) -> NDArray[np.bool_]:  # fmt: skip
+    """Bands ``(band,)`` for which ``test`` of the values ``(band, y, x)`` of some window holds.
+
+    Read window by window, no farther than until it holds for all ``wanted`` bands (default all).
+    """
+    out = np.zeros(cube.n_bands, dtype=bool)
+    for rows, columns in cube.tiles():
+        out |= test(cube.read(rows=rows, columns=columns))
+        if out[slice(None) if wanted is None else wanted].all():
+            break
+    return out
 
 
 def fill_nearest(image: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:

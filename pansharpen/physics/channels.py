@@ -7,7 +7,6 @@ PAN's is, with gain and offset of its own. The place and blur of the cube are th
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +18,7 @@ from pansharpen.case import Scene, Tile
 from pansharpen.families.statistics import Moments, moments, ratio_of
 from pansharpen.guide import Guide
 from pansharpen.optics import Optics
+from pansharpen.physics.changed_scene import ChangedScene
 from pansharpen.physics.one_place import Place, in_one_place
 from pansharpen.physics.pan_error import PanError, pan_error
 from pansharpen.physics.registration import Components, Registration, register
@@ -34,7 +34,7 @@ EDGE = 0.1
 HIDDEN_TOLD, HIDDEN, HIDDEN_EDGE = 3.0, 10.0, 30.0
 
 
-class AsPan:
+class AsPan(ChangedScene):
     """A scene with one channel of a guide in PAN's place.
 
     Parameters
@@ -45,33 +45,18 @@ class AsPan:
         As of `pansharpen.guide.Guide.optics`.
     """
 
-    pan_made = False
-
     def __init__(self, scene: Scene, guide: int, channel: int, optics: Optics) -> None:
-        self.scene, self.guide, self.channel, self.optics = scene, guide, channel, optics
-
-    @property
-    def n_bands(self) -> int:
-        """See `Scene.n_bands`."""
-        return self.scene.n_bands
-
-    @property
-    def findings(self) -> dict[str, Any]:
-        """See `Scene.findings`."""
-        return self.scene.findings
+        super().__init__(scene, lambda tile: tile.with_pan_of(guide, channel), optics)
 
     @property
     def guides(self) -> tuple[Guide, ...]:
         """None: there is one sharp image."""
         return ()
 
-    def sum(self, function: Callable[[Tile], Any]) -> Any:
-        """See `Scene.sum`."""
-        return self.scene.sum(lambda tile: function(tile.with_pan_of(self.guide, self.channel)))
-
-    def map(self, function: Callable[[Tile], torch.Tensor]) -> Any:
-        """See `Scene.map`."""
-        return self.scene.map(lambda tile: function(tile.with_pan_of(self.guide, self.channel)))
+    @property
+    def pan_made(self) -> bool:
+        """The channel is an image of its own."""
+        return False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

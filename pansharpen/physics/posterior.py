@@ -8,13 +8,14 @@ places of the scene, so that tiles agree with the whole.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 
 import torch
 from torch.nn.functional import avg_pool2d
 
-from hsitools.estimation.edge_aware import NEIGHBOURS, DataTerms, Links, System, chebyshev, neighbours_at
+from hsitools.estimation.edge_aware import NEIGHBOURS, DataTerms, Links, Offsets, System, chebyshev, neighbours_at
 from pansharpen.families.statistics import mix
 
 #: Side of the pattern of random signs, pixels: far beyond the reach of any correlation, so that it may repeat.
@@ -81,24 +82,27 @@ def draw(
         own = place[0] // ratio, place[1] // ratio
         signs = signs_at(own, part.image, part.image.shape[1], number + (turn + 1) * DRAWS)
         push += replace(part, precision=root).spread(signs)
-    links = signs_at(place, like, len(NEIGHBOURS) * k, number).split(k, 1)
-    for weight, offset, signs in zip(system.weights, NEIGHBOURS, links, strict=True):
-        first, second = neighbours_at(like.shape, offset)
-        flow = weight.sqrt() * signs[first]
-        push[second] += flow
-        push[first] -= flow
+    signs = signs_at(place, like, len(NEIGHBOURS) * k, number).split(k, 1)
+    _push_apart(push, system.weights, NEIGHBOURS, signs)
     if system.links is not None:
         far, n = system.links, min(system.links.leading, k)
         turns = signs_at(place, like[:, :n], len(far.offsets) * n, number + (len(system.sharp) + 1) * DRAWS).split(n, 1)
-        for weight, offset, signs in zip(far.weights, far.offsets, turns, strict=True):
-            first, second = neighbours_at(like.shape, offset)
-            flow = weight.sqrt() * signs[first]
-            push[:, :n][second] += flow
-            push[:, :n][first] -= flow
+        _push_apart(push[:, :n], far.weights, far.offsets, turns)
     residual = system.precondition(push)
     return chebyshev(
         residual, lambda step: system.precondition(system.apply(step)), torch.zeros_like(like), condition
     )  # fmt: skip
+
+
+def _push_apart(
+    push: torch.Tensor, weights: list[torch.Tensor], offsets: Offsets, signs: Sequence[torch.Tensor]
+) -> None:  # fmt: skip
+    """Adds the noise of links at each offset, whose two pixels it pushes in opposite directions; in place."""
+    for weight, offset, sign in zip(weights, offsets, signs, strict=True):
+        first, second = neighbours_at(push.shape, offset)
+        flow = weight.sqrt() * sign[first]
+        push[second] += flow
+        push[first] -= flow
 
 
 def posterior_variance(
