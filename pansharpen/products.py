@@ -17,6 +17,7 @@ from hsitools.cube import Cube
 from hsitools.cube.packed import packed
 from hsitools.errors import HsiError, InputError
 from hsitools.io import open_cube, save_cube, writer_of
+from hsitools.io.outputs import beside, refuse_inputs
 from hsitools.plugins import load_plugins
 from hsitools.progress import Progress, silent
 from hsitools.sensor import open_sensor
@@ -65,11 +66,6 @@ class FusionOrder:
         return key_of({**asdict(self), "window": str(self.window)}, [path, *self.files])
 
 
-def std_file(out: Path) -> Path:
-    """Where the standard deviation of a fused cube is written."""
-    return out.with_name(f"{out.stem}_std{out.suffix}")
-
-
 def fuse_file(
     order: FusionOrder, path: Path, out: Path, *, client: Any = None, progress: Progress = silent,
     written: Progress = silent,
@@ -90,9 +86,6 @@ def fuse_file(
     dict
         What was done, as plain data.
     """
-    beside = std_file(out)
-    if order.std and beside.exists() and path.exists() and beside.samefile(path):
-        raise InputError(f"{beside}: --std: found the input itself, expected another name of --out")
     load_plugins(order.plugins)
     instrument = None if order.sensor is None else open_sensor(order.sensor)
     cube, optics = open_pair(path, order.pan, rules(order.convention), instrument)
@@ -111,7 +104,7 @@ def fuse_file(
     )  # fmt: skip
     fused = fused if order.dtype is None else packed(fused, scale=order.scale, like=cube)
     kept = 0
-    layers = {out: fused} if std is None else {out: fused, std_file(out): std}
+    layers = {out: fused} if std is None else {out: fused, beside(out, "_std"): std}
     for target, layer in layers.items():
         if client is None or layer.in_memory:
             save_cube(layer, target, written)
@@ -124,7 +117,7 @@ def fuse_file(
     return {
         "method": fused.meta["pansharpened_by"], "out": str(out), "shape": list(fused.shape), "units": fused.units,
         "seconds": time.perf_counter() - began, "bad_bands": int((~fused.good).sum()), **told,
-        "optics_in_file": optics is not None, **({} if std is None else {"std": str(std_file(out))}),
+        "optics_in_file": optics is not None, **({} if std is None else {"std": str(beside(out, "_std"))}),
         **({} if client is None else {"tiles_kept": kept}),
     }  # fmt: skip
 
@@ -179,8 +172,8 @@ def fuse_files(
     for path, out in zip(paths, outs, strict=True):
         if outs.count(out) > 1:
             raise InputError(f"{path}: --batch: found another product of this name, expected names to differ")
-        if out.exists() and path.exists() and out.samefile(path):
-            raise InputError(f"{out}: --out: found the input itself, expected another folder")
+    stds = [beside(out, "_std") for out in outs if order.std]
+    refuse_inputs({"--out": outs + stds}, [*paths, *(file for file in order.files if file is not None)])
     writer_of(outs[0])
     records = folder / f".{RECORDS}"
     try:

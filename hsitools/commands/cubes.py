@@ -20,6 +20,7 @@ from hsitools.commands.options import (
     variable_option,
     window_option,
 )
+from hsitools.commands.outputs import OutputFile
 
 if TYPE_CHECKING:
     from hsitools.cube import Cube
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path))
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", type=OutputFile(cube=True))
 @click.option("--bands", callback=range_option, metavar="LOW:HIGH", help="Only bands in this range, nm.")
 @click.option("--window", callback=window_option, metavar="Y0:Y1,X0:X1", help="Only these rows and columns.")
 @click.option("--drop-bad", is_flag=True, help="Leave out bands that are marked bad.")
@@ -62,7 +63,7 @@ def convert(
 
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="PNG file to write.")
+@click.option("-o", "--out", type=OutputFile(suffix=".png"), required=True, help="PNG file to write.")
 @click.option("--window", callback=window_option, metavar="Y0:Y1,X0:X1", help="Only these rows and columns.")
 @click.option("--pan", is_flag=True, help="The panchromatic image instead.")
 @variable_option
@@ -77,8 +78,6 @@ def quicklook(path: Path, out: Path, window: Any, pan: bool, variable: str | Non
     from hsitools.io import open_cube
     from hsitools.io.atomic import atomic_path
 
-    if out.suffix.lower() != ".png":
-        raise InputError(f"{out}: output: found suffix {out.suffix!r}, expected .png")
     cube = open_cube(path, variable=variable, axes=axes).select(window=window)
     if pan:
         if cube.pan is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import sys
 from collections.abc import Iterator
@@ -12,12 +11,9 @@ from typing import Any
 
 import click
 
-from hsitools.errors import InputError
 from hsitools.progress import Progress
 from hsitools.text import plain, readable
 
-#: Parameters that name files to write, and how messages call them.
-OUTPUTS = {"out": "--out", "figure": "--figure", "csv_path": "--csv"}
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
 
 plugin_option = click.option(
@@ -124,45 +120,6 @@ def window_option(_context: click.Context, _parameter: click.Parameter, text: st
     except (ValueError, TypeError):
         raise click.BadParameter(f"found {text!r}, expected Y0:Y1,X0:X1, as 0:512,0:512") from None
     return rows, columns
-
-
-def spare_inputs(command: click.Command) -> click.Command:
-    """The command, or group with all of its commands, that refuses to write over what it reads."""
-    for below in getattr(command, "commands", {}).values():
-        spare_inputs(below)
-    if command.callback is not None and not isinstance(command.callback, _Spared):
-        command.callback = _Spared(command.callback)
-    return command
-
-
-class _Spared:
-    """A command's function behind the check of its parameters."""
-
-    def __init__(self, function: Any) -> None:
-        self.function = function
-        functools.update_wrapper(self, function)
-
-    def __call__(self, *arguments: Any, **parameters: Any) -> Any:
-        _refuse_input_as_output(parameters)
-        return self.function(*arguments, **parameters)
-
-
-def _refuse_input_as_output(parameters: dict[str, Any]) -> None:
-    """Raise an `InputError` when an option of `OUTPUTS` names a file that another parameter names too."""
-    inputs = [
-        path
-        for name, value in parameters.items()
-        if name not in OUTPUTS
-        for path in (value if isinstance(value, tuple) else (value,))
-        if isinstance(path, (str, Path)) and path != "" and Path(path).exists()
-    ]
-    for name, option in OUTPUTS.items():
-        out = parameters.get(name)
-        # into a folder that is read results may go, but not over a store, which is a folder too
-        if isinstance(out, Path) and (out.is_file() or (out.is_dir() and out.suffix)):
-            for path in inputs:
-                if out.samefile(path):
-                    raise InputError(f"{out}: {option}: found the input itself, expected another file")
 
 
 def whole_name(file_or_preset: str | None) -> str | None:

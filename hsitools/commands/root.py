@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from hsitools import __version__
-from hsitools.commands.options import spare_inputs
+from hsitools.commands.outputs import spare_inputs
 from hsitools.errors import HsiError
 
 COMMANDS = "hsitools.commands"

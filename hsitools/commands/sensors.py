@@ -8,9 +8,10 @@ from typing import Any
 import click
 
 from hsitools.commands.options import device_option, emit_json, emit_table, json_option, progress_bar
+from hsitools.commands.outputs import OutputFile
 
 file_argument = click.Path(path_type=Path)
-out_option = click.option("-o", "--out", type=file_argument, required=True, help="File to write (HDF5).")
+out_option = click.option("-o", "--out", type=OutputFile(), required=True, help="File to write (HDF5).")
 noise_option = click.option("--noise", "noise_file", type=file_argument, help="Detector noise of `hsi sensor noise`.")
 
 
@@ -123,7 +124,7 @@ def _calibrated(made: Any, path: Path) -> Any:
 
 @sensor.command()
 @click.argument("path", metavar="FILE|PRESET", type=file_argument)
-@click.option("--plot", type=file_argument, help="Draw it (PNG).")
+@click.option("--plot", type=OutputFile(suffix=".png"), help="Draw it (PNG).")
 @json_option
 def show(path: Path, plot: Path | None, as_json: bool) -> None:
     """Say what a sensor file holds, or what is published of a preset."""
@@ -148,7 +149,7 @@ def show(path: Path, plot: Path | None, as_json: bool) -> None:
               help="Flat frames: HDF5, frames (level, frame, y, x), or (frame, y, x) with level (frame,).")  # fmt: skip
 @click.option("--full-scale", type=float,
               help="Digital number that clips  [default: attribute full_scale; found from the frames].")  # fmt: skip
-@click.option("--plot", type=file_argument, help="Draw the photon-transfer curve (PNG).")
+@click.option("--plot", type=OutputFile(suffix=".png"), help="Draw the photon-transfer curve (PNG).")
 @out_option
 @json_option
 def noise(dark: Path, flat: Path, full_scale: float | None, plot: Path | None, out: Path, as_json: bool) -> None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hsitools.errors import InputError
+from hsitools.io.outputs import check_file
 
 
 @contextmanager
@@ -23,8 +24,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         When the folder of ``path`` does not exist or cannot be written.
     """
     path = Path(path)
-    if path.is_dir():
-        raise InputError(f"{path}: output: found a folder, expected a file name")
+    check_file(path)
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     except OSError as error:

@@ -362,7 +362,7 @@ def test_no_command_writes_over_its_input(hsi, tmp_path):
     before = path.read_bytes()
     for words in (("convert", path, path), ("denoise", "run", path, "--method", "lowrank", "-o", path),
                   ("pansharpen", "run", "EXP", path, "-o", path), ("simulate", path, "--sensor", path, "-o", path),
-                  ("invert", "run", path, "--instrument", path, "-o", path), ("quicklook", path, "-o", path),
+                  ("invert", "run", path, "--instrument", path, "-o", path),
                   ("calibrate", path, "--out", path)):  # fmt: skip
         code, _, err = hsi(*words)
         assert code == 2
