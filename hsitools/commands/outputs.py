@@ -9,7 +9,6 @@ from typing import Any
 import click
 
 from hsitools.errors import InputError
-from hsitools.io.outputs import beside, check_file, check_folder, refuse_inputs
 
 
 class OutputFile(click.Path):
@@ -35,6 +34,8 @@ class OutputFile(click.Path):
 
     def check(self, path: Path, parameters: dict[str, Any]) -> list[Path]:
         """The files that will be written; raises `InputError` where they cannot be."""
+        from hsitools.io.outputs import beside, check_file, check_folder
+
         if self.folder_with is not None and parameters.get(self.folder_with):
             check_folder(path)
             return []
@@ -56,6 +57,8 @@ class OutputFolder(click.Path):
 
     def check(self, path: Path, parameters: dict[str, Any]) -> list[Path]:
         """No file that has to be spared; raises `InputError` where there can be no such folder."""
+        from hsitools.io.outputs import check_folder
+
         check_folder(path)
         return []
 
@@ -79,6 +82,13 @@ class _Spared:
         functools.update_wrapper(self, self.function)
 
     def __call__(self, *arguments: Any, **parameters: Any) -> Any:
+        if self.outputs:
+            self._check(parameters)
+        return self.function(*arguments, **parameters)
+
+    def _check(self, parameters: dict[str, Any]) -> None:
+        from hsitools.io.outputs import refuse_inputs
+
         written = {
             option.upper() if not option.startswith("-") else option: kind.check(parameters[name], parameters)
             for name, (kind, option) in self.outputs.items()
@@ -92,4 +102,3 @@ class _Spared:
             if isinstance(path, (str, Path))
         ]
         refuse_inputs(written, inputs)
-        return self.function(*arguments, **parameters)

@@ -1,7 +1,5 @@
 """What commands write: looked at before the work, over no input, whole or not there."""
 
-import errno
-import os
 from importlib.metadata import entry_points
 
 import click
@@ -13,7 +11,6 @@ from hsitools.commands.root import COMMANDS, main
 from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.io import open_cube, save_cube
-from hsitools.io.atomic import atomic_path
 from hsitools.io.outputs import refuse_inputs
 
 #: Names of parameters that say what is written.
@@ -107,3 +104,29 @@ def test_an_envi_header_is_spared_with_its_data(hsi, tmp_path):
     save_cube(Cube(data=values), tmp_path / "b.h5")
     assert hsi("convert", tmp_path / "b.h5", tmp_path / "b.hdr")[0] == 0
     np.testing.assert_array_equal(open_cube(tmp_path / "b.hdr").read(), values)
+
+
+@pytest.fixture
+def small_disk():
+    """No file may become larger than this many bytes: what a disk that is full says, too."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.usefixtures("small_disk")
+@pytest.mark.parametrize("suffix", [".h5", ".nc", ".hdr", ".tif"])
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, suffix):
+    values = np.random.default_rng(0).standard_normal((4, 60, 60)).astype(np.float32)
+    with pytest.raises(InputError, match=r"x\..*: output: cannot be written \((File too large|No space left)"):
+        save_cube(Cube(data=values), tmp_path / f"x{suffix}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_errors_stay_what_they_are(tmp_path):
+    with pytest.raises(OSError, match="no such thing"), atomic_path(tmp_path / "x"):
+        raise OSError(errno.EIO, "no such thing")
+    with pytest.raises(InputError, match=os.strerror(errno.ENOSPC)), atomic_path(tmp_path / "x"):
+        raise RuntimeError(f"Can't close file ({os.strerror(errno.ENOSPC)})")
+    assert list(tmp_path.iterdir()) == []
