@@ -1,5 +1,8 @@
 """What commands write: looked at before the work, over no input, whole or not there."""
 
+import errno
+import os
+import resource
 from importlib.metadata import entry_points
 
 import click
