@@ -14,6 +14,7 @@ from hsitools.commands.root import COMMANDS, main
 from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.io import open_cube, save_cube
+from hsitools.io.atomic import atomic_path
 from hsitools.io.outputs import refuse_inputs
 
 #: Names of parameters that say what is written.
