@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hsitools.chain import Fact, Outcome
 from hsitools.process import Plan, Process, ProcessStep
+
+if TYPE_CHECKING:
+    from hsitools.cube import Cube
 
 
 def check_plan(plan: Plan) -> None:
@@ -56,7 +59,7 @@ def denoise_it(process: Process) -> Outcome:
         bars += "; denoised_std.h5 is that of fusion" if kept in process.files else ""
     return Outcome(
         text=f"Denoised by {plan.denoiser}; each band's noise is {source}. Error bars {bars}.",
-        figure=_figure(before, after, observed.wavelength_nm),
+        figure=_figure(before, after, observed),
         caption="A band before and after, and what was taken from it; the spectrum of the pixel in the middle.",
         facts=[Fact(quantity="taken off, share of the signal", result=f"{100 * taken:.2f} %")],
         summary={"denoiser": plan.denoiser, "taken": taken, "noise_known": noise is not None},
@@ -64,23 +67,25 @@ def denoise_it(process: Process) -> Outcome:
     )
 
 
-def _figure(before: Any, after: Any, wavelength_nm: Any) -> Any:
-    from hsitools.plot import new_figure
+def _figure(before: Any, after: Any, cube: Cube) -> Any:
+    from hsitools.plot import draw_image, legend_below, new_figure, with_unit
 
-    figure, axes = new_figure(12, 3.4, ncols=4, width_ratios=[1, 1, 1, 1.6])
-    band = len(before) // 2
+    figure, axes = new_figure(14, 3.6, ncols=4, width_ratios=[1.2, 1.2, 1.2, 1.6])
+    band, wavelength_nm = len(before) // 2, cube.wavelength_nm
+    name = f"band {band}" if wavelength_nm is None else f"{wavelength_nm[band]:.0f} nm"
     low, high = np.nanpercentile(before[band], [1, 99])
+    bar = with_unit("value", cube.units)
     for ax, (title, values) in zip(axes[:2], {"before": before, "after": after}.items(), strict=True):
-        ax.imshow(values[band], cmap="gray", vmin=low, vmax=high)
-        ax.set(title=title, xticks=[], yticks=[])
-    axes[2].imshow(before[band] - after[band], cmap="RdBu")
-    axes[2].set(title="taken off", xticks=[], yticks=[])
+        draw_image(ax, values[band], f"{title}, {name}", bar, vmin=low, vmax=high)
+    taken = before[band] - after[band]
+    reach = max(float(np.nanpercentile(np.abs(taken), 99)), 1e-30)
+    draw_image(axes[2], taken, f"taken off, {name}", bar, cmap="RdBu", vmin=-reach, vmax=reach)
     y, x = before.shape[1] // 2, before.shape[2] // 2
     place = np.arange(len(before)) if wavelength_nm is None else wavelength_nm
     axes[3].plot(place, before[:, y, x], lw=0.8, label="before")
     axes[3].plot(place, after[:, y, x], lw=1.2, label="after")
-    axes[3].set(xlabel="wavelength / nm", title=f"pixel ({y}, {x})")
-    axes[3].legend()
+    axes[3].set(xlabel="band" if wavelength_nm is None else "wavelength / nm", ylabel=bar, title=f"pixel ({y}, {x})")
+    legend_below(axes[3], 2)
     return figure
 
 
