@@ -54,6 +54,7 @@ def check_scene(plan: Plan) -> None:
     from calibration.commands.invert import parse_grid
     from calibration.inversion import measurement
     from calibration.inversion.invert import check_grid
+    from hsitools.errors import InputError
     from hsitools.sensor.layout import SubImageLayout
 
     check_names(plan)
@@ -62,7 +63,8 @@ def check_scene(plan: Plan) -> None:
     count, shape = None, None if layout is None else layout.frame_shape
     if bench.kind == CHARACTERIZATION:
         known = Characterization.load(bench.path)
-        measurement.open_measurement(plan.scene, known)
+        shape = shape if known.layout is None else known.layout.frame_shape
+        raw = isinstance(measurement.open_measurement(plan.scene, known), measurement.Measurement)
         lines = 1000 / known.response.wavenumber
     elif bench.kind == A_CAPTURE:
         capture = open_capture(bench.path)
@@ -75,9 +77,11 @@ def check_scene(plan: Plan) -> None:
         count = None if layout is None else layout.n_sub_images
     if bench.kind != CHARACTERIZATION:
         plan.check_outputs(["instrument.h5"])
-        for scene in (plan.scene, plan.flat):
-            if scene is not None:
-                measurement.check_file(scene, shape, count)
+        raw = measurement.check_file(plan.scene, shape, count)
+    if plan.flat is not None:
+        measurement.check_flat(plan.flat, shape)
+        if not raw:
+            raise InputError(f"{plan.flat}: flat: {measurement.NO_FLAT}")
     lines = np.sort(lines)
     grid = parse_grid(plan.grid)
     if grid is not None:

@@ -32,7 +32,11 @@ def denoise_it(process: Process) -> Outcome:
     """The cube to ``denoised.h5``.
 
     Errors of an inverted cube are alike in neighbouring bands, where a blind estimate takes them for signal: noise is
-    what the inversion says it is. Its standard deviations stay: what bands share no denoiser removes.
+    what the inversion says it is.
+
+    ``denoised_std.h5`` is the root mean square error that the posterior of the step before says of the denoised values:
+    its variance, and the square of what was taken off. That what the denoiser knows of scenes makes them better is not
+    counted.
     """
     from denoise.restore import restore_cube
     from hsitools.io import open_cube, save_cube
@@ -45,20 +49,23 @@ def denoise_it(process: Process) -> Outcome:
     restored = restore_cube(observed, plan.denoiser, noise_std=noise, seed=plan.seed)
     files = {"denoised": process.folder / "denoised.h5"}
     save_cube(restored.estimate, files["denoised"])
-    fused = "fused" in process.files
-    kept = "fused_std" if fused else "std"
-    if kept in process.files:
-        files["denoised_std"] = process.folder / "denoised_std.h5"
-        save_cube(open_cube(process.files[kept]), files["denoised_std"])
     before, after = observed.read().astype(float), restored.estimate.read().astype(float)
+    source_std = process.files.get("fused_std" if "fused" in process.files else "std")
+    if source_std is not None:
+        std = open_cube(source_std)
+        files["denoised_std"] = process.folder / "denoised_std.h5"
+        total = np.hypot(std.read().astype(float), before - after).astype(np.float32)
+        save_cube(std.with_data(total), files["denoised_std"])
     taken = float(np.sqrt(np.nanmean((before - after) ** 2)) / np.sqrt(np.nanmean(before**2)))
     source = "as the inversion says" if noise is not None else "estimated from the cube"
-    bars = "stay those of the inversion"
-    if fused:
-        bars = "of the inversion hold for means over the pixels of the spectra"
-        bars += "; denoised_std.h5 is that of fusion" if kept in process.files else ""
+    bars = "No standard deviation is known of this cube."
+    if source_std is not None:
+        bars = (
+            f"denoised_std.h5 adds the square of what was taken off to the variance of {source_std.name}: a bound, "
+            "which does not count that the denoiser makes values better."
+        )
     return Outcome(
-        text=f"Denoised by {plan.denoiser}; each band's noise is {source}. Error bars {bars}.",
+        text=f"Denoised by {plan.denoiser}; each band's noise is {source}. {bars}",
         figure=_figure(before, after, observed),
         caption="A band before and after, and what was taken from it; the spectrum of the pixel in the middle.",
         facts=[Fact(quantity="taken off, share of the signal", result=f"{100 * taken:.2f} %")],

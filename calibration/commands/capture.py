@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from hsitools.commands.options import emit_json, emit_table, json_option
+from hsitools.commands.options import emit_json, emit_table, json_option, refuse_typed
 from hsitools.commands.outputs import OutputFile
 from hsitools.errors import InputError
 
@@ -79,6 +79,8 @@ def simulate(out: Path, frames: bool, n: int, n_lines: int, band: str, noise: fl
     from calibration.commands.calibrate import wavelength_range
     from hsitools.io.atomic import atomic_path
 
+    if frames:
+        refuse_typed("--frames", "noise")
     if n < 1 or n_lines < 4:
         raise InputError(f"simulate: found {n} interferometers and {n_lines} lines, expected at least 1 and 4")
     span = wavelength_range(band) or (350.0, 1000.0)

@@ -12,6 +12,7 @@ from hsitools.commands.options import (
     emit_json,
     json_option,
     progress_bar,
+    refuse_typed,
     scheduler_option,
     workers_option,
 )
@@ -196,6 +197,10 @@ def benchmark(
         raise InputError("benchmark: found neither --capture nor --scenes, expected one of them")
     if scenes and instrument is None:
         raise InputError("--scenes: found without --instrument, expected the characterization that measures them")
+    if scenes:
+        refuse_typed("--scenes", "folds")
+    else:
+        refuse_typed("--capture alone", "instrument", "snrs", "kept_lines")
     if not snrs or not all(snr > 0 for snr in snrs):
         raise InputError(f"--snr: found {' '.join(f'{snr:g}' for snr in snrs)}, expected positive numbers")
     from calibration.captures.capture import open_capture

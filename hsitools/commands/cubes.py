@@ -15,6 +15,7 @@ from hsitools.commands.options import (
     json_option,
     progress_bar,
     range_option,
+    refuse_typed,
     rounding_said,
     step_option,
     variable_option,
@@ -122,6 +123,10 @@ def metrics(
 
     if reference is not None and coarse is not None:
         raise InputError("metrics: found both REFERENCE and --coarse, expected one of them")
+    if coarse is None:
+        refuse_typed("an estimate without --coarse", "pan", "mtf", "offset")
+    if reference is None:
+        refuse_typed("an estimate without REFERENCE", "data_range", *(() if coarse is not None else ("ratio",)))
     place = device_named(device)
     cube = open_cube(estimate)
     settings: dict[str, Any] = {"estimate": str(estimate), "border": border}

@@ -35,7 +35,8 @@ cell_device_option = click.option(
 )  # fmt: skip
 variable_option = click.option("--variable", metavar="NAME", help="Which array of the file is the cube.")
 dtype_option = click.option(
-    "--dtype", type=click.Choice(["int16"]), help="Store values as integers with a scale; the rounding error is said.",
+    "--dtype", type=click.Choice(["int16"]), is_eager=True,
+    help="Store values as integers with a scale; the rounding error is said.",
 )  # fmt: skip
 axes_option = click.option("--axes", metavar="ORDER", help="Order of its axes, as y,x,band.")
 
@@ -87,14 +88,26 @@ def range_option(_context: click.Context, _parameter: click.Parameter, text: str
     return low, high
 
 
-def scale_option(_context: click.Context, _parameter: click.Parameter, text: str) -> float | None:
-    """``auto`` (None) or a positive number (click callback)."""
+def scale_option(context: click.Context, _parameter: click.Parameter, text: str) -> float | None:
+    """``auto`` (None) or a positive number, beside ``--dtype`` alone (click callback)."""
     if text == "auto":
         return None
+    # it is eager, and so there already
+    if context.params.get("dtype") is None:
+        raise click.UsageError("--scale goes with --dtype")
     try:
         return float(text)
     except ValueError:
         raise click.BadParameter(f"found {text!r}, expected auto or a number, as 1e-4") from None
+
+
+def refuse_typed(beside: str, *names: str) -> None:
+    """Raise a usage error for an option that was typed where it does nothing, instead of ignoring it."""
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        source = context.get_parameter_source(str(parameter.name))
+        if parameter.name in names and source is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{parameter.opts[0]} has no effect beside {beside}; leave it out")
 
 
 step_option = click.option(

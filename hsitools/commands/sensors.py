@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from hsitools.commands.options import device_option, emit_json, emit_table, json_option, progress_bar
+from hsitools.commands.options import device_option, emit_json, emit_table, json_option, progress_bar, refuse_typed
 from hsitools.commands.outputs import OutputFile
 
 file_argument = click.Path(path_type=Path)
@@ -47,6 +47,8 @@ def make(
 
     if [preset_name, table, like].count(None) != 2:
         raise InputError("sensor make: expected either --preset or --table or --like")
+    if preset_name is None:
+        refuse_typed("--table and --like", "characterization")
     if stripes is not None and calibration_file is not None:
         raise InputError("sensor make: expected either --stripes, which are drawn, or --calibration")
     if preset_name is not None:
@@ -83,14 +85,12 @@ def _finish(
     made: Any, changes: dict[str, Any], stripes: str | None, noise_file: Path | None, out: Path,
     calibration_file: Path | None = None,
 ) -> None:  # fmt: skip
-    from hsitools.errors import InputError
+    from hsitools.lookup import lookup
     from hsitools.sensor.pattern import STRIPE_PRESETS
     from hsitools.sensor.photon.result import PhotonTransfer
 
     if stripes is not None:
-        if stripes not in STRIPE_PRESETS:
-            raise InputError(f"stripes: found {stripes!r}, expected one of {', '.join(STRIPE_PRESETS)}")
-        changes["stripes"] = STRIPE_PRESETS[stripes]
+        changes["stripes"] = lookup(stripes, STRIPE_PRESETS, "stripes")
     if noise_file is not None:
         transfer = PhotonTransfer.load(noise_file)
         said = f"noise as measured ({noise_file.name}), in place of any stated above"
@@ -207,6 +207,8 @@ def simulate(
     from hsitools.sensor.simulate import simulate as run
 
     instrument = Sensor.load(sensor_file)
+    if scene is not None:
+        refuse_typed("SCENE", "size")
     if scene is None:
         from hsitools.scenes import scene as procedural
 

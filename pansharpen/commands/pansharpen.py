@@ -127,7 +127,7 @@ def run_method(
     if (path is None) == (not batch):
         raise click.UsageError("expected one of PATH (a cube) and --batch (several)")
     given = asked | {"suffix": suffix, "batch": batch}
-    for name, partner in (("suffix", "batch"), ("scale", "dtype"), ("guide_sensor", "guide")):
+    for name, partner in (("suffix", "batch"), ("guide_sensor", "guide")):
         if given[name] is not None and not given[partner]:
             raise click.UsageError(f"--{name.replace('_', '-')} goes with --{partner}")
     with cluster(workers, scheduler, files=[path or batch[0], *order.files]) as client:
