@@ -76,10 +76,14 @@ class _Spared:
     """A command's function behind the check of its outputs: that they can be written, and over no input."""
 
     def __init__(self, command: click.Command) -> None:
-        self.function: Any = command.callback
-        kinds = {parameter.name: (parameter.type, parameter.opts[-1]) for parameter in command.params}
-        self.outputs = {name: kind for name, kind in kinds.items() if isinstance(kind[0], OutputFile | OutputFolder)}
-        functools.update_wrapper(self, self.function)
+        function: Any = command.callback
+        self.function = function
+        self.outputs: dict[str | None, tuple[OutputFile | OutputFolder, str]] = {
+            parameter.name: (parameter.type, parameter.opts[-1])
+            for parameter in command.params
+            if isinstance(parameter.type, OutputFile | OutputFolder)
+        }
+        functools.update_wrapper(self, function)
 
     def __call__(self, *arguments: Any, **parameters: Any) -> Any:
         if self.outputs:
@@ -90,9 +94,9 @@ class _Spared:
         from hsitools.io.outputs import refuse_inputs
 
         written = {
-            option.upper() if not option.startswith("-") else option: kind.check(parameters[name], parameters)
+            option if option.startswith("-") else option.upper(): kind.check(parameters[name], parameters)
             for name, (kind, option) in self.outputs.items()
-            if parameters.get(name) is not None
+            if name is not None and parameters.get(name) is not None
         }
         inputs = [
             path
