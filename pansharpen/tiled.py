@@ -340,6 +340,8 @@ def fuse_pair(
     entry = get(method) if isinstance(method, str) else method
     if std:
         entry.require_std()
+    if weights is not None and not entry.trained:
+        raise InputError(f"{entry.name}: weights: found {weights}, expected none: the method is not trained")
     sharp: dict[str, Any] = {"pan_made": cube.pan is None, "cube_std": cube_std}
     cube = with_pan(cube, guides, guide_sensor)
     if cube.pan is None:
