@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from calibration.characterization import Characterization
 from calibration.inversion import measurement as files
 from calibration.inversion import registry, tiles
-from calibration.inversion.calibration_error import interferogram_stderr
+from calibration.inversion.calibration_error import interferogram_errors, smooth_spectrum
 from calibration.inversion.measurement import AnyMeasurement, CubeMeasurement, Measurement
 from calibration.inversion.prior import best_prior, candidates
 from calibration.inversion.problem import RADIANCE_UNITS, Interferograms, Spectra, noise_size, pixel_noise_size
@@ -241,7 +241,9 @@ def build_case(
     prior = best_prior(one, candidates(one))
     log = prior.log_evidence()
     spectrum = prior.posterior(np.array([0]), log.argmax(axis=0))[0][:, 0]
-    return replace(case, calibration_std=interferogram_stderr(device, wavelength_nm, spectrum)[fitted])
+    smooth = smooth_spectrum(case, mean, case.noise_std**2 / case.measured.sum())
+    std, line_errors = interferogram_errors(device, wavelength_nm, spectrum, smooth)
+    return replace(case, calibration_std=std[fitted], line_errors=line_errors[fitted])
 
 
 def _on_grid(curve: tuple[Array, Array] | str | Path, wavelength_nm: Array, what: str) -> Array:

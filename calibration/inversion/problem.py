@@ -51,6 +51,8 @@ class Interferograms:
     calibration_std : array, shape (interferometer,), or None
         Standard deviation of what a wrong calibration adds to the mean interferogram: the same in all pixels, up to
         their brightness.
+    line_errors : array, shape (interferometer, k), or None
+        What errors of the calibration's lines, of one size, add to the mean interferogram.
     opd_um : array, shape (interferometer,), or None
         Optical path differences; only the cosine transform needs them.
 
@@ -67,6 +69,7 @@ class Interferograms:
     noise_known: bool = True
     illumination: Array | None = None
     calibration_std: Array | None = None
+    line_errors: Array | None = None
     opd_um: Array | None = None
 
     def __post_init__(self) -> None:

@@ -15,7 +15,7 @@ from numpy.testing import assert_allclose
 from calibration.characterization import Characterization
 from calibration.commands.invert import invert as group
 from calibration.inversion import registry
-from calibration.inversion.calibration_error import allow, interferogram_stderr, likeliest
+from calibration.inversion.calibration_error import allow, interferogram_errors, likeliest
 from calibration.inversion.filters import choose
 from calibration.inversion.invert import build_case, invert
 from calibration.inversion.lines import corrected, find_peaks, summary
@@ -222,7 +222,7 @@ def test_one_scene_at_two_samplings_is_one_spectrum(instrument: Characterization
 def test_calibration_error_is_as_large_as_refits_say(instrument: Characterization) -> None:
     grid = np.linspace(*instrument.response.band_nm, 80)
     flat = np.ones(80)
-    told = interferogram_stderr(instrument, grid, flat)
+    told, _ = interferogram_errors(instrument, grid, flat, flat)
     rng = np.random.default_rng(1)
     response = instrument.response
     draws = []
