@@ -4,8 +4,8 @@ Two things add to a pixel's interferogram, the same in all pixels up to their br
 error, whose size the characterization's covariance tells (linearised). And what all share: a calibration line that was
 measured too bright, or left out, draws the fits of all interferometers alike, so that the instrument acts almost as if
 spectra were multiplied by a curve that is rough from line to line. That part looks like a spectrum: what no spectrum
-can make does not show it, only that spectra are smoother. The sizes of both are those of largest evidence, given the mean
-interferogram and smooth spectra. Neither must pass for noise that pixels average away.
+can make does not show it, only that spectra are smoother. The sizes of both are those of largest evidence, given the
+mean interferogram and smooth spectra. Neither must pass for noise that pixels average away.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 #: Points of the quadrature to a fringe of the largest OPD.
 POINTS_PER_FRINGE = 8
-#: Share of the mean diagonal that is added to the normal matrices of interferometers: one may see nothing of a parameter.
+#: Share of the mean diagonal added to interferometers' normal matrices: some tell nothing of a parameter.
 RIDGE = 1e-6
 #: Length of correlation (nm) and relative error of the smooth spectrum that shared errors multiply.
 LENGTH, ROUGHLY = 80.0, 0.02

@@ -26,7 +26,7 @@ WEAKEST = 0.25
 SPARE = 8
 #: Pixels that tell the noise apart from what they share.
 LEAST_PIXELS = 16
-#: Units of spectra without and with the lamp's curve.
+#: Units of spectra without the lamp's curve, and with one whose units are not told.
 LAMP_UNITS, RADIANCE_UNITS = "calibration lamp", "radiance"
 
 
@@ -190,7 +190,7 @@ class Spectra:
     common : array, shape (wavelength, k), or None
         Root of the covariance of errors that all pixels share (included in ``std``): what averaging does not remove.
     units : str
-        ``"calibration lamp"``, or ``"radiance"``.
+        ``"calibration lamp"``; of a lamp of known radiance its units, ``"radiance"`` where they are not told.
     parameters : dict
         What was chosen, and by which rule.
     """
