@@ -1,5 +1,7 @@
 """Error bars of fusion: draws have the posterior's covariance, tiles agree with the whole, intervals cover."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -14,9 +16,9 @@ from hsitools.sensor.spatial import mtf_blur, mtf_decimate
 from pansharpen import fuse
 from pansharpen.commands.pansharpen import pansharpen
 from pansharpen.in_memory import posterior_of
-from pansharpen.methods.physics import physics
+from pansharpen.methods.physics import learn, physics
 from pansharpen.pair.wald import simulated_case
-from pansharpen.physics.error_scale import blur_powers, blurred_off, hidden_gain
+from pansharpen.physics.error_scale import blur_powers, blurred_off, grain_variance, hidden_gain
 from pansharpen.physics.posterior import draw, signs_at
 from pansharpen.physics.sharp_pan import gaussian
 from pansharpen.tiled import LargeScene
@@ -100,6 +102,22 @@ def test_intervals_cover(case):
     assert 0.9 < mean < 0.985
     assert worst > 0.8
     assert rank > 0.5
+
+
+def test_grain_of_the_scene_is_told_from_noise_by_its_neighbours(case):
+    """Both alike in size in the coarse cube, in one band each: what went through the optics was far larger before."""
+    generator, band = torch.Generator().manual_seed(5), 3
+    grain = case.reference[:, band].std() * torch.randn(case.pan.shape, generator=generator)
+    seen = mtf_decimate((96, 96), 0.3, 4)(grain)
+    noise = seen.std() * torch.randn(seen.shape, generator=generator)
+    unknown = case.replace(optics=dataclasses.replace(case.optics, noise_variance=None), reference=None)
+    found = []
+    for part in (seen, noise):
+        with torch.no_grad():
+            made = learn(unknown.replace(coarse=case.coarse.index_add(1, torch.tensor([band]), part)))
+            found.append(float(grain_variance(made.scene, made.coarse, made.space, made.pair)[band]))
+    assert 0.5 < found[0] / float(grain.var()) < 2
+    assert found[1] < 0.1 * found[0]
 
 
 def test_tiles_have_the_error_bars_of_the_whole():
