@@ -36,6 +36,7 @@ from pansharpen.physics.held_out import detail_trust
 from pansharpen.physics.posterior import posterior_variance
 from pansharpen.physics.registration import Registration
 from pansharpen.physics.relation import related
+from pansharpen.physics.sharp_guides import with_sharp_guides
 from pansharpen.physics.sharp_pan import pan_blur, with_sharp_pan
 from pansharpen.physics.subspace import Cube, Subspace, one_blur, subspace
 from pansharpen.registry import Posterior, method
@@ -80,7 +81,7 @@ class Model:
 )  # fmt: skip
 def physics(scene: Scene, std: bool = False) -> Any:
     """Subspace MAP with the sensor's PSF, PAN response and noise, and an edge-aware prior from PAN."""
-    model = learn(with_sharp_pan(scene))
+    model = learn(with_sharp_guides(with_sharp_pan(scene)))
     scene.findings["registration"] = model.pair.said()
     scene = model.scene
     fused = scene.map(lambda tile: _fuse(tile, model))

@@ -16,9 +16,7 @@ import torch
 from hsitools.estimation.edge_aware import Sharp
 from pansharpen.case import Scene, Tile
 from pansharpen.families.statistics import Moments, moments, ratio_of
-from pansharpen.guide import Guide
-from pansharpen.optics import Optics
-from pansharpen.physics.changed_scene import ChangedScene
+from pansharpen.physics.changed_scene import AsPan
 from pansharpen.physics.one_place import Place, in_one_place
 from pansharpen.physics.pan_error import PanError, pan_error
 from pansharpen.physics.registration import Components, Registration, register
@@ -32,31 +30,6 @@ EDGE = 0.1
 #: jasper_ridge, abu_urban_1, abu_airport_1, abu_beach_1 and aviris_gator_vi with bands like ALI's of 38 to 55 dB that
 #: are not told (3 to 30 differ by a percent or two there), and on jasper_ridge with Sentinel-2's of 35 dB that are.
 HIDDEN_TOLD, HIDDEN, HIDDEN_EDGE = 3.0, 10.0, 30.0
-
-
-class AsPan(ChangedScene):
-    """A scene with one channel of a guide in PAN's place.
-
-    Parameters
-    ----------
-    scene : Scene
-    guide, channel : int
-    optics : Optics
-        As of `pansharpen.guide.Guide.optics`.
-    """
-
-    def __init__(self, scene: Scene, guide: int, channel: int, optics: Optics) -> None:
-        super().__init__(scene, lambda tile: tile.with_pan_of(guide, channel), optics)
-
-    @property
-    def guides(self) -> tuple[Guide, ...]:
-        """None: there is one sharp image."""
-        return ()
-
-    @property
-    def pan_made(self) -> bool:
-        """The channel is an image of its own."""
-        return False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
