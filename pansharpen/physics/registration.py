@@ -72,11 +72,6 @@ class Registration:
         """MTF at Nyquist, of the declared one."""
         return np.clip(np.asarray(declared, dtype=float) ** self.blur, *GAINS)
 
-    def said(self) -> dict[str, Any]:
-        """Shift, and the most by which it differs from place to place, fine pixels, as plain data."""
-        bend = 0.0 if self.field is None else self.field.largest()
-        return {"shift_pixels": [round(value, 4) for value in self.shift], "bend_pixels": round(bend, 4)}
-
     def down(self, tile: Tile, declared: Any) -> Separable:
         """Blur and sampling under the shift, for bands of such declared MTF."""
         return _down(tile, self.gains(declared), self.shift)
