@@ -51,10 +51,11 @@ def own_mtf(scene: Scene) -> float | None:
     if scene.optics.pan_mtf is None or scene.pan_made:
         return None
     declared = float(scene.optics.pan_mtf)
+    # without the places of another date only where all places say no: it takes another registration
+    ratio = 0.0
     for places in (everywhere, alike):
-        where = places(scene)
-        ratio = sharpness(scene.sum(lambda tile, where=where: _powers(tile, where)))
-        if ratio is None or ratio <= LARGEST * declared**POWER:
+        ratio = _ratio(scene, places(scene))
+        if ratio <= LARGEST * declared**POWER:
             return declared
     told = float(np.exp(np.interp(np.log(ratio), np.log(RATIOS), np.log(GAINS))))
     told = min(max(told, declared), SHARP)
@@ -64,15 +65,19 @@ def own_mtf(scene: Scene) -> float | None:
     return told
 
 
-def sharpness(sums: torch.Tensor) -> float | None:
-    """The ratio, of `_powers` over a scene; None where they tell nothing."""
+def _ratio(scene: Scene, where: Weight) -> float:
+    return sharpness(scene.sum(lambda tile: _powers(tile, where)))
+
+
+def sharpness(sums: torch.Tensor) -> float:
+    """The ratio, of `_powers` over a scene; zero where they tell nothing."""
     slopes = []
     for n, one, both, square, product in sums.tolist():
         spread = square - one * one / max(n, 1.0)
         slopes.append((product - one * both / max(n, 1.0)) / max(spread, TINY))
     fine, coarse = slopes
     enough = sums[0, 0] >= LEAST_WINDOWS * (2 * WINDOW) ** 2
-    return fine * fine / coarse if enough and fine > 0 and coarse > 0 else None
+    return fine * fine / coarse if enough and fine > 0 and coarse > 0 else 0.0
 
 
 def everywhere(scene: Scene) -> Weight:
