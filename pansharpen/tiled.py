@@ -206,6 +206,15 @@ def _tensor(values: NDArray[Any]) -> torch.Tensor:
     return torch.as_tensor(np.ascontiguousarray(values, dtype=np.float32))[None]
 
 
+def _not_finite(fused: torch.Tensor, measured: torch.Tensor | None) -> bool:
+    """Whether a value is not finite where there was a measurement."""
+    # a sum is finite only when all are: one pass without a temporary
+    if torch.isfinite(fused.sum()):
+        return False
+    wrong = ~torch.isfinite(fused)
+    return bool((wrong if measured is None else wrong & measured).any())
+
+
 def _part(scene: LargeScene, function: Callable[[Tile], Any], window: Window) -> Any:
     with torch.no_grad():
         return function(scene.tile(window))
@@ -269,8 +278,7 @@ class FusedSource:
         with torch.no_grad():
             tile = scene.tile(window)
             fused = self.function(tile)
-            wrong = ~torch.isfinite(fused)
-            if (wrong if tile.measured is None else wrong & tile.measured).any():
+            if _not_finite(fused, tile.measured):
                 raise FloatingPointError(
                     f"{scene.cube.source or scene.cube.name}: found values that are not finite in the fused rows "
                     f"{window.rows.start}:{window.rows.stop}, columns {window.columns.start}:{window.columns.stop}"
