@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import lru_cache
 from itertools import product
 from types import TracebackType
 from typing import Any
@@ -26,7 +25,6 @@ LEVEL = 1
 FILTERS: dict[str, Any] = {"compression": "gzip", "compression_opts": LEVEL, "shuffle": True}
 
 
-@lru_cache(maxsize=1)
 def deflate() -> Callable[[Any], bytes]:
     """The fastest deflate at hand."""
     try:
