@@ -33,8 +33,7 @@ from pansharpen.pair.holes import bands_where, fill_nearest
 from pansharpen.pair.wald import cube_optics
 from pansharpen.registry import HELD, Fused, Method, Posterior, get
 
-#: What a tile takes at most, however much memory there is: larger ones are hardly faster, and lose more when a worker
-#: dies.
+#: What a tile takes at most, however much memory there is: larger ones are hardly faster.
 TILE_BYTES = 6.6 * 2**30
 #: Tiles are whole chunks of our files, fine pixels.
 CHUNK = 64
@@ -208,11 +207,9 @@ def _tensor(values: NDArray[Any]) -> torch.Tensor:
 
 def _not_finite(fused: torch.Tensor, measured: torch.Tensor | None) -> bool:
     """Whether a value is not finite where there was a measurement."""
-    # a sum is finite only when all are: one pass without a temporary
-    if torch.isfinite(fused.sum()):
+    if torch.isfinite(fused.sum()):  # as it is only when all are: one pass without a temporary
         return False
-    wrong = ~torch.isfinite(fused)
-    return bool((wrong if measured is None else wrong & measured).any())
+    return bool((~torch.isfinite(fused) & (True if measured is None else measured)).any())
 
 
 def _part(scene: LargeScene, function: Callable[[Tile], Any], window: Window) -> Any:
