@@ -1,6 +1,6 @@
 """Do the error bars of fusion cover: ranked scenes, ratios 4 and 6, with noise and without, and with a wrong MTF.
 
-In parts: ``HSITOOLS_KEPT=FILE python -m benchmarks.fusion_std samson``, and ``python -m benchmarks fusion_std`` the rest.
+In parts: ``HSITOOLS_KEPT=FILE python -m benchmarks.fusion_std samson``; ``python -m benchmarks fusion_std`` the rest.
 The constants of `pansharpen.physics.error_scale` were set on the tuning scenes of `benchmarks.scenes` alone.
 """
 
