@@ -161,12 +161,9 @@ def _table(ch: Characterization) -> Table:
     rows = []
     for i in range(len(ch.index)):
         held = np.nan if ch.rmse_cv is None else ch.rmse_cv[i]
-        rows.append([
-            str(ch.index[i]),
-            f"{ch.opd_um[i]:.4f}" if np.isfinite(ch.opd_um[i]) else "–",
-            *(_number(v[i], 3) for v in (ch.opd_stderr_um, ch.phase_rad, ch.reflectivity, ch.reflectivity_stderr)),
-            *(_number(v[i], 3) for v in (ch.gain, ch.finesse, ch.contrast)),
-            *(_number(v) for v in (ch.rmse[i], ch.r2[i], held)),
-            ", ".join(name for name, where in ch.flags.items() if where[i]),
-        ])  # fmt: skip
+        row = [str(ch.index[i]), f"{ch.opd_um[i]:.4f}" if np.isfinite(ch.opd_um[i]) else "–"]
+        row += [_number(v[i], 3) for v in (ch.opd_stderr_um, ch.phase_rad, ch.reflectivity, ch.reflectivity_stderr)]
+        row += [_number(v[i], 3) for v in (ch.gain, ch.finesse, ch.contrast)]
+        row += [_number(v) for v in (ch.rmse[i], ch.r2[i], held)]
+        rows.append([*row, ", ".join(name for name, where in ch.flags.items() if where[i])])
     return Table(columns=columns, rows=rows)
