@@ -12,7 +12,7 @@ from calibration.captures.capture import MonochromaticCapture
 from calibration.characterization import FLAG_MEANING, Characterization
 from calibration.figures import all_figures
 from hsitools.errors import InputError
-from hsitools.plot import png_bytes, save_figure
+from hsitools.plot import save_figure
 from hsitools.report import Picture, Report, Section, Table
 
 #: The method in a paragraph, at the end of the report.
@@ -66,8 +66,10 @@ def write_report(
         raise InputError(f"{folder}: report: cannot make the folder ({error.strerror})") from None
     pictures = {}
     for name, (figure, caption) in all_figures(ch, capture, show).items():
-        save_figure(figure, folder / "figures" / f"{name}.png")
-        pictures[name] = Picture(png=png_bytes(figure), caption=caption)
+        path = folder / "figures" / f"{name}.png"
+        save_figure(figure, path)
+        # drawn once: drawing takes most of a report's time
+        pictures[name] = Picture(png=path.read_bytes(), caption=caption)
     page = folder / "report.html"
     _report(ch, capture, pictures, command).write(page)
     return page
