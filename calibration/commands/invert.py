@@ -12,9 +12,11 @@ from hsitools.commands.options import (
     emit_json,
     json_option,
     progress_bar,
+    refuse_typed,
     scheduler_option,
     workers_option,
 )
+from hsitools.commands.outputs import OutputFile, OutputFolder
 from hsitools.errors import InputError
 from hsitools.text import readable
 
@@ -69,7 +71,8 @@ def list_methods(as_json: bool) -> None:
 @invert.command("run")
 @click.argument("path", type=PATH)
 @click.option("--instrument", type=PATH, required=True, help="Characterization of `hsi calibrate --out`.")
-@click.option("-o", "--out", type=PATH, required=True, help="Spectral cube: .h5, .nc, .hdr or .tif.")
+@click.option("-o", "--out", type=OutputFile("_std", "_mask", "_common.csv", cube=True), required=True,
+              help="Spectral cube: .h5, .nc, .hdr or .tif.")  # fmt: skip
 @click.option("--method", default="joint", show_default=True, help="See `hsi invert methods`.")
 @click.option("--grid", metavar="LOW:HIGH:STEP", help="Wavelengths, nm  [default: the calibrated lines].")
 @click.option("--illumination", type=PATH, help="Table of wavelength (nm) and the light on the scene.")
@@ -78,7 +81,7 @@ def list_methods(as_json: bool) -> None:
     "--flat", type=PATH, help="Raw frames of an even scene under the calibration lamp: vignetting, dead pixels."
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda: where `joint` smooths.")
-@click.option("--report", type=PATH, help="Folder for report.html.")
+@click.option("--report", type=OutputFolder(), help="Folder for report.html.")
 @workers_option
 @scheduler_option
 @json_option
@@ -105,11 +108,7 @@ def run(
     from hsitools.scale.cluster import cluster
 
     began = time.perf_counter()
-    if not out.parent.is_dir():
-        raise InputError(f"{out}: output: found no folder {out.parent}, expected an existing one")
     parts = out.with_name(f"{out.stem}_parts")
-    if report is not None and report.is_file():
-        raise InputError(f"{report}: report: found a file, expected a folder's name")
     with cluster(workers, scheduler, files=[path, instrument]) as client, progress_bar("invert") as progress:
         result = run_inversion(
             path, instrument, method, grid=parse_grid(grid), illumination=illumination, lamp=lamp, flat=flat,
@@ -185,7 +184,7 @@ def write_factors(path: Path, wavelength_nm: Any, factors: Any) -> None:
 @click.option("--methods", default="all", show_default=True, help="Names with commas between, or all.")
 @click.option("--seed", default=0, show_default=True, help="Deals lines, draws noise.")
 @click.option(
-    "--out", type=PATH, help="File of results as they come (JSON lines); a run that was stopped goes on there."
+    "--out", type=OutputFile(), help="File of results as they come (JSON lines); a run that was stopped goes on there."
 )
 @json_option
 def benchmark(
@@ -198,6 +197,10 @@ def benchmark(
         raise InputError("benchmark: found neither --capture nor --scenes, expected one of them")
     if scenes and instrument is None:
         raise InputError("--scenes: found without --instrument, expected the characterization that measures them")
+    if scenes:
+        refuse_typed("--scenes", "folds")
+    else:
+        refuse_typed("--capture alone", "instrument", "snrs", "kept_lines")
     if not snrs or not all(snr > 0 for snr in snrs):
         raise InputError(f"--snr: found {' '.join(f'{snr:g}' for snr in snrs)}, expected positive numbers")
     from calibration.captures.capture import open_capture
