@@ -37,6 +37,8 @@ LONG = (
     "test_training",
     "test_laws",
     "test_guide",
+    "test_diffusion",
+    "scale/",
 )
 
 
