@@ -77,6 +77,7 @@ def list_methods(as_json: bool) -> None:
 @click.option("--grid", metavar="LOW:HIGH:STEP", help="Wavelengths, nm  [default: the calibrated lines].")
 @click.option("--illumination", type=PATH, help="Table of wavelength (nm) and the light on the scene.")
 @click.option("--lamp", type=PATH, help="Table of wavelength (nm) and the calibration lamp's radiance.")
+@click.option("--lamp-units", help="Of that radiance  [default: in brackets in the table's head].")
 @click.option(
     "--flat", type=PATH, help="Raw frames of an even scene under the calibration lamp: vignetting, dead pixels."
 )
@@ -87,8 +88,8 @@ def list_methods(as_json: bool) -> None:
 @json_option
 def run(
     path: Path, instrument: Path, out: Path, method: str, grid: str | None, illumination: Path | None,
-    lamp: Path | None, flat: Path | None, device: str, report: Path | None, workers: int | None,
-    scheduler: str | None, as_json: bool,
+    lamp: Path | None, lamp_units: str | None, flat: Path | None, device: str, report: Path | None,
+    workers: int | None, scheduler: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Invert PATH, raw frames with dark frames or an interferogram cube, to a spectral cube.
 
@@ -111,8 +112,8 @@ def run(
     parts = out.with_name(f"{out.stem}_parts")
     with cluster(workers, scheduler, files=[path, instrument]) as client, progress_bar("invert") as progress:
         result = run_inversion(
-            path, instrument, method, grid=parse_grid(grid), illumination=illumination, lamp=lamp, flat=flat,
-            device=device, parts=parts, progress=progress, client=client,
+            path, instrument, method, grid=parse_grid(grid), illumination=illumination, lamp=lamp,
+            lamp_units=lamp_units, flat=flat, device=device, parts=parts, progress=progress, client=client,
         )  # fmt: skip
     # the cube itself comes last: where it is, all is
     cubes = {"_std": result.std, "_mask": result.mask, "": result.cube}
@@ -143,9 +144,9 @@ def run(
         return emit_json(document)
     click.echo(
         f"{out}: {'×'.join(map(str, result.cube.shape))} by {document['method']} in {document['seconds']:.1f} s, "
-        f"in units of {result.spectra.units}"
-        if result.spectra.units != "radiance"
-        else f"{out}: {'×'.join(map(str, result.cube.shape))} by {document['method']}, radiance"
+        f"in units of the {result.spectra.units}"
+        if lamp is None
+        else f"{out}: {'×'.join(map(str, result.cube.shape))} by {document['method']}, {result.spectra.units}"
     )
     for name in written[1:]:
         click.echo(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ Array = NDArray[np.float64]
 SAME_INSTRUMENT = 0.5
 #: A frame with more saturated pixels than this inside its sub-images says nothing.
 SATURATED = 0.5
+#: Units in a table's head.
+BRACKETS = re.compile(r"[(\[]([^)\]]+)[)\]]")
 NO_DARK = "missing, expected dark frames (n, y, x) or (y, x) of the same exposure"
 NO_FRAMES = "found no raw frames, expected those of an even scene (HDF5) with dark frames"
 NO_FLAT = "found one beside an interferogram cube, expected none: it is of raw frames' pixels"
@@ -286,8 +289,8 @@ def frames(
     return Measurement(values=values, noise_std=noise, source=source, hot=hot[rows, columns])
 
 
-def curve(path: str | Path, wavelength_nm: Array, what: str) -> Array:
-    """A table of two columns, wavelength (nm) and value, on a grid (straight between its rows).
+def curve(path: str | Path, wavelength_nm: Array, what: str, *, centred: bool = False) -> Array:
+    """A table of two columns, wavelength (nm) and value, on a grid, see `on_grid`.
 
     Raises
     ------
@@ -308,11 +311,31 @@ def curve(path: str | Path, wavelength_nm: Array, what: str) -> Array:
     if len(table) < 2 or not np.isfinite(table).all():
         raise FormatError(f"{path}: {what}: found {len(table)} rows, expected at least two of finite numbers")
     table = table[np.argsort(table[:, 0])]
-    return on_grid(table[:, 0], table[:, 1], wavelength_nm, f"{path}: {what}")
+    return on_grid(table[:, 0], table[:, 1], wavelength_nm, f"{path}: {what}", centred=centred)
 
 
-def on_grid(known_nm: Array, values: Array, wavelength_nm: Array, where: str) -> Array:
+def curve_units(path: str | Path) -> str | None:
+    """Units that a table's head tells of its values, in brackets: ``nm, radiance (W m-2 sr-1 nm-1)``; None without."""
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            for row in csv.reader(file):
+                if len(row) > 1 and _number(row[0]):
+                    return None
+                told = BRACKETS.search(row[1]) if len(row) > 1 else None
+                if told is not None:
+                    return told.group(1).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise FormatError(f"{path}: table: {error}") from None
+    return None
+
+
+def on_grid(
+    known_nm: Array, values: Array, wavelength_nm: Array, where: str, *, centred: bool = False
+) -> Array:  # fmt: skip
     """Values on a grid, of curves finer than it the mean over what each sample stands for.
+
+    At a grid's ends samples stand for one side of them only. There the mean is what light adds up to, but not the value
+    at the sample: with ``centred`` it is taken there along the curve's slope.
 
     Raises `InputError` when they do not cover it or are not positive there.
     """
@@ -328,6 +351,9 @@ def on_grid(known_nm: Array, values: Array, wavelength_nm: Array, where: str) ->
     inside = (known_nm > wavelength_nm[0]) & (known_nm < wavelength_nm[-1])
     if inside.sum() > 2 * len(wavelength_nm):
         out = _hat_means(known_nm, values, wavelength_nm)
+        if centred:
+            centre = _hat_means(wavelength_nm, wavelength_nm, wavelength_nm)
+            out = out + np.gradient(out, centre) * (wavelength_nm - centre)
     if not (out > 0).all():
         raise InputError(f"{where}: found {out.min():g}, expected positive values")
     return np.asarray(out)
