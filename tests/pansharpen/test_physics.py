@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import rotate
 
 import pansharpen.in_memory
 from hsitools.scenes import scene
@@ -236,3 +237,16 @@ def test_wald_lowers_the_noise_that_is_told():
         inner = small.coarse[0, band, 2:-2, 2:-2]
         assert float(inner.var()) == pytest.approx(small.optics.noise_variance[band], rel=0.25)
     assert float(small.pan.var()) == pytest.approx(small.optics.pan_variance, rel=0.1)
+
+
+def test_a_pair_that_is_turned_is_doubted(caplog):
+    """By four degrees: more than a field of displacements holds; by none, nothing is said."""
+    case = observed((0.3, 0.3))
+    fuse_case("physics", case)
+    assert "doubt" not in case.findings["registration"]
+    assert not caplog.records
+    pan = rotate(case.pan[0, 0].double().numpy(), 4, reshape=False, order=3, mode="mirror")
+    turned = case.replace(pan=torch.as_tensor(pan[None, None]).float(), findings={})
+    fuse_case("physics", turned)
+    assert "turned" in turned.findings["registration"]["doubt"]
+    assert "PAN and cube" in caplog.text
