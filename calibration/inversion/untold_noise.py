@@ -9,19 +9,18 @@ from numpy.typing import NDArray
 
 from calibration.inversion.prior import SCALES, Prior, smooth_kernels
 from calibration.inversion.problem import LEAST_PIXELS, Interferograms
-from hsitools.estimation.band_noise import unexplained
 
 Array = NDArray[np.float64]
-#: Pixels that choose, and how many of them an interferometer needs to be regressed on the others.
-SAMPLE, ENOUGH = 512, 4
+#: Pixels that choose.
+SAMPLE = 512
 
 
 def likeliest_noise(case: Interferograms) -> Interferograms:
     """The case with noise in the likeliest proportions; its size is left to others.
 
-    Those of the case (the capture's), equal ones, or what each interferometer keeps to itself beside all others. A
-    capture's residuals are no scene's noise: where they are far too small for some interferometers, their noise would
-    become spectra. Spectra are taken for smooth, what follows the mean interferogram is left out.
+    Those of the case (the capture's) or equal ones. A capture's residuals are no scene's noise: where they are far too
+    small for some interferometers, their noise would become spectra. Spectra are taken for smooth, what follows the
+    mean interferogram is left out.
     """
     pixels = case.values.reshape(len(case.values), -1)[:, case.measured]
     count = pixels.shape[1]
@@ -30,19 +29,9 @@ def likeliest_noise(case: Interferograms) -> Interferograms:
     mean = pixels.mean(axis=1)
     own = pixels - np.outer(mean, mean @ pixels / max(float(mean @ mean), 1e-300))
     sample = own[:, :: max(1, count // SAMPLE)]
-    proportions = [(case.noise_std, 0.0), (np.ones(len(mean)), 0.0)]
-    if count >= ENOUGH * len(mean):
-        # as many numbers as interferometers come from the pixels themselves: Schwarz's criterion
-        price = 0.5 * len(mean) * float(np.log(sample.shape[1]))
-        proportions.append((np.sqrt(np.maximum(unexplained(own @ own.T / count), 0)), price))
-    best, chosen = -np.inf, case
-    for noise, price in proportions:
-        if not (np.isfinite(noise).all() and (noise > 0).all()):
-            continue
-        log = _evidence(replace(case, values=sample[:, None], noise_std=noise)) - price
-        if log > best:
-            best, chosen = log, replace(case, noise_std=noise)
-    return chosen
+    proportions = (case.noise_std, np.ones(len(mean)))
+    logs = [_evidence(replace(case, values=sample[:, None], noise_std=noise)) for noise in proportions]
+    return replace(case, noise_std=proportions[int(np.argmax(logs))])
 
 
 def _evidence(case: Interferograms) -> float:
