@@ -20,6 +20,7 @@ held-out coarse pixels do not confirm are lowered band by band, and a cube that 
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -40,6 +41,7 @@ from pansharpen.physics.sharp_pan import pan_blur, with_sharp_pan
 from pansharpen.physics.subspace import Cube, Subspace, one_blur, subspace
 from pansharpen.registry import Posterior, method
 
+log = logging.getLogger(__name__)
 #: Solutions in all; where bands differ in MTF, each of these corrects for it.
 SOLUTIONS, SOLUTIONS_MIXED = 2, 4
 
@@ -82,6 +84,9 @@ def physics(scene: Scene, std: bool = False) -> Any:
     """Subspace MAP with the sensor's PSF, PAN response and noise, and an edge-aware prior from PAN."""
     model = learn(with_sharp_pan(scene))
     scene.findings["registration"] = model.pair.said()
+    doubt = model.pair.doubt()
+    if doubt is not None:
+        log.warning("PAN and cube: %s", doubt)
     scene = model.scene
     fused = scene.map(lambda tile: _fuse(tile, model))
     if not std:
