@@ -2,9 +2,6 @@
 
 import dataclasses
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -268,7 +265,8 @@ def test_files_of_two_pixel_sizes(files):
 
 
 def test_tiles_are_the_whole(files):
-    cube = open_cube(files / "cube.h5")
+    # a tile's surroundings are as wide as this cube: two tiles along it
+    cube = open_cube(files / "cube.h5").select(window=(0, 24, 0, 8))
     guides = [open_cube(files / f"{name}.tif") for name in ("ten", "twenty")]
     ready = paired(with_pan(cube, guides, "sentinel-2"))
     parts = placed(ready, guides, "sentinel-2")
@@ -278,22 +276,20 @@ def test_tiles_are_the_whole(files):
         tiled, whole = (
             LargeScene(ready, sensor, halo=entry.halo, side=side, guides=parts, pan_made=True) for side in (12, 24)
         )  # fmt: skip
-        assert (len(tiled.windows), len(whole.windows)) == (4, 1)
+        assert (len(tiled.windows), len(whole.windows)) == (2, 1)
         with torch.no_grad():
             one, other = (
-                entry.function(made).read(np.arange(cube.n_bands), slice(0, 72), slice(0, 66))
+                entry.function(made).read(np.arange(cube.n_bands), slice(0, 72), slice(0, 24))
                 for made in (tiled, whole)
             )
         assert np.abs(one - other).max() < 1e-5 * np.abs(other).max()
 
 
-def test_command_as_typed(files):
+def test_command_as_typed(files, hsi, monkeypatch):
+    monkeypatch.chdir(files)
     command = ["pansharpen", "run", "physics", "cube.h5", "--guide", "ten.tif", "--guide", "twenty.tif",
                "--guide-sensor", "sentinel-2", "-o", "fused.h5", "--json"]  # fmt: skip
-    hsi = Path(sys.executable).with_name("hsi")
-    done = subprocess.run([hsi, *command], cwd=files, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout)
+    said = json.loads(hsi(*command).stdout)
     assert said["shape"] == [15, 72, 66]
     assert said["guides"] == ["ten.tif: 4 bands", "twenty.tif: 6 bands"]
     fused = open_cube(files / "fused.h5")
