@@ -27,10 +27,10 @@ STRIP, PRODUCT = (64, 1000), (1000, 1000)
 
 
 def write_strip(path: Path, shape: tuple[int, int]) -> None:
-    """A PRISMA pair of that size: a simulated one of 64×100 coarse pixels, repeated along the rows."""
+    """A PRISMA pair of that size: a simulated one of 64×100 coarse pixels, repeated."""
     seen = preset("prisma").observe(scene((384, 600), seed=5), np.random.default_rng(0))
     assert seen.pan is not None
-    copies = (1, 1, -(-shape[1] // seen.shape[2]))
+    copies = (1, -(-shape[0] // seen.shape[1]), -(-shape[1] // seen.shape[2]))
     pan = np.tile(seen.pan.data, copies)[:, : 6 * shape[0], : 6 * shape[1]]
     save_cube(
         seen.replace(data=np.tile(seen.data, copies)[:, : shape[0], : shape[1]], pan=Cube(data=pan), transform=None),
@@ -53,7 +53,7 @@ def main() -> dict[str, float]:
         part = cube.select(window=(0, 64, 0, 160))
         for method in METHODS:
             seconds, peak, _ = run("pansharpen", "run", method, str(folder / "strip.h5"), "-o", str(folder / "out.h5"))
-            scene_tiles = LargeScene(cube, halo=get(method).halo)
+            scene_tiles = LargeScene(cube, halo=get(method).halo, held=get(method).held)
             side = scene_tiles.tile_size[0] // 6
             rate = len(scene_tiles.windows) / seconds
             tiles = (-(-PRODUCT[0] // side)) * (-(-PRODUCT[1] // side))

@@ -12,7 +12,7 @@ from calibration.captures.capture import MonochromaticCapture
 from calibration.characterization import FLAG_MEANING, Characterization
 from calibration.figures import all_figures
 from hsitools.errors import InputError
-from hsitools.plot import png_bytes, save_figure
+from hsitools.plot import save_figure
 from hsitools.report import Picture, Report, Section, Table
 
 #: The method in a paragraph, at the end of the report.
@@ -66,8 +66,10 @@ def write_report(
         raise InputError(f"{folder}: report: cannot make the folder ({error.strerror})") from None
     pictures = {}
     for name, (figure, caption) in all_figures(ch, capture, show).items():
-        save_figure(figure, folder / "figures" / f"{name}.png")
-        pictures[name] = Picture(png=png_bytes(figure), caption=caption)
+        path = folder / "figures" / f"{name}.png"
+        save_figure(figure, path)
+        # drawn once: drawing takes most of a report's time
+        pictures[name] = Picture(png=path.read_bytes(), caption=caption)
     page = folder / "report.html"
     _report(ch, capture, pictures, command).write(page)
     return page
@@ -161,12 +163,9 @@ def _table(ch: Characterization) -> Table:
     rows = []
     for i in range(len(ch.index)):
         held = np.nan if ch.rmse_cv is None else ch.rmse_cv[i]
-        rows.append([
-            str(ch.index[i]),
-            f"{ch.opd_um[i]:.4f}" if np.isfinite(ch.opd_um[i]) else "–",
-            *(_number(v[i], 3) for v in (ch.opd_stderr_um, ch.phase_rad, ch.reflectivity, ch.reflectivity_stderr)),
-            *(_number(v[i], 3) for v in (ch.gain, ch.finesse, ch.contrast)),
-            *(_number(v) for v in (ch.rmse[i], ch.r2[i], held)),
-            ", ".join(name for name, where in ch.flags.items() if where[i]),
-        ])  # fmt: skip
+        row = [str(ch.index[i]), f"{ch.opd_um[i]:.4f}" if np.isfinite(ch.opd_um[i]) else "–"]
+        row += [_number(v[i], 3) for v in (ch.opd_stderr_um, ch.phase_rad, ch.reflectivity, ch.reflectivity_stderr)]
+        row += [_number(v[i], 3) for v in (ch.gain, ch.finesse, ch.contrast)]
+        row += [_number(v) for v in (ch.rmse[i], ch.r2[i], held)]
+        rows.append([*row, ", ".join(name for name, where in ch.flags.items() if where[i])])
     return Table(columns=columns, rows=rows)

@@ -16,33 +16,30 @@ from numpy.typing import NDArray
 from hsitools.cube import Cube
 from hsitools.cube.geometry import refined
 from hsitools.cube.memory import memory_limit, require_memory
-from hsitools.cube.sources import Bands
 from hsitools.cube.windows import Window, windows
 from hsitools.devices import device_named
 from hsitools.errors import InputError
 from hsitools.progress import Progress, silent
 from hsitools.sensor import Sensor
 from pansharpen.case import FusionCase, Tile
+from pansharpen.fused_source import FusedSource
 from pansharpen.guide import Guide
-from pansharpen.in_memory import filled, fuse_case, live_bands, marked, options_for
+from pansharpen.in_memory import filled, fuse_case, live_bands, options_for
 from pansharpen.optics import Optics
 from pansharpen.pair.alignment import paired, placement
 from pansharpen.pair.from_sensor import noise_said, with_errors
 from pansharpen.pair.guide_files import PlacedGuide, placed, with_pan
 from pansharpen.pair.holes import bands_where, fill_nearest
 from pansharpen.pair.wald import cube_optics
-from pansharpen.registry import Fused, Method, Posterior, get
+from pansharpen.registry import HELD, Fused, Method, Posterior, get
 
-#: Of a tile's interpolated cube, surroundings included; a method holds a few of these at a time.
-TILE_BYTES = 448 * 2**20
-#: What a method takes, in interpolated cubes of a tile: measured as a tile's peak, 100 bands of 64² coarse pixels. GSA
-#: 4.7, MTF-GLP-FS 4.0, physics 4.0 before its links (7.1 with errors), other formulas ≤ 7.3, nets ≤ 12.5; two more wait
-#: for the writer.
-HELD = 15
+#: What a tile takes at most, however much memory there is: larger ones are hardly faster.
+TILE_BYTES = 6.6 * 2**30
 #: Tiles are whole chunks of our files, fine pixels.
 CHUNK = 64
 #: Tiles for each thread of the workers at least, where the scene is large enough: none waits long for the last one.
-TILES_EACH = 4
+#: More would be smaller tiles, each with as many surroundings: with a halo of 24, 64² pixels cost 1.6 times 128².
+TILES_EACH = 2
 
 
 class LargeScene:
@@ -67,6 +64,8 @@ class LargeScene:
         bounds the tiles.
     device : torch.device or str
         Where tiles are computed.
+    held : int
+        What the method takes for a tile: see `pansharpen.registry.Method`.
     guides : sequence of PlacedGuide
         Other sharp images: see `pansharpen.pair.guide_files.placed`.
     pan_made : bool
@@ -82,7 +81,7 @@ class LargeScene:
 
     def __init__(
         self, cube: Cube, sensor: Sensor | None = None, *, halo: int, optics: Optics | None = None,
-        side: int | None = None, progress: Progress | None = None, client: Any = None,
+        held: int = HELD, side: int | None = None, progress: Progress | None = None, client: Any = None,
         device: torch.device | str = "cpu", guides: Sequence[PlacedGuide] = (), pan_made: bool = False,
         cube_std: NDArray[Any] | None = None,
     ) -> None:  # fmt: skip
@@ -95,7 +94,7 @@ class LargeScene:
         ratio = placement(cube).ratio
         unit = CHUNK // math.gcd(CHUNK, ratio)
         if side is None:
-            room = math.sqrt(_tile_bytes(client) / (4 * cube.n_bands)) / ratio - 2 * halo
+            room = math.sqrt(_tile_bytes(client) / held / (4 * cube.n_bands)) / ratio - 2 * halo
             side = max(int(room // unit), 1) * unit
             wanted = 0 if client is None else TILES_EACH * sum(client.nthreads().values())
             while side > unit and math.prod(-(-size // side) for size in cube.shape[1:]) < wanted:
@@ -211,80 +210,14 @@ def _part(scene: LargeScene, function: Callable[[Tile], Any], window: Window) ->
         return function(scene.tile(window))
 
 
-def _tile_bytes(client: Any) -> int:
-    """Bytes of a tile's interpolated cube that leave room for the method, here or at each worker."""
+def _tile_bytes(client: Any) -> float:
+    """Bytes that a tile may take, here or at each worker."""
     limit = memory_limit()
     if client is not None:
         from hsitools.scale.cluster import memory_of_task
 
         limit = memory_of_task(client)
-    return TILE_BYTES if limit is None else min(TILE_BYTES, limit // HELD)
-
-
-class FusedSource:
-    """A fused cube, tile by tile as it is read (see `hsitools.cube.sources.Source`)."""
-
-    def __init__(self, scene: LargeScene, function: Callable[[Tile], torch.Tensor]) -> None:
-        self.scene, self.function = scene, function
-        r = scene.optics.ratio
-        band, height, width = scene.cube.shape
-        self.shape = (band, r * height, r * width)
-        self.dtype = np.dtype(np.float32)
-        #: What is computed at a time: writers go by it.
-        self.tile = scene.tile_size
-        #: Whether bands that no method sees are interpolated; NaN otherwise.
-        self.interpolates = True
-        self._last: tuple[Window, NDArray[np.float32]] | None = None
-
-    def read(self, bands: Bands, rows: slice, columns: slice) -> NDArray[np.float32]:
-        """Values of a window; every tile that it touches is fused (the last one is remembered)."""
-        r = self.scene.optics.ratio
-        shape = (rows.stop - rows.start, columns.stop - columns.start)
-        everything = np.array_equal(bands, np.arange(self.shape[0]))
-        out: NDArray[np.float32] | None = None
-        for window in self.scene.windows:
-            shared = window.overlap(rows, columns, r)
-            if shared is None:
-                continue
-            own, asked = shared
-            part = self._fused(window)[:, *own]
-            if everything and part.shape[1:] == shape:
-                return part
-            if out is None:
-                out = np.empty((len(bands), *shape), dtype=np.float32)
-            out[:, *asked] = part if everything else part[bands]
-        assert out is not None, "windows cover the image"
-        return out
-
-    def __getstate__(self) -> dict[str, Any]:
-        """For workers: without the last tile."""
-        return self.__dict__ | {"_last": None}
-
-    def _fused(self, window: Window) -> NDArray[np.float32]:
-        last, self._last = self._last, None
-        if last is not None and last[0] == window:
-            self._last = last
-            return last[1]
-        scene = self.scene
-        with torch.no_grad():
-            tile = scene.tile(window)
-            fused = self.function(tile)
-            wrong = ~torch.isfinite(fused)
-            if (wrong if tile.measured is None else wrong & tile.measured).any():
-                raise FloatingPointError(
-                    f"{scene.cube.source or scene.cube.name}: found values that are not finite in the fused rows "
-                    f"{window.rows.start}:{window.rows.stop}, columns {window.columns.start}:{window.columns.stop}"
-                )
-            own = marked(fused, tile)[0].cpu().numpy()
-            if scene.n_bands < scene.cube.n_bands:
-                rest = np.setdiff1d(np.arange(scene.cube.n_bands), scene.bands)
-                whole = np.full((scene.cube.n_bands, *own.shape[1:]), np.nan, dtype=np.float32)
-                whole[scene.bands] = own
-                if self.interpolates:
-                    whole[rest] = scene.interpolated(window, rest)[0].cpu().numpy()
-                own = whole
-        self._last = window, own
-        return own
+    return TILE_BYTES if limit is None else min(TILE_BYTES, limit)
 
 
 def fuse_cube(cube: Cube, method: str | Method, sensor: Sensor | None = None, **options: Any) -> Cube:
@@ -354,13 +287,15 @@ def fuse_pair(
     place = device_named(device)
     if entry.tiled:
         scene = LargeScene(
-            cube, sensor, halo=entry.halo, optics=optics, progress=progress, client=client, device=place, **sharp
+            cube, sensor, halo=entry.halo, held=entry.held * (2 if std else 1), optics=optics, progress=progress,
+            client=client, device=place, **sharp,
         )  # fmt: skip
         with torch.no_grad():
             data: Any = entry.function(scene, **options_for(entry, options | ({"std": True} if std else {})))
         if isinstance(data, Posterior):
             data, uncertain = data
             uncertain.interpolates = False
+            data.beside = uncertain
     else:
         scene = LargeScene(cube, sensor, halo=0, optics=optics, side=max(cube.shape[1:]), device=place, **sharp)
         # the fused cube and a few like it, float32

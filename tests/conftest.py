@@ -37,6 +37,8 @@ LONG = (
     "test_training",
     "test_laws",
     "test_guide",
+    "test_diffusion",
+    "scale/",
 )
 
 
@@ -77,6 +79,24 @@ def pytest_runtest_makereport(item: pytest.Item):
 def captures_dir(shared: Path) -> Path:
     """Folder of the real captures."""
     return shared / "data" / "captures"
+
+
+@pytest.fixture(scope="session")
+def hsi():
+    """The command line as typed, in this process: one of its own takes seconds to import torch."""
+    from contextlib import redirect_stderr, redirect_stdout
+    from io import StringIO
+    from types import SimpleNamespace
+
+    from hsitools.commands.root import main
+
+    def run(*words, code=0):
+        with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err, pytest.raises(SystemExit) as ended:
+            main([str(word) for word in words])
+        assert ended.value.code == code, err.getvalue()
+        return SimpleNamespace(stdout=out.getvalue(), stderr=err.getvalue())
+
+    return run
 
 
 @pytest.fixture(autouse=True)

@@ -106,9 +106,17 @@ class Field:
 
     def largest(self) -> float:
         """The farthest that it moves any sample of the image, fine pixels."""
+        return float(np.hypot(*self._over_the_image().clip(-FARTHEST, FARTHEST)).max())
+
+    def is_cut(self) -> bool:
+        """Whether it asks somewhere for more than `FARTHEST`."""
+        return bool(np.abs(self._over_the_image()).max() > FARTHEST)
+
+    def _over_the_image(self) -> Array:
+        """Displacements ``(2, 9, 9)`` from edge to edge, as asked for."""
         edge = np.polynomial.legendre.legvander(np.linspace(-1, 1, 9), ORDER)
-        moved = np.einsum("at,tyx->ayx", self.coefficients, [np.outer(edge[:, i], edge[:, j]) for i, j in terms()])
-        return float(np.hypot(*moved.clip(-FARTHEST, FARTHEST)).max())
+        basis = np.stack([np.outer(edge[:, i], edge[:, j]) for i, j in terms()])
+        return np.asarray(np.einsum("at,tyx->ayx", self.coefficients, basis))
 
     def at(self, tile: Tile) -> torch.Tensor:
         """Displacement (y, x) of a tile's coarse pixels, surroundings included, ``(2, y, x)``."""

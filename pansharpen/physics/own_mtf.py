@@ -5,18 +5,24 @@ twice the scale, where a natural image without blur would look the same. So the 
 relative to that at twice the scale, falls with the MTF whatever the scene is made of. Noise is alike everywhere and
 details are not: each ratio is the slope of one power over the other from place to place, which noise leaves alone.
 
-A scene that is soft itself hides much: of an MTF of .5 and more nothing certain can be said, of .2 it can.
+A scene that is soft itself hides much: of an MTF of .5 and more nothing certain can be said, of .2 it can. Seams where
+another date was put into PAN are no details of the scene: before PAN is said to contradict, places are left out where
+it does not show what the cube does.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch.nn.functional import avg_pool2d, pad
+from torch.nn.functional import avg_pool2d, max_pool2d, pad
 
 from pansharpen.case import Scene
+from pansharpen.physics.held_out import SPOILED
+from pansharpen.physics.registration import register
+from pansharpen.physics.subspace import one_blur, subspace
 from pansharpen.tile import Tile
 
 log = logging.getLogger(__name__)
@@ -33,6 +39,9 @@ SHARP = 0.97
 #: Keeps an image without details from being divided by.
 TINY = 1e-200
 
+#: How much each of a tile's fine pixels counts, ``(1, 1, y, x)``.
+Weight = Callable[[Tile], torch.Tensor]
+
 
 def own_mtf(scene: Scene) -> float | None:
     """PAN's gain at its Nyquist frequency: the declared one, or what PAN tells where it cannot be; None if not told.
@@ -42,9 +51,12 @@ def own_mtf(scene: Scene) -> float | None:
     if scene.optics.pan_mtf is None or scene.pan_made:
         return None
     declared = float(scene.optics.pan_mtf)
-    ratio = sharpness(scene.sum(_powers))
-    if ratio is None or ratio <= LARGEST * declared**POWER:
-        return declared
+    # without the places of another date only where all places say no: it takes another registration
+    ratio = 0.0
+    for places in (everywhere, alike):
+        ratio = _ratio(scene, places(scene))
+        if ratio <= LARGEST * declared**POWER:
+            return declared
     told = float(np.exp(np.interp(np.log(ratio), np.log(RATIOS), np.log(GAINS))))
     told = min(max(told, declared), SHARP)
     scene.findings["pan_mtf"] = {"declared": round(declared, 3), "taken": round(told, 3)}
@@ -53,27 +65,53 @@ def own_mtf(scene: Scene) -> float | None:
     return told
 
 
-def sharpness(sums: torch.Tensor) -> float | None:
-    """The ratio, of `_powers` over a scene; None where they tell nothing."""
+def _ratio(scene: Scene, where: Weight) -> float:
+    return sharpness(scene.sum(lambda tile: _powers(tile, where)))
+
+
+def sharpness(sums: torch.Tensor) -> float:
+    """The ratio, of `_powers` over a scene; zero where they tell nothing."""
     slopes = []
     for n, one, both, square, product in sums.tolist():
         spread = square - one * one / max(n, 1.0)
         slopes.append((product - one * both / max(n, 1.0)) / max(spread, TINY))
     fine, coarse = slopes
     enough = sums[0, 0] >= LEAST_WINDOWS * (2 * WINDOW) ** 2
-    return fine * fine / coarse if enough and fine > 0 and coarse > 0 else None
+    return fine * fine / coarse if enough and fine > 0 and coarse > 0 else 0.0
 
 
-def _powers(tile: Tile) -> torch.Tensor:
+def everywhere(scene: Scene) -> Weight:
+    """All of a tile's pixels that hold a measurement."""
+    return lambda tile: torch.ones_like(tile.pan) if tile.wide_pan_valid is None else tile.crop(tile.wide_pan_valid)
+
+
+def alike(scene: Scene) -> Weight:
+    """Those around which PAN shows what the cube does."""
+    coarse = one_blur(scene)
+    space = subspace(scene, coarse)
+
+    def components(tile: Tile) -> torch.Tensor:
+        return space.components(coarse(tile))
+
+    pair = register(scene, components, len(space.signal), None)
+
+    def weight(tile: Tile) -> torch.Tensor:
+        excess = pair.excess(pair.rest(components(tile), tile.see_pan(pair.sight(tile))))
+        near = max_pool2d(excess, 2 * SPOILED + 1, 1, SPOILED) <= 1
+        fine = near.repeat_interleave(tile.optics.ratio, 2).repeat_interleave(tile.optics.ratio, 3)
+        return tile.crop(fine) & everywhere(scene)(tile).bool()
+
+    return weight
+
+
+def _powers(tile: Tile, where: Weight) -> torch.Tensor:
     """At both scales, a row each: number of pixels, sums of both powers, of the first's square, of their product."""
-    pan = tile.wide_pan.double()
-    valid = torch.ones_like(pan) if tile.wide_pan_valid is None else tile.wide_pan_valid.double()
-    return torch.stack([_sums(tile, *powers(image, step), valid) for image, step in ((pan, 1), (twice(pan), 2))])
-
-
-def _sums(tile: Tile, one: torch.Tensor, both: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-    images = torch.cat([torch.ones_like(one), one, both, one * one, one * both], 1) * valid
-    return tile.crop(images)[0].sum((1, 2))
+    pan, weight = tile.wide_pan.double(), where(tile).double()
+    out = []
+    for image, step in ((pan, 1), (twice(pan), 2)):
+        one, both = (tile.crop(power) for power in powers(image, step))
+        out.append((torch.cat([torch.ones_like(one), one, both, one * one, one * both], 1) * weight)[0].sum((1, 2)))
+    return torch.stack(out)
 
 
 def twice(pan: torch.Tensor) -> torch.Tensor:

@@ -19,7 +19,7 @@ from hsitools.sensor.separable import Separable
 from hsitools.sensor.spatial import mtf_decimate
 from pansharpen.case import Scene, Tile
 from pansharpen.families.statistics import Moments, moments
-from pansharpen.physics.displacement import Displaced, Field, believed, places
+from pansharpen.physics.displacement import FARTHEST, Displaced, Field, believed, places
 
 Array = NDArray[np.float64]
 #: Usual deviations of shift (fine pixels, y and x) and MTF (relative change of the PSF's squared width) from what is
@@ -34,6 +34,10 @@ RIDGE = 1e-6
 #: Where squared residuals around a coarse pixel are more than so many times the usual (steps of any scene reach that),
 #: PAN is taken to show another date; of what is beyond, half is counted, as much as chance in few pixels allows.
 USUAL, LOCAL = 4.0, 0.5
+#: Share of PAN's variance at the cube's scale that may stay unexplained: pairs that fit leave .0003, one known roughly
+#: .002, one turned by 5 degrees .1 (jasper_ridge, enmap_potsdam_b, abu_airport_1, aviris_gator_vi), by 4 degrees .02 or
+#: .06 (procedural scenes), one with a tenth of another date .006 to .06.
+DOUBTFUL = 0.01
 #: Least and largest gain at Nyquist that an optics may have.
 GAINS = (0.01, 0.97)
 #: Passes of a fit, and of the search for a displacement; three are usual, where PAN shows another date some more.
@@ -59,6 +63,8 @@ class Registration:
         The PSF's squared width over the declared one.
     field : Field or None
         What the shift is more at each place; None where one shift is enough.
+    contrast : float
+        Variance of PAN at a coarse pixel.
     """
 
     response: torch.Tensor
@@ -67,6 +73,7 @@ class Registration:
     shift: tuple[float, float]
     blur: float
     field: Field | None = None
+    contrast: float = 1.0
 
     def gains(self, declared: Any) -> Any:
         """MTF at Nyquist, of the declared one."""
@@ -75,7 +82,24 @@ class Registration:
     def said(self) -> dict[str, Any]:
         """Shift, and the most by which it differs from place to place, fine pixels, as plain data."""
         bend = 0.0 if self.field is None else self.field.largest()
-        return {"shift_pixels": [round(value, 4) for value in self.shift], "bend_pixels": round(bend, 4)}
+        told = {"shift_pixels": [round(value, 4) for value in self.shift], "bend_pixels": round(bend, 4)}
+        doubt = self.doubt()
+        return told if doubt is None else told | {"doubt": doubt}
+
+    def doubt(self) -> str | None:
+        """Why the images may not lie on one another as is believed, in a line; None where nothing says so."""
+        if self.field is not None and self.field.is_cut():
+            return (
+                f"found places that lie more than {FARTHEST:g} PAN pixels beside the rest, expected less; "
+                "is PAN turned or warped against the cube?"
+            )
+        share = self.unexplained / max(self.contrast, TINY)
+        if share > DOUBTFUL:
+            return (
+                f"found {100 * share:.0f} % of what PAN shows at the cube's scale to be nothing that the cube shows, "
+                f"expected at most {100 * DOUBTFUL:.0f} %; is it the same scene, not turned, of the same date?"
+            )
+        return None
 
     def down(self, tile: Tile, declared: Any) -> Separable:
         """Blur and sampling under the shift, for bands of such declared MTF."""
@@ -184,6 +208,7 @@ def _model(
     return Registration(
         response=response, constant=float(centre[rank] - response @ centre[:rank]), unexplained=unexplained,
         shift=(float(theta[0]), float(theta[1])), blur=float(np.exp(theta[2])), field=field,
+        contrast=float(sums.covariance[0][rank, rank]),
     )  # fmt: skip
 
 

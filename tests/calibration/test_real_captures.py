@@ -26,7 +26,8 @@ def test_same_model_fits_no_worse(captures_dir, device):
 
 @pytest.mark.parametrize("device", LIMITS)
 def test_default(captures_dir, device):
-    result = characterize(open_capture(captures_dir / device), cv=10)
+    # fewer folds leave more lines out, so errors are no smaller: for the largest device, seconds less
+    result = characterize(open_capture(captures_dir / device), cv=4 if device == "wfai_1" else 10)
     _, rmse, held_out, off = LIMITS[device]
     assert result.rmse.mean() <= rmse
     assert result.rmse_cv.mean() <= held_out

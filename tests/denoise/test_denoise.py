@@ -1,9 +1,6 @@
 """The classical path: every method of the registry, the noise model, odd cubes, strips, the command line."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import h5py
 import numpy as np
@@ -19,7 +16,6 @@ from hsitools.errors import FormatError, InputError
 from hsitools.io import open_cube, save_cube
 from hsitools.sensor import DetectorNoise, GaussianResponse, Sensor
 
-HSI = Path(sys.executable).parent / "hsi"
 BANDS, HEIGHT, WIDTH = 24, 48, 56
 
 
@@ -226,22 +222,18 @@ def test_benchmark_needs_its_layout(tmp_path):
         next(benchmark(tmp_path / "cases.h5", "lowrank"))
 
 
-def test_command_line(scene, noisy, tmp_path):
-    def hsi(*arguments, code=0):
-        done = subprocess.run([HSI, "denoise", *map(str, arguments)], capture_output=True, text=True, check=False)
-        assert done.returncode == code, done.stderr
-        return done
-
+def test_command_line(scene, noisy, tmp_path, hsi):
     save_cube(Cube(data=noisy, wavelength_nm=400 + 10.0 * np.arange(BANDS), name="scene"), tmp_path / "noisy.h5")
-    said = json.loads(hsi("run", tmp_path / "noisy.h5", "-o", tmp_path / "clean.h5", "--json").stdout)
+    said = json.loads(hsi("denoise", "run", tmp_path / "noisy.h5", "-o", tmp_path / "clean.h5", "--json").stdout)
     assert said["method"] == "diffusion"
     assert said["shape"] == [BANDS, HEIGHT, WIDTH]
     assert psnr(open_cube(tmp_path / "clean.h5").read(), scene) > psnr(noisy, scene) + 6
-    assert {row["name"] for row in json.loads(hsi("list", "--json").stdout)} == set(METHODS)
+    assert {row["name"] for row in json.loads(hsi("denoise", "list", "--json").stdout)} == set(METHODS)
     with h5py.File(tmp_path / "cases.h5", "w") as file:
         file["clean"], file["a"] = scene, noisy
-    rows = json.loads(hsi("benchmark", "--cases", tmp_path / "cases.h5", "--method", "column-median", "--json").stdout)
+    asked = ("--cases", tmp_path / "cases.h5", "--method", "column-median")
+    rows = json.loads(hsi("denoise", "benchmark", *asked, "--json").stdout)
     assert [row["case"] for row in rows] == ["a"]
     assert {"mpsnr", "mssim", "sam_deg", "seconds", "peak_mib", "path"} <= set(rows[0])
-    wrong = hsi("run", tmp_path / "noisy.h5", "-o", tmp_path / "x.h5", "--method", "low", code=2)
+    wrong = hsi("denoise", "run", tmp_path / "noisy.h5", "-o", tmp_path / "x.h5", "--method", "low", code=2)
     assert "method: found 'low'" in wrong.stderr

@@ -193,7 +193,7 @@ def test_without_observation_the_observation_does_not_matter():
 # ---- restoration -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("case", "least"), [("a", 38.9), ("b", 38.6), ("c", 38.6)])
+@pytest.mark.parametrize(("case", "least"), [("a", 38.9), ("c", 38.6)])
 def test_real_scene(case, least, golden):
     wavelength = np.linspace(430, 860, 102)
     found = restore(golden[case], "diffusion", wavelength_nm=wavelength)
@@ -202,12 +202,15 @@ def test_real_scene(case, least, golden):
 
 
 def test_clean_cube_comes_back(golden):
-    found = restore(golden["clean"], "diffusion", wavelength_nm=np.linspace(430, 860, 102))
-    assert psnr(found.estimate, golden["clean"]) > 52
+    clean = golden["clean"][:, :64, :96]
+    found = restore(clean, "diffusion", wavelength_nm=np.linspace(430, 860, 102))
+    assert psnr(found.estimate, clean) > 52
 
 
-def test_intervals_cover(golden):
+def test_real_scene_and_intervals_that_cover(golden):
     found = restore(golden["b"], samples=6, wavelength_nm=np.linspace(430, 860, 102))
+    assert found.provenance["path"] == "diffusion"
+    assert psnr(found.estimate, golden["clean"]) > 38.6
     ratio = np.abs(found.estimate - golden["clean"]) / found.std
     assert 0.60 < (ratio < 1).mean() < 0.76
     assert 0.89 < (ratio < 1.96).mean() < 0.985

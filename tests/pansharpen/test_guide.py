@@ -2,9 +2,6 @@
 
 import dataclasses
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -143,6 +140,17 @@ def test_more_bands_recover_more(wide, case):
     assert ergas(both) < 1.1 * with_bands
 
 
+@pytest.mark.parametrize("seed", [3, 7])
+def test_pan_beside_bands_does_no_harm(seed):
+    """Of a PRISMA-like pair, both with the optics and noise of their sensors."""
+    view, sensor = scene((48, 48), seed=seed), preset("prisma").select(range(0, 230, 12))
+    with_pan = simulated_case(view, sensor, ratio=3)
+    bands = simulated_case(view, sensor, ratio=3, guide="sentinel-2").replace(coarse=with_pan.coarse)
+    both = bands.replace(pan=with_pan.pan, pan_made=False, optics=with_pan.optics)
+    # PAN sees little that the bands do not, and its place is less sure: .922 against .909 in one of them
+    assert ergas(both) <= 1.02 * min(ergas(with_pan), ergas(bands))
+
+
 def test_gain_and_offset_of_a_channel_do_not_matter(wide, case):
     guide = case.guides[0]
     gain, offset = torch.tensor([0.2, 3.0, 1.0, 40.0, 1.0, 7.0]), torch.tensor([5.0, -1.0, 0.0, 2.0, 0.3, 0.0])
@@ -159,10 +167,17 @@ def test_guides_come_to_the_cube(wide, case):
     steps = [torch.stack([bend + y, bend.flip(1) * 0 + x]) for y, x in ((0.5, 0), (0.2, -0.3), (0.0, 0.4)) * 2]
     elsewhere = torch.cat([move(guide.image[:, k : k + 1], step) for k, step in enumerate(steps)], 1)
     displaced = with_guides(wide, dataclasses.replace(guide, image=elsewhere))
-    again = learn(displaced).scene.map(lambda tile: tile.guides[0].image)
+    made = learn(displaced)
+    again = made.scene.map(lambda tile: tile.guides[0].image)
     inside = (..., slice(6, -6), slice(6, -6))
     wrong, remaining = (((image - guide.image) / guide.image.std())[inside].std() for image in (elsewhere, again))
     assert remaining < 0.4 * wrong
+    # each channel's place is told, though all are in one afterwards
+    said = made.channels.said(["bells"])
+    assert [part["channel"] for part in said] == [1, 2, 3, 4, 5, 6]
+    assert said[1]["guide"] == "bells"
+    shifts = np.array([part["shift_pixels"] for part in said])
+    np.testing.assert_allclose(shifts[:3] - shifts[1], [[-0.3, -0.3], [0, 0], [0.2, -0.7]], atol=0.15)
 
 
 def test_bands_of_a_coarser_grid_count(wide):
@@ -250,7 +265,8 @@ def test_files_of_two_pixel_sizes(files):
 
 
 def test_tiles_are_the_whole(files):
-    cube = open_cube(files / "cube.h5")
+    # a tile's surroundings are as wide as this cube: two tiles along it
+    cube = open_cube(files / "cube.h5").select(window=(0, 24, 0, 8))
     guides = [open_cube(files / f"{name}.tif") for name in ("ten", "twenty")]
     ready = paired(with_pan(cube, guides, "sentinel-2"))
     parts = placed(ready, guides, "sentinel-2")
@@ -260,22 +276,20 @@ def test_tiles_are_the_whole(files):
         tiled, whole = (
             LargeScene(ready, sensor, halo=entry.halo, side=side, guides=parts, pan_made=True) for side in (12, 24)
         )  # fmt: skip
-        assert (len(tiled.windows), len(whole.windows)) == (4, 1)
+        assert (len(tiled.windows), len(whole.windows)) == (2, 1)
         with torch.no_grad():
             one, other = (
-                entry.function(made).read(np.arange(cube.n_bands), slice(0, 72), slice(0, 66))
+                entry.function(made).read(np.arange(cube.n_bands), slice(0, 72), slice(0, 24))
                 for made in (tiled, whole)
             )
         assert np.abs(one - other).max() < 1e-5 * np.abs(other).max()
 
 
-def test_command_as_typed(files):
+def test_command_as_typed(files, hsi, monkeypatch):
+    monkeypatch.chdir(files)
     command = ["pansharpen", "run", "physics", "cube.h5", "--guide", "ten.tif", "--guide", "twenty.tif",
                "--guide-sensor", "sentinel-2", "-o", "fused.h5", "--json"]  # fmt: skip
-    hsi = Path(sys.executable).with_name("hsi")
-    done = subprocess.run([hsi, *command], cwd=files, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout)
+    said = json.loads(hsi(*command).stdout)
     assert said["shape"] == [15, 72, 66]
     assert said["guides"] == ["ten.tif: 4 bands", "twenty.tif: 6 bands"]
     fused = open_cube(files / "fused.h5")

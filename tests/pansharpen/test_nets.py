@@ -143,7 +143,7 @@ def test_tiles_are_the_whole(name):
 
 def test_kite_in_blocks_is_the_whole(monkeypatch):
     net = random_net("DIP-HyperKite", 3)
-    base, pan = torch.randn(1, 3, 24, 28), torch.randn(1, 1, 24, 28)
+    base, pan = torch.randn(1, 3, 16, 20), torch.randn(1, 1, 16, 20)
     with torch.no_grad():
         whole = net(base, pan, torch.ones(1, 3))
         monkeypatch.setattr(type(net), "BLOCK", 12)

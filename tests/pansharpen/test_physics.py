@@ -1,11 +1,13 @@
 """`physics` where sensor or pair is not ideal: MTFs by band and axis, PAN that is not understood, dark bands."""
 
 import dataclasses
+import functools
 
 import h5py
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import rotate
 
 import pansharpen.in_memory
 from hsitools.scenes import scene
@@ -31,6 +33,12 @@ def observed(mtf, *, ratio=4, noise=False, seed=7):
     return simulated_case(scene((96, 96), seed=seed), few, ratio=ratio, noise=noise, seed=1)
 
 
+@functools.cache
+def equal_mtfs():
+    """The same MTF for all: the case of most tests, none of which changes it."""
+    return observed((0.3, 0.3))
+
+
 def ergas(case, name):
     return judge(case, fuse_case(name, case), metrics=("ERGAS",))["ERGAS"].value
 
@@ -41,7 +49,7 @@ CROSSED = np.stack([np.linspace(0.45, 0.15, 234), np.linspace(0.15, 0.45, 234)],
 
 @pytest.fixture(scope="module")
 def equal():
-    return ergas(observed((0.3, 0.3)), "physics"), ergas(observed((0.35, 0.35)), "physics")
+    return ergas(equal_mtfs(), "physics"), ergas(observed((0.35, 0.35)), "physics")
 
 
 @pytest.mark.parametrize(
@@ -66,7 +74,7 @@ def test_pyramids_go_by_each_bands_mtf(name):
 
 
 def test_one_blur_levels_the_bands():
-    case, same = observed(MIXED), observed((0.3, 0.3))
+    case, same = observed(MIXED), equal_mtfs()
     levelled = one_blur(case)(case.tile)
     inner = (..., slice(3, -3), slice(3, -3))
     before, after = ((image - same.coarse)[inner].square().mean().sqrt() for image in (case.coarse, levelled))
@@ -83,7 +91,7 @@ def with_odd_details(case, share):
 
 
 def test_details_of_pan_survive_what_is_not_understood_of_it():
-    case = observed((0.3, 0.3))
+    case = equal_mtfs()
     optics = dataclasses.replace(case.optics, pan_response=None)
     odd = with_odd_details(case, 0.02).replace(optics=optics)
     model = learn(odd)
@@ -105,7 +113,7 @@ def test_details_of_pan_survive_what_is_not_understood_of_it():
 
 
 def test_pan_of_another_scene_leaves_no_band_worse_than_interpolation():
-    case = with_odd_details(observed((0.3, 0.3)), 0.5)
+    case = with_odd_details(equal_mtfs(), 0.5)
     pair = learn(case).pair
     assert max(map(abs, pair.shift)) < 0.3
     # blur would make PAN's own details smaller, and must not be taken for the optics'
@@ -141,7 +149,7 @@ def test_details_that_are_not_confirmed_are_lowered(shared, monkeypatch):
 
 def test_details_against_those_of_pan_are_not_trusted(monkeypatch):
     """The last bands follow PAN in the large and are its negative in the fine: so they are at the coarse scale."""
-    case = observed((0.3, 0.3))
+    case = equal_mtfs()
     truth = case.reference.clone()
     low = case.tile.up()(case.tile.down()(truth[:, -4:]))
     truth[:, -4:] = 2 * low - truth[:, -4:]
@@ -158,12 +166,12 @@ def test_details_against_those_of_pan_are_not_trusted(monkeypatch):
 
 
 def test_what_pan_explains_is_trusted():
-    assert (learn(observed((0.3, 0.3))).trust > 0.8).all()
+    assert (learn(equal_mtfs()).trust > 0.8).all()
 
 
 def test_the_shift_that_was_found_is_along_its_axes():
     """A ramp along y and x shows where samples lie: its values there."""
-    case = observed((0.3, 0.3))
+    case = equal_mtfs()
     y, x = torch.meshgrid(torch.arange(96.0), torch.arange(96.0), indexing="ij")
     pair = Registration(response=torch.ones(1), constant=0.0, unexplained=0.0, shift=(0.5, -0.25), blur=1.0)
     seen = pair.down(case.tile, case.optics.mean_gains())(torch.stack([y, x])[None])[0, :, 5:-5, 5:-5]
@@ -172,7 +180,7 @@ def test_the_shift_that_was_found_is_along_its_axes():
 
 
 def test_noise_that_is_told_counts():
-    case = observed((0.3, 0.3))
+    case = equal_mtfs()
     loud, pan = 0.01 * case.coarse[0].double().flatten(1).var(1).numpy(), 0.01 * float(case.pan.var())
     models = [
         learn(case.replace(optics=dataclasses.replace(case.optics, noise_variance=noise, pan_variance=of_pan)))
@@ -188,7 +196,7 @@ def test_noise_that_is_told_counts():
 
 
 def test_bands_that_are_nowhere_negative_stay_so():
-    case = observed((0.3, 0.3))
+    case = equal_mtfs()
     truth = case.reference.clone()
     truth[..., 30:60, 30:60] *= 0.002
     dark = case.replace(coarse=case.tile.down()(truth), pan=case.pan, reference=truth)
@@ -229,3 +237,16 @@ def test_wald_lowers_the_noise_that_is_told():
         inner = small.coarse[0, band, 2:-2, 2:-2]
         assert float(inner.var()) == pytest.approx(small.optics.noise_variance[band], rel=0.25)
     assert float(small.pan.var()) == pytest.approx(small.optics.pan_variance, rel=0.1)
+
+
+def test_a_pair_that_is_turned_is_doubted(caplog):
+    """By four degrees: more than a field of displacements holds; by none, nothing is said."""
+    case = observed((0.3, 0.3))
+    fuse_case("physics", case)
+    assert "doubt" not in case.findings["registration"]
+    assert not caplog.records
+    pan = rotate(case.pan[0, 0].double().numpy(), 4, reshape=False, order=3, mode="mirror")
+    turned = case.replace(pan=torch.as_tensor(pan[None, None]).float(), findings={})
+    fuse_case("physics", turned)
+    assert "turned" in turned.findings["registration"]["doubt"]
+    assert "PAN and cube" in caplog.text

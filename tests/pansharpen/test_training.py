@@ -2,9 +2,10 @@
 
 import dataclasses
 import json
+import multiprocessing
 import os
-import subprocess
-import sys
+import socket
+import warnings
 
 import numpy as np
 import pytest
@@ -320,20 +321,25 @@ def test_the_command(sensor, tmp_path):
 
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without distributed")
 def test_two_processes_learn_the_same(sensor, scenes, tmp_path):
-    sensor.save(tmp_path / "sensor.h5")
     alone = quick(sensor, scenes, tmp_path / "one", epochs=1, batch=3)
-    script = tmp_path / "run.py"
-    script.write_text(
-        "from hsitools.sensor import Sensor\nfrom hsitools.scenes import procedural_scenes\n"
-        "from pansharpen.learning.supervised_training import train\n"
-        f"train('HyperPNN', Sensor.load({str(tmp_path / 'sensor.h5')!r}), procedural_scenes(5, 24), "
-        f"{str(tmp_path / 'two')!r}, epochs=1, batch=3, patch=4, device='cpu')\n"
-    )
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"}
-    )
-    assert done.returncode == 0, done.stderr
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
+
+    def work(rank):
+        # what torchrun sets, which `test_learning` starts: here torch is loaded already
+        os.environ.update(place, RANK=str(rank), LOCAL_RANK=str(rank))
+        quick(sensor, scenes, tmp_path / "two", epochs=1, batch=3, device="cpu")
+
+    processes = [multiprocessing.get_context("fork").Process(target=work, args=(rank,)) for rank in range(2)]
+    with warnings.catch_warnings():
+        # that this process has threads
+        warnings.simplefilter("ignore", DeprecationWarning)
+        for process in processes:
+            process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
     together = WEIGHTS.read_card(tmp_path / "two" / "HyperPNN.json")
     assert together.steps == alone.steps >= 2
     assert together.metrics["validation_loss"] == pytest.approx(alone.metrics["validation_loss"], rel=1e-4)

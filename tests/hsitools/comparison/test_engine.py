@@ -99,25 +99,30 @@ def smooth(line):
 """
 
 
-@pytest.fixture
-def room(tmp_path, monkeypatch):
-    """The room's package, importable here and by workers; a folder of its own for what is temporary."""
-    package = tmp_path / "rooms" / "inversion"
-    package.mkdir(parents=True)
+@pytest.fixture(scope="module")
+def room(tmp_path_factory):
+    """The room's package, importable here and by workers, the truth beside it; a folder for what is temporary.
+
+    One for all tests, which share its workers: they take seconds to start.
+    """
+    here = tmp_path_factory.mktemp("room")
+    package = here / "inversion"
+    package.mkdir()
     (package / "__init__.py").touch()
     (package / "smoother.py").write_text(SMOOTHER)
     (package / "task.py").write_text(TASK)
-    (package / "patient.py").write_text(PATIENT.format(hold=str(tmp_path / "hold")))
-    (tmp_path / "tmp").mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
-    monkeypatch.syspath_prepend(str(package.parent))
-    monkeypatch.setenv("PYTHONPATH", str(package.parent))
+    (package / "patient.py").write_text(PATIENT.format(hold=str(here / "hold")))
+    (here / "tmp").mkdir()
     y = np.linspace(0, 20, 400)
-    np.savez(tmp_path / "truth.npz", a=np.sin(y), b=np.cos(y))
+    np.savez(here / "truth.npz", a=np.sin(y), b=np.cos(y))
     stop_workers()
-    yield package
-    stop_workers()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(here / "tmp"))
+        patch.setenv("TMPDIR", str(here / "tmp"))
+        patch.syspath_prepend(str(here))
+        patch.setenv("PYTHONPATH", str(here))
+        yield here
+        stop_workers()
     code_hash.cache_clear()
     for name in [name for name in sys.modules if name.partition(".")[0] == "inversion"]:
         del sys.modules[name]
@@ -126,7 +131,7 @@ def room(tmp_path, monkeypatch):
 def test_another_room_needs_no_edit_of_the_engine(room, tmp_path):
     from inversion.task import Inverted
 
-    made = Inverted.of(tmp_path / "out", tmp_path / "truth.npz")
+    made = Inverted.of(tmp_path / "out", room / "truth.npz")
     records = made.run()
     assert [(r["scene"], r["method"], r["status"]) for r in records] == [
         (scene, method, "ok") for scene in "ab" for method in ("as is", "smooth")
@@ -141,9 +146,7 @@ def test_another_room_needs_no_edit_of_the_engine(room, tmp_path):
     ranks = ranking([rows[:2], rows[2:]], ["nrmse"], best_value=lambda name: 0.0)
     assert [(rank.method, rank.mean, rank.wins) for rank in ranks] == [("smooth", 1.0, 2), ("as is", 2.0, 0)]
     # nothing is left but the folder that keeps cases for further methods
-    assert len(list((tmp_path / "tmp").iterdir())) == 1
-    stop_workers()
-    assert not list((tmp_path / "tmp").iterdir())
+    assert len(list((room / "tmp").iterdir())) == 1
 
 
 def test_the_executor_is_any_function_of_jobs(room, tmp_path):
@@ -157,7 +160,7 @@ def test_the_executor_is_any_function_of_jobs(room, tmp_path):
             seen.append(job["method"])
             yield isolated(job)
 
-    made = Inverted.of(tmp_path / "out", tmp_path / "truth.npz")
+    made = Inverted.of(tmp_path / "out", room / "truth.npz")
     steps = []
     records = made.run(executor=backwards, progress=lambda done, total: steps.append((done, total)))
     assert seen == ["smooth", "as is", "smooth", "as is"]
@@ -168,13 +171,13 @@ def test_the_executor_is_any_function_of_jobs(room, tmp_path):
 def test_records_are_kept_while_their_content_is_the_same(room, tmp_path):
     from inversion.task import Inverted
 
-    made = Inverted.of(tmp_path / "out", tmp_path / "truth.npz")
+    made = Inverted.of(tmp_path / "out", room / "truth.npz")
     made.run()
     assert Inverted.open(tmp_path / "out").unfinished() == []
     with pytest.raises(InputError, match="--resume goes on"):
-        Inverted.of(tmp_path / "out", tmp_path / "truth.npz")
+        Inverted.of(tmp_path / "out", room / "truth.npz")
     # the code of one method, in another file than its own
-    (room / "smoother.py").write_text(SMOOTHER.replace("5", "7"))
+    (room / "inversion" / "smoother.py").write_text(SMOOTHER.replace("5", "7"))
     code_hash.cache_clear()
     assert {cell.method for cell in made.unfinished()} == {"smooth"}
     # a record of 0.1.0 tells no content: it is shown, and done anew
@@ -190,27 +193,29 @@ def test_a_kill_keeps_cells_and_its_folders_go(room, tmp_path):
     """``kill -9`` in the third cell: no handler runs."""
     from inversion.task import Inverted
 
-    (tmp_path / "hold").touch()
-    paths = str(tmp_path / "out"), str(tmp_path / "truth.npz")
+    stop_workers()
+    assert not list((room / "tmp").iterdir())
+    (room / "hold").touch()
+    paths = str(tmp_path / "out"), str(room / "truth.npz")
     code = f"from inversion.task import Inverted; Inverted.of(*{paths!r}).run()"
     cells = tmp_path / "out" / "cells"
     process = subprocess.Popen([sys.executable, "-c", code])
     try:
         for _ in range(3000):  # the first cell waits
-            if list((tmp_path / "tmp").glob(f"{scratch.PREFIX}*/observed.npz")):
+            if list((room / "tmp").glob(f"{scratch.PREFIX}*/observed.npz")):
                 break
             assert process.poll() is None
             time.sleep(0.02)
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
-    left = set((tmp_path / "tmp").iterdir())
+    left = set((room / "tmp").iterdir())
     assert left
-    (tmp_path / "hold").unlink()
+    (room / "hold").unlink()
     made = Inverted.open(tmp_path / "out")
     assert len(made.run()) == 4
     stop_workers()
-    assert not list((tmp_path / "tmp").iterdir())
+    assert not list((room / "tmp").iterdir())
     assert not list(cells.glob("*.part"))
 
 
