@@ -19,6 +19,9 @@ from pansharpen.optics import Optics
 
 #: Most dimensions of the subspace.
 RANK = 16
+#: Coarse pixels that tell as much as one whose error is independent of the others': a component needs one to be
+#: related to PAN.
+DEPENDENT = 4
 #: A component is used when its variance is so many times the largest that noise alone would give it.
 SIGNAL = 1.5
 #: Precision of the coarse data is capped here: blur and response are never known better than to a percent.
@@ -146,7 +149,7 @@ def _components(
     values, vectors = torch.linalg.eigh(covariance / deviation[:, None] / deviation)
     values, vectors = values.flip(0), vectors.flip(1)
     limit = SIGNAL * largest_of_noise(len(covariance), n)
-    rank = int((values[:RANK] > limit).sum().clamp(min=1))
+    rank = int((values[: max(1, min(RANK, int(n / DEPENDENT)))] > limit).sum().clamp(min=1))
     values, vectors = values[:rank], vectors[:, :rank]
     signal = (values - 1).clamp(min=1e-3).sqrt()
     basis = vectors * deviation[:, None] * signal
