@@ -126,9 +126,11 @@ def kill_clients(folder: Path, told: Callable[[str], None]) -> tuple[int, int, i
             running.wait()
             kills += 1
             told(f"{kills} of {KILLS} commands killed, {runs} runs to their end, {kept} tiles kept")
-            continue
+            # killed when all was written already
+            if not out.exists():
+                continue
         runs += 1
-        if running.returncode or not right(out):
+        if running.returncode not in (0, -signal.SIGKILL) or not right(out):
             return -kills, runs, kept
         if kills < KILLS:
             out.unlink()
