@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +20,6 @@ from hsitools.sensor.detector import Detector
 from hsitools.sensor.layout import SubImageLayout
 from hsitools.sensor.sensor import Sensor
 from hsitools.sensor.spectral import FabryPerotResponse
-
-if TYPE_CHECKING:
-    from hsitools.sensor.camera_operator import CameraOperator
 
 Array = NDArray[np.float64]
 #: Values of responses at several angles that are held at a time.
@@ -138,12 +135,6 @@ class MultiApertureCamera:
         for rows, members, matrix in self.rings(wavelength_nm):
             out[:, members] += matrix.T @ images[np.ix_(rows, members)]
         return out.reshape(-1, self.size, self.size)
-
-    def on(self, wavelength_nm: Array, device: str = "cpu") -> CameraOperator:
-        """The camera as an operator on batches of tensors, on a device of torch."""
-        from hsitools.sensor.camera_operator import CameraOperator
-
-        return CameraOperator(self, wavelength_nm, device)
 
     def rings(
         self, wavelength_nm: Array
