@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from benchmarks.captures import shared_folder
+from benchmarks.fusion import real_pair
 from benchmarks.fusion_pairs import bent
 from hsitools.io import open_cube
 from hsitools.sensor import preset
@@ -80,6 +81,7 @@ CASES: dict[str, Callable[[], FusionCase]] = {
     **{name: partial(observed, name) for name in SCENES},
     "abu_urban_1, too dark": lambda: too_dark(observed("abu_urban_1")),
     "jasper_ridge, bent": lambda: bent(observed("jasper_ridge"), np.random.default_rng(1)),
+    "San Francisco, real bands of 443–660 nm as PAN": lambda: real_pair(6, slice(0, 4)),
 }
 
 

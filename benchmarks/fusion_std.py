@@ -1,17 +1,21 @@
 """Do the error bars of fusion cover: ranked scenes, ratios 4 and 6, with noise and without, and with a wrong MTF.
 
+In parts: ``HSITOOLS_KEPT=FILE python -m benchmarks.fusion_std samson``; ``python -m benchmarks fusion_std`` the rest.
 The constants of `pansharpen.physics.error_scale` were set on the tuning scenes of `benchmarks.scenes` alone.
 """
 
 from __future__ import annotations
 
+import sys
 import time
+from functools import partial
 
 import numpy as np
 import torch
 from scipy.stats import spearmanr
 
 from benchmarks.captures import shared_folder
+from benchmarks.kept import results
 from benchmarks.scenes import RANKED
 from hsitools.io import open_cube
 from hsitools.sensor import preset
@@ -50,18 +54,20 @@ def scores(case: FusionCase) -> tuple[float, float, float, float]:
     return float(share.mean()), float(share[: max(len(share) // 10, 1)].mean()), voxels, spearmanr(*maps)[0]
 
 
-def main(scenes: tuple[str, ...] = RANKED) -> dict[str, float]:
-    """Print the table; return how many of its rows are as wanted."""
+def main(*scenes: str) -> dict[str, float]:
+    """Print the table, of some scenes or all; return how many of its rows are as wanted."""
     torch.set_num_threads(1)
     print("physics --std on ranked scenes as PRISMA sees them: share of the true values within 95 % intervals (all")
     print("bands; their worst tenth), rank correlation of standard deviation and error (voxels; pixels)")
     print("wanted: .91 to .98, at least .85, at least .5; 0.1.0 has no error bars")
     rows = []
-    for name in scenes:
+    for name in scenes or RANKED:
         kinds = [(ratio, noise, 1.0) for ratio in (4, 6) for noise in (False, True)]
         for ratio, noise, mtf in kinds + [(6, True, mtf) for mtf in WRONG_MTF]:
             began = time.perf_counter()
-            found = scores(observed(name, ratio, noise=noise, mtf=mtf))
+            of = {"table": "fusion_std", "scene": name, "ratio": ratio, "noise": noise, "mtf": mtf}
+            case = partial(observed, name, ratio, noise=noise, mtf=mtf)
+            found = results().get(of, lambda case=case: scores(case()))
             rows.append(found)
             said = f"{name}, {ratio}, {'noise' if noise else 'none'}" + (f", MTF × {mtf:g}" if mtf != 1 else "")
             numbers = "{:6.3f}{:7.3f}{:7.2f}{:6.2f}".format(*found)
@@ -75,4 +81,4 @@ def main(scenes: tuple[str, ...] = RANKED) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

@@ -27,10 +27,10 @@ STRIP, PRODUCT = (64, 1000), (1000, 1000)
 
 
 def write_strip(path: Path, shape: tuple[int, int]) -> None:
-    """A PRISMA pair of that size: a simulated one of 64×100 coarse pixels, repeated along the rows."""
+    """A PRISMA pair of that size: a simulated one of 64×100 coarse pixels, repeated."""
     seen = preset("prisma").observe(scene((384, 600), seed=5), np.random.default_rng(0))
     assert seen.pan is not None
-    copies = (1, 1, -(-shape[1] // seen.shape[2]))
+    copies = (1, -(-shape[0] // seen.shape[1]), -(-shape[1] // seen.shape[2]))
     pan = np.tile(seen.pan.data, copies)[:, : 6 * shape[0], : 6 * shape[1]]
     save_cube(
         seen.replace(data=np.tile(seen.data, copies)[:, : shape[0], : shape[1]], pan=Cube(data=pan), transform=None),

@@ -29,9 +29,11 @@ from hsitools.scale.pieces import save_by_workers
 KILLS = 20
 #: Tiles of the cube, and seconds that each takes: a run of two workers is a few seconds long.
 TILE, TILES, SECONDS = (64, 64), (8, 8), 0.1
-#: Seconds between kills, drawn evenly: of workers, so that each comes back in between; of the command, so that some die
-#: before their first tile and others at their last.
-BETWEEN, LIFE = (0.5, 3.0), (1.5, 8.0)
+#: Seconds between kills, drawn evenly: of workers, so that each comes back in between; of the command, from its start,
+#: so that some die before their first tile, and in turn from its first own tile on, however late a busy machine has it.
+BETWEEN, LIFE, AFTER_TILE = (0.5, 3.0), (1.5, 8.0), (0.0, 3.0)
+#: Seconds that a command's first tile is waited for.
+FIRST_S = 60.0
 #: Of two workers that write the cube, as a process of its own.
 COMMAND = """
 import sys
@@ -109,18 +111,26 @@ def kill_clients(folder: Path, told: Callable[[str], None]) -> tuple[int, int, i
     out = folder / "client.h5"
     marks = Path(f"{out}.partial") / "done"
     while kills < KILLS or not out.exists():
-        kept += len(list(marks.glob("*")))
+        before = len(list(marks.glob("*")))
+        kept += before
         running = subprocess.Popen([sys.executable, "-c", COMMAND, str(out)], stderr=subprocess.DEVNULL)
         try:
-            running.wait(chance.uniform(*LIFE) if kills < KILLS else None)
+            if kills % 2 and kills < KILLS:
+                first = time.monotonic() + FIRST_S
+                while len(list(marks.glob("*"))) == before and running.poll() is None and time.monotonic() < first:
+                    time.sleep(0.05)
+            life = AFTER_TILE if kills % 2 else LIFE
+            running.wait(chance.uniform(*life) if kills < KILLS else None)
         except subprocess.TimeoutExpired:
             running.kill()
             running.wait()
             kills += 1
             told(f"{kills} of {KILLS} commands killed, {runs} runs to their end, {kept} tiles kept")
-            continue
+            # killed when all was written already
+            if not out.exists():
+                continue
         runs += 1
-        if running.returncode or not right(out):
+        if running.returncode not in (0, -signal.SIGKILL) or not right(out):
             return -kills, runs, kept
         if kills < KILLS:
             out.unlink()

@@ -32,8 +32,9 @@ class Guide:
     image : Tensor, shape (batch, channel, y, x)
     ratio : int
         Fine pixels to one of its pixels; 1 where its grid is the fine one.
-    mtf : float or array, shape (channel,) or (channel, 2)
-        Gain at the Nyquist frequency of its own pixels; a guide on the fine grid is taken as sharp.
+    mtf : float or array, shape (channel,) or (channel, 2), or None
+        Gain at the Nyquist frequency of its own pixels. None when not known: a guide on the fine grid is taken as sharp
+        then, a coarser one as of usual optics.
     response : array, shape (channel, band), or None
         Weights with which the cube's bands make up each channel, by published responses; NaN in the rows of channels
         for which none is known, None when all are unknown.
@@ -60,7 +61,7 @@ class Guide:
 
     image: torch.Tensor
     ratio: int = 1
-    mtf: Any = USUAL_MTF
+    mtf: Any = None
     response: Array | None = None
     noise_variance: Array | None = None
     offset: tuple[float, float] = (0.0, 0.0)
@@ -137,7 +138,7 @@ class Guide:
 
     def gains(self, channel: int) -> Array:
         """MTF along y and x of one channel, ``(2,)``."""
-        mtf = np.asarray(self.mtf, dtype=float)
+        mtf = np.asarray(USUAL_MTF if self.mtf is None else self.mtf, dtype=float)
         return np.broadcast_to(mtf if mtf.ndim == 0 else mtf[channel], (2,))
 
     def filled(self) -> Guide:
@@ -151,7 +152,7 @@ class Guide:
         """From the fine grid to the guide's own; None where that is the fine one."""
         if self.ratio == 1:
             return None
-        return mtf_decimate(fine_size, self.mtf, self.ratio, shift=self.offset)
+        return mtf_decimate(fine_size, USUAL_MTF if self.mtf is None else self.mtf, self.ratio, shift=self.offset)
 
     def on_grid(self, fine_size: tuple[int, int]) -> torch.Tensor:
         """Its channels on the fine grid, interpolated where their own is coarser."""
@@ -182,7 +183,7 @@ class Guide:
             mtf = np.clip(mtf / self.gains(channel) ** ((self.ratio / ratio) ** 2), 0.01, 0.97)
         return dataclasses.replace(
             optics, mtf=mtf, pan_response=self.row(channel), pan_variance=self.variance(channel),
-            pan_mtf=float(self.gains(channel).mean()) if self.ratio == 1 else None,
+            pan_mtf=None if self.ratio > 1 or self.mtf is None else float(self.gains(channel).mean()),
         )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsitools.cube import Cube
-from hsitools.cube.packed import packed
+from hsitools.cube.packed import ROOM, packed
 from hsitools.errors import HsiError, InputError
 from hsitools.io import open_cube, save_cube, writer_of
 from hsitools.io.hashes import short_hash
@@ -110,6 +110,8 @@ def fuse_file(
         guide_sensor=order.guide_sensor,
     )  # fmt: skip
     fused = fused if order.dtype is None else packed(fused, scale=order.scale, like=cube)
+    if std is not None and order.dtype is not None:
+        std = _packed_std(std, cube)
     kept = 0
     layers = {out: fused} if std is None else {out: fused, beside(out, "_std"): std}
     for target, layer in layers.items():
@@ -124,9 +126,23 @@ def fuse_file(
     return {
         "method": fused.meta["pansharpened_by"], "out": str(out), "shape": list(fused.shape), "units": fused.units,
         "seconds": time.perf_counter() - began, "bad_bands": int((~fused.good).sum()), **told,
-        "optics_in_file": optics is not None, **({} if std is None else {"std": str(beside(out, "_std"))}),
+        "optics_in_file": optics is not None, **({} if std is None else _said_of(std, out)),
         **({} if client is None else {"tiles_kept": kept}),
     }  # fmt: skip
+
+
+def _said_of(std: Cube, out: Path) -> dict[str, Any]:
+    """Where error bars are, and how far they were rounded."""
+    return {"std": str(beside(out, "_std")), "std_rounding_error": std.meta.get("rounding_error")}
+
+
+def _packed_std(std: Cube, cube: Cube) -> Cube:
+    """A standard deviation as integers: none is larger than the range of the cube that it comes from."""
+    range_ = cube.physical().statistics()
+    span = float(np.nanmax(range_["max"]) - np.nanmin(range_["min"]))
+    # `packed` leaves room on both sides: none below zero is wanted
+    middle = Cube(data=np.array([[[ROOM * span, (1 + ROOM) * span]]]))
+    return packed(std, like=middle)
 
 
 def _std_of_bands(order: FusionOrder, cube: Cube) -> NDArray[np.float64] | None:

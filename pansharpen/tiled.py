@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 from hsitools.cube import Cube
 from hsitools.cube.geometry import refined
 from hsitools.cube.memory import memory_limit, require_memory
-from hsitools.cube.sources import Bands
 from hsitools.cube.windows import Window, windows
 from hsitools.devices import device_named
 from hsitools.errors import InputError
 from hsitools.progress import Progress, silent
 from hsitools.sensor import Sensor
 from pansharpen.case import FusionCase, Tile
+from pansharpen.fused_source import FusedSource
 from pansharpen.guide import Guide
-from pansharpen.in_memory import filled, fuse_case, live_bands, marked, options_for
+from pansharpen.in_memory import filled, fuse_case, live_bands, options_for
 from pansharpen.optics import Optics
 from pansharpen.pair.alignment import paired, placement
 from pansharpen.pair.from_sensor import noise_said, with_errors
@@ -205,13 +205,6 @@ def _tensor(values: NDArray[Any]) -> torch.Tensor:
     return torch.as_tensor(np.ascontiguousarray(values, dtype=np.float32))[None]
 
 
-def _not_finite(fused: torch.Tensor, measured: torch.Tensor | None) -> bool:
-    """Whether a value is not finite where there was a measurement."""
-    if torch.isfinite(fused.sum()):  # as it is only when all are: one pass without a temporary
-        return False
-    return bool((~torch.isfinite(fused) & (True if measured is None else measured)).any())
-
-
 def _part(scene: LargeScene, function: Callable[[Tile], Any], window: Window) -> Any:
     with torch.no_grad():
         return function(scene.tile(window))
@@ -225,71 +218,6 @@ def _tile_bytes(client: Any) -> float:
 
         limit = memory_of_task(client)
     return TILE_BYTES if limit is None else min(TILE_BYTES, limit)
-
-
-class FusedSource:
-    """A fused cube, tile by tile as it is read (see `hsitools.cube.sources.Source`)."""
-
-    def __init__(self, scene: LargeScene, function: Callable[[Tile], torch.Tensor]) -> None:
-        self.scene, self.function = scene, function
-        r = scene.optics.ratio
-        band, height, width = scene.cube.shape
-        self.shape = (band, r * height, r * width)
-        self.dtype = np.dtype(np.float32)
-        #: What is computed at a time: writers go by it.
-        self.tile = scene.tile_size
-        #: Whether bands that no method sees are interpolated; NaN otherwise.
-        self.interpolates = True
-        self._last: tuple[Window, NDArray[np.float32]] | None = None
-
-    def read(self, bands: Bands, rows: slice, columns: slice) -> NDArray[np.float32]:
-        """Values of a window; every tile that it touches is fused (the last one is remembered)."""
-        r = self.scene.optics.ratio
-        shape = (rows.stop - rows.start, columns.stop - columns.start)
-        everything = np.array_equal(bands, np.arange(self.shape[0]))
-        out: NDArray[np.float32] | None = None
-        for window in self.scene.windows:
-            shared = window.overlap(rows, columns, r)
-            if shared is None:
-                continue
-            own, asked = shared
-            part = self._fused(window)[:, *own]
-            if everything and part.shape[1:] == shape:
-                return part
-            if out is None:
-                out = np.empty((len(bands), *shape), dtype=np.float32)
-            out[:, *asked] = part if everything else part[bands]
-        assert out is not None, "windows cover the image"
-        return out
-
-    def __getstate__(self) -> dict[str, Any]:
-        """For workers: without the last tile."""
-        return self.__dict__ | {"_last": None}
-
-    def _fused(self, window: Window) -> NDArray[np.float32]:
-        last, self._last = self._last, None
-        if last is not None and last[0] == window:
-            self._last = last
-            return last[1]
-        scene = self.scene
-        with torch.no_grad():
-            tile = scene.tile(window)
-            fused = self.function(tile)
-            if _not_finite(fused, tile.measured):
-                raise FloatingPointError(
-                    f"{scene.cube.source or scene.cube.name}: found values that are not finite in the fused rows "
-                    f"{window.rows.start}:{window.rows.stop}, columns {window.columns.start}:{window.columns.stop}"
-                )
-            own = marked(fused, tile)[0].cpu().numpy()
-            if scene.n_bands < scene.cube.n_bands:
-                rest = np.setdiff1d(np.arange(scene.cube.n_bands), scene.bands)
-                whole = np.full((scene.cube.n_bands, *own.shape[1:]), np.nan, dtype=np.float32)
-                whole[scene.bands] = own
-                if self.interpolates:
-                    whole[rest] = scene.interpolated(window, rest)[0].cpu().numpy()
-                own = whole
-        self._last = window, own
-        return own
 
 
 def fuse_cube(cube: Cube, method: str | Method, sensor: Sensor | None = None, **options: Any) -> Cube:
@@ -345,6 +273,8 @@ def fuse_pair(
     entry = get(method) if isinstance(method, str) else method
     if std:
         entry.require_std()
+    if weights is not None and not entry.trained:
+        raise InputError(f"{entry.name}: weights: found {weights}, expected none: the method is not trained")
     sharp: dict[str, Any] = {"pan_made": cube.pan is None, "cube_std": cube_std}
     cube = with_pan(cube, guides, guide_sensor)
     if cube.pan is None:
@@ -365,6 +295,7 @@ def fuse_pair(
         if isinstance(data, Posterior):
             data, uncertain = data
             uncertain.interpolates = False
+            data.beside = uncertain
     else:
         scene = LargeScene(cube, sensor, halo=0, optics=optics, side=max(cube.shape[1:]), device=place, **sharp)
         # the fused cube and a few like it, float32

@@ -9,7 +9,7 @@ from typing import Any
 
 from calibration import characterization
 from calibration.captures import capture, frames
-from hsitools.errors import FormatError, HsiError, InputError
+from hsitools.errors import FormatError, InputError
 
 #: Kinds of files, in the order in which they are made.
 FRAMES, CAPTURE, CHARACTERIZATION = "raw frames", "monochromatic capture", "characterization"
@@ -59,16 +59,16 @@ def _kind(path: Path) -> str | None:
     for kind, describe in kinds.items():
         if path.is_dir() and kind != CAPTURE:
             continue
-        if describe(path) is not None:
+        try:
+            described = describe(path)
+        except OSError as error:
+            raise FormatError(f"{path}: bench: cannot be read; {' '.join(str(error).split())}") from None
+        if described is not None:
             return kind
     return None
 
 
 def _frames(path: Path) -> dict[str, Any] | None:
     """As `frames.describe`, but frames without lines are a scene's, not the bench's."""
-    try:
-        return frames.describe(path)
-    except HsiError as error:
-        if "wavenumber: missing" in str(error):
-            return None
-        raise
+    described = frames.describe(path)
+    return described if described is not None and "n_lines" in described else None

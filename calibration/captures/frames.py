@@ -180,6 +180,17 @@ def describe(path: Path) -> dict[str, Any] | None:
     with h5py.File(path, "r") as file:
         if "frames" not in file or "response" in file:
             return None
+        data = file["frames"]
+        if isinstance(data, h5py.Dataset) and not any(name in file for name in LINES):
+            dark = file.get("dark")
+            limit = file.attrs.get("full_scale")
+            return {
+                "kind": "raw frames without wavelengths (of a scene, a flat or a detector)",
+                "shape": list(data.shape),
+                "dtype": str(data.dtype),
+                "dark_frames": 0 if dark is None else 1 if dark.ndim == 2 else len(dark),
+                "full_scale": None if limit is None else float(limit),
+            }
     stack = FrameStack(path)
     return {
         "kind": "raw frames",

@@ -207,8 +207,8 @@ def benchmark(
     from calibration.captures.capture import open_capture
     from calibration.inversion.kept import Kept
 
-    kept = Kept(out)
     lines = None if capture is None else open_capture(capture)
+    kept = Kept(out)
     records: list[dict[str, Any]] = []
     with progress_bar("invert") as progress:
         if not scenes:

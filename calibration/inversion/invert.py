@@ -26,6 +26,7 @@ from calibration.inversion.problem import (
     pixel_noise_size,
 )
 from calibration.inversion.scene_frames import open_scene
+from calibration.inversion.untold_noise import likeliest_noise
 from hsitools import __version__
 from hsitools.cube import Cube
 from hsitools.errors import InputError
@@ -242,6 +243,8 @@ def build_case(
     )  # fmt: skip
     if not case.measured.any():
         return case
+    if measured.noise_std is None:
+        case = likeliest_noise(case)
     # where sub-images are aligned pixels differ by more than frames that are repeated
     size = pixel_noise_size(case)
     if measured.noise_std is None:

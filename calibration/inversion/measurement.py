@@ -103,10 +103,20 @@ def open_measurement(path: str | Path, instrument: Characterization) -> AnyMeasu
 
     path = Path(path)
     if path.is_file() and h5py.is_hdf5(path):
-        with open_hdf5(path) as file:
+        with _opened(path) as file:
             if "frames" in file:
                 return _frames_of(file, path, instrument)
     return interferogram_cube(open_cube(path), instrument)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    try:
+        opened = open_hdf5(path)
+    except OSError as error:
+        raise FormatError(f"{path}: cannot be read; {' '.join(str(error).split())}") from None
+    with opened as file:
+        yield file
 
 
 def _frames_of(file: Any, path: Path, instrument: Characterization) -> Measurement:
@@ -132,7 +142,7 @@ def _even_scene(path: Path) -> Iterator[Any]:
         raise FormatError(f"{path}: flat: found no such file")
     if not h5py.is_hdf5(path):
         raise InputError(f"{path}: flat: {NO_FRAMES}")
-    with open_hdf5(path) as file:
+    with _opened(path) as file:
         if "frames" not in file:
             raise InputError(f"{path}: flat: {NO_FRAMES}")
         name = next((name for name in LINES if name in file), None)
@@ -173,7 +183,7 @@ def check_file(path: str | Path, frame_shape: tuple[int, int] | None, count: int
 
     path = Path(path)
     if path.is_file() and h5py.is_hdf5(path):
-        with open_hdf5(path) as file:
+        with _opened(path) as file:
             if "frames" in file:
                 _check_frames(file, path, frame_shape)
                 return True

@@ -96,7 +96,8 @@ def main(arguments: list[str] | None = None) -> Any:
         click.echo(f"hsi: error: {' '.join(error.format_message().split())}", err=True)
         code = 2
     except HsiError as error:
-        click.echo(f"hsi: error: {error}", err=True)
+        # libraries beneath, HDF5 for one, say things in several lines
+        click.echo(f"hsi: error: {' '.join(str(error).split())}", err=True)
         code = 2
     except (Interrupted, KeyboardInterrupt, click.Abort):
         click.echo("hsi: interrupted", err=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ from hsitools.sensor.detector import Detector
 from hsitools.sensor.layout import SubImageLayout
 from hsitools.sensor.sensor import Sensor
 from hsitools.sensor.spectral import FabryPerotResponse
+
+if TYPE_CHECKING:
+    from hsitools.sensor.camera_operator import CameraOperator
 
 Array = NDArray[np.float64]
 #: Values of responses at several angles that are held at a time.
@@ -118,7 +121,7 @@ class MultiApertureCamera:
         wavelength = scene.wavelength_nm[usable]
         light = scene.physical().read(bands=usable).reshape(len(usable), -1).astype(float)
         out = np.empty((self.response.n_bands, light.shape[1]))
-        for rows, members, matrix in self._rings(wavelength):
+        for rows, members, matrix in self.rings(wavelength):
             out[np.ix_(rows, members)] = matrix @ light[:, members]
         return out.reshape(-1, self.size, self.size) * self.field()[1]
 
@@ -132,11 +135,17 @@ class MultiApertureCamera:
         """
         images = (self._cut(frame) * self.field()[1]).reshape(self.response.n_bands, -1)
         out = np.zeros((len(wavelength_nm), self.size**2))
-        for rows, members, matrix in self._rings(wavelength_nm):
+        for rows, members, matrix in self.rings(wavelength_nm):
             out[:, members] += matrix.T @ images[np.ix_(rows, members)]
         return out.reshape(-1, self.size, self.size)
 
-    def _rings(
+    def on(self, wavelength_nm: Array, device: str = "cpu") -> CameraOperator:
+        """The camera as an operator on batches of tensors, on a device of torch."""
+        from hsitools.sensor.camera_operator import CameraOperator
+
+        return CameraOperator(self, wavelength_nm, device)
+
+    def rings(
         self, wavelength_nm: Array
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], Array]]:  # fmt: skip
         """Pixels at the same distance from the centre see the same interferometers.

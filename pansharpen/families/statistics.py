@@ -114,13 +114,16 @@ def band_sums(x: torch.Tensor, y: torch.Tensor, valid: torch.Tensor | None = Non
     y : Tensor, shape (batch, band, y, x), or (batch, 1, y, x) for one that all bands share
     valid : Tensor of bool, shape (batch, band, y, x) or (batch, 1, y, x), or None for all
     """
-    parts = [_sums(*(_bands(image, bands) for image in (x, y, valid))) for bands in band_blocks(x)]  # type: ignore[misc]
+    parts = [
+        _sums(_bands(x, bands), _bands(y, bands), None if valid is None else _bands(valid, bands))
+        for bands in band_blocks(x)
+    ]
     return parts[0] if len(parts) == 1 else BandSums(*(torch.cat(sums, 1) for sums in zip(*parts, strict=True)))
 
 
-def _bands(image: torch.Tensor | None, bands: slice) -> torch.Tensor | None:
+def _bands(image: torch.Tensor, bands: slice) -> torch.Tensor:
     """Some bands of an image, or the one that all bands share."""
-    return image if image is None or image.shape[1] == 1 else image[:, bands]
+    return image if image.shape[1] == 1 else image[:, bands]
 
 
 def _sums(x: torch.Tensor, y: torch.Tensor, valid: torch.Tensor | None) -> BandSums:

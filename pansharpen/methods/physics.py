@@ -37,6 +37,7 @@ from pansharpen.physics.held_out import detail_trust
 from pansharpen.physics.posterior import posterior_variance
 from pansharpen.physics.registration import Registration
 from pansharpen.physics.relation import related
+from pansharpen.physics.sharp_guides import with_sharp_guides
 from pansharpen.physics.sharp_pan import pan_blur, with_sharp_pan
 from pansharpen.physics.subspace import Cube, Subspace, one_blur, subspace
 from pansharpen.registry import Posterior, method
@@ -82,18 +83,21 @@ class Model:
 )  # fmt: skip
 def physics(scene: Scene, std: bool = False) -> Any:
     """Subspace MAP with the sensor's PSF, PAN response and noise, and an edge-aware prior from PAN."""
-    model = learn(with_sharp_pan(scene))
+    model = learn(with_sharp_guides(with_sharp_pan(scene)))
     scene.findings["registration"] = model.pair.said()
     doubt = model.pair.doubt()
     if doubt is not None:
         log.warning("PAN and cube: %s", doubt)
+    if scene.guides:
+        scene.findings["registration"]["channels"] = model.channels.said([guide.name for guide in scene.guides])
     scene = model.scene
-    fused = scene.map(lambda tile: _fuse(tile, model))
     if not std:
-        return fused
+        return scene.map(lambda tile: _fuse(tile, model, solved(tile, model)))
+    once = Solutions(model)
+    fused = scene.map(lambda tile: _fuse(tile, model, once.of(tile)))
     scale = error_scale(scene, model.coarse, model.space, model.pair, model.channels)
     blur = pan_blur(scene)
-    return Posterior(fused, scene.map(lambda tile: _std(tile, model, scale, blur)))
+    return Posterior(fused, scene.map(lambda tile: _std(tile, model, once.of(tile), scale, blur)))
 
 
 def learn(scene: Scene) -> Model:
@@ -167,9 +171,29 @@ def solved(tile: Tile, model: Model) -> Solved:
     return Solved(terms, weights, z, coarse, data, links)
 
 
-def _fuse(tile: Tile, model: Model) -> torch.Tensor:
+class Solutions:
+    """Solutions of tiles, each kept until it is asked for again: the estimate and its error bars share one."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self._last: tuple[Tile, Solved] | None = None
+
+    def of(self, tile: Tile) -> Solved:
+        """The solution of a tile, computed unless it is the last one's."""
+        last, self._last = self._last, None
+        if last is not None and last[0] is tile:
+            return last[1]
+        self._last = tile, solved(tile, self.model)
+        return self._last[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For workers: without the last tile."""
+        return self.__dict__ | {"_last": None}
+
+
+def _fuse(tile: Tile, model: Model, solution: Solved) -> torch.Tensor:
     space, pair, optics, pan = model.space, model.pair, tile.optics, tile.wide_pan
-    terms, _, z, coarse, data, _ = solved(tile, model)
+    terms, _, z, coarse, data, _ = solution
     several = any(guide.n_channels > 1 for guide in tile.guides)
     if several and optics.noise_variance is None:
         # noise that is but estimated may be signal that one band sees: all that the cube holds comes back
@@ -193,8 +217,10 @@ def _fuse(tile: Tile, model: Model) -> torch.Tensor:
     return out.clamp_(min=0) if model.bounded else out
 
 
-def _std(tile: Tile, model: Model, scale: ErrorScale, blur: NDArray[np.float64] | None) -> torch.Tensor:
-    terms, weights, z, _, _, links = solved(tile, model)
+def _std(
+    tile: Tile, model: Model, solution: Solved, scale: ErrorScale, blur: NDArray[np.float64] | None
+) -> torch.Tensor:  # fmt: skip
+    terms, weights, z, _, _, links = solution
     r = tile.optics.ratio
     place = r * tile.corner[0], r * tile.corner[1]
     variance = posterior_variance(terms, weights, z, model.space.basis, place, tile.corner, links)

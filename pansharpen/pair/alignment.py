@@ -41,10 +41,12 @@ def paired(cube: Cube, *, reproject: bool = False) -> Cube:
     ------
     InputError
         When coordinate systems differ, grids are turned against each other or of no whole ratio (unless reprojected),
-        or nothing is shared.
+        or nothing is shared, or PAN has several bands.
     """
     if cube.pan is None:
         return cube
+    if cube.pan.n_bands != 1:
+        raise InputError(f"{cube.pan.source or 'PAN'}: pan: found {cube.pan.n_bands} bands, expected one (or --guide)")
     if reproject:
         cube = _reprojected(cube)
     if not _mapped(cube):

@@ -18,7 +18,6 @@ from hsitools.sensor.multispectral import BAND_TABLES, band_table
 from hsitools.sensor.presets import open_sensor
 from hsitools.sensor.sensor import Sensor
 from pansharpen.guide import Guide, own_size, shares
-from pansharpen.optics import USUAL_MTF
 from pansharpen.pair.alignment import pixels_to_one, placement
 from pansharpen.pair.guides import response_rows
 from pansharpen.pair.holes import bands_where
@@ -126,7 +125,7 @@ def placed(cube: Cube, guides: Sequence[Cube], sensor: str | Sensor | None) -> t
             raise InputError(f"{_who(guide)}: guide: found pixels as large as the cube's, expected finer ones")
         empty = torch.zeros((1, used.n_bands, 0, 0))
         template = Guide(
-            image=empty, ratio=ratio, mtf=USUAL_MTF if made_of is None or made_of.mtf is None else made_of.mtf,
+            image=empty, ratio=ratio, mtf=None if made_of is None else made_of.mtf,
             response=None if made_of is None else response_rows(made_of, _wavelengths(cube)), name=_who(guide),
         )  # fmt: skip
         out.append(PlacedGuide(cube=used.physical(), template=template, origin=(at[0], at[1])))

@@ -63,3 +63,34 @@ class ChangedScene:
         if self._last is None or self._last[0] is not tile:
             self._last = tile, self.change(tile)
         return self._last[1]
+
+
+class AsPan(ChangedScene):
+    """A scene with one channel of a guide in PAN's place.
+
+    Parameters
+    ----------
+    scene : Scene
+    guide, channel : int
+    optics : Optics
+        As of `pansharpen.guide.Guide.optics`.
+    """
+
+    def __init__(self, scene: Scene, guide: int, channel: int, optics: Optics) -> None:
+        self._findings: dict[str, Any] = {}
+        super().__init__(scene, lambda tile: tile.with_pan_of(guide, channel), optics)
+
+    @property
+    def guides(self) -> tuple[Guide, ...]:
+        """None: there is one sharp image."""
+        return ()
+
+    @property
+    def findings(self) -> dict[str, Any]:
+        """Its own: what is found of the channel is not of PAN."""
+        return self._findings
+
+    @property
+    def pan_made(self) -> bool:
+        """The channel is an image of its own."""
+        return False

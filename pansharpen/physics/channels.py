@@ -7,6 +7,7 @@ PAN's is, with gain and offset of its own. The place and blur of the cube are th
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +17,7 @@ import torch
 from hsitools.estimation.edge_aware import Sharp
 from pansharpen.case import Scene, Tile
 from pansharpen.families.statistics import Moments, moments, ratio_of
-from pansharpen.guide import Guide
-from pansharpen.optics import Optics
-from pansharpen.physics.changed_scene import ChangedScene
+from pansharpen.physics.changed_scene import AsPan
 from pansharpen.physics.one_place import Place, in_one_place
 from pansharpen.physics.pan_error import PanError, pan_error
 from pansharpen.physics.registration import Components, Registration, register
@@ -26,37 +25,12 @@ from pansharpen.physics.subspace import MAX_PRECISION, ROUNDING, Subspace
 
 #: Step of a channel that halves a weight, in the channel's standard deviations.
 EDGE = 0.1
-#: How many times the error that the coarse scale shows is that of a guide with several channels at the fine one, where
+#: How many times the error that the coarse scale shows is that of one channel of several at the fine one, where
 #: its noise is told and where it is not; and how many times the square of the step that halves a weight, where it is
 #: not. Noise hides at the coarse scale, and differences of channels that are much alike bring it out again. Set on
 #: jasper_ridge, abu_urban_1, abu_airport_1, abu_beach_1 and aviris_gator_vi with bands like ALI's of 38 to 55 dB that
 #: are not told (3 to 30 differ by a percent or two there), and on jasper_ridge with Sentinel-2's of 35 dB that are.
 HIDDEN_TOLD, HIDDEN, HIDDEN_EDGE = 3.0, 10.0, 30.0
-
-
-class AsPan(ChangedScene):
-    """A scene with one channel of a guide in PAN's place.
-
-    Parameters
-    ----------
-    scene : Scene
-    guide, channel : int
-    optics : Optics
-        As of `pansharpen.guide.Guide.optics`.
-    """
-
-    def __init__(self, scene: Scene, guide: int, channel: int, optics: Optics) -> None:
-        super().__init__(scene, lambda tile: tile.with_pan_of(guide, channel), optics)
-
-    @property
-    def guides(self) -> tuple[Guide, ...]:
-        """None: there is one sharp image."""
-        return ()
-
-    @property
-    def pan_made(self) -> bool:
-        """The channel is an image of its own."""
-        return False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,7 +44,9 @@ class Channel:
     number : int
         Of the guide's channels.
     pair : Registration
-        Of the channel with the cube, by itself.
+        Of the channel with the cube, by itself; moved to where all channels are brought.
+    place : Place
+        Where the cube lies on it before.
     error : PanError
         At one of its pixels, of what its model cannot explain.
     edge : float
@@ -80,6 +56,7 @@ class Channel:
     guide: int | None
     number: int
     pair: Registration
+    place: Place
     error: PanError
     edge: float
 
@@ -124,10 +101,8 @@ def learn_channels(
     places: dict[int, list[Place]] = {}
     for part in out:
         if part.guide is not None:
-            places.setdefault(part.guide, []).append(Place(shift=part.pair.shift, field=part.pair.field))
-    target = (
-        Place(shift=scene.optics.shift) if scene.pan_made else Place(shift=out[0].pair.shift, field=out[0].pair.field)
-    )
+            places.setdefault(part.guide, []).append(part.place)
+    target = Place(shift=scene.optics.shift) if scene.pan_made else out[0].place
     out = [_at(part, target) for part in out]
     pair = dataclasses.replace(
         fine[int(weight.argmax())].pair, shift=target.shift, field=target.field,
@@ -163,10 +138,14 @@ def _learn(
     edge = max(EDGE**2 * variance, floor) + 2 * told
     least = max(float(pair.response @ pair.response) / known, floor)
     error = pan_error(alone, own, pair, noise=noise, pan_variance=variance, least=least)
-    if guide is not None and scene.guides[guide].n_channels > 1:
+    several = len(scene.guides) if guide is None else scene.guides[guide].n_channels > 1
+    if several:
+        # PAN beside guides is one channel of several too
         error = dataclasses.replace(error, hidden=HIDDEN_TOLD if told else HIDDEN)
+    if guide is not None and several:
         edge *= 1 if told else HIDDEN_EDGE
-    return Channel(guide=guide, number=number, pair=pair, error=error, edge=edge)
+    place = Place(shift=pair.shift, field=pair.field)
+    return Channel(guide=guide, number=number, pair=pair, place=place, error=error, edge=edge)
 
 
 def _in_units(alone: Any, components: Components, prior: torch.Tensor) -> torch.Tensor | None:
@@ -195,6 +174,14 @@ class Channels:
     """
 
     parts: tuple[Channel, ...]
+
+    def said(self, names: Sequence[str]) -> list[dict[str, Any]]:
+        """Where the cube lies on each channel of guides of these names, fine pixels, as plain data."""
+        return [
+            {"guide": names[part.guide], "channel": part.number + 1, **part.place.said()}
+            for part in self.parts
+            if part.guide is not None
+        ]
 
     def _groups(self) -> list[tuple[int | None, list[Channel]]]:
         out: dict[int | None, list[Channel]] = {}

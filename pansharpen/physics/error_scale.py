@@ -3,12 +3,14 @@
 The posterior is only as right as its prior, whose smoothness is one for all scenes; and what PAN's own optics blur is
 in none of its terms. So the variance of a voxel is a sum of three ::
 
-    (α · factor of the band)² · posterior  +  (factor · slope on PAN)² · what PAN's blur hides  +  noise
+    (α · factor of the band)² · posterior  +  (factor · slope on PAN)² · what PAN's blur hides  +  grain
 
 The second is what PAN's optics have taken off PAN and no filter has brought back (`sharp_pan`), from what they would
 take off it once more, and once more again: the ratio of these tells by which power of the frequency the scene's
-spectrum falls, and so what the first time took. The third stands for what a single band sees for itself: below the
-noise of the coarse cube nothing is known of it.
+spectrum falls, and so what the first time took. The third stands for what a single band sees for itself, which no
+component holds: what components leave of the coarse cube is noise, which is white there, or went through the optics as
+the scene did, which makes neighbours alike. How alike tells both apart, and the optics' gain of white grain how much of
+it there is on the fine grid.
 
 α and the factors are measured where the truth is known: the same problem one scale coarser, in which the coarse cube is
 sought from its half, with PAN as the cube's optics see it and blurred as its own optics do. The prior knows no scale
@@ -28,8 +30,9 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from hsitools.sensor.separable import size_of
+from hsitools.sensor.spatial import mtf_sigma
 from pansharpen.case import Scene, Tile
-from pansharpen.families.statistics import BandSums, band_sums, per_band
+from pansharpen.families.statistics import BandSums, band_sums, per_band, ratio_of
 from pansharpen.physics.channels import Channels
 from pansharpen.physics.held_out import LEAST, counted, held_out
 from pansharpen.physics.posterior import around, posterior_variance
@@ -38,8 +41,14 @@ from pansharpen.physics.sharp_pan import filtered, pan_blur, transfer
 from pansharpen.physics.subspace import Cube, Subspace
 
 Array = NDArray[np.float64]
-#: α at the fine scale over that of the coarse one: intervals of 95 % cover 95 % on the tuning scenes' mean.
-LEVEL = 1.2
+#: α at the fine scale over that of the coarse one: intervals of 95 % cover 95 % on the tuning scenes' mean. The coarse
+#: cube is smoother than the scene, and links between pixels that look alike are found by a first solution, which holds
+#: most of the truth where every other pixel is held out and less of it where one of 16 or 36 is (1.2 without links).
+LEVEL = 1.5
+#: Standard errors by which neighbours must be more alike than chance makes them, to count as grain.
+CHANCE = 3.0
+#: Of the variance of white noise in the cube, so much is in the result: of its own, and of what grain it covers.
+PASSED = 0.03
 #: Bounds of α at the coarse scale: outside, too few pixels have spoken.
 BOUNDS = (0.4, 3.0)
 #: Powers of the frequency with which a scene's spectrum may fall.
@@ -173,13 +182,67 @@ def error_scale(
         alpha, beta = _amplitudes(real, noise, variance, hidden)
         expected = alpha**2 * variance + beta**2 * hidden
         factor = ((real + noise) / (expected + noise)).clamp(1 / LARGEST**2, LARGEST**2)
-    floor = noise
+    floor = grain_variance(scene, coarse, space, pair)
     if scene.optics.error_variance is not None:
         # alike in neighbouring pixels: what is held out does not show them
-        floor = noise + torch.as_tensor(scene.optics.error_variance).to(noise)
+        floor = floor + torch.as_tensor(scene.optics.error_variance).to(noise)
     return ErrorScale(
         posterior=((LEVEL * alpha) ** 2 * factor)[None], hidden=(fine * slope * factor)[None], floor=floor[None]
     )  # fmt: skip
+
+
+def grain_variance(scene: Scene, coarse: Cube, space: Subspace, pair: Registration) -> torch.Tensor:
+    """Variance ``(band,)`` on the fine grid of what each band sees for itself, and of what noise is passed on."""
+
+    def products(tile: Tile) -> torch.Tensor:
+        cube = coarse(tile)
+        rest = (cube - space.cube(space.components(cube)))[0].double()
+        valid = tile.wide_coarse_valid
+        weight = torch.ones_like(rest) if valid is None else valid[0].expand_as(rest).double()
+        images = [image for lag in range(3) for image in (_lagged(rest * weight, lag), _lagged(weight, lag))]
+        return torch.stack([tile.crop_coarse(image).sum((1, 2)) for image in images])
+
+    sums = scene.sum(products)
+    power, near, far = (ratio_of(product, n) for product, n in zip(sums[::2], sums[1::2], strict=True))
+    gain, of_grain = grain_gain(pair.gains(scene.optics.mean_gains()), scene.optics.ratio)
+    # what is alike over two pixels too is no grain; each of both correlations has chance in it
+    likeness = ratio_of(near - far, power) - CHANCE * (2 / sums[3].clamp(min=1)).sqrt()
+    own = (likeness / (of_grain - of_grain**4)).clamp(0, 1)
+    noise = space.noise[0].double()
+    return own * power / gain + noise * ((1 - own) * PASSED + space.rest[0].double()).clamp(max=1)
+
+
+def _lagged(image: torch.Tensor, lag: int) -> torch.Tensor:
+    """Each pixel's products with those so many below and to the right, summed; zero beyond the border."""
+    wide = torch.nn.functional.pad(image, (0, lag, 0, lag))
+    height, width = image.shape[-2:]
+    return image * (wide[:, lag:, :width] + wide[:, :height, lag:])
+
+
+def grain_gain(gains: Array, ratio: int) -> tuple[float, float]:
+    """What optics leave of the variance of white grain, and the correlation of neighbouring coarse pixels by it.
+
+    Parameters
+    ----------
+    gains : array, of one or two values
+        MTF at the coarse Nyquist frequency, along y and x.
+    ratio : int
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> [round(value, 3) for value in grain_gain(np.array([0.3, 0.3]), 4)]
+    [0.02, 0.359]
+    """
+    place = np.arange(-8 * ratio, 8 * ratio + 1)
+    gain, alike = 1.0, []
+    for deviation in np.broadcast_to(mtf_sigma(np.ravel(gains), ratio), (2,)):
+        weight = np.exp(-0.5 * (place / float(deviation)) ** 2)
+        weight /= weight.sum()
+        square = float((weight**2).sum())
+        gain *= square
+        alike.append(float((weight[ratio:] * weight[:-ratio]).sum()) / square)
+    return gain, float(np.mean(alike))
 
 
 def _amplitudes(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch.nn.functional import pad
@@ -32,6 +33,11 @@ class Place:
 
     shift: tuple[float, float]
     field: Field | None = None
+
+    def said(self) -> dict[str, Any]:
+        """Shift, and the most by which it differs from place to place, fine pixels, as plain data."""
+        bend = 0.0 if self.field is None else self.field.largest()
+        return {"shift_pixels": [round(value, 4) for value in self.shift], "bend_pixels": round(bend, 4)}
 
     def beyond(self, other: Place, tile: Tile) -> torch.Tensor:
         """How far it lies from another place at each fine pixel of a tile, ``(2, y, x)``, fine pixels (y, x)."""

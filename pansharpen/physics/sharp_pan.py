@@ -147,9 +147,10 @@ class SharpScene(ChangedScene):
         optics = dataclasses.replace(
             scene.optics, pan_mtf=None, pan_variance=None if variance is None else variance * float((kernel**2).sum())
         )  # fmt: skip
-        super().__init__(scene, lambda tile: tile.with_pan(self._filtered(tile.wide_pan), optics), optics)
+        super().__init__(scene, lambda tile: tile.with_pan(self.sharpened(tile.wide_pan), optics), optics)
 
-    def _filtered(self, pan: torch.Tensor) -> torch.Tensor:
+    def sharpened(self, pan: torch.Tensor) -> torch.Tensor:
+        """PAN through the filter, its finest details as far as they stand out of its noise."""
         level, noise = pan.mean(), self.scene.optics.pan_variance
         if not noise:
             return filtered(pan - level, self.kernel) + level

@@ -312,3 +312,13 @@ def test_quiet_darks_of_whole_numbers_make_no_pixel_hot(tmp_path):
         file["dark"] = dark.astype(np.uint16)
     _, hot = dark_frame(FrameStack(tmp_path / "x.h5"))
     assert np.argwhere(hot).tolist() == [[3, 4]]
+
+
+def test_info_tells_frames_of_a_scene(tmp_path):
+    """They have no wavelengths, which is no fault of theirs."""
+    with h5py.File(tmp_path / "scene.h5", "w") as file:
+        file["frames"], file["dark"] = np.ones((2, 4, 5), np.uint16), np.ones((4, 5), np.uint16)
+        file.attrs["full_scale"] = 4095
+    told = describe(tmp_path / "scene.h5")
+    assert told["kind"].startswith("raw frames without wavelengths")
+    assert (told["shape"], told["dark_frames"], told["full_scale"]) == ([2, 4, 5], 1, 4095)

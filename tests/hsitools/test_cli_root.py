@@ -106,8 +106,11 @@ class TestRoot:
         assert code == 2
         assert error == "hsi: error: broken: not available: No module named 'no_such_module_anywhere'\n"
 
-    def test_our_errors_are_one_line(self, capsys):
+    def test_our_errors_are_one_line(self, capsys, monkeypatch):
         assert run(capsys, "wrong") == (2, "", "hsi: error: x.npy: data: found 3, expected 4\n")
+        # whatever a library said
+        monkeypatch.setattr(wrong_input, "callback", lambda: (_ for _ in ()).throw(HsiError("x: time\n = 3")))
+        assert run(capsys, "wrong") == (2, "", "hsi: error: x: time = 3\n")
 
     @pytest.mark.parametrize(
         ("arguments", "words"),

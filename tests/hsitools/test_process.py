@@ -221,7 +221,13 @@ def test_other_mistakes_are_one_line(run, light, tmp_path):
         assert words in errors[0]
         # nothing was done for it
         assert not (tmp_path / "out" / "steps").exists()
-    for path, words in ((tmp_path / "empty", "bench: found none"), (light / "scene.h5", "bench: found another kind")):
+    whole = (light / "scene.h5").read_bytes()
+    (tmp_path / "cut.h5").write_bytes(whole[: len(whole) // 2])
+    code, _, said = run(tmp_path / "out", scene=tmp_path / "cut.h5")
+    assert code == 2
+    assert "cut.h5: cannot be read" in said
+    for path, words in ((tmp_path / "empty", "bench: found none"), (light / "scene.h5", "bench: found another kind"),
+                        (tmp_path / "cut.h5", "bench: cannot be read")):  # fmt: skip
         code, _, said = run(tmp_path / "out", path)
         assert code == 2
         assert words in said

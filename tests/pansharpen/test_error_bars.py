@@ -1,5 +1,8 @@
 """Error bars of fusion: draws have the posterior's covariance, tiles agree with the whole, intervals cover."""
 
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -14,9 +17,9 @@ from hsitools.sensor.spatial import mtf_blur, mtf_decimate
 from pansharpen import fuse
 from pansharpen.commands.pansharpen import pansharpen
 from pansharpen.in_memory import posterior_of
-from pansharpen.methods.physics import physics
+from pansharpen.methods.physics import learn, physics, solved
 from pansharpen.pair.wald import simulated_case
-from pansharpen.physics.error_scale import blur_powers, blurred_off, hidden_gain
+from pansharpen.physics.error_scale import blur_powers, blurred_off, grain_variance, hidden_gain
 from pansharpen.physics.posterior import draw, signs_at
 from pansharpen.physics.sharp_pan import gaussian
 from pansharpen.tiled import LargeScene
@@ -102,6 +105,22 @@ def test_intervals_cover(case):
     assert rank > 0.5
 
 
+def test_grain_of_the_scene_is_told_from_noise_by_its_neighbours(case):
+    """Both alike in size in the coarse cube, in one band each: what went through the optics was far larger before."""
+    generator, band = torch.Generator().manual_seed(5), 3
+    grain = case.reference[:, band].std() * torch.randn(case.pan.shape, generator=generator)
+    seen = mtf_decimate((96, 96), 0.3, 4)(grain)
+    noise = seen.std() * torch.randn(seen.shape, generator=generator)
+    unknown = case.replace(optics=dataclasses.replace(case.optics, noise_variance=None), reference=None)
+    found = []
+    for part in (seen, noise):
+        with torch.no_grad():
+            made = learn(unknown.replace(coarse=case.coarse.index_add(1, torch.tensor([band]), part)))
+            found.append(float(grain_variance(made.scene, made.coarse, made.space, made.pair)[band]))
+    assert 0.5 < found[0] / float(grain.var()) < 2
+    assert found[1] < 0.1 * found[0]
+
+
 def test_tiles_have_the_error_bars_of_the_whole():
     sensor = preset("prisma").select(range(0, 60, 20))
     observed = sensor.observe(scene((228, 24), seed=3), np.random.default_rng(0))
@@ -137,18 +156,36 @@ def test_small_scenes_and_holes_have_error_bars_too(case):
     assert torch.isfinite(std[:, 4]).all()
 
 
-def test_error_bars_beside_the_fused_file(tmp_path):
+def test_error_bars_beside_the_fused_file(tmp_path, monkeypatch):
+    calls = []
+
+    def counted(tile, model):
+        calls.append(tile.corner)
+        return solved(tile, model)
+
+    monkeypatch.setattr("pansharpen.methods.physics.solved", counted)
     sensor = preset("prisma").select(range(0, 60, 20))
     observed = sensor.observe(scene((60, 48), seed=3), np.random.default_rng(0))
     source, out = tmp_path / "pair.h5", tmp_path / "fused.h5"
     save_cube(observed, source)
     run = CliRunner().invoke(pansharpen, ["run", "physics", str(source), "-o", str(out), "--std"])
     assert run.exit_code == 0, run.output
+    assert calls == [(0, 0)]  # one solution serves both
     fused, std = open_cube(out), open_cube(tmp_path / "fused_std.h5")
     assert std.shape == fused.shape
     np.testing.assert_array_equal(std.wavelength_nm, fused.wavelength_nm)
     assert std.units == fused.units
     assert (std.read() > 0).all()
+    # integers for both, each with a scale of its own
+    again = CliRunner().invoke(
+        pansharpen, ["run", "physics", str(source), "-o", str(out), "--std", "--dtype", "int16", "--json"]
+    )
+    assert again.exit_code == 0, again.output
+    small = open_cube(tmp_path / "fused_std.h5")
+    assert small.stored().dtype == np.int16
+    error = json.loads(again.output)["std_rounding_error"]
+    assert error < 0.02 * std.read().mean()
+    np.testing.assert_allclose(small.read(), std.read(), rtol=0, atol=1.01 * error)
     case = simulated_case(scene((60, 48), seed=3), sensor)
     for call in (lambda: fuse(observed, method="GSA", std=True), lambda: posterior_of("GSA", case)):
         with pytest.raises(InputError, match="GSA: std: the method has no error bars, expected one of: physics"):

@@ -14,13 +14,14 @@ import pytest
 import pansharpen.methods  # noqa: F401  (registers them)
 from benchmarks.products import write_prisma
 from hsitools.commands.root import main
+from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.io import open_cube, save_cube
 from hsitools.scenes import scene
 from hsitools.sensor import preset
 from pansharpen.products import FusionOrder, fuse_files
 from pansharpen.registry import METHODS
-from pansharpen.tiled import fuse_cube
+from pansharpen.tiled import fuse_cube, fuse_pair
 
 HSI = Path(sys.executable).parent / "hsi"
 
@@ -171,3 +172,12 @@ def test_a_batch_that_cannot_be_is_refused_before_anything_is_done(tmp_path, pro
 )  # fmt: skip
 def test_options_that_would_be_ignored_are_refused(options, said, tmp_path, hsi):
     assert said in hsi("pansharpen", "run", "GSA", "x.h5", "-o", tmp_path / "o.h5", *options, code=2).stderr
+
+
+def test_weights_of_no_net_and_a_pan_of_several_bands_are_refused():
+    ones = np.ones((6, 8, 8), np.float32)
+    with pytest.raises(InputError, match="GSA: weights: found w, expected none"):
+        fuse_pair(Cube(data=ones, pan=Cube(data=np.ones((1, 16, 16), np.float32))), "GSA", weights="w")
+    many = Cube(data=np.ones((6, 16, 16), np.float32), source="six.h5")
+    with pytest.raises(InputError, match=r"six.h5: pan: found 6 bands, expected one"):
+        fuse_pair(Cube(data=ones, pan=many), "GSA")

@@ -49,21 +49,26 @@ def rasterio_module() -> Any:
 
 
 class RasterSource:
-    """Bands of a raster file, read by window."""
+    """Bands of a raster file, read by window; NaN where the file's mask (inside, or ``.msk`` beside) says invalid."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         with _open(path) as file:
             self.shape = (int(file.count), int(file.height), int(file.width))
             self.dtype = np.dtype(np.result_type(*file.dtypes))
+            flags = {flag.name for flag in file.mask_flag_enums[0]}
+        self.masked = "per_dataset" in flags and "alpha" not in flags
+        if self.masked:
+            self.dtype = np.result_type(self.dtype, np.float32)
 
     def read(self, bands: Bands, rows: slice, columns: slice) -> NDArray[Any]:
         """See `hsitools.cube.sources.Source`."""
         try:
             with _open(self.path) as file:
-                out = file.read(
-                    [int(b) + 1 for b in bands], window=((rows.start, rows.stop), (columns.start, columns.stop))
-                )
+                window = ((rows.start, rows.stop), (columns.start, columns.stop))
+                out = file.read([int(b) + 1 for b in bands], window=window)
+                if self.masked:
+                    out = np.where(file.read_masks(1, window=window) > 0, out, np.nan).astype(self.dtype)
         except Exception as error:
             # damaged tiles fail in many ways: codecs, sizes, missing blocks
             raise FormatError(f"{self.path}: data: cannot be read; {' '.join(str(error).split())}") from None
@@ -94,6 +99,11 @@ def read(path: Path) -> Cube:
         points = len(file.gcps[0])
         descriptions, colours = file.descriptions, [colour.name for colour in file.colorinterp]
     count = raster.shape[0]
+    if "alpha" in colours and count > 2:
+        # GDAL calls the fourth band of bytes so by itself, whatever it is
+        log.warning(
+            "%s: band %d: marked as transparency (alpha): kept as a band, no mask", path, colours.index("alpha")
+        )
     beside = _beside(path, count)
     labels = _labels(tags, dataset, descriptions, path) or beside
     if nodata is None:

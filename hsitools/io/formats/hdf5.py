@@ -36,10 +36,12 @@ def open_hdf5(path: str | Path) -> Any:
     Raises
     ------
     FormatError
-        When a member points out of the file, or there are more than `MAX_MEMBERS`.
+        When it is a folder, a member points out of the file, or there are more than `MAX_MEMBERS`.
     """
     import h5py
 
+    if Path(path).is_dir():
+        raise FormatError(f"{path}: found a folder, expected an HDF5 file")
     file = h5py.File(path, "r", rdcc_nbytes=CACHE_BYTES, rdcc_nslots=CACHE_SLOTS)
     try:
         for _ in members(file):

@@ -16,6 +16,8 @@ from hsitools.io.wavelengths import Conversion, width_to_nm
 
 PRIORITY = 32  # an archive: after those that are told by their first bytes
 VECTORS = ("wavelength_nm", "fwhm_nm", "good")
+#: What others call wavelengths, in a unit that their values tell.
+OTHER_NAMES = ("wavelength", "wavelengths", "wavelengths_nm", "wl")
 
 
 def can_read(path: Path) -> bool:
@@ -76,18 +78,20 @@ def read(path: Path) -> Cube:
     source = MemberSource(path, "cube.npy")
     labels: dict[str, Any] = {}
     with zipfile.ZipFile(path) as archive:
-        for name in VECTORS:
-            if f"{name}.npy" not in archive.namelist():
+        members = archive.namelist()
+        centre = next((n for n in (VECTORS[0], *OTHER_NAMES) if f"{n}.npy" in members), VECTORS[0])
+        for name in (centre, *VECTORS[1:]):
+            if f"{name}.npy" not in members:
                 continue
             with archive.open(f"{name}.npy") as stream:
                 shape, _, dtype = _header(stream, f"{path}: {name}")
                 if shape != (source.shape[0],) or dtype.kind not in "uifb":
                     raise InputError(f"{path}: {name}: found {dtype} of shape {shape}, expected ({source.shape[0]},)")
                 labels[name] = np.frombuffer(stream.read(shape[0] * dtype.itemsize), dtype=dtype)
-    if "wavelength_nm" in labels:
+    if centre in labels:
         # named for nm, and yet micrometres in some: said, as of any file
-        stored = labels.pop("wavelength_nm")
-        conversion = Conversion.of(stored, "nm", f"{path}: wavelength_nm")
+        stored = labels.pop(centre)
+        conversion = Conversion.of(stored, "nm" if centre.endswith("_nm") else None, f"{path}: {centre}")
         if conversion is not None:
             labels["wavelength_nm"] = conversion.centres(stored)
             if "fwhm_nm" in labels:

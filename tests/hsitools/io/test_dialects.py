@@ -446,3 +446,40 @@ def test_interrupted_writing_leaves_what_was_there(tmp_path, name):
 def test_where_nothing_can_be_written(tmp_path, name):
     with pytest.raises(InputError, match="output: cannot write there"):
         save_cube(Cube(data=NUMBERS), tmp_path / "no such folder" / name)
+
+
+@pytest.mark.parametrize("internal", [True, False])
+def test_a_mask_of_a_geotiff_leaves_pixels_out(tmp_path, internal):
+    """In the file, or in ``.msk`` beside it; whatever numbers stand there."""
+    path = geotiff(tmp_path / "x.tif", crs=UTM33)
+    mask = np.full((4, 5), 255, np.uint8)
+    mask[1, 2] = 0
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=internal), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with rasterio.open(path, "r+") as file:
+            file.write_mask(mask)
+    assert (tmp_path / "x.tif.msk").exists() is not internal
+    expected = np.where(mask > 0, NUMBERS, np.nan)
+    cube = open_cube(path)
+    np.testing.assert_array_equal(cube.read(), expected)
+    np.testing.assert_array_equal(cube.select(window=(1, 3, 2, 5)).read(), expected[:, 1:3, 2:5])
+    save_cube(cube, tmp_path / "y.h5")
+    np.testing.assert_array_equal(open_cube(tmp_path / "y.h5").read(), expected)
+
+
+def test_a_band_marked_as_transparency_stays_a_band(tmp_path, caplog):
+    """GDAL marks the fourth of four bands of bytes, as near infrared often is."""
+    path = geotiff(tmp_path / "x.tif", NUMBERS[:4].astype("u1"), photometric="RGB", alpha="yes")
+    cube = open_cube(path)
+    assert cube.n_bands == 4
+    np.testing.assert_array_equal(cube.read(), NUMBERS[:4])
+    assert "band 3: marked as transparency" in caplog.text
+
+
+def test_npz_of_others(tmp_path):
+    """Wavelengths by other names; axes in another order are no silent cube."""
+    np.savez(tmp_path / "a.npz", cube=NUMBERS, wavelengths=WAVES / 1e3)
+    np.testing.assert_allclose(open_cube(tmp_path / "a.npz").wavelength_nm, WAVES)
+    np.savez(tmp_path / "b.npz", cube=NUMBERS.transpose(1, 2, 0).copy(), wavelength=WAVES)
+    with pytest.raises(InputError, match=r"wavelength: found float64 of shape \(6,\), expected \(4,\)"):
+        open_cube(tmp_path / "b.npz")

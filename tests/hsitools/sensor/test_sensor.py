@@ -24,6 +24,7 @@ from hsitools.sensor import (
     from_characterization,
     preset,
 )
+from hsitools.sensor.camera_operator import CameraOperator
 from hsitools.sensor.exposure import ROWS
 from hsitools.sensor.polynomial import Band
 from hsitools.sensor.presets import fabry_perot_sensor
@@ -254,6 +255,27 @@ def test_many_angles_are_interpolated():
     frame[rows, columns] = image
     back = camera.adjoint(frame, wavelength)
     assert float((seen * image).sum()) == pytest.approx(float((light * back).sum()), rel=1e-9)
+
+
+def test_camera_operator_is_the_camera_in_batches():
+    layout = SubImageLayout(frame_shape=(100, 130), grid=(3, 4), pitch=(30.0, 30.0), origin=(18.0, 20.0))
+    camera = MultiApertureCamera(response=interferometers(), layout=layout, size=7, half_field_deg=6.0, vignetting=0.4)
+    rng, wavelength = np.random.default_rng(0), np.linspace(420, 980, 20)
+    light = torch.as_tensor(rng.random((2, 20, 7, 7)))
+    whole = np.stack([camera.interferograms(Cube(data=part.numpy(), wavelength_nm=wavelength)) for part in light])
+    for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-5)):
+        operator = CameraOperator(camera, wavelength, dtype=dtype)
+        seen = operator.forward(light)
+        assert seen.dtype == dtype
+        np.testing.assert_allclose(seen.numpy(), whole, rtol=0, atol=tolerance * whole.max())
+    operator = camera.on(wavelength)
+    image = torch.as_tensor(rng.standard_normal(whole.shape))
+    inner = float((operator.forward(light) * image).sum())
+    assert inner == pytest.approx(float((light * operator.adjoint(image)).sum()), rel=1e-10)
+    with pytest.raises(InputError, match=r"wavelengths: found shape \(2, 19, 7, 7\), expected"):
+        operator.forward(light[:, 1:])
+    with pytest.raises(InputError, match="device: found 'nowhere'"):
+        camera.on(wavelength, "nowhere")
 
 
 @pytest.mark.parametrize("size", [8, 25])
