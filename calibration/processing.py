@@ -54,6 +54,7 @@ def check_scene(plan: Plan) -> None:
     from calibration.commands.invert import parse_grid
     from calibration.inversion import measurement
     from calibration.inversion.invert import check_grid
+    from hsitools.errors import InputError
     from hsitools.sensor.layout import SubImageLayout
 
     check_names(plan)
@@ -62,7 +63,8 @@ def check_scene(plan: Plan) -> None:
     count, shape = None, None if layout is None else layout.frame_shape
     if bench.kind == CHARACTERIZATION:
         known = Characterization.load(bench.path)
-        measurement.open_measurement(plan.scene, known)
+        shape = shape if known.layout is None else known.layout.frame_shape
+        raw = isinstance(measurement.open_measurement(plan.scene, known), measurement.Measurement)
         lines = 1000 / known.response.wavenumber
     elif bench.kind == A_CAPTURE:
         capture = open_capture(bench.path)
@@ -75,9 +77,11 @@ def check_scene(plan: Plan) -> None:
         count = None if layout is None else layout.n_sub_images
     if bench.kind != CHARACTERIZATION:
         plan.check_outputs(["instrument.h5"])
-        for scene in (plan.scene, plan.flat):
-            if scene is not None:
-                measurement.check_file(scene, shape, count)
+        raw = measurement.check_file(plan.scene, shape, count)
+    if plan.flat is not None:
+        measurement.check_flat(plan.flat, shape)
+        if not raw:
+            raise InputError(f"{plan.flat}: flat: {measurement.NO_FLAT}")
     lines = np.sort(lines)
     grid = parse_grid(plan.grid)
     if grid is not None:
@@ -280,13 +284,12 @@ def _rms(values: Array) -> float:
 
 
 def _spectra_figure(result: Inversion, budget: dict[str, Array]) -> Figure:
-    from hsitools.plot import COLOURS, new_figure
+    from hsitools.plot import COLOURS, draw_image, legend_below, new_figure, with_unit
 
     spectra = result.spectra
-    figure, (image, lines, errors) = new_figure(12, 3.8, ncols=3, width_ratios=[1, 1.5, 1.3])
+    figure, (image, lines, errors) = new_figure(12, 4.2, ncols=3, width_ratios=[1.2, 1.5, 1.3])
     bright = np.where(spectra.mask, spectra.estimate.mean(axis=0), np.nan)
-    image.imshow(bright, cmap="gray")
-    image.set(title="mean over the band", xticks=[], yticks=[])
+    draw_image(image, bright, "mean over the band", with_unit("mean", spectra.units))
     order = np.argsort(np.where(spectra.mask, bright, np.inf), axis=None)[: int(spectra.mask.sum())]
     for number, quantile in enumerate(QUANTILES):
         y, x = np.unravel_index(order[int(quantile * (len(order) - 1))], bright.shape)
@@ -295,14 +298,15 @@ def _spectra_figure(result: Inversion, budget: dict[str, Array]) -> Figure:
         if spectra.std is not None:
             half = 1.96 * spectra.std[:, y, x]
             lines.fill_between(spectra.wavelength_nm, line - half, line + half, color=COLOURS[number], alpha=0.25)
-    lines.set(xlabel="wavelength / nm", ylabel=f"spectrum ({spectra.units})", title="spectra")
-    lines.legend()
+    lines.set(xlabel="wavelength / nm", ylabel=with_unit("spectrum", spectra.units), title="spectra, 95 % intervals")
+    legend_below(lines, 3)
     for name, values in budget.items():
-        style: dict[str, Any] = {"color": "black", "lw": 1.6} if name == "all" else {"lw": 1.0}
+        # above its largest part, which would hide under a thin line
+        style: dict[str, Any] = {"color": "black", "lw": 3.0, "alpha": 0.3} if name == "all" else {"lw": 1.2}
         errors.plot(spectra.wavelength_nm, values, label=name, **style)
-    errors.set(xlabel="wavelength / nm", ylabel="standard deviation", title="error budget")
+    errors.set(xlabel="wavelength / nm", ylabel=with_unit("standard deviation", spectra.units), title="error budget")
     if budget:
-        errors.legend()
+        legend_below(errors)
     return figure
 
 

@@ -18,7 +18,7 @@ from hsitools.cube import Cube
 from hsitools.cube.sources import Bands
 from hsitools.cube.windows import Window, windows
 from hsitools.errors import InputError
-from hsitools.io.atomic import atomic_path
+from hsitools.io.atomic import atomic_path, mapped
 from hsitools.progress import Progress, silent
 
 #: Values (float32) of a strip with its surroundings, and its pixels; methods then stay below 3 GB.
@@ -75,12 +75,15 @@ class RestoredSource:
         self._folder = Path(tempfile.mkdtemp(prefix="hsi-denoise-"))
         self._parts = self._folder if kept is None else kept
         weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
-        self._kept("estimate", "w+")
-        self.std = self._kept("std", "w+") if samples else None
-        self.mask = self._kept("mask", "w+") if samples else None
+        self._new("estimate", np.float32)
+        self.std = self._new("std", np.float32) if samples else None
+        self.mask = self._new("mask", np.uint8) if samples else None
         self.structure = np.zeros((1, *self.shape[1:]), dtype=np.uint8)
 
-    def _kept(self, name: str, mode: Literal["r", "r+", "w+"]) -> NDArray[Any]:
+    def _new(self, name: str, dtype: Any) -> NDArray[Any]:
+        return mapped(self._folder / name, dtype, self.shape)
+
+    def _kept(self, name: str, mode: Literal["r", "r+"]) -> NDArray[Any]:
         """A layer's file as an array. Not held for long: what was touched of it counts as memory."""
         dtype = np.uint8 if name == "mask" else np.float32
         return np.memmap(self._folder / name, dtype=dtype, mode=mode, shape=self.shape)

@@ -1,5 +1,8 @@
 """Errors with a name and one line: the file, the field, what was found, what was expected."""
 
+import errno
+import os
+
 
 class HsiError(Exception):
     """Root of all errors that hsitools raises on purpose; the command line prints them without a traceback."""
@@ -11,3 +14,15 @@ class InputError(HsiError, ValueError):
 
 class FormatError(InputError):
     """A file that is missing, unreadable or of another kind than expected."""
+
+
+#: What systems say of a disk, a quota or a file size that is used up.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def no_room(error: BaseException) -> str | None:
+    """The system's words for a disk that is full, where an error is about that; HDF5 wraps them in words of its own."""
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        return os.strerror(error.errno)
+    said = str(error)
+    return next((os.strerror(code) for code in NO_ROOM if os.strerror(code) in said), None)

@@ -32,6 +32,28 @@ def new_figure(width: float = 8.0, height: float = 4.5, **grid: Any) -> tuple[Fi
         return figure, figure.subplots(**grid)
 
 
+def with_unit(what: str, unit: str | None) -> str:
+    """A quantity for an axis or a colour bar: ``what / unit``; of a pure number the quantity alone."""
+    return what if unit in (None, "", "1") else f"{what} / {unit}"
+
+
+def legend_below(ax: Any, columns: int = 1) -> None:
+    """A legend under an axis and its label, where it hides nothing that is drawn."""
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=columns, frameon=False, fontsize=9)
+
+
+def draw_image(ax: Any, image: Any, title: str, bar: str | None = None, **settings: Any) -> None:
+    """A picture without axes, with a colour bar that says quantity and unit (``bar``) unless it is one of colours.
+
+    ``settings`` are those of ``Axes.imshow``.
+    """
+    drawn = ax.imshow(image, **{"cmap": "gray", "interpolation": "nearest", **settings})
+    ax.set_title(title)
+    ax.set_axis_off()
+    if bar is not None:
+        ax.figure.colorbar(drawn, ax=ax, label=bar, shrink=0.8)
+
+
 def png_bytes(figure: Figure, dpi: int = 144) -> bytes:
     """The figure as a PNG."""
     buffer = io.BytesIO()

@@ -8,7 +8,7 @@ import numpy as np
 
 from hsitools.cube import Cube
 from hsitools.figures import quicklook
-from hsitools.plot import COLOURS, new_figure
+from hsitools.plot import COLOURS, draw_image, new_figure, with_unit
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,14 +31,12 @@ def error_bars(cube: Cube, pan: Cube, fused: Cube, std: Cube | None = None) -> t
     if std is None:
         figure, axes = new_figure(12, 4.2, ncols=3)
     else:
-        figure, axes = new_figure(15, 3.6, ncols=5, width_ratios=[1, 1, 1, 1.2, 1.6])
-    images = {"spectra": quicklook(cube), "panchromatic": pan.read()[0], "fused": quicklook(fused)}
-    for ax, (title, image) in zip(axes, images.items(), strict=False):
-        ax.imshow(image, cmap="gray")
-        ax.set(title=title, xticks=[], yticks=[])
+        figure, axes = new_figure(15, 3.6, ncols=5, width_ratios=[1, 1.3, 1, 1.3, 1.6])
+    draw_image(axes[0], quicklook(cube), "spectra")
+    draw_image(axes[1], pan.read()[0], "panchromatic", with_unit("value", pan.units))
+    draw_image(axes[2], quicklook(fused), "fused")
     if std is None:
         return figure, None
-    unit = "" if fused.units in ("", "1") else f" / {fused.units}"
     values, spread = fused.read().astype(float), std.read().astype(float)
     known = np.isfinite(values) & np.isfinite(spread)
     bands = np.flatnonzero(known.any((1, 2)))
@@ -46,13 +44,12 @@ def error_bars(cube: Cube, pan: Cube, fused: Cube, std: Cube | None = None) -> t
     level = np.array([np.sqrt(np.mean(spread[band][known[band]] ** 2)) for band in bands])
     band = int(bands[np.argsort(level)[len(bands) // 2]])
     image = spread[band]
-    picture = axes[3].imshow(image, cmap="inferno", vmin=0, vmax=float(np.nanpercentile(image, 98)))
-    axes[3].set(title=f"standard deviation, {_named(fused, band)}", xticks=[], yticks=[])
-    axes[3].grid(False)
-    figure.colorbar(picture, ax=axes[3], shrink=0.8, label=f"standard deviation{unit}")
+    top = float(np.nanpercentile(image, 98))
+    bar = with_unit("standard deviation", fused.units)
+    draw_image(axes[3], image, f"standard deviation, {_named(fused, band)}", bar, cmap="inferno", vmin=0, vmax=top)
     y, x = values.shape[1] // 2, values.shape[2] // 2
     _interval(axes[4], fused.wavelength_nm, values[:, y, x], spread[:, y, x])
-    axes[4].set(title=f"pixel ({y}, {x}), 95 % interval", ylabel=f"value{unit}")
+    axes[4].set(title=f"pixel ({y}, {x}), 95 % interval", ylabel=with_unit("value", fused.units))
     return figure, float(np.sqrt(np.mean(spread[known] ** 2) / np.mean(values[known] ** 2)))
 
 

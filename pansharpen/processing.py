@@ -50,15 +50,17 @@ def scene_image(plan: Plan) -> Cube | None:
 
 
 def pair_files(process: Process) -> list[Path]:
-    """The cube of spectra and PAN."""
+    """The cube of spectra and PAN, and the standard deviations of the spectra."""
     assert process.plan.pan is not None
-    return [process.files["cube"], process.plan.pan]
+    std = [process.files["std"]] if "std" in process.files else []
+    return [process.files["cube"], process.plan.pan, *std]
 
 
 def fuse_it(process: Process) -> Outcome:
     """Cube and PAN to ``fused.h5``."""
     from hsitools.io import open_cube, save_cube
     from pansharpen.figures import error_bars
+    from pansharpen.products import std_of_bands
     from pansharpen.registry import get
     from pansharpen.tiled import fuse_pair
 
@@ -69,14 +71,20 @@ def fuse_it(process: Process) -> Outcome:
     if cube.transform is None and scene is not None and scene.shape[1:] == cube.shape[1:]:
         # spectra lie where the interferograms do
         cube = cube.replace(crs=scene.crs, transform=scene.transform)
-    fused, std = fuse_pair(cube.replace(pan=pan), plan.fusion, seed=plan.seed, std=get(plan.fusion).has_std)
+    # what the inversion left uncertain the fused cube holds, too: its errors are no noise that averages away
+    inherited = std_of_bands(open_cube(process.files["std"])) if "std" in process.files else None
+    fused, std = fuse_pair(
+        cube.replace(pan=pan), plan.fusion, seed=plan.seed, std=get(plan.fusion).has_std, cube_std=inherited
+    )
     files = {"fused": process.folder / "fused.h5"}
     save_cube(fused, files["fused"])
     if std is not None:
         files["fused_std"] = process.folder / "fused_std.h5"
         save_cube(std, files["fused_std"])
     ratio = fused.meta["ratio"]
-    own = " fused_std.h5 is what fusion itself leaves uncertain of each voxel." if std is not None else ""
+    own = ""
+    if std is not None:
+        own = " fused_std.h5 holds these and what fusion leaves uncertain of each voxel."
     facts = [Fact(quantity="ratio", result=f"{ratio}"),
              Fact(quantity="fused cube", result="×".join(map(str, fused.shape)))]  # fmt: skip
     place = fused.meta.get("registration")
@@ -88,7 +96,9 @@ def fuse_it(process: Process) -> Outcome:
         ]
     figure, share = error_bars(cube, pan, *(open_cube(path) for path in files.values()))
     if share is not None:
-        facts.append(Fact(quantity="standard deviation of fusion, share of the signal", result=f"{100 * share:.2g} %"))
+        facts.append(
+            Fact(quantity="standard deviation of the fused cube, share of the signal", result=f"{100 * share:.2g} %")
+        )
     return Outcome(
         text=f"Fused by {plan.fusion}, which registers both images where it knows how. The standard deviations of the "
         f"inversion (cube_std.h5) hold for the means of the fused cube over the pixels of the spectra.{own}",

@@ -17,9 +17,12 @@ from hsitools.cube import Cube
 from hsitools.cube.packed import packed
 from hsitools.errors import HsiError, InputError
 from hsitools.io import open_cube, save_cube, writer_of
+from hsitools.io.hashes import short_hash
+from hsitools.io.outputs import beside, refuse_inputs
 from hsitools.plugins import load_plugins
 from hsitools.progress import Progress, silent
 from hsitools.sensor import open_sensor
+from hsitools.text import plain
 from pansharpen.noisy import cube_without_noise
 from pansharpen.pair.alignment import paired, windowed
 from pansharpen.pair.case_files import convention as rules
@@ -58,16 +61,16 @@ class FusionOrder:
         """Files that it names, beside the products."""
         return [self.pan, *self.guide, self.cube_std, self.sensor, self.weights, *self.plugins]
 
+    @property
+    def wish(self) -> str:
+        """Name of what is asked for, whatever the product and its files' contents."""
+        return short_hash(plain({**asdict(self), "window": str(self.window)}))
+
     def key(self, path: Path) -> str:
         """Name of the run that fuses a product."""
         from hsitools.scale.pieces import key_of
 
         return key_of({**asdict(self), "window": str(self.window)}, [path, *self.files])
-
-
-def std_file(out: Path) -> Path:
-    """Where the standard deviation of a fused cube is written."""
-    return out.with_name(f"{out.stem}_std{out.suffix}")
 
 
 def fuse_file(
@@ -90,9 +93,6 @@ def fuse_file(
     dict
         What was done, as plain data.
     """
-    beside = std_file(out)
-    if order.std and beside.exists() and path.exists() and beside.samefile(path):
-        raise InputError(f"{beside}: --std: found the input itself, expected another name of --out")
     load_plugins(order.plugins)
     instrument = None if order.sensor is None else open_sensor(order.sensor)
     cube, optics = open_pair(path, order.pan, rules(order.convention), instrument)
@@ -111,7 +111,7 @@ def fuse_file(
     )  # fmt: skip
     fused = fused if order.dtype is None else packed(fused, scale=order.scale, like=cube)
     kept = 0
-    layers = {out: fused} if std is None else {out: fused, std_file(out): std}
+    layers = {out: fused} if std is None else {out: fused, beside(out, "_std"): std}
     for target, layer in layers.items():
         if client is None or layer.in_memory:
             save_cube(layer, target, written)
@@ -124,7 +124,7 @@ def fuse_file(
     return {
         "method": fused.meta["pansharpened_by"], "out": str(out), "shape": list(fused.shape), "units": fused.units,
         "seconds": time.perf_counter() - began, "bad_bands": int((~fused.good).sum()), **told,
-        "optics_in_file": optics is not None, **({} if std is None else {"std": str(std_file(out))}),
+        "optics_in_file": optics is not None, **({} if std is None else {"std": str(beside(out, "_std"))}),
         **({} if client is None else {"tiles_kept": kept}),
     }  # fmt: skip
 
@@ -137,10 +137,15 @@ def _std_of_bands(order: FusionOrder, cube: Cube) -> NDArray[np.float64] | None:
         raise InputError(f"{order.cube_std}: --cube-std: found --noise {order.noise} beside it, expected one of them")
     if not order.std:
         raise InputError(f"{order.cube_std}: --cube-std: goes into the error bars only, expected --std beside it")
-    std = open_cube(order.cube_std).physical()
+    std = open_cube(order.cube_std)
     if std.n_bands != cube.n_bands:
         raise InputError(f"{order.cube_std}: --cube-std: found {std.n_bands} bands, expected the cube's {cube.n_bands}")
-    square = np.square(std.read(), dtype=np.float64).reshape(std.n_bands, -1)
+    return std_of_bands(std)
+
+
+def std_of_bands(std: Cube) -> NDArray[np.float64]:
+    """Root mean square ``(band,)`` of a cube of standard deviations over the pixels that have one; zero without any."""
+    square = np.square(std.physical().read(), dtype=np.float64).reshape(std.n_bands, -1)
     count = np.isfinite(square).sum(1)
     return np.asarray(np.sqrt(np.nansum(square, axis=1) / np.maximum(count, 1)))
 
@@ -151,7 +156,8 @@ def fuse_files(
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Fuse products, each into a cube of its name in a folder (made if need be); one that fails stops no other.
 
-    A product whose cube is there already, of the same run, is not fused again.
+    A product whose cube is there already, of the same run, is not fused again; one that has changed since is. A cube
+    that was made by another order, or by nobody knows what, stays, and its record says so.
 
     Parameters
     ----------
@@ -179,8 +185,8 @@ def fuse_files(
     for path, out in zip(paths, outs, strict=True):
         if outs.count(out) > 1:
             raise InputError(f"{path}: --batch: found another product of this name, expected names to differ")
-        if out.exists() and path.exists() and out.samefile(path):
-            raise InputError(f"{out}: --out: found the input itself, expected another folder")
+    stds = [beside(out, "_std") for out in outs if order.std]
+    refuse_inputs({"--out": outs + stds}, [*paths, *(file for file in order.files if file is not None)])
     writer_of(outs[0])
     records = folder / f".{RECORDS}"
     try:
@@ -211,11 +217,22 @@ def _fuse_one(order: FusionOrder, records: Path, pair: tuple[Path, Path]) -> dic
         told: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
         if told["key"] == key:
             return told | {"status": "kept"}
+        if told.get("wish") != order.wish:
+            made = f"the cube that {told['method']} made with other options"
+            return {"path": str(path), "status": _taken(out, made, order)}
+    elif out.exists():
+        return {"path": str(path), "status": _taken(out, "a file that no batch made", order)}
     try:
         told = fuse_file(order, path, out) | {"status": "ok"}
         open_cube(out)
     except (HsiError, FloatingPointError) as error:
         return {"path": str(path), "status": str(error)}
-    told |= {"path": str(path), "key": key}
+    told |= {"path": str(path), "key": key, "wish": order.wish}
     write_json(record, told)
     return told
+
+
+def _taken(out: Path, holder: str, order: FusionOrder) -> str:
+    return (
+        f"{out}: --batch: found {holder}, expected another --out for {order.method}, or none of this name (remove it)"
+    )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hsitools.commands.options import emit_json, emit_table, json_option, scheduler_option, workers_option
+from hsitools.commands.outputs import OutputFile, OutputFolder
 from hsitools.errors import InputError
 
 if TYPE_CHECKING:
@@ -65,9 +66,9 @@ def parse_waves(name: str) -> float:
     "--line-shape", type=click.Choice(["gaussian", "triangular"]), help="Shape of the line  [the capture's; gaussian]."
 )
 @click.option("--no-prior", is_flag=True, help="Fit each interferometer by itself, as the published method does.")
-@click.option("--out", type=click.Path(path_type=Path), help="Characterization file (HDF5).")
-@click.option("--csv", "csv_path", type=click.Path(path_type=Path), help="Table of the interferometers.")
-@click.option("--report", type=click.Path(path_type=Path), help="Folder for report.html, its figures and the results.")
+@click.option("--out", type=OutputFile(), help="Characterization file (HDF5).")
+@click.option("--csv", "csv_path", type=OutputFile(), help="Table of the interferometers.")
+@click.option("--report", type=OutputFolder(), help="Folder for report.html, its figures and the results.")
 @click.option("--show", metavar="I,J,…", help="Interferometers whose fits the report draws  [a spread of them].")
 @click.option("--per-pixel", is_flag=True, help="CAPTURE is a pixel stack: maps over every sub-image, to --out.")
 @click.option("--device", metavar="DEVICE",
@@ -164,12 +165,6 @@ class Outputs:
     report: Path | None
     show: list[int] | None
 
-    def check(self) -> None:
-        """Raise `InputError` now rather than after the work when a folder is missing."""
-        for target in (self.characterization, self.table):
-            if target is not None and not target.parent.is_dir():
-                raise InputError(f"{target}: output: found no folder {target.parent}, expected an existing one")
-
 
 def _check_shape(path: Path, linewidth_nm: Any, line: dict[str, Any], options: Options) -> None:
     """A shape would be ignored without a width."""
@@ -188,7 +183,6 @@ def _per_device(
     from calibration.captures.capture import open_capture
     from calibration.pipeline import characterize
 
-    outputs.check()
     data = replace(open_capture(path), **line)
     _check_shape(path, data.linewidth_nm, line, options)
     if span is not None:

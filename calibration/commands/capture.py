@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from hsitools.commands.options import emit_json, emit_table, json_option
+from hsitools.commands.options import emit_json, emit_table, json_option, refuse_typed
+from hsitools.commands.outputs import OutputFile
 from hsitools.errors import InputError
 
 
@@ -18,11 +19,11 @@ def capture() -> None:
 @capture.command()
 @click.argument("frames", type=click.Path(path_type=Path))
 @click.option("--device", type=click.Path(path_type=Path), help="Device file (JSON); the grid is found when left out.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Capture file (HDF5).")
+@click.option("--out", type=OutputFile(), required=True, help="Capture file (HDF5).")
 @click.option("--window", default=5, show_default=True, help="Side of the window at each centre, pixels.")
 @click.option("--percentile", default=50.0, show_default=True, help="Of the window's valid pixels.")
 @click.option("--opd-step", type=float, help="Nominal OPD step between neighbours, µm.")
-@click.option("--figure", type=click.Path(path_type=Path), help="Draw the grid over the mean frame (PNG).")
+@click.option("--figure", type=OutputFile(suffix=".png"), help="Draw the grid over the mean frame (PNG).")
 @json_option
 def extract(
     frames: Path, device: Path | None, out: Path, window: int, percentile: float, opd_step: float | None,
@@ -60,9 +61,7 @@ def extract(
 
 
 @capture.command()
-@click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="Capture file, or frame file with --frames."
-)
+@click.option("--out", type=OutputFile(), required=True, help="Capture file, or frame file with --frames.")
 @click.option("--frames", is_flag=True, help="Raw frames instead of a capture (a device file is written beside them).")
 @click.option("--n", default=300, show_default=True, help="Interferometers.")
 @click.option("--lines", "n_lines", default=451, show_default=True, help="Monochromator lines.")
@@ -80,6 +79,8 @@ def simulate(out: Path, frames: bool, n: int, n_lines: int, band: str, noise: fl
     from calibration.commands.calibrate import wavelength_range
     from hsitools.io.atomic import atomic_path
 
+    if frames:
+        refuse_typed("--frames", "noise")
     if n < 1 or n_lines < 4:
         raise InputError(f"simulate: found {n} interferometers and {n_lines} lines, expected at least 1 and 4")
     span = wavelength_range(band) or (350.0, 1000.0)

@@ -12,9 +12,11 @@ from hsitools.commands.options import (
     emit_json,
     json_option,
     progress_bar,
+    refuse_typed,
     scheduler_option,
     workers_option,
 )
+from hsitools.commands.outputs import OutputFile, OutputFolder
 from hsitools.errors import InputError
 from hsitools.text import readable
 
@@ -69,23 +71,25 @@ def list_methods(as_json: bool) -> None:
 @invert.command("run")
 @click.argument("path", type=PATH)
 @click.option("--instrument", type=PATH, required=True, help="Characterization of `hsi calibrate --out`.")
-@click.option("-o", "--out", type=PATH, required=True, help="Spectral cube: .h5, .nc, .hdr or .tif.")
+@click.option("-o", "--out", type=OutputFile("_std", "_mask", "_common.csv", cube=True), required=True,
+              help="Spectral cube: .h5, .nc, .hdr or .tif.")  # fmt: skip
 @click.option("--method", default="joint", show_default=True, help="See `hsi invert methods`.")
 @click.option("--grid", metavar="LOW:HIGH:STEP", help="Wavelengths, nm  [default: the calibrated lines].")
 @click.option("--illumination", type=PATH, help="Table of wavelength (nm) and the light on the scene.")
 @click.option("--lamp", type=PATH, help="Table of wavelength (nm) and the calibration lamp's radiance.")
+@click.option("--lamp-units", help="Of that radiance  [default: in brackets in the table's head].")
 @click.option(
     "--flat", type=PATH, help="Raw frames of an even scene under the calibration lamp: vignetting, dead pixels."
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda: where `joint` smooths.")
-@click.option("--report", type=PATH, help="Folder for report.html.")
+@click.option("--report", type=OutputFolder(), help="Folder for report.html.")
 @workers_option
 @scheduler_option
 @json_option
 def run(
     path: Path, instrument: Path, out: Path, method: str, grid: str | None, illumination: Path | None,
-    lamp: Path | None, flat: Path | None, device: str, report: Path | None, workers: int | None,
-    scheduler: str | None, as_json: bool,
+    lamp: Path | None, lamp_units: str | None, flat: Path | None, device: str, report: Path | None,
+    workers: int | None, scheduler: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Invert PATH, raw frames with dark frames or an interferogram cube, to a spectral cube.
 
@@ -105,15 +109,11 @@ def run(
     from hsitools.scale.cluster import cluster
 
     began = time.perf_counter()
-    if not out.parent.is_dir():
-        raise InputError(f"{out}: output: found no folder {out.parent}, expected an existing one")
     parts = out.with_name(f"{out.stem}_parts")
-    if report is not None and report.is_file():
-        raise InputError(f"{report}: report: found a file, expected a folder's name")
     with cluster(workers, scheduler, files=[path, instrument]) as client, progress_bar("invert") as progress:
         result = run_inversion(
-            path, instrument, method, grid=parse_grid(grid), illumination=illumination, lamp=lamp, flat=flat,
-            device=device, parts=parts, progress=progress, client=client,
+            path, instrument, method, grid=parse_grid(grid), illumination=illumination, lamp=lamp,
+            lamp_units=lamp_units, flat=flat, device=device, parts=parts, progress=progress, client=client,
         )  # fmt: skip
     # the cube itself comes last: where it is, all is
     cubes = {"_std": result.std, "_mask": result.mask, "": result.cube}
@@ -144,9 +144,9 @@ def run(
         return emit_json(document)
     click.echo(
         f"{out}: {'×'.join(map(str, result.cube.shape))} by {document['method']} in {document['seconds']:.1f} s, "
-        f"in units of {result.spectra.units}"
-        if result.spectra.units != "radiance"
-        else f"{out}: {'×'.join(map(str, result.cube.shape))} by {document['method']}, radiance"
+        f"in units of the {result.spectra.units}"
+        if lamp is None
+        else f"{out}: {'×'.join(map(str, result.cube.shape))} by {document['method']}, {result.spectra.units}"
     )
     for name in written[1:]:
         click.echo(name)
@@ -185,7 +185,7 @@ def write_factors(path: Path, wavelength_nm: Any, factors: Any) -> None:
 @click.option("--methods", default="all", show_default=True, help="Names with commas between, or all.")
 @click.option("--seed", default=0, show_default=True, help="Deals lines, draws noise.")
 @click.option(
-    "--out", type=PATH, help="File of results as they come (JSON lines); a run that was stopped goes on there."
+    "--out", type=OutputFile(), help="File of results as they come (JSON lines); a run that was stopped goes on there."
 )
 @json_option
 def benchmark(
@@ -198,6 +198,10 @@ def benchmark(
         raise InputError("benchmark: found neither --capture nor --scenes, expected one of them")
     if scenes and instrument is None:
         raise InputError("--scenes: found without --instrument, expected the characterization that measures them")
+    if scenes:
+        refuse_typed("--scenes", "folds")
+    else:
+        refuse_typed("--capture alone", "instrument", "snrs", "kept_lines")
     if not snrs or not all(snr > 0 for snr in snrs):
         raise InputError(f"--snr: found {' '.join(f'{snr:g}' for snr in snrs)}, expected positive numbers")
     from calibration.captures.capture import open_capture

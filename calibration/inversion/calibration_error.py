@@ -2,10 +2,10 @@
 
 Two things add to a pixel's interferogram, the same in all pixels up to their brightness. Each interferometer's own
 error, whose size the characterization's covariance tells (linearised). And what all share: a calibration line that was
-measured too bright, or left out, draws all interferometers alike there, so that the instrument acts as if spectra were
-multiplied by a curve that is rough from line to line. That part looks like a spectrum: what no spectrum can make does
-not show it, only that spectra are smoother. The sizes of both are those of largest evidence, given the mean
-interferogram and smooth spectra. Neither must pass for noise that pixels average away.
+measured too bright, or left out, draws the fits of all interferometers alike, so that the instrument acts almost as if
+spectra were multiplied by a curve that is rough from line to line. That part looks like a spectrum: what no spectrum
+can make does not show it, only that spectra are smoother. The sizes of both are those of largest evidence, given the
+mean interferogram and smooth spectra. Neither must pass for noise that pixels average away.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 #: Points of the quadrature to a fringe of the largest OPD.
 POINTS_PER_FRINGE = 8
+#: Share of the mean diagonal added to interferometers' normal matrices: some tell nothing of a parameter.
+RIDGE = 1e-6
 #: Length of correlation (nm) and relative error of the smooth spectrum that shared errors multiply.
 LENGTH, ROUGHLY = 80.0, 0.02
 #: Factors of the characterization's standard deviations, own and shared alike, where the search may begin: a decade
@@ -37,11 +39,29 @@ FACTORS, STARTS, REACH, STEPS = (0.03, 0.3, 3.0, 30.0), 3, 20.0, 25
 NONE = 1e-2
 
 
-def interferogram_stderr(result: Characterization, wavelength_nm: Array, spectrum: Array) -> Array:
-    """Standard deviation ``(interferometer,)`` of a spectrum's interferogram, by the characterization's covariance.
+def interferogram_errors(
+    result: Characterization, wavelength_nm: Array, spectrum: Array, smooth: Array
+) -> tuple[Array, Array]:  # fmt: skip
+    """What a wrong characterization makes of a spectrum's interferogram, linearised.
 
-    Linearised: ``J Σ Jᵀ`` of each interferometer, J the derivative of ``1/B ∫ flat·T·s dλ`` by its parameters. Where
-    interferometers could not be fitted it is NaN.
+    An interferogram ``1/B ∫ flat·T·s dλ`` has the derivative J by its interferometer's parameters.
+
+    Parameters
+    ----------
+    result : Characterization
+    wavelength_nm : array, shape (wavelength,)
+    spectrum, smooth : array, shape (wavelength,)
+        The spectrum, and what is sure of it: the errors of lines must not follow what they made of the estimate.
+
+    Returns
+    -------
+    std : array, shape (interferometer,)
+        Standard deviation by the characterization's covariance Σ: the root of ``J Σ Jᵀ``.
+    line_errors : array, shape (interferometer, line)
+        Error that a relative error of one of a calibration line's power makes, which all interferometers saw: their
+        parameters follow it by least squares. Of the smooth spectrum.
+
+    Where interferometers could not be fitted both are NaN.
     """
     from calibration.fitting.refine import NormalPlan
 
@@ -50,25 +70,39 @@ def interferogram_stderr(result: Characterization, wavelength_nm: Array, spectru
     fringes = float(np.nanmax(np.abs(response.opd_um))) * (high - low)
     count = int(max(256, POINTS_PER_FRINGE * fringes))
     sigma = low + (high - low) * (np.arange(count) + 0.5) / count
-    sampled = response.sampled(1000 / sigma)
-    light = np.interp(1000 / sigma, wavelength_nm, spectrum, left=0.0, right=0.0)
+    sampled, at_lines = response.sampled(1000 / sigma), response.sampled(1000 / response.wavenumber)
     ends = response.band_nm
-    light *= 1000 / sigma**2 * (high - low) / count / (ends[1] - ends[0])
+    step = 1000 / sigma**2 * (high - low) / count / (ends[1] - ends[0])
+    light, smooth_light = (
+        step * np.interp(1000 / sigma, wavelength_nm, values, left=0.0, right=0.0) for values in (spectrum, smooth)
+    )
     curve = np.interp(sigma, response.wavenumber, response.curve)
-    plan = NormalPlan.of(sampled)
+    plan, line_plan = NormalPlan.of(sampled), NormalPlan.of(at_lines)
+    n_lines = len(response.wavenumber)
+    weight = np.ones(n_lines) if result.lines is None else 1 / np.maximum(result.lines.line_noise, 1e-300) ** 2
     variance = np.full(response.n_bands, np.nan)
+    line_errors = np.full((response.n_bands, n_lines), np.nan)
     fitted = np.flatnonzero(np.isfinite(response.theta).all(axis=1))
     for rows in np.array_split(fitted, max(1, len(fitted) // 32)):
         theta = response.theta[rows]
         _, fields = sampled.fields(theta, np.broadcast_to(curve, (len(theta), count)))
-        seen = response.flat_at(sigma, rows) * response.gain_scale[rows, None] * light
-        slope = np.einsum("rkp,rk->rp", plan.jacobian(fields), seen)
+        flat, jacobian = response.flat_at(sigma, rows) * response.gain_scale[rows, None], plan.jacobian(fields)
+        seen = flat * light
+        slope, smooth_slope = (np.einsum("rkp,rk->rp", jacobian, flat * values) for values in (light, smooth_light))
         variance[rows] = ((slope[:, None] @ result.covariance[rows])[:, 0] * slope).sum(axis=1)
         if result.lines is not None:
             # models that the data cannot tell apart differ line by line; over many they average
             spread = np.interp(sigma, response.wavenumber, result.lines.model_spread)
             variance[rows] += ((spread * seen) ** 2).sum(axis=1)
-    return np.sqrt(np.maximum(variance, 0))
+        transmittance, fields = at_lines.fields(theta, np.broadcast_to(response.curve, (len(theta), n_lines)))
+        jacobian = line_plan.jacobian(fields)
+        weighted = (jacobian * weight[:, None]).swapaxes(1, 2)
+        normal = weighted @ jacobian
+        size = len(normal[0])
+        normal += RIDGE / size * np.trace(normal, axis1=1, axis2=2)[:, None, None] * np.eye(size)
+        toward = np.linalg.solve(normal, smooth_slope[..., None]).swapaxes(1, 2) @ weighted
+        line_errors[rows] = toward[:, 0] * transmittance
+    return np.sqrt(np.maximum(variance, 0)), line_errors
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -123,10 +157,15 @@ def smooth_spectrum(case: Interferograms, mean: Array, noise: Array) -> Array:
 
 
 def shared_errors(case: Interferograms, spectrum: Array) -> Array:
-    """Covariance of the interferogram of a spectrum times a white curve, as large as ``calibration_std`` on average."""
+    """Covariance of what lines' errors make of a spectrum's interferogram, as large as ``calibration_std`` on average.
+
+    Where it is not told how the fits follow the lines, of the spectrum times a white curve.
+    """
     assert case.calibration_std is not None
-    # white over wavelength, whatever the grid
-    columns = case.matrix * (spectrum / np.sqrt(np.abs(np.gradient(case.wavelength_nm))))
+    columns = case.line_errors
+    if columns is None:
+        # white over wavelength, whatever the grid
+        columns = case.matrix * (spectrum / np.sqrt(np.abs(np.gradient(case.wavelength_nm))))
     covariance = columns @ columns.T
     return np.asarray(covariance * ((case.calibration_std**2).mean() / max(np.diag(covariance).mean(), 1e-300)))
 
@@ -210,7 +249,7 @@ def allow(case: Interferograms, *, apart: bool = False) -> Allowed:
         np.asarray(np.linalg.solve(lower, side), dtype=float)
         for side in (np.eye(size) - np.outer(error, toward), case.matrix, root)
     )
-    whole = replace(case, matrix=whitened, opd_um=None, noise_std=np.ones(size), calibration_std=None)
+    whole = replace(case, matrix=whitened, opd_um=None, noise_std=np.ones(size), calibration_std=None, line_errors=None)
     unlike = differs * float(np.trace(np.linalg.solve(lower, np.linalg.solve(lower, wrong).T)))
     allowed = Allowed(
         case=whole, factors=remaining, scale=float(np.sqrt(max(factors))), covariance=chosen, unlike=unlike,

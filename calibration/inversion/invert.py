@@ -14,10 +14,17 @@ from numpy.typing import NDArray
 from calibration.characterization import Characterization
 from calibration.inversion import measurement as files
 from calibration.inversion import registry, tiles
-from calibration.inversion.calibration_error import interferogram_stderr
+from calibration.inversion.calibration_error import interferogram_errors, smooth_spectrum
 from calibration.inversion.measurement import AnyMeasurement, CubeMeasurement, Measurement
 from calibration.inversion.prior import best_prior, candidates
-from calibration.inversion.problem import RADIANCE_UNITS, Interferograms, Spectra, noise_size, pixel_noise_size
+from calibration.inversion.problem import (
+    LAMP_UNITS,
+    RADIANCE_UNITS,
+    Interferograms,
+    Spectra,
+    noise_size,
+    pixel_noise_size,
+)
 from calibration.inversion.scene_frames import open_scene
 from hsitools import __version__
 from hsitools.cube import Cube
@@ -65,6 +72,7 @@ def invert(
     grid: Array | None = None,
     illumination: tuple[Array, Array] | str | Path | None = None,
     lamp: tuple[Array, Array] | str | Path | None = None,
+    lamp_units: str | None = None,
     flat: str | Path | None = None,
     device: str = "auto",
     parts: str | Path | None = None,
@@ -87,6 +95,8 @@ def invert(
         Light on the scene in any units, over all of the calibrated band: what is left is smoother.
     lamp : (wavelengths in nm, values) or path of a table, optional
         The calibration lamp's radiance: spectra come out in its units instead of in units of the lamp.
+    lamp_units : str, optional
+        Units of the lamp's radiance; default those in brackets in the table's head.
     flat : path, optional
         Of raw frames: those of an even scene under the calibration lamp, see `scene_frames.open_scene`.
     device : str
@@ -140,9 +150,12 @@ def invert(
     light = None if illumination is None else _on_grid(illumination, wavelength, "illumination")
     if light is not None:
         light = light / light.mean()
-    radiance = None
+    radiance, units = None, LAMP_UNITS
+    if lamp is None and lamp_units is not None:
+        raise InputError(f"lamp_units: found {lamp_units!r} without a lamp, expected its radiance, too")
     if lamp is not None:
-        radiance = _on_grid(lamp, wavelength, "lamp")
+        told = files.curve_units(lamp) if lamp_units is None and isinstance(lamp, str | Path) else lamp_units
+        radiance, units = _on_grid(lamp, wavelength, "lamp", centred=True), told or RADIANCE_UNITS
         if light is not None:
             # what the scene sends is in units of the lamp
             light = light / radiance * radiance.mean()
@@ -154,7 +167,7 @@ def invert(
     plan = tiles.tile_windows(scene.shape, len(wavelength), learned.reach)
 
     def finish(spectra: Spectra) -> Spectra:
-        return _in_units(spectra, radiance, asked)
+        return replace(_in_units(spectra, radiance, asked), units=units)
 
     if len(plan) == 1 and learnt_from.shape == scene.shape:
         spectra = finish(learned(case))
@@ -241,14 +254,18 @@ def build_case(
     prior = best_prior(one, candidates(one))
     log = prior.log_evidence()
     spectrum = prior.posterior(np.array([0]), log.argmax(axis=0))[0][:, 0]
-    return replace(case, calibration_std=interferogram_stderr(device, wavelength_nm, spectrum)[fitted])
+    smooth = smooth_spectrum(case, mean, case.noise_std**2 / case.measured.sum())
+    std, line_errors = interferogram_errors(device, wavelength_nm, spectrum, smooth)
+    return replace(case, calibration_std=std[fitted], line_errors=line_errors[fitted])
 
 
-def _on_grid(curve: tuple[Array, Array] | str | Path, wavelength_nm: Array, what: str) -> Array:
+def _on_grid(
+    curve: tuple[Array, Array] | str | Path, wavelength_nm: Array, what: str, *, centred: bool = False
+) -> Array:  # fmt: skip
     if isinstance(curve, str | Path):
-        return files.curve(curve, wavelength_nm, what)
+        return files.curve(curve, wavelength_nm, what, centred=centred)
     known, values = (np.asarray(part, dtype=float) for part in curve)
-    return files.on_grid(known, values, wavelength_nm, what)
+    return files.on_grid(known, values, wavelength_nm, what, centred=centred)
 
 
 def _in_units(spectra: Spectra, radiance: Array | None, asked: slice) -> Spectra:
@@ -260,10 +277,7 @@ def _in_units(spectra: Spectra, radiance: Array | None, asked: slice) -> Spectra
 
     layers = {name: getattr(spectra, name) for name in ("estimate", "std", "noise_std", "common")}
     chosen: dict[str, Any] = {name: scaled(None if layer is None else layer[asked]) for name, layer in layers.items()}
-    return replace(
-        spectra, wavelength_nm=spectra.wavelength_nm[asked], units=spectra.units if scale is None else RADIANCE_UNITS,
-        **chosen,
-    )  # fmt: skip
+    return replace(spectra, wavelength_nm=spectra.wavelength_nm[asked], **chosen)
 
 
 def _labelled(spectra: Spectra, method: str, device: Characterization, measured: AnyMeasurement) -> Inversion:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.captures.extract import dark_level
+from calibration.captures.frames import LINES
 from calibration.characterization import Characterization
 from hsitools.cube import Cube
 from hsitools.errors import FormatError, InputError
@@ -21,7 +25,11 @@ Array = NDArray[np.float64]
 SAME_INSTRUMENT = 0.5
 #: A frame with more saturated pixels than this inside its sub-images says nothing.
 SATURATED = 0.5
+#: Units in a table's head.
+BRACKETS = re.compile(r"[(\[]([^)\]]+)[)\]]")
 NO_DARK = "missing, expected dark frames (n, y, x) or (y, x) of the same exposure"
+NO_FRAMES = "found no raw frames, expected those of an even scene (HDF5) with dark frames"
+NO_FLAT = "found one beside an interferogram cube, expected none: it is of raw frames' pixels"
 NO_SPECTRA = "found a cube of spectra, expected interferograms without wavelengths"
 
 
@@ -97,15 +105,51 @@ def open_measurement(path: str | Path, instrument: Characterization) -> AnyMeasu
     if path.is_file() and h5py.is_hdf5(path):
         with open_hdf5(path) as file:
             if "frames" in file:
-                return frames(
-                    file["frames"], None if "dark" not in file else file["dark"][()], instrument,
-                    full_scale=file.attrs.get("full_scale"), source=str(path),
-                )  # fmt: skip
+                return _frames_of(file, path, instrument)
     return interferogram_cube(open_cube(path), instrument)
 
 
-def check_file(path: str | Path, frame_shape: tuple[int, int] | None, count: int | None) -> None:
-    """Raise what a scene's file tells before its instrument is characterized.
+def _frames_of(file: Any, path: Path, instrument: Characterization) -> Measurement:
+    return frames(
+        file["frames"], None if "dark" not in file else file["dark"][()], instrument,
+        full_scale=file.attrs.get("full_scale"), source=str(path),
+    )  # fmt: skip
+
+
+def open_flat(path: str | Path, instrument: Characterization) -> Measurement:
+    """Raw frames of an even scene under the calibration lamp; raises `InputError` for another kind of file."""
+    path = Path(path)
+    with _even_scene(path) as file:
+        return _frames_of(file, path, instrument)
+
+
+@contextmanager
+def _even_scene(path: Path) -> Iterator[Any]:
+    """The open file of a flat: frames, none of which has a wavelength of its own."""
+    import h5py
+
+    if not path.is_file():
+        raise FormatError(f"{path}: flat: found no such file")
+    if not h5py.is_hdf5(path):
+        raise InputError(f"{path}: flat: {NO_FRAMES}")
+    with open_hdf5(path) as file:
+        if "frames" not in file:
+            raise InputError(f"{path}: flat: {NO_FRAMES}")
+        name = next((name for name in LINES if name in file), None)
+        if name is not None:
+            raise InputError(f"{path}: flat: found {name} (a monochromator), expected frames of an even scene")
+        yield file
+
+
+def check_flat(path: str | Path, frame_shape: tuple[int, int] | None) -> None:
+    """Raise what a flat's file tells before the instrument is characterized: see `check_file`."""
+    path = Path(path)
+    with _even_scene(path) as file:
+        _check_frames(file, path, frame_shape)
+
+
+def check_file(path: str | Path, frame_shape: tuple[int, int] | None, count: int | None) -> bool:
+    """Whether a scene's file holds raw frames; raises what it tells before its instrument is characterized.
 
     Parameters
     ----------
@@ -131,25 +175,30 @@ def check_file(path: str | Path, frame_shape: tuple[int, int] | None, count: int
     if path.is_file() and h5py.is_hdf5(path):
         with open_hdf5(path) as file:
             if "frames" in file:
-                frame = file["frames"]
-                shape = tuple(frame.shape)
-                if len(shape) not in (2, 3) or 0 in shape or frame_shape not in (None, shape[-2:]):
-                    told = "…, y, x" if frame_shape is None else f"…, {frame_shape[0]}, {frame_shape[1]}"
-                    raise InputError(f"{path}: frames: found shape {shape}, expected ({told}) as the instrument's")
-                if "dark" not in file:
-                    raise InputError(f"{path}: dark: {NO_DARK}")
-                limit = file.attrs.get("full_scale")
-                if limit is not None:
-                    # between sub-images it is dark: where half of a frame is saturated more than half of them is
-                    share = float(((frame[()] if len(shape) == 2 else frame[0]) >= limit).mean())
-                    if share > SATURATED:
-                        raise InputError(f"{path}: frames: {_saturated(share, limit)}")
-                return
+                _check_frames(file, path, frame_shape)
+                return True
     cube = open_cube(path)
     if cube.wavelength_nm is not None:
         raise InputError(f"{path}: wavelength_nm: {NO_SPECTRA}")
     if count is not None and cube.n_bands != count:
         raise InputError(f"{path}: interferometers: found {cube.n_bands}, expected {count} as in the bench's files")
+    return False
+
+
+def _check_frames(file: Any, path: Path, frame_shape: tuple[int, int] | None) -> None:
+    frame = file["frames"]
+    shape = tuple(frame.shape)
+    if len(shape) not in (2, 3) or 0 in shape or frame_shape not in (None, shape[-2:]):
+        told = "…, y, x" if frame_shape is None else f"…, {frame_shape[0]}, {frame_shape[1]}"
+        raise InputError(f"{path}: frames: found shape {shape}, expected ({told}) as the instrument's")
+    if "dark" not in file:
+        raise InputError(f"{path}: dark: {NO_DARK}")
+    limit = file.attrs.get("full_scale")
+    if limit is not None:
+        # between sub-images it is dark: where half of a frame is saturated more than half of them is
+        share = float(((frame[()] if len(shape) == 2 else frame[0]) >= limit).mean())
+        if share > SATURATED:
+            raise InputError(f"{path}: frames: {_saturated(share, limit)}")
 
 
 def _saturated(share: float, limit: float) -> str:
@@ -240,8 +289,8 @@ def frames(
     return Measurement(values=values, noise_std=noise, source=source, hot=hot[rows, columns])
 
 
-def curve(path: str | Path, wavelength_nm: Array, what: str) -> Array:
-    """A table of two columns, wavelength (nm) and value, on a grid (straight between its rows).
+def curve(path: str | Path, wavelength_nm: Array, what: str, *, centred: bool = False) -> Array:
+    """A table of two columns, wavelength (nm) and value, on a grid, see `on_grid`.
 
     Raises
     ------
@@ -262,11 +311,31 @@ def curve(path: str | Path, wavelength_nm: Array, what: str) -> Array:
     if len(table) < 2 or not np.isfinite(table).all():
         raise FormatError(f"{path}: {what}: found {len(table)} rows, expected at least two of finite numbers")
     table = table[np.argsort(table[:, 0])]
-    return on_grid(table[:, 0], table[:, 1], wavelength_nm, f"{path}: {what}")
+    return on_grid(table[:, 0], table[:, 1], wavelength_nm, f"{path}: {what}", centred=centred)
 
 
-def on_grid(known_nm: Array, values: Array, wavelength_nm: Array, where: str) -> Array:
+def curve_units(path: str | Path) -> str | None:
+    """Units that a table's head tells of its values, in brackets: ``nm, radiance (W m-2 sr-1 nm-1)``; None without."""
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            for row in csv.reader(file):
+                if len(row) > 1 and _number(row[0]):
+                    return None
+                told = BRACKETS.search(row[1]) if len(row) > 1 else None
+                if told is not None:
+                    return told.group(1).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise FormatError(f"{path}: table: {error}") from None
+    return None
+
+
+def on_grid(
+    known_nm: Array, values: Array, wavelength_nm: Array, where: str, *, centred: bool = False
+) -> Array:  # fmt: skip
     """Values on a grid, of curves finer than it the mean over what each sample stands for.
+
+    At a grid's ends samples stand for one side of them only. There the mean is what light adds up to, but not the value
+    at the sample: with ``centred`` it is taken there along the curve's slope.
 
     Raises `InputError` when they do not cover it or are not positive there.
     """
@@ -282,6 +351,9 @@ def on_grid(known_nm: Array, values: Array, wavelength_nm: Array, where: str) ->
     inside = (known_nm > wavelength_nm[0]) & (known_nm < wavelength_nm[-1])
     if inside.sum() > 2 * len(wavelength_nm):
         out = _hat_means(known_nm, values, wavelength_nm)
+        if centred:
+            centre = _hat_means(wavelength_nm, wavelength_nm, wavelength_nm)
+            out = out + np.gradient(out, centre) * (wavelength_nm - centre)
     if not (out > 0).all():
         raise InputError(f"{where}: found {out.min():g}, expected positive values")
     return np.asarray(out)

@@ -26,7 +26,7 @@ WEAKEST = 0.25
 SPARE = 8
 #: Pixels that tell the noise apart from what they share.
 LEAST_PIXELS = 16
-#: Units of spectra without and with the lamp's curve.
+#: Units of spectra without the lamp's curve, and with one whose units are not told.
 LAMP_UNITS, RADIANCE_UNITS = "calibration lamp", "radiance"
 
 
@@ -51,6 +51,8 @@ class Interferograms:
     calibration_std : array, shape (interferometer,), or None
         Standard deviation of what a wrong calibration adds to the mean interferogram: the same in all pixels, up to
         their brightness.
+    line_errors : array, shape (interferometer, k), or None
+        What errors of the calibration's lines, of one size, add to the mean interferogram.
     opd_um : array, shape (interferometer,), or None
         Optical path differences; only the cosine transform needs them.
 
@@ -67,6 +69,7 @@ class Interferograms:
     noise_known: bool = True
     illumination: Array | None = None
     calibration_std: Array | None = None
+    line_errors: Array | None = None
     opd_um: Array | None = None
 
     def __post_init__(self) -> None:
@@ -187,7 +190,7 @@ class Spectra:
     common : array, shape (wavelength, k), or None
         Root of the covariance of errors that all pixels share (included in ``std``): what averaging does not remove.
     units : str
-        ``"calibration lamp"``, or ``"radiance"``.
+        ``"calibration lamp"``; of a lamp of known radiance its units, ``"radiance"`` where they are not told.
     parameters : dict
         What was chosen, and by which rule.
     """

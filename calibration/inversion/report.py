@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from calibration.inversion.invert import Inversion
 from hsitools.errors import InputError
-from hsitools.plot import png_bytes
+from hsitools.plot import draw_image, legend_below, png_bytes, with_unit
 from hsitools.report import Picture, Report, Section, Table
 
 #: Spectra drawn: pixels at these quantiles of brightness.
@@ -59,7 +59,7 @@ def _spectra(result: Inversion) -> tuple[Any, str]:
     from matplotlib.figure import Figure
 
     spectra = result.spectra
-    figure = Figure(figsize=(7, 3.5), layout="constrained")
+    figure = Figure(figsize=(7, 3.8), layout="constrained")
     axes = figure.subplots()
     bright = _brightness(result)
     order = np.argsort(np.where(np.isfinite(bright), bright, np.inf), axis=None)[: int(spectra.mask.sum())]
@@ -70,9 +70,9 @@ def _spectra(result: Inversion) -> tuple[Any, str]:
         if spectra.std is not None:
             half = 1.96 * spectra.std[:, y, x]
             axes.fill_between(spectra.wavelength_nm, line - half, line + half, alpha=0.25, color=drawn.get_color())
-    axes.set_xlabel("wavelength (nm)")
-    axes.set_ylabel(f"spectrum ({spectra.units})")
-    axes.legend(frameon=False)
+    axes.set_xlabel("wavelength / nm")
+    axes.set_ylabel(with_unit("spectrum", spectra.units))
+    legend_below(axes, 3)
     return figure, "A dark, a middling and a bright pixel with their 95 % intervals."
 
 
@@ -85,7 +85,5 @@ def _image(result: Inversion) -> tuple[Any, str]:
         with np.errstate(invalid="ignore"):
             maps["standard deviation, rms over the band"] = np.sqrt((result.spectra.std**2).mean(axis=0))
     for axes, (title, values) in zip(np.atleast_1d(figure.subplots(1, len(maps))), maps.items(), strict=True):
-        figure.colorbar(axes.imshow(values, interpolation="nearest"), ax=axes)
-        axes.set_title(title, fontsize=9)
-        axes.set_axis_off()
+        draw_image(axes, values, title, with_unit(title.split(",")[0], result.spectra.units), cmap="viridis")
     return figure, "The image, and how sure it is."

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from calibration.captures.frames import LINES
 from calibration.characterization import Characterization
 from calibration.inversion.field import cosine_of, gain_of, on_axis
-from calibration.inversion.measurement import AnyMeasurement, CubeMeasurement, open_measurement
+from calibration.inversion.measurement import NO_FLAT, AnyMeasurement, CubeMeasurement, open_flat, open_measurement
 from calibration.inversion.sub_image_registration import (
     Registration,
     aligned_images,
@@ -20,7 +19,6 @@ from calibration.inversion.sub_image_registration import (
     without_borders,
 )  # fmt: skip
 from hsitools.errors import InputError
-from hsitools.io.formats.hdf5 import open_hdf5
 
 #: Common field of view that is left, as a share of a sub-image, below which the layout is not that of the frame.
 LEAST_FIELD = 0.25
@@ -68,8 +66,12 @@ def open_scene(
     InputError
         When it is of another instrument, saturated, or without a dark frame, or the sub-images share no field of view.
     """
+    # what is wrong with the flat is told before anything is computed
+    even = None if flat is None else open_flat(flat, instrument)
     measurement = open_measurement(path, instrument)
     if isinstance(measurement, CubeMeasurement) or measurement.hot is None:
+        if even is not None:
+            raise InputError(f"{flat}: flat: {NO_FLAT}")
         return SceneMeasurement(measurement=measurement, registration=None)
     hot = measurement.hot
     values, noise = measurement.values.copy(), measurement.noise_std
@@ -81,11 +83,7 @@ def open_scene(
         raise InputError(f"{instrument.name}: found no interferometer that was fitted, expected some")
     wavelength = 1000 / response.wavenumber[::-1]
     matrix = response.rows(rows).matrix(wavelength)
-    if flat is not None:
-        even = open_measurement(flat, instrument)
-        if isinstance(even, CubeMeasurement):
-            raise InputError(f"{flat}: flat: found a cube, expected raw frames of an even scene with dark frames")
-        _refuse_monochromator(flat)
+    if even is not None:
         gain = gain_of(even.values[rows], response.rows(rows), cosine)
         dead = ~np.isfinite(gain)
         hot = hot.copy()
@@ -118,11 +116,3 @@ def open_scene(
         measurement=replace(measurement, values=values, noise_std=noise), registration=registration,
         hot_share=float(hot.mean()),
     )  # fmt: skip
-
-
-def _refuse_monochromator(path: str | Path) -> None:
-    """Frames that each have a wavelength of their own are no even scene."""
-    with open_hdf5(Path(path)) as file:
-        name = next((name for name in LINES if name in file), None)
-    if name is not None:
-        raise InputError(f"{path}: flat: found {name} (a monochromator), expected frames of an even scene")

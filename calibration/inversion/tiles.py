@@ -19,7 +19,7 @@ from calibration.inversion.problem import Interferograms, Spectra
 from calibration.inversion.registry import Learned
 from hsitools.cube.windows import Window, windows
 from hsitools.errors import InputError
-from hsitools.io.atomic import atomic_path
+from hsitools.io.atomic import atomic_path, mapped
 from hsitools.progress import Progress, silent
 from hsitools.text import plain
 
@@ -97,11 +97,11 @@ class Kept:
         """A layer's file as an array."""
         path = self.folder / name
         size = math.prod(shape) * np.dtype(dtype).itemsize
-        mode: Any = "r+" if path.is_file() and path.stat().st_size == size else "w+"
-        if mode == "w+":
-            # what was done of it is not there
-            self.done.clear()
-        return np.memmap(path, dtype=dtype, mode=mode, shape=shape)
+        if path.is_file() and path.stat().st_size == size:
+            return np.memmap(path, dtype=dtype, mode="r+", shape=shape)
+        # what was done of it is not there
+        self.done.clear()
+        return mapped(path, dtype, shape)
 
     def add(self, tile: str, pixels: int, parameters: dict[str, Any]) -> None:
         """Say that a tile is in the layers."""

@@ -16,6 +16,7 @@ from hsitools.commands.options import (
     scheduler_option,
     workers_option,
 )
+from hsitools.commands.outputs import OutputFolder
 
 path_type = click.Path(path_type=Path)
 
@@ -35,7 +36,7 @@ path_type = click.Path(path_type=Path)
 @click.option("--threads", type=click.IntRange(min=0), default=0, help="Of a cell  [default: all, shared by the jobs].")
 @click.option("--time-limit", type=float, metavar="SECONDS", help="Of a cell, loading and indices included.")
 @click.option("--memory-limit", type=float, metavar="MIB", help="Of a cell, beyond its loaded case (Linux).")
-@click.option("-o", "--out", type=path_type, help="Folder for what --scenes give (must hold no benchmark yet).")
+@click.option("-o", "--out", type=OutputFolder(), help="Folder for what --scenes give (must hold no benchmark yet).")
 @click.option("--resume", is_flag=True, help="Go on in a folder that holds one; what is done there is not done again.")
 @click.option("--retry", is_flag=True, help="With --resume: do the cells that failed anew.")
 @json_option
@@ -123,7 +124,7 @@ def print_gains(records: list[dict[str, Any]]) -> None:
 
 @click.command()
 @click.argument("path", type=path_type)
-@click.option("-o", "--out", type=path_type, required=True, help="Folder for the figures (made if need be).")
+@click.option("-o", "--out", type=OutputFolder(), required=True, help="Folder for the figures (made if need be).")
 @click.option("--method", default="diffusion", show_default=True, help="See `hsi denoise list`.")
 @click.option("--bands", metavar="FIRST:END", help="Numbers of the bands to show  [default: the worst].")
 @json_option

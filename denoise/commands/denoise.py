@@ -17,6 +17,7 @@ from hsitools.commands.options import (
     scheduler_option,
     workers_option,
 )
+from hsitools.commands.outputs import OutputFile
 
 
 @click.group()
@@ -49,7 +50,8 @@ def list_methods(plugins: tuple[Path, ...], as_json: bool) -> None:
 
 @denoise.command("run")
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Clean cube: .h5, .nc, .hdr or .tif.")
+@click.option("-o", "--out", type=OutputFile("_std", "_mask", "_structure", cube=True), required=True,
+              help="Clean cube: .h5, .nc, .hdr or .tif.")  # fmt: skip
 @click.option(
     "--method", default="diffusion", show_default=True, help="See `hsi denoise list`; lowrank needs no weights."
 )

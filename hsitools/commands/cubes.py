@@ -15,11 +15,13 @@ from hsitools.commands.options import (
     json_option,
     progress_bar,
     range_option,
+    refuse_typed,
     rounding_said,
     step_option,
     variable_option,
     window_option,
 )
+from hsitools.commands.outputs import OutputFile
 
 if TYPE_CHECKING:
     from hsitools.cube import Cube
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path))
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", type=OutputFile(cube=True))
 @click.option("--bands", callback=range_option, metavar="LOW:HIGH", help="Only bands in this range, nm.")
 @click.option("--window", callback=window_option, metavar="Y0:Y1,X0:X1", help="Only these rows and columns.")
 @click.option("--drop-bad", is_flag=True, help="Leave out bands that are marked bad.")
@@ -62,7 +64,7 @@ def convert(
 
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="PNG file to write.")
+@click.option("-o", "--out", type=OutputFile(suffix=".png"), required=True, help="PNG file to write.")
 @click.option("--window", callback=window_option, metavar="Y0:Y1,X0:X1", help="Only these rows and columns.")
 @click.option("--pan", is_flag=True, help="The panchromatic image instead.")
 @variable_option
@@ -77,8 +79,6 @@ def quicklook(path: Path, out: Path, window: Any, pan: bool, variable: str | Non
     from hsitools.io import open_cube
     from hsitools.io.atomic import atomic_path
 
-    if out.suffix.lower() != ".png":
-        raise InputError(f"{out}: output: found suffix {out.suffix!r}, expected .png")
     cube = open_cube(path, variable=variable, axes=axes).select(window=window)
     if pan:
         if cube.pan is None:
@@ -123,6 +123,10 @@ def metrics(
 
     if reference is not None and coarse is not None:
         raise InputError("metrics: found both REFERENCE and --coarse, expected one of them")
+    if coarse is None:
+        refuse_typed("an estimate without --coarse", "pan", "mtf", "offset")
+    if reference is None:
+        refuse_typed("an estimate without REFERENCE", "data_range", *(() if coarse is not None else ("ratio",)))
     place = device_named(device)
     cube = open_cube(estimate)
     settings: dict[str, Any] = {"estimate": str(estimate), "border": border}

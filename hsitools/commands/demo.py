@@ -7,10 +7,11 @@ from pathlib import Path
 import click
 
 from hsitools.commands.options import emit_json, json_option
+from hsitools.commands.outputs import OutputFolder
 
 
 @click.command()
-@click.option("--out", type=click.Path(path_type=Path), default=Path("demo_report"), show_default=True)
+@click.option("--out", type=OutputFolder(), default=Path("demo_report"), show_default=True)
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(min=0))
 @json_option
 def demo(out: Path, seed: int, as_json: bool) -> None:

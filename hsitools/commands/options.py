@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import sys
 from collections.abc import Iterator
@@ -12,12 +11,9 @@ from typing import Any
 
 import click
 
-from hsitools.errors import InputError
 from hsitools.progress import Progress
 from hsitools.text import plain, readable
 
-#: Parameters that name files to write, and how messages call them.
-OUTPUTS = {"out": "--out", "figure": "--figure", "csv_path": "--csv"}
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
 
 plugin_option = click.option(
@@ -39,7 +35,8 @@ cell_device_option = click.option(
 )  # fmt: skip
 variable_option = click.option("--variable", metavar="NAME", help="Which array of the file is the cube.")
 dtype_option = click.option(
-    "--dtype", type=click.Choice(["int16"]), help="Store values as integers with a scale; the rounding error is said.",
+    "--dtype", type=click.Choice(["int16"]), is_eager=True,
+    help="Store values as integers with a scale; the rounding error is said.",
 )  # fmt: skip
 axes_option = click.option("--axes", metavar="ORDER", help="Order of its axes, as y,x,band.")
 
@@ -91,14 +88,26 @@ def range_option(_context: click.Context, _parameter: click.Parameter, text: str
     return low, high
 
 
-def scale_option(_context: click.Context, _parameter: click.Parameter, text: str) -> float | None:
-    """``auto`` (None) or a positive number (click callback)."""
+def scale_option(context: click.Context, _parameter: click.Parameter, text: str) -> float | None:
+    """``auto`` (None) or a positive number, beside ``--dtype`` alone (click callback)."""
     if text == "auto":
         return None
+    # it is eager, and so there already
+    if context.params.get("dtype") is None:
+        raise click.UsageError("--scale goes with --dtype")
     try:
         return float(text)
     except ValueError:
         raise click.BadParameter(f"found {text!r}, expected auto or a number, as 1e-4") from None
+
+
+def refuse_typed(beside: str, *names: str) -> None:
+    """Raise a usage error for an option that was typed where it does nothing, instead of ignoring it."""
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        source = context.get_parameter_source(str(parameter.name))
+        if parameter.name in names and source is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{parameter.opts[0]} has no effect beside {beside}; leave it out")
 
 
 step_option = click.option(
@@ -124,45 +133,6 @@ def window_option(_context: click.Context, _parameter: click.Parameter, text: st
     except (ValueError, TypeError):
         raise click.BadParameter(f"found {text!r}, expected Y0:Y1,X0:X1, as 0:512,0:512") from None
     return rows, columns
-
-
-def spare_inputs(command: click.Command) -> click.Command:
-    """The command, or group with all of its commands, that refuses to write over what it reads."""
-    for below in getattr(command, "commands", {}).values():
-        spare_inputs(below)
-    if command.callback is not None and not isinstance(command.callback, _Spared):
-        command.callback = _Spared(command.callback)
-    return command
-
-
-class _Spared:
-    """A command's function behind the check of its parameters."""
-
-    def __init__(self, function: Any) -> None:
-        self.function = function
-        functools.update_wrapper(self, function)
-
-    def __call__(self, *arguments: Any, **parameters: Any) -> Any:
-        _refuse_input_as_output(parameters)
-        return self.function(*arguments, **parameters)
-
-
-def _refuse_input_as_output(parameters: dict[str, Any]) -> None:
-    """Raise an `InputError` when an option of `OUTPUTS` names a file that another parameter names too."""
-    inputs = [
-        path
-        for name, value in parameters.items()
-        if name not in OUTPUTS
-        for path in (value if isinstance(value, tuple) else (value,))
-        if isinstance(path, (str, Path)) and path != "" and Path(path).exists()
-    ]
-    for name, option in OUTPUTS.items():
-        out = parameters.get(name)
-        # into a folder that is read results may go, but not over a store, which is a folder too
-        if isinstance(out, Path) and (out.is_file() or (out.is_dir() and out.suffix)):
-            for path in inputs:
-                if out.samefile(path):
-                    raise InputError(f"{out}: {option}: found the input itself, expected another file")
 
 
 def whole_name(file_or_preset: str | None) -> str | None:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from hsitools.commands.options import emit_json, json_option
+from hsitools.commands.outputs import OutputFolder
 
 PATH = click.Path(path_type=Path)
 
@@ -15,7 +16,7 @@ PATH = click.Path(path_type=Path)
 @click.command()
 @click.argument("bench", type=PATH, required=False)
 @click.option("--scene", type=PATH, help="Raw frames of the scene with dark frames, or its interferogram cube.")
-@click.option("-o", "--out", type=PATH, help="Folder of the result, its report and each step's files.")
+@click.option("-o", "--out", type=OutputFolder(), help="Folder of the result, its report and each step's files.")
 @click.option("--plan", "plan_file", type=PATH, help="Plan (TOML) with these options as keys; options given here win.")
 @click.option("--device", type=PATH, help="Device file (JSON); the grid of sub-images is found when left out.")
 @click.option("--pan", type=PATH, help="Panchromatic image to fuse with.")

@@ -11,8 +11,8 @@ from typing import Any
 import click
 
 from hsitools import __version__
-from hsitools.commands.options import spare_inputs
-from hsitools.errors import HsiError
+from hsitools.commands.outputs import spare_inputs
+from hsitools.errors import HsiError, no_room
 
 COMMANDS = "hsitools.commands"
 
@@ -106,6 +106,11 @@ def main(arguments: list[str] | None = None) -> Any:
         sys.stderr.close()
         code = 0
     except Exception as error:
+        words = no_room(error)
+        if words is not None:
+            # of scratch files and standard output, which have no name for the user
+            click.echo(f"hsi: error: output: cannot be written ({words})", err=True)
+            sys.exit(2)
         if any(a.startswith("-v") for a in arguments):
             raise
         click.echo(f"hsi: internal error: {type(error).__name__}: {error} (run with -v for the traceback)", err=True)

@@ -7,10 +7,11 @@ from typing import Any
 
 import click
 
-from hsitools.commands.options import device_option, emit_json, emit_table, json_option, progress_bar
+from hsitools.commands.options import device_option, emit_json, emit_table, json_option, progress_bar, refuse_typed
+from hsitools.commands.outputs import OutputFile
 
 file_argument = click.Path(path_type=Path)
-out_option = click.option("-o", "--out", type=file_argument, required=True, help="File to write (HDF5).")
+out_option = click.option("-o", "--out", type=OutputFile(), required=True, help="File to write (HDF5).")
 noise_option = click.option("--noise", "noise_file", type=file_argument, help="Detector noise of `hsi sensor noise`.")
 
 
@@ -46,6 +47,8 @@ def make(
 
     if [preset_name, table, like].count(None) != 2:
         raise InputError("sensor make: expected either --preset or --table or --like")
+    if preset_name is None:
+        refuse_typed("--table and --like", "characterization")
     if stripes is not None and calibration_file is not None:
         raise InputError("sensor make: expected either --stripes, which are drawn, or --calibration")
     if preset_name is not None:
@@ -82,14 +85,12 @@ def _finish(
     made: Any, changes: dict[str, Any], stripes: str | None, noise_file: Path | None, out: Path,
     calibration_file: Path | None = None,
 ) -> None:  # fmt: skip
-    from hsitools.errors import InputError
+    from hsitools.lookup import lookup
     from hsitools.sensor.pattern import STRIPE_PRESETS
     from hsitools.sensor.photon.result import PhotonTransfer
 
     if stripes is not None:
-        if stripes not in STRIPE_PRESETS:
-            raise InputError(f"stripes: found {stripes!r}, expected one of {', '.join(STRIPE_PRESETS)}")
-        changes["stripes"] = STRIPE_PRESETS[stripes]
+        changes["stripes"] = lookup(stripes, STRIPE_PRESETS, "stripes")
     if noise_file is not None:
         transfer = PhotonTransfer.load(noise_file)
         said = f"noise as measured ({noise_file.name}), in place of any stated above"
@@ -123,7 +124,7 @@ def _calibrated(made: Any, path: Path) -> Any:
 
 @sensor.command()
 @click.argument("path", metavar="FILE|PRESET", type=file_argument)
-@click.option("--plot", type=file_argument, help="Draw it (PNG).")
+@click.option("--plot", type=OutputFile(suffix=".png"), help="Draw it (PNG).")
 @json_option
 def show(path: Path, plot: Path | None, as_json: bool) -> None:
     """Say what a sensor file holds, or what is published of a preset."""
@@ -148,7 +149,7 @@ def show(path: Path, plot: Path | None, as_json: bool) -> None:
               help="Flat frames: HDF5, frames (level, frame, y, x), or (frame, y, x) with level (frame,).")  # fmt: skip
 @click.option("--full-scale", type=float,
               help="Digital number that clips  [default: attribute full_scale; found from the frames].")  # fmt: skip
-@click.option("--plot", type=file_argument, help="Draw the photon-transfer curve (PNG).")
+@click.option("--plot", type=OutputFile(suffix=".png"), help="Draw the photon-transfer curve (PNG).")
 @out_option
 @json_option
 def noise(dark: Path, flat: Path, full_scale: float | None, plot: Path | None, out: Path, as_json: bool) -> None:
@@ -206,6 +207,8 @@ def simulate(
     from hsitools.sensor.simulate import simulate as run
 
     instrument = Sensor.load(sensor_file)
+    if scene is not None:
+        refuse_typed("SCENE", "size")
     if scene is None:
         from hsitools.scenes import scene as procedural
 

@@ -5,18 +5,16 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from hsitools.commands.outputs import OutputFolder
 from hsitools.errors import InputError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-out_option = click.option(
-    "--out", "-o", type=click.Path(path_type=Path), required=True, help="Folder for weights and curves."
-)
+out_option = click.option("--out", "-o", type=OutputFolder(), required=True, help="Folder for weights and curves.")
 _resume_option = click.option(
     "--resume/--no-resume", default=True, help="Go on from the checkpoint in the folder  [default: resume]."
 )

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from hsitools.errors import InputError
+from hsitools.errors import InputError, no_room
+from hsitools.io.outputs import check_file
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @contextmanager
@@ -20,11 +26,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     Raises
     ------
     InputError
-        When the folder of ``path`` does not exist or cannot be written.
+        When the folder of ``path`` does not exist or cannot be written, or the disk is full.
     """
     path = Path(path)
-    if path.is_dir():
-        raise InputError(f"{path}: output: found a folder, expected a file name")
+    check_file(path)
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     except OSError as error:
@@ -38,5 +43,23 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         os.umask(mask)
         temporary.chmod(0o666 & ~mask)
         temporary.replace(path)
+    except (OSError, RuntimeError) as error:
+        words = no_room(error)
+        if words is None:
+            raise
+        raise InputError(f"{path}: output: cannot be written ({words})") from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def mapped(path: str | Path, dtype: Any, shape: tuple[int, ...]) -> np.memmap[Any, Any]:
+    """A new file as an array, its room on the disk reserved: a mapped file that finds none ends the process."""
+    import numpy as np
+
+    with open(path, "wb") as file:
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        if size and hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+        else:
+            file.truncate(size)
+    return np.memmap(path, dtype=dtype, mode="r+", shape=shape)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hsitools.errors import InputError
+from hsitools.lookup import lookup
 from hsitools.sensor.bands import TableResponse, box_response
 from hsitools.sensor.detector import Detector, electrons_for_snr
 from hsitools.sensor.sensor import Sensor
@@ -164,7 +164,4 @@ def band_table(name: str) -> BandTable:
     >>> band_table("sentinel-2").bands[1]
     Band(name='B2', centre_nm=492.4, width_nm=66, pixel_m=10, snr=154)
     """
-    key = name.lower().replace("_", "-").replace(" ", "-")
-    if key not in BAND_TABLES:
-        raise InputError(f"guide sensor: found {name!r}, expected one of {', '.join(BAND_TABLES)}")
-    return BAND_TABLES[key]
+    return lookup(name.replace("_", "-").replace(" ", "-"), BAND_TABLES, "guide sensor")

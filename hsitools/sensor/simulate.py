@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.io import save_cube
-from hsitools.io.atomic import atomic_path
+from hsitools.io.atomic import atomic_path, mapped
 from hsitools.io.formats import native
 from hsitools.progress import Progress, silent
 from hsitools.sensor.bands import known_bands
@@ -104,11 +104,11 @@ def simulate(
     unknown = full = pan_full = 0
     out = Path(out)
     with tempfile.TemporaryDirectory(prefix=".hsi-", dir=out.parent if out.parent.is_dir() else None) as scratch:
-        values = np.memmap(Path(scratch) / "values", dtype=np.float32, mode="w+", shape=frame.shape)
+        values = mapped(Path(scratch) / "values", np.float32, frame.shape)
         pan: Any = None
         if frame.pan is not None:
-            pan = np.memmap(Path(scratch) / "pan", dtype=np.float32, mode="w+", shape=frame.pan.shape)
-        saturated = np.memmap(Path(scratch) / "saturated", dtype=bool, mode="w+", shape=frame.shape)
+            pan = mapped(Path(scratch) / "pan", np.float32, frame.pan.shape)
+        saturated = mapped(Path(scratch) / "saturated", bool, frame.shape)
         for done, part in enumerate(
             within.observe_rows(scene, np.random.default_rng(seed), noise=noise, device=place), 1
         ):

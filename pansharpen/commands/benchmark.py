@@ -16,6 +16,7 @@ from hsitools.commands.options import (
     scheduler_option,
     workers_option,
 )
+from hsitools.commands.outputs import OutputFolder
 
 path_type = click.Path(path_type=Path)
 
@@ -52,7 +53,7 @@ path_type = click.Path(path_type=Path)
 @click.option("--jobs", type=int, default=1, show_default=True, help="Cells at a time.")
 @workers_option
 @scheduler_option
-@click.option("-o", "--out", type=path_type, help="Folder for the results (must hold none yet).")
+@click.option("-o", "--out", type=OutputFolder(), help="Folder for the results (must hold none yet).")
 @click.option("--resume", type=path_type, metavar="FOLDER", help="Go on with a benchmark; settings are those in it.")
 @click.option("--retry", is_flag=True, help="With --resume: do the cells that failed anew.")
 @json_option

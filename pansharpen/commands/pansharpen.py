@@ -22,6 +22,7 @@ from hsitools.commands.options import (
     window_option,
     workers_option,
 )
+from hsitools.commands.outputs import OutputFile
 from pansharpen.commands.benchmark import benchmark, report
 from pansharpen.commands.train import train
 
@@ -75,7 +76,7 @@ def list_methods(plugins: tuple[Path, ...], as_json: bool) -> None:
 @click.argument("method")
 @click.argument("path", type=click.Path(path_type=Path), required=False)
 @click.option(
-    "-o", "--out", type=click.Path(path_type=Path), required=True,
+    "-o", "--out", type=OutputFile("_std", cube=True, folder_with="batch"), required=True,
     help="Fused cube: .h5, .nc, .zarr, .hdr or .tif; with --batch a folder.",
 )  # fmt: skip
 @click.option("--batch", type=click.Path(path_type=Path), multiple=True, metavar="FILES",
@@ -126,7 +127,7 @@ def run_method(
     if (path is None) == (not batch):
         raise click.UsageError("expected one of PATH (a cube) and --batch (several)")
     given = asked | {"suffix": suffix, "batch": batch}
-    for name, partner in (("suffix", "batch"), ("scale", "dtype"), ("guide_sensor", "guide")):
+    for name, partner in (("suffix", "batch"), ("guide_sensor", "guide")):
         if given[name] is not None and not given[partner]:
             raise click.UsageError(f"--{name.replace('_', '-')} goes with --{partner}")
     with cluster(workers, scheduler, files=[path or batch[0], *order.files]) as client:

@@ -15,8 +15,7 @@ how the cube's pixels really lie and blur on PAN's grid (shift, MTF), so that a 
 
 The system is solved with the bands' mean blur. Where bands differ, or the cube is bent against PAN, each solution tells
 what the coarse cube would have been under the mean blur, unbent, and the next starts from there. At last, details that
-held-out coarse pixels do not confirm are lowered band by band, and bands whose data are nowhere negative are not
-either.
+held-out coarse pixels do not confirm are lowered band by band, and a cube that is nowhere negative stays so.
 """
 
 from __future__ import annotations
@@ -43,8 +42,6 @@ from pansharpen.registry import Posterior, method
 
 #: Solutions in all; where bands differ in MTF, each of these corrects for it.
 SOLUTIONS, SOLUTIONS_MIXED = 2, 4
-#: Deviations of its noise by which a value must lie below zero to show that zero is no bound: of a million, one does.
-BELOW = 5.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -64,8 +61,8 @@ class Model:
         PAN and guides: response, error, edges.
     trust : Tensor, shape (1, band)
         Factor of the details beyond interpolation that the coarse cube does not determine.
-    bounded : Tensor of bool, shape (1, band)
-        Bands that are nowhere negative.
+    bounded : bool
+        Whether the cube is nowhere negative, so that zero is a bound.
     """
 
     scene: Scene
@@ -74,7 +71,7 @@ class Model:
     pair: Registration
     channels: Channels
     trust: torch.Tensor
-    bounded: torch.Tensor
+    bounded: bool
 
 
 @method(
@@ -102,7 +99,7 @@ def learn(scene: Scene) -> Model:
     channels = Channels(parts=parts)
     return Model(
         scene=scene, space=space, coarse=coarse, pair=pair, channels=channels,
-        trust=detail_trust(scene, coarse, space, pair, channels), bounded=_bounded(scene, space),
+        trust=detail_trust(scene, coarse, space, pair, channels), bounded=_bounded(scene),
     )  # fmt: skip
 
 
@@ -111,21 +108,19 @@ def lopsided(gains: Any) -> float:
     return float(np.max(gains) / np.min(gains))
 
 
-def _bounded(scene: Scene, space: Subspace) -> torch.Tensor:
-    """Bands that are nowhere negative, ``(1, band)``; none where another band is so beyond its noise.
+def _bounded(scene: Scene) -> bool:
+    """Whether no measured value of any band is negative.
 
-    An atmospheric correction that takes too much off dark pixels does so in many bands, and in the finest pixels first.
+    An atmospheric correction that takes too much off dark pixels does so in many bands, and in the finest pixels first:
+    there the coarse values of most bands are above zero, and cutting the fine ones turns their spectra.
     """
-    limit = -BELOW * space.noise.sqrt()
-    negative = scene.sum(lambda tile: _below(tile, torch.zeros_like(limit))) > 0
-    beyond = scene.sum(lambda tile: _below(tile, limit)) > 0
-    return ~negative & ~beyond.any()
+    return not bool(scene.sum(_negative))
 
 
-def _below(tile: Tile, least: torch.Tensor) -> torch.Tensor:
-    """Number of measured values below a limit of each band, ``(1, band)``."""
-    below = tile.coarse < per_band(least, tile.coarse)
-    return (below if tile.coarse_measured is None else below & tile.coarse_measured).sum((2, 3))
+def _negative(tile: Tile) -> torch.Tensor:
+    """Number of measured values below zero."""
+    below = tile.coarse < 0
+    return (below if tile.coarse_measured is None else below & tile.coarse_measured).sum()
 
 
 class Solved(NamedTuple):
@@ -186,7 +181,7 @@ def _fuse(tile: Tile, model: Model) -> torch.Tensor:
         details = z - tile.up()(data)
         details = tile.crop(details - tile.up()(terms.down(details)))
         out -= mix((1 - model.trust)[..., None] * space.basis, details)
-    return torch.where(model.bounded[..., None, None], out.clamp(min=0), out)
+    return out.clamp(min=0) if model.bounded else out
 
 
 def _std(tile: Tile, model: Model, scale: ErrorScale, blur: NDArray[np.float64] | None) -> torch.Tensor:

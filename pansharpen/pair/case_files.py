@@ -13,6 +13,7 @@ import torch
 from hsitools.cube import Cube
 from hsitools.errors import FormatError, InputError
 from hsitools.io import open_cube
+from hsitools.lookup import lookup
 from hsitools.sensor import Sensor
 from pansharpen.case import FusionCase
 from pansharpen.optics import USUAL_MTF, Optics
@@ -57,9 +58,7 @@ CONVENTIONS = {
 
 def convention(name: str) -> Convention:
     """The convention of that name, or an `InputError`."""
-    if name not in CONVENTIONS:
-        raise InputError(f"convention: found {name!r}, expected one of {', '.join(CONVENTIONS)}")
-    return CONVENTIONS[name]
+    return lookup(name, CONVENTIONS, "convention")
 
 
 def read_case(

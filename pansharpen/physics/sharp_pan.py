@@ -23,6 +23,7 @@ from torch.nn.functional import avg_pool2d, conv2d, pad
 from hsitools.sensor.spatial import mtf_sigma
 from pansharpen.case import Scene
 from pansharpen.physics.changed_scene import ChangedScene
+from pansharpen.physics.own_mtf import own_mtf
 from pansharpen.tile import Tile
 
 #: Fine pixels from the filter's centre to its edge: what a Gaussian of MTF .1 asks for within a percent.
@@ -41,12 +42,13 @@ TINY = 1e-30
 
 def with_sharp_pan(scene: Scene) -> Scene:
     """The scene as it would be with PAN sharp; itself where PAN's MTF is not told."""
-    if scene.optics.pan_mtf is None or scene.pan_made:
+    mtf = own_mtf(scene)
+    if mtf is None:
         return scene
     mean_squares = scene.sum(_differences)
     along, both = (mean_squares[:2] / mean_squares[2].clamp(min=1)).tolist()
-    kernel = sharpening(float(scene.optics.pan_mtf), along, both, scene.optics.pan_variance or 0.0)
-    return scene if kernel is None else SharpScene(scene, kernel)
+    kernel = sharpening(mtf, along, both, scene.optics.pan_variance or 0.0)
+    return scene if kernel is None else SharpScene(scene, kernel, mtf)
 
 
 def pan_blur(scene: Scene) -> NDArray[np.float64] | None:
@@ -56,7 +58,7 @@ def pan_blur(scene: Scene) -> NDArray[np.float64] | None:
     if isinstance(scene, ChangedScene) and not isinstance(scene, SharpScene):
         return pan_blur(scene.scene)
     if isinstance(scene, SharpScene):
-        return _convolved(scene.kernel, float(scene.scene.optics.pan_mtf or 1.0))
+        return _convolved(scene.kernel, scene.mtf)
     return None if scene.optics.pan_mtf is None else gaussian(float(scene.optics.pan_mtf))
 
 
@@ -136,10 +138,10 @@ def _differences(tile: Tile) -> torch.Tensor:
 
 
 class SharpScene(ChangedScene):
-    """A scene of which every tile's PAN goes through a filter."""
+    """A scene of which every tile's PAN goes through a filter, against the blur of optics with this gain."""
 
-    def __init__(self, scene: Scene, kernel: NDArray[np.float64]) -> None:
-        self.kernel = kernel
+    def __init__(self, scene: Scene, kernel: NDArray[np.float64], mtf: float) -> None:
+        self.kernel, self.mtf = kernel, mtf
         variance = scene.optics.pan_variance
         # noise of the filtered PAN is no longer white; its variance is what weighs it
         optics = dataclasses.replace(

@@ -108,7 +108,7 @@ def test_lmfit_engine(capsys, capture_path):
         (("CAPTURE", "--report", "r", "--show", "one"), "--show: found 'one', expected interferometers"),
         (("CAPTURE", "--report", "r", "--show", "99"), "--show: found 99, expected interferometers of"),
         (("CAPTURE", "--engine", "lmfit", "--loss", "huber"), "loss: found 'huber' with engine 'lmfit'"),
-        (("CAPTURE", "--out", "no/such/c.h5"), "output: found no folder no/such"),
+        (("CAPTURE", "--out", "no/such/c.h5"), "output: cannot write there (found no folder no/such"),
         (("CAPTURE", "--per-pixel"), "--per-pixel: expected --out FILE"),
         (("CAPTURE", "--per-pixel", "--out", "m.h5"), "pixels: missing, expected in a pixel stack"),
         (

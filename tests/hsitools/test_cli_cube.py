@@ -299,6 +299,11 @@ def test_figures_have_units():
         (("convert", "{f}/fused.h5", "x.h5", "--window", "3"), "expected Y0:Y1,X0:X1"),
         (("convert", "{f}/fused.h5", "x.h5", "--window", "0:99,0:9"), "window: found y 0:99"),
         (("convert", "{f}/fused.h5", "no/such/folder/x.h5"), "output: cannot write there"),
+        (("convert", "{f}/fused.h5", "x.h5", "--scale", "1e-4"), "--scale goes with --dtype"),
+        (("metrics", "{f}/fused.h5", "{f}/reference.h5", "--mtf", "0.2"), "--mtf has no effect beside"),
+        (("metrics", "{f}/fused.h5", "--data-range", "2"), "--data-range has no effect beside"),
+        (("simulate", "{f}/fused.h5", "--sensor", "{f}/sensor.h5", "-o", "x.h5", "--size", "9x9"), "--size has no eff"),
+        (("capture", "simulate", "--frames", "--noise", "1", "--out", "x.h5"), "--noise has no effect beside --frames"),
         (("quicklook", "{f}/fused.h5", "-o", "x.jpg"), "expected .png"),
         (("quicklook", "{f}/fused.h5", "--pan", "-o", "x.png"), "pan: missing"),
         (("metrics", "{f}/fused.h5", "{f}/scene.he5"), "bands: found 20, expected 234"),
@@ -362,7 +367,7 @@ def test_no_command_writes_over_its_input(hsi, tmp_path):
     before = path.read_bytes()
     for words in (("convert", path, path), ("denoise", "run", path, "--method", "lowrank", "-o", path),
                   ("pansharpen", "run", "EXP", path, "-o", path), ("simulate", path, "--sensor", path, "-o", path),
-                  ("invert", "run", path, "--instrument", path, "-o", path), ("quicklook", path, "-o", path),
+                  ("invert", "run", path, "--instrument", path, "-o", path),
                   ("calibrate", path, "--out", path)):  # fmt: skip
         code, _, err = hsi(*words)
         assert code == 2

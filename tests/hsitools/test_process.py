@@ -70,7 +70,13 @@ def test_from_frames_to_a_clean_cube_and_what_is_done_again(run, light, tmp_path
     assert 0.4 < measured.mean() < 1
     assert np.isfinite(cube.read()[:, measured]).all()
     assert (std.read()[:, measured] > 0).all()
-    assert open_cube(out / "denoised.h5").shape == cube.shape
+    clean = open_cube(out / "denoised.h5")
+    assert clean.shape == cube.shape
+    # of the cube beside which it stands: the variance before, and what was taken off
+    taken = (cube.read() - clean.read())[:, measured]
+    assert np.abs(taken).max() > 0
+    expected = np.hypot(std.read()[:, measured], taken)
+    np.testing.assert_allclose(open_cube(out / "denoised_std.h5").read()[:, measured], expected, rtol=1e-4)
     assert steps[2]["budget"]["noise"] < steps[2]["budget"]["all"]
     page = (out / "report.html").read_text(encoding="utf-8")
     assert page.count("<figure>") == 4
@@ -125,6 +131,11 @@ def test_with_a_characterization_and_pan(run, light, tmp_path):
     page = (tmp_path / "second" / "report.html").read_text(encoding="utf-8")
     assert "cube_std.h5, fused_std.h5, denoised_std.h5" in page
     assert open_cube(tmp_path / "second" / "fused.h5").shape[1] == 2 * size
+    # what the inversion leaves uncertain the fused cube does, too
+    spread = [
+        np.sqrt(np.nanmean(open_cube(tmp_path / "second" / f"{name}_std.h5").read() ** 2)) for name in ("cube", "fused")
+    ]
+    assert spread[1] > 0.8 * spread[0]
     assert open_cube(tmp_path / "second" / "denoised.h5").shape[1] == 2 * size
 
 
@@ -168,6 +179,7 @@ def test_other_mistakes_are_one_line(run, light, tmp_path):
     (tmp_path / "lamp.csv").write_text("nm,value\n500,1\n600,2\n")
     interferograms = np.ones((COUNT + 1, 8, 8), np.float32)
     save_cube(Cube(data=interferograms), tmp_path / "cube.h5")
+    save_cube(Cube(data=interferograms[:COUNT]), tmp_path / "right.h5")
     (tmp_path / "plan.yaml").write_text("bench: a\n")
     (tmp_path / "empty").mkdir()
     # the number is known where a device file says it
@@ -186,6 +198,10 @@ def test_other_mistakes_are_one_line(run, light, tmp_path):
         "pan: found 2 bands": {"pan": tmp_path / "two.h5"},
         "pan: found 31×30 pixels, expected a whole multiple of": {"pan": tmp_path / "odd.h5", **known},
         "pan: found it at x 1000 to": {"scene": tmp_path / "mapped.h5", "pan": tmp_path / "far.h5"},
+        "flat: found wavenumber (a monochromator)": {"flat": light / "bench" / "frames.h5"},
+        "flat: found one beside an interferogram cube": {"scene": tmp_path / "right.h5", "flat": light / "scene.h5"},
+        "flat: found no raw frames": {"flat": tmp_path / "two.h5"},
+        "flat: found no such file": {"flat": tmp_path / "none.h5"},
         "grid: found 300 to 900": {"grid": "300:900:10"},
         "found a file that this run writes": {"scene": tmp_path / "out" / "cube.h5"},
     }

@@ -14,7 +14,8 @@ from pansharpen.in_memory import fuse_case
 from pansharpen.methods.physics import physics
 from pansharpen.optics import Optics
 from pansharpen.pair.wald import simulated_case
-from pansharpen.physics import relation
+from pansharpen.physics import relation, sharp_pan
+from pansharpen.physics.own_mtf import own_mtf
 from pansharpen.physics.relation import STRENGTH, offsets, related
 from pansharpen.physics.sharp_pan import sharpening, with_sharp_pan
 
@@ -108,8 +109,17 @@ def pair() -> FusionCase:
     return seen_by_prisma(0.2)
 
 
-def test_pan_is_sharpened_towards_the_scene(pair):
-    full = seen_by_prisma(0.97).pan
+@pytest.fixture(scope="module")
+def sharp_pair() -> FusionCase:
+    return seen_by_prisma(0.97)
+
+
+def declared(case, mtf, **others):
+    return case.replace(optics=dataclasses.replace(case.optics, pan_mtf=mtf, **others), findings={})
+
+
+def test_pan_is_sharpened_towards_the_scene(pair, sharp_pair):
+    full = sharp_pair.pan
     told = pair.replace(optics=dataclasses.replace(pair.optics, pan_variance=1e-8))
     sharp = with_sharp_pan(told)
     assert sharp.optics.pan_mtf is None
@@ -139,3 +149,49 @@ def test_the_cube_is_sharper_than_pan(pair):
     untold = pair.replace(optics=dataclasses.replace(pair.optics, pan_mtf=None))
     told, blurred = (float((physics(case) - pair.reference).square().mean()) for case in (pair, untold))
     assert told < 0.8 * blurred
+
+
+def test_noise_on_water_is_not_sharpened(pair):
+    """One half is a flat lake: there noise stays below what PAN had, on land details still grow."""
+    rng, deviation = torch.Generator().manual_seed(2), 0.02 * float(pair.pan.std())
+    lake = pair.pan.clone()
+    lake[..., 36:] = pair.pan.mean()
+    noise = deviation * torch.randn(lake.shape, generator=rng)
+    told = declared(pair.replace(pan=lake + noise), 0.2, pan_variance=deviation**2)
+    sharp = with_sharp_pan(told)
+    made = sharp.sum(lambda tile: tile.pan)
+    assert (made - lake)[..., 46:].std() < 0.7 * deviation
+    untold = with_sharp_pan(declared(told, 0.2, pan_variance=None)).sum(lambda tile: tile.pan)
+    assert (untold - lake)[..., 46:].std() > deviation
+
+    def details(image):
+        return image[..., :26].diff(dim=-1).square().mean()
+
+    assert details(made) > 1.5 * details(lake)
+
+
+def test_an_mtf_that_pan_can_have_is_believed(pair, caplog):
+    noise = 0.02 * pair.pan.std() * torch.randn(pair.pan.shape, generator=torch.Generator().manual_seed(3))
+    for case in (pair, pair.replace(pan=pair.pan + noise)):
+        case = declared(case, 0.2)
+        assert own_mtf(case) == 0.2
+        assert not case.findings
+    assert not caplog.records
+    assert own_mtf(declared(pair, None)) is None
+
+
+def test_an_mtf_that_pan_contradicts_is_not_believed(sharp_pair, caplog, monkeypatch):
+    wrong = declared(sharp_pair, 0.2)
+    error = float((physics(wrong) - wrong.reference).square().mean())
+    assert wrong.findings["pan_mtf"]["declared"] == 0.2
+    assert wrong.findings["pan_mtf"]["taken"] > 0.6
+    assert "PAN's MTF" in caplog.text
+    right = float((physics(declared(sharp_pair, 0.97)) - wrong.reference).square().mean())
+    monkeypatch.setattr(sharp_pan, "own_mtf", lambda scene: 0.2)
+    believed = float((physics(wrong) - wrong.reference).square().mean())
+    assert right <= error < right + 0.3 * (believed - right)
+    # too few pixels tell nothing
+    corner = sharp_pair.replace(
+        coarse=sharp_pair.coarse[..., :16, :16], pan=sharp_pair.pan[..., :48, :48], reference=None
+    )
+    assert own_mtf(declared(corner, 0.2)) == 0.2

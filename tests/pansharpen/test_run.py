@@ -144,12 +144,23 @@ def test_batch_fuses_each_product_once_and_names_those_that_fail(tmp_path):
     assert records[1]["status"].startswith(str(products[1]))
     alone = fuse_cube(open_cube(products[2]), "GSA").read()
     np.testing.assert_array_equal(open_cube(tmp_path / "out" / "b.h5").read(), alone)
-    # again: what is there stays, unless something else is asked for or the product changed
+    # again: what is there stays, unless the product changed
     write_prisma(products[0], rows=8, columns=10, n_vnir=6, n_swir=5)
     again = fuse_files(order, products, tmp_path / "out")
     assert [record["status"] for record in again][::2] == ["ok", "kept"]
     assert again[0]["shape"] == [6, 48, 60]
-    assert fuse_files(FusionOrder(method="EXP"), products[2:], tmp_path / "out")[0]["method"] == "EXP"
+    # nothing is replaced by another method, nor what somebody else has written
+    out = tmp_path / "out"
+    (out / "broken.h5").write_text("mine")
+    other = fuse_files(FusionOrder(method="EXP"), products[1:], out)
+    assert "broken.h5: --batch: found a file that no batch made" in other[0]["status"]
+    assert (
+        "b.h5: --batch: found the cube that GSA made with other options, expected another --out for EXP"
+        in (other[1]["status"])
+    )
+    np.testing.assert_array_equal(open_cube(out / "b.h5").read(), alone)
+    (out / "b.h5").unlink()
+    assert fuse_files(FusionOrder(method="EXP"), products[2:], out)[0]["status"] == "ok"
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import numpy as np
 from hsitools.cube import Cube, Stored
 from hsitools.cube.sources import ArraySource, Source
 from hsitools.errors import FormatError, InputError
-from hsitools.io.atomic import atomic_path
+from hsitools.io.atomic import atomic_path, mapped
 from hsitools.io.envi_header import (
     TYPES,
     band_numbers,
@@ -173,7 +173,7 @@ def write(cube: Cube, path: Path, progress: Progress) -> None:
     if dtype not in codes:
         dtype = np.dtype("u1") if dtype.kind == "b" else np.dtype("i2") if dtype == np.int8 else np.dtype("f4")
     with atomic_path(path.with_suffix(".img")) as temporary, atomic_path(path) as header:
-        out = np.memmap(temporary, dtype=dtype.newbyteorder("<"), mode="w+", shape=cube.shape)
+        out = mapped(temporary, dtype.newbyteorder("<"), cube.shape)
         for rows, columns, values in stored.blocks(dtype.itemsize, progress=progress):
             out[:, rows, columns] = values
         out.flush()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -315,11 +317,31 @@ def write(cube: Cube, path: Path, progress: Progress, *, cog: bool = False) -> N
             for rows, columns, block in stored.blocks(dtype.itemsize, (tile, tile), progress):
                 window = ((rows.start, rows.stop), (columns.start, columns.stop))
                 file.write(block.astype(dtype, copy=False), window=window)
+        _check_whole(temporary)
         if cog:
             from rasterio.shutil import copy
 
             copy(temporary, finished, driver="COG", compress="DEFLATE", level=1, blocksize=512, bigtiff="IF_SAFER",
                  overview_resampling="average")  # fmt: skip
+
+
+def _check_whole(path: Path) -> None:
+    """Raise `OSError` where blocks lie beyond the end of the file: GDAL keeps quiet on a disk that is full."""
+    size = path.stat().st_size
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    try:
+        with rasterio_module().open(path) as file:
+            (height, width), (rows, columns) = file.block_shapes[0], file.shape
+            names = [f"{x}_{y}" for y in range(-(-rows // height)) for x in range(-(-columns // width))]
+            for band in file.indexes:
+                for name in names:
+                    start, length = (
+                        file.get_tag_item(f"BLOCK_{what}_{name}", "TIFF", bidx=band) for what in ("OFFSET", "SIZE")
+                    )
+                    if start is not None and int(start) + int(length) > size:
+                        raise full
+    except rasterio_module().errors.RasterioIOError:
+        raise full from None
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from numpy.testing import assert_allclose
 from calibration.characterization import Characterization
 from calibration.commands.invert import invert as group
 from calibration.inversion import registry
-from calibration.inversion.calibration_error import allow, interferogram_stderr, likeliest
+from calibration.inversion.calibration_error import allow, interferogram_errors, likeliest
 from calibration.inversion.filters import choose
 from calibration.inversion.invert import build_case, invert
 from calibration.inversion.lines import corrected, find_peaks, summary
@@ -222,7 +222,7 @@ def test_one_scene_at_two_samplings_is_one_spectrum(instrument: Characterization
 def test_calibration_error_is_as_large_as_refits_say(instrument: Characterization) -> None:
     grid = np.linspace(*instrument.response.band_nm, 80)
     flat = np.ones(80)
-    told = interferogram_stderr(instrument, grid, flat)
+    told, _ = interferogram_errors(instrument, grid, flat, flat)
     rng = np.random.default_rng(1)
     response = instrument.response
     draws = []
@@ -307,7 +307,7 @@ def test_every_method_keeps_shapes_and_holes() -> None:
             assert (result.std[:, result.mask] >= 0).all()
 
 
-def test_front_labels_units_and_lamp(instrument: Characterization) -> None:
+def test_front_labels_units_and_lamp(instrument: Characterization, tmp_path: Path) -> None:
     low, high = instrument.response.band_nm
     grid = np.linspace(low + 20, high - 20, 60)
     truth = np.ones((60, 4, 4))
@@ -320,6 +320,17 @@ def test_front_labels_units_and_lamp(instrument: Characterization) -> None:
     bright = invert(values, instrument, "ridge", grid=grid, lamp=lamp)
     assert bright.cube.units == "radiance"
     assert_allclose(bright.spectra.estimate, 2 * plain.spectra.estimate, rtol=1e-9)
+    # a table finer than the grid, with a slope: its value at each wavelength, at the outermost, too
+    fine = np.linspace(low, high, 2001)
+    table = tmp_path / "lamp.csv"
+    rows = "\n".join(f"{place},{value}" for place, value in zip(fine, fine / 100, strict=True))
+    table.write_text("# our lamp\nnm, radiance (W m-2 sr-1 nm-1)\n" + rows)
+    sloped = invert(values, instrument, "ridge", grid=grid, lamp=table)
+    assert sloped.cube.units == sloped.spectra.units == "W m-2 sr-1 nm-1"
+    assert_allclose(sloped.spectra.estimate, plain.spectra.estimate * grid[:, None, None] / 100, rtol=1e-9)
+    assert invert(values, instrument, "ridge", grid=grid, lamp=table, lamp_units="mW").cube.units == "mW"
+    with pytest.raises(InputError, match="lamp_units: found 'mW' without a lamp"):
+        invert(values, instrument, lamp_units="mW")
 
 
 def test_bad_input_is_one_line(instrument: Characterization) -> None:
@@ -364,6 +375,8 @@ def test_curves_finer_than_the_grid_are_averaged_over_its_samples() -> None:
     assert_allclose(on_grid(fine, np.full(501, 3.0), grid, "lamp"), 3)
     # over a hat of unequal sides the mean of a straight line is the line at the hat's centre of gravity
     assert_allclose(on_grid(fine, fine, grid, "lamp"), [500 + 10 / 3, 510 + 10 / 3, 530 - 10 / 3, 540 - 10 / 3])
+    # the value at the sample is another matter
+    assert_allclose(on_grid(fine, fine, grid, "lamp", centred=True), grid)
     # what is averaged is what the grid's samples together hold: power is kept
     lines = 1 + 50 * np.exp(-0.5 * ((fine - 517) / 0.5) ** 2)
     weight = np.array([5.0, 15.0, 15.0, 5.0])

@@ -1,0 +1,108 @@
+"""Types of options that name what a command writes, and the command that looks at them before it begins."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hsitools.errors import InputError
+
+
+class OutputFile(click.Path):
+    """A file to write.
+
+    Parameters
+    ----------
+    parts : str
+        What else is written beside it: ``_std``, ``_common.csv``.
+    suffix : str, optional
+        That its name must have.
+    cube : bool
+        Whether its suffix must be one that cubes are written with.
+    folder_with : str, optional
+        Parameter beside which it is a folder.
+    """
+
+    def __init__(
+        self, *parts: str, suffix: str | None = None, cube: bool = False, folder_with: str | None = None
+    ) -> None:
+        super().__init__(path_type=Path)
+        self.parts, self.suffix, self.cube, self.folder_with = parts, suffix, cube, folder_with
+
+    def check(self, path: Path, parameters: dict[str, Any]) -> list[Path]:
+        """The files that will be written; raises `InputError` where they cannot be."""
+        from hsitools.io.outputs import beside, check_file, check_folder
+
+        if self.folder_with is not None and parameters.get(self.folder_with):
+            check_folder(path)
+            return []
+        if self.suffix is not None and path.suffix.lower() != self.suffix:
+            raise InputError(f"{path}: output: found suffix {path.suffix!r}, expected {self.suffix}")
+        if self.cube:
+            from hsitools.io import writer_of
+
+            writer_of(path)
+        check_file(path)
+        return [path, *(beside(path, part) for part in self.parts)]
+
+
+class OutputFolder(click.Path):
+    """A folder to write into, made if need be."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def check(self, path: Path, parameters: dict[str, Any]) -> list[Path]:
+        """No file that has to be spared; raises `InputError` where there can be no such folder."""
+        from hsitools.io.outputs import check_folder
+
+        check_folder(path)
+        return []
+
+
+def spare_inputs(command: click.Command) -> click.Command:
+    """The command, or group with all of its commands, that looks at its outputs before it begins."""
+    for below in getattr(command, "commands", {}).values():
+        spare_inputs(below)
+    if command.callback is not None and not isinstance(command.callback, _Spared):
+        command.callback = _Spared(command)
+    return command
+
+
+class _Spared:
+    """A command's function behind the check of its outputs: that they can be written, and over no input."""
+
+    def __init__(self, command: click.Command) -> None:
+        function: Any = command.callback
+        self.function = function
+        self.outputs: dict[str | None, tuple[OutputFile | OutputFolder, str]] = {
+            parameter.name: (parameter.type, parameter.opts[-1])
+            for parameter in command.params
+            if isinstance(parameter.type, OutputFile | OutputFolder)
+        }
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *arguments: Any, **parameters: Any) -> Any:
+        if self.outputs:
+            self._check(parameters)
+        return self.function(*arguments, **parameters)
+
+    def _check(self, parameters: dict[str, Any]) -> None:
+        from hsitools.io.outputs import refuse_inputs
+
+        written = {
+            option if option.startswith("-") else option.upper(): kind.check(parameters[name], parameters)
+            for name, (kind, option) in self.outputs.items()
+            if name is not None and parameters.get(name) is not None
+        }
+        inputs = [
+            path
+            for name, value in parameters.items()
+            if name not in self.outputs
+            for path in (value if isinstance(value, tuple) else (value,))
+            if isinstance(path, (str, Path))
+        ]
+        refuse_inputs(written, inputs)

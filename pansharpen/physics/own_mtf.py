@@ -1,0 +1,105 @@
+"""Can PAN's own MTF be what the sensor says: what PAN's details at two scales tell.
+
+A blur takes more off the differences of PAN along both axes than off those along one, and at fine scale more than at
+twice the scale, where a natural image without blur would look the same. So the ratio of both powers, times what it is
+relative to that at twice the scale, falls with the MTF whatever the scene is made of. Noise is alike everywhere and
+details are not: each ratio is the slope of one power over the other from place to place, which noise leaves alone.
+
+A scene that is soft itself hides much: of an MTF of .5 and more nothing certain can be said, of .2 it can.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import torch
+from torch.nn.functional import avg_pool2d, pad
+
+from pansharpen.case import Scene
+from pansharpen.tile import Tile
+
+log = logging.getLogger(__name__)
+#: What the ratio is in the middle of the scenes of a gain, and so what gain a ratio tells. Set on jasper_ridge,
+#: abu_beach_1 and 2, abu_urban_1 and 4, abu_airport_1, enmap_potsdam_b, aviris_gator_vi, pavia_university_lowres.
+GAINS, RATIOS = (0.2, 0.35, 0.5, 1.0), (0.14, 0.19, 0.28, 0.90)
+#: Largest ratio that a gain can make, `LARGEST` · gain^`POWER`. The same scenes reach .24, .30 and .43 at gains of .2,
+#: .35 and .5; without blur the softest has .30.
+LARGEST, POWER = 0.70, 0.6
+#: Side of the window of a power, pixels of its scale; of fewer windows side by side nothing is told.
+WINDOW, LEAST_WINDOWS = 7, 16
+#: Of a gain there is no more.
+SHARP = 0.97
+#: Keeps an image without details from being divided by.
+TINY = 1e-200
+
+
+def own_mtf(scene: Scene) -> float | None:
+    """PAN's gain at its Nyquist frequency: the declared one, or what PAN tells where it cannot be; None if not told.
+
+    Where it cannot be, `Scene.findings` says so under ``pan_mtf``, and so does a warning.
+    """
+    if scene.optics.pan_mtf is None or scene.pan_made:
+        return None
+    declared = float(scene.optics.pan_mtf)
+    ratio = sharpness(scene.sum(_powers))
+    if ratio is None or ratio <= LARGEST * declared**POWER:
+        return declared
+    told = float(np.exp(np.interp(np.log(ratio), np.log(RATIOS), np.log(GAINS))))
+    told = min(max(told, declared), SHARP)
+    scene.findings["pan_mtf"] = {"declared": round(declared, 3), "taken": round(told, 3)}
+    log.warning("PAN's MTF: found details that a gain of %.2g at Nyquist would have taken off, taken as %.2g; expected "
+                "PAN as its optics made it (a sharpened product? another sensor?)", declared, told)  # fmt: skip
+    return told
+
+
+def sharpness(sums: torch.Tensor) -> float | None:
+    """The ratio, of `_powers` over a scene; None where they tell nothing."""
+    slopes = []
+    for n, one, both, square, product in sums.tolist():
+        spread = square - one * one / max(n, 1.0)
+        slopes.append((product - one * both / max(n, 1.0)) / max(spread, TINY))
+    fine, coarse = slopes
+    enough = sums[0, 0] >= LEAST_WINDOWS * (2 * WINDOW) ** 2
+    return fine * fine / coarse if enough and fine > 0 and coarse > 0 else None
+
+
+def _powers(tile: Tile) -> torch.Tensor:
+    """At both scales, a row each: number of pixels, sums of both powers, of the first's square, of their product."""
+    pan = tile.wide_pan.double()
+    valid = torch.ones_like(pan) if tile.wide_pan_valid is None else tile.wide_pan_valid.double()
+    return torch.stack([_sums(tile, *powers(image, step), valid) for image, step in ((pan, 1), (twice(pan), 2))])
+
+
+def _sums(tile: Tile, one: torch.Tensor, both: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+    images = torch.cat([torch.ones_like(one), one, both, one * one, one * both], 1) * valid
+    return tile.crop(images)[0].sum((1, 2))
+
+
+def twice(pan: torch.Tensor) -> torch.Tensor:
+    """PAN as pixels of twice the size would see it, at every place."""
+    return avg_pool2d(pad(pan, (0, 1, 0, 1), mode="replicate"), 2, 1)
+
+
+def powers(image: torch.Tensor, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean squares, around each pixel, of an image's differences along one axis and along both.
+
+    Examples
+    --------
+    >>> import torch
+    >>> one, both = powers(torch.eye(16, dtype=torch.float64)[None, None], 1)
+    >>> float(both.sum() / one.sum()) > 2  # a line across both axes
+    True
+    """
+    across = pad(image, (0, step, 0, 0), mode="replicate")
+    across = across[..., step:] - across[..., :-step]
+    down = pad(image, (0, 0, 0, step), mode="replicate")
+    down = down[..., step:, :] - down[..., :-step, :]
+    mixed = pad(across, (0, 0, 0, step), mode="replicate")
+    mixed = mixed[..., step:, :] - mixed[..., :-step, :]
+    side = step * WINDOW // 2 * 2 + 1
+    one, both = (
+        avg_pool2d(power, side, 1, side // 2, count_include_pad=False)
+        for power in ((across**2 + down**2) / 2, mixed**2)
+    )
+    return one, both

@@ -1,0 +1,136 @@
+"""What commands write: looked at before the work, over no input, whole or not there."""
+
+import errno
+import os
+import resource
+from importlib.metadata import entry_points
+
+import click
+import numpy as np
+import pytest
+
+from hsitools.commands.outputs import OutputFile, OutputFolder
+from hsitools.commands.root import COMMANDS, main
+from hsitools.cube import Cube
+from hsitools.errors import InputError
+from hsitools.io import open_cube, save_cube
+from hsitools.io.atomic import atomic_path
+from hsitools.io.outputs import refuse_inputs
+
+#: Names of parameters that say what is written.
+OUTPUTS = {"out", "report", "figure", "plot", "csv_path"}
+
+
+def commands(command, name):
+    if isinstance(command, click.Group):
+        for below, inner in command.commands.items():
+            yield from commands(inner, f"{name} {below}")
+    else:
+        yield name, command
+
+
+EVERY = [pair for point in entry_points(group=COMMANDS) for pair in commands(point.load(), point.name)]
+
+
+@pytest.fixture
+def hsi(capsys):
+    def call(*arguments):
+        with pytest.raises(SystemExit) as done:
+            main(list(map(str, arguments)))
+        captured = capsys.readouterr()
+        return done.value.code, captured.out, captured.err
+
+    return call
+
+
+def test_every_output_says_that_it_is_one():
+    names = set()
+    for name, command in EVERY:
+        for parameter in command.params:
+            if parameter.name in OUTPUTS and isinstance(parameter.type, click.Path):
+                assert isinstance(parameter.type, OutputFile | OutputFolder), f"{name} {parameter.name}"
+                names.add(name)
+    assert len(names) > 15
+
+
+def test_every_output_is_looked_at_before_the_work(hsi, tmp_path, monkeypatch):
+    """Beside no folder (``none/../x``), and where a file stands in a folder's place."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    for name, command in EVERY:
+        for parameter in command.params:
+            if not isinstance(parameter.type, OutputFile | OutputFolder):
+                continue
+            suffix = parameter.type.suffix or ".h5" if isinstance(parameter.type, OutputFile) else ""
+            bad = f"none/../x{suffix}" if suffix else "file/x"
+            # other parameters name files that are not there: the output is looked at first
+            words = [word for other in command.params for word in required(other, parameter, bad)]
+            code, out, err = hsi(*name.split(), *words)
+            assert (code, out) == (2, ""), f"{name} {parameter.name}: {err}"
+            assert err.count("\n") == 1, err
+            assert ("found no folder none/.." if suffix else "cannot make the folder (file is a file)") in err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def required(parameter, tested, bad):
+    """Words of a command line for a parameter that has to be there."""
+    value = bad if parameter is tested else "absent.h5"
+    if parameter is not tested and not parameter.required:
+        return []
+    if isinstance(parameter, click.Argument):
+        return [value]
+    return [parameter.opts[-1], "1" if parameter.name == "stage" else value]
+
+
+def test_names_beside_an_output_spare_inputs_too(hsi, tmp_path):
+    save_cube(Cube(data=np.ones((3, 8, 8), np.float32)), tmp_path / "a_std.h5")
+    before = (tmp_path / "a_std.h5").read_bytes()
+    code, _, err = hsi("denoise", "run", tmp_path / "a_std.h5", "--method", "lowrank", "-o", tmp_path / "a.h5")
+    assert code == 2
+    assert "a_std.h5: --out: found the input itself" in err
+    assert (tmp_path / "a_std.h5").read_bytes() == before
+    with pytest.raises(InputError, match=r"--csv: found the file of --out"):
+        refuse_inputs({"--out": [tmp_path / "c"], "--csv": [tmp_path / "c"]}, [])
+
+
+def test_an_envi_header_is_spared_with_its_data(hsi, tmp_path):
+    """The data file was named ``.dat``; a new header of its name would describe other numbers."""
+    values = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    save_cube(Cube(data=values), tmp_path / "a.hdr")
+    (tmp_path / "a.img").rename(tmp_path / "a.dat")
+    before = (tmp_path / "a.hdr").read_bytes()
+    for source in ("a.dat", "a.hdr"):
+        code, _, err = hsi("convert", tmp_path / source, tmp_path / "a.hdr", "--window", "0:2,0:2")
+        assert code == 2
+        assert "found the input itself" in err
+    assert (tmp_path / "a.hdr").read_bytes() == before
+    # another file of that stem is no part of it
+    save_cube(Cube(data=values), tmp_path / "b.h5")
+    assert hsi("convert", tmp_path / "b.h5", tmp_path / "b.hdr")[0] == 0
+    np.testing.assert_array_equal(open_cube(tmp_path / "b.hdr").read(), values)
+
+
+@pytest.fixture
+def small_disk():
+    """No file may become larger than this many bytes: what a disk that is full says, too."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.usefixtures("small_disk")
+@pytest.mark.parametrize("suffix", [".h5", ".nc", ".hdr", ".tif"])
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, suffix):
+    values = np.random.default_rng(0).standard_normal((4, 60, 60)).astype(np.float32)
+    with pytest.raises(InputError, match=r"x\..*: output: cannot be written \((File too large|No space left)"):
+        save_cube(Cube(data=values), tmp_path / f"x{suffix}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_errors_stay_what_they_are(tmp_path):
+    with pytest.raises(OSError, match="no such thing"), atomic_path(tmp_path / "x"):
+        raise OSError(errno.EIO, "no such thing")
+    with pytest.raises(InputError, match=os.strerror(errno.ENOSPC)), atomic_path(tmp_path / "x"):
+        raise RuntimeError(f"Can't close file ({os.strerror(errno.ENOSPC)})")
+    assert list(tmp_path.iterdir()) == []
