@@ -53,7 +53,7 @@ def main() -> dict[str, float]:
         part = cube.select(window=(0, 64, 0, 160))
         for method in METHODS:
             seconds, peak, _ = run("pansharpen", "run", method, str(folder / "strip.h5"), "-o", str(folder / "out.h5"))
-            scene_tiles = LargeScene(cube, halo=get(method).halo)
+            scene_tiles = LargeScene(cube, halo=get(method).halo, held=get(method).held)
             side = scene_tiles.tile_size[0] // 6
             rate = len(scene_tiles.windows) / seconds
             tiles = (-(-PRODUCT[0] // side)) * (-(-PRODUCT[1] // side))

@@ -1,14 +1,19 @@
 """Past one process: the same result by workers, their memory, what survives kill −9, and a plan for 10 000 products.
 
-A strip of a PRISMA product is fused end to end by the command: with 0.1.0's writer, alone, and by two workers into one
-file and into a Zarr store. Then workers and commands are killed at random moments (`scale_kills`).
+A strip of a PRISMA product is fused end to end by the command on one core, on all, and by two workers with a core each.
+Then workers and commands are killed at random moments (`scale_kills`).
+
+``python -m benchmarks.scale GSA`` does one part (`PARTS`); what each part measured is kept in a file, from which the
+last part, ``plan``, makes its table. A part that is longer than its limit is ended, with all that it started.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -19,21 +24,32 @@ import numpy as np
 
 from benchmarks.pansharpen_memory import PRODUCT, write_strip
 from benchmarks.scale_kills import KILLS, kill_clients, kill_workers
-from benchmarks.writing import BEFORE, NOW
+from benchmarks.writing import NOW
 from hsitools.io import open_cube
 from pansharpen.registry import get
 from pansharpen.tiled import LargeScene
 
-#: Coarse pixels of the strip: two tiles of one process, eight smaller ones of two workers.
-STRIP = (64, 128)
-WAYS = {
-    "alone, 0.1.0's writer": (BEFORE, (), ".h5"), "alone": (NOW, (), ".h5"),
-    "2 workers": (NOW, ("--workers", "2"), ".h5"), "2 workers, Zarr": (NOW, ("--workers", "2"), ".zarr"),
-}  # fmt: skip
-#: Ways of each method: `writing` has 0.1.0's writer of all.
-METHODS = {"GSA": tuple(WAYS), "physics": ("alone", "2 workers")}
+#: Coarse pixels of the strip: four tiles as the product's of `physics`, two for each of two workers.
+STRIP = (128, 512)
+#: Options, whether the command has one core only, and the output's suffix.
+WAYS: dict[str, tuple[tuple[str, ...], bool, str]] = {
+    "one process, one core": ((), True, ".h5"),
+    "one process, all cores": ((), False, ".h5"),
+    "2 workers, a core each": (("--workers", "2"), False, ".h5"),
+    "2 workers, Zarr": (("--workers", "2"), False, ".zarr"),
+}
+#: Ways of each method.
+METHODS = {"GSA": tuple(WAYS), "physics": tuple(WAYS)[::2]}
+#: Parts, and seconds after which each is ended: some times what it takes on two idle cores.
+PARTS = {"GSA": 600, "physics": 1200, "workers": 400, "commands": 600, "plan": 60}
+#: Seconds after which a command within a part is ended.
+LIMIT_S = 900
+#: Wanted of two workers against one core.
+WANTED = 1.7
 #: The plan: products, cores of the cluster, and bytes of a product as it comes (L2D, compressed).
 PRODUCTS, CORES, PRODUCT_BYTES = 10_000, (64, 256, 1024), 1.4e9
+#: What the parts measured.
+KEPT = Path(tempfile.gettempdir()) / f"hsitools_scale_{os.getuid() if hasattr(os, 'getuid') else 0}"
 
 
 def processes_below(parent: int) -> list[int]:
@@ -56,22 +72,35 @@ def peak_mib(process: int) -> float:
         return 0.0
 
 
-def measured(code: str, arguments: list[str]) -> tuple[float, float, float, float]:
-    """Seconds of a command, of processors in all, peak MiB of itself, and of the largest process that it started."""
+def measured(arguments: list[str], one_core: bool) -> tuple[float, float, float, float, float]:
+    """Seconds of a command, of its fusing, of processors in all, and peak MiB of itself and of the largest worker."""
     began, used = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    running = subprocess.Popen(
-        [sys.executable, "-c", code, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    environment = dict(os.environ) | ({"OMP_NUM_THREADS": "1"} if one_core else {})
+    cores = os.sched_getaffinity(0)
+    try:
+        if one_core:
+            os.sched_setaffinity(0, {max(cores)})
+        running = subprocess.Popen(
+            [sys.executable, "-c", NOW, *arguments, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env=environment,
+        )  # fmt: skip
+    finally:
+        os.sched_setaffinity(0, cores)
     peaks: dict[int, float] = {}
     while running.poll() is None:
         for process in [running.pid, *processes_below(running.pid)]:
             peaks[process] = max(peaks.get(process, 0.0), peak_mib(process))
-        time.sleep(0.2)
+        if time.perf_counter() - began > LIMIT_S:
+            running.kill()
+            sys.exit(f"hsi {' '.join(arguments)}: not ended in {LIMIT_S} s")
+        time.sleep(0.1)
+    said, wrong = running.communicate()
     if running.returncode:
-        sys.exit(f"hsi {' '.join(arguments)}: ended with code {running.returncode}")
+        sys.exit(f"hsi {' '.join(arguments)}: ended with code {running.returncode}; {wrong.decode()}")
     now = resource.getrusage(resource.RUSAGE_CHILDREN)
     processors = now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime
-    return time.perf_counter() - began, processors, peaks.pop(running.pid), max(peaks.values(), default=0.0)
+    seconds, own = time.perf_counter() - began, peaks.pop(running.pid, 0.0)
+    return seconds, float(json.loads(said)["seconds"]), processors, own, max(peaks.values(), default=0.0)
 
 
 def difference(one: Path, two: Path) -> float:
@@ -82,21 +111,55 @@ def difference(one: Path, two: Path) -> float:
     return float(np.nanmax(np.abs(first - second)) / (np.nanmax(first) - np.nanmin(first)))
 
 
-def plan(rates: dict[str, float], peaks: dict[str, float], sizes: dict[str, float]) -> None:
-    """Print what 10 000 products need, of pixels a second of one processor."""
+def fusion(method: str, folder: Path) -> dict[str, float]:
+    """A strip by one method, each way."""
+    strip, alone = folder / "strip.h5", folder / "alone.h5"
+    write_strip(strip, STRIP)
+    tiles = len(LargeScene(open_cube(strip), halo=get(method).halo, held=get(method).held).windows)
+    print(f"  {method}, {STRIP[0]}×{STRIP[1]} coarse pixels in {tiles} tiles, {len(os.sched_getaffinity(0))} cores\n"
+          f"    {'':<24}seconds   of fusing   times   processor s   tiles/s   difference/range   peak MiB: command"
+          "   worker", flush=True)  # fmt: skip
+    out: dict[str, float] = {}
+    first = 0.0
+    for way in METHODS[method]:
+        options, one_core, suffix = WAYS[way]
+        target = folder / f"other{suffix}" if options else alone
+        arguments = ["pansharpen", "run", method, str(strip), "-o", str(target), *options]
+        seconds, fusing, processors, peak, worker = measured(arguments, one_core)
+        first = first or fusing
+        apart = f"{difference(alone, target):.1e}" if options else ""
+        print(f"    {way:<24}{seconds:7.1f}{fusing:12.1f}{first / fusing:8.2f}{processors:14.1f}{tiles / fusing:10.2f}"
+              f"{apart:>19}{peak:20.0f}{worker:9.0f}", flush=True)  # fmt: skip
+        out |= {f"{way} seconds": fusing, f"{way} processor s": processors, f"{way} MiB": max(peak, worker)}
+    workers = next(way for way in METHODS[method] if way.startswith("2 workers"))
+    print(f"    2 workers: {first / out[f'{workers} seconds']:.2f} × one core (wanted ≥ {WANTED}); times are of "
+          "fusing, workers' start aside", flush=True)  # fmt: skip
+    return out | {"MB": alone.stat().st_size / 1e6}
+
+
+def plan() -> None:
+    """Print what 10 000 products need, from what the parts measured."""
+    pixels = STRIP[0] * STRIP[1]
+    share = PRODUCT[0] * PRODUCT[1] / pixels
     print(
-        f"  plan for {PRODUCTS} products of {PRODUCT[0]}×{PRODUCT[1]} coarse pixels, from `alone`, processor seconds:"
+        f"  {PRODUCTS} products of {PRODUCT[0]}×{PRODUCT[1]} coarse pixels, one core a worker, `--batch`\n"
+        "  method     cores   hours   memory, GiB   read, TB   kept beside, TB   written, TB   written, GB/s"
     )
-    print("  method    cores   hours   memory, GiB   read, TB   kept beside, TB   written, TB")
-    for method, rate in rates.items():
+    for method in METHODS:
+        kept = KEPT / f"{method}.json"
+        if not kept.exists():
+            print(f"  {method}: not measured, expected `python -m benchmarks.scale {method}` before")
+            continue
+        rate = json.loads(kept.read_text(encoding="utf-8"))
+        way = next(iter(WAYS))
         for cores in CORES:
-            hours = PRODUCTS * PRODUCT[0] * PRODUCT[1] / (rate * cores) / 3600
-            memory = cores * peaks[method] / 1024
-            size = sizes[method] * PRODUCTS / 1e12
-            # what is kept beside outputs in work, one product a core
-            beside = sizes[method] * cores / 1e12
-            print(f"  {method:<9}{cores:6}{hours:8.1f}{memory:14.0f}{PRODUCTS * PRODUCT_BYTES / 1e12:11.0f}"
-                  f"{beside:18.1f}{size:15.0f}")  # fmt: skip
+            # of the processor alone, as the machine that measured may have been busy
+            hours = PRODUCTS * share * rate[f"{way} processor s"] / cores / 3600
+            size = PRODUCTS * share * rate["MB"] / 1e6
+            # one product in work a core
+            print(f"  {method:<9}{cores:7}{hours:8.1f}{cores * rate[f'{way} MiB'] / 1024:14.0f}"
+                  f"{PRODUCTS * PRODUCT_BYTES / 1e12:11.0f}{size / PRODUCTS * cores:18.1f}{size:14.0f}"
+                  f"{size * 1e3 / hours / 3600:15.1f}")  # fmt: skip
 
 
 def told(text: str) -> None:
@@ -104,45 +167,55 @@ def told(text: str) -> None:
     print(f"    {text}", file=sys.stderr, flush=True)
 
 
-def main() -> dict[str, float]:
-    """Print the tables; return what was measured."""
-    out: dict[str, float] = {}
-    rates, peaks, sizes = {}, {}, {}
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        write_strip(folder / "strip.h5", STRIP)
-        print(f"  strip of {STRIP[0]}×{STRIP[1]} coarse pixels, {os.cpu_count()} cores; targets: 1e-5")
-        print(
-            f"  {'':<9}{'':<24}seconds   times   processor s   tiles/s   difference/range   peak MiB: command   worker"
-        )
-        for method, ways in METHODS.items():
-            first, alone = 0.0, folder / "alone.h5"
-            tiles = len(LargeScene(open_cube(folder / "strip.h5"), halo=get(method).halo).windows)
-            for way in ways:
-                code, options, suffix = WAYS[way]
-                target = alone if way == "alone" else folder / f"other{suffix}"
-                arguments = ["pansharpen", "run", method, str(folder / "strip.h5"), "-o", str(target), *options]
-                seconds, processors, peak, worker = measured(code, arguments)
-                first = first or seconds
-                apart = f"{difference(alone, target):.1e}" if options else ""
-                print(f"  {method:<9}{way:<24}{seconds:7.1f}{first / seconds:8.2f}{processors:13.1f}"
-                      f"{tiles / seconds:9.2f}{apart:>19}{peak:20.0f}{worker:9.0f}", flush=True)  # fmt: skip
-                out |= {f"{method} {way} seconds": seconds, f"{method} {way} worker MiB": worker}
-                if way == "alone":
-                    rates[method], peaks[method] = STRIP[0] * STRIP[1] / processors, peak
-                    sizes[method] = alone.stat().st_size * PRODUCT[0] * PRODUCT[1] / (STRIP[0] * STRIP[1])
-        plan(rates, peaks, sizes)
-        began = time.perf_counter()
-        kills, runs = kill_workers(folder, told)
-        seconds = time.perf_counter() - began
-        print(f"  workers killed by kill -9: {kills} of {KILLS} survived, in {runs} runs, {seconds:.0f} s", flush=True)
-        began = time.perf_counter()
-        died, finished, kept = kill_clients(folder, told)
-        seconds = time.perf_counter() - began
-        print(f"  commands killed by kill -9: {died} of {KILLS} survived, {finished} runs to their end, "
-              f"{kept} tiles taken from killed ones, {seconds:.0f} s", flush=True)  # fmt: skip
-    return out | {"worker kills": kills, "client kills": died}
+def part(name: str) -> None:
+    """Measure and print one part."""
+    began = time.perf_counter()
+    if name == "plan":
+        plan()
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        if name in METHODS:
+            out: dict[str, float] = fusion(name, folder)
+        elif name == "workers":
+            kills, runs = kill_workers(folder, told)
+            print(f"  workers killed by kill -9: {kills} of {KILLS} survived, in {runs} runs, "
+                  f"{time.perf_counter() - began:.0f} s", flush=True)  # fmt: skip
+            out = {"kills": kills}
+        else:
+            died, finished, kept = kill_clients(folder, told)
+            print(f"  commands killed by kill -9: {died} of {KILLS} survived, {finished} runs to their end, "
+                  f"{kept} tiles taken from killed ones, {time.perf_counter() - began:.0f} s", flush=True)  # fmt: skip
+            out = {"kills": died}
+    KEPT.mkdir(exist_ok=True)
+    (KEPT / f"{name}.json").write_text(json.dumps(out), encoding="utf-8")
+
+
+def bounded(name: str) -> None:
+    """A part in a process of its own, ended with all that it started when it is longer than its limit."""
+    running = subprocess.Popen([sys.executable, "-m", "benchmarks.scale", name, "here"], start_new_session=True)
+    try:
+        if running.wait(PARTS[name]):
+            print(f"  {name}: ended with code {running.returncode}", flush=True)
+    except subprocess.TimeoutExpired:
+        print(f"  {name}: not ended in {PARTS[name]} s", flush=True)
+    finally:
+        # what a killed command left, too
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(running.pid, signal.SIGKILL)
+        running.wait()
+
+
+def main(names: list[str] | None = None) -> None:
+    """Print the tables of some parts, or of all."""
+    for name in names or PARTS:
+        if name not in PARTS:
+            sys.exit(f"benchmarks.scale: found {name!r}, expected some of {', '.join(PARTS)}")
+        bounded(name)
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[2:] == ["here"]:
+        part(sys.argv[1])
+    else:
+        main(sys.argv[1:])

@@ -28,7 +28,7 @@ from hsitools.scale.pieces import save_by_workers
 #: Kills of each kind.
 KILLS = 20
 #: Tiles of the cube, and seconds that each takes: a run of two workers is a few seconds long.
-TILE, TILES, SECONDS = (16, 16), (8, 8), 0.1
+TILE, TILES, SECONDS = (64, 64), (8, 8), 0.1
 #: Seconds between kills, drawn evenly: of workers, so that each comes back in between; of the command, so that some die
 #: before their first tile and others at their last.
 BETWEEN, LIFE = (0.5, 3.0), (1.5, 8.0)

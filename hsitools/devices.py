@@ -30,12 +30,16 @@ def device_named(name: str = "auto") -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    expected = f"device: found {name!r}, expected auto, cpu or a GPU as cuda"
     try:
         device = torch.device(name)
+    except RuntimeError:
+        raise InputError(expected) from None
+    try:
         torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        said = str(error).splitlines()[0]
-        raise InputError(f"device: found {name!r}, expected auto, cpu or a GPU as cuda; {said}") from None
+    except (RuntimeError, AssertionError, NotImplementedError):
+        # what torch says of it is a page
+        raise InputError(f"{expected}; there is no such one here") from None
     return device
 
 

@@ -17,6 +17,11 @@ FAMILIES = (
 )  # fmt: skip
 
 
+#: What a method takes for a tile unless it says otherwise: measured as a tile's peak, 100 bands of 64² coarse pixels.
+#: Formulas ≤ 7.3, nets ≤ 12.5; two more wait for the writer.
+HELD = 15
+
+
 class Posterior(NamedTuple):
     """What a method that has error bars gives when it is asked for them: both through `Scene.map`.
 
@@ -64,6 +69,9 @@ class Method:
         Fuses a batch at once; else it is given one cube at a time.
     halo : int
         Coarse pixels of surroundings that a tile needs for its result to be that of the whole.
+    held : int
+        What it takes for a tile, in cubes of the tile on the fine grid with surroundings: tiles are as large as memory
+        allows.
 
     Examples
     --------
@@ -82,6 +90,7 @@ class Method:
     consistent: bool = False
     batched: bool = True
     halo: int = 12
+    held: int = HELD
 
     @property
     def has_std(self) -> bool:
@@ -120,6 +129,7 @@ def method(
     consistent: bool = False,
     batched: bool = True,
     halo: int = 12,
+    held: int = HELD,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a function as a fusion method.
 
@@ -139,7 +149,7 @@ def method(
         assert family in FAMILIES
         METHODS[name] = Method(
             name=name, family=family, paper=paper, function=function, trained=trained, tiled=tiled,
-            consistent=consistent, batched=batched, halo=halo,
+            consistent=consistent, batched=batched, halo=halo, held=held,
         )  # fmt: skip
         return function
 

@@ -166,7 +166,23 @@ class Tile:
     @cached_property
     def sharp_low(self) -> torch.Tensor:
         """All sharp channels without the details that the cube lacks."""
-        return self.crop(self.up()(self.wide_sharp_coarse))
+        return self.interpolated(self.wide_sharp_coarse)
+
+    @property
+    def interpolates(self) -> bool:
+        """Whether `expanded` is the cube through `interpolation`; not where the case brings its own."""
+        return self._expanded is None
+
+    @cached_property
+    def interpolation(self) -> Separable:
+        """Interpolation of coarse images with surroundings to the tile's own fine pixels."""
+        top, bottom, left, right = (self.optics.ratio * size for size in self.margin)
+        height, width = self.fine_size
+        return self.up().outputs(slice(top, height - bottom), slice(left, width - right))
+
+    def interpolated(self, coarse: torch.Tensor) -> torch.Tensor:
+        """Coarse images with surroundings on the tile's own fine pixels."""
+        return self.interpolation(coarse)
 
     @cached_property
     def wide_expanded(self) -> torch.Tensor:
@@ -176,7 +192,7 @@ class Tile:
     @cached_property
     def expanded(self) -> torch.Tensor:
         """The cube interpolated to the fine grid."""
-        return self.crop(self.wide_expanded)
+        return self.interpolated(self.wide_coarse) if self._expanded is None else self.crop(self._expanded)
 
     @cached_property
     def wide_pan_coarse(self) -> torch.Tensor:
@@ -198,12 +214,12 @@ class Tile:
     @cached_property
     def pan_low(self) -> torch.Tensor:
         """The panchromatic image without the details that the cube lacks: blurred, decimated, interpolated."""
-        return self.crop(self.up()(self.wide_pan_coarse))
+        return self.interpolated(self.wide_pan_coarse)
 
     @cached_property
     def pan_low_of_bands(self) -> torch.Tensor:
         """PAN without the details that each band lacks, ``(batch, band, y, x)``; one for all that are alike."""
-        return self.pan_low if self.optics.same_mtf else self.crop(self.up()(self.wide_pan_of_bands))
+        return self.pan_low if self.optics.same_mtf else self.interpolated(self.wide_pan_of_bands)
 
     # ---- what was measured -------------------------------------------------------------------------------------
 

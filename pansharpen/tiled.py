@@ -31,18 +31,15 @@ from pansharpen.pair.from_sensor import noise_said, with_errors
 from pansharpen.pair.guide_files import PlacedGuide, placed, with_pan
 from pansharpen.pair.holes import bands_where, fill_nearest
 from pansharpen.pair.wald import cube_optics
-from pansharpen.registry import Fused, Method, Posterior, get
+from pansharpen.registry import HELD, Fused, Method, Posterior, get
 
-#: Of a tile's interpolated cube, surroundings included; a method holds a few of these at a time.
-TILE_BYTES = 448 * 2**20
-#: What a method takes, in interpolated cubes of a tile: measured as a tile's peak, 100 bands of 64² coarse pixels. GSA
-#: 4.7, MTF-GLP-FS 4.0, physics 4.0 before its links (7.1 with errors), other formulas ≤ 7.3, nets ≤ 12.5; two more wait
-#: for the writer.
-HELD = 15
+#: What a tile takes at most, however much memory there is: larger ones are hardly faster.
+TILE_BYTES = 6.6 * 2**30
 #: Tiles are whole chunks of our files, fine pixels.
 CHUNK = 64
 #: Tiles for each thread of the workers at least, where the scene is large enough: none waits long for the last one.
-TILES_EACH = 4
+#: More would be smaller tiles, each with as many surroundings: with a halo of 24, 64² pixels cost 1.6 times 128².
+TILES_EACH = 2
 
 
 class LargeScene:
@@ -67,6 +64,8 @@ class LargeScene:
         bounds the tiles.
     device : torch.device or str
         Where tiles are computed.
+    held : int
+        What the method takes for a tile: see `pansharpen.registry.Method`.
     guides : sequence of PlacedGuide
         Other sharp images: see `pansharpen.pair.guide_files.placed`.
     pan_made : bool
@@ -82,7 +81,7 @@ class LargeScene:
 
     def __init__(
         self, cube: Cube, sensor: Sensor | None = None, *, halo: int, optics: Optics | None = None,
-        side: int | None = None, progress: Progress | None = None, client: Any = None,
+        held: int = HELD, side: int | None = None, progress: Progress | None = None, client: Any = None,
         device: torch.device | str = "cpu", guides: Sequence[PlacedGuide] = (), pan_made: bool = False,
         cube_std: NDArray[Any] | None = None,
     ) -> None:  # fmt: skip
@@ -95,7 +94,7 @@ class LargeScene:
         ratio = placement(cube).ratio
         unit = CHUNK // math.gcd(CHUNK, ratio)
         if side is None:
-            room = math.sqrt(_tile_bytes(client) / (4 * cube.n_bands)) / ratio - 2 * halo
+            room = math.sqrt(_tile_bytes(client) / held / (4 * cube.n_bands)) / ratio - 2 * halo
             side = max(int(room // unit), 1) * unit
             wanted = 0 if client is None else TILES_EACH * sum(client.nthreads().values())
             while side > unit and math.prod(-(-size // side) for size in cube.shape[1:]) < wanted:
@@ -206,19 +205,26 @@ def _tensor(values: NDArray[Any]) -> torch.Tensor:
     return torch.as_tensor(np.ascontiguousarray(values, dtype=np.float32))[None]
 
 
+def _not_finite(fused: torch.Tensor, measured: torch.Tensor | None) -> bool:
+    """Whether a value is not finite where there was a measurement."""
+    if torch.isfinite(fused.sum()):  # as it is only when all are: one pass without a temporary
+        return False
+    return bool((~torch.isfinite(fused) & (True if measured is None else measured)).any())
+
+
 def _part(scene: LargeScene, function: Callable[[Tile], Any], window: Window) -> Any:
     with torch.no_grad():
         return function(scene.tile(window))
 
 
-def _tile_bytes(client: Any) -> int:
-    """Bytes of a tile's interpolated cube that leave room for the method, here or at each worker."""
+def _tile_bytes(client: Any) -> float:
+    """Bytes that a tile may take, here or at each worker."""
     limit = memory_limit()
     if client is not None:
         from hsitools.scale.cluster import memory_of_task
 
         limit = memory_of_task(client)
-    return TILE_BYTES if limit is None else min(TILE_BYTES, limit // HELD)
+    return TILE_BYTES if limit is None else min(TILE_BYTES, limit)
 
 
 class FusedSource:
@@ -269,8 +275,7 @@ class FusedSource:
         with torch.no_grad():
             tile = scene.tile(window)
             fused = self.function(tile)
-            wrong = ~torch.isfinite(fused)
-            if (wrong if tile.measured is None else wrong & tile.measured).any():
+            if _not_finite(fused, tile.measured):
                 raise FloatingPointError(
                     f"{scene.cube.source or scene.cube.name}: found values that are not finite in the fused rows "
                     f"{window.rows.start}:{window.rows.stop}, columns {window.columns.start}:{window.columns.stop}"
@@ -352,7 +357,8 @@ def fuse_pair(
     place = device_named(device)
     if entry.tiled:
         scene = LargeScene(
-            cube, sensor, halo=entry.halo, optics=optics, progress=progress, client=client, device=place, **sharp
+            cube, sensor, halo=entry.halo, held=entry.held * (2 if std else 1), optics=optics, progress=progress,
+            client=client, device=place, **sharp,
         )  # fmt: skip
         with torch.no_grad():
             data: Any = entry.function(scene, **options_for(entry, options | ({"std": True} if std else {})))

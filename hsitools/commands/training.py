@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from hsitools.commands.options import device_option
 from hsitools.commands.outputs import OutputFolder
 from hsitools.errors import InputError
 
@@ -18,7 +19,6 @@ out_option = click.option("--out", "-o", type=OutputFolder(), required=True, hel
 _resume_option = click.option(
     "--resume/--no-resume", default=True, help="Go on from the checkpoint in the folder  [default: resume]."
 )
-_device_option = click.option("--device", help="cpu, cuda, cuda:1  [default: a GPU where there is one].")
 
 
 def _seed(_context: click.Context, _parameter: click.Parameter, seed: int) -> int:
@@ -32,7 +32,7 @@ def training_options(seed_of: str) -> Callable[[Command], Command]:
 
     def decorate(command: Command) -> Command:
         seed = click.option("--seed", type=int, default=0, show_default=True, help=f"Of {seed_of}.", callback=_seed)
-        return seed(_resume_option(_device_option(command)))
+        return seed(_resume_option(device_option(command)))
 
     return decorate
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from hsitools.cube.cube import Cube
 from hsitools.cube.sources import Bands, ScaledSource, Source, as_source
 from hsitools.errors import InputError
+from hsitools.processors import threads
 
 DTYPE = np.dtype(np.int16)
 #: Stands for no measurement; values take the numbers above it.
@@ -29,20 +31,31 @@ class PackedSource:
 
     def read(self, bands: Bands, rows: slice, columns: slice) -> NDArray[np.int16]:
         """See `Source`; raises `InputError` for a value beyond the numbers' range."""
-        numbers = self.source.read(bands, rows, columns).astype(np.float64)
-        numbers -= self.offset
+        values = self.source.read(bands, rows, columns)
+        out = np.empty(values.shape, dtype=DTYPE)
+        # band by band, so that nothing leaves the caches, and beside one another
+        with ThreadPoolExecutor(threads()) as pool:
+            list(pool.map(self._round, values, out))
+        return out
+
+    def _round(self, values: NDArray[Any], out: NDArray[np.int16]) -> None:
+        """Numbers of a band."""
+        numbers = np.subtract(values, self.offset, dtype=np.float64)
         numbers /= self.scale
         np.rint(numbers, out=numbers)
-        beyond = np.abs(numbers) > STEPS / 2
-        if beyond.any():
-            value = self.offset + self.scale * numbers[beyond][0]
-            reach = self.scale * STEPS / 2
-            raise InputError(
-                f"{self.who}: int16: found the value {value:.6g}, expected {self.offset - reach:.6g} to "
-                f"{self.offset + reach:.6g}; choose a larger scale, or float32"
-            )
-        numbers[np.isnan(numbers)] = NODATA
-        return numbers.astype(DTYPE)
+        low, high = numbers.min(), numbers.max()
+        if np.isnan(low):
+            hole = np.isnan(numbers)
+            numbers[hole] = NODATA
+            low, high = (np.min(numbers, where=~hole, initial=0), np.max(numbers, where=~hole, initial=0))
+        for worst in (low, high):
+            if abs(worst) > STEPS / 2:
+                value, reach = self.offset + self.scale * worst, self.scale * STEPS / 2
+                raise InputError(
+                    f"{self.who}: int16: found the value {value:.6g}, expected {self.offset - reach:.6g} to "
+                    f"{self.offset + reach:.6g}; choose a larger scale, or float32"
+                )
+        np.copyto(out, numbers, casting="unsafe")
 
 
 def packed(cube: Cube, *, scale: float | None = None, like: Cube | None = None) -> Cube:

@@ -7,7 +7,6 @@ shuffled bytes in a deflate stream, that any HDF5 library reads without a plug-i
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +16,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from hsitools.processors import threads
 
 #: Of deflate: the lowest of zlib's and ISA-L's own default give nearly the same size.
 LEVEL = 1
@@ -57,8 +58,7 @@ class ChunkWriter:
 
     def __init__(self, data: Any) -> None:
         self.data, self.chunk = data, tuple(data.chunks)
-        self._deflate = deflate()
-        self._threads = ThreadPoolExecutor(_cores())
+        self._threads = ThreadPoolExecutor(threads())
         self._blocks: deque[deque[tuple[tuple[int, ...], Future[bytes]]]] = deque()
 
     def __enter__(self) -> ChunkWriter:
@@ -84,31 +84,35 @@ class ChunkWriter:
             self.data[tuple(slice(start, stop) for start, stop in zip(corner, stops, strict=True))] = values
             return
         self._blocks.append(
-            deque((place, self._threads.submit(self._packed, part)) for place, part in self._chunks(corner, values))
+            deque(
+                (place, self._threads.submit(packed_chunk, part, self.chunk))
+                for place, part in chunk_parts(corner, values, self.chunk)
+            )
         )
         # one block is packed while the next is computed: no more are held in memory
         while len(self._blocks) > 1:
             self._store()
-
-    def _chunks(self, corner: tuple[int, ...], values: NDArray[Any]) -> Iterator[tuple[tuple[int, ...], NDArray[Any]]]:
-        steps = (range(0, size, chunk) for size, chunk in zip(values.shape, self.chunk, strict=True))
-        for start in product(*steps):
-            inside = tuple(slice(at, at + size) for at, size in zip(start, self.chunk, strict=True))
-            yield tuple(a + b for a, b in zip(corner, start, strict=True)), values[inside]
-
-    def _packed(self, values: NDArray[Any]) -> bytes:
-        missing = [(0, size - own) for own, size in zip(values.shape, self.chunk, strict=True)]
-        if any(after for _, after in missing):
-            # chunks at the border are whole in the file
-            values = np.pad(values, missing)
-        numbers = np.ascontiguousarray(values).reshape(-1).view(np.uint8).reshape(-1, values.itemsize)
-        return self._deflate(np.ascontiguousarray(numbers.T))
 
     def _store(self) -> None:
         for place, packed in self._blocks.popleft():
             self.data.id.write_direct_chunk(place, packed.result())
 
 
-def _cores() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def chunk_parts(
+    corner: tuple[int, ...], values: NDArray[Any], chunk: tuple[int, ...]
+) -> Iterator[tuple[tuple[int, ...], NDArray[Any]]]:  # fmt: skip
+    """Place in the data set, and values, of each chunk of a block that cuts none."""
+    steps = (range(0, size, step) for size, step in zip(values.shape, chunk, strict=True))
+    for start in product(*steps):
+        inside = tuple(slice(at, at + size) for at, size in zip(start, chunk, strict=True))
+        yield tuple(a + b for a, b in zip(corner, start, strict=True)), values[inside]
+
+
+def packed_chunk(values: NDArray[Any], chunk: tuple[int, ...]) -> bytes:
+    """A chunk as `FILTERS` pack it."""
+    missing = [(0, size - own) for own, size in zip(values.shape, chunk, strict=True)]
+    if any(after for _, after in missing):
+        # chunks at the border are whole in the file
+        values = np.pad(values, missing)
+    numbers = np.ascontiguousarray(values).reshape(-1).view(np.uint8).reshape(-1, values.itemsize)
+    return deflate()(np.ascontiguousarray(numbers.T))

@@ -13,6 +13,7 @@ from typing import Any
 from hsitools import __version__
 from hsitools.cube.memory import memory_limit
 from hsitools.errors import InputError
+from hsitools.processors import processors
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +116,7 @@ def _local(workers: int | None) -> Iterator[Any]:
     dask, distributed = _dask()
     if not workers or workers < 1:
         raise InputError(f"--workers: found {workers}, expected at least 1")
-    threads = str(max(1, (os.cpu_count() or 1) // workers))
+    threads = str(max(1, processors() // workers))
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     settings = {
         "distributed.worker.multiprocessing-method": "spawn",

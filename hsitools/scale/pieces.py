@@ -2,7 +2,8 @@
 
 Each tile goes into a Zarr store beside the output, ``<out>.partial/cube.zarr``, whose chunks are cut so that no two
 tiles share one; a mark says that it is whole. A Zarr output is that store, moved. Other formats are one file for one
-writer: the client copies tiles into it in their order, as they come. When the client dies, the same command goes on.
+writer, the client: for our own HDF5 layout workers pack the chunks themselves (`packed_tiles`), for the rest it copies
+tiles out of the store in their order, as they come. When the client dies, the same command goes on.
 """
 
 from __future__ import annotations
@@ -26,9 +27,11 @@ from hsitools.errors import InputError
 from hsitools.io import save_cube, writer_of
 from hsitools.io.atomic import atomic_path
 from hsitools.io.conventions import layout
+from hsitools.io.formats import native
 from hsitools.io.formats import zarr as store_format
 from hsitools.io.hashes import short_hash
 from hsitools.progress import Progress, silent
+from hsitools.scale.packed_tiles import TilePacker, cuts_no_chunk, put_in_place
 from hsitools.scale.tasks import ordered
 from hsitools.text import plain
 
@@ -110,18 +113,29 @@ def save_by_workers(cube: Cube, path: Path, client: Any, key: str, progress: Pro
     store, marks = folder / "cube.zarr", folder / "done"
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Consolidated metadata")
-        array, stored = _store(cube, store, tile, str(path))
         marks.mkdir(exist_ok=True)
         kept = {number for number in range(len(parts)) if (marks / str(number)).exists()}
         todo = [number for number in range(len(parts)) if number not in kept]
-        work = TileWriter(stored=stored, store=store, marks=marks, parts=parts)
+        in_chunks = writer_of(path) is native and cuts_no_chunk(tile, (height, width), native.chunks_of(cube.shape)[1:])
+        if in_chunks:
+            plan = layout(cube, str(path))
+            work: Any = TilePacker(
+                stored=plan.stored, dtype=plan.dtype, chunk=native.chunks_of(cube.shape), folder=folder, marks=marks,
+                parts=parts,
+            )  # fmt: skip
+        else:
+            array, stored = _store(cube, store, tile, str(path))
+            work = TileWriter(stored=stored, store=store, marks=marks, parts=parts)
 
         def told(done: int, _total: int) -> None:
             progress(len(kept) + done, len(parts))
 
         progress(len(kept), len(parts))
         arriving = ordered(client, work, todo, told)
-        if writer_of(path) is store_format:
+        if in_chunks:
+            numbers = (number for number in range(len(parts)) if number in kept or next(arriving, None) is None)
+            native.write_with(cube, path, lambda data, _: put_in_place(data, folder, numbers))
+        elif writer_of(path) is store_format:
             for _ in arriving:
                 pass
             store_format.finished(store, path)

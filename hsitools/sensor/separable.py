@@ -6,6 +6,7 @@ products whatever the image size, and its adjoint is exactly the transposed prod
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -52,6 +53,17 @@ class AxisMatrix:
             self.blocks.append((rows, slice(low, high), dense))
         self._cache: dict[Any, list[torch.Tensor]] = {}
 
+    def outputs(self, part: slice) -> AxisMatrix:
+        """The same matrix with some of its rows only."""
+        out = copy.copy(self)
+        out.n_out, out.blocks, out._cache = part.stop - part.start, [], {}
+        for rows, columns, dense in self.blocks:
+            first, last = max(rows.start, part.start), min(rows.stop, part.stop)
+            if first < last:
+                kept = slice(first - part.start, last - part.start)
+                out.blocks.append((kept, columns, dense[:, first - rows.start : last - rows.start]))
+        return out
+
     def _tensors(self, like: torch.Tensor) -> list[torch.Tensor]:
         key = (like.dtype, like.device)
         if key not in self._cache:
@@ -64,7 +76,9 @@ class AxisMatrix:
 
     def along_y(self, x: torch.Tensor, *, transpose: bool = False) -> torch.Tensor:
         """``M x`` (or ``Mᵀ x``) along the axis before the last of ``(…, band, y, x)``."""
-        out = x.new_zeros((*x.shape[:-2], self.n_in if transpose else self.n_out, x.shape[-1]))
+        # blocks cover all outputs once, but share inputs
+        make = x.new_zeros if transpose else x.new_empty
+        out = make((*x.shape[:-2], self.n_in if transpose else self.n_out, x.shape[-1]))
         for (rows, columns, _), block in zip(self.blocks, self._tensors(x), strict=True):
             matrix = block[0] if self.kinds == 1 else block
             if transpose:
@@ -75,7 +89,8 @@ class AxisMatrix:
 
     def along_x(self, x: torch.Tensor, *, transpose: bool = False) -> torch.Tensor:
         """``x Mᵀ`` (or ``x M``) along the last axis."""
-        out = x.new_zeros((*x.shape[:-1], self.n_in if transpose else self.n_out))
+        make = x.new_zeros if transpose else x.new_empty
+        out = make((*x.shape[:-1], self.n_in if transpose else self.n_out))
         for (rows, columns, _), block in zip(self.blocks, self._tensors(x), strict=True):
             matrix = block[0] if self.kinds == 1 else block
             if transpose:
@@ -111,12 +126,21 @@ class Separable:
             return self.x.along_x(self.y.along_y(values))
         return self.y.along_y(self.x.along_x(values))
 
+    def outputs(self, rows: slice, columns: slice) -> Separable:
+        """The same operator, of which only a window of what it gives is wanted."""
+        return _window(self, rows.start, rows.stop, columns.start, columns.stop)
+
     def adjoint(self, values: torch.Tensor) -> torch.Tensor:
         """Transposed operator: ``⟨forward(a), b⟩ = ⟨a, adjoint(b)⟩``."""
         self._check(values, (self.y.n_out, self.x.n_out))
         return self.y.along_y(self.x.along_x(values, transpose=True), transpose=True)
 
     __call__ = forward
+
+
+@lru_cache(maxsize=64)
+def _window(whole: Separable, top: int, bottom: int, left: int, right: int) -> Separable:
+    return Separable(whole.y.outputs(slice(top, bottom)), whole.x.outputs(slice(left, right)))
 
 
 def size_of(image: torch.Tensor) -> tuple[int, int]:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
+
+#: Bytes of a block of bands that are gone through together on the processor: a larger temporary is faulted in anew at
+#: each operation, which costs more than the operation.
+BLOCK_BYTES = 4 * 2**20
 
 
 class Moments(NamedTuple):
@@ -51,6 +56,15 @@ def moments(x: torch.Tensor, y: torch.Tensor | None = None, valid: torch.Tensor 
     weight = valid.flatten(2).double()
     weighted = first * weight
     return Moments(weight.sum(-1), weighted.sum(-1), (second @ weight.mT)[..., 0], weighted @ second.mT)
+
+
+def band_blocks(cube: torch.Tensor) -> Iterator[slice]:
+    """Bands of ``(batch, band, y, x)`` in runs of about `BLOCK_BYTES`; all at once elsewhere than on the processor."""
+    bands = cube.shape[1]
+    each = max(1, cube.numel() // max(1, bands) * cube.element_size())
+    step = max(1, BLOCK_BYTES // each) if cube.device.type == "cpu" else bands
+    for first in range(0, bands, step):
+        yield slice(first, min(first + step, bands))
 
 
 class BandSums(NamedTuple):
@@ -100,7 +114,17 @@ def band_sums(x: torch.Tensor, y: torch.Tensor, valid: torch.Tensor | None = Non
     y : Tensor, shape (batch, band, y, x), or (batch, 1, y, x) for one that all bands share
     valid : Tensor of bool, shape (batch, band, y, x) or (batch, 1, y, x), or None for all
     """
-    first, second = x.flatten(2).double(), y.flatten(2).double()
+    parts = [_sums(*(_bands(image, bands) for image in (x, y, valid))) for bands in band_blocks(x)]  # type: ignore[misc]
+    return parts[0] if len(parts) == 1 else BandSums(*(torch.cat(sums, 1) for sums in zip(*parts, strict=True)))
+
+
+def _bands(image: torch.Tensor | None, bands: slice) -> torch.Tensor | None:
+    """Some bands of an image, or the one that all bands share."""
+    return image if image is None or image.shape[1] == 1 else image[:, bands]
+
+
+def _sums(x: torch.Tensor, y: torch.Tensor, valid: torch.Tensor | None) -> BandSums:
+    first, second = x.double().flatten(2), y.double().flatten(2)
     if valid is None:
         n = first.new_full(first.shape[:2], float(first.shape[-1]))
     else:

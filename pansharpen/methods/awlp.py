@@ -10,8 +10,9 @@ import torch
 
 from hsitools.sensor.separable import AxisMatrix, Separable, size_of
 from pansharpen.case import Scene, Tile
+from pansharpen.families.interpolated import interpolated_mix
 from pansharpen.families.modulation import modulated
-from pansharpen.families.statistics import above_rounding, mix, moments, per_band, ratio_of, regression
+from pansharpen.families.statistics import above_rounding, moments, per_band, ratio_of, regression
 from pansharpen.registry import method
 
 
@@ -31,7 +32,7 @@ def awlp(scene: Scene) -> Any:
     )
 
     def luminance(tile: Tile) -> torch.Tensor:
-        return mix(weights, tile.expanded) + per_band(bias, tile.pan)
+        return interpolated_mix(tile, weights) + per_band(bias, tile.pan)
 
     def smooth(tile: Tile) -> torch.Tensor:
         return tile.crop(spline_blur(size_of(tile.wide_pan), tile.optics.ratio)(tile.wide_pan))

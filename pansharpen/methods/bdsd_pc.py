@@ -12,6 +12,7 @@ from hsitools.estimation.nonnegative import nonnegative
 from hsitools.sensor.separable import AxisMatrix, Separable, size_of
 from hsitools.sensor.spatial import mtf_sigma
 from pansharpen.case import Scene, Tile
+from pansharpen.families.interpolated import with_details
 from pansharpen.families.statistics import mix, moments
 from pansharpen.registry import method
 
@@ -45,7 +46,10 @@ def bdsd_pc(scene: Scene) -> Any:
     weights = sign * nonnegative(products[..., : n + 1] * sign.mT, products[..., n + 1 :])
 
     def fused(tile: Tile) -> torch.Tensor:
-        return tile.expanded + mix(weights.mT, torch.cat([tile.expanded, tile.pan], 1))
+        if not tile.interpolates:
+            return tile.expanded + mix(weights.mT, torch.cat([tile.expanded, tile.pan], 1))
+        mixed = tile.wide_coarse + mix(weights[..., :-1, :].mT, tile.wide_coarse)
+        return with_details(tile, weights[..., -1, :], tile.pan, mixed)
 
     return scene.map(fused)
 

@@ -8,7 +8,8 @@ import torch
 
 from hsitools.estimation.nonnegative import nonnegative
 from pansharpen.case import Scene, Tile
-from pansharpen.families.statistics import mix, moments, per_band, ratio_of
+from pansharpen.families.interpolated import interpolated_mix
+from pansharpen.families.statistics import moments, per_band, ratio_of
 from pansharpen.registry import method
 
 
@@ -35,7 +36,7 @@ def brovey(scene: Scene) -> Any:
     error = ((misfit @ found.xy @ misfit.mT)[..., 0] / found.n.clamp(min=1)).clamp(min=0)
 
     def fused(tile: Tile) -> torch.Tensor:
-        intensity = mix(weights, tile.expanded)
+        intensity = interpolated_mix(tile, weights)
         below = intensity**2 + per_band(error, intensity)
         change = intensity * (per_band(scale, intensity) * tile.pan - intensity)
         return tile.expanded * (1 + torch.where(below > 0, change / torch.where(below > 0, below, 1), 0))

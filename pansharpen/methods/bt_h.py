@@ -7,8 +7,9 @@ from typing import Any
 import torch
 
 from pansharpen.case import Scene, Tile
+from pansharpen.families.interpolated import interpolated_mix
 from pansharpen.families.modulation import modulated
-from pansharpen.families.statistics import Moments, mix, moments, per_band, regression
+from pansharpen.families.statistics import Moments, moments, per_band, regression
 from pansharpen.registry import method
 
 #: Part of the pixels taken as dark objects, whose level is the haze's.
@@ -34,7 +35,7 @@ def bt_h(scene: Scene) -> Any:
     haze = dark_level(scene.sum(lambda tile: histogram(together(tile), low, width, tile.coarse_valid)), low, width)
 
     def view(tile: Tile) -> tuple[torch.Tensor, torch.Tensor]:
-        intensity = mix(weights, tile.expanded) + per_band(bias, tile.pan)
+        intensity = interpolated_mix(tile, weights) + per_band(bias, tile.pan)
         return intensity, tile.pan - intensity
 
     return modulated(scene, view, haze=(haze[:, :-1], haze[:, -1:]))

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 
 from pansharpen.case import Scene, Tile
-from pansharpen.families.statistics import band_sums, mix, moments, per_band, regression
+from pansharpen.families.interpolated import interpolated_mix, interpolated_sums, with_details
+from pansharpen.families.statistics import moments, per_band, regression
 from pansharpen.registry import method
 
 
@@ -23,10 +24,7 @@ def gsa(scene: Scene) -> Any:
     )
 
     def intensity(tile: Tile) -> torch.Tensor:
-        return mix(weights, tile.expanded) + per_band(bias, tile.pan)
+        return interpolated_mix(tile, weights) + per_band(bias, tile.pan)
 
-    def joint(tile: Tile) -> Any:
-        return band_sums(tile.expanded, intensity(tile), tile.measured)
-
-    gain = scene.sum(joint).slope
-    return scene.map(lambda tile: tile.expanded + per_band(gain, tile.pan) * (tile.pan - intensity(tile)))
+    gain = scene.sum(lambda tile: interpolated_sums(tile, intensity(tile))).slope
+    return scene.map(lambda tile: with_details(tile, gain, tile.pan - intensity(tile)))

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 
 from pansharpen.case import Scene, Tile
-from pansharpen.families.statistics import BandSums, band_sums, per_band, ratio_of
+from pansharpen.families.interpolated import interpolated_sums, with_details
+from pansharpen.families.statistics import BandSums, per_band, ratio_of
 from pansharpen.registry import method
 
 
@@ -20,12 +21,19 @@ def mtf_glp_fs(scene: Scene) -> Any:
     """Details of PAN beyond the bands' MTF, with the gain cov(band, PAN)/cov(low-pass PAN, PAN)."""
 
     def joint(tile: Tile) -> tuple[torch.Tensor, torch.Tensor]:
-        low = tile.pan_low_of_bands
+        low = tile.wide_pan_of_bands
         return (
-            torch.stack(band_sums(tile.expanded, tile.pan, tile.measured)),
-            torch.stack(band_sums(low, tile.pan, tile.measured)),
-        )
+            torch.stack(interpolated_sums(tile, tile.pan)), torch.stack(interpolated_sums(tile, tile.pan, low))
+        )  # fmt: skip
 
     bands, low = (BandSums(*sums) for sums in scene.sum(joint))
     gain = ratio_of(bands.covariance, low.covariance)
-    return scene.map(lambda tile: tile.expanded + per_band(gain, tile.pan) * (tile.pan - tile.pan_low_of_bands))
+
+    def fused(tile: Tile) -> torch.Tensor:
+        if tile.optics.same_mtf or not tile.interpolates:
+            return with_details(tile, gain, tile.pan - tile.pan_low_of_bands)
+        # PAN as each band lacks it is interpolated together with the band
+        low = tile.wide_pan_of_bands
+        return with_details(tile, gain, tile.pan, torch.addcmul(tile.wide_coarse, per_band(gain, low), low, value=-1))
+
+    return scene.map(fused)

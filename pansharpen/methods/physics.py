@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from hsitools.estimation.edge_aware import CONDITION, DataTerms, Links, edge_weights
 from pansharpen.case import Scene, Tile
-from pansharpen.families.statistics import mix, per_band
+from pansharpen.families.statistics import band_blocks, mix, per_band
 from pansharpen.physics.channels import EDGE, Channels, learn_channels
 from pansharpen.physics.error_scale import ErrorScale, blurred_off, error_scale
 from pansharpen.physics.held_out import detail_trust
@@ -75,7 +75,7 @@ class Model:
 
 
 @method(
-    "physics", family="ours", consistent=True, batched=False, halo=24,
+    "physics", family="ours", consistent=True, batched=False, halo=24, held=6,
     paper="hsitools: maximum a posteriori in the cube's subspace, with the sensor's PSF, PAN response and noise",
 )  # fmt: skip
 def physics(scene: Scene, std: bool = False) -> Any:
@@ -165,23 +165,27 @@ def solved(tile: Tile, model: Model) -> Solved:
 def _fuse(tile: Tile, model: Model) -> torch.Tensor:
     space, pair, optics, pan = model.space, model.pair, tile.optics, tile.wide_pan
     terms, _, z, coarse, data, _ = solved(tile, model)
-    fused = space.cube(z)
     several = any(guide.n_channels > 1 for guide in tile.guides)
     if several and optics.noise_variance is None:
         # noise that is but estimated may be signal that one band sees: all that the cube holds comes back
+        fused = space.cube(z)
         rest = tile.wide_coarse - pair.down(tile, optics.mtf)(fused)
         if pair.field is not None:
             rest = rest - (pair.sight(tile)(fused) - terms.down(fused))
     else:
         # what the subspace leaves out, as far as it is no noise
         rest = per_band(space.rest, pan) * (coarse - space.cube(data))
-    out = tile.crop(fused + tile.up()(rest))
+    own, basis = tile.crop(z), space.basis
     if (model.trust < 1).any():
         # only details that the coarse cube does not see: the rest is its own
         details = z - tile.up()(data)
-        details = tile.crop(details - tile.up()(terms.down(details)))
-        out -= mix((1 - model.trust)[..., None] * space.basis, details)
-    return out.clamp(min=0) if model.bounded else out
+        details = tile.crop(details) - tile.interpolated(terms.down(details))
+        own, basis = torch.cat([own, details], 1), torch.cat([basis, (model.trust - 1)[..., None] * basis], 2)
+    out = mix(basis, own)
+    rest += per_band(space.mean, rest)
+    for bands in band_blocks(out):
+        out[:, bands] += tile.interpolated(rest[:, bands])
+    return out.clamp_(min=0) if model.bounded else out
 
 
 def _std(tile: Tile, model: Model, scale: ErrorScale, blur: NDArray[np.float64] | None) -> torch.Tensor:

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 
 from pansharpen.case import Scene, Tile
-from pansharpen.families.statistics import above_rounding, mix, moments, per_band, ratio_of, regression
+from pansharpen.families.interpolated import interpolated_mix
+from pansharpen.families.statistics import above_rounding, moments, per_band, ratio_of, regression
 from pansharpen.registry import method
 
 
@@ -35,7 +36,7 @@ def pracs(scene: Scene, *, beta: float = 0.95) -> Any:
     )
 
     def intensity(tile: Tile) -> torch.Tensor:
-        return mix(weights, tile.expanded) + per_band(bias, tile.pan)
+        return interpolated_mix(tile, weights) + per_band(bias, tile.pan)
 
     def joint(tile: Tile) -> Any:
         bands, pair = tile.expanded.double(), torch.cat([intensity(tile), tile.pan], 1).double()

@@ -28,8 +28,11 @@ from hsitools.cube.packed import packed
 from hsitools.cube.windows import tiles, windows
 from hsitools.errors import FormatError, HsiError, InputError
 from hsitools.io import open_cube, save_cube
+from hsitools.io.conventions import layout
+from hsitools.io.formats import native
 from hsitools.scale import cluster as clusters
 from hsitools.scale.cluster import cluster, memory_of_task
+from hsitools.scale.packed_tiles import TilePacker, cuts_no_chunk, put_in_place
 from hsitools.scale.pieces import key_of, save_by_workers
 from hsitools.scale.sending import pack, unpack
 from hsitools.scale.tasks import AHEAD, ordered
@@ -44,6 +47,16 @@ pytest.importorskip("distributed")
 def client():
     with cluster(workers=2) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def one_worker(client):
+    """The same cluster with one worker from here on: what loads much is loaded once."""
+    client.cluster.scale(1)
+    deadline = time.monotonic() + 60
+    while len(client.nthreads()) > 1 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return client
 
 
 def worker_processes(client) -> list[int]:
@@ -133,25 +146,7 @@ def test_workers_that_are_all_gone_are_said(monkeypatch):
         tasks._next(Nothing(), Gone())
 
 
-# ---- what travels ------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("suffix", [".h5", ".zarr"])
-def test_cubes_are_dask_arrays_that_workers_read(client, tmp_path, suffix):
-    save_cube(Cube(data=VALUES, wavelength_nm=np.array([450, 550, 650.0]), name="a"), tmp_path / f"a{suffix}")
-    cube = open_cube(tmp_path / f"a{suffix}")
-    array = cube.to_dask((3, 16, 16))
-    assert array.chunksize == (3, 16, 16)
-    assert cube.to_dask().chunksize == VALUES.shape
-    np.testing.assert_allclose(client.compute(array.mean(axis=(1, 2))).result(), VALUES.mean(axis=(1, 2)), rtol=1e-5)
-    np.testing.assert_array_equal(
-        client.compute(array[2:0:-1, 5:30:2, 3:20:4]).result(), VALUES[2:0:-1, 5:30:2, 3:20:4]
-    )
-    labelled = cube.to_xarray(dask=True)
-    assert labelled.chunks is not None
-    np.testing.assert_array_equal(labelled.wavelength_nm, [450, 550, 650])
-    # and back: what Dask holds is a cube's data
-    np.testing.assert_array_equal(Cube.from_xarray(labelled).read(rows=slice(4, 9)), VALUES[:, 4:9])
+# ---- what travels --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("suffix", [".h5", ".zarr", ".hdr", ".tif"])
@@ -184,7 +179,7 @@ def test_a_file_that_a_worker_does_not_see_is_named(tmp_path):
         unpack(packed)
 
 
-# ---- cubes that workers write ------------------------------------------------------------------------------------
+# ---- cubes that workers write --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("suffix", [".zarr", ".h5", ".hdr"])
@@ -206,6 +201,31 @@ def test_no_two_tiles_share_a_chunk(client, tmp_path, size, tile, chunk):
 
     assert pieces._chunk(tile, size, 128) == chunk
     assert tile >= size or tile % chunk == 0
+
+
+def test_tiles_are_packed_where_they_are_computed(tmp_path):
+    import h5py
+
+    values = np.random.default_rng(2).random((3, 150, 200)).astype(np.float32)
+    cube = Cube(data=values)
+    parts = list(tiles((150, 200), 64 * 128, (64, 128)))
+    chunk = native.chunks_of(cube.shape)
+    assert cuts_no_chunk((64, 128), (150, 200), chunk[1:])
+    assert cuts_no_chunk((150, 200), (150, 200), chunk[1:])
+    assert not cuts_no_chunk((64, 96), (150, 200), chunk[1:])
+    stored = layout(cube, "a").stored
+    packer = TilePacker(
+        stored=stored, dtype=np.dtype(np.float32), chunk=chunk, folder=tmp_path, marks=tmp_path, parts=parts
+    )  # fmt: skip
+    for number in range(len(parts)):
+        packer(number)
+        assert (tmp_path / str(number)).exists()
+    native.write_with(cube, tmp_path / "a.h5", lambda data, _: put_in_place(data, tmp_path, iter(range(len(parts)))))
+    np.testing.assert_array_equal(open_cube(tmp_path / "a.h5").read(), values)
+    # as one process writes it, byte for byte of the data
+    save_cube(cube, tmp_path / "b.h5")
+    with h5py.File(tmp_path / "a.h5") as one, h5py.File(tmp_path / "b.h5") as two:
+        assert one["cube"].id.get_storage_size() == two["cube"].id.get_storage_size()
 
 
 def test_integers_with_a_scale_are_written_as_such(client, tmp_path):
@@ -297,17 +317,7 @@ def test_a_run_is_named_by_what_decides_it(tmp_path):
     assert key != key_of({"method": "GSA"}, [tmp_path / "a", None, "prisma"])
 
 
-# ---- the rooms ---------------------------------------------------------------------------------------------------
-
-
-def test_fusion_by_workers_is_the_same(client, tmp_path):
-    write_prisma(tmp_path / "pair.he5", rows=40, columns=70, n_vnir=6, n_swir=5)
-    pair = open_cube(tmp_path / "pair.he5")
-    alone = fuse_cube(pair, "GSA").read()
-    by_all = fuse_cube(pair, "GSA", client=client)
-    assert len(by_all.data.scene.windows) == 6
-    save_by_workers(by_all, tmp_path / "fused.zarr", client, "key")
-    np.testing.assert_allclose(open_cube(tmp_path / "fused.zarr").read(), alone, atol=1e-5 * np.nanmax(alone))
+# ---- the rooms -----------------------------------------------------------------------------------------------------
 
 
 def test_strips_by_workers_are_the_same_and_kept(client, tmp_path):
@@ -341,7 +351,7 @@ def test_cells_of_a_benchmark_are_done_by_workers(client, monkeypatch):
     assert os.getpid() not in {record["process"] for record in records}
 
 
-# ---- memory, and what is said ------------------------------------------------------------------------------------
+# ---- memory, and what is said --------------------------------------------------------------------------------------
 
 
 def test_one_limit_of_memory_is_divided(client, monkeypatch):
@@ -369,7 +379,7 @@ def test_errors_are_one_line(client, monkeypatch, tmp_path):
     with pytest.raises(InputError, match="--workers: found beside --scheduler"), cluster(2, "tcp://a:1"):
         pass
     with cluster(scheduler=client.scheduler.address, files=[tmp_path]) as other:
-        assert len(worker_processes(other)) == 2
+        assert worker_processes(other) == worker_processes(client)
     # what the client sees and a worker does not
     (tmp_path / "here").touch()
     monkeypatch.setattr(clusters, "_survey", lambda: lambda paths: (clusters.__version__, paths))
@@ -391,10 +401,10 @@ def test_nothing_is_asked_nothing_is_loaded():
     assert done.stdout.split() == ["None", "False"]
 
 
-# ---- inversion and per-pixel maps ----------------------------------------------------------------------------------
+# ---- by one worker: fusion, inversion, per-pixel maps --------------------------------------------------------------
 
 
-def test_maps_by_workers_are_the_same_byte_for_byte(client, tmp_path):
+def test_maps_by_workers_are_the_same_byte_for_byte(one_worker, tmp_path):
     import h5py
 
     wavenumber = np.linspace(1 / 0.9, 1 / 0.5, 60)
@@ -406,7 +416,7 @@ def test_maps_by_workers_are_the_same_byte_for_byte(client, tmp_path):
     model = TransmittanceModel(waves=2.0, degree_reflectivity=1, degree_gain=1)
     results = [
         characterize_pixels(PixelStack(tmp_path / "stack.h5"), tmp_path / f"{name}.h5", model, client=who)
-        for name, who in (("alone", None), ("shared", client))
+        for name, who in (("alone", None), ("shared", one_worker))
     ]
     assert results[0]["n_pixels"] == results[1]["n_pixels"] == 72
     with h5py.File(tmp_path / "alone.h5") as one, h5py.File(tmp_path / "shared.h5") as two:
@@ -414,7 +424,7 @@ def test_maps_by_workers_are_the_same_byte_for_byte(client, tmp_path):
             np.testing.assert_array_equal(one[name][()], two[name][()])
 
 
-def test_inversion_by_workers_is_the_same(client, tmp_path):
+def test_inversion_by_workers_is_the_same(one_worker, tmp_path):
     save_cube(Cube(data=VALUES), tmp_path / "a.h5")
     measured = CubeMeasurement(cube=open_cube(tmp_path / "a.h5"), source="a.h5")
     case = Interferograms(
@@ -430,8 +440,45 @@ def test_inversion_by_workers_is_the_same(client, tmp_path):
             measured, np.arange(3), case, learned, windows((30, 40), (8, 16), 4), lambda spectra: spectra,
             tiles_of_inversion.Kept(tmp_path / name, "key"), client=who,
         )
-        for name, who in (("alone", None), ("shared", client))
+        for name, who in (("alone", None), ("shared", one_worker))
     ]  # fmt: skip
     np.testing.assert_array_equal(results[1].estimate, results[0].estimate)
     np.testing.assert_array_equal(results[1].mask, results[0].mask)
     assert results[1].parameters == results[0].parameters
+
+
+def test_fusion_by_workers_is_the_same(one_worker, tmp_path):
+    client = one_worker
+    write_prisma(tmp_path / "pair.he5", rows=40, columns=70, n_vnir=6, n_swir=5)
+    pair = open_cube(tmp_path / "pair.he5")
+    alone = fuse_cube(pair, "GSA").read()
+    by_all = fuse_cube(pair, "GSA", client=client)
+    assert len(by_all.data.scene.windows) == 2
+    # a store that workers fill, and a file whose chunks they pack
+    for suffix in (".zarr", ".h5"):
+        out = tmp_path / f"fused{suffix}"
+        save_by_workers(by_all, out, client, "key")
+        np.testing.assert_allclose(open_cube(out).read(), alone, atol=1e-5 * np.nanmax(alone))
+
+
+# ---- arrays of Dask ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".zarr"])
+def test_cubes_are_dask_arrays_that_workers_read(one_worker, tmp_path, suffix):
+    save_cube(Cube(data=VALUES, wavelength_nm=np.array([450, 550, 650.0]), name="a"), tmp_path / f"a{suffix}")
+    cube = open_cube(tmp_path / f"a{suffix}")
+    array = cube.to_dask((3, 16, 16))
+    assert array.chunksize == (3, 16, 16)
+    assert cube.to_dask().chunksize == VALUES.shape
+    np.testing.assert_allclose(
+        one_worker.compute(array.mean(axis=(1, 2))).result(), VALUES.mean(axis=(1, 2)), rtol=1e-5
+    )
+    np.testing.assert_array_equal(
+        one_worker.compute(array[2:0:-1, 5:30:2, 3:20:4]).result(), VALUES[2:0:-1, 5:30:2, 3:20:4]
+    )
+    labelled = cube.to_xarray(dask=True)
+    assert labelled.chunks is not None
+    np.testing.assert_array_equal(labelled.wavelength_nm, [450, 550, 650])
+    # and back: what Dask holds is a cube's data
+    np.testing.assert_array_equal(Cube.from_xarray(labelled).read(rows=slice(4, 9)), VALUES[:, 4:9])

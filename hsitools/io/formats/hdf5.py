@@ -21,6 +21,10 @@ from hsitools.io.variables import contents, labelled_cube, likely_cubes
 PRIORITY = 40  # after all that are HDF5 of their own conventions
 #: Members of a file that are looked at; no product comes near it.
 MAX_MEMBERS = 5_000
+#: Unpacked chunks that are kept of each array: windows with surroundings unpack their neighbours' chunks too, three
+#: columns of 64 pixels and all bands for one (15 MB), and the next window wants two of these again. A prime number of
+#: places, some hundred times as many as chunks, as HDF5 advises.
+CACHE_BYTES, CACHE_SLOTS = 32 * 2**20, 12_007
 #: Names at the root of files that hold frames of a bench, not a cube.
 FRAMES = ("frames", "dark", "flat")
 _PLACEHOLDER = "This is a netCDF dimension but not a netCDF variable"
@@ -36,7 +40,7 @@ def open_hdf5(path: str | Path) -> Any:
     """
     import h5py
 
-    file = h5py.File(path, "r")
+    file = h5py.File(path, "r", rdcc_nbytes=CACHE_BYTES, rdcc_nslots=CACHE_SLOTS)
     try:
         for _ in members(file):
             pass

@@ -5,13 +5,14 @@ Cubes in other HDF5 files are found by `hsitools.io.formats.hdf5`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hsitools.cube import Cube
+from hsitools.cube import Cube, Stored
 from hsitools.io.atomic import atomic_path
 from hsitools.io.conventions import DIMENSIONS, FORMAT, file_attributes, layout, meta_of
 from hsitools.io.formats.hdf5 import named, open_hdf5, variables
@@ -79,20 +80,34 @@ def _cube(
 
 def write(cube: Cube, path: Path, progress: Progress) -> None:
     """Write as NetCDF-4 / HDF5, block by block, compressed without loss."""
+
+    def fill(data: Any, stored: Stored) -> None:
+        with ChunkWriter(data) as writer:
+            for rows, columns, values in stored.blocks(data.dtype.itemsize, CHUNK, progress):
+                writer.write((0, rows.start, columns.start), values)
+
+    write_with(cube, path, fill)
+
+
+def write_with(cube: Cube, path: Path, fill: Callable[[Any, Stored], None]) -> None:
+    """Write a file whose numbers another function puts into its data set, chunks of `chunks_of` packed by `FILTERS`."""
     import h5py
 
     with atomic_path(path) as temporary, h5py.File(temporary, "w", track_order=True) as file:
         file.attrs.update(file_attributes(cube))
-        _write_group(file, cube, str(path), progress)
+        _write_group(file, cube, str(path), fill)
         if cube.pan is not None:
-            _write_group(file.create_group("pan", track_order=True), cube.pan, f"{path}: pan", progress)
+            _write_group(file.create_group("pan", track_order=True), cube.pan, f"{path}: pan", fill)
 
 
-def _write_group(group: Any, cube: Cube, who: str, progress: Progress) -> None:
-    band, height, width = cube.shape
+def chunks_of(shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Bands, rows and columns that a file of ours packs together, of a cube of this shape."""
+    return min(shape[0], CHUNK_BANDS), min(shape[1], CHUNK[0]), min(shape[2], CHUNK[1])
+
+
+def _write_group(group: Any, cube: Cube, who: str, fill: Callable[[Any, Stored], None]) -> None:
     plan = layout(cube, who)
-    chunks = (min(band, CHUNK_BANDS), min(height, CHUNK[0]), min(width, CHUNK[1]))
-    data = group.create_dataset("cube", shape=cube.shape, dtype=plan.dtype, chunks=chunks, **FILTERS)
+    data = group.create_dataset("cube", shape=cube.shape, dtype=plan.dtype, chunks=chunks_of(cube.shape), **FILTERS)
     for axis, (name, size) in enumerate(zip(DIMENSIONS, cube.shape, strict=True)):
         if name in plan.labels:
             scale = group.create_dataset(name, data=plan.labels[name].values)
@@ -110,6 +125,4 @@ def _write_group(group: Any, cube: Cube, who: str, progress: Progress) -> None:
     data.attrs.update(plan.attributes)
     if plan.nodata is not None:
         data.attrs["_FillValue"] = np.asarray(plan.nodata, dtype=plan.dtype)
-    with ChunkWriter(data) as writer:
-        for rows, columns, values in plan.stored.blocks(plan.dtype.itemsize, CHUNK, progress):
-            writer.write((0, rows.start, columns.start), values)
+    fill(data, plan.stored)
