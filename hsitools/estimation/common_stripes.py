@@ -68,7 +68,7 @@ def common_stripes(values: NDArray[Any]) -> float:
 def of_common_stripes(size: float) -> str:
     """What is said of them."""
     return (
-        f"columns suspected of stripes that all bands share, about {100 * size:.1g} % of the signal: no band tells them from "
-        "the scene, so that they stay; calibrate the detector on a flat field (a scene that is the same all along its "
-        "columns looks alike)"
+        f"columns suspected of stripes alike in all bands, about {100 * size:.1g} % of the signal: no band tells them "
+        "from the scene, so that they stay; calibrate the detector on a flat field (a scene that is the same all along "
+        "its columns looks alike)"
     )

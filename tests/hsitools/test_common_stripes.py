@@ -51,7 +51,7 @@ def test_stripes_alike_in_all_bands_are_said_with_their_size(kind: str) -> None:
     assert "columns" in told["stripes_note"]
     said = restore(striped[:, :, :48].astype(np.float32), "lowrank").provenance
     assert said["common_stripes"] == pytest.approx(0.02, rel=0.6)
-    assert "all bands share" in said["warning"]
+    assert "alike in all bands" in said["warning"]
 
 
 def test_what_is_too_small_or_missing_tells_of_no_stripes() -> None:
