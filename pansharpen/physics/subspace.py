@@ -16,12 +16,10 @@ from hsitools.estimation.covariance import largest_of_noise
 from pansharpen.case import Scene, Tile
 from pansharpen.families.statistics import BandSums, band_sums, mix, moments, per_band
 from pansharpen.optics import Optics
+from pansharpen.physics.registration import DEPENDENT
 
 #: Most dimensions of the subspace.
 RANK = 16
-#: Coarse pixels that tell as much as one whose error is independent of the others': a component needs one to be
-#: related to PAN.
-DEPENDENT = 4
 #: A component is used when its variance is so many times the largest that noise alone would give it.
 SIGNAL = 1.5
 #: Precision of the coarse data is capped here: blur and response are never known better than to a percent.
@@ -149,6 +147,7 @@ def _components(
     values, vectors = torch.linalg.eigh(covariance / deviation[:, None] / deviation)
     values, vectors = values.flip(0), vectors.flip(1)
     limit = SIGNAL * largest_of_noise(len(covariance), n)
+    # what PAN is of more components than the pixels can tell would be chance
     rank = int((values[: max(1, min(RANK, int(n / DEPENDENT)))] > limit).sum().clamp(min=1))
     values, vectors = values[:rank], vectors[:, :rank]
     signal = (values - 1).clamp(min=1e-3).sqrt()
