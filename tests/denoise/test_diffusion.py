@@ -75,9 +75,16 @@ def found(noisy):
 
 
 @pytest.fixture(scope="module")
-def golden(shared):
+def whole(shared):
+    """A real scene, clean and in three cases."""
     with h5py.File(shared / "golden" / "denoise_pavia_centre.h5") as file:
         return {name: file[name][...] for name in ("clean", "a", "b", "c")}
+
+
+@pytest.fixture(scope="module")
+def golden(whole):
+    """Half of it, for what does not need more pixels."""
+    return {name: values[:, :64, :96] for name, values in whole.items()}
 
 
 # ---- coder -----------------------------------------------------------------------------------------------------
@@ -193,7 +200,7 @@ def test_without_observation_the_observation_does_not_matter():
 # ---- restoration -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("case", "least"), [("a", 38.9), ("c", 38.6)])
+@pytest.mark.parametrize(("case", "least"), [("a", 38.45), ("c", 38.1)])
 def test_real_scene(case, least, golden):
     wavelength = np.linspace(430, 860, 102)
     found = restore(golden[case], "diffusion", wavelength_nm=wavelength)
@@ -202,16 +209,16 @@ def test_real_scene(case, least, golden):
 
 
 def test_clean_cube_comes_back(golden):
-    clean = golden["clean"][:, :64, :96]
+    clean = golden["clean"]
     found = restore(clean, "diffusion", wavelength_nm=np.linspace(430, 860, 102))
     assert psnr(found.estimate, clean) > 52
 
 
-def test_real_scene_and_intervals_that_cover(golden):
-    found = restore(golden["b"], samples=6, wavelength_nm=np.linspace(430, 860, 102))
+def test_real_scene_and_intervals_that_cover(whole):
+    found = restore(whole["b"], samples=6, wavelength_nm=np.linspace(430, 860, 102))
     assert found.provenance["path"] == "diffusion"
-    assert psnr(found.estimate, golden["clean"]) > 38.6
-    ratio = np.abs(found.estimate - golden["clean"]) / found.std
+    assert psnr(found.estimate, whole["clean"]) > 38.6
+    ratio = np.abs(found.estimate - whole["clean"]) / found.std
     assert 0.60 < (ratio < 1).mean() < 0.76
     assert 0.89 < (ratio < 1.96).mean() < 0.985
 
@@ -284,11 +291,11 @@ def test_known_gains_are_used(clean, noisy):
 
 
 def test_layers_in_strips_and_whole(clean, tmp_path):
-    long = np.tile(clean, (1, 1, 3))
+    long = np.tile(clean[:, :32], (1, 1, 3))
     # noise of its own everywhere: repeated noise is no noise
     long = long + 0.05 * np.random.default_rng(4).standard_normal(long.shape, dtype=np.float32)
     cube = Cube(data=long, wavelength_nm=WAVELENGTH, name="long")
-    strips = restore_cube(cube, samples=1, strip_bytes=40 * 4 * 64 * 110)
+    strips = restore_cube(cube, samples=1, strip_bytes=40 * 4 * 32 * 110)
     assert strips.estimate.meta["strips"] == 3
     save_cube(strips.estimate, tmp_path / "out.h5")
     whole = restore_cube(cube, samples=1)
