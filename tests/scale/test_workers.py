@@ -382,10 +382,10 @@ def test_errors_are_one_line(client, monkeypatch, tmp_path):
         assert worker_processes(other) == worker_processes(client)
     # what the client sees and a worker does not
     (tmp_path / "here").touch()
-    monkeypatch.setattr(clusters, "_survey", lambda: lambda paths: (clusters.__version__, paths))
+    monkeypatch.setattr(clusters, "_survey", lambda: lambda paths, modules: (clusters.__version__, paths))
     with pytest.raises(InputError, match=r"here: found no such file at worker tcp:.*, expected a path that all share"):
         clusters.check_workers(client, [tmp_path / "here", None, "prisma"])
-    monkeypatch.setattr(clusters, "_survey", lambda: lambda paths: (None, []))
+    monkeypatch.setattr(clusters, "_survey", lambda: lambda paths, modules: (None, []))
     with pytest.raises(InputError, match="hsitools: found none, expected"):
         clusters.check_workers(client)
     monkeypatch.setitem(sys.modules, "distributed", None)
