@@ -21,9 +21,9 @@ from hsitools.io.variables import contents, labelled_cube, likely_cubes
 PRIORITY = 40  # after all that are HDF5 of their own conventions
 #: Members of a file that are looked at; no product comes near it.
 MAX_MEMBERS = 5_000
-#: Unpacked chunks that are kept of each array: windows with surroundings unpack their neighbours' chunks too, nine of 64×64
-#: pixels and all bands for one (38 MB), and the next window wants six of these again. A prime number of
-#: places, some hundred times as many as chunks, as HDF5 advises.
+#: Unpacked chunks that are kept of each array: windows with surroundings unpack their neighbours' chunks too, nine of
+#: 64×64 pixels and all bands for one (38 MB), and the next window wants six of these again. A prime number of places,
+#: some hundred times as many as chunks, as HDF5 advises.
 CACHE_BYTES, CACHE_SLOTS = 64 * 2**20, 12_007
 #: Names at the root of files that hold frames of a bench, not a cube.
 FRAMES = ("frames", "dark", "flat")
