@@ -149,7 +149,7 @@ def fusion(method: str, folder: Path) -> dict[str, float]:
         options, one_core, suffix = WAYS[way]
         target = folder / f"other{suffix}" if options else alone
         asked = ["pansharpen", "run", method]
-        seconds, _, start, _, _ = measured([*asked, str(small), "-o", str(folder / f"small{suffix}"), *options],
+        seconds, _, start, _, _ = measured([*asked, str(small), "-o", str(folder / f"start{suffix}"), *options],
                                            one_core)  # fmt: skip
         # what was written before is on the disk: it burdens none that comes after
         os.sync()
