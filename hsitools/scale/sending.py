@@ -68,7 +68,7 @@ def required(path: str) -> Path:
 
 @lru_cache(maxsize=2 * KEPT)
 def _file(path: str) -> Any:
-    from hsitools.io.formats.hdf5 import opened
+    from hsitools.io.chunk_cache import opened
 
     # `hsitools.io.formats.hdf5.open_hdf5` has looked into it where it was opened first
     return opened(required(path))
