@@ -69,4 +69,4 @@ def test_halves_that_disagree_widen_error_bars(image, wrong):
     factor = wide.std / plain.std
     assert (factor >= 1 - 1e-12).all()
     assert (np.median(factor) > 2) == (wrong > 0)
-    assert widened(registry.get("nnls"), case, learned) is learned
+    assert widened(registry.get("nonnegative"), case, learned) is learned
