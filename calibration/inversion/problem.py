@@ -100,8 +100,9 @@ class Interferograms:
     def of(self, rows: NDArray[np.intp]) -> Interferograms:
         """Of some interferometers only."""
         names = ("matrix", "values", "noise_std", "calibration_std", "line_errors", "patterns_std", "opd_um")
-        values = {name: getattr(self, name) for name in names}
-        return replace(self, **{name: value if value is None else value[rows] for name, value in values.items()})
+        arrays = ((name, getattr(self, name)) for name in names)
+        chosen: dict[str, Any] = {name: None if array is None else array[rows] for name, array in arrays}
+        return replace(self, **chosen)
 
     def inside(self, window: tuple[slice, slice]) -> Interferograms:
         """Pixels of some rows and columns."""
