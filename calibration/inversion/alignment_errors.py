@@ -53,12 +53,13 @@ def without_alignment_errors(values: Array, covariance: Array, noise: Array) -> 
     # in units in which all are near one
     unit = float((noise**2).mean())
     spectra, own = covariance / np.diag(covariance).mean(), np.eye(len(flat))
+    parts: list[Array] = [spectra, own]
     variances = noise**2 / unit
-    starts = [(first**2, second**2) for first in STARTS for second in STARTS]
+    starts: list[tuple[float, ...]] = [(first**2, second**2) for first in STARTS for second in STARTS]
     remaining = np.zeros(len(values))
     for slope in slopes:
         share = flat @ slope
-        of_spectra, of_errors = likeliest([spectra, own], variances, share / np.sqrt(unit), starts)
+        of_spectra, of_errors = likeliest(parts, variances, share / np.sqrt(unit), starts)
         gain = of_errors * np.linalg.inv(of_spectra * spectra + of_errors * own + np.diag(variances))
         flat -= np.outer(gain @ share, slope)
         remaining += of_errors * (1 - np.diag(gain))
