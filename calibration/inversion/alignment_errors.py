@@ -41,7 +41,7 @@ def without_alignment_errors(values: Array, covariance: Array, noise: Array) -> 
     std : array, shape (interferometer,)
         Standard deviation of what is left, root mean square over the pixels.
     """
-    measured = np.isfinite(values).all(axis=0)
+    measured = np.asarray(np.isfinite(values).all(axis=0))
     std = np.zeros(len(values))
     level = np.nanmean(values, axis=(1, 2))
     if (level <= 0).any():
