@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from pansharpen.case import Scene, Tile
-from pansharpen.families.statistics import Moments, moments, ratio_of
+from pansharpen.families.statistics import moments, ratio_of
 from pansharpen.physics.channels import Channel
 from pansharpen.physics.registration import Registration
 
@@ -29,32 +29,44 @@ def doubted_bands(scene: Scene, channels: Sequence[Channel], pair: Registration)
     channels, pair
         Of the scene: see `pansharpen.methods.physics.Model`.
     """
+    own = [(channel, response) for channel in channels if (response := _response(scene, channel)) is not None]
+    if not own:
+        return []
     out = []
-    for channel in channels:
-        response = None if channel.guide is None else scene.guides[channel.guide].row(channel.number)
-        if response is not None:
-            *bands, made = unexplained(scene, channel, pair, torch.as_tensor(response)).tolist()
-            nearest = min(range(len(bands)), key=bands.__getitem__)
-            if made > max(LEAST, WORSE * bands[nearest]):
-                out.append((channel, nearest))
+    for (channel, _), shares in zip(own, unexplained(scene, own, pair), strict=True):
+        nearest = int(shares[:-1].argmin())
+        if shares[-1] > max(LEAST, WORSE * float(shares[nearest])):
+            out.append((channel, nearest))
     return out
 
 
-def unexplained(scene: Scene, channel: Channel, pair: Registration, response: torch.Tensor) -> torch.Tensor:
-    """Share ``(band + 1,)`` of a channel's variance that each band of the cube leaves unexplained, at the cube's scale.
+def unexplained(scene: Scene, channels: Sequence[tuple[Channel, torch.Tensor]], pair: Registration) -> torch.Tensor:
+    """Share ``(channel, band + 1)`` of each channel's variance that a band leaves unexplained, at the cube's scale.
 
-    The last is of what the response makes of the bands. What is darker where the channel is brighter explains nothing.
+    The last is of what its response ``(band,)`` makes of the bands. What is darker where the channel is brighter
+    explains nothing.
     """
 
-    def joint(tile: Tile) -> tuple[Moments, torch.Tensor]:
-        alone = channel.alone(tile)
-        seen = tile.crop_coarse(alone.see_pan(pair.sight(alone)))
-        bands = torch.cat([tile.coarse, (response.to(seen)[:, None, None] * tile.coarse).sum(1, keepdim=True)], 1)
-        both = torch.cat([bands, seen], 1)
-        squares = moments(both.double().square(), seen, tile.coarse_valid)
-        return moments(both, seen, tile.coarse_valid), squares.x
+    def joint(tile: Tile) -> torch.Tensor:
+        sums = []
+        for channel, response in channels:
+            alone = channel.alone(tile)
+            seen = alone.crop_coarse(alone.see_pan(pair.sight(alone)))
+            made = (response.to(seen)[:, None, None] * tile.coarse).sum(1, keepdim=True)
+            images = torch.cat([tile.coarse, made, seen], 1).double()
+            valid = alone.coarse_valid
+            part, squares = moments(images, seen, valid), moments(images.square(), seen, valid)
+            sums.append(torch.stack([part.n.expand_as(part.x), part.x, squares.x, part.xy[..., 0]])[:, 0])
+        return torch.stack(sums, 1)
 
-    sums, squares = scene.sum(joint)
-    variance = squares[0] / sums.n[0].clamp(min=1) - sums.mean_x[0] ** 2
-    covariance = sums.covariance[0, :, 0].clamp(min=0)
-    return 1 - ratio_of(covariance[:-1] ** 2, variance[:-1] * variance[-1])
+    n, x, xx, xy = scene.sum(joint)
+    n = n.clamp(min=1)
+    mean = x / n
+    variance, covariance = xx / n - mean**2, xy / n - mean * mean[:, -1:]
+    return 1 - ratio_of(covariance[:, :-1].clamp(min=0) ** 2, variance[:, :-1] * variance[:, -1:])
+
+
+def _response(scene: Scene, channel: Channel) -> torch.Tensor | None:
+    """What a guide's channel is said to be made up of; None where nothing is said, and for PAN."""
+    response = None if channel.guide is None else scene.guides[channel.guide].row(channel.number)
+    return None if response is None else torch.as_tensor(response)
