@@ -67,7 +67,7 @@ def extract(
 @click.option("--lines", "n_lines", default=451, show_default=True, help="Monochromator lines.")
 @click.option("--band", default="350:1000", show_default=True, metavar="LOW:HIGH", help="nm.")
 @click.option("--noise", default=0.095, show_default=True, help="Relative to each interferometer's mean (captures).")
-@click.option("--seed", default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @json_option
 def simulate(out: Path, frames: bool, n: int, n_lines: int, band: str, noise: float, seed: int, as_json: bool) -> None:
     """Simulate an instrument under a monochromator: a capture, or raw frames."""
