@@ -55,8 +55,12 @@ def missed(residual: Array, keep: NDArray[np.bool_]) -> NDArray[np.float32]:
         pairs = np.maximum((keep[one] & keep[other]).sum((1, 2)), 1)
         out += (rest[one] * rest[other]).sum((1, 2)) / pairs / 3
         chance += 1 / pairs / 9
-    # of one band it is hardly more than chance, unless it stands out of its neighbours
+    # of one band it is hardly more than chance, unless it stands out of its neighbours; what these differ by
+    # from the mean of all may be chance as well, the variance of nine normal
+    # variables' median (W. James, C. Stein, 1961)
     usual = median_filter(out, BANDS_TOGETHER, mode="nearest")
+    of_median, level = np.pi / 2 / BANDS_TOGETHER * chance.mean(), usual.mean()
+    usual = level + max(0, 1 - of_median / max(np.square(usual - level).mean(), 1e-30)) * (usual - level)
     return np.asarray(np.maximum(np.where(out > usual + 3 * np.sqrt(chance), out, usual), 0), dtype=np.float32)
 
 
@@ -120,8 +124,10 @@ def shared(residual: Array) -> NDArray[np.float32]:
 def pattern(separation: Separation, scene: Array) -> NDArray[np.float32]:
     """Variance ``(band, y, x)`` of what is wrong of whole columns and bands, squared units of the scene.
 
-    Offsets that may as well be scene; lines through the pixels of one column, which are as many as it is long; and the
-    gain and offset that the elements of a band have in the mean, which nothing but their number makes small.
+    Offsets that may as well be scene; the gain and offset that the elements of a band have in the mean, which nothing
+    but their number makes small; and lines through the pixels of one column, which are as many as it is long. The last
+    are independent from band to band: only what lies in the subspace enters the scene. (A band's mean does as a whole:
+    it turns the subspace itself.)
     """
     noise = separation.noise
     out = noise.offset_std[:, None] ** 2 + np.zeros_like(scene)
@@ -132,8 +138,9 @@ def pattern(separation: Separation, scene: Array) -> NDArray[np.float32]:
     from_middle = np.square(scene - middle)
     level = noise.offset + (noise.gain - 1) * middle[:, 0]
     out += (level.var(1)[:, None, None] + noise.gain.var(1)[:, None, None] * from_middle) / width
-    power = np.maximum(from_middle.mean((1, 2), keepdims=True), 1e-12)
-    out += noise.sigma[:, None, None] ** 2 / height * (1 + from_middle / power)
+    lines = (1 + from_middle / np.maximum(from_middle.mean((1, 2), keepdims=True), 1e-12)) / height
+    inside = np.square(separation.directions @ separation.directions.T)
+    out += noise.sigma[:, None, None] ** 2 * np.tensordot(inside, lines, 1)
     return np.asarray(out, dtype=np.float32)
 
 

@@ -18,6 +18,8 @@ LEAST, PILE = 8, 5
 TOP = 0.05
 #: Mean rank among a band's other values, 0 to 1, from which on a pile's neighbours are bright: it is .5 about impulses.
 BRIGHT = 0.7
+#: Rows from which on a column that is wholly at the top, beside columns that are not, is a hot element.
+HOT_ROWS = 16
 #: Share of a band's voxels with exactly the same value, above which it is no measurement.
 STUCK = 0.01
 #: Values of a band below which repetition says nothing.
@@ -43,7 +45,20 @@ def full_scale(values: Array, valid: Mask) -> Array:
 def clipped(values: Array, valid: Mask, full: Array | None) -> Mask:
     """Voxels ``(band, y, x)`` at or above full scale ``(band,)``, or where none is stated, that of `full_scale`."""
     limit = full_scale(values, valid) if full is None else full
-    return np.asarray(valid & (values >= limit[:, None, None]))
+    at_top = valid & (values >= limit[:, None, None])
+    return np.asarray(at_top & ~hot_elements(at_top, valid)[:, None])
+
+
+def hot_elements(at_top: Mask, valid: Mask) -> Mask:
+    """Detector elements ``(band, x)`` that read their largest value in all rows while those beside them do not.
+
+    What is bright enough to clip a whole column clips its neighbours as well.
+    """
+    count, rows = at_top.sum(1), valid.sum(1)
+    whole = (count == rows) & (rows >= HOT_ROWS)
+    padded = np.pad(2 * count > rows, ((0, 0), (1, 1)))
+    beside = padded[:, :-2] | padded[:, 2:]
+    return np.asarray(whole & ~beside & (at_top.shape[2] > 1))
 
 
 def stuck_values(values: Array) -> Mask:
@@ -71,6 +86,7 @@ def _piles(image: Array, use: Mask) -> bool:
     """Whether one band's largest value is where it clips."""
     top = image[use].max()
     at_top = use & (image == top)
+    at_top &= ~hot_elements(at_top[None], use[None])[0]
     count = int(at_top.sum())
     if count < LEAST or top <= 0:
         return False

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 #: Bands up to which neighbouring pixels have a say in a band's noise: fewer do not explain one another.
 FEW_BANDS = 8
+#: Pixels for each pair of bands that explain another: eight a weight, so that the fit takes an eighth of the noise.
+PIXELS_PER_REACH = 16
 #: Side of the blocks of `block_noise`, pixels, as published.
 BLOCK = 8
 #: Ridge that keeps regressions on equal bands solvable, as a share of their variance: far below any noise.
@@ -36,21 +38,33 @@ def band_noise(values: Array) -> NDArray[np.float32]:
     """Standard deviation of the noise of each band ``(band,)`` of ``(band, y, x)``.
 
     The residual of a regression on all other bands is read off the inverse covariance (J. M. Bioucas-Dias, J. M. P.
-    Nascimento, Hyperspectral subspace identification, IEEE TGRS 46(8), 2008). With too few pixels for that, or one
-    band, it is the median of mixed differences of 2×2 pixels, in which stripes cancel.
+    Nascimento, Hyperspectral subspace identification, IEEE TGRS 46(8), 2008). With too few pixels for that the
+    nearest bands have to do. One band, or few pixels or bands, may have less in neighbouring pixels: the median of
+    mixed differences of 2×2 pixels, in which stripes cancel; of a single row or column, of second differences along it.
     """
     flat = values.reshape(len(values), -1)
     bands, pixels = flat.shape
-    mixed = np.diff(np.diff(values, axis=1), axis=2) / 2 if bands <= FEW_BANDS or pixels < 4 * bands else None
-    spatial = np.full(bands, np.inf)
-    if mixed is not None and mixed.size:
-        spatial = robust_sigma(mixed, axis=(1, 2))
-    if bands == 1 or pixels < 4 * bands:
+    spatial = _spatial(values) if bands <= FEW_BANDS or pixels < 4 * bands else np.full(bands, np.inf)
+    many = pixels >= 4 * bands
+    reach = min((bands - 1) // 2, pixels // PIXELS_PER_REACH)
+    if bands == 1 or not (many or reach):
         return np.asarray(spatial, dtype=np.float32)
     covariance = gram(flat - flat.mean(1, keepdims=True, dtype=float).astype(np.float32)) / pixels
-    spectral = np.sqrt(unexplained(covariance) * pixels / (pixels - bands))
+    if many:
+        spectral = np.sqrt(unexplained(covariance) * pixels / (pixels - bands))
+    else:
+        spectral = np.sqrt(unexplained(covariance, reach) * pixels / (pixels - 2 * reach - 1))
     # few bands do not explain one another: what is left is scene
     return np.asarray(np.minimum(spectral, spatial), dtype=np.float32)
+
+
+def _spatial(values: Array) -> Array:
+    """Noise of each band ``(band,)`` from neighbouring pixels; of one pixel or two nothing is told."""
+    bands, height, width = values.shape
+    if height > 1 and width > 1:
+        return np.asarray(robust_sigma(np.diff(np.diff(values, axis=1), axis=2) / 2, axis=(1, 2)))
+    bent = np.diff(values.reshape(bands, -1), n=2) / np.sqrt(6)
+    return np.asarray(robust_sigma(bent, axis=1)) if bent.size else np.full(bands, np.inf)
 
 
 def unexplained(covariance: NDArray[np.float64], reach: int | None = None) -> NDArray[np.float64]:
@@ -68,12 +82,35 @@ def unexplained(covariance: NDArray[np.float64], reach: int | None = None) -> ND
         scale = np.sqrt(np.where(own > 0, own, 1))
         correlation = covariance / scale / scale[:, None] + RIDGE * np.eye(len(own))
         return np.asarray(scale**2 / np.diag(np.linalg.inv(correlation)))
-    near = nearest(len(own), reach)
-    among = covariance[near[:, :, None], near[:, None, :]]
-    beside = covariance[near, np.arange(len(own))[:, None]]
+    weights = weights_of_nearest(covariance, reach)
+    return np.clip(own - np.einsum("bn,bn->b", weights, covariance), 0, None)
+
+
+def weights_of_nearest(covariance: NDArray[np.float64], reach: int) -> NDArray[np.float64]:
+    """Weights ``(band, band)`` with which its nearest bands explain each band; zero of all others."""
+    bands = np.arange(len(covariance))[:, None]
+    near = nearest(len(covariance), reach)
+    among, beside = covariance[near[:, :, None], near[:, None, :]], covariance[near, bands]
     # bands that repeat one another share their weight
     inverse = np.linalg.pinv(among, rcond=2 * reach * np.finfo(float).eps, hermitian=True)
-    return np.clip(own - np.einsum("bi,bij,bj->b", beside, inverse, beside), 0, None)
+    out = np.zeros_like(covariance)
+    out[bands, near] = np.einsum("bij,bj->bi", inverse, beside)
+    return out
+
+
+def own_variance(unexplained_part: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Variance ``(band,)`` of each band's own noise: what others do not explain of it, less their noise in that.
+
+    Parameters
+    ----------
+    unexplained_part : array, shape (band,)
+    weights : array, shape (band, band)
+        Of `weights_of_nearest`.
+    """
+    mixing = np.eye(len(weights)) + weights**2
+    # a scene that was not explained in one band must not become negative noise in another
+    least = unexplained_part / mixing.sum(1)
+    return np.maximum(np.linalg.solve(mixing, unexplained_part), least)
 
 
 def nearest(bands: int, reach: int) -> NDArray[np.int64]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from hsitools.estimation.band_noise import unexplained
+from hsitools.estimation.band_noise import own_variance, unexplained, weights_of_nearest
 
 if TYPE_CHECKING:
     from hsitools.cube import Cube
@@ -15,13 +16,20 @@ if TYPE_CHECKING:
 VALUES = 4_000_000
 #: Fewer bands, or pixels a band, do not tell noise from what only one band sees.
 LEAST_BANDS, LEAST_PIXELS = 8, 4
+#: Bands on either side that explain a band.
+REACH = 2
+#: Correlation of neighbouring pixels' noise from which on it is not a detector's, which has none: bilinear resampling
+#: gives .25 or more.
+SMOOTH = 0.2
+#: Bands that are looked at for it.
+SOME_BANDS = 16
 
 
 def quality(cube: Cube) -> dict[str, Any]:
     """Share of the voxels without a value, and the median over good bands of mean over noise, where these tell it.
 
-    Noise is what a band keeps to itself beside its four nearest ones, theirs included: the ratio comes out a tenth too
-    low where bands are many and alike, more where they are few. Of a smoothed cube it tells smoothness, not errors.
+    Noise is what a band's four nearest ones do not explain, less their own noise in that. Of few bands some scene is in
+    it, of a smoothed or resampled cube little noise: ``snr_note`` says so where neighbouring pixels share it.
     """
     side = max(int((VALUES / cube.n_bands) ** 0.5), 1)
     rows, columns = (slice(max((n - side) // 2, 0), max((n - side) // 2, 0) + min(side, n)) for n in cube.shape[1:])
@@ -31,8 +39,30 @@ def quality(cube: Cube) -> dict[str, Any]:
     good = np.flatnonzero(cube.good & known.any(axis=(1, 2)))
     spectra = values[good][:, known[good].all(axis=0)]
     if len(good) >= LEAST_BANDS and spectra.shape[1] >= LEAST_PIXELS * len(good):
-        noise = np.sqrt(unexplained(np.cov(spectra), reach=2))
+        covariance = np.cov(spectra)
+        weights = weights_of_nearest(covariance, REACH)
+        noise = np.sqrt(own_variance(unexplained(covariance, REACH), weights))
         clear = noise > 0
         if clear.any():
             out["snr"] = float(np.median(np.abs(spectra.mean(axis=1))[clear] / noise[clear]))
+            alike = _alike(values[good], weights, np.flatnonzero(clear))
+            if alike > SMOOTH:
+                out["snr_note"] = (
+                    f"what bands do not share is alike in neighbouring pixels ({alike:.2f}): scene, or a smoothed or "
+                    "resampled cube; the ratio is not that of one measurement"
+                )
     return out
+
+
+def _alike(values: NDArray[Any], weights: NDArray[Any], bands: NDArray[Any]) -> float:
+    """Correlation of neighbouring pixels in what other bands do not explain: the median over some bands."""
+    out = []
+    for band in bands[:: 1 + len(bands) // SOME_BANDS]:
+        near = np.append(np.flatnonzero(weights[band]), band)
+        rest = np.tensordot(np.append(-weights[band, near[:-1]], 1), values[near], 1)
+        rest = rest - np.nanmean(rest)
+        products = [np.nanmean(rest[1:] * rest[:-1]) if len(rest) > 1 else 0.0,
+                    np.nanmean(rest[:, 1:] * rest[:, :-1]) if rest.shape[1] > 1 else 0.0]  # fmt: skip
+        # a column's offset is shared by all of it; noise is smoothed along both
+        out.append(min(products) / max(np.nanmean(rest**2), 1e-300))
+    return float(np.median(out))

@@ -152,6 +152,12 @@ def register(scene: Scene, components: Components, rank: int, prior: torch.Tenso
     return _global(scene, components, rank, prior, shift, field.centred())
 
 
+def coarse_pixels(tile: Tile) -> torch.Tensor:
+    """Number of a tile's coarse pixels that are measured."""
+    valid = tile.coarse_valid
+    return torch.tensor(float(tile.coarse[0, 0].numel())) if valid is None else valid.sum()
+
+
 def counted(tile: Tile, pair: Registration | None, own: torch.Tensor, pan: torch.Tensor) -> torch.Tensor | None:
     """How much each of a tile's coarse pixels counts by its residual so far."""
     valid = tile.coarse_valid
@@ -220,6 +226,9 @@ def _bent(scene: Scene, components: Components, rank: int, pair: Registration) -
     """
     field = Field.none(scene.sum(places))
     n_terms = field.coefficients.size
+    if float(scene.sum(coarse_pixels)) < DEPENDENT * (rank + n_terms):
+        # so few pixels agree with any field
+        return None
 
     def images(tile: Tile) -> Moments:
         own, polynomials = components(tile), field.polynomials(tile)

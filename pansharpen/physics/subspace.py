@@ -16,6 +16,7 @@ from hsitools.estimation.covariance import largest_of_noise
 from pansharpen.case import Scene, Tile
 from pansharpen.families.statistics import BandSums, band_sums, mix, moments, per_band
 from pansharpen.optics import Optics
+from pansharpen.physics.registration import DEPENDENT
 
 #: Most dimensions of the subspace.
 RANK = 16
@@ -146,7 +147,8 @@ def _components(
     values, vectors = torch.linalg.eigh(covariance / deviation[:, None] / deviation)
     values, vectors = values.flip(0), vectors.flip(1)
     limit = SIGNAL * largest_of_noise(len(covariance), n)
-    rank = int((values[:RANK] > limit).sum().clamp(min=1))
+    # what PAN is of more components than the pixels can tell would be chance
+    rank = int((values[: max(1, min(RANK, int(n / DEPENDENT)))] > limit).sum().clamp(min=1))
     values, vectors = values[:rank], vectors[:, :rank]
     signal = (values - 1).clamp(min=1e-3).sqrt()
     basis = vectors * deviation[:, None] * signal

@@ -39,6 +39,16 @@ def test_one_band_tells_its_noise_by_its_pixels():
     np.testing.assert_allclose(band_noise(cube), [0.3], rtol=0.03)
 
 
+@pytest.mark.parametrize("shape", [(90, 1), (1, 90)])
+def test_a_line_of_pixels_tells_its_noise(shape):
+    """Too few pixels for all bands: the nearest ones, or the pixels beside, whichever see less."""
+    cube = noisy(*shape)
+    assert 0.6 < np.median(band_noise(cube) / SIGMA) < 1.4
+    # where neighbouring pixels differ, bands tell
+    rough = np.random.default_rng(5).standard_normal(shape) * np.linspace(1, 2, 60)[:, None, None]
+    assert 0.6 < np.median(band_noise(cube + 9 * rough) / SIGMA) < 1.8
+
+
 @given(st.integers(5, 9), st.integers(0, 99), st.sampled_from([None, 1, 2]))
 def test_unexplained_is_the_residual_of_a_regression(bands, seed, reach):
     rng = np.random.default_rng(seed)
