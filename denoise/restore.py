@@ -21,6 +21,7 @@ from denoise.separation.structured_bands import structured
 from denoise.strips import STRIP_BYTES, STRIP_PIXELS, RestoredSource, strip_size
 from hsitools.cube import Cube
 from hsitools.errors import InputError
+from hsitools.estimation.common_stripes import common_stripes, of_common_stripes
 from hsitools.progress import Progress
 from hsitools.sensor import Sensor
 
@@ -323,6 +324,10 @@ def restore(
     mask = mask_of_all(found.mask, live, valid)
     mask[live] |= full
     said |= _shares(mask[live], valid[live], full)
+    stripes = common_stripes(found.estimate)
+    if stripes:
+        warned = [said["warning"]] if "warning" in said else []
+        said |= {"common_stripes": stripes, "warning": "; ".join([*warned, of_common_stripes(stripes)])}
     if found.structure is not None and found.structure.any():
         said["rare_extent"] = _extent(found.structure)
     return dataclasses.replace(

@@ -38,6 +38,8 @@ LONG = (
     "test_laws",
     "test_guide",
     "test_diffusion",
+    "test_denoise",
+    "test_physics",
     "scale/",
 )
 

@@ -181,6 +181,7 @@ FINDINGS = (
     "photon_gain",
     "offset_rms",
     "gain_rms",
+    "common_stripes",
 )
 #: What was assumed of units, and what makes the result doubtful as a whole.
 NOTE, WARNING = "sensor_note", "warning"

@@ -17,7 +17,7 @@ from denoise.learning.outlier_net import outlier_probability
 from denoise.separation.columns import column_response, column_ripple, dead_elements, striped_columns
 from denoise.separation.saturation import stuck_values
 from denoise.separation.smooth import Smoothed, joint_means, smooth
-from hsitools.estimation.band_noise import band_noise
+from hsitools.estimation.band_noise import FEW_BANDS, band_noise
 from hsitools.estimation.covariance import gram, largest_of_noise, subspace
 
 Array = NDArray[Any]
@@ -226,7 +226,8 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS, 
     whitened = filled / unit[:, None, None]
     level = along_track(whitened)
     directions = faint(level, subspace(level.reshape(bands, -1)))
-    if sigma is None:
+    # few bands that do not explain one another: pixels told their noise, and that is all of it
+    if sigma is None and (bands > FEW_BANDS or 2 * directions.shape[1] <= bands):
         unit, whitened, directions = levelled(unit, whitened, directions)
     smoothed = smooth((directions.T @ whitened.reshape(bands, -1)).reshape(-1, height, width))
     directions, smoothed = realigned(whitened, directions, smoothed)

@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
-
 #: What a record says of it.
 COST = ("seconds", "cpu_seconds", "peak_mib")
 
@@ -36,6 +34,8 @@ def measured(record: dict[str, Any], device: str = "cpu") -> Iterator[None]:
     gpu = device if device.startswith("cuda") else None
     gc.collect()
     if gpu is not None:
+        import torch
+
         torch.cuda.synchronize(gpu)
         torch.cuda.reset_peak_memory_stats(gpu)
         held = torch.cuda.memory_allocated(gpu)

@@ -7,6 +7,8 @@ its code; one that falsifies its own clock.
 
 from __future__ import annotations
 
+import os
+import sys
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
@@ -14,14 +16,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from hsitools.comparison.cost import measured, memory_limit
 from hsitools.comparison.plugins import described
 from hsitools.errors import HsiError, InputError
 from hsitools.io.atomic import atomic_path
-from hsitools.metrics import INDICES
 from hsitools.plugins import load_plugin
 
 OK = "ok"
@@ -77,8 +77,7 @@ class Task(ABC):
         dict
             ``status`` (``ok`` or why not) and what `show` or `judge` gave.
         """
-        if job["threads"]:
-            torch.set_num_threads(job["threads"])
+        share_threads(job["threads"])
         try:
             for file in job["index_files"]:
                 load_plugin(file)
@@ -114,16 +113,12 @@ class Task(ABC):
                 return described(job["plugins"], self.methods, self.path.partition(".")[0])
             except InputError as error:
                 return {"error": str(error)}
-        if job["threads"]:
-            torch.set_num_threads(job["threads"])
+        share_threads(job["threads"])
         for plugin in job["plugins"]:
             load_plugin(plugin)
         folder, device = Path(job["folder"]), job["device"]
         observed = self.read(folder / OBSERVED, device)
-        # thread pools and libraries start with the first large operation, which is no method's cost
-        warm = torch.ones(512, 512, device=device)
-        (warm @ warm).sum().item()
-        del warm
+        warm_up(device)
         entry = self.methods[job["method"]]
         record: dict[str, Any] = {}
         try:
@@ -136,12 +131,31 @@ class Task(ABC):
         except Exception as error:
             untrained = getattr(entry, "trained", False) and job["weights"] is None and isinstance(error, HsiError)
             return {**record, **failure(error, "needs training: " if untrained else "")}
-        np.save(folder / RESULT, result.cpu().numpy() if isinstance(result, torch.Tensor) else result)
+        np.save(folder / RESULT, result.cpu().numpy() if hasattr(result, "cpu") else result)
         return {**said, **record, "status": OK}
+
+
+def share_threads(number: int) -> None:
+    """As many threads as the benchmark says (0: as the system does); torch is not loaded for it: that takes seconds."""
+    if not number:
+        return
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(number)
+    # what a method loads itself asks for it when it is loaded
+    os.environ["OMP_NUM_THREADS"] = str(number)
+
+
+def warm_up(device: str) -> None:
+    """Thread pools and libraries start with the first large operation, which is no method's cost."""
+    if "torch" in sys.modules:
+        large = sys.modules["torch"].ones(512, 512, device=device)
+        (large @ large).sum().item()
 
 
 def added_indices(own: tuple[str, ...], kind: str, names: Iterable[str]) -> tuple[str, ...]:
     """The room's own indices, and of those that plugins registered (``names``) the ones of a kind."""
+    from hsitools.metrics import INDICES
+
     return (*own, *(name for name in names if name not in own and INDICES[name].kind == kind))
 
 

@@ -28,6 +28,14 @@ Array = NDArray[Any]
 FEW_BANDS = 8
 #: Pixels for each pair of bands that explain another: eight a weight, so that the fit takes an eighth of the noise.
 PIXELS_PER_REACH = 16
+#: Pixels on either side that predict one between them, and the sides of images that have enough to fit such a filter.
+#: Optics blur a scene by a pixel or more: neighbours predict it, and not its noise.
+NEAR, LONG = 2, 16
+#: Share of the blocks of an image that are taken to hold hardly any scene, what of white noise such a block says, less
+#: than the mean of all by as many of their scatters, and one such scatter (simulated; 8×8 pixels, weights fitted).
+FLAT, SCATTER = 0.05, 0.14
+#: Rounds of reweighting that keep edges from deciding the filter, and their width in standard deviations.
+EDGE_ROUNDS, EDGE = 3, 2.0
 #: Side of the blocks of `block_noise`, pixels, as published.
 BLOCK = 8
 #: Ridge that keeps regressions on equal bands solvable, as a share of their variance: far below any noise.
@@ -41,6 +49,7 @@ def band_noise(values: Array) -> NDArray[np.float32]:
     Nascimento, Hyperspectral subspace identification, IEEE TGRS 46(8), 2008). With too few pixels for that the
     nearest bands have to do. One band, or few pixels or bands, may have less in neighbouring pixels: the median of
     mixed differences of 2×2 pixels, in which stripes cancel; of a single row or column, of second differences along it.
+    Few bands have less still where neighbours predict a pixel best, in the flattest blocks (`_innovation`).
     """
     flat = values.reshape(len(values), -1)
     bands, pixels = flat.shape
@@ -61,10 +70,47 @@ def band_noise(values: Array) -> NDArray[np.float32]:
 def _spatial(values: Array) -> Array:
     """Noise of each band ``(band,)`` from neighbouring pixels; of one pixel or two nothing is told."""
     bands, height, width = values.shape
+    if min(height, width) >= LONG and bands <= FEW_BANDS:
+        least = robust_sigma(np.diff(np.diff(values, axis=1), axis=2) / 2, axis=(1, 2))
+        return np.minimum(least, [_innovation(image.astype(float)) for image in values])
     if height > 1 and width > 1:
         return np.asarray(robust_sigma(np.diff(np.diff(values, axis=1), axis=2) / 2, axis=(1, 2)))
     bent = np.diff(values.reshape(bands, -1), n=2) / np.sqrt(6)
     return np.asarray(robust_sigma(bent, axis=1)) if bent.size else np.full(bands, np.inf)
+
+
+def _innovation(image: Array) -> float:
+    """Noise of one band ``(y, x)``: what the best linear filter of neighbours misses of a pixel, where that is least.
+
+    The noise of the neighbours is in that as well, as much as the filter has weights. Blocks of low variance are those
+    without texture, and the usual ones if the noise hides it (after S. Pyatykh, J. Hesser, L. Zheng, IEEE TIP 22(2),
+    2013; X. Liu, M. Tanaka, M. Okutomi, IEEE TIP 22(12), 2013, who take principal components of patches).
+    """
+    from scipy.special import ndtri
+
+    side = 2 * NEAR + 1
+    patches = np.lib.stride_tricks.sliding_window_view(image - image.mean(), (side, side))
+    height, width = patches.shape[:2]
+    flat = patches.reshape(height * width, -1)
+    middle = flat.shape[1] // 2
+    own, around = flat[:, middle], np.delete(flat, middle, axis=1)
+    weight = np.ones(len(own))
+    for _ in range(EDGE_ROUNDS):
+        normal = (around * weight[:, None]).T @ around
+        ridge = RIDGE * max(np.trace(normal), np.finfo(float).tiny) / len(normal) * np.eye(len(normal))
+        filtering = np.linalg.solve(normal + ridge, around.T @ (weight * own))
+        rest = own - around @ filtering
+        width_of_edge = EDGE * float(robust_sigma(rest, axis=0))
+        if not width_of_edge > 0:
+            return 0.0
+        weight = 1 / (1 + np.square(rest / width_of_edge)) ** 2
+    rest *= np.sqrt(len(own) / (len(own) - len(filtering)) / (1 + filtering @ filtering))
+    down, across = height // BLOCK, width // BLOCK
+    blocks = rest.reshape(height, width)[: down * BLOCK, : across * BLOCK].reshape(down, BLOCK, across, BLOCK)
+    level = robust_sigma(blocks, axis=(1, 3)).ravel()
+    # of few blocks the least is the flat one
+    share = max(FLAT, 1 / (1 + len(level)))
+    return float(np.quantile(level, share) / (1 + SCATTER * ndtri(share)))
 
 
 def unexplained(covariance: NDArray[np.float64], reach: int | None = None) -> NDArray[np.float64]:

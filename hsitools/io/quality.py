@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsitools.estimation.band_noise import own_variance, unexplained, weights_of_nearest
+from hsitools.estimation.common_stripes import common_stripes, of_common_stripes
 
 if TYPE_CHECKING:
     from hsitools.cube import Cube
@@ -30,6 +31,7 @@ def quality(cube: Cube) -> dict[str, Any]:
 
     Noise is what a band's four nearest ones do not explain, less their own noise in that. Of few bands some scene is in
     it, of a smoothed or resampled cube little noise: ``snr_note`` says so where neighbouring pixels share it.
+    ``common_stripes`` and ``stripes_note`` are there where columns are suspected of stripes alike in all bands.
     """
     side = max(int((VALUES / cube.n_bands) ** 0.5), 1)
     rows, columns = (slice(max((n - side) // 2, 0), max((n - side) // 2, 0) + min(side, n)) for n in cube.shape[1:])
@@ -51,6 +53,9 @@ def quality(cube: Cube) -> dict[str, Any]:
                     f"what bands do not share is alike in neighbouring pixels ({alike:.2f}): scene, or a smoothed or "
                     "resampled cube; the ratio is not that of one measurement"
                 )
+    stripes = common_stripes(values[good]) if len(good) else 0.0
+    if stripes:
+        out |= {"common_stripes": stripes, "stripes_note": of_common_stripes(stripes)}
     return out
 
 

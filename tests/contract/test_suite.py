@@ -1,8 +1,8 @@
 """The suite itself: what may be left out, and where it must run."""
 
+import multiprocessing
 import os
 import shutil
-import subprocess
 import sys
 
 import pytest
@@ -21,6 +21,15 @@ def test_without_data():
 """
 
 
+def suite(folder, environment):
+    """Runs the tests of a folder; for a process of its own, forked: what pytest loads is loaded."""
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    with open("said.txt", "w") as sys.stdout:
+        pytest.main(["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "."])
+
+
 @pytest.mark.parametrize(
     ("ci", "data", "expected"),
     [
@@ -35,14 +44,16 @@ def test_in_ci_no_test_of_reference_data_is_left_out(root, tmp_path, ci, data, e
     (tmp_path / "test_some.py").write_text(TESTS)
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     (tmp_path / "data").mkdir()
-    environment = {name: value for name, value in os.environ.items() if name != "CI"} | ({"CI": "true"} if ci else {})
+    hidden = ("CI", "PYTEST_XDIST_WORKER", "PYTEST_ADDOPTS")
+    environment = {name: value for name, value in os.environ.items() if name not in hidden}
+    environment |= {"CI": "true"} if ci else {}
     environment["HSITOOLS_SHARED"] = str(tmp_path / ("data" if data else "none"))
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "."], cwd=tmp_path, env=environment,
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert f"{expected} in" in done.stdout, done.stdout
-    assert ("some reason), expected to run in CI" in done.stdout) == (ci and data)
+    process = multiprocessing.get_context("fork").Process(target=suite, args=(tmp_path, environment))
+    process.start()
+    process.join()
+    said = (tmp_path / "said.txt").read_text()
+    assert f"{expected} in" in said, said
+    assert ("some reason), expected to run in CI" in said) == (ci and data)
 
 
 def test_no_git_no_commit(monkeypatch, tmp_path):

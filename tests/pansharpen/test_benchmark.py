@@ -1,10 +1,8 @@
 """The benchmark: isolated cells, resuming, the command as typed, published figures, tables."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
+import threading
 import time
 from concurrent.futures import Future
 
@@ -13,11 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from hsitools.comparison.plan import chosen_names
-from hsitools.comparison.spawned import SpawnedWorker, worker_of
-from hsitools.comparison.two_sides import stop_workers
 from hsitools.comparison.worker import Worker
 from hsitools.cube import Cube
-from hsitools.errors import FormatError, InputError
+from hsitools.errors import FormatError, HsiError, InputError
 from hsitools.io import save_cube
 from pansharpen.commands.benchmark import benchmark
 from pansharpen.comparison import table
@@ -155,29 +151,6 @@ def test_worker_outlives_its_children():
         worker.close()
 
 
-@pytest.fixture
-def no_fork(monkeypatch):
-    """As on Windows: each call is an interpreter of its own."""
-    stop_workers()
-    monkeypatch.delattr(os, "fork")
-    yield
-    stop_workers()
-
-
-@pytest.mark.usefixtures("no_fork")
-def test_where_no_process_can_fork(case, plugin, tmp_path):
-    made = Benchmark.create(
-        tmp_path / "out", cases=[case], methods=["EXP", "test-crashes"], plugins=[plugin]
-    )  # fmt: skip
-    made.run()
-    found = statuses(made)
-    assert found == {"EXP": "ok", "test-crashes": "crashed (SIGSEGV): deep inside"}
-    worker = worker_of("time:sleep")
-    assert isinstance(worker, SpawnedWorker)
-    assert worker.call(600, 0.5) == {"reason": "time limit: not done after 0.5 s"}
-    worker.close()
-
-
 # ---- the same numbers, done once -------------------------------------------------------------------------------
 
 
@@ -214,25 +187,28 @@ def test_retry_does_what_failed(case, plugin, tmp_path):
     assert [cell.method for cell in made.unfinished(retry=True)] == ["test-raises"]
 
 
-def test_interrupt_keeps_the_results_and_says_how_to_go_on(case, plugin, tmp_path):
-    hold, out = plugin.with_suffix(".hold"), tmp_path / "out"
+def test_interrupt_keeps_the_results_and_says_how_to_go_on(case, plugin, tmp_path, hsi):
+    hold, out, ended = plugin.with_suffix(".hold"), tmp_path / "out", threading.Event()
     hold.touch()
-    code = "from pansharpen.commands.pansharpen import pansharpen as p\n"
-    code += "from pansharpen.commands.benchmark import benchmark as b\n"
-    code += "p.add_command(b); from hsitools.commands.root import main; main()"
-    typed = ["--cases", case, "--methods", "EXP,test-waits,GSA", "--plugin", plugin, "--out", out]
-    words = [sys.executable, "-c", code, "pansharpen", "benchmark", *map(str, typed)]
-    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
-    try:
+
+    def interrupt():
         # the second cell is waiting once the first is done
-        while not list(out.glob("cells/*.json")) and process.poll() is None:
+        while not list(out.glob("cells/*.json")) and not ended.is_set():
             time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
+        if not ended.is_set():
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    earlier = signal.signal(signal.SIGINT, signal.default_int_handler)
+    watching = threading.Thread(target=interrupt)
+    watching.start()
+    try:
+        typed = ["--cases", case, "--methods", "EXP,test-waits,GSA", "--plugin", plugin, "--out", out]
+        said = hsi("pansharpen", "benchmark", *typed, code=130).stderr
     finally:
-        process.kill()
+        ended.set()
+        watching.join()
         hold.unlink()
-    assert process.returncode == 130
+        signal.signal(signal.SIGINT, earlier)
     assert "1 of 3 cells are done" in said
     assert f"--resume {out}" in said
     made = Benchmark.open(out)
@@ -380,6 +356,20 @@ def test_ranking_is_printed(case, plugin, tmp_path):
     said = invoke(*typed).stdout
     assert "mean rank over 1 case (reduced resolution" in said
     assert "no result: test-raises (tiny, ratio 2): ValueError: a & b_c" in said
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_no_result_at_all_is_an_error(case, plugin, tmp_path, kept):
+    """The records are written and printed all the same."""
+    typed = ["--cases", case, "--methods", "test-raises", "--plugin", plugin]
+    typed += ["-o", tmp_path / "out"] if kept else ["--json"]
+    found = CliRunner().invoke(benchmark, list(map(str, typed)))
+    assert isinstance(found.exception, HsiError)
+    assert "cells: found no result in 1, expected some; test-raises: ValueError: a & b_c" in str(found.exception)
+    if kept:
+        assert "no result: test-raises" in found.stdout
+    else:
+        assert [record["ERGAS"] for record in json.loads(found.stdout)] == [None]
 
 
 @pytest.mark.parametrize(

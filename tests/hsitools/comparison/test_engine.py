@@ -14,25 +14,23 @@ import pytest
 from hsitools.comparison import scratch
 from hsitools.comparison.plugins import code_hash
 from hsitools.comparison.ranking import ranking
+from hsitools.comparison.spawned import SpawnedWorker, worker_of
 from hsitools.comparison.two_sides import isolated, stop_workers
 from hsitools.errors import InputError
 from hsitools.io.hashes import content_hash
 
 TASK = """
-from dataclasses import dataclass
 from types import SimpleNamespace
 import numpy as np
-from hsitools.comparison.benchmark import Benchmark
-from hsitools.comparison.plan import Cell, Plan, Source
 from hsitools.comparison.task import Task
-from hsitools.io.hashes import content_hash
-from inversion.patient import patient
+from inversion.patient import crash, patient
 from inversion.smoother import smooth
 
 METHODS = {
     entry.name: entry for entry in (
         SimpleNamespace(name="as is", function=patient, trained=False),
         SimpleNamespace(name="smooth", function=smooth, trained=False),
+        SimpleNamespace(name="crash", function=crash, trained=False),
     )
 }
 
@@ -60,6 +58,13 @@ class Inversion(Task):
         return entry.function(observed), {"path": "held-out line"}
 
 INVERSION = Inversion()
+"""
+BENCHMARK = """
+from dataclasses import dataclass
+from hsitools.comparison.benchmark import Benchmark
+from hsitools.comparison.plan import Cell, Plan, Source
+from hsitools.io.hashes import content_hash
+from inversion.task import INVERSION
 
 @dataclass(frozen=True, kw_only=True)
 class Lines(Plan):
@@ -77,12 +82,13 @@ class Inverted(Benchmark):
     columns = ("scene", "method", "status", "nrmse", "bias", "seconds")
 
     @classmethod
-    def of(cls, folder, file, **settings):
+    def of(cls, folder, file, methods=("as is", "smooth"), **settings):
         source = Source(path=str(file), sha256=content_hash(file))
-        lines = Lines(sources=(source,), methods=tuple(METHODS), scenes=("a", "b"))
+        lines = Lines(sources=(source,), methods=methods, scenes=("a", "b"))
         return cls.begin(folder, lines, cls.plugins_of(()), **settings)
 """
 PATIENT = """
+import ctypes
 import time
 from pathlib import Path
 
@@ -90,6 +96,10 @@ def patient(line):
     while Path({hold!r}).exists():
         time.sleep(0.02)
     return line
+
+def crash(line):
+    print("deep inside")
+    ctypes.string_at(0)
 """
 SMOOTHER = """
 import numpy as np
@@ -111,6 +121,7 @@ def room(tmp_path_factory):
     (package / "__init__.py").touch()
     (package / "smoother.py").write_text(SMOOTHER)
     (package / "task.py").write_text(TASK)
+    (package / "benchmark.py").write_text(BENCHMARK)
     (package / "patient.py").write_text(PATIENT.format(hold=str(here / "hold")))
     (here / "tmp").mkdir()
     y = np.linspace(0, 20, 400)
@@ -129,7 +140,7 @@ def room(tmp_path_factory):
 
 
 def test_another_room_needs_no_edit_of_the_engine(room, tmp_path):
-    from inversion.task import Inverted
+    from inversion.benchmark import Inverted
 
     made = Inverted.of(tmp_path / "out", room / "truth.npz")
     records = made.run()
@@ -150,7 +161,7 @@ def test_another_room_needs_no_edit_of_the_engine(room, tmp_path):
 
 
 def test_the_executor_is_any_function_of_jobs(room, tmp_path):
-    from inversion.task import Inverted
+    from inversion.benchmark import Inverted
 
     seen = []
 
@@ -169,7 +180,7 @@ def test_the_executor_is_any_function_of_jobs(room, tmp_path):
 
 
 def test_records_are_kept_while_their_content_is_the_same(room, tmp_path):
-    from inversion.task import Inverted
+    from inversion.benchmark import Inverted
 
     made = Inverted.of(tmp_path / "out", room / "truth.npz")
     made.run()
@@ -191,13 +202,13 @@ def test_records_are_kept_while_their_content_is_the_same(room, tmp_path):
 
 def test_a_kill_keeps_cells_and_its_folders_go(room, tmp_path):
     """``kill -9`` in the third cell: no handler runs."""
-    from inversion.task import Inverted
+    from inversion.benchmark import Inverted
 
     stop_workers()
     assert not list((room / "tmp").iterdir())
     (room / "hold").touch()
     paths = str(tmp_path / "out"), str(room / "truth.npz")
-    code = f"from inversion.task import Inverted; Inverted.of(*{paths!r}).run()"
+    code = f"from inversion.benchmark import Inverted; Inverted.of(*{paths!r}).run()"
     cells = tmp_path / "out" / "cells"
     process = subprocess.Popen([sys.executable, "-c", code])
     try:
@@ -217,6 +228,34 @@ def test_a_kill_keeps_cells_and_its_folders_go(room, tmp_path):
     stop_workers()
     assert not list((room / "tmp").iterdir())
     assert not list(cells.glob("*.part"))
+
+
+def test_workers_load_no_more_than_their_room():
+    """PyTorch takes seconds, in each of the two processes of a benchmark."""
+    code = "import sys, hsitools.comparison.task, hsitools.comparison.worker; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.fixture
+def no_fork(room, monkeypatch):
+    """As on Windows: each call is an interpreter of its own."""
+    stop_workers()
+    monkeypatch.delattr(os, "fork")
+    yield
+    stop_workers()
+
+
+@pytest.mark.usefixtures("no_fork")
+def test_where_no_process_can_fork(room, tmp_path):
+    from inversion.benchmark import Inverted
+
+    made = Inverted.of(tmp_path / "out", room / "truth.npz", methods=("as is", "crash"))
+    said = [(record["method"], record["status"]) for record in made.run()]
+    assert said == [("as is", "ok"), ("crash", "crashed (SIGSEGV): deep inside")] * 2
+    worker = worker_of("time:sleep")
+    assert isinstance(worker, SpawnedWorker)
+    assert worker.call(600, 0.5) == {"reason": "time limit: not done after 0.5 s"}
+    worker.close()
 
 
 def test_a_folder_in_use_is_not_stale(tmp_path, monkeypatch):

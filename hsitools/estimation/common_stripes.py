@@ -1,0 +1,74 @@
+"""Stripes that all bands of a cube have in common: nothing but their place tells them from the scene."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsitools.estimation.spread import robust_sigma
+
+#: Parts of the rows that must agree on a column, and the fewest rows of each, in which scenes differ.
+PARTS, LEAST_ROWS = 8, 6
+#: Share of the columns that all parts must agree on. Chance alone gives 2⁻⁷; walls and roads that go down the whole
+#: image are a few of its columns.
+SHARE = 0.15
+#: Correlation of neighbouring columns' deviations: −⅔ of independent ones; the curve of a smooth scene has it near 1.
+ALTERNATING = -0.3
+#: Size that does not matter, as a share of the signal.
+SLIGHT = 1e-4
+
+
+def common_stripes(values: NDArray[Any]) -> float:
+    """Rough size of the column stripes that all bands of ``(band, y, x)`` share, a share of the signal; 0 for none.
+
+    A stripe departs from both columns beside it to the same side all along. Where most parts of the scene agree in
+    that for many columns, these are no walls or roads. (A scene that is the same all along its columns, such as a
+    target of bars, looks alike.)
+
+    Parameters
+    ----------
+    values : array, shape (band, y, x)
+        NaN stands for no measurement.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> scene = 1 + 0.01 * rng.standard_normal((5, 80, 50))
+    >>> common_stripes(scene)
+    0.0
+    >>> striped = scene * (1 + 0.02 * rng.standard_normal(50))
+    >>> round(common_stripes(striped), 2)
+    0.02
+    """
+    count = np.isfinite(values).all(0)
+    image = np.where(count, np.sum(values, axis=0, dtype=float), np.nan)
+    if image.shape[0] < PARTS * LEAST_ROWS or image.shape[1] < PARTS or not count.any():
+        return 0.0
+    apart = image[:, 1:-1] - (image[:, :-2] + image[:, 2:]) / 2
+    parts = [part for part in np.array_split(apart, PARTS) if np.isfinite(part).any(0).all()]
+    signal = float(np.mean(np.abs(image[count])))
+    if len(parts) < PARTS or not signal > 0:
+        return 0.0
+    shifts = np.stack([np.nanmedian(part, axis=0) for part in parts])
+    agreed = np.abs(np.sign(shifts).sum(0)) == PARTS
+    usual = np.median(shifts, axis=0)
+    power = float(np.sum(usual**2))
+    if agreed.mean() < SHARE or not np.sum(usual[1:] * usual[:-1]) < ALTERNATING * power:
+        return 0.0
+    # what halves of the columns share, but for single walls; a column less two others' mean varies half as much more
+    upper, lower = shifts[: PARTS // 2].mean(0), shifts[PARTS // 2 :].mean(0)
+    shared = robust_sigma((upper + lower) / 2) ** 2 - robust_sigma((upper - lower) / 2) ** 2
+    size = float(np.sqrt(max(shared, 0) / 1.5)) / signal
+    return size if size > SLIGHT else 0.0
+
+
+def of_common_stripes(size: float) -> str:
+    """What is said of them."""
+    return (
+        f"columns suspected of stripes alike in all bands, about {100 * size:.1g} % of the signal: no band tells them "
+        "from the scene, so that they stay; calibrate the detector on a flat field (a scene that is the same all along "
+        "its columns looks alike)"
+    )

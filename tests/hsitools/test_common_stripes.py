@@ -1,0 +1,63 @@
+"""Stripes that all bands share are suspected and said; walls, roads and slopes are not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from denoise.restore import restore
+from hsitools import Cube
+from hsitools.estimation.common_stripes import common_stripes
+from hsitools.io.quality import quality
+
+BANDS, SIDE, SIGMA = 12, 96, 0.01
+
+
+def town(seed: int = 0, longest: int = 40) -> np.ndarray:
+    """Blocks of houses along the columns, and two walls that go down the whole image, in three spectra."""
+    rng = np.random.default_rng(seed)
+    shares = np.ones((3, SIDE, SIDE))
+    for _ in range(150):
+        top, left = rng.integers(0, SIDE - 4, 2)
+        shares[:, top : top + rng.integers(3, longest), left : left + rng.integers(2, 8)] = rng.uniform(
+            0.5, 1.5, (3, 1, 1)
+        )
+    shares[:, :, [30, 61]] *= 1.2
+    clean = np.tensordot(rng.uniform(0.2, 1, (BANDS, 3)), shares, 1)
+    return clean + SIGMA * np.random.default_rng(1).standard_normal(clean.shape)
+
+
+def slope() -> np.ndarray:
+    x = np.linspace(-1, 1, SIDE)
+    return np.linspace(1, 2, BANDS)[:, None, None] * (2 + x**2 + np.linspace(0, 1, SIDE)[:, None])
+
+
+@pytest.mark.parametrize("scene", [town(0), town(1), town(0).transpose(0, 2, 1), slope(), slope().transpose(0, 2, 1)])
+def test_vertical_structures_are_no_stripes(scene: np.ndarray) -> None:
+    assert common_stripes(scene) == 0
+    assert not {"common_stripes", "stripes_note"} & set(quality(Cube(data=scene.astype(np.float32))))
+
+
+@pytest.mark.parametrize("kind", ["gain", "offset"])
+def test_stripes_alike_in_all_bands_are_said_with_their_size(kind: str) -> None:
+    scene = town(longest=15)
+    ripple = 0.02 * np.random.default_rng(2).standard_normal(SIDE)
+    striped = scene * (1 + ripple) if kind == "gain" else scene + ripple * scene.mean()
+    assert common_stripes(striped) == pytest.approx(0.02, rel=0.6)
+    # along rows they are no detector's
+    assert common_stripes(striped.transpose(0, 2, 1)) == 0
+    told = quality(Cube(data=striped.astype(np.float32)))
+    assert told["common_stripes"] == pytest.approx(0.02, rel=0.6)
+    assert "columns" in told["stripes_note"]
+    said = restore(striped[:, :, :48].astype(np.float32), "lowrank").provenance
+    assert said["common_stripes"] == pytest.approx(0.02, rel=0.6)
+    assert "alike in all bands" in said["warning"]
+
+
+def test_what_is_too_small_or_missing_tells_of_no_stripes() -> None:
+    scene = town() * (1 + 0.05 * np.random.default_rng(2).standard_normal(SIDE))
+    assert common_stripes(scene) > 0
+    assert common_stripes(scene[:, :40]) == common_stripes(scene[:, :, :5]) == common_stripes(0 * scene) == 0
+    scene[0, 40:60] = np.nan
+    assert common_stripes(scene) == 0
+    assert common_stripes(np.full((2, 60, 60), np.nan)) == 0
