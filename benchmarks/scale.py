@@ -1,7 +1,8 @@
 """Past one process: the same result by workers, their memory, what survives kill −9, and a plan for 10 000 products.
 
 A strip of a PRISMA product is fused end to end by the command on one core, on all, and by two workers with a core each.
-Then workers and commands are killed at random moments (`scale_kills`).
+What each way costs before it does anything (imports, mostly) is measured by a small scene, and told apart: it is the
+same for a product, which is many times larger. Then workers and commands are killed at random moments (`scale_kills`).
 
 ``python -m benchmarks.scale GSA`` does one part (`PARTS`); what each part measured is kept in a file, from which the
 last part, ``plan``, makes its table. A part that is longer than its limit is ended, with all that it started.
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import resource
 import signal
@@ -25,12 +27,17 @@ import numpy as np
 from benchmarks.pansharpen_memory import PRODUCT, write_strip
 from benchmarks.scale_kills import KILLS, kill_clients, kill_workers
 from benchmarks.writing import NOW
-from hsitools.io import open_cube
+from hsitools.cube.windows import windows
+from hsitools.io import open_cube, save_cube
 from pansharpen.registry import get
 from pansharpen.tiled import LargeScene
 
-#: Coarse pixels of the strip: four tiles as the product's of `physics`, two for each of two workers.
-STRIP = (128, 512)
+#: Coarse pixels of each method's strip: two tiles at least for each of two workers.
+STRIPS = {"GSA": (128, 512), "physics": (64, 512)}
+#: Coarse pixels along each axis of the scene that costs nothing but the start.
+SMALL = 32
+#: Bands that are compared at a time: a chunk of our files.
+COMPARED = 32
 #: Options, whether the command has one core only, and the output's suffix.
 WAYS: dict[str, tuple[tuple[str, ...], bool, str]] = {
     "one process, one core": ((), True, ".h5"),
@@ -105,61 +112,93 @@ def measured(arguments: list[str], one_core: bool) -> tuple[float, float, float,
 
 def difference(one: Path, two: Path) -> float:
     """Largest difference of two cubes, share of the range; holes must agree."""
-    first, second = open_cube(one).read(), open_cube(two).read()
-    if not np.array_equal(np.isnan(first), np.isnan(second)):
-        return float("inf")
-    return float(np.nanmax(np.abs(first - second)) / (np.nanmax(first) - np.nanmin(first)))
+    first, second = open_cube(one), open_cube(two)
+    largest, low, high = 0.0, np.inf, -np.inf
+    for start in range(0, first.n_bands, COMPARED):
+        bands = np.arange(start, min(start + COMPARED, first.n_bands))
+        values, others = first.read(bands), second.read(bands)
+        if not np.array_equal(np.isnan(values), np.isnan(others)):
+            return float("inf")
+        largest = max(largest, float(np.nanmax(np.abs(values - others))))
+        low, high = min(low, float(np.nanmin(values))), max(high, float(np.nanmax(values)))
+    return largest / (high - low)
+
+
+def wide_pixels(shape: tuple[int, int], side: int, halo: int) -> int:
+    """Coarse pixels of all tiles of a scene, surroundings included: arithmetic goes by these."""
+    return sum(
+        math.prod(part.stop - part.start for part in (window.wide_rows, window.wide_columns))
+        for window in windows(shape, (side, side), halo)
+    )
 
 
 def fusion(method: str, folder: Path) -> dict[str, float]:
     """A strip by one method, each way."""
-    strip, alone = folder / "strip.h5", folder / "alone.h5"
-    write_strip(strip, STRIP)
-    tiles = len(LargeScene(open_cube(strip), halo=get(method).halo, held=get(method).held).windows)
-    print(f"  {method}, {STRIP[0]}×{STRIP[1]} coarse pixels in {tiles} tiles, {len(os.sched_getaffinity(0))} cores\n"
-          f"    {'':<24}seconds   of fusing   times   processor s   tiles/s   difference/range   peak MiB: command"
-          "   worker", flush=True)  # fmt: skip
+    strip, small, alone = folder / "strip.h5", folder / "small.h5", folder / "alone.h5"
+    shape, entry = STRIPS[method], get(method)
+    write_strip(strip, shape)
+    save_cube(open_cube(strip).select(window=(0, SMALL, 0, SMALL)), small)
+    scene = LargeScene(open_cube(strip), halo=entry.halo, held=entry.held)
+    tiles, side = len(scene.windows), scene.tile_size[0] // scene.optics.ratio
+    print(f"  {method}, {shape[0]}×{shape[1]} coarse pixels in {tiles} tiles, {len(os.sched_getaffinity(0))} cores\n"
+          f"    {'':<24}start, s   fusing, s   times   start, processor s   fusing, processor s   of one"
+          "   difference/range   peak MiB: command   worker", flush=True)  # fmt: skip
     out: dict[str, float] = {}
-    first = 0.0
+    first, alone_processors = 0.0, 0.0
     for way in METHODS[method]:
         options, one_core, suffix = WAYS[way]
         target = folder / f"other{suffix}" if options else alone
-        arguments = ["pansharpen", "run", method, str(strip), "-o", str(target), *options]
-        seconds, fusing, processors, peak, worker = measured(arguments, one_core)
+        asked = ["pansharpen", "run", method]
+        seconds, _, start, _, _ = measured([*asked, str(small), "-o", str(folder / f"start{suffix}"), *options],
+                                           one_core)  # fmt: skip
+        # what was written before is on the disk: it burdens none that comes after
+        os.sync()
+        _, fusing, processors, peak, worker = measured([*asked, str(strip), "-o", str(target), *options], one_core)
         first = first or fusing
+        alone_processors = alone_processors or processors - start
         apart = f"{difference(alone, target):.1e}" if options else ""
-        print(f"    {way:<24}{seconds:7.1f}{fusing:12.1f}{first / fusing:8.2f}{processors:14.1f}{tiles / fusing:10.2f}"
-              f"{apart:>19}{peak:20.0f}{worker:9.0f}", flush=True)  # fmt: skip
-        out |= {f"{way} seconds": fusing, f"{way} processor s": processors, f"{way} MiB": max(peak, worker)}
+        print(f"    {way:<24}{seconds:8.1f}{fusing:12.1f}{first / fusing:8.2f}{start:21.1f}{processors - start:22.1f}"
+              f"{(processors - start) / alone_processors:9.2f}{apart:>19}{peak:20.0f}{worker:9.0f}",
+              flush=True)  # fmt: skip
+        out |= {
+            f"{way} seconds": fusing, f"{way} start processor s": start, f"{way} processor s": processors - start,
+            f"{way} MiB": max(peak, worker),
+        }  # fmt: skip
     workers = next(way for way in METHODS[method] if way.startswith("2 workers"))
     print(f"    2 workers: {first / out[f'{workers} seconds']:.2f} × one core (wanted ≥ {WANTED}); times are of "
-          "fusing, workers' start aside", flush=True)  # fmt: skip
-    return out | {"MB": alone.stat().st_size / 1e6}
+          "fusing, the start aside", flush=True)  # fmt: skip
+    # bytes go by pixels, arithmetic by those of tiles with surroundings, of which a strip has fewer
+    share = wide_pixels(PRODUCT, side, entry.halo) / wide_pixels(shape, side, entry.halo)
+    size = alone.stat().st_size / 1e6 * math.prod(PRODUCT) / math.prod(shape)
+    return out | {"product": share, "product MB": size, "load": os.getloadavg()[0]}
 
 
 def plan() -> None:
     """Print what 10 000 products need, from what the parts measured."""
-    pixels = STRIP[0] * STRIP[1]
-    share = PRODUCT[0] * PRODUCT[1] / pixels
     print(
         f"  {PRODUCTS} products of {PRODUCT[0]}×{PRODUCT[1]} coarse pixels, one core a worker, `--batch`\n"
         "  method     cores   hours   memory, GiB   read, TB   kept beside, TB   written, TB   written, GB/s"
     )
+    said = []
     for method in METHODS:
         kept = KEPT / f"{method}.json"
         if not kept.exists():
             print(f"  {method}: not measured, expected `python -m benchmarks.scale {method}` before")
             continue
         rate = json.loads(kept.read_text(encoding="utf-8"))
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(kept.stat().st_mtime))
+        said.append(f"  {method}: a strip of {STRIPS[method][0]}×{STRIPS[method][1]}, {when}, at its end "
+                    f"{rate['load']:.1f} processes at work")  # fmt: skip
         way = next(iter(WAYS))
         for cores in CORES:
-            # of the processor alone, as the machine that measured may have been busy
-            hours = PRODUCTS * share * rate[f"{way} processor s"] / cores / 3600
-            size = PRODUCTS * share * rate["MB"] / 1e6
+            # of the processor alone, as the machine that measured may have been busy; a worker starts once
+            hours = PRODUCTS * rate["product"] * rate[f"{way} processor s"] / cores / 3600
+            size = PRODUCTS * rate["product MB"] / 1e6
             # one product in work a core
             print(f"  {method:<9}{cores:7}{hours:8.1f}{cores * rate[f'{way} MiB'] / 1024:14.0f}"
                   f"{PRODUCTS * PRODUCT_BYTES / 1e12:11.0f}{size / PRODUCTS * cores:18.1f}{size:14.0f}"
                   f"{size * 1e3 / hours / 3600:15.1f}")  # fmt: skip
+    print("\n".join(said))
 
 
 def told(text: str) -> None:

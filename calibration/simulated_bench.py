@@ -193,7 +193,8 @@ def noise_sigma(mean: Array, noise: float) -> Array:
 def _slow_walk(n: int, rng: np.random.Generator) -> Array:
     """A random walk of ``n`` steps, smoothed over fifteen, of mean zero and standard deviation one."""
     walk = np.cumsum(rng.standard_normal(n))
-    walk = np.convolve(walk, np.ones(15) / 15, mode="same")
+    width = min(15, len(walk))
+    walk = np.convolve(walk, np.ones(width) / width, mode="same")
     return np.asarray((walk - walk.mean()) / max(float(walk.std()), 1e-12))
 
 

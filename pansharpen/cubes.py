@@ -107,7 +107,7 @@ def fuse(
         pair, cube_std = cube_without_noise(pair, noise, sensor, guides=guides, guide_sensor=guide_sensor)
     fused = fuse_pair(
         pair, method, sensor, seed=seed, weights=weights, progress=progress, device=device, std=std, cube_std=cube_std,
-        guides=guides, guide_sensor=guide_sensor,
+        guides=guides, guide_sensor=guide_sensor, std_as_noise=noise is not None,
     )  # fmt: skip
     return fused if std else fused.estimate
 

@@ -98,7 +98,10 @@ def without_noise(case: FusionCase, noise: str) -> FusionCase:
         estimate = torch.as_tensor(seen.values).to(own).masked_fill(~torch.isfinite(own), torch.nan)
         coarse[number, live] = estimate
         variance[number, live.cpu().numpy()] = seen.variance
-    optics = dataclasses.replace(case.optics, noise_variance=None, error_variance=variance.mean(0))
+    # what is left is alike in neighbours and no white noise, but a component that is mostly error must not count as
+    # exact: so told, the fusion has less ERGAS than the noisy cube's in all of 12 tuning cases; taken as exact, in 10
+    left = variance.mean(0)
+    optics = dataclasses.replace(case.optics, noise_variance=left, error_variance=left)
     return case.replace(coarse=coarse, optics=optics, expanded=None)
 
 

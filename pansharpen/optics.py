@@ -38,7 +38,7 @@ class Optics:
         Of the coarse cube, at its mean level, units²; None when not known.
     error_variance : array, shape (band,), or None
         Of the errors that a denoised cube still has, units². They are no noise, which neighbours would average away:
-        the cube is taken as it is, and its fusion has them too.
+        its fusion has them too.
     pan_variance : float or None
         Of the panchromatic image, units².
     pan_mtf : float or None

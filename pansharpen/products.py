@@ -107,7 +107,7 @@ def fuse_file(
     fused, std = fuse_pair(
         cube, order.method, instrument, optics=optics, seed=order.seed, weights=order.weights, progress=progress,
         client=client, device=order.device, std=order.std, cube_std=cube_std, guides=guides,
-        guide_sensor=order.guide_sensor,
+        guide_sensor=order.guide_sensor, std_as_noise=order.noise is not None,
     )  # fmt: skip
     fused = fused if order.dtype is None else packed(fused, scale=order.scale, like=cube)
     if std is not None and order.dtype is not None:

@@ -70,7 +70,7 @@ class LargeScene:
         Other sharp images: see `pansharpen.pair.guide_files.placed`.
     pan_made : bool
         Whether PAN is but the mean of their channels.
-    cube_std : array, shape (band,), optional
+    cube_std, std_as_noise
         See `fuse_pair`.
 
     Raises
@@ -83,7 +83,7 @@ class LargeScene:
         self, cube: Cube, sensor: Sensor | None = None, *, halo: int, optics: Optics | None = None,
         held: int = HELD, side: int | None = None, progress: Progress | None = None, client: Any = None,
         device: torch.device | str = "cpu", guides: Sequence[PlacedGuide] = (), pan_made: bool = False,
-        cube_std: NDArray[Any] | None = None,
+        cube_std: NDArray[Any] | None = None, std_as_noise: bool = False,
     ) -> None:  # fmt: skip
         self.findings: dict[str, Any] = {}
         self.device, self._placed, self.pan_made = torch.device(device), tuple(guides), pan_made
@@ -109,7 +109,7 @@ class LargeScene:
             raise InputError(f"{cube.source or cube.name}: bands: found none that is good and has a signal")
         used = cube.select(bands=self.bands)
         told = cube_optics(used, sensor)[0] if optics is None else optics.select(self.bands)
-        self.optics = with_errors(told, cube_std, self.bands, cube)
+        self.optics = with_errors(told, cube_std, self.bands, cube, as_noise=std_as_noise)
         #: Without their pixels.
         self.guides = tuple(guide.template.select(self.bands) for guide in self._placed)
 
@@ -229,7 +229,7 @@ def fuse_pair(
     cube: Cube, method: str | Method, sensor: Sensor | None = None, *, optics: Optics | None = None, seed: int = 0,
     weights: str | Path | None = None, progress: Progress | None = None, client: Any = None, device: str = "cpu",
     std: bool = False, guides: Sequence[Cube] = (), guide_sensor: str | Sensor | None = None,
-    cube_std: NDArray[Any] | None = None,
+    cube_std: NDArray[Any] | None = None, std_as_noise: bool = False,
 ) -> Fused:  # fmt: skip
     """Fuse a cube with its PAN, or other sharp images; the result keeps wavelengths, bad bands and coordinates.
 
@@ -263,6 +263,8 @@ def fuse_pair(
     cube_std : array, shape (band,), optional
         Of a cube that was denoised: standard deviation of the errors that it still has, which its fusion has too. The
         noise that its sensor tells is no longer there.
+    std_as_noise : bool
+        Whether the cube is believed only as far as that lets it; otherwise it comes to the error bars alone.
 
     Raises
     ------
@@ -275,7 +277,7 @@ def fuse_pair(
         entry.require_std()
     if weights is not None and not entry.trained:
         raise InputError(f"{entry.name}: weights: found {weights}, expected none: the method is not trained")
-    sharp: dict[str, Any] = {"pan_made": cube.pan is None, "cube_std": cube_std}
+    sharp: dict[str, Any] = {"pan_made": cube.pan is None, "cube_std": cube_std, "std_as_noise": std_as_noise}
     cube = with_pan(cube, guides, guide_sensor)
     if cube.pan is None:
         raise InputError(f"{cube.source or cube.name}: pan: missing, expected a panchromatic image beside the cube")

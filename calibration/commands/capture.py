@@ -66,8 +66,9 @@ def extract(
 @click.option("--n", default=300, show_default=True, help="Interferometers.")
 @click.option("--lines", "n_lines", default=451, show_default=True, help="Monochromator lines.")
 @click.option("--band", default="350:1000", show_default=True, metavar="LOW:HIGH", help="nm.")
-@click.option("--noise", default=0.095, show_default=True, help="Relative to each interferometer's mean (captures).")
-@click.option("--seed", default=0, show_default=True)
+@click.option("--noise", default=0.095, show_default=True,
+              help="Relative to each interferometer's mean (captures).")  # fmt: skip
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @json_option
 def simulate(out: Path, frames: bool, n: int, n_lines: int, band: str, noise: float, seed: int, as_json: bool) -> None:
     """Simulate an instrument under a monochromator: a capture, or raw frames."""
@@ -83,6 +84,8 @@ def simulate(out: Path, frames: bool, n: int, n_lines: int, band: str, noise: fl
         refuse_typed("--frames", "noise")
     if n < 1 or n_lines < 4:
         raise InputError(f"simulate: found {n} interferometers and {n_lines} lines, expected at least 1 and 4")
+    if not 0 <= noise < np.inf:
+        raise InputError(f"--noise: found {noise:g}, expected zero or a positive number")
     span = wavelength_range(band) or (350.0, 1000.0)
     rng = np.random.default_rng(seed)
     instrument = bench.simulate_instrument(n, rng=rng, band_nm=span)

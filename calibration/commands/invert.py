@@ -228,6 +228,8 @@ def benchmark(
                     open_cube(scene), device, names, snrs=list(snrs), kept_lines=kept_lines, capture=lines, seed=seed,
                     kept=kept, progress=progress,
                 )  # fmt: skip
+    if not records:
+        raise InputError(f"--methods: found {methods}, none of which can be measured this way, expected one that can")
     if as_json:
         return emit_json(records)
     emit_records(records)
@@ -235,8 +237,6 @@ def benchmark(
 
 def emit_records(records: list[dict[str, Any]]) -> None:
     """Print records as an aligned table."""
-    if not records:
-        return click.echo("no method of the list can be measured this way")
     columns = list(records[0])
     cells = [[f"{r[c]:.4g}" if isinstance(r[c], float) else readable(r[c]) for c in columns] for r in records]
     widths = [max(len(name), *(len(row[place]) for row in cells)) for place, name in enumerate(columns)]

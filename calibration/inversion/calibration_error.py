@@ -122,7 +122,8 @@ class Allowed:
         Prior of spectra by the mean interferogram's evidence, where a calibration's error was found: pixels, which
         all have the same error, would speak for spectra as rough as that error makes them.
     unlike : float
-        Power of the calibration's error that does not follow the brightness, over the noise's.
+        Power of errors that a few directions hold and that do not follow the brightness, over the noise's: of the
+        calibration, and of sub-images' alignment.
     turn : array, shape (interferometer, interferometer), or None
         Turns interferograms into those of the case; None where they stay as they are.
     """
@@ -199,7 +200,8 @@ def allow(case: Interferograms, *, apart: bool = False) -> Allowed:
     estimates that treat what follows the brightness by itself.
     """
     size = len(case.noise_std)
-    exact = Allowed(case=case, factors=np.zeros((size, 0)), scale=0.0)
+    patterns = 0.0 if case.patterns_std is None else float(((case.patterns_std / case.noise_std) ** 2).sum())
+    exact = Allowed(case=case, factors=np.zeros((size, 0)), scale=0.0, unlike=patterns)
     if case.calibration_std is None or not case.calibration_std.any():
         return exact
     pixels = case.values.reshape(size, -1)[:, case.measured]
@@ -249,8 +251,16 @@ def allow(case: Interferograms, *, apart: bool = False) -> Allowed:
         np.asarray(np.linalg.solve(lower, side), dtype=float)
         for side in (np.eye(size) - np.outer(error, toward), case.matrix, root)
     )
-    whole = replace(case, matrix=whitened, opd_um=None, noise_std=np.ones(size), calibration_std=None, line_errors=None)
-    unlike = differs * float(np.trace(np.linalg.solve(lower, np.linalg.solve(lower, wrong).T)))
+    whole = replace(
+        case,
+        matrix=whitened,
+        opd_um=None,
+        noise_std=np.ones(size),
+        calibration_std=None,
+        line_errors=None,
+        patterns_std=None,
+    )
+    unlike = patterns + differs * float(np.trace(np.linalg.solve(lower, np.linalg.solve(lower, wrong).T)))
     allowed = Allowed(
         case=whole, factors=remaining, scale=float(np.sqrt(max(factors))), covariance=chosen, unlike=unlike,
         turn=turn,

@@ -14,6 +14,8 @@ from calibration.inversion.problem import Interferograms, Spectra
 
 Array = NDArray[np.float64]
 RULES = ("gcv", "discrepancy")
+#: What is told of the error bars: a filter's bias depends on the spectrum, which no residual shows.
+NOISE_ALONE = "of the noise alone, without the bias of what the filter hides"
 
 
 def choose(case: Interferograms, factors: Array, rule: str) -> tuple[NDArray[np.intp], Array]:
@@ -58,5 +60,5 @@ def filtered(case: Interferograms, factors: Array, rule: str, strengths: Array) 
     variance = (right**2) @ (weights**2).T
     return case.spectra(
         estimate, np.sqrt(variance[:, strength] * noise),
-        parameters={"rule": rule, "strength_median": float(np.median(strengths[strength]))},
+        parameters={"rule": rule, "std": NOISE_ALONE, "strength_median": float(np.median(strengths[strength]))},
     )  # fmt: skip

@@ -15,6 +15,7 @@ from calibration.characterization import Characterization
 from calibration.inversion import measurement as files
 from calibration.inversion import registry, tiles
 from calibration.inversion.calibration_error import interferogram_errors, smooth_spectrum
+from calibration.inversion.halves import widened
 from calibration.inversion.measurement import AnyMeasurement, CubeMeasurement, Measurement
 from calibration.inversion.prior import best_prior, candidates
 from calibration.inversion.problem import (
@@ -165,6 +166,8 @@ def invert(
     if not case.measured.any():
         raise InputError(f"{scene.source}: found no pixel that all interferometers measured, expected some")
     learned = entry.learned(case, device)
+    if learnt_from.alignment_std is not None:
+        learned = widened(entry, case, learned, device)
     plan = tiles.tile_windows(scene.shape, len(wavelength), learned.reach)
 
     def finish(spectra: Spectra) -> Spectra:
@@ -252,6 +255,9 @@ def build_case(
     else:
         size = max(1.0, size) if np.isfinite(size) else 1.0
     case = replace(case, noise_std=case.noise_std * size)
+    if measured.alignment_std is not None:
+        patterns = measured.alignment_std[fitted]
+        case = replace(case, noise_std=np.hypot(case.noise_std, patterns), patterns_std=patterns)
     mean = np.nanmean(case.values.reshape(len(fitted), -1)[:, case.measured], axis=1)
     one = replace(case, values=mean[:, None, None], noise_known=False)
     prior = best_prior(one, candidates(one))

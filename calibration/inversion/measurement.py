@@ -46,12 +46,15 @@ class Measurement:
     source : str
     hot : array of bool, shape of ``values``, or None
         Pixels that are hot by the dark frames.
+    alignment_std : array, shape (interferometer,), or None
+        Standard deviation of what aligning sub-images left (`alignment_errors`); None of those that were not.
     """
 
     values: Array
     noise_std: Array | None
     source: str
     hot: NDArray[np.bool_] | None = None
+    alignment_std: Array | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -71,6 +74,7 @@ class CubeMeasurement:
     cube: Cube
     source: str
     noise_std: Array | None = None
+    alignment_std: Array | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:

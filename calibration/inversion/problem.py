@@ -53,6 +53,9 @@ class Interferograms:
         their brightness.
     line_errors : array, shape (interferometer, k), or None
         What errors of the calibration's lines, of one size, add to the mean interferogram.
+    patterns_std : array, shape (interferometer,), or None
+        Standard deviation, part of ``noise_std``, of errors that follow few images, each in the same way in all pixels:
+        what aligning sub-images left.
     opd_um : array, shape (interferometer,), or None
         Optical path differences; only the cosine transform needs them.
 
@@ -70,6 +73,7 @@ class Interferograms:
     illumination: Array | None = None
     calibration_std: Array | None = None
     line_errors: Array | None = None
+    patterns_std: Array | None = None
     opd_um: Array | None = None
 
     def __post_init__(self) -> None:
@@ -80,7 +84,7 @@ class Interferograms:
             raise InputError(f"noise: expected {n} positive standard deviations, one an interferometer")
         if self.wavelength_nm.shape != (p,) or not (np.diff(self.wavelength_nm) > 0).all():
             raise InputError(f"grid: expected {p} ascending wavelengths in nm")
-        for name, length in (("illumination", p), ("calibration_std", n), ("opd_um", n)):
+        for name, length in (("illumination", p), ("calibration_std", n), ("patterns_std", n), ("opd_um", n)):
             value = getattr(self, name)
             if value is not None and value.shape != (length,):
                 raise InputError(f"{name}: found shape {value.shape}, expected ({length},)")
@@ -92,6 +96,13 @@ class Interferograms:
             if name in self.__dict__:
                 other.__dict__[name] = self.__dict__[name]
         return other
+
+    def of(self, rows: NDArray[np.intp]) -> Interferograms:
+        """Of some interferometers only."""
+        names = ("matrix", "values", "noise_std", "calibration_std", "line_errors", "patterns_std", "opd_um")
+        arrays = ((name, getattr(self, name)) for name in names)
+        chosen: dict[str, Any] = {name: None if array is None else array[rows] for name, array in arrays}
+        return replace(self, **chosen)
 
     def inside(self, window: tuple[slice, slice]) -> Interferograms:
         """Pixels of some rows and columns."""

@@ -8,14 +8,17 @@ from pathlib import Path
 import numpy as np
 
 from calibration.characterization import Characterization
+from calibration.inversion.alignment_errors import without_alignment_errors
 from calibration.inversion.field import cosine_of, gain_of, on_axis
 from calibration.inversion.measurement import NO_FLAT, AnyMeasurement, CubeMeasurement, open_flat, open_measurement
 from calibration.inversion.sub_image_registration import (
+    NEGLIGIBLE,
     Registration,
     aligned_images,
     brightness_projection,
     precision,
     register,
+    smooth_covariance,
     without_borders,
 )  # fmt: skip
 from hsitools.errors import InputError
@@ -99,6 +102,9 @@ def open_scene(
     told = precision(matrix, wavelength, relative)
     aligned, factor = aligned_images(values[rows], hot[rows], registration, told)
     aligned = without_borders(aligned, told)
+    remaining = None
+    if registration.largest(values.shape[1]) > NEGLIGIBLE:
+        aligned, remaining = without_alignment_errors(aligned, smooth_covariance(matrix, wavelength), relative * factor)
     shared = np.isfinite(aligned).all(axis=0).mean()
     if shared < LEAST_FIELD:
         raise InputError(
@@ -112,7 +118,11 @@ def open_scene(
     if noise is not None:
         noise = noise.copy()
         noise[rows] *= factor
+    alignment = None
+    if remaining is not None:
+        alignment = np.zeros(len(values))
+        alignment[rows] = remaining
     return SceneMeasurement(
-        measurement=replace(measurement, values=values, noise_std=noise), registration=registration,
-        hot_share=float(hot.mean()),
+        measurement=replace(measurement, values=values, noise_std=noise, alignment_std=alignment),
+        registration=registration, hot_share=float(hot.mean()),
     )  # fmt: skip

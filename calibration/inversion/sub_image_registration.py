@@ -75,7 +75,7 @@ def brightness_projection(matrix: Array, wavelength_nm: Array) -> Array:
         Spectrum to interferogram.
     wavelength_nm : array, shape (wavelength,)
     """
-    strongest = np.linalg.eigh(_covariance(matrix, wavelength_nm))[1][:, -DIMENSIONS:]
+    strongest = np.linalg.eigh(smooth_covariance(matrix, wavelength_nm))[1][:, -DIMENSIONS:]
     return np.asarray(strongest @ strongest.T)
 
 
@@ -85,11 +85,12 @@ def precision(matrix: Array, wavelength_nm: Array, noise: Array) -> Array:
     Of images of mean one with noise of that standard deviation ``(interferometer,)``: what tells a value that is
     missing from the others.
     """
-    whole = _covariance(matrix, wavelength_nm) + np.diag(np.maximum(noise, 1e-6) ** 2)
+    whole = smooth_covariance(matrix, wavelength_nm) + np.diag(np.maximum(noise, 1e-6) ** 2)
     return np.asarray(np.linalg.inv(whole), dtype=float)
 
 
-def _covariance(matrix: Array, wavelength_nm: Array) -> Array:
+def smooth_covariance(matrix: Array, wavelength_nm: Array) -> Array:
+    """Covariance of the interferograms of smooth spectra, in images of mean one."""
     rows = matrix / matrix.sum(axis=1, keepdims=True)
     return np.asarray(rows @ matern(wavelength_nm, SMOOTH_NM) @ rows.T)
 

@@ -39,7 +39,9 @@ def sample(measured: AnyMeasurement) -> Measurement:
     _, height, width = measured.shape
     if height * width <= SAMPLE_PIXELS:
         values = measured.read(slice(0, height), slice(0, width))
-        return Measurement(values=values, noise_std=measured.noise_std, source=measured.source)
+        return Measurement(
+            values=values, noise_std=measured.noise_std, source=measured.source, alignment_std=measured.alignment_std
+        )  # fmt: skip
     side = min(BLOCK, height, width)
     across = min(max(1, math.isqrt(SAMPLE_PIXELS) // side), width // side)
     down = min(max(1, SAMPLE_PIXELS // (across * side**2)), height // side)
@@ -48,7 +50,10 @@ def sample(measured: AnyMeasurement) -> Measurement:
         np.concatenate([measured.read(slice(top, top + side), slice(left, left + side)) for left in lefts], axis=2)
         for top in tops
     ]
-    return Measurement(values=np.concatenate(rows, axis=1), noise_std=measured.noise_std, source=measured.source)
+    return Measurement(
+        values=np.concatenate(rows, axis=1), noise_std=measured.noise_std, source=measured.source,
+        alignment_std=measured.alignment_std,
+    )  # fmt: skip
 
 
 def tile_windows(shape: tuple[int, int, int], wavelengths: int, reach: int) -> list[Window]:

@@ -91,6 +91,7 @@ def _cases(path: Path, method: str | None, as_json: bool, **asked: Any) -> None:
 
 def _scenes(made: Any, hands: Any, retry: bool, as_json: bool) -> None:
     from denoise.comparison.report import write
+    from hsitools.comparison.hands import refuse_all_failed
     from hsitools.comparison.task import OK
 
     try:
@@ -103,9 +104,11 @@ def _scenes(made: Any, hands: Any, retry: bool, as_json: bool) -> None:
     rows = made.rows()
     written = write(made.folder, rows, made.header)
     if as_json:
-        return emit_json(rows)
-    print_gains(rows)
-    click.echo("\n".join(map(str, written)))
+        emit_json(rows)
+    else:
+        print_gains(rows)
+        click.echo("\n".join(map(str, written)))
+    refuse_all_failed(made.records(), made.folder)
 
 
 def print_gains(records: list[dict[str, Any]]) -> None:
@@ -135,7 +138,8 @@ def figures(path: Path, out: Path, method: str, bands: str | None, as_json: bool
     from hsitools.io import open_cube
 
     chosen = None if bands is None else _band_numbers(bands)
-    comparison = compare(open_cube(path), method, chosen)
+    with progress_bar("figures") as progress:
+        comparison = compare(open_cube(path), method, chosen, progress=progress)
     written = write(comparison, out)
     if as_json:
         return emit_json({**comparison.numbers(), "files": written})

@@ -19,6 +19,7 @@ from denoise.separation.estimate import MIN_PIXELS
 from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.metrics import evaluate_alone
+from hsitools.progress import Progress, silent
 from hsitools.text import plain
 
 Array = NDArray[Any]
@@ -138,7 +139,9 @@ def _median(values: Array) -> float:
     return float(np.nanmedian(values)) if np.isfinite(values).any() else float("nan")
 
 
-def compare(cube: Cube, method: str = METHOD, bands: Sequence[int] | None = None) -> Comparison:
+def compare(
+    cube: Cube, method: str = METHOD, bands: Sequence[int] | None = None, *, progress: Progress = silent
+) -> Comparison:  # fmt: skip
     """Denoise a cube, and measure what was taken from it.
 
     Parameters
@@ -147,6 +150,8 @@ def compare(cube: Cube, method: str = METHOD, bands: Sequence[int] | None = None
     method : str
     bands : sequence of int, optional
         Bands to show; default the noisiest ones for their contrast, and the most striped.
+    progress : callable
+        Called after each of the four long steps: two restorations, two residuals' structures.
 
     Raises
     ------
@@ -159,11 +164,16 @@ def compare(cube: Cube, method: str = METHOD, bands: Sequence[int] | None = None
     cube = cube.load()
     before = cube.physical().read().astype(np.float32)
     after = denoise(cube, method).read()
+    progress(1, 4)
     use = cube.good & (np.isfinite(before) & (before != 0)).any((1, 2))
     indices = {name: _per_band(before, after, use, name) for name in ("noise", "stripes")}
     structure = residual_structure(before, after, use)
+    progress(2, 4)
     again = _noise_alone(after, indices["noise"][0])
-    chance = residual_structure(again, denoise(cube.replace(data=again), method).read(), use)
+    restored = denoise(cube.replace(data=again), method).read()
+    progress(3, 4)
+    chance = residual_structure(again, restored, use)
+    progress(4, 4)
     if bands is None:
         shown = worst_bands(before, indices, use)
     else:
@@ -226,6 +236,7 @@ def residual_structure(before: Array, after: Array, use: NDArray[np.bool_]) -> d
     gram = others @ others.T
     count = min(len(numbers) - 1, int(valid.sum()) // MIN_PIXELS)
     shared = np.hypot(*np.gradient(_blurred(scene.mean(0), valid)))
+    white = np.random.default_rng(0).standard_normal((8, *valid.shape))
     out = {}
     for place, band in enumerate(numbers):
         residual = np.where(valid, before[band].astype(float) - after[band], 0)
@@ -238,7 +249,7 @@ def residual_structure(before: Array, after: Array, use: NDArray[np.bool_]) -> d
         edges = max((_correlation(np.abs(residual)[keep], steep[keep]) for steep in (shared, own)), key=abs)
         far = np.arange(len(numbers)) != place
         explained = _explained(residual[valid], others[far], gram[np.ix_(far, far)], count)
-        out[int(band)] = Structure(edges=edges, explained=explained, smooth=_smoothness(residual, keep))
+        out[int(band)] = Structure(edges=edges, explained=explained, smooth=_smoothness(residual, keep, white))
     return out
 
 
@@ -286,11 +297,10 @@ def _explained(residual: Array, regressors: Array, gram: Array, count: int) -> f
     return 1 - (1 - share) * (pixels - 1) / max(pixels - int(strong.sum()) - 1, 1)
 
 
-def _smoothness(residual: Array, keep: NDArray[np.bool_]) -> float:
-    """Variance after a blur over that of white noise on the same pixels."""
+def _smoothness(residual: Array, keep: NDArray[np.bool_], white: Array) -> float:
+    """Variance after a blur over that of images of white noise ``(image, y, x)`` on the same pixels."""
     from scipy.ndimage import gaussian_filter
 
-    white = np.random.default_rng(0).standard_normal((8, *residual.shape))
     white = np.stack([_without_columns(image, keep) for image in white])
     blurred = gaussian_filter(np.where(keep, residual, 0), BLUR)
     chance = gaussian_filter(white, (0, BLUR, BLUR))[:, keep].var() / white[:, keep].var()

@@ -59,7 +59,7 @@ def convert(
     with progress_bar("convert") as progress:
         save_cube(cube, out, progress, cog=cog)
     said = "" if dtype is None else f", {rounding_said(cube.meta['rounding_error'], cube.units)}"
-    click.echo(f"{out}: {'×'.join(map(str, cube.shape))} {cube.stored().dtype}{said}")
+    click.echo(f"{out}: {'×'.join(map(str, cube.shape))} {open_cube(out).stored().dtype}{said}")
 
 
 @click.command()

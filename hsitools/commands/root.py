@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import _thread
 import difflib
 import logging
+import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -17,8 +23,53 @@ from hsitools.errors import HsiError, no_room
 COMMANDS = "hsitools.commands"
 
 
+class Terminated(KeyboardInterrupt):
+    """Another program asked this one to end, as schedulers do: what was begun is cleared away as by Ctrl-C."""
+
+
 class Interrupted(Exception):
-    """The user stopped a command."""
+    """The user, or another program, stopped a command."""
+
+
+def _terminate(number: int, frame: Any) -> None:
+    raise Terminated
+
+
+@contextmanager
+def _orderly_end() -> Iterator[None]:
+    """Meanwhile SIGTERM ends the command as Ctrl-C does, where nobody else handles it."""
+    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    unraisable = sys.unraisablehook
+    if ours:
+        signal.signal(signal.SIGTERM, _terminate)
+        sys.unraisablehook = _tell_anew
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            sys.unraisablehook = unraisable
+
+
+def _tell_anew(unraisable: Any) -> None:
+    """Python drops what is raised within callbacks of its own (of weak references): an interrupt is told once more."""
+    stopped = unraisable.exc_value
+    if not isinstance(stopped, KeyboardInterrupt):
+        return sys.__unraisablehook__(unraisable)
+    number = signal.SIGTERM if isinstance(stopped, Terminated) else signal.SIGINT
+    # a little later, by when the callback has ended
+    threading.Timer(0.05, _thread.interrupt_main, (number,)).start()
+    return None
+
+
+def _terminate_at_once() -> None:
+    """In processes that are forked off: they are ended from here, and have nothing of their own to clear away."""
+    if signal.getsignal(signal.SIGTERM) is _terminate:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_terminate_at_once)
 
 
 class EntryPointGroup(click.Group):
@@ -46,8 +97,8 @@ class EntryPointGroup(click.Group):
         """As click, which would print an empty line when the user interrupts."""
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            raise Interrupted from None
+        except KeyboardInterrupt as stopped:
+            raise Interrupted from stopped
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -86,7 +137,8 @@ def main(arguments: list[str] | None = None) -> Any:
     """Run the command line; errors are one line on standard error, exit code 2 (1 for a fault of ours)."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        code = hsi.main(args=arguments, prog_name="hsi", standalone_mode=False)
+        with _orderly_end():
+            code = hsi.main(args=arguments, prog_name="hsi", standalone_mode=False)
     except click.exceptions.Exit as done:
         code = done.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
@@ -99,9 +151,10 @@ def main(arguments: list[str] | None = None) -> Any:
         # libraries beneath, HDF5 for one, say things in several lines
         click.echo(f"hsi: error: {' '.join(str(error).split())}", err=True)
         code = 2
-    except (Interrupted, KeyboardInterrupt, click.Abort):
-        click.echo("hsi: interrupted", err=True)
-        code = 130
+    except (Interrupted, KeyboardInterrupt, click.Abort) as stopped:
+        asked = isinstance(stopped, Terminated) or isinstance(stopped.__cause__, Terminated)
+        click.echo("hsi: terminated" if asked else "hsi: interrupted", err=True)
+        code = 143 if asked else 130
     except BrokenPipeError:
         # the reader of our output went away, as with `| head`
         sys.stderr.close()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hsitools.comparison.benchmark import Benchmark
+from hsitools.comparison.task import OK
 from hsitools.comparison.two_sides import Record, by_workers
-from hsitools.errors import InputError
+from hsitools.errors import HsiError, InputError
 from hsitools.progress import Progress
 from hsitools.scale.cluster import cluster
 
@@ -34,3 +36,12 @@ class Hands:
             if self.jobs != 1:
                 raise InputError(f"--jobs: found {self.jobs} with workers, expected their number alone")
             return made.run(executor=by_workers(client), retry=retry, progress=progress)
+
+
+def refuse_all_failed(records: Sequence[Record], where: object) -> None:
+    """Raise `HsiError` when no cell of a benchmark has a result: a script must not go on as if there were one."""
+    if records and all(record["status"] != OK for record in records):
+        reason = " ".join(str(records[0]["status"]).split())
+        raise HsiError(
+            f"{where}: cells: found no result in {len(records)}, expected some; {records[0]['method']}: {reason}"
+        )

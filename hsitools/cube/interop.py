@@ -9,6 +9,7 @@ import numpy as np
 from hsitools.cube.sources import read_all
 from hsitools.errors import InputError
 from hsitools.io.labels import text
+from hsitools.io.valid_range import is_unpacked, stated_range, unpacked_range
 from hsitools.io.variable import Variable
 from hsitools.io.variables import labelled_cube
 
@@ -94,6 +95,19 @@ class _Lazy:
         return np.asarray(self._array[index].values)
 
 
+def _unpack_range(attributes: dict[str, Any], array: Any) -> None:
+    """State the valid range, which xarray leaves as the file has it, in the values that xarray has decoded."""
+    scale, offset = (array.encoding.get(name) for name in ("scale_factor", "add_offset"))
+    valid = stated_range(attributes, f"xarray: {array.name}")
+    for name in ("valid_range", "valid_min", "valid_max"):
+        attributes.pop(name, None)
+    if valid is not None and np.size(scale) == np.size(offset) == 1:
+        scale, offset = (1.0 if scale is None else float(scale)), (0.0 if offset is None else float(offset))
+        integers = np.dtype(array.encoding.get("dtype", "f8")).kind in "ui"
+        physical = integers and is_unpacked(array.attrs, scale, offset)
+        attributes["valid_range"] = unpacked_range(valid, scale, offset, physical=physical)
+
+
 def _variable(name: Any, array: Any) -> Any:
     attributes = dict(array.attrs)
     if "grid_mapping" in array.encoding:
@@ -102,6 +116,8 @@ def _variable(name: Any, array: Any) -> Any:
     if stated and array.dtype.kind == "f" and not stated & set(attributes):
         # xarray has decoded the values: what is missing is NaN now
         attributes["_FillValue"] = np.nan
+    if {"scale_factor", "add_offset"} & set(array.encoding):
+        _unpack_range(attributes, array)
     data: Any = array.values if array.chunks is None and array.ndim < 2 else _Lazy(array)
     if array.ndim == 1 and array.dtype.kind in "UO":
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,9 @@ import numpy as np
 
 from hsitools.errors import FormatError, InputError
 from hsitools.io.map_info import exponent, grid_of
+from hsitools.io.scales import with_reflectance_factor
 from hsitools.io.wavelengths import Conversion, from_names, width_to_nm
 
-log = logging.getLogger(__name__)
 #: ENVI's data types.
 TYPES = {1: "u1", 2: "i2", 3: "i4", 4: "f4", 5: "f8", 12: "u2", 13: "u4", 14: "i8", 15: "u8"}
 #: A header of more bytes is none: long ones hold a few numbers a band, of some thousand bands.
@@ -143,14 +142,7 @@ def band_scales(fields: dict[str, str], count: int, header: Path) -> tuple[Any, 
     """Gains and offsets of the bands, None where none are stated; a reflectance scale factor divides."""
     gain, shift = (band_numbers(fields, f"data {name} values", count, header, one=True) for name in ("gain", "offset"))
     factor = number(fields, "reflectance scale factor", header)
-    if factor is None or factor in (0, 1):
-        return gain, shift
-    if gain is None or np.all(gain == 1):
-        return np.full(count, 1 / factor), shift
-    if not np.allclose(gain * factor, 1, rtol=1e-6):
-        log.warning("%s: data gain values: found %g beside reflectance scale factor %g, which say different things: "
-                    "the gains are taken", header, gain[0], factor)  # fmt: skip
-    return gain, shift
+    return with_reflectance_factor(gain, factor, count, str(header)), shift
 
 
 def band_wavelengths(fields: dict[str, str], count: int, header: Path) -> tuple[Any, Any, Any]:

@@ -17,6 +17,7 @@ from hsitools.cube.sources import Bands, ScaledSource, Source
 from hsitools.errors import FormatError, InputError
 from hsitools.io.labels import attribute, numbers_in, text
 from hsitools.io.names import NODATA_NAMES, OFFSET_NAMES, SCALE_NAMES
+from hsitools.io.valid_range import only_valid
 
 log = logging.getLogger(__name__)
 #: A scale above this that is no CF attribute is a divisor ("Scale_Factor" 10000).
@@ -84,6 +85,7 @@ def decoded(
         source = OneNodata(source, nodata, possible[1:])
     scale = _stated(SCALE_NAMES, own, attributes, source.shape[0], where)
     offset = _stated(OFFSET_NAMES, own, attributes, source.shape[0], where)
+    source, nodata = only_valid(source, own, scale, offset, nodata, where)
     return scaled(source, 1.0 if scale is None else scale, 0.0 if offset is None else offset, nodata, where)
 
 
@@ -136,6 +138,22 @@ def physical(source: Source, scale: Any, offset: Any, nodata: float | None, wher
         When a scale or offset is not finite, or a scale is zero.
     """
     return ScaledSource(source, *_checked(scale, offset, where), nodata)
+
+
+def with_reflectance_factor(gain: Any, factor: float | None, count: int, where: str) -> Any:
+    """Gains of the bands beside a ``reflectance scale factor``, by which reflectance was multiplied: it divides.
+
+    So ENVI defines it, for numbers of any type: float files of reflectance times 10000 are common. Gains that are
+    stated and differ are taken, and said.
+    """
+    if factor is None or factor in (0, 1):
+        return gain
+    if gain is None or np.all(gain == 1):
+        return np.full(count, 1 / factor)
+    if not np.allclose(gain * factor, 1, rtol=1e-6):
+        log.warning("%s: data gain values: found %g beside reflectance scale factor %g, which say different things: "
+                    "the gains are taken", where, gain[0], factor)  # fmt: skip
+    return gain
 
 
 def _checked(scale: Any, offset: Any, where: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -102,12 +102,15 @@ class Unsigned:
 
 
 def unsigned_attributes(attributes: Mapping[str, Any], dtype: np.dtype[Any]) -> dict[str, Any]:
-    """Attributes whose values of no measurement, stored signed like the numbers, are unsigned too."""
+    """Attributes whose values of no measurement and bounds, stored signed like the numbers, are unsigned too."""
     out = dict(attributes)
     for name in ("_FillValue", "missing_value"):
         numbers = numbers_in(out.get(name))
         if numbers is not None and np.isfinite(numbers).all():
             out[name] = numbers % 2.0 ** (8 * dtype.itemsize)
+    for name in ("valid_range", "valid_min", "valid_max"):
+        if name in out and np.asarray(out[name]).dtype.kind == "i":
+            out[name] = np.asarray(out[name]).astype(dtype)
     return out
 
 

@@ -21,14 +21,17 @@ log = logging.getLogger(__name__)
 DEATHS = 10
 #: Level at which nothing is logged.
 SILENT = logging.CRITICAL
+#: How often each process of a cluster looks at itself; Dask's own 50 times a second are seen in the processor time.
+TICK = "2s"
 #: Seconds to wait for a scheduler, and for its first worker: a machine that is there answers within one.
 PATIENCE_S = 10.0
 
 
 @contextmanager
 def cluster(
-    workers: int | None = None, scheduler: str | None = None, *, files: Iterable[Path | str | None] = ()
-) -> Iterator[Any]:
+    workers: int | None = None, scheduler: str | None = None, *, files: Iterable[Path | str | None] = (),
+    modules: Iterable[str] = (),
+) -> Iterator[Any]:  # fmt: skip
     """A client of workers; None where neither is asked for.
 
     Parameters
@@ -40,6 +43,8 @@ def cluster(
         Address of a Dask scheduler that runs, as ``tcp://host:8786``.
     files : iterable of paths
         What every worker must see; None stands for none.
+    modules : iterable of str
+        What tasks will want: all workers import it at once, before the first task.
 
     Yields
     ------
@@ -57,14 +62,14 @@ def cluster(
         return
     made = _local(workers) if scheduler is None else _running(scheduler)
     with made as client:
-        check_workers(client, files)
+        check_workers(client, files, modules)
         yield client
 
 
-def check_workers(client: Any, files: Iterable[Path | str | None] = ()) -> None:
+def check_workers(client: Any, files: Iterable[Path | str | None] = (), modules: Iterable[str] = ()) -> None:
     """Raise `InputError` when a worker lacks this version of hsitools, or does not see a file."""
     paths = [str(Path(file).resolve()) for file in files if file is not None and Path(file).exists()]
-    for worker, (version, missing) in client.run(_survey(), paths).items():
+    for worker, (version, missing) in client.run(_survey(), paths, list(modules)).items():
         if version != __version__:
             raise InputError(f"{worker}: hsitools: found {version or 'none'}, expected {__version__} as here")
         if missing:
@@ -84,13 +89,16 @@ def memory_of_task(client: Any) -> int | None:
 def _survey() -> Any:
     """A function that travels by value, as all that are made in another one."""
 
-    def survey(paths: list[str]) -> tuple[str | None, list[str]]:
+    def survey(paths: list[str], modules: list[str]) -> tuple[str | None, list[str]]:
+        import importlib
         import os
 
         try:
             from hsitools import __version__ as version
         except ImportError:
             return None, []
+        for module in modules:
+            importlib.import_module(module)
         return version, [path for path in paths if not os.path.exists(path)]
 
     return survey
@@ -116,19 +124,24 @@ def _local(workers: int | None) -> Iterator[Any]:
     dask, distributed = _dask()
     if not workers or workers < 1:
         raise InputError(f"--workers: found {workers}, expected at least 1")
+    watched = sys.stderr.isatty()
     threads = str(max(1, processors() // workers))
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     settings = {
         "distributed.worker.multiprocessing-method": "spawn",
         "distributed.scheduler.allowed-failures": DEATHS,
         "distributed.nanny.pre-spawn-environ": {name: os.environ.get(name, threads) for name in names},
+        # what watches workers for a dashboard costs a tenth of two cores
+        "distributed.worker.profile.enabled": watched,
+        "distributed.admin.tick.interval": TICK,
+        "distributed.admin.system-monitor.interval": TICK,
         # results are taken from the workers as they come: nothing is worth a slow disk
         # one that is slow to come back is on its way all the same
         "distributed.deploy.lost-worker-timeout": "1 day",
         "distributed.worker.memory.target": False,
         "distributed.worker.memory.spill": False,
     }
-    limit, watched = memory_limit(), sys.stderr.isatty()
+    limit = memory_limit()
     with dask.config.set(settings):
         processes = distributed.LocalCluster(
             n_workers=workers, threads_per_worker=1, processes=True,

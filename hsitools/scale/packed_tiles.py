@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hsitools.cube import Stored
 from hsitools.io.atomic import atomic_path
@@ -41,21 +40,20 @@ class TilePacker:
         with ThreadPoolExecutor(threads()) as pool:
             packed = list(pool.map(lambda piece: packed_chunk(piece, self.chunk), pieces))
         with atomic_path(tile_file(self.folder, number)) as temporary, temporary.open("wb") as file:
-            sizes = np.array([len(data) for data in packed])
-            np.savez(file, places=np.array(places), sizes=sizes, data=np.frombuffer(b"".join(packed), np.uint8))
+            # where each goes, then one after the other: gigabytes that are neither joined nor summed up again
+            np.save(file, np.array([(*place, len(data)) for place, data in zip(places, packed, strict=True)]))
+            file.writelines(packed)
         (self.marks / str(number)).touch()
 
 
 def tile_file(folder: Path, number: int) -> Path:
     """Where a tile's packed chunks are kept."""
-    return folder / f"{number}.npz"
+    return folder / f"{number}.chunks"
 
 
 def put_in_place(data: Any, folder: Path, numbers: Iterator[int]) -> None:
     """Packed tiles, by number as they come, into an HDF5 data set of the same chunks and filters."""
     for number in numbers:
-        with np.load(tile_file(folder, number)) as tile:
-            places, sizes, packed = tile["places"], tile["sizes"], tile["data"]
-        ends: NDArray[np.int64] = np.cumsum(sizes)
-        for place, size, end in zip(places, sizes, ends, strict=True):
-            data.id.write_direct_chunk(tuple(int(at) for at in place), packed[end - size : end])
+        with tile_file(folder, number).open("rb") as file:
+            for *place, size in np.load(file).tolist():
+                data.id.write_direct_chunk(tuple(place), file.read(size))

@@ -13,6 +13,7 @@ import json
 import shutil
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,19 +132,19 @@ def save_by_workers(cube: Cube, path: Path, client: Any, key: str, progress: Pro
             progress(len(kept) + done, len(parts))
 
         progress(len(kept), len(parts))
-        arriving = ordered(client, work, todo, told)
-        if in_chunks:
-            numbers = (number for number in range(len(parts)) if number in kept or next(arriving, None) is None)
-            native.write_with(cube, path, lambda data, _: put_in_place(data, folder, numbers))
-        elif writer_of(path) is store_format:
-            for _ in arriving:
-                pass
-            store_format.finished(store, path)
-        else:
-            data: Any = Arriving(array, tile, parts, set(kept), arriving)
-            if not stored.uniform or stored.scale[0] != 1:
-                data = ScaledSource(data, stored.scale, stored.offset, stored.nodata)
-            save_cube(cube.replace(data=data), path)
+        with closing(ordered(client, work, todo, told)) as arriving:
+            if in_chunks:
+                numbers = (number for number in range(len(parts)) if number in kept or next(arriving, None) is None)
+                native.write_with(cube, path, lambda data, _: put_in_place(data, folder, numbers))
+            elif writer_of(path) is store_format:
+                for _ in arriving:
+                    pass
+                store_format.finished(store, path)
+            else:
+                data: Any = Arriving(array, tile, parts, set(kept), arriving)
+                if not stored.uniform or stored.scale[0] != 1:
+                    data = ScaledSource(data, stored.scale, stored.offset, stored.nodata)
+                save_cube(cube.replace(data=data), path)
     shutil.rmtree(folder, ignore_errors=True)
     return len(kept)
 

@@ -68,10 +68,10 @@ def required(path: str) -> Path:
 
 @lru_cache(maxsize=2 * KEPT)
 def _file(path: str) -> Any:
-    import h5py
+    from hsitools.io.chunk_cache import opened
 
     # `hsitools.io.formats.hdf5.open_hdf5` has looked into it where it was opened first
-    return h5py.File(required(path), "r")
+    return opened(required(path))
 
 
 def _dataset(path: str, name: str) -> Any:

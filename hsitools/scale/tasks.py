@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from hsitools.errors import HsiError
@@ -20,7 +20,7 @@ GONE_S = 300.0
 
 def ordered(
     client: Any, function: Callable[[Any], Any], items: Sequence[Any], progress: Progress = silent
-) -> Iterator[Any]:
+) -> Generator[Any, None, None]:
     """``function(item)`` of each item, computed by the workers, in the order of the items.
 
     The function is sent once, with the cubes in it (see `hsitools.scale.sending`). Results wait for those before them,
@@ -52,7 +52,7 @@ def ordered(
 def completed(
     client: Any, function: Callable[[Any], Any], items: Sequence[Any], progress: Progress = silent, *,
     in_order: bool = False,
-) -> Iterator[tuple[int, Any]]:  # fmt: skip
+) -> Generator[tuple[int, Any], None, None]:  # fmt: skip
     """(number of the item, ``function(item)``), as they are done: see `ordered`.
 
     ``in_order`` sends none out that is `AHEAD` of the first that is not done.

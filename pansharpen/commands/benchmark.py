@@ -99,6 +99,8 @@ def _nothing_else(ctx: click.Context, allowed: set[str]) -> None:
 
 
 def _run(made: Any, hands: Any, retry: bool, as_json: bool, kept: bool = True) -> None:
+    from hsitools.comparison.hands import refuse_all_failed
+
     try:
         with progress_bar("cells") as progress:
             records = hands.run(made, retry=retry, progress=progress)
@@ -111,9 +113,11 @@ def _run(made: Any, hands: Any, retry: bool, as_json: bool, kept: bool = True) -
             )
         raise
     if as_json:
-        return emit_json([_flat(record) for record in records])
-    print_ranking(made.rows())
-    click.echo(f"{made.folder}: table.csv; hsi pansharpen report {made.folder} for the whole")
+        emit_json([_flat(record) for record in records])
+    else:
+        print_ranking(made.rows())
+        click.echo(f"{made.folder}: table.csv; hsi pansharpen report {made.folder} for the whole")
+    refuse_all_failed(records, made.folder)
 
 
 def _flat(record: dict[str, Any]) -> dict[str, Any]:

@@ -130,7 +130,8 @@ def run_method(
     for name, partner in (("suffix", "batch"), ("guide_sensor", "guide")):
         if given[name] is not None and not given[partner]:
             raise click.UsageError(f"--{name.replace('_', '-')} goes with --{partner}")
-    with cluster(workers, scheduler, files=[path or batch[0], *order.files]) as client:
+    files = [path or batch[0], *order.files]
+    with cluster(workers, scheduler, files=files, modules=["pansharpen.tiled"]) as client:
         if path is None:
             with progress_bar("products") as progress:
                 records = fuse_files(order, batch, out, suffix or ".h5", client=client, progress=progress)

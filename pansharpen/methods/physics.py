@@ -33,6 +33,7 @@ from pansharpen.case import Scene, Tile
 from pansharpen.families.statistics import band_blocks, mix, per_band
 from pansharpen.physics.channels import EDGE, Channels, learn_channels
 from pansharpen.physics.error_scale import ErrorScale, blurred_off, error_scale
+from pansharpen.physics.guide_bands import doubted_bands
 from pansharpen.physics.held_out import detail_trust
 from pansharpen.physics.posterior import posterior_variance
 from pansharpen.physics.registration import Registration
@@ -90,6 +91,7 @@ def physics(scene: Scene, std: bool = False) -> Any:
         log.warning("PAN and cube: %s", doubt)
     if scene.guides:
         scene.findings["registration"]["channels"] = model.channels.said([guide.name for guide in scene.guides])
+        _say_doubted_bands(model)
     scene = model.scene
     if not std:
         return scene.map(lambda tile: _fuse(tile, model, solved(tile, model)))
@@ -98,6 +100,25 @@ def physics(scene: Scene, std: bool = False) -> Any:
     scale = error_scale(scene, model.coarse, model.space, model.pair, model.channels)
     blur = pan_blur(scene)
     return Posterior(fused, scene.map(lambda tile: _std(tile, model, once.of(tile), scale, blur)))
+
+
+def _say_doubted_bands(model: Model) -> None:
+    scene = model.scene
+    doubted = doubted_bands(scene, model.channels.parts, model.pair)
+    wavelength = scene.optics.wavelength_nm
+    scene.findings["guide_bands"] = [
+        {"guide": scene.guides[channel.guide].name, "channel": channel.number + 1, "nearest_band": band + 1}
+        for channel, band in doubted
+        if channel.guide is not None
+    ]
+    for said in scene.findings["guide_bands"]:
+        band = said["nearest_band"]
+        place = "" if wavelength is None else f" ({wavelength[band - 1]:.0f} nm)"
+        log.warning(
+            "%s: found channel %d to be like the cube's band %d%s, and not like what its declared response makes of "
+            "the cube; are sensor and order of the bands right (--guide-sensor)?",
+            said["guide"], said["channel"], band, place,
+        )  # fmt: skip
 
 
 def learn(scene: Scene) -> Model:

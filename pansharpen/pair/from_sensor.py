@@ -73,18 +73,19 @@ def tells_noise(sensor: Sensor, cube: Cube) -> bool:
     return (sensor.noise is not None or sensor.pan_noise is not None) and cube.units == sensor.units
 
 
-def with_errors(optics: Optics, std: Any, bands: Any, cube: Cube) -> Optics:
+def with_errors(optics: Optics, std: Any, bands: Any, cube: Cube, *, as_noise: bool = False) -> Optics:
     """Optics of a cube that was denoised, with the errors that it still has and without its sensor's noise.
 
     ``std`` (band,) is their standard deviation in all bands of the cube, None where it was not denoised; ``bands`` are
-    those of the optics.
+    those of the optics. ``as_noise``: the fusion believes the cube only as far as these let it.
     """
     if std is None:
         return optics
     if np.shape(std) != (cube.n_bands,):
         who = cube.source or cube.name
         raise InputError(f"{who}: cube_std: found shape {np.shape(std)}, expected ({cube.n_bands},), one a band")
-    return dataclasses.replace(optics, error_variance=np.square(std)[bands], noise_variance=None)
+    variance = np.square(std)[bands]
+    return dataclasses.replace(optics, error_variance=variance, noise_variance=variance if as_noise else None)
 
 
 def noise_said(sensor: Sensor, cube: Cube) -> str:

@@ -2,8 +2,11 @@
 
 import json
 import logging
+import signal
 import subprocess
 import sys
+import time
+import weakref
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
@@ -39,6 +42,26 @@ def interrupt():
     raise KeyboardInterrupt
 
 
+class Passing:
+    """What a weak reference is to."""
+
+
+def asks_to_end():
+    """Gets SIGTERM where Python drops what is raised."""
+    passing = Passing()
+    reference = weakref.ref(passing, lambda _: (signal.raise_signal(signal.SIGTERM), sum(range(10))))
+    del passing
+    for _ in range(500):
+        time.sleep(0.01)
+    raise AssertionError(f"was not told anew of {reference}")
+
+
+@click.command()
+def callback():
+    """Is ended within a callback."""
+    asks_to_end()
+
+
 @click.command()
 def logs():
     """Logs."""
@@ -55,6 +78,7 @@ def plugins(monkeypatch):
     monkeypatch.setitem(sys.modules, "plugin_under_test", module)
     values = {
         "bug": "plugin_under_test:bug",
+        "callback": "plugin_under_test:callback",
         "interrupt": "plugin_under_test:interrupt",
         "logs": "plugin_under_test:logs",
         "wrong": "plugin_under_test:wrong_input",
@@ -116,7 +140,7 @@ class TestRoot:
         ("arguments", "words"),
         [
             (("wrogn",), "no such command 'wrogn'; did you mean 'wrong'?"),
-            (("zzz",), "no such command 'zzz'; expected one of broken, bug, interrupt, logs, wrong"),
+            (("zzz",), "no such command 'zzz'; expected one of broken, bug, callback, interrupt, logs, wrong"),
             (("wrong", "--nothing"), "--nothing"),
             (("wrong", "extra"), "extra"),
         ],
@@ -139,6 +163,12 @@ class TestRoot:
         code, _, error = run(capsys, "interrupt")
         assert code == 130
         assert error == "hsi: interrupted\n"
+
+    def test_ended_by_another_program(self, capsys):
+        code, _, error = run(capsys, "callback")
+        assert code == 143
+        assert error == "hsi: terminated\n"
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
     @pytest.mark.parametrize(
         ("options", "said"),

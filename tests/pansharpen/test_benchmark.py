@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from hsitools.comparison.plan import chosen_names
 from hsitools.comparison.worker import Worker
 from hsitools.cube import Cube
-from hsitools.errors import FormatError, InputError
+from hsitools.errors import FormatError, HsiError, InputError
 from hsitools.io import save_cube
 from pansharpen.commands.benchmark import benchmark
 from pansharpen.comparison import table
@@ -356,6 +356,20 @@ def test_ranking_is_printed(case, plugin, tmp_path):
     said = invoke(*typed).stdout
     assert "mean rank over 1 case (reduced resolution" in said
     assert "no result: test-raises (tiny, ratio 2): ValueError: a & b_c" in said
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_no_result_at_all_is_an_error(case, plugin, tmp_path, kept):
+    """The records are written and printed all the same."""
+    typed = ["--cases", case, "--methods", "test-raises", "--plugin", plugin]
+    typed += ["-o", tmp_path / "out"] if kept else ["--json"]
+    found = CliRunner().invoke(benchmark, list(map(str, typed)))
+    assert isinstance(found.exception, HsiError)
+    assert "cells: found no result in 1, expected some; test-raises: ValueError: a & b_c" in str(found.exception)
+    if kept:
+        assert "no result: test-raises" in found.stdout
+    else:
+        assert [record["ERGAS"] for record in json.loads(found.stdout)] == [None]
 
 
 @pytest.mark.parametrize(

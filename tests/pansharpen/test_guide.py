@@ -26,6 +26,7 @@ from pansharpen.optics import Optics
 from pansharpen.pair.alignment import paired
 from pansharpen.pair.guide_files import placed, with_pan
 from pansharpen.pair.wald import simulated_case
+from pansharpen.physics.guide_bands import doubted_bands
 from pansharpen.physics.one_place import move
 from pansharpen.registry import METHODS, names
 from pansharpen.tiled import LargeScene
@@ -178,6 +179,22 @@ def test_guides_come_to_the_cube(wide, case):
     assert said[1]["guide"] == "bells"
     shifts = np.array([part["shift_pixels"] for part in said])
     np.testing.assert_allclose(shifts[:3] - shifts[1], [[-0.3, -0.3], [0, 0], [0.2, -0.7]], atol=0.15)
+
+
+def test_channels_that_are_other_bands_than_said_are_named(wide, case, caplog):
+    (guide,) = case.guides
+    right, turned = (made.replace() for made in (case, with_guides(
+        wide, dataclasses.replace(guide, response=guide.response[::-1].copy(), name="ten.tif")
+    )))  # fmt: skip
+    learned = [learn(made) for made in (right, turned)]
+    doubted = [doubted_bands(model.scene, model.channels.parts, model.pair) for model in learned]
+    assert doubted[0] == []
+    # neither the first channel, said to be short-wave infrared, nor the last, said to be blue
+    assert {channel.number for channel, _ in doubted[1]} >= {0, 5}
+    nearest = {channel.number: case.optics.wavelength_nm[band] for channel, band in doubted[1]}
+    assert nearest[0] < 800 < nearest[5]
+    fuse_case("physics", turned)
+    assert "ten.tif: found channel 1 to be like the cube's band" in caplog.text
 
 
 def test_bands_of_a_coarser_grid_count(wide):

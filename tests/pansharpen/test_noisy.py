@@ -42,8 +42,8 @@ def test_jointly_is_better_than_as_it_is_and_its_error_bars_hold(striped):
     plain = error(fuse_case("physics", case), case)
     joint = without_noise(case, "blind")
     estimate, std = posterior_of("physics", joint)
-    # a cube denoised first is 4 % better here, of ten bands, since physics learns a relation
-    assert error(estimate, case) < 0.99 * plain
+    # .83; a cube denoised first is 7 % better than as it is, and one that is taken as exact 3 % worse
+    assert error(estimate, case) < 0.9 * plain
     share = float(((estimate - case.reference).abs() < 1.96 * std).float().mean())
     assert 0.88 < share < 0.995
     # what is left in the cube is in the error bars: of bands in which it is all, nothing else is

@@ -21,11 +21,11 @@ def solve(case: Interferograms, rule: str) -> Spectra:
 
 @method("ridge", paper="Tikhonov; GCV by Golub, Heath and Wahba, Technometrics 21(2), 1979", std=True)
 def ridge(case: Interferograms) -> Spectra:
-    """Ridge regression, strength of each pixel by generalized cross-validation."""
+    """Ridge regression, strength of each pixel by generalized cross-validation; error bars without its bias."""
     return solve(case, "gcv")
 
 
 @method("ridge-discrepancy", paper="Tikhonov; Morozov's discrepancy principle, 1966", std=True)
 def ridge_discrepancy(case: Interferograms) -> Spectra:
-    """Ridge regression, strength of each pixel by the discrepancy."""
+    """Ridge regression, strength of each pixel by the discrepancy; error bars without its bias."""
     return solve(case, "discrepancy")

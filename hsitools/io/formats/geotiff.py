@@ -20,7 +20,7 @@ from hsitools.errors import FormatError, InputError
 from hsitools.io import envi_header, stac
 from hsitools.io.atomic import atomic_path
 from hsitools.io.labels import numbers_in
-from hsitools.io.scales import fits, scaled, stated_nodata
+from hsitools.io.scales import fits, scaled, stated_nodata, with_reflectance_factor
 from hsitools.io.wavelengths import Conversion, from_names, width_to_nm
 from hsitools.progress import Progress
 
@@ -248,7 +248,8 @@ def _list(value: str | None, count: int, where: str) -> Any:
 def _tagged_scales(tags: list[dict[str, str]], dataset: dict[str, str], dtype: np.dtype[Any], path: Path) -> Any:
     """Scales and offsets that stand in tags (which GDAL copies and does not apply); None when in none.
 
-    Those of floating-point numbers are left, and said: they have been applied as a rule.
+    Those of floating-point numbers are left, and said: they have been applied as a rule. ENVI's reflectance scale
+    factor is no such scale: it tells what the numbers of any type are.
     """
     out = []
     for names, neutral in ((("scale_factor", "scale", "scales"), 1.0), (("add_offset", "offset", "offsets"), 0.0)):
@@ -264,14 +265,14 @@ def _tagged_scales(tags: list[dict[str, str]], dataset: dict[str, str], dtype: n
             if found is not None:
                 break
         out.append(np.full(len(tags), neutral) if found is None else found)
-    divisor = numbers_in(dataset.get("reflectance_scale_factor"))
-    if divisor is not None and divisor.size == 1 and divisor[0] and np.all(out[0] == 1):
-        out[0] = np.full(len(tags), 1 / divisor[0])
-    if np.all(out[0] == 1) and not out[1].any():
-        return None
-    if dtype.kind == "f":
+    if dtype.kind == "f" and (np.any(out[0] != 1) or out[1].any()):
         log.warning("%s: scale: found %g in the tags of floating-point numbers: taken as applied already", path,
                     out[0][0])  # fmt: skip
+        return None
+    factor = numbers_in(dataset.get("reflectance_scale_factor"))
+    factor = float(factor[0]) if factor is not None and factor.size == 1 else None
+    out[0] = with_reflectance_factor(out[0], factor, len(tags), str(path))
+    if np.all(out[0] == 1) and not out[1].any():
         return None
     log.info("%s: scale: found %g and offset %g in the file's tags", path, out[0][0], out[1][0])
     return tuple(out)

@@ -14,6 +14,7 @@ import numpy as np
 
 from hsitools.cube import Cube
 from hsitools.errors import FormatError
+from hsitools.io.chunk_cache import opened
 from hsitools.io.labels import is_hdf5, text
 from hsitools.io.variable import Variable
 from hsitools.io.variables import contents, labelled_cube, likely_cubes
@@ -21,10 +22,6 @@ from hsitools.io.variables import contents, labelled_cube, likely_cubes
 PRIORITY = 40  # after all that are HDF5 of their own conventions
 #: Members of a file that are looked at; no product comes near it.
 MAX_MEMBERS = 5_000
-#: Unpacked chunks that are kept of each array: windows with surroundings unpack their neighbours' chunks too, three
-#: columns of 64 pixels and all bands for one (15 MB), and the next window wants two of these again. A prime number of
-#: places, some hundred times as many as chunks, as HDF5 advises.
-CACHE_BYTES, CACHE_SLOTS = 32 * 2**20, 12_007
 #: Names at the root of files that hold frames of a bench, not a cube.
 FRAMES = ("frames", "dark", "flat")
 _PLACEHOLDER = "This is a netCDF dimension but not a netCDF variable"
@@ -38,11 +35,9 @@ def open_hdf5(path: str | Path) -> Any:
     FormatError
         When it is a folder, a member points out of the file, or there are more than `MAX_MEMBERS`.
     """
-    import h5py
-
     if Path(path).is_dir():
         raise FormatError(f"{path}: found a folder, expected an HDF5 file")
-    file = h5py.File(path, "r", rdcc_nbytes=CACHE_BYTES, rdcc_nslots=CACHE_SLOTS)
+    file = opened(path)
     try:
         for _ in members(file):
             pass

@@ -91,6 +91,56 @@ def test_several_values_of_no_measurement(tmp_path, attributes):
     np.testing.assert_array_equal(open_cube(tmp_path / "y.tif").physical().read(), expected)
 
 
+@pytest.mark.parametrize("stored", ["i2", "u2", "f4"])
+@pytest.mark.parametrize(
+    "attributes",
+    [{"valid_range": np.array([5, 60], dtype="i2")}, {"valid_min": 5, "valid_max": 60},
+     {"valid_range": "5, 60", "scale_factor": 1e-3}, {"valid_min": np.int16(5), "valid_max": np.int16(60),
+      "scale_factor": 1e-3, "add_offset": 0.5}],
+)  # fmt: skip
+def test_values_outside_the_valid_range_are_no_measurement(tmp_path, attributes, stored):
+    """In the units of the packed numbers; what lies on a bound is valid."""
+    path = netcdf(tmp_path, attributes, data=NUMBERS.astype(stored))
+    physical = NUMBERS * attributes.get("scale_factor", 1.0) + attributes.get("add_offset", 0.0)
+    expected = np.where((NUMBERS < 5) | (NUMBERS > 60), np.nan, physical)
+    cube = open_cube(path)
+    np.testing.assert_allclose(cube.physical().read(), expected, rtol=1e-6)
+    assert cube.nodata is not None
+    np.testing.assert_array_equal(cube.statistics()["n_valid"], np.isfinite(expected).sum(axis=(1, 2)))
+    with xarray.open_dataset(path, engine="h5netcdf") as decoded:
+        # xarray unpacks and leaves the range as the file has it
+        np.testing.assert_allclose(Cube.from_xarray(decoded).physical().read(), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "valid", [{"valid_range": np.array([0.005, 0.06])}, {"valid_min": 0.005, "valid_max": np.float32(0.06)}]
+)
+def test_a_valid_range_of_the_scales_own_type_is_in_physical_units(tmp_path, valid):
+    """As the NetCDF users' guide reads it; both bounds are multiples of the scale and stay in."""
+    path = netcdf(tmp_path, {"scale_factor": 1e-3, **valid})
+    expected = np.where((NUMBERS < 5) | (NUMBERS > 60), np.nan, NUMBERS * 1e-3)
+    np.testing.assert_allclose(open_cube(path).physical().read(), expected, rtol=1e-6)
+    with xarray.open_dataset(path, engine="h5netcdf") as decoded:
+        np.testing.assert_allclose(Cube.from_xarray(decoded).physical().read(), expected, rtol=1e-6)
+
+
+def test_a_valid_range_that_is_none_is_said(tmp_path, caplog):
+    cube = open_cube(netcdf(tmp_path, {"valid_range": np.array([60, 5])}))
+    np.testing.assert_array_equal(cube.read(), NUMBERS)
+    assert "valid_range: found 60 5, expected two ascending numbers" in caplog.text
+
+
+def test_valid_range_of_unsigned_numbers_stored_as_signed(tmp_path):
+    numbers = NUMBERS.astype("u1") + 100
+    data = (("wavelength", "y", "x"), numbers.view("i1"),
+            {"_Unsigned": "true", "valid_range": np.array([110, 200], dtype="u1").view("i1")})  # fmt: skip
+    xarray.Dataset({"reflectance": data}, {"wavelength": WAVES}).to_netcdf(
+        tmp_path / "x.nc", engine="scipy", format="NETCDF3_64BIT"
+    )
+    expected = np.where((numbers < 110) | (numbers > 200), np.nan, numbers)
+    np.testing.assert_array_equal(open_cube(tmp_path / "x.nc").physical().read(), expected)
+
+
 def test_fill_value_of_unsigned_numbers_stored_as_signed(tmp_path):
     numbers = np.where(NUMBERS == 3, 255, NUMBERS).astype("u1")
     data = (("wavelength", "y", "x"), numbers.view("i1"), {"_Unsigned": "true", "_FillValue": np.int8(-1)})
@@ -117,6 +167,20 @@ def test_envi_gains_beside_a_reflectance_scale_factor(tmp_path, extra, factor, c
         cube = open_cube(envi(tmp_path, extra))
     np.testing.assert_allclose(cube.physical().read(), NUMBERS * factor, rtol=1e-6)
     assert ("different things" in caplog.text) == (factor == 2 and "10000" in extra)
+
+
+@pytest.mark.parametrize("dtype", ["i2", "f4"])
+def test_reflectance_scale_factor_divides_numbers_of_any_type(tmp_path, dtype):
+    """ENVI: "the value that, when divided into your data, would scale it from 0 to 1 reflectance"."""
+    numbers = (NUMBERS * 80).astype(dtype)
+    (tmp_path / "x.img").write_bytes(numbers.tobytes())
+    header = ENVI.replace("data type = 2", f"data type = {2 if dtype == 'i2' else 4}")
+    (tmp_path / "x.hdr").write_text(header + "reflectance scale factor = 10000\n")
+    tagged = geotiff(tmp_path / "tagged.tif", numbers, tags={"reflectance_scale_factor": "10000"})
+    beside = geotiff(tmp_path / "beside.tif", numbers)
+    (tmp_path / "beside.hdr").write_text(header + "reflectance scale factor = 10000\n")
+    for path in (tmp_path / "x.hdr", tagged, beside):
+        np.testing.assert_allclose(open_cube(path).physical().read(), NUMBERS * 80e-4, rtol=1e-6, err_msg=str(path))
 
 
 def test_envi_no_number_as_windows_writes_it(tmp_path):
