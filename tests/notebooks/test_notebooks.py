@@ -15,7 +15,7 @@ SMALLER = {
         "simulate_instrument(60,": "simulate_instrument(30,", "bench.lines(201)": "bench.lines(121)",
         "scene((240, 240)": "scene((96, 96)", "(234, 10, 1280)": "(234, 4, 160)", "range(20)": "range(8)",
     },
-    "03_pansharpening": {"scene((180, 180)": "scene((90, 90)"},
+    "03_pansharpening": {"scene((180, 180)": "scene((90, 90)", "(0, 96, 0, 96)": "(0, 48, 0, 48)"},
     "04_denoising": {"scene((64, 64)": "scene((48, 48)", "samples=6": "samples=2", "np.arange(64)": "np.arange(12)"},
     "05_from_frames_to_spectra": {"bench.lines(101)": "bench.lines(71)"},
 }  # fmt: skip
