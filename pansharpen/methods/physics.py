@@ -26,20 +26,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from hsitools.estimation.edge_aware import CONDITION, DataTerms, Links, edge_weights
 from pansharpen.case import Scene, Tile
 from pansharpen.families.statistics import band_blocks, mix, per_band
 from pansharpen.physics.channels import EDGE, Channels, learn_channels
-from pansharpen.physics.error_scale import ErrorScale, blurred_off, error_scale
+from pansharpen.physics.error_scale import ErrorScale, error_scale
 from pansharpen.physics.guide_bands import doubted_bands
 from pansharpen.physics.held_out import detail_trust
 from pansharpen.physics.posterior import posterior_variance
 from pansharpen.physics.registration import Registration
 from pansharpen.physics.relation import related
 from pansharpen.physics.sharp_guides import with_sharp_guides
-from pansharpen.physics.sharp_pan import pan_blur, with_sharp_pan
+from pansharpen.physics.sharp_pan import with_sharp_pan
 from pansharpen.physics.subspace import Cube, Subspace, one_blur, subspace
 from pansharpen.registry import Posterior, method
 
@@ -98,8 +97,7 @@ def physics(scene: Scene, std: bool = False) -> Any:
     once = Solutions(model)
     fused = scene.map(lambda tile: _fuse(tile, model, once.of(tile)))
     scale = error_scale(scene, model.coarse, model.space, model.pair, model.channels)
-    blur = pan_blur(scene)
-    return Posterior(fused, scene.map(lambda tile: _std(tile, model, once.of(tile), scale, blur)))
+    return Posterior(fused, scene.map(lambda tile: _std(tile, model, once.of(tile), scale)))
 
 
 def _say_doubted_bands(model: Model) -> None:
@@ -238,11 +236,9 @@ def _fuse(tile: Tile, model: Model, solution: Solved) -> torch.Tensor:
     return out.clamp_(min=0) if model.bounded else out
 
 
-def _std(
-    tile: Tile, model: Model, solution: Solved, scale: ErrorScale, blur: NDArray[np.float64] | None
-) -> torch.Tensor:  # fmt: skip
+def _std(tile: Tile, model: Model, solution: Solved, scale: ErrorScale) -> torch.Tensor:
     terms, weights, z, _, _, links = solution
     r = tile.optics.ratio
     place = r * tile.corner[0], r * tile.corner[1]
     variance = posterior_variance(terms, weights, z, model.space.basis, place, tile.corner, links)
-    return tile.crop(scale.std(variance, blurred_off(tile.wide_pan, blur)))
+    return tile.crop(scale.std(variance, tile.wide_pan))

@@ -34,10 +34,12 @@ from hsitools.sensor.spatial import mtf_sigma
 from pansharpen.case import Scene, Tile
 from pansharpen.families.statistics import BandSums, band_sums, per_band, ratio_of
 from pansharpen.physics.channels import Channels
+from pansharpen.physics.few_pixels import few_pixels
 from pansharpen.physics.held_out import LEAST, counted, held_out
+from pansharpen.physics.own_mtf import least_mtf
 from pansharpen.physics.posterior import around, posterior_variance
 from pansharpen.physics.registration import Registration
-from pansharpen.physics.sharp_pan import filtered, pan_blur, transfer
+from pansharpen.physics.sharp_pan import filtered, gaussian, pan_blur, transfer
 from pansharpen.physics.subspace import Cube, Subspace
 
 Array = NDArray[np.float64]
@@ -67,18 +69,31 @@ class ErrorScale:
     ----------
     posterior, hidden, floor : Tensor, shape (1, band)
         Factor of the posterior's variance, factor of what PAN's blur would take off PAN, and what is added to both.
+    blur : array or None
+        What is left of the blur of PAN's optics, as `hiding_blur`.
     """
 
     posterior: torch.Tensor
     hidden: torch.Tensor
     floor: torch.Tensor
+    blur: Array | None
 
-    def std(self, variance: torch.Tensor, blurred_off: torch.Tensor | None) -> torch.Tensor:
-        """Standard deviation of each voxel, of the posterior's variance and `blurred_off` PAN."""
+    def std(self, variance: torch.Tensor, pan: torch.Tensor) -> torch.Tensor:
+        """Standard deviation of each voxel, of the posterior's variance and PAN."""
         out = per_band(self.posterior, variance) * variance + per_band(self.floor, variance)
-        if blurred_off is not None:
-            out = out + per_band(self.hidden, variance) * blurred_off
+        hidden = blurred_off(pan, self.blur)
+        if hidden is not None:
+            out = out + per_band(self.hidden, variance) * hidden
         return out.sqrt_()
+
+
+def hiding_blur(scene: Scene) -> Array | None:
+    """What is left of the blur of PAN's optics; where no sensor tells it, the widest that PAN can have. None of no PAN.
+
+    The estimate takes a PAN of untold optics for sharp; its error must not.
+    """
+    blur = pan_blur(scene)
+    return gaussian(least_mtf(scene)) if blur is None and not scene.pan_made else blur
 
 
 def blurred_off(pan: torch.Tensor, blur: Array | None) -> torch.Tensor | None:
@@ -142,7 +157,7 @@ def error_scale(
     coarse, space, pair, channels
         Of the scene: see `pansharpen.methods.physics.Model`.
     """
-    blur = pan_blur(scene)
+    blur = hiding_blur(scene)
 
     def sums(tile: Tile) -> tuple[torch.Tensor, ...]:
         cube = coarse(tile)
@@ -186,8 +201,11 @@ def error_scale(
     if scene.optics.error_variance is not None:
         # alike in neighbouring pixels: what is held out does not show them
         floor = floor + torch.as_tensor(scene.optics.error_variance).to(noise)
+    few = few_pixels(scene)
+    factor = few.factor * factor
     return ErrorScale(
-        posterior=((LEVEL * alpha) ** 2 * factor)[None], hidden=(fine * slope * factor)[None], floor=floor[None]
+        posterior=((LEVEL * alpha) ** 2 * factor)[None], hidden=(fine * slope * factor)[None],
+        floor=(floor + few.added)[None], blur=blur,
     )  # fmt: skip
 
 

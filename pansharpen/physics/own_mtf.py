@@ -32,6 +32,8 @@ GAINS, RATIOS = (0.2, 0.35, 0.5, 1.0), (0.14, 0.19, 0.28, 0.90)
 #: Largest ratio that a gain can make, `LARGEST` · gain^`POWER`. The same scenes reach .24, .30 and .43 at gains of .2,
 #: .35 and .5; without blur the softest has .30.
 LARGEST, POWER = 0.70, 0.6
+#: Gain at Nyquist of PAN images of instruments in orbit, .1 to .25, where nothing else is told of it.
+USUAL = 0.2
 #: Side of the window of a power, pixels of its scale; of fewer windows side by side nothing is told.
 WINDOW, LEAST_WINDOWS = 7, 16
 #: Of a gain there is no more.
@@ -63,6 +65,11 @@ def own_mtf(scene: Scene) -> float | None:
     log.warning("PAN's MTF: found details that a gain of %.2g at Nyquist would have taken off, taken as %.2g; expected "
                 "PAN as its optics made it (a sharpened product? another sensor?)", declared, told)  # fmt: skip
     return told
+
+
+def least_mtf(scene: Scene) -> float:
+    """The lowest gain at Nyquist that PAN can have where no sensor tells it; `USUAL` where PAN does not say more."""
+    return min(max((_ratio(scene, everywhere(scene)) / LARGEST) ** (1 / POWER), USUAL), SHARP)
 
 
 def _ratio(scene: Scene, where: Weight) -> float:

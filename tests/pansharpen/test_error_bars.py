@@ -18,6 +18,7 @@ from pansharpen import fuse
 from pansharpen.commands.pansharpen import pansharpen
 from pansharpen.in_memory import posterior_of
 from pansharpen.methods.physics import learn, physics, solved
+from pansharpen.optics import Optics
 from pansharpen.pair.wald import simulated_case
 from pansharpen.physics.error_scale import blur_powers, blurred_off, grain_variance, hidden_gain
 from pansharpen.physics.posterior import draw, signs_at
@@ -103,6 +104,26 @@ def test_intervals_cover(case):
     assert 0.9 < mean < 0.985
     assert worst > 0.8
     assert rank > 0.5
+
+
+def untold(case):
+    """The pair as it is where no sensor is told."""
+    return case.replace(optics=Optics(ratio=case.optics.ratio, wavelength_nm=case.optics.wavelength_nm))
+
+
+@pytest.mark.parametrize(("side", "seeds"), [(1, (31, 33)), (3, (31, 33)), (6, (31,)), (16, (33,))])
+def test_intervals_cover_where_pixels_are_few_and_no_sensor_is_told(side, seeds):
+    """Told optics, and none: PAN's blur hides as much when nobody says so; of one pixel nothing is known but levels."""
+    sensor = preset("prisma").select(range(0, 48, 12))
+    for told in (True, False):
+        scores = []
+        for seed in seeds:
+            made = simulated_case(scene((4 * side, 4 * side), seed=seed), sensor, ratio=4, seed=1)
+            estimate, std = posterior_of("physics", made if told else untold(made))
+            scores.append((made.reference - estimate) / std)
+        z = torch.cat(scores).double()
+        assert 0.87 < float((z.abs() < 1.96).double().mean()) <= 1, told
+        assert 0.25 < float(z.square().mean().sqrt()) < 1.45, told
 
 
 def test_grain_of_the_scene_is_told_from_noise_by_its_neighbours(case):
