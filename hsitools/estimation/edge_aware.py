@@ -245,8 +245,7 @@ class DataTerms:
         By `chebyshev`.
         """
         system = self.system(weights, z, links)
-        residual = system.precondition(system.residual(data, z))
-        return chebyshev(residual, lambda step: system.precondition(system.apply(step)), z, self.condition)
+        return chebyshev(system.start(data, z), system.preconditioned, z, self.condition)
 
 
 class System:
@@ -282,21 +281,60 @@ class System:
         self.response = torch.cat([part.response for part in self.sharp])
         self.share = _share(self.response, self.inverse, torch.cat([part.bound() for part in self.sharp], 1))
 
-    def precondition(self, residual: torch.Tensor) -> torch.Tensor:
-        """Inverse of the bound, by Woodbury's formula for the sharp channels; overwrites its argument."""
+    def precondition(self, residual: torch.Tensor, sharp: torch.Tensor | None = None) -> torch.Tensor:
+        """Inverse of the bound, by Woodbury's formula for the sharp channels; overwrites its argument.
+
+        Of channels on the fine grid the residual may be apart, ``sharp (batch, m, y, x)``, without their precision: the
+        bound takes off what they add but for a part, and at weakly linked pixels rounding would leave 1e-4.
+        """
         residual *= self.inverse
         channels = _along(self.response, residual)
+        if sharp is not None:
+            channels -= sharp
         if len(self.response) == 1:
             channels *= self.share[:, 0]
         else:
             channels = (self.share * channels[:, None]).sum(2)
         return residual.addcmul_(self.inverse, _along(self.response.mT, channels), value=-1)
 
+    def start(self, data: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        """Preconditioned residual at ``z``."""
+        out = self._rest_of_residual(data, z)
+        return self.precondition(out, self._apart(out, [part.image - part.see(z) for part in self.sharp]))
+
+    def preconditioned(self, step: torch.Tensor) -> torch.Tensor:
+        """The preconditioned matrix times ``step``."""
+        out = self._rest_of_matrix(step)
+        return self.precondition(out, self._apart(out, [part.see(step) for part in self.sharp]))
+
     def apply(self, step: torch.Tensor) -> torch.Tensor:
         """The system's matrix: data terms and prior."""
-        out = self.down.adjoint(self.precision * self.down(step))
+        out = self._rest_of_matrix(step)
         for part in self.sharp:
             out += part.spread(part.see(step))
+        return out
+
+    def residual(self, data: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        """Right side less matrix times ``z``, for coarse components ``data``."""
+        out = self._rest_of_residual(data, z)
+        for part in self.sharp:
+            out += part.spread(part.image - part.see(z))
+        return out
+
+    def _apart(self, out: torch.Tensor, channels: list[torch.Tensor]) -> torch.Tensor:
+        """Channels of the fine grid, zero for others, which `out` gets."""
+        apart = []
+        for part, image in zip(self.sharp, channels, strict=True):
+            if part.down is None:
+                apart.append(image)
+            else:
+                out += part.spread(image)
+                apart.append(out.new_zeros(len(out), image.shape[1], *out.shape[2:]))
+        return torch.cat(apart, 1)
+
+    def _rest_of_matrix(self, step: torch.Tensor) -> torch.Tensor:
+        """The matrix without sharp channels."""
+        out = self.down.adjoint(self.precision * self.down(step))
         out.addcmul_(self.around, step)
         _take_across(out, self.weights, step, NEIGHBOURS)
         if self.links is not None:
@@ -304,12 +342,10 @@ class System:
             _take_across(out[:, leading], self.links.weights, step[:, leading], self.links.offsets)
         return out
 
-    def residual(self, data: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
-        """Right side less matrix times ``z``, for coarse components ``data``."""
+    def _rest_of_residual(self, data: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        """The residual without sharp channels."""
         # differences first: products of the whole would cancel to rounding errors
         out = self.down.adjoint(self.precision * (data - self.down(z)))
-        for part in self.sharp:
-            out += part.spread(part.image - part.see(z))
         out -= laplacian(z, self.weights)
         if self.links is not None:
             leading = slice(self.links.leading)

@@ -89,9 +89,7 @@ def draw(
         turns = signs_at(place, like[:, :n], len(far.offsets) * n, number + (len(system.sharp) + 1) * DRAWS).split(n, 1)
         _push_apart(push[:, :n], far.weights, far.offsets, turns)
     residual = system.precondition(push)
-    return chebyshev(
-        residual, lambda step: system.precondition(system.apply(step)), torch.zeros_like(like), condition
-    )  # fmt: skip
+    return chebyshev(residual, system.preconditioned, torch.zeros_like(like), condition)
 
 
 def _push_apart(
