@@ -84,6 +84,10 @@ def run(
     import shutil
     import time
 
+    from hsitools.lookup import require_registered
+
+    if not plugins:
+        require_registered(method, "denoise.methods", "method", "method")
     from denoise.restore import rare_findings, restore_cube
     from hsitools.io import open_cube, save_cube
     from hsitools.plugins import load_plugins

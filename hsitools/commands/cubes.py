@@ -116,8 +116,12 @@ def metrics(
     device: str, as_json: bool,
 ) -> None:  # fmt: skip
     """Quality indices of ESTIMATE: against REFERENCE, against what it was fused from (--coarse), or of itself alone."""
-    from hsitools.devices import device_named
     from hsitools.errors import InputError
+    from hsitools.lookup import require_registered
+
+    for name in chosen:
+        require_registered(name, "hsitools.metrics", "index", "metric")
+    from hsitools.devices import device_named
     from hsitools.io import open_cube
     from hsitools.metrics import evaluate, evaluate_alone, evaluate_fusion
 

@@ -120,6 +120,7 @@ def run_method(
     With --workers or --scheduler all workers fuse tiles at once; a worker that dies costs its tile, and the same
     command goes on where one that was killed stood. With --batch they take a product each.
     """
+    _require_names(method, sensor, asked)
     from hsitools.scale.cluster import cluster
     from pansharpen.products import FusionOrder, fuse_file, fuse_files
 
@@ -151,6 +152,17 @@ def run_method(
         click.echo(f"hsi: note: noise {document['sensor_noise']}", err=True)
     if order.sensor is None and not document["optics_in_file"]:
         click.echo("hsi: note: no --sensor: MTF gain 0.30 at Nyquist assumed, PAN response estimated", err=True)
+
+
+def _require_names(method: str, sensor: str | None, asked: dict[str, Any]) -> None:
+    """Refuse a wrong name before anything heavy is imported, or a file is read; what plugins register is told later."""
+    from hsitools.lookup import require_registered
+    from hsitools.sensor import open_sensor
+
+    if not asked["plugins"]:
+        require_registered(method, "pansharpen.methods", "method", "method")
+    if sensor is not None:
+        open_sensor(sensor)
 
 
 def _print_batch(records: list[dict[str, Any]], out: Path, as_json: bool) -> None:
