@@ -9,9 +9,11 @@ import click
 
 from hsitools.commands.options import (
     SeveralValues,
+    count,
     device_option,
     dtype_option,
     emit_json,
+    hidden,
     json_option,
     plugin_option,
     progress_bar,
@@ -70,6 +72,9 @@ def list_methods(plugins: tuple[Path, ...], as_json: bool) -> None:
         "every method takes any number of bands and any whole ratio; trained nets need weights for their sensor,"
     )
     click.echo("of which those of a PRISMA-like one at ratio 6 come with the package")
+
+
+pansharpen.add_command(hidden(list_methods), "methods")
 
 
 @pansharpen.command("run", cls=SeveralValues, several=("--batch",))
@@ -142,7 +147,7 @@ def run_method(
     if as_json:
         return emit_json(document)
     said = f"{out}: {'×'.join(map(str, document['shape']))} by {document['method']} in {document['seconds']:.1f} s"
-    said += f"; {document['bad_bands']} bands marked bad" if document["bad_bands"] else ""
+    said += f"; {count(document['bad_bands'], 'band')} marked bad" if document["bad_bands"] else ""
     if document["rounding_error"] is not None:
         said += f"; {rounding_said(document['rounding_error'], document['units'])}"
     click.echo(said)

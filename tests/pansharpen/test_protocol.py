@@ -180,9 +180,13 @@ def test_a_preset_is_that_of_the_cube_or_refused():
     even = np.linspace(427, 925, 50)
     for cube in (pair(centre), pair(centre + 4), pair(centre[3::5] + 1), pair(even).replace(wavelength_nm=None)):
         require_fit(cube, sensor)
-    with pytest.raises(InputError, match="pair: bands: found 50, one at .* expected the 234 of PRISMA or some of them"):
+    with pytest.raises(
+        InputError, match=r"pair: bands: found 50, one at .* expected the 234 of PRISMA or some of them"
+    ):
         require_fit(pair(even), sensor)
-    with pytest.raises(InputError, match="pair: pan: found 3 of its pixels to one of the cube, expected 6 as of PRISMA"):
+    with pytest.raises(
+        InputError, match="pair: pan: found 3 of its pixels to one of the cube, expected 6 as of PRISMA"
+    ):
         fuse_cube(pair(centre, 3), "EXP", sensor)
     require_fit(pair(centre, 3), preset("prisma").replace(pan=None, pan_noise=None))
 
