@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import fdtri
 
 from calibration.captures.capture import MonochromaticCapture
 from calibration.characterization import FLAG_MEANING, Characterization
@@ -23,6 +24,8 @@ Array = NDArray[np.float64]
 
 #: Standard errors on either side that hold 95 % of a normal distribution.
 SIDE_95 = 1.96
+#: Share of rows of pure noise of which a model may be said to explain something: a fringe is looked for at many OPDs.
+BY_CHANCE = 1e-6
 
 
 def characterization_of(
@@ -72,7 +75,8 @@ def characterization_of(
         columns["rmse_cv"] = rmse_cv
     fitted: dict[str, Any] = {name: np.where(data.usable, values, np.nan) for name, values in columns.items()}
     flags = _flags(capture, data, fit, law)
-    flags["low_contrast"] = data.usable & (columns["reflectivity"] < 3 * reflectivity_stderr)
+    weak = columns["reflectivity"] < 3 * reflectivity_stderr
+    flags["low_contrast"] = data.usable & (weak | _chance(data, theta, r2))
     flags["unidentified"] = _unidentified(data, fit, options, opd_stderr)
     return Characterization(
         name=capture.name,
@@ -157,6 +161,14 @@ def _flags(capture: MonochromaticCapture, data: ScaledRows, fit: Fit, law: OpdLa
         "not_converged": data.usable & ~fit.converged,
         "off_law": law.outliers,
     }
+
+
+def _chance(data: ScaledRows, theta: Array, r2: Array) -> NDArray[np.bool_]:
+    """Rows of which the model explains no more than it would of noise: Fisher's F of all parameters but the mean."""
+    free = theta.shape[1] - 1
+    left = np.maximum((data.weight > 0).sum(axis=1) - free - 1, 1)
+    explained = np.clip(r2, 0, 1)
+    return np.asarray(explained / free < fdtri(free, left, 1 - BY_CHANCE) * (1 - explained) / left)
 
 
 def _unidentified(data: ScaledRows, fit: Fit, options: Options, opd_stderr: Array) -> NDArray[np.bool_]:
