@@ -171,7 +171,10 @@ def run(
         click.echo(f"warning: {document[WARNING]}", err=True)
     if document.get(DOUBTFUL):
         bands = ", ".join(map(str, document[DOUBTFUL]))
-        click.echo(f"doubtful bands (counted from 0) {bands}: what was taken from them is not noise alone (see `hsi denoise figures`)")
+        click.echo(
+            f"doubtful bands (counted from 0) {bands}: what was taken from them is not noise alone (see `hsi denoise "
+            "figures`)"
+        )
 
 
 #: What methods say of a cube, in the order in which it is printed.

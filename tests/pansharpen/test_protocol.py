@@ -38,6 +38,8 @@ def test_case_file(tmp_path, arrays):
     path = written(tmp_path, arrays | {"gt": np.ones((8, 12, 10)), "ms": np.ones((8, 12, 10))})
     plain, toolbox = read_case(path), read_case(path, convention("toolbox"))
     assert plain.optics.offset == 0.5
+    flat = read_case(written(tmp_path, arrays | {"pan": arrays["pan"][0]}))
+    assert torch.equal(flat.pan, plain.pan)
     assert plain.expanded is None
     assert toolbox.optics.offset == 1
     assert toolbox.optics.mtf == 0.2825
