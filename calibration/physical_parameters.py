@@ -10,11 +10,13 @@ from scipy.special import fdtri
 
 from calibration.captures.capture import MonochromaticCapture
 from calibration.characterization import FLAG_MEANING, Characterization
+from calibration.fitting.aliases import sampling_limit
 from calibration.fitting.fit_state import Fit
 from calibration.fitting.line_width import contradicts_width
 from calibration.fitting.opd_law import OpdLaw, fit_law
 from calibration.fitting.options import Options
 from calibration.fitting.scaled_rows import ScaledRows
+from calibration.fitting.starting_opd import alias_distance
 from calibration.fitting.uncertainty import parameter_covariance
 from calibration.transmittance_errors import LineErrors
 from hsitools.sensor.fabry_perot import contrast, finesse
@@ -58,6 +60,7 @@ def characterization_of(
     gain = slices["gain"].start
     rmse, r2 = _quality(data, fit)
     opd, opd_stderr = opd_and_phase["opd_um"], opd_and_phase["opd_stderr_um"]
+    alias = alias_distance(data, opd)
     law = fit_law(opd, data.index, data.usable, 1 / data.band.width, data.opd_step_um)
     columns = {
         **opd_and_phase,
@@ -73,10 +76,14 @@ def characterization_of(
     }
     if rmse_cv is not None:
         columns["rmse_cv"] = rmse_cv
+    # a fringe that may be its alias: the OPD may be that far off, and the phase anything
+    columns["opd_stderr_um"] = np.hypot(opd_stderr, alias)
+    columns["phase_stderr_rad"] = np.where(alias > 0, np.pi / np.sqrt(3), columns["phase_stderr_rad"])
     fitted: dict[str, Any] = {name: np.where(data.usable, values, np.nan) for name, values in columns.items()}
     flags = _flags(capture, data, fit, law)
     weak = columns["reflectivity"] < 3 * reflectivity_stderr
     flags["low_contrast"] = data.usable & (weak | _chance(data, theta, r2))
+    flags["undersampled"] = alias > 0
     flags["unidentified"] = _unidentified(data, fit, options, opd_stderr)
     return Characterization(
         name=capture.name,
@@ -95,7 +102,8 @@ def characterization_of(
         layout=capture.layout,
         lines=LineErrors.of(fit, data, model_spread),
         selection=selection or [],
-        settings={**options.to_dict(), **_line_settings(capture, data, fit, options)},
+        settings={**options.to_dict(), **_line_settings(capture, data, fit, options),
+                  "opd_limit_um": sampling_limit(data.wavenumber)},
         seconds=seconds,
     )  # fmt: skip
 
