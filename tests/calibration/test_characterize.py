@@ -196,6 +196,12 @@ class TestFlags:
         json.dumps(plain(spoiled.summary()), allow_nan=False)
         assert spoiled.summary()["opd_um"][3] is None
 
+    def test_headlines_are_of_rows_with_fringes(self, spoiled):
+        """However badly what shows none is fitted."""
+        shown = np.isfinite(spoiled.rmse) & ~spoiled.flags["low_contrast"]
+        assert spoiled.flags["low_contrast"].any()
+        assert spoiled.summary()["rmse_mean"] == pytest.approx(spoiled.rmse[shown].mean(), rel=1e-12)
+
 
 def test_fewer_lines_than_parameters(simulated):
     few = simulated.select(wavelengths_nm=(400, 411))
