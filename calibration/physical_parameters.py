@@ -174,13 +174,17 @@ def _flags(capture: MonochromaticCapture, data: ScaledRows, fit: Fit, law: OpdLa
 def _chance(data: ScaledRows, fit: Fit) -> NDArray[np.bool_]:
     """Rows of which the model explains no more than it would of noise: Fisher's F of all parameters but the mean.
 
-    Of the samples that the loss lets count. Paulson's normal deviate of F^⅓ (Annals of Mathematical Statistics 13,
+    Parameters count as far as the data, not the prior, determine them: as the residual variance was estimated. Of the
+    samples that the loss lets count. Paulson's normal deviate of F^⅓ (Annals of Mathematical Statistics 13,
     1942) spares the import of SciPy.
     """
     residual = data.intensity - fit.values(data)
-    counted = (data.weight > 0) & ((influence(residual, data.weight, fit.loss)[0] != 0) | (residual == 0))
+    psi, slope = influence(residual, data.weight, fit.loss)
+    counted = (data.weight > 0) & ((psi != 0) | (residual == 0))
     explained = np.clip(_quality(data, fit, counted)[1], 0, 1 - 1e-12)
-    free = fit.theta.shape[1] - 1
+    share = slope.sum(axis=1) / np.maximum(data.weight.sum(axis=1), 1e-300)
+    degrees = (psi * psi).sum(axis=1) / np.maximum(fit.variance * share, 1e-300)
+    free = np.clip((data.weight > 0).sum(axis=1) - degrees - 1, 2, fit.theta.shape[1] - 1)
     others = np.maximum(counted.sum(axis=1) - free - 1, 1)
     root = np.cbrt(explained / free / ((1 - explained) / others))
     low, high = 2 / (9 * free), 2 / (9 * others)
