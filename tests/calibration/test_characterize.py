@@ -303,3 +303,12 @@ def test_problem_scale_does_not_matter(simulated):
     np.testing.assert_allclose(one.opd_um, other.opd_um, atol=1e-5)
     np.testing.assert_allclose(other.gain, one.gain * 1e9 / 3e7, rtol=1e-4)
     assert ScaledRows.of(scaled, MODEL).intensity.mean() == pytest.approx(1, abs=1e-9)
+
+
+def test_wild_samples_do_not_hide_fringes():
+    """Under the Huber loss rows with a few wild samples are right, and not taken for rows without fringes."""
+    device = bench.simulate_instrument(40, rng=np.random.default_rng(3), rows=8)
+    capture = bench.capture(device, bench.lines(151), rng=np.random.default_rng(9), noise=0.03, hot_share=0.02)
+    result = characterize(capture, TransmittanceModel(), options=Options(loss="huber"))
+    assert np.abs(result.opd_um - device.opd_um).max() < 0.05
+    assert result.flags["low_contrast"].sum() <= 1
