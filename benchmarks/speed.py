@@ -26,6 +26,7 @@ from calibration.fitting.fit import fit_capture
 from calibration.fitting.lmfit_engine import fit_row
 from calibration.fitting.options import Options
 from calibration.fitting.refine import Prior
+from calibration.fitting.starting_opd import starting_opd
 from hsitools.sensor.transmittance import SampledModel, TransmittanceModel
 
 SAMPLE = 18
@@ -72,7 +73,7 @@ def compare(capture: MonochromaticCapture, model: TransmittanceModel, options: O
     lmfit_seconds = scale * (time.perf_counter() - began)
 
     # one fit a row, all from the same start under the same prior: this must end at the same place
-    opd, _ = initialize.starting_opd(few_data)
+    opd, _ = starting_opd(few_data)
     f, model = few_data, few_fit.sampled.model
     theta = initialize.starting_parameters(model, f.band, f.wavenumber, f.intensity, f.flat, f.weight, opd)
     flat = f.flat * few_fit.curve

@@ -6,14 +6,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import fdtri
 
 from calibration.captures.capture import MonochromaticCapture
 from calibration.characterization import FLAG_MEANING, Characterization
+from calibration.fitting.aliases import sampling_limit
 from calibration.fitting.fit_state import Fit
 from calibration.fitting.line_width import contradicts_width
 from calibration.fitting.opd_law import OpdLaw, fit_law
 from calibration.fitting.options import Options
 from calibration.fitting.scaled_rows import ScaledRows
+from calibration.fitting.starting_opd import alias_distance
 from calibration.fitting.uncertainty import parameter_covariance
 from calibration.transmittance_errors import LineErrors
 from hsitools.sensor.fabry_perot import contrast, finesse
@@ -23,6 +26,8 @@ Array = NDArray[np.float64]
 
 #: Standard errors on either side that hold 95 % of a normal distribution.
 SIDE_95 = 1.96
+#: Share of rows of pure noise of which a model may be said to explain something: a fringe is looked for at many OPDs.
+BY_CHANCE = 1e-6
 
 
 def characterization_of(
@@ -55,6 +60,7 @@ def characterization_of(
     gain = slices["gain"].start
     rmse, r2 = _quality(data, fit)
     opd, opd_stderr = opd_and_phase["opd_um"], opd_and_phase["opd_stderr_um"]
+    alias = alias_distance(data, opd)
     law = fit_law(opd, data.index, data.usable, 1 / data.band.width, data.opd_step_um)
     columns = {
         **opd_and_phase,
@@ -70,9 +76,14 @@ def characterization_of(
     }
     if rmse_cv is not None:
         columns["rmse_cv"] = rmse_cv
+    # a fringe that may be its alias: the OPD may be that far off, and the phase anything
+    columns["opd_stderr_um"] = np.hypot(opd_stderr, alias)
+    columns["phase_stderr_rad"] = np.where(alias > 0, np.pi / np.sqrt(3), columns["phase_stderr_rad"])
     fitted: dict[str, Any] = {name: np.where(data.usable, values, np.nan) for name, values in columns.items()}
     flags = _flags(capture, data, fit, law)
-    flags["low_contrast"] = data.usable & (columns["reflectivity"] < 3 * reflectivity_stderr)
+    weak = columns["reflectivity"] < 3 * reflectivity_stderr
+    flags["low_contrast"] = data.usable & (weak | _chance(data, theta, r2))
+    flags["undersampled"] = alias > 0
     flags["unidentified"] = _unidentified(data, fit, options, opd_stderr)
     return Characterization(
         name=capture.name,
@@ -91,7 +102,8 @@ def characterization_of(
         layout=capture.layout,
         lines=LineErrors.of(fit, data, model_spread),
         selection=selection or [],
-        settings={**options.to_dict(), **_line_settings(capture, data, fit, options)},
+        settings={**options.to_dict(), **_line_settings(capture, data, fit, options),
+                  "opd_limit_um": sampling_limit(data.wavenumber)},
         seconds=seconds,
     )  # fmt: skip
 
@@ -157,6 +169,14 @@ def _flags(capture: MonochromaticCapture, data: ScaledRows, fit: Fit, law: OpdLa
         "not_converged": data.usable & ~fit.converged,
         "off_law": law.outliers,
     }
+
+
+def _chance(data: ScaledRows, theta: Array, r2: Array) -> NDArray[np.bool_]:
+    """Rows of which the model explains no more than it would of noise: Fisher's F of all parameters but the mean."""
+    free = theta.shape[1] - 1
+    left = np.maximum((data.weight > 0).sum(axis=1) - free - 1, 1)
+    explained = np.clip(r2, 0, 1)
+    return np.asarray(explained / free < fdtri(free, left, 1 - BY_CHANCE) * (1 - explained) / left)
 
 
 def _unidentified(data: ScaledRows, fit: Fit, options: Options, opd_stderr: Array) -> NDArray[np.bool_]:

@@ -80,7 +80,14 @@ def characterize(
     rmse_cv = None
     if cv:
         rmse_cv = cross_validate(capture, model, options, cv, seed)
-    return characterization_of(
+    result = characterization_of(
         capture, data, fit, rmse_cv=rmse_cv, selection=trials, seconds=time.perf_counter() - began, options=options,
         model_spread=spread,
     )  # fmt: skip
+    if result.flags["undersampled"].any():
+        log.warning(
+            "%s: the lines sample OPDs up to %.2f µm: %d interferometers lie at or beyond it, or cannot be told from "
+            "their aliases (flag undersampled)",
+            capture.name, result.settings["opd_limit_um"], result.flags["undersampled"].sum(),
+        )  # fmt: skip
+    return result

@@ -176,6 +176,8 @@ def characterize_it(process: Process) -> Outcome:
         Fact(quantity="band / nm", result="{:.0f} to {:.0f}".format(*result.response.band_nm)),
         Fact(quantity="standard error of the path difference, median / nm",
              result=f"{1000 * float(np.nanmedian(result.opd_stderr_um)):.2f}"),
+        *([Fact(quantity="largest path difference that the lines sample / µm",
+                result=f"{result.settings['opd_limit_um']:.2f}")] if "opd_limit_um" in result.settings else []),
         Fact(quantity="flagged", result=", ".join(f"{name} {count}" for name, count in flagged.items()) or "none"),
     ]  # fmt: skip
     if error is not None:

@@ -18,6 +18,7 @@ from calibration.fitting.posterior import posterior
 from calibration.fitting.refine import Prior, Refinement, refine
 from calibration.fitting.scaled_rows import ScaledRows
 from calibration.fitting.shared_curves import shared_gain_curve, shared_shift
+from calibration.fitting.starting_opd import starting_opd
 from hsitools.errors import InputError
 from hsitools.sensor.transmittance import SampledModel, TransmittanceModel
 
@@ -165,7 +166,7 @@ def restart_few_fringes(fit: Fit, data: ScaledRows, prior: Prior, options: Optio
 def fit_rows(data: ScaledRows, model: TransmittanceModel, options: Options, tolerance: float | None = None) -> Fit:
     """Start and refinement from the data's own lines: what `characterize`, held-out error and benchmarks share."""
     sampled = data.sampled(model)
-    opd, reflectivity = initialize.starting_opd(data, options.start)
+    opd, reflectivity = starting_opd(data, options.start)
     theta = initialize.starting_parameters(
         model,
         data.band,

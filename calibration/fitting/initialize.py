@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.fitting import aliases
 from calibration.fitting.opd_law import repeated_medians
-from calibration.fitting.scaled_rows import MIN_ROWS, ScaledRows
+from calibration.fitting.scaled_rows import MIN_ROWS
 from hsitools.estimation.spread import robust_sigma
 from hsitools.sensor.fabry_perot import cos_sin
 from hsitools.sensor.line_shape import LineShape
@@ -51,15 +52,14 @@ class Periodogram:
 
 
 def opd_grid(wavenumber: Array) -> Array:
-    """OPDs (µm) from a quarter fringe in the band to the sampling limit ``1 / (2·Δσ)``.
+    """OPDs (µm) from a quarter fringe in the band to the lines' sampling limit."""
+    return grid_to(wavenumber, aliases.sampling_limit(wavenumber))
 
-    Δσ is the mean spacing of the lines, or the median where that is smaller: where some lines of a regular series are
-    missing the others still tell the fringes that the whole series would.
-    """
+
+def grid_to(wavenumber: Array, limit_um: float) -> Array:
+    """OPDs (µm) from a quarter fringe in the band to ``limit_um``."""
     width = float(np.ptp(wavenumber))
-    spacing = np.diff(wavenumber)
-    limit = 0.5 / float(min(spacing.mean(), np.median(spacing)))
-    return np.arange(0.25 / width, limit, 1 / (OVERSAMPLING * width))
+    return np.arange(0.25 / width, limit_um, 1 / (OVERSAMPLING * width))
 
 
 def _null_basis(wavenumber: Array, etalons_um: tuple[float, ...]) -> Array:
@@ -123,24 +123,37 @@ def refine_peak(grid: Array, height: Array, peak: NDArray[np.intp]) -> Array:
     return np.where(middle == peak, grid[middle] + shift * (grid[1] - grid[0]), grid[peak])
 
 
-def track_opd(scan: Periodogram, index: NDArray[np.int64], n_lines: int, step_um: float | None) -> Array:
+def own_score(scan: Periodogram, n_lines: int) -> Array:
+    """`log_likelihood` without what the median row shows too, which is no interferometer's own fringe."""
+    score = log_likelihood(scan, n_lines)
+    return score - np.median(score, axis=0) if has_own_fringes(scan) else score
+
+
+def track_opd(
+    scan: Periodogram,
+    index: NDArray[np.int64],
+    n_lines: int,
+    step_um: float | None,
+    straight: aliases.StraightLaw | None = None,
+) -> Array:
     """Most likely OPD of each row given its neighbours, µm, shape ``(batch,)``.
 
     Viterbi path through the profile likelihoods. From one interferometer to the next the OPD changes by the device's
     step, give or take: departures cost in proportion, up to a ceiling that lets the path jump where the mosaic turns or
     a row has an OPD of its own. ``step_um`` starts the robust estimate of the step; without it the data alone do.
+    Where rows have aliases as likely as themselves, ``straight`` says along which of them the device goes.
     """
-    score = log_likelihood(scan, n_lines)
-    if has_own_fringes(scan):
-        # what the median row shows too is no interferometer's own fringe
-        score = score - np.median(score, axis=0)
+    score = own_score(scan, n_lines)
     order = np.argsort(index, kind="stable")
     grid = scan.opd_um
     spacing = grid[1] - grid[0]
     best = grid[score.argmax(axis=1)]
     sure = score.max(axis=1) > np.log(len(grid)) + 6
-    if len(index) < 5 or sure.sum() < 5:
+    if len(index) < aliases.MIN_PATH or sure.sum() < aliases.MIN_PATH:
         return refine_peak(grid, score, score.argmax(axis=1))
+    if straight is not None:
+        away = (grid - straight.predict(index)[:, None]) / (aliases.LAW_RESOLUTIONS * OVERSAMPLING * spacing)
+        best = grid[(score - 0.5 * away**2).argmax(axis=1)]
     # repeated medians: holds with nearly half of the rows on a wrong peak
     step = repeated_medians(best[sure], index[sure].astype(float))[0]
     if step_um is not None and abs(step - step_um) > 0.5 * abs(step_um):
@@ -313,17 +326,3 @@ def _weighted_fit(basis: Array, intensity: Array, flat: Array, weight: Array) ->
     trace = np.trace(matrix, axis1=1, axis2=2)[:, None, None]
     matrix = matrix + (1e-10 * trace + 1e-300) * np.eye(basis.shape[1])
     return np.linalg.solve(matrix, ((scaled * intensity) @ basis)[:, :, None])[:, :, 0]
-
-
-def starting_opd(data: ScaledRows, method: str = "periodogram") -> tuple[Array, Array | None]:
-    """OPD of each row (µm) and, for the exhaustive search, its reflectivity."""
-    grid = opd_grid(data.wavenumber)
-    measured = (data.weight > 0).any(axis=0)
-    wavenumber, ratio = data.wavenumber[measured], data.filled_ratio[:, measured]
-    if method == "exhaustive":
-        coarse = np.arange(grid[0], grid[-1], 0.5 / data.band.width)
-        opd, reflectivity = exhaustive_search(wavenumber, ratio, coarse)
-        return opd, reflectivity
-    scan = periodogram(wavenumber, ratio, grid)
-    scan.power[~data.usable] = 0
-    return track_opd(scan, data.index, len(wavenumber), data.opd_step_um), None

@@ -24,6 +24,9 @@ BESIDE = 5.0
 TURNS, STEPS = 3, 4
 #: Bands fitted at a time.
 AT_ONCE = 16
+#: Share of a band's standard deviation below which a spike is none: where noise is far less than the scene, the scene's
+#: own details stand out of it, and what is so slight spoils nothing.
+SLIGHT = 0.3
 #: Share of a spike's height that bands on both sides, or two on one, have of a spectrum's feature: narrow ones (a
 #: standard deviation of .7 bands) have .36; of a spike seven deviations high, both would be chance of two deviations.
 ALIKE = 0.3
@@ -86,7 +89,8 @@ def _features(values: Array, valid: Mask, out: Mask) -> Mask:
     directions = subspace(flat)
     rest = np.where(valid, values - mean, 0) / unit - (directions @ (directions.T @ flat)).reshape(values.shape)
     common = (grey_opening(np.maximum(side, 0), size=(min(3, bands), 1, 1), mode="constant") for side in (rest, -rest))
-    return np.asarray(out & ((np.add(*common) > ALIKE * np.abs(rest)) | (np.abs(rest) < FAR)))
+    least = np.maximum(FAR, SLIGHT * filled.std((1, 2), keepdims=True) / unit)
+    return np.asarray(out & ((np.add(*common) > ALIKE * np.abs(rest)) | (np.abs(rest) < least)))
 
 
 def _filled(values: Array, out: Mask) -> Array:

@@ -6,20 +6,27 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 
 from hsitools.errors import InputError
 
 #: Values in a temporary of an index, at most.
 MAX_TEMPORARY = 2**20
+#: Of a floating number that sums of squares may be made in.
+LEAST_BYTES = 4
 #: A band with less than this share of the best band's valid voxels is left out of indices of whole spectra.
 MIN_VALID = 0.5
 
 
 def as_batch(values: Any, name: str) -> torch.Tensor:
     """A floating tensor ``(batch, band, y, x)`` from an array or tensor ``(band, y, x)`` or a batch of them."""
+    if isinstance(values, np.ndarray):
+        # torch takes neither another byte order nor steps backwards
+        values = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
     tensor = torch.as_tensor(values)
-    if not tensor.is_floating_point():
+    if not tensor.is_floating_point() or tensor.dtype.itemsize < LEAST_BYTES:
+        # squares of half precision overflow
         tensor = tensor.to(torch.float64)
     if tensor.ndim == 3:
         tensor = tensor[None]

@@ -32,8 +32,8 @@ TRUST = 0.01
 RIDGE = 1e-3
 #: Iterations between two corrections where the bands' MTFs differ.
 CORRECTION = 10
-#: Below float32's rounding of any image: divisions by zero contrast stay finite.
-TINY = 1e-12
+#: Divisions by zero contrast stay finite; far below any image in any unit, its square included.
+TINY = 1e-100
 
 
 # ---- total variation -------------------------------------------------------------------------------------------

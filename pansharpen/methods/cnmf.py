@@ -10,7 +10,7 @@ from pansharpen.registry import method
 
 #: Weight of "abundances sum to one", in units of the mean level.
 SUM_TO_ONE = 1.0
-#: Below float32's rounding of any image.
+#: Below float32's rounding of an image of mean one.
 TINY = 1e-12
 
 
@@ -26,11 +26,14 @@ def cnmf(case: FusionCase, *, endmembers: int = 20, outer: int = 3, inner: int =
     """
     tile = case.tile
     cube = case.coarse[0].double().clamp(min=0)
+    # cubes in any unit are alike
+    level = cube.mean().clamp(min=1e-200)
+    cube = cube / level
     response, offset, _ = sharp_responses(case)
     sharp = (tile.sharp[0].double() - offset[0][:, None, None]).clamp(min=0)
     # channels of any units weigh alike
-    scale = sharp.mean((1, 2)).clamp(min=TINY)
-    mixing, sharp = response[0] / scale[:, None], sharp / scale[:, None, None]
+    scale = sharp.mean((1, 2)).clamp(min=1e-200)
+    mixing, sharp = level * response[0] / scale[:, None], sharp / scale[:, None, None]
     size, coarse_size = sharp.shape[-2:], cube.shape[-2:]
     pixels, fine = cube.flatten(1), sharp.flatten(1)
     spectra = _extreme_spectra(pixels, min(endmembers, case.n_bands, pixels.shape[1]))
@@ -46,7 +49,7 @@ def cnmf(case: FusionCase, *, endmembers: int = 20, outer: int = 3, inner: int =
         for _ in range(inner):
             wide = _abundances(seen, fine, wide)
         shares = down(wide.unflatten(1, size)[None])[0].clamp(min=1e-9).flatten(1)
-    fused = (spectra @ wide).unflatten(1, size)[None].to(case.coarse.dtype)
+    fused = (level * spectra @ wide).unflatten(1, size)[None].to(case.coarse.dtype)
     return fused + up(case.coarse - tile.down()(fused))
 
 

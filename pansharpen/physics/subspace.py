@@ -95,7 +95,7 @@ def subspace(scene: Scene, coarse: Cube) -> Subspace:
     noise = _noise(scene.optics, covariance).clamp(min=float(floor))
     basis, projection, signal = _components(covariance, noise, n)
     outside = covariance.diagonal() - ((projection[0] @ covariance) * basis[0].mT).sum(0)
-    rest = (1 - noise / outside.clamp(min=1e-30)).clamp(0, 1)[None]
+    rest = (1 - noise / outside.clamp(min=TINY)).clamp(0, 1)[None]
     return Subspace(mean=sums.mean_x, basis=basis, projection=projection, signal=signal, rest=rest, noise=noise[None])
 
 

@@ -12,12 +12,12 @@ from scipy.stats import siegelslopes
 
 from calibration import simulated_bench as bench
 from calibration.characterization import Characterization
-from calibration.fitting.initialize import starting_opd
 from calibration.fitting.opd_law import repeated_medians
 from calibration.fitting.options import Options
 from calibration.fitting.population import shared_parameters
 from calibration.fitting.scaled_rows import ScaledRows
 from calibration.fitting.smoothing import SmoothingSpline, solve_pentadiagonal
+from calibration.fitting.starting_opd import starting_opd
 from calibration.held_out import Fold, cross_validate, deal, embed
 from calibration.model_choice import Trials, paired_gain, select_model
 from calibration.pipeline import characterize

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from calibration import simulated_bench as bench
 from calibration.fitting import initialize
 from calibration.fitting.etalons import find_common_fringes
-from calibration.fitting.initialize import starting_opd
 from calibration.fitting.scaled_rows import ScaledRows
+from calibration.fitting.starting_opd import starting_opd
 from hsitools.sensor.transmittance import TransmittanceModel
 
 EVEN = bench.lines(301)

@@ -48,7 +48,7 @@ def test_a_line_of_pixels_has_its_doubt() -> None:
 @pytest.mark.parametrize(("snr", "most"), [(20, 0.7), (200, 0.95), (2000, 1.05)])
 @pytest.mark.parametrize("bands", [1, 2, 3])
 def test_few_bands_are_cleaned_by_their_pixels_and_never_ruined(bands: int, snr: float, most: float) -> None:
-    """No other band tells noise from scene: fields with edges, as optics see them, were smoothed by 30 σ."""
+    """No other band tells noise from scene: fields with edges, as optics see them."""
     rng = np.random.default_rng(5)
     y, x = np.mgrid[:48, :48]
     seeds = rng.uniform(0, 48, (2, 14))

@@ -72,6 +72,19 @@ def test_better_than_interpolation(name, case):
     assert error[0] <= error[1]
 
 
+@pytest.mark.parametrize("name", LAWFUL)
+def test_any_unit_will_do(name, case):
+    factor = 2.0**-20
+    optics = dataclasses.replace(
+        case.optics, noise_variance=case.optics.noise_variance * factor**2,
+        pan_variance=case.optics.pan_variance * factor**2,
+    )  # fmt: skip
+    small = case.replace(coarse=case.coarse * factor, pan=case.pan * factor, optics=optics, reference=None)
+    small = small if case.expanded is None else small.replace(expanded=case.expanded * factor)
+    whole = fuse_case(name, case)
+    assert (fuse_case(name, small) / factor - whole).abs().max() <= 1e-3 * whole.std()
+
+
 @pytest.mark.parametrize("name", [name for name in LAWFUL if METHODS[name].consistent])
 def test_consistent(name, case):
     out = fuse_case(name, case)

@@ -238,3 +238,17 @@ def test_noise_of_the_cube_is_no_detail_that_the_truth_lacks():
         for fused in (truth, clean.read().repeat(6, 1).repeat(6, 2))
     )
     assert found < 0.7 * repeated
+
+
+@pytest.mark.parametrize("seen", [lambda x: x.astype("f2"), lambda x: x.astype(">f4"), lambda x: x[:, ::-1]])
+def test_any_numpy_array_is_measured(seen):
+    rng = np.random.default_rng(0)
+    truth = 80 + 40 * rng.random((3, 24, 24))
+    other = truth + rng.standard_normal(truth.shape)
+    names = ["ERGAS", "SAM", "RMSE", "SSIM", "PSNR", "UQI", "SCC"]
+    right, found = (
+        evaluate(view(other), view(truth), ratio=4, metrics=names) for view in (lambda x: x.astype("f4"), seen)
+    )
+    for name in names:
+        # half precision tells a two-thousandth of a value
+        assert found[name].value == pytest.approx(right[name].value, rel=5e-3), name

@@ -1,0 +1,84 @@
+"""OPDs beyond what the lines sample: right or flagged, and devices that stay below as before."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from calibration import simulated_bench as bench
+from calibration.fitting import aliases
+from calibration.pipeline import characterize
+from hsitools.sensor.transmittance import TransmittanceModel
+
+
+@pytest.fixture(scope="module")
+def device():
+    """Forty interferometers of 1.5 to 8.3 µm."""
+    return bench.simulate_instrument(40, rng=np.random.default_rng(3), rows=8)
+
+
+def capture_of(device, n_lines, even_in="wavenumber"):
+    lines = bench.lines(n_lines, even_in=even_in)
+    return bench.capture(device, lines, rng=np.random.default_rng(9), noise=0.03)
+
+
+def wrong(result, device):
+    """Half a fringe over the band off: another fringe."""
+    return np.abs(result.opd_um - device.opd_um) > 0.5 / np.ptp(result.wavenumber)
+
+
+@pytest.mark.parametrize(("n_lines", "limit_um"), [(21, 5.385), (31, 8.077), (101, 26.923)])
+def test_even_lines(device, n_lines, limit_um, caplog):
+    """The device's law takes rows beyond the limit; what it alone tells is flagged, and no error of theirs is small."""
+    result = characterize(capture_of(device, n_lines), TransmittanceModel())
+    doubtful = result.flags["undersampled"]
+    assert result.settings["opd_limit_um"] == pytest.approx(limit_um, abs=2e-3)
+    assert not wrong(result, device)[~doubtful].any()
+    # at the limit itself a fringe and its alias are one
+    assert wrong(result, device).sum() <= 1
+    assert doubtful[device.opd_um > limit_um].all()
+    assert not doubtful[device.opd_um < limit_um - 1.2 / np.ptp(result.wavenumber)].any()
+    away = 2 * np.abs(result.opd_um - result.settings["opd_limit_um"])
+    assert (result.opd_stderr_um >= 0.999 * away)[doubtful].all()
+    assert (result.opd_stderr_um < 0.1)[~doubtful].all()
+    assert ("OPDs up to" in caplog.text) == doubtful.any()
+
+
+def test_even_lines_without_a_nominal_step(device):
+    """Nothing tells which end of the device was folded: all rows are in doubt."""
+    capture = replace(capture_of(device, 21), opd_step_um=None)
+    assert characterize(capture, TransmittanceModel()).flags["undersampled"].all()
+
+
+def test_all_rows_beyond():
+    """Their aliases are a device below the limit that descends: the nominal step contradicts it."""
+    far = bench.simulate_instrument(40, rng=np.random.default_rng(3), rows=8, opd_offset_um=6.0, opd_step_um=0.1)
+    assert characterize(capture_of(far, 21), TransmittanceModel()).flags["undersampled"].all()
+
+
+def test_uneven_lines(device):
+    """Lines even in wavelength tell a fringe from its aliases: right, and not flagged."""
+    result = characterize(capture_of(device, 21, "wavelength"), TransmittanceModel())
+    assert (device.opd_um > result.settings["opd_limit_um"]).sum() > 5
+    assert not wrong(result, device).any()
+    assert not result.flags["undersampled"].any()
+
+
+def test_lines():
+    even, uneven = bench.lines(51), bench.lines(51, even_in="wavelength")
+    assert aliases.evenly_spaced(even)
+    assert not aliases.evenly_spaced(uneven)
+    # some lines of the series missing: the aliases are as exact
+    assert aliases.evenly_spaced(np.delete(even, [3, 11, 12, 30]))
+    assert aliases.search_limit(even) == pytest.approx(2 * aliases.sampling_limit(even))
+    assert 2 <= aliases.search_limit(uneven) / aliases.sampling_limit(uneven) <= aliases.WIDEST
+
+
+def test_rival_across_the_limit():
+    """A second peak counts when one of the two is beyond the limit, and when it is as likely."""
+    grid = np.arange(1.0, 20, 0.25)
+    others = [(98, 15.0), (60, 15.0), (98, 8.0)]
+    score = np.stack([100 * np.exp(-((grid - 4) ** 2)) + h * np.exp(-((grid - at) ** 2)) for h, at in others])
+    distance, likely = aliases.nearest_rival(grid, score, np.full(3, 4.0), 10.0, 1.0)
+    assert list(likely) == [True, False, False]
+    assert distance[0] == pytest.approx(11.0)
