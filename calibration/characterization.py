@@ -40,6 +40,8 @@ FLAG_MEANING = {
     "unidentified": "OPD uncertain by more than half a fringe over the band (95 %)",
     "undersampled": "OPD at or beyond what the lines sample, or its alias as likely: may be the alias of another OPD",
 }
+#: Flags of rows that no headline is a mean over.
+WITHOUT_FRINGES = ("dark", "low_contrast")
 #: Columns of the table and data sets of the file, with their units.
 UNITS = {
     "opd_um": "um", "opd_stderr_um": "um", "phase_rad": "rad", "phase_stderr_rad": "rad", "fringes": "1",
@@ -248,7 +250,10 @@ class Characterization:
         fitted = np.isfinite(self.rmse)
         listed = [None if not np.isfinite(v) else float(v) for v in self.opd_um]
         errors = [None if not np.isfinite(v) else float(v) for v in self.opd_stderr_um]
-        rows = self.rmse[fitted]
+        # what shows no fringes says nothing of how well fringes are fitted
+        shown = ~np.any([self.flags[name] for name in WITHOUT_FRINGES if name in self.flags] or [~fitted], axis=0)
+        shown = shown & fitted if (shown & fitted).any() else fitted
+        rows, held = self.rmse[shown], None if self.rmse_cv is None else self.rmse_cv[shown]
         return {
             "name": self.name,
             "source": self.source,
@@ -264,9 +269,9 @@ class Characterization:
             "rmse_mean": float(rows.mean()),
             "rmse_median": float(np.median(rows)),
             "rmse_p90": float(np.percentile(rows, 90)),
-            "rmse_cv_mean": None if self.rmse_cv is None else float(np.nanmean(self.rmse_cv)),
-            "rmse_cv_median": None if self.rmse_cv is None else float(np.nanmedian(self.rmse_cv)),
-            "r2_median": float(np.median(self.r2[fitted])),
+            "rmse_cv_mean": None if held is None else float(np.nanmean(held)),
+            "rmse_cv_median": None if held is None else float(np.nanmedian(held)),
+            "r2_median": float(np.median(self.r2[shown])),
             "seconds": self.seconds,
             "n_interferometers": len(self.opd_um),
             "n_lines": len(self.wavenumber),

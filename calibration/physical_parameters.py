@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import fdtri
 
 from calibration.captures.capture import MonochromaticCapture
 from calibration.characterization import FLAG_MEANING, Characterization
@@ -15,6 +15,7 @@ from calibration.fitting.fit_state import Fit
 from calibration.fitting.line_width import contradicts_width
 from calibration.fitting.opd_law import OpdLaw, fit_law
 from calibration.fitting.options import Options
+from calibration.fitting.posterior import influence
 from calibration.fitting.scaled_rows import ScaledRows
 from calibration.fitting.starting_opd import alias_distance
 from calibration.fitting.uncertainty import parameter_covariance
@@ -58,7 +59,7 @@ def characterization_of(
     opd_and_phase = _opd_and_phase(data, theta, covariance, variances, slices["phase"].start)
     reflectivity, reflectivity_stderr = fit.sampled.reflectivity(theta), _mean_stderr(fit, covariance)
     gain = slices["gain"].start
-    rmse, r2 = _quality(data, fit)
+    rmse, r2 = _quality(data, fit, data.weight > 0)
     opd, opd_stderr = opd_and_phase["opd_um"], opd_and_phase["opd_stderr_um"]
     alias = alias_distance(data, opd)
     law = fit_law(opd, data.index, data.usable, 1 / data.band.width, data.opd_step_um)
@@ -82,7 +83,7 @@ def characterization_of(
     fitted: dict[str, Any] = {name: np.where(data.usable, values, np.nan) for name, values in columns.items()}
     flags = _flags(capture, data, fit, law)
     weak = columns["reflectivity"] < 3 * reflectivity_stderr
-    flags["low_contrast"] = data.usable & (weak | _chance(data, theta, r2))
+    flags["low_contrast"] = data.usable & (weak | _chance(data, fit))
     flags["undersampled"] = alias > 0
     flags["unidentified"] = _unidentified(data, fit, options, opd_stderr)
     return Characterization(
@@ -147,9 +148,8 @@ def _mean_stderr(fit: Fit, covariance: Array) -> Array:
     return np.asarray(np.sqrt(np.maximum(variance, 0)))
 
 
-def _quality(data: ScaledRows, fit: Fit) -> tuple[Array, Array]:
-    """RMSE in units of the row's mean intensity, and R²."""
-    valid = data.weight > 0
+def _quality(data: ScaledRows, fit: Fit, valid: NDArray[np.bool_]) -> tuple[Array, Array]:
+    """RMSE in units of the row's mean intensity, and R², of the samples that are ``valid``."""
     count = np.maximum(valid.sum(axis=1), 1)
     residual = (data.intensity - fit.values(data)) * valid
     mean = (data.intensity * valid).sum(axis=1) / count
@@ -171,12 +171,25 @@ def _flags(capture: MonochromaticCapture, data: ScaledRows, fit: Fit, law: OpdLa
     }
 
 
-def _chance(data: ScaledRows, theta: Array, r2: Array) -> NDArray[np.bool_]:
-    """Rows of which the model explains no more than it would of noise: Fisher's F of all parameters but the mean."""
-    free = theta.shape[1] - 1
-    left = np.maximum((data.weight > 0).sum(axis=1) - free - 1, 1)
-    explained = np.clip(r2, 0, 1)
-    return np.asarray(explained / free < fdtri(free, left, 1 - BY_CHANCE) * (1 - explained) / left)
+def _chance(data: ScaledRows, fit: Fit) -> NDArray[np.bool_]:
+    """Rows of which the model explains no more than it would of noise: Fisher's F of all parameters but the mean.
+
+    Parameters count as far as the data, not the prior, determine them: as the residual variance was estimated. Of the
+    samples that the loss lets count. Paulson's normal deviate of F^⅓ (Annals of Mathematical Statistics 13,
+    1942) spares the import of SciPy.
+    """
+    residual = data.intensity - fit.values(data)
+    psi, slope = influence(residual, data.weight, fit.loss)
+    counted = (data.weight > 0) & ((psi != 0) | (residual == 0))
+    explained = np.clip(_quality(data, fit, counted)[1], 0, 1 - 1e-12)
+    share = slope.sum(axis=1) / np.maximum(data.weight.sum(axis=1), 1e-300)
+    degrees = (psi * psi).sum(axis=1) / np.maximum(fit.variance * share, 1e-300)
+    free = np.clip((data.weight > 0).sum(axis=1) - degrees - 1, 2, fit.theta.shape[1] - 1)
+    others = np.maximum(counted.sum(axis=1) - free - 1, 1)
+    root = np.cbrt(explained / free / ((1 - explained) / others))
+    low, high = 2 / (9 * free), 2 / (9 * others)
+    deviate = ((1 - high) * root - (1 - low)) / np.sqrt(high * root**2 + low)
+    return np.asarray(deviate < NormalDist().inv_cdf(1 - BY_CHANCE))
 
 
 def _unidentified(data: ScaledRows, fit: Fit, options: Options, opd_stderr: Array) -> NDArray[np.bool_]:

@@ -23,6 +23,7 @@ from pansharpen.case import FusionCase
 from pansharpen.in_memory import live_bands, prepared, select_bands
 from pansharpen.optics import Optics
 from pansharpen.pair.alignment import paired
+from pansharpen.pair.from_sensor import require_fit
 from pansharpen.pair.guide_files import placed, with_pan
 from pansharpen.tiled import LargeScene
 
@@ -58,6 +59,7 @@ def cube_without_noise(
         advice="choose a window, or denoise the cube first (hsi denoise run), which goes by strips",
     )  # fmt: skip
     pair = paired(with_pan(cube, guides, guide_sensor))
+    require_fit(pair.replace(pan=None) if made else pair, sensor)
     scene = LargeScene(
         pair, sensor, halo=0, optics=optics, side=max(pair.shape[1:]), pan_made=made,
         guides=placed(pair, guides, guide_sensor),

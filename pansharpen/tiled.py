@@ -27,7 +27,7 @@ from pansharpen.guide import Guide
 from pansharpen.in_memory import filled, fuse_case, live_bands, options_for
 from pansharpen.optics import Optics
 from pansharpen.pair.alignment import paired, placement
-from pansharpen.pair.from_sensor import noise_said, with_errors
+from pansharpen.pair.from_sensor import noise_said, require_fit, with_errors
 from pansharpen.pair.guide_files import PlacedGuide, placed, with_pan
 from pansharpen.pair.holes import bands_where, fill_nearest
 from pansharpen.pair.wald import cube_optics
@@ -282,6 +282,7 @@ def fuse_pair(
     if cube.pan is None:
         raise InputError(f"{cube.source or cube.name}: pan: missing, expected a panchromatic image beside the cube")
     cube = paired(cube)
+    require_fit(cube.replace(pan=None) if sharp["pan_made"] else cube, sensor)
     sharp["guides"] = placed(cube, guides, guide_sensor)
     assert cube.pan is not None
     options: dict[str, Any] = {"seed": seed, "weights": weights, "progress": progress}

@@ -96,12 +96,19 @@ def _periodic_centres(profile: Array) -> tuple[float, float, int] | None:
     return float(centres[good][0]), float(pitch), int(good.sum())
 
 
+#: Width and height of the frame in its figure at most, inches: those of a page.
+LARGEST = (9.0, 10.0)
+
+
 def layout_figure(frame: Array, layout: SubImageLayout) -> Any:
     """The grid and the first and last interferometers drawn over the frame, for checking by eye."""
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
-    figure = Figure(figsize=(9, 9 * frame.shape[0] / frame.shape[1] + 1), layout="constrained")
+    tall = frame.shape[0] / frame.shape[1]
+    width = min(LARGEST[0], LARGEST[1] / tall)
+    # not narrower than the title
+    figure = Figure(figsize=(max(width, LARGEST[0] / 2), width * tall + 1), layout="constrained")
     axes = figure.subplots()
     low, high = np.percentile(frame, [1, 99])
     axes.imshow(frame, cmap="gray", vmin=low, vmax=high)
@@ -117,7 +124,7 @@ def layout_figure(frame: Array, layout: SubImageLayout) -> Any:
     rows, columns = layout.grid
     axes.set(
         xlabel="x (pixel)", ylabel="y (pixel)",
-        title=f"{rows}×{columns} sub-images, pitch {layout.pitch[0]:.2f}×{layout.pitch[1]:.2f} px, {layout.order}",
+        title=f"{rows}×{columns} sub-images, {layout.order}\npitch {layout.pitch[0]:.2f}×{layout.pitch[1]:.2f} px",
     )  # fmt: skip
     # beside the frame: sub-images reach into every corner of it
     figure.legend(loc="outside lower center", fontsize=8)

@@ -88,7 +88,9 @@ def simulate(out: Path, frames: bool, n: int, n_lines: int, band: str, noise: fl
         raise InputError(f"--noise: found {noise:g}, expected zero or a positive number")
     span = wavelength_range(band) or (350.0, 1000.0)
     rng = np.random.default_rng(seed)
-    instrument = bench.simulate_instrument(n, rng=rng, band_nm=span)
+    # frames have no place without an interferometer: the grid must be full
+    rows = {"rows": max(rows for rows in range(1, 11) if n % rows == 0)} if frames else {}
+    instrument = bench.simulate_instrument(n, rng=rng, band_nm=span, **rows)
     wavenumber = bench.lines(n_lines, span)
     document: dict[str, object] = {"written": str(out), "n_interferometers": n, "n_lines": n_lines, "seed": seed}
     if frames:

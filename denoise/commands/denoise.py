@@ -11,6 +11,7 @@ from denoise.commands.train import train, train_outliers
 from hsitools.commands.options import (
     device_option,
     emit_json,
+    hidden,
     json_option,
     plugin_option,
     progress_bar,
@@ -46,6 +47,9 @@ def list_methods(plugins: tuple[Path, ...], as_json: bool) -> None:
     for row in rows:
         click.echo(f"{row['name']:<{width}}  {row['summary']}")
         click.echo(f"{'':<{width}}  {row['paper']}")
+
+
+denoise.add_command(hidden(list_methods), "methods")
 
 
 @denoise.command("run")
@@ -84,6 +88,10 @@ def run(
     import shutil
     import time
 
+    from hsitools.lookup import require_registered
+
+    if not plugins:
+        require_registered(method, "denoise.methods", "method", "method")
     from denoise.restore import rare_findings, restore_cube
     from hsitools.io import open_cube, save_cube
     from hsitools.plugins import load_plugins
@@ -163,7 +171,10 @@ def run(
         click.echo(f"warning: {document[WARNING]}", err=True)
     if document.get(DOUBTFUL):
         bands = ", ".join(map(str, document[DOUBTFUL]))
-        click.echo(f"doubtful bands {bands}: what was taken from them is not noise alone (see `hsi denoise figures`)")
+        click.echo(
+            f"doubtful bands (counted from 0) {bands}: what was taken from them is not noise alone (see `hsi denoise "
+            "figures`)"
+        )
 
 
 #: What methods say of a cube, in the order in which it is printed.

@@ -73,6 +73,8 @@ class Comparison:
     structure, chance : dict of int to Structure
         Of each band that was restored; and of noise alone: Gaussian noise as large as was measured, added to the
         restored cube and taken away again by the same method.
+    units : str
+        Of the cubes; empty when not known.
     """
 
     name: str
@@ -85,6 +87,7 @@ class Comparison:
     indices: dict[str, tuple[Array, Array]]
     structure: dict[int, Structure]
     chance: dict[int, Structure]
+    units: str = ""
 
     def band_name(self, band: int) -> str:
         """A band for people."""
@@ -182,6 +185,7 @@ def compare(
         if wrong:
             raise InputError(f"{who}: bands: found {wrong[0]}, expected restored ones among 0 to {cube.n_bands - 1}")
     return Comparison(
+        units=cube.physical().units,
         name=Path(cube.source).stem or cube.name or "cube", method=method, before=before, after=after, use=use,
         wavelength_nm=cube.wavelength_nm, shown=shown[:MOST], indices=indices, structure=structure,
         chance=chance,

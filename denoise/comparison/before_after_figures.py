@@ -63,8 +63,8 @@ def images_figure(comparison: Comparison) -> Figure:
         noise = comparison.chance[band]
         titles = (
             f"{comparison.band_name(band)}: before", "after",
-            f"residual: edges {item.edges:.2f} ({noise.edges:.2f}), explained {item.explained:.2f} "
-            f"({noise.explained:.2f}), smooth {item.smooth:.1f} ({noise.smooth:.1f})",
+            f"residual: edges {_two(item.edges)} ({_two(noise.edges)}),\nexplained {_two(item.explained)} "
+            f"({_two(noise.explained)}), smooth {item.smooth:.1f} ({noise.smooth:.1f})",
         )  # fmt: skip
         for ax, image, title in zip(row, (before, after, residual), titles, strict=True):
             limits = {"vmin": -reach, "vmax": reach, "cmap": "RdBu_r"} if image is residual else {
@@ -74,9 +74,18 @@ def images_figure(comparison: Comparison) -> Figure:
             ax.set_xticks([])
             ax.set_yticks([])
             ax.grid(False)
-            figure.colorbar(shown, ax=ax, shrink=0.85)
+            figure.colorbar(shown, ax=ax, shrink=0.85, label=_values_in(comparison))
     figure.suptitle(f"{comparison.name} by {comparison.method} (in brackets: noise alone)")
     return figure
+
+
+def _two(number: float) -> str:
+    """Two digits, zero without a sign."""
+    return f"{round(number, 2) + 0.0:.2f}"
+
+
+def _values_in(comparison: Comparison) -> str:
+    return "value" if comparison.units in ("", "1") else f"value / ({comparison.units})"
 
 
 def stretch(image: Array) -> tuple[float, float]:
@@ -99,7 +108,7 @@ def spectra_figure(comparison: Comparison) -> Figure:
         )
         row[0].plot(place[order], before, color="0.6", lw=1.8, label="before")
         row[0].plot(place[order], after, color=COLOURS[0], lw=1.0, label="after")
-        row[0].set(title=f"{name} pixel, row {y}, column {x}", ylabel="value")
+        row[0].set(title=f"{name} pixel, row {y}, column {x}", ylabel=_values_in(comparison))
         row[0].legend(loc="best")
         row[1].plot(place[order], before - after, color=COLOURS[1], lw=0.9)
         row[1].set(title="before − after")

@@ -9,6 +9,7 @@ import click
 
 from hsitools.commands.options import (
     axes_option,
+    count,
     device_option,
     dtype_option,
     emit_json,
@@ -116,8 +117,12 @@ def metrics(
     device: str, as_json: bool,
 ) -> None:  # fmt: skip
     """Quality indices of ESTIMATE: against REFERENCE, against what it was fused from (--coarse), or of itself alone."""
-    from hsitools.devices import device_named
     from hsitools.errors import InputError
+    from hsitools.lookup import require_registered
+
+    for name in chosen:
+        require_registered(name, "hsitools.metrics", "index", "metric")
+    from hsitools.devices import device_named
     from hsitools.io import open_cube
     from hsitools.metrics import evaluate, evaluate_alone, evaluate_fusion
 
@@ -133,6 +138,12 @@ def metrics(
     names = chosen or None
     if reference is not None:
         truth = open_cube(reference)
+        if cube.shape[1:] != truth.shape[1:]:
+            found, expected = ("×".join(map(str, image.shape[1:])) for image in (cube, truth))
+            raise InputError(
+                f"{estimate}: found {found} pixels, expected {expected} as in {reference} (a cube before fusion goes "
+                "with --coarse)"
+            )
         bands, left_out = _common_bands(cube, truth, estimate, reference)
         settings |= {"reference": str(reference), "ratio": ratio, "bad_bands_left_out": left_out}
         values = evaluate(
@@ -172,7 +183,7 @@ def metrics(
         return
     _table(values)
     if settings.get("bad_bands_left_out"):
-        click.echo(f"{settings['bad_bands_left_out']} bands marked bad were left out")
+        click.echo(f"{count(settings['bad_bands_left_out'], 'band')} marked bad left out")
     if per_band:
         _band_table(values, cube, bands if reference or coarse else cube.good.nonzero()[0])
 

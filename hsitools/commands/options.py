@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import sys
 from collections.abc import Iterator
@@ -117,7 +118,19 @@ step_option = click.option(
 
 def rounding_said(error: float, units: str) -> str:
     """How far integers are from the values that they store."""
-    return f"rounded by at most {error:.2g} {units}".rstrip()
+    return f"rounded by at most {error:.2g} {'' if units == '1' else units}".rstrip()
+
+
+def count(number: int, thing: str) -> str:
+    """``1 band``, ``2 bands``."""
+    return f"{number} {thing}" + ("" if number == 1 else "s")
+
+
+def hidden(command: click.Command) -> click.Command:
+    """The command to be added by another name too, of which help says nothing."""
+    again = copy.copy(command)
+    again.hidden = True
+    return again
 
 
 def window_option(_context: click.Context, _parameter: click.Parameter, text: str | None) -> tuple[slice, slice] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -25,8 +26,9 @@ ROOM = 0.5
 class PackedSource:
     """Another source's values as integers: offset + scale · number is within scale/2 of the value."""
 
-    def __init__(self, source: Source, scale: float, offset: float, who: str) -> None:
-        self.source, self.scale, self.offset, self.who = source, scale, offset, who
+    def __init__(self, source: Source, scale: float, offset: float, who: str, enough: float = 0.0) -> None:
+        self.source, self.enough = source, enough
+        self.scale, self.offset, self.who = scale, offset, who
         self.shape, self.dtype = source.shape, DTYPE
 
     def read(self, bands: Bands, rows: slice, columns: slice) -> NDArray[np.int16]:
@@ -53,9 +55,16 @@ class PackedSource:
                 value, reach = self.offset + self.scale * worst, self.scale * STEPS / 2
                 raise InputError(
                     f"{self.who}: int16: found the value {value:.6g}, expected {self.offset - reach:.6g} to "
-                    f"{self.offset + reach:.6g}; choose a larger scale, or float32"
+                    f"{self.offset + reach:.6g}; choose float32, or a scale of "
+                    f"{_upwards(max(self.enough, abs(value - self.offset) / (STEPS / 2))):.2g} or more"
                 )
         np.copyto(out, numbers, casting="unsafe")
+
+
+def _upwards(scale: float) -> float:
+    """A scale of two digits that is not below this one."""
+    step = 10.0 ** (math.floor(math.log10(scale)) - 1)
+    return math.ceil(scale / step * (1 + 1e-9)) * step
 
 
 def packed(cube: Cube, *, scale: float | None = None, like: Cube | None = None) -> Cube:
@@ -105,7 +114,7 @@ def packed(cube: Cube, *, scale: float | None = None, like: Cube | None = None) 
     elif not (np.isfinite(scale) and scale > 0):
         raise InputError(f"{who}: scale: found {scale}, expected a positive number")
     offset = (low + high) / 2
-    numbers: Any = PackedSource(as_source(values.data), scale, offset, who)
+    numbers: Any = PackedSource(as_source(values.data), scale, offset, who, (high - low) / STEPS)
     # what is read back is float32, with a rounding of its own
     meta = cube.meta | {"rounding_error": scale / 2 + float(np.finfo(np.float32).eps) / 2 * max(abs(low), abs(high))}
     return values.replace(

@@ -55,8 +55,9 @@ def open_cube(path: str | Path, *, variable: str | None = None, axes: str | None
         if name is None and variable is not None and is_hdf5(path):
             name = "hdf5"
         if name is None:
+            what = "nothing known (a folder)" if path.is_dir() else "nothing known"
             raise FormatError(
-                f"{path}: format: found nothing known{_inside(path)}, expected a cube ('hsi formats' lists the kinds, "
+                f"{path}: format: found {what}{_inside(path)}, expected a cube ('hsi formats' lists the kinds, "
                 "'hsi info' says what else a file may be)"
             )
     read = all_readers()[name].read

@@ -22,6 +22,15 @@ def declared_format(path: str | Path) -> str:
         return str(file.attrs.get("format", ""))
 
 
+#: What makes a file of the second format of one of the first.
+WAYS = {("hsitools-characterization", "hsitools-sensor"): "hsi sensor from"}
+
+
+def _way_on(declared: Any, expected: str) -> str:
+    way = WAYS.get((str(declared), expected))
+    return f" ({way} makes one of it)" if way else ""
+
+
 @contextmanager
 def open_own(path: str | Path, format_name: str, version: int, kind: str, *, also: str = "") -> Iterator[Any]:
     """An open file of one of our formats.
@@ -54,7 +63,9 @@ def open_own(path: str | Path, format_name: str, version: int, kind: str, *, als
                     if declared is None
                     else repr(declared)
                 )
-                raise FormatError(f"{path}: format: found {shown}, expected {format_name!r}")
+                raise FormatError(
+                    f"{path}: format: found {shown}, expected {format_name!r}{_way_on(declared, format_name)}"
+                )
             if not file.attrs["version"] <= version:
                 raise FormatError(
                     f"{path}: version: found {file.attrs['version']}, expected {version} or less; update hsitools"

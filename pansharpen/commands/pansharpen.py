@@ -9,9 +9,11 @@ import click
 
 from hsitools.commands.options import (
     SeveralValues,
+    count,
     device_option,
     dtype_option,
     emit_json,
+    hidden,
     json_option,
     plugin_option,
     progress_bar,
@@ -72,6 +74,9 @@ def list_methods(plugins: tuple[Path, ...], as_json: bool) -> None:
     click.echo("of which those of a PRISMA-like one at ratio 6 come with the package")
 
 
+pansharpen.add_command(hidden(list_methods), "methods")
+
+
 @pansharpen.command("run", cls=SeveralValues, several=("--batch",))
 @click.argument("method")
 @click.argument("path", type=click.Path(path_type=Path), required=False)
@@ -120,6 +125,7 @@ def run_method(
     With --workers or --scheduler all workers fuse tiles at once; a worker that dies costs its tile, and the same
     command goes on where one that was killed stood. With --batch they take a product each.
     """
+    _require_names(method, sensor, asked)
     from hsitools.scale.cluster import cluster
     from pansharpen.products import FusionOrder, fuse_file, fuse_files
 
@@ -141,7 +147,7 @@ def run_method(
     if as_json:
         return emit_json(document)
     said = f"{out}: {'×'.join(map(str, document['shape']))} by {document['method']} in {document['seconds']:.1f} s"
-    said += f"; {document['bad_bands']} bands marked bad" if document["bad_bands"] else ""
+    said += f"; {count(document['bad_bands'], 'band')} marked bad" if document["bad_bands"] else ""
     if document["rounding_error"] is not None:
         said += f"; {rounding_said(document['rounding_error'], document['units'])}"
     click.echo(said)
@@ -151,6 +157,17 @@ def run_method(
         click.echo(f"hsi: note: noise {document['sensor_noise']}", err=True)
     if order.sensor is None and not document["optics_in_file"]:
         click.echo("hsi: note: no --sensor: MTF gain 0.30 at Nyquist assumed, PAN response estimated", err=True)
+
+
+def _require_names(method: str, sensor: str | None, asked: dict[str, Any]) -> None:
+    """Refuse a wrong name before anything heavy is imported, or a file is read; what plugins register is told later."""
+    from hsitools.lookup import require_registered
+    from hsitools.sensor import open_sensor
+
+    if not asked["plugins"]:
+        require_registered(method, "pansharpen.methods", "method", "method")
+    if sensor is not None:
+        open_sensor(sensor)
 
 
 def _print_batch(records: list[dict[str, Any]], out: Path, as_json: bool) -> None:

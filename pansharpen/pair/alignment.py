@@ -94,8 +94,12 @@ def pixels_to_one(cube: Cube, image: Cube) -> float:
     """Pixels of an image along a side of one of the cube's, by their maps where both have one, else by their sizes."""
     if cube.transform is None or image.transform is None:
         return image.shape[1] / cube.shape[1]
-    areas = [abs(np.linalg.det(_matrix(part.transform))) for part in (cube, image)]
-    return float(np.sqrt(areas[0] / areas[1]))
+    return side_of_pixel(cube) / side_of_pixel(image)
+
+
+def side_of_pixel(cube: Cube) -> float:
+    """Side of a pixel of a cube with a map, in the map's units."""
+    return float(np.sqrt(abs(np.linalg.det(_matrix(cube.transform)))))
 
 
 def _mapped(cube: Cube) -> bool:

@@ -17,7 +17,7 @@ from hsitools.lookup import lookup
 from hsitools.sensor import Sensor
 from pansharpen.case import FusionCase
 from pansharpen.optics import USUAL_MTF, Optics
-from pansharpen.pair.from_sensor import with_sensor
+from pansharpen.pair.from_sensor import require_fit, with_sensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,8 @@ def read_case(
     Parameters
     ----------
     path : path
-        ``ms_lr`` (band, y, x) is the coarse cube, ``pan`` (1, ratio·y, ratio·x), ``gt`` the truth, ``ms`` the
+        ``ms_lr`` (band, y, x) is the coarse cube, ``pan`` (ratio·y, ratio·x) or with an axis of one band before,
+        ``gt`` the truth, ``ms`` the
         interpolated cube, ``wavelengths`` (band,) in nm, ``overlap`` how many first bands make up PAN.
     rules : Convention
     sensor : Sensor, optional
@@ -94,6 +95,8 @@ def read_case(
     lacking = [name for name in ("ms_lr", "pan", "ratio") if name not in arrays]
     if lacking:
         raise FormatError(f"{path}: {lacking[0]}: missing, expected ms_lr, pan and ratio; found {', '.join(arrays)}")
+    if arrays["pan"].ndim == 2:
+        arrays["pan"] = arrays["pan"][None]
     for name in ("ms_lr", "pan", "gt", "ms"):
         array = arrays.get(name)
         if array is not None and (array.ndim != 3 or array.dtype.kind not in "uif"):
@@ -122,7 +125,11 @@ def read_case(
         raise InputError(f"{path}: {error}") from None
     if sensor is not None:
         units = str(arrays.get("units", ""))
-        cube = Cube(data=arrays["ms_lr"], units=units, pan=Cube(data=arrays["pan"], units=units), source=str(path))
+        cube = Cube(
+            data=arrays["ms_lr"], units=units, source=str(path), wavelength_nm=optics.wavelength_nm,
+            pan=Cube(data=arrays["pan"], units=units),
+        )  # fmt: skip
+        require_fit(cube, sensor)
         optics = with_sensor(optics, sensor, n_bands, str(path), cube)
     return FusionCase(
         coarse=_tensor(arrays["ms_lr"]), pan=_tensor(arrays["pan"]), optics=optics,

@@ -18,9 +18,12 @@ from hsitools.sensor.multispectral import BAND_TABLES, band_table
 from hsitools.sensor.presets import open_sensor
 from hsitools.sensor.sensor import Sensor
 from pansharpen.guide import Guide, own_size, shares
-from pansharpen.pair.alignment import pixels_to_one, placement
+from pansharpen.pair.alignment import pixels_to_one, placement, side_of_pixel
 from pansharpen.pair.guides import response_rows
 from pansharpen.pair.holes import bands_where
+
+#: Relative difference of pixel sizes that are the same: maps round them.
+SAME_PIXELS = 0.02
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -162,11 +165,12 @@ def _sensor_of(guide: Cube, sensor: str | Sensor | None) -> Sensor | None:
         whole = table.sensor()
         if guide.wavelength_nm is not None and np.isfinite(guide.wavelength_nm).all():
             distance = np.abs(whole.response.wavelength_nm[:, None] - guide.wavelength_nm)
-            return whole.select(distance.argmin(axis=0))
+            nearest = distance.argmin(axis=0)
+            return _as_its_pixels(guide, _same_bands(guide, whole.select(nearest)), table.pixel_m[nearest])
         groups = [np.arange(whole.n_bands)] + [np.flatnonzero(table.pixel_m == m) for m in np.unique(table.pixel_m)]
         for group in groups:
             if len(group) == guide.n_bands:
-                return whole.select(group)
+                return _as_its_pixels(guide, whole.select(group), table.pixel_m[group])
         counts = ", ".join(f"{len(group)}" for group in groups[1:])
         raise InputError(
             f"{_who(guide)}: guide: found {guide.n_bands} bands without wavelengths, expected {len(groups[0])} as "
@@ -176,10 +180,35 @@ def _sensor_of(guide: Cube, sensor: str | Sensor | None) -> Sensor | None:
         own = open_sensor(sensor) if isinstance(sensor, str) else sensor
         if own.n_bands != guide.n_bands:
             raise InputError(f"{_who(guide)}: guide: found {guide.n_bands} bands, expected {own.n_bands} as {own.name}")
-        return own
+        return _same_bands(guide, own)
     if guide.wavelength_nm is None or not np.isfinite(guide.wavelength_nm).all():
         return None
     return Sensor.like(guide)
+
+
+def _as_its_pixels(guide: Cube, sensor: Sensor, pixel_m: Any) -> Sensor:
+    """The sensor without its MTF, unless the guide's map says that its pixels are the imager's own.
+
+    An MTF is told at the Nyquist frequency of these: of an image that was resampled to others it says nothing.
+    """
+    side = 0.0 if guide.transform is None else side_of_pixel(guide)
+    return sensor if np.allclose(side, pixel_m, rtol=SAME_PIXELS) else sensor.replace(mtf=None)
+
+
+def _same_bands(guide: Cube, sensor: Sensor) -> Sensor:
+    """The sensor of a guide's channels, in whose bands their wavelengths must lie, each in another one."""
+    own, centre = guide.wavelength_nm, sensor.response.wavelength_nm
+    if own is None or centre is None:
+        return sensor
+    outside = np.abs(centre - own) > np.asarray(sensor.response.fwhm_nm) / 2
+    twice = np.array([(centre == one).sum() > 1 for one in centre])
+    if (outside | twice).any():
+        worst = int(np.argmax(np.where(outside | twice, np.abs(centre - own), -1)))
+        raise InputError(
+            f"{_who(guide)}: guide: found a channel at {own[worst]:g} nm, expected the bands of {sensor.name}, each "
+            f"once (the nearest is at {centre[worst]:g} nm, {sensor.response.fwhm_nm[worst]:.0f} nm wide)"
+        )
+    return sensor
 
 
 def _wavelengths(cube: Cube) -> Any:

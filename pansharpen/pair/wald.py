@@ -19,7 +19,7 @@ from hsitools.sensor.spatial import mean_of_known, mtf_decimate
 from pansharpen.case import FusionCase, guided
 from pansharpen.optics import Optics
 from pansharpen.pair.alignment import paired, placement
-from pansharpen.pair.from_sensor import averaged_noise, mean_level, noise_at, pan_weights, with_sensor
+from pansharpen.pair.from_sensor import averaged_noise, mean_level, noise_at, pan_weights, require_fit, with_sensor
 from pansharpen.pair.guides import noise_of, simulated_guides
 
 #: A band of less than this share of the median band's mean (water vapour) says nothing, and would rule ERGAS.
@@ -145,6 +145,7 @@ def real_case(cube: Cube, sensor: Sensor | None = None, *, reduced: bool = False
     >>> tuple(case.coarse.shape), tuple(case.reference.shape)
     ((1, 3, 4, 4), (1, 3, 24, 24))
     """
+    require_fit(paired(cube), sensor)
     optics, cube = cube_optics(cube, sensor)
     assert cube.pan is not None
     coarse, pan = _tensor(cube.physical().read())[None], _tensor(cube.pan.physical().read())[None]

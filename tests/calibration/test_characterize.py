@@ -196,6 +196,12 @@ class TestFlags:
         json.dumps(plain(spoiled.summary()), allow_nan=False)
         assert spoiled.summary()["opd_um"][3] is None
 
+    def test_headlines_are_of_rows_with_fringes(self, spoiled):
+        """However badly what shows none is fitted."""
+        shown = np.isfinite(spoiled.rmse) & ~spoiled.flags["low_contrast"]
+        assert spoiled.flags["low_contrast"].any()
+        assert spoiled.summary()["rmse_mean"] == pytest.approx(spoiled.rmse[shown].mean(), rel=1e-12)
+
 
 def test_fewer_lines_than_parameters(simulated):
     few = simulated.select(wavelengths_nm=(400, 411))
@@ -297,3 +303,12 @@ def test_problem_scale_does_not_matter(simulated):
     np.testing.assert_allclose(one.opd_um, other.opd_um, atol=1e-5)
     np.testing.assert_allclose(other.gain, one.gain * 1e9 / 3e7, rtol=1e-4)
     assert ScaledRows.of(scaled, MODEL).intensity.mean() == pytest.approx(1, abs=1e-9)
+
+
+def test_wild_samples_do_not_hide_fringes():
+    """Under the Huber loss rows with a few wild samples are right, and not taken for rows without fringes."""
+    device = bench.simulate_instrument(40, rng=np.random.default_rng(3), rows=8)
+    capture = bench.capture(device, bench.lines(151), rng=np.random.default_rng(9), noise=0.03, hot_share=0.02)
+    result = characterize(capture, TransmittanceModel(), options=Options(loss="huber"))
+    assert np.abs(result.opd_um - device.opd_um).max() < 0.05
+    assert result.flags["low_contrast"].sum() <= 1

@@ -112,6 +112,19 @@ def test_metrics_per_band_table(hsi, folder):
     assert len(out.splitlines()) == 1 + 2 + 20
 
 
+def test_wrong_files_are_told_the_way_on(hsi, folder, tmp_path):
+    save_cube(open_cube(folder / "reference.h5").select(window=(0, 4, 0, 4)), tmp_path / "coarse.h5")
+    code, _, err = hsi("metrics", folder / "fused.h5", tmp_path / "coarse.h5")
+    assert code == 2
+    assert "expected 4×4 as in" in err
+    assert "a cube before fusion goes with --coarse" in err
+    with h5py.File(tmp_path / "device.h5", "w") as file:
+        file.attrs["format"] = "hsitools-characterization"
+    code, _, err = hsi("simulate", "--sensor", tmp_path / "device.h5", "-o", tmp_path / "x.h5")
+    assert "expected 'hsitools-sensor' (hsi sensor from makes one of it)" in err
+    assert "found nothing known (a folder)" in hsi("convert", tmp_path, tmp_path / "x.h5")[2]
+
+
 def test_metrics_without_ratio_says_so(hsi, folder):
     _, out, err = hsi("metrics", folder / "fused.h5", folder / "reference.h5")
     assert "ERGAS needs --ratio" in err

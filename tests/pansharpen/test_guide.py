@@ -320,6 +320,7 @@ def test_command_as_typed(files, hsi, monkeypatch):
 def test_guides_that_do_not_fit(files):
     cube = open_cube(files / "cube.h5")
     guide = open_cube(files / "ten.tif")
+    told = guide.replace(wavelength_nm=[492.4, 559.8, 664.6, 832.8])
     far = guide.replace(transform=(10.0, 0.0, 7e5, 0.0, -10.0, 4.6e6))
     coarse = guide.replace(transform=(60.0, 0.0, 5e5, 0.0, -60.0, 4.6e6))
     red = cube.select(wavelength=(1200, 2100))
@@ -329,9 +330,22 @@ def test_guides_that_do_not_fit(files):
         (guide, red, "sentinel-2", "found no band inside the cube's range of"),
         (guide.select(bands=[0, 1]), cube, "sentinel-2", "found 2 bands without wavelengths, expected 13"),
         (guide, cube, "sentinel-3", "did you mean 'sentinel-2'"),
+        (told, cube, "landsat-8", "found a channel at 832.8 nm, expected the bands of Landsat 8, each once"),
+        (told, cube, preset("planetscope").select([1, 3, 5, 7]), "expected the bands of PlanetScope"),
     ):
         with pytest.raises(InputError, match=said):
             fuse(seen, guide=image, guide_sensor=sensor)
+
+
+def test_an_imagers_mtf_is_that_of_its_own_pixels(files):
+    """Of a guide that was brought to other pixels, or does not tell its own, the MTF is not known."""
+    cube, guide = open_cube(files / "cube.h5"), open_cube(files / "ten.tif")
+    (own,) = placed(paired(with_pan(cube, [guide], "sentinel-2")), [guide], "sentinel-2")
+    assert own.template.mtf == pytest.approx(np.full(4, 0.22))
+    small = guide.replace(transform=(5.0, 0.0, 5e5, 0.0, -5.0, 4.6e6))
+    (other,) = placed(paired(with_pan(cube, [small], "sentinel-2")), [small], "sentinel-2")
+    assert other.template.mtf is None
+    assert other.template.response is not None
 
 
 def test_a_benchmark_with_a_guide(tmp_path):

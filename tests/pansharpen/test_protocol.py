@@ -15,7 +15,7 @@ from pansharpen.comparison.judging import FULL, judge
 from pansharpen.in_memory import fuse_case
 from pansharpen.optics import Optics
 from pansharpen.pair.case_files import CONVENTIONS, convention, open_pair, read_case
-from pansharpen.pair.from_sensor import noise_at, pan_weights, with_sensor
+from pansharpen.pair.from_sensor import noise_at, pan_weights, require_fit, with_sensor
 from pansharpen.pair.wald import cube_optics, degraded, real_case, simulated_case
 from pansharpen.tiled import fuse_cube
 
@@ -38,6 +38,8 @@ def test_case_file(tmp_path, arrays):
     path = written(tmp_path, arrays | {"gt": np.ones((8, 12, 10)), "ms": np.ones((8, 12, 10))})
     plain, toolbox = read_case(path), read_case(path, convention("toolbox"))
     assert plain.optics.offset == 0.5
+    flat = read_case(written(tmp_path, arrays | {"pan": arrays["pan"][0]}))
+    assert torch.equal(flat.pan, plain.pan)
     assert plain.expanded is None
     assert toolbox.optics.offset == 1
     assert toolbox.optics.mtf == 0.2825
@@ -50,7 +52,7 @@ def test_case_file(tmp_path, arrays):
     [
         ({"ms_lr": None}, "ms_lr: missing"),
         ({"pan": np.ones((1, 12, 11))}, r"pan: found shape \(1, 1, 12, 11\), expected \(1, 1, 12, 10\)"),
-        ({"pan": np.ones((12, 10))}, r"pan: found float64 of shape \(12, 10\)"),
+        ({"pan": np.ones(12)}, r"pan: found float64 of shape \(12,\)"),
         ({"ratio": 2.5}, "ratio: found 2.5"),
         ({"ratio": "x"}, "ratio: found"),
         ({"overlap": 9}, "overlap: found 9, expected 1 to 8"),
@@ -166,6 +168,29 @@ def test_sensor_of_other_bands():
     assert pan_weights(preset("prisma"), np.array([2000.0, 2100.0])) is None
     with pytest.raises(InputError, match="offset: found 5\\.5, expected 0 to 5"):
         Optics(ratio=6, offset=5.5)
+
+
+def test_a_preset_is_that_of_the_cube_or_refused():
+    """By bands and ratio: other bands that happen to lie within a width of the sensor's are not its own."""
+    sensor = preset("prisma")
+    centre = sensor.response.wavelength_nm
+
+    def pair(wavelength, ratio=6):
+        pan = Cube(data=np.ones((1, 4 * ratio, 4 * ratio)))
+        return Cube(data=np.ones((len(wavelength), 4, 4)), wavelength_nm=wavelength, pan=pan, name="pair")
+
+    even = np.linspace(427, 925, 50)
+    for cube in (pair(centre), pair(centre + 4), pair(centre[3::5] + 1), pair(even).replace(wavelength_nm=None)):
+        require_fit(cube, sensor)
+    with pytest.raises(
+        InputError, match=r"pair: bands: found 50, one at .* expected the 234 of PRISMA or some of them"
+    ):
+        require_fit(pair(even), sensor)
+    with pytest.raises(
+        InputError, match="pair: pan: found 3 of its pixels to one of the cube, expected 6 as of PRISMA"
+    ):
+        fuse_cube(pair(centre, 3), "EXP", sensor)
+    require_fit(pair(centre, 3), preset("prisma").replace(pan=None, pan_noise=None))
 
 
 @pytest.mark.parametrize("name", ["GSA", "TV", "physics"])

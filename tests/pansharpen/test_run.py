@@ -11,12 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import denoise.methods  # noqa: F401  (registers them)
 import pansharpen.methods  # noqa: F401  (registers them)
 from benchmarks.products import write_prisma
+from denoise import registry as denoisers
 from hsitools.commands.root import main
 from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.io import open_cube, save_cube
+from hsitools.lookup import registered_names
+from hsitools.metrics.registry import INDICES
 from hsitools.scenes import scene
 from hsitools.sensor import preset
 from pansharpen.products import FusionOrder, fuse_files
@@ -102,6 +106,37 @@ def test_errors_are_one_line_and_leave_nothing(product, tmp_path, arguments, err
     assert error in said
     assert len(said.strip().splitlines()) == 1
     assert {path.name for path in tmp_path.iterdir()} == {"scene.he5"}
+
+
+def test_a_wrong_name_is_told_before_anything_is_loaded(product):
+    """Torch alone takes seconds."""
+    commands = [
+        ["pansharpen", "run", "phyics", str(product), "-o", "x.h5"], ["metrics", str(product), "--metric", "ERGS"],
+        ["denoise", "run", str(product), "--method", "lowrnk", "-o", "x.h5"],
+        ["pansharpen", "run", "physics", str(product), "--sensor", "prismo", "-o", "x.h5"],
+    ]  # fmt: skip
+    code = f"""
+import sys
+from hsitools.commands.root import main
+for command in {commands!r}:
+    try:
+        main(command)
+    except SystemExit as ended:
+        assert ended.code == 2
+assert "torch" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert [line.split("mean ")[-1] for line in done.stderr.splitlines()] == [
+        "'physics'?",
+        "'ERGAS'?",
+        "'lowrank'?",
+        "'prisma'?",
+    ]
+    for package, decorator, entries in (
+        ("pansharpen.methods", "method", METHODS), ("denoise.methods", "method", denoisers.METHODS),
+        ("hsitools.metrics", "index", INDICES),
+    ):  # fmt: skip
+        assert sorted(registered_names(package, decorator)) == sorted(entries)
 
 
 def test_end_by_another_program_leaves_nothing(tmp_path):
