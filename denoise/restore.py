@@ -14,10 +14,12 @@ from denoise.case import Known, Observation, Restoration
 from denoise.live_bands import among_all, in_cube_units, mask_of_all, noise_of_counts, of_live
 from denoise.registry import METHODS, Method, get
 from denoise.separation.counts import counts_of, keep_totals
-from denoise.separation.estimate import MIN_PIXELS
+from denoise.separation.estimate import FEW, MIN_PIXELS
 from denoise.separation.known import known_by
 from denoise.separation.saturation import clipped, stuck_values
+from denoise.separation.spikes import spikes
 from denoise.separation.structured_bands import structured
+from denoise.separation.wild import wild
 from denoise.strips import STRIP_BYTES, STRIP_PIXELS, RestoredSource, strip_size
 from hsitools.cube import Cube
 from hsitools.errors import InputError
@@ -269,6 +271,10 @@ def restore(
     measured = np.isfinite(values)
     valid = measured if known.dead is None else measured & ~known.dead[:, None]
     live = (valid & (values != 0)).any(axis=(1, 2)) & (True if use is None else use)
+    # before anything is computed of the values: no mean or variance may meet what is this far off
+    lone = np.zeros(values.shape, dtype=bool)
+    lone[live] = wild(values[live], valid[live])
+    valid = valid & ~lone
     # a band of one value holds nothing to tell noise from
     varied = live & (np.where(valid, values, np.inf).min((1, 2)) < np.where(valid, values, -np.inf).max((1, 2)))
     live = varied if varied.any() else live
@@ -283,6 +289,12 @@ def restore(
         valid[live] &= full | ~stuck_values(_filled(values[live], valid[live]))
     filled = _filled(_calibrated(values, known)[live], valid[live])
     counts = counts_of(filled, valid[live], of_live(known.sigma, live), of_live(known.slope, live))
+    if counts is None:
+        # of lesser ones bands beside them tell; what is frequent has a histogram
+        spike = spikes(filled, valid[live] & ~full)
+        lone[live] |= spike & (spike.mean((1, 2), keepdims=True) < FEW)
+        valid = valid & ~lone
+        filled = _filled(filled, valid[live])
     worked = filled if counts is None else counts.stabilised(filled)
     scale = float(np.std(worked))
     if values[0].size < MIN_PIXELS or not scale > 1e-6 * float(np.abs(worked).max()):
@@ -323,7 +335,7 @@ def restore(
     estimate[:, nothing] = np.nan
     mask = mask_of_all(found.mask, live, valid)
     mask[live] |= full
-    said |= _shares(mask[live], valid[live], full)
+    said |= _shares(mask[live], (valid | lone)[live], full)
     stripes = common_stripes(found.estimate)
     if stripes:
         warned = [said["warning"]] if "warning" in said else []

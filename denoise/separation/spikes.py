@@ -8,6 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from denoise.separation.estimate import MIN_PIXELS
+from denoise.separation.wild import DEVIATE, FARTHEST
+from hsitools.estimation.band_noise import band_noise
+from hsitools.estimation.covariance import subspace
 
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
@@ -21,12 +24,19 @@ BESIDE = 5.0
 TURNS, STEPS = 3, 4
 #: Bands fitted at a time.
 AT_ONCE = 16
+#: Share of a band's standard deviation below which a spike is none: where noise is far less than the scene, the scene's
+#: own details stand out of it, and what is so slight spoils nothing.
+SLIGHT = 0.3
+#: Share of a spike's height that bands on both sides, or two on one, have of a spectrum's feature: narrow ones (a
+#: standard deviation of .7 bands) have .36; of a spike seven deviations high, both would be chance of two deviations.
+ALIKE = 0.3
 
 
 def spikes(values: Array, valid: Mask) -> Mask:
     """Voxels ``(band, y, x)`` far from what the nearest bands predict, farther than any of these is from its own.
 
-    Each band is regressed on its neighbours, by least absolute deviations; offsets of columns are no spikes.
+    Each band is regressed on its neighbours, by least absolute deviations; offsets of columns are no spikes, nor is a
+    feature of several bands that a single pixel has.
 
     Parameters
     ----------
@@ -39,45 +49,73 @@ def spikes(values: Array, valid: Mask) -> Mask:
     if bands <= REACH or height * width < MIN_PIXELS:
         return np.zeros(values.shape, dtype=bool)
     for _ in range(TURNS):
-        signed = _standard(_filled(values, out), out)
-        far = np.abs(signed)
-        padded = np.pad(far, ((REACH, REACH), (0, 0), (0, 0)))
+        signed, answers = _standard(_filled(values, out), out)
+        # a spike shows in the bands that it predicts as well: the band whose answers fit best has it
+        fits = np.abs(np.tensordot(answers.T, signed, 1))
+        padded = np.pad(fits, ((REACH, REACH), (0, 0), (0, 0)))
         largest = np.max([padded[move : move + bands] for move in range(2 * REACH + 1)], axis=0)
-        more = (far > FAR) & (far >= largest) & ~out & _alone(signed)
+        more = (np.abs(signed) > FAR) & (fits >= largest) & ~out & _alone(signed)
         if not more.any():
             break
         out = out | more
-    return out & valid
+    out &= valid
+    return out & ~_features(values, valid, out) if out.any() else out
 
 
 def _alone(signed: Array) -> Mask:
-    """Voxels none of whose eight neighbours in their band is far off to the same side."""
-    from scipy.ndimage import maximum_filter
+    """Voxels of whose eight neighbours in their band no two are far off to the same side: one may be another spike."""
+    from scipy.ndimage import rank_filter
 
     around = np.ones((1, 3, 3), dtype=bool)
     around[0, 1, 1] = False
-    above, below = (maximum_filter(side, footprint=around, mode="constant") for side in (signed, -signed))
+    above, below = (rank_filter(side, -2, footprint=around, mode="constant") for side in (signed, -signed))
     return np.asarray(np.where(signed > 0, above, below) < BESIDE)
+
+
+def _features(values: Array, valid: Mask, out: Mask) -> Mask:
+    """Spikes ``(band, y, x)`` that are scene: in the subspace, or alike beyond it in three bands in a row.
+
+    The subspace is that of the cube without the spikes; what a single pixel has, it has not.
+    """
+    from scipy.ndimage import grey_opening
+
+    bands = len(values)
+    filled = _filled(values, out | ~valid)
+    mean = filled.mean((1, 2), keepdims=True)
+    centred = (filled - mean).astype(np.float32)
+    noise = band_noise(centred)
+    unit = np.maximum(noise, 1e-6 * np.sqrt((centred**2).mean()) + 1e-30)[:, None, None]
+    flat = (centred / unit).reshape(bands, -1)
+    directions = subspace(flat)
+    rest = np.where(valid, values - mean, 0) / unit - (directions @ (directions.T @ flat)).reshape(values.shape)
+    common = (grey_opening(np.maximum(side, 0), size=(min(3, bands), 1, 1), mode="constant") for side in (rest, -rest))
+    least = np.maximum(FAR, SLIGHT * filled.std((1, 2), keepdims=True) / unit)
+    return np.asarray(out & ((np.add(*common) > ALIKE * np.abs(rest)) | (np.abs(rest) < least)))
 
 
 def _filled(values: Array, out: Mask) -> Array:
     """Values, spikes interpolated between the nearest bands that have none."""
     filled, place = values.astype(float), np.arange(len(values))
+    middle = np.zeros(len(values))
+    for band in np.flatnonzero(~out.all((1, 2))):
+        middle[band] = np.median(filled[band][~out[band]])
     for y, x in np.argwhere(out.any(0)):
         gone = out[:, y, x]
-        filled[gone, y, x] = 0.0 if gone.all() else np.interp(place[gone], place[~gone], filled[~gone, y, x])
+        filled[gone, y, x] = middle[gone] if gone.all() else np.interp(place[gone], place[~gone], filled[~gone, y, x])
     return filled
 
 
-def _standard(values: Array, out: Mask) -> Array:
-    """Residuals ``(band, y, x)`` of each band on its neighbours, less columns' medians, in units of their spread."""
+def _standard(values: Array, out: Mask) -> tuple[Array, Array]:
+    """Residuals ``(band, y, x)`` of each band on its neighbours, less columns' medians, in units of their spread; and
+    how all bands' residuals ``(band, band)`` answer to a change of each, columns of unit norm.
+    """
     bands, height, width = values.shape
     flat = values.reshape(bands, -1)
     mean = flat.mean(1, keepdims=True)
     centred = (flat - mean) / np.maximum(flat.std(1, keepdims=True), 1e-30)
     near = np.arange(bands)[:, None] + np.array([move for move in range(-REACH, REACH + 1) if move])
     inside = (near >= 0) & (near < bands)
-    residual = np.empty_like(centred)
+    residual, answers = np.empty_like(centred), np.eye(bands)
     for first in range(0, bands, AT_ONCE):
         part = slice(first, first + AT_ONCE)
         design = np.where(inside[part, :, None], centred[np.clip(near[part], 0, bands - 1)], 0)
@@ -90,11 +128,22 @@ def _standard(values: Array, out: Mask) -> Array:
             rest = centred[part] - (design.mT @ fit)[..., 0]
             weight = 1 / np.maximum(np.abs(rest) / _spread(rest), 1)
         residual[part] = rest
+        rows, moves = np.nonzero(inside[part])
+        answers[rows + first, near[part][rows, moves]] = -fit[rows, moves, 0]
     images = residual.reshape(values.shape)
     images -= np.median(images, axis=1, keepdims=True)
-    images /= _spread(images.reshape(bands, -1))[..., None]
     images[out] = 0
-    return images
+    for image, gone, answer in zip(images, out, answers, strict=True):
+        # what was filled in has no noise; too few voxels tell nothing
+        size = np.abs(image[~gone])
+        if size.size < MIN_PIXELS:
+            image[:], answer[:] = 0, 0
+            continue
+        middle, most = np.quantile(size, [0.5, 1 - FARTHEST])
+        spread = max(middle / 0.6745, most / DEVIATE, 1e-9)
+        image /= spread
+        answer /= spread
+    return images, answers / np.maximum(np.linalg.norm(answers, axis=0), 1e-30)
 
 
 def _spread(rest: Array) -> Array:

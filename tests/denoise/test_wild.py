@@ -1,0 +1,78 @@
+"""Wild voxels, however few and however far off, from both sides: they spoil nothing else, and what is real stays."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from denoise.restore import restore
+from denoise.separation.wild import wild
+from hsitools.scenes import scene
+
+SHAPE, NOISE = (24, 48, 44), 0.01
+
+
+@pytest.fixture(scope="module")
+def cube() -> tuple[np.ndarray, np.ndarray, float]:
+    """Truth, noisy values, and the error of their restoration."""
+    wavelength = np.linspace(420, 980, SHAPE[0])
+    truth = np.asarray(scene(SHAPE[1:], seed=31, wavelength_nm=wavelength).read(), dtype=float)
+    noisy = truth + np.random.default_rng(4).normal(0, NOISE, SHAPE)
+    return truth, noisy, rms(restore(noisy, "lowrank").estimate - truth)
+
+
+def rms(error: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(error, dtype=float))))
+
+
+@pytest.mark.parametrize("height", [0.12, 1.0, -50.0, 1e30, np.finfo(np.float32).max])
+@pytest.mark.parametrize("share", [0.0, 0.005])
+def test_wild_voxels_spoil_no_others(cube: tuple, height: float, share: float) -> None:
+    truth, noisy, error = cube
+    hit = np.random.default_rng(5).random(SHAPE) < share
+    hit[5, 30, 30] = True
+    found = restore(np.where(hit, truth + height, noisy), "lowrank")
+    assert rms((found.estimate - truth)[:, ~hit.any(0)]) < 1.05 * error
+    assert found.mask[hit].mean() > (0.9 if height < 1 else 0.97)
+    assert rms((found.estimate - truth)[hit]) < (3 * NOISE if height == 0.12 else NOISE)
+    assert found.provenance["dead_elements"] == 0
+    assert 0 < found.provenance["outliers"] < share + 0.001
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_lamp_is_no_outlier(cube: tuple, size: int) -> None:
+    """Forty standard deviations of the noise in all bands, and a thousand."""
+    truth, noisy, _ = cube
+    for times in (40, 1000):
+        lamp = np.zeros(SHAPE)
+        lamp[:, 20 : 20 + size, 25 : 25 + size] = times * NOISE
+        found = restore(noisy + lamp, "lowrank")
+        at = lamp > 0
+        assert not found.mask[at].any()
+        assert (found.estimate - truth)[at].mean() == pytest.approx(times * NOISE, rel=0.1)
+
+
+@pytest.mark.parametrize("times", [8, 15, 30])
+def test_a_narrow_feature_of_one_pixel_is_no_outlier(cube: tuple, times: float) -> None:
+    line = np.exp(-0.5 * ((np.arange(SHAPE[0]) - 12) / 1.2) ** 2)
+    values = cube[1].copy()
+    values[:, 11, 13] -= times * NOISE * line
+    assert not restore(values, "lowrank").mask[9:16, 11, 13].any()
+
+
+def test_one_band_alone_keeps_what_neighbours_share() -> None:
+    values = np.random.default_rng(6).standard_normal((1, 20, 20))
+    values[0, 3:5, 7:9], values[0, 15, 2] = 500, 1e6
+    hit = wild(values, np.ones(values.shape, bool))
+    assert np.argwhere(hit).tolist() == [[0, 15, 2]]
+    assert not wild(values, ~hit).any()
+
+
+def test_counts_with_a_wild_one_are_counts() -> None:
+    mean = np.linspace(0.5, 4, 12)[:, None, None] * np.linspace(0.5, 1.5, 40)[:, None] * np.ones(40)
+    seen = np.random.default_rng(7).poisson(mean).astype(np.float32)
+    seen[4, 9, 9] = 1e7
+    found = restore(seen, "lowrank")
+    assert "photon_gain" in found.provenance
+    assert found.mask.sum() == found.mask[4, 9, 9] == 1
+    assert rms(found.estimate - mean) < 0.5 * rms(np.sqrt(mean))
