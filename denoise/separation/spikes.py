@@ -54,7 +54,7 @@ def spikes(values: Array, valid: Mask) -> Mask:
         fits = np.abs(np.tensordot(answers.T, signed, 1))
         padded = np.pad(fits, ((REACH, REACH), (0, 0), (0, 0)))
         largest = np.max([padded[move : move + bands] for move in range(2 * REACH + 1)], axis=0)
-        more = (np.abs(signed) > FAR) & (fits >= largest) & ~out & _alone(signed)
+        more = _alone(signed, (np.abs(signed) > FAR) & (fits >= largest) & ~out)
         if not more.any():
             break
         out = out | more
@@ -62,14 +62,17 @@ def spikes(values: Array, valid: Mask) -> Mask:
     return out & ~_features(values, valid, out) if out.any() else out
 
 
-def _alone(signed: Array) -> Mask:
-    """Voxels of whose eight neighbours in their band no two are far off to the same side: one may be another spike."""
-    from scipy.ndimage import rank_filter
-
-    around = np.ones((1, 3, 3), dtype=bool)
-    around[0, 1, 1] = False
-    above, below = (rank_filter(side, -2, footprint=around, mode="constant") for side in (signed, -signed))
-    return np.asarray(np.where(signed > 0, above, below) < BESIDE)
+def _alone(signed: Array, where: Mask) -> Mask:
+    """Those of some voxels of whose eight neighbours in their band no two are far off to the same side: one may be
+    another spike.
+    """
+    band, y, x = np.nonzero(where)
+    padded = np.pad(signed, ((0, 0), (1, 1), (1, 1)))
+    steps = [(down, right) for down in range(3) for right in range(3) if (down, right) != (1, 1)]
+    beside = np.stack([padded[band, y + down, x + right] for down, right in steps]) * np.sign(signed[where])
+    out = where.copy()
+    out[where] = np.partition(beside, -2, axis=0)[-2] < BESIDE
+    return out
 
 
 def _features(values: Array, valid: Mask, out: Mask) -> Mask:
