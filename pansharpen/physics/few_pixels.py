@@ -16,7 +16,7 @@ from pansharpen.case import Scene, Tile
 from pansharpen.families.statistics import BandSums, Moments, band_sums, moments, ratio_of
 
 #: Coarse pixels of a scene whose errors' variance is twice what many would say. Set on procedural scenes 1 to 6 of 3×3
-#: to 10×10 pixels, so that 95 % intervals cover at least 90 %: without, 89 % of 3×3 and 92 % of 6×6 with a sensor.
+#: and 6×6 pixels, so that 95 % intervals cover at least 90 %: without, 89 % of 3×3 and 92 % of 6×6 with a sensor.
 FEW = 12.0
 
 
