@@ -27,6 +27,9 @@ from hsitools.estimation.common_stripes import common_stripes, of_common_stripes
 from hsitools.progress import Progress
 from hsitools.sensor import Sensor
 
+#: Share of a band's standard deviation below which a spike stays: where noise is far less than the scene, the scene's
+#: own details stand out of it, and what is so slight spoils no mean or variance. Read on one scene (.1, .3).
+SLIGHT = 0.3
 #: Share of outliers among what was measured beyond which something else is wrong.
 SUSPICIOUS = 0.3
 #: Unless another is asked for.
@@ -291,7 +294,7 @@ def restore(
     counts = counts_of(filled, valid[live], of_live(known.sigma, live), of_live(known.slope, live))
     if counts is None:
         # of lesser ones bands beside them tell; what is frequent has a histogram
-        spike = spikes(filled, valid[live] & ~full)
+        spike = spikes(filled, valid[live] & ~full, SLIGHT)
         lone[live] |= spike & (spike.mean((1, 2), keepdims=True) < FEW)
         valid = valid & ~lone
         filled = _filled(filled, valid[live])

@@ -24,15 +24,12 @@ BESIDE = 5.0
 TURNS, STEPS = 3, 4
 #: Bands fitted at a time.
 AT_ONCE = 16
-#: Share of a band's standard deviation below which a spike is none: where noise is far less than the scene, the scene's
-#: own details stand out of it, and what is so slight spoils nothing.
-SLIGHT = 0.3
 #: Share of a spike's height that bands on both sides, or two on one, have of a spectrum's feature: narrow ones (a
 #: standard deviation of .7 bands) have .36; of a spike seven deviations high, both would be chance of two deviations.
 ALIKE = 0.3
 
 
-def spikes(values: Array, valid: Mask) -> Mask:
+def spikes(values: Array, valid: Mask, least: float = 0.0) -> Mask:
     """Voxels ``(band, y, x)`` far from what the nearest bands predict, farther than any of these is from its own.
 
     Each band is regressed on its neighbours, by least absolute deviations; offsets of columns are no spikes, nor is a
@@ -43,6 +40,8 @@ def spikes(values: Array, valid: Mask) -> Mask:
     values : array, shape (band, y, x)
     valid : array of bool, shape (band, y, x)
         What was measured.
+    least : float
+        Share of a band's standard deviation below which a spike is none.
     """
     bands, height, width = values.shape
     out = ~valid
@@ -59,7 +58,7 @@ def spikes(values: Array, valid: Mask) -> Mask:
             break
         out = out | more
     out &= valid
-    return out & ~_features(values, valid, out) if out.any() else out
+    return out & ~_features(values, valid, out, least) if out.any() else out
 
 
 def _alone(signed: Array, where: Mask) -> Mask:
@@ -75,7 +74,7 @@ def _alone(signed: Array, where: Mask) -> Mask:
     return out
 
 
-def _features(values: Array, valid: Mask, out: Mask) -> Mask:
+def _features(values: Array, valid: Mask, out: Mask, least: float) -> Mask:
     """Spikes ``(band, y, x)`` that are scene: in the subspace, or alike beyond it in three bands in a row.
 
     The subspace is that of the cube without the spikes; what a single pixel has, it has not.
@@ -92,8 +91,9 @@ def _features(values: Array, valid: Mask, out: Mask) -> Mask:
     directions = subspace(flat)
     rest = np.where(valid, values - mean, 0) / unit - (directions @ (directions.T @ flat)).reshape(values.shape)
     common = (grey_opening(np.maximum(side, 0), size=(min(3, bands), 1, 1), mode="constant") for side in (rest, -rest))
-    least = np.maximum(FAR, SLIGHT * filled.std((1, 2), keepdims=True) / unit)
-    return np.asarray(out & ((np.add(*common) > ALIKE * np.abs(rest)) | (np.abs(rest) < least)))
+    # what bands far off explain of it counts as well where slight ones are to stay
+    slight = np.maximum(FAR, least * filled.std((1, 2), keepdims=True) / unit) if least else 0.0
+    return np.asarray(out & ((np.add(*common) > ALIKE * np.abs(rest)) | (np.abs(rest) < slight)))
 
 
 def _filled(values: Array, out: Mask) -> Array:

@@ -319,7 +319,7 @@ def test_figures_have_units():
         (("capture", "simulate", "--frames", "--noise", "1", "--out", "x.h5"), "--noise has no effect beside --frames"),
         (("quicklook", "{f}/fused.h5", "-o", "x.jpg"), "expected .png"),
         (("quicklook", "{f}/fused.h5", "--pan", "-o", "x.png"), "pan: missing"),
-        (("metrics", "{f}/fused.h5", "{f}/scene.he5"), "bands: found 20, expected 234"),
+        (("metrics", "{f}/fused.h5", "{f}/scene.he5"), "found 48×42 pixels, expected 24×18"),
         (("metrics", "{f}/fused.h5", "{f}/reference.h5", "--metric", "Q2m"), "did you mean 'Q2n'"),
         (("metrics", "{f}/fused.h5", "{f}/reference.h5", "--ratio", "0"), "ratio: found 0.0, expected a positive"),
         (("quicklook", "{f}/empty.h5", "-o", "x.png"), "data: found no pixel valid"),

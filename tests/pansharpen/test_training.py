@@ -115,7 +115,7 @@ def test_products_are_degraded_after_wald(sensor):
     # 75 coarse rows less the gap, in whole degraded pixels
     assert sum(rows) <= 75 - 2 * psf_reach(sensor)
     assert pairs.training[0].pan.shape[-2] == pairs.training[0].reference.shape[-2]
-    with pytest.raises(InputError, match="ratio: found 3, expected 4"):
+    with pytest.raises(InputError, match="pan: found 3 of its pixels to one of the cube, expected 4"):
         make_pairs([product], sensor.replace(ratio=4))
 
 
