@@ -251,8 +251,11 @@ class Characterization:
         listed = [None if not np.isfinite(v) else float(v) for v in self.opd_um]
         errors = [None if not np.isfinite(v) else float(v) for v in self.opd_stderr_um]
         # what shows no fringes says nothing of how well fringes are fitted
-        shown = ~np.any([self.flags[name] for name in WITHOUT_FRINGES if name in self.flags] or [~fitted], axis=0)
-        shown = shown & fitted if (shown & fitted).any() else fitted
+        shown = fitted.copy()
+        for name in WITHOUT_FRINGES:
+            # files of before hold fewer flags
+            shown &= ~self.flags.get(name, ~fitted)
+        shown = shown if shown.any() else fitted
         rows, held = self.rmse[shown], None if self.rmse_cv is None else self.rmse_cv[shown]
         return {
             "name": self.name,

@@ -17,6 +17,8 @@ MIN_PITCH = 8.0
 #: A grid's strongest period holds at least this share of the variance of the frame's profile: discs at a regular pitch
 #: give it most, noise next to nothing.
 MIN_SHARE = 0.2
+#: Width and height of the frame in its figure at most, inches: those of a page.
+LARGEST = (9.0, 10.0)
 
 
 def find_layout(frame: Array, order: str = "column-snake") -> SubImageLayout:
@@ -94,10 +96,6 @@ def _periodic_centres(profile: Array) -> tuple[float, float, int] | None:
     if not good.any():
         return None
     return float(centres[good][0]), float(pitch), int(good.sum())
-
-
-#: Width and height of the frame in its figure at most, inches: those of a page.
-LARGEST = (9.0, 10.0)
 
 
 def layout_figure(frame: Array, layout: SubImageLayout) -> Any:

@@ -17,16 +17,26 @@ Array = NDArray[np.float64]
 def starting_opd(data: ScaledRows, method: str = "periodogram") -> tuple[Array, Array | None]:
     """OPD of each row (µm) and, for the exhaustive search, its reflectivity."""
     grid = initialize.opd_grid(data.wavenumber)
-    measured = (data.weight > 0).any(axis=0)
-    wavenumber, ratio = data.wavenumber[measured], data.filled_ratio[:, measured]
+    measured = _measured(data)
     if method == "exhaustive":
         coarse = np.arange(grid[0], grid[-1], 0.5 / data.band.width)
-        opd, reflectivity = initialize.exhaustive_search(wavenumber, ratio, coarse)
-        return opd, reflectivity
-    scan = initialize.periodogram(wavenumber, ratio, grid)
-    scan.power[~data.usable] = 0
-    opd = initialize.track_opd(scan, data.index, len(wavenumber), data.opd_step_um)
+        return initialize.exhaustive_search(data.wavenumber[measured], data.filled_ratio[:, measured], coarse)
+    scan = _scan(data, grid)
+    opd = initialize.track_opd(scan, data.index, int(measured.sum()), data.opd_step_um)
     return _beyond_limit(data, opd), None
+
+
+def _measured(data: ScaledRows) -> NDArray[np.bool_]:
+    """Lines ``(line,)`` at which any row was measured."""
+    return np.asarray((data.weight > 0).any(axis=0))
+
+
+def _scan(data: ScaledRows, grid_um: Array) -> initialize.Periodogram:
+    """Periodogram of the measured lines, without power in rows that cannot be used."""
+    measured = _measured(data)
+    scan = initialize.periodogram(data.wavenumber[measured], data.filled_ratio[:, measured], grid_um)
+    scan.power[~data.usable] = 0
+    return scan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +60,9 @@ def wide_search(data: ScaledRows, opd_um: Array) -> WideSearch | None:
     resolution = 1 / data.band.width
     if aliases.stays_below(opd_um[usable], data.index[usable], limit, resolution, data.opd_step_um):
         return None
-    measured = (data.weight > 0).any(axis=0)
     grid = initialize.grid_to(data.wavenumber, aliases.search_limit(data.wavenumber))
-    scan = initialize.periodogram(data.wavenumber[measured], data.filled_ratio[:, measured], grid)
-    scan.power[~usable] = 0
-    n_lines = int(measured.sum())
+    scan = _scan(data, grid)
+    n_lines = int(_measured(data).sum())
     score = initialize.own_score(scan, n_lines)
     law = None
     if usable.sum() >= aliases.MIN_PATH:

@@ -157,15 +157,17 @@ def smooth_spectrum(case: Interferograms, mean: Array, noise: Array) -> Array:
     return np.maximum(prior.posterior(np.array([0]), scale)[0][:, 0], 0)
 
 
-def shared_errors(case: Interferograms, spectrum: Array) -> Array:
-    """Covariance of what lines' errors make of a spectrum's interferogram, as large as ``calibration_std`` on average.
+def shared_errors(case: Interferograms, mean: Array, noise: Array) -> Array:
+    """Covariance of what lines' errors make of an interferogram, as large as ``calibration_std`` on average.
 
-    Where it is not told how the fits follow the lines, of the spectrum times a white curve.
+    Of the mean interferogram, whose noise has this variance. Where it is not told how the fits follow the lines, of its
+    smooth spectrum times a white curve.
     """
     assert case.calibration_std is not None
     columns = case.line_errors
     if columns is None:
         # white over wavelength, whatever the grid
+        spectrum = smooth_spectrum(case, mean, noise)
         columns = case.matrix * (spectrum / np.sqrt(np.abs(np.gradient(case.wavelength_nm))))
     covariance = columns @ columns.T
     return np.asarray(covariance * ((case.calibration_std**2).mean() / max(np.diag(covariance).mean(), 1e-300)))
@@ -208,7 +210,7 @@ def allow(case: Interferograms, *, apart: bool = False) -> Allowed:
     mean, count = pixels.mean(axis=1), pixels.shape[1]
     noise = case.noise_std**2 / count
     own = np.diag(case.calibration_std**2)
-    shared = shared_errors(case, smooth_spectrum(case, mean, noise))
+    shared = shared_errors(case, mean, noise)
     # in units in which all are near one; the sizes of the errors hardly depend on the kernel
     unit = float((case.calibration_std**2).mean())
     kernels = smooth_kernels(case)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from denoise.comparison.before_after import Comparison
 from hsitools.errors import InputError
 from hsitools.io.atomic import atomic_path
-from hsitools.plot import COLOURS, new_figure, save_figure
+from hsitools.plot import COLOURS, new_figure, save_figure, with_unit
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -74,7 +74,7 @@ def images_figure(comparison: Comparison) -> Figure:
             ax.set_xticks([])
             ax.set_yticks([])
             ax.grid(False)
-            figure.colorbar(shown, ax=ax, shrink=0.85, label=_values_in(comparison))
+            figure.colorbar(shown, ax=ax, shrink=0.85, label=with_unit("value", comparison.units))
     figure.suptitle(f"{comparison.name} by {comparison.method} (in brackets: noise alone)")
     return figure
 
@@ -82,10 +82,6 @@ def images_figure(comparison: Comparison) -> Figure:
 def _two(number: float) -> str:
     """Two digits, zero without a sign."""
     return f"{round(number, 2) + 0.0:.2f}"
-
-
-def _values_in(comparison: Comparison) -> str:
-    return "value" if comparison.units in ("", "1") else f"value / ({comparison.units})"
 
 
 def stretch(image: Array) -> tuple[float, float]:
@@ -108,7 +104,7 @@ def spectra_figure(comparison: Comparison) -> Figure:
         )
         row[0].plot(place[order], before, color="0.6", lw=1.8, label="before")
         row[0].plot(place[order], after, color=COLOURS[0], lw=1.0, label="after")
-        row[0].set(title=f"{name} pixel, row {y}, column {x}", ylabel=_values_in(comparison))
+        row[0].set(title=f"{name} pixel, row {y}, column {x}", ylabel=with_unit("value", comparison.units))
         row[0].legend(loc="best")
         row[1].plot(place[order], before - after, color=COLOURS[1], lw=0.9)
         row[1].set(title="before − after")
