@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ from hsitools.sensor.detector import Detector
 from hsitools.sensor.layout import SubImageLayout
 from hsitools.sensor.sensor import Sensor
 from hsitools.sensor.spectral import FabryPerotResponse
+
+if TYPE_CHECKING:
+    from hsitools.sensor.camera_operator import CameraOperator
 
 Array = NDArray[np.float64]
 #: Values of responses at several angles that are held at a time.
@@ -89,6 +92,18 @@ class MultiApertureCamera:
         layout = sensor.layout
         size = int(min(layout.pitch)) - 1 if size is None else size
         return cls(response=sensor.response, layout=layout, size=size, noise=sensor.noise, **settings)
+
+    def on(self, wavelength_nm: Array, device: str = "cpu") -> CameraOperator:
+        """The camera for light at these wavelengths, with its adjoint: for solvers, in batches, on any device.
+
+        Raises
+        ------
+        InputError
+            When wavelengths leave the calibrated band, or the device is not there.
+        """
+        from hsitools.sensor.camera_operator import CameraOperator
+
+        return CameraOperator(self, wavelength_nm, device)
 
     @property
     def corners(self) -> NDArray[np.int64]:

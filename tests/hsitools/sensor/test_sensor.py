@@ -268,14 +268,14 @@ def test_camera_operator_is_the_camera_in_batches():
         seen = operator.forward(light)
         assert seen.dtype == dtype
         np.testing.assert_allclose(seen.numpy(), whole, rtol=0, atol=tolerance * whole.max())
-    operator = CameraOperator(camera, wavelength)
+    operator = camera.on(wavelength)
     image = torch.as_tensor(rng.standard_normal(whole.shape))
     inner = float((operator.forward(light) * image).sum())
     assert inner == pytest.approx(float((light * operator.adjoint(image)).sum()), rel=1e-10)
     with pytest.raises(InputError, match=r"wavelengths: found shape \(2, 19, 7, 7\), expected"):
         operator.forward(light[:, 1:])
     with pytest.raises(InputError, match="device: found 'nowhere'"):
-        CameraOperator(camera, wavelength, "nowhere")
+        camera.on(wavelength, "nowhere")
 
 
 @pytest.mark.parametrize("size", [8, 25])
