@@ -271,6 +271,21 @@ def test_full_scale_is_in_the_units_of_the_cube() -> None:
         np.testing.assert_allclose(known.full_scale, 2 * factor, rtol=1e-5)
 
 
+def test_noise_of_a_sensor_is_in_the_units_of_the_cube() -> None:
+    """Its deviation at the bands' means, and how its variance grows with the signal."""
+    wavelength = np.linspace(500, 900, 6)
+    sensor = Sensor(
+        name="of counted light", response=GaussianResponse(centre_nm=wavelength, width_nm=np.full(6, 10.0)),
+        noise=DetectorNoise(electrons_per_unit=1e4, read_noise=30.0), units="1",
+    )  # fmt: skip
+    values = np.random.default_rng(3).uniform(0.2, 1, (6, 20, 20)).astype(np.float32)
+    level = values.mean((1, 2), dtype=float)
+    for factor, units in ((1.0, "1"), (100.0, "%")):
+        known, _ = known_by(Cube(data=factor * values, wavelength_nm=wavelength, units=units), sensor)
+        np.testing.assert_allclose(known.sigma, factor * np.sqrt(level / 1e4 + (30 / 1e4) ** 2), rtol=1e-3)
+        np.testing.assert_allclose(known.slope, factor / 1e4, rtol=1e-3)
+
+
 # ---- rare spectra ----------------------------------------------------------------------------------------------
 
 

@@ -72,6 +72,14 @@ def test_bands_have_their_own_gain():
         np.testing.assert_allclose(together[band], alone, atol=1e-7)
 
 
+def test_gains_of_two_axes_are_those_along_y_and_x():
+    wave = torch.as_tensor(np.cos(np.pi * np.arange(80) / 4))
+    along_y, along_x = wave[:, None].expand(80, 80), wave[None].expand(80, 80)
+    seen = spatial.mtf_blur((80, 80), np.array([[0.2, 0.6]]), 4)(torch.stack([along_y, along_x]))[:, 20:60, 20:60]
+    np.testing.assert_allclose(seen[0], 0.2 * along_y[20:60, 20:60], atol=1e-9)
+    np.testing.assert_allclose(seen[1], 0.6 * along_x[20:60, 20:60], atol=1e-9)
+
+
 @pytest.mark.parametrize("method", ["bicubic", "ideal", "polynomial", "23tap"])
 @pytest.mark.parametrize("ratio", range(2, 9))
 def test_constants_and_samples_are_kept(ratio, method):
