@@ -12,8 +12,8 @@ from hsitools.errors import InputError
 #: however little is free at the moment. A quarter more would leave nothing to the interpreter and its libraries.
 SHARE = 0.8
 
-#: Of the C library: freed memory of up to this size is kept for the next arrays. An array that is mapped anew is faulted
-#: in page by page, a tenth of fusion's time and a third of an interpolation's.
+#: Of the C library: freed memory of up to this size is kept for the next arrays. An array that is mapped anew is
+#: faulted in page by page: a tenth of fusion's time, a third of an interpolation's.
 KEPT_BYTES = 2**30
 #: `KEPT_BYTES`, as processes are told that are started: all arrays on one heap, none mapped by itself.
 ALLOCATOR = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(KEPT_BYTES)}

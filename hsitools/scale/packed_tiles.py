@@ -1,7 +1,7 @@
 """Tiles for a file of our HDF5 layout: workers compute and pack them, the client puts the packed bytes in place.
 
-A tile lies in a file of its own only until it is in place: the next one takes its memory and its room on the disk. Where
-its chunks are in the file that is being written is noted, so that a command that goes on after a killed one finds them.
+A tile lies in a file of its own only until it is in place: the next one takes its memory and its room on the disk.
+Where its chunks are in the file that is being written is noted: a command that goes on after a killed one finds them.
 """
 
 from __future__ import annotations

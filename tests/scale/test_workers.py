@@ -32,7 +32,7 @@ from hsitools.io.conventions import layout
 from hsitools.io.formats import native
 from hsitools.scale import cluster as clusters
 from hsitools.scale.cluster import cluster, memory_of_task
-from hsitools.scale.packed_tiles import TilePacker, cuts_no_chunk, put_in_place
+from hsitools.scale.packed_tiles import TilePacker, cuts_no_chunk, next_turn, put_in_place, unfinished_file
 from hsitools.scale.pieces import key_of, save_by_workers
 from hsitools.scale.sending import pack, unpack
 from hsitools.scale.tasks import AHEAD, ordered
@@ -220,7 +220,29 @@ def test_tiles_are_packed_where_they_are_computed(tmp_path):
     for number in range(len(parts)):
         packer(number)
         assert (tmp_path / str(number)).exists()
-    native.write_with(cube, tmp_path / "a.h5", lambda data, _: put_in_place(data, tmp_path, iter(range(len(parts)))))
+
+    def stopped(numbers):
+        for number in numbers:
+            if number == 3:
+                raise KeyboardInterrupt
+            yield number
+
+    def written(numbers):
+        turn = next_turn(tmp_path)
+        file = unfinished_file(tmp_path, turn)
+        native.write_there(cube, file, "a.h5", lambda data, _: put_in_place(data, tmp_path, turn, numbers))
+        return file
+
+    # a command that is stopped, one that goes on, stopped too, and the one that ends
+    for last in (2, 3):
+        with pytest.raises(KeyboardInterrupt):
+            written(stopped([0, last, *range(3, len(parts))]))
+    waiting = {path.stem for path in tmp_path.glob("*.chunks")}
+    assert waiting == {str(number) for number in range(1, len(parts)) if number != 2}
+    file = written(range(len(parts)))
+    assert file.name == "3.h5"
+    assert not list(tmp_path.glob("*.chunks"))
+    file.rename(tmp_path / "a.h5")
     np.testing.assert_array_equal(open_cube(tmp_path / "a.h5").read(), values)
     # as one process writes it, byte for byte of the data
     save_cube(cube, tmp_path / "b.h5")
