@@ -70,6 +70,14 @@ def next_turn(folder: Path) -> int:
     return 1 + max((int(path.stem) for path in folder.glob("*.h5")), default=0)
 
 
+def is_kept(folder: Path, number: int) -> bool:
+    """Whether a tile's chunks are there: not where the file that holds them became the output already."""
+    if tile_file(folder, number).exists():
+        return True
+    places = place_file(folder, number)
+    return places.exists() and unfinished_file(folder, int(np.load(places)[0, -1])).exists()
+
+
 def put_in_place(data: Any, folder: Path, turn: int, numbers: Iterable[int]) -> None:
     """Packed tiles, by number as they come, into the data set of the same chunks and filters of this turn's file."""
     for number in numbers:

@@ -32,7 +32,7 @@ from hsitools.io.formats import native
 from hsitools.io.formats import zarr as store_format
 from hsitools.io.hashes import short_hash
 from hsitools.progress import Progress, silent
-from hsitools.scale.packed_tiles import TilePacker, cuts_no_chunk, next_turn, put_in_place, unfinished_file
+from hsitools.scale.packed_tiles import TilePacker, cuts_no_chunk, is_kept, next_turn, put_in_place, unfinished_file
 from hsitools.scale.tasks import ordered
 from hsitools.text import plain
 
@@ -115,9 +115,11 @@ def save_by_workers(cube: Cube, path: Path, client: Any, key: str, progress: Pro
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Consolidated metadata")
         marks.mkdir(exist_ok=True)
-        kept = {number for number in range(len(parts)) if (marks / str(number)).exists()}
-        todo = [number for number in range(len(parts)) if number not in kept]
         in_chunks = writer_of(path) is native and cuts_no_chunk(tile, (height, width), native.chunks_of(cube.shape)[1:])
+        kept = {number for number in range(len(parts)) if (marks / str(number)).exists()}
+        if in_chunks:
+            kept = {number for number in kept if is_kept(folder, number)}
+        todo = [number for number in range(len(parts)) if number not in kept]
         if in_chunks:
             plan = layout(cube, str(path))
             work: Any = TilePacker(

@@ -32,7 +32,7 @@ from hsitools.io.conventions import layout
 from hsitools.io.formats import native
 from hsitools.scale import cluster as clusters
 from hsitools.scale.cluster import cluster, memory_of_task
-from hsitools.scale.packed_tiles import TilePacker, cuts_no_chunk, next_turn, put_in_place, unfinished_file
+from hsitools.scale.packed_tiles import TilePacker, cuts_no_chunk, is_kept, next_turn, put_in_place, unfinished_file
 from hsitools.scale.pieces import key_of, save_by_workers
 from hsitools.scale.sending import pack, unpack
 from hsitools.scale.tasks import AHEAD, ordered
@@ -241,8 +241,11 @@ def test_tiles_are_packed_where_they_are_computed(tmp_path):
     assert waiting == {str(number) for number in range(1, len(parts)) if number != 2}
     file = written(range(len(parts)))
     assert file.name == "3.h5"
+    assert all(is_kept(tmp_path, number) for number in range(len(parts)))
     assert not list(tmp_path.glob("*.chunks"))
     file.rename(tmp_path / "a.h5")
+    # the output may be somebody's already: a command killed after that begins anew
+    assert not any(is_kept(tmp_path, number) for number in range(len(parts)))
     np.testing.assert_array_equal(open_cube(tmp_path / "a.h5").read(), values)
     # as one process writes it, byte for byte of the data
     save_cube(cube, tmp_path / "b.h5")
