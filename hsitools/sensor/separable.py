@@ -71,7 +71,7 @@ class AxisMatrix:
         for rows, columns, dense in self.blocks:
             start, stop = max(columns.start, first), min(columns.stop, last)
             part = dense[:, :, start - columns.start : stop - columns.start]
-            used = np.flatnonzero(part.any((0, 2))) if start < stop else []
+            used = np.flatnonzero(part.any((0, 2))) if start < stop else np.arange(0)
             if len(used):
                 inside = slice(int(used[0]), int(used[-1]) + 1)
                 parts.append((rows.start + inside.start, slice(start - first, stop - first), part[:, inside]))
