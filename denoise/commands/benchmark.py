@@ -28,7 +28,9 @@ path_type = click.Path(path_type=Path)
 @click.option("--methods", multiple=True, metavar="NAMES", help="Of --scenes, with commas or repeated  [default: all].")
 @click.option("--plugin", "plugins", type=path_type, multiple=True,
               help="Python file that registers methods, or indices.")  # fmt: skip
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the noise that --scenes get.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the noise that --scenes get."
+)
 @cell_device_option
 @click.option("--jobs", type=int, default=1, show_default=True, help="Cells at a time.")
 @workers_option
