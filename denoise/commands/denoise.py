@@ -64,7 +64,7 @@ denoise.add_command(hidden(list_methods), "methods")
               help="Turns the cube's numbers into the sensor's units  [default: as its file says].")  # fmt: skip
 @click.option("--samples", type=int, default=0, show_default=True,
               help="Posterior samples for the standard deviation of each voxel; 6 will do.")  # fmt: skip
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the samples.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the samples.")
 @click.option("--weights", type=click.Path(path_type=Path), help="Folder of `hsi denoise train`  [default: shipped].")
 @device_option
 @workers_option

@@ -192,7 +192,7 @@ def noise(dark: Path, flat: Path, full_scale: float | None, plot: Path | None, o
 @click.option(
     "--scale", type=float, help="Turns the scene's numbers into the sensor's units  [default: as its file says]."
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Same seed, same bytes.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same bytes.")
 @click.option("--noise-free", is_flag=True, help="Neither noise nor stripes nor defects.")
 @device_option
 @out_option

@@ -45,7 +45,7 @@ path_type = click.Path(path_type=Path)
     multiple=True,
     help="Python file that registers your methods, or your indices.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
 @cell_device_option
 @click.option("--threads", type=click.IntRange(min=0), default=0, help="Of a cell  [default: all, shared by the jobs].")
 @click.option("--time-limit", type=float, metavar="SECONDS", help="Of a cell, loading and indices included.")
@@ -67,6 +67,12 @@ def benchmark(
     Every cell (case × method) runs in a process of its own; one that fails is a row with its reason. Results are kept
     cell by cell, so that a benchmark that was stopped goes on with --resume.
     """
+    from hsitools.comparison.plan import chosen_names
+    from hsitools.lookup import registered_names
+
+    if not asked["plugins"]:
+        # a wrong name is told before anything heavy is imported; what plugins register is told later
+        chosen_names(asked["methods"], registered_names("pansharpen.methods", "method"), ())
     from hsitools.comparison.hands import Hands
     from hsitools.comparison.scratch import Scratch
     from pansharpen.comparison.benchmark import Benchmark

@@ -14,7 +14,7 @@ CHECKED_BY_COMMAND = {
     "invert benchmark": {"--folds", "--snr", "--kept-lines"},
     "process": {"--window"},
 }
-#: Groups and commands whose options are looked at here.
+#: Groups and commands whose options are looked at here: those of calibration, and of the chains.
 LOOKED_AT = ("calibrate", "capture", "invert", "process", "demo")
 
 
@@ -37,11 +37,6 @@ def test_numbers_have_a_range_or_are_checked():
         free = {p.opts[0] for p in numbers(command) if not isinstance(p.type, click.IntRange | click.FloatRange)}
         if name.split()[0] in LOOKED_AT:
             assert free == CHECKED_BY_COMMAND.get(name, set()), name
-        for option in command.params:
-            # a generator of random numbers takes no other seeds
-            if "--seed" in option.opts and option.callback is None:
-                assert isinstance(option.type, click.IntRange), name
-                assert option.type.min == 0, name
 
 
 @pytest.mark.parametrize(
