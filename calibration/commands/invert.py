@@ -207,15 +207,15 @@ def benchmark(
     from calibration.captures.capture import open_capture
     from calibration.inversion.kept import Kept
 
+    # what is read is opened first: a wrong file leaves no file of results
     lines = None if capture is None else open_capture(capture)
-    kept = Kept(out)
     records: list[dict[str, Any]] = []
     with progress_bar("invert") as progress:
         if not scenes:
             from calibration.inversion.lines import compare
 
             assert lines is not None
-            records = compare(lines, names, folds=folds, seed=seed, kept=kept, progress=progress)
+            records = compare(lines, names, folds=folds, seed=seed, kept=Kept(out), progress=progress)
         else:
             from calibration.characterization import Characterization
             from calibration.inversion.scenes import compare as compare_scenes
@@ -223,9 +223,11 @@ def benchmark(
 
             assert instrument is not None
             device = Characterization.load(instrument)
-            for scene in scenes:
+            cubes = [open_cube(scene) for scene in scenes]
+            kept = Kept(out)
+            for cube in cubes:
                 records += compare_scenes(
-                    open_cube(scene), device, names, snrs=list(snrs), kept_lines=kept_lines, capture=lines, seed=seed,
+                    cube, device, names, snrs=list(snrs), kept_lines=kept_lines, capture=lines, seed=seed,
                     kept=kept, progress=progress,
                 )  # fmt: skip
     if not records:

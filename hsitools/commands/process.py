@@ -52,8 +52,10 @@ def process(plan_file: Path | None, as_json: bool, **options: Any) -> None:
     values = {} if plan_file is None else read_plan(plan_file)
     values |= {name: value for name, value in options.items() if value is not None}
     plan = Plan.of(values, "process" if plan_file is None else str(plan_file))
+    begun = []
 
     def before(text: str) -> None:
+        begun.append(text)
         click.echo(f"{text} … ", nl=False, err=as_json)
 
     def after(done: Done) -> None:
@@ -65,7 +67,8 @@ def process(plan_file: Path | None, as_json: bool, **options: Any) -> None:
         page, done = run(plan, before, after)
     except HsiError:
         # the error has a line of its own; what was done stays and is kept by the next run
-        click.echo("stopped", err=as_json)
+        if begun:
+            click.echo("stopped", err=as_json)
         raise
     if not as_json:
         beside = ", ".join(path.name for path in std_files(done))
