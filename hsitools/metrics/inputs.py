@@ -109,7 +109,7 @@ class Pair:
             When shapes differ, the border leaves nothing, no voxel is valid, or ratio or data_range is not positive.
         """
         for name, number in (("ratio", ratio), ("data_range", data_range)):
-            if number is not None and not number > 0:
+            if number is not None and not 0 < number < float("inf"):
                 raise InputError(f"{name}: found {number}, expected a positive number")
         x, y = as_batch(estimate, "estimate"), as_batch(reference, "reference")
         if x.shape != y.shape:

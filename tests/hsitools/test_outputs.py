@@ -3,14 +3,13 @@
 import errno
 import os
 import resource
-from importlib.metadata import entry_points
 
 import click
 import numpy as np
 import pytest
 
 from hsitools.commands.outputs import OutputFile, OutputFolder
-from hsitools.commands.root import COMMANDS, main
+from hsitools.commands.root import main
 from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.io import open_cube, save_cube
@@ -19,17 +18,6 @@ from hsitools.io.outputs import made_folder, refuse_inputs
 
 #: Names of parameters that say what is written.
 OUTPUTS = {"out", "report", "figure", "plot", "csv_path"}
-
-
-def commands(command, name):
-    if isinstance(command, click.Group):
-        for below, inner in command.commands.items():
-            yield from commands(inner, f"{name} {below}")
-    else:
-        yield name, command
-
-
-EVERY = [pair for point in entry_points(group=COMMANDS) for pair in commands(point.load(), point.name)]
 
 
 @pytest.fixture
@@ -43,9 +31,9 @@ def hsi(capsys):
     return call
 
 
-def test_every_output_says_that_it_is_one():
+def test_every_output_says_that_it_is_one(commands):
     names = set()
-    for name, command in EVERY:
+    for name, command in commands:
         for parameter in command.params:
             if parameter.name in OUTPUTS and isinstance(parameter.type, click.Path):
                 assert isinstance(parameter.type, OutputFile | OutputFolder), f"{name} {parameter.name}"
@@ -53,11 +41,11 @@ def test_every_output_says_that_it_is_one():
     assert len(names) > 15
 
 
-def test_every_output_is_looked_at_before_the_work(hsi, tmp_path, monkeypatch):
+def test_every_output_is_looked_at_before_the_work(hsi, commands, tmp_path, monkeypatch):
     """Beside no folder (``none/../x``), and where a file stands in a folder's place."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("")
-    for name, command in EVERY:
+    for name, command in commands:
         for parameter in command.params:
             if not isinstance(parameter.type, OutputFile | OutputFolder):
                 continue
