@@ -229,6 +229,8 @@ def _per_device(
 
 
 def _print_summary(s: dict[str, Any]) -> None:
+    from calibration.physical_parameters import set_aside_text
+
     law = s["opd_law"]
     rows = [
         ("device", f"{s['name']}: {s['n_interferometers']} interferometers × {s['n_lines']} lines"),
@@ -237,6 +239,8 @@ def _print_summary(s: dict[str, Any]) -> None:
     ]
     if s["rmse_cv_mean"] is not None:
         rows.append(("held-out RMSE", f"{s['rmse_cv_mean']:.4f} mean, {s['rmse_cv_median']:.4f} median"))
+    if set_aside := set_aside_text(s["settings"]):
+        rows.append(("set aside", set_aside))
     rows += [
         ("line", _line_text(s["settings"])),
         ("R²", f"{s['r2_median']:.4f} median"),
