@@ -183,7 +183,7 @@ def write_factors(path: Path, wavelength_nm: Any, factors: Any) -> None:
 )
 @click.option("--kept-lines", type=float, help="Invert with the matrix from this share of the lines  [exact matrix].")
 @click.option("--methods", default="all", show_default=True, help="Names with commas between, or all.")
-@click.option("--seed", default=0, show_default=True, help="Deals lines, draws noise.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Deals lines, draws noise.")
 @click.option(
     "--out", type=OutputFile(), help="File of results as they come (JSON lines); a run that was stopped goes on there."
 )

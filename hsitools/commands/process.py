@@ -23,7 +23,9 @@ PATH = click.Path(path_type=Path)
 @click.option("--illumination", type=PATH, help="Table of wavelength (nm) and the light on the scene.")
 @click.option("--lamp", type=PATH, help="Table of wavelength (nm) and the calibration lamp's radiance.")
 @click.option("--flat", type=PATH, help="Raw frames of an even scene under the lamp: vignetting, dead pixels.")
-@click.option("--opd-step", type=float, help="Nominal OPD step between neighbours, µm.")
+@click.option(
+    "--opd-step", type=click.FloatRange(min=0, min_open=True), help="Nominal OPD step between neighbours, µm."
+)
 @click.option("--window", type=int, help="Side of the window at each centre, pixels  [5].")
 @click.option("--model", help="auto, airy, two-wave or N-wave  [auto].")
 @click.option("--linewidth", metavar="NM|auto", help="Width of the monochromator's line  [the capture's, or none].")

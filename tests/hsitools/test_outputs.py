@@ -14,7 +14,7 @@ from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.io import open_cube, save_cube
 from hsitools.io.atomic import atomic_path
-from hsitools.io.outputs import refuse_inputs
+from hsitools.io.outputs import made_folder, refuse_inputs
 
 #: Names of parameters that say what is written.
 OUTPUTS = {"out", "report", "figure", "plot", "csv_path"}
@@ -122,3 +122,23 @@ def test_other_errors_stay_what_they_are(tmp_path):
     with pytest.raises(InputError, match=os.strerror(errno.ENOSPC)), atomic_path(tmp_path / "x"):
         raise RuntimeError(f"Can't close file ({os.strerror(errno.ENOSPC)})")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_of_work_that_was_stopped_at_once_is_gone(tmp_path):
+    def work(folder, file):
+        with made_folder(folder):
+            if file:
+                (folder / file).touch()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        work(tmp_path / "out", "")
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(KeyboardInterrupt):
+        work(tmp_path / "out", "a.txt")
+    assert (tmp_path / "out" / "a.txt").exists()
+    # one that was there before stays
+    (tmp_path / "own").mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        work(tmp_path / "own", "")
+    assert (tmp_path / "own").exists()
