@@ -27,7 +27,7 @@ MOSTLY = 0.99
 
 def dead_elements(values: Array, scene: Array, keep: Mask, sigma: Array) -> Mask:
     """Detector elements ``(band, x)`` that a constant explains better than the scene does."""
-    count = keep.sum(1)
+    count = keep.sum(1, dtype=np.float32)
     safe = np.maximum(count, 1)
 
     def spread(image: Array) -> tuple[Array, Array]:
