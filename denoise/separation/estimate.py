@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from denoise.case import NoiseModel, Observation
 from denoise.learning.outlier_net import outlier_probability
-from denoise.separation.columns import column_response, column_ripple, dead_elements, striped_columns
+from denoise.separation.columns import column_response, column_ripple, dead_elements, from_nearest, striped_columns
 from denoise.separation.saturation import stuck_values
 from denoise.separation.smooth import Smoothed, joint_means, smooth
 from hsitools.estimation.band_noise import FEW_BANDS, band_noise
@@ -206,7 +206,9 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS, 
             corrected = (values[suspect] - offset[suspect, None]) / gain[suspect, None]
             scene[suspect] = regress(corrected, ~outlier[suspect], scores, absolute=first)
         if not seen.counts:
-            dead = dead_elements(values, scene, ~bad, unit)
+            former_dead, dead = dead, dead_elements(values, scene, ~bad, unit)
+            # bands that are dead in the same column have a direction of their own, which would go on predicting it
+            scene = from_nearest(scene, filled, dead & ~former_dead, dead)
             outlier = bad | dead[:, None]
             outlier = outlier | outliers(values, scene * gain[:, None] + offset[:, None], ~outlier)
         if not seen.calibrated:

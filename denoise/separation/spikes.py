@@ -85,7 +85,7 @@ def _alone(signed: Array, where: Mask) -> Mask:
 
 
 def _without_features(values: Array, valid: Mask, out: Mask, least: float) -> Mask:
-    """Spikes ``(band, y, x)`` but for those that are scene: in the subspace, or alike beyond it in three bands in a row.
+    """Spikes ``(band, y, x)`` that are no scene: in the subspace, or alike beyond it in three bands in a row.
 
     The subspace is that of the cube without the spikes; what a single pixel has, it has not.
     """
