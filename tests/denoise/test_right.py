@@ -256,7 +256,7 @@ def test_a_sensor_counts_in_the_units_of_the_cube() -> None:
         restore_cube(cube, "lowrank", scale=2.0)
 
 
-def test_full_scale_is_in_the_units_of_the_cube() -> None:
+def test_a_sensor_s_noise_is_in_the_units_of_the_cube_and_of_its_usual_values() -> None:
     wavelength = np.linspace(500, 900, 6)
     noise = DetectorNoise(electrons_per_unit=1e4, full_well=2e4)
     sensor = Sensor(
@@ -269,6 +269,11 @@ def test_full_scale_is_in_the_units_of_the_cube() -> None:
     for factor, units in ((1.0, "1"), (100.0, "%")):
         known, _ = known_by(Cube(data=factor * values, wavelength_nm=wavelength, units=units), sensor)
         np.testing.assert_allclose(known.full_scale, 2 * factor, rtol=1e-5)
+    hit = values.copy()
+    hit[2, 5, 5] = 1e9
+    cubes = (Cube(data=item, wavelength_nm=wavelength, units="1") for item in (hit, values))
+    of_one_wild, plain = (known_by(cube, sensor, 1.0)[0] for cube in cubes)
+    np.testing.assert_allclose(of_one_wild.sigma, plain.sigma, rtol=1e-3)
 
 
 # ---- rare spectra ----------------------------------------------------------------------------------------------
