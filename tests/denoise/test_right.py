@@ -8,7 +8,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from denoise.case import Known, Observation
-from denoise.latent.certainty import missed, shared
+from denoise.latent.certainty import missed, noise_level, shared
 from denoise.latent.evidence import WhitenedResidual
 from denoise.latent.posterior import NOISE_WRONG, noise_scale
 from denoise.restore import restore, restore_cube
@@ -530,3 +530,15 @@ def test_a_scene_far_from_zero_is_cleaned_as_well(level: float) -> None:
     noisy = scene + 0.1 * scene.std() * rng.standard_normal(scene.shape)
     near, far = (restore((noisy + add).astype(np.float32), "lowrank").estimate - add for add in (0.0, level))
     assert np.sqrt(np.mean((far - scene) ** 2)) < 1.15 * np.sqrt(np.mean((near - scene) ** 2))
+
+
+def test_noise_of_half_an_image_is_said_there() -> None:
+    rng = np.random.default_rng(2)
+    basis = torch.as_tensor(np.linalg.qr(rng.standard_normal((30, 3)))[0], dtype=torch.float32)
+    white = torch.as_tensor(rng.standard_normal((30, 40, 40)), dtype=torch.float32)
+    white -= torch.tensordot(basis @ basis.T, white, dims=1)
+    assert float((noise_level(white, torch.ones_like(white), basis) - 1).abs().max()) < 0.1
+    white[..., 20:] *= 4
+    level = noise_level(white, torch.ones_like(white), basis)
+    assert float(level[:, 25:].mean() / level[:, :15].mean()) == pytest.approx(16, rel=0.1)
+    assert float(level.mean()) == pytest.approx(1, rel=0.01)
