@@ -151,13 +151,14 @@ def _filtered(images: Array, pilot: Array, groups: Array) -> Array:
     edge, margin = _edge(height, width), PATCH // 2
     across, size = width + 2 * edge, groups.shape[1]
     observed, guide = (_patches(item, edge + margin) for item in (images, pilot))
-    total, weights = np.zeros_like(guide), np.zeros(len(guide))
+    total = np.zeros_like(guide)
+    weights: Array = np.zeros(len(guide))
     # products of a good cube's large values round, in float32, by more than the noise
     exact = np.float64 if np.abs(pilot).max() > LARGE else np.float32
     unit = np.eye(guide.shape[1], dtype=exact)
     for first in range(0, len(groups), AT_ONCE):
         group = groups[first : first + AT_ONCE]
-        place = group.ravel()
+        patches = group.ravel()
         known: Array = guide[group].astype(exact, copy=False)
         mean = known.mean(1, keepdims=True)
         known -= mean
@@ -170,10 +171,10 @@ def _filtered(images: Array, pilot: Array, groups: Array) -> Array:
         seen -= mean
         found = seen @ ((unit - noise) * weight[:, None, None]).astype(np.float32)
         found += mean * weight[:, None, None]
-        spread = csc_array((np.ones(place.size, np.float32), place, np.arange(place.size + 1)),
-                           shape=(len(guide), place.size))  # fmt: skip
-        total += spread @ found.reshape(place.size, -1)
-        weights += np.bincount(place, np.repeat(weight, size), minlength=len(guide))
+        spread = csc_array((np.ones(patches.size, np.float32), patches, np.arange(patches.size + 1)),
+                           shape=(len(guide), patches.size))  # fmt: skip
+        total += spread @ found.reshape(patches.size, -1)
+        weights += np.bincount(patches, np.repeat(weight, size), minlength=len(guide))
     rows = height + 2 * edge
     values = total.reshape(rows, across, k, PATCH, PATCH)
     weights = weights.reshape(rows, across)

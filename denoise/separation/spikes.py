@@ -122,9 +122,9 @@ def _filled(values: Array, out: Mask) -> Array:
     left, right = np.where(before < 0, after, before), np.where(after == bands, before, after)
     none = gone.all(0)
     if none.any():
-        for band in np.flatnonzero(~out.all((1, 2))):
-            seen[band, none] = np.median(filled[band][~out[band]])
-        seen[out.all((1, 2))[:, None] & none] = 0
+        for band in range(bands):
+            kept = filled[band][~out[band]]
+            seen[band, none] = np.median(kept) if kept.size else 0
         left[:, none] = right[:, none] = place
     weight = (place - left) / np.maximum(right - left, 1)
     filled[:, pixels] = (1 - weight) * np.take_along_axis(seen, left, 0) + weight * np.take_along_axis(seen, right, 0)
