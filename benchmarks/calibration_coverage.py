@@ -78,6 +78,8 @@ MODES: dict[str, Mode] = {
     "no prior": Mode(options=Options(prior=False)),
     "fixed gain": Mode(model=replace(MODEL, refine_gain=False)),
     "fixed gain, no prior": Mode(model=replace(MODEL, refine_gain=False), options=Options(prior=False)),
+    "2 % wild": Mode(measured={"hot_share": 0.02}),
+    "2 % wild, no prior": Mode(measured={"hot_share": 0.02}, options=Options(prior=False)),
     "huber, clean": Mode(options=Options(loss="huber")),
     "huber, 2 % wild": Mode(options=Options(loss="huber"), measured={"hot_share": 0.02}),
     "huber, 2 % wild, no prior": Mode(options=Options(loss="huber", prior=False), measured={"hot_share": 0.02}),

@@ -49,7 +49,7 @@ def richest(capture: MonochromaticCapture, chosen: TransmittanceModel) -> Charac
 def measure(device: str) -> dict[str, Any]:
     """The rows of the table for one device."""
     capture = load(device)
-    same = characterize(capture, SAME_MODEL, options=Options(prior=False), cv=10)
+    same = characterize(capture, SAME_MODEL, options=Options(prior=False, set_aside=False), cv=10)
     auto = characterize(capture, cv=10)
     rich = richest(capture, auto.model)
     return {"same": same, "auto": auto, "rich": rich}

@@ -147,7 +147,10 @@ def _scene(name: str, device: str, *, kept: bool) -> None:
 
 
 def lawn() -> None:
-    """A lawn's radiance under the real sun, 64 draws of the noise, with and without the sun known."""
+    """A lawn's radiance under the real sun, 64 draws of the noise, with and without the sun known.
+
+    The sun is its mean over each step of the grid, or its value there: with all its fine lines, as peers' probe had it.
+    """
     with h5py.File(shared_folder() / "data" / "instruments" / "spectra_known.h5") as file:
         sun, light = file["sun_wavelength_nm"][()], file["sun_irradiance"][()]
         axis, grass = file["reflectance_wavelength_nm"][()], file["reflectance"][0]
@@ -156,28 +159,33 @@ def lawn() -> None:
         instrument = instrument_of(device)
         grid = 1000 / instrument.response.wavenumber[::-1]
         steps = np.gradient(grid)
-        known_light = np.array(
-            [_mean(sun, light, w - s / 2, w + s / 2) for w, s in zip(grid, steps, strict=True)]
-        )  # fmt: skip
-        truth = known_light * np.interp(grid, axis, grass)
-        truth = np.repeat((truth / truth.mean())[:, None, None], 64, axis=2)
-        for snr in SNRS[1:]:
-            values, sigma = simulate(instrument, truth, grid, snr, np.random.default_rng(0))
-            fitted = np.isfinite(values).all(axis=(1, 2))
-            case = Interferograms(
-                matrix=instrument.response.rows(fitted).matrix(grid), values=values[fitted], wavelength_nm=grid,
-                noise_std=np.full(int(fitted.sum()), sigma),
-            )  # fmt: skip
-            for known in (False, True):
-                seen = replace(case, illumination=known_light / known_light.mean()) if known else case
-                for method in ("ridge", "gp"):
-                    record = {
-                        "case": "lawn", "instrument": device, "snr": snr, "light known": known, "method": method,
-                        **score(registry.get(method)(seen), truth),
-                    }  # fmt: skip
-                    if method == "gp":
-                        record["wanted"] = WANTED_LAWN[device, known][SNRS.index(snr) - 1]
-                    show([record])
+        means = np.array([_mean(sun, light, w - s / 2, w + s / 2) for w, s in zip(grid, steps, strict=True)])
+        for told, known_light in (("means", means), ("points", np.interp(grid, sun, light))):
+            truth = known_light * np.interp(grid, axis, grass)
+            truth = np.repeat((truth / truth.mean())[:, None, None], 64, axis=2)
+            for snr in SNRS[1:]:
+                _lawn_rows(instrument, truth, grid, known_light, snr, {"instrument": device, "sun": told})
+
+
+def _lawn_rows(
+    instrument: Characterization, truth: Array, grid: Array, known_light: Array, snr: float, about: dict[str, str]
+) -> None:
+    values, sigma = simulate(instrument, truth, grid, snr, np.random.default_rng(0))
+    fitted = np.isfinite(values).all(axis=(1, 2))
+    case = Interferograms(
+        matrix=instrument.response.rows(fitted).matrix(grid), values=values[fitted], wavelength_nm=grid,
+        noise_std=np.full(int(fitted.sum()), sigma),
+    )  # fmt: skip
+    for known in (False, True):
+        seen = replace(case, illumination=known_light / known_light.mean()) if known else case
+        for method in ("ridge", "gp"):
+            record: dict[str, Any] = {
+                "case": "lawn", **about, "snr": snr, "light known": known, "method": method,
+                **score(registry.get(method)(seen), truth),
+            }  # fmt: skip
+            if method == "gp":
+                record["wanted"] = WANTED_LAWN[about["instrument"], known][SNRS.index(snr) - 1]
+            show([record])
 
 
 def _mean(axis: Array, values: Array, low: float, high: float) -> float:

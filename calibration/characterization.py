@@ -38,6 +38,7 @@ FLAG_MEANING = {
     "not_converged": "the refinement stopped before its tolerance",
     "off_law": "OPD off the median of its nine neighbours by more than one fringe over the band",
     "unidentified": "OPD uncertain by more than half a fringe over the band (95 %)",
+    "wild": "more than a fifth of the samples far off the fit: the fit is wrong, or they are; all were kept",
     "undersampled": "OPD at or beyond what the lines sample, or its alias as likely: may be the alias of another OPD",
 }
 #: Flags of rows that no headline is a mean over.

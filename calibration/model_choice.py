@@ -209,15 +209,7 @@ def select_model(
     engine, options = options.engine, replace(options, engine="batched", shared_curve=False, shared_shift=False)
     few = spread_rows(capture)
     trials = Trials(few, seed, progress)
-    for degree in (3, 1, 0):
-        first = TransmittanceModel(degree_gain=degree, degree_reflectivity=degree)
-        if 2 * int(first.free.sum()) <= capture.n_lines:
-            break
-    else:
-        raise InputError(
-            f"{capture.source or capture.name}: lines: found {capture.n_lines}, expected at least 8 to choose a model"
-        )
-    trials.start(first, options)
+    trials.start(_simplest_model(capture), options)
     if not np.all(few.flat == few.flat[:, :1]):
         trials.offer(gain_reference="none")
     trials.offer(degree_phase=3)
@@ -239,3 +231,21 @@ def select_model(
     return Selection(
         model=model, options=replace(chosen.options, engine=engine), table=trials.table, model_spread=trials.spread()
     )
+
+
+def _simplest_model(capture: MonochromaticCapture) -> TransmittanceModel:
+    """Where the choice begins: as high degrees as the capture's lines allow, up to 3, without dispersion."""
+    for degree in (3, 1, 0):
+        model = TransmittanceModel(degree_gain=degree, degree_reflectivity=degree)
+        if 2 * int(model.free.sum()) <= capture.n_lines:
+            return model
+    raise InputError(
+        f"{capture.source or capture.name}: lines: found {capture.n_lines}, expected at least 8 to choose a model"
+    )
+
+
+def general_model(capture: MonochromaticCapture) -> TransmittanceModel:
+    """A model beside which wild samples show before any was chosen: with dispersion, where there are lines for it."""
+    simplest = _simplest_model(capture)
+    general = replace(simplest, degree_phase=5)
+    return general if 4 * int(general.free.sum()) <= capture.n_lines else simplest

@@ -19,6 +19,7 @@ from calibration.fitting.posterior import influence
 from calibration.fitting.scaled_rows import ScaledRows
 from calibration.fitting.starting_opd import alias_distance
 from calibration.fitting.uncertainty import parameter_covariance
+from calibration.fitting.wild_samples import WildSamples
 from calibration.transmittance_errors import LineErrors
 from hsitools.sensor.fabry_perot import contrast, finesse
 from hsitools.sensor.spectral import FabryPerotResponse
@@ -41,6 +42,7 @@ def characterization_of(
     selection: list[dict[str, Any]] | None = None,
     seconds: float = 0.0,
     model_spread: Array | None = None,
+    wild: WildSamples | None = None,
 ) -> Characterization:
     """Characterization of a capture whose scaled rows were fitted.
 
@@ -52,6 +54,8 @@ def characterization_of(
         Models tried, a row each.
     model_spread : array, shape (line,), optional
         Standard deviation between models that the data cannot tell apart (`calibration.model_choice.Selection`).
+    wild : WildSamples, optional
+        What of the capture was set aside.
     """
     model, slices = fit.sampled.model, fit.sampled.model.slices
     theta, covariance = _with_positive_opd(fit.theta, parameter_covariance(fit, data, options), slices["phase"])
@@ -85,6 +89,7 @@ def characterization_of(
     weak = columns["reflectivity"] < 3 * reflectivity_stderr
     flags["low_contrast"] = data.usable & (weak | _chance(data, fit))
     flags["undersampled"] = alias > 0
+    flags["wild"] = np.zeros_like(data.usable) if wild is None else wild.rows
     flags["unidentified"] = _unidentified(data, fit, options, opd_stderr)
     return Characterization(
         name=capture.name,
@@ -104,9 +109,23 @@ def characterization_of(
         lines=LineErrors.of(fit, data, model_spread),
         selection=selection or [],
         settings={**options.to_dict(), **_line_settings(capture, data, fit, options),
-                  "opd_limit_um": sampling_limit(data.wavenumber)},
+                  "opd_limit_um": sampling_limit(data.wavenumber),
+                  "wild": None if wild is None else wild.summary(capture)},
         seconds=seconds,
     )  # fmt: skip
+
+
+def set_aside_text(settings: dict[str, Any]) -> str:
+    """What of a capture was set aside as wild, in words, from a characterization's settings; empty when nothing was."""
+    wild = settings.get("wild")
+    if not wild or not wild["samples"]:
+        return ""
+    text = f"{wild['samples']} of {wild['of']} samples set aside, far off what the fringes say"
+    lines = wild["lines_nm"]
+    if lines:
+        text += f"; among them all of the line{'s' if len(lines) > 1 else ''} at "
+        text += ", ".join(f"{value:.1f}" for value in lines) + " nm"
+    return text
 
 
 def _with_positive_opd(theta: Array, covariance: Array, phase: slice) -> tuple[Array, Array]:

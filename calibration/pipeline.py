@@ -9,15 +9,16 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from calibration.captures.capture import MonochromaticCapture
 from calibration.characterization import Characterization
-from calibration.fitting.fit import fit_capture
 from calibration.fitting.options import Options
+from calibration.fitting.wild_samples import WildSamples, fit_without_wild
 from calibration.held_out import cross_validate
-from calibration.model_choice import select_model
-from calibration.physical_parameters import characterization_of
+from calibration.model_choice import general_model, select_model
+from calibration.physical_parameters import characterization_of, set_aside_text
 from hsitools.sensor.transmittance import TransmittanceModel
 
 log = logging.getLogger(__name__)
@@ -70,20 +71,23 @@ def characterize(
     """
     began = time.perf_counter()
     trials: list[dict[str, Any]] = []
-    spread = None
+    spread = among = None
     options = options or Options()
     if model is None:
-        selection = select_model(capture, options, seed=seed, progress=progress)
+        _, _, among = fit_without_wild(capture, general_model(capture), options)
+        selection = select_model(_without(capture, among), options, seed=seed, progress=progress)
         model, options, trials, spread = selection.model, selection.options, selection.table, selection.model_spread
-    data, fit = fit_capture(capture, model, options)
+    data, fit, wild = fit_without_wild(capture, model, options, among)
     log.info("%s: %s: %d iterations", capture.name, model.label, fit.iterations)
     rmse_cv = None
     if cv:
-        rmse_cv = cross_validate(capture, model, options, cv, seed)
+        rmse_cv = cross_validate(_without(capture, wild), model, options, cv, seed)
     result = characterization_of(
         capture, data, fit, rmse_cv=rmse_cv, selection=trials, seconds=time.perf_counter() - began, options=options,
-        model_spread=spread,
+        model_spread=spread, wild=wild,
     )  # fmt: skip
+    if wild.samples.any():
+        log.warning("%s: %s", capture.name, set_aside_text(result.settings))
     if result.flags["undersampled"].any():
         log.warning(
             "%s: the lines sample OPDs up to %.2f µm: %d interferometers lie at or beyond it, or cannot be told from "
@@ -91,3 +95,8 @@ def characterize(
             capture.name, result.settings["opd_limit_um"], result.flags["undersampled"].sum(),
         )  # fmt: skip
     return result
+
+
+def _without(capture: MonochromaticCapture, wild: WildSamples) -> MonochromaticCapture:
+    """A capture with its wild samples masked."""
+    return replace(capture, mask=capture.mask & ~wild.samples) if wild.samples.any() else capture

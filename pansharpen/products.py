@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsitools.cube import Cube
+from hsitools.cube.memory import keep_freed
 from hsitools.cube.packed import ROOM, packed
 from hsitools.errors import HsiError, InputError
 from hsitools.io import open_cube, save_cube, writer_of
@@ -93,6 +94,7 @@ def fuse_file(
     dict
         What was done, as plain data.
     """
+    keep_freed()
     load_plugins(order.plugins)
     instrument = None if order.sensor is None else open_sensor(order.sensor)
     cube, optics = open_pair(path, order.pan, rules(order.convention), instrument)

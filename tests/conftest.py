@@ -1,5 +1,7 @@
 """What all tests share: the reference data, one thread, no display, repeatable examples."""
 
+import functools
+import importlib.metadata
 import logging
 import os
 import signal
@@ -17,6 +19,9 @@ from hypothesis import settings
 ROOT = Path(__file__).resolve().parent.parent
 # tests build files with the benchmarks' writers
 sys.path.insert(0, str(ROOT))
+
+# nothing is installed meanwhile, and to look through all distributions takes 10 ms, several times a command
+importlib.metadata.entry_points = functools.cache(importlib.metadata.entry_points)
 
 # in the background shells let interrupts be ignored, by this process and by those that tests start and interrupt
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -99,6 +104,42 @@ def hsi():
         return SimpleNamespace(stdout=out.getvalue(), stderr=err.getvalue())
 
     return run
+
+
+@pytest.fixture(scope="session")
+def commands():
+    """Every command of the command line by its whole name, groups left out."""
+    import click
+
+    from hsitools.commands.root import hsi
+
+    def below(group, context, name):
+        for word in group.list_commands(context):
+            command, whole = group.get_command(context, word), f"{name} {word}".strip()
+            if isinstance(command, click.Group):
+                yield from below(command, context, whole)
+            else:
+                yield whole, command
+
+    return list(below(hsi, click.Context(hsi), ""))
+
+
+@pytest.fixture(scope="session")
+def parsed():
+    """A command line as click takes it, nothing run: the command's whole name and its context."""
+    import click
+
+    from hsitools.commands.root import hsi
+
+    def parse(words):
+        command, context, names = hsi, hsi.make_context("hsi", list(words)), []
+        while isinstance(command, click.Group):
+            name, command, rest = command.resolve_command(context, [*context._protected_args, *context.args])
+            context = command.make_context(name, rest, parent=context)
+            names.append(name)
+        return " ".join(names), context
+
+    return parse
 
 
 @pytest.fixture(autouse=True)

@@ -63,7 +63,7 @@ def extract(
     Raises
     ------
     InputError
-        When the layout does not match the frames, or the window is not odd and positive.
+        When the layout does not match the frames, or the window is not odd and positive, or larger than a sub-image.
 
     Examples
     --------
@@ -87,6 +87,11 @@ def extract(
         raise InputError(
             f"{stack.path}: frames: found {stack.shape[0]}×{stack.shape[1]} pixels, expected "
             f"{layout.frame_shape[0]}×{layout.frame_shape[1]} as the device file says"
+        )
+    if window > min(layout.pitch):
+        raise InputError(
+            f"window: found {window} pixels, expected at most {min(layout.pitch):.0f}, the pitch of the sub-images: "
+            "beyond it lie the neighbours"
         )
     centres = np.rint(layout.centres()).astype(int)
     half = window // 2

@@ -25,7 +25,7 @@ def wavelength_range(text: str | None) -> tuple[float, float] | None:
         low, high = (float(part) for part in text.split(":"))
     except ValueError:
         raise InputError(f"--wavelengths: found {text!r}, expected LOW:HIGH in nm, as 400:900") from None
-    if not 0 < low < high:
+    if not 0 < low < high < float("inf"):
         raise InputError(f"--wavelengths: found {text!r}, expected 0 < LOW < HIGH in nm")
     return low, high
 
@@ -53,7 +53,7 @@ def parse_waves(name: str) -> float:
 @click.option("--fixed-gain", is_flag=True, help="Do not refine the gain of the flat field.")
 @click.option("--wavelengths", metavar="LOW:HIGH", help="Use only lines in this range, nm.")
 @click.option("--cv", default=0, show_default=True, help="Folds of lines for the held-out error; 0 for none.")
-@click.option("--seed", default=0, show_default=True, help="Deals the lines to folds.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Deals the lines to folds.")
 @click.option("--start", type=click.Choice(["periodogram", "exhaustive"]), default="periodogram", show_default=True)
 @click.option("--engine", type=click.Choice(["batched", "lmfit"]), default="batched", show_default=True)
 @click.option("--loss", type=click.Choice(["linear", "huber"]), default="linear", show_default=True)
@@ -229,6 +229,8 @@ def _per_device(
 
 
 def _print_summary(s: dict[str, Any]) -> None:
+    from calibration.physical_parameters import set_aside_text
+
     law = s["opd_law"]
     rows = [
         ("device", f"{s['name']}: {s['n_interferometers']} interferometers × {s['n_lines']} lines"),
@@ -237,6 +239,8 @@ def _print_summary(s: dict[str, Any]) -> None:
     ]
     if s["rmse_cv_mean"] is not None:
         rows.append(("held-out RMSE", f"{s['rmse_cv_mean']:.4f} mean, {s['rmse_cv_median']:.4f} median"))
+    if set_aside := set_aside_text(s["settings"]):
+        rows.append(("set aside", set_aside))
     rows += [
         ("line", _line_text(s["settings"])),
         ("R²", f"{s['r2_median']:.4f} median"),

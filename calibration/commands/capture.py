@@ -22,7 +22,9 @@ def capture() -> None:
 @click.option("--out", type=OutputFile(), required=True, help="Capture file (HDF5).")
 @click.option("--window", default=5, show_default=True, help="Side of the window at each centre, pixels.")
 @click.option("--percentile", default=50.0, show_default=True, help="Of the window's valid pixels.")
-@click.option("--opd-step", type=float, help="Nominal OPD step between neighbours, µm.")
+@click.option(
+    "--opd-step", type=click.FloatRange(min=0, min_open=True), help="Nominal OPD step between neighbours, µm."
+)
 @click.option("--figure", type=OutputFile(suffix=".png"), help="Draw the grid over the mean frame (PNG).")
 @json_option
 def extract(

@@ -183,7 +183,7 @@ def write_factors(path: Path, wavelength_nm: Any, factors: Any) -> None:
 )
 @click.option("--kept-lines", type=float, help="Invert with the matrix from this share of the lines  [exact matrix].")
 @click.option("--methods", default="all", show_default=True, help="Names with commas between, or all.")
-@click.option("--seed", default=0, show_default=True, help="Deals lines, draws noise.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Deals lines, draws noise.")
 @click.option(
     "--out", type=OutputFile(), help="File of results as they come (JSON lines); a run that was stopped goes on there."
 )
@@ -207,15 +207,15 @@ def benchmark(
     from calibration.captures.capture import open_capture
     from calibration.inversion.kept import Kept
 
+    # what is read is opened first: a wrong file leaves no file of results
     lines = None if capture is None else open_capture(capture)
-    kept = Kept(out)
     records: list[dict[str, Any]] = []
     with progress_bar("invert") as progress:
         if not scenes:
             from calibration.inversion.lines import compare
 
             assert lines is not None
-            records = compare(lines, names, folds=folds, seed=seed, kept=kept, progress=progress)
+            records = compare(lines, names, folds=folds, seed=seed, kept=Kept(out), progress=progress)
         else:
             from calibration.characterization import Characterization
             from calibration.inversion.scenes import compare as compare_scenes
@@ -223,9 +223,11 @@ def benchmark(
 
             assert instrument is not None
             device = Characterization.load(instrument)
-            for scene in scenes:
+            cubes = [open_cube(scene) for scene in scenes]
+            kept = Kept(out)
+            for cube in cubes:
                 records += compare_scenes(
-                    open_cube(scene), device, names, snrs=list(snrs), kept_lines=kept_lines, capture=lines, seed=seed,
+                    cube, device, names, snrs=list(snrs), kept_lines=kept_lines, capture=lines, seed=seed,
                     kept=kept, progress=progress,
                 )  # fmt: skip
     if not records:

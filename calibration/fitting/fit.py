@@ -165,25 +165,42 @@ def restart_few_fringes(fit: Fit, data: ScaledRows, prior: Prior, options: Optio
 
 def fit_rows(data: ScaledRows, model: TransmittanceModel, options: Options, tolerance: float | None = None) -> Fit:
     """Start and refinement from the data's own lines: what `characterize`, held-out error and benchmarks share."""
-    sampled = data.sampled(model)
+    return fit_rounds(data.sampled(model), data, _start(data, model, options), options, tolerance=tolerance)
+
+
+def _start(data: ScaledRows, model: TransmittanceModel, options: Options) -> Array:
     opd, reflectivity = starting_opd(data, options.start)
-    theta = initialize.starting_parameters(
-        model,
-        data.band,
-        data.wavenumber,
-        data.intensity,
-        data.flat,
-        data.weight,
-        opd,
-        reflectivity,
-        data.line,
+    return initialize.starting_parameters(
+        model, data.band, data.wavenumber, data.intensity, data.flat, data.weight, opd, reflectivity, data.line
     )
-    return fit_rounds(sampled, data, theta, options, tolerance=tolerance)
 
 
-def fit_capture(capture: MonochromaticCapture, model: TransmittanceModel, options: Options) -> tuple[ScaledRows, Fit]:
-    """`fit_rows` of all lines of a capture, without the bookkeeping of `characterize`."""
-    data = ScaledRows.of(capture, model)
+def fit_again(data: ScaledRows, fit: Fit, before: ScaledRows, options: Options) -> Fit:
+    """Fit of rows of which some have lost samples since ``fit`` was made of ``before``: these alone start anew.
+
+    Their prior came in units of their noise and mean intensity, with what was lost: it is brought to the typical noise
+    of the other rows, and to the mean of what is left.
+    """
+    changed = (data.weight != before.weight).any(axis=1)
+    theta = np.where(changed[:, None], _start(data, fit.sampled.model, options), fit.theta)
+    if fit.prior is not None:
+        gain = fit.sampled.model.slices["gain"]
+        unit, factor = np.ones(len(theta)), np.ones_like(theta)
+        unit[changed] = np.median(fit.variance[data.usable]) / fit.variance[changed]
+        factor[:, gain] = (before.scale / data.scale)[:, None]
+        per = unit[:, None, None] / (factor[:, :, None] * factor[:, None, :])
+        force = None if fit.prior.force is None else fit.prior.force * per * unit[:, None, None]
+        scaled = replace(fit.prior, mean=fit.prior.mean * factor, precision=fit.prior.precision * per, force=force)
+        fit = replace(fit, prior=scaled)
+    return fit_rounds(data.sampled(fit.sampled.model), data, theta, options, warm=fit)
+
+
+def fit_capture(
+    capture: MonochromaticCapture, model: TransmittanceModel, options: Options,
+    set_aside: NDArray[np.bool_] | None = None,
+) -> tuple[ScaledRows, Fit]:  # fmt: skip
+    """`fit_rows` of a capture, but for samples ``set_aside``, without the bookkeeping of `characterize`."""
+    data = ScaledRows.of(capture, model, set_aside=set_aside)
     if not data.usable.any():
         raise InputError(f"{capture.source or capture.name}: intensity: found no interferometer with signal")
     return data, fit_rows(data, model, options)

@@ -29,6 +29,8 @@ class Options:
         ``"periodogram"`` or ``"exhaustive"``.
     engine : str
         ``"batched"`` or ``"lmfit"`` (one `lmfit.Model` fit per row; slow, for checking and for confidence intervals).
+    set_aside : bool
+        Leave wild samples out of fits by linear loss (`calibration.fitting.wild_samples`); False fits what there is.
     """
 
     prior: bool = True
@@ -38,6 +40,7 @@ class Options:
     estimate_linewidth: bool = False
     start: str = "periodogram"
     engine: str = "batched"
+    set_aside: bool = True
 
     def __post_init__(self) -> None:
         for field, choices in (

@@ -44,13 +44,15 @@ class ScaledRows:
 
     @classmethod
     def of(
-        cls, capture: MonochromaticCapture, model: TransmittanceModel, held_out: NDArray[np.intp] | None = None
-    ) -> ScaledRows:
+        cls, capture: MonochromaticCapture, model: TransmittanceModel, held_out: NDArray[np.intp] | None = None,
+        set_aside: NDArray[np.bool_] | None = None,
+    ) -> ScaledRows:  # fmt: skip
         """Scale the rows of ``capture``; raise `InputError` when it has fewer lines than the model has parameters.
 
         Of the lines ``held_out`` only wavenumber and flat field are used: the rest is as if they had not been measured.
+        So it is with samples ``set_aside`` ``(row, line)``.
         """
-        mask = capture.mask
+        mask = capture.mask if set_aside is None else capture.mask & ~set_aside
         if held_out is not None:
             mask = mask.copy()
             mask[:, held_out] = False

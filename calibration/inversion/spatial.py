@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from hsitools.errors import InputError
-from hsitools.estimation.edge_aware import STEPS, Pixels, degree, edge_weights, step_weights
+from hsitools.estimation.chebyshev import STEPS
+from hsitools.estimation.edge_aware import Pixels, degree, edge_weights, step_weights
 
 Array = NDArray[np.float64]
 

@@ -128,8 +128,13 @@ class Benchmark(engine.Benchmark):
 def _file_of_cases(path: Path, cases: tuple[str, ...]) -> NoiseSource:
     if not path.is_file() or not h5py.is_hdf5(path):
         raise FormatError(f"{path}: found no HDF5 file, expected one with a clean cube and its noisy cases")
-    with h5py.File(path) as file:
-        cubes = {name: item.shape for name, item in file.items() if isinstance(item, h5py.Dataset) and item.ndim == 3}
+    try:
+        with h5py.File(path) as file:
+            cubes = {
+                name: item.shape for name, item in file.items() if isinstance(item, h5py.Dataset) and item.ndim == 3
+            }
+    except OSError as error:
+        raise FormatError(f"{path}: cannot be read; {' '.join(str(error).split())}") from None
     if "clean" not in cubes:
         raise FormatError(f"{path}: clean: missing, expected a cube (band, y, x) of that name")
     names = cases or tuple(name for name in cubes if name != "clean")

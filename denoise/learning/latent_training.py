@@ -36,6 +36,7 @@ from denoise.learning.residual_examples import (
 from denoise.learning.stepwise import train_by_steps
 from hsitools.cube import Cube
 from hsitools.errors import InputError
+from hsitools.io.outputs import made_folder
 from hsitools.learning.card import scene_names
 from hsitools.learning.weights import as_stored, save
 from hsitools.learning.workers import Worker, join_workers
@@ -113,8 +114,7 @@ def train(
         if value < 1:
             raise InputError(f"{name}: found {value}, expected at least {2 if name == 'scenes' else 1}")
     out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
-    with join_workers(device) as worker:
+    with made_folder(out), join_workers(device) as worker:
         cubes = clean_cubes(scenes)
         mark = data_name(scenes, cubes, sensors, out)
 

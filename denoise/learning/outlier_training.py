@@ -20,6 +20,7 @@ from denoise.learning.residual_examples import clean_values
 from denoise.learning.stepwise import train_by_steps
 from hsitools.cube import Cube
 from hsitools.errors import InputError
+from hsitools.io.outputs import made_folder
 from hsitools.learning.card import scene_names
 from hsitools.learning.weights import save
 from hsitools.learning.workers import Worker, join_workers
@@ -74,10 +75,9 @@ def train(
         if value < least:
             raise InputError(f"{name}: found {value}, expected at least {least}")
     out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
     names = scene_names(scenes)
     cubes = [clean_values(cube)[0] for cube in scenes]
-    with join_workers(device) as worker:
+    with made_folder(out), join_workers(device) as worker:
 
         def make(part: Sequence[Array], rng: np.random.Generator) -> Mapping[str, Array]:
             return vars(make_example(part[int(rng.integers(len(part)))], rng))

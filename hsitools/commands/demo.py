@@ -18,6 +18,7 @@ def demo(out: Path, seed: int, as_json: bool) -> None:
     """Characterize a simulated instrument, fuse and restore a simulated scene; compare each step with the truth."""
     from hsitools.chain import Done, run_steps, steps, timed
     from hsitools.demo import DEMO, Demonstration, write_page
+    from hsitools.io.outputs import made_folder
 
     def before(text: str) -> None:
         click.echo(f"{text} … ", nl=False, err=as_json)
@@ -27,10 +28,10 @@ def demo(out: Path, seed: int, as_json: bool) -> None:
         for fact in done.outcome.facts:
             click.echo(f"      {fact.quantity}: true {fact.true}, found {fact.result}", err=as_json)
 
-    out.mkdir(parents=True, exist_ok=True)
-    demonstration = Demonstration(folder=out, seed=seed)
-    done = run_steps(steps(DEMO), lambda step: timed(step, demonstration), before, after)
-    page = write_page(demonstration, done, f"hsi demo --seed {seed}")
+    with made_folder(out):
+        demonstration = Demonstration(folder=out, seed=seed)
+        done = run_steps(steps(DEMO), lambda step: timed(step, demonstration), before, after)
+        page = write_page(demonstration, done, f"hsi demo --seed {seed}")
     if not as_json:
         return click.echo(f"report: {page}")
     document: dict[str, object] = {"steps": [{"title": item.step.title, "seconds": item.seconds} for item in done]}

@@ -23,7 +23,9 @@ PATH = click.Path(path_type=Path)
 @click.option("--illumination", type=PATH, help="Table of wavelength (nm) and the light on the scene.")
 @click.option("--lamp", type=PATH, help="Table of wavelength (nm) and the calibration lamp's radiance.")
 @click.option("--flat", type=PATH, help="Raw frames of an even scene under the lamp: vignetting, dead pixels.")
-@click.option("--opd-step", type=float, help="Nominal OPD step between neighbours, µm.")
+@click.option(
+    "--opd-step", type=click.FloatRange(min=0, min_open=True), help="Nominal OPD step between neighbours, µm."
+)
 @click.option("--window", type=int, help="Side of the window at each centre, pixels  [5].")
 @click.option("--model", help="auto, airy, two-wave or N-wave  [auto].")
 @click.option("--linewidth", metavar="NM|auto", help="Width of the monochromator's line  [the capture's, or none].")
@@ -50,8 +52,10 @@ def process(plan_file: Path | None, as_json: bool, **options: Any) -> None:
     values = {} if plan_file is None else read_plan(plan_file)
     values |= {name: value for name, value in options.items() if value is not None}
     plan = Plan.of(values, "process" if plan_file is None else str(plan_file))
+    begun = []
 
     def before(text: str) -> None:
+        begun.append(text)
         click.echo(f"{text} … ", nl=False, err=as_json)
 
     def after(done: Done) -> None:
@@ -63,7 +67,8 @@ def process(plan_file: Path | None, as_json: bool, **options: Any) -> None:
         page, done = run(plan, before, after)
     except HsiError:
         # the error has a line of its own; what was done stays and is kept by the next run
-        click.echo("stopped", err=as_json)
+        if begun:
+            click.echo("stopped", err=as_json)
         raise
     if not as_json:
         beside = ", ".join(path.name for path in std_files(done))

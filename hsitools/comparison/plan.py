@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from hsitools.devices import device_named
 from hsitools.errors import HsiError, InputError
 from hsitools.io import describe
 from hsitools.io.hashes import short_hash
@@ -93,6 +92,9 @@ class Plan:
                 raise InputError(f"{limit_name}: found {limit}, expected a positive number")
         if self.weights is not None and not Path(self.weights).exists():
             raise InputError(f"{self.weights}: weights: found no such file or folder")
+        # torch takes seconds to import, which a wrong name or path should not cost
+        from hsitools.devices import device_named
+
         device_named(self.device)
 
 

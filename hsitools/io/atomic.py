@@ -37,19 +37,27 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        # mkstemp makes private files; outputs get the permissions that open() would have given
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
-        temporary.replace(path)
+        with full_disk_said(path):
+            yield temporary
+            # mkstemp makes private files; outputs get the permissions that open() would have given
+            mask = os.umask(0)
+            os.umask(mask)
+            temporary.chmod(0o666 & ~mask)
+            temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def full_disk_said(path: Path) -> Iterator[None]:
+    """Raise `InputError` that names ``path`` for whatever a library says of a disk that is full."""
+    try:
+        yield
     except (OSError, RuntimeError) as error:
         words = no_room(error)
         if words is None:
             raise
         raise InputError(f"{path}: output: cannot be written ({words})") from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def mapped(path: str | Path, dtype: Any, shape: tuple[int, ...]) -> np.memmap[Any, Any]:

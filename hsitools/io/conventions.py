@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 #: What our files say they are. The version grows when an older release could not read them rightly.
 FORMAT, VERSION = "hsitools-cube", 1
 DIMENSIONS = ("band", "y", "x")
+#: Of further facts in a header's line or a tag: what programs show whole.
+META_BYTES = 16_384
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +50,15 @@ def file_attributes(cube: Cube) -> dict[str, Any]:
         "history": f"written by hsitools {__version__}", "meta": json.dumps(cube.meta, default=str),
     }  # fmt: skip
     return out | ({"source": cube.source} if cube.source else {})
+
+
+def meta_text(cube: Cube, who: str) -> str | None:
+    """Further facts as one line for formats without a place of their own for them; None where none are, or too many."""
+    content = json.dumps(cube.meta, default=str)
+    if cube.meta and len(content) > META_BYTES:
+        log.warning("%s: meta: found %d bytes of it, expected at most %d: left out", who, len(content), META_BYTES)
+        return None
+    return content if cube.meta else None
 
 
 def meta_of(attributes: dict[str, Any], where: str) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hsitools.errors import HsiError, InputError
@@ -39,6 +40,20 @@ def check_folder(path: Path, what: str = "output") -> None:
         raise InputError(f"{path}: {what}: cannot make the folder ({above} is a file)")
     if not os.access(above, os.W_OK):
         raise InputError(f"{path}: {what}: cannot make the folder (no permission in {above})")
+
+
+@contextmanager
+def made_folder(folder: Path) -> Iterator[None]:
+    """A folder that is made for what comes; gone again where the work was stopped before it wrote anything."""
+    fresh = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        if fresh:
+            # only an empty one goes
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def refuse_inputs(outputs: Mapping[str, Sequence[Path]], inputs: Iterable[str | Path]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,6 +16,8 @@ from hsitools.errors import InputError
 MAX_TEMPORARY = 2**20
 #: Of a floating number that sums of squares may be made in.
 LEAST_BYTES = 4
+#: Largest values of a float32 image whose squares, and sums of them, float32 holds; others are taken as float64.
+SINGLE = (1e-10, 1e14)
 #: A band with less than this share of the best band's valid voxels is left out of indices of whole spectra.
 MIN_VALID = 0.5
 
@@ -28,11 +31,23 @@ def as_batch(values: Any, name: str) -> torch.Tensor:
     if not tensor.is_floating_point() or tensor.dtype.itemsize < LEAST_BYTES:
         # squares of half precision overflow
         tensor = tensor.to(torch.float64)
+    if tensor.dtype == torch.float32 and not SINGLE[0] <= _largest(tensor) <= SINGLE[1]:
+        tensor = tensor.to(torch.float64)
     if tensor.ndim == 3:
         tensor = tensor[None]
     if tensor.ndim != 4 or min(tensor.shape) < 1:
         raise InputError(f"{name}: found shape {tuple(tensor.shape)}, expected (band, y, x) or (batch, band, y, x)")
     return tensor
+
+
+def _largest(values: torch.Tensor) -> float:
+    """Size of the largest finite value; one where there is none, or nothing but zeros."""
+    if not values.numel():
+        return 1.0
+    low, high = (float(end) for end in torch.aminmax(values))
+    if not math.isfinite(low + high):
+        low, high = (float(end) for end in torch.aminmax(torch.where(torch.isfinite(values), values, 0)))
+    return max(-low, high) or 1.0
 
 
 def cropped(tensor: torch.Tensor, border: int, name: str) -> torch.Tensor:
@@ -94,7 +109,7 @@ class Pair:
             When shapes differ, the border leaves nothing, no voxel is valid, or ratio or data_range is not positive.
         """
         for name, number in (("ratio", ratio), ("data_range", data_range)):
-            if number is not None and not number > 0:
+            if number is not None and not 0 < number < float("inf"):
                 raise InputError(f"{name}: found {number}, expected a positive number")
         x, y = as_batch(estimate, "estimate"), as_batch(reference, "reference")
         if x.shape != y.shape:

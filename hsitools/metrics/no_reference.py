@@ -33,9 +33,11 @@ class Single:
 
     @classmethod
     def of(cls, cube: Any, *, border: int = 0) -> Single:
-        """Check the shape and set NaN aside."""
+        """Check the shape and set NaN aside; raises `InputError` where nothing else is there."""
         values = cropped(as_batch(cube, "cube"), border, "cube")
         valid = torch.isfinite(values)
+        if not valid.flatten(1).any(1).all():
+            raise InputError("cube: found no valid voxel, expected some")
         if valid.all():
             return cls(values=values)
         return cls(values=torch.where(valid, values, 0), valid=valid)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hsitools import __version__
-from hsitools.cube.memory import memory_limit
+from hsitools.cube.memory import ALLOCATOR, memory_limit
 from hsitools.errors import InputError
 from hsitools.processors import processors
 
@@ -126,11 +126,11 @@ def _local(workers: int | None) -> Iterator[Any]:
         raise InputError(f"--workers: found {workers}, expected at least 1")
     watched = sys.stderr.isatty()
     threads = str(max(1, processors() // workers))
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
     settings = {
         "distributed.worker.multiprocessing-method": "spawn",
         "distributed.scheduler.allowed-failures": DEATHS,
-        "distributed.nanny.pre-spawn-environ": {name: os.environ.get(name, threads) for name in names},
+        "distributed.nanny.pre-spawn-environ": ALLOCATOR | {name: os.environ.get(name, threads) for name in names},
         # what watches workers for a dashboard costs a tenth of two cores
         "distributed.worker.profile.enabled": watched,
         "distributed.admin.tick.interval": TICK,

@@ -1,8 +1,12 @@
-"""Tiles for a file of our HDF5 layout: workers compute and pack them, the client puts the packed bytes in place."""
+"""Tiles for a file of our HDF5 layout: workers compute and pack them, the client puts the packed bytes in place.
+
+A tile lies in a file of its own only until it is in place: the next one takes its memory and its room on the disk.
+Where its chunks are in the file that is being written is noted: a command that goes on after a killed one finds them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,13 +51,55 @@ class TilePacker:
 
 
 def tile_file(folder: Path, number: int) -> Path:
-    """Where a tile's packed chunks are kept."""
+    """Where a tile's packed chunks are kept until they are in place."""
     return folder / f"{number}.chunks"
 
 
-def put_in_place(data: Any, folder: Path, numbers: Iterator[int]) -> None:
-    """Packed tiles, by number as they come, into an HDF5 data set of the same chunks and filters."""
+def place_file(folder: Path, number: int) -> Path:
+    """Where it stands where they are."""
+    return folder / f"{number}.places"
+
+
+def unfinished_file(folder: Path, turn: int) -> Path:
+    """The HDF5 file that the command writes in its turn: one, two where it goes on after a killed one, …"""
+    return folder / f"{turn}.h5"
+
+
+def next_turn(folder: Path) -> int:
+    """Number of a command that writes into this folder now."""
+    return 1 + max((int(path.stem) for path in folder.glob("*.h5")), default=0)
+
+
+def is_kept(folder: Path, number: int) -> bool:
+    """Whether a tile's chunks are there: not where the file that holds them became the output already."""
+    if tile_file(folder, number).exists():
+        return True
+    places = place_file(folder, number)
+    return places.exists() and unfinished_file(folder, int(np.load(places)[0, -1])).exists()
+
+
+def put_in_place(data: Any, folder: Path, turn: int, numbers: Iterable[int]) -> None:
+    """Packed tiles, by number as they come, into the data set of the same chunks and filters of this turn's file."""
     for number in numbers:
-        with tile_file(folder, number).open("rb") as file:
+        places = []
+        for place, packed in packed_chunks(folder, number):
+            data.id.write_direct_chunk(place, packed)
+            places.append((*place, len(packed), data.id.get_chunk_info_by_coord(place).byte_offset, turn))
+        with atomic_path(place_file(folder, number)) as temporary, temporary.open("wb") as file:
+            np.save(file, np.array(places))
+        tile_file(folder, number).unlink(missing_ok=True)
+
+
+def packed_chunks(folder: Path, number: int) -> Iterator[tuple[tuple[int, ...], bytes]]:
+    """Place and packed bytes of each chunk of a tile, from its own file or from where a killed command put them."""
+    own = tile_file(folder, number)
+    if own.exists():
+        with own.open("rb") as file:
             for *place, size in np.load(file).tolist():
-                data.id.write_direct_chunk(tuple(place), file.read(size))
+                yield tuple(place), file.read(size)
+        return
+    places = np.load(place_file(folder, number)).tolist()
+    with unfinished_file(folder, places[0][-1]).open("rb") as file:
+        for *place, size, offset, _ in places:
+            file.seek(offset)
+            yield tuple(place), file.read(size)

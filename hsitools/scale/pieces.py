@@ -26,13 +26,13 @@ from hsitools.cube.sources import ArraySource, Bands, ScaledSource, computed_til
 from hsitools.cube.windows import tiles
 from hsitools.errors import InputError
 from hsitools.io import save_cube, writer_of
-from hsitools.io.atomic import atomic_path
+from hsitools.io.atomic import atomic_path, full_disk_said
 from hsitools.io.conventions import layout
 from hsitools.io.formats import native
 from hsitools.io.formats import zarr as store_format
 from hsitools.io.hashes import short_hash
 from hsitools.progress import Progress, silent
-from hsitools.scale.packed_tiles import TilePacker, cuts_no_chunk, put_in_place
+from hsitools.scale.packed_tiles import TilePacker, cuts_no_chunk, is_kept, next_turn, put_in_place, unfinished_file
 from hsitools.scale.tasks import ordered
 from hsitools.text import plain
 
@@ -115,9 +115,11 @@ def save_by_workers(cube: Cube, path: Path, client: Any, key: str, progress: Pro
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Consolidated metadata")
         marks.mkdir(exist_ok=True)
-        kept = {number for number in range(len(parts)) if (marks / str(number)).exists()}
-        todo = [number for number in range(len(parts)) if number not in kept]
         in_chunks = writer_of(path) is native and cuts_no_chunk(tile, (height, width), native.chunks_of(cube.shape)[1:])
+        kept = {number for number in range(len(parts)) if (marks / str(number)).exists()}
+        if in_chunks:
+            kept = {number for number in kept if is_kept(folder, number)}
+        todo = [number for number in range(len(parts)) if number not in kept]
         if in_chunks:
             plan = layout(cube, str(path))
             work: Any = TilePacker(
@@ -135,7 +137,13 @@ def save_by_workers(cube: Cube, path: Path, client: Any, key: str, progress: Pro
         with closing(ordered(client, work, todo, told)) as arriving:
             if in_chunks:
                 numbers = (number for number in range(len(parts)) if number in kept or next(arriving, None) is None)
-                native.write_with(cube, path, lambda data, _: put_in_place(data, folder, numbers))
+                turn = next_turn(folder)
+                unfinished = unfinished_file(folder, turn)
+                with full_disk_said(path):
+                    native.write_there(
+                        cube, unfinished, str(path), lambda data, _: put_in_place(data, folder, turn, numbers)
+                    )  # fmt: skip
+                    unfinished.replace(path)
             elif writer_of(path) is store_format:
                 for _ in arriving:
                     pass

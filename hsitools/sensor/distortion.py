@@ -51,7 +51,7 @@ class Distortion:
         across = np.linspace(-1, 1, width) if width > 1 else np.zeros(1)
         matrix = _shift(bands, self.smile_bands * across**2)
         # columns are the kinds, bands the axis: (…, x, band, y)
-        turned = matrix.along_y(cube.movedim(-1, -3), transpose=transpose)
+        turned = (matrix.transposed if transpose else matrix).along_y(cube.movedim(-1, -3))
         return turned.movedim(-3, -1)
 
     def _keystone(self, cube: torch.Tensor, *, transpose: bool) -> torch.Tensor:
@@ -59,7 +59,8 @@ class Distortion:
             return cube
         bands = cube.shape[-3]
         shift = self.keystone_pixels * (np.linspace(-0.5, 0.5, bands) if bands > 1 else np.zeros(1))
-        return _shift(cube.shape[-1], shift).along_x(cube, transpose=transpose)
+        matrix = _shift(cube.shape[-1], shift)
+        return (matrix.transposed if transpose else matrix).along_x(cube)
 
 
 def _shift(n: int, shift: NDArray[np.float64]) -> AxisMatrix:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -249,14 +250,22 @@ def from_table(path: str | Path) -> Sensor:
     if not path.is_file():
         raise FormatError(f"{path}: found no such file, expected a table of responses")
     if is_hdf5(path):
-        with open_hdf5(Path(path)) as file:
-            for name in ("wavelength_nm", "response"):
-                if name not in file:
-                    raise FormatError(f"{path}: {name}: missing, expected wavelength_nm and response (band, sample)")
-            table, response = np.asarray(file["wavelength_nm"][()]), np.asarray(file["response"][()])
+        try:
+            with open_hdf5(path) as file:
+                for name in ("wavelength_nm", "response"):
+                    if name not in file:
+                        raise FormatError(
+                            f"{path}: {name}: missing, expected wavelength_nm and response (band, sample)"
+                        )
+                table, response = np.asarray(file["wavelength_nm"][()]), np.asarray(file["response"][()])
+        except OSError as error:
+            raise FormatError(f"{path}: expected a table of responses; {' '.join(str(error).split())}") from None
     else:
         try:
-            numbers = np.genfromtxt(path, delimiter=",", comments="#", encoding="utf-8", ndmin=2)
+            with warnings.catch_warnings():
+                # of an empty file: its shape is told below
+                warnings.simplefilter("ignore")
+                numbers = np.genfromtxt(path, delimiter=",", comments="#", encoding="utf-8", ndmin=2)
         except ValueError as error:
             raise FormatError(f"{path}: expected a table of numbers; {' '.join(str(error).split())}") from None
         # a heading is no number

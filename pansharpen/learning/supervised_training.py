@@ -13,6 +13,7 @@ import torch
 from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.identity import cube_fingerprint, fingerprint
+from hsitools.io.outputs import made_folder
 from hsitools.learning.card import scene_names
 from hsitools.learning.trainer import Plan, Trainer
 from hsitools.learning.weights import as_stored, save
@@ -97,8 +98,7 @@ def train(
     if sensor.pan is None:
         raise InputError(f"{sensor.name}: pan: missing, expected a sensor with a panchromatic response")
     out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
-    with join_workers(device) as worker:
+    with made_folder(out), join_workers(device) as worker:
         pairs = make_pairs(scenes, sensor, seed=seed)
         task = _Patches(kind, pairs, worker, seed=seed, batch=batch, patch=patch, ratio=int(sensor.ratio))
         settings = {

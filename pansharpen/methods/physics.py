@@ -27,7 +27,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from hsitools.estimation.edge_aware import CONDITION, DataTerms, Links, edge_weights
+from hsitools.estimation.chebyshev import CONDITION
+from hsitools.estimation.edge_aware import DataTerms, Links, edge_weights
 from pansharpen.case import Scene, Tile
 from pansharpen.families.statistics import band_blocks, mix, per_band
 from pansharpen.physics.channels import EDGE, Channels, learn_channels

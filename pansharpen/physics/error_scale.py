@@ -34,7 +34,7 @@ from hsitools.sensor.spatial import mtf_sigma
 from pansharpen.case import Scene, Tile
 from pansharpen.families.statistics import BandSums, band_sums, per_band, ratio_of
 from pansharpen.physics.channels import Channels
-from pansharpen.physics.few_pixels import few_pixels
+from pansharpen.physics.few_pixels import few_pixels, level_sums
 from pansharpen.physics.held_out import LEAST, counted, held_out
 from pansharpen.physics.own_mtf import least_mtf
 from pansharpen.physics.posterior import around, posterior_variance
@@ -161,12 +161,12 @@ def error_scale(
 
     def sums(tile: Tile) -> tuple[torch.Tensor, ...]:
         cube = coarse(tile)
-        joint = band_sums(tile.coarse, tile.pan_coarse, tile.coarse_valid)
+        levels = *band_sums(tile.coarse, tile.pan_coarse, tile.coarse_valid), *level_sums(tile)
         powers = torch.zeros(2, 3, dtype=torch.float64, device=cube.device)
         if blur is not None:
             powers[0] = blur_powers(tile.wide_pan, blur, tile.crop)
         if min(size_of(cube)) < LEAST:
-            return (torch.zeros(4, scene.n_bands, dtype=torch.float64, device=cube.device), powers, *joint)
+            return (torch.zeros(4, scene.n_bands, dtype=torch.float64, device=cube.device), powers, *levels)
         sharp, believed = channels.seen(tile, pair, space.components(cube))
         if blur is not None:
             sharp.image[:, :1] = filtered(sharp.image[:, :1], blur)
@@ -179,11 +179,12 @@ def error_scale(
         parts = ((space.cube(z) - cube).square(), variance, hidden.expand_as(cube), torch.ones_like(cube))
         weight = counted(tile, believed)
         own = [(tile.crop_coarse(part)[0].double() * weight).sum((1, 2)) for part in parts]
-        return (torch.stack(own), powers, *joint)
+        return (torch.stack(own), powers, *levels)
 
-    (error, variance, hidden, n), powers, *joint = scene.sum(sums)
+    (error, variance, hidden, n), powers, *levels = scene.sum(sums)
+    joint = BandSums(*levels[:5])
     noise = space.noise[0].double().clamp(min=1e-300)
-    slope = BandSums(*joint).slope[0].square()
+    slope = joint.slope[0].square()
     fine = coarse_gain = 0.0
     if blur is not None:
         (once, twice, _), (once_coarse, twice_coarse, _) = (powers / powers[:, 2:].clamp(min=1)).tolist()
@@ -201,7 +202,7 @@ def error_scale(
     if scene.optics.error_variance is not None:
         # alike in neighbouring pixels: what is held out does not show them
         floor = floor + torch.as_tensor(scene.optics.error_variance).to(noise)
-    few = few_pixels(scene)
+    few = few_pixels(joint, levels[5:])
     factor = few.factor * factor
     return ErrorScale(
         posterior=((LEVEL * alpha) ** 2 * factor)[None], hidden=(fine * slope * factor)[None],

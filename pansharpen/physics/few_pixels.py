@@ -8,11 +8,12 @@ of a band's details, were they as strong as PAN's, one part in the number of pix
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 
-from pansharpen.case import Scene, Tile
+from pansharpen.case import Tile
 from pansharpen.families.statistics import BandSums, Moments, band_sums, moments, ratio_of
 
 #: Coarse pixels of a scene whose errors' variance is twice what many would say. Set on procedural scenes 1 to 6 of 3×3
@@ -32,18 +33,22 @@ class FewPixels(NamedTuple):
     added: torch.Tensor
 
 
-def few_pixels(scene: Scene) -> FewPixels:
-    """The growth for a scene's measured coarse pixels, band by band."""
+def level_sums(tile: Tile) -> tuple[torch.Tensor, ...]:
+    """What `few_pixels` needs of a tile beside sums of bands with PAN: `BandSums` of the bands, `Moments` of PAN."""
+    return *band_sums(tile.coarse, tile.coarse, tile.coarse_valid), *moments(tile.pan, valid=tile.valid)
 
-    def sums(tile: Tile) -> tuple[torch.Tensor, ...]:
-        return (
-            *band_sums(tile.coarse, tile.coarse, tile.coarse_valid),
-            *band_sums(tile.coarse, tile.pan_coarse, tile.coarse_valid),
-            *moments(tile.pan, valid=tile.valid),
-        )  # fmt: skip
 
-    parts = scene.sum(sums)
-    bands, joint, pan = BandSums(*parts[:5]), BandSums(*parts[5:10]), Moments(*parts[10:])
+def few_pixels(joint: BandSums, levels: Sequence[torch.Tensor]) -> FewPixels:
+    """The growth for a scene's measured coarse pixels, band by band.
+
+    Parameters
+    ----------
+    joint : BandSums
+        Of the bands with PAN as the cube's optics see it.
+    levels : sequence of Tensor
+        `level_sums` of the scene.
+    """
+    bands, pan = BandSums(*levels[:5]), Moments(*levels[5:])
     n, level, power = bands.n[0].clamp(min=1), float(pan.mean_x), float(pan.covariance)
     # gain of a band on PAN were both alike: by their contrast, and of one pixel by their level
     square = ratio_of(bands.variance_y, joint.variance_y)[0]

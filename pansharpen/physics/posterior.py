@@ -15,7 +15,8 @@ from functools import lru_cache
 import torch
 from torch.nn.functional import avg_pool2d
 
-from hsitools.estimation.edge_aware import NEIGHBOURS, DataTerms, Links, Offsets, System, chebyshev, neighbours_at
+from hsitools.estimation.chebyshev import chebyshev
+from hsitools.estimation.edge_aware import NEIGHBOURS, DataTerms, Links, Offsets, System, neighbours_at
 from pansharpen.families.statistics import mix
 
 #: Side of the pattern of random signs, pixels: far beyond the reach of any correlation, so that it may repeat.

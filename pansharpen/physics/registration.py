@@ -93,7 +93,8 @@ class Registration:
                 f"found places that lie more than {FARTHEST:g} PAN pixels beside the rest, expected less; "
                 "is PAN turned or warped against the cube?"
             )
-        share = self.unexplained / max(self.contrast, TINY)
+        # a scene of one pixel has no contrast to be explained
+        share = self.unexplained / self.contrast if self.contrast > TINY else 0.0
         if share > DOUBTFUL:
             return (
                 f"found {100 * share:.0f} % of what PAN shows at the cube's scale to be nothing that the cube shows, "

@@ -18,6 +18,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import click
 import pytest
 
 from hsitools.commands.root import main
@@ -25,6 +26,7 @@ from hsitools.commands.root import main
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted([*DOCS.glob("*.md"), *DOCS.glob("tutorials/*.md"), *DOCS.glob("how-to/*.md"), ROOT / "README.md"])
+EVERY_PAGE = sorted([*DOCS.rglob("*.md"), ROOT / "README.md", ROOT / "ARCHITECTURE.md"])
 BLOCK = re.compile(
     r"(?:<!-- (?P<mark>not run|file): (?P<what>[^>]*?) -->\n)?^```(?P<kind>python|console)\n(?P<code>.*?)^```$"
     r"|<!-- setup\n(?P<setup>.*?)-->",
@@ -32,20 +34,38 @@ BLOCK = re.compile(
 )
 
 
+#: Sizes that a reader sees well, and smaller ones at which the same lines run: half the time.
+SMALLER = {
+    "docs/tutorials/calibrate": {"--n 30 --lines 101": "--n 12 --lines 61"},
+    "docs/tutorials/denoise": {"scene((40, 40)": "scene((24, 24)", "(24, 40)": "(24, 24)"},
+    "docs/tutorials/fuse": {"--size 96x96": "--size 60x60", "scene((96, 96)": "scene((60, 60)"},
+}
+
+
 def blocks(page: Path) -> list[re.Match[str]]:
-    return [match for match in BLOCK.finditer(page.read_text(encoding="utf-8")) if match["mark"] != "not run"]
+    """What a page runs; lines are counted as on the page."""
+    text = page.read_text(encoding="utf-8")
+    for shown, smaller in SMALLER.get(page.relative_to(ROOT).with_suffix("").as_posix(), {}).items():
+        assert shown in text, f"{page}: no {shown}"
+        text = text.replace(shown, smaller)
+    return [match for match in BLOCK.finditer(text) if match["mark"] != "not run"]
+
+
+def console_lines(text: str) -> list[list[str]]:
+    """Words of each command of a console block, continued lines joined."""
+    lines = re.findall(r"^\$ ((?:.*\\\n)*.*)", text, re.MULTILINE)
+    return [shlex.split(line.replace("\\\n", " "), comments=True) for line in lines]
 
 
 def run_console(text: str) -> None:
-    for command in re.findall(r"^\$ (.*(?:\\\n.*)*)", text, re.MULTILINE):
-        words = shlex.split(command.replace("\\\n", " "), comments=True)
+    for words in console_lines(text):
         if words[0] != "hsi":
             subprocess.run([sys.executable if words[0] == "python" else words[0], *words[1:]], check=True)
             continue
         said = io.StringIO()
         with pytest.raises(SystemExit) as ended, contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             main(words[1:])
-        assert ended.value.code == 0, f"$ {command}\n{said.getvalue()}"
+        assert ended.value.code == 0, f"$ {shlex.join(words)}\n{said.getvalue()}"
 
 
 @pytest.fixture
@@ -75,7 +95,7 @@ def test_page_runs(page, tmp_path, monkeypatch):
     # one namespace a page, as a reader who types it in has
     names = {"__name__": "__main__"}
     for match in blocks(page):
-        line = page.read_text(encoding="utf-8")[: match.start()].count("\n") + 1
+        line = match.string[: match.start()].count("\n") + 1
         if match["mark"] == "file":
             Path(match["what"]).write_text(match["code"], encoding="utf-8")
         elif match["kind"] == "console":
@@ -89,6 +109,51 @@ def test_blocks_that_fail_are_caught(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(AssertionError, match="no such command"):
         run_console("$ hsi nonsense\n")
+
+
+def typed_lines(page: Path) -> list[list[str]]:
+    """Words after ``hsi`` of every command line in a page's console blocks, of those that are not run too."""
+    blocks = re.findall(r"^```console\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    lines = [line for block in blocks for line in console_lines(block.replace("$(which hsi)", "hsi"))]
+    return [line[line.index("hsi") + 1 :] for line in lines if "hsi" in line]
+
+
+def mentioned(page: Path) -> list[str]:
+    """What stands in backquotes after ``hsi``: commands, with or without options."""
+    return re.findall(r"`hsi ([^`]+)`", page.read_text(encoding="utf-8").replace("\n", " "))
+
+
+def unknown(text: str, commands: dict[str, click.Command]) -> list[str]:
+    """Words of a mentioned command that are no command, or none of its options."""
+    words = text.split()
+    name = max((name for name in commands if f"{text} ".startswith(f"{name} ")), key=len, default=None)
+    if name is None:
+        # a group, or an option of the root
+        known = any(f"{name} ".startswith(f"{text} ") for name in commands) or words[0].startswith("-")
+        return [] if known else [text]
+    options = {option for parameter in commands[name].params for option in parameter.opts} | {"--help"}
+    return [word for word in words if word.startswith("-") and word not in options]
+
+
+@pytest.mark.parametrize("page", EVERY_PAGE, ids=lambda page: str(page.relative_to(ROOT).with_suffix("")))
+def test_commands_and_options_that_pages_name_are_there(page, commands, parsed):
+    for words in typed_lines(page):
+        if words[0] in ("--version", "--help"):
+            continue
+        _, context = parsed(words)
+        assert context.command.callback is not None
+    assert [said for text in mentioned(page) if (said := unknown(text, dict(commands)))] == []
+
+
+def test_commands_that_are_not_there_are_seen(commands, parsed, tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("```console\n$ hsi convert a b \\\n  --nothing\n```\n`hsi denoise ruin` and `hsi info\n--nothing`")
+    (words,) = typed_lines(page)
+    with pytest.raises(click.UsageError, match="--nothing"):
+        parsed(words)
+    known = dict(commands)
+    assert [unknown(text, known) for text in mentioned(page)] == [["denoise ruin"], ["--nothing"]]
+    assert unknown("denoise", known) == unknown("denoise run --out x", known) == []
 
 
 def test_readme_is_short_and_its_numbers_are_printed_ones():

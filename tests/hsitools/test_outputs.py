@@ -3,33 +3,21 @@
 import errno
 import os
 import resource
-from importlib.metadata import entry_points
 
 import click
 import numpy as np
 import pytest
 
 from hsitools.commands.outputs import OutputFile, OutputFolder
-from hsitools.commands.root import COMMANDS, main
+from hsitools.commands.root import main
 from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.io import open_cube, save_cube
 from hsitools.io.atomic import atomic_path
-from hsitools.io.outputs import refuse_inputs
+from hsitools.io.outputs import made_folder, refuse_inputs
 
 #: Names of parameters that say what is written.
 OUTPUTS = {"out", "report", "figure", "plot", "csv_path"}
-
-
-def commands(command, name):
-    if isinstance(command, click.Group):
-        for below, inner in command.commands.items():
-            yield from commands(inner, f"{name} {below}")
-    else:
-        yield name, command
-
-
-EVERY = [pair for point in entry_points(group=COMMANDS) for pair in commands(point.load(), point.name)]
 
 
 @pytest.fixture
@@ -43,9 +31,9 @@ def hsi(capsys):
     return call
 
 
-def test_every_output_says_that_it_is_one():
+def test_every_output_says_that_it_is_one(commands):
     names = set()
-    for name, command in EVERY:
+    for name, command in commands:
         for parameter in command.params:
             if parameter.name in OUTPUTS and isinstance(parameter.type, click.Path):
                 assert isinstance(parameter.type, OutputFile | OutputFolder), f"{name} {parameter.name}"
@@ -53,11 +41,11 @@ def test_every_output_says_that_it_is_one():
     assert len(names) > 15
 
 
-def test_every_output_is_looked_at_before_the_work(hsi, tmp_path, monkeypatch):
+def test_every_output_is_looked_at_before_the_work(hsi, commands, tmp_path, monkeypatch):
     """Beside no folder (``none/../x``), and where a file stands in a folder's place."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("")
-    for name, command in EVERY:
+    for name, command in commands:
         for parameter in command.params:
             if not isinstance(parameter.type, OutputFile | OutputFolder):
                 continue
@@ -134,3 +122,23 @@ def test_other_errors_stay_what_they_are(tmp_path):
     with pytest.raises(InputError, match=os.strerror(errno.ENOSPC)), atomic_path(tmp_path / "x"):
         raise RuntimeError(f"Can't close file ({os.strerror(errno.ENOSPC)})")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_of_work_that_was_stopped_at_once_is_gone(tmp_path):
+    def work(folder, file):
+        with made_folder(folder):
+            if file:
+                (folder / file).touch()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        work(tmp_path / "out", "")
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(KeyboardInterrupt):
+        work(tmp_path / "out", "a.txt")
+    assert (tmp_path / "out" / "a.txt").exists()
+    # one that was there before stays
+    (tmp_path / "own").mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        work(tmp_path / "own", "")
+    assert (tmp_path / "own").exists()

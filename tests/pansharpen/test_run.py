@@ -114,6 +114,8 @@ def test_a_wrong_name_is_told_before_anything_is_loaded(product):
         ["pansharpen", "run", "phyics", str(product), "-o", "x.h5"], ["metrics", str(product), "--metric", "ERGS"],
         ["denoise", "run", str(product), "--method", "lowrnk", "-o", "x.h5"],
         ["pansharpen", "run", "physics", str(product), "--sensor", "prismo", "-o", "x.h5"],
+        ["pansharpen", "benchmark", "--scenes", str(product), "--methods", "EXP,GSAA", "-o", "x"],
+        ["denoise", "benchmark", "--scenes", str(product), "--methods", "lowrnk", "-o", "x"],
     ]  # fmt: skip
     code = f"""
 import sys
@@ -131,6 +133,8 @@ assert "torch" not in sys.modules
         "'ERGAS'?",
         "'lowrank'?",
         "'prisma'?",
+        "'GSA'?",
+        "'lowrank'?",
     ]
     for package, decorator, entries in (
         ("pansharpen.methods", "method", METHODS), ("denoise.methods", "method", denoisers.METHODS),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -32,7 +33,7 @@ from hsitools.io.conventions import layout
 from hsitools.io.formats import native
 from hsitools.scale import cluster as clusters
 from hsitools.scale.cluster import cluster, memory_of_task
-from hsitools.scale.packed_tiles import TilePacker, cuts_no_chunk, put_in_place
+from hsitools.scale.packed_tiles import TilePacker, cuts_no_chunk, is_kept, next_turn, put_in_place, unfinished_file
 from hsitools.scale.pieces import key_of, save_by_workers
 from hsitools.scale.sending import pack, unpack
 from hsitools.scale.tasks import AHEAD, ordered
@@ -220,7 +221,32 @@ def test_tiles_are_packed_where_they_are_computed(tmp_path):
     for number in range(len(parts)):
         packer(number)
         assert (tmp_path / str(number)).exists()
-    native.write_with(cube, tmp_path / "a.h5", lambda data, _: put_in_place(data, tmp_path, iter(range(len(parts)))))
+
+    def stopped(numbers):
+        for number in numbers:
+            if number == 3:
+                raise KeyboardInterrupt
+            yield number
+
+    def written(numbers):
+        turn = next_turn(tmp_path)
+        file = unfinished_file(tmp_path, turn)
+        native.write_there(cube, file, "a.h5", lambda data, _: put_in_place(data, tmp_path, turn, numbers))
+        return file
+
+    # a command that is stopped, one that goes on, stopped too, and the one that ends
+    for last in (2, 3):
+        with pytest.raises(KeyboardInterrupt):
+            written(stopped([0, last, *range(3, len(parts))]))
+    waiting = {path.stem for path in tmp_path.glob("*.chunks")}
+    assert waiting == {str(number) for number in range(1, len(parts)) if number != 2}
+    file = written(range(len(parts)))
+    assert file.name == "3.h5"
+    assert all(is_kept(tmp_path, number) for number in range(len(parts)))
+    assert not list(tmp_path.glob("*.chunks"))
+    file.rename(tmp_path / "a.h5")
+    # the output may be somebody's already: a command killed after that begins anew
+    assert not any(is_kept(tmp_path, number) for number in range(len(parts)))
     np.testing.assert_array_equal(open_cube(tmp_path / "a.h5").read(), values)
     # as one process writes it, byte for byte of the data
     save_cube(cube, tmp_path / "b.h5")
@@ -251,6 +277,8 @@ def test_finished_tiles_of_the_same_run_are_kept(client, tmp_path):
     # what workers had begun is done: it must not come after what they begin now
     for future in [client.submit(int, pure=False, workers=[worker]) for worker in client.nthreads()]:
         future.result()
+    parts_of_run, copy = tmp_path / "out.h5.partial", tmp_path / "copy"
+    shutil.copytree(parts_of_run, copy)
     # the same run takes what is there: it would be other values now
     kept = save_by_workers(computed(VALUES + 10), out, client, "run")
     assert kept >= 5
@@ -260,8 +288,7 @@ def test_finished_tiles_of_the_same_run_are_kept(client, tmp_path):
     assert sum(bool(old[part].all()) for part in parts) == kept
     np.testing.assert_allclose(values[:, ~old], (VALUES + 11)[:, ~old])
     # another one begins anew
-    with pytest.raises(KeyboardInterrupt):
-        save_by_workers(computed(VALUES), out, client, "run", stop)
+    copy.rename(parts_of_run)
     assert save_by_workers(computed(VALUES), out, client, "another") == 0
     np.testing.assert_array_equal(open_cube(out).read(), VALUES + 1)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from hsitools.cube import Cube, Stored
 from hsitools.cube.sources import ArraySource, Source
 from hsitools.errors import FormatError, InputError
 from hsitools.io.atomic import atomic_path, mapped
+from hsitools.io.conventions import meta_of, meta_text
 from hsitools.io.envi_header import (
     TYPES,
     band_numbers,
@@ -38,6 +40,8 @@ PRIORITY = 70  # last: other formats have ENVI headers beside them
 SUFFIXES = (".hdr",)
 #: Where several files could be the data: the usual extensions, the likeliest first.
 DATA_SUFFIXES = ("", ".img", ".dat", ".raw", ".bsq", ".bil", ".bip", ".bin", ".hyspex", ".l1r", ".ref", ".cube")
+#: Key of a header whose value only we know to read.
+META = "hsitools meta"
 #: Files that stand beside a cube and are none.
 SIDECARS = (
     ".hdr", ".txt", ".xml", ".json", ".png", ".jpg", ".jpeg", ".bmp", ".enp", ".sta", ".ovr", ".prj", ".lut", ".log",
@@ -100,7 +104,9 @@ def read(path: Path) -> Cube:
     good = band_numbers(fields, "bbl", n_bands, header)
     good = np.ones(n_bands, dtype=bool) if good is None else good != 0
     transform, crs = grid_of(fields, header)
-    meta = {"interleave": fields.get("interleave", "bsq").lower()}
+    # braces end a header's lists: our further facts are quoted as in an address
+    meta = meta_of({"meta": unquote(fields[META])} if META in fields else {}, str(path))
+    meta["interleave"] = fields.get("interleave", "bsq").lower()
     if "sensor type" in fields and fields["sensor type"].lower() != "unknown":
         meta["sensor"] = fields["sensor type"]
     return Cube(
@@ -177,10 +183,10 @@ def write(cube: Cube, path: Path, progress: Progress) -> None:
         for rows, columns, values in stored.blocks(dtype.itemsize, progress=progress):
             out[:, rows, columns] = values
         out.flush()
-        header.write_text(_header(cube, stored, codes[dtype], grid), encoding="utf-8")
+        header.write_text(_header(cube, stored, codes[dtype], grid, meta_text(cube, str(path))), encoding="utf-8")
 
 
-def _header(cube: Cube, stored: Stored, code: int, grid: str | None) -> str:
+def _header(cube: Cube, stored: Stored, code: int, grid: str | None, further: str | None) -> str:
     def row(values: Any, form: str) -> str:
         return "{" + ", ".join(format(value, form) for value in values) + "}"
 
@@ -214,4 +220,6 @@ def _header(cube: Cube, stored: Stored, code: int, grid: str | None) -> str:
         if text != cube.crs:
             fields["crs"] = cube.crs
         fields["coordinate system string"] = "{" + text + "}"
+    if further is not None:
+        fields[META] = quote(further, safe="")
     return "ENVI\n" + "".join(f"{name} = {value}\n" for name, value in fields.items())

@@ -19,6 +19,7 @@ from hsitools.cube.sources import Bands
 from hsitools.errors import FormatError, InputError
 from hsitools.io import envi_header, stac
 from hsitools.io.atomic import atomic_path
+from hsitools.io.conventions import meta_of, meta_text
 from hsitools.io.labels import numbers_in
 from hsitools.io.scales import fits, scaled, stated_nodata, with_reflectance_factor
 from hsitools.io.wavelengths import Conversion, from_names, width_to_nm
@@ -27,6 +28,8 @@ from hsitools.progress import Progress
 log = logging.getLogger(__name__)
 PRIORITY = 60  # after the products whose images are GeoTIFFs
 SUFFIXES = (".tif", ".tiff")
+#: Domain of GDAL's metadata that holds what only we know to read.
+OWN = "HSITOOLS"
 #: First bytes of TIFF and BigTIFF, of either byte order.
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
@@ -91,6 +94,7 @@ def read(path: Path) -> Cube:
     with _open(path) as file:
         tags = [_lower(file.tags(band, ns="IMAGERY") | file.tags(band)) for band in file.indexes]
         dataset = _lower(file.tags() | file.tags(ns="ENVI"))
+        meta = meta_of(_lower(file.tags(ns=OWN)), str(path))
         nodata = file.nodata
         crs = None if file.crs is None else (_epsg(file.crs) or file.crs.to_wkt())
         transform = None if file.transform.is_identity else tuple(file.transform)[:6]
@@ -114,7 +118,6 @@ def read(path: Path) -> Cube:
             scales, offsets = _tagged_scales(tags, dataset, raster.dtype, path) or (scales, offsets)
     # zero is how some writers say that there is no scale
     source, scale, nodata = scaled(raster, np.where(np.asarray(scales) == 0, 1.0, scales), offsets, nodata, str(path))
-    meta = {}
     if "palette" in colours:
         meta["note"] = "a map of classes (colour table), no spectral cube"
     elif {"red", "green", "blue"} <= set(colours) and count <= 4 and labels.get("wavelength_nm") is None:
@@ -316,6 +319,9 @@ def write(cube: Cube, path: Path, progress: Progress, *, cog: bool = False) -> N
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
         with rasterio.open(temporary, "w", **profile) as file:
             file.update_tags(name=cube.name, bbl=" ".join(map(str, cube.good.astype(int))), units=cube.units)
+            further = meta_text(cube, str(path))
+            if further is not None:
+                file.update_tags(ns=OWN, meta=further)
             if not stored.uniform or stored.scale[0] != 1:
                 file.scales, file.offsets = stored.scale.tolist(), stored.offset.tolist()
             for band in range(cube.n_bands):

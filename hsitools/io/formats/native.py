@@ -91,13 +91,19 @@ def write(cube: Cube, path: Path, progress: Progress) -> None:
 
 def write_with(cube: Cube, path: Path, fill: Callable[[Any, Stored], None]) -> None:
     """Write a file whose numbers another function puts into its data set, chunks of `chunks_of` packed by `FILTERS`."""
+    with atomic_path(path) as temporary:
+        write_there(cube, temporary, str(path), fill)
+
+
+def write_there(cube: Cube, there: Path, who: str, fill: Callable[[Any, Stored], None]) -> None:
+    """The same of a file that stays as far as it came when something goes wrong; ``who`` names it in messages."""
     import h5py
 
-    with atomic_path(path) as temporary, h5py.File(temporary, "w", track_order=True) as file:
+    with h5py.File(there, "w", track_order=True) as file:
         file.attrs.update(file_attributes(cube))
-        _write_group(file, cube, str(path), fill)
+        _write_group(file, cube, who, fill)
         if cube.pan is not None:
-            _write_group(file.create_group("pan", track_order=True), cube.pan, f"{path}: pan", fill)
+            _write_group(file.create_group("pan", track_order=True), cube.pan, f"{who}: pan", fill)
 
 
 def chunks_of(shape: tuple[int, int, int]) -> tuple[int, int, int]:

@@ -16,6 +16,7 @@ from hsitools.cube.sources import ArraySource
 from hsitools.errors import FormatError, InputError
 from hsitools.io.formats.hdf5 import open_hdf5
 from hsitools.io.labels import is_hdf5, text
+from hsitools.io.valid_range import only_valid
 from hsitools.io.wavelengths import Conversion, width_to_nm
 
 PRIORITY = 21  # HDF5 of its own layout: before the general formats
@@ -72,9 +73,11 @@ def read(path: Path) -> Cube:
     units = text(data.attrs.get("units", ""))
     if name.startswith("reflectance") and units in ("", "unitless"):
         units = "1"
+    fill = float(np.ravel(data.attrs.get("_FillValue", -9999.0))[0])
+    source, nodata = only_valid(ArraySource(data, (2, 0, 1)), data.attrs, None, None, fill, f"{path}: {name}")
     return Cube(
-        data=ArraySource(data, (2, 0, 1)), nodata=float(np.ravel(data.attrs.get("_FillValue", -9999.0))[0]),
-        units=units, name=text(file.attrs.get("title", path.stem)), source=str(path), meta=meta, **labels,
+        data=source, nodata=nodata, units=units,
+        name=text(file.attrs.get("title", path.stem)), source=str(path), meta=meta, **labels,
     )  # fmt: skip
 
 

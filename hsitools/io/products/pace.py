@@ -16,6 +16,7 @@ from hsitools.errors import FormatError
 from hsitools.io.detectors import OVERLAP, Detector, joined
 from hsitools.io.formats.hdf5 import open_hdf5
 from hsitools.io.labels import first_number, is_hdf5, text
+from hsitools.io.valid_range import only_valid
 from hsitools.io.wavelengths import to_nm
 
 PRIORITY = 22  # HDF5 of its own layout: before the general formats
@@ -51,8 +52,9 @@ def read(path: Path) -> Cube:
         bandpass = f"sensor_band_parameters/{name}_bandpass"
         if bandpass in file and file[bandpass].shape == wavelength.shape:
             width = np.asarray(file[bandpass][()], dtype=float)
-        nodata = first_number(data.attrs.get("_FillValue", -32767.0))
-        detectors.append(Detector(name=name, source=ArraySource(data), wavelength_nm=wavelength, fwhm_nm=width))
+        fill = first_number(data.attrs.get("_FillValue", -32767.0))
+        source, nodata = only_valid(ArraySource(data), data.attrs, None, None, fill, f"{path}: {data.name[1:]}")
+        detectors.append(Detector(name=name, source=source, wavelength_nm=wavelength, fwhm_nm=width))
     return Cube(
         **joined(detectors, str(path)), nodata=nodata, units="1", name=text(file.attrs.get("title", path.stem)),
         source=str(path),

@@ -40,9 +40,9 @@ def test_tiles_are_the_whole(
     # a solver of few steps reaches less far, so that a small image has tiles
     if method == "joint":
         from calibration.inversion import spatial
-        from hsitools.estimation import edge_aware
+        from hsitools.estimation import chebyshev
 
-        monkeypatch.setattr(edge_aware, "STEPS", 4)
+        monkeypatch.setattr(chebyshev, "STEPS", 4)
         monkeypatch.setattr(spatial, "REACH", 2 * (4 + 2))
     whole = invert(image, instrument, method, grid=grid).spectra
     monkeypatch.setattr(tiles, "TILE_BYTES", 2**20)

@@ -92,6 +92,20 @@ def test_nan_nodata_round_trip(tmp_path, suffix):
     np.testing.assert_array_equal(again.read(), data)
 
 
+@pytest.mark.parametrize("suffix", [".tif", ".hdr"])
+def test_small_meta_survives_in_headers_and_tags(tmp_path, suffix, caplog):
+    if suffix == ".tif":
+        pytest.importorskip("rasterio")
+    facts = {"sensor": "a {b} = c; ü", "nested": {"a": [1, 2]}}
+    save_cube(example(meta=facts), tmp_path / f"x{suffix}")
+    again = open_cube(tmp_path / f"x{suffix}").meta
+    assert {key: again[key] for key in facts} == facts
+    assert not caplog.messages
+    save_cube(example(meta=facts | {"long": "x" * 20_000}), tmp_path / f"y{suffix}")
+    assert "long" not in open_cube(tmp_path / f"y{suffix}").meta
+    assert "meta: found 20" in caplog.text
+
+
 def test_pan_and_meta_survive(tmp_path):
     pan = Cube(data=np.random.default_rng(1).random((1, 60, 90)).astype(np.float32), transform=(10, 0, 0, 0, -10, 0))
     save_cube(example(pan=pan, meta={"sensor": "X", "nested": {"a": [1, 2]}}), tmp_path / "x.h5")

@@ -78,6 +78,15 @@ def test_emit_uncertainty_and_mask(tmp_path):
     cube = open_cube(tmp_path / "x.nc")
     np.testing.assert_array_equal(cube.read(), given["values"].transpose(2, 0, 1))
     assert cube.units == "1"
+    # what the file calls out of range is no measurement
+    largest = float(given["values"].max())
+    write_emit(tmp_path / "z.nc")
+    with h5py.File(tmp_path / "z.nc", "r+") as file:
+        file["reflectance"].attrs["valid_max"] = np.float32(largest / 2)
+    high = given["values"].transpose(2, 0, 1) > np.float32(largest / 2)
+    cube = open_cube(tmp_path / "z.nc")
+    assert high.any()
+    assert not cube.valid(cube.read())[high].any()
     write_emit(tmp_path / "y.nc")
     with h5py.File(tmp_path / "y.nc", "r+") as file:
         file.move("reflectance", "mask")
@@ -102,6 +111,14 @@ def test_pace_l1b(tmp_path):
             assert cube.good[place] == (name != "red" or centre > 605)
     np.testing.assert_array_equal(cube.fwhm_nm[-3:], [45, 75, 50])
     check_window(cube)
+    limit = float(np.nanmedian(values))
+    write_pace_l1b(tmp_path / "y.nc")
+    with h5py.File(tmp_path / "y.nc", "r+") as file:
+        for name in given:
+            file[f"observation_data/rhot_{name}"].attrs["valid_max"] = np.float32(limit)
+    np.testing.assert_array_equal(
+        open_cube(tmp_path / "y.nc").physical().read(), np.where(values > np.float32(limit), np.nan, values)
+    )
 
 
 def test_neon(tmp_path):

@@ -320,3 +320,19 @@ def test_noise_is_that_of_a_band_and_not_of_its_neighbours():
     scene = np.cumsum(np.cumsum(rng.standard_normal((1, 96, 96)), 1), 2) / 20
     noisy = scene + 0.05 * rng.standard_normal((9, 96, 96))
     assert evaluate_alone(noisy, metrics=["noise"])["noise"].value == pytest.approx(0.05, rel=0.05)
+
+
+@pytest.mark.parametrize("size", [1e-20, 1e20])
+def test_sizes_whose_squares_float32_does_not_hold_are_compared_as_any(size):
+    draw = np.random.default_rng(4)
+    reference = draw.random((4, 40, 40)).astype(np.float32) + 1
+    estimate = reference + 0.1 * draw.random((4, 40, 40)).astype(np.float32)
+    usual = evaluate(estimate, reference, ratio=4, metrics=["ERGAS", "SAM", "PSNR"])
+    scaled = evaluate(estimate * np.float32(size), reference * np.float32(size), ratio=4, metrics=list(usual))
+    for name, score in usual.items():
+        assert scaled[name].value == pytest.approx(score.value, rel=1e-5), name
+
+
+def test_a_cube_without_a_valid_voxel_is_refused():
+    with pytest.raises(InputError, match="cube: found no valid voxel"):
+        evaluate_alone(np.full((3, 40, 40), np.nan, np.float32))
