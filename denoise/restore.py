@@ -385,11 +385,9 @@ def _calibrated(values: NDArray[np.float32], known: Known) -> NDArray[np.float32
 
 def _filled(values: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Invalid voxels take their band's median."""
-    if valid.all():
-        return values
     filled = values.astype(np.float32)
-    for band in np.flatnonzero(~valid.all((1, 2))):
-        filled[band][~valid[band]] = np.median(values[band][valid[band]])
+    for image, use in zip(filled, valid, strict=True):
+        image[~use] = np.median(image[use]) if not use.all() else 0
     return filled
 
 
