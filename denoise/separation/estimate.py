@@ -226,8 +226,7 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS, 
     # once more, with the instrument known: now faint directions can be told from it
     filled = _filled(values, scene, gain, offset, outlier, clipped)
     whitened = filled / unit[:, None, None]
-    # where no column deviates, what the scene has along all of a column is scene
-    level = along_track(whitened) if offset.any() or (gain != 1).any() else whitened
+    level = along_track(whitened)
     directions = faint(level, subspace(level.reshape(bands, -1)))
     # few bands that do not explain one another: pixels told their noise, and that is all of it
     if sigma is None and (bands > FEW_BANDS or 2 * directions.shape[1] <= bands):
