@@ -49,7 +49,7 @@ def observe(values: NDArray[Any], sharp: NDArray[Any]) -> Observed:
     valid = np.isfinite(values)
     spike = spikes(np.where(valid, values, 0), valid)
     cube = np.concatenate([np.where(spike, np.nan, values), np.asarray(sharp, dtype=np.float32)])
-    restored = restore(cube, Method(name="lowrank", paper="", function=_with_std))
+    restored = restore(cube, Method(name="lowrank", paper="", function=_with_std), spiked=False)
     bands = len(values)
     variance = np.zeros(bands)
     if restored.std is not None:

@@ -238,7 +238,7 @@ def _options(entry: Method, samples: int, seed: int, weights: str | Path | None,
 def restore(
     values: NDArray[Any], method: str | Method = METHOD, *, known: Known | None = None,
     use: NDArray[np.bool_] | None = None, wavelength_nm: NDArray[Any] | None = None, who: str = "cube",
-    samples: int = 0, seed: int = 0, weights: str | Path | None = None, device: str = "cpu",
+    samples: int = 0, seed: int = 0, weights: str | Path | None = None, device: str = "cpu", spiked: bool = True,
 ) -> Restoration:  # fmt: skip
     """Restore an array.
 
@@ -256,6 +256,8 @@ def restore(
         For errors.
     samples, seed, weights, device
         As of `restore_cube`.
+    spiked : bool
+        Whether single impulses may be among the values, and are to be looked for (`separation.spikes`).
 
     Raises
     ------
@@ -292,7 +294,7 @@ def restore(
         valid[live] &= full | ~stuck_values(_filled(values[live], valid[live]))
     filled = _filled(_calibrated(values, known)[live], valid[live])
     counts = counts_of(filled, valid[live], of_live(known.sigma, live), of_live(known.slope, live))
-    if counts is None:
+    if spiked and counts is None:
         # of lesser ones bands beside them tell; what is frequent has a histogram
         spike = spikes(filled, valid[live] & ~full, SLIGHT)
         lone[live] |= spike & (spike.mean((1, 2), keepdims=True) < FEW)
@@ -383,10 +385,10 @@ def _calibrated(values: NDArray[np.float32], known: Known) -> NDArray[np.float32
 
 def _filled(values: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Invalid voxels take their band's median."""
-    if valid.all():
-        return values
-    middle = np.nanmedian(np.where(valid, values, np.nan).reshape(len(values), -1), axis=1)
-    return np.where(valid, values, middle[:, None, None]).astype(np.float32)
+    filled = values.astype(np.float32)
+    for image, use in zip(filled, valid, strict=True):
+        image[~use] = np.median(image[use]) if not use.all() else 0
+    return filled
 
 
 def _columns(known: Known | None, columns: slice) -> Known | None:

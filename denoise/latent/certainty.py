@@ -144,6 +144,32 @@ def pattern(separation: Separation, scene: Array) -> NDArray[np.float32]:
     return np.asarray(out, dtype=np.float32)
 
 
+def noise_level(rest: torch.Tensor, variance: torch.Tensor, basis: torch.Tensor) -> torch.Tensor:
+    """Variance of the noise about each pixel ``(y, x)``, in that which is assumed and of mean one.
+
+    What a restoration leaves beyond its components tells it, of all bands and neighbours together. By as much as this
+    varies by chance alone, it is drawn to one (W. James, C. Stein, 1961).
+
+    Parameters
+    ----------
+    rest : Tensor, shape (band, y, x)
+        Residual of unit noise without the components; zero where nothing was measured.
+    variance : Tensor, shape (band, y, x)
+        That is assumed; zero where nothing was measured.
+    basis : Tensor, shape (band, n)
+        Orthonormal directions of the components.
+    """
+    beyond_basis = 1 - basis.square().sum(dim=1)
+    power, expected = rest.square().sum(dim=0), torch.tensordot(beyond_basis, variance, dims=1)
+    both = torch.stack([power, expected])
+    about = torch.nn.functional.avg_pool2d(both, NEIGHBOURS, 1, NEIGHBOURS // 2, count_include_pad=False)
+    level = about[0] / about[1].clamp(min=1e-6 * float(about[1].mean()) + 1e-30)
+    level = level / level.mean().clamp(min=1e-12)
+    chance = 2 / (NEIGHBOURS**2 * beyond_basis.sum().clamp(min=1e-3))
+    kept = (1 - chance / level.var(correction=0).clamp(min=1e-12)).clamp(min=0)
+    return 1 + kept * (level - 1)
+
+
 def spread_of(drawn: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
     """Variance ``(n, y, x)`` of samples ``(sample, n, y, x)`` about the mean, of neighbours together: few samples tell
     little of one pixel.

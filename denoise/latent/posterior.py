@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from denoise.latent.autoencoder import from_blocks
-from denoise.latent.certainty import STEPS, beyond, missed, pattern, shared, spikes, spread_of
+from denoise.latent.certainty import STEPS, beyond, missed, noise_level, pattern, shared, spikes, spread_of
 from denoise.latent.evidence import WhitenedResidual, evidence, whitened_residual
 from denoise.latent.flow import Condition, Evidence, channels_of, posterior_mean, sample
 from denoise.learning.denoiser_card import load_autoencoder, load_flow
@@ -84,7 +84,7 @@ def refine(
         return _images(torch.cat(parts).cpu(), height, width)
 
     correction = mean_of(components)
-    trust, saved, error = _gate(separation, whitened, components, basis, correction, mean_of)
+    trust, saved, error, noise_share = _gate(separation, whitened, components, basis, correction, mean_of)
     corrected = correction * trust[:, None, None]
     unit = separation.noise.sigma[:, None, None]
     scene = separation.scene + unit * torch.tensordot(basis, corrected, dims=1).numpy()
@@ -104,11 +104,13 @@ def refine(
         # as much as Stein's estimate says that each component still has
         remaining = pooled((error - saved) / (height * width), height * width)
         variance *= (remaining / variance.mean(dim=(1, 2)).clamp(min=1e-12)).clamp(min=LEAST_SPREAD)[:, None, None]
-        whole = torch.tensordot(basis**2, variance, dims=1)
         # beyond the components: what they miss themselves is in Stein's estimate
         residual = np.where(separation.noise.outlier, 0, separation.whitened - scene / unit).astype(np.float32)
         rest = torch.as_tensor(residual)
         rest = rest - torch.tensordot(basis, torch.tensordot(basis.T, rest, dims=1), dims=1)
+        level = noise_level(rest, torch.as_tensor(whitened.variance), basis)
+        variance *= 1 + noise_share[:, None, None] * (level - 1)
+        whole = torch.tensordot(basis**2, variance, dims=1)
         # what neighbouring pixels or bands share of it (less the components, bands would share their absence); no less
         # than what is too faint to be found in any cube
         scene_missed = np.maximum(missed(rest.numpy(), ~separation.noise.outlier), shared(residual))
@@ -123,8 +125,10 @@ def refine(
 def _gate(
     separation: Separation, whitened: WhitenedResidual, components: Evidence, basis: torch.Tensor,
     correction: torch.Tensor, mean_of: Any,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
-    """Shares of the correction, the squared error that they save, and that of the classical estimate; each ``(n,)``."""
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
+    """Shares of the correction, the squared error that they save, that of the classical estimate, and the share of this
+    that is noise which passed (the rest is scene that did not); each ``(n,)``.
+    """
     n, (height, width) = len(correction), correction.shape[1:]
     rng = np.random.default_rng(0)
     noise = np.sqrt(whitened.variance) * rng.standard_normal(whitened.variance.shape).astype(np.float32)
@@ -170,7 +174,9 @@ def _gate(
     error = residual.square().sum(dim=(1, 2)) - scale * adapted * (expected - 2 * own)
     # what does not stand out of chance is not let through
     trust = torch.where(saved > 0, trust, torch.zeros_like(trust))
-    return trust, saved.clamp(min=0), error
+    # a filter of gain g (its posterior mean errs by g) lets g² of the noise pass
+    passed = change.square().sum(dim=(1, 2)) / PROBE**2 / own.clamp(min=1e-12)
+    return trust, saved.clamp(min=0), error, torch.where(own > 0, passed, torch.zeros_like(own)).clamp(0, 1)
 
 
 def pooled(errors: torch.Tensor, pixels: int) -> torch.Tensor:

@@ -11,6 +11,8 @@ Array = NDArray[Any]
 Mask = NDArray[np.bool_]
 #: Gains of an element that follows the scene.
 GAINS = (0.1, 10)
+#: Bands that say what a dead element would have read, and the ridge of their fit: bands may repeat one another.
+NEAREST, RIDGE = 4, 1e-6
 #: Parts of a column whose offsets must agree, and the variance of eight normal variables' median in that of their mean.
 PARTS, MEDIAN_OF_PARTS = 8, 1.5
 #: Variance of the median of differences of two columns of unit noise, times their length.
@@ -27,7 +29,7 @@ MOSTLY = 0.99
 
 def dead_elements(values: Array, scene: Array, keep: Mask, sigma: Array) -> Mask:
     """Detector elements ``(band, x)`` that a constant explains better than the scene does."""
-    count = keep.sum(1)
+    count = keep.sum(1, dtype=np.float32)
     safe = np.maximum(count, 1)
 
     def spread(image: Array) -> tuple[Array, Array]:
@@ -42,6 +44,32 @@ def dead_elements(values: Array, scene: Array, keep: Mask, sigma: Array) -> Mask
     typical = np.minimum(np.median(left, axis=1), sigma)[:, None]
     quiet = (own < 0.5 * typical) & (np.abs(shift) > 5 * own / np.sqrt(safe))
     return np.asarray((count >= 16) & (better | quiet))
+
+
+def from_nearest(scene: Array, values: Array, chosen: Mask, gone: Mask) -> Array:
+    """A scene ``(band, y, x)`` whose chosen elements ``(band, x)`` are what the nearest bands say.
+
+    Columns that are not gone tell a band's straight line through the bands that are whole where it is not.
+    """
+    if not chosen.any():
+        return scene
+    scene = scene.copy()
+    for band in np.flatnonzero(chosen.any(1)):
+        columns, kept = chosen[band], ~gone[band]
+        whole = np.flatnonzero(~gone[:, columns].any(1))
+        near = whole[np.argsort(np.abs(whole - band), kind="stable")[:NEAREST]]
+        design = values[near][:, :, kept].reshape(len(near), -1).astype(float)
+        if not 0 < len(near) < design.shape[1]:
+            continue
+        target = values[band][:, kept].ravel().astype(float)
+        middle = design.mean(1, keepdims=True)
+        design -= middle
+        normal = design @ design.T
+        ridge = RIDGE * np.trace(normal) * np.eye(len(near))
+        weights = np.linalg.solve(normal + ridge + np.finfo(float).tiny * np.eye(len(near)), design @ target)
+        rest = values[near][:, :, columns] - middle[..., None]
+        scene[band][:, columns] = target.mean() + np.tensordot(weights, rest, 1)
+    return scene
 
 
 def column_response(values: Array, scene: Array, keep: Mask, sigma: Array) -> tuple[Array, Array, Array]:

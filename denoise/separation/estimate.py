@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from denoise.case import NoiseModel, Observation
 from denoise.learning.outlier_net import outlier_probability
-from denoise.separation.columns import column_response, column_ripple, dead_elements, striped_columns
+from denoise.separation.columns import column_response, column_ripple, dead_elements, from_nearest, striped_columns
 from denoise.separation.saturation import stuck_values
 from denoise.separation.smooth import Smoothed, joint_means, smooth
 from hsitools.estimation.band_noise import FEW_BANDS, band_noise
@@ -206,7 +206,9 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS, 
             corrected = (values[suspect] - offset[suspect, None]) / gain[suspect, None]
             scene[suspect] = regress(corrected, ~outlier[suspect], scores, absolute=first)
         if not seen.counts:
-            dead = dead_elements(values, scene, ~bad, unit)
+            former_dead, dead = dead, dead_elements(values, scene, ~bad, unit)
+            # bands that are dead in the same column have a direction of their own, which would go on predicting it
+            scene = from_nearest(scene, filled, dead & ~former_dead, dead)
             outlier = bad | dead[:, None]
             outlier = outlier | outliers(values, scene * gain[:, None] + offset[:, None], ~outlier)
         if not seen.calibrated:
@@ -269,8 +271,8 @@ def _noise(filled: Array, scene: Array, outlier: Mask) -> Array:
 
 def _medians(values: Array, keep: Mask) -> Array:
     """Median of what is kept of each band ``(band,)``, zero where nothing is."""
-    masked = np.ma.masked_array(values.reshape(len(values), -1), ~keep.reshape(len(values), -1))
-    return np.asarray(np.ma.median(masked, axis=1).filled(0), dtype=np.float32)
+    pairs = zip(values, keep, strict=True)
+    return np.array([np.median(image[use]) if use.any() else 0 for image, use in pairs], dtype=np.float32)
 
 
 def regress(values: Array, keep: Mask, scores: Array, *, absolute: bool) -> Array:
@@ -288,13 +290,15 @@ def regress(values: Array, keep: Mask, scores: Array, *, absolute: bool) -> Arra
     design = np.concatenate([explaining, np.ones((1, pixels), np.float32)])
     design /= np.maximum(np.sqrt((design**2).mean(1, keepdims=True)), 1e-12)
     k = len(design)
-    products = (design[:, None] * design).reshape(k * k, pixels).T
+    row, column = np.triu_indices(k)
+    products = (design[row] * design[column]).T
+    normal = np.empty((bands, k, k))
     scale = np.maximum(flat.std(1, keepdims=True), 1e-30)
     fitted, weight = flat, kept
     for _ in range(ABSOLUTE_STEPS if absolute else 1):
-        normal = (weight @ products).reshape(bands, k, k) / pixels + 1e-6 * np.eye(k)
+        normal[:, row, column] = normal[:, column, row] = weight @ products / pixels
         right = (weight * flat) @ design.T / pixels
-        fitted = np.linalg.solve(normal, right[..., None])[..., 0].astype(np.float32) @ design
+        fitted = np.linalg.solve(normal + 1e-6 * np.eye(k), right[..., None])[..., 0].astype(np.float32) @ design
         weight = kept / np.maximum(np.abs(flat - fitted) / scale, 0.02)
     return (fitted + level).reshape(values.shape)
 
@@ -317,12 +321,15 @@ def _outliers(values: Array, predicted: Array, steps: int) -> Mask:
     from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 
     residual = values - predicted
-    spread = np.median(np.abs(residual - np.median(residual))) / 0.6745
+    half = len(values) // 2
+    deviation = np.abs(residual - np.partition(residual, half)[half])
+    spread = np.partition(deviation, half)[half] / 0.6745
     low, step = _bins(values)
     if not (step > 0 and spread > 0):
         return np.zeros(values.shape, dtype=bool)
-    place = np.clip(((values - low) / step).astype(int), 0, BINS - 1)
-    scene_place = np.clip(((predicted - low) / step).astype(int), 0, BINS - 1)
+    place, scene_place = (
+        np.clip((images - low) / step, 0, BINS - 1).astype(np.intp) for images in (values, predicted)
+    )  # fmt: skip
     found, scene = (np.bincount(item, minlength=BINS).astype(float) for item in (place, scene_place))
     posterior = (np.abs(residual) > 4 * spread).astype(float)
     for _ in range(steps):
@@ -354,8 +361,11 @@ def _bins(values: Array) -> tuple[float, float]:
     """Lower edge and width of `BINS` bins; of numbers of few digits each bin holds as many, or it would be a comb."""
     low, high = float(values.min()), float(values.max())
     step = (high - low) / BINS
+    many = 8 * BINS
+    if len(np.unique(values[: 2 * many])) > many:
+        return low, step
     levels = np.unique(values)
-    if len(levels) > 8 * BINS or len(levels) < 2:
+    if len(levels) > many or len(levels) < 2:
         return low, step
     quantum = float(np.median(np.diff(levels)))
     return low - quantum / 2, max(1.0, np.ceil((high - low + quantum) / quantum / BINS)) * quantum

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from denoise.case import Known
+from denoise.separation.wild import wild
 from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.sensor import Detector, Sensor
@@ -54,7 +55,7 @@ def known_by(cube: Cube, sensor: Sensor, scale: float | None = None) -> tuple[Kn
     unit, notes = units_of(cube, sensor, scale)
     sigma = slope = full = None
     if sensor.noise is not None:
-        level = unit * np.nan_to_num(cube.physical().statistics()["mean"])[:, None, None]
+        level = unit * _means(cube.physical())[:, None, None]
         variance = sensor.noise.variance(level)[:, 0, 0]
         # photon noise: the variance is a straight line above zero signal
         step = np.maximum(np.abs(level), 1e-6)
@@ -71,6 +72,18 @@ def known_by(cube: Cube, sensor: Sensor, scale: float | None = None) -> tuple[Kn
     return Known(
         sigma=sigma, slope=slope, gain=maps.gain, offset=maps.offset / unit, dead=maps.dead, full_scale=full
     ), notes
+
+
+def _means(cube: Cube) -> NDArray[np.float64]:
+    """Mean ``(band,)`` of a cube's values but for wild ones, tile by tile; zero where nothing was measured."""
+    total, count = np.zeros(cube.n_bands), np.zeros(cube.n_bands)
+    for rows, columns in cube.tiles():
+        values = cube.read(rows=rows, columns=columns)
+        valid = cube.valid(values)
+        valid = valid & ~wild(values, valid)
+        total += np.where(valid, values, 0).sum((1, 2), dtype=float)
+        count += valid.sum((1, 2))
+    return total / np.maximum(count, 1)
 
 
 def _full_scale(detector: Detector, bands: int, unit: float) -> NDArray[np.float64] | None:

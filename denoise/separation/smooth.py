@@ -76,23 +76,33 @@ def joint_means(images: Array, strength: float = 0.8) -> Array:
 
     height, width = images.shape[1:]
     reach = min(REACH if len(images) <= MANY else NEAR, height - 1, width - 1)
-    padded = np.pad(images, ((0, 0), (reach, reach), (reach, reach)), mode="symmetric")
-    strong, around, across = images[:MANY], padded[:MANY], width + 2 * reach
+    # of a pixel at the border, those beside it are compared as well
+    edge = reach + 1
+    padded = np.pad(images, ((0, 0), (edge, edge), (edge, edge)), mode="symmetric")
+    wide, inside = padded.shape[1:], np.pad(np.ones((height, width), dtype=bool), edge).ravel()
+    strong = padded[:MANY].reshape(min(len(images), MANY), -1)
     # a pixel's values side by side: most shifts move a few pixels
-    spectra, moving = (np.ascontiguousarray(item.reshape(len(images), -1).T) for item in (images, padded))
-    total, weights = np.zeros_like(spectra), np.zeros(len(spectra), dtype=np.float32)
-    place = (np.arange(height)[:, None] * across + np.arange(width)).ravel()
+    spectra = np.ascontiguousarray(padded.reshape(len(images), -1).T)
+    total, weights = np.zeros_like(spectra), np.ones(len(spectra), dtype=np.float32)
     # of many, the faint ones are taken to differ by their noise
-    rest = 2 * max(len(images) - MANY, 0)
-    for down in range(2 * reach + 1):
-        for right in range(2 * reach + 1):
-            step = around[:, down : down + height, right : right + width] - strong
-            distance = uniform_filter(np.einsum("kyx,kyx->yx", step, step) + np.float32(rest), 3) / len(images)
-            weight = np.exp(-np.maximum(distance - 2, 0) / strength**2).ravel()
-            weights += weight
-            alike = np.flatnonzero(weight > NEGLIGIBLE)
-            total[alike] += weight[alike, None] * (moving[place[alike] + down * across + right] - spectra[alike])
-    return images + (total / weights[:, None]).T.reshape(images.shape)
+    rest = np.float32(2 * max(len(images) - MANY, 0))
+    distance = np.zeros(len(spectra), dtype=np.float32)
+    for down in range(reach + 1):
+        for right in range(-reach if down else 1, reach + 1):
+            # both of a pair move: half of the shifts are all
+            move = down * wide[1] + right
+            step = strong[:, move:] - strong[:, :-move]
+            np.einsum("kp,kp->p", step, step, out=distance[:-move])
+            mean = uniform_filter((distance + rest).reshape(wide), 3).ravel()[:-move] / np.float32(len(images))
+            weight = np.exp(-np.maximum(mean - 2, 0) / np.float32(strength**2))
+            weights[:-move] += weight
+            weights[move:] += weight
+            alike = np.flatnonzero((weight > NEGLIGIBLE) & (inside[move:] | inside[:-move]))
+            change = weight[alike, None] * (spectra[alike + move] - spectra[alike])
+            total[alike] += change
+            total[alike + move] -= change
+    change = (total[inside] / weights[inside, None]).T
+    return images + change.reshape(images.shape)
 
 
 def _bayes(images: Array, pilot: Array) -> Array:
@@ -135,36 +145,39 @@ def _alike(pilot: Array) -> Array:
 
 def _filtered(images: Array, pilot: Array, groups: Array) -> Array:
     """Posterior means of the patches of groups, put together again."""
-    from scipy.sparse import csr_array
+    from scipy.sparse import csc_array
 
     k, height, width = images.shape
     edge, margin = _edge(height, width), PATCH // 2
     across, size = width + 2 * edge, groups.shape[1]
     observed, guide = (_patches(item, edge + margin) for item in (images, pilot))
-    total = np.zeros((len(guide), guide.shape[1] + 1), dtype=np.float32)
+    total = np.zeros_like(guide)
+    weights: Array = np.zeros(len(guide))
     # products of a good cube's large values round, in float32, by more than the noise
     exact = np.float64 if np.abs(pilot).max() > LARGE else np.float32
     unit = np.eye(guide.shape[1], dtype=exact)
     for first in range(0, len(groups), AT_ONCE):
         group = groups[first : first + AT_ONCE]
-        known: Array = guide[group].astype(exact)
-        seen = observed[group]
+        patches = group.ravel()
+        known: Array = guide[group].astype(exact, copy=False)
         mean = known.mean(1, keepdims=True)
         known -= mean
         covariance: Array = known.transpose(0, 2, 1) @ known / size
         # the share of what was seen that is noise
-        noise = np.linalg.inv(covariance + unit).astype(np.float32)
+        noise = np.linalg.inv(covariance + unit)
         # by the inverse of what noise is left
         weight = 1 / (1 - np.trace(noise, axis1=1, axis2=2) / len(unit) + 1 / size)
-        found = np.empty((*group.shape, len(unit) + 1), dtype=np.float32)
-        found[..., :-1] = (seen - (seen - mean).astype(np.float32) @ noise) * weight[:, None, None]
-        found[..., -1] = weight[:, None]
-        spread = csr_array((np.ones(group.size, np.float32), (group.ravel(), np.arange(group.size))),
-                           shape=(len(guide), group.size))  # fmt: skip
-        total += spread @ found.reshape(group.size, -1)
+        seen = observed[group]
+        seen -= mean
+        found = seen @ ((unit - noise) * weight[:, None, None]).astype(np.float32)
+        found += mean * weight[:, None, None]
+        spread = csc_array((np.ones(patches.size, np.float32), patches, np.arange(patches.size + 1)),
+                           shape=(len(guide), patches.size))  # fmt: skip
+        total += spread @ found.reshape(patches.size, -1)
+        weights += np.bincount(patches, np.repeat(weight, size), minlength=len(guide))
     rows = height + 2 * edge
-    values = total[:, :-1].reshape(rows, across, k, PATCH, PATCH)
-    weights = total[:, -1].reshape(rows, across)
+    values = total.reshape(rows, across, k, PATCH, PATCH)
+    weights = weights.reshape(rows, across)
     out = np.zeros((k, rows + 2 * margin, across + 2 * margin), dtype=np.float32)
     norm = np.zeros(out.shape[1:], dtype=np.float32)
     for down in range(PATCH):

@@ -152,3 +152,19 @@ def test_what_is_said_of_offsets_is_in_the_cube_s_units(clean: np.ndarray) -> No
     assert 0.03 < said[0]["offset_rms"] < 0.06
     assert said[1]["offset_rms"] == pytest.approx(1e4 * said[0]["offset_rms"], rel=0.01)
     assert said[1]["gain_rms"] == pytest.approx(said[0]["gain_rms"], abs=1e-3)
+
+
+def test_bands_that_are_dead_in_the_same_column() -> None:
+    """They have a direction of their own, which must not go on predicting their values."""
+    noise, elements = 0.02, [(7, 20), (11, 50), (12, 50), (28, 20), (50, 50)]
+    values = scene((48, 56), wavelength_nm=np.linspace(420, 2400, 60), seed=5).read()
+    clean = np.clip(values / np.percentile(values, 99.9), 0, 1)
+    rng = np.random.default_rng(8)
+    noisy = clean * (1 + 0.02 * rng.standard_normal((60, 1, 56))) + noise * rng.standard_normal(clean.shape)
+    for band, column in elements:
+        noisy[band, :, column] = 0
+    found = restore(noisy, "lowrank")
+    assert found.noise is not None
+    assert [tuple(item) for item in np.argwhere(found.noise.dead)] == elements
+    for band, column in elements:
+        assert np.sqrt(np.mean(np.square(found.estimate - clean)[band, :, column])) < 0.7 * noise

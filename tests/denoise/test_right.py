@@ -8,7 +8,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from denoise.case import Known, Observation
-from denoise.latent.certainty import missed, shared
+from denoise.latent.certainty import missed, noise_level, shared
 from denoise.latent.evidence import WhitenedResidual
 from denoise.latent.posterior import NOISE_WRONG, noise_scale
 from denoise.restore import restore, restore_cube
@@ -256,7 +256,7 @@ def test_a_sensor_counts_in_the_units_of_the_cube() -> None:
         restore_cube(cube, "lowrank", scale=2.0)
 
 
-def test_full_scale_is_in_the_units_of_the_cube() -> None:
+def test_a_sensor_s_noise_is_in_the_units_of_the_cube_and_of_its_usual_values() -> None:
     wavelength = np.linspace(500, 900, 6)
     noise = DetectorNoise(electrons_per_unit=1e4, full_well=2e4)
     sensor = Sensor(
@@ -269,6 +269,11 @@ def test_full_scale_is_in_the_units_of_the_cube() -> None:
     for factor, units in ((1.0, "1"), (100.0, "%")):
         known, _ = known_by(Cube(data=factor * values, wavelength_nm=wavelength, units=units), sensor)
         np.testing.assert_allclose(known.full_scale, 2 * factor, rtol=1e-5)
+    hit = values.copy()
+    hit[2, 5, 5] = 1e9
+    cubes = (Cube(data=item, wavelength_nm=wavelength, units="1") for item in (hit, values))
+    of_one_wild, plain = (known_by(cube, sensor, 1.0)[0] for cube in cubes)
+    np.testing.assert_allclose(of_one_wild.sigma, plain.sigma, rtol=1e-3)
 
 
 def test_noise_of_a_sensor_is_in_the_units_of_the_cube() -> None:
@@ -540,3 +545,15 @@ def test_a_scene_far_from_zero_is_cleaned_as_well(level: float) -> None:
     noisy = scene + 0.1 * scene.std() * rng.standard_normal(scene.shape)
     near, far = (restore((noisy + add).astype(np.float32), "lowrank").estimate - add for add in (0.0, level))
     assert np.sqrt(np.mean((far - scene) ** 2)) < 1.15 * np.sqrt(np.mean((near - scene) ** 2))
+
+
+def test_noise_of_half_an_image_is_said_there() -> None:
+    rng = np.random.default_rng(2)
+    basis = torch.as_tensor(np.linalg.qr(rng.standard_normal((30, 3)))[0], dtype=torch.float32)
+    white = torch.as_tensor(rng.standard_normal((30, 40, 40)), dtype=torch.float32)
+    white -= torch.tensordot(basis @ basis.T, white, dims=1)
+    assert float((noise_level(white, torch.ones_like(white), basis) - 1).abs().max()) < 0.1
+    white[..., 20:] *= 4
+    level = noise_level(white, torch.ones_like(white), basis)
+    assert float(level[:, 25:].mean() / level[:, :15].mean()) == pytest.approx(16, rel=0.1)
+    assert float(level.mean()) == pytest.approx(1, rel=0.01)
