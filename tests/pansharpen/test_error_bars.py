@@ -106,6 +106,15 @@ def test_intervals_cover(case):
     assert rank > 0.5
 
 
+def test_intervals_cover_under_strong_noise():
+    """Errors are measured on a noisy cube: its noise is taken off them, and does not hide that there are errors."""
+    sensor = preset("prisma")
+    bands = sensor.select(range(0, sensor.n_bands, 18))
+    mean, worst, _ = covered(simulated_case(scene((96, 96), seed=7), bands, ratio=4, seed=1, snr_db=20))
+    assert 0.92 < mean < 0.975
+    assert worst > 0.85
+
+
 def untold(case):
     """The pair as it is where no sensor is told."""
     return case.replace(optics=Optics(ratio=case.optics.ratio, wavelength_nm=case.optics.wavelength_nm))
