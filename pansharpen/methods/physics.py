@@ -32,7 +32,7 @@ from hsitools.estimation.edge_aware import DataTerms, Links, edge_weights
 from pansharpen.case import Scene, Tile
 from pansharpen.families.statistics import band_blocks, mix, per_band
 from pansharpen.physics.channels import EDGE, Channels, learn_channels
-from pansharpen.physics.error_scale import ErrorScale, error_scale
+from pansharpen.physics.error_scale import ErrorScale, error_scale, grain_gain
 from pansharpen.physics.guide_bands import doubted_bands
 from pansharpen.physics.held_out import detail_trust
 from pansharpen.physics.posterior import posterior_variance
@@ -85,8 +85,9 @@ class Model:
 def physics(scene: Scene, std: bool = False) -> Any:
     """Subspace MAP with the sensor's PSF, PAN response and noise, and an edge-aware prior from PAN."""
     model = learn(with_sharp_guides(with_sharp_pan(scene)))
-    scene.findings["registration"] = model.pair.said()
-    doubt = model.pair.doubt()
+    noise = _noise_between(model)
+    scene.findings["registration"] = model.pair.said(noise)
+    doubt = model.pair.doubt(noise)
     if doubt is not None:
         log.warning("PAN and cube: %s", doubt)
     if scene.guides:
@@ -99,6 +100,13 @@ def physics(scene: Scene, std: bool = False) -> Any:
     fused = scene.map(lambda tile: _fuse(tile, model, once.of(tile)))
     scale = error_scale(scene, model.coarse, model.space, model.pair, model.channels)
     return Posterior(fused, scene.map(lambda tile: _std(tile, model, once.of(tile), scale)))
+
+
+def _noise_between(model: Model) -> float:
+    """Variance, at a coarse pixel, of what the noise of cube and PAN makes PAN differ from its model."""
+    optics = model.scene.optics
+    left, _ = grain_gain(model.pair.gains(optics.mean_gains()), optics.ratio)
+    return model.space.noise_of(model.pair.response) + left * (optics.pan_variance or 0.0)
 
 
 def _say_doubted_bands(model: Model) -> None:

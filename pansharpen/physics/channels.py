@@ -129,7 +129,7 @@ def _learn(
         if guide is not None:
             prior = _in_units(alone, own, prior)
     pair = register(alone, own, len(space.signal), prior)
-    noise = float((pair.response**2 / space.signal).sum())
+    noise = space.noise_of(pair.response)
     told = optics.pan_variance or 0.0
     known = MAX_PRECISION
     if guide is not None and scene.guides[guide].ratio > 1:

@@ -3,7 +3,9 @@
 A blur takes more off the differences of PAN along both axes than off those along one, and at fine scale more than at
 twice the scale, where a natural image without blur would look the same. So the ratio of both powers, times what it is
 relative to that at twice the scale, falls with the MTF whatever the scene is made of. Noise is alike everywhere and
-details are not: each ratio is the slope of one power over the other from place to place, which noise leaves alone.
+details are not: each ratio is the slope of one power over the other from place to place. What noise adds to that is
+found by adding as much again, and twice, and going back to none (simulation extrapolation: J. R. Cook, L. A. Stefanski,
+JASA 89, 1994); where most of it is noise, nothing is said.
 
 A scene that is soft itself hides much: of an MTF of .5 and more nothing certain can be said, of .2 it can. Seams where
 another date was put into PAN are no details of the scene: before PAN is said to contradict, places are left out where
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -38,6 +41,16 @@ USUAL = 0.2
 WINDOW, LEAST_WINDOWS = 7, 16
 #: Of a gain there is no more.
 SHARP = 0.97
+#: Least part of the powers' moments that must be left without noise, and the largest ratio of an image without blur:
+#: what is beyond is noise.
+CLEAR, LARGEST_RATIO = 0.3, 1.7
+#: Share of the windows, the quietest, that tell of noise, and the mean of white noise over what so many of its windows
+#: have less of.
+QUIET, MEAN_OVER_QUIET = 0.05, 1.35
+#: Octaves of the power that are told apart, from the least, whatever the units, and steps of each.
+OCTAVES, LOWEST, STEPS_OF_OCTAVE = 160, 2.0**-80, 8
+#: Side of the pattern of noise that is added, pixels.
+PERIOD = 256
 #: Keeps an image without details from being divided by.
 TINY = 1e-200
 
@@ -73,18 +86,37 @@ def least_mtf(scene: Scene) -> float:
 
 
 def _ratio(scene: Scene, where: Weight) -> float:
-    return sharpness(scene.sum(lambda tile: _powers(tile, where)))
+    noise = scene.optics.pan_variance
+    noise = _untold_noise(scene, where) if noise is None else noise
+    return sharpness(scene.sum(lambda tile: _powers(tile, where, noise)))
+
+
+def _untold_noise(scene: Scene, where: Weight) -> float:
+    """Variance of PAN's noise, no more than its quietest places have: counted by octaves of the power."""
+
+    def counts(tile: Tile) -> torch.Tensor:
+        pan, weight = tile.wide_pan.double(), where(tile).double()
+        power = tile.crop(powers(pan, 1)[1])[weight > 0]
+        return torch.histc((power.clamp(min=LOWEST) / LOWEST).log2(), OCTAVES * STEPS_OF_OCTAVE, 0, OCTAVES)
+
+    total = scene.sum(counts).cumsum(0)
+    place = int(torch.searchsorted(total, QUIET * total[-1]))
+    return MEAN_OVER_QUIET * LOWEST * 2.0 ** (place / STEPS_OF_OCTAVE) / 4
 
 
 def sharpness(sums: torch.Tensor) -> float:
     """The ratio, of `_powers` over a scene; zero where they tell nothing."""
-    slopes = []
-    for n, one, both, square, product in sums.tolist():
-        spread = square - one * one / max(n, 1.0)
-        slopes.append((product - one * both / max(n, 1.0)) / max(spread, TINY))
-    fine, coarse = slopes
-    enough = sums[0, 0] >= LEAST_WINDOWS * (2 * WINDOW) ** 2
-    return fine * fine / coarse if enough and fine > 0 and coarse > 0 else 0.0
+    n, one, both, square, product = sums.unbind(-1)
+    n = n.clamp(min=1)
+    found = torch.stack([product - one * both / n, square - one * one / n], -1)
+    # through none, one and two more of the noise, back to what there is without
+    clear = 3 * found[0] - 3 * found[1] + found[2]
+    enough = sums[0, 0, 0] >= LEAST_WINDOWS * (2 * WINDOW) ** 2
+    if not enough or not (clear > CLEAR * found[0].clamp(min=TINY)).all():
+        return 0.0
+    fine, coarse = (clear[:, 0] / clear[:, 1]).tolist()
+    ratio = fine * fine / coarse
+    return ratio if ratio < LARGEST_RATIO else 0.0
 
 
 def everywhere(scene: Scene) -> Weight:
@@ -111,14 +143,37 @@ def alike(scene: Scene) -> Weight:
     return weight
 
 
-def _powers(tile: Tile, where: Weight) -> torch.Tensor:
-    """At both scales, a row each: number of pixels, sums of both powers, of the first's square, of their product."""
+def _powers(tile: Tile, where: Weight, noise: float) -> torch.Tensor:
+    """Sums ``(3, 2, 5)`` with none, one and two more of the noise, at both scales: number of pixels, both powers, the
+    first's square, their product.
+    """
     pan, weight = tile.wide_pan.double(), where(tile).double()
+    first, second = (noise**0.5 * _noise_at(tile, number) for number in range(2))
+    # of one more there are two examples
+    seen = [_moments(tile, image, weight) for image in (pan, pan + first, pan + second, pan + first + second)]
+    return torch.stack([seen[0], (seen[1] + seen[2]) / 2, seen[3]])
+
+
+def _moments(tile: Tile, pan: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     out = []
     for image, step in ((pan, 1), (twice(pan), 2)):
         one, both = (tile.crop(power) for power in powers(image, step))
         out.append((torch.cat([torch.ones_like(one), one, both, one * one, one * both], 1) * weight)[0].sum((1, 2)))
     return torch.stack(out)
+
+
+@lru_cache(maxsize=1)
+def _pattern() -> torch.Tensor:
+    return torch.randn(2, PERIOD, PERIOD, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def _noise_at(tile: Tile, number: int) -> torch.Tensor:
+    """Noise of unit variance that belongs to the places of a tile's fine pixels, so that tiles agree."""
+    rows, columns = (
+        (torch.arange(size) + first * tile.optics.ratio) % PERIOD
+        for first, size in zip(tile.corner, tile.wide_pan.shape[-2:], strict=True)
+    )
+    return _pattern()[number][rows[:, None], columns][None, None].to(tile.wide_pan.device)
 
 
 def twice(pan: torch.Tensor) -> torch.Tensor:

@@ -38,6 +38,8 @@ USUAL, LOCAL = 4.0, 0.5
 #: .002, one turned by 5 degrees .1 (jasper_ridge, enmap_potsdam_b, abu_airport_1, aviris_gator_vi), by 4 degrees .02 or
 #: .06 (procedural scenes), one with a tenth of another date .006 to .06.
 DOUBTFUL = 0.01
+#: Times the noise's variance that noise may leave: few pixels tell either to some tens of percent.
+CERTAIN = 1.5
 #: Least and largest gain at Nyquist that an optics may have.
 GAINS = (0.01, 0.97)
 #: Passes of a fit, and of the search for a displacement; three are usual, where PAN shows another date some more.
@@ -79,22 +81,25 @@ class Registration:
         """MTF at Nyquist, of the declared one."""
         return np.clip(np.asarray(declared, dtype=float) ** self.blur, *GAINS)
 
-    def said(self) -> dict[str, Any]:
-        """Shift, and the most by which it differs from place to place, fine pixels, as plain data."""
+    def said(self, noise: float) -> dict[str, Any]:
+        """Shift, and the most by which it differs from place to place, fine pixels, as plain data; with `doubt`."""
         bend = 0.0 if self.field is None else self.field.largest()
         told = {"shift_pixels": [round(value, 4) for value in self.shift], "bend_pixels": round(bend, 4)}
-        doubt = self.doubt()
+        doubt = self.doubt(noise)
         return told if doubt is None else told | {"doubt": doubt}
 
-    def doubt(self) -> str | None:
-        """Why the images may not lie on one another as is believed, in a line; None where nothing says so."""
+    def doubt(self, noise: float) -> str | None:
+        """Why the images may not lie on one another as is believed, in a line; None where nothing says so.
+
+        ``noise`` is the variance that noise of both images leaves unexplained.
+        """
         if self.field is not None and self.field.is_cut():
             return (
                 f"found places that lie more than {FARTHEST:g} PAN pixels beside the rest, expected less; "
                 "is PAN turned or warped against the cube?"
             )
         # a scene of one pixel has no contrast to be explained
-        share = self.unexplained / self.contrast if self.contrast > TINY else 0.0
+        share = (self.unexplained - CERTAIN * noise) / self.contrast if self.contrast > TINY else 0.0
         if share > DOUBTFUL:
             return (
                 f"found {100 * share:.0f} % of what PAN shows at the cube's scale to be nothing that the cube shows, "

@@ -59,6 +59,10 @@ class Subspace:
     rest: torch.Tensor
     noise: torch.Tensor
 
+    def noise_of(self, response: torch.Tensor) -> float:
+        """Variance of ``response · components`` by the cube's noise, at a coarse pixel."""
+        return float((response**2 / self.signal).sum())
+
     @property
     def precision(self) -> torch.Tensor:
         """Of the coarse components, ``(k,)``."""

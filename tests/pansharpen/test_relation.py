@@ -189,9 +189,11 @@ def test_noise_on_water_is_not_sharpened(pair):
 
 
 def test_an_mtf_that_pan_can_have_is_believed(pair, caplog):
-    noise = 0.02 * pair.pan.std() * torch.randn(pair.pan.shape, generator=torch.Generator().manual_seed(3))
-    for case in (pair, pair.replace(pan=pair.pan + noise)):
-        case = declared(case, 0.2)
+    noise = pair.pan.std() * torch.randn(pair.pan.shape, generator=torch.Generator().manual_seed(3))
+    strong = pair.replace(pan=pair.pan + 0.5 * noise)
+    told = declared(strong, 0.2, pan_variance=float(0.5 * noise.std()) ** 2)
+    for case in (pair, pair.replace(pan=pair.pan + 0.02 * noise), strong, told):
+        case = case if case is told else declared(case, 0.2)
         assert own_mtf(case) == 0.2
         assert not case.findings
     assert not caplog.records
