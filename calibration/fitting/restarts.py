@@ -56,7 +56,7 @@ def rows_in_doubt(fit: Fit, data: ScaledRows, expected: Array, few_only: bool) -
     """Rows of few fringes and, unless ``few_only``, of negative OPD, or off what neighbours make ``expected`` (µm)."""
     opd = fit.theta[:, fit.sampled.model.slices["phase"].start + 1] * data.band.opd_per_radian
     away = np.abs(opd - expected) * data.band.width > 0.5
-    few = np.minimum(np.abs(expected), np.abs(opd)) * data.band.width < FEW_FRINGES
+    few = np.abs(expected) * data.band.width < FEW_FRINGES
     return np.flatnonzero(data.usable & (few if few_only else few | away | (opd < 0)))
 
 
@@ -83,10 +83,14 @@ def restart_few_fringes(
     near = np.abs(expected[rows, None] + FROM_NEIGHBOURS / band.width)
     candidates = np.concatenate([near, np.broadcast_to(FROM_ZERO / band.width, (len(rows), len(FROM_ZERO)))], axis=1)
     many = np.repeat(rows, candidates.shape[1])
+    tried = np.ones(candidates.shape, dtype=bool)
+    # a row of many fringes has no business there, and one without a fringe would find one in its noise
+    tried[np.abs(expected[rows]) * band.width >= FEW_FRINGES, len(FROM_NEIGHBOURS) :] = False
+    many, candidates = many[tried.ravel()], candidates[tried]
     flat = data.flat * fit.curve
     start = initialize.starting_parameters(
         model, band, data.wavenumber, data.intensity[many], flat[many],
-        data.weight[many], candidates.ravel(), line=fit.sampled.line,
+        data.weight[many], candidates, line=fit.sampled.line,
     )  # fmt: skip
     shared = [j for j in range(size) if j not in (phase.start, column)]
     start[:, shared] = prior.mean[many][:, shared]

@@ -27,7 +27,7 @@ def test_sharp_fringes(reflectivity):
     device, capture = measured(reflectivity, 301, 0.02)
     result = characterize(capture, MODEL)
     assert np.median(result.rmse) < 0.021
-    assert np.abs(result.opd_um - device.opd_um).max() < 2e-3
+    assert np.abs(result.opd_um - device.opd_um).max() < 4e-3
     errors = bench.standardised_errors(device, result)
     for quantity in ("reflectivity", "gain", "opd"):
         assert np.mean(np.abs(errors[quantity]) < 1.96) > 0.8, quantity
