@@ -54,9 +54,13 @@ def notes_on_levels(dark: Level, levels: list[Level], points: Points) -> tuple[s
     for number, level in enumerate(levels):
         light = level.frame_mean - dark.frame_mean.mean()
         if light.min() > 0 and light.max() > ONE_LEVEL * light.min():
-            notes.append(f"flat level {number}: the light of its frames differs by a factor of "
-                         f"{light.max() / light.min():.3g}: several levels? say which frame is of which (level)")  # fmt: skip
+            notes.append(
+                f"flat level {number}: the light of its frames differs by a factor of {light.max() / light.min():.3g}: "
+                "several levels? say which frame is of which (level)"
+            )
     if len(np.unique(points.level[points.level >= 0])) == 1:
-        notes.append(f"the line rests on one level of light and the dark ({len(points.signal) - 2} degrees of freedom): "
-                     "nothing tells whether the response is linear, expected several levels")  # fmt: skip
+        notes.append(
+            f"the line rests on one level of light and the dark ({len(points.signal) - 2} degrees of freedom): nothing "
+            "tells whether the response is linear, expected several levels"
+        )
     return tuple(notes)

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -14,12 +15,13 @@ from numpy.testing import assert_allclose
 
 from calibration.characterization import Characterization
 from calibration.commands.invert import invert as group
+from calibration.commands.invert import parse_grid
 from calibration.inversion import registry
 from calibration.inversion.calibration_error import allow, interferogram_errors, likeliest
 from calibration.inversion.filters import choose
 from calibration.inversion.invert import build_case, invert
 from calibration.inversion.lines import corrected, find_peaks, summary
-from calibration.inversion.measurement import Measurement, frames, on_grid
+from calibration.inversion.measurement import Measurement, check_file, frames, on_grid, open_measurement
 from calibration.inversion.methods.cosine import transform
 from calibration.inversion.prior import SCALES, Prior, matern
 from calibration.inversion.problem import Interferograms, Spectra, noise_size, pixel_noise_size
@@ -360,6 +362,35 @@ def test_bad_input_is_one_line(instrument: Characterization) -> None:
     assert_allclose(cut.values, 100)
     assert cut.noise_std is not None
     assert_allclose(cut.noise_std, 1)
+
+
+def test_a_grid_beyond_memory_is_refused_before_anything_is_read(instrument: Characterization) -> None:
+    """After 24 s of work 1.8 TiB could not be had: an internal error."""
+    low, high = instrument.response.band_nm
+    with pytest.raises(InputError, match=r"grid: memory: 500000 wavelengths .*; choose a larger step"):
+        parse_grid("400:900:0.001")
+    with pytest.raises(InputError, match="grid: found a step too small"):
+        parse_grid("400:900:1e-320")
+    with pytest.raises(InputError, match="--grid: found '400:inf:1'"):
+        parse_grid("400:inf:1")
+    assert len(parse_grid("400:900:0.5")) == 1001
+    with pytest.raises(InputError, match="grid: memory: 500000 wavelengths"):
+        invert(Path("is never opened"), instrument, grid=np.linspace(low, high, 500_000))
+
+
+def test_frames_of_a_monochromator_are_no_scene(instrument: Characterization, tmp_path: Path) -> None:
+    layout = SubImageLayout(frame_shape=(120, 60), grid=(10, 6), pitch=(10, 10), origin=(5, 5))
+    device = replace(instrument, layout=layout)
+    frame = np.full((2, 120, 60), 100.0)
+    for name, line in (("lines", [1.5, 1.6]), ("laser", [1.5, 1.5])):
+        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+            file["frames"], file["dark"], file["wavenumber"] = frame, 0 * frame[0], line
+    with pytest.raises(InputError, match="wavenumber: found 2 lines of a monochromator, one a frame"):
+        open_measurement(tmp_path / "lines.h5", device)
+    with pytest.raises(InputError, match="wavenumber: found 2 lines of a monochromator, one a frame"):
+        check_file(tmp_path / "lines.h5", (120, 60), 60)
+    # repeated frames of one line are a scene: a laser's light
+    assert open_measurement(tmp_path / "laser.h5", device).shape == (60, 9, 9)
 
 
 def test_curves_must_be_positive_and_cover() -> None:
