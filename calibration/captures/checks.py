@@ -102,7 +102,8 @@ def check_not_exchanged(
     if len(intensity) >= LEAST_ROWS and spreads[1] > FRINGES and spreads[0] < spreads[1] / 2:
         raise InputError(
             f"{where}: {names[1]}: found rows that differ from one another by {100 * spreads[1]:.0f} %, as "
-            f"interferograms do, and by {100 * spreads[0]:.0f} % in {names[0]}, expected the opposite: are the two exchanged?"
+            f"interferograms do, and by {100 * spreads[0]:.0f} % in {names[0]}, expected the opposite: are the two "
+            "exchanged?"
         )
 
 

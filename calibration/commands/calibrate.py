@@ -52,8 +52,12 @@ def parse_waves(name: str) -> float:
 )
 @click.option("--fixed-gain", is_flag=True, help="Do not refine the gain of the flat field.")
 @click.option("--wavelengths", metavar="LOW:HIGH", help="Use only lines in this range, nm.")
-@click.option("--cv", default=0, show_default=True,
-              help="Folds of lines for the held-out RMSE that is printed; 0 for none, but 10 with --report.")  # fmt: skip
+@click.option(
+    "--cv",
+    default=0,
+    show_default=True,
+    help="Folds of lines for the held-out RMSE that is printed; 0 for none, but 10 with --report.",
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Deals the lines to folds.")
 @click.option("--start", type=click.Choice(["periodogram", "exhaustive"]), default="periodogram", show_default=True)
 @click.option("--engine", type=click.Choice(["batched", "lmfit"]), default="batched", show_default=True)
