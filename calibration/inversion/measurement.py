@@ -106,7 +106,6 @@ def open_measurement(path: str | Path, instrument: Characterization) -> AnyMeasu
     if path.is_file() and h5py.is_hdf5(path):
         with _opened(path) as file:
             if "frames" in file:
-                _one_scene(file, path)
                 return _frames_of(file, path, instrument)
     return interferogram_cube(open_cube(path), instrument)
 
@@ -122,6 +121,7 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 def _frames_of(file: Any, path: Path, instrument: Characterization) -> Measurement:
+    _one_scene(file, path)
     return frames(
         file["frames"], None if "dark" not in file else file["dark"][()], instrument,
         full_scale=file.attrs.get("full_scale"), source=str(path),
@@ -201,7 +201,6 @@ def check_file(path: str | Path, frame_shape: tuple[int, int] | None, count: int
     if path.is_file() and h5py.is_hdf5(path):
         with _opened(path) as file:
             if "frames" in file:
-                _one_scene(file, path)
                 _check_frames(file, path, frame_shape)
                 return True
     cube = open_cube(path)
@@ -213,6 +212,7 @@ def check_file(path: str | Path, frame_shape: tuple[int, int] | None, count: int
 
 
 def _check_frames(file: Any, path: Path, frame_shape: tuple[int, int] | None) -> None:
+    _one_scene(file, path)
     frame = file["frames"]
     shape = tuple(frame.shape)
     if len(shape) not in (2, 3) or 0 in shape or frame_shape not in (None, shape[-2:]):
