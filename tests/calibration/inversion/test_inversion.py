@@ -21,6 +21,8 @@ from calibration.inversion.invert import build_case, invert
 from calibration.inversion.lines import corrected, find_peaks, summary
 from calibration.inversion.measurement import Measurement, frames, on_grid
 from calibration.inversion.methods.cosine import transform
+from calibration.inversion.methods.gp import untold_variance
+from calibration.inversion.methods.joint import TOGETHER
 from calibration.inversion.prior import SCALES, Prior, matern
 from calibration.inversion.problem import Interferograms, Spectra, noise_size, pixel_noise_size
 from calibration.inversion.scenes import score, spectra_on
@@ -294,6 +296,20 @@ def test_kernels_of_the_mean_count_by_their_evidence() -> None:
     assert_allclose(taken / taken[0, 0], kernels["as drawn"], rtol=1e-9)
     twice = by_evidence(case, {"one": kernels["rough"], "same": kernels["rough"]}, mixed=True)
     assert_allclose(twice, by_evidence(case, {"one": kernels["rough"]}, mixed=False), rtol=1e-9, atol=1e-12)
+
+
+def test_error_bars_hold_what_few_interferograms_do_not_tell() -> None:
+    """More pixels tell more, down to what no interferogram shows; no population of them makes `joint` surer."""
+    case, _ = smooth_case(side=8)
+    few = case.of(np.arange(12))
+    one, some, all_of_them = (untold_variance(few, count) for count in (1, TOGETHER, 1e12))
+    assert (one > some).all()
+    assert (some > all_of_them).all()
+    assert (all_of_them > 0).all()
+    assert untold_variance(case, TOGETHER).mean() < 0.5 * some.mean()
+    result = registry.get("joint")(few)
+    assert result.std is not None
+    assert (result.std**2 >= (1 - 1e-9) * some[:, None, None]).all()
 
 
 def test_no_calibration_error_is_found_where_there_is_none() -> None:
