@@ -69,7 +69,7 @@ def refuse_inputs(outputs: Mapping[str, Sequence[Path]], inputs: Iterable[str | 
     read = [Path(item) for item in inputs if str(item) and Path(item).exists()]
     written: dict[Path, str] = {}
     for option, paths in outputs.items():
-        for path in (file for name in paths for file in _files(name)):
+        for path in (file for name in paths for file in files_of(name)):
             other = written.setdefault(path.absolute(), option)
             if other != option:
                 raise InputError(f"{path}: {option}: found the file of {other}, expected another one")
@@ -80,7 +80,7 @@ def refuse_inputs(outputs: Mapping[str, Sequence[Path]], inputs: Iterable[str | 
                         raise InputError(f"{path}: {option}: found the input itself, expected another file")
 
 
-def _files(out: Path) -> list[Path]:
+def files_of(out: Path) -> list[Path]:
     """What stands on the disk when a cube of this name was written: ENVI's is two files."""
     return [out, out.with_suffix(".img")] if out.suffix.lower() == ".hdr" else [out]
 
