@@ -153,10 +153,13 @@ def run_method(
     click.echo(said)
     if "std" in document:
         click.echo(f"{document['std']}: std")
+    if "warning" in document:
+        click.echo(f"hsi: warning: {document['warning']}", err=True)
     if (document["sensor_noise"] or "").startswith("estimated"):
         click.echo(f"hsi: note: noise {document['sensor_noise']}", err=True)
     if order.sensor is None and not document["optics_in_file"]:
-        click.echo("hsi: note: no --sensor: MTF gain 0.30 at Nyquist assumed, PAN response estimated", err=True)
+        response = ", PAN response estimated" if document["pan"] else ""
+        click.echo(f"hsi: note: no --sensor: MTF gain 0.30 at Nyquist assumed{response}", err=True)
 
 
 def _require_names(method: str, sensor: str | None, asked: dict[str, Any]) -> None:
