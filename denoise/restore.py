@@ -225,8 +225,9 @@ def _options(entry: Method, samples: int, seed: int, weights: str | Path | None,
 
         place = str(device_named(device))
         options = {"device": place} if entry.on_device else {}
-    if samples < 0 or seed < 0:
-        raise InputError(f"{entry.name}: samples: found {samples}, seed {seed}, expected at least 0")
+    for name, number in (("samples", samples), ("seed", seed)):
+        if number < 0:
+            raise InputError(f"{entry.name}: {name}: found {number}, expected at least 0")
     if entry.samples:
         return options | {"samples": samples, "seed": seed, "weights": weights}
     if samples or weights is not None:

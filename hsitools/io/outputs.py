@@ -25,6 +25,8 @@ def check_file(path: Path, what: str = "output") -> None:
     if path.is_dir() and path.suffix.lower() not in STORES:
         raise InputError(f"{path}: {what}: found a folder, expected a file name")
     # ``no/../x`` is beside no folder, although its name could be made shorter
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{path}: {what}: cannot write there ({folder} is a file, expected a folder)")
     if not folder.is_dir():
         raise InputError(f"{path}: {what}: cannot write there (found no folder {folder}, expected an existing one)")
     if not os.access(folder, os.W_OK):

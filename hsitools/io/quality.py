@@ -37,6 +37,8 @@ def quality(cube: Cube) -> dict[str, Any]:
     rows, columns = (slice(max((n - side) // 2, 0), max((n - side) // 2, 0) + min(side, n)) for n in cube.shape[1:])
     values = np.asarray(cube.physical().read(rows=rows, columns=columns), dtype=np.float64)
     known = np.isfinite(values)
+    # an infinite value is none: what is computed of neighbours passes over NaN
+    values[~known] = np.nan
     out: dict[str, Any] = {"missing": float(1 - known.mean()), "snr": None}
     good = np.flatnonzero(cube.good & known.any(axis=(1, 2)))
     spectra = values[good][:, known[good].all(axis=0)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -267,7 +268,7 @@ def from_table(path: str | Path) -> Sensor:
                 warnings.simplefilter("ignore")
                 numbers = np.genfromtxt(path, delimiter=",", comments="#", encoding="utf-8", ndmin=2)
         except ValueError as error:
-            raise FormatError(f"{path}: expected a table of numbers; {' '.join(str(error).split())}") from None
+            raise FormatError(f"{path}: expected a table of numbers, commas between; {_first_said(error)}") from None
         # a heading is no number
         numbers = numbers[1:] if len(numbers) and np.isnan(numbers[0, 0]) else numbers
         if len(numbers) < 2 or numbers.shape[1] < 2:
@@ -281,6 +282,16 @@ def from_table(path: str | Path) -> Sensor:
         response=curves, name=path.stem, units="", source=f"measured responses {path.name}",
         assumptions=("no spatial blur, no noise: not in the table",),
     )  # fmt: skip
+
+
+def _first_said(error: ValueError) -> str:
+    """The first of NumPy's complaints: it has one for each line of a table."""
+    line = re.search(r"Line #(\d+) \(got (\d+) columns instead of (\d+)\)", str(error))
+    return (
+        " ".join(str(error).split())
+        if line is None
+        else "line {}: found {} columns, expected {}".format(*line.groups())
+    )
 
 
 PRESETS: dict[str, Callable[..., Sensor]] = {

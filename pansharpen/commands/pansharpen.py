@@ -126,6 +126,7 @@ def run_method(
     command goes on where one that was killed stood. With --batch they take a product each.
     """
     _require_names(method, sensor, asked)
+    _require_inputs(path, asked)
     from hsitools.scale.cluster import cluster
     from pansharpen.products import FusionOrder, fuse_file, fuse_files
 
@@ -164,6 +165,7 @@ def run_method(
 
 def _require_names(method: str, sensor: str | None, asked: dict[str, Any]) -> None:
     """Refuse a wrong name before anything heavy is imported, or a file is read; what plugins register is told later."""
+    from hsitools.estimation.observed import require_noise_model
     from hsitools.lookup import require_registered
     from hsitools.sensor import open_sensor
 
@@ -171,6 +173,39 @@ def _require_names(method: str, sensor: str | None, asked: dict[str, Any]) -> No
         require_registered(method, "pansharpen.methods", "method", "method")
     if sensor is not None:
         open_sensor(sensor)
+    if asked["guide_sensor"] is not None:
+        _require_imager(asked["guide_sensor"])
+    if asked["noise"] is not None:
+        require_noise_model(asked["noise"])
+
+
+def _require_imager(name: str) -> None:
+    """Raise an error unless a guide's sensor is a file, a preset or an imager by name."""
+    from hsitools.errors import HsiError
+    from hsitools.sensor import open_sensor
+    from hsitools.sensor.multispectral import band_table
+
+    try:
+        open_sensor(name)
+    except HsiError:
+        if Path(name).exists():
+            raise
+        band_table(name)
+
+
+def _require_inputs(path: Path | None, asked: dict[str, Any]) -> None:
+    """Refuse files that are missing, and a cube without PAN, before anything heavy is imported."""
+    from hsitools.errors import FormatError, InputError
+    from hsitools.io import open_cube
+
+    named = [*([] if path is None else [path]), asked["pan"], *asked["guide"], asked["cube_std"]]
+    for file in named:
+        if file is not None and not file.exists():
+            raise FormatError(f"{file}: found no such file or folder, expected a cube or an image")
+    if path is None or asked["pan"] is not None or asked["guide"] or path.suffix.lower() == ".npz":
+        return
+    if open_cube(path).pan is None:
+        raise InputError(f"{path}: pan: missing, expected a panchromatic image beside the cube (--pan, or --guide)")
 
 
 def _print_batch(records: list[dict[str, Any]], out: Path, as_json: bool) -> None:

@@ -326,7 +326,7 @@ def test_figures_have_units():
         (("sensor", "show", "{f}/sensor.h5", "--plot", "x.jpg"), "expected .png"),
         (("simulate", "--sensor", "{f}/sensor.h5", "-o", "x.h5", "--seed", "-1"), "seed: found -1"),
         (("metrics", "{f}/fused.h5", "{f}/reference.h5", "--border", "30"), "border: found 30"),
-        (("metrics", "{f}/fused.h5", "--coarse", "{f}/reference.h5"), "pan: missing, expected --pan"),
+        (("metrics", "{f}/fused.h5", "--coarse", "{f}/reference.h5", "--metric", "D_s"), "pan: missing, exp"),
         (("sensor", "make", "-o", "x.h5"), "expected either --preset or --table"),
         (("sensor", "make", "--preset", "prism", "-o", "x.h5"), "did you mean 'prisma'"),
         (("sensor", "make", "--preset", "imspoc-uv-2", "-o", "x.h5"), "characterization: missing"),
