@@ -147,6 +147,8 @@ def metrics(
                 "with --coarse)"
             )
         bands, left_out = _common_bands(cube, truth, estimate, reference)
+        of_fusion = cube.meta.get("ratio") if ratio is None and cube.meta.get("pansharpened_by") else None
+        ratio = float(of_fusion) if isinstance(of_fusion, int | float) and of_fusion > 0 else ratio
         settings |= {"reference": str(reference), "ratio": ratio, "bad_bands_left_out": left_out}
         values = evaluate(
             _values(cube, bands, place),
@@ -158,11 +160,14 @@ def metrics(
         )
         guessed = [name for name, score in values.items() if score.facts.get("data_range_guessed")]
         if guessed:
-            span = values[guessed[0]].facts["data_range"]
+            facts = values[guessed[0]].facts
+            what = "what the reference spans"
+            if facts.get("reference_constant"):
+                what = "the size of the largest value of the reference, whose bands are constant"
             click.echo(
-                f"hsi: note: {', '.join(guessed)}: --data-range was not given: took {span:.6g}, what the reference "
-                "spans", err=True,
-            )  # fmt: skip
+                f"hsi: note: {', '.join(guessed)}: --data-range was not given: took {facts['data_range']:.6g}, {what}",
+                err=True,
+            )
         if ratio is None and names is None:
             click.echo("hsi: note: ERGAS needs --ratio: left out", err=True)
     elif coarse is not None:

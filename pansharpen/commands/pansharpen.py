@@ -202,7 +202,9 @@ def _require_inputs(path: Path | None, asked: dict[str, Any]) -> None:
     for file in named:
         if file is not None and not file.exists():
             raise FormatError(f"{file}: found no such file or folder, expected a cube or an image")
-    if path is None or asked["pan"] is not None or asked["guide"] or path.suffix.lower() == ".npz":
+    # cases hold PAN; what plugins and weights are is told before what the cube lacks
+    later = any(asked[name] for name in ("pan", "guide", "plugins", "weights"))
+    if path is None or path.suffix.lower() == ".npz" or later:
         return
     if open_cube(path).pan is None:
         raise InputError(f"{path}: pan: missing, expected a panchromatic image beside the cube (--pan, or --guide)")
