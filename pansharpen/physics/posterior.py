@@ -85,7 +85,8 @@ def draw(
         push += replace(part, precision=root).spread(signs)
     signs = signs_at(place, like, len(NEIGHBOURS) * k, number).split(k, 1)
     _push_apart(push, system.weights, NEIGHBOURS, signs)
-    if system.links is not None:
+    # an image smaller than the shortest link has none
+    if system.links is not None and system.links.offsets:
         far, n = system.links, min(system.links.leading, k)
         turns = signs_at(place, like[:, :n], len(far.offsets) * n, number + (len(system.sharp) + 1) * DRAWS).split(n, 1)
         _push_apart(push[:, :n], far.weights, far.offsets, turns)

@@ -125,6 +125,10 @@ def test_intervals_cover_where_pixels_are_few_or_no_sensor_is_told(side, told):
     """PAN's blur hides as much when nobody tells of it; of one pixel nothing is known but the bands' levels."""
     sensor = preset("prisma").select(range(0, 48, 12))
     made = simulated_case(scene((4 * side, 4 * side), seed=31), sensor, ratio=4, seed=1)
+    if side == 1:
+        # smaller than any link beyond the neighbours
+        tiny = simulated_case(scene((3, 3), seed=31), sensor, ratio=3, seed=1)
+        assert (posterior_of("physics", tiny)[1] > 0).all()
     estimate, std = posterior_of("physics", made if told else untold(made))
     z = ((made.reference - estimate) / std).double()
     assert 0.87 < float((z.abs() < 1.96).double().mean()) <= 1
