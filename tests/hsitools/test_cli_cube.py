@@ -408,7 +408,8 @@ def test_a_wrong_table_is_told_by_its_first_fault(hsi, tmp_path, text, said):
 
 def test_what_a_ratio_drops_and_a_constant_reference_spans_is_said(hsi, tmp_path):
     save_cube(scene((12, 12), seed=0), tmp_path / "like.h5")
-    sensor = Sensor.like(open_cube(tmp_path / "like.h5")).replace(ratio=6)
+    sensor = Sensor.like(open_cube(tmp_path / "like.h5"))
+    sensor = sensor.replace(ratio=6, mtf=np.full(sensor.n_bands, 0.3))
     sensor.save(tmp_path / "sensor.h5")
     _, _, err = hsi("simulate", "--sensor", tmp_path / "sensor.h5", "--size", "7x7", "-o", tmp_path / "x.h5")
     assert "7x7 is no multiple of the sensor's ratio, 6: rows and columns beyond 6x6 are not seen" in err
