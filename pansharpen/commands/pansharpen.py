@@ -126,17 +126,17 @@ def run_method(
     command goes on where one that was killed stood. With --batch they take a product each.
     """
     _require_names(method, sensor, asked)
-    _require_inputs(path, asked)
-    from hsitools.scale.cluster import cluster
-    from pansharpen.products import FusionOrder, fuse_file, fuse_files
-
-    order = FusionOrder(method=method, sensor=whole_name(sensor), **asked)
     if (path is None) == (not batch):
         raise click.UsageError("expected one of PATH (a cube) and --batch (several)")
     given = asked | {"suffix": suffix, "batch": batch}
     for name, partner in (("suffix", "batch"), ("guide_sensor", "guide")):
         if given[name] is not None and not given[partner]:
             raise click.UsageError(f"--{name.replace('_', '-')} goes with --{partner}")
+    _require_inputs(path, asked)
+    from hsitools.scale.cluster import cluster
+    from pansharpen.products import FusionOrder, fuse_file, fuse_files
+
+    order = FusionOrder(method=method, sensor=whole_name(sensor), **asked)
     files = [path or batch[0], *order.files]
     with cluster(workers, scheduler, files=files, modules=["pansharpen.tiled"]) as client:
         if path is None:
