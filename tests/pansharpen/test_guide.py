@@ -288,9 +288,9 @@ def test_files_of_two_pixel_sizes(files):
 
 
 def test_tiles_are_the_whole(files):
-    # a tile's surroundings are as wide as this cube: two tiles along it
-    cube = open_cube(files / "cube.h5").select(window=(0, 24, 0, 8))
-    guides = [open_cube(files / f"{name}.tif") for name in ("ten", "twenty")]
+    # a tile's surroundings are as wide as this cube: two tiles along it; tiles are read hundreds of times
+    cube = open_cube(files / "cube.h5").select(window=(0, 24, 0, 8)).load()
+    guides = [open_cube(files / f"{name}.tif").load() for name in ("ten", "twenty")]
     ready = paired(with_pan(cube, guides, "sentinel-2"))
     parts = placed(ready, guides, "sentinel-2")
     sensor = preset("prisma").replace(pan=None, pan_noise=None)
@@ -318,7 +318,7 @@ def test_command_as_typed(files, hsi, monkeypatch):
     fused = open_cube(files / "fused.h5")
     assert fused.transform == pytest.approx((10.0, 0.0, 5e5, 0.0, -10.0, 4.6e6))
     # the door of Python users says the same
-    guides = [open_cube(files / f"{name}.tif") for name in ("ten", "twenty")]
+    guides = [open_cube(files / f"{name}.tif").load() for name in ("ten", "twenty")]
     cube = open_cube(files / "cube.h5").select(window=(0, 24, 0, 12))
     again = fuse(cube, guide=guides, guide_sensor="sentinel-2")
     np.testing.assert_allclose(again.read(), fused.read(), rtol=1e-4, atol=1e-5)
