@@ -13,7 +13,7 @@ from hsitools.estimation.edge_aware import DataTerms, Sharp, edge_weights
 from hsitools.io import open_cube, save_cube
 from hsitools.scenes import scene
 from hsitools.sensor import preset
-from hsitools.sensor.spatial import mtf_decimate
+from hsitools.sensor.spatial import mtf_blur, mtf_decimate
 from pansharpen.case import FusionCase, guided
 from pansharpen.comparison.benchmark import Benchmark
 from pansharpen.comparison.fusion_task import FUSION, read_pair, write_pair
@@ -145,6 +145,9 @@ def test_more_bands_recover_more(wide, case, fused):
     both = case.replace(pan=wide.pan, pan_made=False, optics=wide.optics)
     assert with_bands < 0.6 * with_pan
     assert ergas(both) < 1.1 * with_bands
+    # what its optics have taken off PAN is no contradiction to bands that are sharp
+    soft = mtf_blur(tuple(wide.pan.shape[-2:]), 0.2, 1)(wide.pan)
+    assert ergas(both.replace(pan=soft, optics=dataclasses.replace(wide.optics, pan_mtf=0.2))) < 1.05 * with_bands
 
 
 @pytest.mark.parametrize("seed", [3, 7])
@@ -156,6 +159,8 @@ def test_pan_beside_bands_does_no_harm(seed):
     both = bands.replace(pan=with_pan.pan, pan_made=False, optics=with_pan.optics)
     # PAN sees little that the bands do not, and its place is less sure: .922 against .909 in one of them
     assert ergas(both) <= 1.02 * min(ergas(with_pan), ergas(bands))
+    # one in twelve bands does not tell what a channel between them is like
+    assert bands.findings["guide_bands"] == []
 
 
 def test_gain_and_offset_of_a_channel_do_not_matter(wide, case, fused):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -18,8 +19,8 @@ from calibration.commands.invert import invert as group
 from calibration.commands.invert import parse_grid
 from calibration.inversion import registry
 from calibration.inversion.calibration_error import allow, by_evidence, interferogram_errors, likeliest
-from calibration.inversion.filters import choose
-from calibration.inversion.invert import build_case, invert
+from calibration.inversion.filters import NOISE_ALONE, choose
+from calibration.inversion.invert import Inversion, build_case, invert
 from calibration.inversion.lines import corrected, find_peaks, summary
 from calibration.inversion.measurement import Measurement, check_file, frames, on_grid, open_measurement
 from calibration.inversion.methods.cosine import transform
@@ -28,6 +29,7 @@ from calibration.inversion.methods.joint import TOGETHER
 from calibration.inversion.prior import SCALES, Prior, matern
 from calibration.inversion.problem import Interferograms, Spectra, noise_size, pixel_noise_size
 from calibration.inversion.scenes import score, spectra_on
+from calibration.processing import error_budget, larger_than_signal
 from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.estimation.edge_aware import Pixels, edge_weights, laplacian
@@ -422,6 +424,24 @@ def test_frames_of_a_monochromator_are_no_scene(instrument: Characterization, tm
         check_file(tmp_path / "lines.h5", (120, 60), 60)
     # repeated frames of one line are a scene: a laser's light
     assert open_measurement(tmp_path / "laser.h5", device).shape == (60, 9, 9)
+
+
+def test_the_budget_names_no_prior_of_a_filter_and_says_when_it_exceeds_the_signal() -> None:
+    cube = Cube(data=np.ones((1, 2, 2)))
+    std = np.full((3, 2, 2), 0.5)
+
+    def budget(**more: Any) -> dict[str, np.ndarray]:
+        spectra = Spectra(wavelength_nm=np.arange(3.0), estimate=2 * std, std=std, mask=np.ones((2, 2), bool), **more)
+        return error_budget(Inversion(cube=cube, std=cube, mask=cube, spectra=spectra))
+
+    filtered = budget(parameters={"std": NOISE_ALONE})
+    assert sorted(filtered) == ["all", "noise"]
+    assert_allclose(filtered["noise"], 0.5)
+    assert sorted(budget()) == ["all", "noise and prior"]
+    assert sorted(budget(noise_std=0.6 * std)) == ["all", "noise", "prior"]
+    assert_allclose(budget(noise_std=0.6 * std)["prior"], 0.4)
+    assert larger_than_signal(filtered, 1.0) == ""
+    assert larger_than_signal(filtered, 0.25).startswith("the standard deviation is 200 % of the signal")
 
 
 def test_curves_must_be_positive_and_cover() -> None:
