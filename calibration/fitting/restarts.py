@@ -36,6 +36,8 @@ FIRST_ITERATIONS, FINALISTS = 8, 4
 #: Most iterations of those that go on, and the share of the cost below which a step ends them: half of a noise variance
 #: in 500 lines, which is no odds between minima.
 ITERATIONS, TOLERANCE = 30, 1e-3
+#: Iterations of rows of many fringes: taken to the end, what no model explains draws them to another fringe (wfai_1).
+ITERATIONS_AWAY = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +105,8 @@ def restart_few_fringes(
     spread = level / np.maximum(own.precision[:, column, column], 1e-300)
     square = np.maximum(spread - (fit.theta[many, column] - own.mean[:, column]) ** 2, 1e-6 * spread) / 4
     precision = own.precision.copy()
-    wide = 4 * square + (start[:, column] - own.mean[:, column]) ** 2
+    few = np.abs(expected[many]) * band.width < FEW_FRINGES
+    wide = 4 * square + np.where(few, (start[:, column] - own.mean[:, column]) ** 2, 0)
     precision[:, column, column] = np.where(own.precision[:, column, column] > 0, level / wide, 0)
     own = replace(own, precision=precision)
 
@@ -124,21 +127,28 @@ def restart_few_fringes(
         return np.asarray(5 * np.log1p(away / (4 * square[which])))
 
     every = np.arange(len(many))
-    theta, cost = refined(start, every, FIRST_ITERATIONS)
+    theta, cost = start.copy(), np.zeros(len(many))
+    for which, iterations in ((every[few], FIRST_ITERATIONS), (every[~few], ITERATIONS_AWAY)):
+        if len(which):
+            theta[which], cost[which] = refined(start[which], which, iterations)
     deviance = cost / fit.variance[many] + told(theta, every)
     # the last candidate of each row is where it was; of the others the most promising go on
     finalists = np.concatenate([
         np.append(choices[_apart(theta[choices[:-1], column], deviance[choices[:-1]])[:FINALISTS]], choices[-1])
+        if few[choices[0]]
+        else choices
         for choices in (np.flatnonzero(many == row) for row in rows)
     ])  # fmt: skip
-    theta, cost = refined(theta[finalists], finalists, ITERATIONS)
+    theta, cost, on = theta[finalists], cost[finalists], few[finalists]
+    if on.any():
+        theta[on], cost[on] = refined(theta[on], finalists[on], ITERATIONS)
     alone, predicted = cost / fit.variance[many[finalists]], told(theta, finalists)
     groups = [np.flatnonzero(many[finalists] == row) for row in rows]
     ambiguous = np.zeros(len(opd), dtype=bool)
     for row, group in zip(rows, groups, strict=True):
         best = int(np.argmin(alone[group]))
         spread_of_opd = np.sqrt(_between(theta[group], alone[group], phase, best)[column, column])
-        ambiguous[row] = spread_of_opd > SAME_FRINGES * np.pi
+        ambiguous[row] = few[finalists[group[0]]] and spread_of_opd > SAME_FRINGES * np.pi
     order = np.argsort(data.index, kind="stable")
     crowd, ratio = np.empty(len(opd)), np.ones(len(opd))
     crowd[order] = np.convolve(np.pad(ambiguous[order], NEIGHBOURS // 2, mode="reflect"), np.ones(NEIGHBOURS), "valid")
