@@ -66,6 +66,7 @@ class Characterization:
     response : FabryPerotResponse
         Model, coefficients and flat field: what the sensor model needs.
     covariance : array, shape (interferometer, parameter, parameter)
+        At the fringe that was taken; `covariance_with_aliases` allows for another.
     index : array of int
         Place in the device's order.
     opd_um, opd_stderr_um : array
@@ -153,6 +154,21 @@ class Characterization:
     def flagged(self) -> NDArray[np.bool_]:
         """Interferometers with any flag."""
         return np.any(list(self.flags.values()), axis=0)
+
+    @property
+    def covariance_with_aliases(self) -> Array:
+        """The covariance as wide as `opd_stderr_um`, which holds how far off the OPD's alias is where `undersampled`.
+
+        The OPD's rows and columns are scaled, so that correlations stay. The transmittance and the inversion go by
+        `covariance`: at the lines a fringe and its alias are one, and derivatives do not reach from one to the other.
+        """
+        covariance, slope = self.covariance.copy(), self.model.slices["phase"].start + 1
+        own = np.sqrt(covariance[:, slope, slope]) * self.response.band.opd_per_radian
+        wider = np.ones(len(own))
+        np.divide(self.opd_stderr_um, own, out=wider, where=self.flags["undersampled"] & (own > 0))
+        covariance[:, slope, :] *= wider[:, None]
+        covariance[:, :, slope] *= wider[:, None]
+        return covariance
 
     def transmittance(self, wavelength_nm: Array) -> Array:
         """Transmittance relative to the flat field, ``(interferometer, wavelength)``; errors outside the band."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from calibration.inversion.scene_frames import SceneMeasurement
 
 Array = NDArray[np.float64]
+log = logging.getLogger(__name__)
 #: Folds of lines for the held-out error of the instrument: the number that the report has to tell.
 FOLDS = 10
 #: Spectra drawn: pixels at these quantiles of brightness.
@@ -234,8 +236,12 @@ def invert_it(process: Process) -> Outcome:
         Fact(quantity=f"standard deviation, {name}", result=f"{100 * _rms(values) / level:.2f} % of the signal")
         for name, values in budget.items()
     ]
+    doubt = larger_than_signal(budget, level)
+    if doubt:
+        log.warning("%s: %s", plan.scene, doubt)
     return Outcome(
-        text=f"Interferograms to spectra by {plan.method}, with the matrix of the characterized instrument. Sub-images "
+        text=(f"{doubt[0].upper()}{doubt[1:]}. " if doubt else "")
+        + f"Interferograms to spectra by {plan.method}, with the matrix of the characterized instrument. Sub-images "
         "are aligned by the frame itself, hot pixels told from the other sub-images. The error budget says what the "
         "standard deviation of a voxel is made of; what all pixels share is not removed by averaging.",
         figure=_spectra_figure(result, budget),
@@ -251,9 +257,11 @@ def invert_it(process: Process) -> Outcome:
 def error_budget(result: Inversion) -> dict[str, Array]:
     """Standard deviations ``(wavelength,)``, root mean square over the pixels, by where they come from.
 
-    Noise where the method tells it apart, what a wrong calibration does to all pixels, the rest (the prior: what the
-    interferograms do not tell), and all together.
+    Noise where the method tells it apart or its error bars hold nothing else, what a wrong calibration does to all
+    pixels, the rest (the prior: what the interferograms do not tell), and all together.
     """
+    from calibration.inversion.filters import NOISE_ALONE
+
     spectra = result.spectra
     if spectra.std is None:
         return {}
@@ -265,8 +273,18 @@ def error_budget(result: Inversion) -> dict[str, Array]:
         parts["calibration, shared by all pixels"] = (spectra.common**2).sum(axis=1)
     for values in parts.values():
         rest = rest - values
-    parts["prior" if "noise" in parts else "noise and prior"] = np.maximum(rest, 0)
+    # a filter's error bars hold no prior
+    alone = "noise" if spectra.parameters.get("std") == NOISE_ALONE else "noise and prior"
+    parts["prior" if "noise" in parts else alone] = np.maximum(rest, 0)
     return {name: np.sqrt(values) for name, values in {**parts, "all": whole}.items()}
+
+
+def larger_than_signal(budget: dict[str, Array], level: float) -> str:
+    """What to say where spectra are less than their standard deviation; nothing where they are more."""
+    if not budget or _rms(budget["all"]) <= level:
+        return ""
+    share = f"{100 * _rms(budget['all']) / level:.0f} %" if level > 0 else "more than all"
+    return f"the standard deviation is {share} of the signal: the interferograms hardly tell these spectra"
 
 
 def _registered(scene: SceneMeasurement) -> list[Fact]:

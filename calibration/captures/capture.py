@@ -11,7 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.captures.checks import MIN_LINES, check_linewidth, check_wavenumber, one_line, real_numbers
+from calibration.captures.checks import (
+    MIN_LINES,
+    check_linewidth,
+    check_not_exchanged,
+    check_wavenumber,
+    one_line,
+    real_numbers,
+)
 from calibration.captures.irca_folder import is_irca_folder, read_irca_folder
 from hsitools.errors import FormatError, InputError
 from hsitools.io.atomic import atomic_path
@@ -37,6 +44,8 @@ NOTES = {
     "linewidth_nm": ("nm", "full width at half maximum of the monochromator's line (line,)"),
     "index": ("1", "place of each interferometer in the device's order (interferometer,)"),
 }
+#: What the file calls intensity and flat field.
+NAMES = ("intensity", "flat")
 #: Kinds of NumPy types that hold real numbers, and that hold true or false.
 REAL, BOOLEAN = "fiu", "biu"
 
@@ -311,7 +320,7 @@ def open_capture(path: str | Path) -> MonochromaticCapture:
     FormatError
         When there is nothing there, or it is neither.
     InputError
-        When the contents are no valid capture.
+        When the contents are no valid capture, or intensity and flat field are exchanged.
 
     Examples
     --------
@@ -322,9 +331,10 @@ def open_capture(path: str | Path) -> MonochromaticCapture:
     >>> open_capture("capture.h5").intensity.shape
     (4, 50)
     """
-    if Path(path).is_dir():
-        return MonochromaticCapture(**read_irca_folder(path))
-    return MonochromaticCapture.load(path)
+    is_folder = Path(path).is_dir()
+    capture = MonochromaticCapture(**read_irca_folder(path)) if is_folder else MonochromaticCapture.load(path)
+    check_not_exchanged(capture.intensity, capture.flat, str(path), ("data", "norm") if is_folder else NAMES)
+    return capture
 
 
 def describe(path: Path) -> dict[str, Any] | None:

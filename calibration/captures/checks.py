@@ -12,6 +12,11 @@ MIN_LINES = 4
 #: Wavenumbers in µm⁻¹ are 0.03 (thermal infrared) to 10 (far ultraviolet); larger values are in another unit.
 MAX_WAVENUMBER = 100.0
 
+#: Flat fields whose rows differ in shape by more than this share may be interferograms, where the intensities' do by
+#: less than half as much. An intensity is flat field times fringes: its rows never differ less. In the published
+#: captures flat fields differ by 0 and intensities by .25 to .36.
+FRINGES, LEAST_ROWS = 0.05, 4
+
 
 def real_numbers(values: ArrayLike, where: str) -> NDArray[np.float64]:
     """``values`` as float64, or an `InputError` when they are complex, text or objects."""
@@ -87,6 +92,26 @@ def check_linewidth(values: ArrayLike, wavenumber: NDArray[np.float64], where: s
             f"expected widths of 0 (monochromatic) to less than the band's {band:.4g} nm"
         )
     return widths
+
+
+def check_not_exchanged(
+    intensity: NDArray[np.float64], flat: NDArray[np.float64], where: str, names: tuple[str, str]
+) -> None:
+    """Raise `InputError` where the flat field's rows vary as interferograms do, and the intensities' do not."""
+    spreads = [_row_spread(values) for values in (intensity, flat)]
+    if len(intensity) >= LEAST_ROWS and spreads[1] > FRINGES and spreads[0] < spreads[1] / 2:
+        raise InputError(
+            f"{where}: {names[1]}: found rows that differ from one another by {100 * spreads[1]:.0f} %, as "
+            f"interferograms do, and by {100 * spreads[0]:.0f} % in {names[0]}, expected the opposite: are the two "
+            "exchanged?"
+        )
+
+
+def _row_spread(values: NDArray[np.float64]) -> float:
+    """Typical deviation of rows ``(interferometer, line)`` of mean one from the shape that most of them share."""
+    mean = values.mean(axis=1)
+    rows = values[mean > 0] / mean[mean > 0, None]
+    return float(1.4826 * np.median(np.abs(rows - np.median(rows, axis=0)))) if len(rows) else 0.0
 
 
 def one_line(error: BaseException) -> str:

@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from hsitools.sensor.transmittance import TransmittanceModel
 
 
-def wavelength_range(text: str | None) -> tuple[float, float] | None:
-    """``"400:900"`` to (400.0, 900.0); raises `InputError` otherwise."""
+def wavelength_range(text: str | None, option: str = "--wavelengths") -> tuple[float, float] | None:
+    """``"400:900"`` to (400.0, 900.0); raises `InputError`, which names the option, otherwise."""
     if text is None:
         return None
     try:
         low, high = (float(part) for part in text.split(":"))
     except ValueError:
-        raise InputError(f"--wavelengths: found {text!r}, expected LOW:HIGH in nm, as 400:900") from None
+        raise InputError(f"{option}: found {text!r}, expected LOW:HIGH in nm, as 400:900") from None
     if not 0 < low < high < float("inf"):
-        raise InputError(f"--wavelengths: found {text!r}, expected 0 < LOW < HIGH in nm")
+        raise InputError(f"{option}: found {text!r}, expected 0 < LOW < HIGH in nm")
     return low, high
 
 
@@ -52,7 +52,12 @@ def parse_waves(name: str) -> float:
 )
 @click.option("--fixed-gain", is_flag=True, help="Do not refine the gain of the flat field.")
 @click.option("--wavelengths", metavar="LOW:HIGH", help="Use only lines in this range, nm.")
-@click.option("--cv", default=0, show_default=True, help="Folds of lines for the held-out error; 0 for none.")
+@click.option(
+    "--cv",
+    default=0,
+    show_default=True,
+    help="Folds of lines for the held-out RMSE that is printed; 0 for none, but 10 with --report.",
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Deals the lines to folds.")
 @click.option("--start", type=click.Choice(["periodogram", "exhaustive"]), default="periodogram", show_default=True)
 @click.option("--engine", type=click.Choice(["batched", "lmfit"]), default="batched", show_default=True)

@@ -10,6 +10,9 @@ from hsitools.commands.options import emit_json, emit_table, json_option, refuse
 from hsitools.commands.outputs import OutputFile
 from hsitools.errors import InputError
 
+#: Memory of a simulation: a dozen arrays (float64) of all samples, or of all pixels of sub-images 48 pixels wide.
+SAMPLE_BYTES, FRAME_BYTES = 12 * 8, 12 * 8 * 48**2
+
 
 @click.group()
 def capture() -> None:
@@ -80,6 +83,7 @@ def simulate(out: Path, frames: bool, n: int, n_lines: int, band: str, noise: fl
 
     from calibration import simulated_bench as bench
     from calibration.commands.calibrate import wavelength_range
+    from hsitools.cube.memory import require_memory
     from hsitools.io.atomic import atomic_path
 
     if frames:
@@ -88,7 +92,12 @@ def simulate(out: Path, frames: bool, n: int, n_lines: int, band: str, noise: fl
         raise InputError(f"simulate: found {n} interferometers and {n_lines} lines, expected at least 1 and 4")
     if not 0 <= noise < np.inf:
         raise InputError(f"--noise: found {noise:g}, expected zero or a positive number")
-    span = wavelength_range(band) or (350.0, 1000.0)
+    span = wavelength_range(band, "--band") or (350.0, 1000.0)
+    if frames:
+        require_memory(FRAME_BYTES * n, "--n", use=f"frames of {n} sub-images", advice="choose fewer interferometers")
+    else:
+        require_memory(SAMPLE_BYTES * n * n_lines, "--n and --lines", use=f"{n} interferometers at {n_lines} lines",
+                       advice="choose fewer")  # fmt: skip
     rng = np.random.default_rng(seed)
     # frames have no place without an interferometer: the grid must be full
     rows = {"rows": max(rows for rows in range(1, 11) if n % rows == 0)} if frames else {}

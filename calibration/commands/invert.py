@@ -32,14 +32,17 @@ def parse_grid(text: str | None) -> Any:
     """``"400:900:2"`` to 400, 402, … 900 nm; raises `InputError` otherwise."""
     import numpy as np
 
+    from calibration.inversion.grid import require_grid_memory
+
     if text is None:
         return None
     try:
         low, high, step = (float(part) for part in text.split(":"))
     except ValueError:
         raise InputError(f"--grid: found {text!r}, expected LOW:HIGH:STEP in nm, as 400:900:2") from None
-    if not (0 < low < high and 0 < step <= high - low):
+    if not (0 < low < high < np.inf and 0 < step <= high - low):
         raise InputError(f"--grid: found {text!r}, expected 0 < LOW < HIGH and a positive STEP in nm")
+    require_grid_memory((high - low) / step)
     return low + step * np.arange(int((high - low) / step + 1e-9) + 1)
 
 
@@ -75,8 +78,8 @@ def list_methods(as_json: bool) -> None:
               help="Spectral cube: .h5, .nc, .hdr or .tif.")  # fmt: skip
 @click.option("--method", default="joint", show_default=True, help="See `hsi invert methods`.")
 @click.option("--grid", metavar="LOW:HIGH:STEP", help="Wavelengths, nm  [default: the calibrated lines].")
-@click.option("--illumination", type=PATH, help="Table of wavelength (nm) and the light on the scene.")
-@click.option("--lamp", type=PATH, help="Table of wavelength (nm) and the calibration lamp's radiance.")
+@click.option("--illumination", type=PATH, help="Table of wavelength and the light on the scene.")
+@click.option("--lamp", type=PATH, help="Table of wavelength and the calibration lamp's radiance.")
 @click.option("--lamp-units", help="Of that radiance  [default: in brackets in the table's head].")
 @click.option(
     "--flat", type=PATH, help="Raw frames of an even scene under the calibration lamp: vignetting, dead pixels."

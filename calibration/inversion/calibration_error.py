@@ -194,12 +194,27 @@ def likeliest(parts: list[Array], noise: Array, values: Array, starts: list[tupl
     return np.asarray(np.exp(min(ends, key=lambda end: float(end.fun)).x))
 
 
+def by_evidence(mean: Interferograms, kernels: dict[str, Array], *, mixed: bool) -> Array:
+    """Covariance ``(wavelength, wavelength)`` of the mean spectrum: the likeliest kernel's at its likeliest scale.
+
+    ``mixed``: all of them, each at its likeliest scale, weighted by their evidence, which is a mixture's covariance.
+    One interferogram hardly tells kernels apart, and one alone would be believed wherever it tells nothing.
+    """
+    priors = [Prior(name=name, covariance=kernel, case=mean) for name, kernel in kernels.items()]
+    log = np.stack([prior.log_evidence()[:, 0] for prior in priors])
+    highest = log.max(axis=1)
+    weights = np.exp(highest - highest.max()) if mixed else np.eye(len(priors))[highest.argmax()]
+    sizes = weights / weights.sum() * SCALES[log.argmax(axis=1)] * [prior.unit for prior in priors]
+    return np.asarray(np.tensordot(sizes, np.stack([prior.covariance for prior in priors]), axes=1))
+
+
 def allow(case: Interferograms, *, apart: bool = False) -> Allowed:
     """Allow for the calibration's error: ``y = A x + b e + noise``, b a pixel's brightness, e one draw for the image.
 
     The mean interferogram tells the part of e that no smooth spectrum can make; it is taken off all pixels. The rest
     stays as noise that interferometers share, of known covariance; with ``apart`` it is left to `Allowed.factors`, for
-    estimates that treat what follows the brightness by itself.
+    estimates that treat what follows the brightness by itself. These go by the mean spectrum's covariance, and it is
+    that of all kernels by their evidence: single pixels choose kernels of their own, and did worse with it.
     """
     size = len(case.noise_std)
     patterns = 0.0 if case.patterns_std is None else float(((case.patterns_std / case.noise_std) ** 2).sum())
@@ -230,12 +245,7 @@ def allow(case: Interferograms, *, apart: bool = False) -> Allowed:
         values=np.asarray(np.linalg.solve(root, mean), dtype=float)[:, None, None], wavelength_nm=case.wavelength_nm,
         noise_std=np.ones(size),
     )  # fmt: skip
-    best, chosen = -np.inf, kernel
-    for name, kernel in kernels.items():
-        prior = Prior(name=name, covariance=kernel, case=one)
-        log = prior.log_evidence()[:, 0]
-        if log.max() > best:
-            best, chosen = float(log.max()), SCALES[int(log.argmax())] * prior.unit * kernel
+    chosen = by_evidence(one, kernels, mixed=apart)
     signal = case.matrix @ chosen @ case.matrix.T
     gain = np.linalg.solve(signal + wrong + np.diag(noise), wrong).T
     error, left = gain @ mean, wrong - gain @ wrong

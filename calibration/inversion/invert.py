@@ -15,6 +15,7 @@ from calibration.characterization import Characterization
 from calibration.inversion import measurement as files
 from calibration.inversion import registry, tiles
 from calibration.inversion.calibration_error import interferogram_errors, smooth_spectrum
+from calibration.inversion.grid import require_grid_memory
 from calibration.inversion.halves import widened
 from calibration.inversion.measurement import AnyMeasurement, CubeMeasurement, Measurement
 from calibration.inversion.prior import best_prior, candidates
@@ -137,17 +138,7 @@ def invert(
     """
     entry = registry.get(method)
     known = instrument if isinstance(instrument, Characterization) else Characterization.load(instrument)
-    if isinstance(measured, np.ndarray):
-        measured = Cube(data=measured, name="interferograms")
-    scene: AnyMeasurement
-    if isinstance(measured, Cube):
-        scene = files.interferogram_cube(measured, known)
-    elif isinstance(measured, Measurement | CubeMeasurement):
-        scene = measured
-    else:
-        scene = open_scene(measured, known, flat).measurement
-    if scene.shape[0] != len(known.opd_um):
-        raise InputError(f"{scene.source}: interferometers: found {scene.shape[0]}, expected {len(known.opd_um)}")
+    # what is wrong with grid and curves is told before anything is computed
     wavelength, asked = whole_band(known, grid)
     light = None if illumination is None else _on_grid(illumination, wavelength, "illumination")
     if light is not None:
@@ -161,6 +152,17 @@ def invert(
         if light is not None:
             # what the scene sends is in units of the lamp
             light = light / radiance * radiance.mean()
+    if isinstance(measured, np.ndarray):
+        measured = Cube(data=measured, name="interferograms")
+    scene: AnyMeasurement
+    if isinstance(measured, Cube):
+        scene = files.interferogram_cube(measured, known)
+    elif isinstance(measured, Measurement | CubeMeasurement):
+        scene = measured
+    else:
+        scene = open_scene(measured, known, flat).measurement
+    if scene.shape[0] != len(known.opd_um):
+        raise InputError(f"{scene.source}: interferometers: found {scene.shape[0]}, expected {len(known.opd_um)}")
     learnt_from = tiles.sample(scene)
     case = build_case(learnt_from, known, wavelength, light)
     if not case.measured.any():
@@ -206,11 +208,12 @@ def whole_band(device: Characterization, grid: Array | None) -> tuple[Array, sli
 
 
 def check_grid(grid: Array, band_nm: tuple[float, float]) -> None:
-    """Raise `InputError` where wavelengths do not ascend or leave the calibrated band."""
+    """Raise `InputError` where wavelengths do not ascend, leave the calibrated band or are too many."""
     low, high = band_nm
     slack = 1e-6 * (high - low)
     if grid.ndim != 1 or len(grid) < 2 or not (np.diff(grid) > 0).all():
         raise InputError("grid: expected at least two ascending wavelengths, nm")
+    require_grid_memory(len(grid))
     if grid[0] < low - slack or grid[-1] > high + slack:
         raise InputError(
             f"grid: found {grid[0]:g} to {grid[-1]:g}, expected inside the calibrated band {low:.2f} to {high:.2f} nm"

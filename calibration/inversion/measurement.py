@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,14 +17,13 @@ from calibration.characterization import Characterization
 from hsitools.cube import Cube
 from hsitools.errors import FormatError, InputError
 from hsitools.io.formats.hdf5 import open_hdf5
+from hsitools.io.tables import read_table
 
 Array = NDArray[np.float64]
 #: OPDs that a cube says of itself may differ from the instrument's by this share of a fringe over the band.
 SAME_INSTRUMENT = 0.5
 #: A frame with more saturated pixels than this inside its sub-images says nothing.
 SATURATED = 0.5
-#: Units in a table's head.
-BRACKETS = re.compile(r"[(\[]([^)\]]+)[)\]]")
 NO_DARK = "missing, expected dark frames (n, y, x) or (y, x) of the same exposure"
 NO_FRAMES = "found no raw frames, expected those of an even scene (HDF5) with dark frames"
 NO_FLAT = "found one beside an interferogram cube, expected none: it is of raw frames' pixels"
@@ -124,10 +121,25 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 def _frames_of(file: Any, path: Path, instrument: Characterization) -> Measurement:
+    _one_scene(file, path)
     return frames(
         file["frames"], None if "dark" not in file else file["dark"][()], instrument,
         full_scale=file.attrs.get("full_scale"), source=str(path),
     )  # fmt: skip
+
+
+def _one_scene(file: Any, path: Path) -> None:
+    """Raise `InputError` where each frame has a wavelength of its own: the mean of such frames is no scene."""
+    import h5py
+
+    for name in LINES:
+        line = file.get(name)
+        if isinstance(line, h5py.Dataset) and line.shape == file["frames"].shape[:1] and line.dtype.kind in "uif":
+            count = len(np.unique(line[()]))
+            if count > 1:
+                raise InputError(
+                    f"{path}: {name}: found {count} lines of a monochromator, one a frame, expected frames of one scene"
+                )
 
 
 def open_flat(path: str | Path, instrument: Characterization) -> Measurement:
@@ -200,6 +212,7 @@ def check_file(path: str | Path, frame_shape: tuple[int, int] | None, count: int
 
 
 def _check_frames(file: Any, path: Path, frame_shape: tuple[int, int] | None) -> None:
+    _one_scene(file, path)
     frame = file["frames"]
     shape = tuple(frame.shape)
     if len(shape) not in (2, 3) or 0 in shape or frame_shape not in (None, shape[-2:]):
@@ -304,7 +317,7 @@ def frames(
 
 
 def curve(path: str | Path, wavelength_nm: Array, what: str, *, centred: bool = False) -> Array:
-    """A table of two columns, wavelength (nm) and value, on a grid, see `on_grid`.
+    """A table of two columns, wavelength (nm, or as its head says) and value, on a grid, see `on_grid`.
 
     Raises
     ------
@@ -313,34 +326,17 @@ def curve(path: str | Path, wavelength_nm: Array, what: str, *, centred: bool = 
     InputError
         When it does not cover the grid, or has values that are not positive.
     """
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.reader(file) if row and not row[0].lstrip().startswith("#")]
-        start = 0 if _number(rows[0][0]) else 1
-        table = np.array([[float(row[0]), float(row[1])] for row in rows[start:]])
-    except OSError as error:
-        raise FormatError(f"{path}: {what}: {error.strerror or error}") from None
-    except (ValueError, IndexError):
-        raise FormatError(f"{path}: {what}: expected a table of wavelength in nm and value, comma between") from None
-    if len(table) < 2 or not np.isfinite(table).all():
-        raise FormatError(f"{path}: {what}: found {len(table)} rows, expected at least two of finite numbers")
-    table = table[np.argsort(table[:, 0])]
-    return on_grid(table[:, 0], table[:, 1], wavelength_nm, f"{path}: {what}", centred=centred)
+    table = read_table(path, what, columns=2)
+    values = table.values[:, 0]
+    if not np.isfinite(values).all():
+        raise FormatError(f"{path}: {what}: found {len(values)} rows, expected at least two of finite numbers")
+    order = np.argsort(table.wavelength_nm)
+    return on_grid(table.wavelength_nm[order], values[order], wavelength_nm, f"{path}: {what}", centred=centred)
 
 
 def curve_units(path: str | Path) -> str | None:
     """Units that a table's head tells of its values, in brackets: ``nm, radiance (W m-2 sr-1 nm-1)``; None without."""
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            for row in csv.reader(file):
-                if len(row) > 1 and _number(row[0]):
-                    return None
-                told = BRACKETS.search(row[1]) if len(row) > 1 else None
-                if told is not None:
-                    return told.group(1).strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise FormatError(f"{path}: table: {error}") from None
-    return None
+    return read_table(path, "lamp", columns=2).units
 
 
 def on_grid(
@@ -390,11 +386,3 @@ def _hat_means(known_nm: Array, values: Array, wavelength_nm: Array) -> Array:
         np.add.at(area, place, (simpson * hat).sum(axis=1))
         np.add.at(mean, place, (simpson * hat * light).sum(axis=1))
     return np.asarray(mean / area)
-
-
-def _number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from calibration.characterization import Characterization
 from calibration.inversion.alignment_errors import without_alignment_errors
@@ -23,8 +24,11 @@ from calibration.inversion.sub_image_registration import (
 )  # fmt: skip
 from hsitools.errors import InputError
 
+Array = NDArray[np.float64]
 #: Common field of view that is left, as a share of a sub-image, below which the layout is not that of the frame.
 LEAST_FIELD = 0.25
+#: Beyond the largest circle in a sub-image, pixels whose mean is not so many standard errors above zero see no light.
+DARK_SIGMA = 4.0
 #: Noise relative to the signal where one frame does not tell it: of no more weight than predicting hot pixels.
 UNKNOWN_NOISE = 0.02
 
@@ -114,6 +118,7 @@ def open_scene(
     if cosine is not None:
         spread = np.maximum(relative * np.maximum(level, 0), 1e-9 * np.abs(level).max())
         aligned = on_axis(aligned, response.rows(rows), cosine, spread)
+    aligned[:, without_light(aligned)] = np.nan
     values[rows] = aligned
     if noise is not None:
         noise = noise.copy()
@@ -126,3 +131,19 @@ def open_scene(
         measurement=replace(measurement, values=values, noise_std=noise, alignment_std=alignment),
         registration=registration, hot_share=float(hot.mean()),
     )  # fmt: skip
+
+
+def without_light(aligned: Array) -> NDArray[np.bool_]:
+    """Pixels ``(y, x)`` in the corners of sub-images ``(interferometer, y, x)`` where the lens's disc has ended.
+
+    A dark pixel inside the disc is measured, as is a corner that light reaches.
+    """
+    count, height, width = aligned.shape
+    y, x = np.ogrid[:height, :width]
+    outside = np.hypot(y - (height - 1) / 2, x - (width - 1) / 2) > min(height, width) / 2
+    corners = aligned[:, outside]
+    # fringes scatter, too, but by less than the light that they are of
+    error = corners.std(axis=0) / count**0.5
+    dark = np.zeros(outside.shape, dtype=bool)
+    dark[outside] = corners.mean(axis=0) <= DARK_SIGMA * error
+    return dark

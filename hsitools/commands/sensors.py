@@ -147,7 +147,7 @@ def show(path: Path, plot: Path | None, as_json: bool) -> None:
               help="Dark frames: HDF5, frames (frame, y, x); exposure_s (frame,) for the dark current.")  # fmt: skip
 @click.option("--flat", type=file_argument, required=True,
               help="Flat frames: HDF5, frames (level, frame, y, x), or (frame, y, x) with level (frame,).")  # fmt: skip
-@click.option("--full-scale", type=float,
+@click.option("--full-scale", type=click.FloatRange(min=0, min_open=True),
               help="Digital number that clips  [default: attribute full_scale; found from the frames].")  # fmt: skip
 @click.option("--plot", type=OutputFile(suffix=".png"), help="Draw the photon-transfer curve (PNG).")
 @out_option

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,6 +59,23 @@ def full_disk_said(path: Path) -> Iterator[None]:
         if words is None:
             raise
         raise InputError(f"{path}: output: cannot be written ({words})") from None
+
+
+def require_room(path: str | Path, n_bytes: int) -> None:
+    """Refuse what the disk of ``path`` has no room for, before anything is computed.
+
+    Raises
+    ------
+    InputError
+        When more is needed than is free there.
+    """
+    try:
+        free = shutil.disk_usage(Path(path).absolute().parent).free
+    except OSError:
+        return
+    if n_bytes > free:
+        raise InputError(f"{path}: output: found {free / 2**30:.1f} GiB free on the disk, expected at least "
+                         f"{n_bytes / 2**30:.1f} GiB")  # fmt: skip
 
 
 def mapped(path: str | Path, dtype: Any, shape: tuple[int, ...]) -> np.memmap[Any, Any]:

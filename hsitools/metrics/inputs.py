@@ -16,8 +16,8 @@ from hsitools.errors import InputError
 MAX_TEMPORARY = 2**20
 #: Of a floating number that sums of squares may be made in.
 LEAST_BYTES = 4
-#: Largest values of a float32 image whose squares, and sums of them, float32 holds; others are taken as float64.
-SINGLE = (1e-10, 1e14)
+#: Largest values of a float32 image that holds products of two sums of their squares; others are taken as float64.
+SINGLE = (1e-6, 1e5)
 #: A band with less than this share of the best band's valid voxels is left out of indices of whole spectra.
 MIN_VALID = 0.5
 

@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any, Protocol
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from hsitools.devices import device_named
 from hsitools.errors import InputError
-from hsitools.sensor.multi_aperture import MultiApertureCamera
 
 Array = NDArray[np.float64]
+
+
+class Camera(Protocol):
+    """What is used of a `hsitools.sensor.MultiApertureCamera`."""
+
+    @property
+    def size(self) -> int:
+        """Side of a sub-image, pixels."""
+
+    @property
+    def response(self) -> Any:
+        """Of its interferometers."""
+
+    def field(self) -> tuple[Array, Array]:
+        """Cos θ and relative illumination of each pixel of a sub-image."""
+
+    def rings(self, wavelength_nm: Array) -> Iterable[tuple[NDArray[np.intp], NDArray[np.intp], Array]]:
+        """Interferometers, pixels, and the response of the ones in the others."""
 
 
 class CameraOperator:
@@ -40,7 +60,7 @@ class CameraOperator:
     """
 
     def __init__(
-        self, camera: MultiApertureCamera, wavelength_nm: Array, device: str = "cpu",
+        self, camera: Camera, wavelength_nm: Array, device: str = "cpu",
         dtype: torch.dtype = torch.float64,
     ) -> None:  # fmt: skip
         self.size, self.shape = camera.size, (camera.response.n_bands, len(wavelength_nm))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -236,15 +235,16 @@ def from_table(path: str | Path) -> Sensor:
     Parameters
     ----------
     path : path
-        CSV whose first column is the wavelength (nm), one further column a band, with or without a heading; or HDF5
-        with ``wavelength_nm`` (sample,) and ``response`` (band, sample).
+        CSV whose first column is the wavelength (nm, or in the unit that its heading names), one further column a band,
+        with or without a heading; or HDF5 with ``wavelength_nm`` (sample,) and ``response`` (band, sample).
 
     Raises
     ------
     FormatError
         When the file is missing or no such table.
     """
-    from hsitools.io.labels import is_hdf5
+    from hsitools.io.labels import is_hdf5, text
+    from hsitools.io.tables import read_table, wavelengths
 
     path = Path(path)
     if not path.is_file():
@@ -257,22 +257,16 @@ def from_table(path: str | Path) -> Sensor:
                         raise FormatError(
                             f"{path}: {name}: missing, expected wavelength_nm and response (band, sample)"
                         )
-                table, response = np.asarray(file["wavelength_nm"][()]), np.asarray(file["response"][()])
+                unit = text(file["wavelength_nm"].attrs.get("units", "nm"))
+                table = wavelengths(file["wavelength_nm"][()], unit, f"{path}: table")
+                response = np.asarray(file["response"][()])
         except OSError as error:
             raise FormatError(f"{path}: expected a table of responses; {' '.join(str(error).split())}") from None
     else:
-        try:
-            with warnings.catch_warnings():
-                # of an empty file: its shape is told below
-                warnings.simplefilter("ignore")
-                numbers = np.genfromtxt(path, delimiter=",", comments="#", encoding="utf-8", ndmin=2)
-        except ValueError as error:
-            raise FormatError(f"{path}: expected a table of numbers; {' '.join(str(error).split())}") from None
-        # a heading is no number
-        numbers = numbers[1:] if len(numbers) and np.isnan(numbers[0, 0]) else numbers
-        if len(numbers) < 2 or numbers.shape[1] < 2:
-            raise FormatError(f"{path}: found shape {numbers.shape}, expected wavelength (nm) and at least one band")
-        table, response = numbers[:, 0], numbers[:, 1:].T
+        columns = read_table(path, "table")
+        table, response = columns.wavelength_nm, columns.values.T
+    if (np.diff(table) < 0).all() and response.ndim == 2:
+        table, response = table[::-1], response[:, ::-1]
     try:
         curves = TableResponse(table_nm=table, response=response)
     except InputError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.io import save_cube
-from hsitools.io.atomic import atomic_path, mapped
+from hsitools.io.atomic import atomic_path, mapped, require_room
 from hsitools.io.formats import native
 from hsitools.progress import Progress, silent
 from hsitools.sensor.bands import known_bands
@@ -88,6 +89,8 @@ def simulate(
         within = sensor.within(wavelength[usable])
         if within.n_bands < sensor.n_bands:
             said.append(f"{sensor.n_bands - within.n_bands} of {sensor.n_bands} bands left out: not in the scene")
+    seen = within.frame_of(scene)
+    require_room(out, 5 * math.prod(seen.shape) + (0 if seen.pan is None else 4 * math.prod(seen.pan.shape)))
     if scale is not None:
         scene = scene.rescaled(scale)
     elif sensor.units == "1":

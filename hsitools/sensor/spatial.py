@@ -63,13 +63,20 @@ def mtf_sigma(gain: Any, ratio: float) -> Array:
     gain = np.atleast_1d(np.asarray(gain, dtype=float))
     if not (np.all(gain > 0) and np.all(gain < 1)):
         raise InputError(f"mtf: found gains {gain.min():g} to {gain.max():g} at Nyquist, expected between 0 and 1")
+    return np.array(_sigma(tuple(gain.tolist()), ratio))
+
+
+# a search for a shift asks for the same gains at every step: hundreds of times in one fusion
+@lru_cache(maxsize=256)
+def _sigma(gains: Gains, ratio: float) -> Gains:
+    gain = np.array(gains)
     low, high = np.full(gain.shape, 1e-3), np.full(gain.shape, 4.0 * ratio)
     # a narrow Gaussian's spectrum is aliased by the sampling: bisect on the true one
     for _ in range(60):
         middle = (low + high) / 2
         too_wide = _sampled_gain(middle, 1 / (2 * ratio)) < gain
         high, low = np.where(too_wide, middle, high), np.where(too_wide, low, middle)
-    return (low + high) / 2
+    return tuple(((low + high) / 2).tolist())
 
 
 def _sampled_gain(sigma: Array, frequency: float) -> Array:

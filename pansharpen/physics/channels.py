@@ -18,6 +18,7 @@ from hsitools.estimation.edge_aware import Sharp
 from pansharpen.case import Scene, Tile
 from pansharpen.families.statistics import Moments, moments, ratio_of
 from pansharpen.physics.changed_scene import AsPan
+from pansharpen.physics.hidden_details import hidden_power
 from pansharpen.physics.one_place import Place, in_one_place
 from pansharpen.physics.pan_error import PanError, pan_error
 from pansharpen.physics.registration import Components, Registration, register
@@ -142,6 +143,9 @@ def _learn(
     if several:
         # PAN beside guides is one channel of several too
         error = dataclasses.replace(error, hidden=HIDDEN_TOLD if told else HIDDEN)
+    if several and guide is None:
+        # a soft PAN would contradict sharper guides in what its optics have taken off it
+        error = dataclasses.replace(error, visible=error.visible + hidden_power(scene))
     if guide is not None and several:
         edge *= 1 if told else HIDDEN_EDGE
     place = Place(shift=pair.shift, field=pair.field)

@@ -5,9 +5,7 @@ in none of its terms. So the variance of a voxel is a sum of four ::
 
     (α · factor of the band)² · posterior + (factor · slope on PAN)² · what PAN's blur hides + error · share + grain
 
-The second is what PAN's optics have taken off PAN and no filter has brought back (`sharp_pan`), from what they would
-take off it once more, and once more again: the ratio of these tells by which power of the frequency the scene's
-spectrum falls, and so what the first time took.
+The second is what PAN's optics have taken off PAN (`hidden_details`).
 
 α and the factors are measured where the truth is known: the same problem one scale coarser, in which the coarse cube is
 sought from its half, with PAN as the cube's optics see it and blurred as its own optics do. The prior knows no scale
@@ -23,7 +21,6 @@ grid.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,10 +35,10 @@ from pansharpen.families.statistics import BandSums, band_sums, per_band, ratio_
 from pansharpen.physics.channels import Channels
 from pansharpen.physics.few_pixels import few_pixels, level_sums
 from pansharpen.physics.held_out import DEPENDENT, LEAST, counted, held_out
-from pansharpen.physics.own_mtf import least_mtf
-from pansharpen.physics.posterior import around, posterior_variance
+from pansharpen.physics.hidden_details import blur_powers, blurred_off, hidden_gain, hiding_blur
+from pansharpen.physics.posterior import posterior_variance
 from pansharpen.physics.registration import Registration
-from pansharpen.physics.sharp_pan import filtered, gaussian, pan_blur, transfer
+from pansharpen.physics.sharp_pan import filtered
 from pansharpen.physics.subspace import Cube, Subspace
 
 Array = NDArray[np.float64]
@@ -58,8 +55,6 @@ CHANCE = 3.0
 PASSED = 0.03
 #: Bounds of α at the coarse scale: outside, too few pixels have spoken.
 BOUNDS = (0.4, 3.0)
-#: Powers of the frequency with which a scene's spectrum may fall.
-SLOPES = np.linspace(0.0, 6.0, 61)
 #: Weight of what is expected (one) beside the bands in the fit of α: where all follow PAN, they cannot tell α.
 EXPECTED = 0.02
 #: Largest factor of a band, and one over the smallest.
@@ -92,65 +87,6 @@ class ErrorScale:
         if hidden is not None:
             out = out + per_band(self.hidden, variance) * hidden
         return out.sqrt_()
-
-
-def hiding_blur(scene: Scene) -> Array | None:
-    """What is left of the blur of PAN's optics; where no sensor tells it, the widest that PAN can have. None of no PAN.
-
-    The estimate takes a PAN of untold optics for sharp; its error must not.
-    """
-    blur = pan_blur(scene)
-    return gaussian(least_mtf(scene)) if blur is None and not scene.pan_made else blur
-
-
-def blurred_off(pan: torch.Tensor, blur: Array | None) -> torch.Tensor | None:
-    """Local power of what PAN's optics would take off PAN once more; None where they are not told."""
-    if blur is None:
-        return None
-    return around((pan - filtered(pan, blur)).square())
-
-
-def _blur_table(blur: Array) -> tuple[Array, Array]:
-    """For each of `SLOPES`: power that two more blurs take off over that of one more, and of the first over one more.
-
-    Last come the shares of white noise's variance in one more and in two more.
-    """
-    gain = transfer(blur)
-    y, x = np.meshgrid(np.fft.fftfreq(len(gain)), np.fft.fftfreq(len(gain)), indexing="ij")
-    square = y**2 + x**2
-    spectra = np.where(square > 0, square, np.inf) ** (-SLOPES[:, None, None] / 2)
-    taken = (1 - gain) ** 2
-    first, once, twice = ((spectra * power).sum((1, 2)) for power in (taken, taken * gain**2, taken**2 * gain**2))
-    noise = taken.mean(), (taken**2).mean()
-    return np.stack([twice / once, first / once]), np.array(noise)
-
-
-def hidden_gain(blur: Array, once: float, twice: float, noise: float = 0.0) -> float:
-    """Power that PAN's blur has taken off over what it would take off once more.
-
-    Parameters
-    ----------
-    blur : array
-        As of `pansharpen.physics.sharp_pan.pan_blur`.
-    once, twice : float
-        Mean square of what the blur takes off PAN, and of what it takes off that.
-    noise : float
-        Variance of PAN's noise.
-    """
-    (ratio, gain), shares = _blur_table(blur)
-    once, twice = once - noise * shares[0], twice - noise * shares[1]
-    if not (once > 0 and twice > 0):
-        # noise alone, or no contrast: as of the smoothest scene
-        return float(gain[-1])
-    return float(np.interp(twice / once, ratio[::-1], gain[::-1]))
-
-
-def blur_powers(pan: torch.Tensor, blur: Array, crop: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
-    """Sums of squares of what PAN's blur takes off PAN, and of what it takes off that, and the number of pixels."""
-    once = pan - filtered(pan, blur)
-    twice = once - filtered(once, blur)
-    parts = [crop(part)[0].double().square().sum() for part in (once, twice, torch.ones_like(pan))]
-    return torch.stack(parts)
 
 
 def error_scale(

@@ -16,6 +16,9 @@ from pansharpen.physics.registration import Registration
 WORSE = 4.0
 #: Share of a channel's variance that must be unexplained besides: bands that are all alike tell nothing.
 LEAST = 0.01
+#: Bands of the cube that must share a response at least, by 1/Σw², or what lies between them is not known: the channel
+#: may then be like any one of those that have so much of the largest one's share.
+SHARING, SHARE = 2.5, 0.2
 
 
 def doubted_bands(scene: Scene, channels: Sequence[Channel], pair: Registration) -> list[tuple[Channel, int]]:
@@ -33,9 +36,11 @@ def doubted_bands(scene: Scene, channels: Sequence[Channel], pair: Registration)
     if not own:
         return []
     out = []
-    for (channel, _), shares in zip(own, unexplained(scene, own, pair), strict=True):
-        nearest = int(shares[:-1].argmin())
-        if shares[-1] > max(LEAST, WORSE * float(shares[nearest])):
+    for (channel, response), shares in zip(own, unexplained(scene, own, pair), strict=True):
+        nearest, said = int(shares[:-1].argmin()), float(shares[-1])
+        if response.sum() ** 2 < SHARING * response.square().sum():
+            said = min(said, float(shares[:-1][response.to(shares) >= SHARE * response.max()].min()))
+        if said > max(LEAST, WORSE * float(shares[nearest])):
             out.append((channel, nearest))
     return out
 

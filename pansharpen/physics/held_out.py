@@ -21,7 +21,7 @@ from pansharpen.case import Scene, Tile
 from pansharpen.families.statistics import ratio_of
 from pansharpen.optics import USUAL_MTF
 from pansharpen.physics.channels import EDGE, Channels
-from pansharpen.physics.registration import Registration
+from pansharpen.physics.registration import SPOILED, Registration
 from pansharpen.physics.relation import related
 from pansharpen.physics.subspace import Cube, Subspace
 from pansharpen.tile import INTERPOLATION
@@ -30,8 +30,6 @@ from pansharpen.tile import INTERPOLATION
 ERRORS = 3.0
 #: Coarse pixels that tell as much as one that is independent of the others: a block of the decimation.
 DEPENDENT = 4
-#: Coarse pixels around another date's that do not count either.
-SPOILED = 2
 #: Smallest side, coarse pixels, on which anything can be held out.
 LEAST = 8
 

@@ -23,8 +23,7 @@ import torch
 from torch.nn.functional import avg_pool2d, max_pool2d, pad
 
 from pansharpen.case import Scene
-from pansharpen.physics.held_out import SPOILED
-from pansharpen.physics.registration import register
+from pansharpen.physics.registration import SPOILED, register
 from pansharpen.physics.subspace import one_blur, subspace
 from pansharpen.tile import Tile
 

@@ -34,6 +34,8 @@ RIDGE = 1e-6
 #: Where squared residuals around a coarse pixel are more than so many times the usual (steps of any scene reach that),
 #: PAN is taken to show another date; of what is beyond, half is counted, as much as chance in few pixels allows.
 USUAL, LOCAL = 4.0, 0.5
+#: Coarse pixels around another date's that do not count either.
+SPOILED = 2
 #: Share of PAN's variance at the cube's scale that may stay unexplained: pairs that fit leave .0003, one known roughly
 #: .002, one turned by 5 degrees .1 (jasper_ridge, enmap_potsdam_b, abu_airport_1, aviris_gator_vi), by 4 degrees .02 or
 #: .06 (procedural scenes), one with a tenth of another date .006 to .06.

@@ -42,6 +42,23 @@ def test_even_lines(device, n_lines, limit_um, caplog):
     assert (result.opd_stderr_um >= 0.999 * away)[doubtful].all()
     assert (result.opd_stderr_um < 0.1)[~doubtful].all()
     assert ("OPDs up to" in caplog.text) == doubtful.any()
+    _agrees(result)
+
+
+def _agrees(result):
+    """The covariance with aliases holds the OPDs' standard errors, is one still, and differs only where they do."""
+    doubtful, slope = result.flags["undersampled"], result.model.slices["phase"].start + 1
+    wide = result.covariance_with_aliases
+    stderr = np.sqrt(wide[:, slope, slope]) * result.response.band.opd_per_radian
+    np.testing.assert_allclose(stderr, result.opd_stderr_um, rtol=1e-9)
+    np.testing.assert_array_equal(wide[~doubtful], result.covariance[~doubtful])
+    assert (wide[doubtful, slope, slope] > 10 * result.covariance[doubtful, slope, slope]).all()
+    scale = np.sqrt(np.einsum("arii->ari", np.stack([wide, result.covariance])))
+    correlation = np.stack([wide, result.covariance]) / (scale[..., :, None] * scale[..., None, :])
+    np.testing.assert_allclose(correlation[0], correlation[1], rtol=1e-9, atol=1e-12)
+    # at the lines a fringe is its alias: the transmittance is no less sure for it
+    lines = 1000 / result.wavenumber
+    assert (result.transmittance_stderr(lines) < 0.2 * result.transmittance(lines).max()).all()
 
 
 def test_even_lines_without_a_nominal_step(device):

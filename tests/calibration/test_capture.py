@@ -297,6 +297,19 @@ class TestFile:
         with refused(FormatError, path, "expected a capture"):
             open_capture(path)
 
+    def test_intensity_and_flat_exchanged(self, tmp_path):
+        """Fringes in the flat field were fitted all the same, R² .99, and nothing was flagged."""
+        wavenumber, opd = np.linspace(1.0, 2.5, 40), np.arange(2.0, 8.0)[:, None]
+        flat = np.linspace(1, 2, 40) * (1 + 0.1 * np.arange(6))[:, None]
+        fringes = flat * (1 + 0.4 * np.cos(2 * np.pi * wavenumber * opd))
+        make(wavenumber=wavenumber, intensity=fringes, flat=flat).save(tmp_path / "right.h5")
+        np.testing.assert_array_equal(open_capture(tmp_path / "right.h5").flat, flat)
+        make(wavenumber=wavenumber, intensity=flat, flat=fringes).save(tmp_path / "wrong.h5")
+        with pytest.raises(
+            InputError, match=r"flat: found rows that differ .* in intensity, .*: are the two exchanged?"
+        ):
+            open_capture(tmp_path / "wrong.h5")
+
     def test_missing(self, tmp_path):
         with refused(FormatError, tmp_path / "none.h5", "found no such file or folder"):
             open_capture(tmp_path / "none.h5")

@@ -54,6 +54,10 @@ def test_numbers_have_a_range_or_are_checked():
         ("capture", "extract", "f.h5", "--out", "o.h5", "--opd-step", "nan"),
         ("capture", "simulate", "--out", "o.h5", "--n=-1"),
         ("capture", "simulate", "--out", "o.h5", "--lines", "3"),
+        ("capture", "simulate", "--out", "o.h5", "--n", "1000000", "--lines", "1000000"),
+        ("capture", "simulate", "--out", "o.h5", "--n", "100000000", "--frames"),
+        ("capture", "simulate", "--out", "o.h5", "--band", "900:400"),
+        ("simulate", "--sensor", "s.h5", "--size", "3000000x3000000", "-o", "o.h5"),
         ("capture", "simulate", "--out", "o.h5", "--noise", "nan"),
         ("invert", "benchmark", "--capture", "c.h5", "--folds", "1"),
         ("invert", "benchmark", "--capture", "c.h5", "--seed=-1"),
@@ -75,9 +79,12 @@ def test_refused_in_one_line(arguments, files, capsys, monkeypatch):
 def files(tmp_path_factory):
     """A folder with a small capture and raw frames."""
     from calibration import simulated_bench as bench
+    from hsitools.sensor.bands import box_response
+    from hsitools.sensor.sensor import Sensor
 
     folder, rng = tmp_path_factory.mktemp("ranges"), np.random.default_rng(0)
     instrument = bench.simulate_instrument(4, rng=rng, rows=2)
     bench.capture(instrument, bench.lines(40), rng=rng).save(folder / "c.h5")
+    Sensor(response=box_response(400, 700), name="eye").save(folder / "s.h5")
     bench.write_frames(folder / "f.h5", instrument, bench.lines(8), rng=rng)
     return folder

@@ -209,9 +209,9 @@ def test_real_scene(case, least, golden):
 
 
 def test_clean_cube_comes_back(golden):
-    clean = golden["clean"]
+    clean = golden["clean"][:, :48, :64]
     found = restore(clean, "diffusion", wavelength_nm=np.linspace(430, 860, 102))
-    assert psnr(found.estimate, clean) > 52
+    assert psnr(found.estimate, clean) > 60
 
 
 def test_real_scene_and_intervals_that_cover(whole):

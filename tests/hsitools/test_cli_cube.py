@@ -196,20 +196,37 @@ def test_metrics_reports_what_is_left_out(hsi, tmp_path):
 
 @pytest.mark.parametrize("name", [name for name in PRESETS if name != "imspoc-uv-2"])
 def test_sensor_make_show_simulate(hsi, tmp_path, name):
-    sensor, plot = tmp_path / "sensor.h5", tmp_path / "sensor.png"
+    sensor = tmp_path / "sensor.h5"
     assert hsi("sensor", "make", "--preset", name, "-o", sensor)[0] == 0
-    code, out, err = hsi("sensor", "show", sensor, "--plot", plot, "--json")
+    code, out, err = hsi("sensor", "show", sensor, "--json")
     assert code == 0, err
     assert json.loads(out)["bands"] == preset(name).n_bands
-    assert matplotlib.image.imread(plot).shape[1] > 500
+    # drawn by the test below
+    assert [len(ax.get_lines()) > 0 for ax in sensor_figure(preset(name)).axes if ax.axison].count(True) >= 2
     assert json.loads(hsi("info", sensor, "--json")[1])["kind"] == "sensor"
-    for target in ("a.h5", "b.h5"):
-        code, _, err = hsi("simulate", "--sensor", sensor, "--size", "36x40", "--seed", 1, "-o", tmp_path / target)
+    seen = tmp_path / "seen.h5"
+    code, _, err = hsi("simulate", "--sensor", sensor, "--size", "36x40", "--seed", 1, "-o", seen)
+    assert code == 0, err
+    made = open_cube(seen)
+    assert made.shape[0] == preset(name).n_bands
+    assert np.isfinite(made.read()).all()
+    assert made.meta["seed"] == 1
+
+
+@pytest.mark.parametrize("name", ["prisma", "landsat-8"])
+def test_sensors_are_drawn_and_a_seed_repeats(hsi, tmp_path, name):
+    """Of one sensor of many bands, and of one of few."""
+    sensor, plot = tmp_path / "sensor.h5", tmp_path / "sensor.png"
+    preset(name).save(sensor)
+    assert hsi("sensor", "show", sensor, "--plot", plot)[0] == 0
+    assert matplotlib.image.imread(plot).shape[1] > 500
+    for target, seed in (("a.h5", 1), ("b.h5", 1), ("c.h5", 2)):
+        code, _, err = hsi("simulate", "--sensor", sensor, "--size", "36x40", "--seed", seed, "-o", tmp_path / target)
         assert code == 0, err
-    a, b = open_cube(tmp_path / "a.h5"), open_cube(tmp_path / "b.h5")
+    a, b, c = (open_cube(tmp_path / f"{target}.h5") for target in "abc")
     # rounding may move a photon of a few samples in a thousand
     assert np.isclose(a.read(), b.read(), rtol=1e-5, atol=1e-6).mean() > 0.999
-    assert a.meta["seed"] == 1
+    assert np.isclose(a.read(), c.read(), rtol=1e-5, atol=1e-6).mean() < 0.9
 
 
 def test_sensor_options(hsi, tmp_path):

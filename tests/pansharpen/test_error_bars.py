@@ -20,7 +20,8 @@ from pansharpen.in_memory import posterior_of
 from pansharpen.methods.physics import learn, physics, solved
 from pansharpen.optics import Optics
 from pansharpen.pair.wald import simulated_case
-from pansharpen.physics.error_scale import blur_powers, blurred_off, grain_variance, hidden_gain
+from pansharpen.physics.error_scale import grain_variance
+from pansharpen.physics.hidden_details import blur_powers, blurred_off, hidden_gain
 from pansharpen.physics.posterior import draw, signs_at
 from pansharpen.physics.sharp_pan import gaussian
 from pansharpen.tiled import LargeScene

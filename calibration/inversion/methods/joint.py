@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.inversion.calibration_error import Allowed, allow
+from calibration.inversion.methods.gp import untold_variance
 from calibration.inversion.population import Population, learn
 from calibration.inversion.problem import Interferograms, Spectra, noise_size
 from calibration.inversion.registry import Inside, method
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from calibration.inversion.spatial import Smoothing
 
 Array = NDArray[np.float64]
+#: Pixels whose interferograms a spectrum may have been told by, neighbours and those that resemble it: beyond what they
+#: tell the error bar is that of the kernels. Set on simulated benches of 24 to 40 interferometers (procedural scenes:
+#: coverage .38 to .56 becomes .95 to .96; with one pixel .999, with 500 .74 to .85).
+TOGETHER = 30
 #: Factors of the errors that all pixels share.
 COMMON = 16
 
@@ -86,6 +91,8 @@ def learned(case: Interferograms, device: str = "cpu") -> Learned:
     allowed = allow(_with_noise(case, noise), apart=True)
     case = allowed.case
     population = learn(allowed)
+    # a population learned from the image has not what no interferogram shows: it is as wide as any kernel leaves it
+    population = replace(population, rest=np.maximum(population.rest, untold_variance(case, TOGETHER)))
     data = population.components(case.projected)
     importance = (population.columns**2).sum(axis=0)
     smoothing = choose(data, population.signal, importance, case.measured.reshape(case.shape), device=device)

@@ -25,6 +25,7 @@ from hsitools.sensor.photon.curve import (
     rounding_uncertainty,
 )
 from hsitools.sensor.photon.frames import Level, level_statistics
+from hsitools.sensor.photon.levels import notes_on_levels, require_light, require_one_unit
 from hsitools.sensor.photon.pixels import (
     charge_notes,
     dark_nonuniformity,
@@ -64,12 +65,13 @@ def analyse(
     """See `hsitools.sensor.photon.transfer.photon_transfer`."""
     times = None if dark_exposure_s is None else np.asarray(list(dark_exposure_s), dtype=float)
     dark, levels, steady = _statistics(dark_frames, flat_frames, times, progress)
+    require_one_unit(dark, levels)
     step = quantisation_step(np.concatenate([level.sample for level in (dark, *levels)]))
     limit, notes = _full_scale(levels, steady, step, full_scale)
     zero, line, points, usable, saturation = _curve(dark, levels, steady, step, limit, times)
     notes += zero.notes + saturation.notes
     line, noise_notes = _checked(line, points, step)
-    notes += noise_notes
+    notes += (*noise_notes, *notes_on_levels(dark, levels, points))
     gain, (read, read_error) = 1 / line.slope, _read_noise(line)
     if float(points.rounding.max()) > line.covariance[1, 1] ** 0.5 / 2:
         notes += ("the dark noise hides in the converter's steps (below .4 DN): the read noise is uncertain",)
@@ -204,7 +206,6 @@ def _curve(
     strata = _strata(dark, levels, steady)
     zero = _dark_zero(dark, times, None)
     line: Line | None = None
-    kept: Mask
     for _ in range(3):
         usable = [_usable(level, steady, limit, step, zero.image, line) for level in levels]
         samples = sum(int(mask.sum()) for mask in usable)
@@ -213,6 +214,7 @@ def _curve(
             where = f" ({limit:.6g} DN, which level {', '.join(full)} reaches)" if full else ""
             raise InputError(f"flat: found {samples} usable samples, expected at least 100 below full scale{where}")
         points = _points(dark, levels, usable, strata, zero, steady, step, line)
+        require_light(points, zero.error)
         line, kept = below_saturation(points, step, zero.error)
         zero = _dark_zero(dark, times, line)
     points = _points(dark, levels, usable, strata, zero, steady, step, line)
@@ -258,9 +260,7 @@ def _strata(dark: Level, levels: list[Level], steady: Mask) -> NDArray[np.int8]:
 
     A pixel's own noisy mean must not choose its group: it is not independent of its variance.
     """
-    light = np.zeros(dark.mean.shape)
-    for level in levels:
-        light += level.mean - dark.mean
+    light = np.sum([level.mean - dark.mean for level in levels], axis=0)
     smooth = ndimage.median_filter(light, 5, mode="nearest") if min(light.shape) >= 5 else light * 0 + np.median(light)
     chosen = smooth[steady]
     if not chosen.size:

@@ -12,6 +12,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from hsitools.errors import InputError
 from hsitools.sensor.photon.analysis import analyse
 from hsitools.sensor.photon.frames import read_exposures, read_stacks
 from hsitools.sensor.photon.result import PhotonTransfer, describe
@@ -48,6 +49,9 @@ def photon_transfer(
     Raises
     ------
     InputError
-        When there are too few frames, shapes differ, the light is not above the noise or the curve is not straight.
+        When there are too few frames, shapes or units differ, the flats are darker than the darks, the light is not
+        above the noise or the curve is not straight.
     """
+    if not full_scale > 0:
+        raise InputError(f"full_scale: found {full_scale:g}, expected a positive digital number")
     return analyse(dark, levels, full_scale, dark_exposure_s, progress)

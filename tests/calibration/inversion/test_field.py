@@ -14,7 +14,7 @@ from calibration.characterization import Characterization
 from calibration.inversion.field import cosine_of, gain_of, on_axis
 from calibration.inversion.invert import invert
 from calibration.inversion.measurement import Measurement
-from calibration.inversion.scene_frames import open_scene
+from calibration.inversion.scene_frames import open_scene, without_light
 from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.sensor.layout import SubImageLayout
@@ -106,3 +106,16 @@ def test_frames_of_a_monochromator_are_no_even_scene(instrument: Characterizatio
     device = replace(instrument, layout=LAYOUT)
     with pytest.raises(InputError, match=r"lines.h5: flat: found wavelength_nm \(a monochromator\)"):
         open_scene(tmp_path / "scene.h5", device, tmp_path / "lines.h5")
+
+
+def test_corners_that_no_light_reaches_have_no_spectrum() -> None:
+    """Spectra of nothing, 0 ± .0009, were drawn as the darkest pixel's."""
+    rng = np.random.default_rng(0)
+    y, x = np.ogrid[:21, :21]
+    radius = np.hypot(y - 10, x - 10)
+    fringes = 1 + 0.5 * np.cos(np.arange(40.0))[:, None, None]
+    # inside the disc a dark target is measured
+    light = np.where(radius <= 10.5, np.where(radius < 3, 0.0, 1.0), 0.0)
+    aligned = light * fringes + 1e-3 * rng.standard_normal((40, 21, 21))
+    np.testing.assert_array_equal(without_light(aligned), radius > 10.5)
+    assert not without_light(fringes + 0 * aligned).any()

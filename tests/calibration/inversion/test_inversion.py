@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -14,16 +16,20 @@ from numpy.testing import assert_allclose
 
 from calibration.characterization import Characterization
 from calibration.commands.invert import invert as group
+from calibration.commands.invert import parse_grid
 from calibration.inversion import registry
-from calibration.inversion.calibration_error import allow, interferogram_errors, likeliest
-from calibration.inversion.filters import choose
-from calibration.inversion.invert import build_case, invert
+from calibration.inversion.calibration_error import allow, by_evidence, interferogram_errors, likeliest
+from calibration.inversion.filters import NOISE_ALONE, choose
+from calibration.inversion.invert import Inversion, build_case, invert
 from calibration.inversion.lines import corrected, find_peaks, summary
-from calibration.inversion.measurement import Measurement, frames, on_grid
+from calibration.inversion.measurement import Measurement, check_file, frames, on_grid, open_measurement
 from calibration.inversion.methods.cosine import transform
+from calibration.inversion.methods.gp import untold_variance
+from calibration.inversion.methods.joint import TOGETHER
 from calibration.inversion.prior import SCALES, Prior, matern
 from calibration.inversion.problem import Interferograms, Spectra, noise_size, pixel_noise_size
 from calibration.inversion.scenes import score, spectra_on
+from calibration.processing import error_budget, larger_than_signal
 from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.estimation.edge_aware import Pixels, edge_weights, laplacian
@@ -281,6 +287,35 @@ def test_factors_of_covariances_are_the_likeliest() -> None:
     assert factors[1] == pytest.approx(0.25, rel=0.25)
 
 
+def test_kernels_of_the_mean_count_by_their_evidence() -> None:
+    """All where nothing tells them apart, and the one where something does; else the mean by their evidence."""
+    case, _ = smooth_case(side=1, sigma=1e-3)
+    kernels = {"as drawn": matern(case.wavelength_nm, 80.0), "rough": np.eye(46)}
+    blind = replace(case, noise_std=np.full(60, 1e6))
+    sizes = [SCALES[0] * Prior(name="", covariance=kernel, case=blind).unit for kernel in kernels.values()]
+    expected = 0.5 * sum(size * kernel for size, kernel in zip(sizes, kernels.values(), strict=True))
+    assert_allclose(by_evidence(blind, kernels, mixed=True), expected, rtol=1e-4)
+    told, taken = (by_evidence(case, kernels, mixed=mixed) for mixed in (True, False))
+    assert_allclose(told, taken, rtol=0, atol=1e-6 * taken.max())
+    assert_allclose(taken / taken[0, 0], kernels["as drawn"], rtol=1e-9)
+    twice = by_evidence(case, {"one": kernels["rough"], "same": kernels["rough"]}, mixed=True)
+    assert_allclose(twice, by_evidence(case, {"one": kernels["rough"]}, mixed=False), rtol=1e-9, atol=1e-12)
+
+
+def test_error_bars_hold_what_few_interferograms_do_not_tell() -> None:
+    """More pixels tell more, down to what no interferogram shows; no population of them makes `joint` surer."""
+    case, _ = smooth_case(side=8)
+    few = case.of(np.arange(12))
+    one, some, all_of_them = (untold_variance(few, count) for count in (1, TOGETHER, 1e12))
+    assert (one > some).all()
+    assert (some > all_of_them).all()
+    assert (all_of_them > 0).all()
+    assert untold_variance(case, TOGETHER).mean() < 0.5 * some.mean()
+    result = registry.get("joint")(few)
+    assert result.std is not None
+    assert (result.std**2 >= (1 - 1e-9) * some[:, None, None]).all()
+
+
 def test_no_calibration_error_is_found_where_there_is_none() -> None:
     case, truth = smooth_case(side=16)
     assert allow(case).scale == 0
@@ -360,6 +395,53 @@ def test_bad_input_is_one_line(instrument: Characterization) -> None:
     assert_allclose(cut.values, 100)
     assert cut.noise_std is not None
     assert_allclose(cut.noise_std, 1)
+
+
+def test_a_grid_beyond_memory_is_refused_before_anything_is_read(instrument: Characterization) -> None:
+    """After 24 s of work 1.8 TiB could not be had: an internal error."""
+    low, high = instrument.response.band_nm
+    with pytest.raises(InputError, match=r"grid: memory: 500000 wavelengths .*; choose a larger step"):
+        parse_grid("400:900:0.001")
+    with pytest.raises(InputError, match="grid: found a step too small"):
+        parse_grid("400:900:1e-320")
+    with pytest.raises(InputError, match="--grid: found '400:inf:1'"):
+        parse_grid("400:inf:1")
+    assert len(parse_grid("400:900:0.5")) == 1001
+    with pytest.raises(InputError, match="grid: memory: 500000 wavelengths"):
+        invert(Path("is never opened"), instrument, grid=np.linspace(low, high, 500_000))
+
+
+def test_frames_of_a_monochromator_are_no_scene(instrument: Characterization, tmp_path: Path) -> None:
+    layout = SubImageLayout(frame_shape=(120, 60), grid=(10, 6), pitch=(10, 10), origin=(5, 5))
+    device = replace(instrument, layout=layout)
+    frame = np.full((2, 120, 60), 100.0)
+    for name, line in (("lines", [1.5, 1.6]), ("laser", [1.5, 1.5])):
+        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+            file["frames"], file["dark"], file["wavenumber"] = frame, 0 * frame[0], line
+    with pytest.raises(InputError, match="wavenumber: found 2 lines of a monochromator, one a frame"):
+        open_measurement(tmp_path / "lines.h5", device)
+    with pytest.raises(InputError, match="wavenumber: found 2 lines of a monochromator, one a frame"):
+        check_file(tmp_path / "lines.h5", (120, 60), 60)
+    # repeated frames of one line are a scene: a laser's light
+    assert open_measurement(tmp_path / "laser.h5", device).shape == (60, 9, 9)
+
+
+def test_the_budget_names_no_prior_of_a_filter_and_says_when_it_exceeds_the_signal() -> None:
+    cube = Cube(data=np.ones((1, 2, 2)))
+    std = np.full((3, 2, 2), 0.5)
+
+    def budget(**more: Any) -> dict[str, np.ndarray]:
+        spectra = Spectra(wavelength_nm=np.arange(3.0), estimate=2 * std, std=std, mask=np.ones((2, 2), bool), **more)
+        return error_budget(Inversion(cube=cube, std=cube, mask=cube, spectra=spectra))
+
+    filtered = budget(parameters={"std": NOISE_ALONE})
+    assert sorted(filtered) == ["all", "noise"]
+    assert_allclose(filtered["noise"], 0.5)
+    assert sorted(budget()) == ["all", "noise and prior"]
+    assert sorted(budget(noise_std=0.6 * std)) == ["all", "noise", "prior"]
+    assert_allclose(budget(noise_std=0.6 * std)["prior"], 0.4)
+    assert larger_than_signal(filtered, 1.0) == ""
+    assert larger_than_signal(filtered, 0.25).startswith("the standard deviation is 200 % of the signal")
 
 
 def test_curves_must_be_positive_and_cover() -> None:

@@ -322,13 +322,14 @@ def test_noise_is_that_of_a_band_and_not_of_its_neighbours():
     assert evaluate_alone(noisy, metrics=["noise"])["noise"].value == pytest.approx(0.05, rel=0.05)
 
 
-@pytest.mark.parametrize("size", [1e-20, 1e20])
+@pytest.mark.parametrize("size", [1e-20, 1e-7, 1e9, 1e20])
 def test_sizes_whose_squares_float32_does_not_hold_are_compared_as_any(size):
     draw = np.random.default_rng(4)
     reference = draw.random((4, 40, 40)).astype(np.float32) + 1
     estimate = reference + 0.1 * draw.random((4, 40, 40)).astype(np.float32)
-    usual = evaluate(estimate, reference, ratio=4, metrics=["ERGAS", "SAM", "PSNR"])
-    scaled = evaluate(estimate * np.float32(size), reference * np.float32(size), ratio=4, metrics=list(usual))
+    names = ["ERGAS", "SAM", "PSNR", "CC", "SCC", "SSIM", "UQI"]
+    usual = evaluate(estimate, reference, ratio=4, metrics=names)
+    scaled = evaluate(estimate * np.float32(size), reference * np.float32(size), ratio=4, metrics=names)
     for name, score in usual.items():
         assert scaled[name].value == pytest.approx(score.value, rel=1e-5), name
 

@@ -392,6 +392,42 @@ def test_command_names_the_level(capsys, tmp_path):
     assert "dark.h5: exposure_s: found shape (3,), expected (12,)" in run(code=2).err
 
 
+def test_frames_of_other_units_or_exchanged_are_refused():
+    """From them came a gain of 11.2 (true 6), and a read noise of 48.6 (true 18), without a word."""
+    dark, flats = detector_frames(np.random.default_rng(29), shape=(24, 30), levels=(2e3, 8e3, 3e4))
+    with pytest.raises(InputError, match=r"flat: found values in steps of 1.526e-05, expected 1 as the dark"):
+        photon_transfer(np.rint(dark), [np.rint(level) / 65535 for level in flats])
+    with pytest.raises(InputError, match=r"flat level 0: found it \d+.* DN below the dark frames"):
+        photon_transfer([frame for level in flats for frame in level], [dark])
+    with pytest.raises(InputError, match=r"flat level 0: found it \d+.* DN below the dark frames"):
+        photon_transfer([frame + 5000 for frame in dark], flats)
+    with pytest.raises(InputError, match="full_scale: found -5"):
+        photon_transfer(dark, flats, full_scale=-5)
+
+
+def test_one_level_says_that_nothing_checks_the_line(tmp_path, capsys):
+    dark, flats = detector_frames(np.random.default_rng(30), shape=(24, 30), levels=(2e3, 8e3))
+    for name, frames in (("dark", dark), ("one", flats[0]), ("untold", np.concatenate(flats))):
+        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+            file["frames"] = np.rint(frames).astype(np.uint16)
+
+    def notes(name):
+        with pytest.raises(SystemExit) as done:
+            main(["sensor", "noise", "--dark", str(tmp_path / "dark.h5"), "--flat", str(tmp_path / f"{name}.h5"),
+                  "-o", str(tmp_path / "noise.h5")])  # fmt: skip
+        assert not done.value.code
+        return [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")]
+
+    said = notes("one")
+    assert len(said) == 1
+    assert "one level of light and the dark (0 degrees of freedom)" in said[0]
+    assert any("one level of light" in note for note in PhotonTransfer.load(tmp_path / "noise.h5").notes)
+    said = notes("untold")
+    assert len(said) == 2
+    assert "several levels? say which frame is of which (level)" in said[0]
+    assert photon_transfer(dark, flats).notes == ()
+
+
 def test_memory_does_not_grow_with_the_frames():
     frame = np.zeros((300, 300))
 
