@@ -117,7 +117,7 @@ def refine(
         scene_missed = np.maximum(missed(rest.numpy(), ~separation.noise.outlier), shared(residual))
         whole += torch.as_tensor(scene_missed).clamp(min=faint)[:, None, None]
         # elements without any measurement are what other bands say, no surer than these
-        doubt = doubt_of_nearest(separation.whitened, separation.noise.outlier.all(1))
+        doubt = doubt_of_nearest(separation.whitened, np.asarray(separation.noise.outlier.all(1)))
         whole = torch.maximum(whole, torch.as_tensor(doubt)[:, None])
         std = np.sqrt(unit**2 * whole.numpy() + pattern(separation, scene))
     return Refined(

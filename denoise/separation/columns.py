@@ -56,7 +56,7 @@ def from_nearest(scene: Array, values: Array, chosen: Mask, gone: Mask) -> Array
         return scene
     scene = scene.copy()
     for band in np.flatnonzero(chosen.any(1)):
-        fit = _line(values, band, chosen[band], gone)
+        fit = _line(values, int(band), chosen[band], gone)
         if fit is not None:
             scene[band][:, chosen[band]] = fit[0]
     return scene
@@ -72,7 +72,7 @@ def doubt_of_nearest(values: Array, gone: Mask) -> NDArray[np.float32]:
     for band in np.flatnonzero(gone.any(1)):
         # nothing tells a column that no band has
         columns = gone[band] & ~gone.all(0)
-        fit = _line(values, band, columns, gone) if columns.any() else None
+        fit = _line(values, int(band), columns, gone) if columns.any() else None
         if fit is not None:
             out[band, columns] = fit[1]
     return out

@@ -27,11 +27,6 @@ AT_ONCE, ENOUGH = 16, 4096
 #: Share of a spike's height that bands on both sides, or two on one, have of a spectrum's feature: narrow ones (a
 #: standard deviation of .7 bands) have .36; of a spike seven deviations high, both would be chance of two deviations.
 ALIKE = 0.3
-#: Share of pixels that a subspace is taken from, at least.
-MOSTLY = 0.8
-#: Standard deviations beyond which a band pulls no harder at its pixel's coordinates, and steps in which these settle:
-#: what a spectrum's feature of several bands has drawn them by halves each time or better.
-HUBER, HUBER_STEPS = 2.0, 20
 
 
 def spikes(values: Array, valid: Mask, least: float = 0.0) -> Mask:
@@ -90,10 +85,9 @@ def _alone(signed: Array, where: Mask) -> Mask:
 
 
 def _without_features(values: Array, valid: Mask, out: Mask, least: float) -> Mask:
-    """Spikes ``(band, y, x)`` that are no scene: beyond the subspace, and not alike there in three bands in a row.
+    """Spikes ``(band, y, x)`` that are no scene: in the subspace, or alike beyond it in three bands in a row.
 
-    The subspace is that of the cube without the spikes, and without the pixels that have several close to one another,
-    unless these are many: the edges of what a single pixel has in several bands are found before its middle.
+    The subspace is that of the cube without the spikes; what a single pixel has, it has not.
     """
     from scipy.ndimage import grey_opening
 
@@ -103,51 +97,17 @@ def _without_features(values: Array, valid: Mask, out: Mask, least: float) -> Ma
     centred = (filled - mean[..., None]).astype(np.float32)
     noise = band_noise(centred)
     unit = np.maximum(noise, 1e-6 * np.sqrt((centred**2).mean()) + 1e-30)[:, None]
-    padded = np.pad(out, ((0, 2 * REACH), (0, 0), (0, 0)))
-    some = ~np.any([out & padded[move : move + bands] for move in range(1, 2 * REACH + 1)], axis=(0, 1))
-    some = some if some.mean() > MOSTLY else np.ones_like(some)
-    directions = subspace(centred[:, some] / unit)
+    directions = subspace((centred / unit[..., None]).reshape(bands, -1))
     pixels = out.any(0)
-    height = np.where(valid[:, pixels], values[:, pixels] - mean, centred[:, pixels]) / unit
-    # two guesses of what the scene has there: what the pixel has, and what those beside it have
-    y, x = np.nonzero(pixels)
-    wide = np.pad(centred, ((0, 0), (1, 1), (1, 1)), mode="edge")
-    steps = [(down, right) for down in range(3) for right in range(3) if (down, right) != (1, 1)]
-    around = np.median([wide[:, y + down, x + right] for down, right in steps], axis=0)
-    rests = [
-        _beyond(height.astype(np.float32), (guess / unit).astype(np.float32), directions, drawn=drawn)
-        for guess, drawn in ((centred[:, pixels], True), (around, False))
-    ]
-    far = [(np.abs(rest) > BESIDE).sum(0) for rest in rests]
-    rest = np.where(far[1] < far[0], rests[1], rests[0])
-    rest[~valid[:, pixels]] = 0
+    rest = np.where(valid[:, pixels], values[:, pixels] - mean, 0) / unit
+    rest -= directions @ (directions.T @ (centred[:, pixels] / unit))
     common = (grey_opening(np.maximum(side, 0), size=(min(3, bands), 1), mode="constant") for side in (rest, -rest))
     # what bands far off explain of it counts as well where slight ones are to stay
-    slight = np.maximum(FAR if least else BESIDE, least * filled.std((1, 2))[:, None] / unit)
+    slight = np.maximum(FAR, least * filled.std((1, 2))[:, None] / unit) if least else 0.0
     size = np.abs(rest)
-    alone = (np.add(*common) <= ALIKE * size) & (size >= slight)
     real = out.copy()
-    real[:, pixels] &= alone
-    # of two bands in a row both or none
-    sign = np.where(real[:, pixels], np.sign(rest), 0)
-    beside = np.pad(sign, ((1, 1), (0, 0)))
-    real[:, pixels] |= alone & ((beside[2:] == np.sign(rest)) | (beside[:-2] == np.sign(rest)))
+    real[:, pixels] &= (np.add(*common) <= ALIKE * size) & (size >= slight)
     return real
-
-
-def _beyond(values: Array, start: Array, directions: Array, *, drawn: bool) -> Array:
-    """What of some spectra ``(band, n)`` of unit noise lies beyond a subspace, whose coordinates do not follow what is
-    far off it (P. J. Huber, Ann. Math. Stat. 35, 1964; by his pseudo-values).
-
-    What is far is ``drawn`` from as from what is just near, or not at all: then the start decides.
-    """
-    rest = values - directions @ (directions.T @ start)
-    for _ in range(HUBER_STEPS):
-        # far from the end in longer steps
-        reach = HUBER * np.maximum(np.median(np.abs(rest), axis=0), 1)
-        pull = np.clip(rest, -reach, reach) if drawn else np.where(np.abs(rest) < 2 * reach, rest, 0)
-        rest = rest - directions @ (directions.T @ pull)
-    return np.asarray(rest)
 
 
 def _filled(values: Array, out: Mask) -> Array:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from denoise.restore import SLIGHT, restore
-from denoise.separation.spikes import spikes
+from denoise.restore import restore
 from denoise.separation.wild import wild
 from hsitools.scenes import scene
 
@@ -59,18 +58,6 @@ def test_a_narrow_feature_of_one_pixel_is_no_outlier(cube: tuple, times: float) 
     values = cube[1].copy()
     values[:, 11, 13] -= times * NOISE * line
     assert not restore(values, "lowrank").mask[9:16, 11, 13].any()
-
-
-@pytest.mark.parametrize("height", [0.3, 1.0, 3.0])
-@pytest.mark.parametrize("first", [8, 20])
-def test_what_a_pixel_has_in_several_bands_is_not_torn(cube: tuple, height: float, first: int) -> None:
-    """Edges of a box are the worst: the bands beside them are predicted from the wrong side."""
-    values = cube[1].astype(np.float32)
-    values[first : first + 6, 25, 30] += height
-    assert not spikes(values, np.ones(SHAPE, bool), SLIGHT)[:, 25, 30].any()
-    values = cube[1].astype(np.float32)
-    values[first + 2, 25, 30] += height
-    assert np.flatnonzero(spikes(values, np.ones(SHAPE, bool), SLIGHT)[:, 25, 30]).tolist() == [first + 2]
 
 
 def test_one_band_alone_keeps_what_neighbours_share() -> None:
