@@ -27,7 +27,7 @@ CONSTANTS: tuple[tuple[str, str], ...] = (
     ("fitting.initialize", "OVERSAMPLING"), ("fitting.initialize", "MIN_FRINGES"),
     ("fitting.initialize", "NULL_DEGREE"), ("fitting.etalons", "MIN_FRINGES"),
     ("fitting.population", "STEPS"), ("fitting.population", "MIN_ROWS"),
-    ("fitting.opd_law", "NEIGHBOURS"), ("fitting.fit", "ROUNDS"), ("fitting.fit", "FEW_FRINGES"),
+    ("fitting.opd_law", "NEIGHBOURS"), ("fitting.fit", "ROUNDS"), ("fitting.restarts", "FEW_FRINGES"),
     ("fitting.uncertainty", "MODES"), ("fitting.noise", "NOISE_SAMPLES"), ("fitting.noise", "WILD_SQUARE"),
     ("fitting.refine", "HUBER"), ("fitting.refine", "WILD"),
     ("fitting.line_width", "ENOUGH_ROWS"), ("fitting.line_width", "FIRST_EXPONENT"), ("fitting.line_width", "SURE"),

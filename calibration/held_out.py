@@ -170,7 +170,7 @@ def embed(fit: Fit, sampled: SampledModel) -> Fit:
     theta[:, target] = fit.theta[:, source]
     prior = None if fit.prior is None else _embed_prior(fit.prior, fit.variance, old, new, np.array(source), target)
     covariance = np.zeros((len(theta), new.n_parameters, new.n_parameters))
-    return replace(fit, sampled=sampled, theta=theta, covariance=covariance, prior=prior, fitted=None)
+    return replace(fit, sampled=sampled, theta=theta, covariance=covariance, prior=prior, between=None, fitted=None)
 
 
 def _embed_prior(

@@ -59,9 +59,11 @@ def characterization_of(
     """
     model, slices = fit.sampled.model, fit.sampled.model.slices
     theta, covariance = _with_positive_opd(fit.theta, parameter_covariance(fit, data, options), slices["phase"])
-    variances = np.maximum(np.einsum("bii->bi", covariance), 0)
-    opd_and_phase = _opd_and_phase(data, theta, covariance, variances, slices["phase"].start)
-    reflectivity, reflectivity_stderr = fit.sampled.reflectivity(theta), _mean_stderr(fit, covariance)
+    # minima that are as likely differ in the parameters, hardly in the transmittance at the lines
+    uncertain = covariance if fit.between is None else covariance + fit.between
+    variances = np.maximum(np.einsum("bii->bi", uncertain), 0)
+    opd_and_phase = _opd_and_phase(data, theta, uncertain, variances, slices["phase"].start)
+    reflectivity, reflectivity_stderr = fit.sampled.reflectivity(theta), _mean_stderr(fit, uncertain)
     gain = slices["gain"].start
     rmse, r2 = _quality(data, fit, data.weight > 0)
     opd, opd_stderr = opd_and_phase["opd_um"], opd_and_phase["opd_stderr_um"]
@@ -222,6 +224,8 @@ def _unidentified(data: ScaledRows, fit: Fit, options: Options, opd_stderr: Arra
     if doubtful.any():
         column = fit.sampled.model.slices["phase"].start + 1
         own = parameter_covariance(fit, data, options, common=False)[:, column, column]
+        if fit.between is not None:
+            own = own + fit.between[:, column, column]
         doubtful &= SIDE_95 * np.sqrt(np.maximum(own, 0)) * data.band.opd_per_radian > half_fringe
     return doubtful
 

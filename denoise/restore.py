@@ -220,13 +220,13 @@ def _layer(cube: Cube, values: NDArray[Any]) -> Cube:
 def _options(entry: Method, samples: int, seed: int, weights: str | Path | None, device: str) -> dict[str, Any]:
     options: dict[str, Any] = {}
     if entry.on_device or device not in ("auto", "cpu"):
-        # loads torch, which methods without nets do not need
-        from hsitools.devices import device_named
+        from hsitools.devices import device_named  # loads torch, which methods without nets do not need
 
         place = str(device_named(device))
         options = {"device": place} if entry.on_device else {}
-    if samples < 0 or seed < 0:
-        raise InputError(f"{entry.name}: samples: found {samples}, seed {seed}, expected at least 0")
+    if min(samples, seed) < 0:
+        name, number = ("samples", samples) if samples < 0 else ("seed", seed)
+        raise InputError(f"{entry.name}: {name}: found {number}, expected at least 0")
     if entry.samples:
         return options | {"samples": samples, "seed": seed, "weights": weights}
     if samples or weights is not None:

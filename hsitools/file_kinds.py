@@ -15,6 +15,8 @@ log = logging.getLogger(__name__)
 
 def known_kind(path: Path) -> str:
     """What a file of no kind of ours holds, where that can be told."""
+    if path.is_dir():
+        return "a folder"
     if path.is_file() and path.stat().st_size == 0:
         return "an empty file"
     from hsitools.io.labels import is_hdf5

@@ -25,7 +25,7 @@ from hsitools.progress import Progress, silent
 from hsitools.sensor import open_sensor
 from hsitools.text import plain
 from pansharpen.noisy import cube_without_noise
-from pansharpen.pair.alignment import paired, windowed
+from pansharpen.pair.alignment import paired, side_of_pixel, windowed
 from pansharpen.pair.case_files import convention as rules
 from pansharpen.pair.case_files import open_pair
 from pansharpen.pair.guide_files import windowed_guide
@@ -33,6 +33,10 @@ from pansharpen.tiled import fuse_pair
 
 #: What a batch writes beside its cubes: of each product, by its cube's name, the run that made it and what it told.
 RECORDS = "batch"
+#: Share of a cube's root mean square above which a "standard deviation" may be a cube of values (its own is 1).
+LARGE_ERROR = 0.5
+#: Pixels by which two maps of one grid may differ: rounding of decimal numbers in headers.
+SAME_PLACE = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,9 +103,10 @@ def fuse_file(
     instrument = None if order.sensor is None else open_sensor(order.sensor)
     cube, optics = open_pair(path, order.pan, rules(order.convention), instrument)
     guides = [windowed_guide(cube, open_cube(guide), order.window) for guide in order.guide]
+    cube_std = _std_of_bands(order, cube)
     cube = paired(windowed(cube, order.window), reproject=order.reproject)
     began = time.perf_counter()
-    cube_std = _std_of_bands(order, cube)
+    doubt, has_pan = _doubt_of_std(order, cube_std, cube), cube.pan is not None
     if order.noise is not None:
         cube, cube_std = cube_without_noise(
             cube, order.noise, instrument, optics, guides=guides, guide_sensor=order.guide_sensor
@@ -128,8 +133,8 @@ def fuse_file(
     return {
         "method": fused.meta["pansharpened_by"], "out": str(out), "shape": list(fused.shape), "units": fused.units,
         "seconds": time.perf_counter() - began, "bad_bands": int((~fused.good).sum()), **told,
-        "optics_in_file": optics is not None, **({} if std is None else _said_of(std, out)),
-        **({} if client is None else {"tiles_kept": kept}),
+        "optics_in_file": optics is not None, "pan": has_pan, **({} if std is None else _said_of(std, out)),
+        **({} if client is None else {"tiles_kept": kept}), **doubt,
     }  # fmt: skip
 
 
@@ -156,9 +161,37 @@ def _std_of_bands(order: FusionOrder, cube: Cube) -> NDArray[np.float64] | None:
     if not order.std:
         raise InputError(f"{order.cube_std}: --cube-std: goes into the error bars only, expected --std beside it")
     std = open_cube(order.cube_std)
-    if std.n_bands != cube.n_bands:
-        raise InputError(f"{order.cube_std}: --cube-std: found {std.n_bands} bands, expected the cube's {cube.n_bands}")
-    return std_of_bands(std)
+    _require_same_place(std, cube, f"{order.cube_std}: --cube-std")
+    return std_of_bands(windowed(std, order.window))
+
+
+def _doubt_of_std(order: FusionOrder, deviation: NDArray[np.float64] | None, cube: Cube) -> dict[str, str]:
+    """A warning where what is called standard deviations is as large as the cube's own values."""
+    if order.cube_std is None or deviation is None:
+        return {}
+    level = cube.replace(pan=None).physical().statistics()
+    measured = level["n_valid"] > 0
+    share = deviation[measured] / np.maximum(np.hypot(level["mean"], level["std"])[measured], np.finfo(float).tiny)
+    if not share.size or np.median(share) <= LARGE_ERROR:
+        return {}
+    return {
+        "warning": f"{order.cube_std}: --cube-std: found {np.median(share):.2g} times the cube's own values in the "
+        "median band, expected standard deviations of its errors"
+    }
+
+
+def _require_same_place(std: Cube, cube: Cube, who: str) -> None:
+    """Raise `InputError` unless both are of the same bands and pixels, and lie in one place where both have maps."""
+    if std.shape != cube.shape:
+        shapes = ("×".join(map(str, image.shape)) for image in (std, cube))
+        raise InputError("{}: found {}, expected {} as the cube".format(who, *shapes))
+    if std.transform is None or cube.transform is None:
+        return
+    # the furthest corner
+    reach = np.array([cube.shape[2], cube.shape[1], 1])
+    distance = np.abs(np.subtract(std.transform, cube.transform)).reshape(2, 3) @ reach / side_of_pixel(cube)
+    if distance.max() > SAME_PLACE:
+        raise InputError(f"{who}: transform: found a place {distance.max():.3g} pixels off, expected that of the cube")
 
 
 def std_of_bands(std: Cube) -> NDArray[np.float64]:

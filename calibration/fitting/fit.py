@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 
 from calibration.captures.capture import MonochromaticCapture
 from calibration.fitting import initialize
+from calibration.fitting.engines import minimise
 from calibration.fitting.fit_state import Fit, Shared, modelled
 from calibration.fitting.line_width import estimate_line_width
-from calibration.fitting.opd_law import running_median
 from calibration.fitting.options import Options
 from calibration.fitting.population import estimate_prior
 from calibration.fitting.posterior import posterior
-from calibration.fitting.refine import Prior, Refinement, refine
+from calibration.fitting.refine import Prior
+from calibration.fitting.restarts import restart_few_fringes
 from calibration.fitting.scaled_rows import ScaledRows
 from calibration.fitting.shared_curves import shared_gain_curve, shared_shift
 from calibration.fitting.starting_opd import starting_opd
@@ -29,23 +30,9 @@ ROUNDS = 2
 #: Most iterations of a refinement, and the share of the cost below which a step ends it: while learning, at the end,
 #: and at the end without a prior, where rows of few fringes creep.
 ROUGH, FINE, FINEST = (3, 1e-3), (60, 1e-6), (60, 1e-8)
-#: Rows with fewer fringes in the band than this are started from several OPDs: their cost has several minima.
-FEW_FRINGES = 3.0
-
-
-def _minimise(
-    sampled: SampledModel, theta: Array, intensity: Array, flat: Array, weight: Array, prior: Prior | None,
-    options: Options, max_iterations: int, tolerance: float,
-) -> Refinement:  # fmt: skip
-    """The engine of the options at work; lmfit goes its own way to convergence each time."""
-    if options.engine == "lmfit":
-        from calibration.fitting.lmfit_engine import refine_rows
-
-        return refine_rows(sampled, theta, intensity, flat, weight, prior=prior)
-    return refine(
-        sampled, theta, intensity, flat, weight,
-        prior=prior, loss=options.loss, max_iterations=max_iterations, tolerance=tolerance,
-    )  # fmt: skip
+#: While learning, passes of rough iterations follow each other as long as one lowers the squared residuals of the
+#: device by this share, at most so many. Sharp fringes (R > .75) take three passes to be found at all.
+REST, PASSES = 0.1, 10
 
 
 def _solve(
@@ -53,7 +40,7 @@ def _solve(
     max_iterations: int, tolerance: float,
 ) -> Fit:  # fmt: skip
     sampled, flat = shared.applied(sampled), data.flat * shared.curve
-    refined = _minimise(sampled, theta, data.intensity, flat, data.weight, prior, options, max_iterations, tolerance)
+    refined = minimise(sampled, theta, data.intensity, flat, data.weight, prior, options, max_iterations, tolerance)
     fitted = modelled(sampled, refined.theta, flat)
     residual = data.intensity - fitted
     variance, covariance = posterior(refined, residual, data.weight, prior, sampled.model.free, options.loss)
@@ -62,6 +49,25 @@ def _solve(
         prior=prior, curve=shared.curve, shift=shared.shift, line_width=shared.line_width, loss=options.loss,
         iterations=refined.iterations, fitted=fitted,
     )  # fmt: skip
+
+
+def _towards_rest(
+    sampled: SampledModel, data: ScaledRows, theta: Array, shared: Shared, prior: Prior | None, options: Options
+) -> Fit:
+    """A few iterations, and as many more as the device's cost needs to come to rest: from afar nothing is learned."""
+    fit = _solve(sampled, data, theta, shared, prior, options, *ROUGH)
+    for _ in range(PASSES):
+        if np.mean(fit.converged[data.usable]) > 0.5:
+            break
+        more = _solve(sampled, data, fit.theta, shared, prior, options, *ROUGH)
+        if _squares(more, data) > (1 - REST) * _squares(fit, data):
+            break
+        fit = more
+    return fit
+
+
+def _squares(fit: Fit, data: ScaledRows) -> float:
+    return float((data.weight * (data.intensity - fit.values(data)) ** 2)[data.usable].sum())
 
 
 def fit_rounds(
@@ -93,7 +99,7 @@ def fit_rounds(
     rounds = 0 if not learns else ROUNDS if warm is None else 1
     prior = warm.prior if warm is not None else None
     for number in range(rounds):
-        fit = _solve(sampled, data, theta, shared, prior, options, *ROUGH)
+        fit = _towards_rest(sampled, data, theta, shared, prior, options)
         theta = fit.theta
         if options.prior:
             # the first covariance, without a prior, is no measure of what the rows know
@@ -109,58 +115,17 @@ def fit_rounds(
             if options.shared_curve:
                 shared = replace(shared, curve=shared_gain_curve(fit, data))
         if prior is not None and warm is None and number == 0:
-            theta = restart_few_fringes(fit, data, prior, options)
+            theta = restart_few_fringes(fit, data, prior, options).theta
     most, usual = FINE if options.prior else FINEST
-    return _solve(sampled, data, theta, shared, prior, options, most, tolerance or usual)
-
-
-def restart_few_fringes(fit: Fit, data: ScaledRows, prior: Prior, options: Options) -> Array:
-    """Parameters with the rows of few fringes restarted from several OPDs and phases, the best kept.
-
-    With less than a few fringes in the band, OPD, phase, gain and reflectivity trade off and the cost has several
-    minima. Each such row (and each row off its neighbours' OPD) starts anew from OPDs within a fringe of
-    its neighbours' running median, with the population's polynomials; the cost with the prior decides.
-    """
-    model, band = fit.sampled.model, data.band
-    phase = model.slices["phase"]
-    to_opd = band.opd_per_radian
-    opd = fit.theta[:, phase.start + 1] * to_opd
-    usable = data.usable
-    expected = running_median(opd, data.index)
-    away = np.abs(opd - expected) * band.width > 0.5
-    rows = np.flatnonzero(usable & ((np.abs(expected) * band.width < FEW_FRINGES) | away | (opd < 0)))
-    if not len(rows):
-        return fit.theta
-    steps = np.array([-1, -0.5, 0, 0.5, 1]) / band.width
-    candidates = np.abs(expected[rows, None] + steps)
-    many = np.repeat(rows, len(steps))
-    start = initialize.starting_parameters(
-        model, band, data.wavenumber, data.intensity[many], (data.flat * fit.curve)[many],
-        data.weight[many], candidates.ravel(), line=fit.sampled.line,
-    )  # fmt: skip
-    shared = [j for j in range(model.n_parameters) if j not in (phase.start, phase.start + 1)]
-    start[:, shared] = prior.mean[many][:, shared]
-    start = np.concatenate([start, fit.theta[rows]])
-    many = np.concatenate([many, rows])
-    column, own = phase.start + 1, prior.take(many)
-    # the OPD's prior is a Student t, here the Gaussian of its slope at the present OPD: a candidate is refined under
-    # that of its centre, and judged by the t itself
-    level = 5 * fit.variance[many]
-    spread = level / np.maximum(own.precision[:, column, column], 1e-300)
-    square = np.maximum(spread - (fit.theta[many, column] - own.mean[:, column]) ** 2, 1e-6 * spread) / 4
-    precision = own.precision.copy()
-    precision[:, column, column] = np.where(own.precision[:, column, column] > 0, level / (4 * square), 0)
-    refined = _minimise(
-        fit.sampled, start, data.intensity[many], (data.flat * fit.curve)[many], data.weight[many],
-        replace(own, precision=precision), options, *ROUGH,
-    )  # fmt: skip
-    away = (refined.theta[:, column] - own.mean[:, column]) ** 2
-    cost = refined.cost - precision[:, column, column] * away + level * np.log1p(away / (4 * square))
-    theta = fit.theta.copy()
-    for row in rows:
-        choices = np.flatnonzero(many == row)
-        theta[row] = refined.theta[choices[np.argmin(cost[choices])]]
-    return theta
+    fit = _solve(sampled, data, theta, shared, prior, options, most, tolerance or usual)
+    if warm is not None:
+        return replace(fit, between=warm.between)
+    if prior is None:
+        return fit
+    restarted = restart_few_fringes(fit, data, prior, options, few_only=True)
+    if restarted.moved.any():
+        fit = _solve(sampled, data, restarted.theta, shared, restarted.prior, options, most, tolerance or usual)
+    return replace(fit, between=restarted.between)
 
 
 def fit_rows(data: ScaledRows, model: TransmittanceModel, options: Options, tolerance: float | None = None) -> Fit:

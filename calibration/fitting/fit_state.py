@@ -52,6 +52,7 @@ class Fit:
     iterations: int
     loss: str = "linear"
     line_width: LineWidth | None = None  # when it was estimated
+    between: Array | None = None  # covariance between minima that are as likely, (row, parameter, parameter)
     fitted: Array | None = None  # its values, when they are known already
 
     def values(self, data: ScaledRows) -> Array:

@@ -137,6 +137,11 @@ def invert(
     ((51, 4, 4), 'calibration lamp')
     """
     entry = registry.get(method)
+    if device not in ("auto", "cpu"):
+        from calibration.inversion.spatial import place
+
+        # a wrong name is told now, and also to methods that need no device
+        place(device)
     known = instrument if isinstance(instrument, Characterization) else Characterization.load(instrument)
     # what is wrong with grid and curves is told before anything is computed
     wavelength, asked = whole_band(known, grid)

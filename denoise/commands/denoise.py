@@ -148,6 +148,9 @@ def run(
         **{name: str(file) for name, file in written.items()},
         **{key: said_of_cube[key] for key in (*FINDINGS, DOUBTFUL, NOTE, WARNING, *RARE) if key in said_of_cube},
     }  # fmt: skip
+    if samples and found.std is None:
+        why = cube.meta.get("note", f"path {cube.meta.get('path')}")
+        click.echo(f"hsi: note: --samples: found no samples to draw ({why}): no standard deviation written", err=True)
     if as_json:
         return emit_json(document)
     click.echo(f"{out}: {'×'.join(map(str, cube.shape))} by {document['method']} in {document['seconds']:.1f} s")

@@ -164,6 +164,9 @@ def compare(
     who = cube.source or cube.name or "cube"
     if min(cube.shape[1:]) < 8 or cube.n_bands < 3:
         raise InputError(f"{who}: found shape {cube.shape}, expected 3 bands and 8×8 pixels at least")
+    wrong = [band for band in bands or () if not 0 <= band < cube.n_bands]
+    if wrong:
+        raise InputError(f"{who}: bands: found {wrong[0]}, expected numbers among 0 to {cube.n_bands - 1} (not nm)")
     cube = cube.load()
     before = cube.physical().read().astype(np.float32)
     after = denoise(cube, method).read()

@@ -10,6 +10,7 @@ from denoise.separation.wild import wild
 from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.sensor import Detector, Sensor
+from hsitools.sensor.own_bands import require_own_bands
 from hsitools.sensor.simulate import as_reflectance
 
 #: What reflectance is called, and its hundredth.
@@ -33,6 +34,8 @@ def known_by(cube: Cube, sensor: Sensor, scale: float | None = None) -> tuple[Kn
         become the sensor's.
     """
     who = cube.source or cube.name or "cube"
+    if sensor.n_bands >= cube.n_bands:
+        require_own_bands(cube, sensor)
     own, its = cube.wavelength_nm, getattr(sensor.response, "wavelength_nm", None)
     if sensor.n_bands > cube.n_bands and own is not None and its is not None and np.isfinite(own).all():
         # a cube without some of its bands: which are left, its wavelengths tell
@@ -45,6 +48,7 @@ def known_by(cube: Cube, sensor: Sensor, scale: float | None = None) -> tuple[Kn
             "(`hsi sensor make --like CUBE` makes one of a cube's bands)"
         )
     if own is not None and its is not None and cube.n_bands > 1:
+        # in the same order, too
         distance = float(np.nanmax(np.abs(own - its)))
         spacing = float(np.nanmax(np.abs(np.diff(own))))
         if distance > spacing:

@@ -122,9 +122,7 @@ def metrics(
 
     for name in chosen:
         require_registered(name, "hsitools.metrics", "index", "metric")
-    from hsitools.devices import device_named
     from hsitools.io import open_cube
-    from hsitools.metrics import evaluate, evaluate_alone, evaluate_fusion
 
     if reference is not None and coarse is not None:
         raise InputError("metrics: found both REFERENCE and --coarse, expected one of them")
@@ -132,12 +130,16 @@ def metrics(
         refuse_typed("an estimate without --coarse", "pan", "mtf", "offset")
     if reference is None:
         refuse_typed("an estimate without REFERENCE", "data_range", *(() if coarse is not None else ("ratio",)))
+    # opened before torch is loaded, which takes seconds that a wrong name should not cost
+    cube, *others = (open_cube(path) for path in (estimate, reference or coarse, pan) if path is not None)
+    from hsitools.devices import device_named
+    from hsitools.metrics import evaluate, evaluate_alone, evaluate_fusion
+
     place = device_named(device)
-    cube = open_cube(estimate)
     settings: dict[str, Any] = {"estimate": str(estimate), "border": border}
     names = chosen or None
     if reference is not None:
-        truth = open_cube(reference)
+        (truth,) = others
         if cube.shape[1:] != truth.shape[1:]:
             found, expected = ("×".join(map(str, image.shape[1:])) for image in (cube, truth))
             raise InputError(
@@ -145,6 +147,8 @@ def metrics(
                 "with --coarse)"
             )
         bands, left_out = _common_bands(cube, truth, estimate, reference)
+        of_fusion = cube.meta.get("ratio") if ratio is None and cube.meta.get("pansharpened_by") else None
+        ratio = float(of_fusion) if isinstance(of_fusion, int | float) and of_fusion > 0 else ratio
         settings |= {"reference": str(reference), "ratio": ratio, "bad_bands_left_out": left_out}
         values = evaluate(
             _values(cube, bands, place),
@@ -156,23 +160,27 @@ def metrics(
         )
         guessed = [name for name, score in values.items() if score.facts.get("data_range_guessed")]
         if guessed:
-            span = values[guessed[0]].facts["data_range"]
+            facts = values[guessed[0]].facts
+            what = "what the reference spans"
+            if facts.get("reference_constant"):
+                what = "the size of the largest value of the reference, whose bands are constant"
             click.echo(
-                f"hsi: note: {', '.join(guessed)}: --data-range was not given: took {span:.6g}, what the reference "
-                "spans", err=True,
-            )  # fmt: skip
+                f"hsi: note: {', '.join(guessed)}: --data-range was not given: took {facts['data_range']:.6g}, {what}",
+                err=True,
+            )
         if ratio is None and names is None:
             click.echo("hsi: note: ERGAS needs --ratio: left out", err=True)
     elif coarse is not None:
-        low = open_cube(coarse)
-        image = low.pan if pan is None else open_cube(pan)
-        if image is None:
-            raise InputError(f"{coarse}: pan: missing, expected --pan")
+        low = others[0]
+        image = low.pan if pan is None else others[1]
+        if image is None and names is None:
+            click.echo(f"hsi: note: {coarse}: pan: missing: indices that need --pan are left out", err=True)
         bands, left_out = _common_bands(cube, low, estimate, coarse)
         offset = _offset(cube, low, estimate, coarse) if offset is None else offset
         settings |= {"coarse": str(coarse), "mtf": mtf, "offset": offset, "bad_bands_left_out": left_out}
         values = evaluate_fusion(
-            _values(cube, bands, place), _values(low, bands, place), _values(image, None, place), mtf=mtf,
+            _values(cube, bands, place), _values(low, bands, place),
+            None if image is None else _values(image, None, place), mtf=mtf,
             offset=offset, border=border, registered=True, ratio=None if ratio is None else int(ratio), metrics=names,
         )  # fmt: skip
     else:

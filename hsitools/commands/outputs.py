@@ -48,6 +48,10 @@ class OutputFile(click.Path):
         check_file(path)
         return [path, *(beside(path, part) for part in self.parts)]
 
+    def has_parts(self, parameters: dict[str, Any]) -> bool:
+        """Whether the command writes something beside it."""
+        return bool(self.parts) and not (self.folder_with is not None and parameters.get(self.folder_with))
+
 
 class OutputFolder(click.Path):
     """A folder to write into, made if need be."""
@@ -61,6 +65,10 @@ class OutputFolder(click.Path):
 
         check_folder(path)
         return []
+
+    def has_parts(self, parameters: dict[str, Any]) -> bool:
+        """No file beside a folder is of its run."""
+        return False
 
 
 def spare_inputs(command: click.Command) -> click.Command:
@@ -86,11 +94,37 @@ class _Spared:
         functools.update_wrapper(self, function)
 
     def __call__(self, *arguments: Any, **parameters: Any) -> Any:
-        if self.outputs:
-            self._check(parameters)
-        return self.function(*arguments, **parameters)
+        if not self.outputs:
+            return self.function(*arguments, **parameters)
+        inputs = self._inputs(parameters)
+        self._check(parameters, inputs)
+        from hsitools.io.side_files import SideFiles
 
-    def _check(self, parameters: dict[str, Any]) -> None:
+        before = [
+            SideFiles(parameters[name], map(Path, inputs))
+            for name, (kind, _) in self.outputs.items()
+            if name is not None and parameters.get(name) is not None and kind.has_parts(parameters)
+        ]
+        done = self.function(*arguments, **parameters)
+        for side_files in before:
+            removed, others = side_files.remove_stale()
+            for file in removed:
+                click.echo(f"hsi: note: {file}: removed, it was of the cube that was written over", err=True)
+            for file in others:
+                click.echo(f"hsi: note: {file}: was there before, and is not of this run", err=True)
+        return done
+
+    def _inputs(self, parameters: dict[str, Any]) -> list[str | Path]:
+        """Whatever may be the name of a file that is read."""
+        return [
+            path
+            for name, value in parameters.items()
+            if name not in self.outputs
+            for path in (value if isinstance(value, tuple) else (value,))
+            if isinstance(path, (str, Path))
+        ]
+
+    def _check(self, parameters: dict[str, Any], inputs: list[str | Path]) -> None:
         from hsitools.io.outputs import refuse_inputs
 
         written = {
@@ -98,11 +132,4 @@ class _Spared:
             for name, (kind, option) in self.outputs.items()
             if name is not None and parameters.get(name) is not None
         }
-        inputs = [
-            path
-            for name, value in parameters.items()
-            if name not in self.outputs
-            for path in (value if isinstance(value, tuple) else (value,))
-            if isinstance(path, (str, Path))
-        ]
         refuse_inputs(written, inputs)

@@ -48,6 +48,11 @@ class Observed:
 Observer = Callable[[NDArray[Any], NDArray[Any]], Observed]
 
 
+def require_noise_model(name: str) -> None:
+    """Raise `InputError`, as `observer` does, unless an installed room offers that noise model; loads none."""
+    lookup(name, {point.name: point for point in entry_points(group=NOISE)}, "noise")
+
+
 def observer(name: str) -> Observer:
     """The noise model of that name that an installed room offers.
 

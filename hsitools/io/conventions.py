@@ -84,7 +84,7 @@ def layout(cube: Cube, who: str) -> Layout:
         stored = Stored(data=values.data, scale=neutral + 1, offset=neutral, nodata=values.nodata)
     dtype = stored.dtype if stored.dtype.kind != "b" else np.dtype(np.uint8)
     scaled = bool(stored.scale[0] != 1 or stored.offset[0])
-    attributes: dict[str, Any] = {"units": (cube.units or "1") if scaled else cube.units}
+    attributes: dict[str, Any] = {"units": cube.units}
     nodata = stored.nodata
     if nodata is not None and not fits(nodata, dtype):
         if np.isfinite(nodata):

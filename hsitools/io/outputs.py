@@ -25,6 +25,8 @@ def check_file(path: Path, what: str = "output") -> None:
     if path.is_dir() and path.suffix.lower() not in STORES:
         raise InputError(f"{path}: {what}: found a folder, expected a file name")
     # ``no/../x`` is beside no folder, although its name could be made shorter
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{path}: {what}: cannot write there ({folder} is a file, expected a folder)")
     if not folder.is_dir():
         raise InputError(f"{path}: {what}: cannot write there (found no folder {folder}, expected an existing one)")
     if not os.access(folder, os.W_OK):
@@ -69,7 +71,7 @@ def refuse_inputs(outputs: Mapping[str, Sequence[Path]], inputs: Iterable[str | 
     read = [Path(item) for item in inputs if str(item) and Path(item).exists()]
     written: dict[Path, str] = {}
     for option, paths in outputs.items():
-        for path in (file for name in paths for file in _files(name)):
+        for path in (file for name in paths for file in files_of(name)):
             other = written.setdefault(path.absolute(), option)
             if other != option:
                 raise InputError(f"{path}: {option}: found the file of {other}, expected another one")
@@ -80,7 +82,7 @@ def refuse_inputs(outputs: Mapping[str, Sequence[Path]], inputs: Iterable[str | 
                         raise InputError(f"{path}: {option}: found the input itself, expected another file")
 
 
-def _files(out: Path) -> list[Path]:
+def files_of(out: Path) -> list[Path]:
     """What stands on the disk when a cube of this name was written: ENVI's is two files."""
     return [out, out.with_suffix(".img")] if out.suffix.lower() == ".hdr" else [out]
 

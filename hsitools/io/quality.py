@@ -37,6 +37,8 @@ def quality(cube: Cube) -> dict[str, Any]:
     rows, columns = (slice(max((n - side) // 2, 0), max((n - side) // 2, 0) + min(side, n)) for n in cube.shape[1:])
     values = np.asarray(cube.physical().read(rows=rows, columns=columns), dtype=np.float64)
     known = np.isfinite(values)
+    # an infinite value is none: what is computed of neighbours passes over NaN
+    values[~known] = np.nan
     out: dict[str, Any] = {"missing": float(1 - known.mean()), "snr": None}
     good = np.flatnonzero(cube.good & known.any(axis=(1, 2)))
     spectra = values[good][:, known[good].all(axis=0)]
@@ -54,9 +56,20 @@ def quality(cube: Cube) -> dict[str, Any]:
                     "resampled cube; the ratio is not that of one measurement"
                 )
     stripes = common_stripes(values[good]) if len(good) else 0.0
+    if out["snr"] is None:
+        out["snr_note"] = _why_no_snr(len(good), spectra.shape[1])
     if stripes:
         out |= {"common_stripes": stripes, "stripes_note": of_common_stripes(stripes)}
     return out
+
+
+def _why_no_snr(n_bands: int, n_pixels: int) -> str:
+    """What a window lacks of telling noise from scene."""
+    if n_bands < LEAST_BANDS:
+        return f"not told: {n_bands} good bands with values, {LEAST_BANDS} needed"
+    if n_pixels < LEAST_PIXELS * n_bands:
+        return f"not told: {n_pixels} pixels valid in all of them, {LEAST_PIXELS} a band needed"
+    return "not told: found no noise, neighbouring bands explain all"
 
 
 def _alike(values: NDArray[Any], weights: NDArray[Any], bands: NDArray[Any]) -> float:

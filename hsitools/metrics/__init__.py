@@ -143,6 +143,9 @@ def evaluate_fusion(
 ) -> dict[str, Evaluation]:  # fmt: skip
     """Full-resolution indices of a fused cube; parameters as of `Fusion`.
 
+    Without PAN (None), as of a cube that only a guide sharpened, indices that need none are given, by offset and MTF as
+    declared.
+
     ``registered`` judges by shift and MTF as the pair itself shows them, so that no cube is blamed for lying where PAN
     does; `ERGAS_est` always does, unless ``registration`` is given.
 
@@ -156,11 +159,24 @@ def evaluate_fusion(
     >>> all(0 <= entry.value <= 1 for entry in values.values())
     True
     """
+    if pan is None:
+        metrics = _without_pan(metrics)
+        registered = False
     fusion = Fusion.of(
         fused, coarse, pan, ratio=ratio, mtf=mtf, pan_mtf=pan_mtf, offset=offset, border=border,
         registration=registration, pan_own_mtf=pan_own_mtf, noise_variance=noise_variance,
     )  # fmt: skip
     return _run(fusion.registered() if registered else fusion, "full resolution", metrics, set())
+
+
+def _without_pan(metrics: Iterable[str] | None) -> list[str]:
+    """Names of indices that need no PAN; raises `InputError` for one that was asked for and does."""
+    able = [name for name in names("full resolution") if not get(name).needs_pan]
+    chosen = able if metrics is None else list(metrics)
+    for name in chosen:
+        if get(name).kind == "full resolution" and get(name).needs_pan:
+            raise InputError(f"pan: missing, expected one (--pan) for {get(name).name} ({', '.join(able)} need none)")
+    return chosen
 
 
 def evaluate_alone(cube: Any, *, border: int = 0, metrics: Iterable[str] | None = None) -> dict[str, Evaluation]:

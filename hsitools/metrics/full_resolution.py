@@ -79,14 +79,15 @@ class Fusion:
 
     @classmethod
     def of(cls, fused: Any, coarse: Any, pan: Any, *, ratio: int | None = None, **settings: Any) -> Fusion:
-        """Check shapes; invalid pixels and dead bands are set aside.
+        """Check shapes; invalid pixels and dead bands are set aside. Without PAN (None) an even image stands for it.
 
         Raises
         ------
         InputError
             When the sizes do not fit one another.
         """
-        f, m, p = as_batch(fused, "fused"), as_batch(coarse, "coarse"), as_batch(pan, "pan")
+        f, m = as_batch(fused, "fused"), as_batch(coarse, "coarse")
+        p = torch.ones_like(f[:, :1]) if pan is None else as_batch(pan, "pan")
         dtype = torch.promote_types(torch.promote_types(f.dtype, m.dtype), p.dtype)
         f, m, p = f.to(dtype), m.to(dtype), p.to(dtype)
         pixels = f.shape[-2] // m.shape[-2]
@@ -198,7 +199,7 @@ def _typical(values: torch.Tensor) -> torch.Tensor:
 
 
 @index(
-    "D_lambda", kind=KIND, unit="1", low=0, high=1, best=0,
+    "D_lambda", kind=KIND, unit="1", low=0, high=1, best=0, needs_pan=False,
     paper="M. M. Khan, L. Alparone, J. Chanussot, Pansharpening quality assessment using the modulation transfer "
     "functions of instruments, IEEE TGRS 47(11), 2009",
 )  # fmt: skip
@@ -209,7 +210,7 @@ def d_lambda(fusion: Fusion) -> Score:
     return Score(value=1 - mean_of(flat, torch.isfinite(flat)), excluded=fusion.excluded() | excluded)
 
 
-@index("D_lambda_classic", kind=KIND, paper=ALPARONE, unit="1", low=0, high=1, best=0)
+@index("D_lambda_classic", kind=KIND, paper=ALPARONE, unit="1", low=0, high=1, best=0, needs_pan=False)
 def d_lambda_classic(fusion: Fusion) -> Score:
     """Spectral distortion of QNR: change of the Q between all pairs of bands, fine against coarse (p = 1)."""
     fine = band_quality(fusion.fused, None, fusion.coarse_block * fusion.ratio, fusion.valid)

@@ -187,8 +187,12 @@ class Pair:
         return ~(high.amax((-2, -1)) > low.amin((-2, -1)))
 
     def range_facts(self) -> dict[str, Any]:
-        """The range that PSNR and SSIM use (of the batch's first cube), and whether it was guessed."""
-        return {"data_range": float(self.data_range[0]), "data_range_guessed": not self.range_given}
+        """The range that PSNR and SSIM use (of the batch's first cube), whether it was guessed, and where it had to be
+        of a reference without contrast.
+        """
+        facts = {"data_range": float(self.data_range[0]), "data_range_guessed": not self.range_given}
+        constant = not self.range_given and bool(self.dead_bands[0].all())
+        return facts | ({"reference_constant": True} if constant else {})
 
     def excluded(self) -> dict[str, int]:
         """Voxels that no index sees."""

@@ -49,6 +49,8 @@ class Index:
         Value of a perfect cube (infinite for PSNR).
     function : callable
         Takes a `Pair`, `Fusion` or `Single` and gives a `Score`.
+    needs_pan : bool
+        Whether an index of a `Fusion` looks at its PAN.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Index:
     high: float
     best: float
     function: Callable[..., Score]
+    needs_pan: bool = True
 
     @property
     def higher_is_better(self) -> bool:
@@ -75,7 +78,7 @@ INDICES: dict[str, Index] = {}
 
 
 def index(
-    name: str, *, kind: str, paper: str, unit: str, low: float, high: float, best: float
+    name: str, *, kind: str, paper: str, unit: str, low: float, high: float, best: float, needs_pan: bool = True
 ) -> Callable[[Callable[..., Score]], Callable[..., Score]]:
     """Register a function as an index."""
 
@@ -83,7 +86,15 @@ def index(
         assert name not in INDICES
         assert kind in KINDS
         INDICES[name] = Index(
-            name=name, kind=kind, paper=paper, unit=unit, low=low, high=high, best=best, function=function
+            name=name,
+            kind=kind,
+            paper=paper,
+            unit=unit,
+            low=low,
+            high=high,
+            best=best,
+            function=function,
+            needs_pan=needs_pan,
         )
         return function
 

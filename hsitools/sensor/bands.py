@@ -190,7 +190,9 @@ class TableResponse(_Normalised):
         if table.ndim != 1 or response.shape[1:] != table.shape or len(table) < 2:
             raise InputError(f"response: found shape {response.shape}, expected (band, {table.size}) as table_nm")
         if not (np.isfinite(table).all() and (np.diff(table) > 0).all() and table[0] > 0):
-            raise InputError("response: table_nm: expected positive wavelengths that ascend, in nm")
+            wrong = np.flatnonzero(~np.isfinite(table[1:]) | (np.diff(table) <= 0))
+            said = "{:g}, {:g}".format(*table[wrong[0] : wrong[0] + 2]) if wrong.size else f"{table[0]:g}"
+            raise InputError(f"response: table_nm: found {said}, expected positive wavelengths that ascend, in nm")
         if not np.isfinite(response).all():
             raise InputError(f"response: found {int((~np.isfinite(response)).sum())} values not finite, expected none")
         response = np.maximum(response, 0)

@@ -126,16 +126,17 @@ def run_method(
     command goes on where one that was killed stood. With --batch they take a product each.
     """
     _require_names(method, sensor, asked)
-    from hsitools.scale.cluster import cluster
-    from pansharpen.products import FusionOrder, fuse_file, fuse_files
-
-    order = FusionOrder(method=method, sensor=whole_name(sensor), **asked)
     if (path is None) == (not batch):
         raise click.UsageError("expected one of PATH (a cube) and --batch (several)")
     given = asked | {"suffix": suffix, "batch": batch}
     for name, partner in (("suffix", "batch"), ("guide_sensor", "guide")):
         if given[name] is not None and not given[partner]:
             raise click.UsageError(f"--{name.replace('_', '-')} goes with --{partner}")
+    _require_inputs(path, asked)
+    from hsitools.scale.cluster import cluster
+    from pansharpen.products import FusionOrder, fuse_file, fuse_files
+
+    order = FusionOrder(method=method, sensor=whole_name(sensor), **asked)
     files = [path or batch[0], *order.files]
     with cluster(workers, scheduler, files=files, modules=["pansharpen.tiled"]) as client:
         if path is None:
@@ -153,14 +154,18 @@ def run_method(
     click.echo(said)
     if "std" in document:
         click.echo(f"{document['std']}: std")
+    if "warning" in document:
+        click.echo(f"hsi: warning: {document['warning']}", err=True)
     if (document["sensor_noise"] or "").startswith("estimated"):
         click.echo(f"hsi: note: noise {document['sensor_noise']}", err=True)
     if order.sensor is None and not document["optics_in_file"]:
-        click.echo("hsi: note: no --sensor: MTF gain 0.30 at Nyquist assumed, PAN response estimated", err=True)
+        response = ", PAN response estimated" if document["pan"] else ""
+        click.echo(f"hsi: note: no --sensor: MTF gain 0.30 at Nyquist assumed{response}", err=True)
 
 
 def _require_names(method: str, sensor: str | None, asked: dict[str, Any]) -> None:
     """Refuse a wrong name before anything heavy is imported, or a file is read; what plugins register is told later."""
+    from hsitools.estimation.observed import require_noise_model
     from hsitools.lookup import require_registered
     from hsitools.sensor import open_sensor
 
@@ -168,6 +173,41 @@ def _require_names(method: str, sensor: str | None, asked: dict[str, Any]) -> No
         require_registered(method, "pansharpen.methods", "method", "method")
     if sensor is not None:
         open_sensor(sensor)
+    if asked["guide_sensor"] is not None:
+        _require_imager(asked["guide_sensor"])
+    if asked["noise"] is not None:
+        require_noise_model(asked["noise"])
+
+
+def _require_imager(name: str) -> None:
+    """Raise an error unless a guide's sensor is a file, a preset or an imager by name."""
+    from hsitools.errors import HsiError
+    from hsitools.sensor import open_sensor
+    from hsitools.sensor.multispectral import band_table
+
+    try:
+        open_sensor(name)
+    except HsiError:
+        if Path(name).exists():
+            raise
+        band_table(name)
+
+
+def _require_inputs(path: Path | None, asked: dict[str, Any]) -> None:
+    """Refuse files that are missing, and a cube without PAN, before anything heavy is imported."""
+    from hsitools.errors import FormatError, InputError
+    from hsitools.io import open_cube
+
+    named = [*([] if path is None else [path]), asked["pan"], *asked["guide"], asked["cube_std"]]
+    for file in named:
+        if file is not None and not file.exists():
+            raise FormatError(f"{file}: found no such file or folder, expected a cube or an image")
+    # cases hold PAN; what plugins and weights are is told before what the cube lacks
+    later = any(asked[name] for name in ("pan", "guide", "plugins", "weights"))
+    if path is None or path.suffix.lower() == ".npz" or later:
+        return
+    if open_cube(path).pan is None:
+        raise InputError(f"{path}: pan: missing, expected a panchromatic image beside the cube (--pan, or --guide)")
 
 
 def _print_batch(records: list[dict[str, Any]], out: Path, as_json: bool) -> None:

@@ -12,14 +12,12 @@ from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.sensor import Sensor
 from hsitools.sensor.detector import Detector
+from hsitools.sensor.own_bands import require_own_bands
 from hsitools.sensor.spatial import mtf_sigma
 from pansharpen.optics import Optics
 from pansharpen.pair.alignment import placement
 
 Array = NDArray[np.float64]
-#: Shares of a band's width by which its centre may lie beside the sensor's. Where all bands are there, the published
-#: table may be an even spacing of them: half the distance of neighbours. Of some of them only, no other bands may do.
-ALL_THERE, SOME_THERE = 1.0, 0.25
 
 
 def require_fit(cube: Cube, sensor: Sensor | None) -> None:
@@ -34,21 +32,7 @@ def require_fit(cube: Cube, sensor: Sensor | None) -> None:
         raise InputError(
             f"{who}: pan: found {ratio} of its pixels to one of the cube, expected {sensor.ratio} as of {sensor.name}"
         )
-    centre = sensor.response.wavelength_nm
-    if cube.wavelength_nm is None or centre is None:
-        return
-    own = np.asarray(cube.wavelength_nm)[np.isfinite(cube.wavelength_nm)]
-    if not own.size:
-        return
-    distance = np.abs(np.asarray(centre)[:, None] - own)
-    nearest = distance.argmin(axis=0)
-    off = distance.min(axis=0) / np.asarray(sensor.response.fwhm_nm)[nearest]
-    worst = int(off.argmax())
-    if off[worst] > (ALL_THERE if cube.n_bands == sensor.n_bands else SOME_THERE):
-        raise InputError(
-            f"{who}: bands: found {cube.n_bands}, one at {own[worst]:.1f} nm, expected the {sensor.n_bands} of "
-            f"{sensor.name} or some of them (the nearest is at {np.asarray(centre)[nearest[worst]]:.1f} nm)"
-        )
+    require_own_bands(cube, sensor)
 
 
 def with_sensor(optics: Optics, sensor: Sensor, n_bands: int, who: str, cube: Cube | None = None) -> Optics:

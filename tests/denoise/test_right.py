@@ -535,6 +535,10 @@ def test_a_sensor_with_more_bands_is_taken_by_wavelength():
     np.testing.assert_allclose(part.sigma, whole.sigma[kept], rtol=1e-6)
     with pytest.raises(InputError, match="bands"):
         known_by(Cube(data=data, wavelength_nm=centre[kept] + 3000, units="1"), sensor)
+    # bands that happen to lie within a width of some of the sensor's are not its own
+    even = np.linspace(450, 900, 40)
+    with pytest.raises(InputError, match=r"bands: found 40, one at .* nm, expected the 224 of EnMAP or some of them"):
+        known_by(Cube(data=data[:40], wavelength_nm=even, units="1"), sensor)
 
 
 @pytest.mark.parametrize("level", [300.0, 1e4])

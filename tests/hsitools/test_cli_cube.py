@@ -329,6 +329,10 @@ def test_figures_have_units():
         (("convert", "{f}/fused.h5", "x.h5", "--window", "3"), "expected Y0:Y1,X0:X1"),
         (("convert", "{f}/fused.h5", "x.h5", "--window", "0:99,0:9"), "window: found y 0:99"),
         (("convert", "{f}/fused.h5", "no/such/folder/x.h5"), "output: cannot write there"),
+        (("convert", "{f}/fused.h5", "{f}/fused.h5/x.h5"), "fused.h5 is a file, expected a folder)"),
+        (("info", "{f}"), "kind: found a folder, expected one of"),
+        (("denoise", "run", "{f}/fused.h5", "--method", "lowrank", "--seed", "-1", "-o", "x.h5"), ": seed: found -1, "),
+        (("denoise", "figures", "{f}/fused.h5", "--bands", "400:500", "-o", "x"), "bands: found 400, expected numbers"),
         (("convert", "{f}/fused.h5", "x.h5", "--scale", "1e-4"), "--scale goes with --dtype"),
         (("metrics", "{f}/fused.h5", "{f}/reference.h5", "--mtf", "0.2"), "--mtf has no effect beside"),
         (("metrics", "{f}/fused.h5", "--data-range", "2"), "--data-range has no effect beside"),
@@ -343,7 +347,7 @@ def test_figures_have_units():
         (("sensor", "show", "{f}/sensor.h5", "--plot", "x.jpg"), "expected .png"),
         (("simulate", "--sensor", "{f}/sensor.h5", "-o", "x.h5", "--seed", "-1"), "seed: found -1"),
         (("metrics", "{f}/fused.h5", "{f}/reference.h5", "--border", "30"), "border: found 30"),
-        (("metrics", "{f}/fused.h5", "--coarse", "{f}/reference.h5"), "pan: missing, expected --pan"),
+        (("metrics", "{f}/fused.h5", "--coarse", "{f}/reference.h5", "--metric", "D_s"), "pan: missing, exp"),
         (("sensor", "make", "-o", "x.h5"), "expected either --preset or --table"),
         (("sensor", "make", "--preset", "prism", "-o", "x.h5"), "did you mean 'prisma'"),
         (("sensor", "make", "--preset", "imspoc-uv-2", "-o", "x.h5"), "characterization: missing"),
@@ -403,3 +407,19 @@ def test_no_command_writes_over_its_input(hsi, tmp_path):
         assert code == 2
         assert "found the input itself, expected another file" in err
     assert path.read_bytes() == before
+
+
+def test_what_a_ratio_drops_and_a_constant_reference_spans_is_said(hsi, tmp_path):
+    save_cube(scene((12, 12), seed=0), tmp_path / "like.h5")
+    sensor = Sensor.like(open_cube(tmp_path / "like.h5"))
+    sensor = sensor.replace(ratio=6, mtf=np.full(sensor.n_bands, 0.3))
+    sensor.save(tmp_path / "sensor.h5")
+    _, _, err = hsi("simulate", "--sensor", tmp_path / "sensor.h5", "--size", "7x7", "-o", tmp_path / "x.h5")
+    assert "7x7 is no multiple of the sensor's ratio, 6: rows and columns beyond 6x6 are not seen" in err
+    save_cube(Cube(data=np.ones((2, 16, 16))), tmp_path / "flat.h5")
+    fused = Cube(data=np.full((2, 16, 16), 1.1), meta={"pansharpened_by": "GSA", "ratio": 2})
+    save_cube(fused, tmp_path / "fused.h5")
+    _, out, err = hsi("metrics", tmp_path / "fused.h5", tmp_path / "flat.h5", "--metric", "PSNR", "--metric", "ERGAS")
+    assert "took 1, the size of the largest value of the reference, whose bands are constant" in err
+    # an error of a tenth of the mean, of a fused cube that says its ratio
+    assert "ERGAS ↓ 5 " in out

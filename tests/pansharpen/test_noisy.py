@@ -6,6 +6,7 @@ import torch
 from click.testing import CliRunner
 
 from denoise.separation.spikes import spikes
+from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.io import open_cube, save_cube
 from hsitools.scenes import scene
@@ -87,15 +88,28 @@ def test_run_takes_a_noise_model_or_the_errors_of_a_denoised_cube(striped, tmp_p
     def done(*more):
         result = CliRunner().invoke(pansharpen, [*run, *more])
         assert result.exit_code == 0, result.output + str(result.exception)
-        return open_cube(out).read()
+        return result.output
 
-    joint = done("--noise", "blind")
+    done("--noise", "blind")
+    joint = open_cube(out).read()
     assert open_cube(out).meta["noise"] == "blind"
     np.testing.assert_allclose(fuse(cube, noise="blind").read(), joint, rtol=1e-5, atol=1e-6)
     assert not np.allclose(fuse(cube).read(), joint, rtol=1e-2)
     # what is told of the cube's errors comes to the error bars, and changes nothing else
     save_cube(cube.replace(data=np.full(cube.shape, 0.5, np.float32), pan=None), tmp_path / "std.h5")
-    done("--std", "--cube-std", str(tmp_path / "std.h5"))
+    shape = cube.shape
+    for wrong, words in (
+        ((shape[0], shape[1] * 2, shape[2]), f"found {shape[0]}×{2 * shape[1]}×{shape[2]}, expected {shape[0]}×"),
+        (shape, "found a place 3 pixels off"),
+    ):
+        moved = None if wrong != shape else (0.5, 0, 9.0, 0, -0.5, 1.5)
+        save_cube(cube.replace(transform=(0.5, 0, 9.0, 0, -0.5, 3.0)), tmp_path / "noisy.h5")
+        save_cube(Cube(data=np.ones(wrong, np.float32), transform=moved), tmp_path / "wrong.h5")
+        result = CliRunner().invoke(pansharpen, [*run, "--std", "--cube-std", str(tmp_path / "wrong.h5")])
+        assert words in str(result.exception)
+    save_cube(cube, tmp_path / "noisy.h5")
+    said = done("--std", "--cube-std", str(tmp_path / "std.h5"))
+    assert "times the cube's own values in the median band, expected standard deviations" in said
     told = open_cube(tmp_path / "fused_std.h5").read()
     assert told.min() >= 0.5
     for more in (["--noise", "blind"], []):

@@ -108,19 +108,27 @@ def test_errors_are_one_line_and_leave_nothing(product, tmp_path, arguments, err
     assert {path.name for path in tmp_path.iterdir()} == {"scene.he5"}
 
 
-def test_a_wrong_name_is_told_before_anything_is_loaded(product):
-    """Torch alone takes seconds."""
+def test_a_wrong_name_is_told_before_anything_is_loaded(product, tmp_path):
+    """Torch alone takes seconds; files that are not there, and a cube without PAN, are told as soon."""
+    alone = tmp_path / "alone.h5"
+    save_cube(open_cube(product).replace(pan=None), alone)
     commands = [
         ["pansharpen", "run", "phyics", str(product), "-o", "x.h5"], ["metrics", str(product), "--metric", "ERGS"],
         ["denoise", "run", str(product), "--method", "lowrnk", "-o", "x.h5"],
         ["pansharpen", "run", "physics", str(product), "--sensor", "prismo", "-o", "x.h5"],
+        ["pansharpen", "run", "GSA", str(product), "--guide", "g.h5", "--guide-sensor", "sentinel", "-o", "x.h5"],
+        ["pansharpen", "run", "physics", str(product), "--noise", "blnd", "-o", "x.h5"],
         ["pansharpen", "benchmark", "--scenes", str(product), "--methods", "EXP,GSAA", "-o", "x"],
         ["denoise", "benchmark", "--scenes", str(product), "--methods", "lowrnk", "-o", "x"],
     ]  # fmt: skip
+    absent = [["metrics", str(product), "none.h5"],
+              ["metrics", str(product), "--coarse", str(product), "--pan", "none.h5"],
+              ["pansharpen", "run", "GSA", str(product), "--pan", "none.h5", "-o", "x.h5"],
+              ["pansharpen", "run", "GSA", str(alone), "-o", "x.h5"]]  # fmt: skip
     code = f"""
 import sys
 from hsitools.commands.root import main
-for command in {commands!r}:
+for command in {commands + absent!r}:
     try:
         main(command)
     except SystemExit as ended:
@@ -128,11 +136,16 @@ for command in {commands!r}:
 assert "torch" not in sys.modules
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert [line.split("mean ")[-1] for line in done.stderr.splitlines()] == [
+    lines = done.stderr.splitlines()
+    assert [line.partition(": found")[0] for line in lines[len(commands) : -1]] == ["hsi: error: none.h5"] * 3
+    assert "alone.h5: pan: missing, expected" in lines[-1]
+    assert [line.split("mean ")[-1] for line in lines[: len(commands)]] == [
         "'physics'?",
         "'ERGAS'?",
         "'lowrank'?",
         "'prisma'?",
+        "'sentinel-2'?",
+        "'blind'?",
         "'GSA'?",
         "'lowrank'?",
     ]

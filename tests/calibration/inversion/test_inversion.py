@@ -575,3 +575,9 @@ def test_commands_run_list_and_compare(instrument: Characterization, tmp_path: P
     assert {**again[3], "seconds": 0} == {**records[3], "seconds": 0}
     assert {"nrmse", "sam_deg", "coverage95", "seconds"} <= set(records[0])
     assert records[1]["nrmse"] < records[0]["nrmse"]
+
+
+def test_a_device_that_is_none_is_told_whatever_the_method():
+    """Also to methods that need none, and before anything is read."""
+    with pytest.raises(InputError, match="device: found 'gpu'"):
+        invert(np.ones((2, 1, 1)), "none.h5", "ridge", device="gpu")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from hsitools.cube import Cube
-from hsitools.io import describe, open_cube
+from hsitools.io import describe, open_cube, save_cube
 from hsitools.io.quality import quality
 
 
@@ -29,6 +29,28 @@ def test_quality_is_signal_over_noise_and_what_is_missing():
     assert told["missing"] == pytest.approx(0.1 / 12)
     assert told["snr"] == pytest.approx(50, rel=0.05)
     assert quality(Cube(data=data[:3]))["snr"] is None
+    assert quality(Cube(data=data[:3]))["snr_note"] == "not told: 3 good bands with values, 8 needed"
+    assert "pixels valid in all of them, 4 a band needed" in quality(Cube(data=data[:, :4, :4]))["snr_note"]
+    assert "no noise" in quality(Cube(data=np.ones((12, 9, 9))))["snr_note"]
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_infinite_voxel_is_a_missing_one():
+    data = np.random.default_rng(0).normal(100, 1, (12, 20, 20))
+    holed = data.copy()
+    data[3, 4, 5], holed[3, 4, 5] = np.inf, np.nan
+    assert quality(Cube(data=data)) == quality(Cube(data=holed))
+    assert quality(Cube(data=data))["missing"] == pytest.approx(1 / 4800)
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".nc"])
+def test_a_scale_makes_no_units(tmp_path, suffix):
+    """As little as in the other formats: not stated is not "1"."""
+    counts = Cube(data=np.ones((2, 3, 3), np.int16), scale_factor=1e-4)
+    save_cube(counts, tmp_path / f"cube{suffix}")
+    assert open_cube(tmp_path / f"cube{suffix}").units == ""
+    save_cube(counts.replace(units="1"), tmp_path / f"cube{suffix}")
+    assert open_cube(tmp_path / f"cube{suffix}").units == "1"
 
 
 def test_quality_tells_a_smoothed_cube_from_a_good_one():

@@ -143,6 +143,16 @@ def test_coarse_pixels_are_centred_unless_told():
     assert evaluate_fusion(truth, coarse, pan, metrics=["D_lambda"])["D_lambda"].value == declared < 1e-9
 
 
+def test_indices_that_need_no_pan_do_without():
+    truth, coarse, pan = seen()
+    alone = evaluate_fusion(truth, coarse, None, registered=True)
+    assert set(alone) == {"D_lambda", "D_lambda_classic"}
+    for name, evaluation in evaluate_fusion(truth, coarse, pan, metrics=list(alone)).items():
+        assert evaluation.value == pytest.approx(alone[name].value, rel=1e-9)
+    with pytest.raises(InputError, match=r"pan: missing, expected one \(--pan\) for ERGAS_est"):
+        evaluate_fusion(truth, coarse, None, metrics=["D_lambda", "ERGAS_est"])
+
+
 def test_shift_and_mtf_are_found_from_the_pair():
     _, coarse, pan = seen(shift=(0.6, -0.4))
     found = register(coarse, pan, 0.3, 4, 1.5, pan_gain=0.2)
