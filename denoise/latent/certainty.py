@@ -24,6 +24,8 @@ NEIGHBOURS = 5
 BANDS_TOGETHER = 9
 #: Bands of a window in which they are looked at for what they share: an absorption or a detector's seam is as wide.
 WINDOW = 12
+#: Directions beyond the components, fewer than one only by rounding, that tell nothing of the noise.
+LEAST_BEYOND = 0.5
 #: Components of an example that are looked at; more only take longer.
 COMPONENTS = 12
 #: Standard deviations, the shares of normally distributed errors within them, and how much each counts: above all, an
@@ -148,7 +150,8 @@ def noise_level(rest: torch.Tensor, variance: torch.Tensor, basis: torch.Tensor)
     """Variance of the noise about each pixel ``(y, x)``, in that which is assumed and of mean one.
 
     What a restoration leaves beyond its components tells it, of all bands and neighbours together. By as much as this
-    varies by chance alone, it is drawn to one (W. James, C. Stein, 1961).
+    varies by chance alone, it is drawn to one (W. James, C. Stein, 1961). Components of as many directions as there are
+    bands leave nothing: one everywhere.
 
     Parameters
     ----------
@@ -159,13 +162,15 @@ def noise_level(rest: torch.Tensor, variance: torch.Tensor, basis: torch.Tensor)
     basis : Tensor, shape (band, n)
         Orthonormal directions of the components.
     """
-    beyond_basis = 1 - basis.square().sum(dim=1)
+    beyond_basis = (1 - basis.square().sum(dim=1)).clamp(min=0)
+    if float(beyond_basis.sum()) < LEAST_BEYOND:
+        return torch.ones_like(variance[0])
     power, expected = rest.square().sum(dim=0), torch.tensordot(beyond_basis, variance, dims=1)
     both = torch.stack([power, expected])
     about = torch.nn.functional.avg_pool2d(both, NEIGHBOURS, 1, NEIGHBOURS // 2, count_include_pad=False)
     level = about[0] / about[1].clamp(min=1e-6 * float(about[1].mean()) + 1e-30)
     level = level / level.mean().clamp(min=1e-12)
-    chance = 2 / (NEIGHBOURS**2 * beyond_basis.sum().clamp(min=1e-3))
+    chance = 2 / (NEIGHBOURS**2 * beyond_basis.sum())
     kept = (1 - chance / level.var(correction=0).clamp(min=1e-12)).clamp(min=0)
     return 1 + kept * (level - 1)
 

@@ -14,6 +14,7 @@ from denoise.latent.certainty import STEPS, beyond, missed, noise_level, pattern
 from denoise.latent.evidence import WhitenedResidual, evidence, whitened_residual
 from denoise.latent.flow import Condition, Evidence, channels_of, posterior_mean, sample
 from denoise.learning.denoiser_card import load_autoencoder, load_flow
+from denoise.separation.columns import doubt_of_nearest
 from denoise.separation.estimate import Separation
 from denoise.separation.smooth import smooth
 from hsitools.devices import whole_convolutions
@@ -115,6 +116,9 @@ def refine(
         # than what is too faint to be found in any cube
         scene_missed = np.maximum(missed(rest.numpy(), ~separation.noise.outlier), shared(residual))
         whole += torch.as_tensor(scene_missed).clamp(min=faint)[:, None, None]
+        # elements without any measurement are what other bands say, no surer than these
+        doubt = doubt_of_nearest(separation.whitened, np.asarray(separation.noise.outlier.all(1)))
+        whole = torch.maximum(whole, torch.as_tensor(doubt)[:, None])
         std = np.sqrt(unit**2 * whole.numpy() + pattern(separation, scene))
     return Refined(
         scene=scene.astype(np.float32), std=std, basis=basis.numpy(), correction=correction.numpy(),

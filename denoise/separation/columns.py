@@ -11,8 +11,9 @@ Array = NDArray[Any]
 Mask = NDArray[np.bool_]
 #: Gains of an element that follows the scene.
 GAINS = (0.1, 10)
-#: Bands that say what a dead element would have read, and the ridge of their fit: bands may repeat one another.
-NEAREST, RIDGE = 4, 1e-6
+#: Bands that say what a dead element would have read, at most: more average noise, and see beyond a gap of several; the
+#: pixels that each must have in their fit, and its ridge: bands may repeat one another.
+NEAREST, PIXELS_EACH, RIDGE = 24, 10, 1e-6
 #: Parts of a column whose offsets must agree, and the variance of eight normal variables' median in that of their mean.
 PARTS, MEDIAN_OF_PARTS = 8, 1.5
 #: Variance of the median of differences of two columns of unit noise, times their length.
@@ -55,21 +56,48 @@ def from_nearest(scene: Array, values: Array, chosen: Mask, gone: Mask) -> Array
         return scene
     scene = scene.copy()
     for band in np.flatnonzero(chosen.any(1)):
-        columns, kept = chosen[band], ~gone[band]
-        whole = np.flatnonzero(~gone[:, columns].any(1))
-        near = whole[np.argsort(np.abs(whole - band), kind="stable")[:NEAREST]]
-        design = values[near][:, :, kept].reshape(len(near), -1).astype(float)
-        if not 0 < len(near) < design.shape[1]:
-            continue
-        target = values[band][:, kept].ravel().astype(float)
-        middle = design.mean(1, keepdims=True)
-        design -= middle
-        normal = design @ design.T
-        ridge = RIDGE * np.trace(normal) * np.eye(len(near))
-        weights = np.linalg.solve(normal + ridge + np.finfo(float).tiny * np.eye(len(near)), design @ target)
-        rest = values[near][:, :, columns] - middle[..., None]
-        scene[band][:, columns] = target.mean() + np.tensordot(weights, rest, 1)
+        fit = _line(values, int(band), chosen[band], gone)
+        if fit is not None:
+            scene[band][:, chosen[band]] = fit[0]
     return scene
+
+
+def doubt_of_nearest(values: Array, gone: Mask) -> NDArray[np.float32]:
+    """Variance ``(band, x)`` that `from_nearest` has where elements ``(band, x)`` are gone, of values of unit noise.
+
+    By as much as a band differs from its straight line where it was measured, less its own noise and that of the bands
+    of the line, which smoothing takes.
+    """
+    out = np.zeros(gone.shape, dtype=np.float32)
+    for band in np.flatnonzero(gone.any(1)):
+        # nothing tells a column that no band has
+        columns = gone[band] & ~gone.all(0)
+        fit = _line(values, int(band), columns, gone) if columns.any() else None
+        if fit is not None:
+            out[band, columns] = fit[1]
+    return out
+
+
+def _line(values: Array, band: int, columns: Mask, gone: Mask) -> tuple[Array, float] | None:
+    """What the nearest bands say of some columns ``(y, n)`` of a band, and the variance of what they do not explain of
+    the others beyond unit noise; None where these are too few pixels.
+    """
+    kept = ~gone[band]
+    whole = np.flatnonzero(~gone[:, columns].any(1))
+    most = min(NEAREST, int(kept.sum()) * values.shape[1] // PIXELS_EACH)
+    near = whole[np.argsort(np.abs(whole - band), kind="stable")[:most]]
+    if not len(near):
+        return None
+    design = values[near][:, :, kept].reshape(len(near), -1).astype(float)
+    target = values[band][:, kept].ravel().astype(float)
+    middle, level = design.mean(1, keepdims=True), target.mean()
+    design -= middle
+    normal = design @ design.T
+    ridge = RIDGE * np.trace(normal) * np.eye(len(near))
+    weights = np.linalg.solve(normal + ridge + np.finfo(float).tiny * np.eye(len(near)), design @ target)
+    rest = values[near][:, :, columns] - middle[..., None]
+    unexplained = float(np.var(target - weights @ design)) - 1 - float(weights @ weights)
+    return level + np.tensordot(weights, rest, 1), max(unexplained, 0)
 
 
 def column_response(values: Array, scene: Array, keep: Mask, sigma: Array) -> tuple[Array, Array, Array]:

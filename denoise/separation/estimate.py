@@ -176,6 +176,7 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS, 
     gain, offset, power = np.ones((bands, width), np.float32), np.zeros((bands, width), np.float32), np.zeros(bands)
     striped, offset_std = np.zeros(width, dtype=bool), np.zeros((bands, width), np.float32)
     dead, outlier = np.zeros((bands, width), dtype=bool), bad
+    gone, unmeasured = dead, ~valid.any(1)
     filled: Array = values
     unit: Array = np.zeros(bands)
     for number in range(rounds):
@@ -206,9 +207,10 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS, 
             corrected = (values[suspect] - offset[suspect, None]) / gain[suspect, None]
             scene[suspect] = regress(corrected, ~outlier[suspect], scores, absolute=first)
         if not seen.counts:
-            former_dead, dead = dead, dead_elements(values, scene, ~bad, unit)
+            former_gone, dead = gone, dead_elements(values, scene, ~bad, unit)
+            gone = dead | unmeasured
             # bands that are dead in the same column have a direction of their own, which would go on predicting it
-            scene = from_nearest(scene, filled, dead & ~former_dead, dead)
+            scene = from_nearest(scene, filled, gone & ~former_gone & ~unmeasured.all(0), gone)
             outlier = bad | dead[:, None]
             outlier = outlier | outliers(values, scene * gain[:, None] + offset[:, None], ~outlier)
         if not seen.calibrated:

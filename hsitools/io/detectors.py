@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hsitools.cube.sources import Source, StackedSource, ViewSource
+from hsitools.cube.sources import Bands, Source, StackedSource, ViewSource
 from hsitools.errors import InputError
 
 OVERLAP = "all bands kept; where the detectors overlap, {} bands are marked bad"
@@ -23,6 +23,20 @@ class Detector:
     source: Source
     wavelength_nm: NDArray[np.float64]
     fwhm_nm: NDArray[np.float64]
+
+
+class Refilled:
+    """A detector's numbers, with another value for no measurement than its file has."""
+
+    def __init__(self, source: Source, fill: float, nodata: float) -> None:
+        self.source, self.fill, self.nodata = source, fill, nodata
+        self.shape, self.dtype = source.shape, np.dtype(source.dtype)
+
+    def read(self, bands: Bands, rows: slice, columns: slice) -> NDArray[Any]:
+        """See `hsitools.cube.sources.Source`."""
+        values = self.source.read(bands, rows, columns)
+        nothing = values == np.asarray(self.fill).astype(self.dtype)
+        return np.where(nothing, np.asarray(self.nodata).astype(self.dtype), values) if nothing.any() else values
 
 
 def joined(detectors: Sequence[Detector], where: str) -> dict[str, Any]:

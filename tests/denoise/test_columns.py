@@ -168,3 +168,19 @@ def test_bands_that_are_dead_in_the_same_column() -> None:
     assert [tuple(item) for item in np.argwhere(found.noise.dead)] == elements
     for band, column in elements:
         assert np.sqrt(np.mean(np.square(found.estimate - clean)[band, :, column])) < 0.7 * noise
+
+
+@pytest.mark.parametrize("seed", [31, 32, 33])
+def test_elements_that_are_dead_side_by_side_know_their_doubt(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    truth = np.asarray(scene((40, 44), wavelength_nm=np.linspace(420, 980, 24), seed=seed).read(), dtype=float)
+    noisy = truth + rng.normal(0, 0.01, truth.shape)
+    dead = [(slice(7, 13), 9), (slice(14, 18), 21), (slice(5, 15), 33)]
+    for bands, column in dead:
+        noisy[bands, :, column] = 0
+    found = restore(noisy, "diffusion", samples=2)
+    assert found.std is not None
+    ratios = np.concatenate(
+        [((found.estimate - truth) / found.std)[bands, :, column].ravel() for bands, column in dead]
+    )
+    assert 0.7 < np.sqrt(np.mean(ratios**2)) < 1.4

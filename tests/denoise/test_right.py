@@ -561,3 +561,19 @@ def test_noise_of_half_an_image_is_said_there() -> None:
     level = noise_level(white, torch.ones_like(white), basis)
     assert float(level[:, 25:].mean() / level[:, :15].mean()) == pytest.approx(16, rel=0.1)
     assert float(level.mean()) == pytest.approx(1, rel=0.01)
+
+
+@pytest.mark.parametrize("bands", [3, 4, 6])
+def test_components_of_all_bands_tell_nothing_of_the_noise(bands: int) -> None:
+    """What is left is rounding, of either sign: it must not be divided by."""
+    rng = np.random.default_rng(2)
+    basis = torch.as_tensor(np.linalg.qr(rng.standard_normal((bands, bands)))[0], dtype=torch.float32)
+    rest = 1e-7 * torch.as_tensor(rng.standard_normal((bands, 12, 12)), dtype=torch.float32)
+    level = noise_level(rest, torch.ones_like(rest), basis)
+    np.testing.assert_array_equal(level.numpy(), 1)
+    truth = 0.3 + 0.2 * mixture(bands, 32)
+    noisy = (truth + rng.normal(0, 5e-4, truth.shape)).astype(np.float32)
+    std = restore(noisy, "diffusion", samples=1).std
+    assert std is not None
+    assert np.isfinite(std).all()
+    assert (std > 0).all()

@@ -40,8 +40,8 @@ PRIORITY = 70  # last: other formats have ENVI headers beside them
 SUFFIXES = (".hdr",)
 #: Where several files could be the data: the usual extensions, the likeliest first.
 DATA_SUFFIXES = ("", ".img", ".dat", ".raw", ".bsq", ".bil", ".bip", ".bin", ".hyspex", ".l1r", ".ref", ".cube")
-#: Key of a header whose value only we know to read.
-META = "hsitools meta"
+#: Keys of a header whose values only we know to read.
+META, NAME = "hsitools meta", "hsitools name"
 #: Files that stand beside a cube and are none.
 SIDECARS = (
     ".hdr", ".txt", ".xml", ".json", ".png", ".jpg", ".jpeg", ".bmp", ".enp", ".sta", ".ovr", ".prj", ".lut", ".log",
@@ -112,7 +112,8 @@ def read(path: Path) -> Cube:
     return Cube(
         data=source, wavelength_nm=wavelength, fwhm_nm=fwhm, good=good & ~absent, nodata=nodata, scale_factor=scale,
         units=fields.get("data units", ""), crs=crs, transform=transform,
-        name=" ".join(fields.get("description", header.stem).split()), source=str(path), meta=meta,
+        name=unquote(fields[NAME]) if NAME in fields else " ".join(fields.get("description", header.stem).split()),
+        source=str(path), meta=meta,
     )  # fmt: skip
 
 
@@ -191,8 +192,9 @@ def _header(cube: Cube, stored: Stored, code: int, grid: str | None, further: st
         return "{" + ", ".join(format(value, form) for value in values) + "}"
 
     bands, lines, samples = cube.shape
+    description = " ".join(cube.name.replace("}", ")").split())
     fields: dict[str, Any] = {
-        "description": "{" + cube.name.replace("}", ")").replace("\n", " ") + "}",
+        "description": "{" + description + "}",
         "samples": samples, "lines": lines, "bands": bands, "header offset": 0, "file type": "ENVI Standard",
         "data type": code, "interleave": "bsq", "byte order": 0,
     }  # fmt: skip
@@ -220,6 +222,8 @@ def _header(cube: Cube, stored: Stored, code: int, grid: str | None, further: st
         if text != cube.crs:
             fields["crs"] = cube.crs
         fields["coordinate system string"] = "{" + text + "}"
+    if description != cube.name:
+        fields[NAME] = quote(cube.name, safe="")
     if further is not None:
         fields[META] = quote(further, safe="")
     return "ENVI\n" + "".join(f"{name} = {value}\n" for name, value in fields.items())

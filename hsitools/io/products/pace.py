@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from hsitools.cube import Cube
 from hsitools.cube.sources import ArraySource
 from hsitools.errors import FormatError
-from hsitools.io.detectors import OVERLAP, Detector, joined
+from hsitools.io.detectors import OVERLAP, Detector, Refilled, joined
 from hsitools.io.formats.hdf5 import open_hdf5
 from hsitools.io.labels import first_number, is_hdf5, text
 from hsitools.io.valid_range import only_valid
@@ -36,7 +37,8 @@ def can_read(path: Path) -> bool:
 def read(path: Path) -> Cube:
     """Open the granule in sensor geometry, lazily."""
     file = open_hdf5(path)
-    detectors, nodata = [], None
+    detectors: list[Detector] = []
+    fills: list[float | None] = []
     for name in DETECTORS:
         data = file.get(f"observation_data/rhot_{name}")
         if data is None:
@@ -52,9 +54,15 @@ def read(path: Path) -> Cube:
         bandpass = f"sensor_band_parameters/{name}_bandpass"
         if bandpass in file and file[bandpass].shape == wavelength.shape:
             width = np.asarray(file[bandpass][()], dtype=float)
-        fill = first_number(data.attrs.get("_FillValue", -32767.0))
-        source, nodata = only_valid(ArraySource(data), data.attrs, None, None, fill, f"{path}: {data.name[1:]}")
+        stated = first_number(data.attrs.get("_FillValue", -32767.0))
+        source, fill = only_valid(ArraySource(data), data.attrs, None, None, stated, f"{path}: {data.name[1:]}")
+        fills.append(fill)
         detectors.append(Detector(name=name, source=source, wavelength_nm=wavelength, fwhm_nm=width))
+    # one cube has one value of no measurement: detectors that have others take the first one's
+    nodata = next((fill for fill in fills if fill is not None), None)
+    for place, (detector, fill) in enumerate(zip(detectors, fills, strict=True)):
+        if fill is not None and nodata is not None and fill != nodata:
+            detectors[place] = replace(detector, source=Refilled(detector.source, fill, nodata))
     return Cube(
         **joined(detectors, str(path)), nodata=nodata, units="1", name=text(file.attrs.get("title", path.stem)),
         source=str(path),

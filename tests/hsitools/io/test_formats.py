@@ -410,3 +410,9 @@ def test_geo_extra_is_named_when_missing(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "pip install hsitools[geo]" in done.stderr
+
+
+def test_an_envi_header_keeps_any_name(tmp_path):
+    for name in ("n {a} = b", "two  spaces\nand a line", "plain"):
+        save_cube(example(name=name), tmp_path / "x.hdr")
+        assert open_cube(tmp_path / "x.hdr").name == name

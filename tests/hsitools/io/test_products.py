@@ -121,6 +121,17 @@ def test_pace_l1b(tmp_path):
     )
 
 
+@pytest.mark.parametrize("fill", [-999.0, np.nan])
+def test_detectors_of_other_fill_values(tmp_path, fill):
+    write_pace_l1b(tmp_path / "x.nc")
+    values = open_cube(tmp_path / "x.nc").physical().read()
+    with h5py.File(tmp_path / "x.nc", "r+") as file:
+        data = file["observation_data/rhot_red"]
+        data.attrs["_FillValue"] = np.float32(fill)
+        data[:, 0, 0] = fill
+    np.testing.assert_array_equal(open_cube(tmp_path / "x.nc").physical().read(), values)
+
+
 def test_neon(tmp_path):
     given = write_neon(tmp_path / "x.h5")
     cube = open_cube(tmp_path / "x.h5")
