@@ -127,7 +127,10 @@ def test_real_filter_curves(shared, tmp_path):
             "width_nm: expected positive",
         ),
         (lambda: GaussianResponse(centre_nm=np.array([500.0]), width_nm=np.array([1.0, 2])), "width_nm: found 2"),
-        (lambda: TableResponse(table_nm=np.arange(3.0), response=np.ones((2, 3))), "table_nm: expected positive"),
+        (
+            lambda: TableResponse(table_nm=np.arange(3.0), response=np.ones((2, 3))),
+            "table_nm: found 0, expected positive",
+        ),
         (lambda: TableResponse(table_nm=np.arange(1.0, 4), response=np.ones((2, 4))), "response: found shape"),
         (lambda: TableResponse(table_nm=np.arange(1.0, 4), response=-np.ones((1, 3))), "no positive value"),
         (lambda: TableResponse(table_nm=np.arange(1.0, 4), response=np.full((1, 3), np.nan)), "not finite"),
