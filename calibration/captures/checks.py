@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hsitools.errors import InputError
+from hsitools.estimation.spread import robust_sigma
 
 #: Fewest lines of a capture: a constant gain, reflectivity, phase and OPD are four unknowns.
 MIN_LINES = 4
@@ -111,7 +112,7 @@ def _row_spread(values: NDArray[np.float64]) -> float:
     """Typical deviation of rows ``(interferometer, line)`` of mean one from the shape that most of them share."""
     mean = values.mean(axis=1)
     rows = values[mean > 0] / mean[mean > 0, None]
-    return float(1.4826 * np.median(np.abs(rows - np.median(rows, axis=0)))) if len(rows) else 0.0
+    return float(robust_sigma(rows - np.median(rows, axis=0))) if len(rows) else 0.0
 
 
 def one_line(error: BaseException) -> str:

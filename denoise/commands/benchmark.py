@@ -51,13 +51,11 @@ def benchmark(
     on every scene, for every method, with the peers' rows beside; results are kept cell by cell, a cell that fails is
     a row with its reason. Each cell runs in a process of its own that never holds the clean cube.
     """
-    from hsitools.comparison.plan import chosen_names
-    from hsitools.lookup import registered_names
+    from hsitools.comparison.plan import require_methods
 
     if not asked["plugins"]:
-        # a wrong name is told before anything heavy is imported; what plugins register is told later
-        asked_for = methods if method is None else (method,)
-        chosen_names(asked_for, registered_names("denoise.methods", "method"), ())
+        # what plugins register is told later
+        require_methods(methods if method is None else (method,), "denoise.methods")
     if (cases is None) == (not scenes):
         raise click.UsageError("expected one of --cases (a file of noisy cubes) and --scenes (clean cubes)")
     asked |= {"time_limit_s": time_limit, "memory_limit_mib": memory_limit}

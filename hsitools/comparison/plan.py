@@ -11,7 +11,7 @@ from typing import Any
 from hsitools.errors import HsiError, InputError
 from hsitools.io import describe
 from hsitools.io.hashes import short_hash
-from hsitools.lookup import lookup
+from hsitools.lookup import lookup, registered_names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +112,14 @@ def chosen_names(asked: Iterable[str], names: Iterable[str], default: Sequence[s
         for name in filter(None, (part.strip() for part in text.split(","))):
             out += entries if name.lower() == "all" else [lookup(name, entries, what)]
     return list(dict.fromkeys(out)) or list(default)
+
+
+def require_methods(asked: Iterable[str], package: str) -> None:
+    """Raise `InputError`, as `chosen_names` does, for a method that no module of a package registers.
+
+    Nothing of the package is imported, which takes seconds that a wrong name should not cost.
+    """
+    chosen_names(asked, registered_names(package, "method"), ())
 
 
 def labels_of(paths: Sequence[str]) -> list[str]:

@@ -67,12 +67,11 @@ def benchmark(
     Every cell (case × method) runs in a process of its own; one that fails is a row with its reason. Results are kept
     cell by cell, so that a benchmark that was stopped goes on with --resume.
     """
-    from hsitools.comparison.plan import chosen_names
-    from hsitools.lookup import registered_names
+    from hsitools.comparison.plan import require_methods
 
     if not asked["plugins"]:
-        # a wrong name is told before anything heavy is imported; what plugins register is told later
-        chosen_names(asked["methods"], registered_names("pansharpen.methods", "method"), ())
+        # what plugins register is told later
+        require_methods(asked["methods"], "pansharpen.methods")
     from hsitools.comparison.hands import Hands
     from hsitools.comparison.scratch import Scratch
     from pansharpen.comparison.benchmark import Benchmark

@@ -85,13 +85,11 @@ class Model:
 def physics(scene: Scene, std: bool = False) -> Any:
     """Subspace MAP with the sensor's PSF, PAN response and noise, and an edge-aware prior from PAN."""
     model = learn(with_sharp_guides(with_sharp_pan(scene)))
-    noise = _noise_between(model)
-    scene.findings["registration"] = model.pair.said(noise)
-    doubt = model.pair.doubt(noise)
-    if doubt is not None:
-        log.warning("PAN and cube: %s", doubt)
+    registration = scene.findings["registration"] = model.pair.said(_noise_between(model))
+    if "doubt" in registration:
+        log.warning("PAN and cube: %s", registration["doubt"])
     if scene.guides:
-        scene.findings["registration"]["channels"] = model.channels.said([guide.name for guide in scene.guides])
+        registration["channels"] = model.channels.said([guide.name for guide in scene.guides])
         _say_doubted_bands(model)
     scene = model.scene
     if not std:
