@@ -24,6 +24,7 @@ from denoise.strips import STRIP_BYTES, STRIP_PIXELS, RestoredSource, strip_size
 from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.estimation.common_stripes import common_stripes, of_common_stripes
+from hsitools.estimation.spread import median
 from hsitools.progress import Progress
 from hsitools.sensor import Sensor
 
@@ -387,7 +388,7 @@ def _filled(values: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np
     """Invalid voxels take their band's median."""
     filled = values.astype(np.float32)
     for image, use in zip(filled, valid, strict=True):
-        image[~use] = np.median(image[use]) if not use.all() else 0
+        image[~use] = median(image[use]) if not use.all() else 0
     return filled
 
 

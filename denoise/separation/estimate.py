@@ -19,6 +19,7 @@ from denoise.separation.saturation import stuck_values
 from denoise.separation.smooth import Smoothed, joint_means, smooth
 from hsitools.estimation.band_noise import FEW_BANDS, band_noise
 from hsitools.estimation.covariance import gram, largest_of_noise, subspace
+from hsitools.estimation.spread import median, robust_sigma
 
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
@@ -266,7 +267,7 @@ def _noise(filled: Array, scene: Array, outlier: Mask) -> Array:
     out[whole] = band_noise(along_track(filled[whole])) / np.sqrt(1 - share[whole])
     for band in np.flatnonzero(~whole):
         rest = (filled[band] - scene[band])[~outlier[band]]
-        out[band] = np.median(np.abs(rest)) / 0.6745 if len(rest) >= MIN_PIXELS else 0
+        out[band] = robust_sigma(rest) if len(rest) >= MIN_PIXELS else 0
         out[band] = out[band] or np.median(out[whole])
     return out
 
@@ -274,7 +275,7 @@ def _noise(filled: Array, scene: Array, outlier: Mask) -> Array:
 def _medians(values: Array, keep: Mask) -> Array:
     """Median of what is kept of each band ``(band,)``, zero where nothing is."""
     pairs = zip(values, keep, strict=True)
-    return np.array([np.median(image[use]) if use.any() else 0 for image, use in pairs], dtype=np.float32)
+    return np.array([median(image[use]) if use.any() else 0 for image, use in pairs], dtype=np.float32)
 
 
 def regress(values: Array, keep: Mask, scores: Array, *, absolute: bool) -> Array:
@@ -323,9 +324,7 @@ def _outliers(values: Array, predicted: Array, steps: int) -> Mask:
     from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 
     residual = values - predicted
-    half = len(values) // 2
-    deviation = np.abs(residual - np.partition(residual, half)[half])
-    spread = np.partition(deviation, half)[half] / 0.6745
+    spread = robust_sigma(residual - median(residual))
     low, step = _bins(values)
     if not (step > 0 and spread > 0):
         return np.zeros(values.shape, dtype=bool)

@@ -11,6 +11,7 @@ from denoise.separation.estimate import MIN_PIXELS
 from denoise.separation.wild import deviation
 from hsitools.estimation.band_noise import band_noise
 from hsitools.estimation.covariance import subspace
+from hsitools.estimation.spread import median, robust_sigma
 
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
@@ -166,7 +167,7 @@ def _standard(values: Array, out: Mask, chosen: NDArray[np.intp]) -> tuple[Array
         explained = np.einsum("bn,bnp->bp", weights.astype(np.float32), centred[near[part]])
         rest = centred[chosen[part]] - explained - fit[:, -1:].astype(np.float32)
         residual[part] = rest.reshape(residual[part].shape)
-    residual -= np.median(np.ascontiguousarray(residual.swapaxes(1, 2)), axis=2)[:, None]
+    residual -= median(residual, axis=1)[:, None]
     residual[out[chosen]] = 0
     for image, gone, answer in zip(residual, out[chosen], answers, strict=True):
         # what was filled in has no noise; too few voxels tell nothing
@@ -182,5 +183,4 @@ def _standard(values: Array, out: Mask, chosen: NDArray[np.intp]) -> tuple[Array
 
 def _spread(rest: Array) -> Array:
     """Robust standard deviation of each band, ``(band, 1)``."""
-    half = rest.shape[1] // 2
-    return np.asarray(np.maximum(np.partition(np.abs(rest), half, axis=1)[:, half, None] / 0.6745, 1e-9))
+    return np.asarray(np.maximum(robust_sigma(rest, axis=1)[:, None], 1e-9))
