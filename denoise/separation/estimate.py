@@ -231,8 +231,8 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS, 
     whitened = filled / unit[:, None, None]
     level = along_track(whitened)
     directions = faint(level, subspace(level.reshape(bands, -1)))
-    # few bands that do not explain one another: pixels told their noise, and that is all of it
-    if sigma is None and (bands > FEW_BANDS or 2 * directions.shape[1] <= bands):
+    # of few bands pixels told the noise, and that is all of it
+    if sigma is None and bands > FEW_BANDS:
         unit, whitened, directions = levelled(unit, whitened, directions)
     smoothed = smooth((directions.T @ whitened.reshape(bands, -1)).reshape(-1, height, width))
     directions, smoothed = realigned(whitened, directions, smoothed)

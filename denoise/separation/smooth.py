@@ -209,10 +209,9 @@ def _filtered(images: Array, pilot: Array, groups: Array) -> Array:
         noise = _inverse(covariance + unit)
         # by the inverse of what noise is left
         weight = 1 / (1 - np.trace(noise, axis1=1, axis2=2) / len(unit) + 1 / size)
-        seen = observed[group]
-        seen -= mean
-        found = seen @ ((unit - noise) * weight[:, None, None]).astype(np.float32)
-        found += mean * weight[:, None, None]
+        scene_share = (unit - noise) * weight[:, None, None]
+        found = observed[group] @ scene_share.astype(np.float32)
+        found += mean * weight[:, None, None] - mean @ scene_share
         spread = csc_array((np.ones(patches.size, np.float32), patches, np.arange(patches.size + 1)),
                            shape=(len(guide), patches.size))  # fmt: skip
         total += spread @ found.reshape(patches.size, -1)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from denoise.separation.estimate import MIN_PIXELS
 from denoise.separation.wild import deviation
-from hsitools.estimation.band_noise import band_noise
+from hsitools.estimation.band_noise import FEW_BANDS, band_noise
 from hsitools.estimation.covariance import subspace
 from hsitools.estimation.spread import median, robust_sigma
 
@@ -34,7 +34,8 @@ def spikes(values: Array, valid: Mask, least: float = 0.0) -> Mask:
     """Voxels ``(band, y, x)`` far from what the nearest bands predict, farther than any of these is from its own.
 
     Each band is regressed on its neighbours, by least absolute deviations; offsets of columns are no spikes, nor is a
-    feature of several bands that a single pixel has.
+    feature of several bands that a single pixel has. Few bands do not explain one another: no spike of theirs can be told
+    from a pixel of another material.
 
     Parameters
     ----------
@@ -46,7 +47,7 @@ def spikes(values: Array, valid: Mask, least: float = 0.0) -> Mask:
     """
     bands, height, width = values.shape
     out = ~valid
-    if bands <= REACH or height * width < MIN_PIXELS:
+    if bands <= FEW_BANDS or height * width < MIN_PIXELS:
         return np.zeros(values.shape, dtype=bool)
     signed, answers = np.zeros(values.shape, np.float32), np.zeros((bands, bands))
     anew = np.arange(bands)
