@@ -33,6 +33,8 @@ ABSOLUTE_STEPS = 8
 FEW = 0.02
 #: Smaller images have no lines to tell.
 MIN_SIDE = 16
+#: Standard deviations of what the scene's estimate misses beyond which a pixel tells nothing of the noise.
+LONE = 20.0
 #: Share of outliers from which on a band does not explain others.
 MOSTLY = 0.75
 #: Change of the calibrated values, in standard deviations of the noise, below which rounds end.
@@ -263,13 +265,27 @@ def _noise(filled: Array, scene: Array, outlier: Mask) -> Array:
     if not whole.any():
         return band_noise(along_track(filled))
     out = np.empty(len(filled), dtype=np.float32)
+    level = along_track(filled[whole])
     # filled voxels have no noise
-    out[whole] = band_noise(along_track(filled[whole])) / np.sqrt(1 - share[whole])
+    out[whole] = band_noise(_usual_pixels(level, (filled - scene)[whole])) / np.sqrt(1 - share[whole])
     for band in np.flatnonzero(~whole):
         rest = (filled[band] - scene[band])[~outlier[band]]
         out[band] = robust_sigma(rest) if len(rest) >= MIN_PIXELS else 0
         out[band] = out[band] or np.median(out[whole])
     return out
+
+
+def _usual_pixels(values: Array, rest: Array) -> Array:
+    """Values ``(band, y, x)`` without pixels of which the scene misses far more than noise: ``(band, 1, pixel)`` then.
+
+    A lone pixel's feature of a hundred standard deviations would make the noise of its bands seem twice as much.
+    """
+    if len(values) <= FEW_BANDS:
+        return values
+    spread = robust_sigma(rest, axis=(1, 2))[:, None, None]
+    usual = ~(np.abs(rest) > LONE * np.maximum(spread, 1e-30)).any(0)
+    enough = usual.mean() > 1 - FEW and usual.sum() >= 4 * len(values) and spread.all()
+    return values[:, None, usual] if enough and not usual.all() else values
 
 
 def _medians(values: Array, keep: Mask) -> Array:

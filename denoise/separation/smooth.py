@@ -238,7 +238,7 @@ def _inverse(matrices: Array) -> Array:
     """
     if matrices.shape[1] > SMALL:
         return np.asarray(np.linalg.inv(matrices))
-    left = np.ascontiguousarray(matrices.transpose(1, 2, 0))
+    left = matrices.transpose(1, 2, 0).copy()
     change = np.empty_like(left)
     for step in range(len(left)):
         pivot = 1 / left[step, step]
