@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 import pansharpen.methods  # noqa: F401  (registers them)
 from hsitools.errors import InputError
@@ -51,17 +53,20 @@ def without_wild(case: FusionCase) -> FusionCase:
     """The case with NaN for samples that cannot be of its scene, which it says: see `pansharpen.pair.wild`."""
     coarse, pan = [], []
     for cube, sharp in zip(case.coarse, case.pan, strict=True):
-        values, image = cube.cpu().numpy(), sharp.cpu().numpy()
+        images = [image.cpu().numpy() for image in (cube, sharp)]
         pair = Pair(
-            shape=values.shape[1:], optics=case.optics, judges_pan=not case.pan_made,
-            coarse=lambda rows, columns, values=values: values[:, rows, columns],
-            pan=lambda rows, columns, image=image: image[:, rows, columns],
+            shape=(cube.shape[1], cube.shape[2]), optics=case.optics, coarse=partial(_part, images[0]),
+            pan=partial(_part, images[1]), judges_pan=not case.pan_made,
         )  # fmt: skip
         wild = wild_samples(pair)
         count_wild(wild, case.findings)
         coarse.append(wild.from_cube(cube[None]))
         pan.append(wild.from_pan(sharp[None]))
     return case.replace(coarse=torch.cat(coarse), pan=torch.cat(pan))
+
+
+def _part(image: NDArray[Any], rows: slice, columns: slice) -> NDArray[Any]:
+    return image[:, rows, columns]
 
 
 def filled(coarse: torch.Tensor, valid: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -90,7 +95,8 @@ def fuse_case(
     ----------
     method : str or Method
     case : FusionCase
-        NaN stands for no measurement, and so do samples that are wild. Bands without any signal (all zero, or all NaN) are not given to the method.
+        NaN stands for no measurement; wild samples (`pansharpen.pair.wild`) are taken as such. Bands without any signal
+        (all zero, or all NaN) are not given to the method.
     seed : int
         For methods that draw at random.
     weights : path, optional

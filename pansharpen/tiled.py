@@ -275,7 +275,7 @@ def fuse_pair(
     ----------
     cube : Cube
         With ``pan``. Bands marked bad, or without signal, come back interpolated and marked bad; pixels without a
-        measurement come back as NaN.
+        measurement come back as NaN, and so do wild ones (`pansharpen.pair.wild`), which ``meta`` counts.
     method : str or Method
     sensor : Sensor, optional
         Its MTF, PAN response and, for a cube in its units, noise; default the usual gain, an unknown response and

@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from hsitools.cube.windows import Window, windows
-from hsitools.estimation.heights import Levels, heights, levels
+from hsitools.estimation.heights import Levels, deviation, heights, levels
 from hsitools.estimation.spread import robust_sigma
 from pansharpen.optics import Optics
 from pansharpen.tile import Tile
@@ -31,18 +31,19 @@ Array = NDArray[Any]
 log = logging.getLogger(__name__)
 #: Under which findings of a scene say how many.
 WILD = "wild_samples"
-#: Robust deviations of its band, or of PAN, beyond which a sample is looked at: half of what the denoiser takes, which
-#: has no second image to ask. Procedural and real scenes reach some twenty with what is real.
-FAR = 15.0
-#: Share of a sample's height that a witness beside it (of the 8 pixels, of the 2 bands) has at least: next to a point,
-#: optics with a gain of .3 at Nyquist leave .13 of it.
+#: Robust deviations of its band, or of PAN, beyond which a sample is looked at: a third of what the denoiser takes,
+#: which has no second image to ask. What is real is kept by witnesses: of tuning scenes, and procedural ones with
+#: lamps, roofs and flares, nothing is set aside from 8 on. What is lower does little harm (physics: 5 % at 8).
+FAR = 10.0
+#: Share of a sample's height that a witness beside it (of 8 pixels, of 2 bands) has at least: next to a point, optics
+#: with a gain of .3 at Nyquist leave .13 of it.
 SHARED = 1 / 8
-#: Of a cube's voxel that PAN sees: share of the height, as a lamp's line of one band in 30 has in PAN, and deviations of
-#: PAN at least, which one pixel in some hundreds exceeds.
+#: Of a cube's voxel that PAN sees: share of the height, as a lamp's line of one band in 30 has in PAN, and deviations
+#: of PAN at least, which one pixel in some hundreds exceeds.
 SHARE_IN_PAN, HEIGHT_IN_PAN = 1 / 30, 4.0
 #: Of a pixel of PAN that the cube sees: share of what PAN would show at a coarse pixel, and robust deviations of any
 #: one band beyond what the rest of PAN explains.
-SHARE_IN_CUBE, HEIGHT_IN_BAND = 1 / 4, 10.0
+SHARE_IN_CUBE, HEIGHT_IN_BAND = 1 / 4, 8.0
 #: How many deviations of what the cube leaves of PAN a pixel must be worth at a coarse pixel to be judged at all.
 TELLING = 8.0
 #: Components of the cube that explain PAN, and coarse pixels for each at least.
@@ -52,6 +53,7 @@ BLOCK, HALO = 64, 6
 #: Strips of rows, rows of each, and columns at most, whose pixels tell the levels of a large image.
 STRIPS, ROWS, COLUMNS = 16, 4, 1024
 
+#: Steps to the pixels around one.
 NEIGHBOURS = [(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1) if (y, x) != (0, 0)]
 
 
@@ -155,7 +157,7 @@ def say_wild(counts: dict[str, int], name: str) -> None:
     """Log how many samples of a scene are wild, if any."""
     if counts:
         log.warning(
-            "%s: found %s far beyond all others, which nothing beside them and not the other image shows; taken as not "
+            "%s: found %s far beyond all others, which neither neighbours nor the other image show; taken as not "
             "measured", name, " and ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in counts.items()),
         )  # fmt: skip
 
@@ -169,7 +171,7 @@ def _levels(pair: Pair) -> tuple[Levels, Levels]:
         strips = [slice(top, top + ROWS) for top in np.linspace(0, height - ROWS, STRIPS).astype(int).tolist()]
     every = -(-width // COLUMNS)
     coarse = [pair.coarse(rows, slice(0, width))[..., ::every] for rows in strips]
-    # one fine pixel of each coarse one would miss what lies between: all of a row in ``ratio``
+    # of PAN's pixels a column in ``ratio``: as many rows as there are tell what lies between
     pan = [pair.pan(pair.fine(rows), pair.fine(slice(0, width)))[:, :: pair.optics.ratio] for rows in strips]
     cube, sharp = np.concatenate(coarse, 1), np.concatenate(pan, 1)
     return levels(cube, np.isfinite(cube)), levels(sharp, np.isfinite(sharp))
@@ -276,7 +278,7 @@ def _unseen_by_cube(places: Array, pan: Array, cube: Array, optics: Optics) -> N
     sigma = robust_sigma(excess[~touched.reshape(excess.shape)])
     line = np.column_stack([without.ravel(), np.ones(len(features))])
     bands = features - line @ np.linalg.lstsq(line[~touched], features[~touched], rcond=None)[0]
-    bands /= np.maximum(robust_sigma(bands[~touched], axis=0), 1e-12)
+    bands /= np.maximum([deviation(np.abs(band)) for band in bands[~touched].T], 1e-12)
     row, column = y // optics.ratio, x // optics.ratio
     side = np.sign(pan[y, x])
     for sign in (-1, 1):
