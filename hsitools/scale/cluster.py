@@ -24,6 +24,8 @@ DEATHS = 10
 SILENT = logging.CRITICAL
 #: How often each process of a cluster looks at itself; Dask's own 50 times a second are seen in the processor time.
 TICK = "2s"
+#: How often a worker's memory is looked at, by itself and by who ends it: it takes seconds to fill.
+MEMORY_LOOK = "400ms"
 #: Seconds to wait for a scheduler, and for its first worker: a machine that is there answers within one.
 PATIENCE_S = 10.0
 
@@ -152,6 +154,8 @@ def _local(workers: int | None, modules: list[str]) -> Iterator[Any]:
         "distributed.worker.profile.enabled": watched,
         "distributed.admin.tick.interval": TICK,
         "distributed.admin.system-monitor.interval": TICK,
+        # ten times a second is Dask's own
+        "distributed.worker.memory.monitor-interval": MEMORY_LOOK,
         # results are taken from the workers as they come: nothing is worth a slow disk
         # one that is slow to come back is on its way all the same
         "distributed.deploy.lost-worker-timeout": "1 day",

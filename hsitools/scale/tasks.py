@@ -12,8 +12,12 @@ from hsitools.scale.sending import pack, unpack
 
 #: Tasks sent out or waiting to be taken, for each thread of the workers: one at work, one to go on with, one taken.
 AHEAD = 3
-#: Seconds between looks for results (a thousandth of what a tile takes), and for workers when there are none.
-POLL_S, LOOK_S = 0.01, 5.0
+#: Seconds between looks for results, least and most: a hundredth of what was waited, since each look takes time from
+#: the workers of this machine.
+POLL_S = 0.005, 0.1
+POLL_SHARE = 0.01
+#: Seconds between looks for workers when there are none.
+LOOK_S = 5.0
 #: Seconds without any worker after which there will be none: a busy machine starts one in a minute.
 GONE_S = 300.0
 
@@ -104,9 +108,9 @@ def completed(
 
 def _next(queue: Any, client: Any) -> Any:
     """The next of the futures that are done; raises `HsiError` when nobody is there any more to do one."""
-    at_work = time.monotonic()
+    began = at_work = time.monotonic()
     while not queue.has_ready():
-        time.sleep(POLL_S)
+        time.sleep(min(max(POLL_SHARE * (time.monotonic() - began), POLL_S[0]), POLL_S[1]))
         if time.monotonic() - at_work > LOOK_S:
             if client.status != "running":
                 raise HsiError("workers: their scheduler is gone; the same command goes on where this one stood")
