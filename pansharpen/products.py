@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsitools.cube import Cube
+from hsitools.cube.agreement import require_agreement
 from hsitools.cube.memory import keep_freed
 from hsitools.cube.packed import ROOM, packed
 from hsitools.errors import HsiError, InputError
@@ -185,6 +186,7 @@ def _require_same_place(std: Cube, cube: Cube, who: str) -> None:
     if std.shape != cube.shape:
         shapes = ("×".join(map(str, image.shape)) for image in (std, cube))
         raise InputError("{}: found {}, expected {} as the cube".format(who, *shapes))
+    require_agreement(std, cube, who)
     if std.transform is None or cube.transform is None:
         return
     # the furthest corner

@@ -222,22 +222,12 @@ def _offset(fused: Cube, coarse: Cube, one: Path, other: Path) -> float:
 
 
 def _common_bands(first: Cube, second: Cube, one: Path, other: Path) -> tuple[Any, int]:
-    """Bands good in both; an error when their wavelengths are not the same bands."""
+    """Bands good in both, of cubes whose bands and units are the same."""
     import numpy as np
 
-    from hsitools.errors import InputError
+    from hsitools.cube.agreement import require_agreement
 
-    if first.n_bands != second.n_bands:
-        raise InputError(f"{one}: bands: found {first.n_bands}, expected {second.n_bands} as in {other}")
-    if first.wavelength_nm is not None and second.wavelength_nm is not None:
-        difference = np.abs(first.wavelength_nm - second.wavelength_nm)
-        spacing = np.nanmedian(np.abs(np.diff(second.wavelength_nm))) if second.n_bands > 1 else np.inf
-        worst = int(np.nanargmax(difference))
-        if difference[worst] > 0.5 * spacing:
-            raise InputError(
-                f"{one}: wavelength_nm: band {worst}: found {first.wavelength_nm[worst]:.2f}, "
-                f"expected {second.wavelength_nm[worst]:.2f} as in {other}"
-            )
+    require_agreement(first, second, str(one), str(other))
     good = first.good & second.good
     return np.flatnonzero(good), int((~good).sum())
 
