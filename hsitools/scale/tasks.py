@@ -12,9 +12,9 @@ from hsitools.scale.sending import pack, unpack
 
 #: Tasks sent out or waiting to be taken, for each thread of the workers: one at work, one to go on with, one taken.
 AHEAD = 3
-#: Seconds between looks for results, least and most: a hundredth of what was waited, since each look takes time from
-#: the workers of this machine.
+#: Seconds between looks for results, least and most, as each look takes time from the workers of this machine.
 POLL_S = 0.005, 0.1
+#: The same as a share of what was waited already: so much longer does a pass take.
 POLL_SHARE = 0.01
 #: Seconds between looks for workers when there are none.
 LOOK_S = 5.0
