@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from hsitools.cube import Cube
-from hsitools.cube.agreement import require_agreement
+from hsitools.cube.agreement import require_same_bands, require_same_place
 from hsitools.cube.tensors import real_tensor
 from hsitools.errors import InputError
 
@@ -40,9 +40,10 @@ def as_batch(values: Any, name: str) -> torch.Tensor:
 
 
 def require_comparable(values: Any, others: Any) -> None:
-    """Raise `InputError` where both are cubes whose bands or units are not the same."""
+    """Raise `InputError` where both are cubes whose bands, units or places are not the same."""
     if isinstance(values, Cube) and isinstance(others, Cube):
-        require_agreement(values, others)
+        require_same_bands(values, others)
+        require_same_place(values, others)
 
 
 def _largest(values: torch.Tensor) -> float:

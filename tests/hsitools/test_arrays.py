@@ -14,7 +14,7 @@ from calibration import MonochromaticCapture
 from denoise.restore import restore
 from hsitools import Cube, InputError, evaluate, evaluate_alone, evaluate_fusion, save_cube
 from hsitools.arrays import real_array
-from hsitools.cube.agreement import require_agreement
+from hsitools.cube.agreement import require_same_bands
 from hsitools.cube.tensors import real_tensor
 from hsitools.cube.units import powers
 from hsitools.sensor.photon.frames import level_statistics
@@ -147,11 +147,62 @@ def test_cubes_of_other_units_or_bands_are_not_compared(tmp_path: Path, hsi: Any
         with pytest.raises(InputError, match=said):
             evaluate_fusion(wrong, truth.replace(data=TRUTH[:, ::2, ::2]), None)
     # what is not told is not in the way, nor is another spelling or a band's own drift
-    require_agreement(radiance.replace(units=""), truth)
-    require_agreement(truth.replace(units="reflectance", wavelength_nm=wavelength + 20), truth)
+    require_same_bands(radiance.replace(units=""), truth)
+    require_same_bands(truth.replace(units="reflectance", wavelength_nm=wavelength + 20), truth)
     with pytest.raises(InputError, match=r"band 0: found 500.00, expected 1500.00"):
-        require_agreement(truth.select(bands=[0]), truth.select(bands=[0]).replace(wavelength_nm=np.array([1500.0])))
+        require_same_bands(truth.select(bands=[0]), truth.select(bands=[0]).replace(wavelength_nm=np.array([1500.0])))
     save_cube(truth, tmp_path / "truth.h5")
     save_cube(radiance, tmp_path / "radiance.h5")
     said = hsi("metrics", tmp_path / "radiance.h5", tmp_path / "truth.h5", code=2).stderr
     assert "radiance.h5: units: found 'W m-2 sr-1 um-1', expected '1' as in" in said
+
+
+MAP = (10.0, 0.0, 5e5, 0.0, -10.0, 5e6)
+UTM, ELSEWHERE = "EPSG:32633", "EPSG:32719"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"crs": ELSEWHERE}, "crs: found EPSG:32719, expected EPSG:32633 as in"),
+        ({"transform": (10.0, 0.0, 5e5 + 10, 0.0, -10.0, 5e6)}, "transform: found a place 1 pixels off"),
+        ({"transform": (10.0, 0.0, 5e5, 0.0, -11.0, 5e6)}, "transform: found a place 2.4 pixels off"),
+        ({"transform": (10.0, 0.0, 5e5 + 5, 0.0, -10.0, 5e6 - 5)}, None),
+        ({"crs": None, "transform": None}, None),
+        ({"crs": None}, None),
+    ],
+    ids=["system", "shift", "pixels", "centres", "no map", "no system"],
+)  # fmt: skip
+def test_images_of_another_place_are_not_compared(
+    changes: dict[str, Any], said: str | None, hsi: Any, tmp_path: Path
+) -> None:
+    here = Cube(data=TRUTH, crs=UTM, transform=MAP, name="here")
+    there = here.replace(name="there", **changes)
+    coarse = here.replace(data=TRUTH[:, ::2, ::2], transform=(20.0, 0.0, 5e5, 0.0, -20.0, 5e6))
+    pan = there.select(bands=[0])
+    save_cube(here, tmp_path / "here.h5")
+    save_cube(there, tmp_path / "there.h5")
+    save_cube(coarse, tmp_path / "coarse.h5")
+    save_cube(pan, tmp_path / "pan.h5")
+    code, against = (
+        0 if said is None else 2,
+        ("--metric", "D_s", "--coarse", tmp_path / "coarse.h5", "--pan", tmp_path / "pan.h5"),
+    )
+    compared = hsi("metrics", tmp_path / "there.h5", tmp_path / "here.h5", "--metric", "RMSE", code=code).stderr
+    sharpened = hsi("metrics", tmp_path / "here.h5", *against, "--metric", "D_s", code=code).stderr
+    if said is None:
+        assert rmse(there, here) == 0
+        return
+    assert said in compared
+    assert said in sharpened
+    with pytest.raises(InputError, match=said):
+        evaluate(there, here)
+    with pytest.raises(InputError, match=said):
+        evaluate_fusion(here, coarse, pan)
+
+
+def test_a_coarse_cube_of_another_system_is_no_match() -> None:
+    here = Cube(data=TRUTH, crs=UTM, transform=MAP, name="here")
+    coarse = Cube(data=TRUTH[:, ::2, ::2], crs=ELSEWHERE, name="coarse")
+    with pytest.raises(InputError, match="crs: found EPSG:32633, expected EPSG:32719 as in"):
+        evaluate_fusion(here, coarse, None)
