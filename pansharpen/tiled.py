@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import uuid
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -25,6 +27,7 @@ from pansharpen.case import FusionCase, Tile
 from pansharpen.fused_source import FusedSource
 from pansharpen.guide import Guide
 from pansharpen.in_memory import filled, fuse_case, live_bands, options_for
+from pansharpen.kept_tiles import TILES, kept_bytes
 from pansharpen.optics import Optics
 from pansharpen.pair.alignment import paired, placement
 from pansharpen.pair.from_sensor import noise_said, require_fit, with_errors
@@ -87,6 +90,9 @@ class LargeScene:
         cube_std: NDArray[Any] | None = None, std_as_noise: bool = False,
     ) -> None:  # fmt: skip
         self.findings: dict[str, Any] = {}
+        #: By which this process, and each worker, knows its tiles.
+        self.key = uuid.uuid4().hex
+        weakref.finalize(self, TILES.forget, self.key)
         self.device, self._placed, self.pan_made = torch.device(device), tuple(guides), pan_made
         cube = paired(cube)
         assert cube.pan is not None
@@ -137,7 +143,15 @@ class LargeScene:
         return self.cube.name or Path(self.cube.source).stem
 
     def tile(self, window: Window) -> Tile:
-        """One part with its surroundings, read now; invalid pixels are filled and masked."""
+        """One part with its surroundings; invalid pixels are filled and masked."""
+        tile = TILES.get(self.key, window)
+        if tile is None:
+            tile = self._tile(window)
+            TILES.offer(self.key, window, tile)
+        return tile
+
+    def _tile(self, window: Window) -> Tile:
+        """It, read now."""
         corner = window.wide_rows.start, window.wide_columns.start
         coarse = self.wild.from_cube(self._read(self.cube, window, self.bands), corner)
         r = self.optics.ratio
@@ -209,7 +223,7 @@ class LargeScene:
         if self.client is not None:
             from hsitools.scale.tasks import ordered
 
-            yield from ordered(self.client, work, self.windows, self.progress)
+            yield from ordered(self.client, work, self.windows, self.progress, places=range(len(self.windows)))
             return
         for done, window in enumerate(self.windows, 1):
             yield work(window)
@@ -241,18 +255,21 @@ def _by_workers(client: Any, function: Callable[[Window], WildSamples], items: S
 
 
 def _part(scene: LargeScene, function: Callable[[Tile], Any], window: Window) -> Any:
+    tile = scene.tile(window)
     with torch.no_grad():
-        return function(scene.tile(window))
+        part = function(tile)
+    tile.let_go()
+    return part
 
 
 def _tile_bytes(client: Any) -> float:
-    """Bytes that a tile may take, here or at each worker."""
+    """Bytes that a tile may take, here or at each worker, beside those that are kept."""
     limit = memory_limit()
     if client is not None:
         from hsitools.scale.cluster import memory_of_task
 
         limit = memory_of_task(client)
-    return TILE_BYTES if limit is None else min(TILE_BYTES, limit)
+    return TILE_BYTES if limit is None else min(TILE_BYTES, limit - kept_bytes(limit))
 
 
 def fuse_cube(cube: Cube, method: str | Method, sensor: Sensor | None = None, **options: Any) -> Cube:
