@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from denoise.separation.estimate import MIN_PIXELS
-from denoise.separation.wild import deviation
 from hsitools.estimation.band_noise import FEW_BANDS, band_noise
 from hsitools.estimation.covariance import subspace
+from hsitools.estimation.heights import deviation
 from hsitools.estimation.spread import median, robust_sigma
 
 Array = NDArray[Any]
@@ -39,8 +39,8 @@ def spikes(values: Array, valid: Mask, least: float = 0.0) -> Mask:
     """Voxels ``(band, y, x)`` far from what the nearest bands predict, farther than any of these is from its own.
 
     Each band is regressed on its neighbours, by least absolute deviations; offsets of columns are no spikes, nor is a
-    feature of several bands that a single pixel has. Few bands do not explain one another: no spike of theirs can be told
-    from a pixel of another material.
+    feature of several bands that a single pixel has. Few bands do not explain one another: none of theirs is a spike,
+    since a pixel of another material would look alike.
 
     Parameters
     ----------

@@ -112,7 +112,7 @@ def _innovation(values: Array) -> Array:
 
 
 def _unpredicted(own: Array, around: Array) -> tuple[Array, Array]:
-    """What a straight line through regressors ``(pixel, n)`` leaves of values ``(pixel,)``, and its weights ``(n,)``."""
+    """What regressors ``(pixel, n)`` leave of values ``(pixel,)``, and their weights ``(n,)``."""
     weight = np.ones(len(own))
     for _ in range(EDGE_ROUNDS):
         normal = (around * weight[:, None]).T @ around
