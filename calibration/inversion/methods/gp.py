@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +55,7 @@ class Learned:
         count = case.projected.shape[1]
         # pixel by pixel in memory
         estimate, std, shaken = np.empty((3, count, len(case.wavelength_nm)))
-        kind = np.float32 if self.single else np.float64
+        kind: Any = np.float32 if self.single else np.float64
         projected = case.projected.astype(kind, copy=False)
         turns = [prior.eigen[1].T.astype(kind) for prior in priors]
         used, scales = np.zeros(len(priors)), np.zeros(count)
