@@ -62,7 +62,7 @@ def smooth(images: Array) -> Smoothed:
     return Smoothed(best + level, single + level, joint + level)
 
 
-def _single_means(images: Array, strength: float = 0.75) -> Array:
+def _single_means(images: Array, strength: float = 0.7) -> Array:
     """Non-local means of each image by itself (A. Buades, B. Coll, J.-M. Morel, CVPR 2005)."""
     height, width = images.shape[1:]
     reach = min(REACH if len(images) <= MANY else NEAR, height - 1, width - 1)
