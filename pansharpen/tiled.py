@@ -7,7 +7,7 @@ import math
 import uuid
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from pansharpen.pair.from_sensor import noise_said, require_fit, with_errors
 from pansharpen.pair.guide_files import PlacedGuide, placed, with_pan
 from pansharpen.pair.holes import bands_where, fill_nearest
 from pansharpen.pair.wald import cube_optics
+from pansharpen.pair.wild import Pair, WildSamples, count_wild, say_wild, wild_samples
 from pansharpen.registry import HELD, Fused, Method, Posterior, get
 
 #: What a tile takes at most, however much memory there is: larger ones are hardly faster.
@@ -124,6 +125,23 @@ class LargeScene:
         """Bands that methods see: good ones with a signal."""
         return len(self.bands)
 
+    @cached_property
+    def wild(self) -> WildSamples:
+        """Samples that cannot be of the scene, which is gone through for them once: see `pansharpen.pair.wild`."""
+        pair = Pair(
+            shape=self.cube.shape[1:], optics=self.optics, judges_pan=not self.pan_made,
+            coarse=partial(_values, self.cube, self.bands), pan=partial(_values, self.pan, None),
+        )  # fmt: skip
+        wild = wild_samples(pair, map if self.client is None else partial(_by_workers, self.client))
+        count_wild(wild, self.findings)
+        say_wild(wild.said, self.name)
+        return wild
+
+    @property
+    def name(self) -> str:
+        """Of the scene, for messages."""
+        return self.cube.name or Path(self.cube.source).stem
+
     def tile(self, window: Window) -> Tile:
         """One part with its surroundings; invalid pixels are filled and masked."""
         tile = TILES.get(self.key, window)
@@ -134,10 +152,11 @@ class LargeScene:
 
     def _tile(self, window: Window) -> Tile:
         """It, read now."""
-        coarse = self._read(self.cube, window, self.bands)
+        corner = window.wide_rows.start, window.wide_columns.start
+        coarse = self.wild.from_cube(self._read(self.cube, window, self.bands), corner)
         r = self.optics.ratio
         fine = [slice(r * part.start, r * part.stop) for part in (window.wide_rows, window.wide_columns)]
-        pan = _tensor(self.pan.read(None, *fine))
+        pan = self.wild.from_pan(_tensor(self.pan.read(None, *fine)), (fine[0].start, fine[1].start))
         coarse, valid = filled(coarse, torch.isfinite(coarse))
         pan_valid = torch.isfinite(pan)
         whole = bool(pan_valid.all())
@@ -146,7 +165,7 @@ class LargeScene:
             coarse.to(self.device), pan.to(self.device), self.optics, margin=window.margin,
             valid=None if valid is None else valid.to(self.device),
             pan_valid=None if whole else pan_valid.to(self.device), guides=self._guides(*fine), pan_made=self.pan_made,
-            corner=(window.wide_rows.start, window.wide_columns.start),
+            corner=corner,
         )  # fmt: skip
 
     def _guides(self, rows: slice, columns: slice) -> tuple[Guide, ...]:
@@ -171,14 +190,17 @@ class LargeScene:
     def _read(cube: Cube, window: Window, bands: NDArray[np.int64]) -> torch.Tensor:
         return _tensor(cube.read(bands, window.wide_rows, window.wide_columns))
 
-    def case(self) -> FusionCase:
-        """The scene in memory, for methods that need it whole (with one window)."""
+    def case(self, as_measured: bool = False) -> FusionCase:
+        """The scene in memory, for methods that need it whole (with one window); with its wild samples, or without."""
         (window,) = self.windows
         whole = (slice(0, self.pan.shape[1]), slice(0, self.pan.shape[2]))
+        coarse, pan = self._read(self.cube, window, self.bands), _tensor(self.pan.read(None, *whole))
+        if not as_measured:
+            coarse, pan = self.wild.from_cube(coarse), self.wild.from_pan(pan)
         return FusionCase(
-            coarse=self._read(self.cube, window, self.bands), pan=_tensor(self.pan.read(None, *whole)),
+            coarse=coarse, pan=pan,
             optics=self.optics, guides=self._guides(*whole), pan_made=self.pan_made,
-            name=self.cube.name or Path(self.cube.source).stem,
+            name=self.name, findings=self.findings,
         )  # fmt: skip
 
     def sum(self, function: Callable[[Tile], Any]) -> Any:
@@ -196,6 +218,7 @@ class LargeScene:
 
     def _parts(self, function: Callable[[Tile], Any]) -> Iterable[Any]:
         """What ``function`` gives of each tile, in the order of the windows, whoever computes it."""
+        _ = self.wild  # before workers are sent the scene
         work = partial(_part, self, function)
         if self.client is not None:
             from hsitools.scale.tasks import ordered
@@ -212,11 +235,23 @@ class LargeScene:
 
     def map(self, function: Callable[[Tile], torch.Tensor]) -> FusedSource:
         """See `pansharpen.case.Scene.map`."""
+        _ = self.wild
         return FusedSource(self, function)
 
 
 def _tensor(values: NDArray[Any]) -> torch.Tensor:
     return torch.as_tensor(np.ascontiguousarray(values, dtype=np.float32))[None]
+
+
+def _values(cube: Cube, bands: NDArray[np.int64] | None, rows: slice, columns: slice) -> NDArray[np.float32]:
+    return np.asarray(cube.read(bands, rows, columns), dtype=np.float32)
+
+
+def _by_workers(client: Any, function: Callable[[Window], WildSamples], items: Sequence[Window]) -> Iterable[Any]:
+    """`map`, at the workers."""
+    from hsitools.scale.tasks import ordered
+
+    return ordered(client, function, items)
 
 
 def _part(scene: LargeScene, function: Callable[[Tile], Any], window: Window) -> Any:
@@ -257,7 +292,7 @@ def fuse_pair(
     ----------
     cube : Cube
         With ``pan``. Bands marked bad, or without signal, come back interpolated and marked bad; pixels without a
-        measurement come back as NaN.
+        measurement come back as NaN, and so do wild ones (`pansharpen.pair.wild`), which ``meta`` counts.
     method : str or Method
     sensor : Sensor, optional
         Its MTF, PAN response and, for a cube in its units, noise; default the usual gain, an unknown response and
