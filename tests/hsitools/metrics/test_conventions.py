@@ -154,6 +154,18 @@ def test_coarse_pixels_are_centred_unless_told():
     assert evaluate_fusion(truth, coarse, pan, metrics=["D_lambda"])["D_lambda"].value == declared < 1e-9
 
 
+def test_details_are_told_at_the_places_of_the_coarse_pixels():
+    """An interpolated cube lacks as much of PAN's, wherever the first coarse pixel lies."""
+    truth, _, pan = seen(bands=6)
+    lacking = []
+    for offset in (1.5, 0.0):
+        coarse = mtf_decimate((96, 96), 0.3, 4, offset)(truth)
+        plain = interpolate((24, 24), 4, offset, method="bicubic", out_shape=(96, 96))(coarse)
+        told = {"offset": offset, "border": 8, "metrics": ["D_pan"]}
+        lacking.append(evaluate_fusion(plain, coarse, pan, **told)["D_pan"].value)
+    assert lacking[1] == pytest.approx(lacking[0], rel=0.03)
+
+
 def test_indices_that_need_no_pan_do_without():
     truth, coarse, pan = seen()
     alone = evaluate_fusion(truth, coarse, None, registered=True)
