@@ -194,8 +194,9 @@ def test_cells_of_other_weights_are_measured_anew(case, tmp_path):
     made = Benchmark.create(tmp_path / "out", cases=[case], methods=["EXP", "HSpeNet"], weights=weights)
 
     def measured_elsewhere(jobs):
-        names = ("method", "key")
-        return [{**job["case"], **job["labels"], "values": {}, "status": "ok"} | {n: job[n] for n in names} for job in jobs]
+        for job in jobs:
+            told = {name: job[name] for name in ("method", "key")}
+            yield {**job["case"], **job["labels"], **told, "values": {}, "status": "ok"}
 
     made.run(executor=measured_elsewhere)
     assert made.unfinished() == []
