@@ -21,6 +21,7 @@ from denoise.separation.spikes import spikes
 from denoise.separation.structured_bands import structured
 from denoise.separation.wild import wild
 from denoise.strips import STRIP_BYTES, STRIP_PIXELS, RestoredSource, strip_size
+from hsitools.arrays import real_array
 from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.estimation.common_stripes import common_stripes, of_common_stripes
@@ -268,11 +269,10 @@ def restore(
     """
     entry = get(method) if isinstance(method, str) else method
     options = _options(entry, samples, seed, weights, device)
-    values = np.asarray(values, dtype=np.float32)
+    values = real_array(values, who).astype(np.float32)
     if values.ndim != 3:
         raise InputError(f"{who}: found shape {values.shape}, expected (band, y, x)")
-    known = Known() if known is None else known
-    known.check(values.shape, who)
+    (known := known or Known()).check(values.shape, who)
     measured = np.isfinite(values)
     valid = measured if known.dead is None else measured & ~known.dead[:, None]
     live = (valid & (values != 0)).any(axis=(1, 2)) & (True if use is None else use)

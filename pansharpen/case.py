@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import torch
 
+from hsitools.cube.tensors import real_tensor
 from hsitools.errors import InputError
 from pansharpen.guide import Guide, synthetic_pan
 from pansharpen.optics import Optics
@@ -114,7 +115,7 @@ class FusionCase:
             value = getattr(self, name)
             if value is None:
                 continue
-            value = torch.as_tensor(value)
+            value = real_tensor(value, f"{self.name}: {name}")
             value = value if value.is_floating_point() else value.to(torch.float32)
             object.__setattr__(self, name, value[None] if value.ndim == 3 else value)
             if getattr(self, name).ndim != 4:

@@ -44,7 +44,8 @@ def fuse(
     Parameters
     ----------
     cube : Cube, shape (band, y, x)
-        Voxels that are NaN or nodata were not measured; bands marked bad come back interpolated and marked bad.
+        Voxels that are NaN or nodata were not measured, nor are those that cannot be of the scene (far beyond all of
+        their band, and shown by nothing beside them); bands marked bad come back interpolated and marked bad.
     pan : Cube, shape (1, ratio·y, ratio·x), optional
         Default: the one that came with the cube (``cube.pan``). Where both have a map, these say how they lie.
     method : str or Method

@@ -81,6 +81,7 @@ class FusedSource:
             own = self._layer(window, tile)
             if self.beside is not None:
                 self.beside._keep(window, tile)
+            tile.let_go()
         self._last = window, own
         return own
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hsitools.cube.tensors import real_tensor
 from hsitools.errors import InputError
 from hsitools.sensor.interpolation import interpolate
 from hsitools.sensor.separable import Separable
@@ -70,7 +71,7 @@ class Guide:
     name: str = "guide"
 
     def __post_init__(self) -> None:
-        image = torch.as_tensor(self.image)
+        image = real_tensor(self.image, f"{self.name}: image")
         image = image if image.is_floating_point() else image.to(torch.float32)
         object.__setattr__(self, "image", image[None] if image.ndim == 3 else image)
         object.__setattr__(self, "ratio", check_ratio(self.ratio))

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import inspect
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 import pansharpen.methods  # noqa: F401  (registers them)
 from hsitools.errors import InputError
 from hsitools.progress import Progress
 from pansharpen.case import FusionCase, Tile
 from pansharpen.pair.holes import fill_nearest, fill_voxels
+from pansharpen.pair.wild import WILD, Pair, count_wild, say_wild, wild_samples
 from pansharpen.registry import Method, Posterior, get
 
 
@@ -23,7 +26,7 @@ def live_bands(coarse: torch.Tensor) -> torch.Tensor:
 
 
 def prepared(case: FusionCase) -> FusionCase:
-    """The case with voxels that are NaN, and PAN's pixels that are, masked and filled; all its bands must be live.
+    """The case with voxels that are NaN or wild, and PAN's pixels, masked and filled; all its bands must be live.
 
     Raises
     ------
@@ -31,6 +34,7 @@ def prepared(case: FusionCase) -> FusionCase:
         When no pixel is valid in both the cube and PAN.
     """
     case = case.replace(guides=tuple(guide.filled() for guide in case.guides)) if case.guides else case
+    case = without_wild(case)
     valid, pan_valid = torch.isfinite(case.coarse), torch.isfinite(case.pan)
     if valid.all() and pan_valid.all():
         return case
@@ -43,6 +47,26 @@ def prepared(case: FusionCase) -> FusionCase:
     if measured is not None and not measured.flatten(1).any(1).all():
         raise InputError(f"{case.name}: found no pixel valid in the cube and in PAN, expected some")
     return ready
+
+
+def without_wild(case: FusionCase) -> FusionCase:
+    """The case with NaN for samples that cannot be of its scene, which it says: see `pansharpen.pair.wild`."""
+    coarse, pan = [], []
+    for cube, sharp in zip(case.coarse, case.pan, strict=True):
+        images = [image.cpu().numpy() for image in (cube, sharp)]
+        pair = Pair(
+            shape=(cube.shape[1], cube.shape[2]), optics=case.optics, coarse=partial(_part, images[0]),
+            pan=partial(_part, images[1]), judges_pan=not case.pan_made,
+        )  # fmt: skip
+        wild = wild_samples(pair)
+        count_wild(wild, case.findings)
+        coarse.append(wild.from_cube(cube[None]))
+        pan.append(wild.from_pan(sharp[None]))
+    return case.replace(coarse=torch.cat(coarse), pan=torch.cat(pan))
+
+
+def _part(image: NDArray[Any], rows: slice, columns: slice) -> NDArray[Any]:
+    return image[:, rows, columns]
 
 
 def filled(coarse: torch.Tensor, valid: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -71,7 +95,8 @@ def fuse_case(
     ----------
     method : str or Method
     case : FusionCase
-        NaN stands for no measurement. Bands without any signal (all zero, or all NaN) are not given to the method.
+        NaN stands for no measurement; wild samples (`pansharpen.pair.wild`) are taken as such. Bands without any signal
+        (all zero, or all NaN) are not given to the method.
     seed : int
         For methods that draw at random.
     weights : path, optional
@@ -119,7 +144,10 @@ def _layers(method: str | Method, case: FusionCase, options: dict[str, Any]) -> 
     if not live.any():
         raise InputError(f"{case.name}: coarse: found no band with signal, expected some")
     chosen = case if live.all() else select_bands(case, live)
+    said = case.findings.get(WILD)
     ready = prepared(chosen).replace(reference=None)  # the truth is no business of a method's
+    if case.findings.get(WILD) != said:
+        say_wild(case.findings[WILD], case.name)
     with torch.set_grad_enabled(_learns(entry)):  # inference tensors would stay in caches, useless to nets
         parts = [ready] if entry.batched else ready.singles()
         results = [entry.function(part, **options_for(entry, options)) for part in parts]

@@ -65,7 +65,8 @@ def cube_without_noise(
         guides=placed(pair, guides, guide_sensor),
     )  # fmt: skip
     with torch.no_grad():
-        clean = without_noise(scene.case(), noise)
+        # wild voxels are the noise model's to predict
+        clean = without_noise(scene.case(as_measured=True), noise)
     assert clean.optics.error_variance is not None
     values, std = np.array(scene.cube.read(), dtype=np.float32), np.zeros(cube.n_bands)
     values[scene.bands] = clean.coarse[0].numpy()

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsitools.cube import Cube
+from hsitools.cube.agreement import require_same_bands, require_same_place
 from hsitools.cube.memory import keep_freed
 from hsitools.cube.packed import ROOM, packed
 from hsitools.errors import HsiError, InputError
@@ -25,7 +26,7 @@ from hsitools.progress import Progress, silent
 from hsitools.sensor import open_sensor
 from hsitools.text import plain
 from pansharpen.noisy import cube_without_noise
-from pansharpen.pair.alignment import paired, side_of_pixel, windowed
+from pansharpen.pair.alignment import paired, windowed
 from pansharpen.pair.case_files import convention as rules
 from pansharpen.pair.case_files import open_pair
 from pansharpen.pair.guide_files import windowed_guide
@@ -35,8 +36,6 @@ from pansharpen.tiled import fuse_pair
 RECORDS = "batch"
 #: Share of a cube's root mean square above which a "standard deviation" may be a cube of values (its own is 1).
 LARGE_ERROR = 0.5
-#: Pixels by which two maps of one grid may differ: rounding of decimal numbers in headers.
-SAME_PLACE = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +127,7 @@ def fuse_file(
             from hsitools.scale.pieces import save_by_workers
 
             kept += save_by_workers(layer, target, client, order.key(path), written)
-    names = ("sensor", "sensor_noise", "rounding_error", "pan_shift_pixels", "guides", "noise")
+    names = ("sensor", "sensor_noise", "rounding_error", "pan_shift_pixels", "guides", "noise", "wild_samples")
     told = {name: fused.meta.get(name) for name in names}
     return {
         "method": fused.meta["pansharpened_by"], "out": str(out), "shape": list(fused.shape), "units": fused.units,
@@ -161,7 +160,12 @@ def _std_of_bands(order: FusionOrder, cube: Cube) -> NDArray[np.float64] | None:
     if not order.std:
         raise InputError(f"{order.cube_std}: --cube-std: goes into the error bars only, expected --std beside it")
     std = open_cube(order.cube_std)
-    _require_same_place(std, cube, f"{order.cube_std}: --cube-std")
+    who = f"{order.cube_std}: --cube-std"
+    if std.shape != cube.shape:
+        shapes = ("×".join(map(str, image.shape)) for image in (std, cube))
+        raise InputError("{}: found {}, expected {} as the cube".format(who, *shapes))
+    require_same_bands(std, cube, who, "the cube")
+    require_same_place(std, cube, who, "the cube")
     return std_of_bands(windowed(std, order.window))
 
 
@@ -178,20 +182,6 @@ def _doubt_of_std(order: FusionOrder, deviation: NDArray[np.float64] | None, cub
         "warning": f"{order.cube_std}: --cube-std: found {np.median(share):.2g} times the cube's own values in the "
         "median band, expected standard deviations of its errors"
     }
-
-
-def _require_same_place(std: Cube, cube: Cube, who: str) -> None:
-    """Raise `InputError` unless both are of the same bands and pixels, and lie in one place where both have maps."""
-    if std.shape != cube.shape:
-        shapes = ("×".join(map(str, image.shape)) for image in (std, cube))
-        raise InputError("{}: found {}, expected {} as the cube".format(who, *shapes))
-    if std.transform is None or cube.transform is None:
-        return
-    # the furthest corner
-    reach = np.array([cube.shape[2], cube.shape[1], 1])
-    distance = np.abs(np.subtract(std.transform, cube.transform)).reshape(2, 3) @ reach / side_of_pixel(cube)
-    if distance.max() > SAME_PLACE:
-        raise InputError(f"{who}: transform: found a place {distance.max():.3g} pixels off, expected that of the cube")
 
 
 def std_of_bands(std: Cube) -> NDArray[np.float64]:

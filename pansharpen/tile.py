@@ -16,6 +16,10 @@ from pansharpen.optics import Optics
 
 #: Interpolation that defines the expanded cube, unless the case brings one.
 INTERPOLATION = "polynomial"
+#: What a tile holds on to when it lets go of the rest: coarse, or one channel on the fine grid.
+SMALL = frozenset(
+    ("coarse", "pan", "wide_pan_coarse", "pan_coarse", "pan_low", "interpolation", "wide_coarse_valid", "coarse_valid")
+)
 #: A pixel counts when this share of it was measured.
 MOSTLY = 0.5
 
@@ -53,10 +57,16 @@ class Tile:
         guides: tuple[Guide, ...] = (), pan_made: bool = False, corner: tuple[int, int] = (0, 0),
     ) -> None:  # fmt: skip
         self.wide_coarse, self.wide_pan, self.optics, self.margin = coarse, pan, optics, margin
-        self._valid, self.wide_pan_valid, self._expanded = valid, pan_valid, expanded
+        self.wide_voxel_valid, self.wide_pan_valid, self._expanded = valid, pan_valid, expanded
         self.guides, self.pan_made, self.corner = guides, pan_made, corner
         #: The tile as the scene gives it; another one where a guide's channel takes PAN's place.
         self.origin = self
+
+    def let_go(self) -> None:
+        """Free all that was made of the images but `SMALL` parts; what is wanted again is made again."""
+        for name, value in vars(Tile).items():
+            if isinstance(value, cached_property) and name not in SMALL:
+                self.__dict__.pop(name, None)
 
     # ---- cropping ----------------------------------------------------------------------------------------------
 
@@ -112,14 +122,15 @@ class Tile:
     def with_pan(self, pan: torch.Tensor, optics: Optics) -> Tile:
         """The tile with another panchromatic image, surroundings included, that other optics took."""
         return Tile(
-            self.wide_coarse, pan, optics, margin=self.margin, valid=self._valid, pan_valid=self.wide_pan_valid,
-            expanded=self._expanded, guides=self.guides, pan_made=self.pan_made, corner=self.corner,
+            self.wide_coarse, pan, optics, margin=self.margin, valid=self.wide_voxel_valid,
+            pan_valid=self.wide_pan_valid, expanded=self._expanded, guides=self.guides, pan_made=self.pan_made,
+            corner=self.corner,
         )  # fmt: skip
 
     def with_guides(self, guides: tuple[Guide, ...]) -> Tile:
         """The tile with other guides, surroundings included."""
         return Tile(
-            self.wide_coarse, self.wide_pan, self.optics, margin=self.margin, valid=self._valid,
+            self.wide_coarse, self.wide_pan, self.optics, margin=self.margin, valid=self.wide_voxel_valid,
             pan_valid=self.wide_pan_valid, expanded=self._expanded, guides=guides, pan_made=self.pan_made,
             corner=self.corner,
         )  # fmt: skip
@@ -129,7 +140,7 @@ class Tile:
         source = self.guides[guide]
         out = Tile(
             self.wide_coarse, source.on_grid(self.fine_size)[:, channel : channel + 1],
-            source.optics(channel, self.optics), margin=self.margin, valid=self._valid,
+            source.optics(channel, self.optics), margin=self.margin, valid=self.wide_voxel_valid,
             pan_valid=source.valid_on_grid(self.fine_size), expanded=self._expanded, corner=self.corner,
         )  # fmt: skip
         out.origin = self
@@ -229,7 +240,7 @@ class Tile:
 
         Those of which most bands, and most of PAN, were measured: the few voxels between are filled.
         """
-        out = None if self._valid is None else self._valid.double().mean(1, keepdim=True) >= MOSTLY
+        out = None if self.wide_voxel_valid is None else self.wide_voxel_valid.double().mean(1, keepdim=True) >= MOSTLY
         if self.wide_pan_valid is not None:
             mostly = self.down(self.optics.mean_gains())(self.wide_pan_valid.to(self.wide_pan.dtype)) >= MOSTLY
             out = mostly if out is None else out & mostly
@@ -243,25 +254,25 @@ class Tile:
     @cached_property
     def coarse_measured(self) -> torch.Tensor | None:
         """Coarse voxels that were measured, ``(batch, band, y, x)``, where PAN was too; None when all were."""
-        if self._valid is None:
+        if self.wide_voxel_valid is None:
             return self.coarse_valid
         shared = self.coarse_valid if self.wide_pan_valid is not None else None
-        own = self.crop_coarse(self._valid)
+        own = self.crop_coarse(self.wide_voxel_valid)
         return own if shared is None else own & shared
 
     @cached_property
     def valid(self) -> torch.Tensor | None:
         """Fine pixels to count in statistics of all bands and PAN, ``(batch, 1, y, x)``; None when all are."""
-        if self._valid is None:
+        if self.wide_voxel_valid is None:
             return None if self.wide_pan_valid is None else self.crop(self.wide_pan_valid)
-        return self._fine(self._valid.double().mean(1, keepdim=True) >= MOSTLY)
+        return self._fine(self.wide_voxel_valid.double().mean(1, keepdim=True) >= MOSTLY)
 
     @cached_property
     def measured(self) -> torch.Tensor | None:
         """Fine voxels whose coarse voxel and PAN were measured, ``(batch, band or 1, y, x)``; None when all were."""
-        if self._valid is None:
+        if self.wide_voxel_valid is None:
             return self.valid
-        return self._fine(self._valid)
+        return self._fine(self.wide_voxel_valid)
 
     def _fine(self, coarse: torch.Tensor) -> torch.Tensor:
         r = self.optics.ratio

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import uuid
+import weakref
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +27,14 @@ from pansharpen.case import FusionCase, Tile
 from pansharpen.fused_source import FusedSource
 from pansharpen.guide import Guide
 from pansharpen.in_memory import filled, fuse_case, live_bands, options_for
+from pansharpen.kept_tiles import TILES, kept_bytes
 from pansharpen.optics import Optics
 from pansharpen.pair.alignment import paired, placement
 from pansharpen.pair.from_sensor import noise_said, require_fit, with_errors
 from pansharpen.pair.guide_files import PlacedGuide, placed, with_pan
 from pansharpen.pair.holes import bands_where, fill_nearest
 from pansharpen.pair.wald import cube_optics
+from pansharpen.pair.wild import Pair, WildSamples, count_wild, say_wild, wild_samples
 from pansharpen.registry import HELD, Fused, Method, Posterior, get
 
 #: What a tile takes at most, however much memory there is: larger ones are hardly faster.
@@ -86,6 +90,9 @@ class LargeScene:
         cube_std: NDArray[Any] | None = None, std_as_noise: bool = False,
     ) -> None:  # fmt: skip
         self.findings: dict[str, Any] = {}
+        #: By which this process, and each worker, knows its tiles.
+        self.key = uuid.uuid4().hex
+        weakref.finalize(self, TILES.forget, self.key)
         self.device, self._placed, self.pan_made = torch.device(device), tuple(guides), pan_made
         cube = paired(cube)
         assert cube.pan is not None
@@ -118,12 +125,38 @@ class LargeScene:
         """Bands that methods see: good ones with a signal."""
         return len(self.bands)
 
+    @cached_property
+    def wild(self) -> WildSamples:
+        """Samples that cannot be of the scene, which is gone through for them once: see `pansharpen.pair.wild`."""
+        pair = Pair(
+            shape=self.cube.shape[1:], optics=self.optics, judges_pan=not self.pan_made,
+            coarse=partial(_values, self.cube, self.bands), pan=partial(_values, self.pan, None),
+        )  # fmt: skip
+        wild = wild_samples(pair, map if self.client is None else partial(_by_workers, self.client))
+        count_wild(wild, self.findings)
+        say_wild(wild.said, self.name)
+        return wild
+
+    @property
+    def name(self) -> str:
+        """Of the scene, for messages."""
+        return self.cube.name or Path(self.cube.source).stem
+
     def tile(self, window: Window) -> Tile:
-        """One part with its surroundings, read now; invalid pixels are filled and masked."""
-        coarse = self._read(self.cube, window, self.bands)
+        """One part with its surroundings; invalid pixels are filled and masked."""
+        tile = TILES.get(self.key, window)
+        if tile is None:
+            tile = self._tile(window)
+            TILES.offer(self.key, window, tile)
+        return tile
+
+    def _tile(self, window: Window) -> Tile:
+        """It, read now."""
+        corner = window.wide_rows.start, window.wide_columns.start
+        coarse = self.wild.from_cube(self._read(self.cube, window, self.bands), corner)
         r = self.optics.ratio
         fine = [slice(r * part.start, r * part.stop) for part in (window.wide_rows, window.wide_columns)]
-        pan = _tensor(self.pan.read(None, *fine))
+        pan = self.wild.from_pan(_tensor(self.pan.read(None, *fine)), (fine[0].start, fine[1].start))
         coarse, valid = filled(coarse, torch.isfinite(coarse))
         pan_valid = torch.isfinite(pan)
         whole = bool(pan_valid.all())
@@ -132,7 +165,7 @@ class LargeScene:
             coarse.to(self.device), pan.to(self.device), self.optics, margin=window.margin,
             valid=None if valid is None else valid.to(self.device),
             pan_valid=None if whole else pan_valid.to(self.device), guides=self._guides(*fine), pan_made=self.pan_made,
-            corner=(window.wide_rows.start, window.wide_columns.start),
+            corner=corner,
         )  # fmt: skip
 
     def _guides(self, rows: slice, columns: slice) -> tuple[Guide, ...]:
@@ -157,14 +190,17 @@ class LargeScene:
     def _read(cube: Cube, window: Window, bands: NDArray[np.int64]) -> torch.Tensor:
         return _tensor(cube.read(bands, window.wide_rows, window.wide_columns))
 
-    def case(self) -> FusionCase:
-        """The scene in memory, for methods that need it whole (with one window)."""
+    def case(self, as_measured: bool = False) -> FusionCase:
+        """The scene in memory, for methods that need it whole (with one window); with its wild samples, or without."""
         (window,) = self.windows
         whole = (slice(0, self.pan.shape[1]), slice(0, self.pan.shape[2]))
+        coarse, pan = self._read(self.cube, window, self.bands), _tensor(self.pan.read(None, *whole))
+        if not as_measured:
+            coarse, pan = self.wild.from_cube(coarse), self.wild.from_pan(pan)
         return FusionCase(
-            coarse=self._read(self.cube, window, self.bands), pan=_tensor(self.pan.read(None, *whole)),
+            coarse=coarse, pan=pan,
             optics=self.optics, guides=self._guides(*whole), pan_made=self.pan_made,
-            name=self.cube.name or Path(self.cube.source).stem,
+            name=self.name, findings=self.findings,
         )  # fmt: skip
 
     def sum(self, function: Callable[[Tile], Any]) -> Any:
@@ -182,11 +218,12 @@ class LargeScene:
 
     def _parts(self, function: Callable[[Tile], Any]) -> Iterable[Any]:
         """What ``function`` gives of each tile, in the order of the windows, whoever computes it."""
+        _ = self.wild  # before workers are sent the scene
         work = partial(_part, self, function)
         if self.client is not None:
             from hsitools.scale.tasks import ordered
 
-            yield from ordered(self.client, work, self.windows, self.progress)
+            yield from ordered(self.client, work, self.windows, self.progress, places=range(len(self.windows)))
             return
         for done, window in enumerate(self.windows, 1):
             yield work(window)
@@ -198,6 +235,7 @@ class LargeScene:
 
     def map(self, function: Callable[[Tile], torch.Tensor]) -> FusedSource:
         """See `pansharpen.case.Scene.map`."""
+        _ = self.wild
         return FusedSource(self, function)
 
 
@@ -205,19 +243,33 @@ def _tensor(values: NDArray[Any]) -> torch.Tensor:
     return torch.as_tensor(np.ascontiguousarray(values, dtype=np.float32))[None]
 
 
+def _values(cube: Cube, bands: NDArray[np.int64] | None, rows: slice, columns: slice) -> NDArray[np.float32]:
+    return np.asarray(cube.read(bands, rows, columns), dtype=np.float32)
+
+
+def _by_workers(client: Any, function: Callable[[Window], WildSamples], items: Sequence[Window]) -> Iterable[Any]:
+    """`map`, at the workers."""
+    from hsitools.scale.tasks import ordered
+
+    return ordered(client, function, items)
+
+
 def _part(scene: LargeScene, function: Callable[[Tile], Any], window: Window) -> Any:
+    tile = scene.tile(window)
     with torch.no_grad():
-        return function(scene.tile(window))
+        part = function(tile)
+    tile.let_go()
+    return part
 
 
 def _tile_bytes(client: Any) -> float:
-    """Bytes that a tile may take, here or at each worker."""
+    """Bytes that a tile may take, here or at each worker, beside those that are kept."""
     limit = memory_limit()
     if client is not None:
         from hsitools.scale.cluster import memory_of_task
 
         limit = memory_of_task(client)
-    return TILE_BYTES if limit is None else min(TILE_BYTES, limit)
+    return TILE_BYTES if limit is None else min(TILE_BYTES, limit - kept_bytes(limit))
 
 
 def fuse_cube(cube: Cube, method: str | Method, sensor: Sensor | None = None, **options: Any) -> Cube:
@@ -240,7 +292,7 @@ def fuse_pair(
     ----------
     cube : Cube
         With ``pan``. Bands marked bad, or without signal, come back interpolated and marked bad; pixels without a
-        measurement come back as NaN.
+        measurement come back as NaN, and so do wild ones (`pansharpen.pair.wild`), which ``meta`` counts.
     method : str or Method
     sensor : Sensor, optional
         Its MTF, PAN response and, for a cube in its units, noise; default the usual gain, an unknown response and

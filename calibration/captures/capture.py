@@ -20,6 +20,7 @@ from calibration.captures.checks import (
     real_numbers,
 )
 from calibration.captures.irca_folder import is_irca_folder, read_irca_folder
+from hsitools.arrays import REAL, real_array
 from hsitools.errors import FormatError, InputError
 from hsitools.io.atomic import atomic_path
 from hsitools.io.own_file import declared_format, open_own
@@ -46,8 +47,8 @@ NOTES = {
 }
 #: What the file calls intensity and flat field.
 NAMES = ("intensity", "flat")
-#: Kinds of NumPy types that hold real numbers, and that hold true or false.
-REAL, BOOLEAN = "fiu", "biu"
+#: Kinds of NumPy types that hold true or false.
+BOOLEAN = "biu"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,12 +123,11 @@ class MonochromaticCapture:
         shape = intensity.shape
 
         def shaped(name: str, values: Any, kinds: str) -> Any:
-            array = np.asarray(values)
-            if array.shape != shape:
-                raise InputError(f"{where}: {name}: found shape {array.shape}, expected {shape} as the intensity")
+            if np.shape(values) != shape:
+                raise InputError(f"{where}: {name}: found shape {np.shape(values)}, expected {shape} as the intensity")
+            array = np.asarray(values) if kinds == BOOLEAN else real_array(values, f"{where}: {name}")
             if array.dtype.kind not in kinds:
-                expected = "true or false" if kinds == BOOLEAN else "real numbers"
-                raise InputError(f"{where}: {name}: found values of type {array.dtype}, expected {expected}")
+                raise InputError(f"{where}: {name}: found values of type {array.dtype}, expected true or false")
             return array.astype(bool if kinds == BOOLEAN else np.float64)
 
         flat = shaped("flat", self.flat, REAL)

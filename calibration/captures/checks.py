@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hsitools.arrays import real_array
 from hsitools.errors import InputError
 from hsitools.estimation.spread import robust_sigma
 
@@ -20,11 +21,8 @@ FRINGES, LEAST_ROWS = 0.05, 4
 
 
 def real_numbers(values: ArrayLike, where: str) -> NDArray[np.float64]:
-    """``values`` as float64, or an `InputError` when they are complex, text or objects."""
-    array = np.asarray(values)
-    if array.dtype.kind not in "fiu":
-        raise InputError(f"{where}: found values of type {array.dtype}, expected real numbers")
-    return array.astype(np.float64)
+    """``values`` as float64 (see `hsitools.arrays.real_array`)."""
+    return real_array(values, where).astype(np.float64)
 
 
 def check_wavenumber(values: ArrayLike, where: str) -> NDArray[np.float64]:

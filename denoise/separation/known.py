@@ -8,13 +8,11 @@ from numpy.typing import NDArray
 from denoise.case import Known
 from denoise.separation.wild import wild
 from hsitools.cube import Cube
+from hsitools.cube.units import PERCENT, REFLECTANCE, powers
 from hsitools.errors import InputError
 from hsitools.sensor import Detector, Sensor
 from hsitools.sensor.own_bands import require_own_bands
 from hsitools.sensor.simulate import as_reflectance
-
-#: What reflectance is called, and its hundredth.
-REFLECTANCE, PERCENT = ("1", "reflectance"), ("%", "percent")
 
 
 def known_by(cube: Cube, sensor: Sensor, scale: float | None = None) -> tuple[Known, list[str]]:
@@ -123,7 +121,7 @@ def units_of(cube: Cube, sensor: Sensor, scale: float | None) -> tuple[float, li
             raise _other_units(who, its, "1 (reflectance)", sensor)
         scene, notes = as_reflectance(cube)
         return (scene.scale_factor or 1.0) / (cube.scale_factor or 1.0), notes
-    if its.lower() == wanted.lower():
+    if its and powers(its) == powers(wanted):
         return 1.0, []
     if its or float(np.nanmax(np.abs(cube.physical().statistics()["max"]), initial=0.0)) <= 10:
         raise _other_units(who, its or "unknown", wanted or "unknown", sensor)

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from denoise.separation.estimate import MIN_PIXELS
-from denoise.separation.wild import deviation
 from hsitools.estimation.band_noise import band_noise
 from hsitools.estimation.covariance import subspace
+from hsitools.estimation.heights import deviation
 
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]

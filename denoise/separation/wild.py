@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hsitools.estimation.heights import heights
+
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
 #: Robust deviations of its band beyond which a voxel is looked at: scenes of few bright things reach some twenty.
 FAR = 30.0
-#: Share of a band's voxels, the farthest, that have no say in its deviation, and the normal deviate of that share.
-FARTHEST, DEVIATE = 0.02, 2.33
 #: Bands in a row, and side of the square of pixels, that a real thing covers: wild ones at one place in two hundred lie
 #: so in none of 10⁷ voxels.
 ROW, SQUARE = 4, 2
@@ -40,35 +40,6 @@ def wild(values: Array, valid: Mask) -> Mask:
         return out
     sides = (np.maximum(side, 0) for side in (height, -height))
     return np.asarray(out & (SHARED * np.abs(height) > np.add(*(_beside(side) for side in sides))))
-
-
-def heights(values: Array, valid: Mask) -> NDArray[np.float64]:
-    """Distance ``(band, y, x)`` from the band's median in robust deviations of the band; 0 where nothing was measured.
-
-    A band of hardly more than one value has none; the widest of the others stands in.
-    """
-    out = np.zeros(values.shape)
-    deviations = np.zeros(len(values))
-    for band, (image, use) in enumerate(zip(values, valid, strict=True)):
-        if use.any():
-            distance = image[use].astype(float) - float(np.median(image[use]))
-            deviations[band], out[band][use] = deviation(np.abs(distance)), distance
-    if not deviations.any():
-        return np.zeros(values.shape)
-    out /= np.where(deviations > 0, deviations, deviations.max())[:, None, None]
-    return out
-
-
-def deviation(distances: Array) -> float:
-    """Standard deviation that the middle one of some distances ``(n,)`` tells, or if it is more, the largest of the
-    share that has a say: many equal values have none in the middle.
-
-    >>> round(deviation(np.abs(np.random.default_rng(0).normal(0, 3, 10000))), 1)
-    3.0
-    """
-    middle, most = (int(share * (len(distances) - 1)) for share in (0.5, 1 - FARTHEST))
-    ordered = np.partition(distances, (middle, most))
-    return max(float(ordered[middle]) / 0.6745, float(ordered[most]) / DEVIATE)
 
 
 def _beside(height: Array) -> Array:

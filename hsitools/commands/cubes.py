@@ -132,6 +132,7 @@ def metrics(
         refuse_typed("an estimate without REFERENCE", "data_range", *(() if coarse is not None else ("ratio",)))
     # opened before torch is loaded, which takes seconds that a wrong name should not cost
     cube, *others = (open_cube(path) for path in (estimate, reference or coarse, pan) if path is not None)
+    from hsitools.cube.agreement import require_same_place
     from hsitools.devices import device_named
     from hsitools.metrics import evaluate, evaluate_alone, evaluate_fusion
 
@@ -173,6 +174,8 @@ def metrics(
     elif coarse is not None:
         low = others[0]
         image = low.pan if pan is None else others[1]
+        if image is not None:
+            require_same_place(image, cube, str(pan or coarse), str(estimate))
         if image is None and names is None:
             click.echo(f"hsi: note: {coarse}: pan: missing: indices that need --pan are left out", err=True)
         bands, left_out = _common_bands(cube, low, estimate, coarse)
@@ -222,22 +225,13 @@ def _offset(fused: Cube, coarse: Cube, one: Path, other: Path) -> float:
 
 
 def _common_bands(first: Cube, second: Cube, one: Path, other: Path) -> tuple[Any, int]:
-    """Bands good in both; an error when their wavelengths are not the same bands."""
+    """Bands good in both, of cubes whose bands, units and places are the same."""
     import numpy as np
 
-    from hsitools.errors import InputError
+    from hsitools.cube.agreement import require_same_bands, require_same_place
 
-    if first.n_bands != second.n_bands:
-        raise InputError(f"{one}: bands: found {first.n_bands}, expected {second.n_bands} as in {other}")
-    if first.wavelength_nm is not None and second.wavelength_nm is not None:
-        difference = np.abs(first.wavelength_nm - second.wavelength_nm)
-        spacing = np.nanmedian(np.abs(np.diff(second.wavelength_nm))) if second.n_bands > 1 else np.inf
-        worst = int(np.nanargmax(difference))
-        if difference[worst] > 0.5 * spacing:
-            raise InputError(
-                f"{one}: wavelength_nm: band {worst}: found {first.wavelength_nm[worst]:.2f}, "
-                f"expected {second.wavelength_nm[worst]:.2f} as in {other}"
-            )
+    require_same_bands(first, second, str(one), str(other))
+    require_same_place(first, second, str(one), str(other))
     good = first.good & second.good
     return np.flatnonzero(good), int((~good).sum())
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hsitools.arrays import cube_data
 from hsitools.cube.geometry import Transform, moved, short_name
 from hsitools.cube.memory import require_memory
 from hsitools.cube.sources import (
@@ -42,6 +43,7 @@ class Cube:
     Attributes
     ----------
     data : array, memmap, HDF5 dataset or `hsitools.cube.sources.Source`, shape (band, y, x)
+        Masked elements of a masked array become NaN.
     wavelength_nm, fwhm_nm : array, shape (band,), or None when not known
         Single bands of unknown wavelength are NaN.
     good : array of bool, shape (band,)
@@ -66,7 +68,7 @@ class Cube:
     Raises
     ------
     InputError
-        When a label's length does not match the bands.
+        When the data are no real numbers, or a label's length does not match the bands.
 
     Examples
     --------
@@ -93,6 +95,7 @@ class Cube:
     meta: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "data", cube_data(self.data, f"{self._who}: data"))
         shape = getattr(self.data, "shape", None)
         if shape is None or len(shape) != 3 or min(shape) < 1:
             raise InputError(f"{self._who}: data: found shape {shape}, expected (band, y, x), none of them empty")

@@ -22,3 +22,23 @@ def short_name(crs: str | None) -> str | None:
     """A coordinate system's name: the code, or the first name in its WKT."""
     quoted = (crs or "").split('"')
     return crs if crs is None or len(crs) < 40 or len(quoted) < 2 else quoted[1]
+
+
+def same_crs(first: str | None, second: str | None) -> bool:
+    """Whether two coordinate systems are one; one that is not known is taken for the other."""
+    if first is None or second is None or first == second:
+        return True
+    try:
+        from rasterio.crs import CRS
+    except ImportError:
+        return False
+    try:
+        return bool(CRS.from_user_input(first) == CRS.from_user_input(second))
+    except Exception:  # texts that are no coordinate system fail in many ways
+        return False
+
+
+def side_of_pixel(transform: Transform) -> float:
+    """Side of a square as large as a pixel, in the map's units."""
+    a, b, _, d, e, _ = transform
+    return abs(a * e - b * d) ** 0.5

@@ -100,8 +100,9 @@ def evaluate(
 
     Parameters
     ----------
-    estimate, reference : array or tensor, shape (band, y, x)
-        NaN stands for no value. Tensors are compared where they are, CPU or GPU.
+    estimate, reference : Cube, array or tensor, shape (band, y, x)
+        NaN stands for no value, and so do what a cube calls nodata and what a masked array masks. Tensors are compared
+        where they are, CPU or GPU.
     ratio : float, optional
         For ERGAS, which is left out (or an error, when asked for) without it.
     border : int
@@ -117,7 +118,7 @@ def evaluate(
     Raises
     ------
     InputError
-        When shapes differ, a name is unknown, or nothing valid is left.
+        When shapes, or the bands or units of cubes, differ, a name is unknown, or nothing valid is left.
 
     Examples
     --------
@@ -180,7 +181,7 @@ def _without_pan(metrics: Iterable[str] | None) -> list[str]:
 
 
 def evaluate_alone(cube: Any, *, border: int = 0, metrics: Iterable[str] | None = None) -> dict[str, Evaluation]:
-    """Noise and stripe indices of one cube (band, y, x).
+    """Noise and stripe indices of one cube, array or tensor (band, y, x).
 
     Examples
     --------

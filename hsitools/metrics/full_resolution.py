@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from hsitools.cube import Cube
+from hsitools.cube.agreement import require_same_place
 from hsitools.errors import InputError
 from hsitools.estimation.nonnegative import nonnegative
-from hsitools.metrics.inputs import MIN_VALID, as_batch, cropped
+from hsitools.metrics.inputs import MIN_VALID, as_batch, cropped, require_comparable
 from hsitools.metrics.q2n import band_quality, q2n_map
 from hsitools.metrics.registration import Registration, register
 from hsitools.metrics.registry import Score, index, mean_of
@@ -84,8 +86,11 @@ class Fusion:
         Raises
         ------
         InputError
-            When the sizes do not fit one another.
+            When the sizes, or the bands or units of cubes, do not fit one another.
         """
+        require_comparable(fused, coarse)
+        if isinstance(pan, Cube) and isinstance(fused, Cube):
+            require_same_place(pan, fused)
         f, m = as_batch(fused, "fused"), as_batch(coarse, "coarse")
         p = torch.ones_like(f[:, :1]) if pan is None else as_batch(pan, "pan")
         dtype = torch.promote_types(torch.promote_types(f.dtype, m.dtype), p.dtype)

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
 
+from hsitools.cube import Cube
+from hsitools.cube.agreement import require_same_bands, require_same_place
+from hsitools.cube.tensors import real_tensor
 from hsitools.errors import InputError
 
 #: Values in a temporary of an index, at most.
@@ -23,11 +25,8 @@ MIN_VALID = 0.5
 
 
 def as_batch(values: Any, name: str) -> torch.Tensor:
-    """A floating tensor ``(batch, band, y, x)`` from an array or tensor ``(band, y, x)`` or a batch of them."""
-    if isinstance(values, np.ndarray):
-        # torch takes neither another byte order nor steps backwards
-        values = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
-    tensor = torch.as_tensor(values)
+    """A floating tensor ``(batch, band, y, x)`` from a cube, an array or a tensor ``(band, y, x)``, or a batch."""
+    tensor = real_tensor(values, name)
     if not tensor.is_floating_point() or tensor.dtype.itemsize < LEAST_BYTES:
         # squares of half precision overflow
         tensor = tensor.to(torch.float64)
@@ -38,6 +37,13 @@ def as_batch(values: Any, name: str) -> torch.Tensor:
     if tensor.ndim != 4 or min(tensor.shape) < 1:
         raise InputError(f"{name}: found shape {tuple(tensor.shape)}, expected (band, y, x) or (batch, band, y, x)")
     return tensor
+
+
+def require_comparable(values: Any, others: Any) -> None:
+    """Raise `InputError` where both are cubes whose bands, units or places are not the same."""
+    if isinstance(values, Cube) and isinstance(others, Cube):
+        require_same_bands(values, others)
+        require_same_place(values, others)
 
 
 def _largest(values: torch.Tensor) -> float:
@@ -106,11 +112,13 @@ class Pair:
         Raises
         ------
         InputError
-            When shapes differ, the border leaves nothing, no voxel is valid, or ratio or data_range is not positive.
+            When shapes (or the bands or units of cubes) differ, the border leaves nothing, no voxel is valid, or ratio
+            or data_range is not positive.
         """
         for name, number in (("ratio", ratio), ("data_range", data_range)):
             if number is not None and not 0 < number < float("inf"):
                 raise InputError(f"{name}: found {number}, expected a positive number")
+        require_comparable(estimate, reference)
         x, y = as_batch(estimate, "estimate"), as_batch(reference, "reference")
         if x.shape != y.shape:
             raise InputError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -23,6 +24,8 @@ DEATHS = 10
 SILENT = logging.CRITICAL
 #: How often each process of a cluster looks at itself; Dask's own 50 times a second are seen in the processor time.
 TICK = "2s"
+#: How often a worker's memory is looked at, by itself and by who ends it: it takes seconds to fill.
+MEMORY_LOOK = "400ms"
 #: Seconds to wait for a scheduler, and for its first worker: a machine that is there answers within one.
 PATIENCE_S = 10.0
 
@@ -37,14 +40,14 @@ def cluster(
     Parameters
     ----------
     workers : int, optional
-        Processes of this machine (spawned, never forked). They share its cores, and the memory that one process alone
-        would take: see `hsitools.cube.memory.memory_limit`.
+        Processes of this machine, never forked from this one (see `_started_by`). They share its cores, and the memory
+        that one process alone would take: see `hsitools.cube.memory.memory_limit`.
     scheduler : str, optional
         Address of a Dask scheduler that runs, as ``tcp://host:8786``.
     files : iterable of paths
         What every worker must see; None stands for none.
     modules : iterable of str
-        What tasks will want: all workers import it at once, before the first task.
+        What tasks will want: imported by all workers, or once for all of this machine, before the first task.
 
     Yields
     ------
@@ -60,7 +63,7 @@ def cluster(
     if workers is None and scheduler is None:
         yield None
         return
-    made = _local(workers) if scheduler is None else _running(scheduler)
+    made = _local(workers, list(modules)) if scheduler is None else _running(scheduler)
     with made as client:
         check_workers(client, files, modules)
         yield client
@@ -119,8 +122,24 @@ def _talks() -> bool:
     return logging.getLogger().isEnabledFor(logging.INFO)
 
 
+def _started_by(modules: list[str]) -> str:
+    """How processes of this machine are started.
+
+    On Linux a server without threads, itself started anew, imports once what all workers want and forks each, those
+    too that take the place of dead ones: torch alone is 2 processor seconds. Elsewhere forks are not safe.
+    """
+    if sys.platform != "linux":
+        return "spawn"
+    import distributed.utils
+
+    # Dask would have all imported that it knows of, by this process too
+    distributed.utils._forkserver_preload_set = True
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["distributed", *modules])
+    return "forkserver"
+
+
 @contextmanager
-def _local(workers: int | None) -> Iterator[Any]:
+def _local(workers: int | None, modules: list[str]) -> Iterator[Any]:
     dask, distributed = _dask()
     if not workers or workers < 1:
         raise InputError(f"--workers: found {workers}, expected at least 1")
@@ -128,13 +147,15 @@ def _local(workers: int | None) -> Iterator[Any]:
     threads = str(max(1, processors() // workers))
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
     settings = {
-        "distributed.worker.multiprocessing-method": "spawn",
+        "distributed.worker.multiprocessing-method": _started_by(modules),
         "distributed.scheduler.allowed-failures": DEATHS,
         "distributed.nanny.pre-spawn-environ": ALLOCATOR | {name: os.environ.get(name, threads) for name in names},
         # what watches workers for a dashboard costs a tenth of two cores
         "distributed.worker.profile.enabled": watched,
         "distributed.admin.tick.interval": TICK,
         "distributed.admin.system-monitor.interval": TICK,
+        # ten times a second is Dask's own
+        "distributed.worker.memory.monitor-interval": MEMORY_LOOK,
         # results are taken from the workers as they come: nothing is worth a slow disk
         # one that is slow to come back is on its way all the same
         "distributed.deploy.lost-worker-timeout": "1 day",

@@ -1,6 +1,7 @@
 """Tiles for a file of our HDF5 layout: workers compute and pack them, the client puts the packed bytes in place.
 
-A tile lies in a file of its own only until it is in place: the next one takes its memory and its room on the disk.
+A tile lies in a file of its own only until it is in place: that file is the next one's then, with its memory and its
+room on the disk (pages that the system has to find anew take as long as packing).
 Where its chunks are in the file that is being written is noted: a command that goes on after a killed one finds them.
 """
 
@@ -43,11 +44,27 @@ class TilePacker:
         places, pieces = zip(*chunk_parts((0, rows.start, columns.start), values, self.chunk), strict=True)
         with ThreadPoolExecutor(threads()) as pool:
             packed = list(pool.map(lambda piece: packed_chunk(piece, self.chunk), pieces))
-        with atomic_path(tile_file(self.folder, number)) as temporary, temporary.open("wb") as file:
+        with (
+            atomic_path(tile_file(self.folder, number)) as temporary,
+            temporary.open("r+b" if _reused(self.folder, temporary) else "wb") as file,
+        ):
             # where each goes, then one after the other: gigabytes that are neither joined nor summed up again
             np.save(file, np.array([(*place, len(data)) for place, data in zip(places, packed, strict=True)]))
             file.writelines(packed)
+            file.truncate()
         (self.marks / str(number)).touch()
+
+
+def _reused(folder: Path, path: Path) -> bool:
+    """Whether a file that is no longer needed could be moved here, to be written over."""
+    for free in folder.glob("*.free"):
+        try:
+            free.replace(path)
+        except (FileNotFoundError, PermissionError):
+            # another worker was first
+            continue
+        return True
+    return False
 
 
 def tile_file(folder: Path, number: int) -> Path:
@@ -87,7 +104,9 @@ def put_in_place(data: Any, folder: Path, turn: int, numbers: Iterable[int]) -> 
             places.append((*place, len(packed), data.id.get_chunk_info_by_coord(place).byte_offset, turn))
         with atomic_path(place_file(folder, number)) as temporary, temporary.open("wb") as file:
             np.save(file, np.array(places))
-        tile_file(folder, number).unlink(missing_ok=True)
+        own = tile_file(folder, number)
+        if own.exists():
+            own.replace(own.with_suffix(".free"))
 
 
 def packed_chunks(folder: Path, number: int) -> Iterator[tuple[tuple[int, ...], bytes]]:

@@ -134,7 +134,7 @@ def save_by_workers(cube: Cube, path: Path, client: Any, key: str, progress: Pro
             progress(len(kept) + done, len(parts))
 
         progress(len(kept), len(parts))
-        with closing(ordered(client, work, todo, told)) as arriving:
+        with closing(ordered(client, work, todo, told, places=todo)) as arriving:
             if in_chunks:
                 numbers = (number for number in range(len(parts)) if number in kept or next(arriving, None) is None)
                 turn = next_turn(folder)

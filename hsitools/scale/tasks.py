@@ -12,15 +12,20 @@ from hsitools.scale.sending import pack, unpack
 
 #: Tasks sent out or waiting to be taken, for each thread of the workers: one at work, one to go on with, one taken.
 AHEAD = 3
-#: Seconds between looks for results (a thousandth of what a tile takes), and for workers when there are none.
-POLL_S, LOOK_S = 0.01, 5.0
+#: Seconds between looks for results, least and most, as each look takes time from the workers of this machine.
+POLL_S = 0.005, 0.1
+#: The same as a share of what was waited already: so much longer does a pass take.
+POLL_SHARE = 0.01
+#: Seconds between looks for workers when there are none.
+LOOK_S = 5.0
 #: Seconds without any worker after which there will be none: a busy machine starts one in a minute.
 GONE_S = 300.0
 
 
 def ordered(
-    client: Any, function: Callable[[Any], Any], items: Sequence[Any], progress: Progress = silent
-) -> Generator[Any, None, None]:
+    client: Any, function: Callable[[Any], Any], items: Sequence[Any], progress: Progress = silent, *,
+    places: Sequence[int] | None = None,
+) -> Generator[Any, None, None]:  # fmt: skip
     """``function(item)`` of each item, computed by the workers, in the order of the items.
 
     The function is sent once, with the cubes in it (see `hsitools.scale.sending`). Results wait for those before them,
@@ -34,6 +39,9 @@ def ordered(
     items : sequence
     progress : callable
         Called with (items done, items in all), in whatever order they are done.
+    places : sequence of int, optional
+        Of each item, a number: those of the same one go to the same worker, pass after pass, so that what it keeps of
+        them is of use; where that one is dead, or behind the others, another takes them.
 
     Raises
     ------
@@ -42,7 +50,7 @@ def ordered(
     """
     waiting: dict[int, Any] = {}
     place = 0
-    for number, result in completed(client, function, items, progress, in_order=True):
+    for number, result in completed(client, function, items, progress, in_order=True, places=places):
         waiting[number] = result
         while place in waiting:
             yield waiting.pop(place)
@@ -51,7 +59,7 @@ def ordered(
 
 def completed(
     client: Any, function: Callable[[Any], Any], items: Sequence[Any], progress: Progress = silent, *,
-    in_order: bool = False,
+    in_order: bool = False, places: Sequence[int] | None = None,
 ) -> Generator[tuple[int, Any], None, None]:  # fmt: skip
     """(number of the item, ``function(item)``), as they are done: see `ordered`.
 
@@ -64,14 +72,20 @@ def completed(
         return
     # a task, not data put there: when its worker dies, the scheduler makes it anew
     shared = client.submit(_itself, pack(function), pure=False)
-    room = AHEAD * max(1, sum(client.nthreads().values()))
+    threads = client.nthreads()
+    room = AHEAD * max(1, sum(threads.values()))
+    # a worker of several threads has as many turns
+    turns = [worker for worker in sorted(threads) for _ in range(threads[worker])]
     numbers: dict[Any, int] = {}
     finished: set[int] = set()
     queue, sent, first = as_completed(with_results=True, raise_errors=True), 0, 0
     try:
         while len(finished) < len(items):
             while sent < len(items) and sent - (first if in_order else len(finished)) < room:
-                future = client.submit(_called, shared, items[sent], pure=False)
+                tie: dict[str, Any] = {}
+                if places is not None and turns:
+                    tie = {"workers": [turns[places[sent] % len(turns)]], "allow_other_workers": True}
+                future = client.submit(_called, shared, items[sent], pure=False, **tie)
                 numbers[future.key] = sent
                 queue.add(future)
                 sent += 1
@@ -94,9 +108,9 @@ def completed(
 
 def _next(queue: Any, client: Any) -> Any:
     """The next of the futures that are done; raises `HsiError` when nobody is there any more to do one."""
-    at_work = time.monotonic()
+    began = at_work = time.monotonic()
     while not queue.has_ready():
-        time.sleep(POLL_S)
+        time.sleep(min(max(POLL_SHARE * (time.monotonic() - began), POLL_S[0]), POLL_S[1]))
         if time.monotonic() - at_work > LOOK_S:
             if client.status != "running":
                 raise HsiError("workers: their scheduler is gone; the same command goes on where this one stood")

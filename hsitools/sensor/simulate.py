@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsitools.cube import Cube
+from hsitools.cube.units import PERCENT, REFLECTANCE
 from hsitools.errors import InputError
 from hsitools.io import save_cube
 from hsitools.io.atomic import atomic_path, mapped, require_room
@@ -29,8 +30,6 @@ MASK = "saturated"
 MAX_REFLECTANCE, MIN_REFLECTANCE, USUAL_SCALE = 10.0, -0.5, 1e-4
 #: Up to here numbers without units may be percent, or counts of eight bits.
 MAX_AMBIGUOUS = 300.0
-#: What units are called.
-REFLECTANCE, PERCENT = ("1", "reflectance", "unitless"), ("%", "percent", "pct")
 #: Read at a time, and how often, to tell a scene's range.
 RANGE_BYTES, RANGE_BLOCKS = 16 * 2**20, 16
 

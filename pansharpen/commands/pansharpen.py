@@ -138,7 +138,7 @@ def run_method(
 
     order = FusionOrder(method=method, sensor=whole_name(sensor), **asked)
     files = [path or batch[0], *order.files]
-    with cluster(workers, scheduler, files=files, modules=["pansharpen.tiled"]) as client:
+    with cluster(workers, scheduler, files=files, modules=["pansharpen.tiled", "hsitools.scale.pieces"]) as client:
         if path is None:
             with progress_bar("products") as progress:
                 records = fuse_files(order, batch, out, suffix or ".h5", client=client, progress=progress)

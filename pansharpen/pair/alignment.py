@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hsitools.cube import Cube
-from hsitools.cube.geometry import refined
+from hsitools.cube.geometry import refined, same_crs, short_name, side_of_pixel
 from hsitools.errors import InputError
 
 #: Fine pixels by which the grids may drift apart over the image, through rounded pixel sizes or a slight turn.
@@ -94,12 +94,7 @@ def pixels_to_one(cube: Cube, image: Cube) -> float:
     """Pixels of an image along a side of one of the cube's, by their maps where both have one, else by their sizes."""
     if cube.transform is None or image.transform is None:
         return image.shape[1] / cube.shape[1]
-    return side_of_pixel(cube) / side_of_pixel(image)
-
-
-def side_of_pixel(cube: Cube) -> float:
-    """Side of a pixel of a cube with a map, in the map's units."""
-    return float(np.sqrt(abs(np.linalg.det(_matrix(cube.transform)))))
+    return side_of_pixel(cube.transform) / side_of_pixel(image.transform)
 
 
 def _mapped(cube: Cube) -> bool:
@@ -126,7 +121,7 @@ def _by_map(cube: Cube) -> Placement:
     assert cube.pan is not None
     if not same_crs(cube.crs, cube.pan.crs):
         raise InputError(
-            f"{_who(cube)}: pan: crs: found {_short(cube.pan.crs)}, expected {_short(cube.crs)} as the cube has; "
+            f"{_who(cube)}: pan: crs: found {_named(cube.pan.crs)}, expected {_named(cube.crs)} as the cube has; "
             "--reproject brings PAN onto the cube's grid"
         )
     # from the cube's columns and rows to PAN's
@@ -163,25 +158,8 @@ def _matrix(transform: Any) -> np.ndarray:
     return matrix
 
 
-def same_crs(first: str | None, second: str | None) -> bool:
-    """Whether two coordinate systems are one; one that is not known is taken for the other."""
-    if first is None or second is None or first == second:
-        return True
-    try:
-        from rasterio.crs import CRS
-    except ImportError:
-        return False
-    try:
-        return bool(CRS.from_user_input(first) == CRS.from_user_input(second))
-    except Exception:  # texts that are no coordinate system fail in many ways
-        return False
-
-
-def _short(crs: str | None) -> str:
-    """A coordinate system in one line: its code, or the name in its well-known text."""
-    if crs is None:
-        return "none"
-    return crs.split('"')[1] if '"' in crs else crs
+def _named(crs: str | None) -> str:
+    return short_name(crs) or "none"
 
 
 def _extent(cube: Cube) -> str:
@@ -233,8 +211,8 @@ def _reprojected(cube: Cube) -> Cube:
     reached: Any = np.isfinite(fine).reshape(cube.shape[1], ratio, cube.shape[2], ratio).any(axis=(1, 3))
     if not reached.any():
         raise InputError(
-            f"{_who(cube)}: pan: found it at {_extent(cube.pan)} in {_short(pan.crs)}, expected it to cover some of "
-            f"the cube at {_extent(cube)} in {_short(cube.crs)}"
+            f"{_who(cube)}: pan: found it at {_extent(cube.pan)} in {_named(pan.crs)}, expected it to cover some of "
+            f"the cube at {_extent(cube)} in {_named(cube.crs)}"
         )
     rows, columns = np.flatnonzero(reached.any(axis=1)), np.flatnonzero(reached.any(axis=0))
     placed = dataclasses.replace(pan, data=fine[None], crs=cube.crs, transform=target, nodata=float("nan"))

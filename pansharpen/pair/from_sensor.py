@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsitools.cube import Cube
+from hsitools.cube.units import powers
 from hsitools.errors import InputError
 from hsitools.sensor import Sensor
 from hsitools.sensor.detector import Detector
@@ -87,7 +88,9 @@ def with_sensor(optics: Optics, sensor: Sensor, n_bands: int, who: str, cube: Cu
 
 def tells_noise(sensor: Sensor, cube: Cube) -> bool:
     """Whether the sensor's noise holds for the cube: it has some, in the cube's units."""
-    return (sensor.noise is not None or sensor.pan_noise is not None) and cube.units == sensor.units
+    if sensor.noise is None and sensor.pan_noise is None:
+        return False
+    return cube.units == sensor.units or (cube.units != "" and powers(cube.units) == powers(sensor.units))
 
 
 def with_errors(optics: Optics, std: Any, bands: Any, cube: Cube, *, as_noise: bool = False) -> Optics:

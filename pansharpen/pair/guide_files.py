@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from hsitools.cube import Cube
+from hsitools.cube.geometry import side_of_pixel
 from hsitools.cube.sources import as_source
 from hsitools.errors import InputError
 from hsitools.sensor.bands import SpectralSource
@@ -18,7 +19,7 @@ from hsitools.sensor.multispectral import BAND_TABLES, band_table
 from hsitools.sensor.presets import open_sensor
 from hsitools.sensor.sensor import Sensor
 from pansharpen.guide import Guide, own_size, shares
-from pansharpen.pair.alignment import pixels_to_one, placement, side_of_pixel
+from pansharpen.pair.alignment import pixels_to_one, placement
 from pansharpen.pair.guides import response_rows
 from pansharpen.pair.holes import bands_where
 
@@ -191,7 +192,7 @@ def _as_its_pixels(guide: Cube, sensor: Sensor, pixel_m: Any) -> Sensor:
 
     An MTF is told at the Nyquist frequency of these: of an image that was resampled to others it says nothing.
     """
-    side = 0.0 if guide.transform is None else side_of_pixel(guide)
+    side = 0.0 if guide.transform is None else side_of_pixel(guide.transform)
     return sensor if np.allclose(side, pixel_m, rtol=SAME_PIXELS) else sensor.replace(mtf=None)
 
 

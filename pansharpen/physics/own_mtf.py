@@ -147,6 +147,8 @@ def _powers(tile: Tile, where: Weight, noise: float) -> torch.Tensor:
     first's square, their product.
     """
     pan, weight = tile.wide_pan.double(), where(tile).double()
+    if not noise:
+        return _moments(tile, pan, weight).expand(3, -1, -1)
     first, second = (noise**0.5 * _noise_at(tile, number) for number in range(2))
     # of one more there are two examples
     seen = [_moments(tile, image, weight) for image in (pan, pan + first, pan + second, pan + first + second)]

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from hsitools.cube import Cube
+from hsitools.cube.geometry import same_crs
 from hsitools.errors import InputError
 from hsitools.io import open_cube, save_cube
 from hsitools.scenes import scene
 from hsitools.sensor import preset
-from pansharpen.pair.alignment import paired, placement, same_crs, windowed
+from pansharpen.pair.alignment import paired, placement, windowed
 from pansharpen.pair.wald import cube_optics, real_case
 from pansharpen.tiled import fuse_cube
 

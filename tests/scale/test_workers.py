@@ -33,7 +33,16 @@ from hsitools.io.conventions import layout
 from hsitools.io.formats import native
 from hsitools.scale import cluster as clusters
 from hsitools.scale.cluster import cluster, memory_of_task
-from hsitools.scale.packed_tiles import TilePacker, cuts_no_chunk, is_kept, next_turn, put_in_place, unfinished_file
+from hsitools.scale.packed_tiles import (
+    TilePacker,
+    cuts_no_chunk,
+    is_kept,
+    next_turn,
+    packed_chunks,
+    put_in_place,
+    tile_file,
+    unfinished_file,
+)
 from hsitools.scale.pieces import key_of, save_by_workers
 from hsitools.scale.sending import pack, unpack
 from hsitools.scale.tasks import AHEAD, ordered
@@ -244,6 +253,20 @@ def test_tiles_are_packed_where_they_are_computed(tmp_path):
     assert file.name == "3.h5"
     assert all(is_kept(tmp_path, number) for number in range(len(parts)))
     assert not list(tmp_path.glob("*.chunks"))
+    # files that are no longer needed are written over, by tiles of any size
+    free = len(list(tmp_path.glob("*.free")))
+    with h5py.File(file) as whole:
+        for number in (len(parts) - 1, 0):
+            packer(number)
+            for place, data in packed_chunks(tmp_path, number):
+                assert whole["cube"].id.read_direct_chunk(place)[1] == data
+            assert (
+                tile_file(tmp_path, number).stat().st_size
+                < sum(len(data) for _, data in packed_chunks(tmp_path, number)) + 4096
+            )
+    assert len(list(tmp_path.glob("*.free"))) == free - 2
+    for number in (len(parts) - 1, 0):
+        tile_file(tmp_path, number).unlink()
     file.rename(tmp_path / "a.h5")
     # the output may be somebody's already: a command killed after that begins anew
     assert not any(is_kept(tmp_path, number) for number in range(len(parts)))

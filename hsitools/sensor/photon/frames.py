@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hsitools.arrays import real_array
 from hsitools.errors import FormatError, InputError
 from hsitools.estimation.spread import robust_sigma
 from hsitools.io.formats.hdf5 import open_hdf5
@@ -114,7 +115,7 @@ class _Moments:
         self.lines = np.zeros(4)
 
     def add(self, frame: NDArray[Any], group: float) -> None:
-        stored = np.asarray(frame)
+        stored = real_array(frame, self.name)
         # a copy: readers may fill one buffer again and again
         values = np.array(stored, dtype=float)
         if values.ndim != 2 or not np.isfinite(values).all():

@@ -1,0 +1,70 @@
+"""Whether two cubes can be compared value by value: the same bands and units, in the same place."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hsitools.cube.cube import Cube
+from hsitools.cube.geometry import same_crs, short_name, side_of_pixel
+from hsitools.cube.units import powers
+from hsitools.errors import InputError
+
+#: Share of the distance between bands by which one band's wavelength may differ in two cubes.
+BAND = 0.5
+#: The same of the wavelength itself, for a single band, which has no neighbour.
+SINGLE_BAND = 0.02
+#: Pixels by which the maps of one grid may differ. Corners and centres of pixels are half a pixel apart, and confused.
+SAME_PLACE = 0.51
+
+
+def require_same_bands(cube: Cube, other: Cube, who: str = "", beside: str = "") -> None:
+    """Raise `InputError` unless bands and units agree as far as both cubes tell them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> reflectance = Cube(data=np.ones((2, 3, 3)), units="1")
+    >>> require_same_bands(reflectance.replace(units="%", name="a"), reflectance.replace(name="b"))
+    Traceback (most recent call last):
+    hsitools.errors.InputError: a: units: found '%', expected '1' as in b
+    """
+    who, beside = _names(cube, other, who, beside)
+    if cube.n_bands != other.n_bands:
+        raise InputError(f"{who}: bands: found {cube.n_bands}, expected {other.n_bands} as in {beside}")
+    if cube.wavelength_nm is not None and other.wavelength_nm is not None:
+        difference = np.nan_to_num(np.abs(cube.wavelength_nm - other.wavelength_nm))
+        steps = np.abs(np.diff(other.wavelength_nm))
+        usual = BAND * np.nanmedian(steps) if np.isfinite(steps).any() else SINGLE_BAND * np.nanmax(other.wavelength_nm)
+        worst = int(np.argmax(difference))
+        if difference[worst] > usual:
+            raise InputError(
+                f"{who}: wavelength_nm: band {worst}: found {cube.wavelength_nm[worst]:.2f}, "
+                f"expected {other.wavelength_nm[worst]:.2f} as in {beside}"
+            )
+    if cube.units and other.units and powers(cube.units) != powers(other.units):
+        raise InputError(f"{who}: units: found {cube.units!r}, expected {other.units!r} as in {beside}")
+
+
+def require_same_ground(cube: Cube, other: Cube, who: str = "", beside: str = "") -> None:
+    """Raise `InputError` when both tell their coordinate systems and these are not the same."""
+    if not same_crs(cube.crs, other.crs):
+        who, beside = _names(cube, other, who, beside)
+        raise InputError(f"{who}: crs: found {short_name(cube.crs)}, expected {short_name(other.crs)} as in {beside}")
+
+
+def require_same_place(cube: Cube, other: Cube, who: str = "", beside: str = "") -> None:
+    """Raise `InputError` unless the pixels of two images of one size lie in one place, as far as both have maps."""
+    require_same_ground(cube, other, who, beside)
+    if cube.transform is None or other.transform is None or cube.shape[1:] != other.shape[1:]:
+        return
+    # the furthest corner
+    reach = np.array([other.shape[2], other.shape[1], 1])
+    distance = np.abs(np.subtract(cube.transform, other.transform)).reshape(2, 3) @ reach
+    distance /= side_of_pixel(other.transform)
+    if not distance.max() <= SAME_PLACE:
+        who, beside = _names(cube, other, who, beside)
+        raise InputError(f"{who}: transform: found a place {distance.max():.3g} pixels off, expected that of {beside}")
+
+
+def _names(cube: Cube, other: Cube, who: str, beside: str) -> tuple[str, str]:
+    return who or cube.source or cube.name or "cube", beside or other.source or other.name or "the other cube"

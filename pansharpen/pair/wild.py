@@ -1,0 +1,294 @@
+"""Wild samples of a pair: a voxel, or a pixel of PAN, far beyond all others, that no light of the scene can be.
+
+One bad element at ten times the mean is a mean, a variance and a regression that are wrong everywhere, so such samples
+are taken as not measured before anything is computed. What is as bright and real has witnesses, and is kept: neighbours
+share it (optics blur), neighbouring bands do (spectra are smooth), or the other image sees it there. Whatever the
+witnesses cannot tell is kept, too.
+
+Cube and PAN are gone through in blocks of the coarse grid, each judged by itself against levels of the whole, so that
+the same samples are set aside in memory, tile by tile and by workers.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hsitools.cube.windows import Window, windows
+from hsitools.estimation.heights import Levels, deviation, heights, levels
+from hsitools.estimation.spread import robust_sigma
+from pansharpen.optics import Optics
+from pansharpen.tile import Tile
+
+Array = NDArray[Any]
+log = logging.getLogger(__name__)
+#: Under which findings of a scene say how many.
+WILD = "wild_samples"
+#: Robust deviations of its band, or of PAN, beyond which a sample is looked at: a third of what the denoiser takes,
+#: which has no second image to ask. What is real is kept by witnesses: of tuning scenes, and procedural ones with
+#: lamps, roofs and flares, nothing is set aside from 8 on. What is lower does little harm (physics: 5 % at 8).
+FAR = 10.0
+#: Share of a sample's height that a witness beside it (of 8 pixels, of 2 bands) has at least: next to a point, optics
+#: with a gain of .3 at Nyquist leave .13 of it.
+SHARED = 1 / 8
+#: Of a cube's voxel that PAN sees: share of the height, as a lamp's line of one band in 30 has in PAN, and deviations
+#: of PAN at least, which one pixel in some hundreds exceeds.
+SHARE_IN_PAN, HEIGHT_IN_PAN = 1 / 30, 4.0
+#: Of a pixel of PAN that the cube sees: share of what PAN would show at a coarse pixel, and robust deviations of any
+#: one band beyond what the rest of PAN explains.
+SHARE_IN_CUBE, HEIGHT_IN_BAND = 1 / 4, 8.0
+#: How many deviations of what the cube leaves of PAN a pixel must be worth at a coarse pixel to be judged at all.
+TELLING = 8.0
+#: Components of the cube that explain PAN, and coarse pixels for each at least.
+COMPONENTS, PIXELS_EACH = 6, 8
+#: Side of a block, and surroundings that are read with it, coarse pixels.
+BLOCK, HALO = 64, 6
+#: Strips of rows, rows of each, and columns at most, whose pixels tell the levels of a large image.
+STRIPS, ROWS, COLUMNS = 16, 4, 1024
+
+#: Steps to the pixels around one.
+NEIGHBOURS = [(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1) if (y, x) != (0, 0)]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pair:
+    """What is read of cube and PAN, part by part.
+
+    Attributes
+    ----------
+    shape : (int, int)
+        Coarse rows and columns.
+    optics : Optics
+    coarse : callable
+        Values ``(band, y, x)`` of some coarse rows and columns.
+    pan : callable
+        Values ``(1, y, x)`` of some fine rows and columns.
+    judges_pan : bool
+        Whether PAN is an image of its own.
+    """
+
+    shape: tuple[int, int]
+    optics: Optics
+    coarse: Callable[[slice, slice], Array]
+    pan: Callable[[slice, slice], Array]
+    judges_pan: bool = True
+
+    def fine(self, coarse: slice) -> slice:
+        """Fine rows or columns of coarse ones."""
+        return slice(self.optics.ratio * coarse.start, self.optics.ratio * coarse.stop)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class WildSamples:
+    """Where samples are wild.
+
+    Attributes
+    ----------
+    voxels : array of int, shape (n, 3)
+        Band, row and column of the cube.
+    pixels : array of int, shape (n, 2)
+        Row and column of PAN.
+    """
+
+    voxels: NDArray[np.int64]
+    pixels: NDArray[np.int64]
+
+    @property
+    def said(self) -> dict[str, int]:
+        """How many, of each kind that there is, as plain data."""
+        counts = {"cube_voxels": len(self.voxels), "pan_pixels": len(self.pixels)}
+        return {name: count for name, count in counts.items() if count}
+
+    def from_cube(self, coarse: torch.Tensor, corner: tuple[int, int] = (0, 0)) -> torch.Tensor:
+        """A part ``(1, band, y, x)`` of the cube, from a corner on, with NaN for its wild voxels."""
+        return _without(coarse, self.voxels - np.array([0, *corner]))
+
+    def from_pan(self, pan: torch.Tensor, corner: tuple[int, int] = (0, 0)) -> torch.Tensor:
+        """The same of PAN, ``(1, 1, y, x)``."""
+        places = self.pixels - np.array(corner)
+        return _without(pan, np.insert(places, 0, 0, axis=1))
+
+
+def _without(image: torch.Tensor, places: NDArray[np.int64]) -> torch.Tensor:
+    inside = ((places >= 0) & (places < np.array(image.shape[1:]))).all(1)
+    if not inside.any():
+        return image
+    band, y, x = (torch.as_tensor(part, device=image.device) for part in places[inside].T)
+    out = image.clone()
+    out[:, band, y, x] = torch.nan
+    return out
+
+
+#: Goes through blocks, in their order.
+Work = Callable[[Callable[[Window], WildSamples], Sequence[Window]], Iterable[WildSamples]]
+
+
+def wild_samples(pair: Pair, work: Work = map) -> WildSamples:
+    """Samples of cube and PAN that are not of the scene.
+
+    Parameters
+    ----------
+    pair : Pair
+    work : callable
+        As `map`, of a function and blocks: whoever goes through them.
+    """
+    centres = _levels(pair)
+    parts = list(work(partial(_in_block, pair, centres), windows(pair.shape, (BLOCK, BLOCK), HALO)))
+    return WildSamples(
+        voxels=np.concatenate([part.voxels for part in parts]), pixels=np.concatenate([part.pixels for part in parts])
+    )
+
+
+def count_wild(wild: WildSamples, findings: dict[str, Any]) -> None:
+    """Add to what the findings of a scene say under `WILD`."""
+    before = findings.get(WILD, {})
+    if wild.said:
+        findings[WILD] = before | {kind: before.get(kind, 0) + count for kind, count in wild.said.items()}
+
+
+def say_wild(counts: dict[str, int], name: str) -> None:
+    """Log how many samples of a scene are wild, if any."""
+    if counts:
+        log.warning(
+            "%s: found %s far beyond all others, which neither neighbours nor the other image show; taken as not "
+            "measured", name, " and ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in counts.items()),
+        )  # fmt: skip
+
+
+def _levels(pair: Pair) -> tuple[Levels, Levels]:
+    """Levels of the bands, and of PAN, by strips of rows all over the image."""
+    height, width = pair.shape
+    if height <= STRIPS * ROWS:
+        strips = [slice(0, height)]
+    else:
+        strips = [slice(top, top + ROWS) for top in np.linspace(0, height - ROWS, STRIPS).astype(int).tolist()]
+    every = -(-width // COLUMNS)
+    coarse = [pair.coarse(rows, slice(0, width))[..., ::every] for rows in strips]
+    # of PAN's pixels a column in ``ratio``: as many rows as there are tell what lies between
+    pan = [pair.pan(pair.fine(rows), pair.fine(slice(0, width)))[:, :: pair.optics.ratio] for rows in strips]
+    cube, sharp = np.concatenate(coarse, 1), np.concatenate(pan, 1)
+    return levels(cube, np.isfinite(cube)), levels(sharp, np.isfinite(sharp))
+
+
+def _in_block(pair: Pair, of: tuple[Levels, Levels], window: Window) -> WildSamples:
+    """Wild samples of one block."""
+    coarse = pair.coarse(window.wide_rows, window.wide_columns)
+    pan = pair.pan(pair.fine(window.wide_rows), pair.fine(window.wide_columns))
+    far_voxels, far_pixels = (_beyond(image, level) for image, level in zip((coarse, pan), of, strict=True))
+    voxels, pixels = np.zeros((0, 3), int), np.zeros((0, 2), int)
+    if far_voxels.any() or (far_pixels.any() and pair.judges_pan):
+        cube_heights, pan_heights = (
+            heights(image, np.isfinite(image), level) for image, level in zip((coarse, pan), of, strict=True)
+        )
+        voxels = np.argwhere(far_voxels)
+        voxels = voxels[_lone_voxels(voxels, cube_heights, np.isfinite(coarse), pan_heights[0], pair.optics.ratio)]
+        if pair.judges_pan:
+            cube_heights[tuple(voxels.T)] = 0
+            pixels = np.argwhere(far_pixels[0])
+            pixels = pixels[_beside(pan_heights[0], pixels) < SHARED * np.abs(pan_heights[0][tuple(pixels.T)])]
+            pixels = pixels[_unseen_by_cube(pixels, pan_heights[0], cube_heights, pair.optics)]
+    own = window.margin[0], window.margin[2]
+    corner = window.wide_rows.start, window.wide_columns.start
+    size = [part.stop - part.start for part in (window.rows, window.columns)]
+    ratio = pair.optics.ratio
+    return WildSamples(
+        voxels=_of_the_part(voxels, own, size) + np.array([0, *corner]),
+        pixels=_of_the_part(pixels, [ratio * n for n in own], [ratio * n for n in size]) + ratio * np.array(corner),
+    )
+
+
+def _of_the_part(places: Array, start: Sequence[int], size: Sequence[int]) -> Array:
+    """Places, the last two numbers of which are row and column, that lie in the block itself."""
+    inside = places[:, -2:] - np.array(start)
+    return places[((inside >= 0) & (inside < np.array(size))).all(1)]
+
+
+def _beyond(image: Array, of: Levels) -> NDArray[np.bool_]:
+    """Samples ``(band, y, x)`` that are far from all of their band, by comparisons only: in most blocks none is."""
+    deviation = np.where(of.deviation > 0, of.deviation, of.deviation.max())
+    low, high = (of.centre + sign * FAR * deviation for sign in (-1, 1))
+    with np.errstate(invalid="ignore"):
+        out = (image < low[:, None, None]) | (image > high[:, None, None])
+    return out & np.isfinite(image) if deviation.max() > 0 else np.zeros(image.shape, bool)
+
+
+def _beside(height: Array, places: Array) -> Array:
+    """Greatest height, on a sample's own side, of the 8 pixels around each of some places ``(n, 2)`` of an image."""
+    padded = np.pad(height, 1)
+    side = np.sign(height[tuple(places.T)])
+    around = [padded[tuple((places + 1 + np.array(step)).T)] for step in NEIGHBOURS]
+    return np.max([side * values for values in around], axis=0) if len(places) else np.zeros(0)
+
+
+def _lone_voxels(places: Array, height: Array, measured: Array, pan: Array, ratio: int) -> NDArray[np.bool_]:
+    """Which of some voxels ``(n, 3)`` neither neighbours nor PAN see."""
+    from scipy.ndimage import maximum_filter
+
+    if not len(places):
+        return np.zeros(0, dtype=bool)
+    band, y, x = places.T
+    own = height[band, y, x]
+    side, size = np.sign(own), np.abs(own)
+    padded, there = np.pad(height, 1), np.pad(measured, 1)
+    steps = [(0, *step) for step in NEIGHBOURS] + [(-1, 0, 0), (1, 0, 0)]
+    witnesses = [padded[tuple((places + 1 + np.array(step)).T)] for step in steps]
+    beside = np.max([side * values for values in witnesses], axis=0)
+    # a band without a neighbour has no witness to miss
+    judged = np.any([there[tuple((places + 1 + np.array(step)).T)] for step in steps[-2:]], axis=0)
+    out = judged & (beside < SHARED * size)
+    for sign in (-1, 1):
+        reach = maximum_filter(sign * pan, size=3 * ratio, mode="nearest")
+        of_place = reach[np.minimum(ratio * y + ratio // 2, len(pan) - 1), ratio * x + ratio // 2]
+        out &= (side != sign) | (of_place < np.maximum(HEIGHT_IN_PAN, SHARE_IN_PAN * size))
+    return np.asarray(out)
+
+
+def _unseen_by_cube(places: Array, pan: Array, cube: Array, optics: Optics) -> NDArray[np.bool_]:
+    """Which of some pixels ``(n, 2)`` of PAN the cube should see, and does not.
+
+    What a pixel would be to the coarse cube is known from the optics. If it is of the scene, what the cube's components
+    make of PAN exceeds PAN without it by as much, there or beside (both images may lie a little apart).
+    """
+    from scipy.ndimage import maximum_filter, median_filter
+
+    out = np.zeros(len(places), dtype=bool)
+    if not len(places):
+        return out
+    y, x = places.T
+    rest = pan.copy()
+    rest[y, x] = median_filter(pan, size=5, mode="nearest")[y, x]
+    down = Tile(_batch(cube), _batch(pan[None]), optics).down(optics.mean_gains())
+    without, spot = (down(_batch(image[None]))[0, 0].numpy() for image in (rest, pan - rest))
+    features = np.moveaxis(cube, 0, -1).reshape(-1, len(cube))
+    touched = np.abs(spot).ravel() > 0.05 * np.abs(spot).max()
+    count = min(COMPONENTS, len(cube))
+    if (~touched).sum() < PIXELS_EACH * count:
+        return out
+    _, vectors = np.linalg.eigh(features.T @ features)
+    design = np.column_stack([features @ vectors[:, -count:], np.ones(len(features))])
+    fit = design @ np.linalg.lstsq(design[~touched], without.ravel()[~touched], rcond=None)[0]
+    excess = (fit - without.ravel()).reshape(without.shape)
+    sigma = robust_sigma(excess[~touched.reshape(excess.shape)])
+    line = np.column_stack([without.ravel(), np.ones(len(features))])
+    bands = features - line @ np.linalg.lstsq(line[~touched], features[~touched], rcond=None)[0]
+    bands /= np.maximum([deviation(np.abs(band)) for band in bands[~touched].T], 1e-12)
+    row, column = y // optics.ratio, x // optics.ratio
+    side = np.sign(pan[y, x])
+    for sign in (-1, 1):
+        worth = maximum_filter(sign * spot, size=3)[row, column]
+        there = maximum_filter(sign * excess, size=5)[row, column]
+        in_band = maximum_filter((sign * bands).max(1).reshape(excess.shape), size=3)[row, column]
+        unseen = (worth > TELLING * sigma) & (there < SHARE_IN_CUBE * worth) & (in_band < HEIGHT_IN_BAND)
+        out |= (side == sign) & unseen
+    return out
+
+
+def _batch(image: Array) -> torch.Tensor:
+    return torch.as_tensor(image)[None]
