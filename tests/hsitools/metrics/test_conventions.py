@@ -97,10 +97,10 @@ def test_errors_of_a_cube_are_those_of_its_voxels():
     reference, mask = np.zeros((2, 10, 10)), np.ones((2, 10, 10), bool)
     estimate = reference + np.array([3.0, 1.0])[:, None, None]
     mask[1, 5:, :] = mask[1, :, 5:] = False
-    found = evaluate(estimate, reference, mask=mask, data_range=10, metrics=["RMSE", "MAE", "PSNR_global"])
-    assert found["RMSE"].value == pytest.approx(np.sqrt((100 * 9 + 25 * 1) / 125), rel=1e-9)
-    assert found["MAE"].value == pytest.approx((100 * 3 + 25 * 1) / 125, rel=1e-9)
-    assert found["PSNR_global"].value == pytest.approx(10 * np.log10(100 / 7.4), rel=1e-9)
+    errors = evaluate(estimate, reference, mask=mask, data_range=10, metrics=["RMSE", "MAE", "PSNR_global"])
+    assert errors["RMSE"].value == pytest.approx(np.sqrt((100 * 9 + 25 * 1) / 125), rel=1e-9)
+    assert errors["MAE"].value == pytest.approx((100 * 3 + 25 * 1) / 125, rel=1e-9)
+    assert errors["PSNR_global"].value == pytest.approx(10 * np.log10(100 / 7.4), rel=1e-9)
 
 
 def test_zero_spectra_are_counted(pair):
