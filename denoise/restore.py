@@ -322,8 +322,7 @@ def restore(
     if not np.isfinite(found.estimate).all():
         raise FloatingPointError(f"{entry.name}: {who}: found values that are not finite in the result")
     said: dict[str, Any] = {"method": entry.name, "path": entry.name, **found.provenance}
-    if found.noise is not None:
-        noise = found.noise
+    if (noise := found.noise) is not None:
         left = (seen.values - noise.offset[:, None]) / noise.gain[:, None] - found.estimate
         said["doubtful_bands"] = np.flatnonzero(live)[structured(left, ~noise.outlier, found.estimate)].tolist()
     part, std = found.estimate * np.float32(scale), None if found.std is None else found.std * np.float32(scale)
