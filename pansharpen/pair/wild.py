@@ -211,7 +211,7 @@ def _of_the_part(places: Array, start: Sequence[int], size: Sequence[int]) -> Ar
 
 
 def _beyond(image: Array, of: Levels) -> NDArray[np.bool_]:
-    """Samples ``(band, y, x)`` that are far from all of their band; in most blocks none is, as extremes tell at once."""
+    """Samples ``(band, y, x)`` far from all of their band; in most blocks there is none, as extremes tell at once."""
     out = np.zeros(image.shape, dtype=bool)
     deviation = np.where(of.deviation > 0, of.deviation, of.deviation.max())
     low, high = (of.centre + sign * FAR * deviation for sign in (-1, 1))
@@ -270,7 +270,8 @@ def _unseen_by_cube(places: Array, pan: Array, cube: Array, optics: Optics) -> N
     rest[y, x] = median_filter(pan, size=5, mode="nearest")[y, x]
     down = Tile(_batch(cube), _batch(pan[None]), optics).down(optics.mean_gains())
     without, spot = (down(_batch(image[None]))[0, 0].numpy() for image in (rest, pan - rest))
-    features = np.moveaxis(cube, 0, -1).reshape(-1, len(cube))
+    # what is far but has witnesses must not be all that the components know
+    features = np.moveaxis(cube.clip(-FAR, FAR), 0, -1).reshape(-1, len(cube))
     touched = np.abs(spot).ravel() > 0.05 * np.abs(spot).max()
     count = min(COMPONENTS, len(cube))
     if (~touched).sum() < PIXELS_EACH * count:
