@@ -2,6 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Python compiles what is imported, once: pip would compile all files of all packages, a minute of one processor, and
+# without caches each of the tests' processes compiles anew.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: setup demo test lint bench docs figures dist clean
 
@@ -9,7 +12,7 @@ setup: $(VENV)/.stamp
 
 $(VENV)/.stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install -q --no-compile -c constraints.txt -e '.[dev]'
 	touch $@
 
 demo: setup

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from calibration.captures.capture import MonochromaticCapture
 from hsitools.errors import InputError
+from hsitools.sensor.fabry_perot import AIRY
 from hsitools.sensor.line_shape import LineShape
 from hsitools.sensor.polynomial import Band
 from hsitools.sensor.transmittance import SampledModel, TransmittanceModel
@@ -47,7 +48,7 @@ class ScaledRows:
         cls, capture: MonochromaticCapture, model: TransmittanceModel, held_out: NDArray[np.intp] | None = None,
         set_aside: NDArray[np.bool_] | None = None,
     ) -> ScaledRows:  # fmt: skip
-        """Scale the rows of ``capture``; raise `InputError` when it has fewer lines than the model has parameters.
+        """Scale the rows of ``capture``; raise `InputError` when it has too few lines for the model.
 
         Of the lines ``held_out`` only wavenumber and flat field are used: the rest is as if they had not been measured.
         So it is with samples ``set_aside`` ``(row, line)``.
@@ -62,6 +63,13 @@ class ScaledRows:
             raise InputError(
                 f"{capture.source or capture.name}: lines: found {n_lines}, expected more than the model's "
                 f"{n_free} parameters ({model.label}); choose lower degrees"
+            )
+        # harmonics of one path difference that as many lines can hold
+        most = (capture.n_lines - 1) // 2
+        if model.waves != AIRY and model.waves - 1 > most:
+            raise InputError(
+                f"{capture.source or capture.name}: waves: found {model.waves:g}, expected at most {most + 1} "
+                f"of {capture.n_lines} lines, or airy"
             )
         weight = mask.astype(float)
         count = weight.sum(axis=1)

@@ -2,9 +2,9 @@
 
 Sub-images of raw frames are aligned and resampled, and what that leaves is no noise of pixels: it follows the scene,
 and a population of spectra learns it. No model tells how large it is, but two halves of the interferometers do, each
-of which makes spectra by itself: half of their squared difference is the mean squared error of one of them, without
-what both have in common (the prior). All interferometers together are better than half of them, so that this is
-rather too much than too little.
+of which makes spectra by itself: a quarter of their squared difference is the mean squared error of their mean,
+without what both have in common (the prior, of which a method's own error bars must tell). All interferometers together
+are taken to be as good as that mean.
 """
 
 from __future__ import annotations
@@ -65,6 +65,6 @@ def widened(method: Method, case: Interferograms, learned: Learned, device: str 
         halves.append(method.learned(half, device)(half).estimate)
     whole = learned(case)
     assert whole.std is not None
-    apart = 0.5 * ((halves[0] - halves[1])[:, whole.mask] ** 2).mean(axis=1)
+    apart = 0.25 * ((halves[0] - halves[1])[:, whole.mask] ** 2).mean(axis=1)
     told = (whole.std[:, whole.mask] ** 2).mean(axis=1)
     return Widened(learned=learned, factor=np.sqrt(np.maximum(apart / np.maximum(told, 1e-300), 1.0)))

@@ -147,7 +147,9 @@ class Prior:
         """
         variances = 1 + SCALES[:, None] * self.unit * self.eigen[0]
         data = self.coordinates(pixels) if data is None else data
-        misfit = ((1 / variances) @ data**2 + self.case.beyond[pixels]) / self.case.noise_variance(pixels)
+        misfit = ((1 / variances).astype(data.dtype) @ data**2 + self.case.beyond[pixels]) / self.case.noise_variance(
+            pixels
+        )
         return np.asarray(-0.5 * misfit - 0.5 * np.log(variances).sum(axis=1)[:, None])
 
     def of(self, case: Interferograms) -> Prior:

@@ -144,7 +144,8 @@ class Interferograms:
     @cached_property
     def beyond(self) -> Array:
         """Squares of each pixel outside the matrix's range: noise alone, ``(pixel,)``."""
-        return np.maximum((self.pixels**2).sum(axis=0) - (self.projected**2).sum(axis=0), 0)
+        whole, inside = (np.einsum("kn,kn->n", part, part) for part in (self.pixels, self.projected))
+        return np.maximum(whole - inside, 0)
 
     @cached_property
     def scatter(self) -> Array:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsitools.arrays import cube_data
+from hsitools.cube import labels
 from hsitools.cube.geometry import Transform, moved, short_name
 from hsitools.cube.memory import require_memory
 from hsitools.cube.sources import (
@@ -55,9 +56,9 @@ class Cube:
     scale_factor : float or None
         What turns stored numbers into ``units`` where the file says so but the values are still as stored.
     crs : str or None
-        Coordinate reference system: ``EPSG:n`` or WKT.
+        Coordinate reference system: ``EPSG:n`` or WKT; a number or a CRS of rasterio or pyproj becomes one.
     transform : tuple of 6 floats or None
-        Affine transform of pixel corners (a, b, c, d, e, f), as in rasterio.
+        Affine transform of pixel corners (a, b, c, d, e, f), as in rasterio (its Affine is taken).
     pan : Cube or None
         Panchromatic image of the same place: one band, finer pixels.
     name, source : str
@@ -68,7 +69,7 @@ class Cube:
     Raises
     ------
     InputError
-        When the data are no real numbers, or a label's length does not match the bands.
+        When the data are no real numbers, or a label cannot be one of such a cube.
 
     Examples
     --------
@@ -101,29 +102,22 @@ class Cube:
             raise InputError(f"{self._who}: data: found shape {shape}, expected (band, y, x), none of them empty")
         if np.dtype(self.data.dtype).kind not in "uifb":
             raise InputError(f"{self._who}: data: found {self.data.dtype}, expected real numbers")
-        for name in ("name", "units", "source"):
-            text = getattr(self, name)
-            if text is not None and not isinstance(text, str):
-                raise InputError(f"{self._who}: {name}: found {text!r}, expected text")
-            object.__setattr__(self, name, text or "")
-        for name in ("wavelength_nm", "fwhm_nm"):
-            value = getattr(self, name)
-            if value is None:
-                continue
-            value = np.asarray(value, dtype=float)
-            if value.shape != (shape[0],):
-                raise InputError(f"{self._who}: {name}: found shape {value.shape}, expected ({shape[0]},), one a band")
-            if np.any(value <= 0):
-                raise InputError(f"{self._who}: {name}: found {np.nanmin(value):g}, expected positive numbers in nm")
-            object.__setattr__(self, name, None if np.isnan(value).all() else value)
-        good = np.ones(shape[0], dtype=bool) if self.good is None else np.asarray(self.good).astype(bool)
-        if good.shape != (shape[0],):
-            raise InputError(f"{self._who}: good: found shape {good.shape}, expected ({shape[0]},), one a band")
-        object.__setattr__(self, "good", good)
-        if self.transform is not None:
-            object.__setattr__(self, "transform", tuple(float(value) for value in self.transform))
-            if len(self.transform) != 6:
-                raise InputError(f"{self._who}: transform: found {len(self.transform)} numbers, expected 6")
+        bands, who = int(shape[0]), self._who
+        checked: dict[str, Any] = {
+            **{name: labels.text(getattr(self, name), f"{who}: {name}") for name in ("name", "units", "source")},
+            "wavelength_nm": labels.wavelengths(self.wavelength_nm, bands, f"{who}: wavelength_nm"),
+            "fwhm_nm": labels.one_a_band(self.fwhm_nm, bands, f"{who}: fwhm_nm"),
+            "good": labels.flags(self.good, bands, f"{who}: good"),
+            "nodata": labels.number(self.nodata, f"{who}: nodata"),
+            "scale_factor": labels.factor(self.scale_factor, f"{who}: scale_factor"),
+            "crs": labels.coordinate_system(self.crs, f"{who}: crs"),
+            "transform": labels.affine(self.transform, f"{who}: transform"),
+        }
+        if self.pan is not None and (not isinstance(self.pan, Cube) or self.pan.n_bands != 1):
+            found = f"{self.pan.n_bands} bands" if isinstance(self.pan, Cube) else type(self.pan).__name__
+            raise InputError(f"{who}: pan: found {found}, expected a Cube of one band")
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
 
     @property
     def _who(self) -> str:

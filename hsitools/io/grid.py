@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from hsitools.cube.geometry import Transform
+from hsitools.cube.labels import stated_affine
 from hsitools.errors import FormatError
 from hsitools.io.labels import attribute, text
 from hsitools.io.projections import CODES, TEXTS, crs_of
@@ -52,7 +53,7 @@ def grid_of(
         transform = stated
     if crs is None and transform is not None and geographic:
         crs = "EPSG:4326"
-    return crs, transform
+    return crs, stated_affine(transform, f"{where}: transform")
 
 
 def _mapping(chosen: Variable, variables: Sequence[Variable], attributes: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from hsitools.cube import Cube, Transform
+from hsitools.cube.labels import stated_affine
 from hsitools.errors import FormatError, InputError
 from hsitools.io.projections import identified
 
@@ -67,7 +68,7 @@ def grid_of(fields: dict[str, str], header: Path) -> tuple[Transform | None, str
     c, f = x - (column - 1) * a - (row - 1) * b, y - (column - 1) * d - (row - 1) * e
     if crs is None:
         crs = _projection(fields, info, header)
-    return (float(a), float(b), float(c), float(d), float(e), float(f)), crs
+    return stated_affine((a, b, c, d, e, f), f"{header}: map info"), crs
 
 
 def _kind(info: list[str]) -> str:

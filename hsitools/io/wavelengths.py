@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hsitools.cube.labels import PLAUSIBLE_NM
 from hsitools.errors import FormatError
 
 Array = NDArray[np.float64]
@@ -44,8 +45,6 @@ UNKNOWN = ("", "unknown", "n/a", "na", "undefined")
 #: Units as UDUNITS writes powers of a metre.
 _POWERS = {"1e-9 m": "nm", "10-9 m": "nm", "10^-9 m": "nm", "1e-6 m": "um", "10-6 m": "um", "10^-6 m": "um",
            "1e-10 m": "angstrom"}  # fmt: skip
-#: Optical wavelengths in nm lie between these: 100 nm to 100 µm.
-PLAUSIBLE_NM = (100.0, 1e5)
 #: Width of a band in its wavelength: imagers resolve less than 20 000.
 FINEST_SHARE = 5e-5
 #: The units that a file without a unit, or with an impossible one, may have meant.

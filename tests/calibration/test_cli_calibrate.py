@@ -102,6 +102,10 @@ def test_lmfit_engine(capsys, capture_path, tmp_path):
         (("CAPTURE", "--degree", "3"), "--degree: found with --model auto"),
         (("CAPTURE", "--model", "airy", "--degree", "77"), "degree_gain: found 77, expected 0 to 40"),
         (("CAPTURE", "--model", "airy", "--degree", "8", "--wavelengths", "600:700"), "lines: found 16, expected more"),
+        (
+            ("CAPTURE", "--model", "9-wave", "--degree", "2", "--wavelengths", "600:700"),
+            "waves: found 9, expected at most 8 of 16 lines, or airy",
+        ),
         (("CAPTURE", "--wavelengths", "900"), "--wavelengths: found '900', expected LOW:HIGH in nm"),
         (("CAPTURE", "--wavelengths", "2000:3000"), "wavelengths: found 0 lines in 2000 to 3000 nm"),
         (("CAPTURE", "--model", "airy", "--cv", "1"), "cv: found 1 folds"),

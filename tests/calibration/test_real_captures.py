@@ -11,10 +11,11 @@ from calibration.fitting.options import Options
 from calibration.pipeline import characterize
 
 # device: published RMSE of the same model, our limits for the default: RMSE, held-out RMSE, OPDs off their neighbours
+# (44 of all rows of wfai_1)
 LIMITS = {
     "imspoc_uv_1": (0.1935, 0.115, 0.112, 1),
     "imspoc_uv_2": (0.1336, 0.121, 0.115, 0),
-    "wfai_1": (0.2170, 0.200, 0.189, 44),
+    "wfai_1": (0.2170, 0.200, 0.189, 22),
 }
 
 
@@ -28,8 +29,12 @@ def test_same_model_fits_no_worse(captures_dir, device):
 
 @pytest.mark.parametrize("device", LIMITS)
 def test_default(captures_dir, device):
+    capture = open_capture(captures_dir / device)
+    if device == "wfai_1":
+        # 672 rows: every other one is enough, and takes half of the time
+        capture = capture.select(rows=np.arange(0, len(capture.intensity), 2))
     # fewer folds leave more lines out, so errors are no smaller: four, seconds less
-    result = characterize(open_capture(captures_dir / device), cv=4)
+    result = characterize(capture, cv=4)
     _, rmse, held_out, off = LIMITS[device]
     assert result.rmse.mean() <= rmse
     assert result.rmse_cv.mean() <= held_out

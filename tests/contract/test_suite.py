@@ -27,7 +27,7 @@ def suite(folder, environment):
     os.environ.clear()
     os.environ.update(environment)
     with open("said.txt", "w") as sys.stdout:
-        pytest.main(["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "."])
+        pytest.main(["-q", "-p", "no:cacheprovider", "--disable-plugin-autoload", "."])
 
 
 @pytest.mark.parametrize(

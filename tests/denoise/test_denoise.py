@@ -26,9 +26,9 @@ def psnr(estimate, reference):
 
 @pytest.fixture(scope="module")
 def golden(shared):
-    """A part of the real scene."""
+    """Half of the real scene: all of its rows, which tell a column's gains."""
     with h5py.File(shared / "golden" / "denoise_pavia_centre.h5") as file:
-        return {name: file[name][...] for name in ("clean", "a", "c", "e", "g")}
+        return {name: file[name][..., :64] for name in ("clean", "c", "e", "g")}
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +45,12 @@ def scene():
 @pytest.fixture(scope="module")
 def noisy(scene):
     return scene + 0.03 * np.random.default_rng(6).standard_normal(scene.shape, dtype=np.float32)
+
+
+@pytest.fixture(scope="module")
+def restored(noisy):
+    """By the default method."""
+    return restore(noisy)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -64,25 +70,26 @@ def restored_e(golden):
     return restore(golden["e"], "lowrank")
 
 
-@pytest.mark.parametrize(("case", "least"), [("c", 38.65), ("g", 47.2)])
+@pytest.mark.parametrize(("case", "least"), [("c", 37.57), ("g", 46.15)])
 def test_real_scene(case, least, golden):
     assert psnr(restore(golden[case], "lowrank").estimate, golden["clean"]) > least
 
 
 def test_real_scene_with_outliers(golden, restored_e):
-    assert psnr(restored_e.estimate, golden["clean"]) > 38.5
+    assert psnr(restored_e.estimate, golden["clean"]) > 37.39
 
 
 @pytest.mark.parametrize(("case", "least"), [("clean", 62), ("a", 38.05)])
-def test_part_of_real_scene(case, least, golden):
+def test_part_of_real_scene(case, least, shared):
     """A third of the pixels: 62.4 and 38.17 dB."""
-    part = (slice(None), slice(24, 88), slice(16, 80))
-    assert psnr(restore(golden[case][part], "lowrank").estimate, golden["clean"][part]) > least
+    with h5py.File(shared / "golden" / "denoise_pavia_centre.h5") as file:
+        observed, clean = (file[name][:, 24:88, 16:80] for name in (case, "clean"))
+    assert psnr(restore(observed, "lowrank").estimate, clean) > least
 
 
 def test_known_calibration(golden, shared):
     with h5py.File(shared / "golden" / "denoise_pavia_centre.h5") as file:
-        known = Known(**{name: file["g_truth"][name][...] for name in ("gain", "offset", "dead")})
+        known = Known(**{name: file["g_truth"][name][:, :64] for name in ("gain", "offset", "dead")})
     found = restore(golden["g"], "lowrank", known=known)
     assert psnr(found.estimate, golden["clean"]) > 48.5  # 46.5 blind
     assert (found.mask | ~known.dead[:, None]).all()
@@ -95,7 +102,7 @@ def test_exact_values_count_though_offsets_are_known(golden):
     values = np.where(impulse, golden["e"], golden["e"] + offset[:, None])
     found = restore(values, "lowrank", known=Known(offset=offset))
     assert (found.mask & impulse).sum() > 0.99 * impulse.sum()
-    assert psnr(found.estimate, golden["clean"]) > 38.2
+    assert psnr(found.estimate, golden["clean"]) > 37.39
 
 
 def test_outliers_are_found(golden, restored_e):
@@ -106,8 +113,8 @@ def test_outliers_are_found(golden, restored_e):
 
 
 @pytest.mark.parametrize("unit", [1e-4, 1.0, 1e4])
-def test_result_scales_with_the_values(unit, noisy):
-    np.testing.assert_allclose(restore(noisy * unit).estimate / unit, restore(noisy).estimate, atol=2e-3)
+def test_result_scales_with_the_values(unit, noisy, restored):
+    np.testing.assert_allclose(restore(noisy * unit).estimate / unit, restored.estimate, atol=2e-3)
 
 
 def test_noise_model(scene, noisy):
@@ -202,13 +209,14 @@ def test_sensor_replaces_the_estimate(noisy):
 def test_strips_agree_with_the_whole(scene, noisy, tmp_path):
     cube = Cube(data=np.tile(noisy, (1, 1, 4)), name="long")
     steps = []
-    source = denoise(cube, strip_bytes=BANDS * 4 * HEIGHT * 112, progress=lambda done, total: steps.append(total))
+    size = BANDS * 4 * HEIGHT * 112
+    source = denoise(cube, "lowrank", strip_bytes=size, progress=lambda done, total: steps.append(total))
     assert source.meta["strips"] == 3
     save_cube(source, tmp_path / "out.h5")
     stored = open_cube(tmp_path / "out.h5").read()
     assert steps == [3, 3, 3]
     truth = np.tile(scene, (1, 1, 4))
-    assert abs(psnr(stored, truth) - psnr(denoise(cube).read(), truth)) < 0.5
+    assert abs(psnr(stored, truth) - psnr(denoise(cube, "lowrank").read(), truth)) < 0.5
     np.testing.assert_array_equal(source.read(bands=[3], rows=slice(5, 9), columns=slice(78, 84))[0],
                                   stored[3, 5:9, 78:84])  # fmt: skip
 

@@ -7,10 +7,11 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from denoise.case import Known, Observation
+from denoise.case import Known, NoiseModel, Observation
 from denoise.latent.certainty import missed, noise_level, shared
 from denoise.latent.evidence import WhitenedResidual
 from denoise.latent.posterior import NOISE_WRONG, noise_scale
+from denoise.live_bands import in_cube_units
 from denoise.restore import restore, restore_cube
 from denoise.separation import counts, estimate, saturation
 from denoise.separation.estimate import levelled
@@ -22,7 +23,7 @@ from denoise.separation.smooth import joint_means, smooth
 from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.estimation.covariance import gram, subspace
-from hsitools.sensor import DetectorNoise, GaussianResponse, Sensor
+from hsitools.sensor import Calibration, DetectorNoise, GaussianResponse, Sensor
 
 BANDS, SIDE, RANK = 60, 48, 5
 
@@ -96,6 +97,16 @@ def test_a_bands_own_noise_is_told_from_its_neighbours() -> None:
     np.testing.assert_allclose(level, unit * own, rtol=1e-4)
     np.testing.assert_allclose(level[:, None, None] * raised, unit[:, None, None] * whitened, rtol=1e-4, atol=1e-3)
     np.testing.assert_allclose(turned.T @ turned, np.eye(6), atol=1e-5)
+
+
+def test_noise_of_a_band_is_that_of_what_was_measured_of_it() -> None:
+    """Where voxels are filled with the scene there is none."""
+    scene, rng = mixture(24, 40), np.random.default_rng(6)
+    outlier = np.zeros(scene.shape, dtype=bool)
+    outlier[:6] = rng.random((6, 40, 40)) < 0.36
+    filled = scene + np.where(outlier, 0, 0.1 * rng.standard_normal(scene.shape))
+    noise = estimate._noise(filled.astype(np.float32), scene.astype(np.float32), outlier)
+    np.testing.assert_allclose(noise[:6].mean() / noise[6:].mean(), 1, atol=0.06)
 
 
 def test_noise_of_few_bands_is_not_too_large() -> None:
@@ -177,6 +188,15 @@ def test_doubt_of_counts_is_in_their_units() -> None:
     assert found.std is not None
     error = found.estimate - 25 * mean
     assert 0.3 < np.sqrt((error**2).mean() / (found.std**2).mean()) < 1.5
+
+
+def test_counts_are_stabilised_whatever_a_photon_is_worth() -> None:
+    """Anscombe's 2 √(n + ⅜), and as much of a read-out's variance as it is photons²."""
+    photons = np.arange(20.0).reshape(1, 4, 5)
+    for gain in (0.02, 1.0, 50.0):
+        for read in (0.0, 2.0):
+            seen = counts.Counts(np.array([gain]), np.array([read * gain**2])).stabilised(gain * photons)
+            np.testing.assert_allclose(seen, 2 * np.sqrt(photons + 0.375 + read), rtol=1e-6)
 
 
 def test_stabilised_counts_come_back_without_bias() -> None:
@@ -289,6 +309,40 @@ def test_noise_of_a_sensor_is_in_the_units_of_the_cube() -> None:
         known, _ = known_by(Cube(data=factor * values, wavelength_nm=wavelength, units=units), sensor)
         np.testing.assert_allclose(known.sigma, factor * np.sqrt(level / 1e4 + (30 / 1e4) ** 2), rtol=1e-3)
         np.testing.assert_allclose(known.slope, factor / 1e4, rtol=1e-3)
+
+
+def test_what_a_calibration_tells_is_in_the_units_of_the_cube() -> None:
+    """A gain is a number; an offset is one of reflectance, a hundred times as many percent."""
+    wavelength = np.linspace(500, 900, 6)
+    rng = np.random.default_rng(5)
+    gain, offset = rng.uniform(0.9, 1.1, (6, 20)), rng.uniform(-0.01, 0.01, (6, 20))
+    maps = Calibration(gain=gain, offset=offset, dead=np.zeros((6, 20), dtype=bool))
+    sensor = Sensor(
+        name="of maps", response=GaussianResponse(centre_nm=wavelength, width_nm=np.full(6, 10.0)), calibration=maps,
+        units="1",
+    )  # fmt: skip
+    values = rng.uniform(0.2, 1, (6, 20, 20)).astype(np.float32)
+    for factor, units in ((1.0, "1"), (100.0, "%")):
+        known, _ = known_by(Cube(data=factor * values, wavelength_nm=wavelength, units=units), sensor)
+        np.testing.assert_allclose(known.gain, gain, rtol=1e-12)
+        np.testing.assert_allclose(known.offset, factor * offset, rtol=1e-12)
+
+
+def test_a_noise_model_says_the_same_in_the_units_of_the_cube() -> None:
+    """Its variance at any signal is that of before times the scale's square."""
+    live, scale = np.array([True, False, True]), 50.0
+    maps = {name: np.full((2, 4), value, np.float32) for name, value in (("offset", 0.3), ("offset_std", 0.1))}
+    noise = NoiseModel(
+        sigma=np.array([0.1, 0.2], np.float32), slope=np.array([0.01, 0.03], np.float32),
+        gain=np.ones((2, 4), np.float32), dead=np.zeros((2, 4), bool), outlier=np.zeros((2, 3, 4), bool), **maps,
+    )  # fmt: skip
+    told = in_cube_units(noise, scale, live)
+    assert told is not None
+    for signal in (0.0, 2.0):
+        variance = told.sigma[live] ** 2 + told.slope[live] * scale * signal
+        np.testing.assert_allclose(variance, scale**2 * (noise.sigma**2 + noise.slope * signal), rtol=1e-6)
+    np.testing.assert_allclose(told.offset[live], 15, rtol=1e-6)
+    np.testing.assert_allclose(told.offset_std[live], 5, rtol=1e-6)
 
 
 # ---- rare spectra ----------------------------------------------------------------------------------------------

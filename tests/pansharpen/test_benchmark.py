@@ -187,6 +187,23 @@ def test_retry_does_what_failed(case, plugin, tmp_path):
     assert [cell.method for cell in made.unfinished(retry=True)] == ["test-raises"]
 
 
+def test_cells_of_other_weights_are_measured_anew(case, tmp_path):
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    (weights / "HSpeNet.json").write_text("1")
+    made = Benchmark.create(tmp_path / "out", cases=[case], methods=["EXP", "HSpeNet"], weights=weights)
+
+    def measured_elsewhere(jobs):
+        for job in jobs:
+            told = {name: job[name] for name in ("method", "key")}
+            yield {**job["case"], **job["labels"], **told, "values": {}, "status": "ok"}
+
+    made.run(executor=measured_elsewhere)
+    assert made.unfinished() == []
+    (weights / "HSpeNet.json").write_text("2")
+    assert [cell.method for cell in made.unfinished()] == ["HSpeNet"]
+
+
 def test_interrupt_keeps_the_results_and_says_how_to_go_on(case, plugin, tmp_path, hsi):
     hold, out, ended = plugin.with_suffix(".hold"), tmp_path / "out", threading.Event()
     hold.touch()

@@ -15,6 +15,7 @@ from hsitools.scenes import scene
 from hsitools.sensor import preset
 from hsitools.sensor.spatial import mtf_blur, mtf_decimate
 from pansharpen import fuse
+from pansharpen.case import FusionCase
 from pansharpen.commands.pansharpen import pansharpen
 from pansharpen.in_memory import posterior_of
 from pansharpen.methods.physics import learn, physics, solved
@@ -23,7 +24,7 @@ from pansharpen.pair.wald import simulated_case
 from pansharpen.physics.error_scale import grain_variance
 from pansharpen.physics.hidden_details import blur_powers, blurred_off, hidden_gain
 from pansharpen.physics.posterior import draw, signs_at
-from pansharpen.physics.sharp_pan import gaussian
+from pansharpen.physics.sharp_pan import SharpScene, filtered, gaussian
 from pansharpen.tiled import LargeScene
 
 
@@ -49,6 +50,17 @@ def test_draws_have_the_posteriors_variance():
     assert float(ratio.std()) < 0.22
     unseen, measured = exact[:, :2].mean(), exact[:, 2:].mean()
     assert unseen > 1.02 * measured
+
+
+def test_noise_of_a_sharpened_pan_is_as_much_more_as_its_filter_makes_it():
+    generator = torch.Generator().manual_seed(4)
+    noise = 0.1 * torch.randn(1, 1, 96, 96, generator=generator, dtype=torch.float64)
+    kernel = -gaussian(0.3)
+    kernel[8, 8] += 2
+    told = Optics(ratio=4, pan_variance=0.01, pan_mtf=0.3)
+    sharp = SharpScene(FusionCase(coarse=torch.ones(1, 3, 24, 24), pan=noise, optics=told), kernel, 0.3)
+    assert sharp.optics.pan_variance == pytest.approx(float(filtered(noise, kernel).var()), rel=0.05)
+    assert sharp.optics.pan_variance > 0.015
 
 
 def test_signs_belong_to_places():

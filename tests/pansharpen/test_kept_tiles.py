@@ -33,6 +33,8 @@ def scene():
     pan = Cube(data=draw.random((1, RATIO * SIDE, 2 * RATIO * SIDE)).astype(np.float32))
     made = LargeScene(Cube(data=Counted(values), pan=pan), halo=2, side=SIDE)
     assert len(made.windows) == 2
+    # which is gone through for these first
+    assert not made.wild.said
     # looked through once, before any pass
     assert not made.wild.said
     return made

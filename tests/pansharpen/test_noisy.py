@@ -8,13 +8,14 @@ from click.testing import CliRunner
 from denoise.separation.spikes import spikes
 from hsitools.cube import Cube
 from hsitools.errors import InputError
+from hsitools.estimation.observed import Observed
 from hsitools.io import open_cube, save_cube
 from hsitools.scenes import scene
 from hsitools.sensor import preset
 from pansharpen import fuse
 from pansharpen.commands.pansharpen import pansharpen
 from pansharpen.in_memory import fuse_case, posterior_of
-from pansharpen.noisy import without_noise
+from pansharpen.noisy import cube_without_noise, without_noise
 from pansharpen.pair.wald import simulated_case
 
 SCENE = scene((96, 96), seed=4)
@@ -76,6 +77,17 @@ def test_pixels_without_a_measurement_stay_and_names_are_checked(striped):
     assert clean.optics.error_variance[7] == 0 < clean.optics.error_variance[2]
     with pytest.raises(InputError, match="noise: found 'blnd'; did you mean 'blind'"):
         without_noise(case, "blnd")
+
+
+def test_errors_that_are_left_are_told_as_deviations(monkeypatch):
+    def seen(values, sharp):
+        return Observed(values=values, variance=np.full(len(values), 0.04), mask=np.zeros(values.shape, bool))
+
+    monkeypatch.setattr("pansharpen.noisy.observer", lambda name: seen)
+    rng = np.random.default_rng(0)
+    pan = Cube(data=rng.random((1, 24, 24)).astype(np.float32))
+    cube = Cube(data=rng.random((5, 6, 6)).astype(np.float32), pan=pan)
+    np.testing.assert_allclose(cube_without_noise(cube, "blind")[1], 0.2, rtol=1e-9)
 
 
 def test_run_takes_a_noise_model_or_the_errors_of_a_denoised_cube(striped, tmp_path):

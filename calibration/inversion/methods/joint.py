@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from calibration.inversion.spatial import Smoothing
 
 Array = NDArray[np.float64]
-#: Pixels whose interferograms a spectrum may have been told by, neighbours and those that resemble it: beyond what they
-#: tell the error bar is that of the kernels. Set on simulated benches of 24 to 40 interferometers (procedural scenes:
-#: coverage .38 to .56 becomes .95 to .96; with one pixel .999, with 500 .74 to .85).
+#: Pixels whose interferograms a spectrum may have been told by, neighbours and those that resemble it: an error bar is
+#: no smaller than the kernels leave it with as many. Set on simulated benches of 24 to 40 interferometers (procedural
+#: scenes: coverage .38 to .56 becomes .94 to .95; with 10 pixels .98).
 TOGETHER = 30
 #: Factors of the errors that all pixels share.
 COMMON = 16
@@ -36,6 +36,8 @@ class Learned:
         Factor of the noise's standard deviations.
     allowed : Allowed
     population : Population
+    untold : array, shape (wavelength,)
+        Variance below which no spectrum is told: the population is learned from what interferograms show.
     smoothing : Smoothing
     common : array, shape (wavelength, k)
         Root of the covariance of errors that all pixels share.
@@ -48,6 +50,7 @@ class Learned:
     noise: float
     allowed: Allowed
     population: Population
+    untold: Array
     smoothing: Smoothing
     common: Array
     reach: int
@@ -70,9 +73,11 @@ class Learned:
         estimate = population.columns @ z
         estimate += population.mean[:, None] * brightness
         variance = population.columns**2 @ deviation**2
+        variance += population.rest[:, None]
+        # the larger, not both: kernels and population tell of the same error
+        np.maximum(variance, self.untold[:, None], out=variance)
         shared = population.mean_variance + (self.common**2).sum(axis=1)
         variance += shared[:, None] * brightness**2
-        variance += population.rest[:, None]
         return part.spectra(
             estimate, np.sqrt(variance, out=variance), common=self.common,
             parameters={
@@ -91,15 +96,13 @@ def learned(case: Interferograms, device: str = "cpu") -> Learned:
     allowed = allow(_with_noise(case, noise), apart=True)
     case = allowed.case
     population = learn(allowed)
-    # a population learned from the image has not what no interferogram shows: it is as wide as any kernel leaves it
-    population = replace(population, rest=np.maximum(population.rest, untold_variance(case, TOGETHER)))
     data = population.components(case.projected)
     importance = (population.columns**2).sum(axis=0)
     smoothing = choose(data, population.signal, importance, case.measured.reshape(case.shape), device=device)
     common = _common(case, population, allowed.factors)
     return Learned(
-        noise=noise, allowed=allowed, population=population, smoothing=smoothing, common=common, reach=REACH,
-        device=device,
+        noise=noise, allowed=allowed, population=population, untold=untold_variance(case, TOGETHER),
+        smoothing=smoothing, common=common, reach=REACH, device=device,
     )  # fmt: skip
 
 

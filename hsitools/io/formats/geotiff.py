@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsitools.cube import Cube
+from hsitools.cube.labels import stated_affine
 from hsitools.cube.sources import Bands
 from hsitools.errors import FormatError, InputError
 from hsitools.io import envi_header, stac
@@ -97,7 +98,7 @@ def read(path: Path) -> Cube:
         meta = meta_of(_lower(file.tags(ns=OWN)), str(path))
         nodata = file.nodata
         crs = None if file.crs is None else (_epsg(file.crs) or file.crs.to_wkt())
-        transform = None if file.transform.is_identity else tuple(file.transform)[:6]
+        transform = None if file.transform.is_identity else stated_affine(file.transform, f"{path}: transform")
         scales, offsets = np.array(file.scales), np.array(file.offsets)
         units = next((unit for unit in file.units if unit), "")
         points = len(file.gcps[0])

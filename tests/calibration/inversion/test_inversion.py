@@ -23,6 +23,7 @@ from calibration.inversion.filters import NOISE_ALONE, choose
 from calibration.inversion.invert import Inversion, build_case, invert
 from calibration.inversion.lines import corrected, find_peaks, summary
 from calibration.inversion.measurement import Measurement, check_file, frames, on_grid, open_measurement
+from calibration.inversion.methods import joint
 from calibration.inversion.methods.cosine import transform
 from calibration.inversion.methods.gp import untold_variance
 from calibration.inversion.methods.joint import TOGETHER
@@ -314,6 +315,13 @@ def test_error_bars_hold_what_few_interferograms_do_not_tell() -> None:
     result = registry.get("joint")(few)
     assert result.std is not None
     assert (result.std**2 >= (1 - 1e-9) * some[:, None, None]).all()
+    # kernels and population tell of the same error: the larger of them counts
+    learned = joint.learned(few)
+    assert_allclose(learned.untold, some, rtol=1e-9)
+    alone = replace(learned, untold=np.zeros_like(some))(few).std
+    assert alone is not None
+    shared = learned.population.mean_variance[:, None, None]
+    assert_allclose(result.std**2, np.maximum(alone**2 - shared, some[:, None, None]) + shared, rtol=1e-6)
 
 
 def test_no_calibration_error_is_found_where_there_is_none() -> None:

@@ -19,7 +19,7 @@ from hsitools.commands.root import hsi
 from hsitools.cube.packed import packed
 from hsitools.errors import InputError
 from hsitools.io import save_cube
-from hsitools.io.packing import FILTERS, ChunkWriter, deflate
+from hsitools.io.packing import FILTERS, ChunkWriter, deflated, packed_chunk
 
 
 @settings(max_examples=25, deadline=None)
@@ -65,7 +65,35 @@ def test_zlib_serves_where_isal_is_missing(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.delitem(sys.modules, "isal", raising=False)
     monkeypatch.setattr(builtins, "__import__", without)
-    assert zlib.decompress(deflate()(b"abc" * 100)) == b"abc" * 100
+    planes = planes_of("same, noise, same")
+    assert zlib.decompress(deflated(planes)) == planes.tobytes()
+
+
+def planes_of(kinds: str, size: int = 70_001) -> np.ndarray:
+    """Planes of bytes of which some get shorter and some do not."""
+    rng = np.random.default_rng(0)
+    kept = {"same": np.full(size, 7, np.uint8), "noise": rng.integers(0, 256, size, dtype=np.uint8)}
+    return np.stack([kept[kind] for kind in kinds.split(", ")])
+
+
+@pytest.mark.parametrize(
+    "kinds", ["same", "noise", "noise, noise", "noise, same", "same, noise", "same, same, noise, same"]
+)
+@pytest.mark.parametrize("size", [1, 65_535, 65_536, 140_000])
+def test_planes_that_do_not_pack_stand_as_they_are(kinds: str, size: int) -> None:
+    """Any zlib reads the stream, and no plane costs more than its own length."""
+    planes = planes_of(kinds, size)
+    whole = deflated(planes)
+    assert zlib.decompress(whole) == planes.tobytes()
+    noise = kinds.split(", ").count("noise")
+    assert len(whole) <= noise * (size + 5 * (size // 65_535 + 1)) + (len(planes) - noise) * (0.01 * size + 200) + 20
+
+
+@pytest.mark.parametrize("dtype", ["<f4", ">f4", "<i2", "u1", "<f8", "?"])
+def test_a_chunk_is_what_the_filters_make_of_it(dtype: str) -> None:
+    values = (np.random.default_rng(1).random((2, 7, 9)) * 100).astype(dtype)
+    shuffled = values.reshape(-1).view(np.uint8).reshape(-1, values.itemsize).T.tobytes()
+    assert zlib.decompress(packed_chunk(values, values.shape)) == shuffled
 
 
 def test_an_error_while_writing_is_not_hidden(tmp_path: Path) -> None:

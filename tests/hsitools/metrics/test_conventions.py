@@ -1,11 +1,14 @@
 """Conventions that a number hangs on: ranges, ratios, masks by voxel, low-pass, offsets."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
 
 from hsitools.errors import InputError
 from hsitools.metrics import Fusion, Registration, evaluate, evaluate_fusion, get
+from hsitools.metrics.expected_error import _Pair
 from hsitools.metrics.registration import register
 from hsitools.scenes import scene
 from hsitools.sensor import preset
@@ -89,6 +92,17 @@ def test_a_spectrum_with_one_invalid_band_is_no_spectrum(pair):
     assert found["RMSE"].per_band[0] == 0
 
 
+def test_errors_of_a_cube_are_those_of_its_voxels():
+    """A band with few valid voxels counts as many as it has."""
+    reference, mask = np.zeros((2, 10, 10)), np.ones((2, 10, 10), bool)
+    estimate = reference + np.array([3.0, 1.0])[:, None, None]
+    mask[1, 5:, :] = mask[1, :, 5:] = False
+    errors = evaluate(estimate, reference, mask=mask, data_range=10, metrics=["RMSE", "MAE", "PSNR_global"])
+    assert errors["RMSE"].value == pytest.approx(np.sqrt((100 * 9 + 25 * 1) / 125), rel=1e-9)
+    assert errors["MAE"].value == pytest.approx((100 * 3 + 25 * 1) / 125, rel=1e-9)
+    assert errors["PSNR_global"].value == pytest.approx(10 * np.log10(100 / 7.4), rel=1e-9)
+
+
 def test_zero_spectra_are_counted(pair):
     estimate, reference = (values.copy() for values in pair)
     reference[:, 3, 4:6] = 0
@@ -104,6 +118,7 @@ def test_zero_spectra_are_counted(pair):
 # ---- full resolution -------------------------------------------------------------------------------------------
 
 
+@functools.cache
 def seen(ratio=4, bands=20, size=96, shift=(0.0, 0.0), pan_gain=0.2):
     """A procedural scene, its cube and its PAN, of which the optics are known."""
     view = scene((size, size), seed=2)
@@ -141,6 +156,18 @@ def test_coarse_pixels_are_centred_unless_told():
     truth, coarse, pan = seen()
     declared = evaluate_fusion(truth, coarse, pan, offset=1.5, metrics=["D_lambda"])["D_lambda"].value
     assert evaluate_fusion(truth, coarse, pan, metrics=["D_lambda"])["D_lambda"].value == declared < 1e-9
+
+
+def test_details_are_told_at_the_places_of_the_coarse_pixels():
+    """An interpolated cube lacks as much of PAN's, wherever the first coarse pixel lies."""
+    truth, _, pan = seen()
+    lacking = []
+    for offset in (1.5, 0.0):
+        coarse = mtf_decimate((96, 96), 0.3, 4, offset)(truth)
+        plain = interpolate((24, 24), 4, offset, method="bicubic", out_shape=(96, 96))(coarse)
+        told = {"offset": offset, "border": 8, "metrics": ["D_pan"]}
+        lacking.append(evaluate_fusion(plain, coarse, pan, **told)["D_pan"].value)
+    assert lacking[1] == pytest.approx(lacking[0], rel=0.03)
 
 
 def test_indices_that_need_no_pan_do_without():
@@ -227,6 +254,18 @@ def test_noise_that_is_not_told_is_estimated_as_a_variance():
         for told in ({}, {"noise_variance": np.full(20, sigma**2)})
     ]
     assert values[0] == pytest.approx(values[1], rel=0.15)
+
+
+def test_noise_is_taken_off_the_finest_octave_by_its_share_of_it():
+    """White errors beyond the noise that is told have the share of that octave which white noise has."""
+    truth, coarse, pan = seen()
+    noisy = coarse + 0.2 * torch.randn(coarse.shape, generator=torch.Generator().manual_seed(3), dtype=coarse.dtype)
+    told = {"registration": Registration(), "noise_variance": np.full(20, 0.02), "mtf": 0.3, "pan_own_mtf": 0.2}
+    made = _Pair.of(Fusion.of(truth, noisy, pan, ratio=4, **told), 0)
+    whole, finest = made.visible_errors(truth)
+    assert 0.2 < made.detail_noise < 0.9
+    assert float(whole.mean()) == pytest.approx(0.02, rel=0.1)
+    assert float(finest.mean()) == pytest.approx(0.02 * made.detail_noise, rel=0.1)
 
 
 def test_wrong_number_of_bands_noise():
