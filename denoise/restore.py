@@ -25,6 +25,7 @@ from hsitools.arrays import real_array
 from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.estimation.common_stripes import common_stripes, of_common_stripes
+from hsitools.estimation.spread import median
 from hsitools.progress import Progress
 from hsitools.sensor import Sensor
 
@@ -321,8 +322,7 @@ def restore(
     if not np.isfinite(found.estimate).all():
         raise FloatingPointError(f"{entry.name}: {who}: found values that are not finite in the result")
     said: dict[str, Any] = {"method": entry.name, "path": entry.name, **found.provenance}
-    if found.noise is not None:
-        noise = found.noise
+    if (noise := found.noise) is not None:
         left = (seen.values - noise.offset[:, None]) / noise.gain[:, None] - found.estimate
         said["doubtful_bands"] = np.flatnonzero(live)[structured(left, ~noise.outlier, found.estimate)].tolist()
     part, std = found.estimate * np.float32(scale), None if found.std is None else found.std * np.float32(scale)
@@ -387,7 +387,7 @@ def _filled(values: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np
     """Invalid voxels take their band's median."""
     filled = values.astype(np.float32)
     for image, use in zip(filled, valid, strict=True):
-        image[~use] = np.median(image[use]) if not use.all() else 0
+        image[~use] = median(image[use]) if not use.all() else 0
     return filled
 
 

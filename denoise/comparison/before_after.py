@@ -18,6 +18,7 @@ from denoise.restore import METHOD, denoise
 from denoise.separation.estimate import MIN_PIXELS
 from hsitools.cube import Cube
 from hsitools.errors import InputError
+from hsitools.estimation.spread import robust_sigma
 from hsitools.metrics import evaluate_alone
 from hsitools.progress import Progress, silent
 from hsitools.text import plain
@@ -269,7 +270,7 @@ def _units(values: Array, valid: NDArray[np.bool_]) -> Array:
 
 def _inliers(residual: Array, valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
     middle = np.median(residual[valid])
-    spread = np.median(np.abs(residual[valid] - middle)) / 0.6745
+    spread = robust_sigma(residual[valid] - middle)
     return np.asarray(np.abs(residual - middle) <= OUTLYING * spread)
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from denoise.comparison.before_after import Comparison
 from hsitools.errors import InputError
+from hsitools.estimation.spread import robust_sigma
 from hsitools.io.atomic import atomic_path
 from hsitools.plot import COLOURS, new_figure, save_figure, with_unit
 
@@ -87,7 +88,7 @@ def _two(number: float) -> str:
 def stretch(image: Array) -> tuple[float, float]:
     """Values that are shown black and white."""
     low, middle, high = np.nanpercentile(image, [STRETCH[0], 50, STRETCH[1]])
-    reach = REACH * float(np.nanmedian(np.abs(image - middle))) / 0.6745
+    reach = REACH * float(robust_sigma((image - middle)[np.isfinite(image)]))
     if reach > 0:
         low, high = max(low, middle - reach), min(high, middle + reach)
     return float(low), float(high)

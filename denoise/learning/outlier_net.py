@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from denoise.learning.denoiser_card import OUTLIERS, WEIGHTS
+from hsitools.estimation.spread import robust_sigma
 
 if TYPE_CHECKING:
     from torch import nn
@@ -127,7 +128,7 @@ def _scale(residual: Array, use: Mask, sigma: Array) -> NDArray[np.float32]:
     out = np.empty(len(residual), dtype=np.float32)
     for band, (rest, which) in enumerate(zip(residual, use, strict=True)):
         part = rest[which]
-        noise = min(np.sqrt(np.mean(part**2)), np.median(np.abs(part)) / 0.6745) if part.size else 0
+        noise = min(np.sqrt(np.mean(part**2)), robust_sigma(part)) if part.size else 0
         out[band] = max(noise, FLOOR * sigma[band], 1e-12)
     return out
 

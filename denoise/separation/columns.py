@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hsitools.estimation.spread import median
+
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
 #: Gains of an element that follows the scene.
@@ -42,7 +44,7 @@ def dead_elements(values: Array, scene: Array, keep: Mask, sigma: Array) -> Mask
     floor = 1e-3 * sigma[:, None] + 1e-30
     own, left = np.maximum(own, floor), np.maximum(left, floor)
     better = count * np.log(left / own) > 15
-    typical = np.minimum(np.median(left, axis=1), sigma)[:, None]
+    typical = np.minimum(median(left, axis=1), sigma)[:, None]
     quiet = (own < 0.5 * typical) & (np.abs(shift) > 5 * own / np.sqrt(safe))
     return np.asarray((count >= 16) & (better | quiet))
 
@@ -207,7 +209,7 @@ def column_ripple(scores: Array, directions: Array, power: Array, striped: Mask,
         share = np.clip(1 - scene / np.maximum(both, 1e-30), 0, 1)[:, None]
         # later rounds find little more, and are no surer
         return np.where(striped, share * step, none), np.where(striped, scene[:, None], none)
-    step = np.median(np.diff(scores, axis=2), axis=1) + np.diff(before, axis=1)
+    step = median(np.diff(scores, axis=2), axis=1) + np.diff(before, axis=1)
     stripe = np.maximum((directions**2 * power[:, None]).sum(0), 1e-30)[:, None]
     walk = _walk(dst(step, type=1, axis=1, norm="ortho") ** 2, stripe, MEDIAN_STEP / height)
     frequency = 2 - 2 * np.cos(np.pi * np.arange(width) / width)
@@ -242,4 +244,4 @@ def _step(scores: Array, clean: NDArray[np.intp]) -> Array:
     left, right = np.where(before < 0, right, left), np.where(after == len(clean), left, right)
     weight = np.where(right > left, (place - left) / np.maximum(right - left, 1), 0.5).astype(np.float32)
     between = (1 - weight) * scores[..., left] + weight * scores[..., right]
-    return np.asarray(np.median(scores - between, axis=1))
+    return np.asarray(median(scores - between, axis=1))

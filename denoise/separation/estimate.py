@@ -19,6 +19,7 @@ from denoise.separation.saturation import stuck_values
 from denoise.separation.smooth import Smoothed, joint_means, smooth
 from hsitools.estimation.band_noise import FEW_BANDS, band_noise
 from hsitools.estimation.covariance import gram, largest_of_noise, subspace
+from hsitools.estimation.spread import median, robust_sigma
 
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
@@ -32,6 +33,8 @@ ABSOLUTE_STEPS = 8
 FEW = 0.02
 #: Smaller images have no lines to tell.
 MIN_SIDE = 16
+#: Standard deviations of what the scene's estimate misses beyond which a pixel tells nothing of the noise.
+LONE = 20.0
 #: Share of outliers from which on a band does not explain others.
 MOSTLY = 0.75
 #: Change of the calibrated values, in standard deviations of the noise, below which rounds end.
@@ -230,8 +233,8 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS, 
     whitened = filled / unit[:, None, None]
     level = along_track(whitened)
     directions = faint(level, subspace(level.reshape(bands, -1)))
-    # few bands that do not explain one another: pixels told their noise, and that is all of it
-    if sigma is None and (bands > FEW_BANDS or 2 * directions.shape[1] <= bands):
+    # of few bands pixels told the noise, and that is all of it
+    if sigma is None and bands > FEW_BANDS:
         unit, whitened, directions = levelled(unit, whitened, directions)
     smoothed = smooth((directions.T @ whitened.reshape(bands, -1)).reshape(-1, height, width))
     directions, smoothed = realigned(whitened, directions, smoothed)
@@ -262,19 +265,33 @@ def _noise(filled: Array, scene: Array, outlier: Mask) -> Array:
     if not whole.any():
         return band_noise(along_track(filled))
     out = np.empty(len(filled), dtype=np.float32)
+    level = along_track(filled[whole])
     # filled voxels have no noise
-    out[whole] = band_noise(along_track(filled[whole])) / np.sqrt(1 - share[whole])
+    out[whole] = band_noise(_usual_pixels(level, (filled - scene)[whole])) / np.sqrt(1 - share[whole])
     for band in np.flatnonzero(~whole):
         rest = (filled[band] - scene[band])[~outlier[band]]
-        out[band] = np.median(np.abs(rest)) / 0.6745 if len(rest) >= MIN_PIXELS else 0
+        out[band] = robust_sigma(rest) if len(rest) >= MIN_PIXELS else 0
         out[band] = out[band] or np.median(out[whole])
     return out
+
+
+def _usual_pixels(values: Array, rest: Array) -> Array:
+    """Values ``(band, y, x)`` without pixels of which the scene misses far more than noise: ``(band, 1, pixel)`` then.
+
+    A lone pixel's feature of a hundred standard deviations would make the noise of its bands seem twice as much.
+    """
+    if len(values) <= FEW_BANDS:
+        return values
+    spread = robust_sigma(rest, axis=(1, 2))[:, None, None]
+    usual = ~(np.abs(rest) > LONE * np.maximum(spread, 1e-30)).any(0)
+    enough = usual.mean() > 1 - FEW and usual.sum() >= 4 * len(values) and spread.all()
+    return values[:, None, usual] if enough and not usual.all() else values
 
 
 def _medians(values: Array, keep: Mask) -> Array:
     """Median of what is kept of each band ``(band,)``, zero where nothing is."""
     pairs = zip(values, keep, strict=True)
-    return np.array([np.median(image[use]) if use.any() else 0 for image, use in pairs], dtype=np.float32)
+    return np.array([median(image[use]) if use.any() else 0 for image, use in pairs], dtype=np.float32)
 
 
 def regress(values: Array, keep: Mask, scores: Array, *, absolute: bool) -> Array:
@@ -323,9 +340,7 @@ def _outliers(values: Array, predicted: Array, steps: int) -> Mask:
     from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 
     residual = values - predicted
-    half = len(values) // 2
-    deviation = np.abs(residual - np.partition(residual, half)[half])
-    spread = np.partition(deviation, half)[half] / 0.6745
+    spread = robust_sigma(residual - median(residual))
     low, step = _bins(values)
     if not (step > 0 and spread > 0):
         return np.zeros(values.shape, dtype=bool)

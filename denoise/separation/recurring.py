@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hsitools.estimation.spread import robust_sigma
+
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
 #: Share of the pixels named by one spectrum that may be chance (Y. Benjamini, Y. Hochberg, JRSS B 57, 1995), and by how
@@ -69,7 +71,7 @@ def outstanding(scores: Array) -> Mask:
     """
     from scipy.special import ndtr
 
-    width = max(float(np.median(np.abs(scores))) / 0.6745, 1e-12)
+    width = max(float(robust_sigma(scores)), 1e-12)
     unit = scores.ravel() / width
     high = -np.sort(-unit[unit > LEAST])
     count = np.arange(1, len(high) + 1)

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hsitools.estimation.spread import median, robust_sigma
+
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
 #: Standard deviations of the blurs (pixels), widest first, and by how many of its own a feature must stand out there at
@@ -49,7 +51,7 @@ def noise_of_pixels(rest: Array, expected: Array) -> NDArray[np.float32]:
     """
     # a median of so many values is off by as much by chance
     margin = 1 + 1.17 / np.sqrt(len(rest))
-    own = np.median(np.abs(rest), axis=0) / 0.6745 / margin
+    own = robust_sigma(rest, axis=0) / margin
     return np.asarray(np.maximum(own, expected), dtype=np.float32)
 
 
@@ -83,7 +85,7 @@ def strength(rest: Array, atoms: Array, blur: float) -> NDArray[np.float32]:
     flat = blurred(rest, blur).reshape(len(rest), -1) / white(blur)
     best = np.zeros(flat.shape[1], np.float32)
     some = slice(None, None, 1 + flat.shape[1] // ENOUGH)
-    chance = np.maximum(np.median(np.abs(atoms @ flat[:, some]), axis=1, keepdims=True) / 0.6745, 1)
+    chance = np.maximum(robust_sigma(atoms @ flat[:, some], axis=1)[:, None], 1)
     scaled = (atoms / chance).astype(np.float32)
     for first in range(0, flat.shape[1], AT_ONCE):
         response = scaled @ flat[:, first : first + AT_ONCE]
@@ -98,8 +100,8 @@ def strength(rest: Array, atoms: Array, blur: float) -> NDArray[np.float32]:
             break
         # χ² as a normal deviate (E. B. Wilson, M. M. Hilferty, PNAS 17, 1931)
         normal = (np.cbrt(energy / length) - (1 - 2 / (9 * length))) / np.float32(np.sqrt(2 / (9 * length)))
-        normal -= np.median(normal[:, some], axis=1, keepdims=True)
-        normal /= np.maximum(np.median(np.abs(normal[:, some]), axis=1, keepdims=True) / 0.6745, 1)
+        normal -= median(normal[:, some], axis=1)[:, None]
+        normal /= np.maximum(robust_sigma(normal[:, some], axis=1)[:, None], 1)
         best = np.maximum(best, normal.max(0))
         energy = energy[:-4:2] + energy[4::2]
     return np.asarray(best.reshape(rest.shape[1:]), dtype=np.float32)

@@ -14,6 +14,8 @@ MIN_SIZE = 8
 REACH = 8
 #: The same where there are many images.
 NEAR = 5
+#: Side of the squares that tell how alike two pixels of one image are.
+WINDOW = 5
 #: Side of the patches of a group and spacing of those that look for one, pixels; patches of a group.
 PATCH, SPACING, GROUP = 3, 3, 64
 #: Images whose patches are taken together.
@@ -27,6 +29,8 @@ LARGE = 300.0
 NEGLIGIBLE = 1e-3
 #: How often patches are grouped; each result is the next pilot.
 PASSES = 3
+#: Rows of matrices up to which many at once are inverted faster than one by one.
+SMALL = 32
 #: Groups in memory at a time.
 AT_ONCE = 512
 
@@ -58,14 +62,52 @@ def smooth(images: Array) -> Smoothed:
     return Smoothed(best + level, single + level, joint + level)
 
 
-def _single_means(images: Array) -> Array:
+def _single_means(images: Array, strength: float = 0.7) -> Array:
     """Non-local means of each image by itself (A. Buades, B. Coll, J.-M. Morel, CVPR 2005)."""
-    from skimage.restoration import denoise_nl_means
+    height, width = images.shape[1:]
+    reach = min(REACH if len(images) <= MANY else NEAR, height - 1, width - 1)
+    edge = reach + WINDOW // 2
+    out = np.empty_like(images)
+    for number, image in enumerate(images):
+        padded = np.pad(image, edge, mode="reflect" if edge < min(height, width) else "symmetric")
+        across, flat = padded.shape[1], padded.ravel()
+        total, weights = np.zeros_like(flat), np.ones_like(flat)
+        square, weight = np.zeros_like(flat), np.zeros_like(flat)
+        for down in range(reach + 1):
+            for right in range(-reach if down else 1, reach + 1):
+                # both of a pair move: half of the shifts are all
+                move = down * across + right
+                step = flat[move:] - flat[:-move]
+                np.square(step, out=square[:-move])
+                _window_sums(square, across, weight)
+                alike = weight[:-move]
+                alike *= np.float32(-1 / (WINDOW * strength) ** 2)
+                alike += np.float32(2 / strength**2)
+                np.minimum(alike, 0, out=alike)
+                np.exp(alike, out=alike)
+                weights[:-move] += alike
+                weights[move:] += alike
+                step *= alike
+                total[:-move] += step
+                total[move:] -= step
+        total /= weights
+        inside = slice(edge, edge + height), slice(edge, edge + width)
+        out[number] = image + total.reshape(padded.shape)[inside]
+    return out
 
-    reach = REACH if len(images) <= MANY else NEAR
-    options: dict[str, Any] = {"patch_size": 5, "patch_distance": reach, "h": 0.6, "sigma": 1.0, "fast_mode": True}
-    # it sums squares over the image: in float32 the sums of a good cube round by more than the noise
-    return np.stack([denoise_nl_means(image.astype(float), **options) for image in images]).astype(np.float32)
+
+def _window_sums(values: Array, across: int, out: Array) -> None:
+    """Sums over windows of 5×5 pixels of an image of so many columns ``(pixel,)``, but for those at its border.
+
+    Each is summed by itself: differences of sums over all that is before would cost the digits of small ones.
+    """
+    half = WINDOW // 2
+    for side in (1, across):
+        two = values[:-side] + values[side:]
+        five = two[: -3 * side] + two[2 * side : -side]
+        five += values[4 * side :]
+        values = five
+    out[half * (across + 1) :][: len(values)] = values
 
 
 def joint_means(images: Array, strength: float = 0.8) -> Array:
@@ -155,22 +197,21 @@ def _filtered(images: Array, pilot: Array, groups: Array) -> Array:
     weights: Array = np.zeros(len(guide))
     # products of a good cube's large values round, in float32, by more than the noise
     exact = np.float64 if np.abs(pilot).max() > LARGE else np.float32
-    unit = np.eye(guide.shape[1], dtype=exact)
+    unit, share = np.eye(guide.shape[1], dtype=exact), np.full((1, size), 1 / size, dtype=exact)
     for first in range(0, len(groups), AT_ONCE):
         group = groups[first : first + AT_ONCE]
         patches = group.ravel()
         known: Array = guide[group].astype(exact, copy=False)
-        mean = known.mean(1, keepdims=True)
+        mean = share @ known
         known -= mean
         covariance: Array = known.transpose(0, 2, 1) @ known / size
         # the share of what was seen that is noise
-        noise = np.linalg.inv(covariance + unit)
+        noise = _inverse(covariance + unit)
         # by the inverse of what noise is left
         weight = 1 / (1 - np.trace(noise, axis1=1, axis2=2) / len(unit) + 1 / size)
-        seen = observed[group]
-        seen -= mean
-        found = seen @ ((unit - noise) * weight[:, None, None]).astype(np.float32)
-        found += mean * weight[:, None, None]
+        scene_share = (unit - noise) * weight[:, None, None]
+        found = observed[group] @ scene_share.astype(np.float32)
+        found += mean * weight[:, None, None] - mean @ scene_share
         spread = csc_array((np.ones(patches.size, np.float32), patches, np.arange(patches.size + 1)),
                            shape=(len(guide), patches.size))  # fmt: skip
         total += spread @ found.reshape(patches.size, -1)
@@ -187,6 +228,25 @@ def _filtered(images: Array, pilot: Array, groups: Array) -> Array:
             norm[place] += weights
     inside = (slice(edge + margin, edge + margin + height), slice(edge + margin, edge + margin + width))
     return np.asarray(out[:, *inside] / norm[inside])
+
+
+def _inverse(matrices: Array) -> Array:
+    """Inverses of positive definite matrices ``(matrix, n, n)``.
+
+    Of small ones LAPACK spends most of its time on being called: they go side by side through Gauss-Jordan steps, which
+    need no pivots (N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., ch. 10, 14).
+    """
+    if matrices.shape[1] > SMALL:
+        return np.asarray(np.linalg.inv(matrices))
+    left = matrices.transpose(1, 2, 0).copy()
+    change = np.empty_like(left)
+    for step in range(len(left)):
+        pivot = 1 / left[step, step]
+        row, column = left[step] * pivot, left[:, step].copy()
+        row[step], column[step], left[:, step] = pivot, 0, 0
+        left -= np.multiply(column[:, None], row, out=change)
+        left[step] = row
+    return np.ascontiguousarray(left.transpose(2, 0, 1))
 
 
 def _patches(images: Array, edge: int) -> Array:

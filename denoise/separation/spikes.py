@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from denoise.separation.estimate import MIN_PIXELS
-from hsitools.estimation.band_noise import band_noise
+from hsitools.estimation.band_noise import FEW_BANDS, band_noise
 from hsitools.estimation.covariance import subspace
 from hsitools.estimation.heights import deviation
+from hsitools.estimation.spread import median, robust_sigma
 
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
@@ -27,13 +28,19 @@ AT_ONCE, ENOUGH = 16, 4096
 #: Share of a spike's height that bands on both sides, or two on one, have of a spectrum's feature: narrow ones (a
 #: standard deviation of .7 bands) have .36; of a spike seven deviations high, both would be chance of two deviations.
 ALIKE = 0.3
+#: Share of pixels that a subspace is taken from, at least.
+MOSTLY = 0.8
+#: Standard deviations beyond which a band pulls no harder at its pixel's coordinates, and steps in which these settle:
+#: what a spectrum's feature of several bands has drawn them by halves each time or better.
+HUBER, HUBER_STEPS = 2.0, 20
 
 
 def spikes(values: Array, valid: Mask, least: float = 0.0) -> Mask:
     """Voxels ``(band, y, x)`` far from what the nearest bands predict, farther than any of these is from its own.
 
     Each band is regressed on its neighbours, by least absolute deviations; offsets of columns are no spikes, nor is a
-    feature of several bands that a single pixel has.
+    feature of several bands that a single pixel has. Few bands do not explain one another: none of theirs is a spike,
+    since a pixel of another material would look alike.
 
     Parameters
     ----------
@@ -45,7 +52,7 @@ def spikes(values: Array, valid: Mask, least: float = 0.0) -> Mask:
     """
     bands, height, width = values.shape
     out = ~valid
-    if bands <= REACH or height * width < MIN_PIXELS:
+    if bands <= FEW_BANDS or height * width < MIN_PIXELS:
         return np.zeros(values.shape, dtype=bool)
     signed, answers = np.zeros(values.shape, np.float32), np.zeros((bands, bands))
     anew = np.arange(bands)
@@ -85,29 +92,70 @@ def _alone(signed: Array, where: Mask) -> Mask:
 
 
 def _without_features(values: Array, valid: Mask, out: Mask, least: float) -> Mask:
-    """Spikes ``(band, y, x)`` that are no scene: in the subspace, or alike beyond it in three bands in a row.
+    """Spikes ``(band, y, x)`` that are no scene: beyond the subspace, and not alike there in three bands in a row.
 
-    The subspace is that of the cube without the spikes; what a single pixel has, it has not.
+    The subspace is that of the cube without the spikes, and without the pixels that have several close to one another,
+    unless these are many: the edges of what a single pixel has in several bands are found before its middle.
     """
-    from scipy.ndimage import grey_opening
-
     bands = len(values)
     filled = _filled(values, out | ~valid)
     mean = filled.mean((1, 2))[:, None]
     centred = (filled - mean[..., None]).astype(np.float32)
     noise = band_noise(centred)
     unit = np.maximum(noise, 1e-6 * np.sqrt((centred**2).mean()) + 1e-30)[:, None]
-    directions = subspace((centred / unit[..., None]).reshape(bands, -1))
+    padded = np.pad(out, ((0, 2 * REACH), (0, 0), (0, 0)))
+    several = np.any([out & padded[move : move + bands] for move in range(1, 2 * REACH + 1)], axis=(0, 1))
+    some = ~several if several.mean() < 1 - MOSTLY else np.ones_like(several)
+    directions = subspace(centred[:, some] / unit)
     pixels = out.any(0)
-    rest = np.where(valid[:, pixels], values[:, pixels] - mean, 0) / unit
-    rest -= directions @ (directions.T @ (centred[:, pixels] / unit))
-    common = (grey_opening(np.maximum(side, 0), size=(min(3, bands), 1), mode="constant") for side in (rest, -rest))
+    height = np.where(valid[:, pixels], values[:, pixels] - mean, centred[:, pixels]) / unit
+    # two guesses of what the scene has there: what the pixel has, and what those beside it have
+    y, x = np.nonzero(pixels)
+    wide = np.pad(centred, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    steps = [(down, right) for down in range(3) for right in range(3) if (down, right) != (1, 1)]
+    around = np.median([wide[:, y + down, x + right] for down, right in steps], axis=0)
+    rests = [
+        _beyond(height.astype(np.float32), (guess / unit).astype(np.float32), directions, drawn=drawn)
+        for guess, drawn in ((centred[:, pixels], True), (around, False))
+    ]
+    far = [(np.abs(rest) > BESIDE).sum(0) for rest in rests]
+    rest = np.where(far[1] < far[0], rests[1], rests[0])
+    # a dead column's band may be a direction of the subspace: of a spike alone what it was replaced by decides
+    plain = height - directions @ (directions.T @ (centred[:, pixels] / unit))
+    rest = np.where(several[pixels], rest, plain)
     # what bands far off explain of it counts as well where slight ones are to stay
-    slight = np.maximum(FAR, least * filled.std((1, 2))[:, None] / unit) if least else 0.0
-    size = np.abs(rest)
+    slight = np.maximum(FAR if least else BESIDE, least * filled.std((1, 2))[:, None] / unit)
+    lone = _without_likes(rest, valid[:, pixels], slight)
+    # several are none where those beside the pixel say that they are the ends of one thing
+    crowd = lone.sum(0) > 1
+    lone[:, crowd] &= _without_likes(rests[1][:, crowd], valid[:, pixels][:, crowd], slight)
     real = out.copy()
-    real[:, pixels] &= (np.add(*common) <= ALIKE * size) & (size >= slight)
+    real[:, pixels] &= lone
     return real
+
+
+def _without_likes(rest: Array, valid: Mask, least: Array) -> Mask:
+    """Bands of spectra ``(band, n)`` of no less than a size ``(band, 1)`` that no three in a row have alike."""
+    from scipy.ndimage import grey_opening
+
+    rest = np.where(valid, rest, 0)
+    common = (grey_opening(np.maximum(side, 0), size=(min(3, len(rest)), 1), mode="constant") for side in (rest, -rest))
+    return np.asarray((np.add(*common) <= ALIKE * np.abs(rest)) & (np.abs(rest) >= least))
+
+
+def _beyond(values: Array, start: Array, directions: Array, *, drawn: bool) -> Array:
+    """What of some spectra ``(band, n)`` of unit noise lies beyond a subspace, whose coordinates do not follow what is
+    far off it (P. J. Huber, Ann. Math. Stat. 35, 1964; by his pseudo-values).
+
+    What is far is ``drawn`` from as from what is just near, or not at all: then the start decides.
+    """
+    rest = values - directions @ (directions.T @ start)
+    for _ in range(HUBER_STEPS):
+        # far from the end in longer steps
+        reach = HUBER * np.maximum(np.median(np.abs(rest), axis=0), 1)
+        pull = np.clip(rest, -reach, reach) if drawn else np.where(np.abs(rest) < 2 * reach, rest, 0)
+        rest = rest - directions @ (directions.T @ pull)
+    return np.asarray(rest)
 
 
 def _filled(values: Array, out: Mask) -> Array:
@@ -166,7 +214,7 @@ def _standard(values: Array, out: Mask, chosen: NDArray[np.intp]) -> tuple[Array
         explained = np.einsum("bn,bnp->bp", weights.astype(np.float32), centred[near[part]])
         rest = centred[chosen[part]] - explained - fit[:, -1:].astype(np.float32)
         residual[part] = rest.reshape(residual[part].shape)
-    residual -= np.median(np.ascontiguousarray(residual.swapaxes(1, 2)), axis=2)[:, None]
+    residual -= median(residual, axis=1)[:, None]
     residual[out[chosen]] = 0
     for image, gone, answer in zip(residual, out[chosen], answers, strict=True):
         # what was filled in has no noise; too few voxels tell nothing
@@ -182,5 +230,4 @@ def _standard(values: Array, out: Mask, chosen: NDArray[np.intp]) -> tuple[Array
 
 def _spread(rest: Array) -> Array:
     """Robust standard deviation of each band, ``(band, 1)``."""
-    half = rest.shape[1] // 2
-    return np.asarray(np.maximum(np.partition(np.abs(rest), half, axis=1)[:, half, None] / 0.6745, 1e-9))
+    return np.asarray(np.maximum(robust_sigma(rest, axis=1)[:, None], 1e-9))

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from denoise.separation.estimate import BLUR, LEFT, LENGTHS
+from hsitools.estimation.spread import robust_sigma
 
 #: Blurred power of a residual, in that of white noise, from which on it has structure; simulated noise stays below 3.
 STRUCTURED = 4.0
@@ -38,7 +39,7 @@ def structured(
     for band, (rest, use) in enumerate(zip(residual, keep, strict=True)):
         mixed = np.diff(np.diff(rest, axis=0), axis=1)[use[1:, 1:]] / 2
         if mixed.size:
-            grain = np.median(np.abs(mixed)) / 0.6745
+            grain = robust_sigma(mixed)
             power = np.mean(gaussian_filter(np.where(use, rest, 0), BLUR, truncate=3) ** 2)
             out[band] = power > max(STRUCTURED * LEFT * grain**2, (SLIGHT * float(restored[band].std())) ** 2)
     return out

@@ -72,28 +72,47 @@ def _spatial(values: Array) -> Array:
     bands, height, width = values.shape
     if min(height, width) >= LONG and bands <= FEW_BANDS:
         least = robust_sigma(np.diff(np.diff(values, axis=1), axis=2) / 2, axis=(1, 2))
-        return np.minimum(least, [_innovation(image.astype(float)) for image in values])
+        return np.minimum(least, _innovation(values))
     if height > 1 and width > 1:
         return np.asarray(robust_sigma(np.diff(np.diff(values, axis=1), axis=2) / 2, axis=(1, 2)))
     bent = np.diff(values.reshape(bands, -1), n=2) / np.sqrt(6)
     return np.asarray(robust_sigma(bent, axis=1)) if bent.size else np.full(bands, np.inf)
 
 
-def _innovation(image: Array) -> float:
-    """Noise of one band ``(y, x)``: what the best linear filter of neighbours misses of a pixel, where that is least.
+def _innovation(values: Array) -> Array:
+    """Noise of bands ``(band,)``: what neighbours, and then other bands, miss of a pixel, where that is least.
 
-    The noise of the neighbours is in that as well, as much as the filter has weights. Blocks of low variance are those
-    without texture, and the usual ones if the noise hides it (after S. Pyatykh, J. Hesser, L. Zheng, IEEE TIP 22(2),
-    2013; X. Liu, M. Tanaka, M. Okutomi, IEEE TIP 22(12), 2013, who take principal components of patches).
+    The best linear filter predicts a pixel from its neighbours, whose noise is in what it misses as much as it has
+    weights. Finer texture is missed as well: it is in several bands, and noise is not, so that what is missed of one
+    band is predicted from what is missed of the others. The lesser of both is the noise.
     """
-    from scipy.special import ndtri
-
     side = 2 * NEAR + 1
-    patches = np.lib.stride_tricks.sliding_window_view(image - image.mean(), (side, side))
-    height, width = patches.shape[:2]
-    flat = patches.reshape(height * width, -1)
-    middle = flat.shape[1] // 2
-    own, around = flat[:, middle], np.delete(flat, middle, axis=1)
+    shape = tuple(size - 2 * NEAR for size in values.shape[1:])
+    missed, own = np.empty((len(values), shape[0] * shape[1])), np.empty(len(values))
+    for band, image in enumerate(values.astype(float)):
+        patches = np.lib.stride_tricks.sliding_window_view(image - image.mean(), (side, side)).reshape(-1, side**2)
+        middle = side**2 // 2
+        missed[band], weights = _unpredicted(patches[:, middle], np.delete(patches, middle, axis=1))
+        own[band] = 1 + weights @ weights
+    alone = np.array([_flattest(image.reshape(shape)) for image in missed])
+    spread = missed.std(1)
+    if len(values) == 1 or not spread.all():
+        return np.sqrt(alone / own)
+    # each band's noise as the filter passes it, and that of the others by their weights
+    mixing, together = np.diag(own), np.empty(len(values))
+    scaled = missed / spread[:, None]
+    for band in range(len(values)):
+        others = np.delete(np.arange(len(values)), band)
+        rest, weights = _unpredicted(scaled[band], scaled[others].T)
+        together[band] = _flattest(spread[band] * rest.reshape(shape))
+        mixing[band, others] = (weights * spread[band] / spread[others]) ** 2 * own[others]
+    # texture that was left in one band must not become negative noise in another
+    shared = np.maximum(np.linalg.solve(mixing, together), together / mixing.sum(1))
+    return np.sqrt(np.minimum(alone / own, shared))
+
+
+def _unpredicted(own: Array, around: Array) -> tuple[Array, Array]:
+    """What regressors ``(pixel, n)`` leave of values ``(pixel,)``, and their weights ``(n,)``."""
     weight = np.ones(len(own))
     for _ in range(EDGE_ROUNDS):
         normal = (around * weight[:, None]).T @ around
@@ -102,15 +121,25 @@ def _innovation(image: Array) -> float:
         rest = own - around @ filtering
         width_of_edge = EDGE * float(robust_sigma(rest, axis=0))
         if not width_of_edge > 0:
-            return 0.0
+            return np.zeros_like(rest), filtering
         weight = 1 / (1 + np.square(rest / width_of_edge)) ** 2
-    rest *= np.sqrt(len(own) / (len(own) - len(filtering)) / (1 + filtering @ filtering))
-    down, across = height // BLOCK, width // BLOCK
-    blocks = rest.reshape(height, width)[: down * BLOCK, : across * BLOCK].reshape(down, BLOCK, across, BLOCK)
+    return rest * np.sqrt(len(own) / (len(own) - len(filtering))), filtering
+
+
+def _flattest(rest: Array) -> float:
+    """Variance of ``(y, x)`` in blocks of low variance: those without texture, and the usual ones if noise hides it.
+
+    After S. Pyatykh, J. Hesser, L. Zheng, IEEE TIP 22(2), 2013; X. Liu, M. Tanaka, M. Okutomi, IEEE TIP 22(12), 2013,
+    who take principal components of patches.
+    """
+    from scipy.special import ndtri
+
+    down, across = (size // BLOCK for size in rest.shape)
+    blocks = rest[: down * BLOCK, : across * BLOCK].reshape(down, BLOCK, across, BLOCK)
     level = robust_sigma(blocks, axis=(1, 3)).ravel()
     # of few blocks the least is the flat one
     share = max(FLAT, 1 / (1 + len(level)))
-    return float(np.quantile(level, share) / (1 + SCATTER * ndtri(share)))
+    return float(np.quantile(level, share) / (1 + SCATTER * ndtri(share))) ** 2
 
 
 def unexplained(covariance: NDArray[np.float64], reach: int | None = None) -> NDArray[np.float64]:

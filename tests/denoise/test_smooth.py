@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from denoise.separation.estimate import levelled
-from denoise.separation.smooth import MIN_SIZE, joint_means, smooth
+from denoise.separation.smooth import MIN_SIZE, SMALL, _inverse, joint_means, smooth
 from hsitools.estimation.covariance import subspace
 
 
@@ -76,3 +76,13 @@ def test_noise_of_a_band_is_its_own() -> None:
     assert (left**2).sum() / (bands - rank) / side**2 == pytest.approx(1, abs=0.05)
     power = ((directions.T @ whitened.reshape(bands, -1)) ** 2).sum(1)
     assert (np.diff(power) <= 1e-3 * power[0]).all()
+
+
+@pytest.mark.parametrize("size", [1, 9, SMALL, SMALL + 1])
+def test_many_small_inverses(size: int) -> None:
+    """Of covariances of strong images with unit noise, as both kinds are taken."""
+    some = np.random.default_rng(1).standard_normal((20, 64, size)) * np.geomspace(300, 1, size)
+    matrices = np.swapaxes(some, 1, 2) @ some / 64 + np.eye(size)
+    np.testing.assert_allclose(_inverse(matrices) @ matrices, np.broadcast_to(np.eye(size), matrices.shape), atol=1e-9)
+    single = _inverse(matrices.astype(np.float32))
+    np.testing.assert_allclose(single, np.linalg.inv(matrices), atol=1e-4)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from denoise.restore import restore
+from denoise.separation.spikes import spikes
 from denoise.separation.wild import wild
 from hsitools.scenes import scene
 
@@ -58,6 +59,35 @@ def test_a_narrow_feature_of_one_pixel_is_no_outlier(cube: tuple, times: float) 
     values = cube[1].copy()
     values[:, 11, 13] -= times * NOISE * line
     assert not restore(values, "lowrank").mask[9:16, 11, 13].any()
+
+
+def test_what_a_pixel_has_in_several_bands_is_kept_or_removed_as_a_whole(cube: tuple) -> None:
+    """Ten to three hundred standard deviations of the noise, either sign, at both ends and between."""
+    values = cube[1].astype(np.float32)
+    boxes = [(8, 6, 0.1), (8, 6, 0.3), (8, 6, 3), (8, 6, -1), (3, 3, 0.1), (3, 3, -0.3), (10, 4, 1), (18, 6, -0.3)]
+    places = [(5 + 5 * number, 8 + 19 * (number % 2)) for number in range(len(boxes))]
+    for (y, x), (first, bands, height) in zip(places, boxes, strict=True):
+        values[first : first + bands, y, x] += height
+    # one band, and two of one cause
+    values[9, 25, 35] += 0.3
+    values[14:16, 35, 35] -= 1
+    spike = spikes(values, np.ones(values.shape, bool), 0.3)
+    for (y, x), (first, bands, _) in zip(places, boxes, strict=True):
+        assert not spike[first : first + bands, y, x].any()
+    assert np.flatnonzero(spike[:, 25, 35]).tolist() == [9]
+    assert np.flatnonzero(spike[:, 35, 35]).tolist() in ([], [14, 15])
+
+
+@pytest.mark.parametrize(("bands", "noise"), [(3, 5e-4), (4, 5e-4), (5, 2e-3), (8, 2e-4), (8, 1e-2)])
+def test_few_bands_are_no_worse_than_before(bands: int, noise: float) -> None:
+    """Nearly without noise as well: no pixel of another material is a spike, and hardly any fine texture is noise; of
+    three bands one may have texture that the others have not.
+    """
+    truth = np.asarray(scene((40, 44), seed=11, wavelength_nm=np.linspace(420, 980, bands)).read(), dtype=float)
+    values = truth + noise * np.random.default_rng(0).standard_normal(truth.shape)
+    found = restore(values, "lowrank")
+    assert rms(found.estimate - truth) < (1.2 if bands == 3 else 0.8) * noise
+    assert found.mask.mean() < 1e-4
 
 
 def test_one_band_alone_keeps_what_neighbours_share() -> None:

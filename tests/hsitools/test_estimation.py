@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from hsitools.estimation.band_noise import band_noise, block_noise, nearest, unexplained
 from hsitools.estimation.covariance import gram, largest_of_noise, subspace
-from hsitools.estimation.spread import robust_sigma
+from hsitools.estimation.spread import median, robust_sigma
+from hsitools.scenes import scene
 
 SIGMA = np.linspace(0.1, 0.2, 60)
 
@@ -98,3 +99,25 @@ def test_spread_of_normal_numbers():
     assert robust_sigma(values) == pytest.approx(1, rel=0.003)
     wild = np.where(np.random.default_rng(1).random(10**6) < 0.1, 1e6, values)
     np.testing.assert_allclose(robust_sigma(np.stack([values, 2 * wild]), axis=1), [1, 2], rtol=0.2)
+
+
+@pytest.mark.parametrize("bands", [3, 5, 8])
+@pytest.mark.parametrize("noise", [5e-4, 2e-3, 1e-2])
+def test_noise_of_few_bands_is_not_their_texture(bands: int, noise: float) -> None:
+    """Neighbouring pixels alone say two to five times as much where there is little noise."""
+    truth = np.asarray(scene((64, 64), seed=11, wavelength_nm=np.linspace(420, 980, bands)).read(), dtype=float)
+    values = truth + noise * np.random.default_rng(0).standard_normal(truth.shape)
+    ratio = band_noise(values) / noise
+    assert ratio.min() > 0.8
+    assert np.median(ratio) < 1.3
+    assert ratio.max() < 3
+
+
+def test_medians_are_those_of_numpy() -> None:
+    rng = np.random.default_rng(2)
+    for shape, axis in (((7,), None), ((6, 5, 4), (1, 2)), ((6, 5, 4), 0), ((3, 8), 1)):
+        values = rng.standard_normal(shape).astype(np.float32)
+        np.testing.assert_array_equal(median(values, axis=axis), np.median(values, axis=axis))
+    values[1, 2] = np.nan
+    np.testing.assert_array_equal(median(values, axis=1), np.median(values, axis=1))
+    assert median(np.array([250, 255], np.uint8)) == 252.5

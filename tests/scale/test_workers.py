@@ -443,6 +443,13 @@ def test_errors_are_one_line(client, monkeypatch, tmp_path):
         pass
 
 
+def test_where_no_fork_is_safe_workers_are_started_anew(monkeypatch):
+    assert clusters._started_by([]) in ("spawn", "forkserver")
+    for system in ("darwin", "win32"):
+        monkeypatch.setattr(sys, "platform", system)
+        assert clusters._started_by([]) == "spawn"
+
+
 def test_nothing_is_asked_nothing_is_loaded():
     code = (
         "import sys\nfrom hsitools.scale.cluster import cluster\nwith cluster() as c: print(c, 'dask' in sys.modules)"
