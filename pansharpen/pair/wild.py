@@ -51,7 +51,7 @@ COMPONENTS, PIXELS_EACH = 6, 8
 #: Side of a block, and surroundings that are read with it, coarse pixels.
 BLOCK, HALO = 64, 6
 #: Strips of rows, rows of each, and columns at most, whose pixels tell the levels of a large image.
-STRIPS, ROWS, COLUMNS = 16, 4, 1024
+STRIPS, ROWS, COLUMNS = 16, 4, 256
 
 #: Steps to the pixels around one.
 NEIGHBOURS = [(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1) if (y, x) != (0, 0)]
@@ -211,12 +211,16 @@ def _of_the_part(places: Array, start: Sequence[int], size: Sequence[int]) -> Ar
 
 
 def _beyond(image: Array, of: Levels) -> NDArray[np.bool_]:
-    """Samples ``(band, y, x)`` that are far from all of their band, by comparisons only: in most blocks none is."""
+    """Samples ``(band, y, x)`` far from all of their band; in most blocks there is none, as extremes tell at once."""
+    out = np.zeros(image.shape, dtype=bool)
     deviation = np.where(of.deviation > 0, of.deviation, of.deviation.max())
     low, high = (of.centre + sign * FAR * deviation for sign in (-1, 1))
-    with np.errstate(invalid="ignore"):
-        out = (image < low[:, None, None]) | (image > high[:, None, None])
-    return out & np.isfinite(image) if deviation.max() > 0 else np.zeros(image.shape, bool)
+    # NaN, of either, is no extreme that lies inside
+    inside = (image.min((1, 2)) >= low) & (image.max((1, 2)) <= high)
+    for band in np.flatnonzero(~inside) if deviation.max() > 0 else ():
+        values = image[band]
+        out[band] = np.isfinite(values) & ((values < low[band]) | (values > high[band]))
+    return out
 
 
 def _beside(height: Array, places: Array) -> Array:
@@ -266,7 +270,8 @@ def _unseen_by_cube(places: Array, pan: Array, cube: Array, optics: Optics) -> N
     rest[y, x] = median_filter(pan, size=5, mode="nearest")[y, x]
     down = Tile(_batch(cube), _batch(pan[None]), optics).down(optics.mean_gains())
     without, spot = (down(_batch(image[None]))[0, 0].numpy() for image in (rest, pan - rest))
-    features = np.moveaxis(cube, 0, -1).reshape(-1, len(cube))
+    # what is far but has witnesses must not be all that the components know
+    features = np.moveaxis(cube.clip(-FAR, FAR), 0, -1).reshape(-1, len(cube))
     touched = np.abs(spot).ravel() > 0.05 * np.abs(spot).max()
     count = min(COMPONENTS, len(cube))
     if (~touched).sum() < PIXELS_EACH * count:

@@ -8,7 +8,7 @@ import pytest
 from denoise.case import Known
 from denoise.comparison.simulate import simulate
 from denoise.restore import restore
-from denoise.separation.columns import column_ripple, shrunk, striped_columns
+from denoise.separation.columns import column_response, column_ripple, shrunk, striped_columns
 from hsitools.scenes import scene
 
 WAVELENGTH = np.linspace(430, 860, 40)
@@ -69,6 +69,17 @@ def test_deviations_of_all_elements_are_taken() -> None:
     true = 3 * rng.standard_normal((20, 100))
     found, _ = shrunk(true + rng.standard_normal(true.shape), np.ones_like(true), None)
     assert np.sqrt(((found - true) ** 2).mean()) < 1
+
+
+def test_gain_and_offset_make_of_the_scene_what_was_seen() -> None:
+    """Also of a scene far from zero, where an offset is mostly the gain's."""
+    rng = np.random.default_rng(12)
+    true = 5 + rng.random((3, 200, 60))
+    gain, offset = rng.uniform(0.8, 1.2, (3, 60)), rng.uniform(-0.3, 0.3, (3, 60))
+    values = gain[:, None] * true + offset[:, None] + 0.001 * rng.standard_normal(true.shape)
+    seen = column_response(values, true, np.ones(true.shape, bool), np.full(3, 0.001))
+    np.testing.assert_allclose(seen[0], gain, atol=0.01)
+    np.testing.assert_allclose(seen[1], offset, atol=0.05)
 
 
 def test_what_neighbours_share_is_scene() -> None:

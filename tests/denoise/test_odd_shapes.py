@@ -101,6 +101,12 @@ def test_a_hot_element_is_no_saturation(column: int) -> None:
     assert np.sqrt(np.mean((found.estimate - true)[7, :, column] ** 2)) < SIGMA
 
 
+def test_a_hot_element_is_none_where_full_scale_is_stated_either() -> None:
+    values = np.full((1, 20, 9), 0.5)
+    values[0, :, 4] = values[0, 3, 7] = 1.0
+    assert np.argwhere(saturation.clipped(values, values > 0, np.ones(1))).tolist() == [[0, 3, 7]]
+
+
 def test_a_bright_object_along_columns_is_saturated() -> None:
     values = noisy(scene(3, 40, 40))
     full = float(values[1].max()) + 1

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from hsitools.estimation.band_noise import band_noise, block_noise, nearest, unexplained
 from hsitools.estimation.covariance import gram, largest_of_noise, subspace
+from hsitools.estimation.edge_aware import LINK, edge_weights
 from hsitools.estimation.spread import median, robust_sigma
 from hsitools.scenes import scene
 
@@ -99,6 +100,13 @@ def test_spread_of_normal_numbers():
     assert robust_sigma(values) == pytest.approx(1, rel=0.003)
     wild = np.where(np.random.default_rng(1).random(10**6) < 0.1, 1e6, values)
     np.testing.assert_allclose(robust_sigma(np.stack([values, 2 * wild]), axis=1), [1, 2], rtol=0.2)
+
+
+def test_diagonal_neighbours_are_linked_by_their_distance():
+    along, down, *diagonal = edge_weights(torch.ones(1, 1, 4, 5), 0.1)
+    assert float(along.min()) == float(down.max()) == pytest.approx(1 + LINK)
+    for weight in diagonal:
+        np.testing.assert_allclose(weight, (1 + LINK) / 2**0.5, rtol=1e-6)
 
 
 @pytest.mark.parametrize("bands", [3, 5, 8])
