@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 
 from denoise.case import Known, NoiseModel, Observation, Restoration
 from denoise.registry import METHODS, Method
-from denoise.restore import rare_findings, restore, restore_cube
+from denoise.restore import SUSPICIOUS, _shares, rare_findings, restore, restore_cube
 from denoise.strips import RestoredSource
 from hsitools.cube import Cube
 from hsitools.sensor import Calibration, DetectorNoise, GaussianResponse, Sensor
@@ -274,3 +274,22 @@ def test_what_stands_for_no_pixels_is_said_of_a_restoration(scene: np.ndarray) -
     structure[3:5, 10:20] = True
     found = restore(scene, entry(lambda seen: kept(seen, structure=structure)))
     assert found.provenance["rare_extent"] == [3, 5, 10, 20]
+
+
+def test_shares_are_of_what_they_say() -> None:
+    """Of ten voxels two were not measured, one is clipped, and of the other seven one or three are outliers."""
+    valid, full, mask = (np.zeros((1, 2, 5), bool) for _ in range(3))
+    valid[:] = True
+    valid[0, 0, :2] = False
+    full[0, 0, 2] = True
+    mask[:] = ~valid | full
+    mask[0, 1, 0] = True
+    said = _shares(mask, valid, full)
+    assert said == {name: pytest.approx(share) for name, share in zip(
+        ("outliers", "nodata", "saturated"), (1 / 7, 0.2, 0.1), strict=True
+    )}  # fmt: skip
+    mask[0, 1, 1:3] = True
+    said = _shares(mask, valid, full)
+    assert said["outliers"] == pytest.approx(3 / 7)
+    assert 1 / 7 < SUSPICIOUS < 3 / 7
+    assert said["warning"].startswith("43% of the measured voxels")
