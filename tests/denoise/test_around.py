@@ -293,3 +293,28 @@ def test_shares_are_of_what_they_say() -> None:
     assert said["outliers"] == pytest.approx(3 / 7)
     assert 1 / 7 < SUSPICIOUS < 3 / 7
     assert said["warning"].startswith("43% of the measured voxels")
+
+
+def test_what_clips_is_no_less_than_what_was_read(scene: np.ndarray) -> None:
+    """By the full scale that a sensor states of each band, whatever a method makes of it; it was not used, and is named
+    so. A calibrated element's full scale is what it reads, less its offset, by its gain.
+    """
+    values = scene.copy()
+    full = np.full(BANDS, np.inf)
+    full[2] = 1.8 * 2 * UNIT
+    values[2] = np.minimum(values[2], full[2])
+    at = values == full[:, None, None]
+    gain, offset = np.ones((BANDS, WIDTH)), np.zeros((BANDS, WIDTH))
+    gain[2], offset[2] = np.linspace(0.9, 1.1, WIDTH), np.linspace(-5, 5, WIDTH)
+
+    def method(seen: Observation) -> Restoration:
+        np.testing.assert_array_equal(seen.clipped, at[LIVE])
+        return Restoration(estimate=(0.5 * seen.values).astype(np.float32))
+
+    found = restore(values, entry(method), known=Known(full_scale=full, gain=gain, offset=offset))
+    true = (values - offset[:, None]) / gain[:, None]
+    np.testing.assert_allclose(found.estimate[at], true[at], rtol=1e-5)
+    np.testing.assert_allclose(found.estimate[~at], 0.5 * true[~at], rtol=1e-5)
+    np.testing.assert_array_equal(found.mask, at)
+    assert found.provenance["saturated"] == pytest.approx(at[LIVE].mean())
+    assert found.provenance["outliers"] == 0

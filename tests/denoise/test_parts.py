@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from denoise.case import NoiseModel
-from denoise.observed import observe
+from denoise.observed import band_variance, observe
 from denoise.separation import counts, estimate, spikes
 from denoise.separation.columns import _step, doubt_of_nearest, from_nearest, shrunk
 from denoise.separation.estimate import Separation, regress
@@ -272,3 +272,19 @@ def test_what_other_rooms_are_told_is_in_the_units_of_each_band() -> None:
     np.testing.assert_allclose(other.variance, units**2 * plain.variance, rtol=0.05)
     error = np.nanmean((plain.values - true) ** 2, axis=(1, 2))
     assert plain.variance.sum() == pytest.approx(error.sum(), rel=0.5)
+
+
+def test_error_of_a_separation_is_of_its_noise_and_its_offsets() -> None:
+    """Variances, in each band's units; a column that may be scene adds its variance, a width's share of it."""
+    found, _ = separation()
+    units = np.geomspace(0.1, 1e3, BANDS)
+    maps = np.zeros((BANDS, SIDE), np.float32)
+    maps[:, : SIDE // 4] = 0.5
+    striped = dataclasses.replace(found, noise=dataclasses.replace(found.noise, offset_std=maps))
+    plain, more = band_variance(found), band_variance(striped)
+    np.testing.assert_allclose(more - plain, 0.25 / 4, rtol=1e-4)
+    np.testing.assert_allclose(band_variance(in_units(striped, units)), units**2 * more, rtol=1e-4)
+    # of a subspace of two, a band has its share of what two smoothed images still have of the noise
+    share = (found.directions**2).sum(1)
+    assert (plain <= share * 1.0001).all()
+    assert (plain > 0.001 * share).all()
