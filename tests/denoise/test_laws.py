@@ -1,4 +1,4 @@
-"""A cube of known noise, and the same in other units and turned round: all that is said of it is true, and turns too."""
+"""A cube of known noise, and the same in other units and turned round: what is said of it is true, and turns too."""
 
 from __future__ import annotations
 

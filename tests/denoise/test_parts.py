@@ -14,7 +14,7 @@ from denoise.separation.columns import _step, doubt_of_nearest, from_nearest, sh
 from denoise.separation.estimate import Separation, regress
 from denoise.separation.rare import TRACE, _amplitudes, _relative_error, _trace, find_rare
 from denoise.separation.scan import blurred, white
-from denoise.separation.smooth import Smoothed
+from denoise.separation.smooth import Smoothed, smooth
 from hsitools.scenes import scene
 
 BANDS, SIDE = 40, 32
@@ -277,6 +277,7 @@ def test_what_other_rooms_are_told_is_in_the_units_of_each_band() -> None:
 def test_error_of_a_separation_is_of_its_noise_and_its_offsets() -> None:
     """Variances, in each band's units; a column that may be scene adds its variance, a width's share of it."""
     found, _ = separation()
+    found = dataclasses.replace(found, scores=smooth(np.tensordot(found.directions.T, found.whitened, 1)))
     units = np.geomspace(0.1, 1e3, BANDS)
     maps = np.zeros((BANDS, SIDE), np.float32)
     maps[:, : SIDE // 4] = 0.5
