@@ -16,7 +16,7 @@ from denoise.latent.posterior import LEAST_SPREAD, pooled, refine
 from denoise.separation.estimate import Separation, separate
 from hsitools.scenes import scene
 
-BANDS, HEIGHT, WIDTH = 12, 20, 26
+BANDS, HEIGHT, WIDTH = 10, 16, 22
 WAVELENGTH = np.linspace(430, 860, BANDS)
 
 
@@ -140,10 +140,10 @@ def test_errors_of_faint_components_are_taken_together() -> None:
 def test_what_neighbours_share_is_told_where_voxels_are_masked_too() -> None:
     """A residual in squares of four pixels shares its power with neighbours on one side of two, diagonally of four."""
     rng = np.random.default_rng(2)
-    rest = np.kron(2 * rng.standard_normal((30, 60, 60)), np.ones((1, 4, 4)))
+    rest = np.kron(2 * rng.standard_normal((16, 40, 40)), np.ones((1, 4, 4)))
     keep = rng.random(rest.shape) < 0.6
     share = (3 / 4 + 3 / 4 + 9 / 16) / 3
-    np.testing.assert_allclose(missed(rest, keep), 4 * share, rtol=0.12)
+    np.testing.assert_allclose(missed(rest, keep), 4 * share, rtol=0.2)
     np.testing.assert_allclose(missed(rest.swapaxes(1, 2), keep.swapaxes(1, 2)), missed(rest, keep), rtol=1e-6)
 
 
