@@ -12,6 +12,7 @@ from hsitools.sensor.spatial import mtf_decimate
 from pansharpen.case import FusionCase
 from pansharpen.comparison.judging import band_snr
 from pansharpen.guide import Guide, own_size
+from pansharpen.in_memory import fuse_case
 from pansharpen.optics import Optics
 from pansharpen.pair.from_sensor import averaged_noise, mean_level, pan_weights, with_errors, with_sensor
 from pansharpen.pair.guides import noise_of, response_rows, simulated_guides
@@ -195,6 +196,24 @@ def test_a_guides_pixels_lie_on_the_fine_grid():
 
 
 # ---- tiles -------------------------------------------------------------------------------------------------------
+
+
+def test_optics_of_a_tile_by_ramps():
+    """Ramps show where samples lie: the coarse pixel (3, 2) at 3·3 + ½ + ¼ and 2·3 + ½ − 0.4 on the fine grid."""
+    y, x = torch.meshgrid(torch.arange(24.0), torch.arange(21.0), indexing="ij")
+    optics = Optics(ratio=3, offset=0.5, shift=(0.25, -0.4), mtf=np.array([[0.3, 0.2]] * 2))
+    coarse = torch.stack([y, x])[None, :, :8, :7]
+    tile = FusionCase(coarse=coarse, pan=(y + x)[None], optics=optics).tile
+    at = torch.tensor([3 * 3 + 0.5 + 0.25, 2 * 3 + 0.5 - 0.4])
+    torch.testing.assert_close(tile.down()(torch.stack([y, x])[None])[0, :, 3, 2], at, rtol=0, atol=0.02)
+    assert float(tile.pan_coarse[0, 0, 3, 2]) == pytest.approx(float(at.sum()), abs=0.02)
+    fine = torch.tensor([(10 - 0.5 - 0.25) / 3, (9 - 0.5 + 0.4) / 3])
+    torch.testing.assert_close(tile.expanded[0, :, 10, 9], fine, rtol=0, atol=0.02)
+    torch.testing.assert_close(fuse_case("EXP", FusionCase(coarse=coarse, pan=tile.pan, optics=optics)), tile.expanded)
+    # waves along y at the coarse Nyquist frequency keep .3, along x .2
+    for gain, wave in ((0.3, y), (0.2, x)):
+        seen = tile.blur()(torch.cos(torch.pi * (wave - 9) / 3).expand(1, 2, 24, 21))
+        assert float(seen[0, 0, 9, 9]) == pytest.approx(gain, abs=0.01)
 
 
 def test_what_counts_of_a_tile():
