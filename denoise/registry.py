@@ -5,8 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from denoise.case import Restoration
+from hsitools.errors import InputError, require_type
 from hsitools.lookup import lookup
 
 Function = Callable[..., Restoration]
@@ -78,3 +83,24 @@ def method(name: str, *, paper: str, samples: bool = False) -> Callable[[Functio
 def get(name: str) -> Method:
     """The method of that name (any case); raises `InputError` with the nearest name when there is none."""
     return lookup(name, METHODS, "method")
+
+
+def options_of(entry: Method, samples: int, seed: int, weights: str | Path | None, device: str) -> dict[str, Any]:
+    """What a method is called with, of what a user asks for; raises `InputError` for what it cannot have."""
+    options: dict[str, Any] = {}
+    if entry.on_device or device not in ("auto", "cpu"):
+        from hsitools.devices import device_named  # loads torch, which methods without nets do not need
+
+        place = str(device_named(device))
+        options = {"device": place} if entry.on_device else {}
+    for name, number in (("samples", samples), ("seed", seed)):
+        require_type(number, (int, np.integer), f"{entry.name}: {name}", "a whole number")
+    if min(samples, seed) < 0:
+        name, number = ("samples", samples) if samples < 0 else ("seed", seed)
+        raise InputError(f"{entry.name}: {name}: found {number}, expected at least 0")
+    if entry.samples:
+        return options | {"samples": samples, "seed": seed, "weights": weights}
+    if samples or weights is not None:
+        what = "samples" if samples else "weights"
+        raise InputError(f"{entry.name}: {what}: found some, expected none: the method has no posterior")
+    return options

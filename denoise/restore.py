@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from types import NoneType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 import denoise.methods as _methods  # noqa: F401  (registers them)
 from denoise.case import Known, Observation, Restoration
 from denoise.live_bands import among_all, in_cube_units, mask_of_all, noise_of_counts, of_live
-from denoise.registry import METHODS, Method, get
+from denoise.registry import METHODS, Method, get, options_of
 from denoise.separation.counts import counts_of, keep_totals
 from denoise.separation.estimate import FEW, MIN_PIXELS
 from denoise.separation.known import known_by
@@ -23,7 +24,7 @@ from denoise.separation.wild import wild
 from denoise.strips import STRIP_BYTES, STRIP_PIXELS, RestoredSource, strip_size
 from hsitools.arrays import real_array
 from hsitools.cube import Cube
-from hsitools.errors import InputError
+from hsitools.errors import InputError, require_type
 from hsitools.estimation.common_stripes import common_stripes, of_common_stripes
 from hsitools.estimation.spread import median
 from hsitools.progress import Progress
@@ -149,6 +150,8 @@ def restore_cube(
     >>> restored.estimate.shape == restored.std.shape == noisy.shape
     True
     """
+    Cube.require(cube)
+    require_type(sensor, (Sensor, NoneType), "sensor", "a Sensor: preset(name), open_sensor(path)")
     entry = get(method)
     said: dict[str, Any] = {"denoised_by": entry.name, "denoise_sensor": None if sensor is None else sensor.name}
     known = None
@@ -162,7 +165,7 @@ def restore_cube(
     elif scale is not None:
         raise InputError("scale: found one without a sensor, expected a sensor whose units it leads to")
     seen = cube.physical()
-    options = _options(entry, samples, seed, weights, device)
+    options = options_of(entry, samples, seed, weights, device)
     who = cube.source or cube.name or "cube"
 
     def restored(values: NDArray[Any], columns: slice) -> Restoration:
@@ -219,24 +222,6 @@ def _layer(cube: Cube, values: NDArray[Any]) -> Cube:
     return cube.replace(data=values, nodata=None if values.dtype == np.uint8 else float("nan"))
 
 
-def _options(entry: Method, samples: int, seed: int, weights: str | Path | None, device: str) -> dict[str, Any]:
-    options: dict[str, Any] = {}
-    if entry.on_device or device not in ("auto", "cpu"):
-        from hsitools.devices import device_named  # loads torch, which methods without nets do not need
-
-        place = str(device_named(device))
-        options = {"device": place} if entry.on_device else {}
-    if min(samples, seed) < 0:
-        name, number = ("samples", samples) if samples < 0 else ("seed", seed)
-        raise InputError(f"{entry.name}: {name}: found {number}, expected at least 0")
-    if entry.samples:
-        return options | {"samples": samples, "seed": seed, "weights": weights}
-    if samples or weights is not None:
-        what = "samples" if samples else "weights"
-        raise InputError(f"{entry.name}: {what}: found some, expected none: the method has no posterior")
-    return options
-
-
 def restore(
     values: NDArray[Any], method: str | Method = METHOD, *, known: Known | None = None,
     use: NDArray[np.bool_] | None = None, wavelength_nm: NDArray[Any] | None = None, who: str = "cube",
@@ -269,7 +254,7 @@ def restore(
         When the method's result is not finite.
     """
     entry = get(method) if isinstance(method, str) else method
-    options = _options(entry, samples, seed, weights, device)
+    options = options_of(entry, samples, seed, weights, device)
     values = real_array(values, who).astype(np.float32)
     if values.ndim != 3:
         raise InputError(f"{who}: found shape {values.shape}, expected (band, y, x)")

@@ -26,3 +26,16 @@ def no_room(error: BaseException) -> str | None:
         return os.strerror(error.errno)
     said = str(error)
     return next((os.strerror(code) for code in NO_ROOM if os.strerror(code) in said), None)
+
+
+def require_type(value: object, kind: type | tuple[type, ...], where: str, expected: str) -> None:
+    """Raise `InputError` unless a value is of a kind; ``expected`` says in words which, and how to come by one.
+
+    Examples
+    --------
+    >>> require_type([1.0], dict, "case: meta", "a dictionary")
+    Traceback (most recent call last):
+    hsitools.errors.InputError: case: meta: found list, expected a dictionary
+    """
+    if not isinstance(value, kind):
+        raise InputError(f"{where}: found {type(value).__name__}, expected {expected}")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import NoneType
 from typing import Literal, overload
 
 from hsitools.cube import Cube
+from hsitools.errors import require_type
 from hsitools.sensor.sensor import Sensor
 from pansharpen.in_memory import Progress
 from pansharpen.noisy import cube_without_noise
@@ -101,8 +103,11 @@ def fuse(
     >>> fused.std.shape == fused.estimate.shape
     True
     """
-    pair = cube if pan is None else cube.replace(pan=pan)
     guides = [guide] if isinstance(guide, Cube) else list(guide)
+    for where, image in [("cube", cube), *(("guide", one) for one in guides)]:
+        Cube.require(image, where)
+    require_type(sensor, (Sensor, NoneType), "sensor", "a Sensor: preset(name), open_sensor(path)")
+    pair = cube if pan is None else cube.replace(pan=pan)
     pair, cube_std = paired(pair, reproject=reproject), None
     if noise is not None:
         pair, cube_std = cube_without_noise(pair, noise, sensor, guides=guides, guide_sensor=guide_sensor)

@@ -67,6 +67,15 @@ class Optics:
         if not 0 <= offset <= self.ratio - 1:
             raise InputError(f"offset: found {offset:g}, expected 0 to {self.ratio - 1} at ratio {self.ratio}")
         object.__setattr__(self, "offset", offset)
+        for name in ("mtf", "pan_mtf"):
+            gain = getattr(self, name)
+            if gain is not None and not ((np.asarray(gain) > 0) & (np.asarray(gain) <= 1)).all():
+                found = f"{np.min(gain):g} to {np.max(gain):g}"
+                raise InputError(f"{name}: found {found}, expected gains above 0 and at most 1")
+        for name in ("noise_variance", "error_variance", "pan_variance"):
+            variance = getattr(self, name)
+            if variance is not None and np.min(variance) < 0:
+                raise InputError(f"{name}: found {np.min(variance):g}, expected at least 0")
         if np.shape(self.shift) != (2,):
             raise InputError(f"shift: found {self.shift!r}, expected two numbers, (y, x)")
         # of a file it comes as an array, which no cache of blurs takes for a key

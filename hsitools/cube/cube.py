@@ -26,7 +26,7 @@ from hsitools.cube.sources import (
 from hsitools.cube.statistics import BandStatistics
 from hsitools.cube.stored import BLOCK_BYTES, Stored, stored_numbers
 from hsitools.cube.windows import tiles, window_slices
-from hsitools.errors import FormatError, InputError
+from hsitools.errors import FormatError, InputError, require_type
 
 if TYPE_CHECKING:
     import torch
@@ -118,6 +118,11 @@ class Cube:
             raise InputError(f"{who}: pan: found {found}, expected a Cube of one band")
         for name, value in checked.items():
             object.__setattr__(self, name, value)
+
+    @staticmethod
+    def require(value: Any, where: str = "cube") -> None:
+        """Raise `InputError` unless a value is a cube."""
+        require_type(value, Cube, where, "a Cube: open_cube(path), Cube(data=…), Cube.from_xarray(…)")
 
     @property
     def _who(self) -> str:

@@ -155,6 +155,9 @@ def save_cube(cube: Cube, path: str | Path, progress: Progress | None = None, *,
     >>> open_cube("ones.hdr").wavelength_nm
     array([500., 600.])
     """
+    from hsitools.cube import Cube
+
+    Cube.require(cube)
     path = Path(path)
     module = writer_of(path)
     if cog and "cog" not in signature(module.write).parameters:

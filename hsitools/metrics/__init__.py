@@ -70,7 +70,8 @@ def names(kind: str | None = None) -> list[str]:
     return [name for name, entry in INDICES.items() if kind in (None, entry.kind)]
 
 
-def _run(inputs: Any, kind: str, metrics: Iterable[str] | None, leave_out: set[str]) -> dict[str, Evaluation]:
+def _run(inputs: Any, kind: str, metrics: str | Iterable[str] | None, leave_out: set[str]) -> dict[str, Evaluation]:
+    metrics = [metrics] if isinstance(metrics, str) else metrics
     chosen = (
         [get(name) for name in metrics] if metrics is not None else [get(n) for n in names(kind) if n not in leave_out]
     )
@@ -94,7 +95,7 @@ def _run(inputs: Any, kind: str, metrics: Iterable[str] | None, leave_out: set[s
 
 def evaluate(
     estimate: Any, reference: Any, *, ratio: float | None = None, border: int = 0, data_range: float | None = None,
-    mask: Any = None, metrics: Iterable[str] | None = None,
+    mask: Any = None, metrics: str | Iterable[str] | None = None,
 ) -> dict[str, Evaluation]:  # fmt: skip
     """Full-reference indices of an estimate.
 
@@ -112,7 +113,7 @@ def evaluate(
         used and that it was guessed.
     mask : array of bool, shape (band, y, x) or (1, y, x), optional
         False excludes.
-    metrics : iterable of str, optional
+    metrics : str or iterable of str, optional
         Names; default all of the kind.
 
     Raises
@@ -140,7 +141,7 @@ def evaluate_fusion(
     fused: Any, coarse: Any, pan: Any, *, ratio: int | None = None, mtf: Any = 0.3, pan_mtf: float = 0.15,
     offset: float | None = None, border: int = 0, registration: Registration | None = None,
     registered: bool = False, pan_own_mtf: float | None = None, noise_variance: Any = None,
-    metrics: Iterable[str] | None = None,
+    metrics: str | Iterable[str] | None = None,
 ) -> dict[str, Evaluation]:  # fmt: skip
     """Full-resolution indices of a fused cube; parameters as of `Fusion`.
 
@@ -170,8 +171,9 @@ def evaluate_fusion(
     return _run(fusion.registered() if registered else fusion, "full resolution", metrics, set())
 
 
-def _without_pan(metrics: Iterable[str] | None) -> list[str]:
+def _without_pan(metrics: str | Iterable[str] | None) -> list[str]:
     """Names of indices that need no PAN; raises `InputError` for one that was asked for and does."""
+    metrics = [metrics] if isinstance(metrics, str) else metrics
     able = [name for name in names("full resolution") if not get(name).needs_pan]
     chosen = able if metrics is None else list(metrics)
     for name in chosen:
@@ -180,7 +182,7 @@ def _without_pan(metrics: Iterable[str] | None) -> list[str]:
     return chosen
 
 
-def evaluate_alone(cube: Any, *, border: int = 0, metrics: Iterable[str] | None = None) -> dict[str, Evaluation]:
+def evaluate_alone(cube: Any, *, border: int = 0, metrics: str | Iterable[str] | None = None) -> dict[str, Evaluation]:
     """Noise and stripe indices of one cube, array or tensor (band, y, x).
 
     Examples

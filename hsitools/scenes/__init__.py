@@ -77,8 +77,8 @@ def _pool(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _check_shape(shape: tuple[int, int]) -> tuple[int, int]:
-    if len(shape) != 2 or min(shape) < 1:
-        raise InputError(f"shape: found {shape}, expected positive (y, x)")
+    if np.shape(shape) != (2,) or not all(size == int(size) >= 1 for size in shape):
+        raise InputError(f"shape: found {shape}, expected whole positive numbers (y, x)")
     return int(shape[0]), int(shape[1])
 
 

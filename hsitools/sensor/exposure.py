@@ -63,7 +63,7 @@ def frame_of(sensor: SensorParts, scene: Cube) -> Cube:
 
 
 def observe_rows(
-    sensor: SensorParts, scene: Cube, rng: np.random.Generator | None = None, *, noise: bool = True,
+    sensor: SensorParts, scene: Cube, rng: np.random.Generator | int | None = None, *, noise: bool = True,
     device: str = "cpu",
 ) -> Iterator[Rows]:  # fmt: skip
     """What a sensor sees of a scene, a few coarse rows at a time; see `hsitools.sensor.Sensor.observe`."""
@@ -74,7 +74,7 @@ def observe_rows(
     frame = frame_of(sensor, scene)
     height, width = frame.shape[1:]
     r = sensor.ratio
-    rng = np.random.default_rng() if rng is None else rng
+    rng = np.random.default_rng(rng)
     pattern_rng, *streams = rng.spawn(1 + -(-height // ROWS))
     pattern = sensor.pattern(frame.shape, pattern_rng) if noise else None
     physical = scene.physical()

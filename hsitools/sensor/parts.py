@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from types import NoneType
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hsitools import identity
-from hsitools.errors import InputError
+from hsitools.cube.sources import band_numbers
+from hsitools.errors import InputError, require_type
 from hsitools.sensor.bands import MIN_COVERAGE, GaussianResponse, SpectralResponse, TableResponse
 from hsitools.sensor.calibration import Calibration
 from hsitools.sensor.detector import Detector
@@ -44,11 +46,14 @@ class SensorParts:
     assumptions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not isinstance(self.response, SpectralResponse):
-            raise InputError(f"{self.name}: response: found {type(self.response).__name__}, expected a response")
+        require_type(self.response, SpectralResponse, f"{self.name}: response", "a response")
+        for field in ("name", "units"):
+            require_type(getattr(self, field), str, f"{self.name}: {field}", "text")
         n_bands = self.response.n_bands
         if int(self.ratio) != self.ratio or self.ratio < 1:
             raise InputError(f"{self.name}: ratio: found {self.ratio}, expected a whole number of at least 1")
+        if self.offset is not None and not 0 <= self.offset <= self.ratio - 1:
+            raise InputError(f"{self.name}: offset: found {self.offset:g}, expected 0 to {self.ratio - 1:g}")
         if self.mtf is not None:
             mtf = np.asarray(self.mtf, dtype=float)
             mtf = np.full(n_bands, float(mtf)) if mtf.ndim == 0 else mtf
@@ -62,6 +67,8 @@ class SensorParts:
             raise InputError(f"{self.name}: mtf: missing, expected gains at Nyquist for ratio {self.ratio}")
         if self.pan is not None and self.pan.n_bands != 1:
             raise InputError(f"{self.name}: pan: found {self.pan.n_bands} bands, expected 1")
+        for field in ("noise", "pan_noise"):
+            require_type(getattr(self, field), (Detector, NoneType), f"{self.name}: {field}", "a Detector")
         if self.noise is not None:
             for field in ("electrons_per_unit", "dark_electrons", "read_noise"):
                 value = getattr(self.noise, field)
@@ -82,7 +89,8 @@ class SensorParts:
         return dataclasses.replace(self, **changes)
 
     def select(self, bands: Any) -> Self:
-        """The sensor with some of its bands only (Gaussian or tabled ones)."""
+        """The sensor with some of its bands only (Gaussian or tabled ones), numbered as of `Cube.select`."""
+        bands = band_numbers(bands, self.n_bands, self.name)
         if isinstance(self.response, GaussianResponse):
             response: Any = GaussianResponse(
                 centre_nm=self.response.centre_nm[bands], width_nm=self.response.width_nm[bands]

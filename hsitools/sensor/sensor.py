@@ -146,14 +146,14 @@ class Sensor(SensorParts):
         """Transposed `SensorOperator.forward`: the sensor's ``(…, band, y, x)`` to the scene's wavelengths and size."""
         return self.on(wavelength_nm, shape).adjoint(values)
 
-    def observe(self, scene: Cube, rng: np.random.Generator | None = None, *, noise: bool = True) -> Cube:
+    def observe(self, scene: Cube, rng: np.random.Generator | int | None = None, *, noise: bool = True) -> Cube:
         """Observe a scene.
 
         Parameters
         ----------
         scene : Cube
             Reflectance or radiance at the fine pixels, in `units` (its scale factor is applied).
-        rng : numpy Generator, optional
+        rng : numpy Generator or seed, optional
             Default: an unseeded one. The same seed gives the same bytes, whatever memory is at hand.
         noise : bool
             False leaves out noise, stripes and defects.
@@ -171,10 +171,11 @@ class Sensor(SensorParts):
             When the scene's wavelengths do not cover the sensor's bands, it is smaller than a pixel, or the sensor's
             calibration is of another width.
         """
+        Cube.require(scene, "scene")
         return self.expose(scene, rng, noise=noise)[0]
 
     def expose(
-        self, scene: Cube, rng: np.random.Generator | None = None, *, noise: bool = True
+        self, scene: Cube, rng: np.random.Generator | int | None = None, *, noise: bool = True
     ) -> tuple[Cube, NDArray[np.bool_]]:
         """As `observe`, and which values ``(band, y, x)`` are saturated."""
         out = frame_of(self, scene)
@@ -195,7 +196,7 @@ class Sensor(SensorParts):
         return frame_of(self, scene)
 
     def observe_rows(
-        self, scene: Cube, rng: np.random.Generator | None = None, *, noise: bool = True, device: str = "cpu"
+        self, scene: Cube, rng: np.random.Generator | int | None = None, *, noise: bool = True, device: str = "cpu"
     ) -> Iterator[Rows]:
         """As `observe`, a few coarse rows at a time, for scenes larger than memory.
 

@@ -1,0 +1,69 @@
+"""Python's doors: what is of another kind, or out of range, is refused in one line that says what is expected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from denoise import restore_cube
+from hsitools import Cube, InputError, evaluate, preset, save_cube, scene
+from pansharpen import Optics, fuse
+
+SENSOR = preset("prisma").select(range(0, 60, 20))
+SCENE = scene((24, 24), seed=1)
+OBSERVED = SENSOR.observe(SCENE, 1)
+A_CUBE, A_SENSOR = r"found ndarray, expected a Cube: open_cube\(path\)", r"found str, expected a Sensor: preset\(name\)"
+
+
+@pytest.mark.parametrize(
+    ("door", "said"),
+    [
+        (lambda: fuse(OBSERVED.read(), method="GSA"), f"cube: {A_CUBE}"),
+        (lambda: fuse(OBSERVED, method="GSA", guide=[np.ones((3, 24, 24))]), f"guide: {A_CUBE}"),
+        (lambda: fuse(OBSERVED, method="GSA", sensor="prisma"), f"sensor: {A_SENSOR}"),
+        (lambda: restore_cube(OBSERVED.read()), f"cube: {A_CUBE}"),
+        (lambda: restore_cube(OBSERVED, sensor="prisma"), f"sensor: {A_SENSOR}"),
+        (lambda: restore_cube(OBSERVED, samples=2.5), "diffusion: samples: found float, expected a whole number"),
+        (lambda: SENSOR.observe(SCENE.read()), f"scene: {A_CUBE}"),
+        (lambda: SENSOR.forward(SCENE.read()), f"scene: {A_CUBE}"),
+        (lambda: save_cube(SCENE.read(), Path("x.h5")), f"cube: {A_CUBE}"),
+        (lambda: SENSOR.replace(offset=6), "PRISMA: offset: found 6, expected 0 to 5"),
+        (lambda: SENSOR.replace(offset=-0.5), "PRISMA: offset: found -0.5, expected 0 to 5"),
+        (lambda: SENSOR.replace(units=3), "PRISMA: units: found int, expected text"),
+        (lambda: SENSOR.replace(noise=3.0), "PRISMA: noise: found float, expected a Detector"),
+        (lambda: SENSOR.replace(pan_noise=3.0), "PRISMA: pan_noise: found float, expected a Detector"),
+        (lambda: SENSOR.replace(response=None), "PRISMA: response: found NoneType, expected a response"),
+        (lambda: SENSOR.select([3]), "PRISMA: bands: found 3 to 3, expected below 3"),
+        (lambda: SENSOR.select([]), r"PRISMA: bands: found \[\], expected band numbers"),
+        (lambda: SENSOR.select([0.5]), r"PRISMA: bands: found \[0.5\], expected band numbers"),
+        (lambda: scene(24), r"shape: found 24, expected whole positive numbers \(y, x\)"),
+        (lambda: scene((24.5, 24)), r"shape: found .* expected whole positive numbers"),
+        (lambda: scene((0, 24)), r"shape: found .* expected whole positive numbers"),
+        (lambda: Optics(ratio=4, mtf=1.2), "mtf: found 1.2 to 1.2, expected gains above 0 and at most 1"),
+        (lambda: Optics(ratio=4, mtf=[0.3, 0.0]), "mtf: found 0 to 0.3, expected gains above 0"),
+        (lambda: Optics(ratio=4, mtf=np.nan), "mtf: found nan to nan, expected gains"),
+        (lambda: Optics(ratio=4, pan_mtf=2), "pan_mtf: found 2 to 2, expected gains"),
+        (lambda: Optics(ratio=4, noise_variance=[1.0, -1.0]), "noise_variance: found -1, expected at least 0"),
+        (lambda: Optics(ratio=4, pan_variance=-2.0), "pan_variance: found -2, expected at least 0"),
+        (lambda: evaluate(SCENE, SCENE, metrics="SAN"), "metric: found 'SAN'; did you mean 'SAM'"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_refused_in_one_line(door: Callable[[], Any], said: str) -> None:
+    with pytest.raises(InputError, match=said) as refused:
+        door()
+    assert "\n" not in str(refused.value)
+
+
+def test_what_can_be_told_is_taken() -> None:
+    # one name for a list of one, bands from the end or by a mask, a seed for a generator
+    assert list(evaluate(SCENE, SCENE, metrics="SAM")) == ["SAM"]
+    wavelengths = SENSOR.response.centre_nm
+    assert SENSOR.select([-1]).response.centre_nm == wavelengths[-1:]
+    assert SENSOR.select(np.array([True, False, True])).response.centre_nm.tolist() == wavelengths[[0, 2]].tolist()
+    assert np.array_equal(OBSERVED.read(), SENSOR.observe(SCENE, np.random.default_rng(1)).read())
+    assert isinstance(Optics(ratio=4, mtf=1.0, pan_mtf=1.0), Optics)
+    assert isinstance(fuse(Cube.from_xarray(OBSERVED.to_xarray()), OBSERVED.pan, method="GSA"), Cube)
