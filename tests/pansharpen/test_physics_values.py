@@ -36,6 +36,7 @@ def tensor(*values):
 def case() -> FusionCase:
     """Five bands of a PRISMA-like pair at ratio 3, coarse pixels of 10×8."""
     sensor = preset("prisma").select([0, 9, 18, 27, 60])
+    sensor = sensor.replace(mtf=np.linspace(0.22, 0.38, 5)[:, None].repeat(2, 1))
     return simulated_case(scene((30, 24), seed=4), sensor, ratio=3, seed=1)
 
 
