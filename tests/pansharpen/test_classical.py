@@ -20,7 +20,7 @@ from pansharpen.in_memory import fuse_case
 from pansharpen.methods.awlp import spline_blur
 from pansharpen.methods.bdsd_pc import REACH, _gains, coarse_blur
 from pansharpen.methods.bt_h import BINS, SPAN, bin_edges, dark_level, histogram
-from pansharpen.methods.mf import morphological_low
+from pansharpen.methods.mf import _dilate, morphological_low
 from pansharpen.optics import Optics
 from pansharpen.pair.case_files import convention, read_case
 from pansharpen.registry import METHODS
@@ -300,6 +300,14 @@ def test_low_pass_images_keep_levels_and_smooth(ratio):
         assert low(image).shape == image.shape
         if ratio > 1:
             assert low(image).var() < 0.6 * image.var()
+
+
+def test_dilation_reaches_along_both_axes():
+    point = torch.zeros(1, 1, 7, 7)
+    point[..., 3, 3] = 1
+    cross = torch.zeros(7, 7)
+    cross[1:6, 3] = cross[3, 1:6] = 1
+    assert torch.equal(_dilate(point, 2)[0, 0], cross)
 
 
 def test_morphological_pyramid_does_not_shift():
