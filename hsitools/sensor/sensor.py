@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from hsitools.cube import Cube
 from hsitools.errors import InputError
-from hsitools.io.atomic import atomic_path
-from hsitools.io.own_file import declared_format, open_own
+from hsitools.io.own_file import declared_format, new_own, open_own
 from hsitools.io.records import read_record, write_record
 from hsitools.sensor.bands import GaussianResponse, TableResponse
 from hsitools.sensor.calibration import Calibration
@@ -220,9 +219,7 @@ class Sensor(SensorParts):
 
     def save(self, path: str | Path) -> None:
         """Write one HDF5 file, whole or not at all."""
-        import h5py
-
-        with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        with new_own(path) as file:
             file.attrs.update(format=FORMAT, version=VERSION)
             write_record(file, self.replace(layout=None))
             if self.layout is not None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from calibration import MonochromaticCapture, characterize
 from denoise import restore_cube
 from hsitools import Cube, InputError, evaluate, preset, save_cube, scene
 from pansharpen import Optics, fuse
@@ -16,6 +17,7 @@ from pansharpen import Optics, fuse
 SENSOR = preset("prisma").select(range(0, 60, 20))
 SCENE = scene((24, 24), seed=1)
 OBSERVED = SENSOR.observe(SCENE, 1)
+CAPTURE = MonochromaticCapture(wavenumber=np.linspace(1, 2, 9), intensity=np.ones((3, 9)), flat=np.ones((3, 9)))
 A_CUBE, A_SENSOR = r"found ndarray, expected a Cube: open_cube\(path\)", r"found str, expected a Sensor: preset\(name\)"
 
 
@@ -31,6 +33,8 @@ A_CUBE, A_SENSOR = r"found ndarray, expected a Cube: open_cube\(path\)", r"found
         (lambda: SENSOR.observe(SCENE.read()), f"scene: {A_CUBE}"),
         (lambda: SENSOR.forward(SCENE.read()), f"scene: {A_CUBE}"),
         (lambda: save_cube(SCENE.read(), Path("x.h5")), f"cube: {A_CUBE}"),
+        (lambda: characterize(np.ones((3, 9))), "capture: found ndarray, expected a MonochromaticCapture"),
+        (lambda: characterize(CAPTURE, model="2-wave"), "model: found str, expected a TransmittanceModel"),
         (lambda: SENSOR.replace(offset=6), "PRISMA: offset: found 6, expected 0 to 5"),
         (lambda: SENSOR.replace(offset=-0.5), "PRISMA: offset: found -0.5, expected 0 to 5"),
         (lambda: SENSOR.replace(units=3), "PRISMA: units: found int, expected text"),
