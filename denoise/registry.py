@@ -49,6 +49,11 @@ class Method:
         return "device" in inspect.signature(self.function).parameters
 
     @property
+    def trained(self) -> bool:
+        """Whether it takes weights: what it gives is as they are."""
+        return self.samples
+
+    @property
     def summary(self) -> str:
         """First line of the function's documentation."""
         return (self.function.__doc__ or "").strip().partition("\n")[0]

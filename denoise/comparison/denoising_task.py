@@ -63,7 +63,8 @@ class DenoisingTask(Task):
 
     def apply(self, entry: Method, observed: NDArray[Any], job: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         """See `Task.apply`: the estimate, and the path that the method took."""
-        restored = restore(observed, entry, device=job["device"])
+        weights = job["weights"] if entry.trained else None
+        restored = restore(observed, entry, device=job["device"], weights=weights)
         return restored.estimate, {"path": restored.provenance["path"]}
 
 

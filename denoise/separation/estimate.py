@@ -190,7 +190,7 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS, 
         # the first round still sees dead elements: whitened by what is known, they would be directions of their own
         noise = _noise(filled, scene, outlier) if sigma is None or not number else sigma
         # numbers of few digits can have no noise at all
-        unit = np.maximum(noise, 1e-6 * np.sqrt((filled**2).mean())).astype(np.float32)
+        unit = np.maximum(noise, 1e-6 * np.sqrt((filled**2).mean((1, 2))) + 1e-30).astype(np.float32)
         whitened = filled / unit[:, None, None]
         directions = subspace(along_track(whitened).reshape(bands, -1))
         rank = directions.shape[1]

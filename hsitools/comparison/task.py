@@ -129,7 +129,8 @@ class Task(ABC):
             full = isinstance(error, MemoryError) or any(text in str(error) for text in texts)
             return {**record, **failure(error, "out of memory: " if full else "")}
         except Exception as error:
-            untrained = getattr(entry, "trained", False) and job["weights"] is None and isinstance(error, HsiError)
+            lacks_weights = isinstance(error, HsiError) and "weights" in str(error)
+            untrained = getattr(entry, "trained", False) and job["weights"] is None and lacks_weights
             return {**record, **failure(error, "needs training: " if untrained else "")}
         np.save(folder / RESULT, result.cpu().numpy() if hasattr(result, "cpu") else result)
         return {**said, **record, "status": OK}

@@ -157,8 +157,8 @@ def width_to_nm(widths: Any, unit: str | None, conversion: Conversion, centres: 
     own = conversion
     if name in NANOMETRES:
         own = Conversion(NANOMETRES[name])
-    elif name in RECIPROCAL and not conversion.reciprocal:
-        # a width in wavenumbers of a centre in nm: Δλ = λ² Δν
+    elif name in RECIPROCAL:
+        # a width in wavenumbers or frequencies, whatever the unit of its centre: Δλ = λ² Δν
         middle = conversion.centres(centres)
         out = numbers * middle**2 / RECIPROCAL[name]
         return np.where(np.isfinite(out) & (out > 0), out, np.nan)
@@ -216,8 +216,9 @@ def _all_numbers(names: list[str | None]) -> Array | None:
 
 def _plain(unit: str | None) -> str:
     """A unit's name as the tables have it: "Nanometers (nm)", "[um]", "1e-9 m" too."""
-    name = (unit or "").strip().strip("[](){}.'\"").strip().lower()
-    for part in (name, *re.split(r"[\s()\[\]]+", name), name.replace(" ", "").replace("-", "")):
+    whole = (unit or "").strip().lower()
+    name = whole.strip("[](){}.'\"").strip()
+    for part in (whole, name, *re.split(r"[\s()\[\]]+", name), name.replace(" ", "").replace("-", "")):
         if part in NANOMETRES or part in RECIPROCAL:
             return _POWERS.get(name, part)
     return _POWERS.get(name, name)

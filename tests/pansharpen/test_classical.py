@@ -18,7 +18,7 @@ from pansharpen.families.modulation import modulated
 from pansharpen.families.statistics import above_rounding, moments
 from pansharpen.in_memory import fuse_case
 from pansharpen.methods.awlp import spline_blur
-from pansharpen.methods.bdsd_pc import REACH, coarse_blur
+from pansharpen.methods.bdsd_pc import REACH, _gains, coarse_blur
 from pansharpen.methods.bt_h import BINS, SPAN, bin_edges, dark_level, histogram
 from pansharpen.methods.mf import morphological_low
 from pansharpen.optics import Optics
@@ -290,6 +290,14 @@ def test_coarse_blur_sees_no_further_than_a_tile(gains):
     assert int(seen.min()) == 30 - REACH
     assert int(seen.max()) == 30 + REACH
     torch.testing.assert_close(blur(torch.ones(1, 3, 60, 60)), torch.ones(1, 3, 60, 60))
+
+
+def test_a_wave_at_the_next_nyquist_frequency_has_its_bands_gain():
+    blur = coarse_blur((48, 48), _gains(np.array([[0.3, 0.2], [0.4, 0.25]])), 3)
+    place = torch.arange(48.0) - 24
+    for axis, gains in (((-1, 1), (0.3, 0.4)), ((1, -1), (0.2, 0.25))):
+        wave = torch.cos(torch.pi * place / 3).reshape(axis).expand(1, 2, 48, 48)
+        torch.testing.assert_close(blur(wave)[0, :, 24, 24], torch.tensor(gains), rtol=0, atol=5e-3)
 
 
 def test_mtf_of_each_band_and_direction_is_used():

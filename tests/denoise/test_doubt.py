@@ -1,0 +1,178 @@
+"""How sure the restorer is, part by part: units, hand values, and what each part of the variance is made of."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import denoise.latent.posterior as posterior
+from denoise.case import Observation
+from denoise.latent.certainty import missed, noise_level, pattern, spikes, spread_of
+from denoise.latent.posterior import LEAST_SPREAD, pooled, refine
+from denoise.separation.estimate import Separation, separate
+from hsitools.scenes import scene
+
+BANDS, HEIGHT, WIDTH = 10, 16, 22
+WAVELENGTH = np.linspace(430, 860, BANDS)
+
+
+@pytest.fixture(scope="module")
+def found() -> Separation:
+    clean = scene((HEIGHT, WIDTH), wavelength_nm=WAVELENGTH, seed=7).read()
+    rng = np.random.default_rng(0)
+    noisy = clean + 0.04 * rng.standard_normal(clean.shape, dtype=np.float32)
+    noisy *= (1 + 0.05 * rng.standard_normal((BANDS, 1, WIDTH))).astype(np.float32)
+    valid = np.ones(noisy.shape, bool)
+    valid[4:7, :, 11] = False
+    separation = separate(Observation(values=noisy.astype(np.float32), valid=valid))
+    noise = dataclasses.replace(
+        separation.noise, slope=np.full(BANDS, 1e-3, np.float32),
+        offset_std=np.full((BANDS, WIDTH), 0.01, np.float32),
+    )  # fmt: skip
+    return dataclasses.replace(separation, noise=noise)
+
+
+def in_units(separation: Separation, unit: float) -> Separation:
+    """The same of a cube that is so many times as large: what is whitened stays."""
+    s = np.float32(unit)
+    noise = separation.noise
+    noise = dataclasses.replace(
+        noise, sigma=noise.sigma * s, slope=noise.slope * s, offset=noise.offset * s, offset_std=noise.offset_std * s
+    )
+    return dataclasses.replace(separation, scene=separation.scene * s, noise=noise)
+
+
+def test_scene_and_doubt_are_in_the_units_of_the_cube(found: Separation) -> None:
+    plain, other = (refine(item, WAVELENGTH, samples=1) for item in (found, in_units(found, 250.0)))
+    np.testing.assert_allclose(other.scene, 250 * plain.scene, rtol=1e-3, atol=0.05)
+    assert plain.std is not None
+    np.testing.assert_allclose(other.std, 250 * plain.std, rtol=5e-3)
+    assert other.gain == pytest.approx(plain.gain, rel=1e-2, abs=1e-4)
+
+
+def test_what_the_gate_held_back_is_as_uncertain_as_it_is_large(
+    found: Separation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A share of the correction goes into the scene, the square of the rest into the variance."""
+
+    def nothing(images: Any, *_: Any) -> Any:
+        return np.zeros(len(images), np.float32)
+
+    def refined(share: float) -> posterior.Refined:
+        def gate(*given: Any) -> tuple[torch.Tensor, ...]:
+            zero = torch.zeros(len(given[4]))
+            return zero + share, zero, zero, zero
+
+        monkeypatch.setattr(posterior, "_gate", gate)
+        return refine(found, WAVELENGTH, samples=1)
+
+    monkeypatch.setattr(posterior, "missed", nothing)
+    monkeypatch.setattr(posterior, "shared", nothing)
+    monkeypatch.setattr(posterior, "doubt_of_nearest", lambda values, gone: np.zeros(gone.shape, np.float32))
+    monkeypatch.setattr(posterior, "pattern", lambda separation, scene: np.zeros_like(scene))
+    part, passed = (refined(share) for share in (0.25, 1.0))
+    unit = found.noise.sigma[:, None, None]
+    correction = np.tensordot(part.basis, part.correction, 1)
+    for share, item in ((0.25, part), (1.0, passed)):
+        np.testing.assert_allclose(item.scene, found.scene + share * unit * correction, atol=1e-4)
+    assert passed.std is not None
+    assert part.std is not None
+    more = (part.std**2 - passed.std**2) / unit**2
+    held = LEAST_SPREAD * 0.75**2 * np.tensordot(part.basis**2, part.correction**2, 1)
+    np.testing.assert_allclose(more, held, rtol=0.01, atol=1e-4)
+
+
+def test_doubt_of_columns_is_that_of_means_over_all_elements(found: Separation) -> None:
+    """Gains of variance v in every band: the mean over so many elements errs by v / width of the distance from the
+    band's mean, squared; lines through columns by the noise of a column, as much as lies in the subspace.
+    """
+    rng = np.random.default_rng(1)
+    shape = (BANDS, WIDTH)
+    gain, offset = 1 + 0.1 * rng.standard_normal(shape), 0.2 * rng.standard_normal(shape)
+    noise = dataclasses.replace(
+        found.noise, gain=gain, offset=offset, offset_std=np.full(shape, 0.3), sigma=np.linspace(0.1, 0.2, BANDS)
+    )
+    direction = np.zeros((BANDS, 1))
+    direction[[2, 5], 0] = 0.6, 0.8
+    values = 2.0 + rng.standard_normal((BANDS, HEIGHT, WIDTH))
+    values -= values.mean((1, 2), keepdims=True) - 2
+    doubt = pattern(dataclasses.replace(found, noise=noise, directions=direction), values)
+    square = (values - 2) ** 2
+    level = (offset + 2 * (gain - 1)).var(1)[:, None, None]
+    expected = 0.09 + (level + gain.var(1)[:, None, None] * square) / WIDTH
+    lines = (1 + square / square.mean((1, 2), keepdims=True)) / HEIGHT
+    # in the bands 2 and 5 by their shares of the one direction: .36 and .64 of each other's and of their own
+    for band, share in ((2, 0.36), (5, 0.64)):
+        inside = 0.36 * share * lines[2] + 0.64 * share * lines[5]
+        expected[band] += noise.sigma[band] ** 2 * inside
+    np.testing.assert_allclose(doubt, expected, rtol=1e-4)
+    plain = dataclasses.replace(noise, gain=np.ones(shape))
+    still = pattern(dataclasses.replace(found, noise=plain), values)
+    np.testing.assert_allclose(still, 0.09, rtol=1e-6)
+
+
+def test_samples_of_neighbours_tell_their_variance() -> None:
+    """Two samples, 3 above and 1 below the mean, at one pixel alone: the mean of their squares, over 25 pixels."""
+    drawn = torch.zeros(2, 1, 11, 13)
+    drawn[0, 0, 5, 6], drawn[1, 0, 5, 6] = 3, -1
+    variance = spread_of(drawn + 7, torch.full((1, 11, 13), 7.0))[0]
+    inside = torch.zeros(11, 13, dtype=torch.bool)
+    inside[3:8, 4:9] = True
+    np.testing.assert_allclose(variance[inside], 5 / 25, rtol=1e-5)
+    assert float(variance[~inside].abs().max()) < 1e-6
+    # at a corner there are nine
+    corner = torch.zeros(1, 1, 11, 13)
+    corner[..., 0, 0] = 3
+    assert float(spread_of(corner, torch.zeros(1, 11, 13))[0, 0, 0]) == pytest.approx(1)
+
+
+def test_errors_of_faint_components_are_taken_together() -> None:
+    limit = 3 * (2 / 200) ** 0.5
+    errors = torch.tensor([5.0, 0.9 * limit, -0.3 * limit, 1.1 * limit])
+    np.testing.assert_allclose(pooled(errors, 200), [5, 0.3 * limit, 0.3 * limit, 1.1 * limit], rtol=1e-5)
+    np.testing.assert_allclose(pooled(torch.tensor([-0.1, -0.2]), 200), [0, 0])
+
+
+def test_what_neighbours_share_is_told_where_voxels_are_masked_too() -> None:
+    """A residual in squares of four pixels shares its power with neighbours on one side of two, diagonally of four."""
+    rng = np.random.default_rng(2)
+    rest = np.kron(2 * rng.standard_normal((16, 40, 40)), np.ones((1, 4, 4)))
+    keep = rng.random(rest.shape) < 0.6
+    share = (3 / 4 + 3 / 4 + 9 / 16) / 3
+    np.testing.assert_allclose(missed(rest, keep), 4 * share, rtol=0.2)
+    np.testing.assert_allclose(missed(rest.swapaxes(1, 2), keep.swapaxes(1, 2)), missed(rest, keep), rtol=1e-6)
+
+
+def test_noise_is_stronger_in_directions_that_it_chose() -> None:
+    """A planted signal of known power: what sample eigenvalues tell of it, and the noise in their eigenvectors."""
+    rng = np.random.default_rng(3)
+    bands, pixels = 60, 240
+    power, noise = [], []
+    for _ in range(12):
+        white = rng.standard_normal((bands, pixels))
+        white[0] += np.sqrt(2.0) * (scores := rng.standard_normal(pixels))
+        values, vectors = np.linalg.eigh(white @ white.T / pixels)
+        signal, chosen = spikes(values[-1:], bands / pixels)
+        power.append(signal[0])
+        white[0] -= np.sqrt(2.0) * scores
+        noise.append((chosen[0], np.mean((vectors[:, -1] @ white) ** 2)))
+    assert np.mean(power) == pytest.approx(2, rel=0.12)
+    told, true = np.mean(noise, axis=0)
+    assert told == pytest.approx(true, rel=0.06)
+    assert true > 1.1
+
+
+def test_noise_of_pixels_is_told_next_to_what_is_assumed() -> None:
+    """Voxels that were not measured count in neither; what is assumed larger explains as much more."""
+    rng = np.random.default_rng(4)
+    basis = torch.as_tensor(np.linalg.qr(rng.standard_normal((30, 3)))[0], dtype=torch.float32)
+    variance = torch.ones(30, 40, 40)
+    variance[..., :20] = 9
+    variance[:12, 20:] = 0
+    rest = variance.sqrt() * torch.as_tensor(rng.standard_normal((30, 40, 40)), dtype=torch.float32)
+    level = noise_level(rest, variance, basis)
+    assert float((level - 1).abs().max()) < 0.15

@@ -1,0 +1,98 @@
+"""What figures and benchmarks say in numbers: residuals, medians over bands, indices of a judged cube."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from denoise.comparison.before_after import Comparison, Structure, _explained, _noise_alone, _per_band, _smoothness
+from denoise.comparison.judging import judged
+
+BANDS = 4
+
+
+def test_numbers_of_a_comparison_are_of_its_bands() -> None:
+    """A residual is what was observed less what was restored; medians leave out bands that were not restored."""
+    rng = np.random.default_rng(0)
+    after = rng.uniform(1, 2, (BANDS, 8, 9))
+    rest = rng.standard_normal(after.shape) + np.array([1.0, 2, 3, 4])[:, None, None]
+    before = after + rest
+    before[1, 3, 4] = np.nan
+    noise = np.array([1.0, 2, np.nan, 5]), np.array([0.1, 0.2, np.nan, 0.6])
+    stripes = 10 * noise[0], 10 * noise[1]
+    own = {band: Structure(edges=0.1 * band, explained=0.2 * band, smooth=1.0 + band) for band in (0, 1, 3)}
+    chance = {band: Structure(edges=0.01, explained=0.02, smooth=1 + 0.1 * band) for band in (0, 1, 3)}
+    said = Comparison(
+        name="n", method="m", before=before, after=after, use=np.arange(BANDS) != 2,
+        wavelength_nm=np.array([500.0, 510, 520, 530]), shown=(1, 3), indices={"noise": noise, "stripes": stripes},
+        structure=own, chance=chance,
+    ).numbers()  # fmt: skip
+    assert said["median"] == {
+        "noise": [2.0, 0.2], "stripes": [20.0, 2.0], "edges": pytest.approx([0.1, 0.01]),
+        "explained": pytest.approx([0.2, 0.02]), "smooth": pytest.approx([2.0, 1.1]),
+    }  # fmt: skip
+    for row, band in zip(said["bands"], (1, 3), strict=True):
+        good = np.isfinite(before[band])
+        assert row["band"] == band
+        assert row["wavelength_nm"] == 500 + 10 * band
+        assert row["residual_mean"] == pytest.approx(rest[band][good].mean())
+        assert row["residual_std"] == pytest.approx(rest[band][good].std())
+        assert row["noise"] == [noise[0][band], noise[1][band]]
+        assert row["smooth"] == [1 + band, pytest.approx(1 + 0.1 * band)]
+
+
+def test_noise_and_stripes_are_told_before_and_after_in_the_cube_s_units() -> None:
+    rng = np.random.default_rng(1)
+    sigma = np.array([1.0, 2, 3, 4])
+    use = np.arange(BANDS) != 2
+    before = 100 + sigma[:, None, None] * rng.standard_normal((BANDS, 60, 60))
+    after = 100 + 0.1 * (before - 100)
+    told = _per_band(before, after, use, "noise")
+    np.testing.assert_allclose(told[0][use], sigma[use], rtol=0.1)
+    np.testing.assert_allclose(told[1][use], 0.1 * told[0][use], rtol=1e-2)
+    assert np.isnan(told[0][2])
+    again = _noise_alone(after, np.where(use, sigma, np.nan)) - after
+    np.testing.assert_allclose(again.std((1, 2)), np.where(use, sigma, 0), rtol=0.05)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e3])
+def test_shares_of_a_residual_that_others_explain(scale: float) -> None:
+    """A residual of which a quarter of the variance is a sum of other bands; of noise alone none."""
+    rng = np.random.default_rng(2)
+    others = rng.standard_normal((3, 4000))
+    noise = rng.standard_normal(4000)
+    residual = scale * (others[0] / np.sqrt(3) + noise)
+    gram = others @ others.T
+    assert _explained(residual, others, gram, 3) == pytest.approx(0.25, abs=0.03)
+    # adjusted for the number of what explains: sixteen pixels, three bands
+    few = np.mean([_explained(rng.standard_normal(16), item := rng.standard_normal((3, 16)), item @ item.T, 3)
+                   for _ in range(400)])  # fmt: skip
+    assert few == pytest.approx(0, abs=0.06)
+
+
+def test_smoothness_is_next_to_that_of_white_noise() -> None:
+    rng = np.random.default_rng(3)
+    white = rng.standard_normal((4, 70, 80))
+    keep = rng.random((70, 80)) < 0.8
+    for scale in (0.01, 100.0):
+        assert _smoothness(scale * rng.standard_normal((70, 80)), keep, white) == pytest.approx(1, abs=0.3)
+    # of twice as much power in squares of four pixels, nearly four times as much passes a wide blur
+    squares = np.kron(rng.standard_normal((35, 40)), np.ones((2, 2)))
+    assert _smoothness(squares, np.ones((70, 80), bool), white) == pytest.approx(3.8, abs=0.8)
+
+
+def test_indices_are_next_to_the_clean_cube_s_largest_value() -> None:
+    """An error of .1 everywhere, under a largest value of 2: 20 log 20 dB, the mean over bands."""
+    rng = np.random.default_rng(4)
+    clean = rng.uniform(0.2, 1, (3, 12, 14))
+    clean[1, 5, 5] = 2
+    signs = rng.choice([-1.0, 1.0], clean.shape)
+    error = np.array([0.1, 0.05, 0.2])[:, None, None]
+    said = judged(clean, clean + error * signs)
+    assert said["mpsnr"] == pytest.approx(np.mean(20 * np.log10(2 / error)), abs=1e-3)
+    angle = judged(clean, 3 * clean)
+    assert angle["sam_deg"] == pytest.approx(0, abs=1e-2)
+    ones = np.ones((2, 12, 12))
+    assert judged(ones, ones * np.array([1, 0])[:, None, None])["sam_deg"] == pytest.approx(45, abs=1e-3)
+    small = judged(clean[:, :9, :9], clean[:, :9, :9] + error * signs[:, :9, :9])
+    assert np.isnan(small["mssim"])
