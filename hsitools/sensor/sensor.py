@@ -100,7 +100,7 @@ class Sensor(SensorParts):
         InputError
             When wavelengths, or the width of an only band, are not known.
         """
-        who = cube.source or cube.name or "cube"
+        who = cube.who
         centre = cube.wavelength_nm
         if centre is None or not np.isfinite(centre).all():
             found = "none" if centre is None else f"{np.count_nonzero(~np.isfinite(centre))} bands without"
