@@ -9,7 +9,7 @@ from hsitools.cube.geometry import same_crs, short_name, side_of_pixel
 from hsitools.cube.units import powers
 from hsitools.errors import InputError
 
-#: By how much the wavelength of one band may differ in two cubes: this share of the usual distance between bands, and of
+#: By how much the wavelength of one band may differ in two cubes: this share of the usual step, and of
 #: the wavelength itself. One instrument's calibrations are a few nm apart; red and green are 100.
 BAND, WAVELENGTH = 0.5, 0.02
 #: Pixels by which the maps of one grid may differ. Corners and centres of pixels are half a pixel apart, and confused.
