@@ -160,6 +160,16 @@ def _lower(tags: dict[str, str]) -> dict[str, str]:
     return {key.lower().replace(" ", "_"): value for key, value in tags.items()}
 
 
+def _known_crs(crs: str, path: Path) -> Any:
+    """A coordinate system as PROJ has it; raises `InputError` for one that it does not know."""
+    rasterio = rasterio_module()
+    try:
+        with rasterio.Env(CPL_LOG_ERRORS="OFF"):
+            return rasterio.crs.CRS.from_user_input(crs)
+    except rasterio.errors.CRSError:
+        raise InputError(f"{path}: crs: found {crs[:60]!r}, expected a coordinate system that PROJ knows") from None
+
+
 def _epsg(crs: Any) -> str | None:
     code = crs.to_epsg()
     return None if code is None else f"EPSG:{code}"
@@ -324,7 +334,7 @@ def write(cube: Cube, path: Path, progress: Progress, *, cog: bool = False) -> N
         "photometric": "minisblack", "alpha": "no",
     }  # fmt: skip
     if cube.crs is not None:
-        profile["crs"] = cube.crs
+        profile["crs"] = _known_crs(cube.crs, path)
     if cube.transform is not None:
         profile["transform"] = rasterio.Affine(*cube.transform)
     if stored.nodata is not None:
