@@ -145,8 +145,7 @@ def files(path: Path) -> list[Path]:
         raise
     except Exception as error:
         raise FormatError(f"{path}: GeoTIFF: cannot be read; {' '.join(str(error).split())}") from None
-    item = stac.item_of(path)
-    headers = [header for header in _headers(path) if envi_header.is_header(header)]
+    headers, item = filter(envi_header.is_header, _headers(path)), stac.item_of(path)
     return [path, *opened, *headers, *([] if item is None else [item[0]])]
 
 
