@@ -136,6 +136,26 @@ def read(path: Path) -> Cube:
     )  # fmt: skip
 
 
+def files(path: Path) -> list[Path]:
+    """The image, what GDAL opens beside it (masks, world and metadata files), its STAC item and ENVI headers."""
+    try:
+        with _open(path) as file:
+            opened = [Path(name) for name in file.files]
+    except InputError:
+        raise
+    except Exception as error:
+        raise FormatError(f"{path}: GeoTIFF: cannot be read; {' '.join(str(error).split())}") from None
+    item = stac.item_of(path)
+    headers = [header for header in _headers(path) if envi_header.is_header(header)]
+    return [path, *opened, *headers, *([] if item is None else [item[0]])]
+
+
+def _headers(path: Path) -> list[Path]:
+    """Files beside an image that may be its ENVI header."""
+    names = {path.name.lower() + ".hdr", path.stem.lower() + ".hdr"}
+    return sorted(item for item in path.parent.iterdir() if item.name.lower() in names)
+
+
 def _lower(tags: dict[str, str]) -> dict[str, str]:
     return {key.lower().replace(" ", "_"): value for key, value in tags.items()}
 
@@ -223,8 +243,7 @@ def _beside(path: Path, count: int) -> dict[str, Any]:
     labels = stac.labels(path, count)
     if labels:
         return labels
-    names = {path.name.lower() + ".hdr", path.stem.lower() + ".hdr"}
-    for header in sorted(item for item in path.parent.iterdir() if item.name.lower() in names):
+    for header in _headers(path):
         labels = envi_header.labels(header, count)
         if labels:
             return labels
