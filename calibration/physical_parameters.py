@@ -95,7 +95,7 @@ def characterization_of(
     flags["unidentified"] = _unidentified(data, fit, options, opd_stderr)
     return Characterization(
         name=capture.name,
-        source=capture.source,
+        source=capture.provenance,
         response=FabryPerotResponse(
             model=model, band=data.band, theta=np.where(data.usable[:, None], theta, np.nan), gain_scale=data.scale,
             wavenumber=data.wavenumber,

@@ -53,7 +53,7 @@ def characterize(
     Raises
     ------
     InputError
-        When no row has signal or there are fewer lines than parameters.
+        When no row has signal, intensity and flat field look exchanged, or there are fewer lines than parameters.
 
     References
     ----------
@@ -74,6 +74,7 @@ def characterize(
     require_type(capture, MonochromaticCapture, "capture", "a MonochromaticCapture: open_capture(path), extract(…)")
     require_type(model, (TransmittanceModel, NoneType), "model", "a TransmittanceModel, or None to choose one")
     began = time.perf_counter()
+    capture.check_not_exchanged()
     trials: list[dict[str, Any]] = []
     spread = among = None
     options = options or Options()

@@ -81,11 +81,14 @@ class MonochromaticCapture:
         ``"gaussian"`` or ``"triangular"`` (two equal slits).
     layout : SubImageLayout or None
     name, source : str
+    made_from : str
+        What a file's capture was made from (raw frames, a folder), as the file says; empty where it does not.
 
     Raises
     ------
     InputError
-        On wrong shapes or types, on wavenumbers that are not ascending, distinct, positive µm⁻¹, on fewer than 4 lines.
+        On a flat field without a positive number where samples are usable, on wrong shapes or types, on wavenumbers
+        that are not ascending, distinct, positive µm⁻¹, on fewer than 4 lines.
 
     Examples
     --------
@@ -110,6 +113,7 @@ class MonochromaticCapture:
     layout: SubImageLayout | None = None
     name: str = "capture"
     source: str = ""
+    made_from: str = ""
 
     def __post_init__(self) -> None:
         where = self.source or self.name
@@ -168,6 +172,15 @@ class MonochromaticCapture:
         if not whole or index.min() < 0 or len(np.unique(index)) != count:
             raise InputError(f"{where}: index: expected {count} distinct whole numbers from 0, one an interferometer")
         return index.astype(np.int64)
+
+    @property
+    def provenance(self) -> str:
+        """Source, and what that was made from."""
+        return f"{self.source}, made from {self.made_from}" if self.made_from else self.source
+
+    def check_not_exchanged(self, names: tuple[str, str] = NAMES) -> None:
+        """Raise `InputError` where intensity and flat field look exchanged; ``names`` are theirs in the message."""
+        check_not_exchanged(self.intensity, self.flat, self.mask, self.source or self.name, names)
 
     @property
     def n_interferometers(self) -> int:
@@ -246,7 +259,7 @@ class MonochromaticCapture:
     def save(self, path: str | Path) -> None:
         """Write to HDF5, self-describing."""
         with new_own(path) as file:
-            file.attrs.update(format=FORMAT, version=VERSION, name=self.name, source=self.source)
+            file.attrs.update(format=FORMAT, version=VERSION, name=self.name, source=self.made_from or self.source)
             file.attrs["line_shape"] = self.line_shape
             if self.opd_step_um is not None:
                 file.attrs["opd_step_um"] = self.opd_step_um
@@ -293,12 +306,15 @@ class MonochromaticCapture:
             layout=None if layout is None else SubImageLayout.from_dict(layout, f"{path}: layout"),
             name=str(attributes.get("name", Path(path).stem)),
             source=str(path),
+            made_from="" if attributes.get("source") == str(path) else str(attributes.get("source", "")),
         )
 
 
 def _usable(intensity: Array, flat: Array, mask: Mask, where: str) -> Mask:
     """``mask`` less the samples and the rows that carry no information; says how many."""
     good = mask & np.isfinite(intensity) & np.isfinite(flat) & (flat > 0)
+    if mask.any() and not (mask & (flat > 0)).any():
+        raise InputError(f"{where}: flat: found no positive number at any usable sample, expected the flat field")
     lost = int((mask & ~good).sum())
     if lost:
         log.warning("%s: %d samples left out (not finite, or without flat field)", where, lost)
@@ -330,7 +346,7 @@ def open_capture(path: str | Path) -> MonochromaticCapture:
     """
     is_folder = Path(path).is_dir()
     capture = MonochromaticCapture(**read_irca_folder(path)) if is_folder else MonochromaticCapture.load(path)
-    check_not_exchanged(capture.intensity, capture.flat, str(path), ("data", "norm") if is_folder else NAMES)
+    capture.check_not_exchanged(("data", "norm") if is_folder else NAMES)
     return capture
 
 
@@ -355,5 +371,5 @@ def describe(path: Path) -> dict[str, Any] | None:
         "negative_samples": int((used < 0).sum()),
         "dark_interferometers": int(capture.dark.sum()),
         "grid": None if capture.layout is None else list(capture.layout.grid),
-        "source": capture.source,
+        "source": capture.made_from or capture.source,
     }

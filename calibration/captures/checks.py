@@ -94,10 +94,11 @@ def check_linewidth(values: ArrayLike, wavenumber: NDArray[np.float64], where: s
 
 
 def check_not_exchanged(
-    intensity: NDArray[np.float64], flat: NDArray[np.float64], where: str, names: tuple[str, str]
-) -> None:
+    intensity: NDArray[np.float64], flat: NDArray[np.float64], mask: NDArray[np.bool_], where: str,
+    names: tuple[str, str],
+) -> None:  # fmt: skip
     """Raise `InputError` where the flat field's rows vary as interferograms do, and the intensities' do not."""
-    spreads = [_row_spread(values) for values in (intensity, flat)]
+    spreads = [_row_spread(values, mask) for values in (intensity, flat)]
     if len(intensity) >= LEAST_ROWS and spreads[1] > FRINGES and spreads[0] < spreads[1] / 2:
         raise InputError(
             f"{where}: {names[1]}: found rows that differ from one another by {100 * spreads[1]:.0f} %, as "
@@ -106,11 +107,15 @@ def check_not_exchanged(
         )
 
 
-def _row_spread(values: NDArray[np.float64]) -> float:
+def _row_spread(values: NDArray[np.float64], mask: NDArray[np.bool_]) -> float:
     """Typical deviation of rows ``(interferometer, line)`` of mean one from the shape that most of them share."""
-    mean = values.mean(axis=1)
-    rows = values[mean > 0] / mean[mean > 0, None]
-    return float(robust_sigma(rows - np.median(rows, axis=0))) if len(rows) else 0.0
+    mean = (values * mask).sum(axis=1) / np.maximum(mask.sum(axis=1), 1)
+    bright, lines = mean > 0, mask[mean > 0].any(axis=0)
+    if not lines.any():
+        return 0.0
+    rows = np.where(mask[bright], values[bright] / mean[bright, None], np.nan)[:, lines]
+    away = rows - np.nanmedian(rows, axis=0)
+    return float(robust_sigma(away[np.isfinite(away)]))
 
 
 def one_line(error: BaseException) -> str:

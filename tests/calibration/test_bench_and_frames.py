@@ -241,6 +241,7 @@ class TestCommandLine:
         captured = capsys.readouterr()
         assert code == 0, captured.err
         assert '"n_interferometers": 16' in captured.out  # no place of the grid is empty
+        assert f'"source": "{tmp_path / "f.h5"}"' in captured.out
         assert (tmp_path / "grid.png").read_bytes().startswith(b"\x89PNG")
 
     def test_device_of_another_camera(self, capsys, frames_path, captures_dir, tmp_path):

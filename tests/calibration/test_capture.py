@@ -15,8 +15,10 @@ from hypothesis.extra import numpy as hnp
 from calibration.captures import capture as module
 from calibration.captures.capture import MonochromaticCapture, describe, open_capture
 from calibration.captures.checks import check_wavenumber
+from calibration.pipeline import characterize
 from hsitools.errors import FormatError, InputError
 from hsitools.sensor.layout import SubImageLayout
+from hsitools.sensor.transmittance import TransmittanceModel
 
 ROWS, LINES = 3, 6
 WAVENUMBER = np.linspace(1.0, 2.0, LINES)
@@ -141,6 +143,7 @@ class TestObject:
         mask=hnp.arrays(bool, (ROWS, LINES)),
     )
     def test_never_a_nan(self, intensity, flat, mask):
+        assume(not mask.any() or (mask & (flat > 0)).any())
         capture = make(intensity=intensity, flat=flat, mask=mask)
         assert np.isfinite(capture.intensity).all()
         assert np.isfinite(capture.flat).all()
@@ -309,6 +312,34 @@ class TestFile:
             InputError, match=r"flat: found rows that differ .* in intensity, .*: are the two exchanged?"
         ):
             open_capture(tmp_path / "wrong.h5")
+        # divided already, and without a file: the same
+        exchanged = make(wavenumber=wavenumber, intensity=np.ones_like(flat), flat=fringes)
+        with pytest.raises(InputError, match="are the two exchanged"):
+            characterize(exchanged, TransmittanceModel())
+
+    def test_masked_samples_exchange_nothing(self):
+        """Of flat fields that are alike, some saturated in half of the lines."""
+        flat = np.full((6, 40), 5000.0) * np.linspace(1, 3, 40)
+        mask = np.ones(flat.shape, bool)
+        mask[::2, 20:] = False
+        make(wavenumber=np.linspace(1.0, 2.5, 40), intensity=flat, flat=flat, mask=mask).check_not_exchanged()
+
+    def test_a_flat_without_light(self):
+        with refused(InputError, "flat: found no positive number"):
+            make(flat=np.zeros((ROWS, LINES)))
+        # nothing is usable, and nothing is asked of the flat field
+        make(flat=np.zeros((ROWS, LINES)), mask=np.zeros((ROWS, LINES), bool))
+
+    def test_what_a_file_was_made_from(self, tmp_path):
+        """`hsi capture extract` named its own output as the source."""
+        path = tmp_path / "capture.h5"
+        make(source="frames.h5").save(path)
+        assert describe(path)["source"] == "frames.h5"
+        capture = open_capture(path)
+        assert (capture.source, capture.made_from) == (str(path), "frames.h5")
+        assert capture.provenance == f"{path}, made from frames.h5"
+        capture.save(path)
+        assert open_capture(path).made_from == "frames.h5"
 
     def test_missing(self, tmp_path):
         with refused(FormatError, tmp_path / "none.h5", "found no such file or folder"):
