@@ -37,6 +37,8 @@ def characterize(
 ) -> Characterization:
     """Characterize all interferometers of a capture.
 
+    Samples that were cut off and are not marked are set aside, said and flagged (`captures.saturation`).
+
     Parameters
     ----------
     capture : MonochromaticCapture
@@ -75,6 +77,7 @@ def characterize(
     require_type(model, (TransmittanceModel, NoneType), "model", "a TransmittanceModel, or None to choose one")
     began = time.perf_counter()
     capture.check_not_exchanged()
+    capture = _without_clipped(capture)
     trials: list[dict[str, Any]] = []
     spread = among = None
     options = options or Options()
@@ -100,6 +103,22 @@ def characterize(
             capture.name, result.settings["opd_limit_um"], result.flags["undersampled"].sum(),
         )  # fmt: skip
     return result
+
+
+def _without_clipped(capture: MonochromaticCapture) -> MonochromaticCapture:
+    """A capture whose samples that were cut off are marked as saturated, and masked."""
+    # of SciPy, which nothing else needs here
+    from calibration.captures.saturation import clipped_samples
+
+    clipped = clipped_samples(capture.intensity, capture.mask)
+    if not clipped.any():
+        return capture
+    log.warning(
+        "%s: %d samples of %d interferometers saturated, which the capture does not mark: left out",
+        capture.name, clipped.sum(), clipped.any(axis=1).sum(),
+    )  # fmt: skip
+    saturated = clipped if capture.saturated is None else capture.saturated | clipped
+    return replace(capture, mask=capture.mask & ~clipped, saturated=saturated)
 
 
 def _without(capture: MonochromaticCapture, wild: WildSamples) -> MonochromaticCapture:

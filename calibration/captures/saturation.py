@@ -1,4 +1,4 @@
-"""Where pixels of raw frames saturate, whatever the file declares."""
+"""Where pixels of raw frames, or samples of captures, saturate, whatever the file declares."""
 
 from __future__ import annotations
 
@@ -24,6 +24,12 @@ CEILING = 0.05
 MIN_PIXELS = 8
 #: Fewest pixels of one patch that show a full well in two lines, of twenty-five.
 MIN_PATCH = 20
+#: Neighbouring lines at the same highest value that speak for a ceiling: fringes have one of them, or two by symmetry.
+RUN = 3
+#: Such runs that a ceiling needs: one may be a slow fringe's broad top, rounded.
+LEAST_RUNS = 2
+#: Steps of the converter from the ceiling to the samples beside such runs: a rounded top falls by one or two.
+STEEP = 4
 
 
 def saturation_limit(stack: FrameStack, centres: NDArray[np.int64], dark: Array, hot: Mask) -> float:
@@ -82,6 +88,43 @@ def clipping_limit(values: Array, usable: Mask) -> float:
     bright = (brighter < highest) & (brighter > np.minimum(middle, highest / 2))
     noise = float(np.median(np.abs(pairs[1] - pairs[0])[bright])) if bright.any() else 0.0
     return _cut_off(values, usable) if noise > 0 and noise >= step else np.inf
+
+
+def clipped_samples(intensity: Array, mask: Mask) -> Mask:
+    """Samples ``(interferometer, line)`` of a capture that were cut off, at one number for all or at one for each row.
+
+    Whoever makes a table of intensities may not mark them. Told by plateaus: runs of equal highest values.
+    """
+    out = np.zeros_like(mask)
+    if not mask.any():
+        return out
+    step = quantisation_step(intensity[mask])
+    out = mask & (intensity >= _ceiling(intensity, mask, step))
+    for row in np.flatnonzero(mask.any(axis=1) & ~out.any(axis=1)):
+        one = slice(row, row + 1)
+        out[row] = mask[row] & (intensity[row] >= _ceiling(intensity[one], mask[one], step))
+    return out
+
+
+def _ceiling(values: Array, mask: Mask, step: float) -> float:
+    """The value at which samples ``(row, line)`` are cut off; infinite when there is none."""
+    # rows that are constant, as without noise at an OPD of zero, tell nothing
+    highest = np.max(values, axis=1, keepdims=True, where=mask, initial=-np.inf)
+    mask = mask & (mask & (values < highest)).any(axis=1, keepdims=True)
+    # against the two steps below alone: a fringe's top has few samples farther down
+    value = pile_up(values[mask], step, 0.0) if mask.any() else None
+    if value is None:
+        return np.inf
+    full = mask & (values >= value)
+    runs = np.lib.stride_tricks.sliding_window_view(full, RUN, axis=1).all(axis=2)
+    if int(runs[:, 0].sum() + (runs[:, 1:] & ~runs[:, :-1]).sum()) < LEAST_RUNS:
+        return np.inf
+    # fringes run into a ceiling at a slope; beside the broad top of a slow one lies the next number
+    ends = np.zeros_like(full)
+    ends[:, RUN:] |= runs[:, :-1]
+    ends[:, :-RUN] |= runs[:, 1:]
+    beside = mask & ~full & ends
+    return value if beside.any() and np.median(value - values[beside]) > STEEP * step else np.inf
 
 
 def _cut_off(values: Array, usable: Mask) -> float:

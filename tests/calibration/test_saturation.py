@@ -9,7 +9,9 @@ import pytest
 from calibration import simulated_bench as bench
 from calibration.captures.extract import extract
 from calibration.captures.frames import FrameStack
-from calibration.captures.saturation import clipping_limit
+from calibration.captures.saturation import clipped_samples, clipping_limit
+from calibration.pipeline import characterize
+from hsitools.sensor.transmittance import TransmittanceModel
 
 LINES = bench.lines(60)
 
@@ -164,3 +166,54 @@ def test_frames_of_a_scene_that_are_not(count):
     # even objects without noise hold one number, too
     assert clipping_limit(scene_frames(count, noise=False), usable) == np.inf
     assert clipping_limit(np.full((count, 6, 20, 20), 100.0), usable) == np.inf
+
+
+# ---- captures, as users' own tables ----------------------------------------------------------------------------
+
+ALL_LINES = bench.lines(151)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.03])
+@pytest.mark.parametrize("limit", [1.0, 0.8, 0.6])
+def test_unmarked_samples_of_a_capture_that_are_cut_off(device, noise, limit):
+    clean = bench.capture(device, ALL_LINES, rng=np.random.default_rng(4), noise=noise).intensity
+    mask = np.random.default_rng(5).random(clean.shape) > 0.05
+    np.testing.assert_array_equal(clipped_samples(np.minimum(clean, limit), mask), mask & (clean >= limit))
+    # as stored by a converter
+    counts = np.minimum(np.rint(1000 * clean), 1000 * limit)
+    np.testing.assert_array_equal(clipped_samples(counts, mask), mask & (counts == 1000 * limit))
+    # rows in units of their own
+    gain = np.linspace(0.5, 2, len(clean))[:, None]
+    clipped = clipped_samples(gain * np.minimum(clean, limit), mask)
+    assert not (clipped & (clean < limit)).any()
+    assert clipped.sum() > 0.8 * (mask & (clean >= limit)).sum()
+
+
+@pytest.mark.parametrize("n_lines", [40, 61, 151, 400])
+@pytest.mark.parametrize("step", [0.0, 1e-2, 1e-3])
+def test_tops_of_fringes_are_no_ceiling(device, n_lines, step):
+    def rounded(values):
+        return np.rint(values / step) * step if step else values
+
+    wavenumber = np.linspace(1.0, 2.5, n_lines)
+    # exact maxima that repeat, pairs of equal values beside them, broad tops, constant rows
+    for opd in (np.arange(9.0), np.arange(1, 60) / 4, np.array([0.01, 0.05, 0.1, 0.3])):
+        phase = 2 * np.pi * wavenumber * opd[:, None]
+        for fringes in (1 + 0.5 * np.cos(phase), 1 / (1 + 0.8 * np.sin(phase / 2) ** 2)):
+            assert not clipped_samples(rounded(fringes), np.ones(fringes.shape, dtype=bool)).any()
+    for noise in (0.0, 0.03, 0.1):
+        capture = bench.capture(device, bench.lines(n_lines), rng=np.random.default_rng(6), noise=noise)
+        assert not clipped_samples(rounded(capture.intensity), capture.mask).any()
+
+
+def test_a_fit_sets_unmarked_saturation_aside(device, caplog):
+    """A quarter of the samples at the ceiling: OPDs tens of their standard errors off, half of the rows not flagged."""
+    capture = bench.capture(device, ALL_LINES, rng=np.random.default_rng(7), noise=0.03).select(rows=np.arange(8))
+    limit = float(np.quantile(capture.intensity, 0.75))
+    full = capture.intensity >= limit
+    cut = replace(capture, intensity=np.minimum(capture.intensity, limit))
+    result = characterize(cut, TransmittanceModel())
+    assert f"{full.sum()} samples of {full.any(axis=1).sum()} interferometers saturated" in caplog.text
+    np.testing.assert_array_equal(result.flags["saturated"], full.any(axis=1))
+    away = np.abs(bench.standardised_errors(device, result)["opd"])
+    assert np.median(away) < 2
