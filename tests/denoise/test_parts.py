@@ -33,7 +33,7 @@ def separation(seed: int = 0, rank: int = 2) -> tuple[Separation, np.ndarray]:
     whitened = clean + rng.standard_normal(clean.shape) - 14 * (line / np.linalg.norm(line))[:, None, None] * where
     ones = np.ones((BANDS, SIDE), np.float32)
     noise = NoiseModel(
-        sigma=np.ones(BANDS, np.float32), slope=np.full(BANDS, 0.02, np.float32), gain=ones, offset=0 * ones,
+        sigma=np.ones(BANDS, np.float32), slope=np.full(BANDS, 0.2, np.float32), gain=ones, offset=0 * ones,
         offset_std=0 * ones, dead=ones < 0, outlier=np.zeros(clean.shape, bool),
     )  # fmt: skip
     images = scores.astype(np.float32)

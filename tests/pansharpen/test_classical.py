@@ -20,9 +20,10 @@ from pansharpen.in_memory import fuse_case
 from pansharpen.methods.awlp import spline_blur
 from pansharpen.methods.bdsd_pc import REACH, _gains, coarse_blur
 from pansharpen.methods.bt_h import BINS, SPAN, bin_edges, dark_level, histogram
-from pansharpen.methods.mf import morphological_low
+from pansharpen.methods.mf import _dilate, morphological_low
 from pansharpen.optics import Optics
 from pansharpen.pair.case_files import convention, read_case
+from pansharpen.registry import METHODS
 
 NAMES = ("Brovey", "BT-H", "BDSD-PC", "PRACS", "AWLP", "MTF-GLP-HPM", "MTF-GLP-HPM-R", "MF")
 SIZES = st.integers(2, 7)
@@ -207,6 +208,32 @@ def test_bands_with_an_error_of_one_size_get_the_regression_gain(matched):
     assert float(gain[:, 1].std()) < 0.35 * float(gain[:, 0].std())
 
 
+def test_haze_is_taken_off_bands_and_level_before_their_ratio():
+    """What is added to both changes the sum, and neither gains nor details."""
+    bands, level, gain = _levels(False)
+    haze = torch.tensor([[5.0, -1.0]]), torch.tensor([[3.0]])
+    hazy = bands + haze[0][..., None, None]
+    case = FusionCase(coarse=hazy, pan=level + 3, optics=Optics(ratio=1), expanded=hazy)
+    fused = modulated(case, lambda tile: (tile.pan, torch.full_like(tile.pan, 0.01)), haze=haze)
+    torch.testing.assert_close((fused - hazy) / 0.01, gain, rtol=0.02, atol=0.05)
+
+
+def test_levels_of_bands_are_their_own(monkeypatch):
+    """SFIM-HS compares a band with the mean of what PAN makes of it; BT-H takes each image's own haze off."""
+    case = made_case(bands=4)
+    case = case.replace(coarse=case.coarse + torch.tensor([3.0, -1, 0, 7])[:, None, None])
+    monkeypatch.setattr("pansharpen.methods.sfim_hs.modulated", lambda _, view: view)
+    level, detail = METHODS["SFIM-HS"].function(case)(case.tile)
+    mean = case.coarse.mean((2, 3))
+    torch.testing.assert_close(level.mean((2, 3)), mean, rtol=0, atol=0.05)
+    torch.testing.assert_close((level + detail).mean((2, 3)), mean, rtol=0, atol=0.05)
+    monkeypatch.setattr("pansharpen.methods.bt_h.modulated", lambda _, view, haze: (view, haze))
+    view, haze = METHODS["BT-H"].function(case)
+    torch.testing.assert_close(sum(view(case.tile)), case.pan)
+    for found, image in zip(haze, (case.coarse, case.tile.pan_coarse), strict=True):
+        torch.testing.assert_close(found, image.amin((2, 3)).double(), rtol=0, atol=0.02)
+
+
 def test_variances_below_rounding_are_none():
     mean = torch.tensor([[100.0, 100.0]], dtype=torch.float64)
     variance = torch.tensor([[1e-12, 1e-6]], dtype=torch.float64)
@@ -273,6 +300,14 @@ def test_low_pass_images_keep_levels_and_smooth(ratio):
         assert low(image).shape == image.shape
         if ratio > 1:
             assert low(image).var() < 0.6 * image.var()
+
+
+def test_dilation_reaches_along_both_axes():
+    point = torch.zeros(1, 1, 7, 7)
+    point[..., 3, 3] = 1
+    cross = torch.zeros(7, 7)
+    cross[1:6, 3] = cross[3, 1:6] = 1
+    assert torch.equal(_dilate(point, 2)[0, 0], cross)
 
 
 def test_morphological_pyramid_does_not_shift():

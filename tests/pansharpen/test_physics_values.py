@@ -6,11 +6,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from scipy.signal import convolve2d
 
 from hsitools.estimation.edge_aware import NEIGHBOURS, SMOOTHNESS
 from hsitools.scenes import scene
 from hsitools.sensor import preset
-from hsitools.sensor.spatial import mtf_decimate
+from hsitools.sensor.spatial import mtf_blur, mtf_decimate
 from pansharpen.case import FusionCase
 from pansharpen.families.statistics import band_sums, moments, per_band
 from pansharpen.guide import Guide
@@ -18,11 +19,13 @@ from pansharpen.methods.physics import _fuse, _noise_between, learn, lopsided, s
 from pansharpen.optics import Optics
 from pansharpen.pair.wald import simulated_case
 from pansharpen.physics import error_scale as error_scales
-from pansharpen.physics.error_scale import ErrorScale, _amplitudes, _lagged, error_scale, grain_gain
+from pansharpen.physics.error_scale import ErrorScale, _amplitudes, _lagged, error_scale, grain_gain, grain_variance
 from pansharpen.physics.few_pixels import FEW, few_pixels, level_sums
+from pansharpen.physics.hidden_details import hidden_gain
 from pansharpen.physics.one_place import Place
-from pansharpen.physics.pan_error import STRUCTURE, PanError, _noise_gain
+from pansharpen.physics.pan_error import STRUCTURE, PanError, _noise_gain, pan_error
 from pansharpen.physics.registration import Registration, binomial
+from pansharpen.physics.sharp_pan import gaussian
 from pansharpen.physics.subspace import subspace
 
 EXACT = {"rtol": 1e-9, "atol": 1e-12}
@@ -36,6 +39,7 @@ def tensor(*values):
 def case() -> FusionCase:
     """Five bands of a PRISMA-like pair at ratio 3, coarse pixels of 10×8."""
     sensor = preset("prisma").select([0, 9, 18, 27, 60])
+    sensor = sensor.replace(mtf=np.linspace(0.22, 0.38, 5)[:, None].repeat(2, 1))
     return simulated_case(scene((30, 24), seed=4), sensor, ratio=3, seed=1)
 
 
@@ -96,11 +100,49 @@ def test_the_error_of_pan_by_hand():
 
 
 def test_what_is_left_of_noise_among_details_is_measured():
-    from hsitools.sensor.spatial import mtf_blur
-
     noise = torch.randn(1, 1, 200, 200, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     left = float((noise - mtf_blur((200, 200), 0.3, 2)(noise)).var())
     assert _noise_gain() == pytest.approx(left, rel=0.03)
+
+
+def test_noise_of_the_cube_is_no_error_of_pan(case, model):
+    """Of the error at the coarse scale its variance is taken off, and of details there what details keep of it."""
+    pair = dataclasses.replace(model.pair, unexplained=10.0)
+
+    def visible(noise):
+        components = lambda tile: model.space.components(model.coarse(tile))  # noqa: E731
+        with torch.no_grad():
+            return pan_error(case, components, pair, noise=noise, pan_variance=1.0, least=0.0).visible
+
+    tile = case.tile
+    seen = tile.see_pan(pair.sight(tile)).double()
+    own = (seen - mtf_blur((10, 8), 0.3, 2)(seen)).square().mean()
+    fine = (tile.pan - tile.pan_low).double().square().mean()
+    rest = pair.rest(model.space.components(model.coarse(tile)), seen)
+    noise = 0.2 * float((rest - mtf_blur((10, 8), 0.3, 2)(rest)).square().mean())
+    expected = noise * (1 + _noise_gain() * float(fine / own))
+    assert visible(0.0) - visible(noise) == pytest.approx(expected, rel=1e-3)
+
+
+def test_noise_of_pan_is_taken_off_what_its_blur_takes():
+    """White noise leaves the sum of squares of the filter's taps, once, and of the filter applied twice."""
+    blur = gaussian(0.3)
+    taken = -blur
+    taken[8, 8] += 1
+    once, twice = (taken**2).sum(), (convolve2d(taken, taken) ** 2).sum()
+    clear = hidden_gain(blur, 1.0, 0.3)
+    assert hidden_gain(blur, 1 + 0.4 * once, 0.3 + 0.4 * twice, noise=0.4) == pytest.approx(clear, rel=1e-2)
+    assert hidden_gain(blur, 1.0, 0.2) < 0.9 * clear
+
+
+def test_what_a_band_keeps_to_itself_passes_its_noise_on(case, model):
+    floor = [
+        grain_variance(
+            case, model.coarse, dataclasses.replace(model.space, rest=tensor(*[share] * 5)[None]), model.pair
+        )
+        for share in (0.0, 0.5)
+    ]
+    torch.testing.assert_close(floor[1] - floor[0], 0.5 * model.space.noise[0], rtol=1e-6, atol=1e-15)
 
 
 def test_registration_by_hand():

@@ -8,6 +8,7 @@ import torch
 
 from hsitools.metrics import Fusion, Pair, Registration, evaluate, evaluate_alone, evaluate_fusion, get, names
 from hsitools.scenes import scene
+from hsitools.sensor.interpolation import interpolate
 from hsitools.sensor.spatial import mtf_blur, mtf_decimate
 
 FULL, FUSED, ALONE = names("full reference"), names("full resolution"), names("no reference")
@@ -188,6 +189,17 @@ def test_what_is_told_of_a_pair_reaches_the_index(name, setting):
     found = evaluate_fusion(cube, coarse, pan, metrics=[name], **setting)[name].value
     assert found == pytest.approx(float(get(name).function(Fusion.of(cube, coarse, pan, **setting)).value), rel=1e-9)
     assert found != pytest.approx(evaluate_fusion(cube, coarse, pan, metrics=[name])[name].value, rel=1e-3)
+
+
+@pytest.mark.parametrize("gain", [0.08, 0.6])
+def test_what_an_interpolated_cube_lacks_is_told_whatever_pan_s_optics(gain):
+    """PAN's own blur hides details, which count as missing all the same."""
+    truth, coarse, _ = fused()
+    pan = mtf_blur((48, 48), gain, 1)(truth[:2].mean(0, keepdim=True))
+    plain = interpolate((12, 12), 4, 1.5)(coarse)
+    told = {"registration": Registration(), "noise_variance": np.full(6, 1e-12), "pan_own_mtf": gain}
+    expected = evaluate_fusion(plain, coarse, pan, metrics=["ERGAS_est"], **told)["ERGAS_est"].value
+    assert expected == pytest.approx(evaluate(plain, truth, ratio=4, metrics=["ERGAS"])["ERGAS"].value, rel=0.15)
 
 
 def test_registration_is_how_the_cube_was_made():
