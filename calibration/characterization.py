@@ -17,7 +17,7 @@ from calibration.fitting.options import SHARED, label
 from calibration.transmittance_errors import LineErrors, transmittance_stderr
 from hsitools.errors import InputError
 from hsitools.io.atomic import atomic_path
-from hsitools.io.own_file import declared_format, open_own
+from hsitools.io.own_file import declared_format, new_own, open_own
 from hsitools.sensor.layout import SubImageLayout
 from hsitools.sensor.spectral import FabryPerotResponse
 from hsitools.sensor.transmittance import TransmittanceModel
@@ -326,9 +326,7 @@ class Characterization:
 
     def save(self, path: str | Path) -> None:
         """Write to HDF5, self-describing, every data set with its unit."""
-        import h5py
-
-        with atomic_path(Path(path)) as temporary, h5py.File(temporary, "w") as file:
+        with new_own(path) as file:
             file.attrs.update(
                 format=FORMAT, version=VERSION, name=self.name, source=self.source, seconds=self.seconds,
                 selection=json.dumps(self.selection), settings=json.dumps(self.settings),

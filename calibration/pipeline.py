@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from types import NoneType
 from typing import Any
 
 from calibration.captures.capture import MonochromaticCapture
@@ -19,6 +20,7 @@ from calibration.fitting.wild_samples import WildSamples, fit_without_wild
 from calibration.held_out import cross_validate
 from calibration.model_choice import general_model, select_model
 from calibration.physical_parameters import characterization_of, set_aside_text
+from hsitools.errors import require_type
 from hsitools.sensor.transmittance import TransmittanceModel
 
 log = logging.getLogger(__name__)
@@ -69,6 +71,8 @@ def characterize(
     >>> bool(np.median(np.abs(result.opd_um - instrument.opd_um)) < 0.01)
     True
     """
+    require_type(capture, MonochromaticCapture, "capture", "a MonochromaticCapture: open_capture(path), extract(…)")
+    require_type(model, (TransmittanceModel, NoneType), "model", "a TransmittanceModel, or None to choose one")
     began = time.perf_counter()
     trials: list[dict[str, Any]] = []
     spread = among = None

@@ -8,6 +8,7 @@ the population prior, one interferometer at a time, in bounded memory. A killed 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from calibration.fitting.options import Options
 from calibration.fitting.posterior import posterior
 from calibration.fitting.refine import Prior, refine
 from calibration.fitting.scaled_rows import ScaledRows
+from hsitools.io.atomic import require_room
 from hsitools.progress import Progress
 from hsitools.sensor.transmittance import SampledModel, TransmittanceModel
 
@@ -266,6 +268,7 @@ def _open_partial(path: Path, key: str, stack: PixelStack, model: TransmittanceM
         except OSError:
             log.warning("%s: unreadable, started anew", path)
         path.unlink()
+    require_room(path, len(MAPS) * math.prod(stack.shape) * np.dtype("f4").itemsize)
     file = h5py.File(path, "w")
     file.attrs.update(format=FORMAT, version=VERSION, key=key, model=model.label, source=str(stack.path))
     for name, unit in MAPS.items():

@@ -195,13 +195,9 @@ def characterize_it(process: Process) -> Outcome:
 def scene_files(process: Process) -> list[Path]:
     """Instrument, scene and curves."""
     plan = process.plan
-    scene = [plan.scene]
-    if plan.scene.suffix == ".hdr":
-        # ENVI's numbers are in the file beside its header
-        scene = sorted(plan.scene.parent.glob(f"{plan.scene.stem}.*"))
     curves = [path for path in (plan.illumination, plan.lamp, plan.flat) if path is not None]
     # which of them is which matters: they are options, too
-    return [process.files["instrument"], *scene, *curves]
+    return [process.files["instrument"], plan.scene, *curves]
 
 
 def invert_it(process: Process) -> Outcome:

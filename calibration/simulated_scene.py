@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from calibration.simulated_bench import DARK_LEVEL, FULL_SCALE, SimulatedInstrument
 from hsitools.cube import Cube
-from hsitools.io.atomic import atomic_path
+from hsitools.io.own_file import new_own
 
 Array = NDArray[np.float64]
 #: Points of the quadrature over the band: a hundred a fringe of the largest path differences simulated.
@@ -103,8 +103,6 @@ def write_scene(
     hot_share : float
         Share of hot pixels.
     """
-    import h5py
-
     n, size, layout = len(instrument.opd_um), sub_image_size(instrument), instrument.layout
     shift = np.zeros((n, 2)) if shift is None else shift
     magnification = np.ones(n) if magnification is None else magnification
@@ -124,7 +122,7 @@ def write_scene(
         noisy = electrons + np.sqrt(np.maximum(electrons, 0) + 25.0) * rng.standard_normal(electrons.shape)
         return np.clip(np.rint(noisy + dark), 0, FULL_SCALE).astype(np.uint16)
 
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with new_own(path) as file:
         file.attrs["full_scale"] = FULL_SCALE
         file["frames"] = np.stack([digitise(light) for _ in range(count)])
         file["dark"] = np.stack([digitise(np.zeros_like(light)) for _ in range(n_dark)])

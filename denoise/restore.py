@@ -166,7 +166,7 @@ def restore_cube(
         raise InputError("scale: found one without a sensor, expected a sensor whose units it leads to")
     seen = cube.physical()
     options = options_of(entry, samples, seed, weights, device)
-    who = cube.source or cube.name or "cube"
+    who = cube.who
 
     def restored(values: NDArray[Any], columns: slice) -> Restoration:
         return restore(

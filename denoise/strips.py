@@ -94,7 +94,7 @@ class RestoredSource:
         Raises `InputError` after a strip was cut off while it was added to the others.
         """
         if self._broken:
-            who = self.cube.source or self.cube.name or "cube"
+            who = self.cube.who
             raise InputError(f"{who}: found a strip that was added half, expected a new restoration")
         # workers do not wait for a writer to ask
         asked = [self.client is not None or window.reaches(rows, columns) for window in self.windows]

@@ -9,7 +9,10 @@ from numpy.typing import NDArray
 
 from hsitools.errors import InputError
 
+#: Kinds of NumPy's types.
 REAL, REAL_OR_BOOLEAN = "fiu", "fiub"
+#: Bytes of the longest floating numbers that files hold.
+LONGEST = 8
 
 
 def real_array(values: Any, who: str, kinds: str = REAL) -> NDArray[Any]:
@@ -65,5 +68,8 @@ def cube_data(data: Any, who: str) -> Any:
     if hasattr(data, "coords"):
         raise InputError(f"{who}: found an xarray object, expected an array (Cube.from_xarray keeps its labels)")
     if isinstance(data, np.ma.MaskedArray | list) or hasattr(data, "detach"):
-        return real_array(data, who, REAL_OR_BOOLEAN)
+        data = real_array(data, who, REAL_OR_BOOLEAN)
+    if isinstance(data, np.ndarray) and data.dtype.kind == "f" and data.dtype.itemsize > LONGEST:
+        # no format knows them
+        data = data.astype(np.float64)
     return data

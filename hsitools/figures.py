@@ -31,7 +31,7 @@ def rgb_bands(cube: Cube) -> tuple[int, int, int]:
     """
     good = np.flatnonzero(cube.good)
     if good.size == 0:
-        raise InputError(f"{cube.source or cube.name}: good: found no good band")
+        raise InputError(f"{cube.who}: good: found no good band")
     placed = good if cube.wavelength_nm is None else good[np.isfinite(cube.wavelength_nm[good])]
     if cube.wavelength_nm is None or placed.size == 0:
         spread = good[np.linspace(len(good) - 1, 0, 5).astype(int)]

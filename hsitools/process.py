@@ -18,6 +18,7 @@ from hsitools.chain import Done, Fact, Outcome, Step, run_steps, sections, steps
 from hsitools.errors import FormatError, InputError
 from hsitools.io.atomic import atomic_path
 from hsitools.io.hashes import content_hash, short_hash
+from hsitools.io.readers import source_files
 from hsitools.lookup import lookup
 from hsitools.text import plain
 
@@ -160,11 +161,11 @@ class Process:
     _hashes: dict[tuple[Any, ...], str] = field(default_factory=dict)
 
     def hash(self, path: Path) -> str:
-        """Of a file's content; each file is read once a run, unless it was written since."""
+        """Of what opening a path reads; each is read once a run, unless it was written since."""
         if path.is_dir() or not path.exists():
             return content_hash(path)
-        status = path.stat()
-        stamp = path.resolve(), status.st_size, status.st_mtime_ns, status.st_ino
+        states = [(file.resolve(), file.stat()) for file in source_files(path)]
+        stamp = tuple((file, state.st_size, state.st_mtime_ns, state.st_ino) for file, state in states)
         if stamp not in self._hashes:
             self._hashes[stamp] = content_hash(path)
         return self._hashes[stamp]

@@ -100,7 +100,7 @@ class FusedSource:
             fused = self.function(tile)
             if _not_finite(fused, tile.measured):
                 raise FloatingPointError(
-                    f"{scene.cube.source or scene.cube.name}: found values that are not finite in the fused rows "
+                    f"{scene.cube.who}: found values that are not finite in the fused rows "
                     f"{window.rows.start}:{window.rows.stop}, columns {window.columns.start}:{window.columns.stop}"
                 )
             own = marked(fused, tile)[0].cpu().numpy()

@@ -53,9 +53,9 @@ def cube_without_noise(
     """
     made = cube.pan is None
     if made and not guides:
-        raise InputError(f"{cube.source or cube.name}: pan: missing, expected a panchromatic image beside the cube")
+        raise InputError(f"{cube.who}: pan: missing, expected a panchromatic image beside the cube")
     require_memory(
-        4 * HELD * int(np.prod(cube.shape)), cube.source or cube.name, use="a noise model takes a cube as a whole",
+        4 * HELD * int(np.prod(cube.shape)), cube.who, use="a noise model takes a cube as a whole",
         advice="choose a window, or denoise the cube first (hsi denoise run), which goes by strips",
     )  # fmt: skip
     pair = paired(with_pan(cube, guides, guide_sensor))

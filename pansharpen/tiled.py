@@ -113,7 +113,7 @@ class LargeScene:
         )  # fmt: skip
         self.bands = np.flatnonzero(cube.good & live)
         if self.bands.size == 0:
-            raise InputError(f"{cube.source or cube.name}: bands: found none that is good and has a signal")
+            raise InputError(f"{cube.who}: bands: found none that is good and has a signal")
         used = cube.select(bands=self.bands)
         told = cube_optics(used, sensor)[0] if optics is None else optics.select(self.bands)
         self.optics = with_errors(told, cube_std, self.bands, cube, as_noise=std_as_noise)
@@ -332,7 +332,7 @@ def fuse_pair(
     sharp: dict[str, Any] = {"pan_made": cube.pan is None, "cube_std": cube_std, "std_as_noise": std_as_noise}
     cube = with_pan(cube, guides, guide_sensor)
     if cube.pan is None:
-        raise InputError(f"{cube.source or cube.name}: pan: missing, expected a panchromatic image beside the cube")
+        raise InputError(f"{cube.who}: pan: missing, expected a panchromatic image beside the cube")
     cube = paired(cube)
     require_fit(cube.replace(pan=None) if sharp["pan_made"] else cube, sensor)
     sharp["guides"] = placed(cube, guides, guide_sensor)
@@ -355,7 +355,7 @@ def fuse_pair(
         scene = LargeScene(cube, sensor, halo=0, optics=optics, side=max(cube.shape[1:]), device=place, **sharp)
         # the fused cube and a few like it, float32
         require_memory(
-            4 * 4 * cube.n_bands * cube.pan.shape[1] * cube.pan.shape[2], cube.source or cube.name,
+            4 * 4 * cube.n_bands * cube.pan.shape[1] * cube.pan.shape[2], cube.who,
             use=f"{entry.name} takes a scene as a whole",
             advice="choose a window, or a method that goes by tiles (hsi pansharpen list)",
         )  # fmt: skip

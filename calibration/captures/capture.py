@@ -22,8 +22,7 @@ from calibration.captures.checks import (
 from calibration.captures.irca_folder import is_irca_folder, read_irca_folder
 from hsitools.arrays import REAL, real_array
 from hsitools.errors import FormatError, InputError
-from hsitools.io.atomic import atomic_path
-from hsitools.io.own_file import declared_format, open_own
+from hsitools.io.own_file import declared_format, new_own, open_own
 from hsitools.sensor.layout import SubImageLayout
 from hsitools.sensor.line_shape import SHAPES, LineShape
 
@@ -246,9 +245,7 @@ class MonochromaticCapture:
 
     def save(self, path: str | Path) -> None:
         """Write to HDF5, self-describing."""
-        import h5py
-
-        with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        with new_own(path) as file:
             file.attrs.update(format=FORMAT, version=VERSION, name=self.name, source=self.source)
             file.attrs["line_shape"] = self.line_shape
             if self.opd_step_um is not None:

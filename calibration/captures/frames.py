@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from calibration.captures.capture import check_wavenumber
 from hsitools.errors import FormatError, InputError
-from hsitools.io.atomic import atomic_path
+from hsitools.io.atomic import atomic_path, require_room
 from hsitools.io.formats.hdf5 import open_hdf5
 from hsitools.io.labels import text
 from hsitools.io.wavelengths import to_nm
@@ -128,10 +128,12 @@ class FrameStack:
 class FrameWriter:
     """Write a frame file one frame at a time; the file appears only when all is written.
 
-    Used as a context manager: ``add_dark`` and ``add_line`` inside.
+    Used as a context manager: ``add_dark`` and ``add_line`` inside. Raises `InputError` where the disk has no room for
+    frames and flat frames: HDF5 ends the process where it finds out by itself.
     """
 
     def __init__(self, path: str | Path, shape: tuple[int, int], wavenumber: Array, *, full_scale: int) -> None:
+        require_room(path, 2 * len(wavenumber) * shape[0] * shape[1] * np.dtype("u2").itemsize)
         self._target = atomic_path(path)
         self._shape, self._wavenumber, self._full_scale = shape, wavenumber, full_scale
 

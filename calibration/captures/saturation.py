@@ -62,6 +62,28 @@ def saturation_limit(stack: FrameStack, centres: NDArray[np.int64], dark: Array,
     return limit
 
 
+def clipping_limit(values: Array, usable: Mask) -> float:
+    """Digital number at which frames of one scene are cut off; infinite when they are not, or hold no noise to tell by.
+
+    Parameters
+    ----------
+    values : array, shape (frame, interferometer, y, x)
+    usable : array of bool, shape (interferometer, y, x)
+        Pixels that are not hot.
+    """
+    if not usable.any():
+        return np.inf
+    samples = values[:, usable]
+    step = quantisation_step(samples.ravel()[:: max(1, samples.size // 65536)])
+    # a bright even object without noise holds one number, too: from frame to frame, or pixel to pixel of one frame
+    pairs = (samples[:-1], samples[1:]) if len(values) > 1 else (samples[:, :-1], samples[:, 1:])
+    brighter = np.maximum(*pairs)
+    middle, highest = float(np.median(samples)), float(samples.max())
+    bright = (brighter < highest) & (brighter > np.minimum(middle, highest / 2))
+    noise = float(np.median(np.abs(pairs[1] - pairs[0])[bright])) if bright.any() else 0.0
+    return _cut_off(values, usable) if noise > 0 and noise >= step else np.inf
+
+
 def _cut_off(values: Array, usable: Mask) -> float:
     """The value at which samples pile up; infinite when there is none."""
     samples = values[:, usable]

@@ -21,6 +21,8 @@ Array = NDArray[np.float64]
 STARTS = (0.3, 3.0, 30.0)
 #: Pixels to a slope below which sub-images stay as they are.
 LEAST_PIXELS = 16
+#: Slopes and curvatures of a brightness, and the fewest pixels along an axis that tell them.
+SLOPES, LEAST_SIDE = 5, 3
 
 
 def without_alignment_errors(values: Array, covariance: Array, noise: Array) -> tuple[Array, Array]:
@@ -43,13 +45,14 @@ def without_alignment_errors(values: Array, covariance: Array, noise: Array) -> 
     """
     measured = np.asarray(np.isfinite(values).all(axis=0))
     std = np.zeros(len(values))
+    sides = [int(measured.any(axis=axis).sum()) for axis in (0, 1)]
+    if measured.sum() < LEAST_PIXELS * SLOPES or min(sides) < LEAST_SIDE:
+        return values, std
     level = np.nanmean(values, axis=(1, 2))
     if (level <= 0).any():
         return values, std
     flat = values[:, measured] / level[:, None]
     slopes = brightness_slopes(flat.mean(axis=0), measured)
-    if measured.sum() < LEAST_PIXELS * len(slopes):
-        return values, std
     # in units in which all are near one
     unit = float((noise**2).mean())
     spectra, own = covariance / np.diag(covariance).mean(), np.eye(len(flat))

@@ -30,6 +30,7 @@ from calibration.inversion.problem import (
 from calibration.inversion.scene_frames import open_scene
 from calibration.inversion.untold_noise import likeliest_noise
 from hsitools import __version__
+from hsitools.arrays import real_array
 from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.identity import fingerprint
@@ -281,7 +282,11 @@ def _on_grid(
 ) -> Array:  # fmt: skip
     if isinstance(curve, str | Path):
         return files.curve(curve, wavelength_nm, what, centred=centred)
-    known, values = (np.asarray(part, dtype=float) for part in curve)
+    if not (isinstance(curve, tuple | list) and len(curve) == 2 and np.ndim(curve[0]) == 1):
+        raise InputError(f"{what}: found {type(curve).__name__}, expected wavelengths and values, or a table's path")
+    known, values = (real_array(part, what).astype(float) for part in curve)
+    if known.shape != values.shape:
+        raise InputError(f"{what}: found {len(known)} wavelengths and {values.shape} values, expected one each")
     return files.on_grid(known, values, wavelength_nm, what, centred=centred)
 
 

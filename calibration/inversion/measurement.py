@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from calibration.captures.extract import dark_level
 from calibration.captures.frames import LINES
+from calibration.captures.saturation import clipping_limit
 from calibration.characterization import Characterization
 from hsitools.cube import Cube
 from hsitools.errors import FormatError, InputError
@@ -20,6 +22,9 @@ from hsitools.io.formats.hdf5 import open_hdf5
 from hsitools.io.tables import read_table
 
 Array = NDArray[np.float64]
+log = logging.getLogger(__name__)
+#: Frames of a scene in which clipping is looked for: it is in each of them.
+LOOKED_AT = 4
 #: OPDs that a cube says of itself may differ from the instrument's by this share of a fringe over the band.
 SAME_INSTRUMENT = 0.5
 #: A frame with more saturated pixels than this inside its sub-images says nothing.
@@ -267,7 +272,7 @@ def frames(
 ) -> Measurement:  # fmt: skip
     """Frames ``(y, x)`` or ``(n, y, x)`` of one scene, cut into sub-images, the dark taken off.
 
-    An array or an HDF5 dataset; of many frames one is read at a time.
+    An array or an HDF5 dataset; of many frames one is read at a time. Samples at full scale or clipped are NaN.
 
     Raises
     ------
@@ -296,24 +301,31 @@ def frames(
     rows, columns = corner[:, 0, None, None] + inside[:, None], corner[:, 1, None, None] + inside
     if rows.min() < 0 or columns.min() < 0 or rows.max() >= shape[-2] or columns.max() >= shape[-1]:
         raise InputError(f"{source}: layout: found sub-images beyond the frame, expected all {len(corner)} inside")
-    limit = np.inf if full_scale is None else float(full_scale)
+    raw, hot = raw[()][None] if len(shape) == 2 else raw, hot[rows, columns]
+    count = len(raw)
+    first = np.stack([raw[number][rows, columns] for number in range(min(count, LOOKED_AT))])
+    declared = np.inf if full_scale is None else float(full_scale)
+    limit = min(declared, clipping_limit(first.astype(float), ~hot))
     mean, squares = np.zeros((2, len(corner), size, size))
     saturated = np.zeros(mean.shape, dtype=bool)
-    count = 1 if len(shape) == 2 else shape[0]
     for number in range(count):
         # about the running mean: of many frames no sum grows beyond its digits
-        cut = np.asarray(raw[()] if len(shape) == 2 else raw[number])[rows, columns]
+        cut = np.asarray(raw[number])[rows, columns]
         saturated |= cut >= limit
         away = cut - mean
         mean += away / (number + 1)
         squares += away * (cut - mean)
     if saturated.mean() > SATURATED:
         raise InputError(f"{source}: frames: {_saturated(float(saturated.mean()), limit)}")
+    lost = int((saturated & ~hot).sum())
+    if lost:
+        text = "%s: frames: %d samples (%.2g %%) left out, saturated from %.6g on (declared: %s)"
+        log.warning(text, source, lost, 100 * lost / hot.size, limit, full_scale)
     noise = None
     if count > 1:
         noise = np.sqrt(np.maximum(squares.mean(axis=(1, 2)) / (count - 1), 1e-12) / count)
     values = np.where(saturated, np.nan, mean - dark[rows, columns])
-    return Measurement(values=values, noise_std=noise, source=source, hot=hot[rows, columns])
+    return Measurement(values=values, noise_std=noise, source=source, hot=hot)
 
 
 def curve(path: str | Path, wavelength_nm: Array, what: str, *, centred: bool = False) -> Array:

@@ -27,6 +27,8 @@ from hsitools.errors import InputError
 Array = NDArray[np.float64]
 #: Common field of view that is left, as a share of a sub-image, below which the layout is not that of the frame.
 LEAST_FIELD = 0.25
+#: Share of saturated samples that takes much of the common field: in forty sub-images rarely the same pixels.
+MUCH_SATURATED = 0.01
 #: Beyond the largest circle in a sub-image, pixels whose mean is not so many standard errors above zero see no light.
 DARK_SIGMA = 4.0
 #: Noise relative to the signal where one frame does not tell it: of no more weight than predicting hot pixels.
@@ -105,16 +107,13 @@ def open_scene(
     relative = np.full(len(rows), UNKNOWN_NOISE) if noise is None else noise[rows] / np.maximum(level, 1e-9)
     told = precision(matrix, wavelength, relative)
     aligned, factor = aligned_images(values[rows], hot[rows], registration, told)
+    saturated = float((~np.isfinite(measurement.values[rows]) & ~hot[rows]).mean())
+    _check_field(aligned, saturated, path, instrument.name)
     aligned = without_borders(aligned, told)
     remaining = None
     if registration.largest(values.shape[1]) > NEGLIGIBLE:
         aligned, remaining = without_alignment_errors(aligned, smooth_covariance(matrix, wavelength), relative * factor)
-    shared = np.isfinite(aligned).all(axis=0).mean()
-    if shared < LEAST_FIELD:
-        raise InputError(
-            f"{path}: frames: found that {100 * shared:.0f} % of the field of view is common to all sub-images, "
-            f"expected at least {100 * LEAST_FIELD:.0f} %: are they of {instrument.name}?"
-        )
+    _check_field(aligned, saturated, path, instrument.name)
     if cosine is not None:
         spread = np.maximum(relative * np.maximum(level, 0), 1e-9 * np.abs(level).max())
         aligned = on_axis(aligned, response.rows(rows), cosine, spread)
@@ -131,6 +130,19 @@ def open_scene(
         measurement=replace(measurement, values=values, noise_std=noise, alignment_std=alignment),
         registration=registration, hot_share=float(hot.mean()),
     )  # fmt: skip
+
+
+def _check_field(aligned: Array, saturated: float, path: str | Path, name: str) -> None:
+    """Raise `InputError` where aligned sub-images share too few pixels, ``saturated`` the share of their samples."""
+    shared = float(np.isfinite(aligned).all(axis=0).mean())
+    if shared < LEAST_FIELD:
+        reason = f"are they of {name}?"
+        if saturated > MUCH_SATURATED:
+            reason = f"{100 * saturated:.0f} % of the samples are saturated, take a shorter exposure"
+        raise InputError(
+            f"{path}: frames: found that {100 * shared:.0f} % of the field of view is common to all sub-images, "
+            f"expected at least {100 * LEAST_FIELD:.0f} %: {reason}"
+        )
 
 
 def without_light(aligned: Array) -> NDArray[np.bool_]:

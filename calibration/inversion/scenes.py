@@ -35,7 +35,7 @@ def scene_grid(instrument: Characterization, cube: Cube) -> Array:
     grid = lines[(lines >= known.min()) & (lines <= known.max())]
     if len(grid) < 2:
         raise InputError(
-            f"{cube.source or cube.name}: wavelength_nm: found {known.min():g} to {known.max():g}, expected some in "
+            f"{cube.who}: wavelength_nm: found {known.min():g} to {known.max():g}, expected some in "
             f"the instrument's band {lines[0]:g} to {lines[-1]:g} nm"
         )
     return np.asarray(grid)
@@ -43,7 +43,7 @@ def scene_grid(instrument: Characterization, cube: Cube) -> Array:
 
 def _wavelengths(cube: Cube) -> Array:
     if cube.wavelength_nm is None or not np.isfinite(cube.wavelength_nm).all():
-        raise InputError(f"{cube.source or cube.name}: wavelength_nm: found none, expected one for each band")
+        raise InputError(f"{cube.who}: wavelength_nm: found none, expected one for each band")
     return cube.wavelength_nm
 
 
@@ -175,7 +175,7 @@ def compare(
     grid = scene_grid(instrument, cube)
     truth = spectra_on(cube, grid)
     if not np.ptp(truth[np.isfinite(truth)]) > 0:
-        raise InputError(f"{cube.source or cube.name}: values: found one value throughout, expected a scene")
+        raise InputError(f"{cube.who}: values: found one value throughout, expected a scene")
     # characterized when the first record asks for it, and not where all is kept
     inverted_with = cache(
         fewer or (lambda: instrument if kept_lines is None else fewer_lines(instrument, kept_lines, seed, capture))

@@ -162,7 +162,7 @@ def compare(
     InputError
         When a band is not there or was not restored, or the cube is too small for its noise to be measured.
     """
-    who = cube.source or cube.name or "cube"
+    who = cube.who
     if min(cube.shape[1:]) < 8 or cube.n_bands < 3:
         raise InputError(f"{who}: found shape {cube.shape}, expected 3 bands and 8×8 pixels at least")
     wrong = [band for band in bands or () if not 0 <= band < cube.n_bands]

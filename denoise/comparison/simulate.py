@@ -84,7 +84,7 @@ def clean_cube(cube: Cube) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     if bands.size:
         bands = bands[means[bands] >= DARK * np.median(means[bands])]
     if not bands.size:
-        raise InputError(f"{cube.source or cube.name or 'cube'}: found no band with signal, expected some")
+        raise InputError(f"{cube.who}: found no band with signal, expected some")
     kept = values[bands]
     return np.clip(kept / np.nanpercentile(kept, 99.9), 0, 1).astype(np.float32), bands
 

@@ -58,9 +58,7 @@ def clean_values(cube: Cube, use: NDArray[np.bool_] | None = None) -> tuple[Arra
     mean = np.nan_to_num(values).reshape(len(values), -1).mean(axis=1)
     good &= mean > 0.05 * np.median(mean[good]) if good.any() else False
     if good.sum() < 8:
-        raise InputError(
-            f"{cube.source or cube.name}: good: found {good.sum()} bands with signal everywhere, expected at least 8"
-        )
+        raise InputError(f"{cube.who}: good: found {good.sum()} bands with signal everywhere, expected at least 8")
     return np.clip(values[good] / np.percentile(values[good], 99.9), 0, 1), good
 
 
@@ -75,9 +73,7 @@ def clean_cubes(scenes: Sequence[Cube]) -> list[tuple[Array, Array]]:
     out = []
     for cube in scenes:
         if cube.wavelength_nm is None:
-            raise InputError(
-                f"{cube.source or cube.name}: wavelength_nm: not known, expected a wavelength for every band"
-            )
+            raise InputError(f"{cube.who}: wavelength_nm: not known, expected a wavelength for every band")
         values, use = clean_values(cube, np.isfinite(cube.wavelength_nm))
         out.append((values, cube.wavelength_nm[use]))
     return out

@@ -31,7 +31,7 @@ def known_by(cube: Cube, sensor: Sensor, scale: float | None = None) -> tuple[Kn
         When the sensor's bands, or its calibration's columns, are not the cube's, or nothing says how the cube's units
         become the sensor's.
     """
-    who = cube.source or cube.name or "cube"
+    who = cube.who
     if sensor.n_bands >= cube.n_bands:
         require_own_bands(cube, sensor)
     own, its = cube.wavelength_nm, getattr(sensor.response, "wavelength_nm", None)
@@ -113,7 +113,7 @@ def units_of(cube: Cube, sensor: Sensor, scale: float | None) -> tuple[float, li
         return scale / (cube.scale_factor or 1.0), []
     if sensor.noise is None and sensor.calibration is None:
         return 1.0, []
-    who, its, wanted = cube.source or cube.name or "cube", cube.units.strip(), sensor.units.strip()
+    who, its, wanted = cube.who, cube.units.strip(), sensor.units.strip()
     if wanted in REFLECTANCE:
         if its.lower() in PERCENT:
             return 0.01, []

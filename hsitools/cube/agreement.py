@@ -9,10 +9,9 @@ from hsitools.cube.geometry import same_crs, short_name, side_of_pixel
 from hsitools.cube.units import powers
 from hsitools.errors import InputError
 
-#: Share of the distance between bands by which one band's wavelength may differ in two cubes.
-BAND = 0.5
-#: The same of the wavelength itself, for a single band, which has no neighbour.
-SINGLE_BAND = 0.02
+#: By how much the wavelength of one band may differ in two cubes: this share of the usual step, and of
+#: the wavelength itself. One instrument's calibrations are a few nm apart; red and green are 100.
+BAND, WAVELENGTH = 0.5, 0.02
 #: Pixels by which the maps of one grid may differ. Corners and centres of pixels are half a pixel apart, and confused.
 SAME_PLACE = 0.51
 
@@ -33,10 +32,11 @@ def require_same_bands(cube: Cube, other: Cube, who: str = "", beside: str = "")
         raise InputError(f"{who}: bands: found {cube.n_bands}, expected {other.n_bands} as in {beside}")
     if cube.wavelength_nm is not None and other.wavelength_nm is not None:
         difference = np.nan_to_num(np.abs(cube.wavelength_nm - other.wavelength_nm))
-        steps = np.abs(np.diff(other.wavelength_nm))
-        usual = BAND * np.nanmedian(steps) if np.isfinite(steps).any() else SINGLE_BAND * np.nanmax(other.wavelength_nm)
-        worst = int(np.argmax(difference))
-        if difference[worst] > usual:
+        steps = np.diff(np.sort(other.wavelength_nm[np.isfinite(other.wavelength_nm)]))
+        usual = BAND * float(np.median(steps)) if len(steps) else np.inf
+        beyond = difference - np.minimum(usual, WAVELENGTH * other.wavelength_nm)
+        worst = int(np.argmax(np.nan_to_num(beyond, nan=-np.inf)))
+        if beyond[worst] > 0:
             raise InputError(
                 f"{who}: wavelength_nm: band {worst}: found {cube.wavelength_nm[worst]:.2f}, "
                 f"expected {other.wavelength_nm[worst]:.2f} as in {beside}"
@@ -67,4 +67,4 @@ def require_same_place(cube: Cube, other: Cube, who: str = "", beside: str = "")
 
 
 def _names(cube: Cube, other: Cube, who: str, beside: str) -> tuple[str, str]:
-    return who or cube.source or cube.name or "cube", beside or other.source or other.name or "the other cube"
+    return who or cube.who, beside or other.source or other.name or "the other cube"

@@ -96,13 +96,13 @@ class Cube:
     meta: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "data", cube_data(self.data, f"{self._who}: data"))
+        object.__setattr__(self, "data", cube_data(self.data, f"{self.who}: data"))
         shape = getattr(self.data, "shape", None)
         if shape is None or len(shape) != 3 or min(shape) < 1:
-            raise InputError(f"{self._who}: data: found shape {shape}, expected (band, y, x), none of them empty")
+            raise InputError(f"{self.who}: data: found shape {shape}, expected (band, y, x), none of them empty")
         if np.dtype(self.data.dtype).kind not in "uifb":
-            raise InputError(f"{self._who}: data: found {self.data.dtype}, expected real numbers")
-        bands, who = int(shape[0]), self._who
+            raise InputError(f"{self.who}: data: found {self.data.dtype}, expected real numbers")
+        bands, who = int(shape[0]), self.who
         checked: dict[str, Any] = {
             **{name: labels.text(getattr(self, name), f"{who}: {name}") for name in ("name", "units", "source")},
             "wavelength_nm": labels.wavelengths(self.wavelength_nm, bands, f"{who}: wavelength_nm"),
@@ -125,7 +125,8 @@ class Cube:
         require_type(value, Cube, where, "a Cube: open_cube(path), Cube(data=…), Cube.from_xarray(…)")
 
     @property
-    def _who(self) -> str:
+    def who(self) -> str:
+        """What messages call it: its source, or its name, or ``cube``."""
         return self.source or self.name or "cube"
 
     @property
@@ -183,7 +184,7 @@ class Cube:
             When a band or the window lies outside the cube, or memory would not suffice.
         """
         view = self.select(bands=bands, window=(rows or slice(None), columns or slice(None)))
-        require_memory(view.nbytes, self._who)
+        require_memory(view.nbytes, self.who)
         if isinstance(view.data, np.ndarray):
             return np.asarray(view.data)
         source = as_source(view.data)
@@ -191,7 +192,7 @@ class Cube:
         try:
             return source.read(np.arange(count), slice(0, height), slice(0, width))
         except OSError as error:
-            raise FormatError(f"{self._who}: data: cannot be read; {' '.join(str(error).split())}") from None
+            raise FormatError(f"{self.who}: data: cannot be read; {' '.join(str(error).split())}") from None
 
     def load(self) -> Cube:
         """The same cube with its values (and those of its PAN) in memory."""
@@ -259,19 +260,19 @@ class Cube:
         """
         chosen = np.arange(self.n_bands)
         if bands is not None:
-            chosen = band_numbers(bands, self.n_bands, self._who)
+            chosen = band_numbers(bands, self.n_bands, self.who)
         if wavelength is not None:
             if self.wavelength_nm is None:
-                raise InputError(f"{self._who}: wavelength_nm: not known, so no bands can be chosen by wavelength")
+                raise InputError(f"{self.who}: wavelength_nm: not known, so no bands can be chosen by wavelength")
             centre = self.wavelength_nm[chosen]
             inside = (centre >= min(wavelength)) & (centre <= max(wavelength))
             if not inside.any():
                 raise InputError(
-                    f"{self._who}: bands: found none between {min(wavelength):g} and {max(wavelength):g} nm, expected "
+                    f"{self.who}: bands: found none between {min(wavelength):g} and {max(wavelength):g} nm, expected "
                     f"some of {np.nanmin(self.wavelength_nm):g} to {np.nanmax(self.wavelength_nm):g} nm"
                 )
             chosen = chosen[inside]
-        rows, columns = window_slices(window, self.shape[1:], self._who)
+        rows, columns = window_slices(window, self.shape[1:], self.who)
         _, height, width = self.shape
         whole = (rows, columns) == (slice(0, height), slice(0, width))
         every = np.array_equal(chosen, np.arange(self.n_bands))
@@ -302,7 +303,7 @@ class Cube:
     def drop_bad(self) -> Cube:
         """A view without the bad bands."""
         if not self.good.any():
-            raise InputError(f"{self._who}: good: found no good band")
+            raise InputError(f"{self.who}: good: found no good band")
         return self.select(bands=np.flatnonzero(self.good))
 
     def mask_bad(self) -> Cube:

@@ -99,7 +99,7 @@ def packed(cube: Cube, *, scale: float | None = None, like: Cube | None = None) 
     >>> bool(np.abs(small.read() - [[[0, 0.25, 1]]]).max() <= small.meta["rounding_error"])
     True
     """
-    who = cube.source or cube.name or "cube"
+    who = cube.who
     values = cube.physical()
     statistics = (values if like is None else like.physical()).statistics()
     if not statistics["n_valid"].any():

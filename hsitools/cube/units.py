@@ -20,7 +20,8 @@ def powers(units: str) -> dict[str, int]:
     >>> powers("W/(m^2 sr um)") == powers("W m-2 sr-1 µm⁻¹") == {"w": 1, "m": -2, "sr": -1, "um": -1}
     True
     """
-    text = units.strip().lower().replace("**", "^").translate(SPELLINGS)
+    # small letters would make milliwatts of megawatts
+    text = re.sub(r"\bMW", "megaW", units.strip()).lower().replace("**", "^").translate(SPELLINGS)
     if text in REFLECTANCE:
         return {}
     if text in PERCENT:

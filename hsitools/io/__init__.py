@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from inspect import signature
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hsitools.errors import FormatError, HsiError, InputError
+from hsitools.errors import FormatError, HsiError, InputError, require_type
 from hsitools.io.labels import is_hdf5
 from hsitools.io.readers import all_readers, cube_formats, reader_of
 from hsitools.progress import Progress, silent
@@ -46,6 +47,7 @@ def open_cube(path: str | Path, *, variable: str | None = None, axes: str | None
     >>> cube.select(window=(0, 4, 0, 8)).read().shape[1:]
     (4, 8)
     """
+    require_type(path, (str, PathLike), "path", "the path of one cube (open_cubes takes several)")
     path = Path(path)
     if not path.exists():
         raise FormatError(f"{path}: found no such file or folder, expected a cube")
@@ -158,6 +160,7 @@ def save_cube(cube: Cube, path: str | Path, progress: Progress | None = None, *,
     from hsitools.cube import Cube
 
     Cube.require(cube)
+    require_type(path, (str, PathLike), "path", "the path of a file, behind the cube")
     path = Path(path)
     module = writer_of(path)
     if cog and "cog" not in signature(module.write).parameters:

@@ -74,8 +74,10 @@ def require_room(path: str | Path, n_bytes: int) -> None:
     except OSError:
         return
     if n_bytes > free:
-        raise InputError(f"{path}: output: found {free / 2**30:.1f} GiB free on the disk, expected at least "
-                         f"{n_bytes / 2**30:.1f} GiB")  # fmt: skip
+        found, expected = (
+            f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.2f} MiB" for size in (free, n_bytes)
+        )
+        raise InputError(f"{path}: output: found {found} free on the disk, expected at least {expected}")
 
 
 def mapped(path: str | Path, dtype: Any, shape: tuple[int, ...]) -> np.memmap[Any, Any]:

@@ -17,20 +17,23 @@ def file_sha256(path: str | Path) -> str:
 
 
 def content_hash(path: str | Path) -> str:
-    """Of a file's bytes, 16 digits; of all files of a folder (EnMAP's product, a folder of weights).
+    """Of a file's bytes, 16 digits; where its reader opens more than it (`hsitools.io.readers.source_files`), of all.
+
+    An ENVI header's numbers are in another file; products and folders of weights are many.
 
     Raises
     ------
     FormatError
         When there is no such file.
     """
+    from hsitools.io.readers import source_files
+
     path = Path(path)
     if not path.exists():
         raise FormatError(f"{path}: found no such file or folder, expected one")
     digest = hashlib.sha256()
-    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-        if file.is_file():
-            digest.update(bytes.fromhex(file_sha256(file)))
+    for file in source_files(path):
+        digest.update(bytes.fromhex(file_sha256(file)))
     return digest.hexdigest()[:16]
 
 

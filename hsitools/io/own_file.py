@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hsitools.errors import FormatError
+from hsitools.io.atomic import atomic_path
 from hsitools.io.formats.hdf5 import open_hdf5
 from hsitools.io.labels import is_hdf5
 
@@ -20,6 +21,27 @@ def declared_format(path: str | Path) -> str:
 
     with h5py.File(path, "r") as file:
         return str(file.attrs.get("format", ""))
+
+
+@contextmanager
+def new_own(path: str | Path) -> Iterator[Any]:
+    """A new HDF5 file that fits in memory: it is made there, and written at once when it is whole.
+
+    HDF5's own writing ends the process where a disk fills up, and leaves its parts behind.
+
+    Raises
+    ------
+    InputError
+        As of `hsitools.io.atomic.atomic_path`.
+    """
+    import h5py
+
+    with atomic_path(path) as temporary:
+        with h5py.File(str(temporary), "w", driver="core", backing_store=False) as file:
+            yield file
+            file.flush()
+            image = file.id.get_file_image()
+        temporary.write_bytes(image)
 
 
 #: What makes a file of the second format of one of the first.

@@ -5,6 +5,7 @@ A reader is a module with
 - ``can_read(path) -> bool``, which looks at what is in the file and raises nothing for files of others,
 - ``read(path) -> Cube`` (with ``variable`` and ``axes`` where a file may hold several arrays),
 - ``PRIORITY``: those of lower numbers are asked first (default 25: after PRISMA, before the general formats),
+- ``files(path) -> list of Path``, where it opens more files than the path: all of them,
 - for formats that are written, ``SUFFIXES`` and ``write(cube, path, progress)``.
 
 It is known as soon as it stands in one of the two folders. Other packages name theirs in the entry-point group
@@ -59,3 +60,12 @@ def cube_formats() -> dict[str, ModuleType]:
 def reader_of(path: Path) -> str | None:
     """Name of the first reader that knows a file; None when none does."""
     return next((name for name, module in all_readers().items() if module.can_read(path)), None)
+
+
+def source_files(path: Path) -> list[Path]:
+    """All files that opening a path reads, sorted: of a folder all in it, of a file those that its reader names."""
+    if path.is_dir():
+        return [file for file in sorted(path.rglob("*")) if file.is_file()]
+    name = reader_of(path)
+    files = getattr(all_readers()[name], "files", None) if name is not None else None
+    return [path] if files is None else sorted({path, *files(path)})

@@ -20,6 +20,12 @@ def labels(path: Path, count: int) -> dict[str, Any]:
     The electro-optical and raster extensions, as bands of the item, of its asset, or (STAC 1.1) as common ``bands``;
     wavelengths are in micrometres there.
     """
+    item = item_of(path)
+    return {} if item is None else _of(item[1], path, count)
+
+
+def item_of(path: Path) -> tuple[Path, dict[str, Any]] | None:
+    """The item beside an image and what is in it; None when there is none."""
     for name in (path.stem + ".stac.json", path.name + ".stac.json", path.stem + ".json", path.name + ".json"):
         item = path.with_name(name)
         if item.is_file() and item.stat().st_size <= MAX_ITEM:
@@ -28,8 +34,8 @@ def labels(path: Path, count: int) -> dict[str, Any]:
             except (ValueError, OSError, RecursionError):
                 continue
             if isinstance(content, dict) and "stac_version" in content:
-                return _of(content, path, count)
-    return {}
+                return item, content
+    return None
 
 
 def _of(item: dict[str, Any], path: Path, count: int) -> dict[str, Any]:

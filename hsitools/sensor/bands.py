@@ -313,8 +313,8 @@ def _marked(cube: Cube) -> bool:
 def known_bands(cube: Cube) -> NDArray[np.int64]:
     """Good bands of known wavelength; raises `InputError` when there are less than two."""
     if cube.wavelength_nm is None:
-        raise InputError(f"{cube.source or cube.name}: wavelength_nm: not known, expected a wavelength for every band")
+        raise InputError(f"{cube.who}: wavelength_nm: not known, expected a wavelength for every band")
     usable = np.flatnonzero(cube.good & np.isfinite(cube.wavelength_nm))
     if len(usable) < 2:
-        raise InputError(f"{cube.source or cube.name}: good: found {len(usable)} good bands, expected at least two")
+        raise InputError(f"{cube.who}: good: found {len(usable)} good bands, expected at least two")
     return usable

@@ -30,7 +30,7 @@ def require_own_bands(cube: Cube, sensor: Sensor) -> None:
     worst = int(off.argmax())
     if off[worst] > (ALL_THERE if cube.n_bands == sensor.n_bands else SOME_THERE):
         raise InputError(
-            f"{cube.source or cube.name or 'cube'}: bands: found {cube.n_bands}, one at {own[worst]:.1f} nm, expected "
+            f"{cube.who}: bands: found {cube.n_bands}, one at {own[worst]:.1f} nm, expected "
             f"the {sensor.n_bands} of {sensor.name} or some of them (the nearest is at "
             f"{np.asarray(centre)[nearest[worst]]:.1f} nm)"
         )

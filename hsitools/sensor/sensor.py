@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from hsitools.cube import Cube
 from hsitools.errors import InputError
-from hsitools.io.atomic import atomic_path
-from hsitools.io.own_file import declared_format, open_own
+from hsitools.io.own_file import declared_format, new_own, open_own
 from hsitools.io.records import read_record, write_record
 from hsitools.sensor.bands import GaussianResponse, TableResponse
 from hsitools.sensor.calibration import Calibration
@@ -101,7 +100,7 @@ class Sensor(SensorParts):
         InputError
             When wavelengths, or the width of an only band, are not known.
         """
-        who = cube.source or cube.name or "cube"
+        who = cube.who
         centre = cube.wavelength_nm
         if centre is None or not np.isfinite(centre).all():
             found = "none" if centre is None else f"{np.count_nonzero(~np.isfinite(centre))} bands without"
@@ -220,9 +219,7 @@ class Sensor(SensorParts):
 
     def save(self, path: str | Path) -> None:
         """Write one HDF5 file, whole or not at all."""
-        import h5py
-
-        with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        with new_own(path) as file:
             file.attrs.update(format=FORMAT, version=VERSION)
             write_record(file, self.replace(layout=None))
             if self.layout is not None:

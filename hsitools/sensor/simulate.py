@@ -98,7 +98,7 @@ def simulate(
     elif sensor.units == "DN" and (scene.units == "1" or isinstance(sensor.response, FabryPerotResponse)):
         # noise of a few numbers on values below one would drown them, without a word
         raise InputError(
-            f"{scene.source or scene.name}: units: found {scene.units or 'unknown'!r}, expected 'DN' as the noise of "
+            f"{scene.who}: units: found {scene.units or 'unknown'!r}, expected 'DN' as the noise of "
             f"{sensor.name}; a scale (--scale, digital numbers for a stored number of one) makes it so"
         )
     frame = within.frame_of(scene)
@@ -148,7 +148,7 @@ def _within(scene: Cube, usable: NDArray[np.int64], low: float, high: float) -> 
     wavelength = scene.wavelength_nm[usable]
     if not ((wavelength >= low) & (wavelength <= high)).any():
         raise InputError(
-            f"{scene.source or scene.name}: bands: found none between {low:g} and {high:g} nm, expected some of "
+            f"{scene.who}: bands: found none between {low:g} and {high:g} nm, expected some of "
             f"{wavelength.min():g} to {wavelength.max():g} nm"
         )
     first = max(wavelength[wavelength < low], default=low)
@@ -191,7 +191,7 @@ def as_reflectance(scene: Cube) -> tuple[Cube, list[str]]:
     InputError
         When its numbers can be no reflectance, or it cannot be told what they are.
     """
-    who = scene.source or scene.name
+    who = scene.who
     hint = "a scale (--scale, reflectance for a stored number of one) says what they are"
     units = scene.units.strip().lower()
     low, typical, high = _range(scene)
@@ -234,5 +234,5 @@ def _range(scene: Cube) -> tuple[float, float, float]:
             low, high = min(low, float(values.min())), max(high, float(values.max()))
             middle.append(float(np.median(values)))
     if not middle:
-        raise InputError(f"{scene.source or scene.name}: data: found no measurement, expected some")
+        raise InputError(f"{scene.who}: data: found no measurement, expected some")
     return low, float(np.median(middle)), high

@@ -32,6 +32,8 @@ path_type = click.Path(path_type=Path)
               help="Imager whose bands take PAN's place where scenes are simulated: sentinel-2, …")  # fmt: skip
 @click.option("--snr", "snr_db", type=float, metavar="DB",
               help="White noise in all images of simulated scenes, instead of the sensors'.")  # fmt: skip
+@click.option("--scale", type=float,
+              help="Turns the scenes' numbers into the sensor's units  [default: as their files say].")  # fmt: skip
 @click.option("--methods", multiple=True, metavar="NAMES",
               help="Names, or all  [default: those without training, fitted in seconds].")  # fmt: skip
 @click.option("--protocol", type=click.Choice(["reduced", "full", "both"]),

@@ -76,6 +76,8 @@ class FusionPlan(Plan):
         Imager whose bands take PAN's place where scenes are simulated.
     snr_db : float or None
         White noise in all images of simulated scenes, instead of the sensors'.
+    scale : float or None
+        Turns the scenes' numbers into the sensor's units, instead of what their files say.
     """
 
     ratios: tuple[int, ...]
@@ -87,6 +89,7 @@ class FusionPlan(Plan):
     sensor_for_all: bool
     guide: str | None = None
     snr_db: float | None = None
+    scale: float | None = None
 
     def cells(self) -> list[Cell]:
         """All cells, case after case."""
@@ -95,7 +98,8 @@ class FusionPlan(Plan):
         for source, label in zip(self.sources, labels, strict=True):
             is_scene = source.kind == "scene"
             # named only where they were asked for: benchmarks of before keep their cells
-            others = {name: getattr(self, name) for name in ("guide", "snr_db") if is_scene and getattr(self, name)}
+            wishes = ("guide", "snr_db", "scale")
+            others = {name: getattr(self, name) for name in wishes if is_scene and getattr(self, name)}
             out += [
                 Cell(method=method, case={
                     "case": label, "source": source.path, "sha256": source.sha256, "kind": source.kind, "ratio": ratio,
@@ -125,6 +129,8 @@ class FusionPlan(Plan):
             band_table(self.guide)
         if self.snr_db is not None and not np.isfinite(self.snr_db):
             raise InputError(f"snr: found {self.snr_db}, expected decibels")
+        if self.scale is not None and not (np.isfinite(self.scale) and self.scale > 0):
+            raise InputError(f"scale: found {self.scale}, expected a positive number")
         super().check()
 
 
@@ -142,7 +148,7 @@ class Benchmark(engine.Benchmark):
         noises: Iterable[bool] = (True,), protocols: Iterable[str] = ("auto",), rules: str = "hsitools", seed: int = 0,
         device: str = "cpu", weights: str | Path | None = None, threads: int = 0, time_limit_s: float | None = None,
         memory_limit_mib: float | None = None, plugins: Iterable[str | Path] = (), guide: str | None = None,
-        snr_db: float | None = None,
+        snr_db: float | None = None, scale: float | None = None,
     ) -> Benchmark:  # fmt: skip
         """Plan a benchmark of fusion methods in a folder (made if need be).
 
@@ -180,6 +186,7 @@ class Benchmark(engine.Benchmark):
             weights=None if weights is None else str(Path(weights).resolve()), threads=threads,
             time_limit_s=time_limit_s, memory_limit_mib=memory_limit_mib,
             plugins=(*added.method_files, *added.index_files), guide=guide, snr_db=snr_db,
+            scale=scale,
         )  # fmt: skip
         made = cls.begin(folder, settings, added)
         if used is not None:

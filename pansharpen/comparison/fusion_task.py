@@ -58,7 +58,7 @@ class FusionTask(Task):
             assert sensor is not None
             pair = simulated_case(
                 open_cube(case["source"]), sensor, ratio=case["ratio"], noise=bool(case["noise"]), seed=case["seed"],
-                guide=case.get("guide"), snr_db=case.get("snr_db"),
+                guide=case.get("guide"), snr_db=case.get("snr_db"), scale=case.get("scale"),
             )  # fmt: skip
         if case["protocol"] == "full":
             pair = pair.replace(reference=None)

@@ -62,7 +62,7 @@ def paired(cube: Cube, *, reproject: bool = False) -> Cube:
         first, last = max(0, -(at // ratio)), min(coarse_size, (fine_size - at) // ratio)
         if first >= last:
             raise InputError(
-                f"{_who(cube)}: pan: found it at {_extent(cube.pan)}, expected it to cover some of the cube at "
+                f"{cube.who}: pan: found it at {_extent(cube.pan)}, expected it to cover some of the cube at "
                 f"{_extent(cube)}"
             )
         parts.append((first, last, at + first * ratio, at + last * ratio))
@@ -101,17 +101,13 @@ def _mapped(cube: Cube) -> bool:
     return cube.pan is not None and cube.transform is not None and cube.pan.transform is not None
 
 
-def _who(cube: Cube) -> str:
-    return cube.source or cube.name or "cube"
-
-
 def _by_size(cube: Cube) -> Placement:
     assert cube.pan is not None
     height, width = cube.pan.shape[1:]
     ratio = height // cube.shape[1]
     if ratio < 1 or (height, width) != (ratio * cube.shape[1], ratio * cube.shape[2]):
         raise InputError(
-            f"{_who(cube)}: pan: found {height}×{width} pixels, expected a whole multiple of "
+            f"{cube.who}: pan: found {height}×{width} pixels, expected a whole multiple of "
             f"{cube.shape[1]}×{cube.shape[2]}, the same in both directions"
         )
     return Placement(ratio, (0, 0), (0.0, 0.0))
@@ -121,7 +117,7 @@ def _by_map(cube: Cube) -> Placement:
     assert cube.pan is not None
     if not same_crs(cube.crs, cube.pan.crs):
         raise InputError(
-            f"{_who(cube)}: pan: crs: found {_named(cube.pan.crs)}, expected {_named(cube.crs)} as the cube has; "
+            f"{cube.who}: pan: crs: found {_named(cube.pan.crs)}, expected {_named(cube.crs)} as the cube has; "
             "--reproject brings PAN onto the cube's grid"
         )
     # from the cube's columns and rows to PAN's
@@ -130,13 +126,13 @@ def _by_map(cube: Cube) -> Placement:
     turned = max(abs(xy) * height, abs(yx) * width)
     if turned > DRIFT or xx <= 0 or yy <= 0:
         raise InputError(
-            f"{_who(cube)}: pan: transform: found a grid turned or mirrored against the cube's, expected the same "
+            f"{cube.who}: pan: transform: found a grid turned or mirrored against the cube's, expected the same "
             "directions; --reproject brings PAN onto the cube's grid"
         )
     ratio = round(xx)
     if ratio < 1 or abs(xx - ratio) * width > DRIFT or abs(yy - ratio) * height > DRIFT:
         raise InputError(
-            f"{_who(cube)}: pan: transform: found {yy:.6g}×{xx:.6g} of its pixels to one of the cube, expected the "
+            f"{cube.who}: pan: transform: found {yy:.6g}×{xx:.6g} of its pixels to one of the cube, expected the "
             "same whole number in both directions; --reproject brings PAN onto the cube's grid"
         )
     # in the middle of the image, where rounded pixel sizes do least
@@ -188,7 +184,7 @@ def _reprojected(cube: Cube) -> Cube:
         if getattr(part, name) is None
     ]
     if lacking:
-        raise InputError(f"{_who(cube)}: {lacking[0]}, expected a map of both to reproject PAN by")
+        raise InputError(f"{cube.who}: {lacking[0]}, expected a map of both to reproject PAN by")
     # area of a PAN pixel in the cube's coordinates, at PAN's centre
     _, height, width = pan.shape
     x, y, _ = _matrix(pan.transform) @ np.array(
@@ -198,7 +194,7 @@ def _reprojected(cube: Cube) -> Cube:
     area = abs((x[1] - x[0]) * (y[2] - y[0]) - (x[2] - x[0]) * (y[1] - y[0]))
     ratio = round(float((abs(np.linalg.det(_matrix(cube.transform))) / area) ** 0.5))
     if ratio < 1:
-        raise InputError(f"{_who(cube)}: pan: found pixels larger than the cube's, expected finer ones")
+        raise InputError(f"{cube.who}: pan: found pixels larger than the cube's, expected finer ones")
     fine = np.full((ratio * cube.shape[1], ratio * cube.shape[2]), np.nan, dtype=np.float32)
     assert cube.transform is not None
     assert pan.transform is not None
@@ -211,7 +207,7 @@ def _reprojected(cube: Cube) -> Cube:
     reached: Any = np.isfinite(fine).reshape(cube.shape[1], ratio, cube.shape[2], ratio).any(axis=(1, 3))
     if not reached.any():
         raise InputError(
-            f"{_who(cube)}: pan: found it at {_extent(cube.pan)} in {_named(pan.crs)}, expected it to cover some of "
+            f"{cube.who}: pan: found it at {_extent(cube.pan)} in {_named(pan.crs)}, expected it to cover some of "
             f"the cube at {_extent(cube)} in {_named(cube.crs)}"
         )
     rows, columns = np.flatnonzero(reached.any(axis=1)), np.flatnonzero(reached.any(axis=0))

@@ -28,7 +28,7 @@ def require_fit(cube: Cube, sensor: Sensor | None) -> None:
     """
     if sensor is None:
         return
-    who = cube.source or cube.name
+    who = cube.who
     if cube.pan is not None and sensor.pan is not None and sensor.ratio != (ratio := placement(cube).ratio):
         raise InputError(
             f"{who}: pan: found {ratio} of its pixels to one of the cube, expected {sensor.ratio} as of {sensor.name}"
@@ -102,7 +102,7 @@ def with_errors(optics: Optics, std: Any, bands: Any, cube: Cube, *, as_noise: b
     if std is None:
         return optics
     if np.shape(std) != (cube.n_bands,):
-        who = cube.source or cube.name
+        who = cube.who
         raise InputError(f"{who}: cube_std: found shape {np.shape(std)}, expected ({cube.n_bands},), one a band")
     variance = np.square(std)[bands]
     return dataclasses.replace(optics, error_variance=variance, noise_variance=variance if as_noise else None)

@@ -159,7 +159,7 @@ def cube_optics(cube: Cube, sensor: Sensor | None) -> tuple[Optics, Cube]:
     Nothing is read, unless the sensor's noise is to be told at the cube's levels. Maps, where both have one, say where
     the cube's pixels lie; else the sensor's offset does.
     """
-    who = cube.source or cube.name
+    who = cube.who
     if cube.pan is None:
         raise InputError(f"{who}: pan: missing, expected a panchromatic image beside the cube")
     cube = paired(cube if cube.good.all() else cube.drop_bad())

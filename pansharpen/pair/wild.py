@@ -44,8 +44,13 @@ SHARE_IN_PAN, HEIGHT_IN_PAN = 1 / 30, 4.0
 #: Of a pixel of PAN that the cube sees: share of what PAN would show at a coarse pixel, and robust deviations of any
 #: one band beyond what the rest of PAN explains.
 SHARE_IN_CUBE, HEIGHT_IN_BAND = 1 / 4, 8.0
-#: How many deviations of what the cube leaves of PAN a pixel must be worth at a coarse pixel to be judged at all.
+#: How many deviations a pixel must be worth at a coarse pixel, of what the cube leaves of PAN and of what the cube
+#: itself would show of it, to be judged at all: a cube of few photons does not see every roof.
 TELLING = 8.0
+#: Deviations of PAN that its level must be, to say what a rise of PAN is in the cube.
+LEVEL = 0.1
+#: Singular value, of the largest, below which a component is rounding.
+ROUNDING = 1e-4
 #: Components of the cube that explain PAN, and coarse pixels for each at least.
 COMPONENTS, PIXELS_EACH = 6, 8
 #: Side of a block, and surroundings that are read with it, coarse pixels.
@@ -193,7 +198,7 @@ def _in_block(pair: Pair, of: tuple[Levels, Levels], window: Window) -> WildSamp
             cube_heights[tuple(voxels.T)] = 0
             pixels = np.argwhere(far_pixels[0])
             pixels = pixels[_beside(pan_heights[0], pixels) < SHARED * np.abs(pan_heights[0][tuple(pixels.T)])]
-            pixels = pixels[_unseen_by_cube(pixels, pan_heights[0], cube_heights, pair.optics)]
+            pixels = pixels[_unseen_by_cube(pixels, pan_heights[0], cube_heights, pair.optics, _grey(*of))]
     own = window.margin[0], window.margin[2]
     corner = window.wide_rows.start, window.wide_columns.start
     size = [part.stop - part.start for part in (window.rows, window.columns)]
@@ -254,16 +259,31 @@ def _lone_voxels(places: Array, height: Array, measured: Array, pan: Array, rati
     return np.asarray(out)
 
 
-def _unseen_by_cube(places: Array, pan: Array, cube: Array, optics: Optics) -> NDArray[np.bool_]:
+def _grey(cube: Levels, pan: Levels) -> Array | None:
+    """Heights ``(band,)`` in the cube of a height of one in PAN, of light that makes all bands brighter by one share.
+
+    None where PAN's level, near zero, says nothing of shares.
+    """
+    level, spread = float(pan.centre[0]), float(pan.deviation[0])
+    if not level > LEVEL * spread > 0 or not cube.deviation.any():
+        return None
+    own = np.where(cube.deviation > 0, cube.deviation, cube.deviation.max())
+    return np.asarray(cube.centre / own * spread / level)
+
+
+def _unseen_by_cube(
+    places: Array, pan: Array, cube: Array, optics: Optics, grey: Array | None
+) -> NDArray[np.bool_]:  # fmt: skip
     """Which of some pixels ``(n, 2)`` of PAN the cube should see, and does not.
 
     What a pixel would be to the coarse cube is known from the optics. If it is of the scene, what the cube's components
-    make of PAN exceeds PAN without it by as much, there or beside (both images may lie a little apart).
+    make of PAN exceeds PAN without it by as much, there or beside (both images may lie a little apart); and so do the
+    bands as far as it is ``grey``, the only witness where the ground is even. Where noise would hide either, it stays.
     """
     from scipy.ndimage import maximum_filter, median_filter
 
     out = np.zeros(len(places), dtype=bool)
-    if not len(places):
+    if not len(places) or grey is None or not grey.any():
         return out
     y, x = places.T
     rest = pan.copy()
@@ -278,17 +298,20 @@ def _unseen_by_cube(places: Array, pan: Array, cube: Array, optics: Optics) -> N
         return out
     _, vectors = np.linalg.eigh(features.T @ features)
     design = np.column_stack([features @ vectors[:, -count:], np.ones(len(features))])
-    fit = design @ np.linalg.lstsq(design[~touched], without.ravel()[~touched], rcond=None)[0]
+    fit = design @ np.linalg.lstsq(design[~touched], without.ravel()[~touched], rcond=ROUNDING)[0]
     excess = (fit - without.ravel()).reshape(without.shape)
-    sigma = robust_sigma(excess[~touched.reshape(excess.shape)])
     line = np.column_stack([without.ravel(), np.ones(len(features))])
-    bands = features - line @ np.linalg.lstsq(line[~touched], features[~touched], rcond=None)[0]
-    bands /= np.maximum([deviation(np.abs(band)) for band in bands[~touched].T], 1e-12)
+    common = line @ np.linalg.lstsq(line[~touched], features[~touched], rcond=None)[0]
+    spread = np.maximum([deviation(np.abs(band)) for band in (features - common)[~touched].T], 1e-12)
+    bands = (features - common) / spread
+    weight = grey / spread**2 / (grey**2 / spread**2).sum()
+    shares = ((np.moveaxis(cube, 0, -1).reshape(features.shape) - common) @ weight).reshape(without.shape)
+    sigma = max(robust_sigma(image[~touched.reshape(image.shape)]) for image in (excess, shares))
     row, column = y // optics.ratio, x // optics.ratio
     side = np.sign(pan[y, x])
     for sign in (-1, 1):
         worth = maximum_filter(sign * spot, size=3)[row, column]
-        there = maximum_filter(sign * excess, size=5)[row, column]
+        there = np.maximum(*(maximum_filter(sign * image, size=5)[row, column] for image in (excess, shares)))
         in_band = maximum_filter((sign * bands).max(1).reshape(excess.shape), size=3)[row, column]
         unseen = (worth > TELLING * sigma) & (there < SHARE_IN_CUBE * worth) & (in_band < HEIGHT_IN_BAND)
         out |= (side == sign) & unseen

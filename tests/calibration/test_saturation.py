@@ -9,6 +9,7 @@ import pytest
 from calibration import simulated_bench as bench
 from calibration.captures.extract import extract
 from calibration.captures.frames import FrameStack
+from calibration.captures.saturation import clipping_limit
 
 LINES = bench.lines(60)
 
@@ -129,3 +130,37 @@ def test_saturated_flats_are_not_used(device, unsaturated, tmp_path):
 def test_the_log_says_where(device, unsaturated, tmp_path, caplog):
     extract(spoiled(unsaturated[0], tmp_path / "f.h5", cut_off(7000)), device.layout)
     assert "pixels saturate from 7000 on, below the full scale of 16383" in caplog.text
+
+
+# ---- frames of a scene -----------------------------------------------------------------------------------------
+
+
+def scene_frames(count, noise=True, seed=5):
+    """Photons of blocks of even light and of a bright plate ``(frame, interferometer, y, x)``, 14 bits."""
+    rng = np.random.default_rng(seed)
+    blocks = np.kron(rng.uniform(500, 2500, (6, 4, 4)), np.ones((5, 5)))
+    blocks[:, 6:12, 6:12] = 3000
+    light = np.broadcast_to(blocks, (count, *blocks.shape))
+    return np.rint(rng.poisson(light) if noise else light).astype(float)
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_frames_of_a_scene_that_are_cut_off(count):
+    frames = scene_frames(count)
+    usable = np.ones(frames.shape[1:], dtype=bool)
+    for limit in (1200, 2000, 2900):
+        assert clipping_limit(np.minimum(frames, limit), usable) == limit
+    # a hot pixel above it is none of the scene's
+    hot = np.minimum(frames, 2000)
+    hot[:, 0, 0, :3], usable[0, 0, :3] = 9000, False
+    assert clipping_limit(hot, usable) == 2000
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_frames_of_a_scene_that_are_not(count):
+    usable = np.ones(scene_frames(1).shape[1:], dtype=bool)
+    for seed in range(10):
+        assert clipping_limit(scene_frames(count, seed=seed), usable) == np.inf
+    # even objects without noise hold one number, too
+    assert clipping_limit(scene_frames(count, noise=False), usable) == np.inf
+    assert clipping_limit(np.full((count, 6, 20, 20), 100.0), usable) == np.inf

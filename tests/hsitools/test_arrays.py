@@ -110,6 +110,8 @@ def test_what_is_no_real_number_is_refused_at_every_door(door: Callable[[Any], A
 def test_tensors_and_lists_hold_numbers_too() -> None:
     assert Cube(data=torch.tensor(TRUTH)).read().tolist() == TRUTH.tolist()
     assert Cube(data=TRUTH.tolist()).shape == SHAPE
+    # what no format holds
+    assert Cube(data=TRUTH.astype(np.longdouble)).dtype == np.float64
     with pytest.raises(InputError, match="found rows of different lengths"):
         real_array([[1.0, 2.0], [3.0]], "table")
     with pytest.raises(InputError, match="complex64"):
@@ -129,6 +131,7 @@ def test_tensors_and_lists_hold_numbers_too() -> None:
         ("DN", "1", False),
         ("reflectance × 10⁴", "reflectance", False),
         ("a (b", "a b", True),
+        ("MW m-2", "mW m-2", False),
     ],
 )  # fmt: skip
 def test_units_are_the_same_however_they_are_spelled(one: str, other: str, same: bool) -> None:
@@ -148,13 +151,36 @@ def test_cubes_of_other_units_or_bands_are_not_compared(tmp_path: Path, hsi: Any
             evaluate_fusion(wrong, truth.replace(data=TRUTH[:, ::2, ::2]), None)
     # what is not told is not in the way, nor is another spelling or a band's own drift
     require_same_bands(radiance.replace(units=""), truth)
-    require_same_bands(truth.replace(units="reflectance", wavelength_nm=wavelength + 20), truth)
+    require_same_bands(truth.replace(units="reflectance", wavelength_nm=wavelength + 9), truth)
     with pytest.raises(InputError, match=r"band 0: found 500.00, expected 1500.00"):
         require_same_bands(truth.select(bands=[0]), truth.select(bands=[0]).replace(wavelength_nm=np.array([1500.0])))
     save_cube(truth, tmp_path / "truth.h5")
     save_cube(radiance, tmp_path / "radiance.h5")
     said = hsi("metrics", tmp_path / "radiance.h5", tmp_path / "truth.h5", code=2).stderr
     assert "radiance.h5: units: found 'W m-2 sr-1 um-1', expected '1' as in" in said
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ([660, 860], [560, 860], False),  # red and green of two multispectral cameras
+        ([665, 865], [660, 860], True),
+        ([500.0, 502.0, 504.0], [500.4, 502.4, 504.4], True),
+        ([500.0, 502.0, 504.0], [501.5, 503.5, 505.5], False),
+        ([860, 560, 660], [862, 561, 663], True),
+        ([900, 950, 950], [900, 950, 953], True),  # where two detectors overlap
+        ([500], [509], True),
+        ([500], [515], False),
+    ],
+)  # fmt: skip
+def test_bands_are_the_same_within_their_distance(one: list[float], other: list[float], same: bool) -> None:
+    first, second = (Cube(data=np.ones((len(nm), 2, 2)), wavelength_nm=nm) for nm in (one, other))
+    if same:
+        require_same_bands(first, second)
+        require_same_bands(second, first)
+        return
+    with pytest.raises(InputError, match="wavelength_nm: band"):
+        require_same_bands(first, second)
 
 
 MAP = (10.0, 0.0, 5e5, 0.0, -10.0, 5e6)

@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from denoise import restore_cube
-from hsitools import Cube, InputError, evaluate, preset, save_cube, scene
+from calibration import MonochromaticCapture, characterize
+from denoise import denoise, restore_cube
+from hsitools import Cube, InputError, evaluate, open_cube, preset, save_cube, scene
 from pansharpen import Optics, fuse
 
 SENSOR = preset("prisma").select(range(0, 60, 20))
 SCENE = scene((24, 24), seed=1)
 OBSERVED = SENSOR.observe(SCENE, 1)
+CAPTURE = MonochromaticCapture(wavenumber=np.linspace(1, 2, 9), intensity=np.ones((3, 9)), flat=np.ones((3, 9)))
 A_CUBE, A_SENSOR = r"found ndarray, expected a Cube: open_cube\(path\)", r"found str, expected a Sensor: preset\(name\)"
 
 
@@ -31,6 +33,11 @@ A_CUBE, A_SENSOR = r"found ndarray, expected a Cube: open_cube\(path\)", r"found
         (lambda: SENSOR.observe(SCENE.read()), f"scene: {A_CUBE}"),
         (lambda: SENSOR.forward(SCENE.read()), f"scene: {A_CUBE}"),
         (lambda: save_cube(SCENE.read(), Path("x.h5")), f"cube: {A_CUBE}"),
+        (lambda: characterize(np.ones((3, 9))), "capture: found ndarray, expected a MonochromaticCapture"),
+        (lambda: characterize(CAPTURE, model="2-wave"), "model: found str, expected a TransmittanceModel"),
+        (lambda: save_cube("x.h5", SCENE), "cube: found str, expected a Cube"),
+        (lambda: open_cube(["a.h5", "b.h5"]), r"path: found list, expected the path of one cube \(open_cubes takes"),
+        (lambda: denoise(OBSERVED.read()), f"cube: {A_CUBE}"),
         (lambda: SENSOR.replace(offset=6), "PRISMA: offset: found 6, expected 0 to 5"),
         (lambda: SENSOR.replace(offset=-0.5), "PRISMA: offset: found -0.5, expected 0 to 5"),
         (lambda: SENSOR.replace(units=3), "PRISMA: units: found int, expected text"),

@@ -3,11 +3,14 @@
 import errno
 import os
 import resource
+from types import SimpleNamespace
 
 import click
 import numpy as np
 import pytest
 
+from calibration import MonochromaticCapture, pixel_maps
+from calibration.captures.frames import FrameWriter
 from hsitools.commands.outputs import OutputFile, OutputFolder
 from hsitools.commands.root import main
 from hsitools.cube import Cube
@@ -15,6 +18,7 @@ from hsitools.errors import InputError
 from hsitools.io import open_cube, save_cube
 from hsitools.io.atomic import atomic_path
 from hsitools.io.outputs import made_folder, refuse_inputs
+from hsitools.sensor import Sensor, TableResponse
 
 #: Names of parameters that say what is written.
 OUTPUTS = {"out", "report", "figure", "plot", "csv_path"}
@@ -113,6 +117,32 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, suffix):
     values = np.random.default_rng(0).standard_normal((4, 60, 60)).astype(np.float32)
     with pytest.raises(InputError, match=r"x\..*: output: cannot be written \((File too large|No space left)"):
         save_cube(Cube(data=values), tmp_path / f"x{suffix}")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("small_disk")
+def test_a_full_disk_does_not_end_the_process(tmp_path):
+    """HDF5 by itself does, once it has something left to write: files of ours are made in memory."""
+    wavenumber = np.linspace(1, 2, 60)
+    intensity = 1 + 0.1 * np.random.default_rng(0).standard_normal((60, 60))
+    capture = MonochromaticCapture(wavenumber=wavenumber, intensity=intensity, flat=np.ones_like(intensity))
+    table = TableResponse(
+        table_nm=np.linspace(400, 900, 100), response=np.random.default_rng(0).uniform(size=(60, 100))
+    )
+    for thing in (capture, Sensor(response=table)):
+        with pytest.raises(InputError, match=r"x\.h5: output: cannot be written \((File too large|No space left)"):
+            thing.save(tmp_path / "x.h5")
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_frames_and_maps_ask_for_room_first(tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=3 * 2**20))
+    FrameWriter(tmp_path / "f.h5", (512, 256), np.linspace(1, 2, 6), full_scale=4095)
+    with pytest.raises(InputError, match=r"f\.h5: output: found 3\.00 MiB free on the disk, expected .* 3\.50 MiB"):
+        FrameWriter(tmp_path / "f.h5", (512, 256), np.linspace(1, 2, 7), full_scale=4095)
+    stack = SimpleNamespace(shape=(2, 512, 256), path=tmp_path)
+    with pytest.raises(InputError, match=r"m\.h5: output: found 3\.00 MiB free on the disk, expected at least"):
+        pixel_maps._open_partial(tmp_path / "m.h5", "key", stack, SimpleNamespace(label="two-wave"))
     assert list(tmp_path.iterdir()) == []
 
 

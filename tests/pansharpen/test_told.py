@@ -5,11 +5,15 @@ import pytest
 import torch
 
 from hsitools.cube import Cube
+from hsitools.errors import InputError
+from hsitools.io import save_cube
 from hsitools.scenes import scene
 from hsitools.sensor import preset
 from hsitools.sensor.multispectral import band_table
 from hsitools.sensor.spatial import mtf_decimate
 from pansharpen.case import FusionCase
+from pansharpen.comparison.benchmark import Benchmark
+from pansharpen.comparison.fusion_task import FUSION
 from pansharpen.comparison.judging import band_snr
 from pansharpen.guide import Guide, own_size
 from pansharpen.in_memory import fuse_case
@@ -263,3 +267,21 @@ def test_what_a_fused_cube_tells():
     moved = observed.pan.replace(transform=(*others[:2], x + 1.25, *others[3:5], others[5] + 2.0))
     told = fuse_cube(observed.replace(pan=moved), "EXP", sensor).meta["pan_shift_pixels"]
     np.testing.assert_allclose(told, [0.4, -0.25], atol=1e-6)
+
+
+def test_a_scene_in_other_units_is_benchmarked_with_its_scale(tmp_path):
+    stored = scene((24, 24), seed=2, wavelength_nm=np.linspace(420, 900, 8))
+    codes = np.round(3000 * stored.read()).astype(np.uint16)
+    save_cube(stored.replace(data=codes, units="DN"), tmp_path / "codes.h5")
+    save_cube(stored.replace(data=codes / np.float32(3000)), tmp_path / "reflectance.h5")
+    loaded = []
+    for name, wishes in (("codes", {"scale": 1 / 3000}), ("reflectance", {})):
+        made = Benchmark.create(tmp_path / name, scenes=[tmp_path / f"{name}.h5"], methods=["EXP"], **wishes)
+        (cell,) = made.settings.cells()
+        loaded.append(FUSION.load(cell.case, tmp_path / name))
+    one, other = loaded
+    assert torch.allclose(one.case.coarse, other.case.coarse, rtol=1e-5)
+    # benchmarks of before keep their cells
+    assert "scale" not in other.made_from
+    with pytest.raises(InputError, match="scale: found -1, expected a positive number"):
+        Benchmark.create(tmp_path / "wrong", scenes=[tmp_path / "codes.h5"], methods=["EXP"], scale=-1)

@@ -120,3 +120,26 @@ def test_pan_beyond_the_bands_of_the_cube_is_believed():
 def test_a_noise_model_is_given_them(pair):
     fused = fuse(spoiled(pair, 50, pixel=False), method="GSA", sensor=SENSOR, noise="blind")
     assert np.isfinite(np.asarray(fused.read())).all()
+
+
+@pytest.mark.parametrize(("ratio", "bands", "counts"), [(2, 30, 20), (4, 8, 1000), (6, 30, 1000), (4, 30, 5)])
+def test_a_ship_on_even_water_is_kept_where_the_cube_counts_photons(ratio, bands, counts):
+    """No contrast of the ground tells what PAN is in the bands; and of few photons they could not tell at all."""
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        side = 32 * ratio
+        fine = np.ones((side, side))
+        fine[tuple(rng.integers(4 * ratio, side - 4 * ratio, 2))] = 4
+        mean = np.ones((bands, 1, 1)) * fine.reshape(32, ratio, 32, ratio).mean((1, 3))
+        pan = (fine + 0.003 * rng.standard_normal(fine.shape)).astype(np.float32)[None]
+        ship = Cube(data=rng.poisson(counts * mean).astype(np.float32), pan=Cube(data=pan))
+        assert LargeScene(ship, None, halo=24).wild.said == {}
+
+
+def test_a_wild_pixel_of_pan_on_even_water_goes():
+    """The same water with light enough for the cube to see a ship: there is none."""
+    rng = np.random.default_rng(0)
+    pan = 1 + 0.003 * rng.standard_normal((1, 128, 128))
+    pan[0, 60, 61] = 8
+    water = Cube(data=1 + 0.002 * rng.standard_normal((8, 32, 32)), pan=Cube(data=pan))
+    assert LargeScene(water, None, halo=24).wild.pixels.tolist() == [[60, 61]]

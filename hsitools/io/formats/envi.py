@@ -28,8 +28,7 @@ from hsitools.io.envi_header import (
     parse_header,
     whole_number,
 )
-from hsitools.io.formats.geotiff import RasterSource
-from hsitools.io.formats.geotiff import can_read as is_tiff
+from hsitools.io.formats import geotiff
 from hsitools.io.labels import well_known_text
 from hsitools.io.map_info import grid_of, map_info_of
 from hsitools.io.scales import scaled
@@ -117,25 +116,51 @@ def read(path: Path) -> Cube:
     )  # fmt: skip
 
 
-def _source(fields: dict[str, str], sizes: dict[str, int], header: Path, path: Path) -> Source:
-    """The data file's numbers."""
+def files(path: Path) -> list[Path]:
+    """The header and the file of the numbers, with what stands beside that as a GeoTIFF."""
+    header = _header_of(path)
+    assert header is not None  # can_read said so
+    if path == header:
+        fields = parse_header(header)
+        sizes = {name: whole_number(fields, name, header) for name in ("samples", "lines", "bands")}
+        path = _data_of(header, _data_bytes(fields, sizes, header))
+    return [header, *(geotiff.files(path) if _is_raster(path) else [path])]
+
+
+def _is_raster(data: Path) -> bool:
+    """Whether the numbers are in a GeoTIFF."""
+    return data.suffix.lower() in (".tif", ".tiff") and geotiff.can_read(data)
+
+
+def _data_type(fields: dict[str, str], header: Path) -> np.dtype[Any]:
     code = whole_number(fields, "data type", header)
     if code not in TYPES:
         raise FormatError(f"{header}: data type: found {code}, expected a real one: {', '.join(map(str, TYPES))}")
-    interleave = fields.get("interleave", "bsq").lower()
-    if interleave not in INTERLEAVES:
-        raise FormatError(f"{header}: interleave: found {interleave!r}, expected bsq, bil or bip")
     order = whole_number(fields, "byte order", header, 0)
     if order not in (0, 1):
         raise FormatError(f"{header}: byte order: found {order}, expected 0 or 1")
-    dtype = np.dtype("<>"[order] + TYPES[code])
+    return np.dtype("<>"[order] + TYPES[code])
+
+
+def _data_bytes(fields: dict[str, str], sizes: dict[str, int], header: Path) -> int:
+    """Bytes that the data file must have."""
+    count = sizes["samples"] * sizes["lines"] * sizes["bands"]
+    return whole_number(fields, "header offset", header, 0) + count * _data_type(fields, header).itemsize
+
+
+def _source(fields: dict[str, str], sizes: dict[str, int], header: Path, path: Path) -> Source:
+    """The data file's numbers."""
+    dtype = _data_type(fields, header)
+    interleave = fields.get("interleave", "bsq").lower()
+    if interleave not in INTERLEAVES:
+        raise FormatError(f"{header}: interleave: found {interleave!r}, expected bsq, bil or bip")
     offset = whole_number(fields, "header offset", header, 0)
     names, axes = INTERLEAVES[interleave]
     shape = tuple(sizes[name] for name in names.split())
-    needed = offset + sizes["samples"] * sizes["lines"] * sizes["bands"] * dtype.itemsize
+    needed = _data_bytes(fields, sizes, header)
     data_path = path if path != header else _data_of(header, needed)
-    if data_path.suffix.lower() in (".tif", ".tiff") and is_tiff(data_path):
-        raster = RasterSource(data_path)
+    if _is_raster(data_path):
+        raster = geotiff.RasterSource(data_path)
         if raster.shape != (sizes["bands"], sizes["lines"], sizes["samples"]):
             raise InputError(f"{data_path}: data: found {raster.shape}, expected {sizes} as {header.name} says")
         return raster

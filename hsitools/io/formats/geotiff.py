@@ -136,8 +136,37 @@ def read(path: Path) -> Cube:
     )  # fmt: skip
 
 
+def files(path: Path) -> list[Path]:
+    """The image, what GDAL opens beside it (masks, world and metadata files), its STAC item and ENVI headers."""
+    try:
+        with _open(path) as file:
+            opened = [Path(name) for name in file.files]
+    except InputError:
+        raise
+    except Exception as error:
+        raise FormatError(f"{path}: GeoTIFF: cannot be read; {' '.join(str(error).split())}") from None
+    headers, item = filter(envi_header.is_header, _headers(path)), stac.item_of(path)
+    return [path, *opened, *headers, *([] if item is None else [item[0]])]
+
+
+def _headers(path: Path) -> list[Path]:
+    """Files beside an image that may be its ENVI header."""
+    names = {path.name.lower() + ".hdr", path.stem.lower() + ".hdr"}
+    return sorted(item for item in path.parent.iterdir() if item.name.lower() in names)
+
+
 def _lower(tags: dict[str, str]) -> dict[str, str]:
     return {key.lower().replace(" ", "_"): value for key, value in tags.items()}
+
+
+def _known_crs(crs: str, path: Path) -> Any:
+    """A coordinate system as PROJ has it; raises `InputError` for one that it does not know."""
+    rasterio = rasterio_module()
+    try:
+        with rasterio.Env(CPL_LOG_ERRORS="OFF"):
+            return rasterio.crs.CRS.from_user_input(crs)
+    except rasterio.errors.CRSError:
+        raise InputError(f"{path}: crs: found {crs[:60]!r}, expected a coordinate system that PROJ knows") from None
 
 
 def _epsg(crs: Any) -> str | None:
@@ -213,8 +242,7 @@ def _beside(path: Path, count: int) -> dict[str, Any]:
     labels = stac.labels(path, count)
     if labels:
         return labels
-    names = {path.name.lower() + ".hdr", path.stem.lower() + ".hdr"}
-    for header in sorted(item for item in path.parent.iterdir() if item.name.lower() in names):
+    for header in _headers(path):
         labels = envi_header.labels(header, count)
         if labels:
             return labels
@@ -305,7 +333,7 @@ def write(cube: Cube, path: Path, progress: Progress, *, cog: bool = False) -> N
         "photometric": "minisblack", "alpha": "no",
     }  # fmt: skip
     if cube.crs is not None:
-        profile["crs"] = cube.crs
+        profile["crs"] = _known_crs(cube.crs, path)
     if cube.transform is not None:
         profile["transform"] = rasterio.Affine(*cube.transform)
     if stored.nodata is not None:

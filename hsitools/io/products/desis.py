@@ -15,6 +15,7 @@ from hsitools.errors import InputError
 from hsitools.io import envi_header
 from hsitools.io.formats.geotiff import RasterSource
 from hsitools.io.formats.geotiff import can_read as is_tiff
+from hsitools.io.formats.geotiff import files as image_files
 from hsitools.io.formats.geotiff import read as read_geotiff
 from hsitools.io.products import xml_bands
 from hsitools.io.scales import physical
@@ -49,6 +50,13 @@ def _product(path: Path) -> tuple[Path, Path] | None:
             if image and (path.is_dir() or path in (item, image[0]) or path.suffix.lower() == ".hdr"):
                 return image[0], item
     return None
+
+
+def files(path: Path) -> list[Path]:
+    """Image, metadata and what stands beside the image, its header too."""
+    product = _product(path)
+    assert product is not None  # can_read said so
+    return [product[1], *image_files(product[0])]
 
 
 def read(path: Path) -> Cube:

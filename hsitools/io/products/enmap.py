@@ -16,6 +16,7 @@ from hsitools.errors import InputError
 from hsitools.io.detectors import OVERLAP, Detector, joined
 from hsitools.io.formats.geotiff import RasterSource
 from hsitools.io.formats.geotiff import can_read as is_tiff
+from hsitools.io.formats.geotiff import files as image_files
 from hsitools.io.formats.geotiff import read as read_geotiff
 from hsitools.io.products import xml_bands
 from hsitools.io.scales import physical
@@ -49,6 +50,13 @@ def _product(path: Path) -> tuple[list[Path], Path] | None:
         if images:
             return images, name
     return None
+
+
+def files(path: Path) -> list[Path]:
+    """Images, metadata and what stands beside the images."""
+    product = _product(path)
+    assert product is not None  # can_read said so
+    return [product[1], *(file for image in product[0] for file in image_files(image))]
 
 
 def read(path: Path) -> Cube:

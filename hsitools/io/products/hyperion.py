@@ -19,6 +19,7 @@ from hsitools.errors import FormatError, InputError
 from hsitools.io.detectors import OVERLAP, Detector, joined
 from hsitools.io.formats.geotiff import RasterSource
 from hsitools.io.formats.geotiff import can_read as is_tiff
+from hsitools.io.formats.geotiff import files as image_files
 from hsitools.io.formats.geotiff import read as read_geotiff
 from hsitools.io.scales import physical
 
@@ -53,6 +54,13 @@ def _bands(path: Path) -> dict[int, Path]:
         if match is not None and match[1].upper() == scene and is_tiff(item):
             out[int(match[2])] = item
     return out
+
+
+def files(path: Path) -> list[Path]:
+    """Its bands and metadata."""
+    bands = list(_bands(path).values())
+    notes = _notes(bands[0])
+    return [file for band in bands for file in image_files(band)] + ([] if notes is None else [notes])
 
 
 class BandFiles:
@@ -107,10 +115,7 @@ def read(path: Path) -> Cube:
 
 def _scaling(band: Path) -> dict[str, float]:
     """Digital numbers per W m-2 sr-1 um-1 of both spectrometers; empty when the metadata do not say."""
-    match = _NAME.fullmatch(band.name)
-    assert match is not None
-    wanted = f"{match[1]}_MTL_{match[3]}.TXT".upper()
-    notes = next((item for item in sorted(band.parent.iterdir()) if item.name.upper() == wanted), None)
+    notes = _notes(band)
     if notes is None:
         return {}
     found = re.findall(r"SCALING_FACTOR_(VNIR|SWIR)\s*=\s*([\d.]+)", notes.read_text(errors="replace"))
@@ -118,3 +123,11 @@ def _scaling(band: Path) -> dict[str, float]:
     if len(factors) != 2 or min(factors.values()) <= 0:
         raise FormatError(f"{notes}: SCALING_FACTOR: found {factors}, expected those of VNIR and SWIR")
     return factors
+
+
+def _notes(band: Path) -> Path | None:
+    """The metadata beside a band."""
+    match = _NAME.fullmatch(band.name)
+    assert match is not None
+    wanted = f"{match[1]}_MTL_{match[3]}.TXT".upper()
+    return next((item for item in sorted(band.parent.iterdir()) if item.name.upper() == wanted), None)

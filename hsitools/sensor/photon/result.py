@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hsitools.io.atomic import atomic_path
-from hsitools.io.own_file import declared_format, open_own
+from hsitools.io.own_file import declared_format, new_own, open_own
 from hsitools.io.records import read_record, write_record
 from hsitools.sensor.calibration import Calibration
 from hsitools.sensor.detector import Detector
@@ -163,9 +162,7 @@ class PhotonTransfer:
 
     def save(self, path: str | Path) -> None:
         """Write one HDF5 file, whole or not at all."""
-        import h5py
-
-        with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        with new_own(path) as file:
             file.attrs.update(format=FORMAT, version=VERSION)
             write_record(file, self)
 

@@ -70,3 +70,13 @@ def test_halves_that_disagree_widen_error_bars(image, wrong):
     assert (factor >= 1 - 1e-12).all()
     assert (np.median(factor) > 2) == (wrong > 0)
     assert widened(registry.get("nonnegative"), case, learned) is learned
+
+
+@pytest.mark.parametrize("measured", [np.s_[:, :], np.s_[3:5, 1:14], np.s_[2, 2], np.s_[0:0]])
+def test_sub_images_that_share_few_pixels_stay_as_they_are(measured):
+    """Of a saturated scene little is common: the gradient of two rows was an internal error."""
+    values = np.full((COUNT, 2, 50) if measured == np.s_[:, :] else (COUNT, 16, 16), np.nan)
+    values[:, *(measured if isinstance(measured, tuple) else (measured,))] = 1.0
+    clean, std = without_alignment_errors(values, np.eye(COUNT), np.full(COUNT, 1e-3))
+    np.testing.assert_array_equal(clean, values)
+    assert (std == 0).all()

@@ -15,6 +15,7 @@ from benchmarks.products import (
 )
 from hsitools.errors import FormatError, InputError
 from hsitools.io import open_cube
+from hsitools.io.readers import reader_of, source_files
 
 
 def check_window(cube):
@@ -176,3 +177,13 @@ def test_choices_do_not_apply_to_products(tmp_path):
     write_pace_l1b(tmp_path / "x.nc")
     with pytest.raises(InputError, match="--variable: found 'rhot_red', expected none"):
         open_cube(tmp_path / "x.nc", variable="rhot_red")
+
+
+@pytest.mark.parametrize("write", [write_desis, write_enmap, write_hyperion])
+def test_all_files_of_a_product_are_its_source(tmp_path, write):
+    write(tmp_path / "p")
+    files = [file for file in sorted((tmp_path / "p").iterdir()) if file.suffix.lower() != ".png"]
+    paths = [file for file in files if reader_of(file) is not None]
+    assert paths
+    for path in paths:
+        assert source_files(path) == files
