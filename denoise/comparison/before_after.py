@@ -168,8 +168,9 @@ def compare(
     wrong = [band for band in bands or () if not 0 <= band < cube.n_bands]
     if wrong:
         raise InputError(f"{who}: bands: found {wrong[0]}, expected numbers among 0 to {cube.n_bands - 1} (not nm)")
-    cube = cube.load()
-    before = cube.physical().read().astype(np.float32)
+    # as numbers with a scale they would be scaled once more where restored values take their place
+    cube = cube.physical().load()
+    before = cube.read().astype(np.float32)
     after = denoise(cube, method).read()
     progress(1, 4)
     use = cube.good & (np.isfinite(before) & (before != 0)).any((1, 2))
@@ -189,7 +190,7 @@ def compare(
         if wrong:
             raise InputError(f"{who}: bands: found {wrong[0]}, expected restored ones among 0 to {cube.n_bands - 1}")
     return Comparison(
-        units=cube.physical().units,
+        units=cube.units,
         name=Path(cube.source).stem or cube.name or "cube", method=method, before=before, after=after, use=use,
         wavelength_nm=cube.wavelength_nm, shown=shown[:MOST], indices=indices, structure=structure,
         chance=chance,

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from denoise.case import NoiseModel, Observation
 from denoise.learning.outlier_net import outlier_probability
 from denoise.separation.columns import column_response, column_ripple, dead_elements, from_nearest, striped_columns
+from denoise.separation.lines import lines
 from denoise.separation.saturation import stuck_values
 from denoise.separation.smooth import Smoothed, joint_means, smooth
 from hsitools.estimation.band_noise import FEW_BANDS, band_noise
@@ -33,8 +34,9 @@ ABSOLUTE_STEPS = 8
 FEW = 0.02
 #: Smaller images have no lines to tell.
 MIN_SIDE = 16
-#: Standard deviations of what the scene's estimate misses beyond which a pixel tells nothing of the noise.
-LONE = 20.0
+#: Standard deviations of what the scene misses beyond which a pixel tells nothing of the noise, and the share of these
+#: up to which they are left out: a line across the image is 2 % of fifty rows.
+LONE, UNUSUAL = 20.0, 0.05
 #: Share of outliers from which on a band does not explain others.
 MOSTLY = 0.75
 #: Change of the calibrated values, in standard deviations of the noise, below which rounds end.
@@ -223,11 +225,10 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS, 
         # broken lines and fragments have no value that gives them away, but a shape
         base = bad | dead[:, None]
         prior = outlier & ~base
-        # where the histogram finds many it is the better judge
-        few = prior.mean((1, 2)) < FEW
+        few = prior.mean((1, 2), keepdims=True) < FEW  # where the histogram finds many it is the better judge
         predicted = scene * gain[:, None] + offset[:, None]
-        found = outlier_probability(values, predicted, unit, ~base, prior, device=device)
-        outlier = np.where(few[:, None, None], base | (found > 0.5), outlier)
+        broken = outlier_probability(values, predicted, unit, ~base, prior, device=device) > 0.5
+        outlier = np.where(few, base | (broken & ~lines(values - predicted, ~base)), outlier)
     # once more, with the instrument known: now faint directions can be told from it
     filled = _filled(values, scene, gain, offset, outlier, clipped)
     whitened = filled / unit[:, None, None]
@@ -284,7 +285,7 @@ def _usual_pixels(values: Array, rest: Array) -> Array:
         return values
     spread = robust_sigma(rest, axis=(1, 2))[:, None, None]
     usual = ~(np.abs(rest) > LONE * np.maximum(spread, 1e-30)).any(0)
-    enough = usual.mean() > 1 - FEW and usual.sum() >= 4 * len(values) and spread.all()
+    enough = usual.mean() > 1 - UNUSUAL and usual.sum() >= 4 * len(values) and spread.all()
     return values[:, None, usual] if enough and not usual.all() else values
 
 
@@ -329,6 +330,7 @@ def outliers(values: Array, predicted: Array, keep: Mask, steps: int = 5) -> Mas
     excess of the histogram over what the first explains; both are estimated in turn (EM).
     """
     out = np.zeros(values.shape, dtype=bool)
+    keep = keep & ~lines(values - predicted, keep)
     for band, (seen, mean, use) in enumerate(zip(values, predicted, keep, strict=True)):
         if use.sum() >= MIN_PIXELS:
             out[band][use] = _outliers(seen[use], mean[use], steps)

@@ -5,8 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from denoise.comparison.before_after import Comparison, Structure, _explained, _noise_alone, _per_band, _smoothness
+from denoise.comparison.before_after import (
+    Comparison,
+    Structure,
+    _explained,
+    _noise_alone,
+    _per_band,
+    _smoothness,
+    compare,
+)
 from denoise.comparison.judging import judged
+from hsitools import Cube
 
 BANDS = 4
 
@@ -39,6 +48,18 @@ def test_numbers_of_a_comparison_are_of_its_bands() -> None:
         assert row["residual_std"] == pytest.approx(rest[band][good].std())
         assert row["noise"] == [noise[0][band], noise[1][band]]
         assert row["smooth"] == [1 + band, pytest.approx(1 + 0.1 * band)]
+
+
+def test_a_comparison_is_of_physical_values() -> None:
+    """Integers with a scale and the same values without one: the same numbers, those of noise alone as well."""
+    rng = np.random.default_rng(5)
+    ramp = np.linspace(1, 2, 20)[:, None] * np.linspace(1, 3, 24)
+    numbers = (1000 * ramp * np.linspace(1, 2, 6)[:, None, None] + 50 * rng.standard_normal((6, 20, 24))).astype("i2")
+    stored = Cube(data=numbers, scale_factor=1e-4, units="1")
+    one, other = (compare(cube, "lowrank", [0, 3]).numbers() for cube in (stored, stored.physical().load()))
+    for name, pair in one["median"].items():
+        assert pair == pytest.approx(other["median"][name], rel=1e-4), name
+    assert one["median"]["smooth"][1] == pytest.approx(1, abs=0.4)
 
 
 def test_noise_and_stripes_are_told_before_and_after_in_the_cube_s_units() -> None:
