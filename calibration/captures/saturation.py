@@ -116,7 +116,7 @@ def _ceiling(values: Array, mask: Mask, step: float) -> float:
     if value is None:
         return np.inf
     full = mask & (values >= value)
-    runs = np.lib.stride_tricks.sliding_window_view(full, RUN, axis=1).all(axis=2)
+    runs = np.asarray(np.lib.stride_tricks.sliding_window_view(full, RUN, axis=1).all(axis=2))
     if int(runs[:, 0].sum() + (runs[:, 1:] & ~runs[:, :-1]).sum()) < LEAST_RUNS:
         return np.inf
     # fringes run into a ceiling at a slope; beside the broad top of a slow one lies the next number
