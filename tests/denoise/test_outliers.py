@@ -183,3 +183,10 @@ def test_a_net_that_takes_a_third_of_a_cube_is_not_believed(monkeypatch):
     assert fallen.provenance["note"].startswith("the learned estimator took 3")
     assert fallen.provenance["outliers"] < 0.01
     assert "warning" not in fallen.provenance
+
+
+def test_samples_beyond_memory_are_refused():
+    ramp = np.linspace(1, 2, 20)[:, None] * np.linspace(1, 3, 16) * np.linspace(1, 2, 8)[:, None, None]
+    values = (ramp + 0.05 * np.random.default_rng(7).standard_normal(ramp.shape)).astype("f4")
+    with pytest.raises(InputError, match=r"samples: memory: 100000000 posterior samples, about .* 6 will do"):
+        restore(values, samples=10**8)
