@@ -200,7 +200,7 @@ def _scene_figure(sensor: Sensor, seed: int) -> Any:
     middle.set(title="raw frame", xlabel="x / pixel", ylabel="y / pixel")
     middle.grid(False)
     for y, x in ((camera.size // 2, camera.size // 2), (2, camera.size - 3)):
-        right.plot(sensor.response.opd_um, cube[:, y, x], ".-", lw=0.7, ms=3, label=f"pixel ({y}, {x})")
+        right.plot(sensor.response.opd_um, cube[:, y, x], ".-", lw=0.7, ms=3, label=f"row {y}, column {x}")
     right.set(title="interferograms", xlabel="OPD / µm", ylabel="intensity")
     right.legend(loc="upper right")
     return figure

@@ -11,7 +11,7 @@ from calibration.captures.capture import MonochromaticCapture
 from calibration.characterization import Characterization
 from calibration.fitting.line_width import LineWidth
 from calibration.fitting.opd_law import running_median
-from hsitools.plot import COLOURS, new_figure
+from hsitools.plot import COLOURS, new_figure, plain_log_ticks
 from hsitools.sensor.line_shape import LineShape
 from hsitools.sensor.transmittance import SampledModel
 
@@ -224,8 +224,6 @@ def residual_figure(ch: Characterization, capture: MonochromaticCapture) -> Figu
 
 def uncertainty_figure(ch: Characterization) -> Figure:
     """Standard error of the OPD against the number of fringes in the band."""
-    from matplotlib.ticker import LogFormatter
-
     figure, axes = new_figure(8, 3.8)
     axes.semilogy(ch.fringes, 1000 * ch.opd_stderr_um, ".", ms=5, label="interferometer")
     for number, name in enumerate(name for name, rows in ch.flags.items() if rows.any()):
@@ -234,8 +232,7 @@ def uncertainty_figure(ch: Characterization) -> Figure:
             ch.fringes[rows], 1000 * ch.opd_stderr_um[rows], "o", mfc="none", ms=7 + 2 * number,
             color=COLOURS[1 + number % 5], label=name.replace("_", " "),
         )  # fmt: skip
-    # labels between powers of ten, where there are any, as plain numbers
-    axes.yaxis.set_minor_formatter(LogFormatter())
+    plain_log_ticks(axes.yaxis)
     axes.set(xlabel="fringes in the band (OPD × band width)", ylabel="standard error of the OPD (nm)")
     axes.legend(ncols=2)
     return figure

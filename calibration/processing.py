@@ -310,13 +310,15 @@ def _spectra_figure(result: Inversion, budget: dict[str, Array]) -> Figure:
     for number, quantile in enumerate(QUANTILES):
         y, x = np.unravel_index(order[int(quantile * (len(order) - 1))], bright.shape)
         line = spectra.estimate[:, y, x]
-        lines.plot(spectra.wavelength_nm, line, color=COLOURS[number], lw=1.0, label=f"pixel ({y}, {x})")
+        lines.plot(spectra.wavelength_nm, line, color=COLOURS[number], lw=1.0, label=f"row {y}, column {x}")
         if spectra.std is not None:
             half = 1.96 * spectra.std[:, y, x]
             lines.fill_between(spectra.wavelength_nm, line - half, line + half, color=COLOURS[number], alpha=0.25)
     lines.set(xlabel="wavelength / nm", ylabel=with_unit("spectrum", spectra.units), title="spectra, 95 % intervals")
     legend_below(lines, 3)
-    for name, values in budget.items():
+    # a single part is all there is: one line, not two
+    drawn = {f"all: {next(iter(budget))}": budget["all"]} if len(budget) == 2 else budget
+    for name, values in drawn.items():
         # above its largest part, which would hide under a thin line
         style: dict[str, Any] = {"color": "black", "lw": 3.0, "alpha": 0.3} if name == "all" else {"lw": 1.2}
         errors.plot(spectra.wavelength_nm, values, label=name, **style)

@@ -95,7 +95,7 @@ def _figure(clean: Array, noisy: Array, estimate: Array, std: Array, wavelength_
     spectra.plot(place[order], clean[order, y, x], color="black", lw=1.0, label="truth")
     spectra.plot(place[order], value, color=COLOURS[1], lw=1.0, label="restored")
     spectra.fill_between(place[order], value - spread, value + spread, color=COLOURS[1], alpha=0.25, label="95 %")
-    spectra.set(xlabel="wavelength / nm", ylabel="signal", title=f"pixel ({y}, {x})")
+    spectra.set(xlabel="wavelength / nm", ylabel="signal", title=f"row {y}, column {x}")
     spectra.legend(ncols=4)
     return figure
 

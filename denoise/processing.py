@@ -91,7 +91,7 @@ def _figure(before: Any, after: Any, cube: Cube) -> Any:
     place = np.arange(len(before)) if wavelength_nm is None else wavelength_nm
     axes[3].plot(place, before[:, y, x], lw=0.8, label="before")
     axes[3].plot(place, after[:, y, x], lw=1.2, label="after")
-    axes[3].set(xlabel="band" if wavelength_nm is None else "wavelength / nm", ylabel=bar, title=f"pixel ({y}, {x})")
+    axes[3].set(xlabel="band" if wavelength_nm is None else "wavelength / nm", ylabel=bar, title=f"row {y}, column {x}")
     legend_below(axes[3], 2)
     return figure
 

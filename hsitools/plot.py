@@ -42,6 +42,25 @@ def legend_below(ax: Any, columns: int = 1) -> None:
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=columns, frameon=False, fontsize=9)
 
 
+def plain_log_ticks(axis: Any) -> None:
+    """Plain numbers on a logarithmic axis (``ax.yaxis``) of what is drawn already, if it spans less than two decades.
+
+    Powers of ten alone would leave such an axis one label or none, and all between them crowd it.
+    """
+    from math import log10
+
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+    axis.axes.autoscale_view()
+    low, high = sorted(axis.get_view_interval())
+    decades = log10(high / low) if low > 0 else 2.0
+    if decades >= 2:
+        return
+    axis.set_major_locator(MaxNLocator(5) if decades < 1 else LogLocator(subs=(1, 2, 5)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
 def draw_image(ax: Any, image: Any, title: str, bar: str | None = None, **settings: Any) -> None:
     """A picture without axes, with a colour bar that says quantity and unit (``bar``) unless it is one of colours.
 

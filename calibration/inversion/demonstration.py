@@ -131,7 +131,7 @@ def _figure(result: Inversion, truth: Array) -> Figure:
     for number, quantile in enumerate((0.05, 0.5, 0.95)):
         y, x = np.unravel_index(order[int(quantile * (len(order) - 1))], bright.shape)
         value, half = spectra.estimate[:, y, x], WITHIN_95 * spectra.std[:, y, x]
-        axes[3].plot(spectra.wavelength_nm, value, color=COLOURS[number], lw=1.0, label=f"pixel ({y}, {x})")
+        axes[3].plot(spectra.wavelength_nm, value, color=COLOURS[number], lw=1.0, label=f"row {y}, column {x}")
         axes[3].fill_between(spectra.wavelength_nm, value - half, value + half, color=COLOURS[number], alpha=0.25)
         axes[3].plot(spectra.wavelength_nm, truth[:, y, x], "--", color="black", lw=0.8)
     axes[3].set(xlabel="wavelength / nm", ylabel=f"spectrum ({spectra.units})")

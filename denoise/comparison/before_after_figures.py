@@ -14,7 +14,7 @@ from denoise.comparison.before_after import Comparison
 from hsitools.errors import InputError
 from hsitools.estimation.spread import robust_sigma
 from hsitools.io.atomic import atomic_path
-from hsitools.plot import COLOURS, new_figure, save_figure, with_unit
+from hsitools.plot import COLOURS, new_figure, plain_log_ticks, save_figure, with_unit
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -137,6 +137,7 @@ def indices_figure(comparison: Comparison) -> Figure:
         ax.plot(place[order], before[order], color="0.6", label="before")
         ax.plot(place[order], after[order], color=COLOURS[0], label="after")
         ax.set(ylabel=labels[name], yscale="log")
+        plain_log_ticks(ax.yaxis)
         ax.legend(loc="best")
     axes[-1].set_xlabel("band" if comparison.wavelength_nm is None else "wavelength / nm")
     figure.suptitle(f"{comparison.name} by {comparison.method}")

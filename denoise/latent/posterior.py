@@ -17,6 +17,7 @@ from denoise.learning.denoiser_card import load_autoencoder, load_flow
 from denoise.separation.columns import doubt_of_nearest
 from denoise.separation.estimate import Separation
 from denoise.separation.smooth import smooth
+from hsitools.cube.memory import require_memory
 from hsitools.devices import whole_convolutions
 
 Array = NDArray[Any]
@@ -79,6 +80,9 @@ def refine(
     whitened = whitened_residual(separation, wavelength_nm)
     components, basis = evidence(whitened, coder)
     height, width = whitened.residual.shape[1:]
+    # drawn, and side by side for their spread
+    needed = 2 * 4 * samples * len(basis) * height * width
+    require_memory(needed, "samples", use=f"{samples} posterior samples", advice="6 will do")
 
     def mean_of(what: Evidence) -> torch.Tensor:
         parts = [posterior_mean(flow, part) for part in _parts(channels_of(what), device)]

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from denoise.case import Observation, Restoration
-from denoise.methods.lowrank import findings
+from denoise.methods.lowrank import findings, restoration
 from denoise.registry import method
-from denoise.separation.estimate import separate
+from denoise.separation.estimate import Separation, separate
 from denoise.separation.rare import find_rare
+
+#: Share of the measured voxels taken for outliers from which on the learned estimator is doubted: detectors lose a few
+#: in a hundred, and of more a band's histogram says as much.
+DOUBTED = 0.2
 
 
 @method(
@@ -28,6 +33,15 @@ def diffusion(
     from denoise.latent.posterior import refine
 
     found = separate(seen, learned=True, device=device)
+    if (share := _outliers(seen, found)) > DOUBTED:
+        classical = separate(seen)
+        if (few := _outliers(seen, classical)) < share / 2:
+            fallen = restoration(classical)
+            note = (
+                f"the learned estimator took {share:.0%} of the voxels for outliers, histograms of bands {few:.2%}: "
+                "restored by lowrank"
+            )
+            return replace(fallen, provenance=fallen.provenance | {"path": "lowrank", "note": note})
     wavelength = wavelengths_of(seen.wavelength_nm, len(seen.values)).numpy()
     refined = refine(found, wavelength, samples=samples, seed=seed, weights=weights, device=device)
     rare = find_rare(found, refined.scene, refined.basis)
@@ -40,3 +54,9 @@ def diffusion(
         estimate=refined.scene + rare.added, mask=found.noise.outlier, noise=found.noise, structure=rare.pixels,
         std=None if refined.std is None else np.sqrt(refined.std**2 + rare.variance), provenance=said,
     )  # fmt: skip
+
+
+def _outliers(seen: Observation, separation: Separation) -> float:
+    """Share of outliers among the voxels that were measured, and not clipped."""
+    measured = seen.valid if seen.clipped is None else seen.valid & ~seen.clipped
+    return float((separation.noise.outlier & measured).sum() / max(measured.sum(), 1))

@@ -247,6 +247,12 @@ def _table(values: dict[str, Evaluation]) -> None:
 
 def _band_table(values: dict[str, Evaluation], cube: Cube, bands: Any) -> None:
     listed = {name: score.per_band for name, score in values.items() if score.per_band is not None}
+    without = [name for name in values if name not in listed]
+    if without:
+        have = "has no value" if len(without) == 1 else "have no values"
+        click.echo(f"{', '.join(without)} {have} per band: whole spectra or all bands together are compared")
+    if not listed:
+        return
     click.echo("\n" + "  ".join(["band", "  nm   ", *(f"{name:>10}" for name in listed)]))
     for row, band in enumerate(bands):
         centre = "–" if cube.wavelength_nm is None else f"{cube.wavelength_nm[band]:.1f}"

@@ -11,6 +11,7 @@ from denoise.learning.denoiser_card import OUTLIERS, WEIGHTS
 from denoise.learning.outlier_examples import load_example, make_example, spoil
 from denoise.learning.outlier_net import FEATURES, features, make_net, outlier_probability
 from denoise.learning.outlier_training import train
+from denoise.restore import restore
 from hsitools.errors import FormatError, InputError
 from hsitools.scenes import scene
 
@@ -166,3 +167,26 @@ def test_weights_with_the_second_output_of_0_1_0_still_open():
     old = {name: value.repeat(2, *[1] * (value.ndim - 1)) if name.startswith("leave") else value
            for name, value in state.items()}  # fmt: skip
     net.load_state_dict(old)
+
+
+def test_a_net_that_takes_a_third_of_a_cube_is_not_believed(monkeypatch):
+    """The histograms find none: lowrank, which is said."""
+    rng = np.random.default_rng(6)
+    ramp = np.linspace(1, 2, 24)[:, None] * np.linspace(1, 3, 20)
+    values = (ramp * np.linspace(1, 2, 10)[:, None, None] + 0.05 * rng.standard_normal((10, 24, 20))).astype("f4")
+    wrong = rng.random(values.shape) < 0.35
+    monkeypatch.setattr("denoise.separation.estimate.outlier_probability", lambda *_, **__: wrong.astype("f4"))
+    fallen, classical = restore(values, samples=2), restore(values, "lowrank")
+    np.testing.assert_allclose(fallen.estimate, classical.estimate, rtol=1e-6)
+    assert fallen.std is None
+    assert fallen.provenance["path"] == "lowrank"
+    assert fallen.provenance["note"].startswith("the learned estimator took 3")
+    assert fallen.provenance["outliers"] < 0.01
+    assert "warning" not in fallen.provenance
+
+
+def test_samples_beyond_memory_are_refused():
+    ramp = np.linspace(1, 2, 20)[:, None] * np.linspace(1, 3, 16) * np.linspace(1, 2, 8)[:, None, None]
+    values = (ramp + 0.05 * np.random.default_rng(7).standard_normal(ramp.shape)).astype("f4")
+    with pytest.raises(InputError, match=r"samples: memory: 100000000 posterior samples, about .* 6 will do"):
+        restore(values, samples=10**8)

@@ -110,6 +110,8 @@ def test_metrics_table_and_json(hsi, folder):
 def test_metrics_per_band_table(hsi, folder):
     _, out, _ = hsi("metrics", folder / "fused.h5", folder / "reference.h5", "--per-band", "--metric", "rmse")
     assert len(out.splitlines()) == 1 + 2 + 20
+    _, out, _ = hsi("metrics", folder / "fused.h5", folder / "reference.h5", "--per-band", "--metric", "sam")
+    assert out.splitlines()[1:] == ["SAM has no value per band: whole spectra or all bands together are compared"]
 
 
 def test_wrong_files_are_told_the_way_on(hsi, folder, tmp_path):

@@ -1,9 +1,10 @@
 """Reports and figures: self-contained, escaped, the same bytes for the same input."""
 
 import numpy as np
+import pytest
 
 from calibration import figures
-from hsitools.plot import new_figure, png_bytes, save_figure
+from hsitools.plot import new_figure, plain_log_ticks, png_bytes, save_figure
 from hsitools.report import Picture, Report, Section, Table
 
 
@@ -59,3 +60,19 @@ def test_figures_have_units():
         for figure, caption in drawn.values():
             assert caption
             assert len(png_bytes(figure, dpi=40)) > 2000
+
+
+@pytest.mark.parametrize(
+    ("ends", "labels"),
+    [((1.06, 1.84), ["1.2", "1.4", "1.6", "1.8"]), ((0.6, 11), ["1", "2", "5", "10"]), ((1e-3, 1e3), None)],
+)
+def test_a_short_logarithmic_axis_has_plain_numbers(ends, labels):
+    figure, ax = new_figure(4, 3)
+    ax.semilogy(ends)
+    plain_log_ticks(ax.yaxis)
+    figure.canvas.draw()
+    low, high = ax.get_ylim()
+    ticks = [*zip(ax.yaxis.get_ticklocs(), ax.yaxis.get_ticklabels(), strict=True)]
+    shown = [label.get_text() for place, label in ticks if low <= place <= high]
+    assert shown == labels if labels else all("10^" in label for label in shown)
+    assert not [label.get_text() for label in ax.yaxis.get_minorticklabels() if label.get_text()]

@@ -30,7 +30,7 @@ from calibration.inversion.methods.joint import TOGETHER
 from calibration.inversion.prior import SCALES, Prior, matern
 from calibration.inversion.problem import Interferograms, Spectra, noise_size, pixel_noise_size
 from calibration.inversion.scenes import score, spectra_on
-from calibration.processing import error_budget, larger_than_signal
+from calibration.processing import _spectra_figure, error_budget, larger_than_signal
 from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.estimation.edge_aware import Pixels, edge_weights, laplacian
@@ -438,9 +438,16 @@ def test_the_budget_names_no_prior_of_a_filter_and_says_when_it_exceeds_the_sign
     cube = Cube(data=np.ones((1, 2, 2)))
     std = np.full((3, 2, 2), 0.5)
 
-    def budget(**more: Any) -> dict[str, np.ndarray]:
+    def inversion(**more: Any) -> Inversion:
         spectra = Spectra(wavelength_nm=np.arange(3.0), estimate=2 * std, std=std, mask=np.ones((2, 2), bool), **more)
-        return error_budget(Inversion(cube=cube, std=cube, mask=cube, spectra=spectra))
+        return Inversion(cube=cube, std=cube, mask=cube, spectra=spectra)
+
+    def budget(**more: Any) -> dict[str, np.ndarray]:
+        return error_budget(inversion(**more))
+
+    def drawn(**more: Any) -> list[str]:
+        figure = _spectra_figure(inversion(**more), budget(**more))
+        return [str(line.get_label()) for line in figure.axes[2].lines]
 
     filtered = budget(parameters={"std": NOISE_ALONE})
     assert sorted(filtered) == ["all", "noise"]
@@ -448,6 +455,9 @@ def test_the_budget_names_no_prior_of_a_filter_and_says_when_it_exceeds_the_sign
     assert sorted(budget()) == ["all", "noise and prior"]
     assert sorted(budget(noise_std=0.6 * std)) == ["all", "noise", "prior"]
     assert_allclose(budget(noise_std=0.6 * std)["prior"], 0.4)
+    # a single part is the whole: one line
+    assert drawn() == ["all: noise and prior"]
+    assert drawn(noise_std=0.6 * std) == ["noise", "prior", "all"]
     assert larger_than_signal(filtered, 1.0) == ""
     assert larger_than_signal(filtered, 0.25).startswith("the standard deviation is 200 % of the signal")
 
