@@ -187,14 +187,14 @@ def chunks(data: Any) -> tuple[int, int]:
 
 
 def band_numbers(bands: Any, n_bands: int, who: str) -> Bands:
-    """Band numbers from 0, of numbers (negative ones count from the end) or a mask of all bands.
+    """Band numbers from 0, of numbers (negative ones count from the end), a slice or a mask of all bands.
 
     Raises
     ------
     InputError
         When they are no numbers, none, or beyond the cube's.
     """
-    chosen = np.asarray(bands)
+    chosen = np.arange(n_bands)[bands] if isinstance(bands, slice) else np.asarray(bands)
     if chosen.dtype == bool:
         if chosen.shape != (n_bands,):
             raise InputError(f"{who}: bands: found mask of shape {chosen.shape}, expected ({n_bands},)")

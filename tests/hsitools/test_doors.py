@@ -71,6 +71,7 @@ def test_what_can_be_told_is_taken() -> None:
     wavelengths = SENSOR.response.centre_nm
     assert SENSOR.select([-1]).response.centre_nm == wavelengths[-1:]
     assert SENSOR.select(np.array([True, False, True])).response.centre_nm.tolist() == wavelengths[[0, 2]].tolist()
+    assert SENSOR.select(slice(1, None)).response.centre_nm.tolist() == wavelengths[1:].tolist()
     assert np.array_equal(OBSERVED.read(), SENSOR.observe(SCENE, np.random.default_rng(1)).read())
     assert isinstance(Optics(ratio=4, mtf=1.0, pan_mtf=1.0), Optics)
     assert isinstance(fuse(Cube.from_xarray(OBSERVED.to_xarray()), OBSERVED.pan, method="GSA"), Cube)
