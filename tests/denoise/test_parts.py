@@ -7,7 +7,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from denoise.case import NoiseModel
+from denoise.case import NoiseModel, Observation
+from denoise.comparison.simulate import clean_cube
+from denoise.methods.column_median import column_median
 from denoise.observed import band_variance, observe
 from denoise.separation import counts, estimate, spikes
 from denoise.separation.columns import _step, doubt_of_nearest, from_nearest, shrunk
@@ -15,6 +17,7 @@ from denoise.separation.estimate import Separation, regress
 from denoise.separation.rare import REMAINDER, REMAINDERS, TRACE, _amplitudes, _relative_error, _trace, find_rare
 from denoise.separation.scan import blurred, white
 from denoise.separation.smooth import Smoothed, smooth
+from hsitools.cube import Cube
 from hsitools.scenes import scene
 
 BANDS, SIDE = 40, 32
@@ -292,3 +295,21 @@ def test_error_of_a_separation_is_of_its_noise_and_its_offsets() -> None:
     share = (found.directions**2).sum(1)
     assert (plain <= share * 1.0001).all()
     assert (plain > 0.001 * share).all()
+
+
+def test_column_medians_are_smoothed_along_columns_and_band_by_band() -> None:
+    """One column a step up in one band of two levels: gone there, and nothing elsewhere."""
+    level = np.broadcast_to(np.array([3.0, 8.0])[:, None, None], (2, 12, 40)).astype(np.float32)
+    striped = level.copy()
+    striped[1, :, 20] += 5
+    seen = Observation(values=striped, valid=np.ones(striped.shape, dtype=bool))
+    np.testing.assert_allclose(column_median(seen).estimate, level, atol=1e-5)
+
+
+def test_a_clean_cube_is_scaled_by_the_bands_that_it_keeps() -> None:
+    """A bad band of other numbers has no say in what one is."""
+    values = np.random.default_rng(0).uniform(1, 2, (4, 30, 30)).astype(np.float32)
+    values[2] *= 1000
+    kept, bands = clean_cube(Cube(data=values, good=[True, True, False, True]))
+    assert bands.tolist() == [0, 1, 3]
+    np.testing.assert_allclose(kept, np.clip(values[bands] / np.quantile(values[bands], 0.999), 0, 1), rtol=1e-4)

@@ -223,3 +223,11 @@ def test_a_border_is_a_crop_of_a_cube_alone():
     inner = evaluate_alone(cube[:, 3:-3, 3:-3])
     for name, found in evaluate_alone(cube, border=3).items():
         assert found.value == pytest.approx(inner[name].value, rel=1e-9)
+
+
+def test_scc_sees_no_slope():
+    """The Laplacian of a plane is zero, so that haze and light that grow evenly cost nothing."""
+    image = np.random.default_rng(0).uniform(size=(3, 20, 24))
+    rows, columns = np.indices(image.shape[1:])
+    sloped = image + 5 + 3 * columns - 2 * rows
+    assert evaluate(sloped, image, metrics="SCC")["SCC"].value == pytest.approx(1, abs=1e-9)

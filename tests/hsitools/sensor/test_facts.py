@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from hsitools.sensor.bands import TableResponse, box_response, resample
 from hsitools.sensor.detector import read_out
 from hsitools.sensor.fabry_perot import finesse
 from hsitools.sensor.line_shape import LineShape
+from hsitools.sensor.photon.pixels import mean_light
+from hsitools.sensor.presets import preset
 from hsitools.sensor.simulate import simulate
 
 
@@ -198,3 +201,37 @@ def test_shares_that_are_told_are_those_of_the_values(tmp_path):
     assert any(line.startswith("25.0% of the values are NaN") for line in said)
     assert any(line.startswith("25.0% of the values are saturated") for line in said)
     assert any(line.startswith("25.0% of PAN") for line in said)
+
+
+# ---- presets and pixels ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "along", "across"), [("enmap", 0.16, 0.25), ("prisma", None, None), ("finch", None, None)]
+)  # fmt: skip
+def test_optics_of_a_preset_are_those_that_its_source_states(name, along, across):
+    """Rows follow one another along track: the first axis of an MTF per axis."""
+    sensor = preset(name)
+    if along is None:
+        assert sensor.mtf is None or sensor.mtf.ndim == 1
+        return
+    assert f"{along:.2f}".lstrip("0") + " along" in sensor.source
+    assert f"{across:.2f}".lstrip("0") + " across" in sensor.source
+    assert (sensor.mtf == [along, across]).all()
+
+
+def test_noise_of_the_mean_light_has_the_dark_frames_in_every_level():
+    """Two levels of relative light 1 and .5, variance 4 a frame: 4/8 + 4/2 of the frames, and 2² · 4/16 of the dark."""
+    shape = (16, 16)
+
+    def level(mean, count):
+        return SimpleNamespace(mean=np.full(shape, mean), count=count, line_variance=0.0)
+
+    line = SimpleNamespace(at=lambda signal: np.full(np.shape(signal), 4.0))
+    everywhere = np.ones(shape, dtype=bool)
+    light, noise, lines = mean_light(
+        level(100.0, 16), [level(300.0, 8), level(200.0, 2)], [everywhere, everywhere], np.full(shape, 100.0), 0.0, line
+    )
+    np.testing.assert_allclose(light, 200)
+    np.testing.assert_allclose(noise, np.sqrt(4 / 8 + 4 / 2 + 4 * 4 / 16) / 1.5)
+    assert (lines == 0).all()
