@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -113,9 +114,9 @@ class Cube:
             "crs": labels.coordinate_system(self.crs, f"{who}: crs"),
             "transform": labels.affine(self.transform, f"{who}: transform"),
         }
-        if self.pan is not None and (not isinstance(self.pan, Cube) or self.pan.n_bands != 1):
-            found = f"{self.pan.n_bands} bands" if isinstance(self.pan, Cube) else type(self.pan).__name__
-            raise InputError(f"{who}: pan: found {found}, expected a Cube of one band")
+        require_type(self.pan, (Cube, NoneType), f"{who}: pan", "a Cube of one band")
+        if self.pan is not None and self.pan.n_bands != 1:
+            raise InputError(f"{self.pan.source or who}: pan: found {self.pan.n_bands} bands, expected one")
         for name, value in checked.items():
             object.__setattr__(self, name, value)
 

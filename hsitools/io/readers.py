@@ -22,6 +22,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 
+from hsitools.errors import HsiError
 from hsitools.io import formats, products
 
 log = logging.getLogger(__name__)
@@ -63,9 +64,15 @@ def reader_of(path: Path) -> str | None:
 
 
 def source_files(path: Path) -> list[Path]:
-    """All files that opening a path reads, sorted: of a folder all in it, of a file those that its reader names."""
+    """All files that opening a path reads, sorted: of a folder all in it, of a file those that its reader names.
+
+    Of a damaged file itself alone: what is wrong with it says whoever opens it.
+    """
     if path.is_dir():
         return [file for file in sorted(path.rglob("*")) if file.is_file()]
-    name = reader_of(path)
-    files = getattr(all_readers()[name], "files", None) if name is not None else None
-    return [path] if files is None else sorted({path, *files(path)})
+    try:
+        name = reader_of(path)
+        files = getattr(all_readers()[name], "files", None) if name is not None else None
+        return [path] if files is None else sorted({path, *files(path)})
+    except (OSError, HsiError):
+        return [path]

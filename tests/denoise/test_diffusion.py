@@ -324,7 +324,7 @@ def test_beyond_grows_with_bands_and_shrinks_with_pixels():
 # ---- weights and training --------------------------------------------------------------------------------------
 
 
-def test_shipped_weights_are_small_and_checked(tmp_path):
+def test_shipped_weights_are_small_and_checked(noisy, tmp_path):
     assert sum(file.stat().st_size for file in WEIGHTS.pretrained.iterdir()) < 20e6
     card = load_flow()[1]
     assert card.metrics["gain_db"] > 0.5
@@ -335,7 +335,7 @@ def test_shipped_weights_are_small_and_checked(tmp_path):
     content[-1] ^= 1
     (tmp_path / "flow.safetensors").write_bytes(bytes(content))
     with pytest.raises(FormatError, match="sha256: found"):
-        restore(np.random.default_rng(0).random((5, 20, 20)), weights=tmp_path)
+        restore(noisy[:, :40, :40], weights=tmp_path)
     with pytest.raises(FormatError, match="expected the weights of flow"):
         load_flow(tmp_path / "none.safetensors")
 

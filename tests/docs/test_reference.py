@@ -62,7 +62,7 @@ def test_capture_and_characterization(capture, characterization):
 
 def test_cube(tmp_path):
     cube = Cube(
-        data=np.ones((3, 4, 5), "i2"), wavelength_nm=[1, 2, 3], fwhm_nm=[1, 1, 1], nodata=-1, scale_factor=0.1,
+        data=np.ones((3, 4, 5), "i2"), wavelength_nm=[400, 500, 600], fwhm_nm=[1, 1, 1], nodata=-1, scale_factor=0.1,
         units="1", crs="EPSG:32633", transform=(1, 0, 0, 0, -1, 0), source="a test",
         pan=Cube(data=np.ones((1, 8, 10), "f4")),
     )  # fmt: skip

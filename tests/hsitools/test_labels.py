@@ -39,7 +39,7 @@ MAP = (10.0, 0.0, 5e5, 0.0, -10.0, 5e6)
         ("transform", (5e5, 10.0, 0.0, 5e6, 0.0, -10.0), r"found pixels of 5\.025e\+06 by 10, .* GDAL's order is"),
         ("transform", (12.5, 1e-4, 0.0, 45.2, 0.0, -1e-4), "GDAL's order is"),
         ("pan", np.ones((1, 8, 10)), "found ndarray, expected a Cube of one band"),
-        ("pan", Cube(data=np.ones((2, 8, 10))), "found 2 bands, expected a Cube of one band"),
+        ("pan", Cube(data=np.ones((2, 8, 10))), "found 2 bands, expected one"),
         ("units", 1, "found 1, expected text"),
     ],
 )  # fmt: skip

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import erfc
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -60,16 +59,28 @@ def quantisation_step(values: NDArray[Any]) -> float:
     return step * float(np.gcd.reduce(counts.astype(np.int64)))
 
 
-#: Noise variance, and the variance of the rounded noise, in squared steps, the mean spread evenly over a step.
-_CLEAN = np.concatenate([[0.0], np.geomspace(1e-6, 1.0, 400)])
-_ORDER = np.arange(1, 2000)[:, None]
-_ROUNDED = (
-    _CLEAN + 1 / 12 - (np.exp(-4 * (np.pi * _ORDER) ** 2 * _CLEAN) / (2 * (np.pi * _ORDER) ** 2)).sum(axis=0)
-) - (1 / 12 - (1 / (2 * (np.pi * _ORDER) ** 2)).sum())
-#: The same where all means lie at a code, and where all lie between two.
-_SPAN, _SIGMA = _ORDER[:12], np.sqrt(2 * np.maximum(_CLEAN, 1e-6))
-_AT_CODE = ((2 * _SPAN - 1) * erfc((_SPAN - 0.5) / _SIGMA)).sum(axis=0)
-_BETWEEN = 1 / 4 + (2 * _SPAN * erfc(_SPAN / _SIGMA)).sum(axis=0)
+class Rounding(NamedTuple):
+    """Variances in squared steps, each ``(n,)``: of noise, and of it rounded, the mean spread evenly over a step, at a
+    code, and between two.
+    """
+
+    clean: Array
+    rounded: Array
+    at_code: Array
+    between: Array
+
+
+@cache
+def _rounding() -> Rounding:
+    from scipy.special import erfc
+
+    clean = np.concatenate([[0.0], np.geomspace(1e-6, 1.0, 400)])
+    order = np.arange(1, 2000)[:, None]
+    power = 1 / (2 * (np.pi * order) ** 2)
+    rounded = clean + 1 / 12 - (np.exp(-4 * (np.pi * order) ** 2 * clean) * power).sum(axis=0) - (1 / 12 - power.sum())
+    span, sigma = order[:12], np.sqrt(2 * np.maximum(clean, 1e-6))
+    at_code = ((2 * span - 1) * erfc((span - 0.5) / sigma)).sum(axis=0)
+    return Rounding(clean, rounded, at_code, 1 / 4 + (2 * span * erfc(span / sigma)).sum(axis=0))
 
 
 def without_rounding(variance: Array, step: float) -> tuple[Array, Array]:
@@ -80,10 +91,11 @@ def without_rounding(variance: Array, step: float) -> tuple[Array, Array]:
     variance = np.asarray(variance, dtype=float)
     if step == 0:
         return variance, np.ones_like(variance)
-    scaled = variance / step**2
-    clean = np.where(scaled > _ROUNDED[-1], scaled - 1 / 12, np.interp(scaled, _ROUNDED, _CLEAN))
-    slope = np.gradient(_CLEAN, _ROUNDED)
-    return clean * step**2, np.where(scaled > 0.6, 1.0, np.interp(scaled, _ROUNDED, slope))
+    scaled, tables = variance / step**2, _rounding()
+    told = np.interp(scaled, tables.rounded, tables.clean)
+    clean = np.where(scaled > tables.rounded[-1], scaled - 1 / 12, told)
+    slope = np.gradient(tables.clean, tables.rounded)
+    return clean * step**2, np.where(scaled > 0.6, 1.0, np.interp(scaled, tables.rounded, slope))
 
 
 def rounding_uncertainty(variance: float, spread: float, step: float, count: int) -> float:
@@ -98,9 +110,9 @@ def rounding_uncertainty(variance: float, spread: float, step: float, count: int
     clean = value / step**2
     harmonic = 2**1.5 * clean * np.exp(-2 * np.pi**2 * clean)
     # noise below half a step hardly shows where the means lie at a code, and between two codes any noise flips
-    place = variance / step**2
-    largest = float(np.interp(place + 3 / count, _AT_CODE, _CLEAN))
-    least = float(np.interp(place, _BETWEEN, _CLEAN, left=0.0))
+    place, tables = variance / step**2, _rounding()
+    largest = float(np.interp(place + 3 / count, tables.at_code, tables.clean))
+    least = float(np.interp(place, tables.between, tables.clean, left=0.0))
     hidden = max(largest - clean, clean - least) / max(change, 1e-3) if place < 0.6 else 0.0
     return float(max(harmonic, hidden) * np.exp(-2 * np.pi**2 * (spread / step) ** 2) * step**2)
 
