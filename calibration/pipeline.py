@@ -14,6 +14,7 @@ from types import NoneType
 from typing import Any
 
 from calibration.captures.capture import MonochromaticCapture
+from calibration.captures.saturation import clipped_samples
 from calibration.characterization import Characterization
 from calibration.fitting.options import Options
 from calibration.fitting.wild_samples import WildSamples, fit_without_wild
@@ -107,9 +108,6 @@ def characterize(
 
 def _without_clipped(capture: MonochromaticCapture) -> MonochromaticCapture:
     """A capture whose samples that were cut off are marked as saturated, and masked."""
-    # of SciPy, which nothing else needs here
-    from calibration.captures.saturation import clipped_samples
-
     clipped = clipped_samples(capture.intensity, capture.mask)
     if not clipped.any():
         return capture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from types import NoneType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +14,7 @@ from denoise.case import Known, Observation, Restoration
 from denoise.live_bands import among_all, in_cube_units, mask_of_all, noise_of_counts, of_live
 from denoise.registry import METHODS, Method, get, options_of
 from denoise.separation.counts import counts_of, keep_totals
-from denoise.separation.estimate import FEW, MIN_PIXELS
+from denoise.separation.estimate import FEW, MIN_PIXELS, medians
 from denoise.separation.known import known_by
 from denoise.separation.saturation import clipped, stuck_values
 from denoise.separation.spikes import spikes
@@ -24,9 +23,8 @@ from denoise.separation.wild import wild
 from denoise.strips import STRIP_BYTES, STRIP_PIXELS, RestoredSource, strip_size
 from hsitools.arrays import real_array
 from hsitools.cube import Cube
-from hsitools.errors import InputError, require_type
+from hsitools.errors import InputError
 from hsitools.estimation.common_stripes import common_stripes, of_common_stripes
-from hsitools.estimation.spread import median
 from hsitools.progress import Progress
 from hsitools.sensor import Sensor
 
@@ -151,7 +149,7 @@ def restore_cube(
     True
     """
     Cube.require(cube)
-    require_type(sensor, (Sensor, NoneType), "sensor", "a Sensor: preset(name), open_sensor(path)")
+    Sensor.require(sensor)
     entry = get(method)
     said: dict[str, Any] = {"denoised_by": entry.name, "denoise_sensor": None if sensor is None else sensor.name}
     known = None
@@ -371,8 +369,8 @@ def _calibrated(values: NDArray[np.float32], known: Known) -> NDArray[np.float32
 def _filled(values: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Invalid voxels take their band's median."""
     filled = values.astype(np.float32)
-    for image, use in zip(filled, valid, strict=True):
-        image[~use] = median(image[use]) if not use.all() else 0
+    some = ~valid.all((1, 2))
+    filled[some] = np.where(valid[some], filled[some], medians(filled[some], valid[some])[:, None, None])
     return filled
 
 

@@ -57,6 +57,11 @@ def real_array(values: Any, who: str, kinds: str = REAL) -> NDArray[Any]:
     return np.asarray(np.ma.filled(array.astype(np.result_type(array.dtype, np.float16)), np.nan))
 
 
+def is_labelled(values: Any) -> bool:
+    """Whether it is an xarray object, whose dimensions have names."""
+    return hasattr(values, "coords") and hasattr(values, "dims")
+
+
 def cube_data(data: Any, who: str) -> Any:
     """What a cube's values are read from: lists, tensors and masked arrays as arrays, all else as it is.
 
@@ -65,7 +70,7 @@ def cube_data(data: Any, who: str) -> Any:
     InputError
         As of `real_array`, and for an xarray object, whose dimensions have an order of their own.
     """
-    if hasattr(data, "coords"):
+    if is_labelled(data):
         raise InputError(f"{who}: found an xarray object, expected an array (Cube.from_xarray keeps its labels)")
     if isinstance(data, np.ma.MaskedArray | list) or hasattr(data, "detach"):
         data = real_array(data, who, REAL_OR_BOOLEAN)

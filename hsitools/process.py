@@ -17,7 +17,7 @@ from hsitools import __version__
 from hsitools.chain import Done, Fact, Outcome, Step, run_steps, sections, steps, timed
 from hsitools.errors import FormatError, InputError
 from hsitools.io.atomic import atomic_path
-from hsitools.io.hashes import content_hash, short_hash
+from hsitools.io.hashes import content_hash, files_hash, short_hash
 from hsitools.io.readers import source_files
 from hsitools.lookup import lookup
 from hsitools.text import plain
@@ -164,10 +164,11 @@ class Process:
         """Of what opening a path reads; each is read once a run, unless it was written since."""
         if path.is_dir() or not path.exists():
             return content_hash(path)
-        states = [(file.resolve(), file.stat()) for file in source_files(path)]
+        files = source_files(path)
+        states = [(file.resolve(), file.stat()) for file in files]
         stamp = tuple((file, state.st_size, state.st_mtime_ns, state.st_ino) for file, state in states)
         if stamp not in self._hashes:
-            self._hashes[stamp] = content_hash(path)
+            self._hashes[stamp] = files_hash(files)
         return self._hashes[stamp]
 
     @property

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import NoneType
 from typing import Literal, overload
 
 from hsitools.cube import Cube
-from hsitools.errors import require_type
 from hsitools.sensor.sensor import Sensor
 from pansharpen.in_memory import Progress
 from pansharpen.noisy import cube_without_noise
@@ -106,7 +104,7 @@ def fuse(
     guides = [guide] if isinstance(guide, Cube) else list(guide)
     for where, image in [("cube", cube), *(("guide", one) for one in guides)]:
         Cube.require(image, where)
-    require_type(sensor, (Sensor, NoneType), "sensor", "a Sensor: preset(name), open_sensor(path)")
+    Sensor.require(sensor)
     pair = cube if pan is None else cube.replace(pan=pan)
     pair, cube_std = paired(pair, reproject=reproject), None
     if noise is not None:

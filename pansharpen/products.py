@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsitools.cube import Cube
-from hsitools.cube.agreement import require_same_bands, require_same_place
+from hsitools.cube.agreement import require_comparable
 from hsitools.cube.memory import keep_freed
 from hsitools.cube.packed import ROOM, packed
 from hsitools.errors import HsiError, InputError
@@ -164,8 +164,7 @@ def _std_of_bands(order: FusionOrder, cube: Cube) -> NDArray[np.float64] | None:
     if std.shape != cube.shape:
         shapes = ("×".join(map(str, image.shape)) for image in (std, cube))
         raise InputError("{}: found {}, expected {} as the cube".format(who, *shapes))
-    require_same_bands(std, cube, who, "the cube")
-    require_same_place(std, cube, who, "the cube")
+    require_comparable(std, cube, who, "the cube")
     return std_of_bands(windowed(std, order.window))
 
 

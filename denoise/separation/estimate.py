@@ -176,7 +176,7 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS, 
     bad = ~valid | clipped
     if not seen.counts:
         bad = bad | (stuck_values(values) & ~clipped)
-    middle = _medians(values, ~bad)[:, None, None]
+    middle = medians(values, ~bad)[:, None, None]
     scene: Array = np.where(bad & ~clipped, middle, values)
     gain, offset, power = np.ones((bands, width), np.float32), np.zeros((bands, width), np.float32), np.zeros(bands)
     striped, offset_std = np.zeros(width, dtype=bool), np.zeros((bands, width), np.float32)
@@ -289,7 +289,7 @@ def _usual_pixels(values: Array, rest: Array) -> Array:
     return values[:, None, usual] if enough and not usual.all() else values
 
 
-def _medians(values: Array, keep: Mask) -> Array:
+def medians(values: Array, keep: Mask) -> Array:
     """Median of what is kept of each band ``(band,)``, zero where nothing is."""
     pairs = zip(values, keep, strict=True)
     return np.array([median(image[use]) if use.any() else 0 for image, use in pairs], dtype=np.float32)

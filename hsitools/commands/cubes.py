@@ -228,10 +228,9 @@ def _common_bands(first: Cube, second: Cube, one: Path, other: Path) -> tuple[An
     """Bands good in both, of cubes whose bands, units and places are the same."""
     import numpy as np
 
-    from hsitools.cube.agreement import require_same_bands, require_same_place
+    from hsitools.cube.agreement import require_comparable
 
-    require_same_bands(first, second, str(one), str(other))
-    require_same_place(first, second, str(one), str(other))
+    require_comparable(first, second, str(one), str(other))
     good = first.good & second.good
     return np.flatnonzero(good), int((~good).sum())
 

@@ -16,6 +16,15 @@ BAND, WAVELENGTH = 0.5, 0.02
 SAME_PLACE = 0.51
 
 
+def require_comparable(cube: Cube, other: Cube, who: str = "", beside: str = "") -> None:
+    """Raise `InputError` unless bands, units and places agree as far as both cubes tell them.
+
+    Messages call the cubes ``who`` and ``beside``; by default what they call themselves.
+    """
+    require_same_bands(cube, other, who, beside)
+    require_same_place(cube, other, who, beside)
+
+
 def require_same_bands(cube: Cube, other: Cube, who: str = "", beside: str = "") -> None:
     """Raise `InputError` unless bands and units agree as far as both cubes tell them.
 
@@ -45,16 +54,11 @@ def require_same_bands(cube: Cube, other: Cube, who: str = "", beside: str = "")
         raise InputError(f"{who}: units: found {cube.units!r}, expected {other.units!r} as in {beside}")
 
 
-def require_same_ground(cube: Cube, other: Cube, who: str = "", beside: str = "") -> None:
-    """Raise `InputError` when both tell their coordinate systems and these are not the same."""
-    if not same_crs(cube.crs, other.crs):
-        who, beside = _names(cube, other, who, beside)
-        raise InputError(f"{who}: crs: found {short_name(cube.crs)}, expected {short_name(other.crs)} as in {beside}")
-
-
 def require_same_place(cube: Cube, other: Cube, who: str = "", beside: str = "") -> None:
     """Raise `InputError` unless the pixels of two images of one size lie in one place, as far as both have maps."""
-    require_same_ground(cube, other, who, beside)
+    who, beside = _names(cube, other, who, beside)
+    if not same_crs(cube.crs, other.crs):
+        raise InputError(f"{who}: crs: found {short_name(cube.crs)}, expected {short_name(other.crs)} as in {beside}")
     if cube.transform is None or other.transform is None or cube.shape[1:] != other.shape[1:]:
         return
     # the furthest corner
@@ -62,7 +66,6 @@ def require_same_place(cube: Cube, other: Cube, who: str = "", beside: str = "")
     distance = np.abs(np.subtract(cube.transform, other.transform)).reshape(2, 3) @ reach
     distance /= side_of_pixel(other.transform)
     if not distance.max() <= SAME_PLACE:
-        who, beside = _names(cube, other, who, beside)
         raise InputError(f"{who}: transform: found a place {distance.max():.3g} pixels off, expected that of {beside}")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hsitools.arrays import REAL_OR_BOOLEAN, real_array
+from hsitools.arrays import REAL_OR_BOOLEAN, is_labelled, real_array
 from hsitools.cube.cube import Cube
 from hsitools.errors import InputError
 
@@ -23,7 +23,7 @@ def real_tensor(values: Any, who: str) -> torch.Tensor:
     InputError
         As of `hsitools.arrays.real_array`.
     """
-    if hasattr(values, "dims") and hasattr(values, "coords"):
+    if is_labelled(values):
         values = Cube.from_xarray(values)
     if isinstance(values, Cube):
         values = values.physical().read()

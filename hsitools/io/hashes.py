@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,13 @@ def content_hash(path: str | Path) -> str:
     path = Path(path)
     if not path.exists():
         raise FormatError(f"{path}: found no such file or folder, expected one")
+    return files_hash(source_files(path))
+
+
+def files_hash(files: Iterable[Path]) -> str:
+    """Of the bytes of files, in their order, 16 digits."""
     digest = hashlib.sha256()
-    for file in source_files(path):
+    for file in files:
         digest.update(bytes.fromhex(file_sha256(file)))
     return digest.hexdigest()[:16]
 

@@ -9,8 +9,7 @@ from typing import Any
 
 import torch
 
-from hsitools.cube import Cube
-from hsitools.cube.agreement import require_same_bands, require_same_place
+from hsitools.cube import Cube, agreement
 from hsitools.cube.tensors import real_tensor
 from hsitools.errors import InputError
 
@@ -42,8 +41,7 @@ def as_batch(values: Any, name: str) -> torch.Tensor:
 def require_comparable(values: Any, others: Any) -> None:
     """Raise `InputError` where both are cubes whose bands, units or places are not the same."""
     if isinstance(values, Cube) and isinstance(others, Cube):
-        require_same_bands(values, others)
-        require_same_place(values, others)
+        agreement.require_comparable(values, others)
 
 
 def _largest(values: torch.Tensor) -> float:

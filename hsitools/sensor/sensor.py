@@ -6,13 +6,14 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hsitools.cube import Cube
-from hsitools.errors import InputError
+from hsitools.errors import InputError, require_type
 from hsitools.io.own_file import declared_format, new_own, open_own
 from hsitools.io.records import read_record, write_record
 from hsitools.sensor.bands import GaussianResponse, TableResponse
@@ -89,6 +90,11 @@ class Sensor(SensorParts):
     >>> Sensor.load("sensor.h5").ratio
     6
     """
+
+    @staticmethod
+    def require(value: Any) -> None:
+        """Raise `InputError` unless a value is a sensor, or None for none."""
+        require_type(value, (Sensor, NoneType), "sensor", "a Sensor: preset(name), open_sensor(path)")
 
     @classmethod
     def like(cls, cube: Cube) -> Sensor:
