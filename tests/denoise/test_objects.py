@@ -1,0 +1,149 @@
+"""Compact objects: inside are pixels by their values' odds and their neighbours'; and what these become."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from denoise.separation.objects import FAR, told_apart
+
+SIDE, BANDS = 60, 12
+BOX = slice(14, 22), slice(10, 18)
+BASIS = np.linalg.qr(np.random.default_rng(0).standard_normal((BANDS, 3)))[0]
+
+
+def box(place=BOX):
+    inside = np.zeros((SIDE, SIDE), bool)
+    inside[place] = True
+    return inside
+
+
+def told(inside, values=None, amplitude=10.0, background=0.2, spectrum=(0.0, 0.6, 0.8)):
+    """Objects of a scene whose smoothed edges are soft, and whose pixels show ``values`` of an object's height.
+
+    What varies beside the object is in another direction of the basis than its spectrum.
+    """
+    values = inside if values is None else values
+    rng = np.random.default_rng(1)
+    field = background * gaussian_filter(rng.standard_normal((SIDE, SIDE)), 2)
+    soft = gaussian_filter(inside.astype(float), 0.8)
+    one = np.array(spectrum)[:, None, None] * amplitude
+    scene, seen = (np.stack([field, 0 * field, 0 * field]) + one * image for image in (soft, values))
+    return soft, told_apart(np.tensordot(BASIS, scene, 1), np.tensordot(BASIS, seen, 1), BASIS)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "is_inside"),
+    [
+        # beside the middle of a straight edge: likely by itself, or against its neighbours
+        ((17, 18), 0.75, True), ((17, 18), 0.51, False), ((17, 18), 0.0, False),
+        # within it
+        ((17, 17), 0.25, False), ((17, 17), 0.47, True), ((13, 13), 0.75, True), ((21, 13), 0.47, True),
+        # away from it, where no neighbour is inside
+        ((17, 19), 0.52, False), ((12, 13), 0.9, True),
+    ],
+)  # fmt: skip
+def test_a_pixel_is_inside_by_its_own_odds_and_those_of_its_neighbours(place, value, is_inside):
+    """Odds of unit noise between no and ten deviations: 100 times what lies beyond the middle, against a few."""
+    values = box().astype(float)
+    values[place] = value
+    _, (thing,) = told(box(), values)
+    assert bool(thing.inside[place]) is is_inside
+    other = thing.inside != box()
+    other[place] = False
+    assert not other.any()
+
+
+def test_neighbours_decide_the_more_the_noisier_pixels_are():
+    """Of four deviations a value a tenth beyond the middle says 1.6: less than a straight edge's neighbours, 2.4."""
+    values = box().astype(float)
+    values[17, 18] = 0.6
+    for amplitude, is_inside in ((4.5, False), (20.0, True)):
+        _, (thing,) = told(box(), values, amplitude)
+        assert bool(thing.inside[17, 18]) is is_inside
+
+
+def test_what_is_added_makes_edges_sharp():
+    """Inside all pixels are the object's mean, outside no more than what is seen there; beyond its reach nothing."""
+    soft, (thing,) = told(box())
+    added = thing.spectrum[:, None, None] * thing.change
+    expected = BASIS @ np.array([0, 6.0, 8.0])
+    after = np.tensordot(expected, soft, 0) + added
+    np.testing.assert_allclose(after[:, box()], np.broadcast_to(expected[:, None], (BANDS, 64)), atol=0.2)
+    outside = thing.near & ~thing.inside
+    assert np.abs(after[:, outside]).max() < 0.2
+    np.testing.assert_array_equal(thing.inside, box())
+    assert not thing.change[~thing.near].any()
+    # by two pixels larger than the core
+    assert outside[box((slice(16, 20), slice(8, 10)))].all()
+    assert not thing.near[box((slice(14, 22), slice(0, 6)))].any()
+
+
+def test_texture_inside_is_kept_as_far_as_it_is_no_noise():
+    """Of variance v beside noise of one: all but 1.2 / v of it; without texture pixels become their mean."""
+    rng = np.random.default_rng(2)
+    for texture in (0.0, 6.0):
+        noise = rng.standard_normal((SIDE, SIDE))
+        values = box() * (1 + (texture * rng.standard_normal((SIDE, SIDE)) + noise) / 30)
+        soft, (thing,) = told(box(), values, 30.0)
+        after = (soft + thing.change * np.linalg.norm(thing.spectrum) / 30)[thing.inside]
+        seen = values[thing.inside]
+        variance = seen.var() * 30**2
+        share = max(0.0, 1 - 1.2 / variance)
+        np.testing.assert_allclose(after - after.mean(), share * (seen - seen.mean()), atol=0.05)
+        assert after.mean() == pytest.approx(seen.mean(), abs=0.05)
+
+
+def test_only_what_noise_lets_see_and_the_scene_is_not_full_of():
+    """Three and a half deviations in each pixel, and eight and a half of what lies elsewhere."""
+    assert not told(box(), amplitude=3.0)[1]
+    assert len(told(box(), amplitude=4.5)[1]) == 1
+    rng = np.random.default_rng(3)
+    for spread, number in ((0.05, 1), (0.4, 0)):
+        texture = spread * rng.standard_normal((SIDE, SIDE))
+        soft = gaussian_filter(box().astype(float), 0.8) + texture
+        images = 8.0 * np.stack([0 * soft, 0.6 * soft, 0.8 * soft])
+        scene = np.tensordot(BASIS, images, 1)
+        assert len(told_apart(scene, scene, BASIS)) == number
+
+
+@pytest.mark.parametrize(("size", "number"), [((1, 3), 0), ((2, 2), 1), ((5, 6), 1), ((9, 9), 0)])
+def test_objects_have_four_pixels_and_a_fiftieth_of_the_image(size, number):
+    """Pixels that are far from the scene's distribution; their edges are sharp, so that the core is the object."""
+    inside = box((slice(14, 14 + size[0]), slice(10, 10 + size[1])))
+    # beyond what so many pixels add to the distribution themselves
+    images = np.stack([0 * inside, 60.0 * inside, 0 * inside])
+    scene = np.tensordot(BASIS, images, 1)
+    centred = inside - inside.mean()
+    assert (3600 * centred[inside] ** 2 / (3600 * inside.var() + 0.1) > 3 + FAR).all() or number == 0
+    found = told_apart(scene, scene, BASIS)
+    assert len(found) == number
+    assert all((thing.inside == inside).all() for thing in found)
+
+
+def test_objects_apart_are_told_each_and_those_in_reach_of_another_once():
+    """Of two other spectra, so that neither's filter sees the other."""
+    for left, number in ((30, 2), (16, 1)):
+        one, two = box((slice(14, 19), slice(10, 14))), box((slice(14, 19), slice(left, left + 4)))
+        soft = gaussian_filter(np.stack([0 * one, 20.0 * one, 20.0 * two]), (0, 0.8, 0.8))
+        scene, seen = (np.tensordot(BASIS, images, 1) for images in (soft, np.stack([0 * one, 20 * one, 20 * two])))
+        things = told_apart(scene, seen, BASIS)
+        assert len(things) == number
+        for thing, inside in zip(things, (one, two), strict=False):
+            np.testing.assert_array_equal(thing.inside, inside)
+
+
+def test_a_spectrum_that_only_its_surroundings_have_is_not_the_object_s():
+    """What varies beside it is shrunk out of its spectrum: an object of two directions, of which one is all over."""
+    _, (plain,) = told(box(), background=0.0, spectrum=(0.1, 0.6, 0.8))
+    _, (busy,) = told(box(), background=30.0, spectrum=(0.1, 0.6, 0.8))
+    first = BASIS[:, 0]
+    assert first @ plain.spectrum == pytest.approx(1, abs=0.35)
+    assert abs(first @ busy.spectrum) < 0.6 * abs(first @ plain.spectrum) or abs(first @ busy.spectrum) < 0.2
+
+
+def test_no_direction_no_object():
+    nothing = np.zeros((BANDS, SIDE, SIDE))
+    assert told_apart(nothing, nothing, np.zeros((BANDS, 0))) == []
+    assert told_apart(nothing, nothing, BASIS) == []
