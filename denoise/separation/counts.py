@@ -119,9 +119,9 @@ def _gain(values: Array, valid: Mask) -> float | None:
 
     mixed = np.zeros(values.shape)
     mixed[:, 1:, 1:] = np.diff(np.diff(values.astype(float), axis=1), axis=2) ** 2 / 4
-    # the first row and column have no difference
-    mean, variance = blocks(np.where(valid, values, 0.0)), blocks(mixed) * (BLOCK / (BLOCK - 1)) ** 2
+    mean, variance = blocks(np.where(valid, values, 0.0)), blocks(mixed)
     used_blocks = (blocks(valid.astype(float)) == 1) & (mean > 0) & (variance > 0)
+    # the first row and column have no difference
     used_blocks[:, 0] = used_blocks[:, :, 0] = False
     if used_blocks.sum() < LEAST_BLOCKS:
         return None

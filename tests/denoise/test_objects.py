@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import binary_dilation, gaussian_filter
 
 from denoise.separation.objects import FAR, told_apart
 
@@ -37,9 +37,9 @@ def told(inside, values=None, amplitude=10.0, background=0.2, spectrum=(0.0, 0.6
     ("place", "value", "is_inside"),
     [
         # beside the middle of a straight edge: likely by itself, or against its neighbours
-        ((17, 18), 0.75, True), ((17, 18), 0.51, False), ((17, 18), 0.0, False),
+        ((17, 18), 0.58, True), ((17, 18), 0.51, False), ((17, 18), 0.0, False),
         # within it
-        ((17, 17), 0.25, False), ((17, 17), 0.47, True), ((13, 13), 0.75, True), ((21, 13), 0.47, True),
+        ((17, 17), 0.42, False), ((17, 17), 0.47, True), ((13, 13), 0.75, True), ((21, 13), 0.47, True),
         # away from it, where no neighbour is inside
         ((17, 19), 0.52, False), ((12, 13), 0.9, True),
     ],
@@ -134,13 +134,19 @@ def test_objects_apart_are_told_each_and_those_in_reach_of_another_once():
             np.testing.assert_array_equal(thing.inside, inside)
 
 
-def test_a_spectrum_that_only_its_surroundings_have_is_not_the_object_s():
-    """What varies beside it is shrunk out of its spectrum: an object of two directions, of which one is all over."""
-    _, (plain,) = told(box(), background=0.0, spectrum=(0.1, 0.6, 0.8))
-    _, (busy,) = told(box(), background=30.0, spectrum=(0.1, 0.6, 0.8))
-    first = BASIS[:, 0]
-    assert first @ plain.spectrum == pytest.approx(1, abs=0.35)
-    assert abs(first @ busy.spectrum) < 0.6 * abs(first @ plain.spectrum) or abs(first @ busy.spectrum) < 0.2
+def test_what_varies_beside_an_object_as_much_is_half_its_spectrum():
+    """Each direction's part is shrunk as its power is to that and the variance of the surroundings."""
+    soft, (plain,) = told(box(), background=0.0, spectrum=(0.5, 0.6, 0.8))
+    parts = BASIS.T @ plain.spectrum
+    np.testing.assert_allclose(parts / parts[1], [5 / 6, 1, 8 / 6], rtol=0.05)
+    beside = binary_dilation(plain.near, iterations=4) & ~plain.near
+    field = gaussian_filter(np.random.default_rng(1).standard_normal((SIDE, SIDE)), 2)
+    _, (busy,) = told(box(), background=parts[0] / field[beside].std(), spectrum=(0.5, 0.6, 0.8))
+    # how large the surroundings' mean and the field inside are is chance
+    field = field * parts[0] / field[beside].std()
+    own = parts[0] + field[soft > 0.6].mean() - field[beside].mean()
+    assert (BASIS.T @ busy.spectrum)[0] == pytest.approx(own**3 / (own**2 + parts[0] ** 2), rel=0.2)
+    np.testing.assert_allclose((BASIS.T @ busy.spectrum)[1:], parts[1:], rtol=0.05)
 
 
 def test_no_direction_no_object():
