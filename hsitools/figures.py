@@ -65,7 +65,7 @@ def quicklook(cube: Cube, bands: tuple[int, int, int] | None = None, percentile:
     if valid.any():
         for channel, band in enumerate(values.astype(float)):
             low, high = np.percentile(band[valid], [percentile, 100 - percentile])
-            stretched = np.clip((band - low) / max(high - low, 1e-12), 0, 1)
+            stretched = np.clip((band - low) / (high - low if high > low else 1), 0, 1)
             out[..., channel] = np.where(valid, np.rint(255 * stretched), 0)
         out[..., 3] = np.where(valid, 255, 0)
     enlarge = max(1, round(MIN_SIDE / max(out.shape[:2])))

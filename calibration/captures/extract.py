@@ -143,7 +143,7 @@ def dark_level(frames: Array) -> tuple[Array, NDArray[np.bool_]]:
     # medians of a few whole numbers are mostly one number: no pixel is known to better than the converter's rounding
     rounding = quantisation_step(np.ravel(frames)[: 1 << 16]) / 12**0.5
     spread = np.hypot(robust_sigma(dark - middle), rounding)
-    return dark, np.abs(dark - middle) > HOT_SIGMA * max(spread, 1e-12)
+    return dark, np.abs(dark - middle) > HOT_SIGMA * max(spread, 1e-9 * abs(middle))
 
 
 def _windows(values: Array, valid: NDArray[np.bool_], percentile: float) -> tuple[Array, Array, NDArray[np.bool_]]:

@@ -321,10 +321,10 @@ def frames(
     if lost:
         text = "%s: frames: %d samples (%.2g %%) left out, saturated from %.6g on (declared: %s)"
         log.warning(text, source, lost, 100 * lost / hot.size, limit, full_scale)
-    noise = None
+    values, noise = np.where(saturated, np.nan, mean - dark[rows, columns]), None
     if count > 1:
-        noise = np.sqrt(np.maximum(squares.mean(axis=(1, 2)) / (count - 1), 1e-12) / count)
-    values = np.where(saturated, np.nan, mean - dark[rows, columns])
+        # frames that are all alike are not known without end
+        noise = np.sqrt(np.maximum(squares.mean((1, 2)) / (count - 1), (1e-9 * mean.std()) ** 2) / count)
     return Measurement(values=values, noise_std=noise, source=source, hot=hot)
 
 

@@ -104,7 +104,8 @@ def open_scene(
     valid = np.isfinite(values[rows]) & ~hot[rows]
     registration = register(values[rows], valid, brightness_projection(matrix, wavelength))
     level = np.nanmean(np.where(valid, values[rows], np.nan), axis=(1, 2))
-    relative = np.full(len(rows), UNKNOWN_NOISE) if noise is None else noise[rows] / np.maximum(level, 1e-9)
+    least = 1e-9 * np.nanmax(np.abs(level))
+    relative = np.full(len(rows), UNKNOWN_NOISE) if noise is None else noise[rows] / np.maximum(level, least)
     told = precision(matrix, wavelength, relative)
     aligned, factor = aligned_images(values[rows], hot[rows], registration, told)
     saturated = float((~np.isfinite(measurement.values[rows]) & ~hot[rows]).mean())

@@ -36,7 +36,7 @@ def _colours(case: FusionCase) -> tuple[list[int], NDArray[np.float64]]:
 def _stretched(image: torch.Tensor, limits: NDArray[np.float64]) -> NDArray[np.uint8]:
     """``(channel, y, x)`` as ``(y, x, channel)`` of 0 to 255."""
     low, high = limits[:, 0, None, None], limits[:, 1, None, None]
-    values = (image.double().cpu().numpy() - low) / np.maximum(high - low, 1e-12)
+    values = (image.double().cpu().numpy() - low) / np.where(high > low, high - low, 1)
     return np.rint(255 * np.clip(np.nan_to_num(values), 0, 1)).astype(np.uint8).transpose(1, 2, 0)
 
 

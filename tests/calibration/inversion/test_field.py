@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose
 from calibration.characterization import Characterization
 from calibration.inversion.field import cosine_of, gain_of, on_axis
 from calibration.inversion.invert import invert
-from calibration.inversion.measurement import Measurement
+from calibration.inversion.measurement import Measurement, frames
 from calibration.inversion.scene_frames import open_scene, without_light
 from hsitools.cube import Cube
 from hsitools.errors import InputError
@@ -32,6 +32,25 @@ def camera(instrument: Characterization) -> MultiApertureCamera:
     return MultiApertureCamera(
         response=instrument.response, layout=LAYOUT, size=SIZE, half_field_deg=half, vignetting=0.3
     )
+
+
+@pytest.mark.parametrize("unit", [1e-15, 1e-9, 1e9])
+def test_frames_in_other_units_are_the_same_measurement(instrument: Characterization, unit: float) -> None:
+    """Watts, or shares of full scale: a noise of some 1e-12 was given to the first."""
+    rng = np.random.default_rng(0)
+    raw = 1000 + 200 * rng.random((1, 100, 60)) + 5 * rng.standard_normal((4, 100, 60))
+    dark = 100 + rng.standard_normal((8, 100, 60))
+    dark[:, 7, 8] += 300
+    device = replace(instrument, layout=LAYOUT)
+    plain, scaled = (frames(c * raw, c * dark, device, full_scale=c * 4095) for c in (1.0, unit))
+    assert_allclose(scaled.values, unit * plain.values, rtol=1e-9)
+    assert plain.noise_std is not None
+    assert scaled.noise_std is not None
+    assert_allclose(scaled.noise_std, unit * plain.noise_std, rtol=1e-6)
+    assert_allclose(plain.noise_std, 2.5, rtol=0.2)
+    assert plain.hot is not None
+    assert plain.hot.sum() == 1
+    np.testing.assert_array_equal(scaled.hot, plain.hot)
 
 
 def test_the_corner_has_the_spectrum_of_the_middle(instrument: Characterization) -> None:
