@@ -166,6 +166,39 @@ def test_a_response_in_other_units_is_scaled():
         torch.testing.assert_close(fuse_case(name, bright), fuse_case(name, case), rtol=1e-3, atol=1e-3)
 
 
+def test_fuse_is_the_posterior_s_middle():
+    """Dense: data terms, and details as likely as what a 3×3 mean lacks of the coarse cube's components."""
+    case = smooth_case(3, (4, 3), 2, seed=3, mtf=0.3, noise_variance=np.full(3, 0.02), pan_variance=0.05)
+    terms = variational.problem(case, 3)
+    coarse = terms.coarse[0].numpy()
+    lacking = np.empty_like(coarse)
+    for y, x in np.ndindex(coarse.shape[1:]):
+        around = coarse[:, max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2]
+        lacking[:, y, x] = coarse[:, y, x] - around.mean((1, 2))
+    likely = torch.linalg.inv(torch.as_tensor(np.cov(lacking.reshape(3, -1), bias=True)))
+    middle = case.tile.expanded.double() - terms.mean[..., None, None]
+    middle = torch.einsum("kb,byx->kyx", terms.analysis[0], middle[0])[None]
+
+    def gradient(z):
+        z = z.requires_grad_()
+        away = z - middle
+        terms_of_prior = torch.einsum("nkyx,kl,nlyx->", away, likely, away) / 2
+        return torch.autograd.grad(terms.value(z).sum() + terms_of_prior, z)[0]
+
+    # conjugate gradients
+    z, constant = torch.zeros_like(middle), gradient(torch.zeros_like(middle))
+    left = direction = -constant
+    for _ in range(150):
+        along = gradient(direction.clone()) - constant
+        size = left.square().sum() / (direction * along).sum()
+        z, before, left = z + size * direction, left.square().sum(), left - size * along
+        direction = left + left.square().sum() / before * direction
+    expected = terms.cube(z)
+    expected = expected + case.tile.up()(case.coarse - case.tile.down()(expected))
+    details = (expected - case.tile.expanded).square().mean().sqrt()
+    assert (fuse_case("FUSE", case) - expected).square().mean().sqrt() < 1e-3 * details
+
+
 # ---- sparse representation ---------------------------------------------------------------------------------------
 
 
