@@ -65,8 +65,11 @@ def register(
         PAN's own gain at its Nyquist frequency: PAN needs that much less blur to look like the cube.
     valid : Tensor of bool, shape (y, x), optional
     """
-    keep = torch.ones(coarse.shape[-2:], dtype=torch.bool, device=coarse.device) if valid is None else valid.clone()
-    keep[0], keep[-1], keep[:, 0], keep[:, -1] = False, False, False, False  # filters reach over the border there
+    keep = torch.ones(coarse.shape[-2:], dtype=torch.bool, device=coarse.device)
+    if valid is not None:
+        keep = torch.nn.functional.max_pool2d((~valid).double()[None, None], 3, 1, 1)[0, 0] == 0
+    # filters reach over the border there, and over the edges of holes
+    keep[0], keep[-1], keep[:, 0], keep[:, -1] = False, False, False, False
     n = int(keep.sum())
     rank = min(COMPONENTS, len(coarse), n // PIXELS_EACH)
     if rank < 1:
