@@ -80,9 +80,9 @@ def decoded(
     """
     nodata, others = stated_nodata(own, attributes)
     possible = [value for value in (nodata, *others) if value is not None and fits(value, np.dtype(source.dtype))]
-    if others and len(possible) > 1:
-        nodata = possible[0]
-        source = OneNodata(source, nodata, possible[1:])
+    if others and possible:
+        nodata, *others = possible
+        source = OneNodata(source, nodata, others) if others else source
     scale = _stated(SCALE_NAMES, own, attributes, source.shape[0], where)
     offset = _stated(OFFSET_NAMES, own, attributes, source.shape[0], where)
     source, nodata = only_valid(source, own, scale, offset, nodata, where)
