@@ -175,7 +175,8 @@ def test_coordinates_and_what_they_may_miss():
     assert from_coordinates(x, np.array([5.0, 5, 5])) is None
     assert from_coordinates(x, np.array([1.0, 2, 3.001])) == (3, 0, 98.5, 0, 1.0005, pytest.approx(0.49975))
     # as far as float32 tells them
-    assert from_coordinates((4e6 + 0.25 * np.arange(4)).astype(np.float32), x) is not None
+    for far in (4e6, -4e6):
+        assert from_coordinates((far + 0.3 * np.arange(4)).astype(np.float32), x) is not None
 
 
 def test_transforms_agree_within_a_hundredth_of_a_pixel():
