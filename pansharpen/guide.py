@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from hsitools.cube.tensors import real_tensor
 from hsitools.errors import InputError
+from hsitools.sensor.coarse_grid import centred_offset, check_ratio
 from hsitools.sensor.interpolation import interpolate
 from hsitools.sensor.separable import Separable
-from hsitools.sensor.spatial import centred_offset, check_ratio, mtf_decimate
+from hsitools.sensor.spatial import mtf_decimate
 from pansharpen.optics import USUAL_MTF, Optics
 from pansharpen.pair.holes import fill_nearest
 

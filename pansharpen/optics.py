@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsitools.errors import InputError
-from hsitools.sensor.spatial import centred_offset, check_ratio
+from hsitools.sensor.coarse_grid import check_offset, check_ratio
 
 Array = NDArray[np.float64]
 #: Gain at the coarse Nyquist frequency that the literature assumes of a hyperspectral sensor that does not say its own.
@@ -63,10 +63,7 @@ class Optics:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ratio", check_ratio(self.ratio))
-        offset = centred_offset(self.ratio) if self.offset is None else float(self.offset)
-        if not 0 <= offset <= self.ratio - 1:
-            raise InputError(f"offset: found {offset:g}, expected 0 to {self.ratio - 1} at ratio {self.ratio}")
-        object.__setattr__(self, "offset", offset)
+        object.__setattr__(self, "offset", check_offset(self.ratio, self.offset))
         for name in ("mtf", "pan_mtf"):
             gain = getattr(self, name)
             if gain is not None and not ((np.asarray(gain) > 0) & (np.asarray(gain) <= 1)).all():

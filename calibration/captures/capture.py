@@ -13,15 +13,18 @@ from numpy.typing import NDArray
 
 from calibration.captures.checks import (
     MIN_LINES,
+    UNIT,
     check_linewidth,
     check_not_exchanged,
     check_wavenumber,
+    in_wavenumbers,
     one_line,
     real_numbers,
 )
 from calibration.captures.irca_folder import is_irca_folder, read_irca_folder
 from hsitools.arrays import REAL, real_array
 from hsitools.errors import FormatError, InputError
+from hsitools.io.labels import text
 from hsitools.io.own_file import declared_format, new_own, open_own
 from hsitools.sensor.layout import SubImageLayout
 from hsitools.sensor.line_shape import SHAPES, LineShape
@@ -46,6 +49,9 @@ NOTES = {
 }
 #: What the file calls intensity and flat field.
 NAMES = ("intensity", "flat")
+#: Share of the brightest quarter's mean below which a row is dim, and standard errors that its own mean must then
+#: have to be a signal.
+DIM, BY_CHANCE = 0.01, 5.0
 #: Kinds of NumPy types that hold true or false.
 BOOLEAN = "biu"
 
@@ -287,12 +293,15 @@ class MonochromaticCapture:
         with open_own(path, FORMAT, VERSION, "a capture", also="folder") as file:
             attributes = dict(file.attrs)
             members = {name: file[name][()] for name in NOTES if isinstance(file.get(name), h5py.Dataset)}
+            unit = text(file["wavenumber"].attrs.get("units", UNIT)) if "wavenumber" in members else UNIT
         if "linewidth_nm" in attributes:
             # one width for all lines may also be an attribute
             members.setdefault("linewidth_nm", attributes["linewidth_nm"])
         for name in ("intensity", "flat", "wavenumber"):
             if name not in members:
                 raise FormatError(f"{path}: {name}: missing, expected in a capture")
+        if unit != UNIT:
+            members["wavenumber"] = in_wavenumbers(members["wavenumber"], unit, f"{path}: wavenumber")
         try:
             layout = json.loads(attributes.get("layout", "null"))
             step = attributes.get("opd_step_um")
@@ -318,11 +327,24 @@ def _usable(intensity: Array, flat: Array, mask: Mask, where: str) -> Mask:
     lost = int((mask & ~good).sum())
     if lost:
         log.warning("%s: %d samples left out (not finite, or without flat field)", where, lost)
-    # a row of noise about zero has no positive sum
-    dark = good.any(axis=1) & (np.where(good, intensity, 0.0).sum(axis=1) <= 0)
+    dark = good.any(axis=1) & _without_signal(np.where(good, intensity, 0.0), good)
     if dark.any():
         log.warning("%s: %d interferometers left out (no positive signal)", where, int(dark.sum()))
     return good & ~dark[:, None]
+
+
+def _without_signal(values: Array, good: Mask) -> Mask:
+    """Rows ``(row,)`` of noise about zero: not positive in sum, or by chance; dim beside the others as well."""
+    count = np.maximum(good.sum(axis=1), 1)
+    largest = np.abs(values).max(axis=1, initial=0.0)
+    unit = np.where(largest > 0, largest, 1.0)
+    relative = values / unit[:, None]
+    mean = relative.sum(axis=1) / count
+    scatter = unit * np.sqrt((((relative - mean[:, None]) ** 2) * good).sum(axis=1) / count)
+    level = unit * mean
+    lit = level[level > 0]
+    dim = level < DIM * np.quantile(lit, 0.75) if lit.size else np.ones(len(level), dtype=bool)
+    return np.asarray((level <= 0) | (dim & (level < BY_CHANCE * scatter / np.sqrt(count))))
 
 
 def open_capture(path: str | Path) -> MonochromaticCapture:

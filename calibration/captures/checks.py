@@ -8,11 +8,15 @@ from numpy.typing import ArrayLike, NDArray
 from hsitools.arrays import real_array
 from hsitools.errors import InputError
 from hsitools.estimation.spread import robust_sigma
+from hsitools.io.wavelengths import to_nm
 
+#: Unit of wavenumbers where a file tells none.
+UNIT = "um-1"
 #: Fewest lines of a capture: a constant gain, reflectivity, phase and OPD are four unknowns.
 MIN_LINES = 4
-#: Wavenumbers in µm⁻¹ are 0.03 (thermal infrared) to 10 (far ultraviolet); larger values are in another unit.
-MAX_WAVENUMBER = 100.0
+#: Wavenumbers in µm⁻¹ are 0.03 (thermal infrared) to 10 (far ultraviolet); values beyond these are in another unit:
+#: cm⁻¹ (or wavelengths in nm) above, nm⁻¹ below.
+MIN_WAVENUMBER, MAX_WAVENUMBER = 0.01, 100.0
 
 #: Flat fields whose rows differ in shape by more than this share may be interferograms, where the intensities' do by
 #: less than half as much. An intensity is flat field times fringes: its rows never differ less. In the published
@@ -23,6 +27,23 @@ FRINGES, LEAST_ROWS = 0.05, 4
 def real_numbers(values: ArrayLike, where: str) -> NDArray[np.float64]:
     """``values`` as float64 (see `hsitools.arrays.real_array`)."""
     return real_array(values, where).astype(np.float64)
+
+
+def in_wavenumbers(values: ArrayLike, unit: str | None, where: str) -> NDArray[np.float64]:
+    """Wavenumbers in µm⁻¹ of lines that a file tells in any unit (`hsitools.io.wavelengths.to_nm`).
+
+    Raises
+    ------
+    InputError
+        When they are no positive numbers, or the unit is none of wavelengths.
+    """
+    stored = real_numbers(values, where)
+    if not (np.isfinite(stored).all() and (stored > 0).all()):
+        raise InputError(f"{where}: found numbers that are not positive, expected wavelengths or wavenumbers")
+    wavelength = to_nm(stored, unit, where)
+    if wavelength is None:
+        raise InputError(f"{where}: found {unit or 'an index'}, expected wavelengths in nm or µm, or wavenumbers")
+    return np.asarray(1000 / wavelength)
 
 
 def check_wavenumber(values: ArrayLike, where: str) -> NDArray[np.float64]:
@@ -54,6 +75,11 @@ def check_wavenumber(values: ArrayLike, where: str) -> NDArray[np.float64]:
         raise InputError(
             f"{where}: found {array.min():g} to {array.max():g}, which looks like nm (or cm⁻¹), "
             "expected wavenumbers in µm⁻¹ (1000 / wavelength in nm, or cm⁻¹ / 10000)"
+        )
+    if array.min() < MIN_WAVENUMBER:
+        raise InputError(
+            f"{where}: found {array.min():g} to {array.max():g}, which looks like nm⁻¹, expected wavenumbers in µm⁻¹ "
+            "(1000 / wavelength in nm, or 1000 · nm⁻¹)"
         )
     order = np.argsort(array, kind="stable")
     same = np.flatnonzero(np.diff(array[order]) == 0)

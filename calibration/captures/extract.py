@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 #: A pixel is hot when its dark level leaves the median by this many robust standard deviations: the levels of good
 #: pixels have wide tails, and a pixel that is dropped without need costs a twenty-fifth of one sample.
 HOT_SIGMA = 12.0
+#: Samples below the dark level of which there are more than this are no noise about zero, which are half of it.
+TOO_DARK = 0.75
 #: A sample needs this share of its window's pixels: the median of fewer may be that of one corner.
 MIN_SHARE = 0.5
 
@@ -63,7 +65,8 @@ def extract(
     Raises
     ------
     InputError
-        When the layout does not match the frames, or the window is not odd and positive, or larger than a sub-image.
+        When the layout does not match the frames, dark frames are brighter than these, or the window is not odd and
+        positive, or larger than a sub-image.
 
     Examples
     --------
@@ -104,9 +107,10 @@ def extract(
     intensity, neighbourhood, flat = np.zeros(shape), np.zeros(shape), np.ones(shape)
     saturated, mask = np.zeros(shape, dtype=bool), np.ones(shape, dtype=bool)
     limit = saturation_limit(stack, centres, dark, hot)
-    usable = inside & ~hot[rows, columns]
+    good = inside & ~hot[rows, columns]
     for place in range(stack.n_lines):
         raw = stack.line(place)[rows, columns]
+        usable = good & np.isfinite(raw)
         full = (raw >= limit) & usable
         value, mean, enough = _windows(raw - dark[rows, columns], usable & ~full, percentile)
         intensity[:, place], neighbourhood[:, place] = value, mean
@@ -115,12 +119,15 @@ def extract(
         flat_frame = stack.flat_line(place)
         if flat_frame is not None:
             flat_raw = flat_frame[rows, columns]
+            usable = good & np.isfinite(flat_raw)
             bright, _, flat_enough = _windows(flat_raw - dark[rows, columns], usable, 50.0)
             clipped = ((flat_raw >= limit) & usable).any(axis=(1, 2))
             flat[:, place] = np.where(flat_enough & ~clipped, bright, np.nan)
             mask[:, place] &= ~clipped
         if progress is not None:
             progress(place + 1, stack.n_lines)
+    for name, samples in (("frames", intensity), ("flat", flat)):
+        check_dark(samples[mask & np.isfinite(samples)], f"{stack.path}: dark", name)
     return MonochromaticCapture(
         intensity=intensity, flat=flat, wavenumber=stack.wavenumber, mask=mask, neighbourhood=neighbourhood,
         index=np.arange(len(centres)), saturated=saturated, opd_step_um=opd_step_um, layout=layout,
@@ -137,13 +144,51 @@ def dark_frame(stack: FrameStack) -> tuple[Array, NDArray[np.bool_]]:
 
 
 def dark_level(frames: Array) -> tuple[Array, NDArray[np.bool_]]:
-    """Median of dark frames ``(n, y, x)`` or ``(y, x)``, and where it leaves the others': hot pixels."""
-    dark = frames if frames.ndim == 2 else np.median(frames, axis=0)
+    """Median of dark frames ``(n, y, x)`` or ``(y, x)``, and where it leaves the others': hot pixels.
+
+    Where no dark frame holds a number, the level is the median of all and the pixel counts as hot.
+    """
+    unknown = ~np.isfinite(frames) if frames.ndim == 2 else ~np.isfinite(frames).any(axis=0)
+    if unknown.all():
+        raise InputError("dark: found no finite number, expected digital numbers")
+    if np.isfinite(frames).all():
+        dark = frames if frames.ndim == 2 else np.median(frames, axis=0)
+    else:
+        frames = np.where(np.isfinite(frames), frames, np.nan)
+        whole = frames if frames.ndim == 2 else np.nanmedian(np.where(unknown, 0.0, frames), axis=0)
+        dark = np.where(unknown, np.median(whole[~unknown]), whole)
     middle = np.median(dark)
+    known = np.ravel(frames)[: 1 << 16]
     # medians of a few whole numbers are mostly one number: no pixel is known to better than the converter's rounding
-    rounding = quantisation_step(np.ravel(frames)[: 1 << 16]) / 12**0.5
-    spread = np.hypot(robust_sigma(dark - middle), rounding)
-    return dark, np.abs(dark - middle) > HOT_SIGMA * max(spread, 1e-9 * abs(middle))
+    rounding = quantisation_step(known[np.isfinite(known)]) / 12**0.5
+    spread = max(float(np.hypot(robust_sigma(dark - middle), rounding)), 1e-9 * float(np.abs(middle)))
+    return dark, (np.abs(dark - middle) > HOT_SIGMA * spread) | unknown
+
+
+def mean_dark(frames: Array) -> tuple[Array, NDArray[np.bool_]]:
+    """Mean of dark frames ``(n, y, x)`` or ``(y, x)`` and hot pixels, as `dark_level`.
+
+    The mean is less noisy than the median, and taken where no frame is struck (by a cosmic ray) or without a number.
+    """
+    median, hot = dark_level(frames)
+    if frames.ndim == 2:
+        return median, hot
+    with np.errstate(invalid="ignore"):
+        mean = frames.mean(axis=0)
+        away = mean - median
+        sane = np.isfinite(away)
+        spread = float(robust_sigma(away[sane])) if sane.any() else 0.0
+        return np.where(np.abs(away) <= HOT_SIGMA * spread, mean, median), hot
+
+
+def check_dark(values: Array, where: str, name: str) -> None:
+    """Raise `InputError` where most of what is left after the dark frames were taken off is negative."""
+    share = float((values < 0).mean()) if values.size else 0.0
+    if share > TOO_DARK:
+        raise InputError(
+            f"{where}: found brighter than the {name} at {100 * share:.0f} % of the samples, expected dark frames of "
+            "the same exposure"
+        )
 
 
 def _windows(values: Array, valid: NDArray[np.bool_], percentile: float) -> tuple[Array, Array, NDArray[np.bool_]]:

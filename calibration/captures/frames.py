@@ -9,26 +9,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.captures.capture import check_wavenumber
+from calibration.captures.checks import UNIT, check_wavenumber, in_wavenumbers
 from hsitools.errors import FormatError, InputError
 from hsitools.io.atomic import atomic_path, require_room
 from hsitools.io.formats.hdf5 import open_hdf5
 from hsitools.io.labels import text
-from hsitools.io.wavelengths import to_nm
 
 Array = NDArray[np.float64]
 #: What the file says it is.
 FORMAT, VERSION = "hsitools-frames", 1
-#: Fields that may tell the lines, and the unit that their names say; of the others their attribute ``units`` does.
-LINES = {"wavenumber": "um-1", "wavelength_nm": "nm", "wavelength_um": "um", "wavelength": None, "wavelengths": None}
+#: Fields that may tell the lines, and the unit that their names say; of the others their attribute ``units`` does, and
+#: wavenumbers without one are in µm⁻¹.
+LINES = {"wavenumber": None, "wavelength_nm": "nm", "wavelength_um": "um", "wavelength": None, "wavelengths": None}
 
 
 class FrameStack:
     """Frames read lazily from HDF5, validated on opening.
 
-    Members of the file: ``frames`` ``(line, y, x)``; ``wavenumber`` ``(line,)`` µm⁻¹, or ``wavelength_nm``,
-    ``wavelength_um`` or ``wavelength`` with its attribute ``units``; optional ``dark`` ``(n, y, x)`` or ``(y, x)`` and
-    ``flat`` ``(line, y, x)`` or ``(y, x)``; attribute ``full_scale``.
+    Members of the file: ``frames`` ``(line, y, x)``; ``wavenumber`` ``(line,)`` µm⁻¹, or as its attribute ``units``
+    says, or ``wavelength_nm``, ``wavelength_um`` or ``wavelength`` with its attribute ``units``; optional ``dark``
+    ``(n, y, x)`` or ``(y, x)`` and ``flat`` ``(line, y, x)`` or ``(y, x)``; attribute ``full_scale``.
 
     Raises
     ------
@@ -89,15 +89,11 @@ class FrameStack:
         data = self.file[field]
         if data.dtype.kind not in "uif":
             raise InputError(f"{self.path}: {field}: found {data.dtype}, expected numbers")
-        stored, unit = np.asarray(data[()], dtype=float), LINES[field] or data.attrs.get("units")
-        if field == "wavenumber":
-            return field, stored
-        if not (np.isfinite(stored).all() and (stored > 0).all()):
-            raise InputError(f"{self.path}: {field}: found numbers that are not positive, expected wavelengths")
-        wavelength = to_nm(stored, None if unit is None else text(unit), f"{self.path}: {field}")
-        if wavelength is None:
-            raise InputError(f"{self.path}: {field}: found {unit or 'an index'}, expected wavelengths in nm or µm")
-        return field, 1000 / wavelength
+        unit = LINES[field] or data.attrs.get("units", UNIT if field == "wavenumber" else None)
+        unit = None if unit is None else text(unit)
+        if unit == UNIT:
+            return field, np.asarray(data[()], dtype=float)
+        return field, in_wavenumbers(data[()], unit, f"{self.path}: {field}")
 
     def _optional(self, name: str, dimensions: tuple[int, ...]) -> Any:
         data = self.file.get(name)

@@ -58,9 +58,11 @@ def saturation_limit(stack: FrameStack, centres: NDArray[np.int64], dark: Array,
         read = stack.line if name == "frames" else stack.flat_line
         # (line, interferometer, y, x)
         values = np.stack([np.asarray(read(place))[rows, columns] for place in range(stack.n_lines)])
-        limits += [_cut_off(values, usable), _full_well(values, dark[rows, columns], usable)]
+        told = usable & np.isfinite(values).all(axis=0)
+        values = np.where(told, values, 0.0)
+        limits += [_cut_off(values, told), _full_well(values, dark[rows, columns], told)]
         if np.isinf(limits[-1]):
-            limits.append(_full_well_in_few_lines(values, dark[rows, columns], usable))
+            limits.append(_full_well_in_few_lines(values, dark[rows, columns], told))
     limit = float(np.min(limits))
     if limit < declared:
         said = "" if np.isinf(declared) else f", below the full scale of {declared:g} that the file declares"

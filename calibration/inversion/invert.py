@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from calibration.inversion import registry, tiles
 from calibration.inversion.calibration_error import interferogram_errors, smooth_spectrum
 from calibration.inversion.grid import require_grid_memory
 from calibration.inversion.halves import widened
+from calibration.inversion.live_rows import live_rows
 from calibration.inversion.measurement import AnyMeasurement, CubeMeasurement, Measurement
 from calibration.inversion.prior import best_prior, candidates
 from calibration.inversion.problem import (
@@ -35,9 +37,13 @@ from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.identity import fingerprint
 from hsitools.io.hashes import short_hash
+from hsitools.io.readers import source_files
 from hsitools.progress import Progress, silent
 
 Array = NDArray[np.float64]
+log = logging.getLogger(__name__)
+#: Of numbers in single precision, as cubes hold them, with some for arithmetic.
+ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -184,9 +190,10 @@ def invert(
     if len(plan) == 1 and learnt_from.shape == scene.shape:
         spectra = finish(learned(case))
     else:
-        fitted = fitted_rows(known, scene.noise_std)
+        noise = _noise(known, scene.noise_std)
+        fitted, _ = live_rows(known, learnt_from.values, noise, scene.source)
         folder = Path(tempfile.mkdtemp(prefix="hsi-invert-") if parts is None else parts)
-        key = _key(learnt_from, known, entry.name, wavelength, light, radiance)
+        key = _key(learnt_from, case, entry.name, radiance, asked, units)
         try:
             kept = tiles.Kept(folder, key)
             spectra = tiles.invert_tiles(scene, fitted, case, learned, plan, finish, kept, progress, client)
@@ -233,22 +240,16 @@ def _noise(device: Characterization, noise_std: Array | None) -> Array:
     return np.ones(device.response.n_bands) if device.lines is None else device.lines.row_noise
 
 
-def fitted_rows(device: Characterization, noise_std: Array | None) -> NDArray[np.intp]:
-    """Interferometers that were fitted and have a noise; raises `InputError` when there are none."""
-    noise = _noise(device, noise_std)
-    fitted = np.flatnonzero(np.isfinite(device.response.theta).all(axis=1) & np.isfinite(noise) & (noise > 0))
-    if not len(fitted):
-        raise InputError(f"{device.name}: found no interferometer that was fitted, expected some")
-    return fitted
-
-
 def build_case(
     measured: Measurement, device: Characterization, wavelength_nm: Array, light: Array | None
 ) -> Interferograms:
-    """The whitened problem: interferometers that were fitted, their noise, and what the calibration may be wrong by."""
+    """The whitened problem: interferometers that were fitted and are lit, their noise, what calibration adds to it."""
     response = device.response
     noise = _noise(device, measured.noise_std)
-    fitted = fitted_rows(device, measured.noise_std)
+    fitted, dead = live_rows(device, measured.values, noise, measured.source)
+    if len(dead):
+        text = "%s: %d interferometers without light left out: %s"
+        log.warning(text, measured.source, len(dead), ", ".join(str(row) for row in dead))
     case = Interferograms(
         matrix=response.rows(fitted).matrix(wavelength_nm), values=measured.values[fitted], noise_std=noise[fitted],
         wavelength_nm=wavelength_nm, illumination=light, opd_um=response.opd_um[fitted],
@@ -259,10 +260,12 @@ def build_case(
         case = likeliest_noise(case)
     # where sub-images are aligned pixels differ by more than frames that are repeated
     size = pixel_noise_size(case)
-    if measured.noise_std is None:
-        size = size if np.isfinite(size) else noise_size(case)
-    else:
+    least = _least_noise_size(case)
+    if measured.noise_std is not None:
         size = max(1.0, size) if np.isfinite(size) else 1.0
+    elif not size > least:
+        # too few pixels, or all the same: they tell no noise
+        size = max(noise_size(case), least)
     case = replace(case, noise_std=case.noise_std * size)
     if measured.alignment_std is not None:
         patterns = measured.alignment_std[fitted]
@@ -270,11 +273,16 @@ def build_case(
     mean = np.nanmean(case.values.reshape(len(fitted), -1)[:, case.measured], axis=1)
     one = replace(case, values=mean[:, None, None], noise_known=False)
     prior = best_prior(one, candidates(one))
-    log = prior.log_evidence()
-    spectrum = prior.posterior(np.array([0]), log.argmax(axis=0))[0][:, 0]
+    likeliest = prior.log_evidence().argmax(axis=0)
+    spectrum = prior.posterior(np.array([0]), likeliest)[0][:, 0]
     smooth = smooth_spectrum(case, mean, case.noise_std**2 / case.measured.sum())
     std, line_errors = interferogram_errors(device, wavelength_nm, spectrum, smooth)
     return replace(case, calibration_std=std[fitted], line_errors=line_errors[fitted])
+
+
+def _least_noise_size(case: Interferograms) -> float:
+    """Below this noise is rounding: computed interferograms have none."""
+    return ROUNDING * float(np.sqrt((case.pixels**2).mean()))
 
 
 def _on_grid(
@@ -287,6 +295,10 @@ def _on_grid(
     known, values = (real_array(part, what).astype(float) for part in curve)
     if known.shape != values.shape:
         raise InputError(f"{what}: found {len(known)} wavelengths and {values.shape} values, expected one each")
+    if len(known) < 2 or not (np.isfinite(known).all() and np.isfinite(values).all()):
+        raise InputError(f"{what}: found {len(known)} wavelengths and values, expected at least two, all finite")
+    order = np.argsort(known)
+    known, values = known[order], values[order]
     return files.on_grid(known, values, wavelength_nm, what, centred=centred)
 
 
@@ -323,15 +335,19 @@ def _labelled(spectra: Spectra, method: str, device: Characterization, measured:
 
 
 def _key(
-    measured: Measurement, device: Characterization, method: str, wavelength_nm: Array, light: Array | None,
-    radiance: Array | None,
+    measured: Measurement, case: Interferograms, method: str, radiance: Array | None, asked: slice, units: str
 ) -> str:  # fmt: skip
-    """What spectra depend on, of a file by its size and time: reading it would take as long as inverting it."""
+    """What spectra depend on, of files by their sizes and times: reading them would take as long as inverting them."""
     path = Path(measured.source)
-    stamp = [path.stat().st_size, path.stat().st_mtime_ns] if path.is_file() else None
-    mean = np.nanmean(measured.values, axis=(1, 2))
-    arrays = [mean, device.response.theta, device.response.flat, wavelength_nm, light, radiance]
+    files = source_files(path) if path.exists() else []
+    stamp = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    # the instrument acts by its matrix, and by how sure that is
+    arrays = [
+        np.nanmean(case.values, axis=(1, 2)), case.matrix, case.noise_std, case.calibration_std, case.line_errors,
+        case.patterns_std, case.wavelength_nm, case.illumination, radiance,
+    ]  # fmt: skip
     return short_hash(
-        {"file": str(path), "stamp": stamp, "arrays": [None if a is None else fingerprint(a) for a in arrays],
-         "method": method, "version": __version__, "tile": tiles.TILE_BYTES, "sample": tiles.SAMPLE_PIXELS}
+        {"stamp": stamp, "arrays": [None if a is None else fingerprint(a) for a in arrays], "method": method,
+         "asked": [asked.start, asked.stop], "units": units, "version": __version__, "tile": tiles.TILE_BYTES,
+         "sample": tiles.SAMPLE_PIXELS}
     )  # fmt: skip

@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.captures.extract import dark_level
+from calibration.captures.extract import check_dark, mean_dark
 from calibration.captures.frames import LINES
 from calibration.captures.saturation import clipping_limit
 from calibration.characterization import Characterization
+from calibration.inversion.scene_average import average
+from hsitools.arrays import real_array
 from hsitools.cube import Cube
 from hsitools.errors import FormatError, InputError
 from hsitools.io.formats.hdf5 import open_hdf5
@@ -290,11 +292,10 @@ def frames(
         )
     if dark is None:
         raise InputError(f"{source}: dark: {NO_DARK}")
-    dark = np.asarray(dark, dtype=float)
+    dark = real_array(dark, f"{source}: dark").astype(float)
     if dark.shape[-2:] != shape[-2:] or dark.ndim > 3:
         raise InputError(f"{source}: dark: found shape {dark.shape}, expected (…, {shape[-2]}, {shape[-1]}) as frames")
-    hot = dark_level(dark)[1]
-    dark = dark.mean(axis=0) if dark.ndim == 3 else dark
+    dark, hot = mean_dark(dark)
     size = layout.image_size
     corner = np.rint(layout.centres()[instrument.index] - (size - 1) / 2).astype(int)
     inside = np.arange(size)
@@ -302,30 +303,20 @@ def frames(
     if rows.min() < 0 or columns.min() < 0 or rows.max() >= shape[-2] or columns.max() >= shape[-1]:
         raise InputError(f"{source}: layout: found sub-images beyond the frame, expected all {len(corner)} inside")
     raw, hot = raw[()][None] if len(shape) == 2 else raw, hot[rows, columns]
-    count = len(raw)
-    first = np.stack([raw[number][rows, columns] for number in range(min(count, LOOKED_AT))])
+    first = np.stack([raw[number][rows, columns] for number in range(min(len(raw), LOOKED_AT))]).astype(float)
     declared = np.inf if full_scale is None else float(full_scale)
-    limit = min(declared, clipping_limit(first.astype(float), ~hot))
-    mean, squares = np.zeros((2, len(corner), size, size))
-    saturated = np.zeros(mean.shape, dtype=bool)
-    for number in range(count):
-        # about the running mean: of many frames no sum grows beyond its digits
-        cut = np.asarray(raw[number])[rows, columns]
-        saturated |= cut >= limit
-        away = cut - mean
-        mean += away / (number + 1)
-        squares += away * (cut - mean)
+    limit = min(declared, clipping_limit(first, ~hot & np.isfinite(first).all(axis=0)))
+    found = average(raw, rows, columns, limit, hot)
+    saturated, hot = found.saturated, hot | found.wild
     if saturated.mean() > SATURATED:
         raise InputError(f"{source}: frames: {_saturated(float(saturated.mean()), limit)}")
     lost = int((saturated & ~hot).sum())
     if lost:
         text = "%s: frames: %d samples (%.2g %%) left out, saturated from %.6g on (declared: %s)"
         log.warning(text, source, lost, 100 * lost / hot.size, limit, full_scale)
-    values, noise = np.where(saturated, np.nan, mean - dark[rows, columns]), None
-    if count > 1:
-        # frames that are all alike are not known without end
-        noise = np.sqrt(np.maximum(squares.mean((1, 2)) / (count - 1), (1e-9 * mean.std()) ** 2) / count)
-    return Measurement(values=values, noise_std=noise, source=source, hot=hot)
+    values = np.where(saturated | ~np.isfinite(found.mean), np.nan, found.mean - dark[rows, columns])
+    check_dark(values[np.isfinite(values) & ~hot], f"{source}: dark", "frames")
+    return Measurement(values=values, noise_std=found.noise_std, source=source, hot=hot)
 
 
 def curve(path: str | Path, wavelength_nm: Array, what: str, *, centred: bool = False) -> Array:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from calibration.characterization import Characterization
 from calibration.inversion.alignment_errors import without_alignment_errors
 from calibration.inversion.field import cosine_of, gain_of, on_axis
+from calibration.inversion.live_rows import live_rows
 from calibration.inversion.measurement import NO_FLAT, AnyMeasurement, CubeMeasurement, open_flat, open_measurement
 from calibration.inversion.sub_image_registration import (
     NEGLIGIBLE,
@@ -87,9 +88,8 @@ def open_scene(
     layout = instrument.layout
     cosine = None if layout is None else cosine_of(layout, values.shape[1])
     response = instrument.response
-    rows = np.flatnonzero(np.isfinite(response.theta).all(axis=1))
-    if not len(rows):
-        raise InputError(f"{instrument.name}: found no interferometer that was fitted, expected some")
+    # a dead sub-image has no structure to be aligned by
+    rows, _ = live_rows(instrument, np.where(hot, np.nan, values), noise, str(path))
     wavelength = 1000 / response.wavenumber[::-1]
     matrix = response.rows(rows).matrix(wavelength)
     if even is not None:

@@ -36,6 +36,7 @@ RECIPROCAL = {
     "wavenumber": 1e7, "wavenumbers": 1e7, "cm-1": 1e7, "cm^-1": 1e7, "1/cm": 1e7, "cm**-1": 1e7, "cm^{-1}": 1e7,
     "cm⁻¹": 1e7, "cm−1": 1e7, "kayser": 1e7,
     "um-1": 1e3, "um^-1": 1e3, "1/um": 1e3, "µm-1": 1e3, "1/µm": 1e3, "m-1": 1e9, "1/m": 1e9,
+    "µm⁻¹": 1e3, "um⁻¹": 1e3, "nm-1": 1.0, "nm^-1": 1.0, "1/nm": 1.0, "nm⁻¹": 1.0,
     "thz": 299792.458, "ghz": 299792458.0, "mhz": 299792458e3, "hz": 299792458e9,
     "terahertz": 299792.458, "gigahertz": 299792458.0, "megahertz": 299792458e3, "hertz": 299792458e9,
 }  # fmt: skip

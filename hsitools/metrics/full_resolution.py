@@ -18,9 +18,10 @@ from hsitools.metrics.inputs import MIN_VALID, as_batch, cropped, require_compar
 from hsitools.metrics.q2n import band_quality, q2n_map
 from hsitools.metrics.registration import Registration, register
 from hsitools.metrics.registry import Score, index, mean_of
+from hsitools.sensor.coarse_grid import centred_offset, check_ratio
 from hsitools.sensor.interpolation import interpolate
 from hsitools.sensor.separable import Separable, size_of
-from hsitools.sensor.spatial import centred_offset, check_ratio, mtf_blur, mtf_decimate
+from hsitools.sensor.spatial import mtf_blur, mtf_decimate
 
 KIND = "full resolution"
 #: Gain of a panchromatic image at its own Nyquist frequency, where it is not known.

@@ -112,8 +112,9 @@ def observe_rows(
 
 def _image(sensor: SensorParts, values: torch.Tensor, rows: slice, top: int) -> torch.Tensor:
     """Blur, sample and distort the fine rows from ``top`` on: the coarse ``rows``."""
+    from hsitools.sensor.coarse_grid import centred_offset
     from hsitools.sensor.separable import size_of
-    from hsitools.sensor.spatial import centred_offset, mtf_decimate
+    from hsitools.sensor.spatial import mtf_decimate
 
     if sensor.mtf is None:
         return values if sensor.distortion is None else sensor.distortion.forward(values)

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsitools.errors import InputError
+from hsitools.sensor.coarse_grid import check_offset, check_ratio
 from hsitools.sensor.separable import AxisMatrix, Separable, from_dense, symmetric
-from hsitools.sensor.spatial import check_offset, check_ratio
 
 Array = NDArray[np.float64]
 #: Odd half of the 23-tap interpolation filter (Aiazzi et al., IEEE TGRS 40(10), 2002), distance 1, 3, 5, …

@@ -15,6 +15,7 @@ from hsitools.cube.sources import band_numbers
 from hsitools.errors import InputError, require_type
 from hsitools.sensor.bands import MIN_COVERAGE, GaussianResponse, SpectralResponse, TableResponse
 from hsitools.sensor.calibration import Calibration
+from hsitools.sensor.coarse_grid import check_offset, check_ratio
 from hsitools.sensor.detector import Detector
 from hsitools.sensor.distortion import Distortion
 from hsitools.sensor.layout import SubImageLayout
@@ -50,10 +51,7 @@ class SensorParts:
         for field in ("name", "units"):
             require_type(getattr(self, field), str, f"{self.name}: {field}", "text")
         n_bands = self.response.n_bands
-        if int(self.ratio) != self.ratio or self.ratio < 1:
-            raise InputError(f"{self.name}: ratio: found {self.ratio}, expected a whole number of at least 1")
-        if self.offset is not None and not 0 <= self.offset <= self.ratio - 1:
-            raise InputError(f"{self.name}: offset: found {self.offset:g}, expected 0 to {self.ratio - 1:g}")
+        check_offset(check_ratio(self.ratio, f"{self.name}: "), self.offset, f"{self.name}: ")
         if self.mtf is not None:
             mtf = np.asarray(self.mtf, dtype=float)
             mtf = np.full(n_bands, float(mtf)) if mtf.ndim == 0 else mtf

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from hsitools.errors import InputError
+from hsitools.sensor.coarse_grid import check_offset, check_ratio
 from hsitools.sensor.separable import AxisMatrix, Separable, replicate
 
 Array = NDArray[np.float64]
@@ -86,18 +87,6 @@ def _sampled_gain(sigma: Array, frequency: float) -> Array:
     return np.asarray((kernel * np.cos(2 * np.pi * frequency * n)).sum(1) / kernel.sum(1))
 
 
-def check_ratio(ratio: Any) -> int:
-    """A whole ratio of at least one, or an `InputError`."""
-    if int(ratio) != ratio or ratio < 1:
-        raise InputError(f"ratio: found {ratio}, expected a whole number of at least 1")
-    return int(ratio)
-
-
-def centred_offset(ratio: int) -> float:
-    """Where a detector pixel that covers ``ratio`` fine pixels has its centre."""
-    return (ratio - 1) / 2
-
-
 def _gaussian_axis(
     n: int, gains: tuple[float, ...], ratio: int, step: int, offset: float, shift: float
 ) -> AxisMatrix:  # fmt: skip
@@ -164,7 +153,7 @@ def mtf_decimate(
         The same in both directions, or along y and along x.
     ratio : int
     offset : float, optional
-        Fine-pixel position of the first sample, 0 ≤ offset < ratio; default (ratio − 1)/2.
+        Fine-pixel position of the first sample, 0 to ratio − 1; default (ratio − 1)/2.
     shift : (float, float)
         Fine pixels (y, x) by which all samples lie elsewhere: a cube misregistered to the fine grid.
 
@@ -175,14 +164,6 @@ def mtf_decimate(
     """
     ratio = check_ratio(ratio)
     return _mtf(tuple(shape), _gains(gain), ratio, ratio, check_offset(ratio, offset), shift)
-
-
-def check_offset(ratio: int, offset: float | None) -> float:
-    """The offset as a number, the detector's centre by default; raises `InputError` outside the first pixel."""
-    offset = centred_offset(ratio) if offset is None else float(offset)
-    if not 0 <= offset < ratio:
-        raise InputError(f"offset: found {offset:g}, expected 0 ≤ offset < ratio {ratio}")
-    return offset
 
 
 def decimate(shape: tuple[int, int], ratio: int, offset: int = 0) -> Separable:

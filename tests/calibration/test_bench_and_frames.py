@@ -265,6 +265,9 @@ class TestCommandLine:
         ("wavelength", [500.0, 600.0, 700.0, 800.0], "nm"),
         ("wavelengths", [5000.0, 6000.0, 7000.0, 8000.0], "Angstroms"),
         ("wavenumber", [2.0, 1000 / 600, 1000 / 700, 1.25], "um-1"),
+        ("wavenumber", [2.0, 1000 / 600, 1000 / 700, 1.25], None),
+        ("wavenumber", [20000.0, 1e7 / 600, 1e7 / 700, 12500.0], "cm-1"),
+        ("wavenumber", [0.002, 1 / 600, 1 / 700, 0.00125], "nm-1"),
     ],
 )
 def test_lines_in_any_usual_unit(tmp_path, field, values, units):
@@ -280,6 +283,7 @@ def test_lines_in_any_usual_unit(tmp_path, field, values, units):
     ("field", "values", "said"),
     [
         ("wavelength_nm", [500.0, -600.0, 700.0], r"x\.h5: wavelength_nm: found numbers that are not positive"),
+        ("wavenumber", [0.002, 0.0016, 0.0014], r"x\.h5: wavenumber: found 3 lines"),
         ("wavelength_nm", [1.0, 2.0, 3.0], r"x\.h5: wavelength_nm: found nm, expected wavelengths"),
         ("wavelength", [500.0, 600.0], r"x\.h5: wavelength: found shape \(2,\), expected \(3,\), one a frame"),
         ("other", [1.0, 2.0, 3.0], r"x\.h5: wavenumber: missing, expected one of wavenumber, wavelength_nm"),
@@ -291,6 +295,43 @@ def test_messages_name_the_field_that_the_file_has(tmp_path, field, values, said
         file[field] = values
     with pytest.raises(InputError, match=said):
         FrameStack(tmp_path / "x.h5")
+
+
+def test_wavenumbers_in_another_unit_are_refused(tmp_path):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["frames"], file["wavenumber"] = np.ones((4, 8, 8), np.uint16), [0.001, 0.0014, 0.0016, 0.002]
+    with pytest.raises(InputError, match=r"x\.h5: wavenumber: found 0\.001 to 0\.002, which looks like nm⁻¹"):
+        FrameStack(tmp_path / "x.h5")
+
+
+def test_dark_frames_of_another_exposure_are_refused(device, frames_path, tmp_path):
+    path = tmp_path / "frames.h5"
+    path.write_bytes(frames_path.read_bytes())
+    with h5py.File(path, "r+") as file:
+        dark = file["dark"][()] + 6000
+        del file["dark"]
+        file["dark"] = dark
+    with pytest.raises(InputError, match=r"frames\.h5: dark: found brighter than the frames at \d+ % of the samples"):
+        extract(FrameStack(path), device.layout)
+
+
+def test_pixels_without_a_number_are_left_out(device, frames_path, tmp_path):
+    path = tmp_path / "frames.h5"
+    path.write_bytes(frames_path.read_bytes())
+    # a pixel beside every third centre
+    centres = np.rint(device.layout.centres()).astype(int)[::3]
+    with h5py.File(path, "r+") as file:
+        for name in ("frames", "flat", "dark"):
+            values = file[name][()].astype(np.float32)
+            del file[name]
+            if name != "flat":
+                values[:, centres[:, 0] + 1, centres[:, 1]] = np.nan
+            file[name] = values
+    whole, part = (extract(FrameStack(one), device.layout) for one in (frames_path, path))
+    np.testing.assert_array_equal(part.mask, whole.mask)
+    others = np.setdiff1d(np.arange(24), np.arange(0, 24, 3))
+    np.testing.assert_array_equal(part.intensity[others], whole.intensity[others])
+    np.testing.assert_allclose(part.intensity, whole.intensity, rtol=0.1, atol=30)
 
 
 def test_frames_that_lie_in_another_file_are_refused(tmp_path):

@@ -484,3 +484,24 @@ def test_real_captures(captures_dir, tmp_path, name, shape, step, negative):
     assert (document["negative_samples"], document["masked_samples"]) == (negative, 0)
     capture.save(tmp_path / "capture.h5")
     assert_same(capture, open_capture(tmp_path / "capture.h5"))
+
+
+def test_wavenumbers_are_read_in_the_unit_that_the_file_tells(tmp_path):
+    path = tmp_path / "c.h5"
+    make().save(path)
+    with h5py.File(path, "r+") as file:
+        file["wavenumber"][...] = 1e4 * WAVENUMBER
+        file["wavenumber"].attrs["units"] = "cm-1"
+    np.testing.assert_allclose(MonochromaticCapture.load(path).wavenumber, WAVENUMBER)
+
+
+def test_rows_of_noise_about_zero_are_dark_whatever_their_sum():
+    rng = np.random.default_rng(0)
+    intensity = 100 + 30 * rng.standard_normal((30, 50))
+    intensity[::3] = 2 * rng.standard_normal((10, 50))
+    # half of them have a positive sum by chance
+    assert 0 < (intensity[::3].sum(axis=1) > 0).sum() < 10
+    # a dim one whose light is certain stays
+    intensity[1] /= 1e6
+    capture = make(intensity=intensity, flat=np.ones_like(intensity), wavenumber=np.linspace(1, 2, 50))
+    assert np.flatnonzero(capture.dark).tolist() == list(range(0, 30, 3))

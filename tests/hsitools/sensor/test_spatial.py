@@ -161,7 +161,10 @@ def test_any_size(height, width, ratio, gain):
         (lambda: spatial.mtf_blur((9, 9), 1.2, 2), "mtf: found gains 1.2"),
         (lambda: spatial.mtf_blur((9, 9), 0.3, 2.5), "ratio: found 2.5"),
         (lambda: spatial.mtf_blur((9, 9), np.ones((3, 3)) / 2, 2), r"mtf: found shape \(3, 3\)"),
-        (lambda: spatial.mtf_decimate((9, 9), 0.3, 2, 2), "offset: found 2, expected 0 ≤ offset < ratio 2"),
+        (lambda: spatial.mtf_decimate((9, 9), 0.3, 2, 2), "offset: found 2, expected 0 to 1 at ratio 2"),
+        # beyond the last fine pixel of the first coarse one the last sample would lie outside the image
+        (lambda: spatial.mtf_decimate((9, 9), 0.3, 2, 1.5), "offset: found 1.5, expected 0 to 1 at ratio 2"),
+        (lambda: interpolation.interpolate((9, 9), 2, 1.5), "offset: found 1.5, expected 0 to 1 at ratio 2"),
         (lambda: spatial.decimate((9, 9), 2, 0.5), "offset: found 0.5"),
         (lambda: interpolation.interpolate((9, 9), 2, method="cubic"), "method: found 'cubic'"),
         (lambda: spatial.mtf_blur((9, 9), 0.3, 2)(torch.ones(1, 9, 8)), "image: found shape"),
