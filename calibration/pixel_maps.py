@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 
 from calibration.captures.pixel_stack import PixelStack
 from calibration.fitting import initialize
-from calibration.fitting.fit import fit_capture
 from calibration.fitting.fit_state import Fit
 from calibration.fitting.options import Options
 from calibration.fitting.posterior import posterior
 from calibration.fitting.refine import Prior, refine
 from calibration.fitting.scaled_rows import ScaledRows
+from calibration.fitting.wild_samples import FEW_SAMPLES, MOST, ROUNDS, WILD, WILD_AMONG_MANY, fit_without_wild
+from hsitools.estimation.spread import SIGMA_PER_MEDIAN
 from hsitools.io.atomic import require_room
 from hsitools.progress import Progress
 from hsitools.sensor.transmittance import SampledModel, TransmittanceModel
@@ -36,6 +37,8 @@ FORMAT, VERSION = "hsitools-maps", 1
 #: OPDs searched around the centre's: a share of it (cos θ down to .95 is 18° off axis), and fringes over the band, less
 #: than the one at which the next peak begins.
 SEARCH_SHARE, SEARCH_FRINGES = 0.05, 0.75
+#: Robust residuals of a pixel over those of the other pixels from which its fit is looked at again.
+WORSE = 1.5
 #: What is mapped, with its unit.
 MAPS = {
     "opd_um": "um", "opd_stderr_um": "um", "phase_rad": "rad", "reflectivity": "1", "gain": "1", "rmse": "1",
@@ -51,6 +54,7 @@ def fit_pixels(
     prior: Prior | None,
     *,
     loss: str = "linear",
+    set_aside: bool = True,
     device: Any = None,
 ) -> dict[str, Array]:
     """Fit the pixels of one interferometer.
@@ -64,6 +68,9 @@ def fit_pixels(
         Parameters at the sub-image's centre.
     prior : Prior or None
         Of one row: population of the polynomials; its residual variance is replaced by each pixel's own.
+    loss : str
+    set_aside : bool
+        Whether a pixel's wild samples (`calibration.fitting.wild_samples`) are left out, where the loss is linear.
     device : optional
         torch device for the refinement.
 
@@ -72,6 +79,57 @@ def fit_pixels(
     dict of array
         One ``(pixel,)`` array for each of `MAPS`; NaN where a pixel has no signal.
     """
+    constant = (wavenumber, centre, prior)
+    out, residual = _fit(sampled, intensity, flat, *constant, loss, device)
+    if loss != "linear" or not set_aside:
+        return out
+    most, kept = MOST * np.isfinite(residual).sum(axis=1), intensity.copy()
+    rows = np.flatnonzero(_doubtful(residual))
+    for _ in range(ROUNDS):
+        if not len(rows):
+            break
+        # what is wild shows beside a fit that it does not move
+        residual = _fit(sampled, kept[rows], flat[rows], *constant, "huber", device)[1]
+        wild = _far_off(residual, WILD)
+        few = wild.any(axis=1) & ((wild | np.isnan(kept[rows])).sum(axis=1) <= most[rows])
+        rows, wild = rows[few], wild[few]
+        kept[rows] = np.where(wild, np.nan, kept[rows])
+    rows = np.flatnonzero((np.isnan(kept) & ~np.isnan(intensity)).any(axis=1))
+    if len(rows):
+        again, _ = _fit(sampled, kept[rows], flat[rows], *constant, loss, device)
+        for name in MAPS:
+            out[name][rows] = again[name]
+    return out
+
+
+def _doubtful(residual: Array) -> NDArray[np.bool_]:
+    """Pixels that may have wild samples: some are far off, or they fit worse than the others, as if drawn away."""
+    spread = _spread(residual)
+    typical = np.median(spread[spread > 0]) if (spread > 0).any() else 0.0
+    return np.asarray(_far_off(residual, WILD_AMONG_MANY).any(axis=1) | (spread > WORSE * typical))
+
+
+def _far_off(residual: Array, limit: float) -> NDArray[np.bool_]:
+    """Samples ``(pixel, line)`` so many robust deviations off their pixel's fit."""
+    count = np.isfinite(residual).sum(axis=1, keepdims=True)
+    limits = limit * (1 + FEW_SAMPLES / np.sqrt(np.maximum(count, 1)))
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.abs(residual) > limits * _spread(residual)[:, None])
+
+
+def _spread(residual: Array) -> Array:
+    """Robust deviation of each pixel's residuals ``(pixel, line)``, NaN where not measured."""
+    measured = np.isfinite(residual).any(axis=1)
+    out = np.zeros(len(residual))
+    out[measured] = SIGMA_PER_MEDIAN * np.nanmedian(np.abs(residual[measured]), axis=1)
+    return out
+
+
+def _fit(
+    sampled: SampledModel, intensity: Array, flat: Array, wavenumber: Array, centre: Array, prior: Prior | None,
+    loss: str, device: Any,
+) -> tuple[dict[str, Array], Array]:  # fmt: skip
+    """Maps of pixels, and their residuals relative to the mean ``(pixel, line)``, NaN where not measured."""
     model, band = sampled.model, sampled.band
     good = np.isfinite(intensity) & np.isfinite(flat) & (flat > 0)
     weight = good.astype(float)
@@ -80,8 +138,9 @@ def fit_pixels(
     flat_level = np.where(good, flat, 0).sum(axis=1) / np.maximum(count, 1)
     usable = (level > 0) & (count > model.free.sum())
     out = {name: np.full(len(intensity), np.nan) for name in MAPS}
+    residuals = np.full(intensity.shape, np.nan)
     if not usable.any():
-        return out
+        return out, residuals
     y = np.where(good, intensity, 0)[usable] / level[usable, None]
     f = np.where(good, flat, 1)[usable] / flat_level[usable, None]
     w = weight[usable]
@@ -125,7 +184,8 @@ def fit_pixels(
     }
     for name, value in values.items():
         out[name][usable] = value
-    return out
+    residuals[usable] = np.where(w > 0, residual, np.nan)
+    return out, residuals
 
 
 def _free_level(precision: Array, centre: Array, gain: slice) -> Array:
@@ -190,7 +250,7 @@ def characterize_pixels(
     """
     options = options or Options()
     n, height, width = stack.shape
-    data, fit = fit_capture(stack.centre(), model, options)
+    data, fit, _ = fit_without_wild(stack.centre(), model, options)
     partial = Path(f"{out}.partial")
     key = f"{stack.path.resolve()}|{stack.path.stat().st_mtime_ns}|{model.to_dict()}|{options.to_dict()}|"
     key += f"{stack.linewidth_nm}|{stack.line_shape}"
@@ -249,7 +309,7 @@ def _one_interferometer(
     for rows, intensity, flat in stack.blocks(number):
         maps = fit_pixels(
             fit.sampled, intensity, flat * fit.curve, stack.wavenumber, fit.theta[number], prior,
-            loss=options.loss, device=device,
+            loss=options.loss, set_aside=options.set_aside, device=device,
         )  # fmt: skip
         for name in MAPS:
             out[name][rows] = maps[name].reshape(-1, stack.shape[2])

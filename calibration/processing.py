@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +72,7 @@ def check_scene(plan: Plan) -> None:
     elif bench.kind == A_CAPTURE:
         capture = open_capture(bench.path)
         count, lines = capture.n_interferometers, 1000 / capture.wavenumber
-        shape = shape if capture.layout is None else capture.layout.frame_shape
+        shape = capture.layout.frame_shape if shape is None and capture.layout is not None else shape
     else:
         stack = FrameStack(bench.path)
         _needs_dark(stack)
@@ -150,6 +151,7 @@ def characterize_it(process: Process) -> Outcome:
     from calibration.commands.calibrate import parse_linewidth, parse_waves
     from calibration.fitting.options import Options
     from calibration.pipeline import characterize
+    from hsitools.sensor.layout import SubImageLayout
     from hsitools.sensor.transmittance import TransmittanceModel
 
     plan, path = process.plan, process.folder / "instrument.h5"
@@ -158,13 +160,18 @@ def characterize_it(process: Process) -> Outcome:
         path = bench.path
         result = Characterization.load(path)
         text = f"The instrument was characterized before: {result.label}."
+        asked = {"model": plan.model if plan.model != "auto" else None, "linewidth": plan.linewidth,
+                 "device": plan.device}  # fmt: skip
+        for name, value in asked.items():
+            if value is not None:
+                log.warning("%s: %s is not used: %s is characterized already", name, value, bench.path)
     else:
         estimate, width = parse_linewidth(plan.linewidth)
         capture = open_capture(process.files.get("capture", bench.path))
         if width is not None:
-            from dataclasses import replace
-
             capture = replace(capture, linewidth_nm=width)
+        if plan.device is not None:
+            capture = replace(capture, layout=SubImageLayout.from_device_json(plan.device))
         model = None if plan.model == "auto" else TransmittanceModel(waves=parse_waves(plan.model))
         options = Options(estimate_linewidth=estimate)
         result = characterize(capture, model, options=options, cv=FOLDS, seed=plan.seed)

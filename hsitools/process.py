@@ -7,6 +7,7 @@ whose inputs (by their content) and options are those of an earlier run in the s
 from __future__ import annotations
 
 import json
+import logging
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -22,6 +23,7 @@ from hsitools.io.readers import source_files
 from hsitools.lookup import lookup
 from hsitools.text import plain
 
+log = logging.getLogger(__name__)
 PROCESS = "hsitools.process"
 #: Folder of the records of steps, inside the result's.
 RECORDS = "steps"
@@ -229,7 +231,9 @@ def process(
         What a step raises; what was done before it stays.
     """
     plan.check()
-    chosen = [step for step in steps(PROCESS) if step.wanted(plan)]
+    offered = steps(PROCESS)
+    chosen = [step for step in offered if step.wanted(plan)]
+    _say_unused(plan, offered, chosen)
     plan.check_outputs([name for step in chosen for name in step.writes])
     for step in chosen:
         step.check(plan)
@@ -248,6 +252,17 @@ def process(
     return page, run_steps(chosen, lambda step: _kept_or_done(step, state), before, shown)
 
 
+def _say_unused(plan: Plan, offered: Sequence[Any], chosen: Sequence[Any]) -> None:
+    """Say which options were asked for that belong to steps that this plan does without."""
+    used = {name for step in chosen for name in step.options}
+    default = {entry.name: entry.default for entry in fields(Plan)}
+    for step in offered:
+        for name in step.options:
+            value = getattr(plan, name)
+            if name not in used and value != default[name]:
+                log.warning("%s: %s is not used: this plan does without the step %r", name, value, step.title)
+
+
 def _kept_or_done(step: Any, state: Process) -> Done:
     key = short_hash(
         {
@@ -258,12 +273,27 @@ def _kept_or_done(step: Any, state: Process) -> Done:
     record = state.folder / RECORDS / f"{step.name}.json"
     done = _read_record(record, step, key, state)
     if done is None:
+        former = _written_before(record, state)
         # an interrupted run leaves no record that speaks for half of its files
         record.unlink(missing_ok=True)
         done = timed(step, state)
+        # error bars of another method would pass for those of this one
+        for path in former - {path.resolve() for path in done.outcome.files.values()}:
+            path.unlink(missing_ok=True)
         _write_record(record, done, key, state)
     state.files.update(done.outcome.files)
     return done
+
+
+def _written_before(record: Path, state: Process) -> set[Path]:
+    """Files in the folder of the result that a record tells of; none where there is no record."""
+    try:
+        entries = json.loads(record.read_text(encoding="utf-8"))["files"].values()
+        paths = {(state.folder / entry["path"]).resolve() for entry in entries}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return set()
+    inputs = {path.resolve() for name in PATHS if (path := getattr(state.plan, name)) is not None}
+    return {path for path in paths if path.is_relative_to(state.folder.resolve()) and path not in inputs}
 
 
 def _write_record(path: Path, done: Done, key: str, state: Process) -> None:

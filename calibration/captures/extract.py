@@ -182,9 +182,9 @@ def mean_dark(frames: Array) -> tuple[Array, NDArray[np.bool_]]:
 
 
 def check_dark(values: Array, where: str, name: str) -> None:
-    """Raise `InputError` where most of what is left after the dark frames were taken off is negative."""
+    """Raise `InputError` where most of what is left after the dark frames were taken off is negative, and its mean."""
     share = float((values < 0).mean()) if values.size else 0.0
-    if share > TOO_DARK:
+    if share > TOO_DARK and values.mean() < 0:
         raise InputError(
             f"{where}: found brighter than the {name} at {100 * share:.0f} % of the samples, expected dark frames of "
             "the same exposure"

@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
+import hsitools.process as module
 from calibration import simulated_bench as bench
 from calibration import simulated_scene
 from hsitools.commands.root import main
@@ -236,6 +237,24 @@ def test_other_mistakes_are_one_line(run, light, tmp_path):
     assert "cannot make the folder" in said
 
 
+def test_options_that_nothing_uses_are_said(light, tmp_path, caplog, monkeypatch):
+    class Enough(Exception):
+        pass
+
+    def stop(text):
+        raise Enough
+
+    simulated = bench.simulate_instrument(4, rng=np.random.default_rng(0), rows=2)
+    bench.capture(simulated, bench.lines(20), rng=np.random.default_rng(1)).save(tmp_path / "capture.h5")
+    save_cube(Cube(data=np.ones((4, 8, 8), np.float32)), tmp_path / "cube.h5")
+    asked = {"fusion": "gsa", "window": 7, "denoiser": "lowrank", "seed": 3}
+    plan = Plan(bench=tmp_path / "capture.h5", scene=tmp_path / "cube.h5", out=tmp_path / "out", **asked)
+    with pytest.raises(Enough):
+        process(plan, before=stop)
+    said = [record.getMessage() for record in caplog.records]
+    assert [text.partition(" is not used")[0] for text in said] == ["window: 7", "fusion: gsa"]
+
+
 def test_a_bench_folder_with_two_benches_is_not_guessed(light, tmp_path):
     from calibration.captures.bench_folder import open_bench
 
@@ -260,3 +279,29 @@ def test_plans(tmp_path):
         Plan.of({"bench": "b", "out": "o"})
     with pytest.raises(FormatError, match="No such file"):
         read_plan(tmp_path / "none.toml")
+
+
+def test_files_that_a_step_no_longer_writes_go(tmp_path, monkeypatch):
+    """Error bars of another method would pass for those of this one."""
+    from hsitools.chain import Outcome
+    from hsitools.plot import new_figure
+
+    (tmp_path / "in").write_text("x")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").write_text("nobody's")
+
+    def work(process):
+        names = ("cube", "std") if process.plan.method == "gp" else ("cube",)
+        files = {name: process.folder / name for name in names}
+        for path in files.values():
+            path.write_text(process.plan.method)
+        return Outcome(text="", figure=new_figure(1, 1)[0], caption="", files=files)
+
+    step = module.ProcessStep(
+        order=1, name="it", title="it", run=work, inputs=lambda process: [process.plan.scene], options=("method",)
+    )  # fmt: skip
+    monkeypatch.setattr(module, "steps", lambda group: [step])
+    for method, expected in (("gp", {"cube", "std"}), ("cosine", {"cube"}), ("gp", {"cube", "std"})):
+        process(Plan(bench=tmp_path, scene=tmp_path / "in", out=tmp_path / "out", method=method))
+        there = {path.name for path in (tmp_path / "out").iterdir() if path.is_file()}
+        assert there == expected | {"mine", "report.html"}

@@ -31,6 +31,7 @@ from hsitools.sensor.photon.pixels import (
     dark_nonuniformity,
     mean_light,
     mosaic_of,
+    narrow_notes,
     odd_pixels,
     response_spread,
     steady_pixels,
@@ -75,7 +76,7 @@ def analyse(
     gain, (read, read_error) = 1 / line.slope, _read_noise(line)
     if float(points.rounding.max()) > line.covariance[1, 1] ** 0.5 / 2:
         notes += ("the dark noise hides in the converter's steps (below .4 DN): the read noise is uncertain",)
-    notes += charge_notes(zero.rate, zero.charge, float(points.signal.max()))
+    notes += charge_notes(zero.rate, zero.charge, float(points.signal.max())) + narrow_notes(dark.mean.shape)
     light, light_noise, line_noise = mean_light(dark, levels, usable, zero.image, zero.charge, line)
     mosaic = mosaic_of(light, light_noise, steady)
     if mosaic is not None:

@@ -164,6 +164,16 @@ def charge_notes(rate: float | None, charge: float, brightest: float) -> tuple[s
     )
 
 
+def narrow_notes(shape: tuple[int, int]) -> tuple[str, ...]:
+    """Word of frames too narrow for uneven light to be told from uneven response."""
+    if min(shape) >= MIN_SIDE:
+        return ()
+    return (
+        f"frames of {shape[0]}×{shape[1]} pixels, narrower than {MIN_SIDE}: uneven light and a slope of the dark level "
+        "count as the pixels' own, PRNU and dark spread are at most as large as found",
+    )
+
+
 def dark_nonuniformity(dark: Level, steady: Mask, step: float) -> tuple[float, float]:
     """DSNU, DN, and its standard error."""
     surface, lever = dark_surface(dark, steady)

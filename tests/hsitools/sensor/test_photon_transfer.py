@@ -428,6 +428,20 @@ def test_one_level_says_that_nothing_checks_the_line(tmp_path, capsys):
     assert photon_transfer(dark, flats).notes == ()
 
 
+def test_narrow_frames_say_that_uneven_light_counts_as_response():
+    rng = np.random.default_rng(0)
+
+    def frame(light):
+        slope = np.linspace(0.8, 1.2, 400)[None]
+        return np.rint(100 + (rng.poisson(light * slope) + 5 * rng.standard_normal((1, 400))) / 2)
+
+    dark, levels = [frame(0) for _ in range(8)], [[frame(light) for _ in range(4)] for light in (2000, 5000, 9000)]
+    result = photon_transfer(dark, levels)
+    assert result.prnu > 0.1
+    assert any("frames of 1×400 pixels" in note and "at most as large as found" in note for note in result.notes)
+    assert not any("narrower" in note for note in measured(shape=(32, 32), levels=TOP[:3]).notes)
+
+
 def test_memory_does_not_grow_with_the_frames():
     frame = np.zeros((300, 300))
 
