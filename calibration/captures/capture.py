@@ -13,18 +13,16 @@ from numpy.typing import NDArray
 
 from calibration.captures.checks import (
     MIN_LINES,
-    UNIT,
     check_linewidth,
     check_not_exchanged,
     check_wavenumber,
-    in_wavenumbers,
     one_line,
     real_numbers,
+    stored_wavenumber,
 )
 from calibration.captures.irca_folder import is_irca_folder, read_irca_folder
 from hsitools.arrays import REAL, real_array
 from hsitools.errors import FormatError, InputError
-from hsitools.io.labels import text
 from hsitools.io.own_file import declared_format, new_own, open_own
 from hsitools.sensor.layout import SubImageLayout
 from hsitools.sensor.line_shape import SHAPES, LineShape
@@ -293,15 +291,14 @@ class MonochromaticCapture:
         with open_own(path, FORMAT, VERSION, "a capture", also="folder") as file:
             attributes = dict(file.attrs)
             members = {name: file[name][()] for name in NOTES if isinstance(file.get(name), h5py.Dataset)}
-            unit = text(file["wavenumber"].attrs.get("units", UNIT)) if "wavenumber" in members else UNIT
+            if "wavenumber" in members:
+                members["wavenumber"] = stored_wavenumber(file["wavenumber"], f"{path}: wavenumber")
         if "linewidth_nm" in attributes:
             # one width for all lines may also be an attribute
             members.setdefault("linewidth_nm", attributes["linewidth_nm"])
         for name in ("intensity", "flat", "wavenumber"):
             if name not in members:
                 raise FormatError(f"{path}: {name}: missing, expected in a capture")
-        if unit != UNIT:
-            members["wavenumber"] = in_wavenumbers(members["wavenumber"], unit, f"{path}: wavenumber")
         try:
             layout = json.loads(attributes.get("layout", "null"))
             step = attributes.get("opd_step_um")

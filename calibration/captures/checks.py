@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hsitools.arrays import real_array
 from hsitools.errors import InputError
 from hsitools.estimation.spread import robust_sigma
+from hsitools.io.labels import text
 from hsitools.io.wavelengths import to_nm
 
 #: Unit of wavenumbers where a file tells none.
@@ -44,6 +47,12 @@ def in_wavenumbers(values: ArrayLike, unit: str | None, where: str) -> NDArray[n
     if wavelength is None:
         raise InputError(f"{where}: found {unit or 'an index'}, expected wavelengths in nm or µm, or wavenumbers")
     return np.asarray(1000 / wavelength)
+
+
+def stored_wavenumber(data: Any, where: str) -> NDArray[np.float64]:
+    """Wavenumbers (µm⁻¹) of an HDF5 dataset, by its attribute ``units`` where it has one; see `in_wavenumbers`."""
+    unit = text(data.attrs.get("units", UNIT))
+    return real_numbers(data[()], where) if unit == UNIT else in_wavenumbers(data[()], unit, where)
 
 
 def check_wavenumber(values: ArrayLike, where: str) -> NDArray[np.float64]:

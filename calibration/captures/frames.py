@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.captures.checks import UNIT, check_wavenumber, in_wavenumbers
+from calibration.captures.checks import check_wavenumber, in_wavenumbers, stored_wavenumber
 from hsitools.errors import FormatError, InputError
 from hsitools.io.atomic import atomic_path, require_room
 from hsitools.io.formats.hdf5 import open_hdf5
@@ -89,11 +89,11 @@ class FrameStack:
         data = self.file[field]
         if data.dtype.kind not in "uif":
             raise InputError(f"{self.path}: {field}: found {data.dtype}, expected numbers")
-        unit = LINES[field] or data.attrs.get("units", UNIT if field == "wavenumber" else None)
-        unit = None if unit is None else text(unit)
-        if unit == UNIT:
-            return field, np.asarray(data[()], dtype=float)
-        return field, in_wavenumbers(data[()], unit, f"{self.path}: {field}")
+        where = f"{self.path}: {field}"
+        if field == "wavenumber":
+            return field, stored_wavenumber(data, where)
+        unit = LINES[field] or data.attrs.get("units")
+        return field, in_wavenumbers(data[()], None if unit is None else text(unit), where)
 
     def _optional(self, name: str, dimensions: tuple[int, ...]) -> Any:
         data = self.file.get(name)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.captures.capture import MonochromaticCapture
+from calibration.captures.checks import stored_wavenumber
 from hsitools.errors import FormatError, InputError
 from hsitools.io.formats.hdf5 import open_hdf5
 
@@ -21,10 +22,10 @@ BLOCK = 4096
 class PixelStack:
     """Pixels of every sub-image under the monochromator, read lazily from HDF5.
 
-    Members: ``pixels`` ``(interferometer, line, y, x)``, ``wavenumber`` ``(line,)`` µm⁻¹, optionally ``flat`` of the
-    shape of ``pixels`` or ``(interferometer, line)``, attribute ``opd_step_um``, and the width of the monochromator's
-    line (nm) as ``linewidth_nm``, attribute or ``(line,)``, with attribute ``line_shape``; what is passed goes before
-    the file.
+    Members: ``pixels`` ``(interferometer, line, y, x)``, ``wavenumber`` ``(line,)`` µm⁻¹ or as its attribute
+    ``units`` says, optionally ``flat`` of the shape of ``pixels`` or ``(interferometer, line)``, attribute
+    ``opd_step_um``, and the width of the monochromator's line (nm) as ``linewidth_nm``, attribute or ``(line,)``, with
+    attribute ``line_shape``; what is passed goes before the file.
 
     Raises
     ------
@@ -42,7 +43,8 @@ class PixelStack:
         for name in ("pixels", "wavenumber"):
             if name not in self.file:
                 raise FormatError(f"{path}: {name}: missing, expected in a pixel stack")
-        self.pixels, self.wavenumber = self.file["pixels"], np.asarray(self.file["wavenumber"], dtype=float)
+        self.pixels = self.file["pixels"]
+        self.wavenumber = stored_wavenumber(self.file["wavenumber"], f"{path}: wavenumber")
         if self.pixels.ndim != 4 or self.pixels.shape[1] != len(self.wavenumber):
             raise InputError(
                 f"{path}: pixels: found shape {self.pixels.shape}, expected (n, {len(self.wavenumber)}, y, x)"

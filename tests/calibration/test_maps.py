@@ -64,6 +64,15 @@ def test_bad_pixels(maps):
     assert result["n_invalid"] == int(np.isnan(arrays["opd_um"]).sum()) == 1
 
 
+def test_wavenumbers_are_read_in_the_unit_that_the_file_tells(stack_path, tmp_path):
+    path = tmp_path / "stack.h5"
+    path.write_bytes(stack_path.read_bytes())
+    with h5py.File(path, "r+") as file:
+        file["wavenumber"][...] *= 1e4
+        file["wavenumber"].attrs["units"] = "cm-1"
+    np.testing.assert_allclose(PixelStack(path).wavenumber, PixelStack(stack_path).wavenumber)
+
+
 def test_wild_samples_are_set_aside(device, stack_path, maps, tmp_path):
     """Cosmic rays in single pixels: errors and error bars hardly change."""
     path, rng = tmp_path / "wild.h5", np.random.default_rng(5)
