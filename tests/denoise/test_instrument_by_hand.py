@@ -157,6 +157,11 @@ def test_values_of_few_digits_are_no_pile():
     assert saturation.full_scale(levels[None], every) == np.inf
     assert saturation.full_scale(np.minimum(levels, 36)[None], every) == 36
     assert saturation.full_scale(np.minimum(levels, 37)[None], every) == np.inf
+    # one of them may be as frequent as the last
+    uneven = np.minimum(levels, 33)
+    assert saturation.full_scale(uneven[None], every) == 33
+    uneven[10:13] = 32.5
+    assert saturation.full_scale(uneven[None], every) == np.inf
     # a cube of one value does not clip
     assert saturation.full_scale(np.ones((1, 40, 40)), every) == np.inf
 
@@ -194,19 +199,19 @@ def test_a_hot_column_is_no_clipped_scene():
 
 def test_values_that_stick_are_told_from_levels_and_from_shadow():
     rng = np.random.default_rng(8)
-    values = rng.uniform(0, 1, (6, 40, 40))
-    stuck = rng.random((40, 40)) < 0.05
+    values = rng.uniform(0, 1, (6, 80, 80))
+    stuck = rng.random((80, 80)) < 0.05
     values[0][stuck], values[1][stuck], values[2][stuck] = 0.5, -1, 2
-    values[3][rng.random((40, 40)) < 0.02] = 2
+    values[3][rng.random((80, 80)) < 0.02] = 2
     values[4] = np.round(values[4], 2)
-    values[5][rng.random((40, 40)) < 0.006] = 0.5
+    values[5][rng.random((80, 80)) < 0.006] = 0.5
     found = saturation.stuck_values(values)
     np.testing.assert_array_equal(found[0], stuck)
     np.testing.assert_array_equal(found[2], stuck)
     # the smallest is shadow, a fiftieth at the top may be; digits repeat all over, and six in a thousand are few
     assert not found[[1, 3, 4, 5]].any()
     # of thirty values repetition says nothing
-    assert not saturation.stuck_values(np.where(stuck, 15.0, np.arange(1600).reshape(1, 40, 40) % 30)).any()
+    assert not saturation.stuck_values(np.where(stuck, 15.0, np.arange(6400).reshape(1, 80, 80) % 30)).any()
 
 
 # ---- counts ----------------------------------------------------------------------------------------------------
