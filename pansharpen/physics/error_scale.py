@@ -223,5 +223,6 @@ def _amplitudes(
     for _ in range(STEPS):
         weight = 1 / np.maximum(parts @ squares + doubts, TINY)
         left = np.concatenate([parts * weight[:, None], prior * np.eye(2)])
-        squares = nnls(left, np.concatenate([measured * weight, [prior, prior]]))[0]
+        # half way: whole steps swing for ever where errors are many times what is expected
+        squares = (squares + nnls(left, np.concatenate([measured * weight, [prior, prior]]))[0]) / 2
     return float(np.clip(np.sqrt(squares[0]), *BOUNDS)), float(np.sqrt(squares[1]))
