@@ -17,6 +17,7 @@ from hsitools.comparison.cost import measured, memory, memory_limit
 from hsitools.comparison.plan import Cell, Plan
 from hsitools.comparison.plugins import Plugins
 from hsitools.comparison.ranking import best_of, goodness, ranking
+from hsitools.comparison.table import Grid, failures, write_csv
 from hsitools.comparison.task import OK
 
 
@@ -38,6 +39,45 @@ def test_ranks_by_hand():
         "a": (2, 0, 1, 2.0, 6), "b": (2, 1, 0, 2.0, 7), "c": (2, 0, 1, 6.5, 4),
     }  # fmt: skip
     assert [found[name].mean for name in "abc"] == [(1.75 + 1) / 2, (2.75 + 2.5) / 2, 2.0]
+
+
+def test_what_does_not_count_in_a_ranking():
+    """Cases without any value, methods that never ran; each case ranks by the columns that it has."""
+    whole = [row("b", ERGAS=3.0, ERGAS_snr10=1.0), row("a", ERGAS=1.0, ERGAS_snr10=2.0),
+             row("never", status="crashed", ERGAS=None, ERGAS_snr10=None)]  # fmt: skip
+    plain = [row("a", None, None, ERGAS=1.0, ERGAS_snr10=None), row("b", None, None, ERGAS=2.0, ERGAS_snr10=None)]
+    empty = [row("a", status="no scene", ERGAS=None, ERGAS_snr10=None), row("b", ERGAS=None, ERGAS_snr10=None)]
+
+    def columns(group):
+        return {"ERGAS": "ERGAS_snr10" if group[0]["ERGAS_snr10"] is not None else "ERGAS"}
+
+    found = ranking([whole, plain, empty], ["ERGAS"], columns)
+    # of equal means the name decides
+    assert [(rank.method, rank.mean, rank.wins, rank.cases, rank.failed) for rank in found] == [
+        ("a", 1.5, 1, 2, 0), ("b", 1.5, 1, 2, 0),
+    ]  # fmt: skip
+    assert [(rank.seconds, rank.peak_mib) for rank in ranking([plain], ["ERGAS"])] == [(None, None)] * 2
+    # with an index of a plugin, whose best value the registry does not know
+    own = [row("a", glow=4.0), row("b", glow=9.0)]
+    assert ranking([own], ["glow"], best_value=lambda name: 10.0)[0].method == "b"
+    assert ranking([], ["ERGAS"]) == []
+
+
+def test_tables_as_text(tmp_path):
+    grid = Grid(columns=["method", "a|b"], rows=[["x<y", "1"], ["p/q", "2"]], best=frozenset({(1, 1)}))
+    assert grid.markdown() == "| method | a\\|b |\n| --- | ---: |\n| x<y | 1 |\n| p/q | 2 |"
+    assert "<td>x&lt;y</td><td>1</td></tr><tr><td>p/q</td><td><b>2</b></td>" in grid.html()
+    assert 'class="scroll figures"' in grid.html()
+    prose = dataclasses.replace(grid, prose=True).html()
+    assert "p/<wbr>q" in prose
+    assert "scroll prose" in prose
+    rows = [row("a", status="crashed"), row("b"), row("b", status="crashed"), row("a", status="crashed"),
+            row("c", status="too long")]  # fmt: skip
+    made = failures(rows, ["one", "one", "one", "two", "two"])
+    assert made.rows == [["crashed", "a, b", "one; two", "3"], ["too long", "c", "two", "1"]]
+    assert failures(rows[1:2], ["one"]) is None
+    write_csv(tmp_path / "t.csv", ["method", "x", "gone"], [{"method": "a", "x": 0.5}, {"method": "b", "x": None}])
+    assert (tmp_path / "t.csv").read_text().splitlines() == ["method,x,gone", "a,0.5,", "b,,"]
 
 
 def test_the_best_is_the_nearest_to_the_best_value():
