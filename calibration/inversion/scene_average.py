@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hsitools.sensor.photon.curve import wild_ratio
+from hsitools.sensor.photon.curve import quantisation_step, wild_ratio, without_rounding
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 #: Classes of brightness whose median variance tells how noise grows with light, and the fewest pixels of one.
 CLASSES, CLASS_PIXELS = 12, 20
+#: Samples that tell the step of the converter.
+SAMPLES = 65536
 #: Share of the sub-images above which a place that varies from frame to frame is the scene's (it moves, or flickers).
 SCENE = 0.1
 
@@ -65,19 +67,34 @@ def average(raw: Any, rows: NDArray[np.intp], columns: NDArray[np.intp], limit: 
         return Average(mean=mean, noise_std=None, saturated=saturated, wild=wild)
     variance = squares / (count - 1)
     counts = ~(hot | saturated | wild)
-    wild |= _struck(mean, variance, counts, count - 1)
+    samples = np.asarray(raw[0])[rows, columns][counts]
+    step = quantisation_step(samples[:: max(1, samples.size // SAMPLES)])
+    wild |= _struck(mean, variance, counts, count - 1, step)
     counts &= ~wild
     variances = np.array([of[used].mean() if used.any() else 0.0 for of, used in zip(variance, counts, strict=True)])
     # frames without any noise: no interferometer is endlessly sure
     least = 1e-12 * float((mean[counts] ** 2).mean()) if counts.any() else 0.0
-    return Average(mean=mean, noise_std=np.sqrt(np.maximum(variances, least) / count), saturated=saturated, wild=wild)
+    noise = np.maximum(variances, least) / count + _kept_rounding(variances, step)
+    return Average(mean=mean, noise_std=np.sqrt(noise), saturated=saturated, wild=wild)
 
 
-def _struck(mean: Array, variance: Array, counts: Mask, pairs: int) -> Mask:
+def _kept_rounding(variance: Array, step: float) -> Array:
+    """Variance of the rounding that a mean of any number of frames keeps, where their noise spans hardly a step.
+
+    A twelfth of a squared step without noise; its harmonics in the place between two codes are washed out by noise.
+    """
+    if step == 0:
+        return np.zeros_like(variance)
+    clean = without_rounding(variance, step)[0][:, None] / step**2
+    order = np.arange(1, 200)
+    return np.asarray(step**2 * (np.exp(-4 * (np.pi * order) ** 2 * clean) / (2 * (np.pi * order) ** 2)).sum(axis=1))
+
+
+def _struck(mean: Array, variance: Array, counts: Mask, pairs: int, step: float) -> Mask:
     """Pixels that a cosmic ray struck in some frame, or that blink.
 
-    Noise has the variance of read-out, photons and a lamp's flicker: a parabola in the light. What varies by more than
-    that at one place of many sub-images is the scene.
+    Noise has the variance of read-out, photons and a lamp's flicker: a parabola in the light. Between two codes of the
+    converter (``step``) the quietest pixel flips. What varies by more at one place of many sub-images is the scene.
     """
     from scipy.ndimage import maximum_filter
     from scipy.optimize import nnls
@@ -102,7 +119,7 @@ def _struck(mean: Array, variance: Array, counts: Mask, pairs: int) -> Mask:
 
     weight = 1 / typical[known, None]
     expected = powers(mean) @ nnls(powers(middle[known]) * weight, np.ones(int(known.sum())))[0]
-    far = counts & (variance > wild_ratio(pairs) * expected)
+    far = counts & (variance > np.maximum(wild_ratio(pairs) * expected, step**2))
     around = np.stack([maximum_filter(one, 3) for one in far])
     share = around.sum(axis=0)
     return far & (share <= max(1.0, SCENE * len(far)))

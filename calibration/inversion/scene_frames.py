@@ -89,8 +89,8 @@ def open_scene(
     cosine = None if layout is None else cosine_of(layout, values.shape[1])
     response = instrument.response
     # a dead sub-image has no structure to be aligned by
-    rows, dead = live_rows(instrument, np.where(hot, np.nan, values), noise, str(path))
-    values[dead] = np.nan
+    rows, unlit = live_rows(instrument, np.where(hot, np.nan, values), noise, str(path))
+    values[unlit] = np.nan
     wavelength = 1000 / response.wavenumber[::-1]
     matrix = response.rows(rows).matrix(wavelength)
     if even is not None:

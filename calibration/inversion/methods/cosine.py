@@ -12,6 +12,8 @@ from calibration.inversion.registry import Inside, method
 from hsitools.errors import InputError
 
 Array = NDArray[np.float64]
+#: Fewest path differences that have a step between them.
+LEAST = 2
 
 
 def transform(values: Array, opd_um: Array, wavenumber: Array) -> Array:
@@ -58,6 +60,8 @@ def _shape(case: Interferograms) -> tuple[Array, Array, Array]:
     # interferometers differ in brightness: each over what it shows of flat light
     level = np.abs(case.matrix.sum(axis=1))
     bright = level > 0
+    if bright.sum() < LEAST:
+        raise InputError(f"cosine: found {bright.sum()} interferometers, expected at least {LEAST} path differences")
     pixels = case.pixels[bright] * (case.noise_std / level)[bright, None]
     shape = transform(pixels, case.opd_um[bright], 1000 / case.wavelength_nm)
     # per wavenumber to per wavelength

@@ -155,6 +155,12 @@ def test_nonnegative_meets_the_conditions_of_optimality() -> None:
     assert np.abs(gradient[x > 0]).max() < 1e-2 * scale
 
 
+def test_cosine_transform_of_one_path_difference_is_one_line() -> None:
+    case, _ = smooth_case(side=2)
+    with pytest.raises(InputError, match="cosine: found 1 interferometers, expected at least 2 path differences"):
+        registry.get("cosine")(case.of(np.array([3])))
+
+
 def test_cosine_transform_of_a_line_peaks_there_on_uneven_paths() -> None:
     rng = np.random.default_rng(0)
     opd = np.arange(400) * 0.1 + rng.uniform(-0.03, 0.03, 400)

@@ -94,6 +94,19 @@ def test_frames_without_noise_are_not_endlessly_sure() -> None:
     assert (found.noise_std > 0).all()
 
 
+def test_rounding_of_quiet_frames_is_not_averaged_away() -> None:
+    rng = np.random.default_rng(0)
+    light = 400 + 30 * rng.random((SIDE, SIDE * COUNT))
+    errors, told = [], []
+    for noise in (0.0, 0.05, 0.15, 3.0):
+        found = of(np.rint(light + noise * rng.standard_normal((8, *light.shape))))
+        assert not found.wild.any()
+        rows, columns = places()
+        errors.append(np.sqrt(((found.mean - light[rows, columns]) ** 2).mean()))
+        told.append(np.sqrt((found.noise_std**2).mean()))
+    assert_allclose(told, errors, rtol=0.1)
+
+
 def test_a_struck_dark_frame_moves_no_level() -> None:
     rng = np.random.default_rng(3)
     frames = 400 + 5 * rng.standard_normal((8, 40, 40))
