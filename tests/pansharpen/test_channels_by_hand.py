@@ -95,6 +95,16 @@ def test_channels_whose_noise_is_not_told_are_believed_less(case, found):
     assert more > 0
 
 
+def test_a_channel_without_contrast_is_known_as_far_as_it_is_rounded(case):
+    """To a millionth of its level."""
+    optics = dataclasses.replace(case.optics, pan_variance=None)
+    flat = case.replace(pan=torch.full_like(case.pan, 50.0), optics=optics, guides=())
+    _, _, (part,) = parts_of(flat)
+    assert part.edge == pytest.approx((1e-6 * 50) ** 2, rel=1e-3)
+    assert part.error.least == pytest.approx((1e-6 * 50) ** 2, rel=1e-3)
+    assert part.pair.constant == pytest.approx(50, rel=1e-6)
+
+
 def made_channels():
     def channel(guide, number, response, constant, visible):
         pair = Registration(
