@@ -248,7 +248,7 @@ def build_case(
     noise = _noise(device, measured.noise_std)
     fitted, dead = live_rows(device, measured.values, noise, measured.source)
     if len(dead):
-        text = "%s: %d interferometers without light left out: %s"
+        text = "%s: %d interferometers without light of the scene left out: %s"
         log.warning(text, measured.source, len(dead), ", ".join(str(row) for row in dead))
     case = Interferograms(
         matrix=response.rows(fitted).matrix(wavelength_nm), values=measured.values[fitted], noise_std=noise[fitted],

@@ -16,6 +16,8 @@ Mask = NDArray[np.bool_]
 CLASSES, CLASS_PIXELS = 12, 20
 #: Samples that tell the step of the converter.
 SAMPLES = 65536
+#: Share of the variance that a sub-image's light must have below which it is none: numbers that do not change.
+STUCK = 0.05
 #: Share of the sub-images above which a place that varies from frame to frame is the scene's (it moves, or flickers).
 SCENE = 0.1
 
@@ -30,7 +32,8 @@ class Average:
     noise_std : array, shape (interferometer,), or None
         Of the mean, by how the frames differ; None of one frame.
     saturated, wild : array of bool, shape of ``mean``
-        At the limit in any frame; not a number, or varying by far more than noise in this sub-image alone.
+        At the limit in any frame; not a number, varying by far more than noise in this sub-image alone, or of a
+        sub-image without noise among others that have it.
     """
 
     mean: Array
@@ -91,7 +94,7 @@ def _kept_rounding(variance: Array, step: float) -> Array:
 
 
 def _struck(mean: Array, variance: Array, counts: Mask, pairs: int, step: float) -> Mask:
-    """Pixels that a cosmic ray struck in some frame, or that blink.
+    """Pixels that a cosmic ray struck in some frame, or that blink; sub-images that are stuck or full, without noise.
 
     Noise has the variance of read-out, photons and a lamp's flicker: a parabola in the light. Between two codes of the
     converter (``step``) the quietest pixel flips. What varies by more at one place of many sub-images is the scene.
@@ -122,4 +125,7 @@ def _struck(mean: Array, variance: Array, counts: Mask, pairs: int, step: float)
     far = counts & (variance > np.maximum(wild_ratio(pairs) * expected, step**2))
     around = np.stack([maximum_filter(one, 3) for one in far])
     share = around.sum(axis=0)
-    return far & (share <= max(1.0, SCENE * len(far)))
+    shown, due = ((each * counts).sum(axis=(1, 2)) for each in (variance, expected))
+    # noise within a step may show in no pixel
+    held = (shown < STUCK * due) & (due > counts.sum(axis=(1, 2)) * step**2 / 4)
+    return (far & (share <= max(1.0, SCENE * len(far)))) | held[:, None, None]

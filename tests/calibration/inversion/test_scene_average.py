@@ -70,6 +70,16 @@ def test_a_struck_pixel_is_no_noise_of_its_sub_image() -> None:
     assert_allclose(found.noise_std, clean.noise_std, rtol=0.02)
 
 
+def test_a_stuck_sub_image_is_no_sure_measurement() -> None:
+    frames, clean = scene_frames(), of(scene_frames())
+    frames[:, :, 2 * SIDE : 3 * SIDE] = 1500
+    found = of(frames)
+    assert found.wild[2].all()
+    others = np.arange(COUNT) != 2
+    assert not found.wild[others].any()
+    assert_allclose(found.noise_std[others], clean.noise_std[others])
+
+
 def test_what_moves_in_all_sub_images_is_the_scene() -> None:
     frames = scene_frames()
     frames[::2, 5:7] += 2000  # an edge that trembles, at one place of all
@@ -142,7 +152,7 @@ def test_a_dead_interferometer_is_left_out(instrument: Characterization, caplog:
         dead[4] = nothing
         with caplog.at_level(logging.WARNING):
             results.append(invert(dead, instrument, "gp", grid=grid).spectra)
-        assert "1 interferometers without light left out: 4" in caplog.text
+        assert "1 interferometers without light of the scene left out: 4" in caplog.text
     assert whole.std is not None
     for result in results:
         assert_allclose(result.estimate, results[0].estimate)
