@@ -137,7 +137,12 @@ def _members(count: int, share: float, groups: int, rng: np.random.Generator) ->
         # lengths of groups and of the gaps before, between and after them
         inside = _composition(chosen, groups, 1, rng)
         outside = _composition(count - chosen, groups + 1, 0, rng)
-        outside[1:-1] = np.maximum(outside[1:-1], 1)
+        least = np.ones_like(outside)
+        least[[0, -1]] = 0
+        outside = np.maximum(outside, least)
+        while outside.sum() > count - chosen:
+            # what keeps groups apart, the widest gap gives
+            outside[np.argmax(outside - least)] -= 1
         place = 0
         for gap, length in zip(outside[:-1], inside, strict=True):
             place += gap
@@ -182,11 +187,11 @@ class Defects:
         bands, width = pattern.gain.shape
         dead = rng.random((bands, width)) < self.dead
         hot = ~dead & (rng.random((bands, width)) < self.hot)
-        dead |= rng.random(width) < self.dead_columns
+        dead |= pattern.dead | (rng.random(width) < self.dead_columns)
         lost = rng.random(len(pattern.walk)) < self.lost_lines
         return Pattern(
             gain=pattern.gain, offset=pattern.offset, drift=pattern.drift, walk=pattern.walk, start=pattern.start,
-            stop=pattern.stop, dead=pattern.dead | dead, hot=(pattern.hot | hot) & ~dead, lost=lost,
+            stop=pattern.stop, dead=dead, hot=(pattern.hot | hot) & ~dead, lost=pattern.lost | lost,
         )  # fmt: skip
 
 
