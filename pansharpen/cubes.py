@@ -64,7 +64,8 @@ def fuse(
     device : str
         ``cpu``, ``cuda``, or ``auto``: a GPU where there is one.
     guide : Cube or sequence of Cube
-        Bands of another sensor, finer than the cube, instead of PAN or beside it; each image of one pixel size.
+        Bands of another sensor, finer than the cube, instead of PAN or beside it; each image of one pixel size. Pixels
+        that cannot be of the scene are taken as not measured, as PAN's are.
         Methods that know PAN only are given the mean of the finest one's channels for it.
     guide_sensor : str or Sensor, optional
         Whose bands these are: ``sentinel-2``, ``landsat-8``, ``ali``, ``planetscope`` (or a sensor with the guide's

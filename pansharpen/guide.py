@@ -148,6 +148,9 @@ class Guide:
         valid = torch.isfinite(self.image).all(1, keepdim=True)
         if valid.all():
             return self
+        if self.valid is not None:
+            # filled before
+            valid &= self.valid
         return dataclasses.replace(self, image=fill_nearest(self.image, valid), valid=valid)
 
     def down(self, fine_size: tuple[int, int]) -> Separable | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from functools import partial
 from pathlib import Path
@@ -12,10 +13,13 @@ import torch
 from numpy.typing import NDArray
 
 import pansharpen.methods  # noqa: F401  (registers them)
+from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.progress import Progress
 from pansharpen.case import FusionCase, Tile
-from pansharpen.pair.holes import fill_nearest, fill_voxels
+from pansharpen.guide import Guide
+from pansharpen.pair.guide_files import PlacedGuide
+from pansharpen.pair.holes import fill_nearest, fill_voxels, without
 from pansharpen.pair.wild import WILD, Pair, count_wild, say_wild, wild_samples
 from pansharpen.registry import Method, Posterior, get
 
@@ -33,8 +37,8 @@ def prepared(case: FusionCase) -> FusionCase:
     InputError
         When no pixel is valid in both the cube and PAN.
     """
-    case = case.replace(guides=tuple(guide.filled() for guide in case.guides)) if case.guides else case
     case = without_wild(case)
+    case = case.replace(guides=tuple(guide.filled() for guide in case.guides)) if case.guides else case
     valid, pan_valid = torch.isfinite(case.coarse), torch.isfinite(case.pan)
     if valid.all() and pan_valid.all():
         return case
@@ -51,18 +55,30 @@ def prepared(case: FusionCase) -> FusionCase:
 
 def without_wild(case: FusionCase) -> FusionCase:
     """The case with NaN for samples that cannot be of its scene, which it says: see `pansharpen.pair.wild`."""
-    coarse, pan = [], []
-    for cube, sharp in zip(case.coarse, case.pan, strict=True):
-        images = [image.cpu().numpy() for image in (cube, sharp)]
-        pair = Pair(
-            shape=(cube.shape[1], cube.shape[2]), optics=case.optics, coarse=partial(_part, images[0]),
-            pan=partial(_part, images[1]), judges_pan=not case.pan_made,
-        )  # fmt: skip
-        wild = wild_samples(pair)
+    coarse, pan, guides = [], [], []
+    for part in case.singles():
+        cube, sharp = (image[0].cpu().numpy() for image in (part.coarse, part.pan))
+        wild = wild_samples(Pair(
+            shape=(cube.shape[1], cube.shape[2]), optics=case.optics, coarse=partial(_part, cube),
+            pan=partial(_part, sharp), guides=tuple(map(_placed, part.guides)), pan_made=case.pan_made,
+        ))  # fmt: skip
         count_wild(wild, case.findings)
-        coarse.append(wild.from_cube(cube[None]))
-        pan.append(wild.from_pan(sharp[None]))
-    return case.replace(coarse=torch.cat(coarse), pan=torch.cat(pan))
+        coarse.append(wild.from_cube(part.coarse))
+        pan.append(wild.from_pan(part.pan))
+        guides.append([
+            without(guide.image, places) for guide, places in zip(part.guides, wild.guides, strict=True)
+        ])  # fmt: skip
+    images = map(torch.cat, zip(*guides, strict=True))
+    return case.replace(
+        coarse=torch.cat(coarse), pan=torch.cat(pan),
+        guides=tuple(dataclasses.replace(guide, image=image) for guide, image in zip(case.guides, images, strict=True)),
+    )  # fmt: skip
+
+
+def _placed(guide: Guide) -> PlacedGuide:
+    """A guide in memory, which may be filled, as one that is read window by window."""
+    image = guide.image if guide.valid is None else guide.image.masked_fill(~guide.valid, torch.nan)
+    return PlacedGuide(cube=Cube(data=image[0].cpu().numpy()), template=guide, origin=guide.offset)
 
 
 def _part(image: NDArray[Any], rows: slice, columns: slice) -> NDArray[Any]:

@@ -129,7 +129,7 @@ class LargeScene:
     def wild(self) -> WildSamples:
         """Samples that cannot be of the scene, which is gone through for them once: see `pansharpen.pair.wild`."""
         pair = Pair(
-            shape=self.cube.shape[1:], optics=self.optics, judges_pan=not self.pan_made,
+            shape=self.cube.shape[1:], optics=self.optics, guides=self._placed, pan_made=self.pan_made,
             coarse=partial(_values, self.cube, self.bands), pan=partial(_values, self.pan, None),
         )  # fmt: skip
         wild = wild_samples(pair, map if self.client is None else partial(_by_workers, self.client))
@@ -164,15 +164,16 @@ class LargeScene:
         return Tile(
             coarse.to(self.device), pan.to(self.device), self.optics, margin=window.margin,
             valid=None if valid is None else valid.to(self.device),
-            pan_valid=None if whole else pan_valid.to(self.device), guides=self._guides(*fine), pan_made=self.pan_made,
-            corner=corner,
+            pan_valid=None if whole else pan_valid.to(self.device), guides=self._guides(fine[0], fine[1]),
+            pan_made=self.pan_made, corner=corner,
         )  # fmt: skip
 
-    def _guides(self, rows: slice, columns: slice) -> tuple[Guide, ...]:
+    def _guides(self, rows: slice, columns: slice, as_measured: bool = False) -> tuple[Guide, ...]:
         """The guides over a window of the fine grid."""
+        wild = [None for _ in self.guides] if as_measured else self.wild.guides
         out = []
-        for place, guide in zip(self._placed, self.guides, strict=True):
-            window = dataclasses.replace(place, template=guide).read(rows, columns)
+        for place, guide, places in zip(self._placed, self.guides, wild, strict=True):
+            window = dataclasses.replace(place, template=guide).read(rows, columns, places)
             out.append(window.to(self.device))
         return tuple(out)
 
@@ -199,7 +200,7 @@ class LargeScene:
             coarse, pan = self.wild.from_cube(coarse), self.wild.from_pan(pan)
         return FusionCase(
             coarse=coarse, pan=pan,
-            optics=self.optics, guides=self._guides(*whole), pan_made=self.pan_made,
+            optics=self.optics, guides=self._guides(*whole, as_measured=as_measured), pan_made=self.pan_made,
             name=self.name, findings=self.findings,
         )  # fmt: skip
 

@@ -35,6 +35,7 @@ def band_labels(
     if stated is None:
         stated = _guessed_wavelengths(chosen, count, vectors, where)
     good = np.ones(count, dtype=bool)
+    values, conversion = None, None
     if stated is not None:
         values, unit, name = stated
         conversion = Conversion.of(values, unit, f"{where}: {name}")
@@ -43,9 +44,12 @@ def band_labels(
             # a wavelength of zero is how files say that a band is not there
             if np.isfinite(labels["wavelength_nm"]).any():
                 good &= ~(np.asarray(values) == 0)
-            width = _vector(FWHM_NAMES, chosen, dim, count, vectors, attributes, where)
-            if width is not None:
-                labels["fwhm_nm"] = width_to_nm(width[0], width[1], conversion, values, f"{where}: {width[2]}")
+    if conversion is None:
+        # a vector of another length may be of anything then
+        vectors = {key: item for key, item in vectors.items() if max(item.shape) == count}
+    width = _vector(FWHM_NAMES, chosen, dim, count, vectors, attributes, where)
+    if width is not None:
+        labels["fwhm_nm"] = width_to_nm(width[0], width[1], conversion, values, f"{where}: {width[2]}")
     for names, sense in ((GOOD_NAMES, True), (BAD_NAMES, False)):
         marks = _vector(names, chosen, dim, count, vectors, attributes, where)
         if marks is not None:

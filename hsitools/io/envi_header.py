@@ -157,20 +157,16 @@ def band_wavelengths(fields: dict[str, str], count: int, header: Path) -> tuple[
     if stored is None:
         names = [part.strip() for part in fields.get("band names", "").split(",")]
         wavelength = from_names(names) if len(names) == count else None
-        if wavelength is None:
-            return None, None, absent
-        fwhm = None
-        if widths is not None:
-            fwhm = width_to_nm(widths, unit, Conversion(), wavelength, f"{header}: fwhm")
-        return wavelength, fwhm, absent
-    conversion = Conversion.of(stored, unit, f"{header}: wavelength")
-    if conversion is None:
-        return None, None, absent
-    wavelength = conversion.centres(stored)
-    if np.isfinite(wavelength).any():
-        absent = stored == 0
+        conversion, stored = None if wavelength is None else Conversion(), wavelength
+        width_unit = fields.get("fwhm units", unit)
+    else:
+        conversion = Conversion.of(stored, unit, f"{header}: wavelength")
+        wavelength = None if conversion is None else conversion.centres(stored)
+        width_unit = fields.get("fwhm units")
+        if wavelength is not None and np.isfinite(wavelength).any():
+            absent = stored == 0
     if widths is not None:
-        widths = width_to_nm(widths, fields.get("fwhm units"), conversion, stored, f"{header}: fwhm")
+        widths = width_to_nm(widths, width_unit, conversion, stored, f"{header}: fwhm")
     return wavelength, widths, absent
 
 

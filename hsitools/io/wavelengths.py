@@ -151,10 +151,17 @@ class Conversion:
         return np.where(np.isfinite(numbers) & (numbers > 0) & np.isfinite(out), out, np.nan)
 
 
-def width_to_nm(widths: Any, unit: str | None, conversion: Conversion, centres: Any, where: str) -> Array:
-    """Widths in nm: in their own unit where the file states one, else in that of the wavelengths."""
+def width_to_nm(
+    widths: Any, unit: str | None, conversion: Conversion | None, centres: Any, where: str
+) -> Array | None:  # fmt: skip
+    """Widths in nm: in their own unit where the file states one, else in that of the wavelengths.
+
+    Where these are not known (None), a unit of length says all; None without one.
+    """
     numbers = _numbers(widths, where)
     name = _plain(unit)
+    if conversion is None:
+        return Conversion(NANOMETRES[name]).widths(numbers, None) if name in NANOMETRES else None
     own = conversion
     if name in NANOMETRES:
         own = Conversion(NANOMETRES[name])

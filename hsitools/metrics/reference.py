@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
+from torch import Tensor
 
 from hsitools.errors import InputError
 from hsitools.metrics.inputs import MAX_TEMPORARY, Pair
@@ -12,6 +14,8 @@ from hsitools.metrics.registry import Score, index, mean_of, with_nan
 
 REFERENCE = "full reference"
 GONZALEZ = "R. C. Gonzalez, R. E. Woods, Digital Image Processing, 4th ed., Pearson, 2018"
+#: Times the rounding of an image's values that contrast must be, to be any.
+ROUNDING = 32.0
 
 
 def _count(excluded: torch.Tensor, name: str) -> dict[str, int]:
@@ -76,26 +80,33 @@ def ergas(pair: Pair) -> Score:
 @index("CC", kind=REFERENCE, paper=GONZALEZ, unit="1", low=-1, high=1, best=1)
 def cc(pair: Pair) -> Score:
     """Correlation coefficient, mean over bands; bands without contrast in either cube are left out."""
-    return _correlation(pair, pair.estimate, pair.reference, pair.valid)
+    return _correlation(pair, lambda values: values, pair.valid)
 
 
-def _correlation(pair: Pair, x: torch.Tensor, y: torch.Tensor, valid: torch.Tensor | None) -> Score:
+def _correlation(pair: Pair, detail: Callable[[Tensor], Tensor], valid: Tensor | None) -> Score:
+    """Correlation of what ``detail``, which is linear, makes of both images less the reference's mean."""
+    level = pair.mean(pair.reference)[..., None, None]
     parts = []
     for part in pair.slices():
-        weight = None if valid is None else valid[:, part].to(x.dtype)
-        n = x.shape[-2] * x.shape[-1] if weight is None else weight.sum((-2, -1), keepdim=True).clamp(min=1)
-        centred = []
-        for values in (x[:, part], y[:, part]):
-            values = values if weight is None else values * weight
-            values = values - values.sum((-2, -1), keepdim=True) / n
-            centred.append(values if weight is None else values * weight)
+        weight = None if valid is None else valid[:, part].to(level.dtype)
+        centred, floors = [], []
+        for image in (pair.estimate, pair.reference):
+            values = image[:, part] - level[:, part]
+            values = values if pair.valid is None else values * pair.valid[:, part]
+            size = values.abs().amax((-2, -1))
+            values = detail(values) if weight is None else detail(values) * weight
+            if weight is None:
+                values = values - values.mean((-2, -1), keepdim=True)
+            else:
+                n = weight.sum((-2, -1), keepdim=True).clamp(min=1)
+                values = (values - values.sum((-2, -1), keepdim=True) / n) * weight
+            centred.append(values)
+            floors.append((ROUNDING * torch.finfo(values.dtype).eps * size) ** 2 * values[0, 0].numel())
         a, b = centred
-        parts.append(torch.stack([(a * b).sum((-2, -1)), (a * a).sum((-2, -1)), (b * b).sum((-2, -1))]))
-    cross, xx, yy = torch.cat(parts, dim=2)
-    scale = (xx * yy).sqrt()
-    # rounding leaves a constant band with a variance of the order of eps
-    keep = (scale > 0) & ~pair.dead_bands
-    values = cross / torch.where(keep, scale, 1)
+        parts.append(torch.stack([(a * b).sum((-2, -1)), (a * a).sum((-2, -1)), (b * b).sum((-2, -1)), *floors]))
+    cross, xx, yy, *least = torch.cat(parts, dim=2)
+    keep = (xx > least[0]) & (yy > least[1]) & ~pair.dead_bands
+    values = cross / torch.where(keep, (xx * yy).sqrt(), 1)
     return Score(
         value=mean_of(values, keep), per_band=with_nan(values, keep), excluded=pair.excluded() | _count(~keep, "bands")
     )
@@ -120,7 +131,7 @@ def scc(pair: Pair) -> Score:
     if pair.valid is not None:
         count = 9 - laplacian((~pair.valid).to(torch.int8)).abs()
         valid = (count == 9) & pair.valid[..., 1:-1, 1:-1]
-    return _correlation(pair, laplacian(pair.estimate), laplacian(pair.reference), valid)
+    return _correlation(pair, laplacian, valid)
 
 
 @index(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 
 from pansharpen.case import Scene
-from pansharpen.families.statistics import moments, solve
+from pansharpen.families.statistics import moments, solve, without_flat
 
 
 def synthesis(scene: Scene) -> tuple[torch.Tensor, torch.Tensor]:
@@ -20,6 +20,7 @@ def synthesis(scene: Scene) -> tuple[torch.Tensor, torch.Tensor]:
         )
     )
     m = sums.xy.shape[-1] - scene.n_bands
-    covariance, mean = sums.covariance, sums.mean_x
-    weights = solve(covariance[:, :m, :m], covariance[:, :m, m:]).mT
+    mean = sums.mean_x
+    covariance = without_flat(sums.covariance[:, :m], mean[:, :m])
+    weights = solve(covariance[:, :, :m], covariance[:, :, m:]).mT
     return weights, mean[:, m:] - (weights @ mean[:, :m, None])[..., 0]

@@ -156,8 +156,9 @@ def regression(sums: Moments) -> tuple[torch.Tensor, torch.Tensor]:
 
     Returns ``(batch, p)`` and ``(batch, 1)``.
     """
-    covariance, mean = sums.covariance, sums.mean_x
-    weights = solve(covariance[:, :-1, :-1], covariance[:, :-1, -1:])[..., 0]
+    mean = sums.mean_x
+    covariance = without_flat(sums.covariance[:, :-1], mean[:, :-1])
+    weights = solve(covariance[..., :-1], covariance[..., -1:])[..., 0]
     return weights, mean[:, -1:] - (weights * mean[:, :-1]).sum(1, keepdim=True)
 
 
@@ -182,3 +183,12 @@ def ratio_of(top: torch.Tensor, bottom: torch.Tensor) -> torch.Tensor:
 def above_rounding(variance: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
     """The variance, or zero where float32 data of that mean could not hold it: an image that is flat."""
     return torch.where(variance > (torch.finfo(torch.float32).eps * mean) ** 2, variance, 0)
+
+
+def without_flat(covariance: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
+    """Covariances ``(batch, p, q)`` of p channels, of that mean, with any others: none of channels that are flat.
+
+    The first p of the others are the channels themselves.
+    """
+    contrast = above_rounding(covariance.diagonal(dim1=1, dim2=2), mean) > 0
+    return covariance * contrast[..., None]

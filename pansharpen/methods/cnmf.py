@@ -12,6 +12,8 @@ from pansharpen.registry import method
 SUM_TO_ONE = 1.0
 #: Below float32's rounding of an image of mean one.
 TINY = 1e-12
+#: Mean of a channel beyond its offset, of its mean, that is no more than float32's rounding.
+ROUNDING = 1e-6
 
 
 @method(
@@ -31,9 +33,11 @@ def cnmf(case: FusionCase, *, endmembers: int = 20, outer: int = 3, inner: int =
     cube = cube / level
     response, offset, _ = sharp_responses(case)
     sharp = (tile.sharp[0].double() - offset[0][:, None, None]).clamp(min=0)
-    # channels of any units weigh alike
-    scale = sharp.mean((1, 2)).clamp(min=1e-200)
-    mixing, sharp = level * response[0] / scale[:, None], sharp / scale[:, None, None]
+    # channels of any units weigh alike, but for those that are flat
+    scale = sharp.mean((1, 2))
+    tells = scale > ROUNDING * tile.sharp[0].double().abs().mean((1, 2))
+    weight = torch.where(tells, 1 / torch.where(tells, scale, 1), 0)
+    mixing, sharp = level * response[0] * weight[:, None], sharp * weight[:, None, None]
     size, coarse_size = sharp.shape[-2:], cube.shape[-2:]
     pixels, fine = cube.flatten(1), sharp.flatten(1)
     spectra = _extreme_spectra(pixels, min(endmembers, case.n_bands, pixels.shape[1]))

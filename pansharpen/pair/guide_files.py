@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from hsitools.cube import Cube
 from hsitools.cube.geometry import side_of_pixel
@@ -21,7 +22,7 @@ from hsitools.sensor.sensor import Sensor
 from pansharpen.guide import Guide, own_size, shares
 from pansharpen.pair.alignment import pixels_to_one, placement
 from pansharpen.pair.guides import response_rows
-from pansharpen.pair.holes import bands_where
+from pansharpen.pair.holes import bands_where, without
 
 #: Relative difference of pixel sizes that are the same: maps round them.
 SAME_PIXELS = 0.02
@@ -45,24 +46,37 @@ class PlacedGuide:
     template: Guide
     origin: tuple[float, float]
 
-    def read(self, rows: slice, columns: slice) -> Guide:
-        """The guide over a window of the fine grid; what it does not cover, or holds no measurement, is not valid."""
-        s = self.template.ratio
-        parts, offset = [], []
-        for window, origin in zip((rows, columns), self.origin, strict=True):
-            first = round((window.start - origin) / s)
-            parts.append((first, first + own_size(window.stop - window.start, s)))
-            offset.append(origin + s * first - window.start)
-        (top, bottom), (left, right) = parts
+    def first(self, rows: slice, columns: slice) -> tuple[int, int]:
+        """Row and column of its first pixel in a window of the fine grid."""
+        y, x = (
+            round((window.start - at) / self.template.ratio)
+            for window, at in zip((rows, columns), self.origin, strict=True)
+        )
+        return y, x
+
+    def as_measured(self, rows: slice, columns: slice) -> Guide:
+        """The guide over a window of the fine grid; NaN where it does not cover it, or holds no measurement."""
+        s, (top, left) = self.template.ratio, self.first(rows, columns)
         _, height, width = self.cube.shape
+        bottom, right = top + own_size(rows.stop - rows.start, s), left + own_size(columns.stop - columns.start, s)
         inner = (slice(max(top, 0), min(bottom, height)), slice(max(left, 0), min(right, width)))
         image = np.full((self.cube.n_bands, bottom - top, right - left), np.nan, dtype=np.float32)
         if inner[0].start < inner[0].stop and inner[1].start < inner[1].stop:
             place = tuple(slice(p.start - at, p.stop - at) for p, at in zip(inner, (top, left), strict=True))
             image[:, *place] = self.cube.read(None, *inner)
-        return dataclasses.replace(
-            self.template, image=torch.as_tensor(image)[None], offset=(offset[0], offset[1])
-        ).filled()  # fmt: skip
+        offset = self.origin[0] + s * top - rows.start, self.origin[1] + s * left - columns.start
+        return dataclasses.replace(self.template, image=torch.as_tensor(image)[None], offset=offset)
+
+    def read(self, rows: slice, columns: slice, wild: NDArray[np.int64] | None = None) -> Guide:
+        """The same with pixels that hold none filled, and not valid.
+
+        Those of ``wild`` ``(n, 3)``, channel, row and column of the guide, count among them.
+        """
+        guide = self.as_measured(rows, columns)
+        if wild is not None:
+            image = without(guide.image, wild - np.array([0, *self.first(rows, columns)]))
+            guide = dataclasses.replace(guide, image=image)
+        return guide.filled()
 
 
 def with_pan(cube: Cube, guides: Sequence[Cube], sensor: str | Sensor | None) -> Cube:

@@ -59,6 +59,17 @@ def fill_nearest(image: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
     return out
 
 
+def without(image: torch.Tensor, places: NDArray[np.int64]) -> torch.Tensor:
+    """An image ``(1, channel, y, x)`` with NaN at some places ``(n, 3)``, of which those outside do not matter."""
+    inside = ((places >= 0) & (places < np.array(image.shape[1:]))).all(1)
+    if not inside.any():
+        return image
+    band, y, x = (torch.as_tensor(part, device=image.device) for part in places[inside].T)
+    out = image.clone()
+    out[:, band, y, x] = torch.nan
+    return out
+
+
 def fill_voxels(cube: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
     """Missing voxels of a coarse cube, from their neighbours in space and in the spectrum.
 

@@ -1,9 +1,9 @@
-"""Wild samples of a pair: a voxel, or a pixel of PAN, far beyond all others, that no light of the scene can be.
+"""Wild samples of a pair: a voxel, or a pixel of PAN or a guide, far beyond all others, that no light can be.
 
 One bad element at ten times the mean is a mean, a variance and a regression that are wrong everywhere, so such samples
 are taken as not measured before anything is computed. What is as bright and real has witnesses, and is kept: neighbours
 share it (optics blur), neighbouring bands do (spectra are smooth), or the other image sees it there. Whatever the
-witnesses cannot tell is kept, too.
+witnesses cannot tell is kept, too. Each channel of a guide is judged as PAN is, by the cube.
 
 Cube and PAN are gone through in blocks of the coarse grid, each judged by itself against levels of the whole, so that
 the same samples are set aside in memory, tile by tile and by workers.
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -24,7 +24,10 @@ from numpy.typing import NDArray
 from hsitools.cube.windows import Window, windows
 from hsitools.estimation.heights import Levels, deviation, heights, levels
 from hsitools.estimation.spread import robust_sigma
+from pansharpen.guide import Guide
 from pansharpen.optics import Optics
+from pansharpen.pair.guide_files import PlacedGuide
+from pansharpen.pair.holes import without
 from pansharpen.tile import Tile
 
 Array = NDArray[Any]
@@ -75,19 +78,26 @@ class Pair:
         Values ``(band, y, x)`` of some coarse rows and columns.
     pan : callable
         Values ``(1, y, x)`` of some fine rows and columns.
-    judges_pan : bool
-        Whether PAN is an image of its own.
+    guides : tuple of PlacedGuide
+        Other sharp images.
+    pan_made : bool
+        Whether PAN is but the mean of their channels, and no image of its own to be judged.
     """
 
     shape: tuple[int, int]
     optics: Optics
     coarse: Callable[[slice, slice], Array]
     pan: Callable[[slice, slice], Array]
-    judges_pan: bool = True
+    guides: tuple[PlacedGuide, ...] = ()
+    pan_made: bool = False
 
     def fine(self, coarse: slice) -> slice:
         """Fine rows or columns of coarse ones."""
         return slice(self.optics.ratio * coarse.start, self.optics.ratio * coarse.stop)
+
+    def seen_by(self, guide: PlacedGuide, rows: slice, columns: slice) -> Guide:
+        """What a guide holds of some coarse rows and columns."""
+        return guide.as_measured(self.fine(rows), self.fine(columns))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -100,35 +110,33 @@ class WildSamples:
         Band, row and column of the cube.
     pixels : array of int, shape (n, 2)
         Row and column of PAN.
+    guides : tuple of arrays of int, shape (n, 3)
+        Channel, row and column of each guide's own pixels.
+    made : array of int, shape (n, 2)
+        Row and column of a PAN that is but the mean of guides, where one of their channels is wild.
     """
 
     voxels: NDArray[np.int64]
     pixels: NDArray[np.int64]
+    guides: tuple[NDArray[np.int64], ...] = ()
+    made: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 2), int))
 
     @property
     def said(self) -> dict[str, int]:
         """How many, of each kind that there is, as plain data."""
-        counts = {"cube_voxels": len(self.voxels), "pan_pixels": len(self.pixels)}
+        counts = {
+            "cube_voxels": len(self.voxels), "pan_pixels": len(self.pixels), "guide_pixels": sum(map(len, self.guides)),
+        }  # fmt: skip
         return {name: count for name, count in counts.items() if count}
 
     def from_cube(self, coarse: torch.Tensor, corner: tuple[int, int] = (0, 0)) -> torch.Tensor:
         """A part ``(1, band, y, x)`` of the cube, from a corner on, with NaN for its wild voxels."""
-        return _without(coarse, self.voxels - np.array([0, *corner]))
+        return without(coarse, self.voxels - np.array([0, *corner]))
 
     def from_pan(self, pan: torch.Tensor, corner: tuple[int, int] = (0, 0)) -> torch.Tensor:
         """The same of PAN, ``(1, 1, y, x)``."""
-        places = self.pixels - np.array(corner)
-        return _without(pan, np.insert(places, 0, 0, axis=1))
-
-
-def _without(image: torch.Tensor, places: NDArray[np.int64]) -> torch.Tensor:
-    inside = ((places >= 0) & (places < np.array(image.shape[1:]))).all(1)
-    if not inside.any():
-        return image
-    band, y, x = (torch.as_tensor(part, device=image.device) for part in places[inside].T)
-    out = image.clone()
-    out[:, band, y, x] = torch.nan
-    return out
+        places = np.concatenate([self.pixels, self.made]) - np.array(corner)
+        return without(pan, np.insert(places, 0, 0, axis=1))
 
 
 #: Goes through blocks, in their order.
@@ -146,9 +154,16 @@ def wild_samples(pair: Pair, work: Work = map) -> WildSamples:
     """
     centres = _levels(pair)
     parts = list(work(partial(_in_block, pair, centres), windows(pair.shape, (BLOCK, BLOCK), HALO)))
+    guides = tuple(np.concatenate(places) for places in zip(*(part.guides for part in parts), strict=True))
+    fine = [
+        places[:, 1:] + np.array(guide.origin, dtype=int)
+        for guide, places in zip(pair.guides, guides, strict=True)
+        if pair.pan_made and guide.template.ratio == 1
+    ]
     return WildSamples(
-        voxels=np.concatenate([part.voxels for part in parts]), pixels=np.concatenate([part.pixels for part in parts])
-    )
+        voxels=np.concatenate([part.voxels for part in parts]), pixels=np.concatenate([part.pixels for part in parts]),
+        guides=guides, made=np.concatenate([np.zeros((0, 2), int), *fine]),
+    )  # fmt: skip
 
 
 def count_wild(wild: WildSamples, findings: dict[str, Any]) -> None:
@@ -167,8 +182,8 @@ def say_wild(counts: dict[str, int], name: str) -> None:
         )  # fmt: skip
 
 
-def _levels(pair: Pair) -> tuple[Levels, Levels]:
-    """Levels of the bands, and of PAN, by strips of rows all over the image."""
+def _levels(pair: Pair) -> list[Levels]:
+    """Levels of the bands, of PAN, and of each guide's channels, by strips of rows all over the image."""
     height, width = pair.shape
     if height <= STRIPS * ROWS:
         strips = [slice(0, height)]
@@ -178,41 +193,57 @@ def _levels(pair: Pair) -> tuple[Levels, Levels]:
     coarse = [pair.coarse(rows, slice(0, width))[..., ::every] for rows in strips]
     # of PAN's pixels a column in ``ratio``: as many rows as there are tell what lies between
     pan = [pair.pan(pair.fine(rows), pair.fine(slice(0, width)))[:, :: pair.optics.ratio] for rows in strips]
-    cube, sharp = np.concatenate(coarse, 1), np.concatenate(pan, 1)
-    return levels(cube, np.isfinite(cube)), levels(sharp, np.isfinite(sharp))
+    images = [np.concatenate(coarse, 1), np.concatenate(pan, 1)]
+    for guide in pair.guides:
+        step = max(1, pair.optics.ratio // guide.template.ratio)
+        parts = [_values(pair.seen_by(guide, rows, slice(0, width)))[..., ::step] for rows in strips]
+        images.append(np.concatenate(parts, 1))
+    return [levels(image, np.isfinite(image)) for image in images]
 
 
-def _in_block(pair: Pair, of: tuple[Levels, Levels], window: Window) -> WildSamples:
+def _values(guide: Guide) -> Array:
+    return guide.image[0].cpu().numpy()
+
+
+def _in_block(pair: Pair, of: Sequence[Levels], window: Window) -> WildSamples:
     """Wild samples of one block."""
-    coarse = pair.coarse(window.wide_rows, window.wide_columns)
-    pan = pair.pan(pair.fine(window.wide_rows), pair.fine(window.wide_columns))
-    far_voxels, far_pixels = (_beyond(image, level) for image, level in zip((coarse, pan), of, strict=True))
-    voxels, pixels = np.zeros((0, 3), int), np.zeros((0, 2), int)
-    if far_voxels.any() or (far_pixels.any() and pair.judges_pan):
-        cube_heights, pan_heights = (
-            heights(image, np.isfinite(image), level) for image, level in zip((coarse, pan), of, strict=True)
-        )
-        voxels = np.argwhere(far_voxels)
-        voxels = voxels[_lone_voxels(voxels, cube_heights, np.isfinite(coarse), pan_heights[0], pair.optics.ratio)]
-        if pair.judges_pan:
-            cube_heights[tuple(voxels.T)] = 0
-            pixels = np.argwhere(far_pixels[0])
-            pixels = pixels[_beside(pan_heights[0], pixels) < SHARED * np.abs(pan_heights[0][tuple(pixels.T)])]
-            pixels = pixels[_unseen_by_cube(pixels, pan_heights[0], cube_heights, pair.optics, _grey(*of))]
-    own = window.margin[0], window.margin[2]
-    corner = window.wide_rows.start, window.wide_columns.start
-    size = [part.stop - part.start for part in (window.rows, window.columns)]
-    ratio = pair.optics.ratio
+    ratio, wide = pair.optics.ratio, (window.wide_rows, window.wide_columns)
+    coarse, pan = pair.coarse(*wide), pair.pan(pair.fine(wide[0]), pair.fine(wide[1]))
+    guides = [pair.seen_by(guide, *wide) for guide in pair.guides]
+    images = [coarse, pan, *map(_values, guides)]
+    far = [_beyond(image, level) for image, level in zip(images, of, strict=True)]
+    voxels, pixels, places = np.zeros((0, 3), int), np.zeros((0, 2), int), [np.zeros((0, 3), int) for _ in guides]
+    if any(map(np.any, far)):
+        height = [heights(image, np.isfinite(image), level) for image, level in zip(images, of, strict=True)]
+        voxels = np.argwhere(far[0])
+        voxels = voxels[_lone_voxels(voxels, height[0], np.isfinite(coarse), height[1][0], ratio)]
+        height[0][tuple(voxels.T)] = 0
+        if not pair.pan_made:
+            pixels = _lone_pixels(far[1][0], height[1][0], height[0], Sight(pair.optics), _grey(of[0], of[1]))
+        for number, (guide, level) in enumerate(zip(guides, of[2:], strict=True)):
+            for channel in np.flatnonzero(far[2 + number].any((1, 2))).tolist():
+                own = Sight(guide.optics(channel, pair.optics), guide)
+                told = _grey(of[0], Levels(*(part[channel : channel + 1] for part in level)))
+                found = _lone_pixels(far[2 + number][channel], height[2 + number][channel], height[0], own, told)
+                places[number] = np.concatenate([places[number], np.insert(found, 0, channel, axis=1)])
+    inside = window.margin[0], window.margin[2]
+    corner = np.array([part.start for part in wide])
+    size = np.array([part.stop - part.start for part in (window.rows, window.columns)])
+    for number, (guide, place) in enumerate(zip(guides, pair.guides, strict=True)):
+        # a pixel belongs to the block in which its centre lies
+        centre = Sight(pair.optics, guide).centre(places[number][:, 1:]) - ratio * np.array(inside)
+        of_block = ((centre >= 0) & (centre < ratio * size)).all(1)
+        places[number] = places[number][of_block] + np.array([0, *place.first(*map(pair.fine, wide))])
     return WildSamples(
-        voxels=_of_the_part(voxels, own, size) + np.array([0, *corner]),
-        pixels=_of_the_part(pixels, [ratio * n for n in own], [ratio * n for n in size]) + ratio * np.array(corner),
-    )
+        voxels=_of_the_part(voxels, inside, size) + np.array([0, *corner]),
+        pixels=_of_the_part(pixels, ratio * np.array(inside), ratio * size) + ratio * corner, guides=tuple(places),
+    )  # fmt: skip
 
 
-def _of_the_part(places: Array, start: Sequence[int], size: Sequence[int]) -> Array:
+def _of_the_part(places: Array, start: Any, size: Array) -> Array:
     """Places, the last two numbers of which are row and column, that lie in the block itself."""
     inside = places[:, -2:] - np.array(start)
-    return places[((inside >= 0) & (inside < np.array(size))).all(1)]
+    return places[((inside >= 0) & (inside < size)).all(1)]
 
 
 def _beyond(image: Array, of: Levels) -> NDArray[np.bool_]:
@@ -271,10 +302,46 @@ def _grey(cube: Levels, pan: Levels) -> Array | None:
     return np.asarray(cube.centre / own * spread / level)
 
 
-def _unseen_by_cube(
-    places: Array, pan: Array, cube: Array, optics: Optics, grey: Array | None
-) -> NDArray[np.bool_]:  # fmt: skip
-    """Which of some pixels ``(n, 2)`` of PAN the cube should see, and does not.
+class Sight:
+    """How the cube sees a sharp image.
+
+    Parameters
+    ----------
+    optics : Optics
+        Of the cube beside the image, which is PAN or one channel of a guide.
+    guide : Guide, optional
+        Whose pixels the image has; default those of the fine grid.
+    """
+
+    def __init__(self, optics: Optics, guide: Guide | None = None) -> None:
+        self.optics, self.guide = optics, guide
+
+    def __call__(self, image: Array, coarse: tuple[int, int]) -> Array:
+        """The image ``(y, x)`` at so many coarse pixels."""
+        height, width = (self.optics.ratio * size for size in coarse)
+        fine = _batch(image[None])
+        if self.guide is not None:
+            fine = replace(self.guide, image=fine, response=None, noise_variance=None, wavelength_nm=None).on_grid(
+                (height, width)
+            )
+        down = Tile(torch.zeros((1, 1, *coarse)), fine, self.optics).down(self.optics.mean_gains())
+        return down(fine)[0, 0].numpy()
+
+    def centre(self, places: Array) -> Array:
+        """Fine rows and columns, from the upper left corner on, in the middle of some of its pixels ``(n, 2)``."""
+        size, offset = (1, (0.0, 0.0)) if self.guide is None else (self.guide.ratio, self.guide.offset)
+        return size * (places + 0.5) + np.array(offset)
+
+
+def _lone_pixels(far: Array, sharp: Array, cube: Array, see: Sight, grey: Array | None) -> Array:
+    """Pixels ``(n, 2)`` of a sharp image that neither neighbours nor the cube see."""
+    pixels = np.argwhere(far)
+    pixels = pixels[_beside(sharp, pixels) < SHARED * np.abs(sharp[tuple(pixels.T)])]
+    return pixels[_unseen_by_cube(pixels, sharp, cube, see, grey)]
+
+
+def _unseen_by_cube(places: Array, pan: Array, cube: Array, see: Sight, grey: Array | None) -> NDArray[np.bool_]:
+    """Which of some pixels ``(n, 2)`` of a sharp image, as PAN, the cube should see, and does not.
 
     What a pixel would be to the coarse cube is known from the optics. If it is of the scene, what the cube's components
     make of PAN exceeds PAN without it by as much, there or beside (both images may lie a little apart); and so do the
@@ -288,8 +355,7 @@ def _unseen_by_cube(
     y, x = places.T
     rest = pan.copy()
     rest[y, x] = median_filter(pan, size=5, mode="nearest")[y, x]
-    down = Tile(_batch(cube), _batch(pan[None]), optics).down(optics.mean_gains())
-    without, spot = (down(_batch(image[None]))[0, 0].numpy() for image in (rest, pan - rest))
+    without, spot = (see(image, (cube.shape[1], cube.shape[2])) for image in (rest, pan - rest))
     # what is far but has witnesses must not be all that the components know
     features = np.moveaxis(cube.clip(-FAR, FAR), 0, -1).reshape(-1, len(cube))
     touched = np.abs(spot).ravel() > 0.05 * np.abs(spot).max()
@@ -307,7 +373,7 @@ def _unseen_by_cube(
     weight = grey / spread**2 / (grey**2 / spread**2).sum()
     shares = ((np.moveaxis(cube, 0, -1).reshape(features.shape) - common) @ weight).reshape(without.shape)
     sigma = max(robust_sigma(image[~touched.reshape(image.shape)]) for image in (excess, shares))
-    row, column = y // optics.ratio, x // optics.ratio
+    row, column = (see.centre(places) // see.optics.ratio).astype(int).clip(0, np.array(without.shape) - 1).T
     side = np.sign(pan[y, x])
     for sign in (-1, 1):
         worth = maximum_filter(sign * spot, size=3)[row, column]

@@ -123,7 +123,9 @@ def _learn(
     # components are those of the scene, whatever takes PAN's place
     own: Components = lambda tile: components(tile.origin)  # noqa: E731
     pan = alone.sum(lambda tile: moments(tile.pan, valid=tile.valid))
-    variance, floor = float(pan.covariance), float((ROUNDING * pan.mean_x) ** 2)
+    variance = float(pan.covariance)
+    # an image of zeros has no unit
+    floor = ROUNDING**2 * (float(pan.mean_x) ** 2 + max(variance, 0.0)) or 1.0
     prior = None
     if optics.pan_response is not None:
         prior = torch.as_tensor(optics.pan_response, dtype=space.mean.dtype, device=space.mean.device) @ space.basis[0]

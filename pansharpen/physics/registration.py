@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from hsitools.sensor.separable import Separable
 from hsitools.sensor.spatial import mtf_decimate
 from pansharpen.case import Scene, Tile
-from pansharpen.families.statistics import Moments, moments
+from pansharpen.families.statistics import Moments, above_rounding, moments
 from pansharpen.physics.displacement import FARTHEST, Displaced, Field, believed, places
 
 Array = NDArray[np.float64]
@@ -68,7 +68,7 @@ class Registration:
     field : Field or None
         What the shift is more at each place; None where one shift is enough.
     contrast : float
-        Variance of PAN at a coarse pixel.
+        Variance of PAN at a coarse pixel; zero of one that is flat but for rounding, which tells nothing.
     """
 
     response: torch.Tensor
@@ -153,6 +153,8 @@ def binomial(image: torch.Tensor) -> torch.Tensor:
 def register(scene: Scene, components: Components, rank: int, prior: torch.Tensor | None) -> Registration:
     """PAN's response to the components, the shift and MTF that relate both images, and how they bend."""
     pair = _global(scene, components, rank, prior, scene.optics.shift, None)
+    if not pair.contrast:
+        return pair
     field = _bent(scene, components, rank, pair)
     if field is None:
         return pair
@@ -202,6 +204,8 @@ def _global(
     for _ in range(FITS):
         sums = scene.sum(images)
         covariance, n = sums.covariance[0], float(sums.n)
+        if not float(above_rounding(covariance[rank, rank], sums.mean_x[0, rank])):
+            return _flat(sums, rank, shift)
         solution, unexplained = _regress(covariance, rank, n, theta - start, None)
         move = np.clip(-solution[rank:].cpu().numpy(), -1, 1)
         before = pair
@@ -213,6 +217,14 @@ def _global(
     # a wrong response must not pass for a displacement: the declared one counts only now
     solution, unexplained = _regress(covariance, rank, n, theta - start, prior)
     return _model(sums, solution[:rank], unexplained, theta, field)
+
+
+def _flat(sums: Moments, rank: int, shift: tuple[float, float]) -> Registration:
+    """What a PAN without contrast tells: nothing but its level."""
+    level = float(sums.mean_x[0, rank])
+    return Registration(
+        response=sums.mean_x.new_zeros(rank), constant=level, unexplained=level**2, shift=shift, blur=1.0, contrast=0.0
+    )  # fmt: skip
 
 
 def _model(

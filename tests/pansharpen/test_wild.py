@@ -7,9 +7,13 @@ import torch
 from hsitools import preset, scene
 from hsitools.cube import Cube
 from hsitools.scale.sending import pack, unpack
+from hsitools.sensor.multispectral import band_table
 from pansharpen import fuse
-from pansharpen.in_memory import fuse_case
+from pansharpen.in_memory import fuse_case, prepared
 from pansharpen.methods.gsa import gsa
+from pansharpen.pair.alignment import paired
+from pansharpen.pair.guide_files import placed, with_pan
+from pansharpen.pair.guides import simulated_guides
 from pansharpen.registry import METHODS
 from pansharpen.tiled import LargeScene
 
@@ -143,3 +147,68 @@ def test_a_wild_pixel_of_pan_on_even_water_goes():
     pan[0, 60, 61] = 8
     water = Cube(data=1 + 0.002 * rng.standard_normal((8, 32, 32)), pan=Cube(data=pan))
     assert LargeScene(water, None, halo=24).wild.pixels.tolist() == [[60, 61]]
+
+
+@pytest.fixture(scope="module")
+def guides(fine, pair) -> list[Cube]:
+    """What Sentinel-2 sees of the scene: pixels of the fine grid, and twice as large."""
+    seen = simulated_guides(fine, band_table("sentinel-2"), RATIO, pair.wavelength_nm, rng=np.random.default_rng(0))
+    return [Cube(data=guide.image[0].numpy(), wavelength_nm=guide.wavelength_nm) for guide in seen]
+
+
+#: Channel, row and column of a pixel of each guide, in the corners of tiles.
+WILD_OF_GUIDES = ((1, 36, 35), (4, 17, 18))
+
+
+def with_wild(guides, times) -> list[Cube]:
+    out = []
+    for guide, place in zip(guides, WILD_OF_GUIDES, strict=True):
+        values = np.array(guide.read())
+        values[place] = times * values[place[0]].max()
+        out.append(guide.replace(data=values))
+    return out
+
+
+@pytest.mark.parametrize("made", [True, False])
+@pytest.mark.parametrize("times", [50, -20])
+def test_pixels_of_guides_are_judged_by_the_cube(pair, guides, times, made):
+    cube, images = pair.replace(pan=None) if made else pair, with_wild(guides, times)
+    ready = paired(with_pan(cube, images, "sentinel-2"))
+    places = placed(ready, images, "sentinel-2")
+    whole, tiles = (LargeScene(ready, SENSOR, halo=4, side=n, guides=places, pan_made=made) for n in (SIDE, 9))
+    for one in (whole, tiles):
+        assert [tuple(map(tuple, found.tolist())) for found in one.wild.guides] == [(at,) for at in WILD_OF_GUIDES]
+        assert one.wild.said == {"guide_pixels": 2}
+    case = whole.case(as_measured=True)
+    ready = prepared(case.replace(findings={}))
+    for guide, of_scene, (_, y, x) in zip(ready.guides, whole.case().guides, WILD_OF_GUIDES, strict=True):
+        assert torch.argwhere(~guide.valid[0, 0]).tolist() == [[y, x]]
+        torch.testing.assert_close(guide.image, of_scene.image)
+    # PAN that is made of them has none there; one of its own does
+    assert (~torch.isfinite(whole.case().pan[0, 0])).sum() == made
+    if made:
+        assert torch.argwhere(~ready.pan_valid[0, 0]).tolist() == [list(WILD_OF_GUIDES[0][1:])]
+
+
+def test_a_wild_pixel_of_a_guide_spoils_no_others(pair, guides):
+    alone = pair.replace(pan=None)
+    clean, spoilt = (
+        np.asarray(fuse(alone, method="GSA", sensor=SENSOR, guide=images, guide_sensor="sentinel-2").read())
+        for images in (guides, with_wild(guides, 50))
+    )
+    lost = np.isnan(spoilt)
+    assert np.array_equal(np.argwhere(lost.all(0)), [WILD_OF_GUIDES[0][1:]])
+    assert lost.sum() == len(spoilt)
+    details = np.std(clean - np.asarray(fuse(pair, method="EXP").read()))
+    assert np.sqrt(np.mean((spoilt - clean)[~lost] ** 2)) < 0.05 * details
+
+
+def test_lights_in_guides_are_kept(fine):
+    image = lit(fine, {(9, 14): ("roof", 30), (40, 41): ("flare", 30), (60, 20): ("line", 30)})
+    observed = SENSOR.observe(image, np.random.default_rng(2)).load().replace(pan=None)
+    seen = simulated_guides(
+        image, band_table("sentinel-2"), RATIO, observed.wavelength_nm, rng=np.random.default_rng(0)
+    )
+    images = [Cube(data=guide.image[0].numpy(), wavelength_nm=guide.wavelength_nm) for guide in seen]
+    ready = paired(with_pan(observed, images, "sentinel-2"))
+    assert not LargeScene(ready, SENSOR, halo=0, guides=placed(ready, images, "sentinel-2"), pan_made=True).wild.said

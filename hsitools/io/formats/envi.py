@@ -225,10 +225,10 @@ def _header(cube: Cube, stored: Stored, code: int, grid: str | None, further: st
     }  # fmt: skip
     if cube.wavelength_nm is not None:
         fields["wavelength units"] = "Nanometers"
-        fields["wavelength"] = row(cube.wavelength_nm, ".10g")
+        fields["wavelength"] = row(cube.wavelength_nm, "")
     if cube.fwhm_nm is not None:
         fields["wavelength units"] = "Nanometers"
-        fields["fwhm"] = row(cube.fwhm_nm, ".10g")
+        fields["fwhm"] = row(cube.fwhm_nm, "")
     fields["bbl"] = row(cube.good.astype(int), "d")
     if stored.nodata is not None:
         fields["data ignore value"] = f"{stored.nodata:.17g}"

@@ -192,7 +192,7 @@ def _labels(tags: list[dict[str, str]], dataset: dict[str, str], descriptions: A
         return _list(listed, count, f"{path}: {names[0]}")
 
     out: dict[str, Any] = {}
-    width_unit: str | None = None
+    width_unit: str | None = "um"
     centre, width = per_band("central_wavelength_um"), per_band("fwhm_um")
     unit: str | None = "um"
     if centre is None:
@@ -205,11 +205,11 @@ def _labels(tags: list[dict[str, str]], dataset: dict[str, str], descriptions: A
             unit = text.split()[1] if len(text.split()) > 1 else None
         if any("wavelength_nm" in source and "wavelength" not in source for source in (*tags, dataset)):
             unit = "nm"
-        width = per_band("fwhm", "fwhm_nm", "bandwidth", "width")
-        places = (*tags, dataset)
-        width_unit = next((place[n] for place in places for n in ("fwhm_units", "fwhm_unit") if place.get(n)), None)
-        if any("fwhm_nm" in place and "fwhm" not in place for place in places):
-            width_unit = "nm"
+        if width is None:
+            width = per_band("fwhm", "fwhm_nm", "bandwidth", "width")
+            width_unit = next((p[n] for p in (*tags, dataset) for n in ("fwhm_units", "fwhm_unit") if p.get(n)), None)
+            if any("fwhm_nm" in place and "fwhm" not in place for place in (*tags, dataset)):
+                width_unit = "nm"
     if centre is None:
         # as descriptions, as tags of the bands, and as GDAL copies ENVI's band names to the file's tags
         listed = ([tag.get(name, "") for tag in tags] for name in ("band_name", "description", "name"))
@@ -230,8 +230,8 @@ def _labels(tags: list[dict[str, str]], dataset: dict[str, str], descriptions: A
         out["wavelength_nm"] = conversion.centres(centre)
         if np.isfinite(out["wavelength_nm"]).any():
             good &= ~(np.asarray(centre) == 0)
-        if width is not None:
-            out["fwhm_nm"] = width_to_nm(width, width_unit, conversion, centre, f"{path}: fwhm")
+    if width is not None:
+        out["fwhm_nm"] = width_to_nm(width, width_unit, conversion, centre, f"{path}: fwhm")
     if conversion is not None or not good.all():
         out["good"] = good
     return out

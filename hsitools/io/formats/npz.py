@@ -88,12 +88,13 @@ def read(path: Path) -> Cube:
                 if shape != (source.shape[0],) or dtype.kind not in "uifb":
                     raise InputError(f"{path}: {name}: found {dtype} of shape {shape}, expected ({source.shape[0]},)")
                 labels[name] = np.frombuffer(stream.read(shape[0] * dtype.itemsize), dtype=dtype)
+    stored, conversion = None, None
     if centre in labels:
         # named for nm, and yet micrometres in some: said, as of any file
         stored = labels.pop(centre)
         conversion = Conversion.of(stored, "nm" if centre.endswith("_nm") else None, f"{path}: {centre}")
         if conversion is not None:
             labels["wavelength_nm"] = conversion.centres(stored)
-            if "fwhm_nm" in labels:
-                labels["fwhm_nm"] = width_to_nm(labels["fwhm_nm"], "nm", conversion, stored, f"{path}: fwhm_nm")
+    if "fwhm_nm" in labels:
+        labels["fwhm_nm"] = width_to_nm(labels["fwhm_nm"], "nm", conversion, stored, f"{path}: fwhm_nm")
     return Cube(data=source, name=path.stem, source=str(path), **labels)

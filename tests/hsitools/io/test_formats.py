@@ -61,6 +61,35 @@ def test_round_trip(tmp_path, suffix, dtype):
     check_window(again)
 
 
+@pytest.mark.parametrize("suffix", [".h5", ".nc", ".zarr", ".hdr", ".tif"])
+def test_widths_survive_without_wavelengths(tmp_path, suffix):
+    width = np.array([5.0, np.nan, 1 / 3, 5, 6, 7, 8])
+    save_cube(example(wavelength_nm=None, fwhm_nm=width), tmp_path / f"x{suffix}")
+    again = open_cube(tmp_path / f"x{suffix}")
+    assert again.wavelength_nm is None
+    np.testing.assert_allclose(again.fwhm_nm, width, rtol=1e-15)
+
+
+@pytest.mark.parametrize(("unit", "width"), [("nm", [5, 6]), ("um", [5e3, 6e3]), ("", None), ("cm-1", None)])
+def test_widths_alone_are_taken_in_their_stated_unit(tmp_path, unit, width):
+    """Without wavelengths nothing else says in what they are; what is of another length is of something else."""
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["cube"] = np.ones((2, 5, 6), dtype=np.float32)
+        file["fwhm"] = np.array([5.0, 6.0])
+        file["fwhm"].attrs["units"] = unit
+        file["bandwidth"] = np.ones(9)
+    found = open_cube(tmp_path / "x.h5", axes="band,y,x").fwhm_nm
+    assert (None if found is None else found.tolist()) == width
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".zarr", ".hdr"])
+def test_wavelengths_survive_to_the_last_bit(tmp_path, suffix):
+    centre = 400 + np.cumsum(np.random.default_rng(0).uniform(1, 50, 7))
+    save_cube(example(wavelength_nm=centre, fwhm_nm=centre / 70), tmp_path / f"x{suffix}")
+    again = open_cube(tmp_path / f"x{suffix}")
+    np.testing.assert_array_equal([again.wavelength_nm, again.fwhm_nm], [centre, centre / 70])
+
+
 @pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:32733", "EPSG:3035"])
 @pytest.mark.parametrize("transform", [(0.5, 0.0, 10.0, 0.0, -0.5, 50.0), None])
 @pytest.mark.parametrize("suffix", [".h5", ".hdr", ".tif"])

@@ -5,6 +5,7 @@ import functools
 import numpy as np
 import pytest
 import torch
+from scipy.signal import convolve2d
 
 from hsitools.metrics import Fusion, Pair, Registration, evaluate, evaluate_alone, evaluate_fusion, get, names
 from hsitools.scenes import scene
@@ -231,3 +232,34 @@ def test_scc_sees_no_slope():
     rows, columns = np.indices(image.shape[1:])
     sloped = image + 5 + 3 * columns - 2 * rows
     assert evaluate(sloped, image, metrics="SCC")["SCC"].value == pytest.approx(1, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ["CC", "SCC"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("value", [0.0, 0.1, 12345.6])
+def test_a_constant_estimate_has_no_correlation(name, dtype, value):
+    """Not that of what rounding leaves."""
+    reference = pair((3, 19, 23))[1].astype(dtype)
+    estimate = np.full(reference.shape, value, dtype)
+    found = evaluate(estimate, reference, metrics=name)[name]
+    assert np.isnan(found.value)
+    assert found.excluded == {"bands": 3}
+    estimate[0] = reference[0] + 0.01
+    found = evaluate(estimate, reference, metrics=name)[name]
+    assert found.value == pytest.approx(1, abs=1e-5)
+    assert np.isnan(found.per_band[1:]).all()
+
+
+def test_scc_of_small_contrast_on_a_high_level():
+    """Raw numbers of a camera, as float32: the Laplacian by SciPy in float64."""
+    rng = np.random.default_rng(1)
+    reference = (1e4 + rng.normal(0, 0.3, (2, 30, 30))).astype(np.float32)
+    estimate = (reference + rng.normal(0, 1.0, reference.shape)).astype(np.float32)
+    kernel = -np.ones((3, 3))
+    kernel[1, 1] = 8
+    right = [
+        np.corrcoef(*(convolve2d(one[band].astype(float), kernel, "valid").ravel() for one in (estimate, reference)))
+        for band in range(2)
+    ]
+    found = evaluate(estimate, reference, metrics="SCC")["SCC"]
+    np.testing.assert_allclose(found.per_band, [matrix[0, 1] for matrix in right], rtol=1e-5)
