@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hsitools.cube.cube import Cube
-from hsitools.cube.geometry import same_crs, short_name, side_of_pixel
+from hsitools.cube.geometry import same_crs, short_name
 from hsitools.cube.units import powers
 from hsitools.errors import InputError
 
@@ -61,12 +61,13 @@ def require_same_place(cube: Cube, other: Cube, who: str = "", beside: str = "")
         raise InputError(f"{who}: crs: found {short_name(cube.crs)}, expected {short_name(other.crs)} as in {beside}")
     if cube.transform is None or other.transform is None or cube.shape[1:] != other.shape[1:]:
         return
-    # the furthest corner
-    reach = np.array([other.shape[2], other.shape[1], 1])
-    distance = np.abs(np.subtract(cube.transform, other.transform)).reshape(2, 3) @ reach
-    distance /= side_of_pixel(other.transform)
-    if not distance.max() <= SAME_PLACE:
-        raise InputError(f"{who}: transform: found a place {distance.max():.3g} pixels off, expected that of {beside}")
+    _, height, width = other.shape
+    corners = np.array([[0, width, 0, width], [0, 0, height, height], [1, 1, 1, 1]])
+    own, expected = (np.reshape(transform, (2, 3)) for transform in (cube.transform, other.transform))
+    # columns and rows, each in its own pixels: these may be longer than they are wide
+    distance = np.abs(np.linalg.solve(expected[:, :2], (own - expected) @ corners)).max()
+    if not distance <= SAME_PLACE:
+        raise InputError(f"{who}: transform: found a place {distance:.3g} pixels off, expected that of {beside}")
 
 
 def _names(cube: Cube, other: Cube, who: str, beside: str) -> tuple[str, str]:

@@ -240,7 +240,7 @@ def _in_block(pair: Pair, of: Sequence[Levels], window: Window) -> WildSamples:
     )  # fmt: skip
 
 
-def _of_the_part(places: Array, start: Any, size: Array) -> Array:
+def _of_the_part(places: Array, start: Any, size: Any) -> Array:
     """Places, the last two numbers of which are row and column, that lie in the block itself."""
     inside = places[:, -2:] - np.array(start)
     return places[((inside >= 0) & (inside < size)).all(1)]
