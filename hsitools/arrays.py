@@ -29,7 +29,7 @@ def real_array(values: Any, who: str, kinds: str = REAL) -> NDArray[Any]:
     Returns
     -------
     array
-        Of the type that they have; integers with masked elements become float64, since those are NaN.
+        Of the type that they have; integers with masked elements become floating numbers, since those are NaN.
 
     Raises
     ------
@@ -44,6 +44,9 @@ def real_array(values: Any, who: str, kinds: str = REAL) -> NDArray[Any]:
     """
     if hasattr(values, "detach"):
         values = values.detach().cpu()
+        if str(values.dtype) == "torch.bfloat16":
+            # NumPy has no such type
+            values = values.float()
     try:
         array = np.ma.asarray(values) if isinstance(values, np.ma.MaskedArray) else np.asarray(values)
     except ValueError:

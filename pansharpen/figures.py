@@ -33,7 +33,7 @@ def error_bars(cube: Cube, pan: Cube, fused: Cube, std: Cube | None = None) -> t
     else:
         figure, axes = new_figure(15, 3.6, ncols=5, width_ratios=[1, 1.3, 1, 1.3, 1.6])
     draw_image(axes[0], quicklook(cube), "spectra")
-    draw_image(axes[1], pan.read()[0], "panchromatic", with_unit("value", pan.units))
+    draw_image(axes[1], pan.physical().read()[0], "panchromatic", with_unit("value", pan.units))
     draw_image(axes[2], quicklook(fused), "fused")
     if std is None:
         return figure, None

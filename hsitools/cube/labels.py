@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hsitools.arrays import real_array
 from hsitools.cube.geometry import Transform
 from hsitools.errors import InputError
 
@@ -23,6 +24,8 @@ def one_a_band(values: Any, bands: int, where: str) -> NDArray[np.float64] | Non
     """Positive numbers ``(band,)``, NaN where not known; None where none is."""
     if values is None:
         return None
+    if isinstance(values, np.ma.MaskedArray) or np.iscomplexobj(values):
+        values = real_array(values, where)
     try:
         numbers = np.asarray(values, dtype=float)
     except (TypeError, ValueError):

@@ -108,6 +108,8 @@ def test_what_is_no_real_number_is_refused_at_every_door(door: Callable[[Any], A
 
 
 def test_tensors_and_lists_hold_numbers_too() -> None:
+    half = torch.tensor([[[1.0, 2.5]]], dtype=torch.bfloat16, requires_grad=True)
+    assert Cube(data=half).read().tolist() == [[[1.0, 2.5]]]
     assert Cube(data=torch.tensor(TRUTH)).read().tolist() == TRUTH.tolist()
     assert Cube(data=TRUTH.tolist()).shape == SHAPE
     # what no format holds

@@ -23,6 +23,7 @@ MAP = (10.0, 0.0, 5e5, 0.0, -10.0, 5e6)
         ("wavelength_nm", [450, np.inf, 650], "found inf, expected positive numbers in nm"),
         ("wavelength_nm", [450, 550], r"found shape \(2,\), expected \(3,\), one a band"),
         ("wavelength_nm", ["blue", "green", "red"], r"found \['blue', 'green', 'red'\], expected numbers, one a band"),
+        ("wavelength_nm", np.array([450, 550 + 1j, 650]), "found values of type complex128, expected real numbers"),
         ("fwhm_nm", [0, 1, 1], "found 0, expected positive numbers in nm"),
         ("fwhm_nm", 10, r"found shape \(\), expected \(3,\), one a band"),
         ("good", ["0", "1", "1"], r"found \['0', '1', '1'\], expected true or false, one a band"),
@@ -54,6 +55,8 @@ def test_labels_come_in_one_form() -> None:
     assert cube.nodata == -1.0
     assert np.array_equal(cube.wavelength_nm, [450, np.nan, 650], equal_nan=True)
     assert Cube(data=VALUES, wavelength_nm=[np.nan] * 3).wavelength_nm is None
+    for masked in (np.ma.masked_equal([450, -9, 650], -9), np.ma.masked_equal([450.0, 550, 650], 550)):
+        assert np.array_equal(Cube(data=VALUES, wavelength_nm=masked).wavelength_nm, [450, np.nan, 650], equal_nan=True)
     # thermal bands, and a picture that lies with south up
     assert Cube(data=VALUES, wavelength_nm=[8e3, 9e3, 12e3]).wavelength_nm is not None
     assert Cube(data=VALUES, transform=(0.0, 10.0, 5e5, -10.0, 0.0, 5e6)).transform == (0, 10, 5e5, -10, 0, 5e6)

@@ -12,6 +12,7 @@ from hsitools.metrics import evaluate, evaluate_fusion
 from hsitools.scenes import scene
 from hsitools.sensor import preset
 from pansharpen.comparison.judging import FULL, judge, judge_classes
+from pansharpen.figures import error_bars
 from pansharpen.guide import Guide, shares, synthetic_pan
 from pansharpen.optics import Optics
 from pansharpen.pair.alignment import paired, pixels_to_one, placement
@@ -362,3 +363,16 @@ def test_error_bars_as_integers_stay_within_the_cubes_range():
     values = _packed_std(std, cube).physical().read()
     np.testing.assert_allclose(values, std.data, atol=50 / 1e4)
     assert values.min() >= 0
+
+
+def test_pan_is_drawn_in_its_units():
+    """Not as the file stores it; what is no data is no value."""
+    stored = np.arange(400, 416, dtype=np.int16).reshape(1, 4, 4)
+    stored[0, 0, 0] = -1
+    pan = Cube(data=stored, scale_factor=0.5, nodata=-1.0, units="W")
+    cube = Cube(data=np.ones((3, 2, 2)))
+    figure, _ = error_bars(cube, pan, Cube(data=np.ones((3, 4, 4))))
+    shown = np.ma.filled(figure.axes[1].images[0].get_array(), np.nan)
+    np.testing.assert_array_equal(shown, pan.physical().read()[0])
+    assert np.isnan(shown[0, 0])
+    assert np.nanmax(shown) == 207.5
