@@ -204,7 +204,7 @@ def _refine_on(
     import torch
 
     def there(array: Array) -> Any:
-        return torch.as_tensor(np.ascontiguousarray(array), device=device)
+        return torch.as_tensor(np.require(array, requirements=["C", "W"]), device=device)
 
     moved = None if prior is None else Prior(mean=there(prior.mean), precision=there(prior.precision))
     refined = refine(
