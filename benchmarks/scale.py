@@ -2,7 +2,10 @@
 
 A strip of a PRISMA product is fused end to end by the command on one core, on all, and by two workers with a core each.
 What each way costs before it does anything (imports, mostly) is measured by a small scene, and told apart: it is the
-same for a product, which is many times larger. Then workers and commands are killed at random moments (`scale_kills`).
+same for a product, which is many times larger: a quarter of one is fused too (``product``), half of which would be
+longer than ten minutes. Two commands at once, a core each, that know nothing of each other, show what two cores of this
+machine give (they share memory, caches and disk, if not the core itself): no two workers can be faster. Then workers
+and commands are killed at random moments (`scale_kills`).
 
 ``python -m benchmarks.scale GSA`` does one part (`PARTS`); what each part measured is kept in a file, from which the
 last part, ``plan``, makes its table. A part that is longer than its limit is ended, with all that it started.
@@ -35,6 +38,8 @@ from pansharpen.tiled import LargeScene
 
 #: Coarse pixels of each method's strip: two tiles at least for each of two workers.
 STRIPS = {"GSA": (128, 512), "physics": (64, 512)}
+#: Coarse pixels of a quarter of a product, in whole tiles.
+QUARTER = (256, 1000)
 #: Coarse pixels along each axis of the scene that costs nothing but the start.
 SMALL = 32
 #: Bands that are compared at a time: a chunk of our files.
@@ -46,12 +51,13 @@ WAYS: dict[str, tuple[tuple[str, ...], bool, str]] = {
     "2 workers, a core each": (("--workers", "2"), False, ".h5"),
     "2 workers, Zarr": (("--workers", "2"), False, ".zarr"),
 }
-#: Ways of each method.
+#: Ways of each method: of its strip, and of the quarter.
 METHODS = {"GSA": tuple(WAYS), "physics": tuple(WAYS)[::2]}
+SHORT = tuple(WAYS)[::2]
 #: Parts, and seconds after which each is ended: some times what it takes on two idle cores.
-PARTS = {"GSA": 600, "physics": 1200, "workers": 400, "commands": 600, "plan": 60}
+PARTS = {"GSA": 600, "physics": 1200, "product": 2400, "workers": 400, "commands": 600, "plan": 60}
 #: Seconds after which a command within a part is ended.
-LIMIT_S = 900
+LIMIT_S = 1200
 #: Wanted of two workers against one core.
 WANTED = 1.7
 #: The plan: products, cores of the cluster, and bytes of a product as it comes (L2D, compressed).
@@ -82,23 +88,36 @@ def peak_mib(process: int) -> float:
         return 0.0
 
 
+def started(arguments: list[str], core: int | None = None) -> subprocess.Popen[bytes]:
+    """A command that runs, on one core or on all."""
+    environment = dict(os.environ) | ({} if core is None else {"OMP_NUM_THREADS": "1"})
+    cores = os.sched_getaffinity(0)
+    try:
+        if core is not None:
+            os.sched_setaffinity(0, {core})
+        return subprocess.Popen(
+            [sys.executable, "-c", NOW, *arguments, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env=environment,
+        )  # fmt: skip
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
+def ended(running: subprocess.Popen[bytes]) -> float:
+    """Seconds of fusing of a command that has ended."""
+    said, wrong = running.communicate()
+    if running.returncode:
+        sys.exit(f"{' '.join(map(str, running.args[3:]))}: ended with code {running.returncode}; {wrong.decode()}")
+    return float(json.loads(said)["seconds"])
+
+
 def measured(arguments: list[str], one_core: bool) -> tuple[float, float, float, float, float]:
     """Seconds of a command, of its fusing, of processors in all, and peak MiB of itself and of the largest worker."""
     # workers are not its children but those of a server that outlives it: counted once this process may wait for them
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
     began, used = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    environment = dict(os.environ) | ({"OMP_NUM_THREADS": "1"} if one_core else {})
-    cores = os.sched_getaffinity(0)
-    try:
-        if one_core:
-            os.sched_setaffinity(0, {max(cores)})
-        running = subprocess.Popen(
-            [sys.executable, "-c", NOW, *arguments, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            env=environment,
-        )  # fmt: skip
-    finally:
-        os.sched_setaffinity(0, cores)
+    running = started(arguments, max(os.sched_getaffinity(0)) if one_core else None)
     peaks: dict[int, float] = {}
     while running.poll() is None:
         for process in [running.pid, *processes_below(running.pid)]:
@@ -107,9 +126,7 @@ def measured(arguments: list[str], one_core: bool) -> tuple[float, float, float,
             running.kill()
             sys.exit(f"hsi {' '.join(arguments)}: not ended in {LIMIT_S} s")
         time.sleep(0.1)
-    said, wrong = running.communicate()
-    if running.returncode:
-        sys.exit(f"hsi {' '.join(arguments)}: ended with code {running.returncode}; {wrong.decode()}")
+    fusing = ended(running)
     seconds = time.perf_counter() - began
     with contextlib.suppress(ChildProcessError):
         while True:
@@ -117,14 +134,27 @@ def measured(arguments: list[str], one_core: bool) -> tuple[float, float, float,
     now = resource.getrusage(resource.RUSAGE_CHILDREN)
     processors = now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime
     own = peaks.pop(running.pid, 0.0)
-    return seconds, float(json.loads(said)["seconds"]), processors, own, max(peaks.values(), default=0.0)
+    return seconds, fusing, processors, own, max(peaks.values(), default=0.0)
 
 
-def difference(one: Path, two: Path) -> float:
-    """Largest difference of two cubes, share of the range; holes must agree."""
+def two_at_once(asked: list[str], folder: Path) -> float:
+    """Seconds of fusing of two commands of one core each, the slower one's; NaN where there is one core."""
+    cores = sorted(os.sched_getaffinity(0))[-2:]
+    outs = [folder / f"at_once{core}.h5" for core in cores]
+    if len(cores) < 2:
+        return math.nan
+    both = [started([*asked, "-o", str(out)], core) for core, out in zip(cores, outs, strict=True)]
+    seconds = max([ended(running) for running in both])
+    for out in outs:
+        out.unlink()
+    return seconds
+
+
+def difference(one: Path, two: Path, all_bands: bool = True) -> float:
+    """Largest difference of two cubes, or of some of their bands, share of the range; holes must agree."""
     first, second = open_cube(one), open_cube(two)
     largest, low, high = 0.0, np.inf, -np.inf
-    for start in range(0, first.n_bands, COMPARED):
+    for start in range(0, first.n_bands if all_bands else 1, COMPARED):
         bands = np.arange(start, min(start + COMPARED, first.n_bands))
         values, others = first.read(bands), second.read(bands)
         if not np.array_equal(np.isnan(values), np.isnan(others)):
@@ -142,10 +172,10 @@ def wide_pixels(shape: tuple[int, int], side: int, halo: int) -> int:
     )
 
 
-def fusion(method: str, folder: Path) -> dict[str, float]:
-    """A strip by one method, each way."""
+def fusion(method: str, folder: Path, shape: tuple[int, int], ways: tuple[str, ...]) -> dict[str, float]:
+    """A strip, or more of a product, by one method, each way."""
     strip, small, alone = folder / "strip.h5", folder / "small.h5", folder / "alone.h5"
-    shape, entry = STRIPS[method], get(method)
+    entry = get(method)
     write_strip(strip, shape)
     save_cube(open_cube(strip).select(window=(0, SMALL, 0, SMALL)), small)
     scene = LargeScene(open_cube(strip), halo=entry.halo, held=entry.held)
@@ -155,10 +185,12 @@ def fusion(method: str, folder: Path) -> dict[str, float]:
           "   difference/range   peak MiB: command   worker", flush=True)  # fmt: skip
     out: dict[str, float] = {}
     first, alone_processors = 0.0, 0.0
-    for way in METHODS[method]:
+    asked = ["pansharpen", "run", method]
+    # bytes go by pixels, arithmetic by those of tiles with surroundings, of which a strip has fewer
+    share = wide_pixels(PRODUCT, side, entry.halo) / wide_pixels(shape, side, entry.halo)
+    for way in ways:
         options, one_core, suffix = WAYS[way]
         target = folder / f"other{suffix}" if options else alone
-        asked = ["pansharpen", "run", method]
         seconds, _, start, _, _ = measured([*asked, str(small), "-o", str(folder / f"start{suffix}"), *options],
                                            one_core)  # fmt: skip
         # what was written before is on the disk: it burdens none that comes after
@@ -166,7 +198,7 @@ def fusion(method: str, folder: Path) -> dict[str, float]:
         _, fusing, processors, peak, worker = measured([*asked, str(strip), "-o", str(target), *options], one_core)
         first = first or fusing
         alone_processors = alone_processors or processors - start
-        apart = f"{difference(alone, target):.1e}" if options else ""
+        apart = f"{difference(alone, target, shape != QUARTER):.1e}" if options else ""
         print(f"    {way:<24}{seconds:8.1f}{fusing:12.1f}{first / fusing:8.2f}{start:21.1f}{processors - start:22.1f}"
               f"{(processors - start) / alone_processors:9.2f}{apart:>19}{peak:20.0f}{worker:9.0f}",
               flush=True)  # fmt: skip
@@ -174,11 +206,14 @@ def fusion(method: str, folder: Path) -> dict[str, float]:
             f"{way} seconds": fusing, f"{way} start processor s": start, f"{way} processor s": processors - start,
             f"{way} MiB": max(peak, worker),
         }  # fmt: skip
-    workers = next(way for way in METHODS[method] if way.startswith("2 workers"))
-    print(f"    2 workers: {first / out[f'{workers} seconds']:.2f} × one core (wanted ≥ {WANTED}); times are of "
-          "fusing, the start aside", flush=True)  # fmt: skip
-    # bytes go by pixels, arithmetic by those of tiles with surroundings, of which a strip has fewer
-    share = wide_pixels(PRODUCT, side, entry.halo) / wide_pixels(shape, side, entry.halo)
+    workers = out["2 workers, a core each seconds"]
+    print(f"    2 workers: {first / workers:.2f} × one core (wanted ≥ {WANTED}); times are of fusing, the start aside"
+          f"\n    a product of {PRODUCT[0]}×{PRODUCT[1]}: {first * share / 60:.1f} minutes on one core, "
+          f"{workers * share / 60:.1f} by 2 workers", flush=True)  # fmt: skip
+    if shape != QUARTER:
+        os.sync()
+        print(f"    two commands at once, a core each: {2 * first / two_at_once([*asked, str(strip)], folder):.2f} × "
+              "one core", flush=True)  # fmt: skip
     size = alone.stat().st_size / 1e6 * math.prod(PRODUCT) / math.prod(shape)
     return out | {"product": share, "product MB": size, "load": os.getloadavg()[0]}
 
@@ -216,47 +251,52 @@ def told(text: str) -> None:
     print(f"    {text}", file=sys.stderr, flush=True)
 
 
-def part(name: str) -> None:
+def part(name: str, folder: Path) -> None:
     """Measure and print one part."""
     began = time.perf_counter()
     if name == "plan":
         plan()
         return
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        if name in METHODS:
-            out: dict[str, float] = fusion(name, folder)
-        elif name == "workers":
-            kills, runs = kill_workers(folder, told)
-            print(f"  workers killed by kill -9: {kills} of {KILLS} survived, in {runs} runs, "
-                  f"{time.perf_counter() - began:.0f} s", flush=True)  # fmt: skip
-            out = {"kills": kills}
-        else:
-            died, finished, kept = kill_clients(folder, told)
-            print(f"  commands killed by kill -9: {died} of {KILLS} survived, {finished} runs to their end, "
-                  f"{kept} tiles taken from killed ones, {time.perf_counter() - began:.0f} s", flush=True)  # fmt: skip
-            out = {"kills": died}
+    if name in METHODS:
+        out = fusion(name, folder, STRIPS[name], METHODS[name])
+    elif name == "product":
+        out = {}
+        for method in METHODS:
+            out |= {f"{method} {key}": value for key, value in fusion(method, folder, QUARTER, SHORT).items()}
+    elif name == "workers":
+        kills, runs = kill_workers(folder, told)
+        print(f"  workers killed by kill -9: {kills} of {KILLS} survived, in {runs} runs, "
+              f"{time.perf_counter() - began:.0f} s", flush=True)  # fmt: skip
+        out = {"kills": kills}
+    else:
+        died, finished, kept = kill_clients(folder, told)
+        print(f"  commands killed by kill -9: {died} of {KILLS} survived, {finished} runs to their end, "
+              f"{kept} tiles taken from killed ones, {time.perf_counter() - began:.0f} s", flush=True)  # fmt: skip
+        out = {"kills": died}
     KEPT.mkdir(exist_ok=True)
     (KEPT / f"{name}.json").write_text(json.dumps(out), encoding="utf-8")
 
 
 def bounded(name: str) -> None:
     """A part in a process of its own, ended with all that it started when it is longer than its limit."""
-    running = subprocess.Popen([sys.executable, "-m", "benchmarks.scale", name, "here"], start_new_session=True)
-    try:
-        if running.wait(PARTS[name]):
-            print(f"  {name}: ended with code {running.returncode}", flush=True)
-    except subprocess.TimeoutExpired:
-        print(f"  {name}: not ended in {PARTS[name]} s", flush=True)
-    finally:
-        # what a killed command left, too
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(running.pid, signal.SIGKILL)
-        running.wait()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        running = subprocess.Popen([sys.executable, "-m", "benchmarks.scale", name, folder], start_new_session=True)
+        try:
+            if running.wait(PARTS[name]):
+                print(f"  {name}: ended with code {running.returncode}", flush=True)
+        except subprocess.TimeoutExpired:
+            print(f"  {name}: not ended in {PARTS[name]} s", flush=True)
+        finally:
+            # what a killed command left, too
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(running.pid, signal.SIGKILL)
+            running.wait()
 
 
 def main(names: list[str] | None = None) -> None:
     """Print the tables of some parts, or of all."""
+    # whoever ends this ends what it started, and leaves no gigabytes behind
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
     for name in names or PARTS:
         if name not in PARTS:
             sys.exit(f"benchmarks.scale: found {name!r}, expected some of {', '.join(PARTS)}")
@@ -264,7 +304,7 @@ def main(names: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[2:] == ["here"]:
-        part(sys.argv[1])
+    if sys.argv[2:] and Path(sys.argv[2]).is_absolute():
+        part(sys.argv[1], Path(sys.argv[2]))
     else:
         main(sys.argv[1:])

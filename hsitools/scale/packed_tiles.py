@@ -7,6 +7,7 @@ Where its chunks are in the file that is being written is noted: a command that 
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -57,6 +58,8 @@ class TilePacker:
 
 def _reused(folder: Path, path: Path) -> bool:
     """Whether a file that is no longer needed could be moved here, to be written over."""
+    # ext4 writes a file to the disk at once that takes the place of another
+    path.unlink()
     for free in folder.glob("*.free"):
         try:
             free.replace(path)
@@ -95,15 +98,43 @@ def is_kept(folder: Path, number: int) -> bool:
     return places.exists() and unfinished_file(folder, int(np.load(places)[0, -1])).exists()
 
 
-def put_in_place(data: Any, folder: Path, turn: int, numbers: Iterable[int]) -> None:
+class TellingFile(io.FileIO):
+    """A new file for HDF5 to write through, which tells where a chunk was put.
+
+    HDF5 itself goes through all chunks to find one, so that writing would take the square of their number.
+
+    Parameters
+    ----------
+    path : path
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "w+")
+        #: Of the bytes that were written last, as many as `size`.
+        self.address = -1
+        self.size = -1
+
+    def write(self, data: Any) -> int:
+        """All of it, which a disk that is nearly full may take in parts."""
+        if len(data) == self.size:
+            self.address = self.tell()
+        done = 0
+        while done < len(data):
+            done += super().write(data[done:]) or 0
+        return done
+
+
+def put_in_place(data: Any, file: TellingFile, folder: Path, turn: int, numbers: Iterable[int]) -> None:
     """Packed tiles, by number as they come, into the data set of the same chunks and filters of this turn's file."""
     for number in numbers:
         places = []
         for place, packed in packed_chunks(folder, number):
+            file.address, file.size = -1, len(packed)
             data.id.write_direct_chunk(place, packed)
-            places.append((*place, len(packed), data.id.get_chunk_info_by_coord(place).byte_offset, turn))
-        with atomic_path(place_file(folder, number)) as temporary, temporary.open("wb") as file:
-            np.save(file, np.array(places))
+            assert file.address >= 0, "HDF5 writes a chunk as a whole, at once"
+            places.append((*place, len(packed), file.address, turn))
+        with atomic_path(place_file(folder, number)) as temporary, temporary.open("wb") as note:
+            np.save(note, np.array(places))
         own = tile_file(folder, number)
         if own.exists():
             own.replace(own.with_suffix(".free"))

@@ -32,7 +32,15 @@ from hsitools.io.formats import native
 from hsitools.io.formats import zarr as store_format
 from hsitools.io.hashes import short_hash
 from hsitools.progress import Progress, silent
-from hsitools.scale.packed_tiles import TilePacker, cuts_no_chunk, is_kept, next_turn, put_in_place, unfinished_file
+from hsitools.scale.packed_tiles import (
+    TellingFile,
+    TilePacker,
+    cuts_no_chunk,
+    is_kept,
+    next_turn,
+    put_in_place,
+    unfinished_file,
+)
 from hsitools.scale.tasks import ordered
 from hsitools.text import plain
 
@@ -139,9 +147,9 @@ def save_by_workers(cube: Cube, path: Path, client: Any, key: str, progress: Pro
                 numbers = (number for number in range(len(parts)) if number in kept or next(arriving, None) is None)
                 turn = next_turn(folder)
                 unfinished = unfinished_file(folder, turn)
-                with full_disk_said(path):
+                with full_disk_said(path), TellingFile(unfinished) as file:
                     native.write_there(
-                        cube, unfinished, str(path), lambda data, _: put_in_place(data, folder, turn, numbers)
+                        cube, file, str(path), lambda data, _: put_in_place(data, file, folder, turn, numbers)
                     )  # fmt: skip
                     unfinished.replace(path)
             elif writer_of(path) is store_format:

@@ -21,20 +21,25 @@ from hsitools.sensor.spatial import mtf_blur
 NEIGHBOURHOOD = 0.3
 #: Less weight than this within reach says nothing; the nearest measured pixel does.
 ALONE = 1e-3
+#: Bytes of a cube that are looked into at a time: a chunk of our files, in which nearly all bands have a signal.
+LOOK_BYTES = 4 * 2**20
 
 
 def bands_where(
     cube: Cube, test: Callable[[NDArray[Any]], NDArray[np.bool_]], *, wanted: NDArray[np.bool_] | None = None
 ) -> NDArray[np.bool_]:  # fmt: skip
-    """Bands ``(band,)`` for which ``test`` of the values ``(band, y, x)`` of some window holds.
+    """Those of the ``wanted`` bands (default all), ``(band,)``, for which ``test`` holds in some window.
 
-    Read window by window, no farther than until it holds for all ``wanted`` bands (default all).
+    ``test`` tells of values ``(band, y, x)`` for which bands it holds. Read window by window, of each band no farther
+    than until it does.
     """
     out = np.zeros(cube.n_bands, dtype=bool)
-    for rows, columns in cube.tiles():
-        out |= test(cube.read(rows=rows, columns=columns))
-        if out[slice(None) if wanted is None else wanted].all():
+    sought = ~out if wanted is None else wanted
+    for rows, columns in cube.tiles(LOOK_BYTES):
+        bands = np.flatnonzero(sought & ~out)
+        if not bands.size:
             break
+        out[bands] = test(cube.read(bands, rows, columns))
     return out
 
 

@@ -6,12 +6,14 @@ import torch
 
 import pansharpen.in_memory
 from hsitools.cube import Cube
+from hsitools.io import open_cube, save_cube
 from hsitools.scenes import scene
 from hsitools.sensor import preset
 from hsitools.sensor.spatial import mean_of_known, mtf_decimate
 from pansharpen.case import FusionCase
 from pansharpen.families.statistics import band_sums, moments
 from pansharpen.in_memory import fuse_case
+from pansharpen.pair import holes
 from pansharpen.pair.holes import fill_nearest, fill_voxels
 from pansharpen.pair.wald import degraded, simulated_case
 from pansharpen.registry import METHODS, names
@@ -155,3 +157,31 @@ def test_a_cube_with_holes_is_degraded_around_them(case):
     assert torch.equal(torch.isnan(small.reference), lost[..., :18, :15])
     error = (small.coarse - whole.coarse).square().mean().sqrt()
     assert error < 0.02 * whole.coarse.std()
+
+
+def test_bands_with_a_signal_are_looked_for_no_farther_than_needed(tmp_path, monkeypatch):
+    monkeypatch.setattr(holes, "LOOK_BYTES", 4 * 5 * 64 * 64)
+    values = np.zeros((5, 64, 256), np.float32)
+    values[0], values[1, 3, 70], values[3, 60, 250], values[4, :, 60:] = 1, 2, 3, np.nan
+    save_cube(Cube(data=values), tmp_path / "a.h5")
+    cube = open_cube(tmp_path / "a.h5")
+    read = []
+
+    class Told:
+        shape, dtype, source = cube.shape, cube.dtype, cube.data
+
+        def read(self, bands, rows, columns):
+            read.append((bands.tolist(), columns.start))
+            return cube.read(bands, rows, columns)
+
+    def live(part):
+        return (np.isfinite(part) & (part != 0)).any((1, 2))
+
+    found = holes.bands_where(cube.replace(data=Told()), live)
+    np.testing.assert_array_equal(found, live(values))
+    assert read == [([0, 1, 2, 3, 4], 0), ([1, 2, 3, 4], 64), ([2, 3, 4], 128), ([2, 3, 4], 192)]
+    # a band that nobody wants is not looked for
+    read.clear()
+    wanted = np.array([True, True, False, False, False])
+    np.testing.assert_array_equal(holes.bands_where(cube.replace(data=Told()), live, wanted=wanted), wanted)
+    assert read == [([0, 1], 0), ([1], 64)]

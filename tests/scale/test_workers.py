@@ -34,11 +34,13 @@ from hsitools.io.formats import native
 from hsitools.scale import cluster as clusters
 from hsitools.scale.cluster import cluster, memory_of_task
 from hsitools.scale.packed_tiles import (
+    TellingFile,
     TilePacker,
     cuts_no_chunk,
     is_kept,
     next_turn,
     packed_chunks,
+    place_file,
     put_in_place,
     tile_file,
     unfinished_file,
@@ -240,7 +242,10 @@ def test_tiles_are_packed_where_they_are_computed(tmp_path):
     def written(numbers):
         turn = next_turn(tmp_path)
         file = unfinished_file(tmp_path, turn)
-        native.write_there(cube, file, "a.h5", lambda data, _: put_in_place(data, tmp_path, turn, numbers))
+        with TellingFile(file) as telling:
+            native.write_there(
+                cube, telling, "a.h5", lambda data, _: put_in_place(data, telling, tmp_path, turn, numbers)
+            )
         return file
 
     # a command that is stopped, one that goes on, stopped too, and the one that ends
@@ -251,6 +256,12 @@ def test_tiles_are_packed_where_they_are_computed(tmp_path):
     assert waiting == {str(number) for number in range(1, len(parts)) if number != 2}
     file = written(range(len(parts)))
     assert file.name == "3.h5"
+    # where chunks are noted, HDF5 finds them
+    with h5py.File(file) as whole:
+        for number in range(len(parts)):
+            for *place, size, address, turn in np.load(place_file(tmp_path, number)).tolist():
+                found = whole["cube"].id.get_chunk_info_by_coord(tuple(place))
+                assert (found.size, found.byte_offset, turn) == (size, address, 3)
     assert all(is_kept(tmp_path, number) for number in range(len(parts)))
     assert not list(tmp_path.glob("*.chunks"))
     # files that are no longer needed are written over, by tiles of any size
@@ -324,14 +335,14 @@ from tests.scale.computed_cube import VALUES, computed
 from hsitools.scale.cluster import cluster
 from hsitools.scale.pieces import save_by_workers
 if __name__ == "__main__":
-    with cluster(workers=1) as client:
+    with cluster(scheduler={address!r}) as client:
         save_by_workers(computed(VALUES, 0.2), Path({out!r}), client, "run")
 """
 
 
 def test_a_client_that_is_killed_loses_nothing(client, tmp_path, root):
     out, marks = tmp_path / "out.h5", tmp_path / "out.h5.partial" / "done"
-    (tmp_path / "run.py").write_text(CLIENT.format(root=str(root), out=str(out)))
+    (tmp_path / "run.py").write_text(CLIENT.format(root=str(root), out=str(out), address=client.scheduler.address))
     process = subprocess.Popen([sys.executable, str(tmp_path / "run.py")], cwd=tmp_path)
     deadline = time.monotonic() + 120
     while len(list(marks.glob("*"))) < 2 and process.poll() is None and time.monotonic() < deadline:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from io import RawIOBase
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +96,11 @@ def write_with(cube: Cube, path: Path, fill: Callable[[Any, Stored], None]) -> N
         write_there(cube, temporary, str(path), fill)
 
 
-def write_there(cube: Cube, there: Path, who: str, fill: Callable[[Any, Stored], None]) -> None:
-    """The same of a file that stays as far as it came when something goes wrong; ``who`` names it in messages."""
+def write_there(cube: Cube, there: Path | RawIOBase, who: str, fill: Callable[[Any, Stored], None]) -> None:
+    """The same of a file that stays as far as it came when something goes wrong; ``who`` names it in messages.
+
+    It may be open already, as a file of Python through which HDF5 writes.
+    """
     import h5py
 
     with h5py.File(there, "w", track_order=True) as file:
