@@ -108,9 +108,11 @@ class Pixels:
         inverse = 1 / (self.precision + pull + 2 * self.smoothness * links)
         own, across = inverse * (self.precision + pull + self.smoothness * links), inverse * self.smoothness
 
+        neighbours = Across(weights, NEIGHBOURS, z)
+
         def apply(step: torch.Tensor) -> torch.Tensor:
             around = torch.zeros_like(step)
-            add_across(around, weights, step, NEIGHBOURS)
+            neighbours.add(around, step)
             return around.mul_(across).neg_().addcmul_(own, step)
 
         # differences first: products of the whole would cancel to rounding errors
@@ -234,9 +236,11 @@ class System:
         self.sharp = [replace(part, response=part.response.to(like)) for part in terms.sharp]
         self.weights = [SMOOTHNESS * weight for weight in weights]
         self.around = degree(self.weights, like[:, :1])
-        self.links = links
+        self.neighbours = Across(self.weights, NEIGHBOURS, like)
+        self.links, self.linked = links, None
         if links is not None:
             self.links = replace(links, weights=[SMOOTHNESS * weight for weight in links.weights])
+            self.linked = Across(self.links.weights, links.offsets, like[:, : links.leading])
             self.around = self.around.repeat(1, like.shape[1], 1, 1)
             self.around[:, : links.leading] += degree(self.links.weights, like[:, :1], links.offsets)
         # the rows of a blur are means and those of a Laplacian sum to zero: by Gershgorin, blur and prior are at most
@@ -306,10 +310,10 @@ class System:
         # its negative: adding products is a fourth faster than taking them off
         out = self.down.adjoint(-self.precision * self.down(step))
         out.addcmul_(self.around, step, value=-1)
-        add_across(out, self.weights, step, NEIGHBOURS)
-        if self.links is not None:
-            leading = slice(self.links.leading)
-            add_across(out[:, leading], self.links.weights, step[:, leading], self.links.offsets)
+        self.neighbours.add(out, step)
+        if self.linked is not None:
+            leading = slice(self.linked.shape[1])
+            self.linked.add(out[:, leading], step[:, leading])
         return out.neg_()
 
     def _rest_of_residual(self, data: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
@@ -323,31 +327,52 @@ class System:
         return out
 
 
-def add_across(out: torch.Tensor, weights: list[torch.Tensor], image: torch.Tensor, offsets: Offsets) -> None:
-    """Adds to each pixel what its links weigh of the others, in place; some rows at a time, as caches are small."""
-    height, width = image.shape[-2:]
-    # rows of both images
-    for rows in cached(height, image, each=2 * width * image.shape[1]):
-        for weight, (dy, dx) in zip(weights, offsets, strict=True):
-            first, second, size = max(0, -dx), max(0, dx), width - abs(dx)
-            start, stop = rows.start, min(rows.stop, height - dy)
-            if start < stop:
-                below = _part(image, start + dy, second, stop - start, size)
-                _part(out, start, first, stop - start, size).addcmul_(
-                    _part(weight, start, 0, stop - start, size), below
-                )
-            start, stop = max(rows.start, dy), rows.stop
-            if start < stop:
-                above = _part(image, start - dy, first, stop - start, size)
-                weighed = _part(weight, start - dy, 0, stop - start, size)
-                _part(out, start, second, stop - start, size).addcmul_(weighed, above)
+class Across:
+    """What the links of each pixel weigh of the pixels across; some rows at a time, as caches are small.
 
+    Windows of the weights, and where those of the images begin, are found once for all steps of an iteration: finding
+    them takes as long as a third of the arithmetic on them.
 
-def _part(image: torch.Tensor, top: int, left: int, height: int, width: int) -> torch.Tensor:
-    """A window of an image, by strides: a third of the time of slicing, which is as long as the arithmetic on one."""
-    batch, band, row, column = image.stride()
-    offset = image.storage_offset() + top * row + left * column
-    return image.as_strided((*image.shape[:2], height, width), (batch, band, row, column), offset)
+    Parameters
+    ----------
+    weights : list of Tensor
+        One of each offset, cut as by `neighbours_at`.
+    offsets
+    like : Tensor, shape (batch, k, y, x)
+        Of the images' shape and type.
+    """
+
+    def __init__(self, weights: list[torch.Tensor], offsets: Offsets, like: torch.Tensor) -> None:
+        self.shape = like.shape
+        height, width = like.shape[-2:]
+        #: Of each window: shape, weights, and its first pixel (y, x) in the sums and in the image.
+        self.windows: list[tuple[tuple[int, ...], torch.Tensor, tuple[int, int], tuple[int, int]]] = []
+        # rows of both images
+        for rows in cached(height, like, each=2 * width * like.shape[1]):
+            for weight, (dy, dx) in zip(weights, offsets, strict=True):
+                first, second, size = max(0, -dx), max(0, dx), width - abs(dx)
+                start, stop = rows.start, min(rows.stop, height - dy)
+                if start < stop:
+                    window = (*like.shape[:2], stop - start, size)
+                    self.windows.append((window, weight[..., start:stop, :], (start, first), (start + dy, second)))
+                start, stop = max(rows.start, dy), rows.stop
+                if start < stop:
+                    window, above = (*like.shape[:2], stop - start, size), weight[..., start - dy : stop - dy, :]
+                    self.windows.append((window, above, (start, second), (start - dy, first)))
+
+    def add(self, out: torch.Tensor, image: torch.Tensor) -> None:
+        """Add them to ``out`` in place; ``(batch, k, y, x)`` both."""
+        assert out.shape == image.shape == self.shape, "windows are of one shape"
+        strides, origin = out.stride(), out.storage_offset()
+        image_strides, image_origin = image.stride(), image.storage_offset()
+        row, column, image_row, image_column = *strides[2:], *image_strides[2:]
+        # by strides: slicing would take three times as long
+        for window, weights, (top, left), (above, beside) in self.windows:
+            own = out.as_strided(window, strides, origin + top * row + left * column)
+            own.addcmul_(
+                weights,
+                image.as_strided(window, image_strides, image_origin + above * image_row + beside * image_column),
+            )
 
 
 def _share(response: torch.Tensor, inverse: torch.Tensor, trust: torch.Tensor) -> torch.Tensor:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ def cluster(
     Parameters
     ----------
     workers : int, optional
-        Processes of this machine, never forked from this one (see `_started_by`). They share its cores, and the memory
+        Processes of this machine, never forked from this one (see `begin`). They share its cores, and the memory
         that one process alone would take: see `hsitools.cube.memory.memory_limit`.
     scheduler : str, optional
         Address of a Dask scheduler that runs, as ``tcp://host:8786``.
@@ -63,7 +63,8 @@ def cluster(
     if workers is None and scheduler is None:
         yield None
         return
-    made = _local(workers, list(modules)) if scheduler is None else _running(scheduler)
+    modules = list(modules)
+    made = _local(workers, modules) if scheduler is None else _running(scheduler)
     with made as client:
         check_workers(client, files, modules)
         yield client
@@ -122,34 +123,66 @@ def _talks() -> bool:
     return logging.getLogger().isEnabledFor(logging.INFO)
 
 
-def _started_by(modules: list[str]) -> str:
-    """How processes of this machine are started.
+def begin(workers: int | None, modules: Iterable[str]) -> None:
+    """Have begun what workers of this machine will need, beside what this process imports before it needs them.
 
     On Linux a server without threads, itself started anew, imports once what all workers want and forks each, those
-    too that take the place of dead ones: torch alone is 2 processor seconds. Elsewhere forks are not safe.
+    too that take the place of dead ones: torch alone is 2 processor seconds. Elsewhere forks are not safe, and nothing
+    is begun.
+
+    Parameters
+    ----------
+    workers : int, optional
+        As of `cluster`; None where no workers of this machine are asked for.
+    modules : iterable of str
+        As of `cluster`.
     """
+    if not workers or workers < 1 or sys.platform != "linux" or find_spec("distributed") is None:
+        return
+    from multiprocessing import forkserver
+
+    forkserver.set_forkserver_preload(["distributed", *modules])
+    own = {name: os.environ.get(name) for name in _environment(workers)}
+    os.environ.update(_environment(workers))
+    try:
+        forkserver.ensure_running()
+    finally:
+        for name, value in own.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _started_by() -> str:
+    """How processes of this machine are started: see `begin`."""
     if sys.platform != "linux":
         return "spawn"
     import distributed.utils
 
     # Dask would have all imported that it knows of, by this process too
     distributed.utils._forkserver_preload_set = True
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["distributed", *modules])
     return "forkserver"
+
+
+def _environment(workers: int) -> dict[str, str]:
+    """Of each of so many processes that share this machine."""
+    threads = str(max(1, processors() // workers))
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+    return ALLOCATOR | {name: os.environ.get(name, threads) for name in names}
 
 
 @contextmanager
 def _local(workers: int | None, modules: list[str]) -> Iterator[Any]:
+    begin(workers, modules)
     dask, distributed = _dask()
     if not workers or workers < 1:
         raise InputError(f"--workers: found {workers}, expected at least 1")
     watched = sys.stderr.isatty()
-    threads = str(max(1, processors() // workers))
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
     settings = {
-        "distributed.worker.multiprocessing-method": _started_by(modules),
+        "distributed.worker.multiprocessing-method": _started_by(),
         "distributed.scheduler.allowed-failures": DEATHS,
-        "distributed.nanny.pre-spawn-environ": ALLOCATOR | {name: os.environ.get(name, threads) for name in names},
+        "distributed.nanny.pre-spawn-environ": _environment(workers),
         # what watches workers for a dashboard costs a tenth of two cores
         "distributed.worker.profile.enabled": watched,
         "distributed.admin.tick.interval": TICK,

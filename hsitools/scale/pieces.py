@@ -147,10 +147,11 @@ def save_by_workers(cube: Cube, path: Path, client: Any, key: str, progress: Pro
                 numbers = (number for number in range(len(parts)) if number in kept or next(arriving, None) is None)
                 turn = next_turn(folder)
                 unfinished = unfinished_file(folder, turn)
-                with full_disk_said(path), TellingFile(unfinished) as file:
-                    native.write_there(
-                        cube, file, str(path), lambda data, _: put_in_place(data, file, folder, turn, numbers)
-                    )  # fmt: skip
+                with full_disk_said(path):
+                    with TellingFile(unfinished) as file:
+                        native.write_there(
+                            cube, file, str(path), lambda data, _: put_in_place(data, file, folder, turn, numbers)
+                        )  # fmt: skip
                     unfinished.replace(path)
             elif writer_of(path) is store_format:
                 for _ in arriving:

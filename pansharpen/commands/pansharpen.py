@@ -133,12 +133,15 @@ def run_method(
         if given[name] is not None and not given[partner]:
             raise click.UsageError(f"--{name.replace('_', '-')} goes with --{partner}")
     _require_inputs(path, asked)
-    from hsitools.scale.cluster import cluster
+    from hsitools.scale.cluster import begin, cluster
+
+    modules = ["pansharpen.tiled", "hsitools.scale.pieces"]
+    begin(workers, modules)
     from pansharpen.products import FusionOrder, fuse_file, fuse_files
 
     order = FusionOrder(method=method, sensor=whole_name(sensor), **asked)
     files = [path or batch[0], *order.files]
-    with cluster(workers, scheduler, files=files, modules=["pansharpen.tiled", "hsitools.scale.pieces"]) as client:
+    with cluster(workers, scheduler, files=files, modules=modules) as client:
         if path is None:
             with progress_bar("products") as progress:
                 records = fuse_files(order, batch, out, suffix or ".h5", client=client, progress=progress)

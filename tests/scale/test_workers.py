@@ -25,6 +25,7 @@ from denoise.strips import RestoredSource
 from hsitools.comparison import two_sides
 from hsitools.cube import Cube
 from hsitools.cube import memory as memory_of
+from hsitools.cube.memory import ALLOCATOR
 from hsitools.cube.packed import packed
 from hsitools.cube.windows import tiles, windows
 from hsitools.errors import FormatError, HsiError, InputError
@@ -455,10 +456,27 @@ def test_errors_are_one_line(client, monkeypatch, tmp_path):
 
 
 def test_where_no_fork_is_safe_workers_are_started_anew(monkeypatch):
-    assert clusters._started_by([]) in ("spawn", "forkserver")
+    began = []
+    monkeypatch.setattr("multiprocessing.forkserver.ensure_running", lambda: began.append(dict(os.environ)))
+    monkeypatch.setattr("multiprocessing.forkserver.set_forkserver_preload", lambda modules: None)
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    before = dict(os.environ)
+    if sys.platform == "linux":
+        clusters.begin(10_000, ["torch"])
+        # the server's environment is that of workers, this process keeps its own
+        assert began[0] == before | ALLOCATOR | {
+            name: "1" for name in ("MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+            if name not in before
+        }  # fmt: skip
+        assert dict(os.environ) == before
+    began.clear()
+    clusters.begin(None, ["torch"])
     for system in ("darwin", "win32"):
         monkeypatch.setattr(sys, "platform", system)
-        assert clusters._started_by([]) == "spawn"
+        clusters.begin(2, ["torch"])
+        assert clusters._started_by() == "spawn"
+    assert began == []
 
 
 def test_nothing_is_asked_nothing_is_loaded():
