@@ -237,10 +237,11 @@ class System:
         self.weights = [SMOOTHNESS * weight for weight in weights]
         self.around = degree(self.weights, like[:, :1])
         self.neighbours = Across(self.weights, NEIGHBOURS, like)
-        self.links, self.linked = links, None
+        self.links, self.linked, self.leading = links, None, slice(0)
         if links is not None:
             self.links = replace(links, weights=[SMOOTHNESS * weight for weight in links.weights])
-            self.linked = Across(self.links.weights, links.offsets, like[:, : links.leading])
+            self.leading = slice(links.leading)
+            self.linked = Across(self.links.weights, links.offsets, like[:, self.leading])
             self.around = self.around.repeat(1, like.shape[1], 1, 1)
             self.around[:, : links.leading] += degree(self.links.weights, like[:, :1], links.offsets)
         # the rows of a blur are means and those of a Laplacian sum to zero: by Gershgorin, blur and prior are at most
@@ -312,8 +313,7 @@ class System:
         out.addcmul_(self.around, step, value=-1)
         self.neighbours.add(out, step)
         if self.linked is not None:
-            leading = slice(self.linked.shape[1])
-            self.linked.add(out[:, leading], step[:, leading])
+            self.linked.add(out[:, self.leading], step[:, self.leading])
         return out.neg_()
 
     def _rest_of_residual(self, data: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
@@ -339,35 +339,35 @@ class Across:
         One of each offset, cut as by `neighbours_at`.
     offsets
     like : Tensor, shape (batch, k, y, x)
-        Of the images' shape and type.
+        Of the images' shape, whatever their batch, and type.
     """
 
     def __init__(self, weights: list[torch.Tensor], offsets: Offsets, like: torch.Tensor) -> None:
-        self.shape = like.shape
         height, width = like.shape[-2:]
-        #: Of each window: shape, weights, and its first pixel (y, x) in the sums and in the image.
-        self.windows: list[tuple[tuple[int, ...], torch.Tensor, tuple[int, int], tuple[int, int]]] = []
+        #: Weights of each window, their rows and columns, and its first pixel (y, x) in the sums and in the image.
+        self.windows: list[tuple[torch.Tensor, torch.Size, tuple[int, int], tuple[int, int]]] = []
         # rows of both images
         for rows in cached(height, like, each=2 * width * like.shape[1]):
             for weight, (dy, dx) in zip(weights, offsets, strict=True):
-                first, second, size = max(0, -dx), max(0, dx), width - abs(dx)
+                first, second = max(0, -dx), max(0, dx)
                 start, stop = rows.start, min(rows.stop, height - dy)
                 if start < stop:
-                    window = (*like.shape[:2], stop - start, size)
-                    self.windows.append((window, weight[..., start:stop, :], (start, first), (start + dy, second)))
+                    below = weight[..., start:stop, :]
+                    self.windows.append((below, below.shape[2:], (start, first), (start + dy, second)))
                 start, stop = max(rows.start, dy), rows.stop
                 if start < stop:
-                    window, above = (*like.shape[:2], stop - start, size), weight[..., start - dy : stop - dy, :]
-                    self.windows.append((window, above, (start, second), (start - dy, first)))
+                    above = weight[..., start - dy : stop - dy, :]
+                    self.windows.append((above, above.shape[2:], (start, second), (start - dy, first)))
 
     def add(self, out: torch.Tensor, image: torch.Tensor) -> None:
         """Add them to ``out`` in place; ``(batch, k, y, x)`` both."""
-        assert out.shape == image.shape == self.shape, "windows are of one shape"
         strides, origin = out.stride(), out.storage_offset()
         image_strides, image_origin = image.stride(), image.storage_offset()
         row, column, image_row, image_column = *strides[2:], *image_strides[2:]
         # by strides: slicing would take three times as long
-        for window, weights, (top, left), (above, beside) in self.windows:
+        leading = image.shape[:2]
+        for weights, size, (top, left), (above, beside) in self.windows:
+            window = leading + size
             own = out.as_strided(window, strides, origin + top * row + left * column)
             own.addcmul_(
                 weights,
