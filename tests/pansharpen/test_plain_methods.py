@@ -16,8 +16,16 @@ from pansharpen.families.interpolated import interpolated_mix, interpolated_sums
 from pansharpen.families.statistics import band_sums, moments, ratio_of, regression, solve
 from pansharpen.guide import Guide
 from pansharpen.in_memory import fuse_case
+from pansharpen.methods import awlp as awlp_module
+from pansharpen.methods import brovey as brovey_module
+from pansharpen.methods import bt_h as bt_h_module
+from pansharpen.methods import gsa as gsa_module
+from pansharpen.methods import pracs as pracs_module
+from pansharpen.methods.bt_h import bin_edges, dark_level, histogram
 from pansharpen.methods.cnmf import _abundances, _extreme_spectra
+from pansharpen.methods.sfim_hs import _local_mean
 from pansharpen.optics import Optics
+from pansharpen.registry import METHODS
 from pansharpen.tile import Tile
 
 RATIO = 3
@@ -145,6 +153,45 @@ def test_of_several_sharp_channels_or_a_response_that_is_told(name):
         case = guided(case.coarse, [Guide(image=channels)], case.optics)
     expected = PLAIN[name](case)
     np.testing.assert_allclose(fuse_case(name, case)[0], expected, rtol=0, atol=1e-6 * np.std(expected))
+
+
+@pytest.mark.parametrize(("ratio", "side"), [(2, 3), (3, 3), (4, 5), (5, 5)])
+def test_a_local_mean_has_a_centre(ratio, side):
+    image = np.random.default_rng(1).random((9, 11))
+    found = _local_mean(torch.as_tensor(image)[None, None], ratio)[0, 0]
+    np.testing.assert_allclose(found, uniform_filter(image, side, mode="nearest"), rtol=1e-9)
+
+
+def test_statistics_count_measured_pixels_only():
+    """Haze of bands and of PAN, and the weights that make PAN of them: by the valid half of a scene alone."""
+    case = made(mtf=0.3, shift=(0.0, 0.0))
+    valid = torch.ones(1, 5, 10, 12, dtype=torch.bool)
+    valid[..., 6:] = False
+    spoiled = case.replace(coarse=torch.where(valid, case.coarse, 7 * case.coarse.flip(-1)), valid=valid)
+    half = case.replace(coarse=case.coarse[..., :6], pan=case.pan[..., :18])
+    together = torch.cat([half.coarse, case.tile.pan_coarse[..., :6]], 1)
+    edges = bin_edges(moments(together))
+    expected = dark_level(histogram(together, *edges), *edges)
+    sums = moments(torch.cat([spoiled.coarse, spoiled.tile.pan_coarse], 1), valid=spoiled.tile.coarse_valid)
+    torch.testing.assert_close(regression(sums)[0], regression(moments(together))[0])
+    seen = {}
+    for name, module in (("BT-H", bt_h_module), ("GSA", gsa_module), ("Brovey", brovey_module), ("PRACS", pracs_module),
+                         ("AWLP", awlp_module)):  # fmt: skip
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, "interpolated_mix", lambda tile, weights, name=name: seen.update({name: weights}) or (
+                tile.pan * 0))  # fmt: skip
+            if name == "BT-H":
+                patch.setattr(module, "modulated", lambda scene, view, haze: view(scene.tile) and haze)
+                level = METHODS[name].function(spoiled)
+                torch.testing.assert_close(torch.cat(level, 1), expected)
+            else:
+                METHODS[name].function(spoiled)
+    for name, weights in seen.items():
+        if name != "Brovey":
+            torch.testing.assert_close(weights, regression(moments(together))[0])
+    bands = together[:, :5].flatten(2)[0].numpy()
+    plain = nnls(bands.T, together[0, 5].flatten().numpy())[0]
+    np.testing.assert_allclose(seen["Brovey"][0], plain, atol=1e-6)
 
 
 # ---- what they share ---------------------------------------------------------------------------------------------

@@ -191,6 +191,19 @@ def test_registration_is_that_of_the_pair_turned(shifted):
     assert register(coarse[:, :5, :5], pan[:, :15, :15], **told) == Registration()
 
 
+def test_a_fused_cube_is_registered_by_what_it_holds(shifted):
+    coarse, pan = shifted
+    fused = interpolate(coarse.shape[1:], 3, out_shape=(60, 84))(coarse)
+    fused[:, 15:24, 18:27] = torch.nan
+    odd = coarse.clone()
+    odd[:, 5:8, 6:9] = 50
+    (plain,), (found,) = (
+        Fusion.of(fused, image, pan, mtf=0.3, pan_own_mtf=0.97).registered().registration for image in (coarse, odd)
+    )
+    np.testing.assert_allclose(found.shift, plain.shift, atol=1e-6)
+    np.testing.assert_allclose(found.shift, (0.5, -0.3), atol=0.1)
+
+
 def test_gains_that_are_found():
     found = Registration(power=2.0)
     np.testing.assert_allclose(found.gains([0.3, 0.5]), [0.09, 0.25])
