@@ -73,6 +73,15 @@ def test_an_object_is_sharp_again_and_has_what_the_subspace_has_not() -> None:
     assert of_line[BOX].min() > 3 * of_line[far].max()
 
 
+def test_in_an_object_little_is_enough() -> None:
+    """A line of less than one deviation stands out of the noise of all its pixels, which are known."""
+    found, _ = seen(25.0, 0.8, BOX)
+    _, added, _ = put_back(found)
+    assert np.tensordot(LINE, added, 1)[BOX].mean() == pytest.approx(0.8, abs=0.25)
+    unknown, _ = seen(0.0, 0.8, BOX)
+    assert np.tensordot(LINE, put_back(unknown)[1], 1)[BOX].mean() < 0.3
+
+
 @pytest.mark.parametrize("amplitude", [3.0, -3.0])
 def test_a_plume_is_put_back_once_with_its_amplitude(amplitude: float) -> None:
     y, x = np.mgrid[:SIDE, :SIDE]
