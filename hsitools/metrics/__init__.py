@@ -168,7 +168,9 @@ def evaluate_fusion(
         fused, coarse, pan, ratio=ratio, mtf=mtf, pan_mtf=pan_mtf, offset=offset, border=border,
         registration=registration, pan_own_mtf=pan_own_mtf, noise_variance=noise_variance,
     )  # fmt: skip
-    return _run(fusion.registered() if registered else fusion, "full resolution", metrics, set())
+    # one band has no other to differ from
+    leave_out = {"D_lambda_classic", "QNR"} if fusion.fused.shape[1] == 1 else set()
+    return _run(fusion.registered() if registered else fusion, "full resolution", metrics, leave_out)
 
 
 def _without_pan(metrics: str | Iterable[str] | None) -> list[str]:

@@ -89,7 +89,8 @@ class _Pair:
         power, pan_power = bands.square().mean(1), image.square().mean()
         detail_noise = float((impulse - blur(impulse)).square().sum())
         power = (power - variance * detail_noise).clamp(min=0)
-        if not pan_power > 0:
+        # of a flat one, float32's rounding is left
+        if not pan_power > (torch.finfo(torch.float32).eps * low.mean()) ** 2:
             raise InputError("pan: found no detail at the coarse scale, expected some")
         cross = (bands * image).mean(1)
         share = (cross**2 / (pan_power * power).clamp(min=1e-300)).clamp(max=1)

@@ -80,6 +80,9 @@ def register(
     pan_coarse = pan_gain ** (1 / ratio**2)  # its gain at the coarse Nyquist frequency
     for _ in range(6):
         seen = [_low(pan, declared, pan_coarse, theta, ratio, offset)[0, keep]]
+        if not bool(seen[0].std() > torch.finfo(torch.float32).eps * seen[0].mean().abs()):
+            # flat but for rounding: it tells nothing
+            return Registration()
         for axis, step in enumerate(STEP):
             move = step * (np.arange(3) == axis)
             ends = [_low(pan, declared, pan_coarse, theta + sign * move, ratio, offset)[0, keep] for sign in (1, -1)]

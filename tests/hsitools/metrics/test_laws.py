@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy.signal import convolve2d
 
+from hsitools.errors import InputError
 from hsitools.metrics import Fusion, Pair, Registration, evaluate, evaluate_alone, evaluate_fusion, get, names
 from hsitools.scenes import scene
 from hsitools.sensor.interpolation import interpolate
@@ -263,3 +264,26 @@ def test_scc_of_small_contrast_on_a_high_level():
     ]
     found = evaluate(estimate, reference, metrics="SCC")["SCC"]
     np.testing.assert_allclose(found.per_band, [matrix[0, 1] for matrix in right], rtol=1e-5)
+
+
+@pytest.mark.parametrize("level", [0.25, 0.3, 123.456])
+def test_a_flat_pan_tells_no_place_and_no_details(level):
+    """Whether float32 holds its value or rounds it."""
+    _, cube, pan = fused()
+    for dtype in (torch.float32, torch.float64):
+        flat = torch.full_like(pan, level, dtype=dtype)
+        fusion = Fusion.of(interpolate(tuple(cube.shape[-2:]), 4)(cube), cube, flat, ratio=4)
+        assert fusion.registered().registration in (Registration(), (Registration(),))
+        with pytest.raises(InputError, match="pan: found no detail at the coarse scale"):
+            get("ERGAS_est").function(fusion)
+
+
+def test_a_cube_of_one_band_has_no_bands_to_compare():
+    """What needs two is left out, and refused where it is asked for."""
+    _, cube, pan = fused()
+    sharp = interpolate(tuple(cube.shape[-2:]), 4)(cube)
+    found = evaluate_fusion(sharp[:1], cube[:1], pan)
+    assert set(FUSED) - set(found) == {"D_lambda_classic", "QNR"}
+    assert all(np.isfinite(one.value) for one in found.values())
+    with pytest.raises(InputError, match="found 1 band, expected at least 2"):
+        evaluate_fusion(sharp[:1], cube[:1], pan, metrics="QNR")
