@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 import denoise.methods as _methods  # noqa: F401  (registers them)
 from denoise.case import Known, Observation, Restoration
 from denoise.live_bands import among_all, in_cube_units, mask_of_all, noise_of_counts, of_live
+from denoise.pedestal import noise_with, pedestal, without
 from denoise.registry import METHODS, Method, get, options_of
 from denoise.separation.counts import counts_of, keep_totals
 from denoise.separation.estimate import FEW, MIN_PIXELS, medians
 from denoise.separation.known import known_by
-from denoise.separation.saturation import clipped, stuck_values
+from denoise.separation.saturation import blank, clipped, stuck_values
 from denoise.separation.spikes import spikes
 from denoise.separation.structured_bands import structured
 from denoise.separation.wild import wild
@@ -253,31 +254,45 @@ def restore(
     """
     entry = get(method) if isinstance(method, str) else method
     options = options_of(entry, samples, seed, weights, device)
-    values = real_array(values, who).astype(np.float32)
-    if values.ndim != 3:
-        raise InputError(f"{who}: found shape {values.shape}, expected (band, y, x)")
-    (known := known or Known()).check(values.shape, who)
-    measured = np.isfinite(values)
+    given = real_array(values, who)
+    if given.ndim != 3:
+        raise InputError(f"{who}: found shape {given.shape}, expected (band, y, x)")
+    (known := known or Known()).check(given.shape, who)
+    measured = np.isfinite(given) & (np.abs(given) <= np.finfo(np.float32).max)
     valid = measured if known.dead is None else measured & ~known.dead[:, None]
-    live = (valid & (values != 0)).any(axis=(1, 2)) & (True if use is None else use)
+    live = (valid & (given != 0)).any(axis=(1, 2)) & (True if use is None else use)
+    # of detector elements calibrated first: their gains alone are a contrast where a scene is far from zero
+    values = _calibrated(given, known)
+    level = pedestal(values, valid)
+    values = without(values, level)
     # before anything is computed of the values: no mean or variance may meet what is this far off
     lone = np.zeros(values.shape, dtype=bool)
-    lone[live] = wild(values[live], valid[live])
+    lone[live] = wild(given[live], valid[live])
     valid = valid & ~lone
     # a band of one value holds nothing to tell noise from
-    varied = live & (np.where(valid, values, np.inf).min((1, 2)) < np.where(valid, values, -np.inf).max((1, 2)))
+    varied = live & (np.where(valid, given, np.inf).min((1, 2)) < np.where(valid, given, -np.inf).max((1, 2)))
     live = varied if varied.any() else live
     if not live.any():
         raise InputError(f"{who}: found no band with signal, expected some")
     nothing = ~measured[live].any(axis=0)
-    estimate = values.copy()
-    full = clipped(values[live], valid[live], of_live(known.full_scale, live))
+    # float64 only where float32 would round the contrast of what it was
+    estimate = given.astype(np.result_type(np.float32, given) if level.any() else np.float32)
+    full = clipped(given[live], valid[live], of_live(known.full_scale, live))
     if known.gain is not None or known.offset is not None:
         # exact values give stuck elements and impulses away only as long as nothing is taken from them
         valid = valid.copy()
-        valid[live] &= full | ~stuck_values(_filled(values[live], valid[live]))
-    filled = _filled(_calibrated(values, known)[live], valid[live])
-    counts = counts_of(filled, valid[live], of_live(known.sigma, live), of_live(known.slope, live))
+        valid[live] &= full | ~stuck_values(given[live], valid[live])
+    filled = _filled(values[live], valid[live])
+    # so far above zero, photons are many
+    counts = None
+    if not level.any():
+        counts = counts_of(filled, valid[live], of_live(known.sigma, live), of_live(known.slope, live))
+    beyond = np.zeros(given.shape[1:], dtype=bool)
+    if counts is None:
+        # counts are zero where it is dark; what is not measured stays the zero that it is
+        beyond = blank(given[live], valid[live])
+        valid = valid & ~beyond
+        filled = _filled(filled, valid[live])
     if spiked and counts is None:
         # of lesser ones bands beside them tell; what is frequent has a histogram
         spike = spikes(filled, valid[live] & ~full, SLIGHT)
@@ -310,6 +325,7 @@ def restore(
         said["doubtful_bands"] = np.flatnonzero(live)[structured(left, ~noise.outlier, found.estimate)].tolist()
     part, std = found.estimate * np.float32(scale), None if found.std is None else found.std * np.float32(scale)
     noise_model = in_cube_units(found.noise, scale, live)
+    noise_model = None if noise_model is None else noise_with(noise_model, level)
     if counts is not None:
         std = None if std is None else counts.spread(part, std)
         part = keep_totals(counts.back(part), filled, valid[live]).astype(np.float32)
@@ -319,12 +335,13 @@ def restore(
         # in the cube's units, which no method knows
         said |= {"offset_rms": float(noise_model.offset[live].std()), "gain_rms": float(noise_model.gain[live].std())}
     # the scene is at least as bright as what the detector read at its full scale
-    estimate[live] = np.where(full, np.maximum(part, filled), part)
+    estimate[live] = np.where(full, np.maximum(part, filled), part) + level[live, None, None].astype(estimate.dtype)
     estimate[:, nothing] = np.nan
+    estimate[:, beyond] = given[:, beyond]
     mask = mask_of_all(found.mask, live, valid)
     mask[live] |= full
     said |= _shares(mask[live], (valid | lone)[live], full)
-    stripes = common_stripes(found.estimate)
+    stripes = common_stripes(estimate[live])
     if stripes:
         warned = [said["warning"]] if "warning" in said else []
         said |= {"common_stripes": stripes, "warning": "; ".join([*warned, of_common_stripes(stripes)])}
@@ -356,13 +373,13 @@ def _shares(mask: NDArray[np.bool_], valid: NDArray[np.bool_], full: NDArray[np.
     return said
 
 
-def _calibrated(values: NDArray[np.float32], known: Known) -> NDArray[np.float32]:
+def _calibrated(values: NDArray[Any], known: Known) -> NDArray[Any]:
     """Values without the known gains and offsets of detector elements."""
     if known.offset is not None:
-        values = (values - known.offset[:, None]).astype(np.float32)
+        values = values - known.offset[:, None]
     if known.gain is not None:
         gain = known.gain if known.dead is None else np.where(known.dead, 1, known.gain)
-        values = (values / gain[:, None]).astype(np.float32)
+        values = values / gain[:, None]
     return values
 
 

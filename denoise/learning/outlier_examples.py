@@ -104,7 +104,7 @@ def make_example(clean: Array, rng: np.random.Generator) -> OutlierExample:
     separation = separate(observation, rounds=int(rng.choice([1, 2, 5])))
     noise = separation.noise
     predicted = (separation.scene * noise.gain[:, None] + noise.offset[:, None]).astype(np.float32)
-    keep = ~(stuck_values(values) | noise.dead[:, None])
+    keep = ~(stuck_values(values, observation.valid) | noise.dead[:, None])
     return OutlierExample(
         values=values, predicted=predicted, sigma=noise.sigma, keep=keep, prior=outliers(values, predicted, keep),
         truth=lost,

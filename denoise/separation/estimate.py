@@ -175,7 +175,7 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS, 
     clipped = np.zeros(values.shape, dtype=bool) if seen.clipped is None else seen.clipped
     bad = ~valid | clipped
     if not seen.counts:
-        bad = bad | (stuck_values(values) & ~clipped)
+        bad = bad | (stuck_values(values, valid) & ~clipped)
     middle = medians(values, ~bad)[:, None, None]
     scene: Array = np.where(bad & ~clipped, middle, values)
     gain, offset, power = np.ones((bands, width), np.float32), np.zeros((bands, width), np.float32), np.zeros(bands)

@@ -1,4 +1,4 @@
-"""Values that are no measurement: clipped ones, which are lower bounds of the scene, and those that stick.
+"""Values that are no measurement: clipped ones, which are lower bounds of the scene, those that stick, and blanks.
 
 What a detector reads at its full scale is not what it would read of the scene.
 """
@@ -24,6 +24,8 @@ HOT_ROWS = 16
 STUCK = 0.01
 #: Values of a band below which repetition says nothing.
 FEW_LEVELS = 32
+#: Side of the squares of pixels that an area without any value is made of: columns that are dead in all bands are less.
+BLANK = 3
 
 
 def full_scale(values: Array, valid: Mask) -> Array:
@@ -61,24 +63,37 @@ def hot_elements(at_top: Mask, valid: Mask) -> Mask:
     return np.asarray(whole & ~beside & (at_top.shape[2] > 1))
 
 
-def stuck_values(values: Array) -> Mask:
+def blank(values: Array, valid: Mask) -> Mask:
+    """Pixels ``(y, x)`` of areas that are exactly zero in all bands: what lies beyond a turned scene's edge.
+
+    A detector with noise reads no such area; as values they would have the noise of their bands seem less.
+    """
+    from scipy.ndimage import binary_opening
+
+    zero = valid.any(0) & ~(valid & (values != 0)).any(0)
+    return np.asarray(binary_opening(zero, np.ones((BLANK, BLANK), dtype=bool)) if zero.any() else zero)
+
+
+def stuck_values(values: Array, valid: Mask) -> Mask:
     """Voxels ``(band, y, x)`` of a value that a noisy band would not repeat so often.
 
     A repeated value counts only if others, and those next to it, hardly repeat: numbers of few digits repeat all over.
-    The smallest value is left (clipped shadow), and saturation: the largest value may repeat in a good cube.
+    The smallest value is left (clipped shadow), and saturation: the largest value may repeat in a good cube. What was
+    filled in where nothing is ``valid`` repeats without being any voxel's fault that has the same value.
     """
     from scipy.ndimage import median_filter
 
     out = np.zeros(values.shape, dtype=bool)
-    for band, image in enumerate(values):
-        _, place, count = np.unique(image, return_inverse=True, return_counts=True)
+    for band, (image, use) in enumerate(zip(values, valid, strict=True)):
+        measured = image[use]
+        _, place, count = np.unique(measured, return_inverse=True, return_counts=True)
         if len(count) < FEW_LEVELS:
             continue
         usual = np.maximum(np.sort(count)[int(0.9 * len(count))], median_filter(count, 11, mode="constant", cval=1))
-        often = (count > STUCK * image.size) & (count > 20 * usual)
-        often[-1] &= count[-1] > 0.03 * image.size
+        often = (count > STUCK * measured.size) & (count > 20 * usual)
+        often[-1] &= count[-1] > 0.03 * measured.size
         often[0] = False
-        out[band] = often[place].reshape(image.shape)
+        out[band][use] = often[place]
     return out
 
 

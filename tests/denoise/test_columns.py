@@ -92,6 +92,33 @@ def test_what_neighbours_share_is_scene() -> None:
     assert (shrunk(alone + rng.standard_normal((20, 100)), np.ones((20, 100)), 1)[1] > 0).all()
 
 
+def test_a_slope_across_columns_is_scene_to_its_ends() -> None:
+    """A slope is largest at the outer columns, which have one neighbour each: it stands out of none of them there.
+
+    Of a column that does stand out by itself, as much is found as without a slope.
+    """
+    rng = np.random.default_rng(16)
+    slope = np.linspace(-3, 3, 40) + np.zeros((20, 40))
+    found, power = shrunk(slope + 0.3 * rng.standard_normal(slope.shape), np.full_like(slope, 0.09), 1)
+    assert not found.any()
+    assert not power.any()
+    spread = np.array([0.0, 0.5, 8.0])[:, None] * rng.standard_normal((3, 400))
+    power = shrunk(spread + rng.standard_normal(spread.shape), np.ones_like(spread), 1)[1]
+    np.testing.assert_allclose(power[[0, 2]], [0, 64], rtol=0.2)
+
+
+def test_a_cube_that_is_brighter_on_one_side_gets_no_offsets() -> None:
+    """Light falls off across columns, as a wide view has it; taken for offsets, it was lost at the outer columns."""
+    clean = np.asarray(scene((40, 40), wavelength_nm=np.linspace(450, 2350, 30), seed=5).read(), dtype=float)
+    sigma = clean.mean() / 250
+    noisy = clean + sigma * np.random.default_rng(1).standard_normal(clean.shape)
+    restored = restore(noisy, "lowrank")
+    assert restored.noise is not None
+    assert np.abs(restored.noise.offset).max() < 0.1 * sigma
+    error = np.sqrt(np.mean((restored.estimate - clean) ** 2, axis=(0, 1))) / sigma
+    assert error[[0, -1]].max() < 0.7
+
+
 def test_scene_of_clean_columns_is_left_alone() -> None:
     rng = np.random.default_rng(1)
     scores = rng.standard_normal((3, 60, 30)).astype(np.float32) + np.linspace(0, 9, 30, dtype=np.float32)

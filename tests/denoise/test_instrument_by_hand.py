@@ -205,13 +205,14 @@ def test_values_that_stick_are_told_from_levels_and_from_shadow():
     values[3][rng.random((80, 80)) < 0.02] = 2
     values[4] = np.round(values[4], 2)
     values[5][rng.random((80, 80)) < 0.006] = 0.5
-    found = saturation.stuck_values(values)
+    found = saturation.stuck_values(values, np.ones(values.shape, dtype=bool))
     np.testing.assert_array_equal(found[0], stuck)
     np.testing.assert_array_equal(found[2], stuck)
     # the smallest is shadow, a fiftieth at the top may be; digits repeat all over, and six in a thousand are few
     assert not found[[1, 3, 4, 5]].any()
     # of thirty values repetition says nothing
-    assert not saturation.stuck_values(np.where(stuck, 15.0, np.arange(6400).reshape(1, 80, 80) % 30)).any()
+    levels = np.where(stuck, 15.0, np.arange(6400).reshape(1, 80, 80) % 30)
+    assert not saturation.stuck_values(levels, np.ones(levels.shape, dtype=bool)).any()
 
 
 # ---- counts ----------------------------------------------------------------------------------------------------

@@ -153,3 +153,36 @@ def test_voxels_wilder_than_normal_are_not_named() -> None:
     # a spectrum that all bands of a pixel share is no such voxel
     rest[:, 20, 30] += 3
     assert any(group[20, 30] for group in scan.groups(rest, atoms, 0.0, scan.BLURS[0.0]))
+
+
+def test_what_lies_beyond_a_turned_scene_is_no_measurement() -> None:
+    """Zeros in all bands, of which no file says that they are none, and NaN: noise and scene are the same of both."""
+    seen = noisy(scene(BANDS, 48, 44))
+    y, x = np.mgrid[:48, :44]
+    beyond = (y + x < 40) | (y + x > 70)
+    seen[:, beyond] = 0
+    found = restore(seen, "lowrank")
+    assert found.noise is not None
+    np.testing.assert_allclose(found.noise.sigma, SIGMA, rtol=0.15)
+    # but for the tips of its edge
+    assert (found.mask == beyond).mean() > 0.99
+    assert found.mask[:, ~beyond].sum() == 0
+    assert not found.estimate[:, beyond & found.mask.all(0)].any()
+    assert found.provenance["nodata"] == pytest.approx(beyond.mean(), abs=0.01)
+    assert found.provenance["outliers"] == 0
+    # columns that are dead in all bands are elements, and dark pixels are pixels
+    lone = np.ones((3, 20, 20), np.float32)
+    lone[:, 5], lone[:, :, 7:9], lone[:, 12:15, 12:15] = 0, 0, 0
+    none = saturation.blank(lone, np.ones(lone.shape, dtype=bool))
+    assert none.sum() == 9
+    assert none[12:15, 12:15].all()
+
+
+def test_what_fills_holes_takes_no_voxel_with_it() -> None:
+    """A hole is filled with its band's median, which is the value of one voxel of an odd number."""
+    seen = noisy(scene(BANDS, 31, 33))
+    seen[:, :6, :6] = np.nan
+    assert np.isfinite(seen[0]).sum() % 2
+    mask = restore(seen, "lowrank").mask
+    assert mask[:, :6, :6].all()
+    assert mask.sum() == BANDS * 36
