@@ -78,7 +78,8 @@ def stuck_values(values: Array, valid: Mask) -> Mask:
     """Voxels ``(band, y, x)`` of a value that a noisy band would not repeat so often.
 
     A repeated value counts only if others, and those next to it, hardly repeat: numbers of few digits repeat all over.
-    The smallest value is left (clipped shadow), and saturation: the largest value may repeat in a good cube. What was
+    The smallest value is left (clipped shadow), but for lines that were dropped: whole rows of it, beside rows that are
+    not; and saturation: the largest value may repeat in a good cube. What was
     filled in where nothing is ``valid`` repeats without being any voxel's fault that has the same value.
     """
     from scipy.ndimage import median_filter
@@ -94,6 +95,8 @@ def stuck_values(values: Array, valid: Mask) -> Mask:
         often[-1] &= count[-1] > 0.03 * measured.size
         often[0] = False
         out[band][use] = often[place]
+        least = (use & (image == measured.min()))[None]
+        out[band] |= least[0] & hot_elements(least.transpose(0, 2, 1), use.T[None])[0][:, None]
     return out
 
 

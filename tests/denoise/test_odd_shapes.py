@@ -186,3 +186,18 @@ def test_what_fills_holes_takes_no_voxel_with_it() -> None:
     mask = restore(seen, "lowrank").mask
     assert mask[:, :6, :6].all()
     assert mask.sum() == BANDS * 36
+
+
+def test_a_dropped_line_of_one_band_is_no_shadow() -> None:
+    """A row of zeros in one band is a thin line that only this band sees; but noise repeats no value all along."""
+    true = scene(BANDS, 40, 36)
+    seen = noisy(true)
+    seen[9, 12] = 0
+    found = restore(seen, "lowrank")
+    assert found.mask[9, 12].all()
+    assert found.mask.sum() == 36
+    assert np.sqrt(np.mean((found.estimate[9] - true[9]) ** 2)) < 0.6 * SIGMA
+    # shadow is no line
+    dark = true.copy()
+    dark[9, 12, :30], dark[10, 5:8] = 0, 0
+    assert not saturation.stuck_values(dark, np.ones(dark.shape, dtype=bool)).any()
