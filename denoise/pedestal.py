@@ -13,6 +13,8 @@ from hsitools.estimation.heights import levels
 
 #: Deviations of its band that a level may be: float32 then rounds to less than 10⁻⁵ of one.
 MOST = 100.0
+#: Distances between numbers next to one another up to which a contrast is their rounding.
+ROUNDINGS = 8
 
 
 def pedestal(values: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -31,6 +33,11 @@ def without(values: NDArray[Any], level: NDArray[np.float64]) -> NDArray[np.floa
     with np.errstate(over="ignore", invalid="ignore"):
         np.subtract(values, level[:, None, None], out=out, casting="unsafe")
     return out
+
+
+def of_rounding(values: NDArray[Any], highest: float) -> float:
+    """Contrast that values of that type (float32 at least) may have by rounding alone, up to a highest magnitude."""
+    return float(ROUNDINGS * np.finfo(np.result_type(np.float32, values)).eps * highest)
 
 
 def noise_with(noise: NoiseModel, level: NDArray[np.float64]) -> NoiseModel:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 import denoise.methods as _methods  # noqa: F401  (registers them)
 from denoise.case import Known, Observation, Restoration
 from denoise.live_bands import among_all, in_cube_units, mask_of_all, noise_of_counts, of_live
-from denoise.pedestal import noise_with, pedestal, without
+from denoise.pedestal import noise_with, of_rounding, pedestal, without
 from denoise.registry import METHODS, Method, get, options_of
 from denoise.separation.counts import counts_of, keep_totals
 from denoise.separation.estimate import FEW, MIN_PIXELS, medians
@@ -301,7 +301,7 @@ def restore(
         filled = _filled(filled, valid[live])
     worked = filled if counts is None else counts.stabilised(filled)
     scale = float(np.std(worked))
-    if values[0].size < MIN_PIXELS or not scale > 1e-6 * float(np.abs(worked).max()):
+    if values[0].size < MIN_PIXELS or not scale > of_rounding(given, np.abs(worked).max() + np.abs(level).max()):
         note = f"fewer than {MIN_PIXELS} pixels" if values[0].size < MIN_PIXELS else "no contrast"
         unchanged = {"method": entry.name, "path": "unchanged", "note": note}
         return Restoration(estimate=estimate, mask=~valid, provenance=unchanged)

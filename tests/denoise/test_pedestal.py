@@ -83,3 +83,12 @@ def test_known_gains_count_far_from_zero(clean: np.ndarray, noisy: np.ndarray) -
     values = gain[:, None] * (noisy + 3e4)
     found = restore(values, "lowrank", known=Known(gain=gain, offset=np.zeros_like(gain)))
     assert rms(found.estimate - 3e4 - clean) < 0.5 * SIGMA
+
+
+def test_rounding_is_no_contrast() -> None:
+    """Steps of one part in ten million are float32's own at any height, and a contrast as float64."""
+    values = 1e4 + 1e-3 * np.random.default_rng(5).integers(0, 2, (4, 20, 20))
+    found = restore(values.astype(np.float32), "lowrank")
+    assert found.provenance["note"] == "no contrast"
+    np.testing.assert_array_equal(found.estimate, values.astype(np.float32))
+    assert restore(values, "lowrank").provenance["path"] == "lowrank"
