@@ -23,7 +23,7 @@ from pansharpen.in_memory import fuse_case, select_bands
 from pansharpen.methods import physics
 from pansharpen.pair.case_files import Convention, convention, read_case
 from pansharpen.pair.wald import simulated_case
-from pansharpen.physics import registration, relation, sharp_pan
+from pansharpen.physics import registration, relation, sharp_pan, subspace
 
 INDICES = ("ERGAS", "SAM", "Q2n")
 #: Tuning scenes, as PRISMA sees them at ratio 6.
@@ -44,6 +44,7 @@ PARTS: dict[str, list[Change]] = {
     "PAN's own MTF stays on": [(physics, "with_sharp_pan", lambda scene: scene)],
     "a declared MTF is believed": [(sharp_pan, "own_mtf", lambda scene: scene.optics.pan_mtf)],
     "no gain by local noise of PAN": [(sharp_pan, "TINY", np.inf)],
+    "components by levels alone": [(subspace, "_even", lambda *found: found[:3])],
     "no links": [(relation, "STRENGTH", 1e-9)],
     "no field of displacements": [(registration, "_bent", lambda *_: None)],
     "details trusted": [(physics, "detail_trust", ones)],

@@ -8,7 +8,8 @@ The fine cube X is sought in the subspace of the coarse one, X = mean + E z, as 
                                    of a coarser grid through its own blur and sampling
   + κ/2 Σ w_ij ‖z_i − z_j‖²       neighbours are alike unless PAN has an edge between them
 
-which is quadratic: a sparse linear system, solved by a preconditioned Chebyshev iteration; once more after the weights
+whose components are those with details of one strength, so that one κ serves all (`pansharpen.physics.subspace`). It
+is quadratic: a sparse linear system, solved by a preconditioned Chebyshev iteration; once more after the weights
 have been lowered where the first solution has edges that PAN does not see. What the sensor does not tell is estimated
 from the pair: noise by the bands' redundancy, PAN's response in the subspace, how well that explains PAN's details, and
 how the cube's pixels really lie and blur on PAN's grid (shift, MTF), so that a wrong calibration does little harm.

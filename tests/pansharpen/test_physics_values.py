@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from scipy.linalg import eigh
 from scipy.signal import convolve2d
 
 from hsitools.estimation.edge_aware import NEIGHBOURS, SMOOTHNESS
@@ -26,7 +27,7 @@ from pansharpen.physics.one_place import Place
 from pansharpen.physics.pan_error import STRUCTURE, PanError, _noise_gain, pan_error
 from pansharpen.physics.registration import Registration, binomial
 from pansharpen.physics.sharp_pan import gaussian
-from pansharpen.physics.subspace import subspace
+from pansharpen.physics.subspace import finest_details, subspace
 
 EXACT = {"rtol": 1e-9, "atol": 1e-12}
 
@@ -53,8 +54,8 @@ def model(case):
 # ---- subspace ----------------------------------------------------------------------------------------------------
 
 
-def test_components_are_the_signals_axes_in_units_of_its_deviation():
-    """Of a covariance S + N: axes have unit signal in S, and noise 1/snr² in N; what they leave is told by its band."""
+def test_components_have_details_that_are_alike_and_noise_of_their_own():
+    """By another way: SciPy's generalised axes, its convolution, a prior of as many pixels as there are components."""
     draw = torch.Generator().manual_seed(2)
     shapes = torch.randn(2, 5, generator=draw, dtype=torch.float64)
     noise = tensor(0.04, 0.01, 0.09, 0.02, 0.05)
@@ -71,7 +72,17 @@ def test_components_are_the_signals_axes_in_units_of_its_deviation():
     torch.testing.assert_close(projection @ basis, torch.eye(k).double())
     # signal and noise of the components
     torch.testing.assert_close(projection @ torch.diag(noise) @ projection.T, torch.diag(1 / space.signal))
-    torch.testing.assert_close(projection @ (covariance - torch.diag(noise)) @ projection.T, torch.eye(k).double())
+    snr, axes = eigh(covariance.numpy(), np.diag(noise.numpy()))
+    unit = axes[:, -k:] / np.sqrt(snr[-k:] - 1)
+    laplacian = np.array([[0, -1, 0], [-1, 4, -1], [0, -1, 0]]) / 20**0.5
+    fine = np.stack([convolve2d(band, laplacian, "valid").ravel() for band in cube[0].numpy()])
+    details = unit.T @ (np.cov(fine, bias=True) - np.diag(noise.numpy())) @ unit
+    power = (np.diag(noise.numpy()) @ axes[:, -k:] * np.sqrt(snr[-k:] - 1)) ** 2
+    details /= (power / power.sum(1, keepdims=True)).mean(0) @ details.diagonal()
+    n = 30 * 30
+    found = torch.as_tensor(np.linalg.inv(unit.T @ basis.numpy()) @ (n * details + k * np.eye(k)) / (n + k))
+    found = found @ torch.as_tensor(np.linalg.inv(unit.T @ basis.numpy()).T)
+    torch.testing.assert_close(found, torch.eye(k).double())
     outside = torch.eye(5).double() - basis @ projection
     spread = (outside @ covariance).diagonal()
     torch.testing.assert_close(space.rest[0], (1 - noise / spread).clamp(0, 1))
@@ -84,6 +95,32 @@ def test_components_are_the_signals_axes_in_units_of_its_deviation():
     torch.testing.assert_close(own.mean((0, 2, 3)), torch.zeros(k).double(), rtol=0, atol=1e-9)
     inside = torch.einsum("bk,kyx->byx", basis, own[0]) + space.mean[0][:, None, None]
     torch.testing.assert_close(space.cube(own)[0], inside, **EXACT)
+
+
+def test_details_are_whole_where_all_neighbours_were_measured():
+    cube = torch.rand(1, 2, 5, 6, generator=torch.Generator().manual_seed(3))
+    valid = torch.ones(1, 1, 5, 6, dtype=torch.bool)
+    valid[..., 1, 1] = False
+    details, whole = finest_details(cube, valid)
+    kernel = np.array([[0, -1, 0], [-1, 4, -1], [0, -1, 0]])
+    by_hand = convolve2d(cube[0, 1].double().numpy(), kernel, "valid") / 20**0.5
+    np.testing.assert_allclose(details[0, 1, 1:-1, 1:-1], by_hand, atol=1e-12)
+    spoiled = convolve2d(~valid[0, 0].numpy(), np.abs(kernel), "valid") > 0
+    np.testing.assert_array_equal(whole[0, 0, 1:-1, 1:-1], ~spoiled)
+    assert int(whole.sum()) == int((~spoiled).sum())
+    assert not finest_details(cube[..., :2, :1], None)[1].any()
+
+
+def test_a_strip_keeps_its_components():
+    """Too few pixels for a detail: nothing says that components differ."""
+    told = Optics(ratio=1, noise_variance=np.full(3, 1.0))
+    cube = tensor(1.0, 2.0, 3.0)[None, :, None, None] + 5 * torch.arange(6.0)[:, None].double().expand(1, 3, 6, 1)
+    space = subspace(FusionCase(coarse=cube, pan=cube[:, :1], optics=told), lambda tile: tile.wide_coarse)
+    # all three are 5 t, whose variance is 25·35/12, less the mean's noise
+    signal = 25 * 35 / 12 - 1 / 3
+    assert len(space.signal) == 1
+    torch.testing.assert_close(space.basis[0].abs(), torch.full((3, 1), signal**0.5).double())
+    torch.testing.assert_close(space.signal, tensor(3 * signal))
 
 
 # ---- PAN's error and registration --------------------------------------------------------------------------------

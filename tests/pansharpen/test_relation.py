@@ -14,7 +14,7 @@ from pansharpen.in_memory import fuse_case
 from pansharpen.methods.physics import physics
 from pansharpen.optics import Optics
 from pansharpen.pair.wald import simulated_case
-from pansharpen.physics import relation, sharp_pan
+from pansharpen.physics import relation, sharp_pan, subspace
 from pansharpen.physics.own_mtf import own_mtf
 from pansharpen.physics.relation import STRENGTH, offsets, related
 from pansharpen.physics.sharp_pan import sharpening, with_sharp_pan
@@ -59,6 +59,16 @@ def test_what_has_nothing_to_do_with_pan_takes_no_harm(monkeypatch):
     without_links(monkeypatch)
     assert with_links < 1.02 * error_beyond(case)
     assert with_links < 1.01 * plain
+
+
+def test_details_follow_pan_as_details_do_and_not_as_levels_do(monkeypatch):
+    """Over the scene, what PAN does not see falls where PAN rises; within a few pixels both rise, as with shadows."""
+    coarse, fine = field(0, 40), field(1, 3)
+    case = pair_of_bands(coarse + 0.3 * fine, 1.5 - coarse + 0.3 * fine)
+    own = error_beyond(case)
+    assert own < 0.8 * error_beyond(case, "EXP")
+    monkeypatch.setattr(subspace, "_even", lambda *found: found[:3])
+    assert own < 0.9 * error_beyond(case)
 
 
 def test_links_go_evenly_to_half_a_disc():
