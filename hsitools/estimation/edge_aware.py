@@ -20,8 +20,9 @@ from hsitools.sensor.separable import Separable
 #: Steps (y, x) from a pixel to those that it is linked with, one of each pair of opposite ones.
 Offsets = tuple[tuple[int, int], ...]
 
-#: κ: inverse variance of the step between neighbours without an edge, in units of the components' variance.
-SMOOTHNESS = 10.0
+#: κ: inverse variance of the step between neighbours without an edge, in units of the components' variance. Of twelve
+#: tuning cases of fusion 10 costs .6 % of ERGAS in the mean; 6 gains another .3 %, but costs .8 % on urban ones.
+SMOOTHNESS = 7.5
 #: Step of the components, in their standard deviations, from which on a step costs no longer its square.
 STEP = 0.1
 #: Weight that is left across the strongest edge.
