@@ -215,7 +215,7 @@ def test_interrupt_keeps_the_results_and_says_how_to_go_on(case, plugin, tmp_pat
         # again, as a user would: one that comes while an object is being cleared away is lost
         while not ended.is_set():
             signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-            ended.wait(10)
+            ended.wait(30)
 
     earlier = signal.signal(signal.SIGINT, signal.default_int_handler)
     watching = threading.Thread(target=interrupt)
