@@ -3,7 +3,7 @@
 Six scenes as a PRISMA-like sensor sees them, ratios 6 and 4, with its noise and without, judged on the bands that hold
 signal. Hours in all, most of them the nets'. ``HSITOOLS_KEPT`` names a folder where finished cells stay: a run that was
 stopped goes on there, with methods whose code has changed done anew, and ``python -m benchmarks.ranked --shown`` prints
-what there is of it.
+what there is of it; ``python -m benchmarks.ranked physics TV HySURE`` runs and compares these alone, in minutes.
 """
 
 from __future__ import annotations
@@ -41,10 +41,11 @@ def stage(folder: Path, methods: list[str]) -> Benchmark:
     return Benchmark.create(folder, scenes=scenes, methods=methods, ratios=(6, 4), noises=(True, False), threads=1)
 
 
-def rows_of(folder: Path, *, run: bool) -> list[Row]:
-    """Finished cells of all stages; ``run`` does those that are not first."""
+def rows_of(folder: Path, chosen: list[str], *, run: bool) -> list[Row]:
+    """Finished cells of all stages, or of the chosen methods; ``run`` does those that are not first."""
     rows = []
-    for name, methods in STAGES.items():
+    stages = {"-".join(chosen): lambda: chosen} if chosen else STAGES
+    for name, methods in stages.items():
         made = stage(folder / name, methods())
         if run:
             made.run(progress=lambda done, total: print(f"\r{done}/{total} ", end="", file=sys.stderr, flush=True))
@@ -82,14 +83,14 @@ def show(rows: list[Row]) -> dict[str, Any]:
     return {index: sum(share <= 0 for share in shares) / max(len(shares), 1) for index, shares in behind.items()}
 
 
-def main(*, run: bool = True) -> dict[str, Any]:
+def main(chosen: list[str] | None = None, *, run: bool = True) -> dict[str, Any]:
     """Do what is not done, and print the table."""
     kept = os.environ.get("HSITOOLS_KEPT")
     if kept is not None:
-        return show(rows_of(Path(kept), run=run))
+        return show(rows_of(Path(kept), chosen or [], run=run))
     with tempfile.TemporaryDirectory() as folder:
-        return show(rows_of(Path(folder), run=run))
+        return show(rows_of(Path(folder), chosen or [], run=run))
 
 
 if __name__ == "__main__":
-    main(run="--shown" not in sys.argv[1:])
+    main([word for word in sys.argv[1:] if word != "--shown"], run="--shown" not in sys.argv[1:])
