@@ -62,7 +62,7 @@ def _shape(case: Interferograms) -> tuple[Array, Array, Array]:
     bright = level > 0
     if bright.sum() < LEAST:
         raise InputError(f"cosine: found {bright.sum()} interferometers, expected at least {LEAST} path differences")
-    pixels = case.pixels[bright] * (case.noise_std / level)[bright, None]
+    pixels = case.pixels[bright] * (case.noise_std[bright] / level[bright])[:, None]
     shape = transform(pixels, case.opd_um[bright], 1000 / case.wavelength_nm)
     # per wavenumber to per wavelength
     shape *= (1000 / case.wavelength_nm**2)[:, None]

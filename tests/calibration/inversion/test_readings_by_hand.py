@@ -1,0 +1,122 @@
+"""Readings of lines and the cosine transform, beside loops and closed forms."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from calibration.inversion import registry
+from calibration.inversion.lines import Fold, corrected, find_peaks, read, summary
+from calibration.inversion.methods.cosine import transform
+from calibration.inversion.problem import Interferograms, Spectra
+
+N = 40
+
+
+def test_readings_of_triangles_are_theirs() -> None:
+    """Lines as triangles of 8 nm: half as wide at half their height; their energy is that inside the window."""
+    grid = np.linspace(500.0, 600.0, 101)
+    tops, heights = np.array([520.0, 550.0, 580.0, 600.0]), np.array([1.0, 2.0, 3.0, 4.0])
+    lines = heights * np.maximum(1 - np.abs(grid[:, None] - tops) / 8, 0)
+    lines[10, 1], lines[70, 2] = -0.9, 1.5
+    values = np.zeros((N, 1, 4))
+    case = Interferograms(matrix=np.ones((N, 101)), values=values, noise_std=np.ones(N), wavelength_nm=grid)
+    fold = Fold(
+        case=case, wavelength_nm=tops, resolution_nm=np.full(4, 4.0), spacing_nm=np.full(4, 2.0),
+        held_out=np.array([True, True, True, False]), weight=np.full(101, 0.01),
+    )  # fmt: skip
+    spectra = Spectra(wavelength_nm=grid, estimate=lines[:, None], std=None, mask=np.ones((1, 4), dtype=bool))
+    # the last lies at the end of the grid: half of it is there
+    assert_allclose(find_peaks(spectra).fwhm_nm, [8, 8, 8, 4])
+    readings = read(fold, spectra)
+    assert_allclose(readings["position_nm"], tops[:3])
+    assert_allclose(readings["energy_window"], [0.08, 0.16, 0.24 + 0.015 * (580 - 570 <= 12)])
+    assert_allclose(readings["sidelobe"], [0, 0.45, 0])
+    assert all(len(column) == 3 for column in readings.values())
+
+
+def test_corrections_of_readings_are_medians_of_the_nearest_lines() -> None:
+    rng = np.random.default_rng(0)
+    place = rng.permutation(np.linspace(400.0, 800.0, 120))
+    learned = {
+        "wavelength_nm": place, "position_nm": place + 0.002 * (place - 600) + 0.1 * rng.standard_normal(120),
+        "energy_window": 0.8 + 0.05 * rng.standard_normal(120), "resolution_nm": np.full(120, 2.0),
+    }  # fmt: skip
+    # more than three resolution elements off: it says nothing of others
+    learned["position_nm"][:5] += 7
+    at = np.array([410.0, 603.0, 790.0])
+    readings = {
+        "wavelength_nm": at + 0.3, "position_nm": at, "energy_window": np.array([0.8, 0.4, 1.2]),
+        "spacing_nm": np.full(3, 1.0), "resolution_nm": np.full(3, 2.0), "sidelobe": np.zeros(3), "fwhm_nm": np.ones(3),
+    }  # fmt: skip
+    made = corrected(readings, learned)
+    right = np.abs(learned["position_nm"] - place) <= 6
+    for number, position in enumerate(at):
+        nearest = sorted(np.flatnonzero(right), key=lambda line: abs(place[line] - position))[:41]
+        errors = (learned["position_nm"] - place)[nearest]
+        shares = learned["energy_window"][nearest]
+        assert made["error_nm"][number] == pytest.approx(-0.3 - np.median(errors))
+        assert made["energy"][number] == pytest.approx(readings["energy_window"][number] / np.median(shares))
+        off, scatter = np.abs(errors - np.median(errors)), np.abs(shares / np.median(shares) - 1)
+        assert made["position_std_nm"][number] == pytest.approx(np.percentile(off, 95) / 1.96)
+        assert made["energy_std"][number] == pytest.approx(np.percentile(scatter, 95) / 1.96)
+        assert made["exact"][number] == (abs(made["error_nm"][number]) <= 0.5)
+
+
+def test_a_summary_of_ten_lines() -> None:
+    n = 10
+    readings = {
+        "error_nm": np.array([0.1, -0.2, 0.3, -0.4, 0.5, -0.6, 0.7, -6.1, 9.0, 5.9]), "resolution_nm": np.full(n, 2.0),
+        "position_std_nm": np.array([0.3] * 8 + [1.1, 0.9]), "sidelobe": np.array([0.1] * 9 + [0.6]),
+        "exact": np.array([1.0] * 4 + [0.0] * 6), "fwhm_nm": np.arange(1.0, 11), "energy": np.linspace(0.9, 1.35, n),
+        "energy_window": np.linspace(0.5, 0.95, n), "energy_std": np.full(n, 0.1),
+    }  # fmt: skip
+    told = summary(readings)
+    expected = {
+        "lines": 10, "exact_percent": 40, "position_nm_median": 0.55, "gross_percent": 20,
+        # of both gross ones one is flagged as unsure; the last, which is right, for its sidelobe
+        "gross_unflagged_percent": 10, "flagged_percent": 20, "fwhm_nm": 5.5, "energy": 1.125, "energy_window": 0.725,
+        "sidelobe": 0.1, "position_nm_p90": np.percentile(np.abs(readings["error_nm"]), 90),
+        # within 1.96 standard deviations: energies up to 1.15 (at 1.2 no more), errors up to .5
+        "coverage95_energy": 0.6, "coverage95_position": 0.5,
+    }  # fmt: skip
+    assert told == pytest.approx(expected)
+
+
+def test_a_cosine_transform_is_a_sum_over_steps() -> None:
+    """Of each path difference the step that it stands for, apodised by a triangle that ends a step beyond the last."""
+    opd = np.array([2.0, 0.5, 3.0, 1.0])
+    steps = {0.5: 0.5, 1.0: 0.75, 2.0: 1.0, 3.0: 1.0}
+    values = np.array([[1.0, 4.0], [2.0, 0.0], [0.5, 1.0], [3.0, 2.0]])
+    wavenumber = np.array([1.1, 1.6, 2.3])
+    made = transform(values, opd, wavenumber)
+    for pixel in range(2):
+        mean = values[:, pixel].sum() / 4
+        for place, sigma in enumerate(wavenumber):
+            total = sum(
+                steps[path] * (1 - path / 4) * (value - mean) * np.cos(2 * np.pi * sigma * path)
+                for path, value in zip(opd, values[:, pixel], strict=True)
+            )
+            assert made[place, pixel] == pytest.approx(4 * total)
+
+
+def test_the_gain_of_the_cosine_transform_is_least_squares() -> None:
+    rng = np.random.default_rng(0)
+    grid, opd = np.linspace(450.0, 900.0, 30), 1 + 0.2 * np.arange(N)
+    matrix = (1 + 0.5 * np.cos(2 * np.pi * 1000 / grid * opd[:, None])) * rng.uniform(0.5, 2, (N, 1))
+    values = (matrix @ (1 + rng.random((30, 4)))).reshape(N, 2, 2)
+    # an interferometer that sees nothing says nothing
+    matrix[7], values[7] = 0, 3.0
+    case = Interferograms(matrix=matrix, values=values, noise_std=np.ones(N), wavelength_nm=grid, opd_um=opd)
+    result = registry.get("cosine")(case)
+    live = np.arange(N) != 7
+    level = matrix[live].sum(axis=1, keepdims=True)
+    seen, pixels = matrix[live] / level, values[live].reshape(N - 1, 4) / level
+    # per wavelength: λ = 1000/σ
+    shape = transform(pixels, opd[live], 1000 / grid) * 1000 / grid[:, None] ** 2
+    predicted = seen @ shape
+    predicted -= predicted.mean(axis=0)
+    gain = np.linalg.lstsq(predicted.reshape(-1, 1), (pixels - pixels.mean(axis=0)).ravel(), rcond=None)[0][0]
+    assert_allclose(result.estimate.reshape(30, 4), gain * shape, rtol=1e-8)
+    assert result.parameters["gain"] == pytest.approx(gain)
