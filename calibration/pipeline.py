@@ -18,7 +18,7 @@ from calibration.captures.saturation import clipped_samples
 from calibration.characterization import Characterization
 from calibration.fitting.options import Options
 from calibration.fitting.wild_samples import WildSamples, fit_without_wild
-from calibration.held_out import cross_validate
+from calibration.held_out import cross_validate, deal
 from calibration.model_choice import general_model, select_model
 from calibration.physical_parameters import characterization_of, set_aside_text
 from hsitools.errors import require_type
@@ -78,6 +78,9 @@ def characterize(
     require_type(model, (TransmittanceModel, NoneType), "model", "a TransmittanceModel, or None to choose one")
     began = time.perf_counter()
     capture.check_not_exchanged()
+    if cv:
+        # a wrong number of folds is told before minutes of fitting
+        deal(capture.n_lines, cv, seed)
     capture = _without_clipped(capture)
     trials: list[dict[str, Any]] = []
     spread = among = None

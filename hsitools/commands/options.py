@@ -73,7 +73,13 @@ def emit_table(document: dict[str, Any]) -> None:
     """Print aligned ``name  value`` lines."""
     width = max((len(name) for name in document), default=0)
     for name, value in document.items():
-        click.echo(f"{name:<{width}}  {readable(value)}")
+        click.echo(f"{name:<{width}}  {_one_line(readable(value))}")
+
+
+def _one_line(text: str) -> str:
+    """An attribute may be a whole table, whose lines would look like names."""
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    return "; ".join(line for line in lines if line) if len(lines) > 1 else text
 
 
 def range_option(_context: click.Context, _parameter: click.Parameter, text: str | None) -> tuple[float, float] | None:

@@ -126,6 +126,12 @@ def test_held_out_exceeds_in_sample(simulated):
         cross_validate(simulated, rich, Options(), 1)
 
 
+def test_wrong_folds_are_told_before_anything_is_fitted(simulated, monkeypatch):
+    monkeypatch.setattr("calibration.pipeline.fit_without_wild", lambda *_: pytest.fail("fitted first"))
+    with pytest.raises(InputError, match="cv: found 1 folds, expected 2 to"):
+        characterize(simulated, TransmittanceModel(), cv=1)
+
+
 def test_shared_curve():
     """A drift of the lamp that all rows share is found by the rows together."""
     rng = np.random.default_rng(16)

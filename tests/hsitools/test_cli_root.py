@@ -244,3 +244,10 @@ def test_emit_table(capsys):
     emit_table({"a": 1.23456789, "long name": None, "list": np.arange(2)})
     assert capsys.readouterr().out == "a          1.23457\nlong name  –\nlist       [0, 1]\n"
     assert plain(np.nan) is None
+
+
+def test_a_table_in_an_attribute_is_one_line(capsys):
+    emit_table({"name": "two  words", "calibration_table": "line\topd\n1\t 2.5\n\n2\t3.5\n"})
+    assert capsys.readouterr().out.splitlines() == [
+        "name               two  words", "calibration_table  line opd; 1 2.5; 2 3.5"
+    ]  # fmt: skip
