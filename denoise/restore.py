@@ -14,9 +14,11 @@ from denoise.case import Known, Observation, Restoration
 from denoise.live_bands import among_all, in_cube_units, mask_of_all, noise_of_counts, of_live
 from denoise.pedestal import noise_with, of_rounding, pedestal, without
 from denoise.registry import METHODS, Method, get, options_of
+from denoise.said import shares, warning_of
 from denoise.separation.counts import counts_of, keep_totals
-from denoise.separation.estimate import FEW, MIN_PIXELS, medians
+from denoise.separation.estimate import FEW, medians
 from denoise.separation.known import known_by
+from denoise.separation.noise import MIN_PIXELS
 from denoise.separation.saturation import blank, clipped, stuck_values
 from denoise.separation.spikes import spikes
 from denoise.separation.structured_bands import structured
@@ -25,15 +27,13 @@ from denoise.strips import STRIP_BYTES, STRIP_PIXELS, RestoredSource, strip_size
 from hsitools.arrays import real_array
 from hsitools.cube import Cube
 from hsitools.errors import InputError
-from hsitools.estimation.common_stripes import common_stripes, of_common_stripes
+from hsitools.estimation.common_stripes import common_stripes
 from hsitools.progress import Progress
 from hsitools.sensor import Sensor
 
 #: Share of a band's standard deviation below which a spike stays: where noise is far less than the scene, the scene's
 #: own details stand out of it, and what is so slight spoils no mean or variance. Read on one scene (.1, .3).
 SLIGHT = 0.3
-#: Share of outliers among what was measured beyond which something else is wrong.
-SUSPICIOUS = 0.3
 #: Unless another is asked for.
 METHOD = "diffusion"
 
@@ -340,11 +340,9 @@ def restore(
     estimate[:, beyond] = given[:, beyond]
     mask = mask_of_all(found.mask, live, valid)
     mask[live] |= full
-    said |= _shares(mask[live], (valid | lone)[live], full)
-    stripes = common_stripes(estimate[live])
-    if stripes:
-        warned = [said["warning"]] if "warning" in said else []
-        said |= {"common_stripes": stripes, "warning": "; ".join([*warned, of_common_stripes(stripes)])}
+    said |= shares(mask[live], (valid | lone)[live], full)
+    said |= {"common_stripes": stripes} if (stripes := common_stripes(estimate[live])) else {}
+    said |= warning_of(said)
     if found.structure is not None and found.structure.any():
         said["rare_extent"] = _extent(found.structure)
     return dataclasses.replace(
@@ -355,22 +353,6 @@ def restore(
         noise=noise_model,
         provenance=said,
     )
-
-
-def _shares(mask: NDArray[np.bool_], valid: NDArray[np.bool_], full: NDArray[np.bool_]) -> dict[str, Any]:
-    """What is said of the voxels of the bands restored: shares without a measurement, clipped, taken for outliers."""
-    measured = valid & ~full
-    said: dict[str, Any] = {"outliers": float((mask & measured).sum() / max(measured.sum(), 1))}
-    if not valid.all():
-        said["nodata"] = float(1 - valid.mean())
-    if full.any():
-        said["saturated"] = float(full.mean())
-    if said["outliers"] > SUSPICIOUS:
-        said["warning"] = (
-            f"{said['outliers']:.0%} of the measured voxels were taken for outliers and replaced by predictions: "
-            "this cube is not what the method expects; look at the mask before you use the result"
-        )
-    return said
 
 
 def _calibrated(values: NDArray[Any], known: Known) -> NDArray[Any]:

@@ -200,6 +200,7 @@ FINDINGS = (
     "offset_rms",
     "gain_rms",
     "common_stripes",
+    "noise_correlation",
 )
 #: What was assumed of units, and what makes the result doubtful as a whole.
 NOTE, WARNING = "sensor_note", "warning"

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from denoise.restore import METHOD, denoise
-from denoise.separation.estimate import MIN_PIXELS
+from denoise.separation.noise import MIN_PIXELS
 from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.estimation.spread import robust_sigma

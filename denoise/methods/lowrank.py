@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from denoise.case import Observation, Restoration
 from denoise.registry import method
 from denoise.separation.estimate import Separation, separate
@@ -32,7 +34,8 @@ def restoration(found: Separation) -> Restoration:
 def findings(found: Separation, rare: Rare) -> dict[str, Any]:
     """What is said of a separation."""
     noise = found.noise
-    return {
+    alike = {} if found.correlation is None else {"noise_correlation": float(np.diag(found.correlation, 1).mean())}
+    return alike | {
         "rank": found.rank, "dead_elements": int(noise.dead.sum()),
         "rare_pixels": int(rare.pixels.sum()), "rare_groups": rare.groups, "error_left": rare.error,
     }  # fmt: skip

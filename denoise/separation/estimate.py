@@ -16,9 +16,11 @@ from denoise.case import NoiseModel, Observation
 from denoise.learning.outlier_net import outlier_probability
 from denoise.separation.columns import column_response, column_ripple, dead_elements, from_nearest, striped_columns
 from denoise.separation.lines import lines
+from denoise.separation.noise import MIN_PIXELS, along_track, noise_of_bands
 from denoise.separation.saturation import stuck_values
+from denoise.separation.shared_noise import beside, shared_noise, spread_in
 from denoise.separation.smooth import Smoothed, joint_means, smooth
-from hsitools.estimation.band_noise import FEW_BANDS, band_noise
+from hsitools.estimation.band_noise import FEW_BANDS
 from hsitools.estimation.covariance import gram, largest_of_noise, subspace
 from hsitools.estimation.spread import median, robust_sigma
 
@@ -34,11 +36,6 @@ ABSOLUTE_STEPS = 8
 FEW = 0.02
 #: Smaller images have no lines to tell.
 MIN_SIDE = 16
-#: Standard deviations of what the scene misses beyond which a pixel tells nothing of the noise, and the share of these
-#: up to which they are left out: a line across the image is 2 % of fifty rows.
-LONE, UNUSUAL = 20.0, 0.05
-#: Share of outliers from which on a band does not explain others.
-MOSTLY = 0.75
 #: Change of the calibrated values, in standard deviations of the noise, below which rounds end.
 SETTLED = 0.1
 #: Standard deviation of the blur that brings out what is faint, pixels; how many of them an image must be long; and the
@@ -49,8 +46,6 @@ LEFT = 1 / (4 * np.pi * BLUR**2)
 LEAST_OWN = 0.1
 #: Bins of a band's values in which outliers are looked for.
 BINS = 96
-#: Pixels below which scene and noise cannot be told apart.
-MIN_PIXELS = 64
 #: Share of a band's voxels that impulses may take.
 MOST = 0.8
 #: Standard deviations by which an excess must stand out.
@@ -72,6 +67,8 @@ class Separation:
         Orthonormal: the subspace of the whitened spectra.
     scores : Smoothed, arrays of shape (k, y, x)
         Smoothed coordinates in it: ``scene = sigma · directions @ scores``.
+    correlation : array, shape (band, band), or None
+        Of the noise between bands, where neighbouring ones share it.
     """
 
     noise: NoiseModel
@@ -79,18 +76,17 @@ class Separation:
     whitened: Array
     directions: Array
     scores: Smoothed
+    correlation: Array | None = None
 
     @property
     def rank(self) -> int:
         """Dimension of the subspace."""
         return int(self.directions.shape[1])
 
-
-def along_track(values: Array) -> Array:
-    """Values with their columns' means replaced by the bands': what is left has no column offsets."""
-    if values.shape[1] < 8:
-        return values
-    return values - values.mean(1, keepdims=True) + values.mean((1, 2), keepdims=True)
+    @property
+    def spread(self) -> Array:
+        """Standard deviation of the whitened noise in each direction ``(k,)``."""
+        return spread_in(self.directions, self.correlation)
 
 
 def faint(whitened: Array, directions: Array) -> Array:
@@ -184,17 +180,21 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS, 
     gone, unmeasured = dead, ~valid.any(1)
     filled: Array = values
     unit: Array = np.zeros(bands)
+    correlation: Array | None = None
     for number in range(rounds):
         former = filled
         filled = _filled(values, scene, gain, offset, outlier, clipped)
         if number > 1 and np.mean(np.square(filled - former).mean((1, 2)) / unit**2) < SETTLED**2:
             break
         # the first round still sees dead elements: whitened by what is known, they would be directions of their own
-        noise = _noise(filled, scene, outlier) if sigma is None or not number else sigma
+        noise = noise_of_bands(filled, scene, outlier) if sigma is None or not number else sigma
+        # impulses and lines, which a first round still sees, are in neither bands nor pixels what noise is
+        shared = shared_noise(along_track(filled), noise) if sigma is None and number else None
+        noise, correlation = (noise, None) if shared is None else shared
         # numbers of few digits can have no noise at all
         unit = np.maximum(noise, 1e-6 * np.sqrt((filled**2).mean((1, 2))) + 1e-30).astype(np.float32)
         whitened = filled / unit[:, None, None]
-        directions = subspace(along_track(whitened).reshape(bands, -1))
+        directions = beside(along_track(whitened), correlation, lambda images: subspace(images.reshape(bands, -1)))
         rank = directions.shape[1]
         scores = (directions.T @ whitened.reshape(bands, -1)).reshape(rank, height, width)
         if not seen.calibrated:
@@ -204,7 +204,8 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS, 
             offset_std = unit[:, None] * np.sqrt(directions**2 @ left)
             offset = offset + unit[:, None] * (directions @ ripple)
             scores = scores - ripple[:, None]
-        scores = joint_means(scores)
+        spread = spread_in(directions, correlation)[:, None, None]
+        scores = spread * joint_means(scores / spread)
         scene = unit[:, None, None] * (directions @ scores.reshape(rank, -1)).reshape(values.shape)
         first = number == 0
         suspect = np.flatnonzero(outlier.mean((1, 2)) > (-1 if first else FEW))
@@ -232,12 +233,14 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS, 
     # once more, with the instrument known: now faint directions can be told from it
     filled = _filled(values, scene, gain, offset, outlier, clipped)
     whitened = filled / unit[:, None, None]
-    level = along_track(whitened)
-    directions = faint(level, subspace(level.reshape(bands, -1)))
-    # of few bands pixels told the noise, and that is all of it
-    if sigma is None and bands > FEW_BANDS:
+    directions = beside(
+        along_track(whitened), correlation, lambda images: faint(images, subspace(images.reshape(bands, -1)))
+    )
+    # of few bands pixels told the noise, and that is all of it, as of bands that share it
+    if sigma is None and bands > FEW_BANDS and correlation is None:
         unit, whitened, directions = levelled(unit, whitened, directions)
-    smoothed = smooth((directions.T @ whitened.reshape(bands, -1)).reshape(-1, height, width))
+    scores = (directions.T @ whitened.reshape(bands, -1)).reshape(-1, height, width)
+    smoothed = smooth(scores, spread_in(directions, correlation))
     directions, smoothed = realigned(whitened, directions, smoothed)
     scene = unit[:, None, None] * (directions @ smoothed.best.reshape(len(smoothed.best), -1)).reshape(values.shape)
     slope = seen.slope
@@ -246,47 +249,15 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS, 
     model = NoiseModel(
         sigma=unit, slope=slope, gain=gain, offset=offset, offset_std=offset_std, dead=dead, outlier=outlier
     )
-    return Separation(noise=model, scene=scene, whitened=whitened, directions=directions, scores=smoothed)
+    return Separation(
+        noise=model, scene=scene, whitened=whitened, directions=directions, scores=smoothed, correlation=correlation
+    )
 
 
 def _filled(values: Array, scene: Array, gain: Array, offset: Array, outlier: Mask, clipped: Mask) -> Array:
     """Values without the detector's gains and offsets, outliers as predicted, clipped ones at least as measured."""
     corrected = (values - offset[:, None]) / gain[:, None]
     return np.where(outlier, np.where(clipped, np.maximum(scene, corrected), scene), corrected)
-
-
-def _noise(filled: Array, scene: Array, outlier: Mask) -> Array:
-    """Noise of each band ``(band,)`` where outliers are filled with the scene.
-
-    Bands that are mostly filled are other bands' sums, and would explain these: they have no say, and their own noise
-    is that of what was measured; without any, it is the others'.
-    """
-    share = outlier.mean((1, 2))
-    whole = share < MOSTLY
-    if not whole.any():
-        return band_noise(along_track(filled))
-    out = np.empty(len(filled), dtype=np.float32)
-    level = along_track(filled[whole])
-    # filled voxels have no noise
-    out[whole] = band_noise(_usual_pixels(level, (filled - scene)[whole])) / np.sqrt(1 - share[whole])
-    for band in np.flatnonzero(~whole):
-        rest = (filled[band] - scene[band])[~outlier[band]]
-        out[band] = robust_sigma(rest) if len(rest) >= MIN_PIXELS else 0
-        out[band] = out[band] or np.median(out[whole])
-    return out
-
-
-def _usual_pixels(values: Array, rest: Array) -> Array:
-    """Values ``(band, y, x)`` without pixels of which the scene misses far more than noise: ``(band, 1, pixel)`` then.
-
-    A lone pixel's feature of a hundred standard deviations would make the noise of its bands seem twice as much.
-    """
-    if len(values) <= FEW_BANDS:
-        return values
-    spread = robust_sigma(rest, axis=(1, 2))[:, None, None]
-    usual = ~(np.abs(rest) > LONE * np.maximum(spread, 1e-30)).any(0)
-    enough = usual.mean() > 1 - UNUSUAL and usual.sum() >= 4 * len(values) and spread.all()
-    return values[:, None, usual] if enough and not usual.all() else values
 
 
 def medians(values: Array, keep: Mask) -> Array:

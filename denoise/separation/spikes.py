@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from denoise.separation.estimate import MIN_PIXELS
+from denoise.separation.noise import MIN_PIXELS
 from hsitools.estimation.band_noise import FEW_BANDS, band_noise
 from hsitools.estimation.covariance import subspace
 from hsitools.estimation.heights import deviation

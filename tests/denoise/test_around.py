@@ -11,7 +11,8 @@ from scipy.ndimage import gaussian_filter
 
 from denoise.case import Known, NoiseModel, Observation, Restoration
 from denoise.registry import METHODS, Method
-from denoise.restore import SUSPICIOUS, _shares, rare_findings, restore, restore_cube
+from denoise.restore import rare_findings, restore, restore_cube
+from denoise.said import SUSPICIOUS, shares, warning_of
 from denoise.strips import RestoredSource
 from hsitools.cube import Cube
 from hsitools.sensor import Calibration, DetectorNoise, GaussianResponse, Sensor
@@ -284,15 +285,15 @@ def test_shares_are_of_what_they_say() -> None:
     full[0, 0, 2] = True
     mask[:] = ~valid | full
     mask[0, 1, 0] = True
-    said = _shares(mask, valid, full)
+    said = shares(mask, valid, full)
     assert said == {name: pytest.approx(share) for name, share in zip(
         ("outliers", "nodata", "saturated"), (1 / 7, 0.2, 0.1), strict=True
     )}  # fmt: skip
     mask[0, 1, 1:3] = True
-    said = _shares(mask, valid, full)
+    said = shares(mask, valid, full)
     assert said["outliers"] == pytest.approx(3 / 7)
     assert 1 / 7 < SUSPICIOUS < 3 / 7
-    assert said["warning"].startswith("43% of the measured voxels")
+    assert warning_of(said)["warning"].startswith("43% of the measured voxels")
 
 
 def test_what_clips_is_no_less_than_what_was_read(scene: np.ndarray) -> None:

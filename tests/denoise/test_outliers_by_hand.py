@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from denoise.separation.estimate import _bins, _filled, _usual_pixels, along_track, medians, outliers
+from denoise.separation.estimate import _bins, _filled, medians, outliers
 from denoise.separation.lines import lines
+from denoise.separation.noise import along_track, usual_pixels
 from denoise.separation.spikes import ALIKE, BESIDE, _alone, _beyond, _standard, _without_likes, spikes
 
 # ---- scene and outliers in turn --------------------------------------------------------------------------------
@@ -40,19 +41,19 @@ def test_values_are_calibrated_and_filled_by_hand():
 def test_pixels_of_which_the_scene_misses_far_more_than_noise_are_left_out():
     rng = np.random.default_rng(13)
     values, rest = rng.standard_normal((2, 12, 20, 20))
-    assert _usual_pixels(values, rest) is values
+    assert usual_pixels(values, rest) is values
     rest[3, 4, 5] = -25
     rest[8, 9, 9] = 25
     usual = np.ones((20, 20), bool)
     usual[[4, 9], [5, 9]] = False
-    np.testing.assert_array_equal(_usual_pixels(values, rest)[:, 0], values[:, usual])
+    np.testing.assert_array_equal(usual_pixels(values, rest)[:, 0], values[:, usual])
     # in units of each band's own
     scaled = np.geomspace(1e-3, 1e3, 12)[:, None, None] * rest
-    np.testing.assert_array_equal(_usual_pixels(values, scaled)[:, 0], values[:, usual])
+    np.testing.assert_array_equal(usual_pixels(values, scaled)[:, 0], values[:, usual])
     # of few bands, or where it would be many pixels, all stay
-    assert _usual_pixels(values[:8], rest[:8]).shape == (8, 20, 20)
+    assert usual_pixels(values[:8], rest[:8]).shape == (8, 20, 20)
     rest[0, :2] = 99
-    assert _usual_pixels(values, rest) is values
+    assert usual_pixels(values, rest) is values
 
 
 def test_bins_hold_as_many_levels_each():

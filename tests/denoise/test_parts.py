@@ -11,9 +11,10 @@ from denoise.case import NoiseModel, Observation
 from denoise.comparison.simulate import clean_cube
 from denoise.methods.column_median import column_median
 from denoise.observed import band_variance, observe
-from denoise.separation import counts, estimate, spikes
+from denoise.separation import counts, spikes
 from denoise.separation.columns import _step, doubt_of_nearest, from_nearest, shrunk
 from denoise.separation.estimate import Separation, regress
+from denoise.separation.noise import noise_of_bands
 from denoise.separation.rare import REMAINDER, REMAINDERS, TRACE, _amplitudes, _relative_error, _trace, find_rare
 from denoise.separation.scan import blurred, white
 from denoise.separation.smooth import Smoothed, smooth
@@ -218,7 +219,7 @@ def test_a_band_that_is_mostly_gone_has_the_noise_of_what_is_left_of_it() -> Non
     outlier[5] = rng.random((40, 40)) < 0.85
     outlier[8] = True
     values[5] *= 3
-    noise = estimate._noise(np.where(outlier, prediction, values), prediction, outlier)
+    noise = noise_of_bands(np.where(outlier, prediction, values), prediction, outlier)
     assert noise[5] == pytest.approx(3, rel=0.2)
     assert noise[8] == pytest.approx(1, rel=0.1)
     np.testing.assert_allclose(np.delete(noise, [5, 8]), 1, atol=0.1)
