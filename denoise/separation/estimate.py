@@ -196,7 +196,7 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS, 
         whitened = filled / unit[:, None, None]
         directions = beside(along_track(whitened), correlation, lambda images: subspace(images.reshape(bands, -1)))
         rank = directions.shape[1]
-        scores = (directions.T @ whitened.reshape(bands, -1)).reshape(rank, height, width)
+        scores: Array = (directions.T @ whitened.reshape(bands, -1)).reshape(rank, height, width)
         if not seen.calibrated:
             # of offset and gain together: far from zero each is large by itself
             before = directions.T @ ((offset + (gain - 1) * scene.mean(1)) / unit[:, None])
