@@ -225,7 +225,9 @@ def calibrate(net: FlowNet, coder: Autoencoder, examples: Sequence[Example], see
     def miss(logarithms: Array) -> float:
         return float(np.dot(COUNTS, (covered(np.exp(logarithms)) - SHARES) ** 2))
 
-    best = np.exp(minimize(miss, np.zeros(2), method="Nelder-Mead").x)
+    # shares are steps: what is too small moves none, and the search would end where it began
+    start = {"initial_simplex": np.array([[0, 0], [1, 0], [0, 1]])}
+    best = np.exp(minimize(miss, np.zeros(2), method="Nelder-Mead", options=start).x)
     inside, most = covered(best)
     return {"spread": float(best[0]), "beyond": float(best[1]), "within_68": float(inside), "within_95": float(most)}
 

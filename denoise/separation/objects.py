@@ -44,7 +44,7 @@ class CompactObject(NamedTuple):
     change: Array
 
 
-def told_apart(scene: Array, observed: Array, basis: Array) -> list[CompactObject]:
+def told_apart(scene: Array, observed: Array, basis: Array, variance: Array) -> list[CompactObject]:
     """What sharpens compact objects.
 
     Parameters
@@ -53,6 +53,8 @@ def told_apart(scene: Array, observed: Array, basis: Array) -> list[CompactObjec
         Whitened: the estimate and what was seen.
     basis : array, shape (band, n)
         Orthonormal directions that the estimate is made of.
+    variance : array, shape (band, y, x)
+        Of the noise: bright objects have more of it.
     """
     from scipy.ndimage import label
 
@@ -70,20 +72,24 @@ def told_apart(scene: Array, observed: Array, basis: Array) -> list[CompactObjec
     taken = np.zeros(shape, dtype=bool)
     for number in range(1, count + 1):
         if LEAST_SIZE <= sizes[number] <= MOST * distance.size:
-            item = _object(scores, seen, labels == number)
+            core = labels == number
+            noise = (basis.T * variance[:, core].mean(1)) @ basis
+            item = _object(scores, seen, core, noise)
             if item is not None and not (item.near & taken).any():
                 taken |= item.near
                 out.append(item._replace(spectrum=np.asarray(basis @ item.spectrum, dtype=np.float32)))
     return out
 
 
-def _object(scores: Array, seen: Array, core: Mask) -> CompactObject | None:
+def _object(scores: Array, seen: Array, core: Mask, noise_of_scores: Array) -> CompactObject | None:
     """One object, its spectrum in the basis ``(n,)``, or None where a filter does not single it out.
 
     Parameters
     ----------
     scores, seen : array, shape (n, y, x)
     core : array of bool, shape (y, x)
+    noise_of_scores : array, shape (n, n)
+        Covariance of the noise of ``seen`` in the object.
     """
     from scipy.ndimage import binary_dilation, gaussian_filter
 
@@ -100,7 +106,7 @@ def _object(scores: Array, seen: Array, core: Mask) -> CompactObject | None:
     covariance = np.atleast_2d(np.cov(scores[:, ~far])) + np.eye(len(spectrum))
     weights = np.linalg.solve(covariance, spectrum)
     weights /= weights @ spectrum
-    noise = float(np.linalg.norm(weights))
+    noise = float(np.sqrt(weights @ noise_of_scores @ weights))
     line, sharp = (np.tensordot(weights, images, 1) for images in (scores, seen))
     if noise * SEEN > 1 or max(line[~far].std(), line[beside].std()) * UNLIKE > 1:
         return None

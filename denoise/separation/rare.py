@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from denoise.separation.estimate import Separation
 from denoise.separation.objects import told_apart
-from denoise.separation.recurring import recurring
+from denoise.separation.recurring import of_unit_noise, recurring
 from denoise.separation.scan import BLURS, blurred, features, groups, noise_of_pixels, white
 
 Array = NDArray[Any]
@@ -100,18 +100,21 @@ def find_rare(separation: Separation, scene: Array, basis: Array) -> Rare:
 
     if min(shape[1:]) >= MIN_SIDE and shape[0] >= max(MIN_BANDS, basis.shape[1] + 2):
         level = 1 + noise.slope[:, None, None] / unit**2 * (scene - scene.mean((1, 2), keepdims=True))
-        spread = noise_of_pixels(rest, np.sqrt(np.maximum(level, 0.1)).mean(0))
+        level = np.maximum(level, 0.1)
         atoms = np.concatenate([basis.T, features(np.abs(scene.mean((1, 2))) / noise.sigma)])
-        for thing in told_apart(whole, separation.whitened, basis):
+        objects = told_apart(whole, separation.whitened, basis, level)
+        for thing in objects:
             part = thing.spectrum[:, None] * thing.change[thing.near]
             rest[:, thing.near] -= part
             added[:, thing.near] += part
+        # what smoothing took of an object's edges is no noise of theirs
+        spread = noise_of_pixels(rest, np.sqrt(level).mean(0))
+        for thing in objects:
             # what of it the subspace has not: where to look is known, so that little is enough
-            direction, share = _direction(rest[:, thing.inside].mean(1) * np.sqrt(thing.inside.sum()), atoms)
+            direction, share = _direction(of_unit_noise(rest, spread, thing.inside), atoms)
             if direction.any():
-                kept, spread_of_kept = _amplitudes(np.tensordot(direction, rest, 1), thing.inside, CLOSE)
-                error = direction[:, None] ** 2 * spread_of_kept + (share / thing.inside.sum())[:, None]
-                put_back(thing.inside, direction, kept[thing.inside], error)
+                kept, error = _amplitudes(rest, spread, thing.inside, direction, share, CLOSE)
+                put_back(thing.inside, direction, kept, error)
         for blur, least in BLURS.items():
             cores = list(groups(rest / spread, atoms, blur, least))
             if not blur:
@@ -122,10 +125,8 @@ def find_rare(separation: Separation, scene: Array, basis: Array) -> Rare:
             for core in cores:
                 where, direction, share = _group(rest, spread, core, atoms, blur)
                 if direction.any():
-                    kept, error = _amplitudes(np.tensordot(direction, rest, 1), where, blur)
-                    put_back(
-                        where, direction, kept[where], direction[:, None] ** 2 * error + (share / where.sum())[:, None]
-                    )
+                    kept, error = _amplitudes(rest, spread, where, direction, share, blur)
+                    put_back(where, direction, kept, error)
                     number += 1
         most = REMAINDERS * TRACE * restored_error * pixels.size / max(int(pixels.sum()), 1)
         remainder = min(REMAINDER, float(np.sqrt(most)))
@@ -167,10 +168,10 @@ def _group(rest: Array, spread: Array, core: Mask, atoms: Array, blur: float) ->
     band's noise that it holds.
     """
     where = core
-    direction, share = _direction(rest[:, where].mean(1) * np.sqrt(where.sum()), atoms)
+    direction, share = _direction(of_unit_noise(rest, spread, where), atoms)
     if blur and direction.any():
-        where = _outline(np.tensordot(direction, rest / spread, 1), core, blur)
-        direction, share = _direction(rest[:, where].mean(1) * np.sqrt(where.sum()), atoms)
+        where = _outline(np.tensordot(direction, rest, 1) / spread, core, blur)
+        direction, share = _direction(of_unit_noise(rest, spread, where), atoms)
     return where, direction, share
 
 
@@ -224,20 +225,25 @@ def _direction(spectrum: Array, atoms: Array) -> tuple[Array, Array]:
     return np.asarray(fitted / norm if norm > 0 else fitted, dtype=np.float32), share
 
 
-def _amplitudes(scores: Array, where: Mask, blur: float) -> tuple[Array, Array]:
-    """Amplitudes ``(y, x)`` of a group from its scores of unit noise, and their variance ``(pixel,)``.
+def _amplitudes(
+    rest: Array, spread: Array, where: Mask, direction: Array, share: Array, blur: float
+) -> tuple[Array, Array]:  # fmt: skip
+    """Amplitudes ``(pixel,)`` of a group of that direction, and the variance ``(band, pixel)`` of what they put back.
 
-    What neighbours share is kept whole, what they do not by its share that is no noise.
+    What neighbours share is kept whole, what they do not by its share that is no noise. The direction's own error is
+    the ``share`` of each band's noise that its mean over the group holds.
     """
     from scipy.ndimage import gaussian_filter
 
-    if not blur or where.sum() < 4:
-        return np.where(where, scores, 0), np.ones(int(where.sum()), np.float32)
-    width = min(blur, 1.5)
-    inside = where.astype(np.float32)
-    weight = np.maximum(gaussian_filter(inside, width), 1e-6)
-    mean = gaussian_filter(inside * scores, width) / weight
-    rough = scores[where] - mean[where]
-    share = max(0.0, 1 - 1 / max(float(np.mean(rough**2)), 1e-6))
-    kept = np.where(where, mean + share * (scores - mean), 0)
-    return kept, (share + (1 - share) / (4 * np.pi * width**2 * weight[where])).astype(np.float32)
+    scores, noise = np.tensordot(direction, rest, 1), np.square(spread[where])
+    kept, passed = scores[where], np.ones_like(noise)
+    if blur and where.sum() >= 4:
+        width = min(blur, 1.5)
+        weight = np.maximum(gaussian_filter(where.astype(np.float32), width), 1e-6)
+        mean = (gaussian_filter(np.where(where, scores, 0), width) / weight)[where]
+        rough = kept - mean
+        unlike = max(0.0, 1 - float(noise.mean()) / max(float(np.mean(rough**2)), 1e-6))
+        kept = mean + unlike * rough
+        passed = unlike + (1 - unlike) / (4 * np.pi * width**2 * weight[where])
+    error = direction[:, None] ** 2 * (passed * noise) + (share * noise.mean() / where.sum())[:, None]
+    return kept, np.asarray(error, dtype=np.float32)

@@ -52,7 +52,7 @@ def recurring(
             continue
         pixels = core
         for _ in range(ROUNDS):
-            spectrum = direction_of(rest[:, pixels].mean(1) * np.sqrt(pixels.sum()))
+            spectrum = direction_of(of_unit_noise(rest, spread, pixels))
             scores = np.tensordot(spectrum, rest, 1) / spread
             pixels = outstanding(np.where(taken, 0, scores))
             if not SOME <= pixels.sum() <= MOST * pixels.size:
@@ -61,6 +61,11 @@ def recurring(
             taken |= pixels
             out.append((spectrum, pixels))
     return out
+
+
+def of_unit_noise(rest: Array, spread: Array, where: Mask) -> Array:
+    """Sum ``(band,)`` of a residual ``(band, y, x)`` over some pixels, in units of its noise, which is ``spread``."""
+    return np.asarray(rest[:, where].sum(1) / np.sqrt(np.square(spread[where], dtype=float).sum()))
 
 
 def outstanding(scores: Array) -> Mask:

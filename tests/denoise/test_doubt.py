@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 import torch
 
+import denoise.latent.certainty as certainty
 import denoise.latent.posterior as posterior
 from denoise.case import Observation
-from denoise.latent.certainty import missed, noise_level, pattern, spikes, spread_of
+from denoise.latent.certainty import missed, noise_level, pattern, shared, spikes, spread_of
+from denoise.latent.flow import Condition
 from denoise.latent.posterior import LEAST_SPREAD, pooled, refine
+from denoise.learning.residual_examples import Example
 from denoise.separation.estimate import Separation, separate
 from hsitools.scenes import scene
 
@@ -176,3 +179,68 @@ def test_noise_of_pixels_is_told_next_to_what_is_assumed() -> None:
     rest = variance.sqrt() * torch.as_tensor(rng.standard_normal((30, 40, 40)), dtype=torch.float32)
     level = noise_level(rest, variance, basis)
     assert float((level - 1).abs().max()) < 0.15
+
+
+def test_noise_of_pixels_is_that_of_directions_beyond_the_components() -> None:
+    """Half the image has three times the noise of the other half; bands that lie in the components tell nothing."""
+    generator = torch.Generator().manual_seed(5)
+    variance = 0.5 + torch.rand(30, 24, 40, generator=generator)
+    basis = torch.zeros(30, 3)
+    basis[0, 0] = basis[1, 1] = 1
+    basis[2:6, 2] = 0.5
+    variance[:2, :12] *= 1000
+    true = torch.ones(40)
+    true[20:] = 3
+    rest = (variance * true * (1 - basis.square().sum(1))[:, None, None]).sqrt()
+    level = noise_level(rest, variance, basis)
+    np.testing.assert_allclose(level[:, :18], 0.5, atol=0.03)
+    np.testing.assert_allclose(level[:, 22:], 1.5, atol=0.03)
+    assert float(level.mean()) == pytest.approx(1, abs=1e-4)
+
+
+def test_what_bands_share_is_in_the_units_of_each() -> None:
+    """Twelve bands share images of twice the noise's power; of each band as large as its own noise makes it."""
+    rng = np.random.default_rng(6)
+    rest = rng.standard_normal((40, 60, 60))
+    rest[20:32] += np.sqrt(2) * rng.standard_normal((60, 60))
+    level = np.linspace(0.2, 3, 40)
+    told = shared((level[:, None, None] * rest).astype(np.float32))
+    np.testing.assert_allclose(told[20:32], 2 * level[20:32] ** 2, rtol=0.15)
+    assert (told / level**2)[[*range(20), *range(32, 40)]].max() < 0.05
+
+
+def test_factors_of_the_spread_are_those_that_errors_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flow whose mean is zero and whose samples have a fifth of the errors' variance is told a factor of five; the
+    error of components that it is not asked for is not counted.
+    """
+    rng = np.random.default_rng(7)
+    bands, side, rank = 16, 20, certainty.COMPONENTS + 2
+    examples, bases = [], []
+    for _ in range(3):
+        basis = np.linalg.qr(rng.standard_normal((bands, rank)))[0].astype(np.float32)
+        size = np.linspace(3, 0.3, certainty.COMPONENTS)[:, None, None]
+        scores = np.concatenate([size * rng.standard_normal((certainty.COMPONENTS, side, side)),
+                                 40 * rng.standard_normal((2, side, side))])  # fmt: skip
+        examples.append(Example(whitened=None, truth=np.tensordot(basis, scores, 1).astype(np.float32)))
+        bases.append(torch.as_tensor(basis))
+    size = torch.as_tensor(np.linspace(3, 0.3, certainty.COMPONENTS), dtype=torch.float32)[:, None, None, None]
+    zero = torch.zeros(rank, 4, side // 2, side // 2)
+    waiting = iter(bases)
+    monkeypatch.setattr(certainty, "evidence", lambda whitened, coder: (None, next(waiting)))
+    monkeypatch.setattr(certainty, "channels_of", lambda components: Condition(*[zero] * len(Condition._fields)))
+    monkeypatch.setattr(certainty, "posterior_mean", lambda net, condition: torch.zeros_like(condition.observed))
+    monkeypatch.setattr(
+        certainty, "sample",
+        lambda net, condition, steps, generator: (
+            size / 5**0.5 * torch.randn(condition.observed.shape, generator=generator)
+        ),
+    )  # fmt: skip
+    told = certainty.calibrate(None, None, examples, seed=0)
+    assert told["spread"] == pytest.approx(5, rel=0.1)
+    assert told["beyond"] * certainty.beyond(rank, side**2) < 0.1
+    assert (told["within_68"], told["within_95"]) == pytest.approx((0.6827, 0.95), abs=0.01)
+
+
+def test_what_is_too_faint_to_be_found() -> None:
+    """Of 100 bands and 2500 pixels a direction of a fifth of the noise's variance hides, a hundredth a voxel."""
+    assert certainty.beyond(100, 2500) == pytest.approx(0.2 / 100)

@@ -19,7 +19,7 @@ def box(place=BOX):
     return inside
 
 
-def told(inside, values=None, amplitude=10.0, background=0.2, spectrum=(0.0, 0.6, 0.8)):
+def told(inside, values=None, amplitude=10.0, background=0.2, spectrum=(0.0, 0.6, 0.8), variance=1.0):
     """Objects of a scene whose smoothed edges are soft, and whose pixels show ``values`` of an object's height.
 
     What varies beside the object is in another direction of the basis than its spectrum.
@@ -30,7 +30,8 @@ def told(inside, values=None, amplitude=10.0, background=0.2, spectrum=(0.0, 0.6
     soft = gaussian_filter(inside.astype(float), 0.8)
     one = np.array(spectrum)[:, None, None] * amplitude
     scene, seen = (np.stack([field, 0 * field, 0 * field]) + one * image for image in (soft, values))
-    return soft, told_apart(np.tensordot(BASIS, scene, 1), np.tensordot(BASIS, seen, 1), BASIS)
+    scene, seen = (np.tensordot(BASIS, images, 1) for images in (scene, seen))
+    return soft, told_apart(scene, seen, BASIS, np.full(scene.shape, variance))
 
 
 @pytest.mark.parametrize(
@@ -99,13 +100,16 @@ def test_only_what_noise_lets_see_and_the_scene_is_not_full_of():
     """Three and a half deviations in each pixel, and eight and a half of what lies elsewhere."""
     assert not told(box(), amplitude=3.0)[1]
     assert len(told(box(), amplitude=4.5)[1]) == 1
+    # of twice the noise, as bright ones have it
+    assert not told(box(), amplitude=6.0, variance=4.0)[1]
+    assert len(told(box(), amplitude=9.0, variance=4.0)[1]) == 1
     rng = np.random.default_rng(3)
     for spread, number in ((0.05, 1), (0.4, 0)):
         texture = spread * rng.standard_normal((SIDE, SIDE))
         soft = gaussian_filter(box().astype(float), 0.8) + texture
         images = 8.0 * np.stack([0 * soft, 0.6 * soft, 0.8 * soft])
         scene = np.tensordot(BASIS, images, 1)
-        assert len(told_apart(scene, scene, BASIS)) == number
+        assert len(told_apart(scene, scene, BASIS, np.ones_like(scene))) == number
 
 
 @pytest.mark.parametrize(("size", "number"), [((1, 3), 0), ((2, 2), 1), ((5, 6), 1), ((9, 9), 0)])
@@ -117,7 +121,7 @@ def test_objects_have_four_pixels_and_a_fiftieth_of_the_image(size, number):
     scene = np.tensordot(BASIS, images, 1)
     centred = inside - inside.mean()
     assert (3600 * centred[inside] ** 2 / (3600 * inside.var() + 0.1) > 3 + FAR).all() or number == 0
-    found = told_apart(scene, scene, BASIS)
+    found = told_apart(scene, scene, BASIS, np.ones_like(scene))
     assert len(found) == number
     assert all((thing.inside == inside).all() for thing in found)
 
@@ -128,7 +132,7 @@ def test_objects_apart_are_told_each_and_those_in_reach_of_another_once():
         one, two = box((slice(14, 19), slice(10, 14))), box((slice(14, 19), slice(left, left + 4)))
         soft = gaussian_filter(np.stack([0 * one, 20.0 * one, 20.0 * two]), (0, 0.8, 0.8))
         scene, seen = (np.tensordot(BASIS, images, 1) for images in (soft, np.stack([0 * one, 20 * one, 20 * two])))
-        things = told_apart(scene, seen, BASIS)
+        things = told_apart(scene, seen, BASIS, np.ones_like(scene))
         assert len(things) == number
         for thing, inside in zip(things, (one, two), strict=False):
             np.testing.assert_array_equal(thing.inside, inside)
@@ -151,5 +155,5 @@ def test_what_varies_beside_an_object_as_much_is_half_its_spectrum():
 
 def test_no_direction_no_object():
     nothing = np.zeros((BANDS, SIDE, SIDE))
-    assert told_apart(nothing, nothing, np.zeros((BANDS, 0))) == []
-    assert told_apart(nothing, nothing, BASIS) == []
+    assert told_apart(nothing, nothing, np.zeros((BANDS, 0)), 1 + nothing) == []
+    assert told_apart(nothing, nothing, BASIS, 1 + nothing) == []

@@ -118,20 +118,23 @@ def test_the_trace_is_of_what_lies_beyond_the_subspace() -> None:
     np.testing.assert_allclose(trace, 2 * np.sqrt(TRACE * 0.04) * wide, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize("noise", [1.0, 3.0])
 @pytest.mark.parametrize("blur", [0.0, 1.0, 1.5])
-def test_amplitudes_of_a_group_err_as_is_said(blur: float) -> None:
-    """A group of one amplitude in unit noise: its mean is kept, and its error's variance is said."""
+def test_amplitudes_of_a_group_err_as_is_said(blur: float, noise: float) -> None:
+    """A group of one amplitude in known noise: its mean is kept, and its error's variance is said."""
     where = np.zeros((24, 24), bool)
     where[5:15, 8:20] = True
     rng = np.random.default_rng(2)
+    direction, share = np.array([0.6, -0.8]), np.array([0.5, 0.25])
     errors, told = [], []
     for _ in range(60):
-        kept, variance = _amplitudes(5.0 * where + rng.standard_normal(where.shape), where, blur)
-        assert not kept[~where].any()
-        errors.append(kept[where] - 5)
-        told.append(variance)
-    assert np.mean(errors) == pytest.approx(0, abs=0.1)
-    assert np.mean(np.square(errors)) == pytest.approx(np.mean(told), rel=0.25)
+        rest = direction[:, None, None] * 15 * where + noise * rng.standard_normal((2, *where.shape))
+        kept, variance = _amplitudes(rest, np.full(where.shape, noise), where, direction, share, blur)
+        errors.append(kept - 15)
+        told.append(variance - noise**2 * share[:, None] / where.sum())
+    assert np.mean(errors) == pytest.approx(0, abs=0.1 * noise)
+    for band, part in enumerate(direction):
+        assert part**2 * np.mean(np.square(errors)) == pytest.approx(np.mean(told, (0, 2))[band], rel=0.25)
 
 
 @pytest.mark.parametrize("blur", [0.0, 0.7, 1.0, 2.5])

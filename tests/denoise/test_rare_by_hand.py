@@ -9,9 +9,10 @@ from scipy.ndimage import gaussian_filter
 from denoise.case import NoiseModel
 from denoise.separation.estimate import Separation
 from denoise.separation.rare import TRACE, find_rare
+from denoise.separation.recurring import of_unit_noise
 from denoise.separation.smooth import Smoothed
 
-BANDS, SIDE = 40, 60
+BANDS, SIDE, LEVEL = 40, 60, 30.0
 SIGMA = np.linspace(0.5, 3, BANDS)
 BASIS = np.linalg.qr(np.random.default_rng(0).standard_normal((BANDS, 3)))[0]
 LINE = np.exp(-0.5 * ((np.arange(BANDS) - 21) / 1.5) ** 2)
@@ -27,16 +28,15 @@ def seen(height, line, where, slope=0.0):
     field = gaussian_filter(rng.standard_normal((SIDE, SIDE)), 4)
     true = np.stack([field, height * BOX, 0 * field])
     smooth = np.stack([field, gaussian_filter(height * BOX.astype(float), 0.8), 0 * field])
-    level = 30.0
     noise = rng.standard_normal((BANDS, SIDE, SIDE))
-    whitened = level + np.tensordot(BASIS, true, 1) + noise + line * LINE[:, None, None] * where
+    whitened = LEVEL + np.tensordot(BASIS, true, 1) + noise + line * LINE[:, None, None] * where
     column = np.ones((BANDS, SIDE), np.float32)
     model = NoiseModel(
         sigma=SIGMA.astype(np.float32), slope=(slope * SIGMA).astype(np.float32), gain=column, offset=0 * column,
         offset_std=0 * column, dead=column < 0, outlier=np.zeros(noise.shape, bool),
     )  # fmt: skip
-    scene = SIGMA[:, None, None] * (level + np.tensordot(BASIS, smooth, 1))
-    images = smooth + np.tensordot(BASIS.T, np.full((BANDS, 1, 1), level), 1)
+    scene = SIGMA[:, None, None] * (LEVEL + np.tensordot(BASIS, smooth, 1))
+    images = smooth + np.tensordot(BASIS.T, np.full((BANDS, 1, 1), LEVEL), 1)
     return Separation(
         noise=model, scene=scene.astype(np.float32), whitened=whitened.astype(np.float32),
         directions=BASIS.astype(np.float32), scores=Smoothed(images, images, images),
@@ -116,6 +116,53 @@ def test_brighter_pixels_of_photon_noise_are_no_targets() -> None:
         directions=found.directions, scores=found.scores,
     )  # fmt: skip
     assert find_rare(told, told.scene, told.directions).pixels.mean() < 0.01
+
+
+@pytest.mark.parametrize("line", [0.0, 6.0])
+def test_bright_object_has_what_stands_out_of_its_own_noise(line: float) -> None:
+    """An object of 3.3 times the noise of what is around it: of chance alone nothing is put back, a line that all its
+    pixels have is as the mean of them shows it, and the variance told is that of its errors.
+    """
+    rng = np.random.default_rng(1)
+    white, bright = np.ones(BANDS) / BANDS**0.5, 40.0
+    true = LEVEL + bright * BOX + np.zeros((BANDS, 1, 1))
+    smooth = gaussian_filter(np.where(BOX, bright, 0), 0.8)
+    noise = np.sqrt(1 + 0.25 * bright * BOX) * rng.standard_normal(true.shape)
+    narrow = np.exp(-0.5 * ((np.arange(BANDS) - 21) / 1.5) ** 2)
+    narrow -= narrow.mean()
+    narrow /= np.linalg.norm(narrow)
+    unit = SIGMA[:, None, None]
+    images = (smooth * BANDS**0.5)[None]
+    plain, _ = seen(0.0, 0.0, BOX)
+    found = Separation(
+        noise=NoiseModel(**{**vars(plain.noise), "slope": (0.25 * SIGMA).astype(np.float32)}),
+        scene=(unit * (LEVEL + smooth)).astype(np.float32),
+        whitened=(true + noise + line * narrow[:, None, None] * BOX).astype(np.float32),
+        directions=white[:, None].astype(np.float32), scores=Smoothed(images, images, images),
+    )  # fmt: skip
+    rare, added, variance = put_back(found)
+    # the object itself: its mean, of which the noise of a pixel is no part
+    level = white @ (found.scene / unit + added)[:, BOX] - (LEVEL + bright) * BANDS**0.5
+    assert np.sqrt(np.mean(level**2)) < 1.5
+    added = (added - added.mean(0))[:, BOX]
+    assert rare.pixels[BOX].mean() == (line > 0)
+    assert (rare.pixels & ~BOX).mean() < 0.01
+    shown = (narrow @ noise[:, BOX]).mean() + line
+    assert (narrow @ added).mean() == pytest.approx(shown if line else 0, abs=1)
+    if line:
+        error = np.square(added - line * narrow[:, None]).sum(0).mean()
+        assert 0.25 < variance.sum(0)[BOX].mean() / error < 2
+    else:
+        assert np.square(added).sum(0).mean() < 0.02
+
+
+def test_a_sum_is_of_unit_noise_whatever_that_of_its_pixels() -> None:
+    rng = np.random.default_rng(4)
+    spread = rng.uniform(0.5, 6, (9, 11))
+    where = rng.random(spread.shape) < 0.4
+    noise = spread * rng.standard_normal((5000, *spread.shape))
+    assert of_unit_noise(noise, spread, where).std() == pytest.approx(1, abs=0.04)
+    np.testing.assert_allclose(of_unit_noise(7 * noise, 7 * spread, where), of_unit_noise(noise, spread, where))
 
 
 def test_small_images_and_few_bands_have_a_trace_only() -> None:

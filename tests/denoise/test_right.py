@@ -483,7 +483,8 @@ def test_objects_are_told_apart_from_what_is_around_them() -> None:
     smoothed = np.stack([true[0], gaussian_filter(true[1], 1.0)])
     seen = true + rng.standard_normal(true.shape)
     change = np.zeros((30, side, side))
-    for thing in told_apart(np.tensordot(basis, smoothed, 1), np.tensordot(basis, seen, 1), basis):
+    unit = np.ones((30, side, side))
+    for thing in told_apart(np.tensordot(basis, smoothed, 1), np.tensordot(basis, seen, 1), basis, unit):
         change += thing.spectrum[:, None, None] * thing.change * thing.near
         assert (thing.inside & ~thing.near).sum() == 0
         assert (thing.inside == inside).mean() > 0.98
@@ -493,7 +494,7 @@ def test_objects_are_told_apart_from_what_is_around_them() -> None:
     assert now < 0.6 * before
     # of a scene that is full of such objects nothing is changed
     many = np.kron(rng.random((8, 8)) < 0.4, np.ones((5, 5)))
-    assert not told_apart(*2 * (np.tensordot(basis, np.stack([true[0], 6 * many]), 1),), basis)
+    assert not told_apart(*2 * (np.tensordot(basis, np.stack([true[0], 6 * many]), 1),), basis, unit)
 
 
 def test_what_was_missed_is_what_neighbours_share() -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 
 from hsitools.estimation.band_noise import band_noise, block_noise, own_variance
+from hsitools.estimation.common_stripes import common_stripes
+from hsitools.estimation.covariance import gram
 from hsitools.estimation.heights import Levels, heights, levels
 from hsitools.io.quality import quality
 from hsitools.sensor import Stripes
@@ -105,3 +108,53 @@ def test_band_noise_is_what_changes_from_band_to_band(share):
     gain = stripes.draw((400, 4, 8), np.random.default_rng(7)).gain - 1
     steps = np.diff(gain, axis=0)
     assert np.mean(steps**2) / 2 == pytest.approx(share, rel=0.15)
+
+
+def test_noise_of_few_bands_beside_texture_that_they_share():
+    """White texture of other strength and sign in each band: neighbours tell nothing of it, other bands do."""
+    rng = np.random.default_rng(8)
+    sigma = np.array([0.05, 0.06, 0.08, 0.04])
+    texture = np.array([1, 0.9, 2, -0.8])[:, None, None] * rng.standard_normal((80, 80))
+    noisy = texture + sigma[:, None, None] * rng.standard_normal(texture.shape)
+    # in the units of each band, too
+    for units in (np.ones(4), np.array([1, 1e3, 1e-2, 30])):
+        found = band_noise((units[:, None, None] * noisy).astype(np.float32))
+        np.testing.assert_allclose(found, units * sigma, rtol=0.25)
+
+
+def test_noise_of_few_smooth_bands_is_what_neighbours_miss():
+    rng = np.random.default_rng(9)
+    smooth = np.stack([gaussian_filter(rng.standard_normal((96, 96)), 2) for _ in range(3)])
+    sigma = np.array([0.01, 0.05, 0.002])
+    found = band_noise((smooth + sigma[:, None, None] * rng.standard_normal(smooth.shape)).astype(np.float32))
+    np.testing.assert_allclose(found, sigma, rtol=0.1)
+
+
+def test_size_of_stripes_is_that_which_both_halves_of_a_column_share():
+    rng = np.random.default_rng(10)
+    stripes = 0.02 * rng.standard_normal(400)
+    scene = np.arange(1, 6)[:, None, None] * (1 + 0.05 * rng.standard_normal((96, 400)))
+    assert common_stripes(scene * (1 + stripes)) == pytest.approx(0.02, rel=0.12)
+    # of each half alone: walls
+    halves = np.repeat(0.01 * rng.standard_normal((2, 400)), 48, axis=0)
+    assert common_stripes(scene * (1 + stripes + halves)) == pytest.approx(0.02, rel=0.15)
+
+
+def test_sums_of_products_are_of_all_pixels_in_double_precision():
+    """More pixels than are summed at a time, of a level a hundred thousand times the contrast."""
+    values = (2.0**19 + np.random.default_rng(11).integers(0, 8, (3, 70, 300))).astype(np.float32)
+    whole = [[sum(int(a) * int(b) for a, b in zip(x.flat, y.flat, strict=True)) for y in values] for x in values]
+    np.testing.assert_array_equal(gram(values), whole)
+
+
+def test_levels_are_of_what_was_measured():
+    values = np.random.default_rng(12).normal(3, 0.5, (1, 80, 50))
+    valid = np.ones(values.shape, bool)
+    valid[:, ::2] = False
+    values[~valid] = 1e6
+    told = levels(values, valid)
+    assert (told.centre[0], told.deviation[0]) == pytest.approx((3, 0.5), rel=0.05)
+    far = heights(values, valid)
+    assert not far[~valid].any()
+    np.testing.assert_allclose(far[valid], (values[valid] - told.centre[0]) / told.deviation[0])
+    assert not heights(values, ~np.ones_like(valid)).any()

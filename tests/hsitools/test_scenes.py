@@ -1,5 +1,6 @@
 """Procedural scenes."""
 
+import itertools
 import resource
 import time
 
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 
 from hsitools.errors import InputError
 from hsitools.scenes import NAMES, abundances, library, scene
+from hsitools.scenes.spectra import MATERIALS
+from hsitools.scenes.terrain import cells, fractal, ground, hashed
 
 
 @pytest.fixture(scope="module")
@@ -131,3 +134,79 @@ def test_light_can_be_even():
 def test_errors_say_what(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+def test_curves_go_through_their_points_and_lose_light_to_each_feature():
+    """Without absorption the continuum; with it a factor for each Gaussian, half of its depth at 1.177 widths."""
+    for number, material in enumerate(MATERIALS):
+        nodes, values = np.array(material.continuum).T
+        continuum = library(nodes, 0)[number]
+        np.testing.assert_allclose(continuum, values, rtol=1e-12)
+        features = [item for item in material.features if item[0] + 1.2 * item[1] < 2600]
+        for shift, share in ((0, 1.0), (1.17741, 0.5)) if features else ():
+            places = np.array([centre + shift * width for centre, width, _ in features])
+            found = library(places, 0.3)[number] / library(places, 0)[number]
+            for place, own, ratio in zip(places, features, found, strict=True):
+                lost = 1 - 0.3 * own[2] * share
+                for centre, width, depth in material.features:
+                    if (centre, width, depth) != own:
+                        lost *= 1 - 0.3 * depth * np.exp(-((place - centre) ** 2) / (2 * width**2))
+                assert ratio == pytest.approx(lost, rel=1e-5)
+    # none takes more than is there
+    assert library(np.linspace(350, 2600, 200), 100).min() > 0
+
+
+def test_a_pixel_is_the_mean_of_what_lies_on_its_points():
+    wavelength = np.array([450.0, 1200, 2210])
+    plain, deep = library(wavelength), library(wavelength, 1.5)
+    top, left = 37, 68
+    place = np.array([0.25, 0.75])
+    found = scene((80, 80), wavelength_nm=wavelength, seed=5, illumination=True).read()
+    for y, x in ((top, left), (top + 1, left), (top + 30, left - 60)):
+        there = ground(y + place, x + place, 5, True)
+        mean = np.zeros(3)
+        for i, j in itertools.product(range(2), repeat=2):
+            one, two, share = there.material[i, j], there.second[i, j], there.share[i, j]
+            for code, part in ((one, 1 - share), (two, share)):
+                tilted = 1 + there.slope[i, j] * (wavelength / 1000 - 1.2)
+                curve = plain[code] * tilted + there.depth[i, j] * (deep - plain)[code]
+                mean += part * there.brightness[i, j] * there.light[i, j] * curve / 4
+        np.testing.assert_allclose(found[:, y, x], mean, rtol=1e-5)
+        shares = abundances((80, 80), seed=5)[:, y, x]
+        even = ground(y + place, x + place, 5, False)
+        for code, _ in enumerate(MATERIALS):
+            own = np.where(even.material == code, 1 - even.share, 0) + np.where(even.second == code, even.share, 0)
+            assert shares[code] == pytest.approx(own.mean(), abs=1e-6)
+
+
+def test_cells_are_those_of_the_nearest_of_all_sites():
+    """Sites are where a point is its own site's; borders lie half-way, in the difference of both distances."""
+    y, x = np.arange(40) + 0.3, np.arange(50) + 0.6
+    found = cells(y, x, 7.0, 3, 11)
+    sites = {}
+    fine = np.arange(-20, 80, 0.5)
+    wide = cells(fine, fine, 7.0, 3, 11)
+    for i, j in itertools.product(range(0, len(fine), 4), repeat=2):
+        at = (fine[i] - wide.dy[i, j], fine[j] - wide.dx[i, j])
+        known = sites.setdefault((wide.row[i, j], wide.column[i, j]), at)
+        assert known == pytest.approx(at, abs=1e-9)
+    places = np.array(list(sites.values()))
+    distance = np.hypot(y[:, None, None] - places[:, 0], x[None, :, None] - places[:, 1])
+    ordered = np.sort(distance, axis=-1)
+    np.testing.assert_allclose(np.hypot(found.dy, found.dx), ordered[..., 0], atol=1e-9)
+    # a second site in reach of the search: all of them
+    np.testing.assert_allclose(found.border, (ordered[..., 1] - ordered[..., 0]) / 2, atol=1e-9)
+
+
+def test_chance_is_even_and_of_no_place():
+    values = hashed(4, 9, np.arange(-100, 100)[:, None], np.arange(300)[None])
+    assert np.histogram(values, 10, (0, 1))[0] / values.size == pytest.approx(np.full(10, 0.1), abs=0.005)
+    others = [hashed(*salt, np.arange(-100, 100)[:, None], np.arange(300)[None]) for salt in ((5, 9), (4, 10))]
+    for other in (*others, np.roll(values, 1, 0), np.roll(values, 1, 1)):
+        assert abs(np.corrcoef(values.ravel(), other.ravel())[0, 1]) < 0.02
+    place = np.arange(0, 3000, 11.0)
+    field = fractal(place, place, 16, 3, 1, 2)
+    assert (field.mean(), field.std()) == pytest.approx((0, 1), abs=0.15)
+    # smooth: within a tenth of the finest step hardly anything changes
+    near = fractal(place[:50], place[:50] + 0.1, 16, 3, 1, 2)
+    assert np.abs(near - field[:50, :50]).max() < 0.4
