@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hsitools.cube import Cube
 from hsitools.cube.agreement import require_same_bands, require_same_place
 from hsitools.cube.geometry import moved, refined, side_of_pixel
 from hsitools.cube.packed import packed
-from hsitools.cube.sources import ArraySource, ScaledSource
+from hsitools.cube.sources import ArraySource, MaskedSource, ScaledSource, StackedSource, ViewSource
+from hsitools.cube.statistics import BandStatistics
+from hsitools.cube.stored import stored_numbers
 from hsitools.cube.units import powers
 from hsitools.errors import InputError
 from hsitools.io.valid_range import packed_range, unpacked_range
@@ -146,3 +150,76 @@ def test_coordinates_are_those_of_centres():
 )  # fmt: skip
 def test_exponents_of_units(text, exponents):
     assert powers(text) == exponents
+
+
+@given(st.integers(0, 10**6))
+def test_sources_in_one_another_read_what_arrays_would(seed):
+    """Windows, bands in any order, scales, holes and stacks, one upon the other as they come."""
+    rng = np.random.default_rng(seed)
+    array = rng.integers(-5, 6, (4, 9, 11)).astype(np.int16)
+    source, expected = ArraySource(array), array.astype(float)
+    for step in rng.permutation(["scale", "view", "mask", "stack", "view", "view"]):
+        bands, height, width = source.shape
+        if step == "view":
+            chosen = rng.integers(0, bands, rng.integers(1, 6))
+            top, left = rng.integers(0, height), rng.integers(0, width)
+            rows = slice(int(top), int(rng.integers(top, height) + 1))
+            columns = slice(int(left), int(rng.integers(left, width) + 1))
+            source, expected = ViewSource(source, chosen, rows, columns), expected[chosen][:, rows, columns]
+        elif step == "scale":
+            scale, offset = rng.uniform(0.5, 2, bands), rng.uniform(-3, 3, bands)
+            source = ScaledSource(source, scale, offset, nodata=2)
+            holes = expected == 2
+            expected = np.where(holes, np.nan, expected * scale[:, None, None] + offset[:, None, None])
+        elif step == "mask":
+            gone = rng.random(bands) < 0.3
+            source = MaskedSource(source, gone)
+            expected = np.where(gone[:, None, None], np.nan, expected)
+        else:
+            source = StackedSource([source, ArraySource(expected + 1)])
+            expected = np.concatenate([expected, expected + 1])
+    bands, height, width = source.shape
+    assert expected.shape == source.shape
+    chosen = rng.integers(0, bands, 5)
+    rows, columns = slice(height // 2, height), slice(0, width - width // 3)
+    np.testing.assert_allclose(
+        source.read(chosen, rows, columns), expected[chosen][:, rows, columns], rtol=1e-5, atol=1e-5
+    )
+
+
+@given(st.integers(0, 10**6))
+def test_numbers_as_a_file_holds_them_are_the_values(seed):
+    """Of parts of parts, in the order of their bands, times the cube's own factor; holes stay holes."""
+    rng = np.random.default_rng(seed)
+    array = rng.integers(-5, 6, (4, 9, 11)).astype(np.int16)
+    scale, offset = rng.uniform(0.5, 2, 4), rng.uniform(-3, 3, 4)
+    source = ScaledSource(ArraySource(array), scale, offset, nodata=-5)
+    for _ in range(2):
+        chosen = rng.integers(0, source.shape[0], 3)
+        source = ViewSource(source, chosen, slice(1, source.shape[1]), slice(0, source.shape[2] - 1))
+    stored = stored_numbers(source, 0.1, None)
+    numbers = np.concatenate([part for *_, part in stored.blocks(2)], axis=1)
+    assert numbers.dtype == np.int16
+    values = np.where(
+        numbers == stored.nodata, np.nan, stored.offset[:, None, None] + stored.scale[:, None, None] * numbers
+    )
+    np.testing.assert_allclose(values, 0.1 * source.read(np.arange(3), slice(0, 7), slice(0, 9)), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("factor", [0.5, -2.0])
+def test_statistics_of_blocks_are_those_of_all_values(factor):
+    """Far from zero, in blocks of any size, some without any valid value, one band without any at all."""
+    rng = np.random.default_rng(3)
+    values = (1e6 + rng.standard_normal((3, 40, 30)) * [[[1]], [[30]], [[1]]]).astype(np.float32)
+    valid = rng.random(values.shape) < 0.7
+    valid[0, :10], valid[2] = False, False
+    told = BandStatistics(3)
+    for rows in (slice(0, 7), slice(7, 8), slice(8, 40)):
+        told.add(values[:, rows], valid[:, rows])
+    found = told.scaled(factor)
+    assert found["n_valid"].tolist() == valid.sum((1, 2)).tolist()
+    for band in (0, 1):
+        own = factor * values[band][valid[band]].astype(float)
+        for name, wanted in (("min", own.min()), ("max", own.max()), ("mean", own.mean()), ("std", own.std())):
+            assert found[name][band] == pytest.approx(wanted, rel=1e-9 if name != "std" else 1e-6)
+    assert all(np.isnan(found[name][2]) for name in ("min", "max", "mean", "std"))

@@ -159,10 +159,11 @@ def test_curves_go_through_their_points_and_lose_light_to_each_feature():
 def test_a_pixel_is_the_mean_of_what_lies_on_its_points():
     wavelength = np.array([450.0, 1200, 2210])
     plain, deep = library(wavelength), library(wavelength, 1.5)
-    top, left = 37, 68
+    top, left = 37, 60
     place = np.array([0.25, 0.75])
-    found = scene((80, 80), wavelength_nm=wavelength, seed=5, illumination=True).read()
-    for y, x in ((top, left), (top + 1, left), (top + 30, left - 60)):
+    found = scene((64, 64), wavelength_nm=wavelength, seed=5, illumination=True).read()
+    told = abundances((64, 64), seed=5)
+    for y, x in ((top, left), (top + 1, left), (top + 26, left - 56)):
         there = ground(y + place, x + place, 5, True)
         mean = np.zeros(3)
         for i, j in itertools.product(range(2), repeat=2):
@@ -172,7 +173,7 @@ def test_a_pixel_is_the_mean_of_what_lies_on_its_points():
                 curve = plain[code] * tilted + there.depth[i, j] * (deep - plain)[code]
                 mean += part * there.brightness[i, j] * there.light[i, j] * curve / 4
         np.testing.assert_allclose(found[:, y, x], mean, rtol=1e-5)
-        shares = abundances((80, 80), seed=5)[:, y, x]
+        shares = told[:, y, x]
         even = ground(y + place, x + place, 5, False)
         for code, _ in enumerate(MATERIALS):
             own = np.where(even.material == code, 1 - even.share, 0) + np.where(even.second == code, even.share, 0)
