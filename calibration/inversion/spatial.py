@@ -1,7 +1,9 @@
 """Neighbours help one another: components of spectra under an edge-aware prior whose strength the data choose.
 
 Each component has its own smoothness, the one with the least estimate of the error (Stein's unbiased risk estimate,
-Annals of Statistics 9(6), 1981), which is also its error bar: what the prior claims of itself is not needed.
+Annals of Statistics 9(6), 1981), which is also its error bar: what the prior claims of itself is not needed. Links go
+by the data, so that the degrees of freedom are those of the whole estimate, found by shaking the data a little (S.
+Ramani, T. Blu and M. Unser, IEEE Transactions on Image Processing 17(9), 2008).
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ EDGE = 0.1
 PASSES = 2
 #: Surroundings that reach into a pixel: in each pass the solver's steps, one of them as the guide's neighbour.
 REACH = PASSES * (STEPS + 2)
+#: Standard deviation of the shaking that tells the degrees of freedom, in those of the noise.
+SHAKE = 0.1
 #: Components at a time: images of a few stay in the cache.
 TOGETHER = 8
 
@@ -132,25 +136,31 @@ def choose(
     made = Smoothing(precision=precision, channel=channel, risk=nothing, spread=nothing)
     generator = torch.Generator().manual_seed(seed)
     probe = torch.randint(0, 2, image.shape, generator=generator).to(image) * 2 - 1
-    probe *= inside
+    # a small part of the noise: what it moves through links that the data choose counts as well
+    shake = SHAKE * probe * inside / precision.sqrt()
+    shaken = image + shake
     count = int(inside.sum())
-    guide, weights = made.alone(image), list[torch.Tensor]()
+    guides, weights = [made.alone(part) for part in (image, shaken)], list[torch.Tensor]()
     for number in range(PASSES):
-        weights = made.weights(guide, number)
-        best, kept, smooth = torch.full_like(nothing, torch.inf), guide, nothing
+        weights, moved = (made.weights(guide, number) for guide in guides)
+        best, kept, smooth = torch.full_like(nothing, torch.inf), guides, nothing
         for value in SMOOTHNESS:
             same = torch.full_like(nothing, value)
-            estimate, response = (made.solve(part, inside, weights, same) for part in (image, probe))
+            estimate, other = (
+                made.solve(part, inside, links, same) for part, links in ((image, weights), (shaken, moved))
+            )
             # in units of the noise
             misfit = ((image - estimate) ** 2 * precision * inside).sum((0, 2, 3))
-            freedom = (probe * response).sum((0, 2, 3))
+            freedom = (shake * (other - estimate) * precision).sum((0, 2, 3)) / SHAKE**2
             risk = misfit / count - 1 + 2 * freedom / count
             better = risk < best
             best, smooth = torch.where(better, risk, best), torch.where(better, same, smooth)
-            kept = torch.where(better[:, None, None], estimate, kept)
-        guide = kept
+            kept = [
+                torch.where(better[:, None, None], new, old) for new, old in zip((estimate, other), kept, strict=True)
+            ]
+        guides = kept
         made = replace(made, smoothness=(*made.smoothness, smooth), risk=best)
-    return replace(made, spread=made.variances(weights, guide)[0][:, inside].mean(1))
+    return replace(made, spread=made.variances(weights, guides[0])[0][:, inside].mean(1))
 
 
 def _image(data: Array, measured: NDArray[np.bool_], device: str) -> tuple[torch.Tensor, torch.Tensor]:

@@ -261,6 +261,19 @@ def test_neither_units_nor_order_change_spectra(name: str, known: bool) -> None:
         assert_allclose(result.std / 7, plain.std, rtol=0.5 if name == "joint" else 0.02)
 
 
+@pytest.mark.parametrize("name", [name for name in registry.names() if not registry.get(name).image])
+def test_a_part_is_that_of_the_whole(name: str) -> None:
+    case, _ = drawn(side=4)
+    part = slice(1, 3), slice(0, 3)
+    learned = registry.get(name).learned(case)
+    whole, inside = learned(case), learned(case, part)
+    close = 2e-3 * np.abs(whole.estimate).max()
+    assert_allclose(inside.estimate, whole.estimate[:, *part], rtol=0, atol=close)
+    if whole.std is not None:
+        assert inside.std is not None
+        assert_allclose(inside.std, whole.std[:, *part], rtol=1e-3)
+
+
 @pytest.mark.parametrize("name", ["loris-verhoeven-dct", "loris-verhoeven-tv"])
 def test_sparse_transforms_meet_the_conditions_of_optimality(name: str) -> None:
     """The residual's transform is λ where the spectrum's is not zero, and at most λ elsewhere."""

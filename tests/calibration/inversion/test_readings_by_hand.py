@@ -1,4 +1,4 @@
-"""Readings of lines and the cosine transform, beside loops and closed forms."""
+"""Readings of lines, the cosine transform and the help of neighbours, beside loops and closed forms."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from calibration.inversion import registry
 from calibration.inversion.lines import Fold, corrected, find_peaks, read, summary
 from calibration.inversion.methods.cosine import transform
 from calibration.inversion.problem import Interferograms, Spectra
+from calibration.inversion.spatial import choose
 
 N = 40
 
@@ -69,14 +70,15 @@ def test_a_summary_of_ten_lines() -> None:
     readings = {
         "error_nm": np.array([0.1, -0.2, 0.3, -0.4, 0.5, -0.6, 0.7, -6.1, 9.0, 5.9]), "resolution_nm": np.full(n, 2.0),
         "position_std_nm": np.array([0.3] * 8 + [1.1, 0.9]), "sidelobe": np.array([0.1] * 9 + [0.6]),
-        "exact": np.array([1.0] * 4 + [0.0] * 6), "fwhm_nm": np.arange(1.0, 11), "energy": np.linspace(0.9, 1.35, n),
-        "energy_window": np.linspace(0.5, 0.95, n), "energy_std": np.full(n, 0.1),
+        "exact": np.array([1.0] * 4 + [0.0] * 6), "fwhm_nm": np.arange(1.0, 11) ** 2,
+        "energy": np.r_[np.linspace(0.9, 1.3, 9), 3.0],
+        "energy_window": np.r_[np.linspace(0.5, 0.9, 9), 3.0], "energy_std": np.full(n, 0.1),
     }  # fmt: skip
     told = summary(readings)
     expected = {
         "lines": 10, "exact_percent": 40, "position_nm_median": 0.55, "gross_percent": 20,
         # of both gross ones one is flagged as unsure; the last, which is right, for its sidelobe
-        "gross_unflagged_percent": 10, "flagged_percent": 20, "fwhm_nm": 5.5, "energy": 1.125, "energy_window": 0.725,
+        "gross_unflagged_percent": 10, "flagged_percent": 20, "fwhm_nm": 30.5, "energy": 1.125, "energy_window": 0.725,
         "sidelobe": 0.1, "position_nm_p90": np.percentile(np.abs(readings["error_nm"]), 90),
         # within 1.96 standard deviations: energies up to 1.15 (at 1.2 no more), errors up to .5
         "coverage95_energy": 0.6, "coverage95_position": 0.5,
@@ -120,3 +122,40 @@ def test_the_gain_of_the_cosine_transform_is_least_squares() -> None:
     gain = np.linalg.lstsq(predicted.reshape(-1, 1), (pixels - pixels.mean(axis=0)).ravel(), rcond=None)[0][0]
     assert_allclose(result.estimate.reshape(30, 4), gain * shape, rtol=1e-8)
     assert result.parameters["gain"] == pytest.approx(gain)
+
+
+def test_neighbours_help_where_there_is_structure_and_the_error_is_told() -> None:
+    """Fields are smoothed within their edges, what differs from pixel to pixel stays; error bars are the errors."""
+    rng = np.random.default_rng(4)
+    y, x = np.mgrid[:48, :64]
+    fields = np.stack([
+        np.where(y < 20, -1.0, 1.0) * np.where(x < 30, 1.2, 0.8), np.where(x + y < 55, 0.9, -1.1),
+        rng.standard_normal(y.shape),
+    ])  # fmt: skip
+    measured = np.hypot(y - 10, x - 50) > 5
+    signal, importance = np.array([40.0, 10.0, 2.0]), np.array([9.0, 4.0, 1.0])
+    truth = fields[:, measured]
+    data = truth + rng.standard_normal(truth.shape) / np.sqrt(signal)[:, None]
+    made = choose(data, signal, importance, measured)
+    z, std = made(data, measured)
+    error = ((z - truth) ** 2).mean(axis=1)
+    alone = 1 / (1 + signal)
+    assert (error[:2] < 0.4 * alone[:2]).all()
+    # three thousand pixels tell a mean of squares to a fortieth of the noise's
+    assert_allclose(made.risk.numpy(), error * signal, rtol=0.1, atol=0.05)
+    assert_allclose((std**2).mean(axis=1) * signal, error * signal, rtol=0.1, atol=0.05)
+    # of the last no neighbour tells anything: a pixel by itself, in closed form
+    assert float(made.smoothness[-1][2]) == 0
+    assert_allclose(z[2], data[2] * signal[2] * alone[2], rtol=1e-5, atol=1e-6)
+    assert_allclose(std[2], np.sqrt(alone[2]), rtol=0.05)
+    # beside the edge there are fewer neighbours
+    beside, within = ((y >= 19) & (y <= 20))[measured], ((y > 30) & (x > 40))[measured]
+    assert std[0, beside].mean() > 1.05 * std[0, within].mean()
+    # rows and columns are alike
+    turn = np.zeros_like(fields)
+    turn[:, measured] = data
+    again, spread = made(turn.transpose(0, 2, 1)[:, measured.T], measured.T)
+    turned = np.zeros((2, *fields.shape))
+    turned[0][:, measured], turned[1][:, measured] = z, std
+    assert_allclose(again, turned[0].transpose(0, 2, 1)[:, measured.T], rtol=0, atol=1e-4)
+    assert_allclose(spread, turned[1].transpose(0, 2, 1)[:, measured.T], rtol=1e-4)
