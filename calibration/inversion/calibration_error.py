@@ -56,7 +56,8 @@ def interferogram_errors(
     Returns
     -------
     std : array, shape (interferometer,)
-        Standard deviation by the characterization's covariance Σ: the root of ``J Σ Jᵀ``.
+        Of each interferometer's own error: what the noise at the lines makes through its fit, and doubt about the
+        model; of files without noise the root of ``J Σ Jᵀ``, which also holds what interferometers share.
     line_errors : array, shape (interferometer, line)
         Error that a relative error of one of a calibration line's power makes, which all interferometers saw: their
         parameters follow it by least squares. Of the smooth spectrum.
@@ -79,7 +80,6 @@ def interferogram_errors(
     curve = np.interp(sigma, response.wavenumber, response.curve)
     plan, line_plan = NormalPlan.of(sampled), NormalPlan.of(at_lines)
     n_lines = len(response.wavenumber)
-    weight = np.ones(n_lines) if result.lines is None else 1 / np.maximum(result.lines.line_noise, 1e-300) ** 2
     variance = np.full(response.n_bands, np.nan)
     line_errors = np.full((response.n_bands, n_lines), np.nan)
     fitted = np.flatnonzero(np.isfinite(response.theta).all(axis=1))
@@ -88,20 +88,25 @@ def interferogram_errors(
         _, fields = sampled.fields(theta, np.broadcast_to(curve, (len(theta), count)))
         flat, jacobian = response.flat_at(sigma, rows) * response.gain_scale[rows, None], plan.jacobian(fields)
         seen = flat * light
-        slope, smooth_slope = (np.einsum("rkp,rk->rp", jacobian, flat * values) for values in (light, smooth_light))
-        variance[rows] = ((slope[:, None] @ result.covariance[rows])[:, 0] * slope).sum(axis=1)
-        if result.lines is not None:
+        slopes = np.einsum("rkp,rsk->rps", jacobian, flat[:, None] * np.stack([light, smooth_light]))
+        lamp = response.flat_at(response.wavenumber, rows) * response.gain_scale[rows, None]
+        intensity, fields = at_lines.fields(theta, response.curve * lamp)
+        jacobian = line_plan.jacobian(fields)
+        normal = jacobian.swapaxes(1, 2) @ jacobian
+        size = len(normal[0])
+        normal += RIDGE / size * np.trace(normal, axis1=1, axis2=2)[:, None, None] * np.eye(size)
+        toward = np.linalg.solve(normal, slopes).swapaxes(1, 2) @ jacobian.swapaxes(1, 2)
+        line_errors[rows] = toward[:, 1] * intensity
+        if result.lines is None:
+            slope = slopes[..., 0]
+            variance[rows] = ((slope[:, None] @ result.covariance[rows])[:, 0] * slope).sum(axis=1)
+        else:
+            # the covariance also holds what all interferometers share: as their own it would hide which are unsure
+            noise = result.lines.row_noise[rows, None] * result.lines.line_noise
+            variance[rows] = ((toward[:, 0] * noise) ** 2).sum(axis=1)
             # models that the data cannot tell apart differ line by line; over many they average
             spread = np.interp(sigma, response.wavenumber, result.lines.model_spread)
             variance[rows] += ((spread * seen) ** 2).sum(axis=1)
-        transmittance, fields = at_lines.fields(theta, np.broadcast_to(response.curve, (len(theta), n_lines)))
-        jacobian = line_plan.jacobian(fields)
-        weighted = (jacobian * weight[:, None]).swapaxes(1, 2)
-        normal = weighted @ jacobian
-        size = len(normal[0])
-        normal += RIDGE / size * np.trace(normal, axis1=1, axis2=2)[:, None, None] * np.eye(size)
-        toward = np.linalg.solve(normal, smooth_slope[..., None]).swapaxes(1, 2) @ weighted
-        line_errors[rows] = toward[:, 0] * transmittance
     return np.sqrt(np.maximum(variance, 0)), line_errors
 
 
