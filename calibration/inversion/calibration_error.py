@@ -77,36 +77,37 @@ def interferogram_errors(
     light, smooth_light = (
         step * np.interp(1000 / sigma, wavelength_nm, values, left=0.0, right=0.0) for values in (spectrum, smooth)
     )
-    curve = np.interp(sigma, response.wavenumber, response.curve)
-    plan, line_plan = NormalPlan.of(sampled), NormalPlan.of(at_lines)
     n_lines = len(response.wavenumber)
+    between_lines = np.stack([np.interp(sigma, response.wavenumber, line) for line in np.eye(n_lines)], axis=1)
+    curve = between_lines @ response.curve
+    plan, line_plan = NormalPlan.of(sampled), NormalPlan.of(at_lines)
     variance = np.full(response.n_bands, np.nan)
     line_errors = np.full((response.n_bands, n_lines), np.nan)
     fitted = np.flatnonzero(np.isfinite(response.theta).all(axis=1))
     for rows in np.array_split(fitted, max(1, len(fitted) // 32)):
         theta = response.theta[rows]
         _, fields = sampled.fields(theta, np.broadcast_to(curve, (len(theta), count)))
-        flat, jacobian = response.flat_at(sigma, rows) * response.gain_scale[rows, None], plan.jacobian(fields)
-        seen = flat * light
-        slopes = np.einsum("rkp,rsk->rps", jacobian, flat[:, None] * np.stack([light, smooth_light]))
+        flat = response.flat_at(sigma, rows) * response.gain_scale[rows, None]
+        seen = flat[:, None] * np.stack([light, smooth_light])
+        slopes = seen @ plan.jacobian(fields)
+        # fits are by squares of intensities, all lines alike
         lamp = response.flat_at(response.wavenumber, rows) * response.gain_scale[rows, None]
         intensity, fields = at_lines.fields(theta, response.curve * lamp)
         jacobian = line_plan.jacobian(fields)
         normal = jacobian.swapaxes(1, 2) @ jacobian
         size = len(normal[0])
         normal += RIDGE / size * np.trace(normal, axis1=1, axis2=2)[:, None, None] * np.eye(size)
-        toward = np.linalg.solve(normal, slopes).swapaxes(1, 2) @ jacobian.swapaxes(1, 2)
+        toward = np.linalg.solve(normal, slopes.swapaxes(1, 2)).swapaxes(1, 2) @ jacobian.swapaxes(1, 2)
         line_errors[rows] = toward[:, 1] * intensity
         if result.lines is None:
-            slope = slopes[..., 0]
+            slope = slopes[:, 0]
             variance[rows] = ((slope[:, None] @ result.covariance[rows])[:, 0] * slope).sum(axis=1)
         else:
             # the covariance also holds what all interferometers share: as their own it would hide which are unsure
             noise = result.lines.row_noise[rows, None] * result.lines.line_noise
             variance[rows] = ((toward[:, 0] * noise) ** 2).sum(axis=1)
             # models that the data cannot tell apart differ line by line; over many they average
-            spread = np.interp(sigma, response.wavenumber, result.lines.model_spread)
-            variance[rows] += ((spread * seen) ** 2).sum(axis=1)
+            variance[rows] += ((seen[:, 0] @ between_lines * result.lines.model_spread) ** 2).sum(axis=1)
     return np.sqrt(np.maximum(variance, 0)), line_errors
 
 
