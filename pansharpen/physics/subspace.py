@@ -224,21 +224,41 @@ def _even(
     details : Moments
         Of the bands' finest details.
     """
-    n, k = float(details.n), len(signal)
+    n, shares = float(details.n), _shares(basis[0])
     own = projection[0] @ details.covariance[0] @ projection[0].mT - torch.diag(1 / signal)
-    strength = float((_shares(basis[0]) * own.diagonal()).sum())
-    if not strength > 0:
+    if not n or not float((shares * own.diagonal()).sum()) > 0:
         # noise alone: no reason to take components for other than alike
         return basis, projection, signal
-    values, vectors = torch.linalg.eigh(own / strength)
-    # so many pixels' worth of belief that all are alike as there are components
-    values = (n * values.clamp(min=LEAST_DETAILS) + k) / (n + k)
+    values, vectors = torch.linalg.eigh(_believed(own, 1 / signal, shares, n))
+    values = values.clamp(min=LEAST_DETAILS)
     root = signal.sqrt()
     signal, turned = torch.linalg.eigh(root[:, None] * ((vectors * values) @ vectors.mT) * root)
     basis = (basis[0] / root) @ turned * signal.sqrt()
     order = _shares(basis).argsort(descending=True)
     projection = (turned.mT / signal.sqrt()[:, None]) @ (root[:, None] * projection[0])
     return basis[None, :, order], projection[None, order], signal[order]
+
+
+def _believed(own: torch.Tensor, noise: torch.Tensor, shares: torch.Tensor, n: float) -> torch.Tensor:
+    """Covariance ``(k, k)`` of components' details over their mean strength, each value as far as chance lets it tell.
+
+    Parameters
+    ----------
+    own : Tensor, shape (k, k)
+        As found at ``n`` pixels, less ``noise`` ``(k,)``.
+    shares : Tensor, shape (k,)
+        How much each component counts in the mean.
+    """
+    found = own + torch.diag(noise)
+    power = found.diagonal()
+    chance = DEPENDENT / n * (power[:, None] * power + found**2)
+    strength = (shares * own.diagonal()).sum()
+    # that of the mean, whose parts are correlated as details are
+    doubt = 2 * DEPENDENT / n * (shares[:, None] * shares * found**2).sum()
+    # components differ by about as much as their mean, or nothing tells that they do
+    differ = (strength**2 - doubt).clamp(min=0)
+    alike = torch.eye(len(own), dtype=own.dtype, device=own.device)
+    return alike + differ / (differ + chance) * (own / strength - alike)
 
 
 def _shares(basis: torch.Tensor) -> torch.Tensor:

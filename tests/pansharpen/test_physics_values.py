@@ -55,7 +55,7 @@ def model(case):
 
 
 def test_components_have_details_that_are_alike_and_noise_of_their_own():
-    """By another way: SciPy's generalised axes, its convolution, a prior of as many pixels as there are components."""
+    """By another way: SciPy's generalised axes and convolution; values as far as chance lets them tell, one by one."""
     draw = torch.Generator().manual_seed(2)
     shapes = torch.randn(2, 5, generator=draw, dtype=torch.float64)
     noise = tensor(0.04, 0.01, 0.09, 0.02, 0.05)
@@ -78,9 +78,18 @@ def test_components_have_details_that_are_alike_and_noise_of_their_own():
     fine = np.stack([convolve2d(band, laplacian, "valid").ravel() for band in cube[0].numpy()])
     details = unit.T @ (np.cov(fine, bias=True) - np.diag(noise.numpy())) @ unit
     power = (np.diag(noise.numpy()) @ axes[:, -k:] * np.sqrt(snr[-k:] - 1)) ** 2
-    details /= (power / power.sum(1, keepdims=True)).mean(0) @ details.diagonal()
-    n = 30 * 30
-    found = torch.as_tensor(np.linalg.inv(unit.T @ basis.numpy()) @ (n * details + k * np.eye(k)) / (n + k))
+    shares = (power / power.sum(1, keepdims=True)).mean(0)
+    strength, whole = shares @ details.diagonal(), unit.T @ np.cov(fine, bias=True) @ unit
+    # a covariance of so many pixels, of which a fourth are independent
+    n, believed = 30 * 30 / 4, np.zeros((k, k))
+    doubt = sum(2 / n * shares[i] * shares[j] * whole[i, j] ** 2 for i in range(k) for j in range(k))
+    for i in range(k):
+        for j in range(k):
+            chance = (whole[i, i] * whole[j, j] + whole[i, j] ** 2) / n
+            told = (strength**2 - doubt) / (strength**2 - doubt + chance)
+            believed[i, j] = told * details[i, j] / strength + (1 - told) * (i == j)
+    assert np.linalg.eigvalsh(believed).min() > 0.05
+    found = torch.as_tensor(np.linalg.inv(unit.T @ basis.numpy()) @ believed)
     found = found @ torch.as_tensor(np.linalg.inv(unit.T @ basis.numpy()).T)
     torch.testing.assert_close(found, torch.eye(k).double())
     outside = torch.eye(5).double() - basis @ projection
@@ -95,6 +104,24 @@ def test_components_have_details_that_are_alike_and_noise_of_their_own():
     torch.testing.assert_close(own.mean((0, 2, 3)), torch.zeros(k).double(), rtol=0, atol=1e-9)
     inside = torch.einsum("bk,kyx->byx", basis, own[0]) + space.mean[0][:, None, None]
     torch.testing.assert_close(space.cube(own)[0], inside, **EXACT)
+
+
+def test_details_that_noise_hides_do_not_tell_components_apart():
+    """A smooth scene under noise: what chance leaves of two noise variances' difference is a strength of nothing."""
+    draw = torch.Generator().manual_seed(0)
+    y, x = (torch.linspace(-1, 1, 24).double()[shape] for shape in ((slice(None), None), (None, slice(None))))
+    maps = torch.stack([y + 0 * x, x + 0 * y, x * y]).flatten(1)
+    noise = np.full(6, 0.04)
+    spectra = torch.randn(6, 3, generator=draw, dtype=torch.float64) @ torch.diag(tensor(4.0, 2.0, 1.0))
+    told = Optics(ratio=1, noise_variance=noise)
+    for _ in range(8):
+        cube = (spectra @ maps + 0.2 * torch.randn(6, 24 * 24, generator=draw, dtype=torch.float64)).reshape(
+            1, 6, 24, 24
+        )
+        space = subspace(FusionCase(coarse=cube, pan=cube[:, :1], optics=told), lambda tile: tile.wide_coarse)
+        spread = space.components(cube)[0].flatten(1).var(1, correction=0) - 1 / space.signal
+        # of unit variance each, or nearly so
+        assert spread.max() < 2 * spread.min()
 
 
 def test_details_are_whole_where_all_neighbours_were_measured():
