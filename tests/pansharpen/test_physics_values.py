@@ -22,6 +22,7 @@ from pansharpen.pair.wald import simulated_case
 from pansharpen.physics import error_scale as error_scales
 from pansharpen.physics.error_scale import ErrorScale, _amplitudes, _lagged, error_scale, grain_gain, grain_variance
 from pansharpen.physics.few_pixels import FEW, few_pixels, level_sums
+from pansharpen.physics.held_out import held_out
 from pansharpen.physics.hidden_details import hidden_gain
 from pansharpen.physics.one_place import Place
 from pansharpen.physics.pan_error import STRUCTURE, PanError, _noise_gain, pan_error
@@ -406,6 +407,28 @@ def test_error_bars_in_other_units_and_of_a_denoised_cube(case, model, monkeypat
     torch.testing.assert_close(scaled.hidden, 128**2 * plain.hidden, rtol=0.01, atol=0)
     torch.testing.assert_close(scaled.floor - torch.as_tensor(left), 16 * plain.floor, rtol=0.01, atol=1e-6)
     assert (plain.floor > 0).all()
+
+
+def test_errors_of_held_out_pixels_go_on_to_the_fine_scale(case, model, monkeypatch):
+    """Of each band their mean square, less the coarse cube's own noise, comes besides: as much of it as `SHARE` is."""
+    solved = {}
+
+    def kept(cube, space, *others):
+        solution = held_out(cube, space, *others)
+        solved["square"] = (space.cube(solution[2]) - cube).square()[0].double().mean((1, 2))
+        return solution
+
+    monkeypatch.setattr(error_scales, "held_out", kept)
+    monkeypatch.setattr(error_scales, "counted", lambda tile, _: torch.ones(tile.coarse.shape[2:]).double())
+    floors = []
+    for share in (0.0, 0.5):
+        monkeypatch.setattr(error_scales, "SHARE", share)
+        with torch.no_grad():
+            scale = error_scale(case, model.coarse, model.space, model.pair, model.channels)
+        floors.append(scale.floor[0])
+    real = (solved["square"] - model.space.noise[0].double()).clamp(min=0)
+    assert (real > 0).any()
+    torch.testing.assert_close(floors[1] - floors[0], 0.5 * real, rtol=1e-5, atol=1e-12)
 
 
 def test_amplitudes_are_squared_in_variances(case, model, monkeypatch):
