@@ -77,9 +77,7 @@ def band_variance(found: Separation) -> NDArray[np.float32]:
     whitened, directions = found.whitened, found.directions
     scores = (directions.T @ whitened.reshape(len(whitened), -1)).reshape(-1, *whitened.shape[1:])
     probe = np.random.default_rng(0).choice(np.array([-1, 1], np.float32), scores.shape)
-    spread = found.spread
-    probe *= spread[:, None, None]
-    change = smooth(scores + np.float32(PROBE) * probe, spread).best - found.scores.best
-    derivative = np.clip((change * probe).mean((1, 2)) / PROBE, 0, spread**2)
+    change = smooth(scores + np.float32(PROBE) * probe).best - found.scores.best
+    derivative = np.clip((change * probe).mean((1, 2)) / PROBE, 0, 1)
     noise = found.noise
     return np.asarray(noise.sigma**2 * (directions**2 @ derivative) + (noise.offset_std**2).mean(1))

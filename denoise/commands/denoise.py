@@ -201,6 +201,7 @@ FINDINGS = (
     "gain_rms",
     "common_stripes",
     "noise_correlation",
+    "noise_untold",
 )
 #: What was assumed of units, and what makes the result doubtful as a whole.
 NOTE, WARNING = "sensor_note", "warning"

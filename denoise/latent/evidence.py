@@ -13,7 +13,6 @@ from torch.nn import functional
 from denoise.latent.autoencoder import Autoencoder
 from denoise.latent.flow import FEATURES, MULTIPLE, Evidence
 from denoise.separation.estimate import Separation
-from denoise.separation.shared_noise import spread_in
 
 Array = NDArray[Any]
 #: Atoms beyond the scene's own subspace that the flow restores; fainter ones drown.
@@ -33,8 +32,6 @@ class WhitenedResidual:
     directions : array, shape (band, k)
     best, single, joint : array, shape (k, y, x)
     sigma, wavelength_nm : array, shape (band,)
-    correlation : array, shape (band, band), or None
-        Of the noise between bands, where neighbouring ones share it.
     """
 
     residual: Array
@@ -45,7 +42,6 @@ class WhitenedResidual:
     joint: Array
     sigma: Array
     wavelength_nm: Array
-    correlation: Array | None = None
 
 
 def whitened_residual(separation: Separation, wavelength_nm: Array) -> WhitenedResidual:
@@ -61,7 +57,6 @@ def whitened_residual(separation: Separation, wavelength_nm: Array) -> WhitenedR
         residual=np.where(noise.outlier, 0, separation.whitened - scene).astype(np.float32),
         variance=variance.astype(np.float32), directions=separation.directions, best=separation.scores.best,
         single=separation.scores.single, joint=separation.scores.joint, sigma=noise.sigma, wavelength_nm=wavelength_nm,
-        correlation=separation.correlation,
     )  # fmt: skip
 
 
@@ -79,8 +74,7 @@ def evidence(whitened: WhitenedResidual, coder: Autoencoder, atoms: int = USED_A
     size = whitened.residual.shape[1:]
     observed = (basis.T @ residual).reshape(n, *size)
     power = (basis**2).T
-    own = torch.as_tensor(spread_in(basis.numpy(), whitened.correlation))
-    spread = own[:, None, None] * (power @ variance).clamp(min=0).sqrt().reshape(n, *size)
+    spread = (power @ variance).clamp(min=0).sqrt().reshape(n, *size)
     share = (power @ (variance > 0).float()).reshape(n, *size)
 
     def whole(scores: Array) -> torch.Tensor:

@@ -118,9 +118,7 @@ def refine(
         whole = torch.tensordot(basis**2, variance, dims=1)
         # what neighbouring pixels or bands share of it (less the components, bands would share their absence); no less
         # than what is too faint to be found in any cube
-        scene_missed = missed(rest.numpy(), ~separation.noise.outlier)
-        if separation.correlation is None:
-            scene_missed = np.maximum(scene_missed, shared(residual))
+        scene_missed = np.maximum(missed(rest.numpy(), ~separation.noise.outlier), shared(residual))
         whole += torch.as_tensor(scene_missed).clamp(min=faint)[:, None, None]
         # elements without any measurement are what other bands say, no surer than these
         doubt = doubt_of_nearest(separation.whitened, np.asarray(separation.noise.outlier.all(1)))
@@ -141,14 +139,11 @@ def _gate(
     """
     n, (height, width) = len(correction), correction.shape[1:]
     rng = np.random.default_rng(0)
-    noise = rng.standard_normal(whitened.variance.shape).astype(np.float32)
-    if separation.correlation is not None:
-        noise = np.tensordot(np.linalg.cholesky(separation.correlation).astype(np.float32), noise, 1)
-    noise *= np.sqrt(whitened.variance)
+    noise = np.sqrt(whitened.variance) * rng.standard_normal(whitened.variance.shape).astype(np.float32)
     probe = torch.tensordot(basis.T, torch.as_tensor(noise), dims=1)
     rank = separation.rank
     scores = torch.tensordot(torch.as_tensor(separation.directions).T, torch.as_tensor(separation.whitened), dims=1)
-    moved = smooth((scores + PROBE * probe[:rank]).numpy().astype(np.float32), separation.spread)
+    moved = smooth((scores + PROBE * probe[:rank]).numpy().astype(np.float32))
     best = torch.as_tensor(separation.scores.best)
     change = torch.zeros_like(correction)
     change[:rank] = torch.as_tensor(moved.best) - best
@@ -181,7 +176,7 @@ def _gate(
     saved = 2 * trust * agreement - trust**2 * power
     # noise is stronger in directions that it helped to choose
     adapted = torch.ones(n)
-    values = scores.square().mean(dim=(1, 2)).double().numpy() / separation.spread**2
+    values = scores.square().mean(dim=(1, 2)).double().numpy()
     adapted[:rank] = torch.as_tensor(spikes(values, len(basis) / (height * width))[1])
     scale = noise_scale(whitened, basis, float((adapted - 1).sum()))
     error = residual.square().sum(dim=(1, 2)) - scale * adapted * (expected - 2 * own)

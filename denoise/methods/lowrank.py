@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from denoise.case import Observation, Restoration
 from denoise.registry import method
 from denoise.separation.estimate import Separation, separate
@@ -34,8 +32,7 @@ def restoration(found: Separation) -> Restoration:
 def findings(found: Separation, rare: Rare) -> dict[str, Any]:
     """What is said of a separation."""
     noise = found.noise
-    alike = {} if found.correlation is None else {"noise_correlation": float(np.diag(found.correlation, 1).mean())}
-    return alike | {
+    return ({} if found.shared is None else found.shared.said(noise.sigma)) | {
         "rank": found.rank, "dead_elements": int(noise.dead.sum()),
         "rare_pixels": int(rare.pixels.sum()), "rare_groups": rare.groups, "error_left": rare.error,
     }  # fmt: skip

@@ -18,7 +18,7 @@ from denoise.separation.columns import column_response, column_ripple, dead_elem
 from denoise.separation.lines import lines
 from denoise.separation.noise import MIN_PIXELS, along_track, noise_of_bands
 from denoise.separation.saturation import stuck_values
-from denoise.separation.shared_noise import beside, shared_noise, spread_in
+from denoise.separation.shared_noise import SharedNoise, shared_noise
 from denoise.separation.smooth import Smoothed, joint_means, smooth
 from hsitools.estimation.band_noise import FEW_BANDS
 from hsitools.estimation.covariance import gram, largest_of_noise, subspace
@@ -67,8 +67,8 @@ class Separation:
         Orthonormal: the subspace of the whitened spectra.
     scores : Smoothed, arrays of shape (k, y, x)
         Smoothed coordinates in it: ``scene = sigma · directions @ scores``.
-    correlation : array, shape (band, band), or None
-        Of the noise between bands, where neighbouring ones share it.
+    shared : SharedNoise or None
+        What neighbouring bands seem to share of their noise, which ``sigma`` does not hold.
     """
 
     noise: NoiseModel
@@ -76,17 +76,12 @@ class Separation:
     whitened: Array
     directions: Array
     scores: Smoothed
-    correlation: Array | None = None
+    shared: SharedNoise | None = None
 
     @property
     def rank(self) -> int:
         """Dimension of the subspace."""
         return int(self.directions.shape[1])
-
-    @property
-    def spread(self) -> Array:
-        """Standard deviation of the whitened noise in each direction ``(k,)``."""
-        return spread_in(self.directions, self.correlation)
 
 
 def faint(whitened: Array, directions: Array) -> Array:
@@ -180,7 +175,6 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS, 
     gone, unmeasured = dead, ~valid.any(1)
     filled: Array = values
     unit: Array = np.zeros(bands)
-    correlation: Array | None = None
     for number in range(rounds):
         former = filled
         filled = _filled(values, scene, gain, offset, outlier, clipped)
@@ -188,13 +182,10 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS, 
             break
         # the first round still sees dead elements: whitened by what is known, they would be directions of their own
         noise = noise_of_bands(filled, scene, outlier) if sigma is None or not number else sigma
-        # impulses and lines, which a first round still sees, are in neither bands nor pixels what noise is
-        shared = shared_noise(along_track(filled), noise) if sigma is None and number else None
-        noise, correlation = (noise, None) if shared is None else shared
         # numbers of few digits can have no noise at all
         unit = np.maximum(noise, 1e-6 * np.sqrt((filled**2).mean((1, 2))) + 1e-30).astype(np.float32)
         whitened = filled / unit[:, None, None]
-        directions = beside(along_track(whitened), correlation, lambda images: subspace(images.reshape(bands, -1)))
+        directions = subspace(along_track(whitened).reshape(bands, -1))
         rank = directions.shape[1]
         scores: Array = (directions.T @ whitened.reshape(bands, -1)).reshape(rank, height, width)
         if not seen.calibrated:
@@ -204,8 +195,7 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS, 
             offset_std = unit[:, None] * np.sqrt(directions**2 @ left)
             offset = offset + unit[:, None] * (directions @ ripple)
             scores = scores - ripple[:, None]
-        spread = spread_in(directions, correlation)[:, None, None]
-        scores = spread * joint_means(scores / spread)
+        scores = joint_means(scores)
         scene = unit[:, None, None] * (directions @ scores.reshape(rank, -1)).reshape(values.shape)
         first = number == 0
         suspect = np.flatnonzero(outlier.mean((1, 2)) > (-1 if first else FEW))
@@ -233,14 +223,13 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS, 
     # once more, with the instrument known: now faint directions can be told from it
     filled = _filled(values, scene, gain, offset, outlier, clipped)
     whitened = filled / unit[:, None, None]
-    directions = beside(
-        along_track(whitened), correlation, lambda images: faint(images, subspace(images.reshape(bands, -1)))
-    )
-    # of few bands pixels told the noise, and that is all of it, as of bands that share it
-    if sigma is None and bands > FEW_BANDS and correlation is None:
+    level = along_track(whitened)
+    shared = shared_noise(unit[:, None, None] * level, unit) if sigma is None else None
+    directions = faint(level, subspace(level.reshape(bands, -1)))
+    # of few bands pixels told the noise, and that is all of it
+    if sigma is None and bands > FEW_BANDS:
         unit, whitened, directions = levelled(unit, whitened, directions)
-    scores = (directions.T @ whitened.reshape(bands, -1)).reshape(-1, height, width)
-    smoothed = smooth(scores, spread_in(directions, correlation))
+    smoothed = smooth((directions.T @ whitened.reshape(bands, -1)).reshape(-1, height, width))
     directions, smoothed = realigned(whitened, directions, smoothed)
     scene = unit[:, None, None] * (directions @ smoothed.best.reshape(len(smoothed.best), -1)).reshape(values.shape)
     slope = seen.slope
@@ -250,7 +239,7 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS, 
         sigma=unit, slope=slope, gain=gain, offset=offset, offset_std=offset_std, dead=dead, outlier=outlier
     )
     return Separation(
-        noise=model, scene=scene, whitened=whitened, directions=directions, scores=smoothed, correlation=correlation
+        noise=model, scene=scene, whitened=whitened, directions=directions, scores=smoothed, shared=shared
     )
 
 

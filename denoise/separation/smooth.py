@@ -43,17 +43,14 @@ class Smoothed(NamedTuple):
     joint: Array
 
 
-def smooth(images: Array, spread: Array | None = None) -> Smoothed:
-    """Images ``(k, y, x)`` of unit noise, or of noise of such a spread ``(k,)``, strongest first, without most of it.
+def smooth(images: Array) -> Smoothed:
+    """Images ``(k, y, x)`` of unit noise variance, strongest first, without most of the noise.
 
     Two kinds of non-local means err differently, so that their mean is better than either; it is the pilot of Gaussian
     models of similar patches (`_bayes`), whose result is the pilot of the next pass.
     """
     if min(images.shape[1:]) < MIN_SIZE:
         return Smoothed(images, images, images)
-    if spread is not None and (spread != 1).any():
-        unit = spread[:, None, None]
-        return Smoothed(*(unit * item for item in smooth(images / unit)))
     # what a good cube's images have in common would cost the digits that its noise is in
     level = images.mean((1, 2), keepdims=True, dtype=float).astype(np.float32)
     images = images - level

@@ -7,9 +7,8 @@ import pytest
 from scipy.ndimage import gaussian_filter1d
 
 from denoise.restore import restore
-from denoise.separation.shared_noise import beside, shared_noise, spread_in
+from denoise.separation.shared_noise import shared_noise
 from hsitools.estimation.band_noise import band_noise
-from hsitools.estimation.covariance import subspace
 from hsitools.scenes import scene
 
 BANDS, SIDE = 40, 44
@@ -52,42 +51,13 @@ def test_a_scene_of_fine_texture_in_white_noise_shares_none(clean: np.ndarray, s
     assert shared_noise(values.astype(np.float32), band_noise(values.astype(np.float32))) is None
 
 
-def test_a_restoration_says_it_and_takes_it_away(clean: np.ndarray) -> None:
+def test_a_restoration_says_it(clean: np.ndarray) -> None:
     shared = noise(0.7)
     found = restore((clean + shared).astype(np.float32), "lowrank")
     assert found.provenance["noise_correlation"] == pytest.approx(0.6, abs=0.06)
-    assert "neighbouring bands share noise (correlation 0." in found.provenance["warning"]
-    assert np.mean((found.estimate - clean) ** 2) < 0.4**2 * np.mean(shared**2)
     assert found.noise is not None
-    np.testing.assert_allclose(found.noise.sigma, shared.std((1, 2)), rtol=0.2)
+    untold = np.median(shared.std((1, 2)) / found.noise.sigma)
+    assert found.provenance["noise_untold"] == pytest.approx(untold, rel=0.1)
+    assert f"{found.provenance['noise_untold']:.1f} times as much as was told" in found.provenance["warning"]
     plain = restore((clean + noise(0)).astype(np.float32), "lowrank").provenance
-    assert not {"noise_correlation", "warning"} & set(plain)
-
-
-def test_errors_of_shared_noise_are_within_their_bars(clean: np.ndarray) -> None:
-    some = (slice(0, BANDS, 2), slice(0, 28), slice(0, 28))
-    shared = gaussian_filter1d(noise(0)[some], 0.7, axis=0)
-    found = restore((clean[some] + shared).astype(np.float32), samples=1)
-    assert found.std is not None
-    assert "noise_correlation" in found.provenance
-    z = (found.estimate - clean[some]) / found.std
-    assert 0.4 < np.sqrt(np.mean(z**2)) < 1.1
-    assert np.mean(np.abs(z) < 1.96) > 0.93
-
-
-def test_a_faint_direction_is_found_in_noise_of_any_correlation() -> None:
-    """Noise of correlation .6 has directions of twice its variance; a scene of less is the one that is found."""
-    rng = np.random.default_rng(2)
-    distance = np.abs(np.subtract.outer(np.arange(24), np.arange(24)))
-    correlation = 0.6**distance
-    alternating = np.where(np.arange(24) % 2, 1, -1) / np.sqrt(24)
-    values = np.linalg.cholesky(correlation) @ rng.standard_normal((24, 2500))
-    values += alternating[:, None] * rng.standard_normal(2500)
-    images = values.reshape(24, 50, 50).astype(np.float32)
-    found = beside(images, correlation, lambda level: subspace(level.reshape(24, -1)))
-    assert found.shape == (24, 1)
-    assert abs(found[:, 0] @ alternating) > 0.9
-    expected = np.sqrt(alternating @ correlation @ alternating)
-    np.testing.assert_allclose(spread_in(alternating[:, None], correlation), expected, rtol=1e-5)
-    plain = beside(images, None, lambda level: subspace(level.reshape(24, -1)))
-    assert plain.shape[1] > 3
+    assert not {"noise_correlation", "noise_untold", "warning"} & set(plain)

@@ -12,7 +12,8 @@ from hsitools.io.wavelengths import NANOMETRES, RECIPROCAL, Conversion, to_nm, w
 
 #: 500 nm by what the names of a unit begin with; c is 299 792 458 m/s.
 HALF_MICROMETRE = {
-    r"nm|nano|millimic": 500.0, r"um$|µm?$|μm$|mum|mic": 0.5, r"mm$|millim(?!ic)": 5e-4, r"cm$|centi": 5e-5,
+    r"nms?$|nano|millimic": 500.0, r"nm[-^⁻]|1/nm": 0.002,
+    r"um$|µm?$|μm$|mum|mic": 0.5, r"mm$|millim(?!ic)": 5e-4, r"cm$|centi": 5e-5,
     r"m$|met": 5e-7, r"a$|å|ang|ång": 5000.0, r"wave|cm.|1/cm|kayser": 20000.0, r"[uµ]m.|1/[uµ]m": 2.0,
     r"m-1|1/m": 2e6, r"thz|tera": 599.584916, r"ghz|giga": 599584.916, r"mhz|mega": 599584916.0,
     r"hz|hertz": 5.99584916e14,
