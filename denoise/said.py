@@ -35,8 +35,8 @@ def warning_of(said: dict[str, Any]) -> dict[str, str]:
     if "noise_correlation" in said:
         warned.append(
             f"neighbouring bands seem to share noise (correlation {said['noise_correlation']:.2f}), as after resampling"
-            " or smoothing of spectra. Details as fine as pixels look the same, so that it is kept: if it is noise, there"
-            f" is {said['noise_untold']:.1f} times as much as was told, and standard deviations are too small by as much"
+            " or smoothing of spectra. Details as fine as pixels look the same, so it is kept: if it is noise, there is"
+            f" {said['noise_untold']:.1f} times as much as was told, and standard deviations are too small by as much"
         )
     if "common_stripes" in said:
         warned.append(of_common_stripes(said["common_stripes"]))
