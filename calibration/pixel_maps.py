@@ -23,7 +23,7 @@ from calibration.fitting.options import Options
 from calibration.fitting.posterior import posterior
 from calibration.fitting.refine import Prior, refine
 from calibration.fitting.scaled_rows import ScaledRows
-from calibration.fitting.wild_samples import FEW_SAMPLES, MOST, ROUNDS, WILD, WILD_AMONG_MANY, fit_without_wild
+from calibration.fitting.wild_samples import MOST, ROUNDS, WILD, WILD_AMONG_MANY, fit_without_wild, of_count
 from hsitools.estimation.spread import SIGMA_PER_MEDIAN
 from hsitools.io.atomic import require_room
 from hsitools.progress import Progress
@@ -112,9 +112,8 @@ def _doubtful(residual: Array) -> NDArray[np.bool_]:
 def _far_off(residual: Array, limit: float) -> NDArray[np.bool_]:
     """Samples ``(pixel, line)`` so many robust deviations off their pixel's fit."""
     count = np.isfinite(residual).sum(axis=1, keepdims=True)
-    limits = limit * (1 + FEW_SAMPLES / np.sqrt(np.maximum(count, 1)))
     with np.errstate(invalid="ignore"):
-        return np.asarray(np.abs(residual) > limits * _spread(residual)[:, None])
+        return np.asarray(np.abs(residual) > of_count(limit, count) * _spread(residual)[:, None])
 
 
 def _spread(residual: Array) -> Array:

@@ -126,7 +126,7 @@ def far_off(capture: MonochromaticCapture, data: ScaledRows, fit: Fit, limit: fl
     measured = capture.mask & data.usable[:, None] & np.isfinite(residual)
     deviation, line_noise, around = _in_robust_deviations(residual, fitted, measured)
     count = measured.sum(axis=1, keepdims=True)
-    wild = np.abs(deviation) > limit * (1 + FEW_SAMPLES / np.sqrt(np.maximum(count, 1)))
+    wild = np.abs(deviation) > of_count(limit, count)
     if data.usable.sum() >= MIN_ROWS:
         lines = line_noise > WILD_LINE * around
         lines[: AROUND // 2] = lines[len(lines) - AROUND // 2 :] = False
@@ -134,6 +134,11 @@ def far_off(capture: MonochromaticCapture, data: ScaledRows, fit: Fit, limit: fl
     wild &= measured
     rows = wild.sum(axis=1) > MOST * count[:, 0]
     return WildSamples(samples=wild & ~rows[:, None], rows=rows)
+
+
+def of_count(limit: float, count: NDArray[np.int64]) -> Array:
+    """Robust deviations beyond which samples of rows with so many of them are wild."""
+    return np.asarray(limit * (1 + FEW_SAMPLES / np.sqrt(np.maximum(count, 1))))
 
 
 def _in_robust_deviations(residual: Array, fitted: Array, measured: Mask) -> tuple[Array, Array, Array]:

@@ -79,8 +79,8 @@ def stuck_values(values: Array, valid: Mask) -> Mask:
 
     A repeated value counts only if others, and those next to it, hardly repeat: numbers of few digits repeat all over.
     The smallest value is left (clipped shadow), but for lines that were dropped: whole rows of it, beside rows that are
-    not; and saturation: the largest value may repeat in a good cube. What was
-    filled in where nothing is ``valid`` repeats without being any voxel's fault that has the same value.
+    not; and saturation: the largest value may repeat in a good cube. What was filled in where nothing is ``valid``
+    repeats without being any voxel's fault that has the same value.
     """
     from scipy.ndimage import median_filter
 

@@ -21,7 +21,7 @@ from hsitools.sensor.separable import Separable
 Offsets = tuple[tuple[int, int], ...]
 
 #: κ: inverse variance of the step between neighbours without an edge, in units of the components' variance. Of twelve
-#: tuning cases of fusion 10 costs .6 % of ERGAS in the mean; 6 gains another .3 %, but costs .8 % on urban ones.
+#: tuning cases of fusion 10 costs .6 % of ERGAS in the mean; 6 gains another .3 %, but costs an urban one .7 %.
 SMOOTHNESS = 7.5
 #: Step of the components, in their standard deviations, from which on a step costs no longer its square.
 STEP = 0.1

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from hsitools.errors import InputError
+from hsitools.estimation.rounding import above_rounding
 from hsitools.metrics.full_resolution import KIND, Fusion
 from hsitools.metrics.no_reference import Single, noise
 from hsitools.metrics.registry import Score, index, mean_of
@@ -89,8 +90,7 @@ class _Pair:
         power, pan_power = bands.square().mean(1), image.square().mean()
         detail_noise = float((impulse - blur(impulse)).square().sum())
         power = (power - variance * detail_noise).clamp(min=0)
-        # of a flat one, float32's rounding is left
-        if not pan_power > (torch.finfo(torch.float32).eps * low.mean()) ** 2:
+        if not above_rounding(pan_power, low.mean()):
             raise InputError("pan: found no detail at the coarse scale, expected some")
         cross = (bands * image).mean(1)
         share = (cross**2 / (pan_power * power).clamp(min=1e-300)).clamp(max=1)

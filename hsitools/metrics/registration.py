@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hsitools.estimation.rounding import above_rounding
 from hsitools.sensor.separable import Separable, size_of
 from hsitools.sensor.spatial import mtf_decimate
 
@@ -80,7 +81,7 @@ def register(
     pan_coarse = pan_gain ** (1 / ratio**2)  # its gain at the coarse Nyquist frequency
     for _ in range(6):
         seen = [_low(pan, declared, pan_coarse, theta, ratio, offset)[0, keep]]
-        if not bool(seen[0].std() > torch.finfo(torch.float32).eps * seen[0].mean().abs()):
+        if not above_rounding(seen[0].var(), seen[0].mean()):
             # flat but for rounding: it tells nothing
             return Registration()
         for axis, step in enumerate(STEP):

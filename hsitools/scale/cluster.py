@@ -142,8 +142,9 @@ def begin(workers: int | None, modules: Iterable[str]) -> None:
     from multiprocessing import forkserver
 
     forkserver.set_forkserver_preload(["distributed", *modules])
-    own = {name: os.environ.get(name) for name in _environment(workers)}
-    os.environ.update(_environment(workers))
+    wanted = _environment(workers)
+    own = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
     try:
         forkserver.ensure_running()
     finally:

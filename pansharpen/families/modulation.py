@@ -18,8 +18,9 @@ from typing import Any
 
 import torch
 
+from hsitools.estimation.rounding import above_rounding
 from pansharpen.case import Scene, Tile
-from pansharpen.families.statistics import BandSums, above_rounding, band_sums, per_band, ratio_of
+from pansharpen.families.statistics import BandSums, band_sums, per_band, ratio_of
 
 #: Level and detail of a tile, each ``(batch, 1, y, x)``, or ``(batch, band, y, x)`` where bands differ in MTF.
 View = Callable[[Tile], tuple[torch.Tensor, torch.Tensor]]

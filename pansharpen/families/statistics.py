@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import torch
 
+from hsitools.estimation.rounding import above_rounding
+
 #: Bytes of a block of bands that are gone through together on the processor: a larger temporary is faulted in anew at
 #: each operation, which costs more than the operation.
 BLOCK_BYTES = 4 * 2**20
@@ -178,11 +180,6 @@ def ratio_of(top: torch.Tensor, bottom: torch.Tensor) -> torch.Tensor:
     """``top / bottom``, zero where the denominator is zero but for rounding: no detail is injected there."""
     small = bottom.abs() <= torch.finfo(bottom.dtype).eps * bottom.abs().amax(-1, keepdim=True).clamp(min=1e-300)
     return torch.where(small, 0, top / torch.where(small, 1, bottom))
-
-
-def above_rounding(variance: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
-    """The variance, or zero where float32 data of that mean could not hold it: an image that is flat."""
-    return torch.where(variance > (torch.finfo(torch.float32).eps * mean) ** 2, variance, 0)
 
 
 def without_flat(covariance: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from hsitools.estimation.rounding import above_rounding
 from hsitools.sensor.separable import AxisMatrix, Separable, size_of
 from pansharpen.case import Scene, Tile
 from pansharpen.families.interpolated import interpolated_mix
 from pansharpen.families.modulation import modulated
-from pansharpen.families.statistics import above_rounding, moments, per_band, ratio_of, regression
+from pansharpen.families.statistics import moments, per_band, ratio_of, regression
 from pansharpen.registry import method
 
 

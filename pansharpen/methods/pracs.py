@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 
+from hsitools.estimation.rounding import above_rounding
 from pansharpen.case import Scene, Tile
 from pansharpen.families.interpolated import interpolated_mix
-from pansharpen.families.statistics import above_rounding, moments, per_band, ratio_of, regression
+from pansharpen.families.statistics import moments, per_band, ratio_of, regression
 from pansharpen.registry import method
 
 

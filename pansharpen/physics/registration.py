@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hsitools.estimation.rounding import above_rounding
 from hsitools.sensor.separable import Separable
 from hsitools.sensor.spatial import mtf_decimate
 from pansharpen.case import Scene, Tile
-from pansharpen.families.statistics import Moments, above_rounding, moments
+from pansharpen.families.statistics import Moments, moments
 from pansharpen.physics.displacement import FARTHEST, Displaced, Field, believed, places
 
 Array = NDArray[np.float64]

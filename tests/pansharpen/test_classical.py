@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from benchmarks.pansharpen_speed import PLAIN
 from hsitools.estimation.nonnegative import nonnegative
+from hsitools.estimation.rounding import above_rounding
 from hsitools.sensor.separable import size_of
 from pansharpen.case import FusionCase
 from pansharpen.comparison.judging import judge
 from pansharpen.families.modulation import modulated
-from pansharpen.families.statistics import above_rounding, moments
+from pansharpen.families.statistics import moments
 from pansharpen.in_memory import fuse_case
 from pansharpen.methods.awlp import spline_blur
 from pansharpen.methods.bdsd_pc import REACH, _gains, coarse_blur
