@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 import pansharpen.methods  # noqa: F401  (registers them)
 from hsitools.cube import Cube
+from hsitools.cube.blank import without_blank
 from hsitools.errors import InputError
 from hsitools.progress import Progress
 from pansharpen.case import FusionCase, Tile
@@ -58,12 +59,13 @@ def without_wild(case: FusionCase) -> FusionCase:
     coarse, pan, guides = [], [], []
     for part in case.singles():
         cube, sharp = (image[0].cpu().numpy() for image in (part.coarse, part.pan))
+        cube = without_blank(Cube(data=cube, name=case.name)).read()
         wild = wild_samples(Pair(
             shape=(cube.shape[1], cube.shape[2]), optics=case.optics, coarse=partial(_part, cube),
             pan=partial(_part, sharp), guides=tuple(map(_placed, part.guides)), pan_made=case.pan_made,
         ))  # fmt: skip
         count_wild(wild, case.findings)
-        coarse.append(wild.from_cube(part.coarse))
+        coarse.append(wild.from_cube(torch.as_tensor(cube)[None].to(part.coarse)))
         pan.append(wild.from_pan(part.pan))
         guides.append([
             without(guide.image, places) for guide, places in zip(part.guides, wild.guides, strict=True)

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from hsitools.cube import Cube
+from hsitools.cube.blank import without_blank
 from hsitools.cube.geometry import refined
 from hsitools.cube.memory import memory_limit, require_memory
 from hsitools.cube.windows import Window, windows
@@ -96,7 +97,7 @@ class LargeScene:
         self.device, self._placed, self.pan_made = torch.device(device), tuple(guides), pan_made
         cube = paired(cube)
         assert cube.pan is not None
-        self.cube, self.progress, self.client = cube.physical(), progress or silent, client
+        self.cube, self.progress, self.client = without_blank(cube.physical()), progress or silent, client
         self.pan = cube.pan.physical()
         ratio = placement(cube).ratio
         unit = CHUNK // math.gcd(CHUNK, ratio)

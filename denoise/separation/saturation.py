@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hsitools.cube.blank import blank_spectrum, is_blank
+
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
 #: Voxels at a band's largest value, and how many times as many as at any other value near it, that make a pile.
@@ -64,14 +66,18 @@ def hot_elements(at_top: Mask, valid: Mask) -> Mask:
 
 
 def blank(values: Array, valid: Mask) -> Mask:
-    """Pixels ``(y, x)`` of areas that are exactly zero in all bands: what lies beyond a turned scene's edge.
+    """Pixels ``(y, x)`` of areas that are exactly zero in all bands, or one spectrum: what lies beyond a scene's edge.
 
     A detector with noise reads no such area; as values they would have the noise of their bands seem less.
     """
     from scipy.ndimage import binary_opening
 
-    zero = valid.any(0) & ~(valid & (values != 0)).any(0)
-    return np.asarray(binary_opening(zero, np.ones((BLANK, BLANK), dtype=bool)) if zero.any() else zero)
+    alike = valid.any(0) & ~(valid & (values != 0)).any(0)
+    measured = np.where(valid, values, np.nan)
+    spectrum = blank_spectrum(lambda rows, columns: measured[:, rows, columns], measured.shape[1:])
+    if spectrum is not None:
+        alike |= is_blank(measured, spectrum)
+    return np.asarray(binary_opening(alike, np.ones((BLANK, BLANK), dtype=bool)) if alike.any() else alike)
 
 
 def stuck_values(values: Array, valid: Mask) -> Mask:

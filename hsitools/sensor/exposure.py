@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsitools.cube import Cube
+from hsitools.cube.blank import without_blank
 from hsitools.errors import InputError
 from hsitools.sensor.bands import known_bands, resample
 from hsitools.sensor.detector import read_out
@@ -77,7 +78,7 @@ def observe_rows(
     rng = np.random.default_rng(rng)
     pattern_rng, *streams = rng.spawn(1 + -(-height // ROWS))
     pattern = sensor.pattern(frame.shape, pattern_rng) if noise else None
-    physical = scene.physical()
+    physical = without_blank(scene.physical())
     # a pixel off the sensor's whole pixels would never be seen
     physical = physical.select(window=(0, height * r, 0, width * r))
     spectral = resample(physical, sensor.response) if not isinstance(sensor.response, FabryPerotResponse) else physical

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from hsitools.cube import Cube
+from hsitools.cube.blank import without_blank
 from hsitools.errors import InputError
 from hsitools.sensor import Sensor
 from hsitools.sensor.bands import known_bands, resample
@@ -80,7 +81,7 @@ def simulated_case(
     height, width = (size // r * r for size in scene.shape[1:])
     if min(height, width) < 1:
         raise InputError(f"{scene.name}: found {scene.shape[1]}×{scene.shape[2]} pixels, expected at least {r}")
-    scene = scene.select(window=(0, height, 0, width)).physical()
+    scene = without_blank(scene.physical()).select(window=(0, height, 0, width))
     truth = resample(scene, covered.response).read()
     level = np.abs(np.nanmean(truth, axis=(1, 2)))
     lit = np.flatnonzero(level > MIN_LEVEL * np.median(level))
@@ -148,7 +149,8 @@ def real_case(cube: Cube, sensor: Sensor | None = None, *, reduced: bool = False
     require_fit(paired(cube), sensor)
     optics, cube = cube_optics(cube, sensor)
     assert cube.pan is not None
-    coarse, pan = _tensor(cube.physical().read())[None], _tensor(cube.pan.physical().read())[None]
+    coarse = _tensor(without_blank(cube.physical()).read())[None]
+    pan = _tensor(cube.pan.physical().read())[None]
     case = FusionCase(coarse=coarse, pan=pan, optics=optics, name=cube.name or Path(cube.source).stem or "scene")
     return degraded(case) if reduced else case
 
