@@ -1,9 +1,9 @@
 """Areas beyond a scene's edge that a file holds as numbers: one spectrum, exactly the same in all their pixels.
 
 What lies outside a turned or masked image is often no declared nodata, and not always zero: an atmospheric correction
-makes something of it, too. No detector reads one spectrum over and over, so such an area is no measurement; as values it
-would have its part in every mean, regression and noise. It reaches a corner of the image, which tells it at the cost
-of reading four of them. Where other spectra repeat as well, as in drawn scenes of few materials, nothing is told.
+makes something of it, too. No detector reads one spectrum over and over, so such an area is no measurement; as values
+it would have its part in every mean, regression and noise. It reaches a corner of the image, which tells it at the
+cost of reading four of them. Where other spectra repeat as well, as in drawn scenes of few materials, nothing is told.
 """
 
 from __future__ import annotations
