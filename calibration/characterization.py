@@ -17,6 +17,7 @@ from calibration.fitting.options import SHARED, label
 from calibration.transmittance_errors import LineErrors, transmittance_stderr
 from hsitools.errors import InputError
 from hsitools.io.atomic import atomic_path
+from hsitools.io.outputs import check_suffix
 from hsitools.io.own_file import declared_format, new_own, open_own
 from hsitools.sensor.layout import SubImageLayout
 from hsitools.sensor.spectral import FabryPerotResponse
@@ -314,6 +315,7 @@ class Characterization:
 
     def to_csv(self, path: str | Path) -> None:
         """Write one row per interferometer; columns carry their unit in the name."""
+        check_suffix(path, "table")
         columns = [name for name in UNITS if getattr(self, name) is not None]
         with atomic_path(Path(path)) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)

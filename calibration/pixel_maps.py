@@ -26,6 +26,7 @@ from calibration.fitting.scaled_rows import ScaledRows
 from calibration.fitting.wild_samples import MOST, ROUNDS, WILD, WILD_AMONG_MANY, fit_without_wild, of_count
 from hsitools.estimation.spread import SIGMA_PER_MEDIAN
 from hsitools.io.atomic import require_room
+from hsitools.io.outputs import check_suffix
 from hsitools.progress import Progress
 from hsitools.sensor.transmittance import SampledModel, TransmittanceModel
 
@@ -247,6 +248,7 @@ def characterize_pixels(
     dict
         Pixels fitted, resumed interferometers, median RMSE.
     """
+    check_suffix(out, "hdf5")
     options = options or Options()
     n, height, width = stack.shape
     data, fit, _ = fit_without_wild(stack.centre(), model, options)

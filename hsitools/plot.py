@@ -6,8 +6,8 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hsitools.errors import InputError
 from hsitools.io.atomic import atomic_path
+from hsitools.io.outputs import check_suffix
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -83,7 +83,6 @@ def png_bytes(figure: Figure, dpi: int = 144) -> bytes:
 
 def save_figure(figure: Figure, path: str | Path, dpi: int = 144) -> None:
     """Write the figure as PNG, whole or not at all; raises `InputError` for a name that says otherwise."""
-    if Path(path).suffix.lower() != ".png":
-        raise InputError(f"{path}: output: found suffix {Path(path).suffix!r}, expected .png")
+    check_suffix(path, "picture")
     with atomic_path(path) as temporary:
         temporary.write_bytes(png_bytes(figure, dpi))

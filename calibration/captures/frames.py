@@ -14,6 +14,7 @@ from hsitools.errors import FormatError, InputError
 from hsitools.io.atomic import atomic_path, require_room
 from hsitools.io.formats.hdf5 import open_hdf5
 from hsitools.io.labels import text
+from hsitools.io.outputs import check_suffix
 
 Array = NDArray[np.float64]
 #: What the file says it is.
@@ -129,6 +130,7 @@ class FrameWriter:
     """
 
     def __init__(self, path: str | Path, shape: tuple[int, int], wavenumber: Array, *, full_scale: int) -> None:
+        check_suffix(path, "hdf5")
         require_room(path, 2 * len(wavenumber) * shape[0] * shape[1] * np.dtype("u2").itemsize)
         self._target = atomic_path(path)
         self._shape, self._wavenumber, self._full_scale = shape, wavenumber, full_scale

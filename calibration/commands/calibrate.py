@@ -71,8 +71,8 @@ def parse_waves(name: str) -> float:
     "--line-shape", type=click.Choice(["gaussian", "triangular"]), help="Shape of the line  [the capture's; gaussian]."
 )
 @click.option("--no-prior", is_flag=True, help="Fit each interferometer by itself, as the published method does.")
-@click.option("--out", type=OutputFile(), help="Characterization file (HDF5).")
-@click.option("--csv", "csv_path", type=OutputFile(), help="Table of the interferometers.")
+@click.option("--out", type=OutputFile("hdf5"), help="Characterization file (HDF5).")
+@click.option("--csv", "csv_path", type=OutputFile("table"), help="Table of the interferometers.")
 @click.option("--report", type=OutputFolder(), help="Folder for report.html, its figures and the results.")
 @click.option("--show", metavar="I,J,…", help="Interferometers whose fits the report draws  [a spread of them].")
 @click.option("--per-pixel", is_flag=True, help="CAPTURE is a pixel stack: maps over every sub-image, to --out.")

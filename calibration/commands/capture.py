@@ -22,13 +22,13 @@ def capture() -> None:
 @capture.command()
 @click.argument("frames", type=click.Path(path_type=Path))
 @click.option("--device", type=click.Path(path_type=Path), help="Device file (JSON); the grid is found when left out.")
-@click.option("--out", type=OutputFile(), required=True, help="Capture file (HDF5).")
+@click.option("--out", type=OutputFile("hdf5"), required=True, help="Capture file (HDF5).")
 @click.option("--window", default=5, show_default=True, help="Side of the window at each centre, pixels.")
 @click.option("--percentile", default=50.0, show_default=True, help="Of the window's valid pixels.")
 @click.option(
     "--opd-step", type=click.FloatRange(min=0, min_open=True), help="Nominal OPD step between neighbours, µm."
 )
-@click.option("--figure", type=OutputFile(suffix=".png"), help="Draw the grid over the mean frame (PNG).")
+@click.option("--figure", type=OutputFile("picture"), help="Draw the grid over the mean frame (PNG).")
 @json_option
 def extract(
     frames: Path, device: Path | None, out: Path, window: int, percentile: float, opd_step: float | None,
@@ -66,7 +66,7 @@ def extract(
 
 
 @capture.command()
-@click.option("--out", type=OutputFile(), required=True, help="Capture file, or frame file with --frames.")
+@click.option("--out", type=OutputFile("hdf5"), required=True, help="Capture file, or frame file with --frames.")
 @click.option("--frames", is_flag=True, help="Raw frames instead of a capture (a device file is written beside them).")
 @click.option("--n", default=300, show_default=True, help="Interferometers.")
 @click.option("--lines", "n_lines", default=451, show_default=True, help="Monochromator lines.")

@@ -74,7 +74,7 @@ def list_methods(as_json: bool) -> None:
 @invert.command("run")
 @click.argument("path", type=PATH)
 @click.option("--instrument", type=PATH, required=True, help="Characterization of `hsi calibrate --out`.")
-@click.option("-o", "--out", type=OutputFile("_std", "_mask", "_common.csv", cube=True), required=True,
+@click.option("-o", "--out", type=OutputFile("cube", "_std", "_mask", "_common.csv"), required=True,
               help="Spectral cube: .h5, .nc, .hdr or .tif.")  # fmt: skip
 @click.option("--method", default="joint", show_default=True, help="See `hsi invert methods`.")
 @click.option("--grid", metavar="LOW:HIGH:STEP", help="Wavelengths, nm  [default: the calibrated lines].")
@@ -188,7 +188,9 @@ def write_factors(path: Path, wavelength_nm: Any, factors: Any) -> None:
 @click.option("--methods", default="all", show_default=True, help="Names with commas between, or all.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Deals lines, draws noise.")
 @click.option(
-    "--out", type=OutputFile(), help="File of results as they come (JSON lines); a run that was stopped goes on there."
+    "--out",
+    type=OutputFile("records"),
+    help="File of results as they come (JSON lines, .jsonl); a run that was stopped goes on there.",
 )
 @json_option
 def benchmark(

@@ -54,7 +54,7 @@ denoise.add_command(hidden(list_methods), "methods")
 
 @denoise.command("run")
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("-o", "--out", type=OutputFile("_std", "_mask", "_structure", cube=True), required=True,
+@click.option("-o", "--out", type=OutputFile("cube", "_std", "_mask", "_structure"), required=True,
               help="Clean cube: .h5, .nc, .hdr or .tif.")  # fmt: skip
 @click.option(
     "--method", default="diffusion", show_default=True, help="See `hsi denoise list`; lowrank needs no weights."

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path))
-@click.argument("out", type=OutputFile(cube=True))
+@click.argument("out", type=OutputFile("cube"))
 @click.option("--bands", callback=range_option, metavar="LOW:HIGH", help="Only bands in this range, nm.")
 @click.option("--window", callback=window_option, metavar="Y0:Y1,X0:X1", help="Only these rows and columns.")
 @click.option("--drop-bad", is_flag=True, help="Leave out bands that are marked bad.")
@@ -65,7 +65,7 @@ def convert(
 
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("-o", "--out", type=OutputFile(suffix=".png"), required=True, help="PNG file to write.")
+@click.option("-o", "--out", type=OutputFile("picture"), required=True, help="PNG file to write.")
 @click.option("--window", callback=window_option, metavar="Y0:Y1,X0:X1", help="Only these rows and columns.")
 @click.option("--pan", is_flag=True, help="The panchromatic image instead.")
 @variable_option

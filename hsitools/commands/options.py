@@ -156,7 +156,7 @@ def window_option(_context: click.Context, _parameter: click.Parameter, text: st
 
 def whole_name(file_or_preset: str | None) -> str | None:
     """The whole path of a file, for workers who may stand in another folder; a preset's name as it is."""
-    if file_or_preset is None or not Path(file_or_preset).exists():
+    if file_or_preset is None or not Path(file_or_preset).is_file():
         return file_or_preset
     return str(Path(file_or_preset).resolve())
 

@@ -8,43 +8,32 @@ from typing import Any
 
 import click
 
-from hsitools.errors import InputError
-
 
 class OutputFile(click.Path):
     """A file to write.
 
     Parameters
     ----------
+    kind : str
+        What is in it, and so what its name may end in: ``cube``, or one of `hsitools.io.outputs.SUFFIXES`.
     parts : str
         What else is written beside it: ``_std``, ``_common.csv``.
-    suffix : str, optional
-        That its name must have.
-    cube : bool
-        Whether its suffix must be one that cubes are written with.
     folder_with : str, optional
         Parameter beside which it is a folder.
     """
 
-    def __init__(
-        self, *parts: str, suffix: str | None = None, cube: bool = False, folder_with: str | None = None
-    ) -> None:
+    def __init__(self, kind: str, *parts: str, folder_with: str | None = None) -> None:
         super().__init__(path_type=Path)
-        self.parts, self.suffix, self.cube, self.folder_with = parts, suffix, cube, folder_with
+        self.kind, self.parts, self.folder_with = kind, parts, folder_with
 
     def check(self, path: Path, parameters: dict[str, Any]) -> list[Path]:
         """The files that will be written; raises `InputError` where they cannot be."""
-        from hsitools.io.outputs import beside, check_file, check_folder
+        from hsitools.io.outputs import beside, check_file, check_folder, check_suffix
 
         if self.folder_with is not None and parameters.get(self.folder_with):
             check_folder(path)
             return []
-        if self.suffix is not None and path.suffix.lower() != self.suffix:
-            raise InputError(f"{path}: output: found suffix {path.suffix!r}, expected {self.suffix}")
-        if self.cube:
-            from hsitools.io import writer_of
-
-            writer_of(path)
+        check_suffix(path, self.kind)
         check_file(path)
         return [path, *(beside(path, part) for part in self.parts)]
 

@@ -11,7 +11,7 @@ from hsitools.commands.options import device_option, emit_json, emit_table, json
 from hsitools.commands.outputs import OutputFile
 
 file_argument = click.Path(path_type=Path)
-out_option = click.option("-o", "--out", type=OutputFile(), required=True, help="File to write (HDF5).")
+out_option = click.option("-o", "--out", type=OutputFile("hdf5"), required=True, help="File to write (HDF5).")
 noise_option = click.option("--noise", "noise_file", type=file_argument, help="Detector noise of `hsi sensor noise`.")
 
 
@@ -124,7 +124,7 @@ def _calibrated(made: Any, path: Path) -> Any:
 
 @sensor.command()
 @click.argument("path", metavar="FILE|PRESET", type=file_argument)
-@click.option("--plot", type=OutputFile(suffix=".png"), help="Draw it (PNG).")
+@click.option("--plot", type=OutputFile("picture"), help="Draw it (PNG).")
 @json_option
 def show(path: Path, plot: Path | None, as_json: bool) -> None:
     """Say what a sensor file holds, or what is published of a preset."""
@@ -149,7 +149,7 @@ def show(path: Path, plot: Path | None, as_json: bool) -> None:
               help="Flat frames: HDF5, frames (level, frame, y, x), or (frame, y, x) with level (frame,).")  # fmt: skip
 @click.option("--full-scale", type=click.FloatRange(min=0, min_open=True),
               help="Digital number that clips  [default: attribute full_scale; found from the frames].")  # fmt: skip
-@click.option("--plot", type=OutputFile(suffix=".png"), help="Draw the photon-transfer curve (PNG).")
+@click.option("--plot", type=OutputFile("picture"), help="Draw the photon-transfer curve (PNG).")
 @out_option
 @json_option
 def noise(dark: Path, flat: Path, full_scale: float | None, plot: Path | None, out: Path, as_json: bool) -> None:
@@ -187,7 +187,7 @@ def noise(dark: Path, flat: Path, full_scale: float | None, plot: Path | None, o
 
 @click.command()
 @click.argument("scene", type=file_argument, required=False)
-@click.option("--sensor", "sensor_file", type=file_argument, required=True, help="Sensor file of `hsi sensor make`.")
+@click.option("--sensor", "sensor_file", metavar="FILE|PRESET", required=True, help="Sensor that looks at it.")
 @click.option("--size", default="240x240", show_default=True, metavar="YxX", help="Of the procedural scene.")
 @click.option(
     "--scale", type=float, help="Turns the scene's numbers into the sensor's units  [default: as its file says]."
@@ -195,18 +195,20 @@ def noise(dark: Path, flat: Path, full_scale: float | None, plot: Path | None, o
 @click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same bytes.")
 @click.option("--noise-free", is_flag=True, help="Neither noise nor stripes nor defects.")
 @device_option
-@out_option
+@click.option(
+    "-o", "--out", type=OutputFile("cube"), required=True, help="Cube to write: .h5, .nc, .zarr, .hdr or .tif."
+)
 def simulate(
-    scene: Path | None, sensor_file: Path, size: str, scale: float | None, seed: int, noise_free: bool, device: str,
+    scene: Path | None, sensor_file: str, size: str, scale: float | None, seed: int, noise_free: bool, device: str,
     out: Path,
 ) -> None:  # fmt: skip
     """Let a sensor see SCENE (reflectance or radiance cube), or a procedural scene when none is given."""
     from hsitools.errors import InputError
     from hsitools.io import open_cube
-    from hsitools.sensor.sensor import Sensor
+    from hsitools.sensor.presets import open_sensor
     from hsitools.sensor.simulate import simulate as run
 
-    instrument = Sensor.load(sensor_file)
+    instrument = open_sensor(sensor_file)
     if scene is not None:
         refuse_typed("SCENE", "size")
     if scene is None:

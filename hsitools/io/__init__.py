@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from hsitools.errors import FormatError, HsiError, InputError, require_type
 from hsitools.io.labels import is_hdf5
+from hsitools.io.outputs import check_suffix
 from hsitools.io.readers import all_readers, cube_formats, reader_of
 from hsitools.progress import Progress, silent
 
@@ -170,13 +171,8 @@ def save_cube(cube: Cube, path: str | Path, progress: Progress | None = None, *,
 
 def writer_of(path: Path) -> Any:
     """The module that writes files of this suffix; raises `InputError` when there is none."""
-    suffixes: list[str] = []
-    for module in all_readers().values():
-        own = getattr(module, "SUFFIXES", ())
-        suffixes += own
-        if path.suffix.lower() in own:
-            return module
-    raise InputError(f"{path}: output: found suffix {path.suffix!r}, expected one of {', '.join(suffixes)}")
+    check_suffix(path, "cube")
+    return next(item for item in all_readers().values() if path.suffix.lower() in getattr(item, "SUFFIXES", ()))
 
 
 def describe(path: Path) -> dict[str, Any] | None:

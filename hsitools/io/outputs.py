@@ -11,6 +11,25 @@ from hsitools.errors import HsiError, InputError
 
 #: Formats whose output is a folder.
 STORES = (".zarr",)
+#: What names of files may end in, by what is written; formats of cubes say so themselves.
+SUFFIXES = {"hdf5": (".h5", ".hdf5"), "table": (".csv",), "picture": (".png",), "records": (".jsonl", ".ndjson")}
+
+
+def suffixes_of(kind: str) -> tuple[str, ...]:
+    """What names of files of a kind (of `SUFFIXES`, or ``cube``) end in."""
+    if kind != "cube":
+        return SUFFIXES[kind]
+    from hsitools.io.readers import all_readers
+
+    return tuple(suffix for module in all_readers().values() for suffix in getattr(module, "SUFFIXES", ()))
+
+
+def check_suffix(path: str | Path, kind: str) -> None:
+    """Raise `InputError` where a name says that something else is in the file than will be."""
+    found, able = Path(path).suffix, suffixes_of(kind)
+    if found.lower() not in able:
+        one_of = "one of " if len(able) > 1 else ""
+        raise InputError(f"{path}: output: found suffix {found!r}, expected {one_of}{', '.join(able)}")
 
 
 def beside(out: Path, part: str) -> Path:

@@ -11,6 +11,7 @@ from hsitools.errors import FormatError
 from hsitools.io.atomic import atomic_path
 from hsitools.io.formats.hdf5 import open_hdf5
 from hsitools.io.labels import is_hdf5
+from hsitools.io.outputs import check_suffix
 
 
 def declared_format(path: str | Path) -> str:
@@ -32,10 +33,11 @@ def new_own(path: str | Path) -> Iterator[Any]:
     Raises
     ------
     InputError
-        As of `hsitools.io.atomic.atomic_path`.
+        When the name has the suffix of another format, and as of `hsitools.io.atomic.atomic_path`.
     """
     import h5py
 
+    check_suffix(path, "hdf5")
     with atomic_path(path) as temporary:
         with h5py.File(str(temporary), "w", driver="core", backing_store=False) as file:
             yield file

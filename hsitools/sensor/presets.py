@@ -310,6 +310,7 @@ def open_sensor(text: str | Path) -> Sensor:
     'PRISMA'
     """
     path = Path(text)
-    if path.exists() or path.suffix:
+    # a folder of results may bear a preset's name
+    if path.is_file() or path.suffix or (path.is_dir() and str(text).lower() not in PRESETS):
         return Sensor.load(path)
     return preset(str(text))

@@ -81,7 +81,7 @@ pansharpen.add_command(hidden(list_methods), "methods")
 @click.argument("method")
 @click.argument("path", type=click.Path(path_type=Path), required=False)
 @click.option(
-    "-o", "--out", type=OutputFile("_std", cube=True, folder_with="batch"), required=True,
+    "-o", "--out", type=OutputFile("cube", "_std", folder_with="batch"), required=True,
     help="Fused cube: .h5, .nc, .zarr, .hdr or .tif; with --batch a folder.",
 )  # fmt: skip
 @click.option("--batch", type=click.Path(path_type=Path), multiple=True, metavar="FILES",

@@ -15,8 +15,7 @@ PROCEDURAL = 12
 
 @click.command()
 @click.argument("method")
-@click.option("--sensor", "sensor_file", required=True, metavar="FILE",
-              help="Sensor file of `hsi sensor make`, or a preset's name (prisma).")  # fmt: skip
+@click.option("--sensor", "sensor_file", required=True, metavar="FILE|PRESET", help="Whose pairs it learns from.")
 @out_option
 @click.option("--data", multiple=True, metavar="PATH", default=("procedural",), show_default=True,
               help="Cube, or folder of cubes: scenes, or products with PAN; repeatable.")  # fmt: skip

@@ -34,11 +34,11 @@ def frames_path(device, tmp_path_factory):
 
 class TestBench:
     def test_same_seed_same_frames(self, tmp_path):
-        for name in ("a", "b"):
+        for name in ("a.h5", "b.h5"):
             rng = np.random.default_rng(3)
             instrument = bench.simulate_instrument(6, rng=rng, rows=2, pitch=16)
             bench.write_frames(tmp_path / name, instrument, LINES[:5], rng=rng)
-        with h5py.File(tmp_path / "a") as one, h5py.File(tmp_path / "b") as other:
+        with h5py.File(tmp_path / "a.h5") as one, h5py.File(tmp_path / "b.h5") as other:
             for member in ("frames", "flat", "dark"):
                 # digital numbers: rounding may tip a few from one to the next
                 apart = np.abs(one[member][()].astype(float) - other[member][()])

@@ -237,6 +237,19 @@ def test_sensors_are_drawn_and_a_seed_repeats(hsi, tmp_path, name):
     assert np.isclose(a.read(), c.read(), rtol=1e-5, atol=1e-6).mean() < 0.9
 
 
+def test_every_command_takes_sensors_by_file_and_by_name(hsi, commands, tmp_path, monkeypatch):
+    """`hsi simulate` wanted a file; a folder that bears a preset's name is not in its way."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "prisma").mkdir()
+    preset("prisma").save(tmp_path / "sensor.h5")
+    for name in ("prisma", "sensor.h5"):
+        assert hsi("simulate", "--sensor", name, "--size", "6x12", "-o", tmp_path / "seen.h5")[0] == 0
+        assert open_cube(tmp_path / "seen.h5").shape == (preset("prisma").n_bands, 1, 2)
+    sensors = {name: option for name, command in commands for option in command.params if "--sensor" in option.opts}
+    assert {option.metavar for option in sensors.values()} == {"FILE|PRESET"}
+    assert {name.split()[0] for name in sensors} == {"simulate", "pansharpen", "denoise"}
+
+
 def test_sensor_options(hsi, tmp_path):
     sensor = tmp_path / "sensor.h5"
     assert (

@@ -17,7 +17,7 @@ from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.io import open_cube, save_cube
 from hsitools.io.atomic import atomic_path
-from hsitools.io.outputs import made_folder, refuse_inputs
+from hsitools.io.outputs import SUFFIXES, made_folder, refuse_inputs, suffixes_of
 from hsitools.sensor import Sensor, TableResponse
 
 #: Names of parameters that say what is written.
@@ -53,7 +53,7 @@ def test_every_output_is_looked_at_before_the_work(hsi, commands, tmp_path, monk
         for parameter in command.params:
             if not isinstance(parameter.type, OutputFile | OutputFolder):
                 continue
-            suffix = parameter.type.suffix or ".h5" if isinstance(parameter.type, OutputFile) else ""
+            suffix = suffixes_of(parameter.type.kind)[0] if isinstance(parameter.type, OutputFile) else ""
             bad = f"none/../x{suffix}" if suffix else "file/x"
             # other parameters name files that are not there: the output is looked at first
             words = [word for other in command.params for word in required(other, parameter, bad)]
@@ -62,6 +62,34 @@ def test_every_output_is_looked_at_before_the_work(hsi, commands, tmp_path, monk
             assert err.count("\n") == 1, err
             assert ("found no folder none/.." if suffix else "cannot make the folder (file is a file)") in err
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_every_command_knows_what_its_files_may_end_in(hsi, commands, tmp_path, monkeypatch):
+    """Before anything is read: a characterization of hours was HDF5 in a file that says text."""
+    monkeypatch.chdir(tmp_path)
+    seen = set()
+    for name, command in commands:
+        for parameter in (item for item in command.params if isinstance(item.type, OutputFile)):
+            words = [word for other in command.params for word in required(other, parameter, "x.txt")]
+            code, _, err = hsi(*name.split(), *words)
+            assert code == 2, name
+            assert err.startswith("hsi: error: x.txt: output: found suffix '.txt', expected "), err
+            assert err.rstrip().endswith(", ".join(suffixes_of(parameter.type.kind))), err
+            seen.add(parameter.type.kind)
+    assert seen == {"cube", *SUFFIXES}
+
+
+def test_from_python_a_file_says_what_is_in_it_too(tmp_path):
+    table = TableResponse(table_nm=np.linspace(400, 900, 100), response=np.ones((2, 100)))
+    wavenumber = np.linspace(1, 2, 6)
+    for write in (
+        Sensor(response=table).save,
+        MonochromaticCapture(wavenumber=wavenumber, intensity=np.ones((2, 6)), flat=np.ones((2, 6))).save,
+        lambda path: FrameWriter(path, (4, 4), wavenumber, full_scale=4095),
+    ):
+        with pytest.raises(InputError, match=r"x\.txt: output: found suffix '\.txt', expected one of \.h5, \.hdf5"):
+            write(tmp_path / "x.txt")
+    assert list(tmp_path.iterdir()) == []
 
 
 def required(parameter, tested, bad):

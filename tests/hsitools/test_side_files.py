@@ -19,7 +19,7 @@ def cube(size=3, **meta):
 def run(tmp_path, capsys):
     @click.command()
     @click.argument("path", type=click.Path())
-    @click.option("-o", "--out", type=OutputFile("_std", cube=True))
+    @click.option("-o", "--out", type=OutputFile("cube", "_std"))
     @click.option("--std", is_flag=True)
     def command(path, out, std):
         save_cube(cube(denoised_by="b"), out)
@@ -74,7 +74,7 @@ def test_what_may_be_a_users_own_stays_and_is_named(run, tmp_path):
 
 def test_a_run_that_fails_removes_nothing(tmp_path):
     @click.command()
-    @click.option("-o", "--out", type=OutputFile("_std", cube=True))
+    @click.option("-o", "--out", type=OutputFile("cube", "_std"))
     def command(out):
         raise click.UsageError("no")
 
