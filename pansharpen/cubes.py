@@ -11,7 +11,7 @@ from hsitools.sensor.sensor import Sensor
 from pansharpen.in_memory import Progress
 from pansharpen.noisy import cube_without_noise
 from pansharpen.pair.alignment import paired
-from pansharpen.registry import METHODS, Method, names
+from pansharpen.registry import METHODS, Method, get, names
 from pansharpen.tiled import Fused, fuse_pair
 
 
@@ -106,12 +106,14 @@ def fuse(
     for where, image in [("cube", cube), *(("guide", one) for one in guides)]:
         Cube.require(image, where)
     Sensor.require(sensor)
+    entry = get(method) if isinstance(method, str) else method
+    entry.check(std=std, weights=weights)
     pair = cube if pan is None else cube.replace(pan=pan)
     pair, cube_std = paired(pair, reproject=reproject), None
     if noise is not None:
         pair, cube_std = cube_without_noise(pair, noise, sensor, guides=guides, guide_sensor=guide_sensor)
     fused = fuse_pair(
-        pair, method, sensor, seed=seed, weights=weights, progress=progress, device=device, std=std, cube_std=cube_std,
+        pair, entry, sensor, seed=seed, weights=weights, progress=progress, device=device, std=std, cube_std=cube_std,
         guides=guides, guide_sensor=guide_sensor, std_as_noise=noise is not None,
     )  # fmt: skip
     return fused if std else fused.estimate

@@ -50,7 +50,8 @@ def prepared(case: FusionCase) -> FusionCase:
     )  # fmt: skip
     measured = ready.tile.measured
     if measured is not None and not measured.flatten(1).any(1).all():
-        raise InputError(f"{case.name}: found no pixel valid in the cube and in PAN, expected some")
+        sharp = "the guides" if case.pan_made else "PAN"
+        raise InputError(f"{case.name}: found no pixel valid in the cube and in {sharp}, expected some")
     return ready
 
 
@@ -151,7 +152,7 @@ def posterior_of(
         When the method has no error bars.
     """
     entry = get(method) if isinstance(method, str) else method
-    entry.require_std()
+    entry.check(std=True)
     return Posterior(*_layers(entry, case, {"seed": seed, "weights": weights, "progress": progress, "std": True}))
 
 

@@ -78,6 +78,10 @@ class Optics:
         # of a file it comes as an array, which no cache of blurs takes for a key
         object.__setattr__(self, "shift", (float(self.shift[0]), float(self.shift[1])))
 
+    def of_made_pan(self) -> Optics:
+        """Optics of a PAN that is made of guides: what a sensor tells of its own PAN holds for another image."""
+        return dataclasses.replace(self, pan_response=None, pan_variance=None, pan_mtf=None)
+
     def select(self, bands: NDArray[np.int64]) -> Optics:
         """The optics of some of the bands."""
         changes: dict[str, Any] = {}

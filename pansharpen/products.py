@@ -30,6 +30,7 @@ from pansharpen.pair.alignment import paired, windowed
 from pansharpen.pair.case_files import convention as rules
 from pansharpen.pair.case_files import open_pair
 from pansharpen.pair.guide_files import windowed_guide
+from pansharpen.registry import get
 from pansharpen.tiled import fuse_pair
 
 #: What a batch writes beside its cubes: of each product, by its cube's name, the run that made it and what it told.
@@ -59,6 +60,11 @@ class FusionOrder:
     dtype: str | None = None
     scale: float | None = None
     plugins: tuple[Path, ...] = ()
+
+    def check(self) -> None:
+        """Raise `InputError` for what the method cannot do, before anything is read."""
+        load_plugins(self.plugins)
+        get(self.method).check(std=self.std, weights=self.weights)
 
     @property
     def files(self) -> list[Path | str | None]:
@@ -98,7 +104,7 @@ def fuse_file(
         What was done, as plain data.
     """
     keep_freed()
-    load_plugins(order.plugins)
+    order.check()
     instrument = None if order.sensor is None else open_sensor(order.sensor)
     cube, optics = open_pair(path, order.pan, rules(order.convention), instrument)
     guides = [windowed_guide(cube, open_cube(guide), order.window) for guide in order.guide]
@@ -221,6 +227,7 @@ def fuse_files(
     InputError
         When two products have one name, no format has this suffix, or the folder cannot be written.
     """
+    order.check()
     outs = [folder / f"{path.stem}{suffix}" for path in paths]
     for path, out in zip(paths, outs, strict=True):
         if outs.count(out) > 1:

@@ -104,9 +104,14 @@ class Method:
         """
         return "std" in inspect.signature(self.function).parameters
 
-    def require_std(self) -> None:
-        """Raise `InputError` when the method has no error bars."""
-        if not self.has_std:
+    def check(self, *, std: bool = False, weights: Any = None) -> None:
+        """Raise `InputError` when error bars are asked for that the method has not, or it is given weights for nothing.
+
+        To be called before anything is read: taking noise off a cube, and gathering statistics, take their time.
+        """
+        if weights is not None and not self.trained:
+            raise InputError(f"{self.name}: weights: found {weights}, expected none: the method is not trained")
+        if std and not self.has_std:
             able = ", ".join(entry.name for entry in METHODS.values() if entry.has_std)
             raise InputError(f"{self.name}: std: the method has no error bars, expected one of: {able}")
 

@@ -117,6 +117,7 @@ class LargeScene:
             raise InputError(f"{cube.who}: bands: found none that is good and has a signal")
         used = cube.select(bands=self.bands)
         told = cube_optics(used, sensor)[0] if optics is None else optics.select(self.bands)
+        told = told.of_made_pan() if pan_made else told
         self.optics = with_errors(told, cube_std, self.bands, cube, as_noise=std_as_noise)
         #: Without their pixels.
         self.guides = tuple(guide.template.select(self.bands) for guide in self._placed)
@@ -327,10 +328,7 @@ def fuse_pair(
         not go by tiles would need more memory than there is.
     """
     entry = get(method) if isinstance(method, str) else method
-    if std:
-        entry.require_std()
-    if weights is not None and not entry.trained:
-        raise InputError(f"{entry.name}: weights: found {weights}, expected none: the method is not trained")
+    entry.check(std=std, weights=weights)
     sharp: dict[str, Any] = {"pan_made": cube.pan is None, "cube_std": cube_std, "std_as_noise": std_as_noise}
     cube = with_pan(cube, guides, guide_sensor)
     if cube.pan is None:

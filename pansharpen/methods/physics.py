@@ -86,9 +86,10 @@ class Model:
 def physics(scene: Scene, std: bool = False) -> Any:
     """Subspace MAP with the sensor's PSF, PAN response and noise, and an edge-aware prior from PAN."""
     model = learn(with_sharp_guides(with_sharp_pan(scene)))
-    registration = scene.findings["registration"] = model.pair.said(_noise_between(model))
+    sharp = "the guide" if scene.pan_made else "PAN"
+    registration = scene.findings["registration"] = model.pair.said(_noise_between(model), sharp)
     if "doubt" in registration:
-        log.warning("PAN and cube: %s", registration["doubt"])
+        log.warning("%s and the cube: %s", sharp, registration["doubt"])
     if scene.guides:
         registration["channels"] = model.channels.said([guide.name for guide in scene.guides])
         _say_doubted_bands(model)

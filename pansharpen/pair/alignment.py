@@ -41,18 +41,21 @@ def paired(cube: Cube, *, reproject: bool = False) -> Cube:
     ------
     InputError
         When coordinate systems differ, grids are turned against each other or of no whole ratio (unless reprojected),
-        or nothing is shared, or PAN has several bands.
+        or nothing is shared, or PAN has several bands or pixels as large as the cube's.
     """
     if cube.pan is None:
+        if reproject:
+            raise InputError(f"{cube.who}: reproject: found no PAN, expected one: guides lie where their maps say")
         return cube
     if cube.pan.n_bands != 1:
         raise InputError(f"{cube.pan.source or 'PAN'}: pan: found {cube.pan.n_bands} bands, expected one (or --guide)")
     if reproject:
         cube = _reprojected(cube)
+    ratio, origin, _ = placement(cube)
+    assert cube.pan is not None
+    require_finer(ratio, cube.pan.source or cube.who)
     if not _mapped(cube):
         return cube
-    assert cube.pan is not None
-    ratio, origin, _ = placement(cube)
     fine = cube.pan.shape[1:]
     if origin == (0, 0) and fine == (ratio * cube.shape[1], ratio * cube.shape[2]):
         return cube
@@ -69,6 +72,14 @@ def paired(cube: Cube, *, reproject: bool = False) -> Cube:
     (y0, y1, top, bottom), (x0, x1, left, right) = parts
     pan = cube.pan.select(window=(top, bottom, left, right))
     return cube.replace(pan=None).select(window=(y0, y1, x0, x1)).replace(pan=pan)
+
+
+def require_finer(ratio: int, who: str) -> None:
+    """Raise `InputError` where an image is no finer than the cube: what would come out is the cube, at best."""
+    if ratio < 2:
+        raise InputError(
+            f"{who}: pan: found pixels no smaller than the cube's, expected two or more along each side of one"
+        )
 
 
 def windowed(cube: Cube, window: Any) -> Cube:
@@ -193,8 +204,7 @@ def _reprojected(cube: Cube) -> Cube:
     (x, y) = map(np.asarray, transform_points(pan.crs, cube.crs, x, y))
     area = abs((x[1] - x[0]) * (y[2] - y[0]) - (x[2] - x[0]) * (y[1] - y[0]))
     ratio = round(float((abs(np.linalg.det(_matrix(cube.transform))) / area) ** 0.5))
-    if ratio < 1:
-        raise InputError(f"{cube.who}: pan: found pixels larger than the cube's, expected finer ones")
+    require_finer(ratio, cube.pan.source or cube.who)
     fine = np.full((ratio * cube.shape[1], ratio * cube.shape[2]), np.nan, dtype=np.float32)
     assert cube.transform is not None
     assert pan.transform is not None

@@ -17,6 +17,7 @@ from hsitools.lookup import lookup
 from hsitools.sensor import Sensor
 from pansharpen.case import FusionCase
 from pansharpen.optics import USUAL_MTF, Optics
+from pansharpen.pair.alignment import require_finer
 from pansharpen.pair.from_sensor import require_fit, with_sensor
 
 
@@ -106,6 +107,7 @@ def read_case(
     if np.size(arrays["ratio"]) != 1 or np.asarray(arrays["ratio"]).dtype.kind not in "uif":
         raise InputError(f"{path}: ratio: found shape {np.shape(arrays['ratio'])}, expected one whole number")
     ratio: Any = float(np.ravel(arrays["ratio"])[0])
+    require_finer(ratio, str(path))
     n_bands = len(arrays["ms_lr"])
     wavelength = arrays.get("wavelengths")
     if wavelength is not None and np.shape(wavelength) != (n_bands,):

@@ -106,7 +106,7 @@ def with_pan(cube: Cube, guides: Sequence[Cube], sensor: str | Sensor | None) ->
     try:
         placement(cube.replace(pan=image))
     except InputError as error:
-        raise InputError(str(error).replace(" pan:", " guide:", 1)) from None
+        raise _of_guide(finest, error) from None
     return cube.replace(pan=image)
 
 
@@ -137,7 +137,7 @@ def placed(cube: Cube, guides: Sequence[Cube], sensor: str | Sensor | None) -> t
         try:
             ratio, origin, shift = placement(used.replace(pan=cube.pan))
         except InputError as error:
-            raise InputError(f"{_who(guide)}: guide: {str(error).partition('pan: ')[2]}") from None
+            raise _of_guide(guide, error) from None
         at = tuple(float(whole) + (part if ratio > 1 else 0.0) for whole, part in zip(origin, shift, strict=True))
         if ratio >= max(1, cube.ratio or 1):
             raise InputError(f"{_who(guide)}: guide: found pixels as large as the cube's, expected finer ones")
@@ -229,6 +229,12 @@ def _same_bands(guide: Cube, sensor: Sensor) -> Sensor:
 def _wavelengths(cube: Cube) -> Any:
     assert cube.wavelength_nm is not None
     return np.asarray(cube.wavelength_nm, dtype=float)
+
+
+def _of_guide(guide: Cube, error: InputError) -> InputError:
+    """What is wrong with its place, as is said of PAN; guides are brought onto no grid."""
+    said = str(error).partition("pan: ")[2].partition("; --reproject")[0]
+    return InputError(f"{_who(guide)}: guide: {said}")
 
 
 def _who(cube: Cube) -> str:

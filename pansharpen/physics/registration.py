@@ -84,29 +84,29 @@ class Registration:
         """MTF at Nyquist, of the declared one."""
         return np.clip(np.asarray(declared, dtype=float) ** self.blur, *GAINS)
 
-    def said(self, noise: float) -> dict[str, Any]:
+    def said(self, noise: float, sharp: str = "PAN") -> dict[str, Any]:
         """Shift, and the most by which it differs from place to place, fine pixels, as plain data; with `doubt`."""
         bend = 0.0 if self.field is None else self.field.largest()
         told = {"shift_pixels": [round(value, 4) for value in self.shift], "bend_pixels": round(bend, 4)}
-        doubt = self.doubt(noise)
+        doubt = self.doubt(noise, sharp)
         return told if doubt is None else told | {"doubt": doubt}
 
-    def doubt(self, noise: float) -> str | None:
+    def doubt(self, noise: float, sharp: str = "PAN") -> str | None:
         """Why the images may not lie on one another as is believed, in a line; None where nothing says so.
 
-        ``noise`` is the variance that noise of both images leaves unexplained.
+        ``noise`` is the variance that noise of both images leaves unexplained, ``sharp`` what the finer one is called.
         """
         if self.field is not None and self.field.is_cut():
             return (
-                f"found places that lie more than {FARTHEST:g} PAN pixels beside the rest, expected less; "
-                "is PAN turned or warped against the cube?"
+                f"found places that lie more than {FARTHEST:g} fine pixels beside the rest, expected less; "
+                f"is {sharp} turned or warped against the cube?"
             )
         # a scene of one pixel has no contrast to be explained
         share = (self.unexplained - CERTAIN * noise) / self.contrast if self.contrast > TINY else 0.0
         if share > DOUBTFUL:
             return (
-                f"found {100 * share:.0f} % of what PAN shows at the cube's scale to be nothing that the cube shows, "
-                f"expected at most {100 * DOUBTFUL:.0f} %; is it the same scene, not turned, of the same date?"
+                f"found {100 * share:.2g} % of what {sharp} shows at the cube's scale to be nothing that the cube "
+                f"shows, expected at most {100 * DOUBTFUL:.0f} %; is it the same scene, not turned, of the same date?"
             )
         return None
 

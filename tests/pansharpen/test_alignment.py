@@ -9,7 +9,9 @@ from hsitools.errors import InputError
 from hsitools.io import open_cube, save_cube
 from hsitools.scenes import scene
 from hsitools.sensor import preset
+from pansharpen import fuse
 from pansharpen.pair.alignment import paired, placement, windowed
+from pansharpen.pair.case_files import read_case
 from pansharpen.pair.wald import cube_optics, real_case
 from pansharpen.tiled import fuse_cube
 
@@ -35,6 +37,20 @@ def test_maps_that_agree_change_nothing(pair):
     bare = pair.replace(transform=None, pan=pair.pan.replace(transform=None, crs=None))
     assert paired(bare) is bare
     np.testing.assert_array_equal(fuse_cube(bare, "GSA").read(), fuse_cube(pair, "GSA").read())
+
+
+@pytest.mark.parametrize("mapped", [True, False])
+def test_a_pan_of_the_cubes_own_pixels_is_refused(pair, mapped, tmp_path):
+    """It was fused without a word, as if its blur were the optics'."""
+    pan = pair.pan.replace(data=pair.read()[:1], transform=pair.transform if mapped else None)
+    same = pair.replace(pan=pan)
+    said = "pan: found pixels no smaller than the cube's, expected two or more along each side of one"
+    for door in (lambda: fuse_cube(same, "GSA"), lambda: fuse(same, method="EXP"), lambda: paired(same)):
+        with pytest.raises(InputError, match=said):
+            door()
+    np.savez(tmp_path / "case.npz", ms_lr=pair.read(), pan=pan.read(), ratio=1)
+    with pytest.raises(InputError, match=f"case.npz: {said}"):
+        read_case(tmp_path / "case.npz")
 
 
 @pytest.mark.parametrize("flip", [1, -1])

@@ -13,9 +13,10 @@ import pansharpen.in_memory
 from hsitools.scenes import scene
 from hsitools.sensor import preset
 from hsitools.sensor.spatial import mtf_decimate
-from pansharpen.case import FusionCase
+from pansharpen.case import FusionCase, guided
 from pansharpen.comparison.judging import judge
 from pansharpen.families.statistics import per_band
+from pansharpen.guide import Guide
 from pansharpen.in_memory import fuse_case
 from pansharpen.methods import physics
 from pansharpen.methods.physics import learn
@@ -258,4 +259,11 @@ def test_a_pair_that_is_turned_is_doubted(caplog):
     turned = case.replace(pan=torch.as_tensor(pan[None, None]).float(), findings={})
     fuse_case("physics", turned)
     assert "turned" in turned.findings["registration"]["doubt"]
-    assert "PAN and cube" in caplog.text
+    assert "PAN and the cube" in caplog.text
+    # without PAN the same is said of the guide
+    caplog.clear()
+    beside = guided(case.coarse, [Guide(image=turned.pan[0])], case.optics)
+    fuse_case("physics", beside)
+    assert "the guide and the cube" in caplog.text
+    assert "of what the guide shows" in caplog.text
+    assert "PAN" not in caplog.text

@@ -15,16 +15,56 @@ from pansharpen.case import FusionCase
 from pansharpen.comparison.benchmark import Benchmark
 from pansharpen.comparison.fusion_task import FUSION
 from pansharpen.comparison.judging import band_snr
+from pansharpen.cubes import fuse
 from pansharpen.guide import Guide, own_size
 from pansharpen.in_memory import fuse_case
 from pansharpen.optics import Optics
 from pansharpen.pair.from_sensor import averaged_noise, mean_level, pan_weights, with_errors, with_sensor
+from pansharpen.pair.guide_files import with_pan
 from pansharpen.pair.guides import noise_of, response_rows, simulated_guides
 from pansharpen.pair.holes import _along_bands
 from pansharpen.pair.wald import degraded, simulated_case
-from pansharpen.products import std_of_bands
+from pansharpen.products import FusionOrder, fuse_file, fuse_files, std_of_bands
 from pansharpen.tile import Tile
 from pansharpen.tiled import LargeScene, fuse_cube
+
+# ---- guides ------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_sensor_tells_of_its_pan_is_not_told_of_guides():
+    """Brovey took the mean of two channels for PRISMA's PAN."""
+    sensor = preset("prisma").select(range(0, 60, 6))
+    view = scene((96, 96), seed=1)
+    seen = sensor.observe(view, 2)
+    guide = preset("landsat-8").select([1, 2]).replace(ratio=1).observe(view, 3).replace(pan=None)
+    cube, bare = seen.replace(pan=None), sensor.replace(pan=None, pan_noise=None)
+    by_sensor, without = (fuse(cube, guide=guide, method="Brovey", sensor=one).read() for one in (sensor, bare))
+    np.testing.assert_allclose(by_sensor, without, rtol=1e-6)
+    made = with_pan(cube, [guide], None)
+    told = [LargeScene(made, sensor, halo=0, pan_made=flag).optics for flag in (True, False)]
+    assert [one.pan_response is None for one in told] == [True, False]
+    assert [one.pan_variance is None for one in told] == [True, False]
+
+
+def test_what_a_method_cannot_do_is_told_before_noise_is_taken_off(monkeypatch, tmp_path):
+    """It was refused after all of the denoiser's work."""
+    sensor = preset("prisma").select(range(0, 60, 20))
+    seen = sensor.observe(scene((48, 48), seed=1), 2)
+    save_cube(seen, tmp_path / "a.h5")
+    for name in ("pansharpen.cubes", "pansharpen.products"):
+        monkeypatch.setattr(f"{name}.cube_without_noise", lambda *_, **__: pytest.fail("the noise is taken off"))
+    order = FusionOrder(method="GSA", noise="blind", std=True)
+    doors = (
+        lambda: fuse(seen, method="GSA", noise="blind", std=True),
+        lambda: fuse_file(order, tmp_path / "a.h5", tmp_path / "b.h5"),
+        lambda: fuse_files(order, [tmp_path / "a.h5"], tmp_path / "out"),
+    )
+    for door in doors:
+        with pytest.raises(InputError, match="GSA: std: the method has no error bars, expected one of: physics"):
+            door()
+    with pytest.raises(InputError, match="GSA: weights: found a"):
+        fuse(seen, method="GSA", noise="blind", weights="a.pt")
+
 
 # ---- holes -------------------------------------------------------------------------------------------------------
 
