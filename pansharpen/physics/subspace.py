@@ -32,6 +32,8 @@ RANK = 16
 SIGNAL = 1.5
 #: Least variance of a component's details, over the mean of all: nothing is smoother than that by chance.
 LEAST_DETAILS = 0.05
+#: Bands, and pixels whose details are known, from which on bands beside one another tell noise.
+FEW_BANDS, FEW_DETAILS = 8, 64
 #: Precision of the coarse data is capped here: blur and response are never known better than to a percent.
 MAX_PRECISION = 3e3
 #: Keeps the variance of a band that no component makes from being divided by.
@@ -113,7 +115,7 @@ def subspace(scene: Scene, coarse: Cube) -> Subspace:
     covariance, n = levels.covariance[0], float(levels.n)
     # float32 values say no more than this, nor does a band without contrast
     floor = (ROUNDING * levels.mean_x[0].abs().max()) ** 2
-    noise = _noise(scene.optics, covariance).clamp(min=float(floor))
+    noise = _noise(scene.optics, covariance, details).clamp(min=float(floor))
     basis, projection, signal = _even(*_components(covariance, noise, n), details)
     outside = covariance.diagonal() - ((projection[0] @ covariance) * basis[0].mT).sum(0)
     rest = (1 - noise / outside.clamp(min=TINY)).clamp(0, 1)[None]
@@ -146,15 +148,18 @@ def one_blur(scene: Scene) -> Cube:
 
 def neighbour_noise(covariance: torch.Tensor) -> torch.Tensor:
     """Noise variance ``(band,)``: what each band keeps to itself beside its (up to four) nearest bands."""
-    if len(covariance) < 8:
+    if len(covariance) < FEW_BANDS:
         # too few bands to tell noise from what only one band sees
         return 1e-4 * covariance.diagonal()
     return torch.as_tensor(unexplained(covariance.cpu().numpy(), reach=2)).to(covariance)
 
 
-def _noise(optics: Optics, covariance: torch.Tensor) -> torch.Tensor:
+def _noise(optics: Optics, covariance: torch.Tensor, details: Moments) -> torch.Tensor:
     if optics.noise_variance is None:
+        # noise is in the finest details as strong as anywhere, what a single band sees of the scene is less
         noise = neighbour_noise(covariance)
+        if len(noise) >= FEW_BANDS and float(details.n) >= FEW_DETAILS:
+            noise = torch.minimum(noise, neighbour_noise(details.covariance[0]))
     else:
         noise = torch.as_tensor(optics.noise_variance, dtype=covariance.dtype, device=covariance.device)
     return torch.maximum(noise, 1e-6 * covariance.diagonal())

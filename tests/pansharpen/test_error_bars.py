@@ -160,7 +160,8 @@ def test_grain_of_the_scene_is_told_from_noise_by_its_neighbours(case):
         with torch.no_grad():
             made = learn(unknown.replace(coarse=case.coarse.index_add(1, torch.tensor([band]), part)))
             found.append(float(grain_variance(made.scene, made.coarse, made.space, made.pair)[band]))
-    assert 0.5 < found[0] / float(grain.var()) < 2
+    # a part of it is a component, and no rest
+    assert 0.4 < found[0] / float(grain.var()) < 2
     assert found[1] < 0.1 * found[0]
 
 

@@ -19,7 +19,7 @@ from pansharpen.physics.one_place import NODES, Place, in_one_place, move
 from pansharpen.physics.pan_error import PanError
 from pansharpen.physics.registration import Registration, counted, register
 from pansharpen.physics.relation import LEAST, PART, STRENGTH, UNLIKE, related
-from pansharpen.physics.subspace import neighbour_noise
+from pansharpen.physics.subspace import neighbour_noise, subspace
 from pansharpen.tile import Tile
 
 EXACT = {"rtol": 1e-9, "atol": 1e-12}
@@ -223,6 +223,23 @@ def test_noise_is_what_a_band_keeps_to_itself_beside_its_neighbours():
         assert float(found[band]) == pytest.approx(covariance[band, band] - explained, rel=1e-6)
     few = neighbour_noise(torch.as_tensor(covariance[:7, :7]))
     np.testing.assert_allclose(few, 1e-4 * np.diag(covariance)[:7])
+
+
+@pytest.mark.parametrize("texture", [0.0, 1.0])
+def test_what_one_band_sees_of_the_scene_is_no_noise(texture):
+    """Fields of one band each, that no other band explains, but smooth: noise is in the finest details too."""
+    rng, bands, size = np.random.default_rng(3), 24, 40
+    shared = smooth(size, size, 1, 2)[0].numpy()
+    cube = np.einsum("bk,kyx->byx", rng.uniform(0.5, 1.5, (bands, 2)), 6 * shared)
+    cube += texture * smooth(size, size, 2, bands)[0].numpy() + 0.2 * rng.standard_normal((bands, size, size))
+    coarse = torch.as_tensor(cube)[None]
+    case = FusionCase(
+        coarse=coarse, pan=torch.zeros(1, 1, 2 * size, 2 * size, dtype=torch.float64), optics=Optics(ratio=2)
+    )
+    found = subspace(case, lambda tile: tile.wide_coarse).noise[0].numpy()
+    np.testing.assert_allclose(np.sqrt(np.median(found)), 0.2, rtol=0.12)
+    if texture:
+        assert np.median(neighbour_noise(torch.as_tensor(np.cov(cube.reshape(bands, -1))))) > 4 * 0.2**2
 
 
 # ---- links -------------------------------------------------------------------------------------------------------
