@@ -126,10 +126,10 @@ def test_links_join_what_is_alike():
     assert max(away) < 1e-3
 
 
-def seen_by_prisma(pan_mtf):
+def seen_by_prisma(pan_mtf, size=72):
     """Every twelfth band of a pair like PRISMA's, without noise."""
     sensor = preset("prisma").select(range(0, 234, 12)).replace(pan_mtf=pan_mtf)
-    return simulated_case(scene((72, 72), seed=7), sensor, ratio=3, noise=False)
+    return simulated_case(scene((size, size), seed=7), sensor, ratio=3, noise=False)
 
 
 @pytest.fixture(scope="module")
@@ -210,7 +210,8 @@ def test_an_mtf_that_pan_can_have_is_believed(pair, caplog):
     assert own_mtf(declared(pair, None)) is None
 
 
-def test_an_mtf_that_pan_contradicts_is_not_believed(sharp_pair, caplog, monkeypatch):
+def test_an_mtf_that_pan_contradicts_is_not_believed(caplog, monkeypatch):
+    sharp_pair = seen_by_prisma(0.97, 120)
     wrong = declared(sharp_pair, 0.2)
     error = float((physics(wrong) - wrong.reference).square().mean())
     assert wrong.findings["pan_mtf"]["declared"] == 0.2
