@@ -11,7 +11,7 @@ from calibration.captures.capture import MonochromaticCapture
 from calibration.characterization import Characterization
 from calibration.fitting.line_width import LineWidth
 from calibration.fitting.opd_law import running_median
-from hsitools.plot import COLOURS, new_figure, plain_log_ticks
+from hsitools.plot import COLOURS, limit_to_most, new_figure, plain_log_ticks, robust_range, with_missing
 from hsitools.sensor.line_shape import LineShape
 from hsitools.sensor.transmittance import SampledModel
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 #: Points of a drawn fringe: straight lines between them look like a curve.
 SAMPLES_PER_FRINGE = 16
+#: Rows to a column of sub-images, or columns to a row, beyond which they are no squares; so few have a tick each.
+LONG, FEW = 6, 3
 #: Which interferometers the fits are drawn of, for the caption.
 SPREAD = "interferometers spread over the OPDs, and the one of largest residual. "
 
@@ -87,6 +89,10 @@ def fit_figure(ch: Characterization, capture: MonochromaticCapture, rows: NDArra
         top.plot(x[good], capture.intensity[row, good] / level, ".", ms=2.5, color="0.45", label="measured")
         at, curve = fitted_between(ch, capture, int(row))
         top.plot(at, curve / level, color=COLOURS[1], lw=1.1, label="fit")
+        low, high = (float(end) for end in np.percentile(capture.intensity[row, good] / level, [0, 100]))
+        if np.max(curve) / level > 2 * high - low:
+            # where no samples are, a fit may be of any size
+            top.set_ylim(low - 0.1 * (high - low), 2 * high - low)
         if (~good).any():
             top.plot(x[~good], np.zeros((~good).sum()), "x", ms=4, color=COLOURS[3], label="left out")
         top.set_title(
@@ -140,6 +146,9 @@ def opd_law_figure(ch: Characterization) -> Figure:
             str(index[place]), (index[place], away[place]), xytext=(3, 5), textcoords="offset points", fontsize=7
         )
     bottom.set(xlabel="interferometer", ylabel="OPD − law (µm)")
+    half = 1.96 * ch.opd_stderr_um[finite]
+    limit_to_most(bottom.yaxis, away - half, away + half, index)
+    limit_to_most(top.yaxis, opd, opd, index)
     # room for the legend above the points
     low, high = bottom.get_ylim()
     bottom.set_ylim(low, high + 0.3 * (high - low))
@@ -162,7 +171,9 @@ def parameter_figure(ch: Characterization) -> Figure:
         left.fill_between(x, low, high, color=COLOURS[0], alpha=0.25, lw=0, label="10–90 %")
         left.plot(x, middle, color=COLOURS[0], label="median")
         left.set(ylabel=name)
-        right.errorbar(ch.index[finite], mean[finite], 1.96 * stderr[finite], fmt=".", ms=3, lw=0.7, color=COLOURS[2])
+        value, half = mean[finite], 1.96 * stderr[finite]
+        right.errorbar(ch.index[finite], value, half, fmt=".", ms=3, lw=0.7, color=COLOURS[2])
+        limit_to_most(right.yaxis, value - half, value + half, ch.index[finite])
         right.set(ylabel="band mean, 95 %")
     grid[0, 0].legend(loc="best")
     grid[1, 0].set_xlabel("wavelength (nm)")
@@ -180,17 +191,32 @@ def rmse_map_figure(ch: Characterization) -> Figure:
             axes.plot(ch.index, ch.rmse_cv, ".", ms=4, color=COLOURS[1], label="held out")
         axes.plot(ch.index[flagged], ch.rmse[flagged], "o", mfc="none", ms=8, color="k", label="flagged")
         axes.set(xlabel="interferometer", ylabel="RMSE / mean intensity", ylim=(0, None))
+        limit_to_most(axes.yaxis, 0 * ch.rmse, ch.rmse, ch.index)
         axes.legend()
         return figure
     rows, columns = ch.layout.grid
     image = np.full((rows, columns), np.nan)
     position = ch.layout.grid_position()[ch.index]
     image[position[:, 0], position[:, 1]] = ch.rmse
-    figure, axes = new_figure(8.5, 1.0 + 6.6 * rows / columns)
-    drawn = axes.imshow(image, cmap="viridis", aspect="equal")
+    # long devices of a single row or column, too
+    shape = rows / columns
+    figure, axes = new_figure(float(np.clip(1.9 + 6.6 / shape, 4.0, 8.5)), float(np.clip(1.0 + 6.6 * shape, 2.0, 7.6)))
+    _, top, beyond = robust_range(image.ravel())
+    aspect = "equal" if LONG > shape > 1 / LONG else "auto"
+    drawn = axes.imshow(image, cmap=with_missing("viridis"), aspect=aspect, vmax=top)
+    for axis, count in ((axes.yaxis, rows), (axes.xaxis, columns)):
+        if count <= FEW:
+            axis.set_ticks(range(count))
     axes.grid(False)
     axes.plot(position[flagged, 1], position[flagged, 0], "rx", ms=6, label="flagged")
-    figure.colorbar(drawn, ax=axes, label="RMSE / mean intensity", shrink=0.9, aspect=12)
+    figure.colorbar(
+        drawn,
+        ax=axes,
+        label="RMSE / mean intensity",
+        shrink=0.9,
+        aspect=12,
+        extend="max" if beyond.any() else "neither",
+    )
     axes.set(xlabel="sub-image column", ylabel="sub-image row")
     if flagged.any():
         axes.legend(loc="upper right")
@@ -234,6 +260,7 @@ def uncertainty_figure(ch: Characterization) -> Figure:
         )  # fmt: skip
     plain_log_ticks(axes.yaxis)
     axes.set(xlabel="fringes in the band (OPD × band width)", ylabel="standard error of the OPD (nm)")
+    limit_to_most(axes.xaxis, ch.fringes, ch.fringes, ch.index)
     axes.legend(ncols=2)
     return figure
 

@@ -24,6 +24,7 @@ from calibration.fitting.refine import Prior
 from calibration.fitting.scaled_rows import ScaledRows
 from hsitools.errors import InputError
 from hsitools.sensor.transmittance import SampledModel, TransmittanceModel
+from hsitools.text import counted
 
 Array = NDArray[np.float64]
 
@@ -50,7 +51,7 @@ def deal(n_lines: int, folds: int, seed: int) -> list[NDArray[np.intp]]:
         When there are fewer lines than folds, or fewer than two folds.
     """
     if not 2 <= folds <= n_lines:
-        raise InputError(f"cv: found {folds} folds, expected 2 to {n_lines} (the number of lines)")
+        raise InputError(f"cv: found {counted(folds, 'fold')}, expected 2 to {n_lines} (the number of lines)")
     order = np.random.default_rng(seed).permutation(n_lines)
     return [np.sort(order[number::folds]) for number in range(folds)]
 

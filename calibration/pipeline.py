@@ -23,6 +23,7 @@ from calibration.model_choice import general_model, select_model
 from calibration.physical_parameters import characterization_of, set_aside_text
 from hsitools.errors import require_type
 from hsitools.sensor.transmittance import TransmittanceModel
+from hsitools.text import counted
 
 log = logging.getLogger(__name__)
 
@@ -102,9 +103,10 @@ def characterize(
         log.warning("%s: %s", capture.name, set_aside_text(result.settings))
     if result.flags["undersampled"].any():
         log.warning(
-            "%s: the lines sample OPDs up to %.2f µm: %d interferometers lie at or beyond it, or cannot be told from "
-            "their aliases (flag undersampled)",
-            capture.name, result.settings["opd_limit_um"], result.flags["undersampled"].sum(),
+            "%s: the lines sample OPDs up to %.2f µm: found %s at or beyond it, or not to be told from their aliases "
+            "(flag undersampled)",
+            capture.name, result.settings["opd_limit_um"],
+            counted(result.flags["undersampled"].sum(), "interferometer"),
         )  # fmt: skip
     return result
 
@@ -115,8 +117,8 @@ def _without_clipped(capture: MonochromaticCapture) -> MonochromaticCapture:
     if not clipped.any():
         return capture
     log.warning(
-        "%s: %d samples of %d interferometers saturated, which the capture does not mark: left out",
-        capture.name, clipped.sum(), clipped.any(axis=1).sum(),
+        "%s: %s of %s saturated, which the capture does not mark: left out",
+        capture.name, counted(clipped.sum(), "sample"), counted(clipped.any(axis=1).sum(), "interferometer"),
     )  # fmt: skip
     saturated = clipped if capture.saturated is None else capture.saturated | clipped
     return replace(capture, mask=capture.mask & ~clipped, saturated=saturated)

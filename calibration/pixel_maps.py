@@ -24,6 +24,7 @@ from calibration.fitting.posterior import posterior
 from calibration.fitting.refine import Prior, refine
 from calibration.fitting.scaled_rows import ScaledRows
 from calibration.fitting.wild_samples import MOST, ROUNDS, WILD, WILD_AMONG_MANY, fit_without_wild, of_count
+from hsitools import __version__
 from hsitools.estimation.spread import SIGMA_PER_MEDIAN
 from hsitools.io.atomic import require_room
 from hsitools.io.outputs import check_suffix
@@ -254,7 +255,7 @@ def characterize_pixels(
     data, fit, _ = fit_without_wild(stack.centre(), model, options)
     partial = Path(f"{out}.partial")
     key = f"{stack.path.resolve()}|{stack.path.stat().st_mtime_ns}|{model.to_dict()}|{options.to_dict()}|"
-    key += f"{stack.linewidth_nm}|{stack.line_shape}"
+    key += f"{stack.linewidth_nm}|{stack.line_shape}|{__version__}"
     with _open_partial(partial, key, stack, model) as file:
         todo = [int(number) for number in np.flatnonzero(~file["done"][()])]
         resumed = n - len(todo)

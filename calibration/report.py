@@ -14,6 +14,7 @@ from calibration.figures import all_figures
 from hsitools.errors import InputError
 from hsitools.plot import save_figure
 from hsitools.report import Picture, Report, Section, Table
+from hsitools.text import counted
 
 #: The method in a paragraph, at the end of the report.
 METHOD = (
@@ -91,9 +92,10 @@ def _report(ch: Characterization, capture: MonochromaticCapture, pictures: dict[
         Section(
             title="What was measured",
             blocks=[
-                f"{capture.n_interferometers} interferometers under {capture.n_lines} monochromator lines from "
+                f"{counted(capture.n_interferometers, 'interferometer')} under {counted(capture.n_lines, 'line')} of a "
+                "monochromator from "
                 f"{capture.band_nm[0]:.1f} to {capture.band_nm[1]:.1f} nm. The lines sample OPDs up to "
-                f"{capture.opd_limit_um:.1f} µm. {int((~capture.mask).sum())} samples were left out as not usable; "
+                f"{capture.opd_limit_um:.1f} µm. {counted(int((~capture.mask).sum()), 'sample')} not usable, left out; "
                 f"{int(((capture.intensity < 0) & capture.mask).sum())} are negative (noise about zero) and kept."
             ],
         ),
@@ -108,7 +110,7 @@ def _report(ch: Characterization, capture: MonochromaticCapture, pictures: dict[
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
     return Report(
         title=f"Characterization of {ch.name}",
-        lead=f"{ch.label}; {capture.n_interferometers} interferometers × {capture.n_lines} lines",
+        lead=f"{ch.label}; {counted(capture.n_interferometers, 'interferometer')} × {counted(capture.n_lines, 'line')}",
         headlines=headlines,
         sections=sections,
         provenance=[("source", ch.source), ("command", command), ("made", now), ("settings", str(ch.settings))],

@@ -14,7 +14,7 @@ from denoise.case import Known, Observation, Restoration
 from denoise.live_bands import among_all, in_cube_units, mask_of_all, noise_of_counts, of_live
 from denoise.pedestal import noise_with, of_rounding, pedestal, without
 from denoise.registry import METHODS, Method, get, options_of
-from denoise.said import shares, warning_of
+from denoise.said import missing, shares, warning_of
 from denoise.separation.counts import counts_of, keep_totals
 from denoise.separation.estimate import FEW, medians
 from denoise.separation.known import known_by
@@ -26,6 +26,7 @@ from denoise.separation.wild import wild
 from denoise.strips import STRIP_BYTES, STRIP_PIXELS, RestoredSource, strip_size
 from hsitools.arrays import real_array
 from hsitools.cube import Cube
+from hsitools.cube.sources import detached
 from hsitools.errors import InputError
 from hsitools.estimation.common_stripes import common_stripes
 from hsitools.progress import Progress
@@ -186,10 +187,17 @@ def restore_cube(
             structure = _structure(seen, found.structure[None].astype(np.uint8))
         return Denoised(estimate, None if found.std is None else _layer(seen, found.std), mask, structure)
     strip = strip_size(cube.shape, strip_bytes)
+    # strips of one image, whenever they are read
+    seen = seen.replace(data=detached(seen.data))
     source = RestoredSource(seen, restored, strip, samples > 0, progress, client, kept)
     estimate = seen.replace(data=source, nodata=float("nan"), meta={**cube.meta, **said, "strips": len(source.windows)})
     layers = [None if values is None else _layer(seen, values) for values in (source.std, source.mask)]
     return Denoised(estimate, layers[0], layers[1], _structure(seen, source.structure))
+
+
+def strip_findings(cube: Cube) -> dict[str, Any]:
+    """What the strips of a restored cube that were read so far have found, said once; nothing of one that is whole."""
+    return cube.data.findings() if isinstance(cube.data, RestoredSource) else {}
 
 
 def rare_findings(structure: Cube | None) -> dict[str, Any]:
@@ -260,7 +268,8 @@ def restore(
     (known := known or Known()).check(given.shape, who)
     measured = np.isfinite(given) & (np.abs(given) <= np.finfo(np.float32).max)
     valid = measured if known.dead is None else measured & ~known.dead[:, None]
-    live = (valid & (given != 0)).any(axis=(1, 2)) & (True if use is None else use)
+    signal = (valid & (given != 0)).any(axis=(1, 2))
+    live = signal & (True if use is None else use)
     # of detector elements calibrated first: their gains alone are a contrast where a scene is far from zero
     values = _calibrated(given, known)
     level = pedestal(values, valid)
@@ -341,6 +350,9 @@ def restore(
     mask = mask_of_all(found.mask, live, valid)
     mask[live] |= full
     said |= shares(mask[live], (valid | lone)[live], full)
+    said |= missing(
+        (valid | lone) & signal[:, None, None], np.broadcast_to(True if use is None else use, live.shape), live
+    )
     said |= {"common_stripes": stripes} if (stripes := common_stripes(estimate[live])) else {}
     said |= warning_of(said)
     if found.structure is not None and found.structure.any():

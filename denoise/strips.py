@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import math
 import shutil
 import tempfile
 import weakref
@@ -14,13 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from denoise.case import Restoration
+from denoise.said import of_strips
 from hsitools.cube import Cube
 from hsitools.cube.sources import Bands
 from hsitools.cube.windows import Window, windows
 from hsitools.errors import InputError
 from hsitools.io.atomic import atomic_path, mapped
 from hsitools.progress import Progress, silent
+from hsitools.text import plain
 
+log = logging.getLogger(__name__)
 #: Values (float32) of a strip with its surroundings, and its pixels; methods then stay below 3 GB.
 STRIP_BYTES, STRIP_PIXELS = 128 * 2**20, 160_000
 #: Columns and rows of surroundings of a strip.
@@ -72,6 +78,7 @@ class RestoredSource:
         self.tile = strip
         self.windows = windows(cube.shape[1:], strip, HALO)
         self._done, self._broken = [False] * len(self.windows), False
+        self._said: dict[int, dict[str, Any]] = {}
         self._folder = Path(tempfile.mkdtemp(prefix="hsi-denoise-"))
         self._parts = self._folder if kept is None else kept
         weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
@@ -139,6 +146,14 @@ class RestoredSource:
             )
             self.structure[inside] = part.structure[rows, columns]
         self._broken, self._done[number] = False, True
+        self._said[number] = part.provenance
+        if all(self._done) and (warning := self.findings().get("warning")):
+            log.warning("%s: %s", self.cube.who, warning)
+
+    def findings(self) -> dict[str, Any]:
+        """What the strips found that are restored so far: see `denoise.said.of_strips`."""
+        sizes = [math.prod(part.stop - part.start for part in (one.rows, one.columns)) for one in self.windows]
+        return of_strips([(sizes[number], self._said[number]) for number in sorted(self._said)])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +169,8 @@ class Restorer:
         window = self.windows[number]
         values = self.cube.read(rows=window.wide_rows, columns=window.wide_columns)
         if _empty(values[self.cube.good]):
-            return Restoration(estimate=values.astype(np.float32), mask=~np.isfinite(values))
+            nothing = {"nodata": 1.0}
+            return Restoration(estimate=values.astype(np.float32), mask=~np.isfinite(values), provenance=nothing)
         return self.restored(values, window.wide_columns)
 
     def keeping(self, folder: Path) -> Callable[[int], Path]:
@@ -165,6 +181,7 @@ class Restorer:
             if not path.exists():
                 part = self(number)
                 arrays = {name: getattr(part, name) for name in LAYERS}
+                arrays["said"] = np.array(json.dumps(plain(part.provenance)))
                 with atomic_path(path) as temporary, temporary.open("wb") as file:
                     np.savez(file, **{name: array for name, array in arrays.items() if array is not None})
             return path
@@ -175,7 +192,9 @@ class Restorer:
 def loaded(path: Path) -> Restoration:
     """A strip as `Restorer.keeping` wrote it."""
     with np.load(path, allow_pickle=False) as file:
-        return Restoration(**{name: file[name] for name in file.files})
+        layers = {name: file[name] for name in file.files}
+    said = json.loads(str(layers.pop("said")))
+    return Restoration(**layers, provenance=said)
 
 
 def strip_size(shape: tuple[int, int, int], strip_bytes: int = STRIP_BYTES) -> tuple[int, int]:

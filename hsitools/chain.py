@@ -111,7 +111,7 @@ def sections(done: Sequence[Done]) -> list[Section]:
         blocks: list[str | Block] = [outcome.text, Picture(png=item.png, caption=outcome.caption)]
         if outcome.facts and all(fact.true is not None for fact in outcome.facts):
             rows = [(fact.quantity, fact.true or "", fact.result) for fact in outcome.facts]
-            blocks.append(Table(columns=("quantity", "true", "found"), rows=rows))
+            blocks.append(Table(columns=("quantity", "expected", "found"), rows=rows))
         elif outcome.facts:
             blocks.append(Table(columns=("quantity", "value"), rows=[(f.quantity, f.result) for f in outcome.facts]))
         out.append(Section(title=f"{number}. {item.step.title}", blocks=blocks))

@@ -34,8 +34,9 @@ def write_page(demonstration: Demonstration, done: Sequence[Done], command: str)
         title="From raw frames to a sharp, clean cube",
         lead="A simulated instrument is characterized from its raw frames and becomes a sensor; the frames that it "
         "takes of a scene become spectra; a scene is seen by a simulated satellite, fused with its panchromatic image, "
-        "and restored from stripes and noise. Because all of it is simulated, each step shows what was true beside "
-        "what was found.",
+        "and restored from stripes and noise. All of it is simulated, so that each step shows beside what was found "
+        "what is expected: the truth, or what a perfect result would have (an error of 0, a PSNR of ∞). Of error bars "
+        "the errors themselves are expected, and 95 % of them within 95 % intervals.",
         headlines=[item.outcome.headline for item in done if item.outcome.headline is not None],
         sections=sections(done),
         provenance=[

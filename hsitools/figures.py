@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from hsitools.cube import Cube
 from hsitools.errors import InputError
-from hsitools.plot import COLOURS, new_figure
-from hsitools.text import readable
+from hsitools.plot import COLOURS, MISSING, new_figure
+from hsitools.text import counted, readable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,8 +47,14 @@ def rgb_bands(cube: Cube) -> tuple[int, int, int]:
 
 
 def quicklook(cube: Cube, bands: tuple[int, int, int] | None = None, percentile: float = 2.0) -> NDArray[np.uint8]:
-    """An RGB image with alpha ``(y, x, 4)``: each band stretched between its percentiles, nodata transparent."""
-    bands = rgb_bands(cube) if bands is None else bands
+    """An RGB image ``(y, x, 3)``: bands stretched between percentiles, pixels without a measurement `MISSING`."""
+    return stretched(cube, rgb_bands(cube) if bands is None else bands, percentile)[0]
+
+
+def stretched(
+    cube: Cube, bands: tuple[int, int, int], percentile: float = 2.0
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """`quicklook` of some bands, and which of the cube's pixels (of a large one, of those shown) hold a measurement."""
     step = max(1, -(-max(cube.shape[1:]) // MAX_SIDE))
     parts = []
     for rows, columns in cube.select(bands=bands).tiles():
@@ -60,16 +66,16 @@ def quicklook(cube: Cube, bands: tuple[int, int, int] | None = None, percentile:
     for rows, part in parts:
         lines.setdefault(rows.start, []).append(part)
     values = np.concatenate([np.concatenate(row, axis=2) for row in lines.values()], axis=1)
-    valid = cube.valid(values).all(axis=0)
-    out = np.zeros((*values.shape[1:], 4), dtype=np.uint8)
+    valid = np.asarray(cube.valid(values).all(axis=0))
+    out = np.empty((*values.shape[1:], 3), dtype=np.uint8)
+    # nothing that is shown through: on a white page a hole would be as bright as a cloud
+    out[:] = MISSING
     if valid.any():
         for channel, band in enumerate(values.astype(float)):
             low, high = np.percentile(band[valid], [percentile, 100 - percentile])
-            stretched = np.clip((band - low) / (high - low if high > low else 1), 0, 1)
-            out[..., channel] = np.where(valid, np.rint(255 * stretched), 0)
-        out[..., 3] = np.where(valid, 255, 0)
+            out[valid, channel] = np.rint(255 * np.clip((band[valid] - low) / (high - low if high > low else 1), 0, 1))
     enlarge = max(1, round(MIN_SIDE / max(out.shape[:2])))
-    return out.repeat(enlarge, axis=0).repeat(enlarge, axis=1)
+    return out.repeat(enlarge, axis=0).repeat(enlarge, axis=1), valid
 
 
 def sensor_figure(sensor: Sensor) -> Figure:
@@ -116,7 +122,7 @@ def _response_axes(ax: Any, sensor: Sensor) -> None:
             curve = sensor.pan.curve(grid)[0]
             ax.fill_between(grid, curve / curve.max(), color=COLOURS[4], alpha=0.35, lw=0, label="PAN")
             ax.legend(loc="upper right")
-        ax.set(title=f"Response of {response.n_bands} bands", ylabel="response / its maximum")
+        ax.set(title=f"Response of {counted(response.n_bands, 'band')}", ylabel="response / its maximum")
     ax.set(xlabel="wavelength / nm")
 
 

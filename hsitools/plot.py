@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 
 #: Okabe-Ito palette: distinct for colour-blind readers, in this order.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+#: Magenta, which hardly anything outdoors has: pixels that hold no measurement. As holes they would have the page's
+#: colour, that of the brightest ones.
+MISSING = (255, 0, 255)
+#: Widths of the middle half of values beyond which one is out of a figure, and how many of these are named.
+FAR, NAMED = 8.0, 10
 STYLE: dict[Any, Any] = {
     "axes.grid": True, "grid.alpha": 0.25, "grid.linewidth": 0.6, "axes.spines.top": False, "axes.spines.right": False,
     "font.size": 10, "axes.titlesize": 11, "axes.labelsize": 10, "legend.frameon": False, "legend.fontsize": 9,
@@ -42,6 +47,40 @@ def legend_below(ax: Any, columns: int = 1) -> None:
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=columns, frameon=False, fontsize=9)
 
 
+def robust_range(low: Any, high: Any | None = None) -> tuple[float, float, Any]:
+    """Range of what most values (or intervals from ``low`` to ``high``) take, and which of them reach beyond it.
+
+    One that was not determined, of any size, would leave the others a line. NaN are neither.
+    """
+    import numpy as np
+
+    low = np.asarray(low, dtype=float)
+    high = low if high is None else np.asarray(high, dtype=float)
+    known = np.isfinite(low) & np.isfinite(high)
+    if not known.any():
+        return 0.0, 1.0, np.zeros(low.shape, dtype=bool)
+    first, last = np.percentile(low[known], 25), np.percentile(high[known], 75)
+    reach = FAR * (last - first) if last > first else np.inf
+    out = np.isinf(low) | np.isinf(high) | (known & ((low < first - reach) | (high > last + reach)))
+    inside = known & ~out
+    return float(low[inside].min()), float(high[inside].max()), out
+
+
+def limit_to_most(axis: Any, low: Any, high: Any, names: Any) -> None:
+    """Limits of an axis (``ax.yaxis``) by `robust_range`, and a line that names those that reach beyond."""
+    bottom, top, out = robust_range(low, high)
+    if not out.any():
+        return
+    margin = 0.05 * (top - bottom)
+    axis.axes.set(**{f"{axis.axis_name}lim": (bottom - margin, top + margin)})
+    named = [str(name) for name, beyond in zip(names, out, strict=True) if beyond]
+    more = f" and {len(named) - NAMED} more" if len(named) > NAMED else ""
+    axis.axes.annotate(
+        f"beyond: {', '.join(named[:NAMED])}{more}", (1, 0), xycoords="axes fraction", xytext=(-4, 4),
+        textcoords="offset points", ha="right", va="bottom", fontsize=8, color=COLOURS[1],
+    )  # fmt: skip
+
+
 def plain_log_ticks(axis: Any) -> None:
     """Plain numbers on a logarithmic axis (``ax.yaxis``) of what is drawn already, if it spans less than two decades.
 
@@ -61,12 +100,20 @@ def plain_log_ticks(axis: Any) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
+def with_missing(cmap: str) -> Any:
+    """A map of colours that gives NaN its own, `MISSING`."""
+    from matplotlib import colormaps
+
+    return colormaps[cmap].with_extremes(bad="#{:02x}{:02x}{:02x}".format(*MISSING))
+
+
 def draw_image(ax: Any, image: Any, title: str, bar: str | None = None, **settings: Any) -> None:
     """A picture without axes, with a colour bar that says quantity and unit (``bar``) unless it is one of colours.
 
-    ``settings`` are those of ``Axes.imshow``.
+    ``settings`` are those of ``Axes.imshow``; NaN are magenta.
     """
-    drawn = ax.imshow(image, **{"cmap": "gray", "interpolation": "nearest", **settings})
+    look = {"cmap": "gray", "interpolation": "nearest", **settings}
+    drawn = ax.imshow(image, **look | {"cmap": with_missing(look["cmap"])})
     ax.set_title(title)
     ax.set_axis_off()
     if bar is not None:

@@ -22,6 +22,11 @@ def plain(value: Any) -> Any:
     return value
 
 
+def counted(number: Any, thing: str) -> str:
+    """``1 band``, ``2 bands``; of things whose plural ends in s."""
+    return f"{number} {thing}" + ("" if number == 1 else "s")
+
+
 def readable(value: Any) -> str:
     """A value for people: six digits, nothing but a dash for what is not known."""
     value = plain(value)

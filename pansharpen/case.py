@@ -12,6 +12,7 @@ import torch
 
 from hsitools.cube.tensors import real_tensor
 from hsitools.errors import InputError
+from hsitools.text import counted
 from pansharpen.guide import Guide, synthetic_pan
 from pansharpen.optics import Optics
 from pansharpen.tile import Tile
@@ -136,7 +137,9 @@ class FusionCase:
         for name in ("wavelength_nm", "pan_response", "noise_variance", "error_variance"):
             value = getattr(self.optics, name)
             if value is not None and len(value) != band:
-                raise InputError(f"{self.name}: {name}: found {len(value)} values, expected {band}, one a band")
+                raise InputError(
+                    f"{self.name}: {name}: found {counted(len(value), 'value')}, expected {band}, one a band"
+                )
 
     @property
     def n_bands(self) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal, overload
 
 from hsitools.cube import Cube
+from hsitools.cube.sources import detached
 from hsitools.sensor.sensor import Sensor
 from pansharpen.in_memory import Progress
 from pansharpen.noisy import cube_without_noise
@@ -110,6 +111,9 @@ def fuse(
     entry.check(std=std, weights=weights)
     pair = cube if pan is None else cube.replace(pan=pan)
     pair, cube_std = paired(pair, reproject=reproject), None
+    if entry.tiled:
+        # fused where it is read, by what is learned of the images now
+        pair, guides = _detached(pair), [_detached(image) for image in guides]
     if noise is not None:
         pair, cube_std = cube_without_noise(pair, noise, sensor, guides=guides, guide_sensor=guide_sensor)
     fused = fuse_pair(
@@ -117,6 +121,10 @@ def fuse(
         guides=guides, guide_sensor=guide_sensor, std_as_noise=noise is not None,
     )  # fmt: skip
     return fused if std else fused.estimate
+
+
+def _detached(cube: Cube) -> Cube:
+    return cube.replace(data=detached(cube.data), pan=None if cube.pan is None else _detached(cube.pan))
 
 
 def list_methods(family: str | None = None) -> list[Method]:

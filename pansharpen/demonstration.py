@@ -134,7 +134,7 @@ def _fusion_figure(case: FusionCase, fused: dict[str, torch.Tensor]) -> Figure:
         spectra.plot(wavelength[order], values[0, :, y, x].numpy()[order], label=name, **style)
     spectra.set(xlabel="wavelength / nm", title=f"pixel ({y}, {x})")
     spectra.legend(fontsize=7)
-    figure.colorbar(picture, ax=axes[1, 1:], label="rms error", shrink=0.8)
+    figure.colorbar(picture, ax=axes[1, 1:], label="rms error of the reflectance", shrink=0.8)
     return figure
 
 

@@ -17,6 +17,7 @@ from hsitools.sensor.coarse_grid import centred_offset, check_ratio
 from hsitools.sensor.interpolation import interpolate
 from hsitools.sensor.separable import Separable
 from hsitools.sensor.spatial import mtf_decimate
+from hsitools.text import counted
 from pansharpen.optics import USUAL_MTF, Optics
 from pansharpen.pair.holes import fill_nearest
 
@@ -84,8 +85,8 @@ class Guide:
             value = getattr(self, field)
             if value is not None and len(np.atleast_1d(value)) != self.n_channels:
                 raise InputError(
-                    f"{self.name}: {field}: found {len(np.atleast_1d(value))} rows, expected {self.n_channels}, "
-                    "one a channel"
+                    f"{self.name}: {field}: found {counted(len(np.atleast_1d(value)), 'row')}, "
+                    f"expected {self.n_channels}, one a channel"
                 )
 
     def check(self, batch: int, bands: int, fine_size: tuple[int, int], who: str) -> None:

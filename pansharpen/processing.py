@@ -67,10 +67,6 @@ def fuse_it(process: Process) -> Outcome:
     plan = process.plan
     assert plan.pan is not None
     cube, pan = open_cube(process.files["cube"]), open_cube(plan.pan)
-    scene = scene_image(plan)
-    if cube.transform is None and scene is not None and scene.shape[1:] == cube.shape[1:]:
-        # spectra lie where the interferograms do
-        cube = cube.replace(crs=scene.crs, transform=scene.transform)
     # what the inversion left uncertain the fused cube holds, too: its errors are no noise that averages away
     inherited = std_of_bands(open_cube(process.files["std"])) if "std" in process.files else None
     fused, std = fuse_pair(

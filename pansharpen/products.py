@@ -257,16 +257,22 @@ def fuse_files(
 
 def _fuse_one(order: FusionOrder, records: Path, pair: tuple[Path, Path]) -> dict[str, Any]:
     from hsitools.comparison.benchmark import write_json
+    from hsitools.scale.pieces import states_of
 
     path, out = pair
     record, key = records / f"{out.name}.json", order.key(path)
+    outs = [out, *([beside(out, "_std")] if order.std else [])]
     if out.exists() and record.exists():
         told: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
-        if told["key"] == key:
-            return told | {"status": "kept"}
         if told.get("wish") != order.wish:
             made = f"the cube that {told['method']} made with other options"
             return {"path": str(path), "status": _taken(out, made, order)}
+        if all(file.exists() for file in outs):
+            if told.get("written") != states_of(outs):
+                changed = "a file that was written since a batch made it"
+                return {"path": str(path), "status": _taken(out, changed, order)}
+            if told["key"] == key:
+                return told | {"status": "kept"}
     elif out.exists():
         return {"path": str(path), "status": _taken(out, "a file that no batch made", order)}
     try:
@@ -274,7 +280,7 @@ def _fuse_one(order: FusionOrder, records: Path, pair: tuple[Path, Path]) -> dic
         open_cube(out)
     except (HsiError, FloatingPointError) as error:
         return {"path": str(path), "status": str(error)}
-    told |= {"path": str(path), "key": key, "wish": order.wish}
+    told |= {"path": str(path), "key": key, "wish": order.wish, "written": states_of(outs)}
     write_json(record, told)
     return told
 

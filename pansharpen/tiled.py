@@ -24,6 +24,7 @@ from hsitools.devices import device_named
 from hsitools.errors import InputError
 from hsitools.progress import Progress, silent
 from hsitools.sensor import Sensor
+from hsitools.text import counted
 from pansharpen.case import FusionCase, Tile
 from pansharpen.fused_source import FusedSource
 from pansharpen.guide import Guide
@@ -372,7 +373,9 @@ def fuse_pair(
         told["pan_shift_pixels"] = [round(value, 4) for value in scene.optics.shift]
     told |= scene.findings
     if guides:
-        told["guides"] = [f"{place.template.name}: {place.template.n_channels} bands" for place in sharp["guides"]]
+        told["guides"] = [
+            f"{place.template.name}: {counted(place.template.n_channels, 'band')}" for place in sharp["guides"]
+        ]
     if sensor is not None and optics is None and cube_std is None:
         told["sensor_noise"] = noise_said(sensor, cube)
     fused = physical.replace(

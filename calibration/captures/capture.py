@@ -26,6 +26,7 @@ from hsitools.errors import FormatError, InputError
 from hsitools.io.own_file import declared_format, new_own, open_own
 from hsitools.sensor.layout import SubImageLayout
 from hsitools.sensor.line_shape import SHAPES, LineShape
+from hsitools.text import counted
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -151,7 +152,7 @@ class MonochromaticCapture:
             values["neighbourhood"] = shaped("neighbourhood", self.neighbourhood, REAL)
             unknown = int((mask & ~np.isfinite(values["neighbourhood"])).sum())
             if unknown:
-                log.warning("%s: neighbourhood: %d usable samples have none (not finite)", where, unknown)
+                log.warning("%s: neighbourhood: missing (not finite) at %s", where, counted(unknown, "usable sample"))
         if self.saturated is not None:
             values["saturated"] = shaped("saturated", self.saturated, BOOLEAN)
         if self.linewidth_nm is not None:
@@ -164,7 +165,7 @@ class MonochromaticCapture:
             raise InputError(f"{where}: opd_step_um: found {self.opd_step_um}, expected a step in µm, not zero")
         if self.layout is not None and self.layout.n_sub_images <= self.index.max():
             raise InputError(
-                f"{where}: layout: found {self.layout.n_sub_images} sub-images, "
+                f"{where}: layout: found {counted(self.layout.n_sub_images, 'sub-image')}, "
                 f"expected at least {self.index.max() + 1} (largest index of an interferometer)"
             )
 
@@ -241,7 +242,8 @@ class MonochromaticCapture:
             if lines.sum() < MIN_LINES:
                 band = "{:.1f} to {:.1f} nm".format(*self.band_nm)
                 raise InputError(
-                    f"{self.source or self.name}: wavelengths: found {lines.sum()} lines in {low:g} to {high:g} nm, "
+                    f"{self.source or self.name}: wavelengths: found {counted(lines.sum(), 'line')} "
+                    f"in {low:g} to {high:g} nm, "
                     f"expected at least {MIN_LINES} (the capture holds {band})"
                 )
         block = np.ix_(picked, np.flatnonzero(lines))
@@ -323,10 +325,10 @@ def _usable(intensity: Array, flat: Array, mask: Mask, where: str) -> Mask:
         raise InputError(f"{where}: flat: found no positive number at any usable sample, expected the flat field")
     lost = int((mask & ~good).sum())
     if lost:
-        log.warning("%s: %d samples left out (not finite, or without flat field)", where, lost)
+        log.warning("%s: %s left out (not finite, or without flat field)", where, counted(lost, "sample"))
     dark = good.any(axis=1) & _without_signal(np.where(good, intensity, 0.0), good)
     if dark.any():
-        log.warning("%s: %d interferometers left out (no positive signal)", where, int(dark.sum()))
+        log.warning("%s: %s left out (no positive signal)", where, counted(dark.sum(), "interferometer"))
     return good & ~dark[:, None]
 
 

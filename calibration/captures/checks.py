@@ -12,6 +12,7 @@ from hsitools.errors import InputError
 from hsitools.estimation.spread import robust_sigma
 from hsitools.io.labels import text
 from hsitools.io.wavelengths import to_nm
+from hsitools.text import counted
 
 #: Unit of wavenumbers where a file tells none.
 UNIT = "um-1"
@@ -73,10 +74,10 @@ def check_wavenumber(values: ArrayLike, where: str) -> NDArray[np.float64]:
     if array.ndim != 1:
         raise InputError(f"{where}: found shape {array.shape}, expected one value a line")
     if len(array) < MIN_LINES:
-        raise InputError(f"{where}: found {len(array)} lines, expected at least {MIN_LINES}")
+        raise InputError(f"{where}: found {counted(len(array), 'line')}, expected at least {MIN_LINES}")
     bad = np.flatnonzero(~np.isfinite(array))
     if len(bad):
-        raise InputError(f"{where}: found {len(bad)} values that are not finite (first at {bad[0]}), expected µm⁻¹")
+        raise InputError(f"{where}: found {counted(len(bad), 'value')} not finite (first at {bad[0]}), expected µm⁻¹")
     bad = np.flatnonzero(array <= 0)
     if len(bad):
         raise InputError(f"{where}: found {array[bad[0]]:g} at {bad[0]}, expected positive wavenumbers in µm⁻¹")

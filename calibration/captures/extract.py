@@ -16,6 +16,7 @@ from hsitools.estimation.spread import robust_sigma
 from hsitools.progress import Progress
 from hsitools.sensor.layout import SubImageLayout
 from hsitools.sensor.photon.curve import quantisation_step
+from hsitools.text import counted
 
 Array = NDArray[np.float64]
 log = logging.getLogger(__name__)
@@ -93,7 +94,8 @@ def extract(
         )
     if window > min(layout.pitch):
         raise InputError(
-            f"window: found {window} pixels, expected at most {min(layout.pitch):.0f}, the pitch of the sub-images: "
+            f"window: found {counted(window, 'pixel')}, "
+            f"expected at most {min(layout.pitch):.0f}, the pitch of the sub-images: "
             "beyond it lie the neighbours"
         )
     centres = np.rint(layout.centres()).astype(int)

@@ -15,6 +15,7 @@ from hsitools.io.atomic import atomic_path, require_room
 from hsitools.io.formats.hdf5 import open_hdf5
 from hsitools.io.labels import text
 from hsitools.io.outputs import check_suffix
+from hsitools.text import counted
 
 Array = NDArray[np.float64]
 #: What the file says it is.
@@ -78,7 +79,9 @@ class FrameStack:
         self.dark = self._optional("dark", (3, 2))
         self.flat = self._optional("flat", (3, 2))
         if self.flat is not None and self.flat.ndim == 3 and len(self.flat) != self.n_lines:
-            raise InputError(f"{path}: flat: found {len(self.flat)} frames, expected {self.n_lines}, one a line")
+            raise InputError(
+                f"{path}: flat: found {counted(len(self.flat), 'frame')}, expected {self.n_lines}, one a line"
+            )
         full_scale = self.file.attrs.get("full_scale")
         self.full_scale = None if full_scale is None else float(full_scale)
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hsitools.commands.options import emit_json, emit_table, json_option, scheduler_option, workers_option
+from hsitools.commands.options import drawn, emit_json, emit_table, json_option, scheduler_option, workers_option
 from hsitools.commands.outputs import OutputFile, OutputFolder
 from hsitools.errors import InputError
+from hsitools.text import counted
 
 if TYPE_CHECKING:
     from calibration.fitting.options import Options
@@ -222,7 +223,8 @@ def _per_device(
         from calibration.report import write_report
 
         command = shlex.join(["hsi", *sys.argv[1:]])
-        page = write_report(result, data, outputs.report, command=command, show=outputs.show)
+        with drawn(f"{outputs.report}: report"):
+            page = write_report(result, data, outputs.report, command=command, show=outputs.show)
         result.save(outputs.report / "characterization.h5")
         result.to_csv(outputs.report / "interferometers.csv")
         written["report"] = str(page)
@@ -238,7 +240,10 @@ def _print_summary(s: dict[str, Any]) -> None:
 
     law = s["opd_law"]
     rows = [
-        ("device", f"{s['name']}: {s['n_interferometers']} interferometers × {s['n_lines']} lines"),
+        (
+            "device",
+            f"{s['name']}: {counted(s['n_interferometers'], 'interferometer')} × {counted(s['n_lines'], 'line')}",
+        ),
         ("model", s["model_label"]),
         ("RMSE", f"{s['rmse_mean']:.4f} mean, {s['rmse_median']:.4f} median (share of the mean intensity, in sample)"),
     ]

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
-from hsitools.commands.options import emit_json, emit_table, json_option, refuse_typed
+from hsitools.commands.options import drawn, emit_json, emit_table, json_option, refuse_typed
 from hsitools.commands.outputs import OutputFile
 from hsitools.errors import InputError
+from hsitools.text import counted
 
 #: Memory of a simulation: a dozen arrays (float64) of all samples, or of all pixels of sub-images 48 pixels wide.
 SAMPLE_BYTES, FRAME_BYTES = 12 * 8, 12 * 8 * 48**2
@@ -57,7 +58,8 @@ def extract(
         from calibration.captures.sub_images import layout_figure
         from hsitools.plot import save_figure
 
-        save_figure(layout_figure(stack.mean(), result.layout), figure)
+        with drawn(str(figure)):
+            save_figure(layout_figure(stack.mean(), result.layout), figure)
         document["figure"] = str(figure)
     if as_json:
         emit_json(document)
@@ -89,7 +91,9 @@ def simulate(out: Path, frames: bool, n: int, n_lines: int, band: str, noise: fl
     if frames:
         refuse_typed("--frames", "noise")
     if n < 1 or n_lines < 4:
-        raise InputError(f"simulate: found {n} interferometers and {n_lines} lines, expected at least 1 and 4")
+        raise InputError(
+            f"simulate: found {counted(n, 'interferometer')} and {counted(n_lines, 'line')}, expected at least 1 and 4"
+        )
     if not 0 <= noise < np.inf:
         raise InputError(f"--noise: found {noise:g}, expected zero or a positive number")
     span = wavelength_range(band, "--band") or (350.0, 1000.0)

@@ -9,6 +9,7 @@ import click
 
 from hsitools.commands.options import (
     SeveralValues,
+    drawn,
     emit_json,
     json_option,
     progress_bar,
@@ -140,7 +141,8 @@ def run(
     if report is not None:
         from calibration.inversion.report import write_report
 
-        written.append(str(write_report(result, document, report)))
+        with drawn(f"{report}: report"):
+            written.append(str(write_report(result, document, report)))
     if parts.is_dir():
         shutil.rmtree(parts)
     if as_json:

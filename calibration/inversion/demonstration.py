@@ -17,7 +17,7 @@ from calibration.simulated_scene import sub_image_size, truth_of, write_scene
 from hsitools.chain import Fact, Outcome, Step
 from hsitools.demo import Demonstration
 from hsitools.io import save_cube
-from hsitools.plot import COLOURS, new_figure
+from hsitools.plot import COLOURS, new_figure, with_missing, with_unit
 from hsitools.scenes import scene
 
 if TYPE_CHECKING:
@@ -78,8 +78,8 @@ def invert_it(demonstration: Demonstration) -> Outcome:
         "intervals, the truth dashed.",
         facts=[
             Fact(quantity="displacements of the sub-images, rms error / pixel", true="0", result=f"{_rms(away):.3f}"),
-            Fact(quantity="rms error of the spectra, share of the signal", true=f"{100 * relative:.1f} %",
-                 result=f"{100 * claimed:.1f} % (its own claim)"),
+            Fact(quantity="rms error of the spectra, share of the signal, as their standard deviations say",
+                 true=f"{100 * relative:.1f} %", result=f"{100 * claimed:.1f} %"),
             Fact(quantity="share of voxels within their 95 % interval", true="0.95", result=f"{coverage:.3f}"),
         ],
         headline=(f"{100 * relative:.1f} %", f"error of the spectra; {100 * coverage:.0f} % in 95 % intervals"),
@@ -122,9 +122,10 @@ def _figure(result: Inversion, truth: Array) -> Figure:
     low, high = np.nanpercentile(truth[band][spectra.mask], [1, 99])
     shown = {"truth": truth[band], "inverted": spectra.estimate[band]}
     for ax, (title, values) in zip(axes, shown.items(), strict=False):
-        ax.imshow(np.where(spectra.mask, values, np.nan), cmap="gray", vmin=low, vmax=high)
+        ax.imshow(np.where(spectra.mask, values, np.nan), cmap=with_missing("gray"), vmin=low, vmax=high)
         ax.set(title=f"{title}, {spectra.wavelength_nm[band]:.0f} nm", xticks=[], yticks=[])
-    figure.colorbar(axes[2].imshow(spectra.std[band], cmap="viridis"), ax=axes[2], shrink=0.8)
+    bar = with_unit("standard deviation", spectra.units)
+    figure.colorbar(axes[2].imshow(spectra.std[band], cmap="viridis"), ax=axes[2], label=bar, shrink=0.8)
     axes[2].set(title="standard deviation", xticks=[], yticks=[])
     bright = np.where(spectra.mask, truth.mean(axis=0), np.inf)
     order = np.argsort(bright, axis=None)[: int(spectra.mask.sum())]

@@ -39,6 +39,7 @@ from hsitools.identity import fingerprint
 from hsitools.io.hashes import short_hash
 from hsitools.io.readers import source_files
 from hsitools.progress import Progress, silent
+from hsitools.text import counted
 
 Array = NDArray[np.float64]
 log = logging.getLogger(__name__)
@@ -248,8 +249,9 @@ def build_case(
     noise = _noise(device, measured.noise_std)
     fitted, dead = live_rows(device, measured.values, noise, measured.source)
     if len(dead):
-        text = "%s: %d interferometers without light of the scene left out: %s"
-        log.warning(text, measured.source, len(dead), ", ".join(str(row) for row in dead))
+        text = "%s: %s without light of the scene left out: %s"
+        left_out = counted(len(dead), "interferometer")
+        log.warning(text, measured.source, left_out, ", ".join(str(row) for row in dead))
     case = Interferograms(
         matrix=response.rows(fitted).matrix(wavelength_nm), values=measured.values[fitted], noise_std=noise[fitted],
         wavelength_nm=wavelength_nm, illumination=light, opd_um=response.opd_um[fitted],
@@ -294,9 +296,13 @@ def _on_grid(
         raise InputError(f"{what}: found {type(curve).__name__}, expected wavelengths and values, or a table's path")
     known, values = (real_array(part, what).astype(float) for part in curve)
     if known.shape != values.shape:
-        raise InputError(f"{what}: found {len(known)} wavelengths and {values.shape} values, expected one each")
+        raise InputError(
+            f"{what}: found {counted(len(known), 'wavelength')} and {values.shape} values, expected one each"
+        )
     if len(known) < 2 or not (np.isfinite(known).all() and np.isfinite(values).all()):
-        raise InputError(f"{what}: found {len(known)} wavelengths and values, expected at least two, all finite")
+        raise InputError(
+            f"{what}: found {counted(len(known), 'wavelength')} and values, expected at least two, all finite"
+        )
     order = np.argsort(known)
     known, values = known[order], values[order]
     return files.on_grid(known, values, wavelength_nm, what, centred=centred)
@@ -320,16 +326,21 @@ def _labelled(spectra: Spectra, method: str, device: Characterization, measured:
         "inversion": spectra.parameters,
     }  # fmt: skip
 
+    # spectra lie where the interferograms do
+    place: dict[str, Any] = {"source": measured.source}
+    if isinstance(measured, CubeMeasurement):
+        place |= {"crs": measured.cube.crs, "transform": measured.cube.transform}
+
     def labelled(data: Array, name: str) -> Cube:
         return Cube(
             data=data.astype(np.float32, copy=False), wavelength_nm=spectra.wavelength_nm, nodata=float("nan"),
-            name=name, units=spectra.units, source=measured.source, meta=meta,
+            name=name, units=spectra.units, meta=meta, **place,
         )  # fmt: skip
 
     return Inversion(
         cube=labelled(spectra.estimate, "spectra"),
         std=None if spectra.std is None else labelled(spectra.std, "standard deviation of the spectra"),
-        mask=Cube(data=spectra.mask[None].view(np.uint8), name="where there is a spectrum", source=measured.source),
+        mask=Cube(data=spectra.mask[None].view(np.uint8), name="where there is a spectrum", **place),
         spectra=spectra,
     )
 

@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from calibration.captures.capture import MonochromaticCapture
+from calibration.characterization import Characterization
 from hsitools import __version__
 from hsitools.errors import FormatError, InputError
+from hsitools.identity import fingerprint
 from hsitools.provenance import git_commit
 from hsitools.text import plain
+
+
+def capture_name(capture: MonochromaticCapture) -> str:
+    """Name of all that a capture tells; what it is called does not matter."""
+    return fingerprint(replace(capture, name="", source="", made_from=""))
+
+
+def instrument_name(instrument: Characterization) -> str:
+    """Name of all that an instrument's matrix and its errors follow from: flat field and covariance among it."""
+    return fingerprint(replace(instrument, name="", source="", selection=[], seconds=0.0))
 
 
 class Kept:

@@ -23,11 +23,10 @@ from calibration.characterization import Characterization
 from calibration.fitting.options import Options
 from calibration.held_out import deal
 from calibration.inversion import registry
-from calibration.inversion.kept import Kept
+from calibration.inversion.kept import Kept, capture_name
 from calibration.inversion.problem import Interferograms, Spectra
 from calibration.inversion.registry import Method
 from calibration.pipeline import characterize
-from hsitools.identity import fingerprint
 from hsitools.progress import Progress, silent
 
 Array = NDArray[np.float64]
@@ -271,7 +270,7 @@ def compare(
         On an unknown method, or when lines and folds do not fit.
     """
     kept = Kept() if kept is None else kept
-    name_of_capture = fingerprint([capture.intensity, capture.wavenumber, capture.mask.astype(float)])
+    name_of_capture = capture_name(capture)
     entries = [entry for entry in map(registry.get, methods) if not entry.image]
     gathered: dict[str, list[dict[str, Array]]] = {entry.name: [] for entry in entries}
     seconds = dict.fromkeys(gathered, 0.0)

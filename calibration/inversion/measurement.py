@@ -22,6 +22,7 @@ from hsitools.cube import Cube
 from hsitools.errors import FormatError, InputError
 from hsitools.io.formats.hdf5 import open_hdf5
 from hsitools.io.tables import read_table
+from hsitools.text import counted
 
 Array = NDArray[np.float64]
 log = logging.getLogger(__name__)
@@ -312,8 +313,8 @@ def frames(
         raise InputError(f"{source}: frames: {_saturated(float(saturated.mean()), limit)}")
     lost = int((saturated & ~hot).sum())
     if lost:
-        text = "%s: frames: %d samples (%.2g %%) left out, saturated from %.6g on (declared: %s)"
-        log.warning(text, source, lost, 100 * lost / hot.size, limit, full_scale)
+        text = "%s: frames: %s (%.2g %%) left out, saturated from %.6g on (declared: %s)"
+        log.warning(text, source, counted(lost, "sample"), 100 * lost / hot.size, limit, full_scale)
     values = np.where(saturated | ~np.isfinite(found.mean), np.nan, found.mean - dark[rows, columns])
     check_dark(values[np.isfinite(values) & ~hot], f"{source}: dark", "frames")
     return Measurement(values=values, noise_std=found.noise_std, source=source, hot=hot)
@@ -332,7 +333,9 @@ def curve(path: str | Path, wavelength_nm: Array, what: str, *, centred: bool = 
     table = read_table(path, what, columns=2)
     values = table.values[:, 0]
     if not np.isfinite(values).all():
-        raise FormatError(f"{path}: {what}: found {len(values)} rows, expected at least two of finite numbers")
+        raise FormatError(
+            f"{path}: {what}: found {counted(len(values), 'row')}, expected at least two of finite numbers"
+        )
     order = np.argsort(table.wavelength_nm)
     return on_grid(table.wavelength_nm[order], values[order], wavelength_nm, f"{path}: {what}", centred=centred)
 

@@ -12,6 +12,7 @@ from calibration.inversion.invert import Inversion
 from hsitools.errors import InputError
 from hsitools.plot import draw_image, legend_below, png_bytes, with_unit
 from hsitools.report import Picture, Report, Section, Table
+from hsitools.text import counted
 
 #: Spectra drawn: pixels at these quantiles of brightness.
 QUANTILES = (0.05, 0.5, 0.95)
@@ -40,7 +41,7 @@ def write_report(result: Inversion, document: dict[str, Any], folder: str | Path
     Report(
         title=f"Spectra by {document['method']}",
         headlines=[(f"{document['seconds']:.1f} s", "time")],
-        lead=f"{document['pixels']} pixels, in units of {document['units']}",
+        lead=f"{counted(document['pixels'], 'pixel')}, in units of {document['units']}",
         sections=[
             Section(title="Spectra", blocks=pictures),
             Section(title="Settings", blocks=[Table(columns=["", "value"], rows=rows)]),

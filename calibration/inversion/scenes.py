@@ -15,7 +15,7 @@ from calibration.captures.capture import MonochromaticCapture
 from calibration.characterization import Characterization
 from calibration.inversion import registry
 from calibration.inversion.invert import build_case
-from calibration.inversion.kept import Kept
+from calibration.inversion.kept import Kept, capture_name, instrument_name
 from calibration.inversion.measurement import Measurement
 from calibration.inversion.problem import Interferograms, Spectra
 from calibration.inversion.registry import Method
@@ -181,8 +181,9 @@ def compare(
         fewer or (lambda: instrument if kept_lines is None else fewer_lines(instrument, kept_lines, seed, capture))
     )
     what = {
-        "scene": cube_fingerprint(cube), "instrument": fingerprint([instrument.response.theta, grid]), "seed": seed,
+        "scene": cube_fingerprint(cube), "instrument": instrument_name(instrument), "seed": seed,
         "kept_lines": kept_lines, "illumination": None if illumination is None else fingerprint(illumination),
+        "capture": None if capture is None else capture_name(capture),
     }  # fmt: skip
     records = []
     for number, snr in enumerate(snrs):

@@ -10,6 +10,7 @@ import click
 from hsitools.commands.options import (
     SeveralValues,
     cell_device_option,
+    drawn,
     emit_json,
     json_option,
     progress_bar,
@@ -17,6 +18,7 @@ from hsitools.commands.options import (
     workers_option,
 )
 from hsitools.commands.outputs import OutputFolder
+from hsitools.text import counted
 
 path_type = click.Path(path_type=Path)
 
@@ -104,7 +106,9 @@ def _scenes(made: Any, hands: Any, retry: bool, as_json: bool) -> None:
             hands.run(made, retry=retry, progress=progress)
     except KeyboardInterrupt:
         kept = sum(record["status"] == OK for record in made.records())
-        click.echo(f"hsi: {kept} cells are kept in {made.folder}; the same command with --resume goes on", err=True)
+        click.echo(
+            f"hsi: {counted(kept, 'finished cell')} in {made.folder}; the same command with --resume goes on", err=True
+        )
         raise
     rows = made.rows()
     written = write(made.folder, rows, made.header)
@@ -118,14 +122,14 @@ def _scenes(made: Any, hands: Any, retry: bool, as_json: bool) -> None:
 
 def print_gains(records: list[dict[str, Any]]) -> None:
     """Mean PSNR of every method, gains over the best peer, and why there are cells without a result."""
-    from denoise.comparison.report import failed_cells, grids
+    from denoise.comparison.report import SHOWN, failed_cells, grids
 
     for scene in dict.fromkeys(record["scene"] for record in records):
-        grid = grids(records, scene)[0]
-        width = max(len(row[0]) for row in grid.rows)
-        click.echo(f"{scene}: {grid.title}")
-        for row in (["", *grid.columns[1:-1], "mean a–g"], *grid.rows):
-            click.echo(f"  {row[0]:<{width}}" + "".join(f"{cell:>9}" for cell in row[1:]))
+        for grid in (one for one in grids(records, scene) if one.title.startswith(SHOWN["mpsnr"][0])):
+            width = max(len(row[0]) for row in grid.rows)
+            click.echo(f"{scene}: {grid.title}")
+            for row in (["", *grid.columns[1:-1], "mean a–g"], *grid.rows):
+                click.echo(f"  {row[0]:<{width}}" + "".join(f"{cell:>9}" for cell in row[1:]))
     for text in failed_cells(records):
         click.echo(f"no result: {text}")
 
@@ -145,7 +149,8 @@ def figures(path: Path, out: Path, method: str, bands: str | None, as_json: bool
     chosen = None if bands is None else _band_numbers(bands)
     with progress_bar("figures") as progress:
         comparison = compare(open_cube(path), method, chosen, progress=progress)
-    written = write(comparison, out)
+    with drawn(f"{out}: figures"):
+        written = write(comparison, out)
     if as_json:
         return emit_json({**comparison.numbers(), "files": written})
     click.echo(comparison.text())

@@ -19,6 +19,7 @@ from hsitools.commands.options import (
     workers_option,
 )
 from hsitools.commands.outputs import OutputFile
+from hsitools.text import counted
 
 
 @click.group()
@@ -92,7 +93,7 @@ def run(
 
     if not plugins:
         require_registered(method, "denoise.methods", "method", "method")
-    from denoise.restore import rare_findings, restore_cube
+    from denoise.restore import rare_findings, restore_cube, strip_findings
     from hsitools.io import open_cube, save_cube
     from hsitools.plugins import load_plugins
     from hsitools.scale.cluster import cluster
@@ -143,7 +144,7 @@ def run(
         if kept is not None:
             shutil.rmtree(kept, ignore_errors=True)
     cube = found.estimate
-    said_of_cube = {**rare, **cube.meta}
+    said_of_cube = {**rare, **cube.meta, **strip_findings(cube)}
     document = {
         "method": cube.meta["denoised_by"], "out": str(out), "shape": list(cube.shape),
         "sensor": cube.meta["denoise_sensor"], "seconds": time.perf_counter() - began,
@@ -166,13 +167,15 @@ def run(
         click.echo(", ".join(said))
     if document.get(RARE[0]):
         top, bottom, left, right = document[RARE[2]]
+        pixels, groups = counted(document[RARE[0]], "pixel"), counted(document[RARE[1]], "group")
         click.echo(
-            f"structure in the residual of {document[RARE[0]]} pixels in {document[RARE[1]]} groups, rows "
-            f"{top}:{bottom}, columns {left}:{right}: rare spectra, put back; look at them in the observed cube"
+            f"structure in the residual of {pixels} in {groups}, "
+            f"rows {top}:{bottom}, columns {left}:{right}: rare spectra, put back; look at them in the observed cube"
         )
     if NOTE in document:
         click.echo(document[NOTE])
-    if WARNING in document:
+    # of strips it was said when the last one was restored
+    if WARNING in document and "strips" not in document:
         click.echo(f"warning: {document[WARNING]}", err=True)
     if document.get(DOUBTFUL):
         bands = ", ".join(map(str, document[DOUBTFUL]))
@@ -195,6 +198,7 @@ FINDINGS = (
     "dead_elements",
     "outliers",
     "nodata",
+    "bands_as_given",
     "saturated",
     "photon_gain",
     "offset_rms",

@@ -21,7 +21,7 @@ from hsitools.errors import InputError
 from hsitools.estimation.spread import robust_sigma
 from hsitools.metrics import evaluate_alone
 from hsitools.progress import Progress, silent
-from hsitools.text import plain
+from hsitools.text import counted, plain
 
 Array = NDArray[Any]
 #: Bands that are shown when none are asked for, and the most that a figure holds.
@@ -237,7 +237,7 @@ def residual_structure(before: Array, after: Array, use: NDArray[np.bool_]) -> d
     valid: NDArray[np.bool_] = np.asarray(np.isfinite(before[use]).all(axis=0) & np.isfinite(after[use]).all(axis=0))
     if valid.sum() < MIN_PIXELS:
         raise InputError(
-            f"residual: found {int(valid.sum())} pixels valid in all bands, expected at least {MIN_PIXELS}"
+            f"residual: found {counted(int(valid.sum()), 'pixel')} valid in all bands, expected at least {MIN_PIXELS}"
         )
     scene = _units(after[use], valid)
     # what was observed, not what was restored: a residual is orthogonal to the subspace that it was taken off

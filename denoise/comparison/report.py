@@ -77,7 +77,7 @@ def columns_with(indices: Iterable[str]) -> tuple[str, ...]:
 
 
 def grids(records: Sequence[Record], scene: str) -> list[Grid]:
-    """The tables of a scene: an index each, methods × cases; the first with gains over the best peer beneath."""
+    """The tables of a scene, methods × cases: an index each, behind the first the gains over the best peer."""
     cases = list(dict.fromkeys(record["case"] for record in records if record["scene"] == scene))
     out = []
     present = {name for record in records if record["scene"] == scene for name in record}
@@ -87,13 +87,13 @@ def grids(records: Sequence[Record], scene: str) -> list[Grid]:
             [method, *(_number(row.get(case), digits) for case in cases), _number(mean_of(row), digits)]
             for method, row in values_of(records, scene, index).items()
         ]
+        out.append(Grid(columns=["method", *cases, "mean of a–g"], rows=rows, title=title))
         if index == "mpsnr":
-            rows += [
-                [f"{gain.method} above the best peer", *(_signed(gain.cases.get(case)) for case in cases),
-                 _signed(gain.mean)]
+            above = [
+                [gain.method, *(_signed(gain.cases.get(case)) for case in cases), _signed(gain.mean)]
                 for gain in gains(records) if gain.scene == scene
             ]  # fmt: skip
-        out.append(Grid(columns=["method", *cases, "mean of a–g"], rows=rows, title=title))
+            out += [Grid(columns=out[-1].columns, rows=above, title=f"{title} above the best peer")] if above else []
     return out
 
 
@@ -139,9 +139,7 @@ def html_report(records: Sequence[Record], header: dict[str, Any]) -> Report:
     for scene in dict.fromkeys(record["scene"] for record in records):
         blocks: list[str | Block] = []
         for grid in grids(records, scene):
-            above = [y for y, row in enumerate(grid.rows) if row[0].endswith("peer")]
-            bold = frozenset((y, x) for y in above for x in range(len(grid.columns)))
-            blocks += [f"{grid.title}:", Grid(columns=grid.columns, rows=grid.rows, best=bold)]
+            blocks += [f"{grid.title}:", grid]
         sections.append(Section(title=scene, blocks=blocks))
     used = [[case, text] for case, text in CASES.items() if any(record["case"] == case for record in records)]
     grid = Grid(columns=["case", "what was done to the clean cube"], rows=used, prose=True)

@@ -23,6 +23,7 @@ from hsitools.sensor import Sensor
 from hsitools.sensor.detector import read_out
 from hsitools.sensor.legacy_names import former_names
 from hsitools.sensor.pattern import Defects, Stripes
+from hsitools.text import counted
 
 Array = NDArray[Any]
 #: Largest side of an example (pixels) and bands of one; smaller ones are learned from faster.
@@ -58,7 +59,9 @@ def clean_values(cube: Cube, use: NDArray[np.bool_] | None = None) -> tuple[Arra
     mean = np.nan_to_num(values).reshape(len(values), -1).mean(axis=1)
     good &= mean > 0.05 * np.median(mean[good]) if good.any() else False
     if good.sum() < 8:
-        raise InputError(f"{cube.who}: good: found {good.sum()} bands with signal everywhere, expected at least 8")
+        raise InputError(
+            f"{cube.who}: good: found {counted(good.sum(), 'band')} with signal everywhere, expected at least 8"
+        )
     return np.clip(values[good] / np.percentile(values[good], 99.9), 0, 1), good
 
 

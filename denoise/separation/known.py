@@ -13,6 +13,7 @@ from hsitools.errors import InputError
 from hsitools.sensor import Detector, Sensor
 from hsitools.sensor.own_bands import require_own_bands
 from hsitools.sensor.simulate import as_reflectance
+from hsitools.text import counted
 
 
 def known_by(cube: Cube, sensor: Sensor, scale: float | None = None) -> tuple[Known, list[str]]:
@@ -42,7 +43,7 @@ def known_by(cube: Cube, sensor: Sensor, scale: float | None = None) -> tuple[Kn
             sensor, its = sensor.select(nearest), np.asarray(its)[nearest]
     if sensor.n_bands != cube.n_bands:
         raise InputError(
-            f"{who}: sensor {sensor.name}: found {sensor.n_bands} bands, expected {cube.n_bands} "
+            f"{who}: sensor {sensor.name}: found {counted(sensor.n_bands, 'band')}, expected {cube.n_bands} "
             "(`hsi sensor make --like CUBE` makes one of a cube's bands)"
         )
     if own is not None and its is not None and cube.n_bands > 1:

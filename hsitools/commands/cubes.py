@@ -9,7 +9,6 @@ import click
 
 from hsitools.commands.options import (
     axes_option,
-    count,
     device_option,
     dtype_option,
     emit_json,
@@ -23,6 +22,7 @@ from hsitools.commands.options import (
     window_option,
 )
 from hsitools.commands.outputs import OutputFile
+from hsitools.text import counted
 
 if TYPE_CHECKING:
     from hsitools.cube import Cube
@@ -71,12 +71,14 @@ def convert(
 @variable_option
 @axes_option
 def quicklook(path: Path, out: Path, window: Any, pan: bool, variable: str | None, axes: str | None) -> None:
-    """Write a colour picture of a cube: red, green and blue where it sees them, stretched from 2 to 98 %."""
+    """Write a colour picture of a cube: red, green and blue where it sees them, stretched from 2 to 98 %.
+
+    Pixels that hold no measurement are magenta.
+    """
     from matplotlib.image import imsave
 
     from hsitools.errors import InputError
-    from hsitools.figures import quicklook as picture
-    from hsitools.figures import rgb_bands
+    from hsitools.figures import rgb_bands, stretched
     from hsitools.io import open_cube
     from hsitools.io.atomic import atomic_path
 
@@ -86,15 +88,16 @@ def quicklook(path: Path, out: Path, window: Any, pan: bool, variable: str | Non
             raise InputError(f"{path}: pan: missing, expected a panchromatic image")
         cube = cube.pan
     bands = rgb_bands(cube)
-    image = picture(cube, bands)
-    if not image[..., 3].any():
+    image, valid = stretched(cube, bands)
+    if not valid.any():
         raise InputError(f"{path}: data: found no pixel valid in bands {', '.join(map(str, bands))}, expected some")
     with atomic_path(out) as temporary:
         imsave(temporary, image, format="png")
     shown = ", ".join(
         str(band) if cube.wavelength_nm is None else f"{cube.wavelength_nm[band]:.0f} nm" for band in bands
     )
-    click.echo(f"{out}: bands {shown}")
+    missing = "" if valid.all() else f"; {100 * (1 - valid.mean()):.2g} % of the pixels missing (magenta)"
+    click.echo(f"{out}: bands {shown}{missing}")
 
 
 @click.command()
@@ -194,7 +197,7 @@ def metrics(
         return
     _table(values)
     if settings.get("bad_bands_left_out"):
-        click.echo(f"{count(settings['bad_bands_left_out'], 'band')} marked bad left out")
+        click.echo(f"{counted(settings['bad_bands_left_out'], 'band')} marked bad left out")
     if per_band:
         _band_table(values, cube, bands if reference or coarse else cube.good.nonzero()[0])
 

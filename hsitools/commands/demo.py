@@ -26,7 +26,7 @@ def demo(out: Path, seed: int, as_json: bool) -> None:
     def after(done: Done) -> None:
         click.echo(f"{done.seconds:.1f} s", err=as_json)
         for fact in done.outcome.facts:
-            click.echo(f"      {fact.quantity}: true {fact.true}, found {fact.result}", err=as_json)
+            click.echo(f"      {fact.quantity}: expected {fact.true}, found {fact.result}", err=as_json)
 
     with made_folder(out):
         demonstration = Demonstration(folder=out, seed=seed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +41,10 @@ dtype_option = click.option(
     help="Store values as integers with a scale; the rounding error is said.",
 )  # fmt: skip
 axes_option = click.option("--axes", metavar="ORDER", help="Order of its axes, as y,x,band.")
+
+
+#: Seconds that nobody takes for work.
+NOTICED = 1.0
 
 
 class SeveralValues(click.Command):
@@ -127,11 +132,6 @@ def rounding_said(error: float, units: str) -> str:
     return f"rounded by at most {error:.2g} {'' if units == '1' else units}".rstrip()
 
 
-def count(number: int, thing: str) -> str:
-    """``1 band``, ``2 bands``."""
-    return f"{number} {thing}" + ("" if number == 1 else "s")
-
-
 def hidden(command: click.Command) -> click.Command:
     """The command to be added by another name too, of which help says nothing."""
     again = copy.copy(command)
@@ -159,6 +159,20 @@ def whole_name(file_or_preset: str | None) -> str | None:
     if file_or_preset is None or not Path(file_or_preset).is_file():
         return file_or_preset
     return str(Path(file_or_preset).resolve())
+
+
+@contextmanager
+def drawn(what: str) -> Iterator[None]:
+    """Says of a page or a figure, which no bar counts, that it is being drawn, and how long that took."""
+    began, seen = time.perf_counter(), sys.stderr.isatty()
+    if seen:
+        click.echo(f"hsi: drawing {what} … ", nl=False, err=True)
+    yield
+    seconds = time.perf_counter() - began
+    if seen:
+        click.echo(f"{seconds:.1f} s", err=True)
+    elif seconds > NOTICED:
+        click.echo(f"hsi: note: {what}: drawn in {seconds:.1f} s", err=True)
 
 
 @contextmanager

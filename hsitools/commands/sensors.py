@@ -7,8 +7,17 @@ from typing import Any
 
 import click
 
-from hsitools.commands.options import device_option, emit_json, emit_table, json_option, progress_bar, refuse_typed
+from hsitools.commands.options import (
+    device_option,
+    drawn,
+    emit_json,
+    emit_table,
+    json_option,
+    progress_bar,
+    refuse_typed,
+)
 from hsitools.commands.outputs import OutputFile
+from hsitools.text import counted
 
 file_argument = click.Path(path_type=Path)
 out_option = click.option("-o", "--out", type=OutputFile("hdf5"), required=True, help="File to write (HDF5).")
@@ -106,7 +115,7 @@ def _finish(
     if calibration_file is not None:
         made = _calibrated(made, calibration_file)
     made.save(out)
-    click.echo(f"{out}: {made.name}, {made.n_bands} bands, ratio {made.ratio}")
+    click.echo(f"{out}: {made.name}, {counted(made.n_bands, 'band')}, ratio {made.ratio}")
 
 
 def _calibrated(made: Any, path: Path) -> Any:
@@ -135,7 +144,8 @@ def show(path: Path, plot: Path | None, as_json: bool) -> None:
         from hsitools.figures import sensor_figure
         from hsitools.plot import save_figure
 
-        save_figure(sensor_figure(chosen), plot)
+        with drawn(str(plot)):
+            save_figure(sensor_figure(chosen), plot)
     if as_json:
         emit_json(chosen.describe())
     else:
@@ -174,7 +184,8 @@ def noise(dark: Path, flat: Path, full_scale: float | None, plot: Path | None, o
         from hsitools.figures import photon_transfer_figure
         from hsitools.plot import save_figure
 
-        save_figure(photon_transfer_figure(transfer), plot)
+        with drawn(str(plot)):
+            save_figure(photon_transfer_figure(transfer), plot)
     if as_json:
         emit_json(transfer.summary())
     else:

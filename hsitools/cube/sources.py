@@ -6,6 +6,7 @@ stacked, digital numbers scaled, a window taken), so a reader of a format says *
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -156,6 +157,35 @@ class MaskedSource:
 def as_source(data: Any) -> Source:
     """``data`` itself when it is a source, else the array in it."""
     return data if isinstance(data, Source) else ArraySource(data)
+
+
+def detached(data: Any) -> Any:
+    """The same values, whatever is written later into arrays in memory that they come from: these are copied.
+
+    What is learned from an image now and applied to it when it is read must not meet another one in between. Files stay
+    where they are.
+    """
+    if isinstance(data, np.ndarray):
+        return data if _of_file(data) else data.copy()
+    if isinstance(data, StackedSource):
+        return StackedSource([detached(source) for source in data.sources])
+    for name in ("array", "source"):
+        inner = getattr(data, name, None)
+        own = None if inner is None else detached(inner)
+        if own is not inner:
+            data = copy.copy(data)
+            setattr(data, name, own)
+    return data
+
+
+def _of_file(array: NDArray[Any]) -> bool:
+    """Whether an array's memory is that of a mapped file."""
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        if isinstance(base, np.memmap):
+            return True
+        base = base.base
+    return False
 
 
 def _runs(bands: Bands) -> list[Bands]:

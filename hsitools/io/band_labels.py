@@ -22,6 +22,7 @@ from hsitools.io.names import (
 )
 from hsitools.io.variable import Variable
 from hsitools.io.wavelengths import PLAUSIBLE_NM, Conversion, width_to_nm
+from hsitools.text import counted
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +125,8 @@ def _vector(
     if named:
         item = min(named, key=distance)
         raise InputError(
-            f"{where}: {item.name}: found {max(item.shape)} values, expected {count}, one a band of {chosen.name}"
+            f"{where}: {item.name}: found {counted(max(item.shape), 'value')}, expected {count}, "
+            f"one a band of {chosen.name}"
         )
     return None
 

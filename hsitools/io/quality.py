@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from hsitools.estimation.band_noise import own_variance, unexplained, weights_of_nearest
 from hsitools.estimation.common_stripes import common_stripes, of_common_stripes
+from hsitools.text import counted
 
 if TYPE_CHECKING:
     from hsitools.cube import Cube
@@ -68,7 +69,7 @@ def _why_no_snr(n_bands: int, n_pixels: int) -> str:
     if n_bands < LEAST_BANDS:
         return f"not told: {n_bands} good bands with values, {LEAST_BANDS} needed"
     if n_pixels < LEAST_PIXELS * n_bands:
-        return f"not told: {n_pixels} pixels valid in all of them, {LEAST_PIXELS} a band needed"
+        return f"not told: {counted(n_pixels, 'pixel')} valid in all of them, {LEAST_PIXELS} a band needed"
     return "not told: found no noise, neighbouring bands explain all"
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from hsitools.errors import FormatError
 from hsitools.io.wavelengths import NANOMETRES, PLAUSIBLE_NM, RECIPROCAL, Conversion
+from hsitools.text import counted
 
 Array = NDArray[np.float64]
 #: Units in a column's head.
@@ -89,11 +90,11 @@ def read_table(path: str | Path, what: str, *, columns: int | None = None) -> Wa
         if wrong:
             raise FormatError(f"{where}: line {number}: found {wrong[0][:40]!r}, expected a number")
         if rows and len(cells) != len(rows[0]):
-            raise FormatError(f"{where}: line {number}: found {len(cells)} columns, expected {len(rows[0])}")
+            raise FormatError(f"{where}: line {number}: found {counted(len(cells), 'column')}, expected {len(rows[0])}")
         rows.append([float(cell) for cell in cells])
     numbers = np.array(rows)
     if len(numbers) < 2 or numbers.shape[1] < 2:
-        found = f"{len(numbers)} rows" if len(numbers) < 2 else "one column"
+        found = counted(len(numbers), "row") if len(numbers) < 2 else "one column"
         raise FormatError(f"{where}: found {found}, expected at least two rows of wavelength and value")
     return WavelengthTable(
         wavelength_nm=wavelengths(numbers[:, 0], unit_of(head[0]) if head else None, where), values=numbers[:, 1:],

@@ -32,6 +32,7 @@ from hsitools.io.names import (
 )
 from hsitools.io.scales import decoded, units_of
 from hsitools.io.variable import MAX_BANDS, Squeezed, Unsigned, Variable, numbers_of_text, squeezed, unsigned_attributes
+from hsitools.text import counted
 
 _CHOOSE = "choose with --variable"
 
@@ -210,7 +211,7 @@ def _axes(
             if lengths and not fitting:
                 raise InputError(
                     f"{where}: {chosen.name}: found shape {shape}, expected one axis as long as the "
-                    f"{sorted(lengths)[0]} wavelengths"
+                    f"{counted(sorted(lengths)[0], 'wavelength')}"
                 )
             raise InputError(f"{where}: {chosen.name}: found shape {shape}, {said}; choose with --axes, as y,x,band")
         meaning[fitting[0]] = "band"

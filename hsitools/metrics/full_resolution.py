@@ -22,6 +22,7 @@ from hsitools.sensor.coarse_grid import centred_offset, check_ratio
 from hsitools.sensor.interpolation import interpolate
 from hsitools.sensor.separable import Separable, size_of
 from hsitools.sensor.spatial import mtf_blur, mtf_decimate
+from hsitools.text import counted
 
 KIND = "full resolution"
 #: Gain of a panchromatic image at its own Nyquist frequency, where it is not known.
@@ -111,7 +112,7 @@ class Fusion:
             value = settings.get(name)
             if value is not None and np.ndim(value):
                 if len(value) != len(live):
-                    raise InputError(f"{name}: found {len(value)} values, expected {len(live)}, one a band")
+                    raise InputError(f"{name}: found {counted(len(value), 'value')}, expected {len(live)}, one a band")
                 settings[name] = np.asarray(value)[live.cpu().numpy()]
         f, m = f[:, live], m[:, live]
         low = torch.isfinite(m).all(1)

@@ -31,6 +31,7 @@ from hsitools.io.conventions import layout
 from hsitools.io.formats import native
 from hsitools.io.formats import zarr as store_format
 from hsitools.io.hashes import short_hash
+from hsitools.io.readers import source_files
 from hsitools.progress import Progress, silent
 from hsitools.scale.packed_tiles import (
     TellingFile,
@@ -52,13 +53,18 @@ SMALLEST = 0.25
 
 
 def key_of(asked: Mapping[str, Any], files: Iterable[Path | str | None]) -> str:
-    """Name of a run: what was asked of which files (path, size, time), by which version."""
-    facts = []
-    for file in files:
-        if file is not None and Path(file).exists():
-            state = Path(file).stat()
-            facts.append([str(Path(file).resolve()), state.st_size, state.st_mtime_ns])
-    return short_hash([__version__, plain(dict(asked)), facts])
+    """Name of a run: what was asked of which files (path, size, time), by which version.
+
+    Of a file whose reader opens others (an ENVI header's numbers), and of a folder, all count.
+    """
+    return short_hash([__version__, plain(dict(asked)), states_of(files)])
+
+
+def states_of(files: Iterable[Path | str | None]) -> list[list[Any]]:
+    """Path, size and time of all that opening these files reads; those that are not there are passed over."""
+    named = [Path(file) for file in files if file is not None and Path(file).exists()]
+    whole = [file for path in named for file in source_files(path)]
+    return [[str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in whole]
 
 
 def partial_folder(path: Path, key: str) -> Path:

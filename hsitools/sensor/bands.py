@@ -12,6 +12,7 @@ from hsitools.cube import Cube
 from hsitools.cube.sources import Bands, Source, as_source
 from hsitools.errors import InputError
 from hsitools.sensor.quadrature import hat_weights
+from hsitools.text import counted
 
 Array = NDArray[np.float64]
 
@@ -194,7 +195,9 @@ class TableResponse(_Normalised):
             said = "{:g}, {:g}".format(*table[wrong[0] : wrong[0] + 2]) if wrong.size else f"{table[0]:g}"
             raise InputError(f"response: table_nm: found {said}, expected positive wavelengths that ascend, in nm")
         if not np.isfinite(response).all():
-            raise InputError(f"response: found {int((~np.isfinite(response)).sum())} values not finite, expected none")
+            raise InputError(
+                f"response: found {counted(int((~np.isfinite(response)).sum()), 'value')} not finite, expected none"
+            )
         response = np.maximum(response, 0)
         dark = np.flatnonzero(response.sum(axis=1) == 0)
         if dark.size:

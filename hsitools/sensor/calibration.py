@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from hsitools.errors import InputError
 from hsitools.sensor.pattern import Pattern
+from hsitools.text import counted
 
 Array = NDArray[np.float64]
 #: Datasets of a calibration file.
@@ -61,7 +62,9 @@ class Calibration:
             value = np.where(dead & ~np.isfinite(value), neutral, value)
             unknown = np.count_nonzero(~np.isfinite(value))
             if unknown:
-                raise InputError(f"calibration: {name}: found {unknown} elements not finite, expected these to be dead")
+                raise InputError(
+                    f"calibration: {name}: found {counted(unknown, 'element')} not finite, expected these to be dead"
+                )
             object.__setattr__(self, name, value)
         low = float(np.min(self.gain, where=~dead, initial=np.inf))
         if not low > 0:
@@ -102,6 +105,6 @@ class Calibration:
             if works.any()
             else ""
         )
-        return f"{self.n_columns} columns, {spread}{np.count_nonzero(self.dead)} dead elements" + (
+        return f"{counted(self.n_columns, 'column')}, {spread}{np.count_nonzero(self.dead)} dead elements" + (
             f", {self.source}" if self.source else ""
         )

@@ -111,7 +111,8 @@ def broadened_derivatives(
         series.add_harmonic()
         if series.m < last and series.m % STRIDE:
             continue
-        ended = series.bound() <= (TOLERANCE if series.m < last else math.inf)
+        # a row that was never determined (NaN) has no bound, and would never end
+        ended = ~(series.bound() > (TOLERANCE if series.m < last else math.inf))
         if bool(ended.any()):
             for total, part in zip(totals, series.sums, strict=True):
                 total[rows[ended]] = part[ended]

@@ -20,6 +20,7 @@ from hsitools.sensor.detector import Detector
 from hsitools.sensor.layout import SubImageLayout
 from hsitools.sensor.sensor import Sensor
 from hsitools.sensor.spectral import FabryPerotResponse
+from hsitools.text import counted
 
 if TYPE_CHECKING:
     from hsitools.sensor.camera_operator import CameraOperator
@@ -65,7 +66,7 @@ class MultiApertureCamera:
     def __post_init__(self) -> None:
         n, pitch = self.response.n_bands, min(self.layout.pitch)
         if self.layout.n_sub_images < n:
-            raise InputError(f"layout: found {self.layout.n_sub_images} sub-images, expected at least {n}")
+            raise InputError(f"layout: found {counted(self.layout.n_sub_images, 'sub-image')}, expected at least {n}")
         # centres are rounded to pixels, which may bring two of them one pixel nearer
         if not 1 <= self.size <= pitch:
             raise InputError(f"size: found {self.size} pixels, expected 1 to {int(pitch)} (the pitch)")

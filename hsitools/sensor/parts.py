@@ -20,6 +20,7 @@ from hsitools.sensor.detector import Detector
 from hsitools.sensor.distortion import Distortion
 from hsitools.sensor.layout import SubImageLayout
 from hsitools.sensor.pattern import Defects, Pattern, Stripes
+from hsitools.text import counted
 
 Array = NDArray[np.float64]
 
@@ -71,9 +72,13 @@ class SensorParts:
             for field in ("electrons_per_unit", "dark_electrons", "read_noise"):
                 value = getattr(self.noise, field)
                 if value.ndim and len(value) != n_bands:
-                    raise InputError(f"{self.name}: noise: {field}: found {len(value)} values, expected {n_bands}")
+                    raise InputError(
+                        f"{self.name}: noise: {field}: found {counted(len(value), 'value')}, expected {n_bands}"
+                    )
         if self.calibration is not None and self.calibration.n_bands != n_bands:
-            raise InputError(f"{self.name}: calibration: found {self.calibration.n_bands} bands, expected {n_bands}")
+            raise InputError(
+                f"{self.name}: calibration: found {counted(self.calibration.n_bands, 'band')}, expected {n_bands}"
+            )
         if self.calibration is not None and self.layout is not None:
             raise InputError(f"{self.name}: calibration: found maps (band, column), expected none for sub-images")
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsitools.errors import InputError
+from hsitools.text import counted
 
 Array = NDArray[np.float64]
 #: Ascending edges (edge,) in nm to ∫ response dλ and ∫ (λ − lower edge)·response dλ, each (band, edge − 1).
@@ -56,7 +57,9 @@ def hat_weights(
         raise InputError("wavelength_nm: found values that are no wavelengths, expected positive numbers (wavelength,)")
     nodes, place, count = np.unique(wavelength, return_inverse=True, return_counts=True)
     if len(nodes) < 2:
-        raise InputError(f"wavelength_nm: found {len(nodes)} samples, expected at least two known wavelengths")
+        raise InputError(
+            f"wavelength_nm: found {counted(len(nodes), 'sample')}, expected at least two known wavelengths"
+        )
     ends = covered(nodes, limits, reach)
     edges = np.concatenate([[ends[0]], np.clip(nodes, *limits), [ends[1]]])
     length = np.diff(edges)

@@ -27,6 +27,7 @@ from hsitools.sensor.legacy_names import former_names
 from hsitools.sensor.parts import SensorParts
 from hsitools.sensor.pattern import Defects, Stripes
 from hsitools.sensor.spectral import FabryPerotResponse
+from hsitools.text import counted
 
 if TYPE_CHECKING:
     import torch
@@ -109,7 +110,7 @@ class Sensor(SensorParts):
         who = cube.who
         centre = cube.wavelength_nm
         if centre is None or not np.isfinite(centre).all():
-            found = "none" if centre is None else f"{np.count_nonzero(~np.isfinite(centre))} bands without"
+            found = "none" if centre is None else f"{counted(np.count_nonzero(~np.isfinite(centre)), 'band')} without"
             raise InputError(
                 f"{who}: wavelength_nm: found {found}, expected one a band: a sensor needs to know its bands"
             )
@@ -124,7 +125,9 @@ class Sensor(SensorParts):
             width[unknown] = np.minimum(np.append(gap, np.inf), np.insert(gap, 0, np.inf))[unknown]
         assumed = ["no spatial blur, no noise: not told by a cube"]
         if unknown.any():
-            assumed.append(f"{np.count_nonzero(unknown)} bands as wide as the distance to the nearer neighbour")
+            assumed.append(
+                f"{counted(np.count_nonzero(unknown), 'band')} as wide as the distance to the nearer neighbour"
+            )
         return cls(
             response=GaussianResponse(centre_nm=centre, width_nm=width), units=cube.units,
             name=f"sensor of {cube.name}" if cube.name else "sensor", source=f"bands of {Path(who).name}",

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from hsitools.errors import InputError
 from hsitools.sensor.coarse_grid import check_offset, check_ratio
 from hsitools.sensor.separable import AxisMatrix, Separable, replicate
+from hsitools.text import counted
 
 Array = NDArray[np.float64]
 Gains = tuple[float, ...]
@@ -94,7 +95,7 @@ def _gaussian_axis(
     sigma = mtf_sigma(np.array(gains), ratio)
     count = int((n - 1 - offset + 1e-9) // step) + 1
     if count < 1:
-        raise InputError(f"image: found {n} pixels, expected more than the sampling offset {offset:g}")
+        raise InputError(f"image: found {counted(n, 'pixel')}, expected more than the sampling offset {offset:g}")
     centre = shift + offset + step * np.arange(count)
     reach = math.ceil(TAIL * float(sigma.max()))
     start = np.ceil(centre).astype(np.int64) - reach - 1

@@ -10,6 +10,7 @@ import click
 from hsitools.commands.options import (
     SeveralValues,
     cell_device_option,
+    drawn,
     emit_json,
     json_option,
     progress_bar,
@@ -17,6 +18,7 @@ from hsitools.commands.options import (
     workers_option,
 )
 from hsitools.commands.outputs import OutputFolder
+from hsitools.text import counted
 
 path_type = click.Path(path_type=Path)
 
@@ -146,17 +148,20 @@ def print_ranking(rows: list[dict[str, Any]]) -> None:
             continue
         width = max(len(rank.method) for rank in ranks)
         cases = max(rank.cases for rank in ranks)
-        click.echo(f"mean rank over {cases} case{'s' * (cases != 1)} ({protocol} resolution, {RANKED_ON}; 1 is best):")
         click.echo(
-            f"  {'':<{width}}    mean"
-            + "".join(f"{name:>{max(8, len(name) + 1)}}" for name in indices)
-            + "   seconds   MiB"
+            f"rank (1 is best) by each index and over all, means over {counted(cases, 'case')} ({protocol} resolution, "
+            f"{RANKED_ON}); cost of one call, median seconds and most MiB:"
         )
+        heads = ["rank", *(f"{name} rank" for name in indices)]
+        wide = [max(8, len(name) + 2) for name in heads]
+        line = "".join(f"{name:>{size}}" for name, size in zip(heads, wide, strict=True))
+        click.echo(f"  {'':<{width}}{line} |{'seconds':>9}{'MiB':>6}")
         for rank in ranks:
-            cells = "".join(f"{rank.per_index[name]:{max(8, len(name) + 1)}.2f}" for name in indices)
-            cost = f"{number('seconds', rank.seconds):>10}{number('peak_mib', rank.peak_mib):>6}"
+            values = [rank.mean, *(rank.per_index[name] for name in indices)]
+            line = "".join(f"{value:{size}.2f}" for value, size in zip(values, wide, strict=True))
+            cost = f"{number('seconds', rank.seconds):>9}{number('peak_mib', rank.peak_mib):>6}"
             failed = f"  {rank.failed} failed" if rank.failed else ""
-            click.echo(f"  {rank.method:<{width}}{rank.mean:8.2f}{cells}{cost}{failed}")
+            click.echo(f"  {rank.method:<{width}}{line} |{cost}{failed}")
     sources = [source_of(group) for group in by_case(rows).values()]
     for source in dict.fromkeys(filter(None, sources)):
         click.echo(f"noise {source} in {sources.count(source)} of {len(sources)} cases")
@@ -178,7 +183,8 @@ def report(folder: Path, pictures: int, as_json: bool) -> None:
     """Write report.html (self-contained), table.csv and table.tex into the FOLDER of a benchmark."""
     from pansharpen.comparison.benchmark_report import write_report
 
-    written = write_report(folder, pictures=pictures)
+    with drawn(f"{folder}: report"):
+        written = write_report(folder, pictures=pictures)
     if as_json:
         return emit_json([str(path) for path in written])
     for path in written:

@@ -9,7 +9,6 @@ import click
 
 from hsitools.commands.options import (
     SeveralValues,
-    count,
     device_option,
     dtype_option,
     emit_json,
@@ -25,6 +24,7 @@ from hsitools.commands.options import (
     workers_option,
 )
 from hsitools.commands.outputs import OutputFile
+from hsitools.text import counted
 from pansharpen.commands.benchmark import benchmark, report
 from pansharpen.commands.train import train
 
@@ -151,7 +151,7 @@ def run_method(
     if as_json:
         return emit_json(document)
     said = f"{out}: {'×'.join(map(str, document['shape']))} by {document['method']} in {document['seconds']:.1f} s"
-    said += f"; {count(document['bad_bands'], 'band')} marked bad" if document["bad_bands"] else ""
+    said += f"; {counted(document['bad_bands'], 'band')} marked bad" if document["bad_bands"] else ""
     if document["rounding_error"] is not None:
         said += f"; {rounding_said(document['rounding_error'], document['units'])}"
     click.echo(said)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from hsitools.cube import Cube
 from hsitools.figures import rgb_bands
+from hsitools.plot import MISSING
 from pansharpen.case import FusionCase
 from pansharpen.pair.case_files import Convention
 
@@ -34,10 +35,13 @@ def _colours(case: FusionCase) -> tuple[list[int], NDArray[np.float64]]:
 
 
 def _stretched(image: torch.Tensor, limits: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """``(channel, y, x)`` as ``(y, x, channel)`` of 0 to 255."""
+    """``(channel, y, x)`` as ``(y, x, channel)`` of 0 to 255; of colours those without a measurement `MISSING`."""
     low, high = limits[:, 0, None, None], limits[:, 1, None, None]
     values = (image.double().cpu().numpy() - low) / np.where(high > low, high - low, 1)
-    return np.rint(255 * np.clip(np.nan_to_num(values), 0, 1)).astype(np.uint8).transpose(1, 2, 0)
+    out = np.rint(255 * np.clip(np.nan_to_num(values), 0, 1)).astype(np.uint8).transpose(1, 2, 0)
+    if out.shape[-1] == len(MISSING):
+        out[~np.isfinite(values).all(axis=0)] = MISSING
+    return out
 
 
 def details(case: FusionCase, fused: torch.Tensor, rules: Convention) -> dict[str, NDArray[Any]]:

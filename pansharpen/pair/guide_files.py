@@ -19,6 +19,7 @@ from hsitools.sensor.bands import SpectralSource
 from hsitools.sensor.multispectral import BAND_TABLES, band_table
 from hsitools.sensor.presets import open_sensor
 from hsitools.sensor.sensor import Sensor
+from hsitools.text import counted
 from pansharpen.guide import Guide, own_size, shares
 from pansharpen.pair.alignment import pixels_to_one, placement
 from pansharpen.pair.guides import response_rows
@@ -188,13 +189,15 @@ def _sensor_of(guide: Cube, sensor: str | Sensor | None) -> Sensor | None:
                 return _as_its_pixels(guide, whole.select(group), table.pixel_m[group])
         counts = ", ".join(f"{len(group)}" for group in groups[1:])
         raise InputError(
-            f"{_who(guide)}: guide: found {guide.n_bands} bands without wavelengths, expected {len(groups[0])} as "
-            f"{table.name} has, or those of one pixel size ({counts}), in its order"
+            f"{_who(guide)}: guide: found {counted(guide.n_bands, 'band')} without wavelengths, expected "
+            f"{len(groups[0])} as {table.name} has, or those of one pixel size ({counts}), in its order"
         )
     if sensor is not None:
         own = open_sensor(sensor) if isinstance(sensor, str) else sensor
         if own.n_bands != guide.n_bands:
-            raise InputError(f"{_who(guide)}: guide: found {guide.n_bands} bands, expected {own.n_bands} as {own.name}")
+            raise InputError(
+                f"{_who(guide)}: guide: found {counted(guide.n_bands, 'band')}, expected {own.n_bands} as {own.name}"
+            )
         return _same_bands(guide, own)
     if guide.wavelength_nm is None or not np.isfinite(guide.wavelength_nm).all():
         return None

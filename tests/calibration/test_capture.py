@@ -154,7 +154,7 @@ class TestObject:
         values = samples()
         values[0, 0] = np.nan
         assert make(neighbourhood=values).mask.all()
-        assert "neighbourhood: 1 usable samples" in caplog.text
+        assert "missing (not finite) at 1 usable sample" in caplog.text
 
     @pytest.mark.parametrize(
         ("changes", "words"),
@@ -218,7 +218,7 @@ class TestWavenumber:
             ([1, 2, 3], ["3 lines", "at least 4"]),
             ([], ["0 lines"]),
             ([[1, 2, 3, 4]], ["(1, 4)"]),
-            ([1, 2, np.nan, 4], ["1 values that are not finite", "first at 2"]),
+            ([1, 2, np.nan, 4], ["1 value not finite", "first at 2"]),
             ([1, 2, 3, np.inf], ["not finite", "first at 3"]),
             ([0, 1, 2, 3], ["found 0 at 0", "positive"]),
             ([-1, 1, 2, 3], ["found -1 at 0"]),

@@ -122,13 +122,13 @@ def test_held_out_exceeds_in_sample(simulated):
     assert (held > residual).mean() > 0.95
     np.testing.assert_allclose(held, cross_validate(simulated, rich, alone, 5, 1), rtol=1e-9)
     assert cross_validate(simulated, rich, Options(), 5, 1).mean() < held.mean()
-    with pytest.raises(InputError, match="cv: found 1 folds"):
+    with pytest.raises(InputError, match="cv: found 1 fold"):
         cross_validate(simulated, rich, Options(), 1)
 
 
 def test_wrong_folds_are_told_before_anything_is_fitted(simulated, monkeypatch):
     monkeypatch.setattr("calibration.pipeline.fit_without_wild", lambda *_: pytest.fail("fitted first"))
-    with pytest.raises(InputError, match="cv: found 1 folds, expected 2 to"):
+    with pytest.raises(InputError, match="cv: found 1 fold, expected 2 to"):
         characterize(simulated, TransmittanceModel(), cv=1)
 
 

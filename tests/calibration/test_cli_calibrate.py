@@ -108,7 +108,7 @@ def test_lmfit_engine(capsys, capture_path, tmp_path):
         ),
         (("CAPTURE", "--wavelengths", "900"), "--wavelengths: found '900', expected LOW:HIGH in nm"),
         (("CAPTURE", "--wavelengths", "2000:3000"), "wavelengths: found 0 lines in 2000 to 3000 nm"),
-        (("CAPTURE", "--model", "airy", "--cv", "1"), "cv: found 1 folds"),
+        (("CAPTURE", "--model", "airy", "--cv", "1"), "cv: found 1 fold"),
         (("CAPTURE", "--device", "cuda"), "--device: found with one fit per interferometer"),
         (("CAPTURE", "--show", "1"), "--show: found with no --report"),
         (("CAPTURE", "--report", "r", "--show", "one"), "--show: found 'one', expected interferometers"),

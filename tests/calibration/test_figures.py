@@ -3,11 +3,22 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from calibration import simulated_bench as bench
-from calibration.figures import fitted, fitted_between, selection_figure
+from calibration.figures import (
+    fitted,
+    fitted_between,
+    opd_law_figure,
+    parameter_figure,
+    rmse_map_figure,
+    selection_figure,
+)
 from calibration.pipeline import characterize
+from hsitools.plot import robust_range
 from hsitools.sensor.transmittance import TransmittanceModel
+
+FIELDS = ("gain", "gain_stderr", "rmse", "opd_stderr_um")
 
 
 def test_the_drawn_fit_passes_through_the_fitted_values():
@@ -34,3 +45,33 @@ def test_a_model_beyond_the_picture_is_named(result):
     axes = selection_figure(replace(result, selection=rows)).axes[0]
     assert axes.get_xlim()[1] < 0.6
     assert [text.get_text() for text in axes.texts] == ["0.7 →"]
+
+
+@pytest.mark.parametrize("rows", [24, 4])
+def test_one_that_is_not_determined_leaves_the_others_to_be_seen(rows):
+    """An error bar of 10⁶ times the others' is named; a device of one column is no figure of metres."""
+    rng = np.random.default_rng(3)
+    instrument = bench.simulate_instrument(24, rng=rng, rows=rows)
+    capture = bench.capture(instrument, bench.lines(81), rng=rng, noise=0.02)
+    found = characterize(capture, TransmittanceModel())
+    gain, stderr, rmse, opd_stderr = (np.array(getattr(found, name)) for name in FIELDS)
+    gain[5], stderr[5], rmse[5], opd_stderr[5] = 1e6 * gain[5], 1e6, 1e6, 1e6
+    spoiled = replace(found, **dict(zip(FIELDS, (gain, stderr, rmse, opd_stderr), strict=True)))
+    for draw in (opd_law_figure, parameter_figure):
+        figures = [draw(result).axes[-1] for result in (found, spoiled)]
+        heights = [np.ptp(ax.get_ylim()) for ax in figures]
+        assert heights[1] < 2 * heights[0]
+        assert ["beyond: 5" in {text.get_text() for text in ax.texts} for ax in figures] == [False, True]
+    image = rmse_map_figure(spoiled).axes[0].images[0]
+    assert image.get_clim()[1] < 10 * np.median(rmse)
+    assert max(rmse_map_figure(found).get_size_inches()) < 10
+
+
+def test_a_range_is_what_most_values_take():
+    low, high, out = robust_range([1.0, 2, 3, 4, np.nan, 1e9, np.inf])
+    assert (low, high) == (1.0, 4.0)
+    np.testing.assert_array_equal(out, [0, 0, 0, 0, 0, 1, 1])
+    # heavy tails are no exception, and equal values have no width to go by
+    assert not robust_range(np.random.default_rng(0).standard_t(4, 200))[2].any()
+    assert robust_range([2.0, 2, 2, 7])[1] == 7
+    assert not robust_range([np.nan])[2].any()

@@ -300,7 +300,7 @@ def test_gains_are_over_the_best_peer_of_each_case():
     assert gain.cases == {"a": 1.0, "g": 3.0, "finch": 10.0}
     assert gain.mean == 2.0  # of the seven cases, finch is none
     text = report.markdown(records)
-    assert "| lowrank above the best peer | +1.00 | +3.00 | +10.00 | – | +2.00 |" in text
+    assert "| lowrank | +1.00 | +3.00 | +10.00 | – | +2.00 |" in text
     assert "s, b, lowrank: X: |" in text
 
 

@@ -15,6 +15,8 @@ from denoise.comparison.before_after import (
     compare,
 )
 from denoise.comparison.judging import judged
+from denoise.restore import restore
+from denoise.said import of_strips, warning_of
 from hsitools import Cube
 
 BANDS = 4
@@ -48,6 +50,35 @@ def test_numbers_of_a_comparison_are_of_its_bands() -> None:
         assert row["residual_std"] == pytest.approx(rest[band][good].std())
         assert row["noise"] == [noise[0][band], noise[1][band]]
         assert row["smooth"] == [1 + band, pytest.approx(1 + 0.1 * band)]
+
+
+def test_findings_of_strips_are_said_once() -> None:
+    """By hand, of two strips, the first of which has three times as many pixels."""
+    first = {"path": "diffusion", "rank": 4, "outliers": 0.1, "doubtful_bands": [3]}
+    second = {"path": "lowrank", "note": "why", "rank": 7, "outliers": 0.5, "nodata": 0.2, "doubtful_bands": [1, 3]}
+    shared = {"noise_correlation": 0.4, "noise_untold": 2.0, "warning": "x"}
+    assert of_strips([(300, first), (100, second | shared)]) == {
+        "path": "diffusion in 1 strip, lowrank in 1 strip", "note": "why", "outliers": pytest.approx(0.2),
+        "nodata": pytest.approx(0.05), "rank": 7, "noise_correlation": 0.4, "noise_untold": 2.0,
+        "doubtful_bands": [1, 3], "warning": "in 1 of 2 strips: " + warning_of(second | shared)["warning"],
+    }  # fmt: skip
+    assert of_strips([(1, first), (1, {"nodata": 1.0})])["nodata"] == 0.5
+    assert of_strips([]) == {}
+
+
+def test_a_band_without_signal_is_no_measurement_either() -> None:
+    """One of zeros, one of NaN, one of a single value, one left out, and a fifth of a good one."""
+    rng = np.random.default_rng(0)
+    values = rng.uniform(1, 2, (8, 20, 20)).astype(np.float32)
+    values[1], values[2], values[3] = 0, np.nan, 5
+    values[0, :4] = np.nan
+    use = np.arange(8) != 7
+    said = restore(values, "column-median", use=use).provenance
+    assert said["nodata"] == pytest.approx((1 + 1 + 0.2) / 7)
+    assert said["bands_as_given"] == 3
+    clean = restore(values[4:], "column-median").provenance
+    assert "nodata" not in clean
+    assert "bands_as_given" not in clean
 
 
 def test_a_comparison_is_of_physical_values() -> None:

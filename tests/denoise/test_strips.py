@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from denoise.case import Restoration
-from denoise.restore import rare_findings, restore_cube
+from denoise.restore import rare_findings, restore_cube, strip_findings
 from denoise.strips import HALO, STRIP_BYTES, STRIP_PIXELS, RestoredSource, strip_size
 from hsitools.cube import Cube
 from hsitools.errors import FormatError, InputError
@@ -61,6 +61,32 @@ def test_strips_are_as_good_as_the_whole_and_have_no_seams(noisy: Cube, clean: n
     steps = np.abs(np.diff(error, axis=2)).mean((0, 1))
     seams = sorted({window.columns.start for window in windows} - {0})
     assert steps[np.array(seams) - 1].mean() < 1.5 * steps.mean()
+
+
+def test_shared_noise_of_strips_is_said_once(clean: np.ndarray, caplog: pytest.LogCaptureFixture) -> None:
+    """As of a cube that was resampled along its spectra: each strip finds it, none said so."""
+    noise = 0.05 * np.random.default_rng(0).standard_normal((BANDS + 2, *clean.shape[1:]))
+    smooth = (noise[:-2] + 2 * noise[1:-1] + noise[2:]) / 3
+    cube = Cube(data=(clean + smooth).astype(np.float32), wavelength_nm=WAVELENGTH, name="smooth")
+    found = restore_cube(cube, "lowrank", strip_bytes=SMALL).estimate
+    assert strip_findings(found) == {}
+    found.read()
+    said = strip_findings(found)
+    assert said["path"] == "lowrank"
+    assert "in 4 of 4 strips: neighbouring bands seem to share noise" in said["warning"]
+    assert [record.getMessage() for record in caplog.records] == [f"smooth: {said['warning']}"]
+
+
+def test_strips_are_of_the_cube_that_was_given(noisy: Cube) -> None:
+    """Its buffer is filled anew after the first one."""
+    values = np.array(noisy.read())
+    found = restore_cube(noisy.replace(data=values), "column-median", strip_bytes=SMALL).estimate
+    first = found.read(columns=slice(0, 20))
+    values[:] = 7
+    whole = found.read()
+    expected = restore_cube(noisy, "column-median", strip_bytes=SMALL).estimate.read()
+    np.testing.assert_array_equal(whole, expected)
+    np.testing.assert_array_equal(first, expected[..., :20])
 
 
 def test_each_strip_is_restored_once_in_any_order(noisy: Cube) -> None:

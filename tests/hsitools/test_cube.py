@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from hsitools.cube import Cube
-from hsitools.cube.sources import ArraySource, MaskedSource, ScaledSource, StackedSource, ViewSource
+from hsitools.cube.sources import ArraySource, MaskedSource, ScaledSource, StackedSource, ViewSource, detached
 from hsitools.errors import InputError
 from hsitools.io import open_cube, save_cube
 
@@ -78,6 +78,29 @@ def test_sources_compose(bands, top, bottom):
     view = ViewSource(scaled, np.arange(11), slice(0, 7), slice(0, 5))
     found = view.read(np.array(bands), slice(top, bottom), slice(1, 4))
     np.testing.assert_array_equal(found, expected[bands, top:bottom, 1:4])
+
+
+def test_detached_values_are_those_of_now(tmp_path):
+    """Arrays in memory are copied, through whatever lies over them; files and what is mapped of them are not."""
+    values = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    cube = Cube(data=values, scale_factor=0.5)
+    views = [
+        values, cube.physical().data, cube.select(window=(0, 2, 1, 3)).data, cube.mask_bad().data,
+        ViewSource(ArraySource(values), np.array([1]), slice(0, 2), slice(1, 4)),
+        StackedSource([ArraySource(values), ArraySource(values)]),
+    ]  # fmt: skip
+    own = [detached(view) for view in views]
+    before = [Cube(data=view).read().copy() for view in views]
+    values[:] = -1
+    for view, copied, was in zip(views, own, before, strict=True):
+        np.testing.assert_array_equal(Cube(data=copied).read(), was)
+        assert (Cube(data=view).read() < 0).all()
+    save_cube(cube, tmp_path / "a.h5")
+    stored = open_cube(tmp_path / "a.h5").data
+    assert detached(stored) is stored
+    mapped = np.lib.format.open_memmap(tmp_path / "a.npy", "w+", np.float32, (2, 3, 4))
+    for array in (mapped, mapped[:, :2], np.asarray(mapped)):
+        assert detached(array) is array
 
 
 def test_bad_bands():

@@ -31,6 +31,18 @@ def test_series_is_the_average_over_the_line(waves, shape):
     np.testing.assert_allclose(value, expected, atol=2e-6)
 
 
+@pytest.mark.parametrize("waves", [AIRY, 3])
+def test_a_row_that_was_never_determined_ends(waves):
+    """Of a dark interferometer parameters are NaN: its series had no end, and a report of it was never written."""
+    r, path = np.array([[0.5], [np.nan], [0.6]]) + 0 * SIGMA, np.array([[3.0], [np.nan], [4.0]]) + 0 * SIGMA
+    line = LineShape(width=2e-3 * SIGMA**2, shape="gaussian")
+    value = broadened_derivatives(2 * np.pi * SIGMA * path, r, path, line, waves)[0]
+    assert np.isnan(value[1]).all()
+    known = [0, 2]
+    alone = broadened_derivatives(2 * np.pi * SIGMA * path[known], r[known], path[known], line, waves)[0]
+    np.testing.assert_array_equal(value[known], alone)
+
+
 @pytest.mark.parametrize("shape", ["gaussian", "triangular"])
 @pytest.mark.parametrize("waves", [AIRY, 2, 5])
 def test_derivatives(waves, shape):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from calibration import figures
+from hsitools.commands.options import drawn
 from hsitools.plot import new_figure, plain_log_ticks, png_bytes, save_figure
 from hsitools.report import Picture, Report, Section, Table
 
@@ -76,3 +77,13 @@ def test_a_short_logarithmic_axis_has_plain_numbers(ends, labels):
     shown = [label.get_text() for place, label in ticks if low <= place <= high]
     assert shown == labels if labels else all("10^" in label for label in shown)
     assert not [label.get_text() for label in ax.yaxis.get_minorticklabels() if label.get_text()]
+
+
+def test_drawing_that_takes_long_is_said(capsys, monkeypatch):
+    for seconds, said in ((0.9, ""), (1.6, "hsi: note: page: drawn in 1.6 s\n")):
+        times = iter([5.0, 5.0 + seconds])
+        with monkeypatch.context() as patch:
+            patch.setattr("hsitools.commands.options.time.perf_counter", lambda times=times: next(times))
+            with drawn("page"):
+                pass
+        assert capsys.readouterr().err == said

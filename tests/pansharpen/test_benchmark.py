@@ -373,7 +373,10 @@ def test_published_figures(shared):
 def test_ranking_is_printed(case, plugin, tmp_path):
     typed = ["--cases", case, "--methods", "EXP", "GSA", "test-raises", "--plugin", plugin, "-o", tmp_path / "out"]
     said = invoke(*typed).stdout
-    assert "mean rank over 1 case (reduced resolution" in said
+    assert "rank (1 is best) by each index and over all, means over 1 case (reduced resolution" in said
+    # ranks are named so, and costs stand apart: a rank of 1 is no ERGAS of 1
+    heads = next(line for line in said.splitlines() if "seconds" in line and "MiB" in line and "|" in line)
+    assert heads.split() == ["rank", "ERGAS", "rank", "SAM", "rank", "Q2n", "rank", "|", "seconds", "MiB"]
     assert "no result: test-raises (tiny, ratio 2): ValueError: a & b_c" in said
 
 

@@ -201,6 +201,22 @@ def test_batch_fuses_each_product_once_and_names_those_that_fail(tmp_path):
     np.testing.assert_array_equal(open_cube(out / "b.h5").read(), alone)
     (out / "b.h5").unlink()
     assert fuse_files(FusionOrder(method="EXP"), products[2:], out)[0]["status"] == "ok"
+    # nor is what another command has written over a batch's cube taken for it
+    mine = Cube(data=np.ones((1, 2, 2), np.float32))
+    save_cube(mine, out / "b.h5")
+    said = fuse_files(FusionOrder(method="EXP"), products[2:], out)[0]["status"]
+    assert "b.h5: --batch: found a file that was written since a batch made it" in said
+    assert open_cube(out / "b.h5").shape == mine.shape
+
+
+def test_a_batch_whose_error_bars_are_gone_makes_them_again(tmp_path):
+    write_prisma(tmp_path / "a.he5", rows=8, columns=8, n_vnir=6, n_swir=5)
+    order = FusionOrder(method="physics", std=True)
+    for status in ("ok", "kept"):
+        assert fuse_files(order, [tmp_path / "a.he5"], tmp_path / "out")[0]["status"] == status
+    (tmp_path / "out" / "a_std.h5").unlink()
+    assert fuse_files(order, [tmp_path / "a.he5"], tmp_path / "out")[0]["status"] == "ok"
+    assert (tmp_path / "out" / "a_std.h5").exists()
 
 
 @pytest.mark.parametrize(

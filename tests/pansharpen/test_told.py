@@ -46,6 +46,21 @@ def test_what_a_sensor_tells_of_its_pan_is_not_told_of_guides():
     assert [one.pan_variance is None for one in told] == [True, False]
 
 
+@pytest.mark.parametrize("method", ["GSA", "physics"])
+def test_a_fused_cube_is_of_the_images_that_were_given(method):
+    """Buffers that are filled anew before it is read: statistics of one image met the values of another."""
+    sensor = preset("prisma").select(range(0, 60, 20))
+    seen = sensor.observe(scene((48, 48), seed=1), 2)
+    cube, pan, guide = (np.array(one.read()) for one in (seen, seen.pan, seen.pan))
+    pair = seen.replace(data=cube, pan=seen.pan.replace(data=pan))
+    beside = {"guide": [Cube(data=guide)]} if method == "physics" else {}
+    expected = fuse(pair, method=method, **beside).read()
+    fused = fuse(pair, method=method, **beside)
+    for buffer in (cube, pan, guide):
+        buffer[:] = buffer[:, ::-1] + 1
+    np.testing.assert_array_equal(fused.read(), expected)
+
+
 def test_what_a_method_cannot_do_is_told_before_noise_is_taken_off(monkeypatch, tmp_path):
     """It was refused after all of the denoiser's work."""
     sensor = preset("prisma").select(range(0, 60, 20))

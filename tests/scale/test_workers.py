@@ -379,6 +379,19 @@ def test_a_run_is_named_by_what_decides_it(tmp_path):
     assert key != key_of({"method": "GSA"}, [tmp_path / "a", None, "prisma"])
 
 
+@pytest.mark.parametrize("suffix", [".hdr", ".zarr"])
+def test_files_that_a_cube_opens_besides_name_a_run_too(tmp_path, suffix):
+    """The header stays the same, byte by byte and of the same time; the numbers beside it do not."""
+    path = tmp_path / f"a{suffix}"
+    save_cube(Cube(data=np.arange(24.0).reshape(2, 3, 4).astype(np.float32)), path)
+    key = key_of({}, [path])
+    assert key == key_of({}, [path])
+    inside = [path.with_suffix(".img")] if suffix == ".hdr" else (path / "cube" / "c").rglob("*")
+    numbers = next(file for file in inside if file.is_file())
+    numbers.write_bytes(numbers.read_bytes() + b" ")
+    assert key != key_of({}, [path])
+
+
 # ---- the rooms -----------------------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from calibration.inversion.problem import Interferograms, Spectra
 from calibration.inversion.registry import Inside, method
 from hsitools.errors import InputError
+from hsitools.text import counted
 
 Array = NDArray[np.float64]
 #: Fewest path differences that have a step between them.
@@ -61,7 +62,9 @@ def _shape(case: Interferograms) -> tuple[Array, Array, Array]:
     level = np.abs(case.matrix.sum(axis=1))
     bright = level > 0
     if bright.sum() < LEAST:
-        raise InputError(f"cosine: found {bright.sum()} interferometers, expected at least {LEAST} path differences")
+        raise InputError(
+            f"cosine: found {counted(bright.sum(), 'interferometer')}, expected at least {LEAST} path differences"
+        )
     pixels = case.pixels[bright] * (case.noise_std[bright] / level[bright])[:, None]
     shape = transform(pixels, case.opd_um[bright], 1000 / case.wavelength_nm)
     # per wavenumber to per wavelength

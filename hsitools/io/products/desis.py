@@ -19,6 +19,7 @@ from hsitools.io.formats.geotiff import files as image_files
 from hsitools.io.formats.geotiff import read as read_geotiff
 from hsitools.io.products import xml_bands
 from hsitools.io.scales import physical
+from hsitools.text import counted
 
 PRIORITY = 50  # told by their names: before GeoTIFF and ENVI
 #: Of no measurement, after the product specification.
@@ -68,7 +69,9 @@ def read(path: Path) -> Cube:
     bands = sorted(root.findall(".//bandCharacterisation/band"), key=lambda band: int(band.findtext("bandNumber") or 0))
     source = RasterSource(image)
     if len(bands) != source.shape[0]:
-        raise InputError(f"{metadata}: bandCharacterisation: found {len(bands)} bands, expected {source.shape[0]}")
+        raise InputError(
+            f"{metadata}: bandCharacterisation: found {counted(len(bands), 'band')}, expected {source.shape[0]}"
+        )
 
     column = partial(xml_bands.column, bands, metadata)
     plain = read_geotiff(image)

@@ -20,6 +20,7 @@ from hsitools.io.formats.geotiff import files as image_files
 from hsitools.io.formats.geotiff import read as read_geotiff
 from hsitools.io.products import xml_bands
 from hsitools.io.scales import physical
+from hsitools.text import counted
 
 PRIORITY = 51  # told by their names: before GeoTIFF and ENVI
 #: Of no measurement, after the product specification.
@@ -72,7 +73,7 @@ def read(path: Path) -> Cube:
     sources = [RasterSource(image) for image in images]
     count = sum(source.shape[0] for source in sources)
     if len(bands) != count:
-        raise InputError(f"{metadata}: bandCharacterisation: found {len(bands)} bands, expected {count}")
+        raise InputError(f"{metadata}: bandCharacterisation: found {counted(len(bands), 'band')}, expected {count}")
 
     column = partial(xml_bands.column, bands, metadata)
     plain = read_geotiff(images[0])

@@ -20,6 +20,7 @@ from hsitools.io.detectors import OVERLAP, Detector, joined
 from hsitools.io.formats.hdf5 import open_hdf5
 from hsitools.io.labels import is_hdf5, text
 from hsitools.io.scales import physical
+from hsitools.text import counted
 
 PRIORITY = 20  # HDF5 of its own layout: before the general formats
 #: Nominal pixel of the cube, m.
@@ -163,7 +164,7 @@ def _list(attributes: Any, name: str, n_bands: int, path: Path) -> NDArray[np.fl
         raise FormatError(f"{path}: {name}: missing, expected {n_bands} values in nm")
     values = np.ravel(np.asarray(attributes[name], dtype=float))
     if values.shape != (n_bands,):
-        raise InputError(f"{path}: {name}: found {len(values)} values, expected {n_bands}, one a band")
+        raise InputError(f"{path}: {name}: found {counted(len(values), 'value')}, expected {n_bands}, one a band")
     if not np.isfinite(values).all() or (values < 0).any():
         raise InputError(f"{path}: {name}: expected finite wavelengths, zero for unused bands")
     return values

@@ -121,7 +121,7 @@ def _statistics(
     """Statistics of the dark and of each level, and the pixels that behave in the dark."""
     dark = level_statistics(dark_frames, "dark", groups=times)
     if dark.count < 2:
-        raise InputError(f"dark: found {dark.count} frames, expected at least two")
+        raise InputError(f"dark: found {dark.count}, expected at least two frames")
     if times is not None and len(times) != dark.count:
         raise InputError(f"dark: exposure: found {len(times)} times, expected {dark.count}, one a frame")
     if dark.pairs == 0:
@@ -139,7 +139,7 @@ def _statistics(
         if level.count and level.mean.shape != dark.mean.shape:
             raise InputError(f"flat: found frames of {level.mean.shape}, expected {dark.mean.shape} as the dark ones")
         if level.count < 2:
-            raise InputError(f"flat level {number}: found {level.count} frames, expected at least two")
+            raise InputError(f"flat level {number}: found {level.count}, expected at least two frames")
         # a mean in single precision is good to a hundredth of the step of 16 bits
         levels.append(replace(level, mean=level.mean.astype(np.float32)))
         if progress is not None:

@@ -15,13 +15,15 @@ import torch
 from click.testing import CliRunner
 from numpy.testing import assert_allclose
 
+from calibration.captures.capture import MonochromaticCapture
 from calibration.characterization import Characterization
 from calibration.commands.invert import invert as group
 from calibration.commands.invert import parse_grid
-from calibration.inversion import registry
+from calibration.inversion import registry, scenes
 from calibration.inversion.calibration_error import allow, by_evidence, interferogram_errors, likeliest
 from calibration.inversion.filters import NOISE_ALONE, choose
 from calibration.inversion.invert import Inversion, build_case, invert
+from calibration.inversion.kept import Kept, capture_name, instrument_name
 from calibration.inversion.lines import corrected, find_peaks, summary
 from calibration.inversion.measurement import Measurement, check_file, frames, on_grid, open_measurement
 from calibration.inversion.methods import joint
@@ -159,7 +161,7 @@ def test_nonnegative_meets_the_conditions_of_optimality() -> None:
 
 def test_cosine_transform_of_one_path_difference_is_one_line() -> None:
     case, _ = smooth_case(side=2)
-    with pytest.raises(InputError, match="cosine: found 1 interferometers, expected at least 2 path differences"):
+    with pytest.raises(InputError, match="cosine: found 1 interferometer, expected at least 2 path differences"):
         registry.get("cosine")(case.of(np.array([3])))
 
 
@@ -645,6 +647,43 @@ def test_commands_run_list_and_compare(instrument: Characterization, tmp_path: P
     assert {**again[3], "seconds": 0} == {**records[3], "seconds": 0}
     assert {"nrmse", "sam_deg", "coverage95", "seconds"} <= set(records[0])
     assert records[1]["nrmse"] < records[0]["nrmse"]
+
+
+def test_results_kept_are_of_all_that_decides_them(
+    instrument: Characterization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a capture with another flat field, of an instrument less sure of itself, of lines dealt of another capture."""
+    rng = np.random.default_rng(0)
+    ones = np.ones((6, 30))
+    intensity = 1 + 0.1 * rng.random(ones.shape)
+    capture = MonochromaticCapture(intensity=intensity, flat=ones, wavenumber=np.linspace(1, 2, 30))
+    flat = replace(capture, flat=ones + 0.1 * rng.random(ones.shape))
+    for other in (flat, replace(capture, linewidth_nm=2.0), replace(capture, index=np.arange(1, 7))):
+        assert capture_name(other) != capture_name(capture)
+    assert capture_name(replace(capture, name="b", source="b.h5")) == capture_name(capture)
+    unsure = replace(instrument, covariance=2 * instrument.covariance)
+    brighter = replace(instrument, response=replace(instrument.response, flat=2 * instrument.response.flat))
+    assert len({instrument_name(one) for one in (instrument, unsure, brighter)}) == 3
+    assert instrument_name(replace(instrument, name="b", seconds=9.0)) == instrument_name(instrument)
+    grid = np.linspace(400, 900, 9)
+    cube = Cube(data=np.broadcast_to(np.linspace(1, 2, 9)[:, None, None], (9, 5, 5)).copy(), wavelength_nm=grid)
+    done: list[str] = []
+    monkeypatch.setattr(scenes, "_record", lambda entry, *_: {"method": done.append(entry.name)})
+    kept = Kept()
+    for device in (instrument, instrument, unsure):
+        scenes.compare(cube, device, ["ridge"], snrs=[100.0], kept=kept)
+    for one in (capture, flat):
+        scenes.compare(cube, instrument, ["ridge"], snrs=[100.0], kept_lines=0.5, capture=one, kept=kept)
+    assert len(done) == 4
+
+
+def test_spectra_lie_where_their_interferograms_do(instrument: Characterization) -> None:
+    values = np.tensordot(instrument.response.matrix(np.linspace(400, 900, 40)), np.ones((40, 3, 4)), axes=1)
+    image = Cube(data=values, crs="EPSG:32633", transform=(30.0, 0.0, 5e5, 0.0, -30.0, 4e6))
+    result = invert(image, instrument, "gp")
+    assert result.std is not None
+    for cube in (result.cube, result.std, result.mask):
+        assert (cube.crs, cube.transform) == (image.crs, image.transform)
 
 
 def test_a_device_that_is_none_is_told_whatever_the_method():

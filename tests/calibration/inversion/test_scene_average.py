@@ -152,7 +152,7 @@ def test_a_dead_interferometer_is_left_out(instrument: Characterization, caplog:
         dead[4] = nothing
         with caplog.at_level(logging.WARNING):
             results.append(invert(dead, instrument, "gp", grid=grid).spectra)
-        assert "1 interferometers without light of the scene left out: 4" in caplog.text
+        assert "1 interferometer without light of the scene left out: 4" in caplog.text
     assert whole.std is not None
     for result in results:
         assert_allclose(result.estimate, results[0].estimate)

@@ -167,10 +167,10 @@ def test_photon_transfer_file(tmp_path):
 @pytest.mark.parametrize(
     ("dark", "flat", "message"),
     [
-        ([np.ones((20, 20))], [[np.ones((20, 20))] * 2], "dark: found 1 frames"),
+        ([np.ones((20, 20))], [[np.ones((20, 20))] * 2], "dark: found 1, expected at least two frames"),
         ([np.zeros((20, 20))] * 3, [[np.ones((20, 20))] * 2], "dark: found 100% of the pixels reaching zero"),
         ([np.ones((20, 20))] * 3, [[np.ones((20, 21))] * 2], r"flat: found frames of \(20, 21\)"),
-        ([np.ones((20, 20))] * 3, [[np.ones((20, 20))]], "flat level 0: found 1 frames"),
+        ([np.ones((20, 20))] * 3, [[np.ones((20, 20))]], "flat level 0: found 1, expected at least two frames"),
         ([np.ones((20, 20))] * 3, [], "flat: found no frames"),
         ([np.full((20, 20), np.nan)] * 3, [], "dark: found a frame of shape"),
     ],

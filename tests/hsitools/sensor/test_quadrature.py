@@ -168,7 +168,7 @@ def test_ends_of_the_band():
                                [(600 - LOW) / (HIGH - LOW), (HIGH - 600) / (HIGH - LOW)])  # fmt: skip
     with pytest.raises(InputError, match=r"found 300 to 900, expected inside the calibrated band 350.88 to 1000.00"):
         response.matrix([300.0, 340.0, 400.0, 900.0])
-    for wrong, message in (([500.0], "found 1 samples"), ([500.0, 500.0], "found 1 samples"),
+    for wrong, message in (([500.0], "found 1 sample,"), ([500.0, 500.0], "found 1 sample,"),
                            ([500.0, np.nan], "no wavelengths"), ([-5.0, 500.0], "no wavelengths")):  # fmt: skip
         with pytest.raises(InputError, match=message):
             response.matrix(wrong)
