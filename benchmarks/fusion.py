@@ -23,6 +23,7 @@ from pansharpen.case import FusionCase
 from pansharpen.comparison.judging import judge
 from pansharpen.in_memory import fuse_case
 from pansharpen.optics import Optics
+from pansharpen.pair.holes import fill_nearest
 from pansharpen.pair.wald import simulated_case
 from pansharpen.tiled import fuse_cube
 
@@ -67,11 +68,14 @@ def real_pair(ratio: int, bands: slice, gain: float = 0.25) -> FusionCase:
 
 def detail_correlation(case: FusionCase, fused: torch.Tensor) -> float:
     """Of the bands' mean and PAN, both without what a coarse pixel sees."""
+    seen = fused.mean(1, keepdim=True)
+    known = torch.isfinite(seen) & torch.isfinite(case.pan)
 
     def details(image: torch.Tensor) -> torch.Tensor:
-        return (image - mtf_blur(size_of(image), 0.3, case.optics.ratio)(image)).flatten()
+        image = fill_nearest(image, known)
+        return (image - mtf_blur(size_of(image), 0.3, case.optics.ratio)(image))[known]
 
-    return float(torch.corrcoef(torch.stack([details(fused.mean(1, keepdim=True)), details(case.pan)]))[0, 1])
+    return float(torch.corrcoef(torch.stack([details(seen), details(case.pan)]))[0, 1])
 
 
 def worst_band(case: FusionCase, fused: torch.Tensor) -> float:

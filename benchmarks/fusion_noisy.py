@@ -43,13 +43,13 @@ def observed(name: str, *, impulses: bool, seed: int = 1) -> FusionCase:
     case = simulated_case(cube, preset("prisma"), ratio=RATIO, noise=False)
     clean, random = case.coarse[0].double().numpy(), np.random.default_rng(seed)
     bands, _, width = clean.shape
-    sigma = np.sqrt((clean**2).mean((1, 2), keepdims=True) / 10 ** (SNR_DB / 10))
+    sigma = np.sqrt(np.nanmean(clean**2, (1, 2), keepdims=True) / 10 ** (SNR_DB / 10))
     striped = random.random(width) < STRIPED
     offset = OFFSET * sigma * random.standard_normal((bands, 1, width)) * striped
     values = clean + offset + sigma * random.standard_normal(clean.shape)
     if impulses:
         hit = random.random(clean.shape) < IMPULSES
-        extreme = 1.5 * random.integers(0, 2, clean.shape) * clean.max((1, 2), keepdims=True)
+        extreme = 1.5 * random.integers(0, 2, clean.shape) * np.nanmax(clean, (1, 2), keepdims=True)
         values = np.where(hit, extreme, values)
     return case.replace(coarse=torch.as_tensor(values.astype(np.float32))[None])
 
@@ -63,7 +63,7 @@ def fused(case: FusionCase) -> Iterator[torch.Tensor]:
     plain, std = posterior_of("physics", case)
     yield plain
     yield fuse_case("physics", case.replace(coarse=denoised(case.coarse)))
-    yield denoised(plain, Known(sigma=std[0].double().square().mean((1, 2)).sqrt().numpy()))
+    yield denoised(plain, Known(sigma=std[0].double().square().nanmean((1, 2)).sqrt().numpy()))
     yield fuse_case("physics", without_noise(case, "blind"))
 
 

@@ -20,6 +20,7 @@ from hsitools.sensor import preset
 from pansharpen.case import FusionCase
 from pansharpen.comparison.judging import RANKING_CLASS, band_snr, judge
 from pansharpen.in_memory import fuse_case, select_bands
+from pansharpen.pair.holes import fill_nearest
 from pansharpen.pair.wald import simulated_case
 
 SCENES = ("enmap_potsdam_a", "samson", "muufl_gulfport_crop", "pavia_centre_crop")
@@ -50,8 +51,11 @@ def bent(case: FusionCase, rng: Random) -> FusionCase:
     place = np.indices(field.shape[1:]) + field
 
     def moved(image: torch.Tensor) -> torch.Tensor:
-        bands = [map_coordinates(band, place, order=3, mode="nearest") for band in image[0].double().numpy()]
-        return torch.as_tensor(np.stack(bands)[None], dtype=image.dtype)
+        known = torch.isfinite(image)
+        bands = [map_coordinates(band, place, order=3, mode="nearest")
+                 for band in fill_nearest(image, known)[0].double().numpy()]  # fmt: skip
+        beyond = [map_coordinates(1.0 - band, place, order=1, mode="nearest") > 0 for band in known[0].numpy()]
+        return torch.as_tensor(np.where(beyond, np.nan, bands)[None], dtype=image.dtype)
 
     return case.replace(pan=moved(case.pan), reference=moved(case.reference))
 
@@ -73,13 +77,13 @@ def roughly_known(case: FusionCase, rng: Random) -> FusionCase:
 
 def haze_before_pan(case: FusionCase, rng: Random) -> FusionCase:
     """PAN's numbers are 0.7 times and more than they were."""
-    return case.replace(pan=0.7 * case.pan + 0.2 * case.pan.mean())
+    return case.replace(pan=0.7 * case.pan + 0.2 * case.pan.nanmean())
 
 
 def haze_before_the_cube(case: FusionCase, rng: Random) -> FusionCase:
     """Path radiance and transmittance of each band, strongest in the blue; the reference has them too."""
     depth = torch.as_tensor(np.clip(0.5 * (450 / case.optics.wavelength_nm) ** 2, 0, 0.6), dtype=case.coarse.dtype)
-    gain, offset = (1 - depth)[:, None, None], (0.3 * depth * case.coarse.mean())[:, None, None]
+    gain, offset = (1 - depth)[:, None, None], (0.3 * depth * case.coarse.nanmean())[:, None, None]
     return case.replace(coarse=gain * case.coarse + offset, reference=gain * case.reference + offset)
 
 

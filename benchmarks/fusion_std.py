@@ -48,9 +48,12 @@ def scores(case: FusionCase) -> tuple[float, float, float, float]:
     error, spread = (
         image[0, :, r:-r, r:-r].double().numpy() for image in (estimate - case.reference, std)
     )  # fmt: skip
-    share = np.sort((np.abs(error) < 1.96 * spread).mean((1, 2)))
+    # pixels that were measured, of what fills a scene's corners nothing is known
+    known = np.isfinite(error).all(0)
+    error, spread = error[:, known], spread[:, known]
+    share = np.sort((np.abs(error) < 1.96 * spread).mean(1))
     voxels = spearmanr(np.abs(error).ravel()[::STEP], spread.ravel()[::STEP])[0]
-    maps = ((image**2 / (image**2).mean((1, 2), keepdims=True)).mean(0).ravel() for image in (error, spread))
+    maps = ((image**2 / (image**2).mean(1, keepdims=True)).mean(0) for image in (error, spread))
     return float(share.mean()), float(share[: max(len(share) // 10, 1)].mean()), voxels, spearmanr(*maps)[0]
 
 

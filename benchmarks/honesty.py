@@ -52,7 +52,7 @@ def cheating() -> str:
 
 def rotated(cube: torch.Tensor, angle: float) -> torch.Tensor:
     """Every spectrum turned by one rotation, from the mean spectrum towards a slope of it; ``(1, band, y, x)``."""
-    mean = cube.double().mean((0, 2, 3))
+    mean = cube.double().nanmean((0, 2, 3))
     first = mean / mean.norm()
     second = torch.linspace(-1, 1, len(mean), dtype=torch.float64) * mean
     second = second - first * (first @ second)

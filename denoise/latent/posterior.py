@@ -16,6 +16,7 @@ from denoise.latent.flow import Condition, Evidence, channels_of, posterior_mean
 from denoise.learning.denoiser_card import load_autoencoder, load_flow
 from denoise.separation.columns import doubt_of_nearest
 from denoise.separation.estimate import Separation
+from denoise.separation.missing import doubt_of_missing, whole_pixels
 from denoise.separation.smooth import smooth
 from hsitools.cube.memory import require_memory
 from hsitools.devices import whole_convolutions
@@ -120,9 +121,14 @@ def refine(
         # than what is too faint to be found in any cube
         scene_missed = np.maximum(missed(rest.numpy(), ~separation.noise.outlier), shared(residual))
         whole += torch.as_tensor(scene_missed).clamp(min=faint)[:, None, None]
-        # elements without any measurement are what other bands say, no surer than these
-        doubt = doubt_of_nearest(separation.whitened, np.asarray(separation.noise.outlier.all(1)))
+        # what was not measured is what other bands say, no surer than these: elements without any value, and holes
+        outlier = np.asarray(separation.noise.outlier)
+        gone = outlier.all(1)
+        doubt = doubt_of_nearest(separation.whitened, gone)
         whole = torch.maximum(whole, torch.as_tensor(doubt)[:, None])
+        lacking = outlier & ~gone[:, None]
+        doubt = doubt_of_missing(separation.whitened, separation.directions, lacking, whole_pixels(lacking))
+        whole = torch.maximum(whole, torch.as_tensor(np.where(lacking, doubt[:, None, None], 0)))
         std = np.sqrt(unit**2 * whole.numpy() + pattern(separation, scene))
     return Refined(
         scene=scene.astype(np.float32), std=std, basis=basis.numpy(), correction=correction.numpy(),

@@ -166,14 +166,18 @@ def striped_columns(difference: Array, keep: Mask, sigma: Array) -> Mask:
     count = np.add.reduceat(keep, starts, axis=1, dtype=np.float32)
     shift = np.add.reduceat(np.where(keep, difference, 0), starts, axis=1) / np.maximum(count, 1)
     # its variance for white noise, in units of that of the mean over a column
-    level = np.median(shift, axis=1) ** 2 * height / (MEDIAN_OF_PARTS * sigma[:, None] ** 2)
+    length = np.diff([*starts, height])[:, None]
+    rows = np.where(2 * count > length, count, 0).sum(1)
+    level = _median_of(shift, 2 * count > length) ** 2 * rows / (MEDIAN_OF_PARTS * sigma[:, None] ** 2)
     # a variable of unit variance stays below .455 in half of all cases
     level = np.median(level, axis=0) / 0.455
     usual = np.median(level)
     return np.asarray((level > max(STRIPED, CLEAR * usual)) & (usual < CLEAN))
 
 
-def column_ripple(scores: Array, directions: Array, power: Array, striped: Mask, before: Array) -> tuple[Array, Array]:
+def column_ripple(
+    scores: Array, directions: Array, power: Array, striped: Mask, before: Array, seen: Mask
+) -> tuple[Array, Array]:
     """Offsets of columns ``(k, x)`` that lie in the subspace, where no comparison with other bands shows them.
 
     What a column has more than its neighbours, in the median over rows, is scene or stripe. Where some columns are
@@ -191,6 +195,8 @@ def column_ripple(scores: Array, directions: Array, power: Array, striped: Mask,
     striped : array of bool, shape (x,)
     before : array, shape (k, x)
         What is estimated already of the offsets in the subspace: the filter is one of all that the columns have.
+    seen : array of bool, shape (y, x)
+        Pixels that were measured: what fills the others has no offset.
 
     Returns
     -------
@@ -206,12 +212,12 @@ def column_ripple(scores: Array, directions: Array, power: Array, striped: Mask,
     if width < 3 or not power.any():
         return none, none
     if striped.any():
-        step = _step(scores, np.flatnonzero(~striped))
+        step = _step(scores, np.flatnonzero(~striped), seen)
         scene, both = (np.mean(step[:, part] ** 2, axis=1) for part in (~striped, striped))
         share = np.clip(1 - scene / np.maximum(both, 1e-30), 0, 1)[:, None]
         # later rounds find little more, and are no surer
         return np.where(striped, share * step, none), np.where(striped, scene[:, None], none)
-    step = median(np.diff(scores, axis=2), axis=1) + np.diff(before, axis=1)
+    step = _median_of(np.diff(scores, axis=2), seen[:, 1:] & seen[:, :-1]) + np.diff(before, axis=1)
     stripe = np.maximum((directions**2 * power[:, None]).sum(0), 1e-30)[:, None]
     walk = _walk(dst(step, type=1, axis=1, norm="ortho") ** 2, stripe, MEDIAN_STEP / height)
     frequency = 2 - 2 * np.cos(np.pi * np.arange(width) / width)
@@ -237,7 +243,7 @@ def _walk(power: Array, stripe: Array, least: float) -> Array:
     return walk
 
 
-def _step(scores: Array, clean: NDArray[np.intp]) -> Array:
+def _step(scores: Array, clean: NDArray[np.intp], seen: Mask) -> Array:
     """Scores less what the nearest clean columns on both sides have there, in the median over rows: ``(k, x)``."""
     place = np.arange(scores.shape[2])
     after = np.searchsorted(clean, place, side="right")
@@ -246,4 +252,19 @@ def _step(scores: Array, clean: NDArray[np.intp]) -> Array:
     left, right = np.where(before < 0, right, left), np.where(after == len(clean), left, right)
     weight = np.where(right > left, (place - left) / np.maximum(right - left, 1), 0.5).astype(np.float32)
     between = (1 - weight) * scores[..., left] + weight * scores[..., right]
-    return np.asarray(median(scores - between, axis=1))
+    return _median_of(scores - between, seen & seen[:, left] & seen[:, right])
+
+
+def _median_of(images: Array, chosen: Mask) -> Array:
+    """Median ``(n, x)`` over the chosen rows of images ``(n, y, x)``; zero where there is none."""
+    if chosen.all():
+        return np.asarray(median(images, axis=1))
+    out = np.zeros((len(images), images.shape[2]), dtype=images.dtype)
+    chosen = np.broadcast_to(chosen, images.shape)
+    ordered = np.sort(np.where(chosen, images, np.inf), axis=1)
+    count = chosen.sum(1)
+    some = count > 0
+    for half in (count - 1, count):
+        value = np.take_along_axis(ordered, np.maximum(half // 2, 0)[:, None], axis=1)[:, 0]
+        out += 0.5 * np.where(some, value, 0)
+    return out

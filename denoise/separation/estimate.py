@@ -16,6 +16,7 @@ from denoise.case import NoiseModel, Observation
 from denoise.learning.outlier_net import outlier_probability
 from denoise.separation.columns import column_response, column_ripple, dead_elements, from_nearest, striped_columns
 from denoise.separation.lines import lines
+from denoise.separation.missing import completed, whole_pixels
 from denoise.separation.noise import MIN_PIXELS, along_track, noise_of_bands
 from denoise.separation.saturation import stuck_values
 from denoise.separation.shared_noise import SharedNoise, shared_noise
@@ -168,6 +169,10 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS, 
     if not seen.counts:
         bad = bad | (stuck_values(values, valid) & ~clipped)
     middle = medians(values, ~bad)[:, None, None]
+    seen_pixels = 2 * bad.sum(0) < bands
+    # of elements that are dead the nearest bands say more
+    holes = bad & ~clipped & ~bad.all(1)[:, None]
+    whole = whole_pixels(holes)
     scene: Array = np.where(bad & ~clipped, middle, values)
     gain, offset, power = np.ones((bands, width), np.float32), np.zeros((bands, width), np.float32), np.zeros(bands)
     striped, offset_std = np.zeros(width, dtype=bool), np.zeros((bands, width), np.float32)
@@ -181,17 +186,19 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS, 
         if number > 1 and np.mean(np.square(filled - former).mean((1, 2)) / unit**2) < SETTLED**2:
             break
         # the first round still sees dead elements: whitened by what is known, they would be directions of their own
-        noise = noise_of_bands(filled, scene, outlier) if sigma is None or not number else sigma
+        level = along_track(filled, scene if number else middle, ~bad)
+        noise = noise_of_bands(level, filled - scene, outlier) if sigma is None or not number else sigma
         # numbers of few digits can have no noise at all
         unit = np.maximum(noise, 1e-6 * np.sqrt((filled**2).mean((1, 2))) + 1e-30).astype(np.float32)
         whitened = filled / unit[:, None, None]
-        directions = subspace(along_track(whitened).reshape(bands, -1))
+        directions = subspace((level / unit[:, None, None])[:, whole])
+        whitened = completed(whitened, directions, holes, whole)
         rank = directions.shape[1]
         scores: Array = (directions.T @ whitened.reshape(bands, -1)).reshape(rank, height, width)
         if not seen.calibrated:
             # of offset and gain together: far from zero each is large by itself
             before = directions.T @ ((offset + (gain - 1) * scene.mean(1)) / unit[:, None])
-            ripple, left = column_ripple(scores, directions, power / unit**2, striped, before)
+            ripple, left = column_ripple(scores, directions, power / unit**2, striped, before, seen_pixels)
             offset_std = unit[:, None] * np.sqrt(directions**2 @ left)
             offset = offset + unit[:, None] * (directions @ ripple)
             scores = scores - ripple[:, None]
@@ -223,9 +230,11 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS, 
     # once more, with the instrument known: now faint directions can be told from it
     filled = _filled(values, scene, gain, offset, outlier, clipped)
     whitened = filled / unit[:, None, None]
-    level = along_track(whitened)
-    shared = shared_noise(unit[:, None, None] * level, unit) if sigma is None else None
-    directions = faint(level, subspace(level.reshape(bands, -1)))
+    level = along_track(filled, scene, ~bad)
+    shared = shared_noise(level, unit) if sigma is None else None
+    level = level / unit[:, None, None]
+    directions = faint(level, subspace(level[:, whole]))
+    whitened = completed(whitened, directions, holes, whole)
     # of few bands pixels told the noise, and that is all of it
     if sigma is None and bands > FEW_BANDS:
         unit, whitened, directions = levelled(unit, whitened, directions)

@@ -126,7 +126,9 @@ def test_scene_of_clean_columns_is_left_alone() -> None:
     striped[[0, 7, 8, 29]] = True
     offset = np.where(striped, 5.0, 0).astype(np.float32)
     directions = np.linalg.qr(rng.standard_normal((20, 3)))[0].astype(np.float32)
-    found, left = column_ripple(scores + offset, directions, np.ones(20), striped, np.zeros((3, 30)))
+    found, left = column_ripple(
+        scores + offset, directions, np.ones(20), striped, np.zeros((3, 30)), np.ones((60, 30), bool)
+    )
     assert (found[:, ~striped] == 0).all()
     assert (left[:, ~striped] == 0).all()
     inside = [7, 8]
@@ -147,15 +149,15 @@ def walk_and_stripes(step: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def test_offsets_and_a_walking_scene_are_told_apart_as_well_as_can_be(step: float) -> None:
     """Taking all columns together, and again: what is estimated already changes nothing."""
     scores, offset, directions = walk_and_stripes(step)
-    none = np.zeros(100, dtype=bool)
-    found, variance = column_ripple(scores, directions, np.ones(40), none, np.zeros((4, 100)))
+    none, seen = np.zeros(100, dtype=bool), np.ones((60, 100), dtype=bool)
+    found, variance = column_ripple(scores, directions, np.ones(40), none, np.zeros((4, 100)), seen)
     error = found - offset
     # the mean over columns shows nowhere
     error -= error.mean(1, keepdims=True)
     # a column's own noise is apart: that of a median of 60
     np.testing.assert_allclose((error**2).mean(), variance.mean() + np.pi / 2 / 60, rtol=0.25)
     assert (error**2).mean() < {0.3: 0.25, 1: 0.55, 3: 0.95}[step]
-    again, same = column_ripple(scores - found[:, None], directions, np.ones(40), none, found)
+    again, same = column_ripple(scores - found[:, None], directions, np.ones(40), none, found, seen)
     np.testing.assert_allclose(again, 0, atol=1e-4)
     np.testing.assert_allclose(same, variance, rtol=1e-3)
 
@@ -222,3 +224,35 @@ def test_elements_that_are_dead_side_by_side_know_their_doubt(seed: int) -> None
         [((found.estimate - truth) / found.std)[bands, :, column].ravel() for bands, column in dead]
     )
     assert 0.7 < np.sqrt(np.mean(ratios**2)) < 1.4
+
+
+def test_what_fills_a_column_says_nothing_of_its_offset() -> None:
+    """Of striped columns two thirds of the rows are filled, and of a clean one beside them all but a few."""
+    rng = np.random.default_rng(1)
+    scores = rng.standard_normal((3, 60, 30)).astype(np.float32)
+    striped, seen = np.zeros(30, dtype=bool), np.ones((60, 30), dtype=bool)
+    striped[[4, 15, 22]] = True
+    scores[:, :, striped] += 5
+    seen[20:, 14:24], seen[5:, 16] = False, False
+    scores[:, ~seen] = 0
+    directions = np.linalg.qr(rng.standard_normal((20, 3)))[0].astype(np.float32)
+    found, _ = column_ripple(scores, directions, np.ones(20), striped, np.zeros((3, 30)), seen)
+    np.testing.assert_allclose(found[:, striped], 5, atol=1.2)
+    # as a walk with stripes, too
+    wiener, _ = column_ripple(scores, directions, np.ones(20), ~seen[0], np.zeros((3, 30)), seen)
+    step = np.diff(wiener, axis=1)
+    for column in (4, 22):
+        assert (step[:, column - 1] > 2).all()
+    seen[:] = False
+    none, _ = column_ripple(scores, directions, np.ones(20), striped, np.zeros((3, 30)), seen)
+    assert not none.any()
+
+
+def test_a_column_of_which_a_part_is_missing_is_striped_by_the_rest() -> None:
+    rng = np.random.default_rng(0)
+    difference, keep = rng.standard_normal((30, 48, 40)), np.ones((30, 48, 40), dtype=bool)
+    offset = np.zeros((30, 40))
+    offset[:, [3, 17]] = 1.5 * rng.choice([-1, 1], (30, 2))
+    keep[:, 18:, 10:] = False
+    difference = np.where(keep, difference + offset[:, None], 0)
+    assert np.flatnonzero(striped_columns(difference, keep, np.ones(30))).tolist() == [3, 17]

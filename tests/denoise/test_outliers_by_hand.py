@@ -15,11 +15,24 @@ from denoise.separation.spikes import ALIKE, BESIDE, _alone, _beyond, _standard,
 
 def test_columns_means_become_their_band_s():
     values = np.random.default_rng(12).standard_normal((2, 9, 5)) + np.arange(5)
-    level = along_track(values)
+    every = np.ones(values.shape, dtype=bool)
+    level = along_track(values, values, every)
     np.testing.assert_allclose(level.mean(1), np.broadcast_to(values.mean((1, 2))[:, None], (2, 5)))
     np.testing.assert_allclose(np.diff(level, axis=1), np.diff(values, axis=1))
-    assert along_track(values[:, :7]) is not None
-    np.testing.assert_array_equal(along_track(values[:, :7]), values[:, :7])
+    np.testing.assert_array_equal(along_track(values[:, :7], values[:, :7], every[:, :7]), values[:, :7])
+
+
+def test_a_column_s_offset_is_no_step_beside_its_hole():
+    """Of the third column the last six of nine rows are filled with the scene, which has no offset."""
+    scene = np.random.default_rng(12).standard_normal((2, 9, 5))
+    keep = np.ones(scene.shape, dtype=bool)
+    keep[:, 3:, 2] = False
+    offset = np.array([0, 1, 7, -3, 0.5])
+    values = np.where(keep, scene + offset, scene)
+    kept = values.copy()
+    expected = scene - scene.mean(1, keepdims=True) + along_track(values, scene, keep).mean((1, 2), keepdims=True)
+    np.testing.assert_allclose(along_track(values, scene, keep), expected)
+    np.testing.assert_array_equal(values, kept)
 
 
 def test_values_are_calibrated_and_filled_by_hand():

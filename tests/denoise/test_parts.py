@@ -14,7 +14,7 @@ from denoise.observed import band_variance, observe
 from denoise.separation import counts, spikes
 from denoise.separation.columns import _step, doubt_of_nearest, from_nearest, shrunk
 from denoise.separation.estimate import Separation, regress
-from denoise.separation.noise import noise_of_bands
+from denoise.separation.noise import along_track, noise_of_bands
 from denoise.separation.rare import REMAINDER, REMAINDERS, TRACE, _amplitudes, _relative_error, _trace, find_rare
 from denoise.separation.scan import blurred, white
 from denoise.separation.smooth import Smoothed, smooth
@@ -167,7 +167,7 @@ def test_spikes_are_filled_by_the_straight_line_between_bands() -> None:
 def test_a_column_is_compared_with_the_straight_line_between_clean_ones() -> None:
     row = np.array([1.0, 5, -2, 4, 0, 3, 7, 7])
     clean = np.array([1, 4, 6])
-    step = _step(np.broadcast_to(row, (1, 5, 8)), clean)[0]
+    step = _step(np.broadcast_to(row, (1, 5, 8)), clean, np.ones((5, 8), dtype=bool))[0]
     # 5 at column 1, 0 at column 4, 7 at column 6; beyond them the nearest; of a clean one its two neighbours
     np.testing.assert_allclose(step[[0, 2, 3, 5, 7]], [1 - 5, -2 - 10 / 3, 4 - 5 / 3, 3 - 3.5, 0], rtol=1e-6)
 
@@ -222,7 +222,8 @@ def test_a_band_that_is_mostly_gone_has_the_noise_of_what_is_left_of_it() -> Non
     outlier[5] = rng.random((40, 40)) < 0.85
     outlier[8] = True
     values[5] *= 3
-    noise = noise_of_bands(np.where(outlier, prediction, values), prediction, outlier)
+    filled = np.where(outlier, prediction, values)
+    noise = noise_of_bands(along_track(filled, prediction, ~outlier), filled - prediction, outlier)
     assert noise[5] == pytest.approx(3, rel=0.2)
     assert noise[8] == pytest.approx(1, rel=0.1)
     np.testing.assert_allclose(np.delete(noise, [5, 8]), 1, atol=0.1)

@@ -16,7 +16,7 @@ from denoise.restore import restore, restore_cube
 from denoise.separation import counts, estimate, saturation
 from denoise.separation.estimate import levelled
 from denoise.separation.known import known_by, units_of
-from denoise.separation.noise import noise_of_bands
+from denoise.separation.noise import along_track, noise_of_bands
 from denoise.separation.objects import told_apart
 from denoise.separation.recurring import recurring
 from denoise.separation.scan import FALSE, noise_of_pixels, threshold
@@ -106,7 +106,8 @@ def test_noise_of_a_band_is_that_of_what_was_measured_of_it() -> None:
     outlier = np.zeros(scene.shape, dtype=bool)
     outlier[:6] = rng.random((6, 40, 40)) < 0.36
     filled = scene + np.where(outlier, 0, 0.1 * rng.standard_normal(scene.shape))
-    noise = noise_of_bands(filled.astype(np.float32), scene.astype(np.float32), outlier)
+    filled, scene = filled.astype(np.float32), scene.astype(np.float32)
+    noise = noise_of_bands(along_track(filled, scene, ~outlier), filled - scene, outlier)
     np.testing.assert_allclose(noise[:6].mean() / noise[6:].mean(), 1, atol=0.06)
 
 
