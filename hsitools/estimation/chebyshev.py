@@ -14,9 +14,10 @@ CACHED_BYTES = 2**20
 
 
 def chebyshev(
-    residual: torch.Tensor, apply: Callable[[torch.Tensor], torch.Tensor], z: torch.Tensor, condition: float
-) -> torch.Tensor:
-    """`STEPS` steps of Chebyshev's iteration for a preconditioned spectrum in [1/``condition``, 1].
+    residual: torch.Tensor, apply: Callable[[torch.Tensor], torch.Tensor], z: torch.Tensor, condition: float,
+    steps: int | None = None,
+) -> torch.Tensor:  # fmt: skip
+    """Chebyshev's iteration for a preconditioned spectrum in [1/``condition``, 1].
 
     No scalar depends on the data, unlike in conjugate gradients: what a pixel becomes depends on its surroundings only.
     Directions below the interval stay nearer to the start.
@@ -30,6 +31,8 @@ def chebyshev(
     z : Tensor
         The start.
     condition : float
+    steps : int, optional
+        Default `STEPS`.
     """
     low, high = 1 / condition, 1.0
     centre, half = (high + low) / 2, (high - low) / 2
@@ -37,7 +40,7 @@ def chebyshev(
     residual = residual.contiguous()
     step = residual / centre
     z = z.contiguous() + step
-    for _ in range(STEPS - 1):
+    for _ in range((STEPS if steps is None else steps) - 1):
         change = apply(step).contiguous()
         last, rho = rho, 1 / (2 * centre / half - rho)
         # residual, change, step and z

@@ -112,6 +112,11 @@ class AxisMatrix:
     def along_y(self, x: torch.Tensor) -> torch.Tensor:
         """``M x`` along the axis before the last of ``(…, band, y, x)``."""
         out = x.new_empty((*x.shape[:-2], self.n_out, x.shape[-1]))
+        if self.kinds == 1 and not x.requires_grad:
+            images, results = x.reshape(-1, *x.shape[-2:]), out.view(-1, *out.shape[-2:])
+            for (rows, columns, _), block in zip(self.blocks, self._tensors(x), strict=True):
+                torch.bmm(block.expand(len(images), -1, -1), images[:, columns], out=results[:, rows])
+            return out
         for (rows, columns, _), block in zip(self.blocks, self._tensors(x), strict=True):
             out[..., rows, :] = (block[0] if self.kinds == 1 else block) @ x[..., columns, :]
         return out
@@ -119,6 +124,12 @@ class AxisMatrix:
     def along_x(self, x: torch.Tensor) -> torch.Tensor:
         """``x Mᵀ`` along the last axis."""
         out = x.new_empty((*x.shape[:-1], self.n_out))
+        if self.kinds == 1 and not x.requires_grad:
+            # products go where they belong: to copy them there takes as long again
+            lines, results = x.reshape(-1, x.shape[-1]), out.view(-1, self.n_out)
+            for (rows, columns, _), block in zip(self.blocks, self._tensors(x), strict=True):
+                torch.mm(lines[:, columns], block[0].mT, out=results[:, rows])
+            return out
         for (rows, columns, _), block in zip(self.blocks, self._tensors(x), strict=True):
             out[..., rows] = x[..., columns] @ (block[0] if self.kinds == 1 else block).mT
         return out

@@ -22,7 +22,7 @@ held-out coarse pixels do not confirm are lowered band by band, and a cube that 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,6 +47,11 @@ from pansharpen.registry import Posterior, method
 log = logging.getLogger(__name__)
 #: Solutions in all; where bands differ in MTF, each of these corrects for it.
 SOLUTIONS, SOLUTIONS_MIXED = 2, 4
+#: Components that each solution goes through as a whole. The first one, which tells what looks alike, leaves the others
+#: as interpolated; then they get so many steps, for directions up to that condition of the system. They make half a
+#: percent of the bands' variance or less, two on abu_urban_1 (nine tuning scenes). ERGAS with and without noise: golden
+#: cases + .03 %, tuning scenes −.34 to + .05, −.01 % in the mean; of 6 components, + .09 % and up to .45.
+LEADING, FEW_STEPS, FEW_CONDITION = 8, 10, 25.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -187,6 +192,7 @@ def solved(tile: Tile, model: Model) -> Solved:
     edges = model.channels.edges(tile)
     weights, links = edge_weights(edges, 1.0), None
     z, levelled, sight = tile.up()(data), data, pair.sight(tile)
+    leading, others = slice(LEADING), slice(LEADING, None)
     for number in range(SOLUTIONS if optics.same_mtf and pair.field is None else SOLUTIONS_MIXED):
         if number == 1:
             smooth = tile.up()(data)
@@ -194,9 +200,19 @@ def solved(tile: Tile, model: Model) -> Solved:
         if number and not optics.same_mtf:
             cube = space.cube(z)
             levelled = space.components(tile.wide_coarse - pair.down(tile, optics.mtf)(cube) + down(cube))
-        moved = 0 if pair.field is None else sight(z) - down(z)
-        z = terms.solve(levelled - moved, weights, z, links)
+        wanted = levelled if pair.field is None else levelled - (sight(z) - down(z))
+        if number and z.shape[1] > LEADING:
+            roughly = replace(terms, steps=FEW_STEPS, condition=FEW_CONDITION / CONDITION * terms.condition)
+            z = _with(z, others, roughly.of(others, z).solve(wanted[:, others], weights, z[:, others]))
+        z = _with(z, leading, terms.of(leading, z).solve(wanted[:, leading], weights, z[:, leading], links))
     return Solved(terms, weights, z, coarse, data, links)
+
+
+def _with(z: torch.Tensor, components: slice, solved: torch.Tensor) -> torch.Tensor:
+    """Components, some of them exchanged."""
+    out = z.clone()
+    out[:, components] = solved
+    return out
 
 
 class Solutions:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 
@@ -160,6 +161,25 @@ def test_the_solver_goes_to_the_least_energy(kind):
     assert float((solved - exact).square().mean().sqrt()) < 0.1 * float(exact.square().mean().sqrt())
     # from there nothing changes
     torch.testing.assert_close(terms.solve(data, weights, exact, links), exact)
+
+
+@pytest.mark.parametrize("kind", ["pan", "several", "guides"])
+@pytest.mark.parametrize("part", [slice(0, 2), slice(2, None)])
+def test_some_components_see_what_the_others_leave(kind, part):
+    """Their residual, the others being what they are, is theirs of all."""
+    terms, weights, links, data, _ = problem(kind)
+    z = drawn(1, K, HEIGHT, WIDTH, seed=34)
+    links = links if part.start == 0 else None
+    whole = terms.system(weights, z, links).residual(data, z)
+    few = terms.of(part, z)
+    found = few.system(weights, z[:, part], links).residual(data[:, part], z[:, part])
+    torch.testing.assert_close(found, whole[:, part])
+    # as many steps as are asked for
+    system, left = few.system(weights, z[:, part], links), []
+    for steps in (2, 60):
+        solved = dataclasses.replace(few, steps=steps).solve(data[:, part], weights, z[:, part], links)
+        left.append(system.residual(data[:, part], solved).norm())
+    assert left[1] < 0.01 * left[0]
 
 
 def test_an_image_s_roughness_has_its_laplacian_and_degree():
