@@ -20,6 +20,8 @@ Array = NDArray[np.float64]
 FWHM_SIGMA = 2 * np.sqrt(2 * np.log(2))
 #: A band needs this share of its response (a half, but for rounding) inside the wavelengths at hand.
 MIN_COVERAGE = 0.49
+#: Samples beyond a band that are looked at where its own end in a gap.
+BESIDE = 4
 
 
 @runtime_checkable
@@ -254,10 +256,14 @@ def box_response(low_nm: float, high_nm: float, edge_nm: float = 10.0) -> TableR
 
 
 class SpectralSource:
-    """A cube seen through other bands (rows of positive weights): each window is one matrix product."""
+    """A cube seen through other bands (rows of positive weights): each window is one matrix product.
 
-    def __init__(self, source: Source, bands: Bands, matrix: Array) -> None:
-        self.source, self.bands, self.matrix = source, bands, matrix
+    A value is the mean over what is known. With wavelengths a spectrum is straight across samples that are missing in
+    it, as it is across bands that are missing in all.
+    """
+
+    def __init__(self, source: Source, bands: Bands, matrix: Array, wavelength_nm: Array | None = None) -> None:
+        self.source, self.bands, self.matrix, self.wavelength_nm = source, bands, matrix, wavelength_nm
         self.shape = (len(matrix), *source.shape[1:])
         self.dtype = np.dtype(np.float32) if source.dtype != np.float64 else np.dtype(np.float64)
 
@@ -271,11 +277,43 @@ class SpectralSource:
         if finite.all():
             out = weights @ flat
         else:
-            # mean over what is known; a band that mostly sees what is not known has no value
-            share = weights @ finite.astype(self.dtype) / weights.sum(axis=1, keepdims=True)
-            covered = share >= MIN_COVERAGE
+            # a band that mostly sees what is not known has no value
+            total = weights.sum(axis=1, keepdims=True)
+            covered = weights @ finite.astype(self.dtype) >= MIN_COVERAGE * total
+            if self.wavelength_nm is not None:
+                flat = self._without_gaps(flat, finite, used, rows, columns)
+                finite = np.isfinite(flat)
+            share = weights @ finite.astype(self.dtype) / total
             out = np.where(covered, weights @ np.where(finite, flat, 0) / np.where(covered, share, 1), np.nan)
         return out.reshape(len(bands), *values.shape[1:]).astype(self.dtype, copy=False)
+
+    def _without_gaps(
+        self, flat: NDArray[Any], finite: NDArray[np.bool_], used: Bands, rows: slice, columns: slice
+    ) -> NDArray[Any]:
+        """Spectra ``(used, pixel)``, straight across samples that are missing between others; those beyond stay so."""
+        assert self.wavelength_nm is not None
+        out = flat.copy()
+        some = np.flatnonzero(~finite.all(axis=0) & finite.any(axis=0))
+        if not some.size:
+            return out
+        # the band seen may end in a gap that a sample beyond it ends
+        order = np.argsort(self.wavelength_nm)
+        places = np.sort(np.argsort(order)[used])
+        wide = order[max(places[0] - BESIDE, 0) : places[-1] + 1 + BESIDE]
+        values: Any = self.source.read(self.bands[wide], rows, columns).reshape(len(wide), -1)[:, some]
+        at, known = self.wavelength_nm[wide], np.isfinite(values)
+        number = np.arange(len(wide))[:, None]
+        before = np.maximum.accumulate(np.where(known, number, -1))
+        after = np.minimum.accumulate(np.where(known, number, len(wide))[::-1])[::-1]
+        inside = (before >= 0) & (after < len(wide))
+        left, right = np.where(inside, before, 0), np.where(inside, after, 0)
+        gap = at[right] - at[left]
+        share = np.where(gap > 0, (at[:, None] - at[left]) / np.where(gap > 0, gap, 1), 0)
+        low, high = (np.take_along_axis(values, place, axis=0) for place in (left, right))
+        filled = np.where(inside, low + share * (high - low), np.nan)
+        place_of = {int(band): place for place, band in enumerate(wide)}
+        out[:, some] = filled[[place_of[int(band)] for band in used]]
+        return out
 
 
 def resample(cube: Cube, response: SpectralResponse) -> Cube:
@@ -300,7 +338,7 @@ def resample(cube: Cube, response: SpectralResponse) -> Cube:
     # nodata becomes NaN here: left out of each band's mean
     source = as_source(cube.physical().data) if _marked(cube) else as_source(cube.data)
     return cube.replace(
-        data=SpectralSource(source, usable, matrix),
+        data=SpectralSource(source, usable, matrix, np.asarray(cube.wavelength_nm)[usable]),
         wavelength_nm=response.wavelength_nm,
         fwhm_nm=response.fwhm_nm,
         good=np.ones(response.n_bands, dtype=bool),

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from hsitools.cube import Cube
 from hsitools.cube.blank import without_blank
+from hsitools.cube.units import powers
 from hsitools.errors import InputError
 from hsitools.sensor.bands import known_bands, resample
 from hsitools.sensor.detector import read_out
@@ -73,6 +74,10 @@ def observe_rows(
     from hsitools.sensor.spatial import mean_of_known
 
     frame = frame_of(sensor, scene)
+    told = scene.units and sensor.units and not isinstance(sensor.response, FabryPerotResponse)
+    if noise and told and powers(scene.units) != powers(sensor.units):
+        # of percent, noise would be a hundredth of what it is
+        raise InputError(f"{scene.who}: units: found {scene.units!r}, expected {sensor.units!r} as {sensor.name} sees")
     height, width = frame.shape[1:]
     r = sensor.ratio
     rng = np.random.default_rng(rng)

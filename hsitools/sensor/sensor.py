@@ -176,8 +176,8 @@ class Sensor(SensorParts):
         Raises
         ------
         InputError
-            When the scene's wavelengths do not cover the sensor's bands, it is smaller than a pixel, or the sensor's
-            calibration is of another width.
+            When the scene's wavelengths do not cover the sensor's bands, it is smaller than a pixel, says that it is in
+            other units than the noise, or the sensor's calibration is of another width.
         """
         Cube.require(scene, "scene")
         return self.expose(scene, rng, noise=noise)[0]

@@ -91,7 +91,7 @@ def simulate(
     seen = within.frame_of(scene)
     require_room(out, 5 * math.prod(seen.shape) + (0 if seen.pan is None else 4 * math.prod(seen.pan.shape)))
     if scale is not None:
-        scene = scene.rescaled(scale)
+        scene = scene.rescaled(scale).replace(units=sensor.units)
     elif sensor.units == "1":
         scene, notes = as_reflectance(scene)
         said += notes

@@ -74,7 +74,7 @@ def simulated_case(
     covered = sensor.within(np.asarray(scene.wavelength_nm)[known_bands(scene)])
     notes: list[str] = []
     if scale is not None:
-        scene = scene.rescaled(scale)
+        scene = scene.rescaled(scale).replace(units=sensor.units)
     elif sensor.units == "1":
         scene, notes = as_reflectance(scene)
     r = int(covered.ratio)

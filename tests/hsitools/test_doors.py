@@ -38,6 +38,7 @@ A_CUBE, A_SENSOR = r"found ndarray, expected a Cube: open_cube\(path\)", r"found
         (lambda: save_cube("x.h5", SCENE), "cube: found str, expected a Cube"),
         (lambda: open_cube(["a.h5", "b.h5"]), r"path: found list, expected the path of one cube \(open_cubes takes"),
         (lambda: denoise(OBSERVED.read()), f"cube: {A_CUBE}"),
+        (lambda: SENSOR.observe(SCENE.replace(units="%")), "units: found '%', expected '1' as PRISMA sees"),
         (lambda: SENSOR.replace(offset=6), "PRISMA: offset: found 6, expected 0 to 5"),
         (lambda: SENSOR.replace(offset=-0.5), "PRISMA: offset: found -0.5, expected 0 to 5"),
         (lambda: SENSOR.replace(units=3), "PRISMA: units: found int, expected text"),

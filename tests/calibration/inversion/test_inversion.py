@@ -612,7 +612,7 @@ def test_commands_run_list_and_compare(instrument: Characterization, tmp_path: P
         [*arguments, "-o", str(tmp_path / "out.h5"), "--grid", "400:900:10", "--report", str(tmp_path / "report")],
     )
     assert done.exit_code == 0, done.output
-    document = json.loads(done.output)
+    document = json.loads(done.stdout)
     assert document["units"] == "calibration lamp"
     cube, std, mask = (open_cube(tmp_path / f"out{suffix}.h5") for suffix in ("", "_std", "_mask"))
     assert cube.shape == std.shape == (51, 6, 6)
