@@ -123,7 +123,7 @@ def refine(
         whole += torch.as_tensor(scene_missed).clamp(min=faint)[:, None, None]
         # what was not measured is what other bands say, no surer than these: elements without any value, and holes
         outlier = np.asarray(separation.noise.outlier)
-        gone = outlier.all(1)
+        gone = np.asarray(outlier.all(1))
         doubt = doubt_of_nearest(separation.whitened, gone)
         whole = torch.maximum(whole, torch.as_tensor(doubt)[:, None])
         lacking = outlier & ~gone[:, None]

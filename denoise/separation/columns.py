@@ -13,6 +13,8 @@ Array = NDArray[Any]
 Mask = NDArray[np.bool_]
 #: Gains of an element that follows the scene.
 GAINS = (0.1, 10)
+#: Share of a band's elements that may be dead because a constant explains them better.
+DEAD = 1 / 3
 #: Bands that say what a dead element would have read, at most: more average noise, and see beyond a gap of several; the
 #: pixels that each must have in their fit, and its ridge: bands may repeat one another.
 NEAREST, PIXELS_EACH, RIDGE = 24, 10, 1e-6
@@ -43,7 +45,9 @@ def dead_elements(values: Array, scene: Array, keep: Mask, sigma: Array) -> Mask
     shift, left = spread(values - scene)
     floor = 1e-3 * sigma[:, None] + 1e-30
     own, left = np.maximum(own, floor), np.maximum(left, floor)
-    better = count * np.log(left / own) > 15
+    better = (count >= 16) & (count * np.log(left / own) > 15)
+    # of a band that the scene foretells badly all calm columns would be
+    better &= better.mean(1, keepdims=True) <= DEAD
     typical = np.minimum(median(left, axis=1), sigma)[:, None]
     quiet = (own < 0.5 * typical) & (np.abs(shift) > 5 * own / np.sqrt(safe))
     return np.asarray((count >= 16) & (better | quiet))

@@ -47,6 +47,9 @@ LEFT = 1 / (4 * np.pi * BLUR**2)
 LEAST_OWN = 0.1
 #: Bins of a band's values in which outliers are looked for.
 BINS = 96
+#: Correlation with the prediction from which on values are no outliers: impulses of all kinds reach .1 in bands that
+#: hold some good values too; a band whose own texture the others do not foretell has .2 to .9.
+FOLLOWING = 0.2
 #: Share of a band's voxels that impulses may take.
 MOST = 0.8
 #: Standard deviations by which an excess must stand out.
@@ -171,7 +174,7 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS, 
     middle = medians(values, ~bad)[:, None, None]
     seen_pixels = 2 * bad.sum(0) < bands
     # of elements that are dead the nearest bands say more
-    holes = bad & ~clipped & ~bad.all(1)[:, None]
+    holes = bad & ~clipped & ~np.asarray(bad.all(1))[:, None]
     whole = whole_pixels(holes)
     scene: Array = np.where(bad & ~clipped, middle, values)
     gain, offset, power = np.ones((bands, width), np.float32), np.zeros((bands, width), np.float32), np.zeros(bands)
@@ -302,8 +305,17 @@ def outliers(values: Array, predicted: Array, keep: Mask, steps: int = 5) -> Mas
     keep = keep & ~lines(values - predicted, keep)
     for band, (seen, mean, use) in enumerate(zip(values, predicted, keep, strict=True)):
         if use.sum() >= MIN_PIXELS:
-            out[band][use] = _outliers(seen[use], mean[use], steps)
+            hit = _outliers(seen[use], mean[use], steps)
+            out[band][use] = hit & (not _follow(seen[use][hit], mean[use][hit]))
     return out
+
+
+def _follow(values: Array, predicted: Array) -> bool:
+    """Whether what would be outliers is scene that was badly predicted: defects know nothing of what they replace."""
+    if len(values) < MIN_PIXELS or not values.std() > 0 or not predicted.std() > 0:
+        return False
+    likeness = float(np.corrcoef(values, predicted)[0, 1])
+    return likeness > max(FOLLOWING, SIGNIFICANT / len(values) ** 0.5)
 
 
 def _outliers(values: Array, predicted: Array, steps: int) -> Mask:

@@ -84,6 +84,8 @@ def told_apart(scene: Array, observed: Array, basis: Array, variance: Array) -> 
 def _object(scores: Array, seen: Array, core: Mask, noise_of_scores: Array) -> CompactObject | None:
     """One object, its spectrum in the basis ``(n,)``, or None where a filter does not single it out.
 
+    None as well where what it changes is farther from what was seen, by more than noise.
+
     Parameters
     ----------
     scores, seen : array, shape (n, y, x)
@@ -128,4 +130,9 @@ def _object(scores: Array, seen: Array, core: Mask, noise_of_scores: Array) -> C
     outside = near & ~inside
     if outside.any():
         wanted = np.where(outside, np.minimum(line, sharp[outside].mean()), wanted)
-    return CompactObject(spectrum, near, inside, np.asarray(wanted - line, dtype=np.float32))
+    change = np.asarray(wanted - line, dtype=np.float32)
+    # a filter's noise is one number, which a strong spectrum makes large everywhere
+    rest = (seen - scores)[:, near]
+    if np.square(rest - spectrum[:, None] * change[near]).sum() > np.square(rest).sum() + near.sum():
+        return None
+    return CompactObject(spectrum, near, inside, change)

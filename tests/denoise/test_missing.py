@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from denoise.restore import restore
+from denoise.separation.columns import DEAD
 from denoise.separation.missing import completed, whole_pixels
 
 BANDS, SIDE, SIGMA = 30, 44, 0.1
@@ -112,3 +114,26 @@ def test_what_other_bands_cannot_know_is_in_the_error_bars() -> None:
     score = ((found.estimate - true) / found.std)[others][missing[others]]
     assert (np.abs(score) < 1.96).mean() > 0.75
     assert found.std[others][missing[others]].mean() < SIGMA
+
+
+@pytest.mark.parametrize("seed", [1, 3])
+def test_a_band_that_the_others_foretell_badly_keeps_its_values(seed: int) -> None:
+    """Half of its columns are calm, where a constant explains it better than the scene: they are not dead."""
+    side = 50
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:side, :side]
+    shares = np.stack([gaussian_filter(rng.standard_normal((side, side)), 2) for _ in range(3)])
+    shares /= shares.std((1, 2), keepdims=True)
+    true = 5 + np.einsum("bk,kyx->byx", rng.uniform(0.5, 1.5, (BANDS, 3)), shares)
+    bright = np.zeros((side, side), dtype=bool)
+    for _ in range(12):
+        bright |= np.hypot(y - rng.integers(side), x - side / 2 - rng.integers(side // 2)) < 3
+    true += 3 * bright * rng.uniform(0.5, 1.5, (BANDS, 1, 1))
+    own = gaussian_filter(rng.standard_normal((side, side)), 1)
+    true[0] = 5 + 0.12 * own / own.std() + 0.05 * shares[0] + 2.5 * bright * (1 + 0.5 * shares[1])
+    seen = (true + 0.05 * np.random.default_rng(9).standard_normal(true.shape)).astype(np.float32)
+    found = restore(seen, "lowrank")
+    assert found.mask[0].mean() < DEAD
+    assert np.sqrt(np.mean((found.estimate - true)[0] ** 2)) < 1.2 * 0.12
+    # objects, too, stay in the others what was seen of them
+    assert np.abs((found.estimate - true)[1:]).max() < 5 * 0.05

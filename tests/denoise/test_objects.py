@@ -106,10 +106,25 @@ def test_only_what_noise_lets_see_and_the_scene_is_not_full_of():
     rng = np.random.default_rng(3)
     for spread, number in ((0.05, 1), (0.4, 0)):
         texture = spread * rng.standard_normal((SIDE, SIDE))
-        soft = gaussian_filter(box().astype(float), 0.8) + texture
-        images = 8.0 * np.stack([0 * soft, 0.6 * soft, 0.8 * soft])
-        scene = np.tensordot(BASIS, images, 1)
-        assert len(told_apart(scene, scene, BASIS, np.ones_like(scene))) == number
+        soft, sharp = (gaussian_filter(box().astype(float), blur) + texture for blur in (0.8, 0))
+        scene, seen = (
+            np.tensordot(BASIS, 8.0 * np.stack([0 * image, 0.6 * image, 0.8 * image]), 1) for image in (soft, sharp)
+        )
+        assert len(told_apart(scene, seen, BASIS, np.ones_like(scene))) == number
+
+
+def test_what_was_seen_decides():
+    """A filter that tells the object by a faint direction, whose noise would be a fifth of a strong spectrum.
+
+    In the other direction the scene is as soft as it was smoothed, and was seen to be so.
+    """
+    inside = box().astype(float)
+    soft, rng = gaussian_filter(inside, 0.8), np.random.default_rng(4)
+    wide = 100 * gaussian_filter(rng.standard_normal((SIDE, SIDE)), 3) / 0.1
+    scene = np.stack([wide + 300 * soft, 8 * soft, 0 * soft])
+    noise = rng.standard_normal(scene.shape)
+    assert not told_apart(*(np.tensordot(BASIS, image, 1) for image in (scene, scene + noise)), BASIS,
+                          np.ones((BANDS, SIDE, SIDE)))  # fmt: skip
 
 
 @pytest.mark.parametrize(("size", "number"), [((1, 3), 0), ((2, 2), 1), ((5, 6), 1), ((9, 9), 0)])

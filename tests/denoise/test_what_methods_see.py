@@ -58,7 +58,9 @@ def test_values_are_seen_in_one_unit_and_given_back(values):
     assert not found.mask.any()
     assert (found.std, found.noise) == (None, None)
     assert found.provenance["outliers"] == 0
-    assert not {"nodata", "saturated", "warning", "offset_rms"} & set(found.provenance)
+    # a band without a value
+    assert found.provenance["nodata"] == pytest.approx(1 / BANDS)
+    assert not {"saturated", "warning", "offset_rms"} & set(found.provenance)
 
 
 def test_bands_that_are_not_asked_for_come_back_as_they_are(values):
@@ -84,7 +86,8 @@ def test_voxels_without_a_measurement(values):
     assert np.isnan(found.estimate[:, 10, 11]).all()
     np.testing.assert_allclose(found.estimate[1, 3, 4:9], np.nanmedian(values[1]), rtol=1e-5)
     np.testing.assert_array_equal(found.mask, np.isnan(values))
-    assert found.provenance["nodata"] == pytest.approx(9 / (4 * HEIGHT * WIDTH))
+    # and a band of zeros; of the pixel, the band of one value lacks its own too
+    assert found.provenance["nodata"] == pytest.approx((HEIGHT * WIDTH + 5 + 5) / (BANDS * HEIGHT * WIDTH))
     assert found.provenance["outliers"] == 0
 
 
@@ -96,7 +99,7 @@ def test_wild_values_are_masked_and_counted_as_outliers(values):
     assert found.mask.sum() == found.mask[3, 5, 6] == 1
     assert found.estimate[3, 5, 6] == pytest.approx(np.median(np.delete(values[3].ravel(), 5 * WIDTH + 6)), rel=1e-4)
     assert found.provenance["outliers"] == pytest.approx(1 / (4 * HEIGHT * WIDTH))
-    assert "nodata" not in found.provenance
+    assert found.provenance["nodata"] == pytest.approx(1 / BANDS)
 
 
 def test_clipped_voxels_are_no_less_than_they_read(values):
