@@ -242,6 +242,7 @@ def process(
     except OSError as error:
         raise InputError(f"{plan.out}: out: cannot make the folder ({error.strerror})") from None
     state, done = Process(plan=plan), list[Done]()
+    _say_left(state, [step for step in offered if step not in chosen])
     page = plan.out / "report.html"
 
     def shown(item: Done) -> None:
@@ -261,6 +262,15 @@ def _say_unused(plan: Plan, offered: Sequence[Any], chosen: Sequence[Any]) -> No
             value = getattr(plan, name)
             if name not in used and value != default[name]:
                 log.warning("%s: %s is not used: this plan does without the step %r", name, value, step.title)
+
+
+def _say_left(state: Process, without: Sequence[Any]) -> None:
+    """Say which files of steps that this plan does without an earlier one has left beside its own."""
+    for step in without:
+        for path in sorted(_written_before(state.folder / RECORDS / f"{step.name}.json", state)):
+            if path.exists():
+                log.warning("%s: of an earlier run, and not of this one: this plan does without the step %r", path,
+                            step.title)  # fmt: skip
 
 
 def _kept_or_done(step: Any, state: Process) -> Done:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -14,7 +15,7 @@ from hsitools.commands.root import main
 from hsitools.cube import Cube
 from hsitools.errors import FormatError, InputError
 from hsitools.io import open_cube, save_cube
-from hsitools.process import Plan, process, read_plan
+from hsitools.process import RECORDS, Plan, Process, _say_left, process, read_plan
 from hsitools.scenes import scene
 
 COUNT, OVERSAMPLING = 40, 3
@@ -98,6 +99,21 @@ def test_from_frames_to_a_clean_cube_and_what_is_done_again(run, light, tmp_path
     (out / "steps" / "instrument.json").write_text("{")
     _, steps, _ = run(out, method="ridge")
     assert kept(steps)[:2] == [True, False]
+
+
+def test_what_a_step_left_that_a_plan_does_without_is_said(tmp_path, caplog):
+    """A cube that was denoised by a former plan stands beside the cube of this one."""
+    plan = Plan(bench=tmp_path, scene=tmp_path / "scene.h5", out=tmp_path / "out")
+    (plan.out / RECORDS).mkdir(parents=True)
+    (plan.out / "denoised.h5").touch()
+    record = {"files": {"denoised": {"path": "denoised.h5"}, "std": {"path": "denoised_std.h5"}}}
+    (plan.out / RECORDS / "denoising.json").write_text(json.dumps(record))
+    step = SimpleNamespace(name="denoising", title="denoised")
+    _say_left(Process(plan=plan), [step, SimpleNamespace(name="fusion", title="fused")])
+    assert [text.getMessage() for text in caplog.records] == [
+        f"{(plan.out / 'denoised.h5').resolve()}: of an earlier run, and not of this one: this plan does without the "
+        "step 'denoised'"
+    ]
 
 
 def test_an_interrupted_run_goes_on(light, tmp_path, monkeypatch):
