@@ -27,7 +27,7 @@ def chebyshev(
     residual : Tensor
         Preconditioned residual at the start; overwritten.
     apply : callable
-        The preconditioned operator.
+        Minus the preconditioned operator.
     z : Tensor
         The start.
     condition : float
@@ -45,7 +45,7 @@ def chebyshev(
         last, rho = rho, 1 / (2 * centre / half - rho)
         # residual, change, step and z
         for part in cached(z.numel(), z, each=4):
-            own = residual.view(-1)[part].sub_(change.view(-1)[part])
+            own = residual.view(-1)[part].add_(change.view(-1)[part])
             z.view(-1)[part] += step.view(-1)[part].mul_(rho * last).add_(own, alpha=2 * rho / half)
     return z
 

@@ -91,3 +91,10 @@ class Across:
                 weights,
                 image.as_strided(window, image_strides, image_origin + above * image_row + beside * image_column),
             )
+
+    def add_steps(self, out: torch.Tensor, image: torch.Tensor) -> None:
+        """The same of what the pixels across differ by: minus the Laplacian."""
+        for weights, (height, width), (top, left), (above, beside) in self.windows:
+            own = (..., slice(top, top + height), slice(left, left + width))
+            across = (..., slice(above, above + height), slice(beside, beside + width))
+            out[own].addcmul_(weights, image[across] - image[own])

@@ -19,6 +19,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
+from hsitools.estimation.chebyshev import cached
 from hsitools.estimation.edge_aware import Links, Offsets, neighbours_at, step_weights
 
 #: Places in an eighth of the disc that a pixel is linked with, and how far they reach, in coarse pixels: some 50 links
@@ -71,7 +72,7 @@ def related(
     likeness = []
     for offset in far:
         first, second = neighbours_at(z.shape, offset)
-        alike = (compared[second] - compared[first]).square_().sum(1, keepdim=True).add_(1).pow_(-2)
+        alike = _squares(compared[second], compared[first]).add_(1).pow_(-2)
         total[first] += alike
         total[second] += alike
         likeness.append(alike)
@@ -80,6 +81,15 @@ def related(
         first, second = neighbours_at(z.shape, offset)
         alike *= scale_down[first] * scale_down[second]
     return near, Links(weights=likeness, offsets=far, leading=COMPARED)
+
+
+def _squares(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """Squared differences of images ``(batch, channel, y, x)``, summed over channels; some rows at a time in cache."""
+    out = one.new_empty((len(one), 1, *one.shape[2:]))
+    for rows in cached(one.shape[2], one, each=2 * one.shape[1] * one.shape[3]):
+        step = one[..., rows, :] - other[..., rows, :]
+        torch.sum(step.square_(), 1, keepdim=True, out=out[..., rows, :])
+    return out
 
 
 @lru_cache(maxsize=32)

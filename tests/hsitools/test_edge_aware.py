@@ -139,7 +139,7 @@ def test_the_preconditioned_system_is_positive_and_below_one(kind):
     system = terms.system(weights, z, links)
     matrix, inverse = dense(system.apply), dense(lambda step: system.precondition(step.clone()))
     torch.testing.assert_close(inverse, inverse.T)
-    both = dense(system.preconditioned)
+    both = -dense(system.preconditioned)
     torch.testing.assert_close(both, inverse @ matrix)
     values = torch.linalg.eigvals(both).real
     assert float(values.min()) > 0
@@ -239,7 +239,7 @@ def test_chebyshev_s_error_is_his_polynomial(room, monkeypatch):
     condition = 40.0
     values = torch.linspace(0.001, 1, 60, dtype=torch.float64)
     exact, start = drawn(60, seed=22), drawn(60, seed=23)
-    solved = chebyshev(values * (exact - start), lambda step: values * step, start.clone(), condition)
+    solved = chebyshev(values * (exact - start), lambda step: -values * step, start.clone(), condition)
     low = 1 / condition
     centre, half = (1 + low) / 2, (1 - low) / 2
     expected = eval_chebyt(STEPS, (centre - values.numpy()) / half) / eval_chebyt(STEPS, centre / half)
