@@ -53,8 +53,10 @@ def main() -> dict[str, float]:
         part = cube.select(window=(0, 64, 0, 160))
         for method in METHODS:
             seconds, peak, _ = run("pansharpen", "run", method, str(folder / "strip.h5"), "-o", str(folder / "out.h5"))
-            scene_tiles = LargeScene(cube, halo=get(method).halo, held=get(method).held)
-            side = scene_tiles.tile_size[0] // 6
+            scene_tiles = LargeScene(
+                cube, halo=get(method).halo, held=get(method).held, images=get(method).images
+            )  # fmt: skip
+            side = max(scene_tiles.tile_size) // 6
             rate = len(scene_tiles.windows) / seconds
             tiles = (-(-PRODUCT[0] // side)) * (-(-PRODUCT[1] // side))
             tiled = get(method).function(LargeScene(part, halo=get(method).halo, side=48))

@@ -178,8 +178,8 @@ def fusion(method: str, folder: Path, shape: tuple[int, int], ways: tuple[str, .
     entry = get(method)
     write_strip(strip, shape)
     save_cube(open_cube(strip).select(window=(0, SMALL, 0, SMALL)), small)
-    scene = LargeScene(open_cube(strip), halo=entry.halo, held=entry.held)
-    tiles, side = len(scene.windows), scene.tile_size[0] // scene.optics.ratio
+    scene = LargeScene(open_cube(strip), halo=entry.halo, held=entry.held, images=entry.images)
+    tiles, side = len(scene.windows), max(scene.tile_size) // scene.optics.ratio
     print(f"  {method}, {shape[0]}×{shape[1]} coarse pixels in {tiles} tiles, {len(os.sched_getaffinity(0))} cores\n"
           f"    {'':<24}start, s   fusing, s   times   start, processor s   fusing, processor s   of one"
           "   difference/range   peak MiB: command   worker", flush=True)  # fmt: skip

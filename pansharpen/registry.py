@@ -72,6 +72,8 @@ class Method:
     held : int
         What it takes for a tile, in cubes of the tile on the fine grid with surroundings: tiles are as large as memory
         allows.
+    images : int
+        What it takes beside, in images of one band, however many bands there are.
 
     Examples
     --------
@@ -91,6 +93,7 @@ class Method:
     batched: bool = True
     halo: int = 12
     held: int = HELD
+    images: int = 0
 
     @property
     def has_std(self) -> bool:
@@ -135,6 +138,7 @@ def method(
     batched: bool = True,
     halo: int = 12,
     held: int = HELD,
+    images: int = 0,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a function as a fusion method.
 
@@ -154,7 +158,7 @@ def method(
         assert family in FAMILIES
         METHODS[name] = Method(
             name=name, family=family, paper=paper, function=function, trained=trained, tiled=tiled,
-            consistent=consistent, batched=batched, halo=halo, held=held,
+            consistent=consistent, batched=batched, halo=halo, held=held, images=images,
         )  # fmt: skip
         return function
 

@@ -70,7 +70,7 @@ class LargeScene:
         bounds the tiles.
     device : torch.device or str
         Where tiles are computed.
-    held : int
+    held, images : int
         What the method takes for a tile: see `pansharpen.registry.Method`.
     guides : sequence of PlacedGuide
         Other sharp images: see `pansharpen.pair.guide_files.placed`.
@@ -87,9 +87,9 @@ class LargeScene:
 
     def __init__(
         self, cube: Cube, sensor: Sensor | None = None, *, halo: int, optics: Optics | None = None,
-        held: int = HELD, side: int | None = None, progress: Progress | None = None, client: Any = None,
-        device: torch.device | str = "cpu", guides: Sequence[PlacedGuide] = (), pan_made: bool = False,
-        cube_std: NDArray[Any] | None = None, std_as_noise: bool = False,
+        held: int = HELD, images: int = 0, side: int | None = None, progress: Progress | None = None,
+        client: Any = None, device: torch.device | str = "cpu", guides: Sequence[PlacedGuide] = (),
+        pan_made: bool = False, cube_std: NDArray[Any] | None = None, std_as_noise: bool = False,
     ) -> None:  # fmt: skip
         self.findings: dict[str, Any] = {}
         #: By which this process, and each worker, knows its tiles.
@@ -103,13 +103,17 @@ class LargeScene:
         ratio = placement(cube).ratio
         unit = CHUNK // math.gcd(CHUNK, ratio)
         if side is None:
-            room = math.sqrt(_tile_bytes(client) / held / (4 * cube.n_bands)) / ratio - 2 * halo
+            room = math.sqrt(_tile_bytes(client) / (4 * (held * cube.n_bands + images))) / ratio - 2 * halo
             side = max(int(room // unit), 1) * unit
             wanted = 0 if client is None else TILES_EACH * sum(client.nthreads().values())
             while side > unit and math.prod(-(-size // side) for size in cube.shape[1:]) < wanted:
                 side -= unit
-        self.windows = windows(cube.shape[1:], (side, side), halo)
-        self.tile_size = (side * ratio, side * ratio)
+            # of one size, as far as chunks let them: a narrow last one has as many surroundings
+            sides = [-(-size // -(-size // side) // unit) * unit for size in cube.shape[1:]]
+        else:
+            sides = [side, side]
+        self.windows = windows(cube.shape[1:], (sides[0], sides[1]), halo)
+        self.tile_size = (sides[0] * ratio, sides[1] * ratio)
         live = bands_where(
             self.cube, lambda values: live_bands(_tensor(values)).numpy(), wanted=cube.good
         )  # fmt: skip
@@ -343,8 +347,8 @@ def fuse_pair(
     place = device_named(device)
     if entry.tiled:
         scene = LargeScene(
-            cube, sensor, halo=entry.halo, held=entry.held * (2 if std else 1), optics=optics, progress=progress,
-            client=client, device=place, **sharp,
+            cube, sensor, halo=entry.halo, held=entry.held * (2 if std else 1), images=entry.images, optics=optics,
+            progress=progress, client=client, device=place, **sharp,
         )  # fmt: skip
         with torch.no_grad():
             data: Any = entry.function(scene, **options_for(entry, options | ({"std": True} if std else {})))

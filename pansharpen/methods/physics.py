@@ -85,7 +85,7 @@ class Model:
 
 
 @method(
-    "physics", family="ours", consistent=True, batched=False, halo=24, held=6,
+    "physics", family="ours", consistent=True, batched=False, halo=24, held=3, images=220,
     paper="hsitools: maximum a posteriori in the cube's subspace, with the sensor's PSF, PAN response and noise",
 )  # fmt: skip
 def physics(scene: Scene, std: bool = False) -> Any:

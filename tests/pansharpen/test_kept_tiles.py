@@ -40,6 +40,28 @@ def scene():
     return made
 
 
+@pytest.mark.parametrize(("bands", "held", "images"), [(2, 3, 60), (40, 3, 60), (20, 15, 0)])
+def test_tiles_are_as_large_as_what_they_take_lets_them(bands, held, images, monkeypatch):
+    """Cubes of the bands and images that are as many for any; in whole chunks, and none much narrower than others."""
+    room = 10_000_000
+    monkeypatch.setattr("pansharpen.tiled._tile_bytes", lambda _: room)
+    height, width = 64, 424
+    pan = Cube(data=np.ones((1, RATIO * height, RATIO * width), dtype=np.float32))
+    cube = Cube(data=np.ones((bands, height, width), dtype=np.float32), pan=pan)
+    tiles = LargeScene(cube, halo=2, held=held, images=images)
+
+    def takes(columns):
+        return 4 * (held * bands + images) * (RATIO * (columns + 4)) ** 2
+
+    sizes = [part.columns.stop - part.columns.start for part in tiles.windows if part.rows.start == 0]
+    assert takes(max(sizes)) <= room
+    # one fewer would be too large
+    assert takes(-(-width // max(1, len(sizes) - 1) // SIDE) * SIDE) > room or len(sizes) == 1
+    assert all(size == sizes[0] and size % SIDE == 0 for size in sizes[:-1])
+    assert len(sizes) * SIDE > len(sizes) * sizes[0] - width
+    assert tiles.tile_size == (RATIO * min(height, sizes[0]), RATIO * sizes[0])
+
+
 def reads(scene) -> int:
     return scene.cube.data.reads
 
