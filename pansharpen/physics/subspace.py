@@ -14,7 +14,7 @@ diagonalisation, as of A. A. Green et al., A transformation for ordering multisp
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -40,6 +40,13 @@ MAX_PRECISION = 3e3
 TINY = 1e-200
 #: Relative error of values that are taken as exact.
 ROUNDING = 1e-6
+
+#: Weights by steps (y, x): of second differences along both axes, and along each.
+Kernel = dict[tuple[int, int], float]
+LAPLACIAN: Kernel = {(0, 0): 4 / 20**0.5} | dict.fromkeys([(0, 1), (1, 0), (0, -1), (-1, 0)], -1 / 20**0.5)
+ALONG: tuple[Kernel, ...] = tuple(
+    {(0, 0): 2 / 6**0.5} | dict.fromkeys([(y, x), (-y, -x)], -1 / 6**0.5) for y, x in ((1, 0), (0, 1))
+)
 
 #: Coarse cube of a tile with its surroundings, ``(batch, band, y, x)``.
 Cube = Callable[[Tile], torch.Tensor]
@@ -107,15 +114,20 @@ def subspace(scene: Scene, coarse: Cube) -> Subspace:
 
     def both(tile: Tile) -> tuple[torch.Tensor, ...]:
         cube = coarse(tile)
-        details, whole = (tile.crop_coarse(image) for image in finest_details(cube, tile.wide_coarse_valid))
-        return *moments(tile.crop_coarse(cube), valid=tile.coarse_valid), *moments(details, valid=whole)
+        out = [moments(tile.crop_coarse(cube), valid=tile.coarse_valid)]
+        for kernel in kernels:
+            details, whole = finest_details(cube, tile.wide_coarse_valid, kernel)
+            out.append(moments(tile.crop_coarse(details), valid=tile.crop_coarse(whole)))
+        return tuple(part for found in out for part in found)
 
+    untold = scene.optics.noise_variance is None and scene.n_bands >= FEW_BANDS
+    kernels = (LAPLACIAN, *ALONG) if untold else (LAPLACIAN,)
     sums = scene.sum(both)
-    levels, details = Moments(*sums[:4]), Moments(*sums[4:])
+    levels, details, *along = (Moments(*sums[first : first + 4]) for first in range(0, len(sums), 4))
     covariance, n = levels.covariance[0], float(levels.n)
     # float32 values say no more than this, nor does a band without contrast
     floor = (ROUNDING * levels.mean_x[0].abs().max()) ** 2
-    noise = _noise(scene.optics, covariance, details).clamp(min=float(floor))
+    noise = _noise(scene.optics, covariance, along).clamp(min=float(floor))
     basis, projection, signal = _even(*_components(covariance, noise, n), details)
     outside = covariance.diagonal() - ((projection[0] @ covariance) * basis[0].mT).sum(0)
     rest = (1 - noise / outside.clamp(min=TINY)).clamp(0, 1)[None]
@@ -154,12 +166,13 @@ def neighbour_noise(covariance: torch.Tensor) -> torch.Tensor:
     return torch.as_tensor(unexplained(covariance.cpu().numpy(), reach=2)).to(covariance)
 
 
-def _noise(optics: Optics, covariance: torch.Tensor, details: Moments) -> torch.Tensor:
+def _noise(optics: Optics, covariance: torch.Tensor, along: Sequence[Moments]) -> torch.Tensor:
     if optics.noise_variance is None:
-        # noise is in the finest details as strong as anywhere, what a single band sees of the scene is less
         noise = neighbour_noise(covariance)
-        if len(noise) >= FEW_BANDS and float(details.n) >= FEW_DETAILS:
-            noise = torch.minimum(noise, neighbour_noise(details.covariance[0]))
+        if along and all(float(part.n) >= FEW_DETAILS for part in along):
+            # noise is in the finest details as strong as anywhere, what a single band sees of the scene is less; but
+            # along columns, stripes of columns are not seen
+            noise = torch.minimum(noise, torch.stack([neighbour_noise(part.covariance[0]) for part in along]).amax(0))
     else:
         noise = torch.as_tensor(optics.noise_variance, dtype=covariance.dtype, device=covariance.device)
     return torch.maximum(noise, 1e-6 * covariance.diagonal())
@@ -182,13 +195,17 @@ def _components(
     return basis[None], projection[None], signal**2
 
 
-def finest_details(cube: torch.Tensor, valid: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
-    """Laplacian of an image, in whose units white noise keeps its variance, and where all of it was measured.
+def finest_details(
+    cube: torch.Tensor, valid: torch.Tensor | None, kernel: Kernel
+) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+    """Second differences of an image, in whose units white noise keeps its variance, and where all of it was measured.
 
     Parameters
     ----------
     cube : Tensor, shape (batch, band, y, x)
     valid : Tensor of bool, shape (batch, 1, y, x), or None
+    kernel : dict
+        Weights by steps (y, x), of squares that add up to one.
 
     Returns
     -------
@@ -201,17 +218,17 @@ def finest_details(cube: torch.Tensor, valid: torch.Tensor | None) -> tuple[torc
     >>> import torch
     >>> image = torch.zeros(1, 1, 3, 4)
     >>> image[0, 0, 1, 1] = 20**0.5
-    >>> details, whole = finest_details(image, None)
+    >>> details, whole = finest_details(image, None, LAPLACIAN)
     >>> details[0, 0, 1].round().tolist(), whole[0, 0, 1].tolist()
     ([0.0, 4.0, -1.0, 0.0], [False, True, True, False])
     """
     inner = (..., slice(1, -1), slice(1, -1))
-    parts = [inner, *((..., slice(1, -1), part) for part in (slice(-2), slice(2, None))),
-             *((..., part, slice(1, -1)) for part in (slice(-2), slice(2, None)))]  # fmt: skip
+    height, width = cube.shape[-2:]
     details, whole = torch.zeros_like(cube, dtype=torch.float64), torch.zeros_like(cube[:, :1], dtype=torch.bool)
     whole[inner] = True
-    for part, weight in zip(parts, (4, -1, -1, -1, -1), strict=True):
-        details[inner] += weight / 20**0.5 * cube[part].double()
+    for (y, x), weight in kernel.items():
+        part = (..., slice(1 + y, height - 1 + y), slice(1 + x, width - 1 + x))
+        details[inner] += weight * cube[part].double()
         if valid is not None:
             whole[inner] &= valid[part]
     return details, whole

@@ -28,7 +28,7 @@ from pansharpen.physics.one_place import Place
 from pansharpen.physics.pan_error import STRUCTURE, PanError, _noise_gain, pan_error
 from pansharpen.physics.registration import Registration, binomial
 from pansharpen.physics.sharp_pan import gaussian
-from pansharpen.physics.subspace import finest_details, subspace
+from pansharpen.physics.subspace import LAPLACIAN, finest_details, subspace
 
 EXACT = {"rtol": 1e-9, "atol": 1e-12}
 
@@ -129,14 +129,14 @@ def test_details_are_whole_where_all_neighbours_were_measured():
     cube = torch.rand(1, 2, 5, 6, generator=torch.Generator().manual_seed(3))
     valid = torch.ones(1, 1, 5, 6, dtype=torch.bool)
     valid[..., 1, 1] = False
-    details, whole = finest_details(cube, valid)
+    details, whole = finest_details(cube, valid, LAPLACIAN)
     kernel = np.array([[0, -1, 0], [-1, 4, -1], [0, -1, 0]])
     by_hand = convolve2d(cube[0, 1].double().numpy(), kernel, "valid") / 20**0.5
     np.testing.assert_allclose(details[0, 1, 1:-1, 1:-1], by_hand, atol=1e-12)
     spoiled = convolve2d(~valid[0, 0].numpy(), np.abs(kernel), "valid") > 0
     np.testing.assert_array_equal(whole[0, 0, 1:-1, 1:-1], ~spoiled)
     assert int(whole.sum()) == int((~spoiled).sum())
-    assert not finest_details(cube[..., :2, :1], None)[1].any()
+    assert not finest_details(cube[..., :2, :1], None, LAPLACIAN)[1].any()
 
 
 def test_a_strip_keeps_its_components():
