@@ -1,6 +1,6 @@
 """Mean and covariance of an image's spectra, learned from its interferograms.
 
-In the eigenbasis of a first prior (a smooth process by evidence) the instrument is diagonal: coordinate j of a pixel is
+In the eigenbasis of a first prior (smooth processes by evidence) the instrument is diagonal: coordinate j of a pixel is
 ``√Λ_j u_j + noise`` of unit variance. Expectation maximisation moves the covariance of u, but only along directions
 in which the sample covariance differs from the model's by more than chance (Marchenko and Pastur's edges) and more than
 a wrong calibration can make; it ends when there is none. So it neither runs into the noise nor shrinks what it is not
@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.inversion.calibration_error import Allowed
-from calibration.inversion.prior import SCALES, Prior, smooth_kernels
-from calibration.inversion.problem import Interferograms
+from calibration.inversion.prior import Prior, likeliest_sum
 
 Array = NDArray[np.float64]
 
@@ -77,21 +76,6 @@ class Population:
         return np.ones(projected.shape[1]) if self.toward is None else np.asarray(self.toward @ projected)
 
 
-def first_prior(case: Interferograms) -> tuple[Prior, float]:
-    """The smooth process, or the library beside it, with the largest evidence at one scale for the image."""
-    count = case.projected.shape[1]
-    sample = np.linspace(0, count - 1, min(count, 1024)).astype(np.intp)
-    best: tuple[float, Prior, float] | None = None
-    for name, kernel in smooth_kernels(case).items():
-        prior = Prior(name=name, covariance=kernel, case=case)
-        log = prior.log_evidence(sample).sum(axis=1)
-        top = int(log.argmax())
-        if best is None or log[top] > best[0]:
-            best = float(log[top]), prior, float(SCALES[top] * prior.unit)
-    assert best is not None
-    return best[1], best[2]
-
-
 def learn(allowed: Allowed) -> Population:
     """Mean and covariance of the spectra.
 
@@ -103,18 +87,17 @@ def learn(allowed: Allowed) -> Population:
     """
     case = allowed.case
     if allowed.covariance is None:
-        prior, scale = first_prior(case)
+        prior = likeliest_sum(case)
     else:
-        prior, scale = Prior(name="by the mean interferogram", covariance=allowed.covariance, case=case), 1.0
-    variances, vectors = prior.eigen
+        prior = Prior(name="by the mean interferogram", covariance=allowed.covariance, case=case)
+    size, vectors = prior.eigen
     count = case.projected.shape[1]
-    size = scale * variances
     kept = np.flatnonzero(size * count > 0.1)[:COORDINATES]
     if not len(kept):
         kept = np.arange(1)
-    size = size[kept]
+    size = np.maximum(size[kept], np.finfo(float).tiny)
     root = np.sqrt(size)
-    spectra = np.sqrt(scale) * prior.spectra[:, kept] / np.sqrt(variances[kept])
+    spectra = prior.spectra[:, kept] / root
     toward, brightness = None, np.ones(count)
     if allowed.scale > 0:
         # what pixels differ by in brightness alone follows the mean interferogram, wrong calibration or not
@@ -162,7 +145,7 @@ def learn(allowed: Allowed) -> Population:
     signal, turn = signal[:told].copy(), turn[:, :told]
     columns = spectra @ (covariance @ (root[:, None] * turn)) / np.sqrt(signal)
     analysis = (turn / np.sqrt(signal)).T @ vectors[:, kept].T
-    rest = scale * np.diag(prior.covariance) - (spectra**2).sum(axis=1)
+    rest = np.diag(prior.covariance) - (spectra**2).sum(axis=1)
     rest = rest + ((spectra @ covariance) * spectra).sum(axis=1) - (columns**2).sum(axis=1)
     doubt = spectra
     if allowed.scale == 0:

@@ -32,6 +32,13 @@ TOLD = 1e-11
 BEYOND = 60.0
 #: Pixels that choose the kernel of an image.
 SAMPLE = 1024
+#: Lengths (nm) of the smooth processes that a prior of an image is the sum of.
+SUMMED = (20.0, 80.0, 320.0)
+#: Steps towards the likeliest sizes of the parts of that sum, in so many of its strongest directions. After 30 steps
+#: parts that the image does not need are still there, and error bars too wide (sandiego_airport: .997 instead of .989).
+SIZE_STEPS, SUM_DIRECTIONS = 150, 160
+#: Share of its root mean square that a mean spectrum is at least taken for: where it is lost in its error it may vary.
+DARKEST = 0.05
 
 
 def matern(wavelength_nm: Array, length_nm: float) -> Array:
@@ -180,6 +187,48 @@ class Prior:
         variance = np.maximum(np.diag(self.covariance)[:, None] * size - power @ (size[:, None] * gain).T, 0)
         shaken = power @ gain.T**2
         return mean, np.sqrt(variance[:, scale] * noise), np.sqrt(shaken[:, scale] * noise)
+
+
+def likeliest_sum(case: Interferograms) -> Prior:
+    """The sum of smooth processes and the library, each as large as the image's pixels together say.
+
+    Processes are there twice, alike throughout and in proportion to the image's mean spectrum: dark parts of spectra
+    vary little, and one size for all would take the variation of the bright parts for theirs.
+    """
+    wavelength, light = case.wavelength_nm, case.light
+    shapes = [matern(wavelength, length) for length in SUMMED]
+    kernels = [factor[:, None] * shape * factor for factor in (light, mean_spectrum(case)) for shape in shapes]
+    library = library_covariance(wavelength)
+    if library is not None:
+        kernels.append(light[:, None] * library * light)
+    _, values, right = case.svd
+    seen = right * values
+    parts = np.stack([seen.T @ kernel @ seen for kernel in kernels])
+    parts_alike = parts / np.trace(parts, axis1=1, axis2=2)[:, None, None]
+    strongest = np.linalg.eigh(parts_alike.sum(axis=0))[1][:, ::-1][:, :SUM_DIRECTIONS]
+    parts = strongest.T @ parts @ strongest
+    data = strongest.T @ case.projected
+    second, one = data @ data.T / data.shape[1], np.eye(len(data))
+    # to begin with all are of one size, which must be some for them to grow
+    excess = max(float(np.trace(second)) - len(one), 1e-3 * len(one))
+    sizes = excess / len(parts) / np.trace(parts, axis1=1, axis2=2)
+    # each step is likelier (H. Zhou et al., Journal of Computational and Graphical Statistics 28(2), 2019)
+    for _ in range(SIZE_STEPS):
+        inverse = np.linalg.inv(one + np.tensordot(sizes, parts, axes=1))
+        shown = inverse @ second @ inverse
+        sizes = sizes * np.sqrt((parts * shown).sum(axis=(1, 2)) / (parts * inverse).sum(axis=(1, 2)))
+    covariance = np.tensordot(sizes, np.stack(kernels), axes=1)
+    return Prior(name="sum by evidence", covariance=np.asarray(covariance), case=case)
+
+
+def mean_spectrum(case: Interferograms) -> Array:
+    """The image's mean spectrum ``(wavelength,)``, positive: by the likeliest kernel and scale of its interferogram."""
+    mean, count = case.pixels.mean(axis=1) * case.noise_std, case.pixels.shape[1]
+    one = replace(case, values=mean[:, None, None], noise_std=case.noise_std / np.sqrt(count))
+    prior = best_prior(one, smooth_kernels(one))
+    spectrum = prior.posterior(np.array([0]), prior.log_evidence().argmax(axis=0))[0][:, 0]
+    level = float(np.sqrt((spectrum**2).mean()))
+    return np.maximum(spectrum, DARKEST * level if level > 0 else 1.0)
 
 
 def best_prior(case: Interferograms, kernels: dict[str, Array]) -> Prior:

@@ -15,7 +15,7 @@ from calibration.inversion.calibration_error import allow
 from calibration.inversion.filters import choose
 from calibration.inversion.halves import widened
 from calibration.inversion.methods.gp import untold_variance
-from calibration.inversion.population import first_prior, learn
+from calibration.inversion.population import learn
 from calibration.inversion.prior import (
     SCALES,
     Prior,
@@ -23,6 +23,7 @@ from calibration.inversion.prior import (
     best_prior,
     candidates,
     library_covariance,
+    likeliest_sum,
     matern,
     smooth_kernels,
 )
@@ -106,15 +107,46 @@ def test_kernels_are_those_of_the_books() -> None:
 def test_priors_are_those_of_largest_evidence(length: float, known: bool) -> None:
     case, _ = drawn(length=length, noise_known=known)
     kernels = smooth_kernels(case)
-    logs, units = dense(case, kernels)
+    logs, _ = dense(case, kernels)
     names = list(kernels)
     alone = logs.max(axis=1).sum(axis=1)
     assert best_prior(case, kernels).name == names[int(alone.argmax())]
-    together = logs.sum(axis=2)
-    kernel, scale = np.unravel_index(together.argmax(), together.shape)
-    prior, size = first_prior(case)
-    assert prior.name == names[kernel]
-    assert size == pytest.approx(units[kernel, scale], rel=1e-6)
+
+
+def evidence(case: Interferograms, covariance: np.ndarray) -> float:
+    """Its logarithm, of all pixels, by the dense formula."""
+    seen_by = case.matrix / case.noise_std[:, None]
+    whole = seen_by @ covariance @ seen_by.T + np.eye(N)
+    misfit = float((case.pixels * np.linalg.solve(whole, case.pixels)).sum())
+    return -0.5 * misfit - 0.5 * case.pixels.shape[1] * float(np.linalg.slogdet(whole)[1])
+
+
+def varying() -> Interferograms:
+    """An image whose spectra vary by a fifth of a mean that falls to a twentieth of itself."""
+    rng = np.random.default_rng(3)
+    mean = np.exp(-3 * (GRID - GRID[0]) / (GRID[-1] - GRID[0]))
+    root = np.linalg.cholesky(matern(GRID, 80.0) + 1e-9 * np.eye(P))
+    truth = mean[:, None] * (1 + 0.2 * root @ rng.standard_normal((P, 400)))
+    values = MATRIX @ truth + NOISE[:, None] * rng.standard_normal((N, 400))
+    case, _ = drawn()
+    return replace(case, values=values.reshape(N, 20, 20), illumination=None)
+
+
+def test_a_sum_of_kernels_is_likelier_than_any_of_them_alone() -> None:
+    case = varying()
+    best = evidence(case, likeliest_sum(case).covariance)
+    for kernel in smooth_kernels(case).values():
+        logs = [evidence(case, size * kernel) for size in np.logspace(-4, 1, 26)]
+        assert best > max(logs)
+    # and its size is right
+    for factor in (0.8, 1.25):
+        assert best > evidence(case, factor * likeliest_sum(case).covariance)
+
+
+def test_dark_parts_of_spectra_are_taken_to_vary_little() -> None:
+    """One process of one size would take the dark parts for as uncertain as the bright ones."""
+    deviation = np.sqrt(np.diag(likeliest_sum(varying()).covariance))
+    assert deviation[-3:].mean() < 0.15 * deviation[:3].mean()
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -329,7 +361,7 @@ def test_a_single_line_has_the_variance_of_largest_evidence(known: bool) -> None
     assert_allclose(result.std[:, 0, 0], expected, rtol=0.02)
 
 
-def test_a_population_like_its_first_prior_is_the_dense_posterior() -> None:
+def test_a_population_like_its_first_prior_is_the_dense_posterior(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where pixels are draws of the prior there is nothing to learn but their mean."""
     case, _ = drawn()
     rng = np.random.default_rng(1)
@@ -338,11 +370,14 @@ def test_a_population_like_its_first_prior_is_the_dense_posterior() -> None:
     root = np.linalg.cholesky(size * kernel + 1e-12 * np.eye(P))
     truth = root @ (rng.standard_normal((P, 576)) + 0.3 * rng.standard_normal((P, 1)))
     case = case.with_values((MATRIX @ truth + NOISE[:, None] * rng.standard_normal((N, 576))).reshape(N, 24, 24))
+    covariance = size * kernel
+    monkeypatch.setattr(
+        "calibration.inversion.population.likeliest_sum",
+        lambda case: Prior(name="drawn from", covariance=covariance, case=case),
+    )
     population = learn(allow(case))
-    prior, scale = first_prior(case)
-    assert (population.rounds, prior.name, scale) == (1, "Matern 80 nm", pytest.approx(size))
+    assert (population.rounds, population.prior) == (1, "drawn from")
     count = case.projected.shape[1]
-    covariance = scale * prior.covariance
     whitened = MATRIX / NOISE[:, None]
     across = covariance @ whitened.T
     signal = whitened @ across
