@@ -24,6 +24,8 @@ Array = NDArray[np.float64]
 
 #: Members of the file, with their units.
 _UNITS = {"row_noise": "intensity units of the capture", "line_noise": "1", "model_spread": "1", "shift": "um-1"}
+#: Members that files of before do not have.
+_LATER = {"residual": "intensity units of the capture"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,12 +43,16 @@ class LineErrors:
     shift : array, shape (line,)
         What the lines' wavenumbers are too small by, µm⁻¹, as the interferometers together show; zero when it was not
         looked for.
+    residual : array, shape (interferometer, line), or None
+        Measured less fitted intensity as the fit counted it, zero where it did not: interferometers that err together
+        at a line show in it. None in files of before.
     """
 
     row_noise: Array
     line_noise: Array
     model_spread: Array
     shift: Array
+    residual: Array | None = None
 
     @classmethod
     def of(cls, fit: Fit, data: ScaledRows, model_spread: Array | None) -> LineErrors:
@@ -56,17 +62,23 @@ class LineErrors:
         return cls(
             row_noise=np.where(data.usable, np.sqrt(fit.variance) * data.level, np.nan),
             line_noise=np.sqrt(noise_shape(psi, data.weight, fit.variance)), model_spread=spread, shift=fit.shift,
+            residual=(np.where(data.usable, data.level, 0.0)[:, None] * psi).astype(np.float32),
         )  # fmt: skip
 
     def write(self, group: Any) -> None:
         """Write into an open HDF5 group."""
         for name, unit in _UNITS.items():
             group.create_dataset(name, data=getattr(self, name)).attrs["units"] = unit
+        for name, unit in _LATER.items():
+            if getattr(self, name) is not None:
+                data = group.create_dataset(name, data=getattr(self, name), compression="gzip", shuffle=True)
+                data.attrs["units"] = unit
 
     @classmethod
     def read(cls, group: Any) -> LineErrors:
         """Read what `write` wrote; raises `KeyError` for a missing member."""
-        return cls(**{name: group[name][()] for name in _UNITS})
+        later = {name: group[name][()] for name in _LATER if name in group}
+        return cls(**{name: group[name][()] for name in _UNITS}, **later)
 
     def noise(self, wavenumber: Array, lines: Array) -> Array:
         """Standard deviation of the noise of intensities at some wavenumbers, ``(interferometer, wavenumber)``.

@@ -1,11 +1,13 @@
 """What a wrong calibration adds to interferograms, and how large that is.
 
-Two things add to a pixel's interferogram, the same in all pixels up to their brightness. Each interferometer's own
-error, whose size the characterization's covariance tells (linearised). And what all share: a calibration line that was
+Two things add to a pixel's interferogram, the same in all pixels up to their brightness. Interferometers' own
+errors, whose size the noise at the calibration's lines tells (linearised), and which of them err together the residuals
+there. And what all share: a calibration line that was
 measured too bright, or left out, draws the fits of all interferometers alike, so that the instrument acts almost as if
 spectra were multiplied by a curve that is rough from line to line. That part looks like a spectrum: what no spectrum
 can make does not show it, only that spectra are smoother. The sizes of both are those of largest evidence, given the
-mean interferogram and smooth spectra. Neither must pass for noise that pixels average away.
+mean interferogram and smooth spectra. Neither must pass for noise that pixels average away, nor for what spectra
+differ by.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize
 
 from calibration.inversion.prior import SCALES, Prior, matern, smooth_kernels
@@ -35,13 +38,38 @@ LENGTH, ROUGHLY = 80.0, 0.02
 #: gone on with; how far the squares' logarithms may go; steps at most: it need not be sharper than what one
 #: interferogram tells.
 FACTORS, STARTS, REACH, STEPS = (0.03, 0.3, 3.0, 30.0), 3, 20.0, 25
+#: Share of a covariance's trace that is rounding.
+ROUNDING = 1e-14
 #: Below this factor the calibration counts as exact.
 NONE = 1e-2
+#: Directions beside the mean in which spectra differ, whose calibration errors are told apart.
+DIRECTIONS = 6
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class InterferogramErrors:
+    """What a wrong characterization makes of a spectrum's interferogram; NaN where interferometers were not fitted.
+
+    Attributes
+    ----------
+    std : array, shape (interferometer,)
+        Of each interferometer's own error: what the noise at the lines makes through its fit, and doubt about the
+        model; of files without noise the root of ``J Σ Jᵀ``, which also holds what interferometers share.
+    own : array, shape (interferometer, line), or None
+        What each line's residual has made of it; None of files without residuals.
+    line_errors : array, shape (interferometer, line)
+        Error that a relative error of one of a calibration line's power makes, which all interferometers saw: their
+        parameters follow it by least squares. Of the smooth spectrum.
+    """
+
+    std: Array
+    own: Array | None
+    line_errors: Array
 
 
 def interferogram_errors(
     result: Characterization, wavelength_nm: Array, spectrum: Array, smooth: Array
-) -> tuple[Array, Array]:  # fmt: skip
+) -> InterferogramErrors:  # fmt: skip
     """What a wrong characterization makes of a spectrum's interferogram, linearised.
 
     An interferogram ``1/B ∫ flat·T·s dλ`` has the derivative J by its interferometer's parameters.
@@ -52,17 +80,6 @@ def interferogram_errors(
     wavelength_nm : array, shape (wavelength,)
     spectrum, smooth : array, shape (wavelength,)
         The spectrum, and what is sure of it: the errors of lines must not follow what they made of the estimate.
-
-    Returns
-    -------
-    std : array, shape (interferometer,)
-        Of each interferometer's own error: what the noise at the lines makes through its fit, and doubt about the
-        model; of files without noise the root of ``J Σ Jᵀ``, which also holds what interferometers share.
-    line_errors : array, shape (interferometer, line)
-        Error that a relative error of one of a calibration line's power makes, which all interferometers saw: their
-        parameters follow it by least squares. Of the smooth spectrum.
-
-    Where interferometers could not be fitted both are NaN.
     """
     from calibration.fitting.refine import NormalPlan
 
@@ -83,6 +100,8 @@ def interferogram_errors(
     plan, line_plan = NormalPlan.of(sampled), NormalPlan.of(at_lines)
     variance = np.full(response.n_bands, np.nan)
     line_errors = np.full((response.n_bands, n_lines), np.nan)
+    residual = None if result.lines is None else result.lines.residual
+    own = None if residual is None else np.full_like(line_errors, np.nan)
     fitted = np.flatnonzero(np.isfinite(response.theta).all(axis=1))
     for rows in np.array_split(fitted, max(1, len(fitted) // 32)):
         theta = response.theta[rows]
@@ -99,6 +118,8 @@ def interferogram_errors(
         normal += RIDGE / size * np.trace(normal, axis1=1, axis2=2)[:, None, None] * np.eye(size)
         toward = np.linalg.solve(normal, slopes.swapaxes(1, 2)).swapaxes(1, 2) @ jacobian.swapaxes(1, 2)
         line_errors[rows] = toward[:, 1] * intensity
+        if own is not None and residual is not None:
+            own[rows] = toward[:, 0] * residual[rows]
         if result.lines is None:
             slope = slopes[:, 0]
             variance[rows] = ((slope[:, None] @ result.covariance[rows])[:, 0] * slope).sum(axis=1)
@@ -108,7 +129,7 @@ def interferogram_errors(
             variance[rows] = ((toward[:, 0] * noise) ** 2).sum(axis=1)
             # models that the data cannot tell apart differ line by line; over many they average
             variance[rows] += ((seen[:, 0] @ between_lines * result.lines.model_spread) ** 2).sum(axis=1)
-    return np.sqrt(np.maximum(variance, 0)), line_errors
+    return InterferogramErrors(std=np.sqrt(np.maximum(variance, 0)), own=own, line_errors=line_errors)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -179,6 +200,26 @@ def shared_errors(case: Interferograms, mean: Array, noise: Array) -> Array:
     return np.asarray(covariance * ((case.calibration_std**2).mean() / max(np.diag(covariance).mean(), 1e-300)))
 
 
+def own_covariance(case: Interferograms) -> Array:
+    """Covariance of interferometers' own errors: of the sizes told, correlated as residuals at the lines were.
+
+    The correlation over the lines is shrunk to none by what chance makes of it (O. Ledoit and M. Wolf, Journal of
+    Multivariate Analysis 88(2), 2004).
+    """
+    assert case.calibration_std is not None
+    if case.own_errors is None:
+        return np.diag(case.calibration_std**2)
+    counted = case.own_errors[:, case.own_errors.any(axis=0)]
+    size, count = counted.shape
+    scaled = counted / np.maximum(np.sqrt((counted**2).mean(axis=1, keepdims=True)), 1e-300)
+    sample = scaled @ scaled.T / count
+    others = ~np.eye(size, dtype=bool)
+    chance = ((scaled**2 @ (scaled**2).T / count - sample**2) / count)[others].sum()
+    share = 1 - min(1.0, float(chance) / max(float((sample[others] ** 2).sum()), 1e-300))
+    correlation = np.where(others, share * sample, 1.0)
+    return np.asarray(correlation * np.outer(case.calibration_std, case.calibration_std))
+
+
 def likeliest(parts: list[Array], noise: Array, values: Array, starts: list[tuple[float, ...]]) -> Array:
     """Factors ``(part,)`` of covariances whose sum with the noise (variances) makes zero-mean values most likely.
 
@@ -188,10 +229,13 @@ def likeliest(parts: list[Array], noise: Array, values: Array, starts: list[tupl
     def cost(logarithms: Array) -> tuple[float, Array]:
         sizes = np.exp(logarithms)
         whole = np.diag(noise) + sum(size * part for size, part in zip(sizes, parts, strict=True))
-        inverse: Array = np.linalg.inv(whole)
-        weighted = inverse @ values
-        slope = [float((inverse * part).sum() - weighted @ part @ weighted) for part in parts]
-        return float(0.5 * values @ weighted + 0.5 * np.linalg.slogdet(whole)[1]), 0.5 * sizes * np.array(slope)
+        # an explicit inverse of what is nearly singular makes any evidence
+        whole += ROUNDING * np.trace(whole) * np.eye(len(values))
+        root = cho_factor(whole, lower=True, check_finite=False)
+        inverse, weighted = cho_solve(root, np.eye(len(values))), cho_solve(root, values)
+        slope = np.array([float((inverse * part).sum() - weighted @ part @ weighted) for part in parts])
+        log = float(0.5 * values @ weighted + np.log(np.diag(root[0])).sum())
+        return log, 0.5 * sizes * slope
 
     ends = []
     for start in sorted((np.log(start) for start in starts), key=lambda start: cost(start)[0])[:STARTS]:
@@ -214,6 +258,55 @@ def by_evidence(mean: Interferograms, kernels: dict[str, Array], *, mixed: bool)
     return np.asarray(np.tensordot(sizes, np.stack([prior.covariance for prior in priors]), axes=1))
 
 
+def other_directions(
+    case: Interferograms, pixels: Array, wrong: Array, signal: Array, mean: Array
+) -> tuple[Array, float]:  # fmt: skip
+    """Calibration errors of spectra that differ from the mean's shape, in the few directions that hold most of it.
+
+    Each is one more mean, with its own draw of the error, which all pixels share up to their part in it: a covariance
+    learned from the pixels would take it for spectra, and the more so the less noise there is.
+
+    Parameters
+    ----------
+    case : Interferograms
+    pixels : array, shape (interferometer, pixel)
+        Without their share of the mean interferogram.
+    wrong : array, shape (interferometer, interferometer)
+        Covariance of the mean interferogram's error.
+    signal : array, shape (interferometer, interferometer)
+        Covariance of the mean spectrum's interferogram.
+    mean : array, shape (interferometer,)
+
+    Returns
+    -------
+    taken_off : array, shape (interferometer, interferometer)
+        Turns a pixel's interferogram into what of these directions no smooth spectrum can make.
+    rest : float
+        Power of all other directions, over the noise's.
+    """
+    size, count = pixels.shape
+    scaled = pixels / case.noise_std[:, None]
+    powers, vectors = np.linalg.eigh(scaled @ scaled.T / count)
+    beyond = powers[::-1] - 1
+    # Marchenko and Pastur's edge: noise alone makes none stronger
+    strong = np.flatnonzero(beyond > (1 + np.sqrt(size / count)) ** 2 - 1)[:DIRECTIONS]
+    taken_off = np.zeros((size, size))
+    level = float(((mean / case.noise_std) ** 2).sum())
+    for number in strong:
+        power, vector = float(beyond[number]), vectors[:, -1 - number]
+        shape = case.noise_std * vector * np.sqrt(power)
+        noise = case.noise_std**2 * (1 + 1 / power) / count
+        unit = float(np.trace(wrong)) * power / level / size
+        parts = [part * (power / level) for part in (signal, wrong)]
+        scaled_parts = [part / unit for part in parts]
+        spectrum, error = likeliest(scaled_parts, noise / unit, shape / np.sqrt(unit), [(1.0, 1.0), (1.0, 9.0)])
+        # no larger beside its spectrum than the mean's: what a kernel does not know is no calibration's error
+        own = min(spectrum, error) * parts[1]
+        whole = spectrum * parts[0] + own + np.diag(noise)
+        taken_off += np.outer(own @ np.linalg.solve(whole, shape), vector / (case.noise_std * np.sqrt(power)))
+    return taken_off, max(float(beyond.sum() - beyond[strong].sum()), 0.0) / size
+
+
 def allow(case: Interferograms, *, apart: bool = False) -> Allowed:
     """Allow for the calibration's error: ``y = A x + b e + noise``, b a pixel's brightness, e one draw for the image.
 
@@ -230,7 +323,7 @@ def allow(case: Interferograms, *, apart: bool = False) -> Allowed:
     pixels = case.values.reshape(size, -1)[:, case.measured]
     mean, count = pixels.mean(axis=1), pixels.shape[1]
     noise = case.noise_std**2 / count
-    own = np.diag(case.calibration_std**2)
+    own = own_covariance(case)
     shared = shared_errors(case, mean, noise)
     # in units in which all are near one; the sizes of the errors hardly depend on the kernel
     unit = float((case.calibration_std**2).mean())
@@ -260,14 +353,14 @@ def allow(case: Interferograms, *, apart: bool = False) -> Allowed:
     toward /= max(float(toward @ mean), 1e-300)
     brightness = toward @ pixels
     # spectra that differ from the mean's shape have an error of their own, by their share
-    differs = float((((pixels - mean[:, None] * brightness) / case.noise_std[:, None]) ** 2).mean()) - 1
-    differs = max(differs, 0.0) / float(((mean / case.noise_std) ** 2).mean() * (brightness**2).mean())
+    taken_off, rest = other_directions(case, pixels - mean[:, None] * brightness, wrong, signal, mean)
+    differs = rest / float(((mean / case.noise_std) ** 2).mean() * (brightness**2).mean())
     power, vectors = np.linalg.eigh(0.5 * (left + left.T))
     root = vectors * np.sqrt(np.maximum(power, 0))
     lower: Array = np.linalg.cholesky((0 if apart else root @ root.T) + np.diag(case.noise_std**2) + differs * wrong)
     turn, whitened, remaining = (
         np.asarray(np.linalg.solve(lower, side), dtype=float)
-        for side in (np.eye(size) - np.outer(error, toward), case.matrix, root)
+        for side in (np.eye(size) - np.outer(error, toward) - taken_off, case.matrix, root)
     )
     whole = replace(
         case,
@@ -275,6 +368,7 @@ def allow(case: Interferograms, *, apart: bool = False) -> Allowed:
         opd_um=None,
         noise_std=np.ones(size),
         calibration_std=None,
+        own_errors=None,
         line_errors=None,
         patterns_std=None,
     )

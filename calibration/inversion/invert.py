@@ -278,8 +278,9 @@ def build_case(
     likeliest = prior.log_evidence().argmax(axis=0)
     spectrum = prior.posterior(np.array([0]), likeliest)[0][:, 0]
     smooth = smooth_spectrum(case, mean, case.noise_std**2 / case.measured.sum())
-    std, line_errors = interferogram_errors(device, wavelength_nm, spectrum, smooth)
-    return replace(case, calibration_std=std[fitted], line_errors=line_errors[fitted])
+    errors = interferogram_errors(device, wavelength_nm, spectrum, smooth)
+    own = None if errors.own is None else errors.own[fitted]
+    return replace(case, calibration_std=errors.std[fitted], own_errors=own, line_errors=errors.line_errors[fitted])
 
 
 def _least_noise_size(case: Interferograms) -> float:
@@ -354,8 +355,8 @@ def _key(
     stamp = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     # the instrument acts by its matrix, and by how sure that is
     arrays = [
-        np.nanmean(case.values, axis=(1, 2)), case.matrix, case.noise_std, case.calibration_std, case.line_errors,
-        case.patterns_std, case.wavelength_nm, case.illumination, radiance,
+        np.nanmean(case.values, axis=(1, 2)), case.matrix, case.noise_std, case.calibration_std, case.own_errors,
+        case.line_errors, case.patterns_std, case.wavelength_nm, case.illumination, radiance,
     ]  # fmt: skip
     return short_hash(
         {"stamp": stamp, "arrays": [None if a is None else fingerprint(a) for a in arrays], "method": method,

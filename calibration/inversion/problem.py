@@ -51,6 +51,9 @@ class Interferograms:
     calibration_std : array, shape (interferometer,), or None
         Standard deviation of what a wrong calibration adds to the mean interferogram: the same in all pixels, up to
         their brightness.
+    own_errors : array, shape (interferometer, k), or None
+        What the residuals at the calibration's lines made of the mean interferogram, line by line: interferometers
+        that err together.
     line_errors : array, shape (interferometer, k), or None
         What errors of the calibration's lines, of one size, add to the mean interferogram.
     patterns_std : array, shape (interferometer,), or None
@@ -72,6 +75,7 @@ class Interferograms:
     noise_known: bool = True
     illumination: Array | None = None
     calibration_std: Array | None = None
+    own_errors: Array | None = None
     line_errors: Array | None = None
     patterns_std: Array | None = None
     opd_um: Array | None = None
@@ -99,7 +103,9 @@ class Interferograms:
 
     def of(self, rows: NDArray[np.intp]) -> Interferograms:
         """Of some interferometers only."""
-        names = ("matrix", "values", "noise_std", "calibration_std", "line_errors", "patterns_std", "opd_um")
+        names = (
+            "matrix", "values", "noise_std", "calibration_std", "own_errors", "line_errors", "patterns_std", "opd_um"
+        )  # fmt: skip
         arrays = ((name, getattr(self, name)) for name in names)
         chosen: dict[str, Any] = {name: None if array is None else array[rows] for name, array in arrays}
         return replace(self, **chosen)

@@ -211,7 +211,7 @@ def _case(
     measured = Measurement(values=values, noise_std=noise, source="simulated")
     case = build_case(measured, other, grid, illumination)
     # an exact matrix is said to be exact
-    return replace(case, calibration_std=None, line_errors=None) if other is instrument else case
+    return replace(case, calibration_std=None, own_errors=None, line_errors=None) if other is instrument else case
 
 
 def _record(entry: Method, case: Callable[[], Interferograms], truth: Array) -> dict[str, float]:

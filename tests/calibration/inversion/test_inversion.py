@@ -260,15 +260,17 @@ def test_calibration_errors_are_what_lines_make_through_least_squares(instrument
     drift = np.zeros_like(response.theta)
     drift[:, response.model.slices["gain"]] = 0.005 * response.theta[:, response.model.slices["gain"]]
     covariance = instrument.covariance + drift[:, :, None] * drift[:, None, :]
-    told, line_errors = interferogram_errors(
-        replace(instrument, lines=unsure, covariance=covariance), grid, spectrum, smooth
-    )
-    assert_allclose(told, own, rtol=0.02)
-    assert_allclose(line_errors, toward_smooth * response.monochromatic(1000 / response.wavenumber),
-                    rtol=0, atol=0.01 * np.abs(line_errors).max())  # fmt: skip
+    told = interferogram_errors(replace(instrument, lines=unsure, covariance=covariance), grid, spectrum, smooth)
+    assert_allclose(told.std, own, rtol=0.02)
+    assert_allclose(told.line_errors, toward_smooth * response.monochromatic(1000 / response.wavenumber),
+                    rtol=0, atol=0.01 * np.abs(told.line_errors).max())  # fmt: skip
+    assert errors.residual is not None
+    assert told.own is not None
+    assert_allclose(told.own, toward * errors.residual, rtol=0, atol=0.02 * np.abs(told.own).max())
     # a file that knows no noise at its lines has the covariance alone
-    told, _ = interferogram_errors(replace(instrument, lines=None, covariance=covariance), grid, spectrum, smooth)
-    assert_allclose(told, np.sqrt(np.einsum("rp,rpq,rq->r", by_spectrum, covariance, by_spectrum)), rtol=0.02)
+    told = interferogram_errors(replace(instrument, lines=None, covariance=covariance), grid, spectrum, smooth)
+    assert told.own is None
+    assert_allclose(told.std, np.sqrt(np.einsum("rp,rpq,rq->r", by_spectrum, covariance, by_spectrum)), rtol=0.02)
 
 
 def derivative(response: FabryPerotResponse, of: Callable[[FabryPerotResponse], np.ndarray]) -> np.ndarray:
@@ -286,7 +288,7 @@ def test_doubt_about_the_model_averages_over_lines(instrument: Characterization)
     assert errors is not None
     grid = np.linspace(*response.band_nm, 400)
     doubtful = replace(errors, row_noise=0 * errors.row_noise, model_spread=np.full(151, 0.3))
-    told, _ = interferogram_errors(replace(instrument, lines=doubtful), grid, np.ones(400), np.ones(400))
+    told = interferogram_errors(replace(instrument, lines=doubtful), grid, np.ones(400), np.ones(400)).std
     edges = 1000 / np.concatenate([
         response.wavenumber[:1], (response.wavenumber[1:] + response.wavenumber[:-1]) / 2, response.wavenumber[-1:]
     ])  # fmt: skip
