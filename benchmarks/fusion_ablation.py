@@ -11,10 +11,12 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
+from scipy.ndimage import shift
 
 from benchmarks.captures import shared_folder
 from benchmarks.fusion import real_pair
 from benchmarks.fusion_pairs import bent
+from hsitools.cube import Cube
 from hsitools.io import open_cube
 from hsitools.sensor import preset
 from pansharpen.case import FusionCase
@@ -30,6 +32,8 @@ INDICES = ("ERGAS", "SAM", "Q2n")
 SCENES = ("jasper_ridge", "abu_beach_2", "abu_urban_4")
 #: Share of the truth's values that an atmospheric correction which takes too much makes negative.
 NEGATIVE = 0.05
+#: Fine pixels along x between the bands at both ends of a scene whose bands lie beside one another.
+APART = 1.25
 Change = tuple[Any, str, Any]
 
 
@@ -47,6 +51,7 @@ PARTS: dict[str, list[Change]] = {
     "components by levels alone": [(subspace, "_even", lambda *found: found[:3])],
     "no links": [(relation, "STRENGTH", 1e-9)],
     "no field of displacements": [(registration, "_bent", lambda *_: None)],
+    "bands taken as lying on one another": [(physics, "band_places", lambda *_: None)],
     "details trusted": [(physics, "detail_trust", ones)],
     "no bound": [(physics, "_bounded", lambda scene: False)],
     "always a bound": [(physics, "_bounded", lambda scene: True)],
@@ -57,6 +62,19 @@ def observed(name: str) -> FusionCase:
     """A scene as PRISMA sees it, with its noise."""
     cube = open_cube(shared_folder() / "data" / "scenes" / f"{name}.h5")
     return simulated_case(cube, preset("prisma"), ratio=6, noise=True, seed=0)
+
+
+def apart(name: str) -> FusionCase:
+    """A scene of 430 to 860 nm whose bands lie beside one another, in proportion to the wavelength."""
+    cube = open_cube(shared_folder() / "data" / "scenes" / f"{name}.h5")
+    wavelength = np.asarray(cube.wavelength_nm)
+    bands = np.flatnonzero((wavelength >= 430) & (wavelength <= 860) & cube.good)
+    bands = bands[np.argsort(wavelength[bands])]
+    place = APART * np.linspace(-0.5, 0.5, len(bands))
+    images = cube.select(bands=bands).physical().read()
+    moved = [shift(band, (0, by), order=3, mode="nearest") for band, by in zip(images, place, strict=True)]
+    displaced = Cube(data=np.array(moved, dtype=np.float32), wavelength_nm=wavelength[bands])
+    return simulated_case(displaced, preset("prisma"), ratio=4, noise=True, seed=0)
 
 
 def too_dark(case: FusionCase) -> FusionCase:
@@ -81,6 +99,8 @@ CASES: dict[str, Callable[[], FusionCase]] = {
     "golden, an MTF declared that is not PAN's": partial(golden, 0.2),
     **{name: partial(observed, name) for name in SCENES},
     "abu_urban_1, too dark": lambda: too_dark(observed("abu_urban_1")),
+    "abu_airport_1, bands apart, ratio 4": partial(apart, "abu_airport_1"),
+    "abu_urban_4, bands apart, ratio 4": partial(apart, "abu_urban_4"),
     "jasper_ridge, bent": lambda: bent(observed("jasper_ridge"), np.random.default_rng(1)),
     "San Francisco, real bands of 443–660 nm as PAN": lambda: real_pair(6, slice(0, 4)),
 }

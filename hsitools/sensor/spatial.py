@@ -89,25 +89,27 @@ def _sampled_gain(sigma: Array, frequency: float) -> Array:
 
 
 def _gaussian_axis(
-    n: int, gains: tuple[float, ...], ratio: int, step: int, offset: float, shift: float
+    n: int, gains: tuple[float, ...], ratio: int, step: int, offset: float, shifts: tuple[float, ...]
 ) -> AxisMatrix:  # fmt: skip
     """Rows: the normalised Gaussian at ``shift + offset + step·k``, for each k that without the shift is inside."""
     sigma = mtf_sigma(np.array(gains), ratio)
     count = int((n - 1 - offset + 1e-9) // step) + 1
     if count < 1:
         raise InputError(f"image: found {counted(n, 'pixel')}, expected more than the sampling offset {offset:g}")
-    centre = shift + offset + step * np.arange(count)
+    shift = np.array(shifts)
+    centre = shift[:, None] + offset + step * np.arange(count)
     reach = math.ceil(TAIL * float(sigma.max()))
-    start = np.ceil(centre).astype(np.int64) - reach - 1
-    distance = start[:, None] + np.arange(2 * reach + 2) - centre[:, None]
-    weights = np.exp(-0.5 * (distance[None] / sigma[:, None, None]) ** 2)
+    start = np.ceil(centre.min(0)).astype(np.int64) - reach - 1
+    width = 2 * reach + 2 + math.ceil(float(shift.max() - shift.min()))
+    distance = start[:, None] + np.arange(width) - centre[..., None]
+    weights = np.exp(-0.5 * (distance / sigma[:, None, None]) ** 2)
     return AxisMatrix(weights / weights.sum(axis=2, keepdims=True), start, n, replicate(n))
 
 
 @lru_cache(maxsize=64)
 def _mtf(
     shape: tuple[int, int], gains: tuple[Gains, Gains], ratio: int, step: int, offset: float,
-    shift: tuple[float, float] = (0.0, 0.0),
+    shift: tuple[Gains, Gains] = ((0.0,), (0.0,)),
 ) -> Separable:  # fmt: skip
     y = _gaussian_axis(shape[0], gains[0], ratio, step, offset, shift[0])
     same = shape[0] == shape[1] and gains[0] == gains[1] and shift[0] == shift[1]
@@ -119,8 +121,12 @@ def _gains(gain: Any) -> tuple[Gains, Gains]:
     values = np.atleast_1d(np.asarray(gain, dtype=float))
     if values.ndim > 2 or (values.ndim == 2 and values.shape[1] != 2):
         raise InputError(f"mtf: found shape {values.shape}, expected one number, (band,) or (band, 2) as (y, x)")
-    axes = (values, values) if values.ndim == 1 else (values[:, 0], values[:, 1])
-    y, x = (tuple(float(v) for v in (axis[:1] if np.all(axis == axis[0]) else axis)) for axis in axes)
+    return _along_axes(values[:, None].repeat(2, 1) if values.ndim == 1 else values)
+
+
+def _along_axes(values: Array) -> tuple[Gains, Gains]:
+    """``(band, 2)`` along y and x, each one number for all bands where these are equal."""
+    y, x = (tuple(float(v) for v in (axis[:1] if np.all(axis == axis[0]) else axis)) for axis in values.T)
     return y, x
 
 
@@ -142,7 +148,7 @@ def mtf_blur(shape: tuple[int, int], gain: Any, ratio: int) -> Separable:
 
 def mtf_decimate(
     shape: tuple[int, int], gain: Any, ratio: int, offset: float | None = None, *,
-    shift: tuple[float, float] = (0.0, 0.0),
+    shift: Any = (0.0, 0.0),
 ) -> Separable:  # fmt: skip
     """Blur as `mtf_blur` and sample at ``offset + ratio·k``, computing only the samples.
 
@@ -155,8 +161,9 @@ def mtf_decimate(
     ratio : int
     offset : float, optional
         Fine-pixel position of the first sample, 0 to ratio − 1; default (ratio − 1)/2.
-    shift : (float, float)
-        Fine pixels (y, x) by which all samples lie elsewhere: a cube misregistered to the fine grid.
+    shift : (float, float) or array, shape (band, 2)
+        Fine pixels (y, x) by which all samples, or those of each band, lie elsewhere: a cube misregistered to the fine
+        grid.
 
     Raises
     ------
@@ -164,7 +171,8 @@ def mtf_decimate(
         When the offset is outside the first coarse pixel, or a gain is outside (0, 1).
     """
     ratio = check_ratio(ratio)
-    return _mtf(tuple(shape), _gains(gain), ratio, ratio, check_offset(ratio, offset), shift)
+    shifts = _along_axes(np.asarray(shift, dtype=float).reshape(-1, 2))
+    return _mtf(tuple(shape), _gains(gain), ratio, ratio, check_offset(ratio, offset), shifts)
 
 
 def decimate(shape: tuple[int, int], ratio: int, offset: int = 0) -> Separable:

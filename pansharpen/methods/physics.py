@@ -32,12 +32,13 @@ from hsitools.estimation.chebyshev import CONDITION
 from hsitools.estimation.edge_aware import DataTerms, Links, edge_weights
 from pansharpen.case import Scene, Tile
 from pansharpen.families.statistics import band_blocks, mix, per_band
+from pansharpen.physics.band_places import band_places, in_place
 from pansharpen.physics.channels import EDGE, Channels, learn_channels
 from pansharpen.physics.error_scale import ErrorScale, error_scale, grain_gain
 from pansharpen.physics.guide_bands import doubted_bands
 from pansharpen.physics.held_out import detail_trust
 from pansharpen.physics.posterior import posterior_variance
-from pansharpen.physics.registration import Registration
+from pansharpen.physics.registration import Components, Registration
 from pansharpen.physics.relation import related
 from pansharpen.physics.sharp_guides import with_sharp_guides
 from pansharpen.physics.sharp_pan import with_sharp_pan
@@ -135,14 +136,28 @@ def _say_doubted_bands(model: Model) -> None:
 
 def learn(scene: Scene) -> Model:
     """Subspace, noise, PAN's response, registration and blur of a scene (a batch of one)."""
-    coarse = one_blur(scene)
-    space = subspace(scene, coarse)
-    scene, pair, parts = learn_channels(scene, lambda tile: space.components(coarse(tile)), space)
-    channels = Channels(parts=parts)
+    coarse, places = one_blur(scene), None
+    for last in (False, False, True):
+        space = subspace(scene, coarse)
+        components = _components(space, coarse)
+        registered, pair, parts = learn_channels(scene, components, space)
+        apart = None if last else band_places(registered, components, space, pair)
+        if apart is not None:
+            places = apart if places is None else places + apart
+        pair = replace(pair, places=places)
+        if apart is None:
+            break
+        # all over again with the bands on one another: components of displaced ones are mixtures
+        coarse = one_blur(registered, pair)
+    scene, channels = registered, Channels(parts=parts)
     return Model(
         scene=scene, space=space, coarse=coarse, pair=pair, channels=channels,
         trust=detail_trust(scene, coarse, space, pair, channels), bounded=_bounded(scene),
     )  # fmt: skip
+
+
+def _components(space: Subspace, coarse: Cube) -> Components:
+    return lambda tile: space.components(coarse(tile))
 
 
 def lopsided(gains: Any) -> float:
@@ -193,13 +208,14 @@ def solved(tile: Tile, model: Model) -> Solved:
     weights, links = edge_weights(edges, 1.0), None
     z, levelled, sight = tile.up()(data), data, pair.sight(tile)
     leading, others = slice(LEADING), slice(LEADING, None)
-    for number in range(SOLUTIONS if optics.same_mtf and pair.field is None else SOLUTIONS_MIXED):
+    alike = optics.same_mtf and pair.places is None
+    for number in range(SOLUTIONS if alike and pair.field is None else SOLUTIONS_MIXED):
         if number == 1:
             smooth = tile.up()(data)
             weights, links = related(weights, z, smooth, EDGE * edges, space.contrast, optics.ratio)
-        if number and not optics.same_mtf:
+        if number and not alike:
             cube = space.cube(z)
-            levelled = space.components(tile.wide_coarse - pair.down(tile, optics.mtf)(cube) + down(cube))
+            levelled = space.components(tile.wide_coarse - pair.down_bands(tile)(cube) + down(cube))
         wanted = levelled if pair.field is None else levelled - (sight(z) - down(z))
         if number and z.shape[1] > LEADING:
             roughly = replace(terms, steps=FEW_STEPS, condition=FEW_CONDITION / CONDITION * terms.condition)
@@ -242,22 +258,27 @@ def _fuse(tile: Tile, model: Model, solution: Solved) -> torch.Tensor:
     if several and optics.noise_variance is None:
         # noise that is but estimated may be signal that one band sees: all that the cube holds comes back
         fused = space.cube(z)
-        rest = tile.wide_coarse - pair.down(tile, optics.mtf)(fused)
+        rest = tile.wide_coarse - pair.down_bands(tile)(fused)
         if pair.field is not None:
             rest = rest - (pair.sight(tile)(fused) - terms.down(fused))
     else:
         # what the subspace leaves out, as far as it is no noise
         rest = per_band(space.rest, pan) * (coarse - space.cube(data))
-    own, basis = tile.crop(z), space.basis
+    # bands that lie elsewhere are moved there, and so need their surroundings
+    whole = pair.places is not None
+    crop, up = (lambda image: image, tile.up()) if whole else (tile.crop, tile.interpolated)
+    own, basis = crop(z), space.basis
     if (model.trust < 1).any():
         # only details that the coarse cube does not see: the rest is its own
         details = z - tile.up()(data)
-        details = tile.crop(details) - tile.interpolated(terms.down(details))
+        details = crop(details) - up(terms.down(details))
         own, basis = torch.cat([own, details], 1), torch.cat([basis, (model.trust - 1)[..., None] * basis], 2)
     out = mix(basis, own)
     rest += per_band(space.mean, rest)
     for bands in band_blocks(out):
-        out[:, bands] += tile.interpolated(rest[:, bands])
+        out[:, bands] += up(rest[:, bands])
+    if pair.places is not None:
+        out = in_place(out, tile, pair.places)
     return out.clamp_(min=0) if model.bounded else out
 
 
@@ -266,4 +287,5 @@ def _std(tile: Tile, model: Model, solution: Solved, scale: ErrorScale) -> torch
     r = tile.optics.ratio
     place = r * tile.corner[0], r * tile.corner[1]
     variance = posterior_variance(terms, weights, z, model.space.basis, place, tile.corner, links)
-    return tile.crop(scale.std(variance, tile.wide_pan))
+    out, places = scale.std(variance, tile.wide_pan), model.pair.places
+    return tile.crop(out) if places is None else in_place(out, tile, places).clamp_(min=0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -166,13 +166,13 @@ class Displaced:
         return out
 
 
-def believed(estimate: Array, covariance: Array) -> Array:
-    """Coefficients ``(2, term)`` as far as they are more than chance; zeros where they are not.
+def believed(estimate: Array, covariance: Array, orders: Sequence[int]) -> Array:
+    """Coefficients ``(2, term)`` of those orders as far as they are more than chance; zeros where they are not.
 
     Each term's own deviation beforehand falls with its order; all of them share one size, of `SIZES` that with the
     largest evidence, which must be `EVIDENCE` above that of no field.
     """
-    relative = np.tile([1 / max(i + j, 1) ** 2 for i, j in terms()], 2)
+    relative = np.tile([1 / max(order, 1) ** 2 for order in orders], 2)
     flat = estimate.ravel()
 
     def evidence(size: float) -> float:

@@ -20,7 +20,7 @@ from hsitools.sensor.separable import Separable
 from hsitools.sensor.spatial import mtf_decimate
 from pansharpen.case import Scene, Tile
 from pansharpen.families.statistics import Moments, moments
-from pansharpen.physics.displacement import FARTHEST, Displaced, Field, believed, places
+from pansharpen.physics.displacement import FARTHEST, Displaced, Field, believed, places, terms
 
 Array = NDArray[np.float64]
 #: Usual deviations of shift (fine pixels, y and x) and MTF (relative change of the PSF's squared width) from what is
@@ -68,6 +68,8 @@ class Registration:
         The PSF's squared width over the declared one.
     field : Field or None
         What the shift is more at each place; None where one shift is enough.
+    places : array, shape (band, 2), or None
+        What the shift is more for each band; None where the bands lie on one another.
     contrast : float
         Variance of PAN at a coarse pixel; zero of one that is flat but for rounding, which tells nothing.
     """
@@ -78,6 +80,7 @@ class Registration:
     shift: tuple[float, float]
     blur: float
     field: Field | None = None
+    places: Array | None = None
     contrast: float = 1.0
 
     def gains(self, declared: Any) -> Any:
@@ -85,9 +88,16 @@ class Registration:
         return np.clip(np.asarray(declared, dtype=float) ** self.blur, *GAINS)
 
     def said(self, noise: float, sharp: str = "PAN") -> dict[str, Any]:
-        """Shift, and the most by which it differs from place to place, fine pixels, as plain data; with `doubt`."""
+        """Shift, the most by which it differs from place to place, and from band to band where it does; with `doubt`.
+
+        Fine pixels, as plain data.
+        """
         bend = 0.0 if self.field is None else self.field.largest()
-        told = {"shift_pixels": [round(value, 4) for value in self.shift], "bend_pixels": round(bend, 4)}
+        told: dict[str, Any] = {
+            "shift_pixels": [round(value, 4) for value in self.shift], "bend_pixels": round(bend, 4),
+        }  # fmt: skip
+        if self.places is not None:
+            told["bands_pixels"] = round(float(np.hypot(*(self.places - self.places.mean(0)).T).max()), 4)
         doubt = self.doubt(noise, sharp)
         return told if doubt is None else told | {"doubt": doubt}
 
@@ -114,9 +124,18 @@ class Registration:
         """Blur and sampling under the shift, for bands of such declared MTF."""
         return _down(tile, self.gains(declared), self.shift)
 
-    def sight(self, tile: Tile) -> Callable[[torch.Tensor], torch.Tensor]:
-        """The same for the mean band, at the place where each sample really lies."""
-        return _sight(tile, self.gains(tile.optics.mean_gains()), self.shift, self.field)
+    def down_bands(self, tile: Tile) -> Separable:
+        """The same for each band, of its own MTF and where it lies."""
+        places = 0.0 if self.places is None else self.places
+        return mtf_decimate(
+            tile.fine_size, self.gains(tile.optics.mtf), tile.optics.ratio, tile.optics.offset,
+            shift=np.array(self.shift) + places,
+        )  # fmt: skip
+
+    def sight(self, tile: Tile, beside: tuple[float, float] = (0.0, 0.0)) -> Callable[[torch.Tensor], torch.Tensor]:
+        """The same for the mean band, at the place where each sample really lies, or so many fine pixels beside."""
+        shift = self.shift[0] + beside[0], self.shift[1] + beside[1]
+        return _sight(tile, self.gains(tile.optics.mean_gains()), shift, self.field)
 
     def rest(self, components: torch.Tensor, pan: torch.Tensor) -> torch.Tensor:
         """What the model leaves of the coarse PAN."""
@@ -246,7 +265,7 @@ def _bent(scene: Scene, components: Components, rank: int, pair: Registration) -
     `_regress`.
     """
     field = Field.none(scene.sum(places))
-    n_terms = field.coefficients.size
+    n_terms, orders = field.coefficients.size, [i + j for i, j in terms()]
     if float(scene.sum(coarse_pixels)) < DEPENDENT * (rank + n_terms):
         # so few pixels agree with any field
         return None
@@ -282,7 +301,7 @@ def _bent(scene: Scene, components: Components, rank: int, pair: Registration) -
         independent = max(float(sums.n) - len(gram), 1.0) / DEPENDENT
         spread = max(rest, TINY) / independent * inverse[rank:, rank:].numpy()
         moved = field.coefficients - solution[rank:].numpy().reshape(2, -1)
-        field = dataclasses.replace(field, coefficients=believed(moved, spread))
+        field = dataclasses.replace(field, coefficients=believed(moved, spread, orders))
         if not field.coefficients.any():
             return None
     return field

@@ -21,10 +21,11 @@ import torch
 
 from hsitools.estimation.band_noise import unexplained
 from hsitools.estimation.covariance import largest_of_noise
+from hsitools.sensor.separable import Separable
 from pansharpen.case import Scene, Tile
 from pansharpen.families.statistics import BandSums, Moments, band_sums, mix, moments, per_band
 from pansharpen.optics import Optics
-from pansharpen.physics.registration import DEPENDENT
+from pansharpen.physics.registration import DEPENDENT, Registration
 
 #: Most dimensions of the subspace.
 RANK = 16
@@ -134,26 +135,42 @@ def subspace(scene: Scene, coarse: Cube) -> Subspace:
     return Subspace(mean=levels.mean_x, basis=basis, projection=projection, signal=signal, rest=rest, noise=noise[None])
 
 
-def one_blur(scene: Scene) -> Cube:
-    """The coarse cube as it would be if all bands had the mean MTF; as it is where they have.
+def one_blur(scene: Scene, pair: Registration | None = None) -> Cube:
+    """The coarse cube as it would be if all bands had the mean MTF, at one place; as it is where they have.
 
     What an MTF adds or takes off is known of the interpolated cube with PAN's details in it, injected by each band's
     regression on PAN as that band would see it: y − (S B_band − S B_mean) of that. What is left of the difference is
     corrected by the solution itself (see `pansharpen.methods.physics`).
+
+    Parameters
+    ----------
+    scene : Scene
+    pair : Registration, optional
+        Where and how the bands lie and blur, instead of what the scene's optics say.
     """
-    if scene.optics.same_mtf:
+    if scene.optics.same_mtf and (pair is None or pair.places is None):
         return lambda tile: tile.wide_coarse
 
+    def sights(tile: Tile) -> tuple[Separable, Separable]:
+        gains = tile.optics.mean_gains()
+        if pair is None:
+            return tile.down(), tile.down(gains)
+        return pair.down_bands(tile), pair.down(tile, gains)
+
+    def of_bands(tile: Tile) -> torch.Tensor:
+        return tile.see_pan(sights(tile)[0], scene.n_bands)
+
     def joint(tile: Tile) -> BandSums:
-        return band_sums(tile.coarse, tile.crop_coarse(tile.wide_pan_of_bands), tile.coarse_valid)
+        return band_sums(tile.coarse, tile.crop_coarse(of_bands(tile)), tile.coarse_valid)
 
     gain = scene.sum(joint).slope
 
     def levelled(tile: Tile) -> torch.Tensor:
-        exact, mean, pan = tile.down(), tile.down(tile.optics.mean_gains()), tile.wide_pan_of_bands
+        exact, mean = sights(tile)
+        pan = of_bands(tile)
         factor = per_band(gain, pan)
         smooth = tile.wide_expanded - factor * tile.up()(pan)
-        return tile.wide_coarse - (exact(smooth) - mean(smooth)) - factor * (pan - tile.wide_pan_coarse)
+        return tile.wide_coarse - (exact(smooth) - mean(smooth)) - factor * (pan - tile.see_pan(mean))
 
     return levelled
 

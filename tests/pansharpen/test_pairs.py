@@ -76,13 +76,13 @@ def test_tiles_of_a_bent_pair_are_those_of_the_whole(bent):
 
 
 def test_a_field_is_believed_beyond_chance_only():
-    n = len(terms())
+    n, orders = len(terms()), [i + j for i, j in terms()]
     uncertainty = 0.05**2 * np.eye(2 * n)
     chance = np.random.default_rng(0).normal(scale=0.05, size=(2, n))
-    assert not believed(chance, uncertainty).any()
+    assert not believed(chance, uncertainty, orders).any()
     true = np.zeros((2, n))
     true[0, 1], true[1, 2] = 0.5, -0.4
-    kept = believed(true + chance, uncertainty)
+    kept = believed(true + chance, uncertainty, orders)
     assert np.abs(kept - true).mean() < np.abs(chance).mean()
     assert np.abs(kept).max() < np.abs(true + chance).max()
     assert max(SIZES) < 2

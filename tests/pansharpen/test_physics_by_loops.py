@@ -106,7 +106,7 @@ def test_samples_that_lie_elsewhere_are_seen_there():
 @pytest.mark.parametrize("size", [0.02, 0.3])
 def test_a_field_is_believed_by_its_evidence(size):
     rng = np.random.default_rng(1)
-    n = len(terms())
+    n, orders = len(terms()), [i + j for i, j in terms()]
     own = np.array([1.0, *[1 / (i + j) ** 2 for i, j in terms()[1:]]] * 2)
     root = rng.standard_normal((2 * n, 2 * n)) * 0.01
     covariance = root @ root.T + 1e-3 * np.eye(2 * n)
@@ -123,7 +123,7 @@ def test_a_field_is_believed_by_its_evidence(size):
             np.linalg.inv(np.linalg.inv(covariance) + np.linalg.inv(prior)) @ np.linalg.inv(covariance) @ estimate
         )
     assert expected.any() == (size > 0.1)
-    np.testing.assert_allclose(believed(estimate.reshape(2, -1), covariance).ravel(), expected, atol=1e-9)
+    np.testing.assert_allclose(believed(estimate.reshape(2, -1), covariance, orders).ravel(), expected, atol=1e-9)
 
 
 # ---- registration ------------------------------------------------------------------------------------------------

@@ -1,0 +1,152 @@
+"""Where each band lies on PAN's grid, beyond the cube's common shift.
+
+Keystone, detectors and flight lines that were put together put the bands of one cube beside one another: in a ROSIS
+scene of Pavia those at 430 and 860 nm are 1.3 pixels apart. Details that PAN shows at one place belong into each band
+where that band lies. As in `displacement`, what PAN's own derivatives explain of the coarse bands tells how far: of
+the components' finest details, as most of these follow PAN, regressed on PAN's and on its derivatives along y and x, a
+band's place is its coefficient on a derivative over that on PAN. Bands differ in how closely they follow PAN, so that
+places are a polynomial of low order in wavelength, of which no more is believed than is beyond chance.
+
+The fused cube keeps the bands where they are: seen by the cube's optics it must be the cube.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn.functional import conv2d
+
+from hsitools.sensor.separable import AxisMatrix, Separable, symmetric
+from pansharpen.case import Scene, Tile
+from pansharpen.families.statistics import Moments, mix, moments
+from pansharpen.physics.displacement import FARTHEST, believed
+from pansharpen.physics.registration import RIDGE, TINY, Components, Registration
+from pansharpen.physics.subspace import LAPLACIAN, MAX_PRECISION, Subspace, finest_details
+
+Array = NDArray[np.float64]
+#: Highest power of the wavelength.
+ORDER = 2
+#: Displacement below which bands are left where they are, coarse pixels: root of the mean square over the bands, by how
+#: closely they follow PAN. What a shore or a slope in the sun has in common with PAN's derivatives looks like up to
+#: .046 (abu_beach_2), bands 1.25 fine pixels apart from end to end like .05 to .1 (nine tuning scenes, ratios 4 and 6).
+LEAST = 0.05
+#: Weights, along an axis, of the neighbours whose residuals may be those of a coarse pixel itself.
+NEAR = (1 / 3, 2 / 3, 1.0, 2 / 3, 1 / 3)
+#: Fine pixels to which no place is known better.
+KNOWN = 0.01
+#: Coarse pixels below which nothing is said.
+FEW = 100
+#: Half step of PAN's derivatives, fine pixels.
+STEP = 0.25
+#: Pixels between which a band is interpolated (Lagrange's polynomial), as `hsitools.sensor.interpolation` does.
+NODES = 12
+
+
+def band_places(scene: Scene, components: Components, space: Subspace, pair: Registration) -> Array | None:
+    """Fine pixels (y, x) by which each band's samples lie elsewhere than ``pair.shift``, ``(band, 2)``.
+
+    None where they do not lie elsewhere by more than chance would have it.
+
+    Parameters
+    ----------
+    scene : Scene
+    components : callable
+        Coarse components of a tile.
+    space : Subspace
+    pair : Registration
+    """
+    if not pair.contrast:
+        return None
+
+    def images(tile: Tile) -> tuple[torch.Tensor, torch.Tensor]:
+        """Finest details of PAN, of its two derivatives and of the components, and how much each pixel counts."""
+        own = components(tile)
+
+        def see(y: float, x: float) -> torch.Tensor:
+            return tile.see_pan(pair.sight(tile, (y, x)))
+
+        pan = see(0, 0)
+        slopes = [(see(y, x) - see(-y, -x)) / (2 * STEP) for y, x in ((STEP, 0.0), (0.0, STEP))]
+        details, whole = finest_details(torch.cat([pan, *slopes, own], 1), tile.wide_coarse_valid, LAPLACIAN)
+        return details, whole / pair.excess(pair.rest(own, pan))
+
+    def joint(tile: Tile) -> Moments:
+        details, weight = images(tile)
+        return moments(tile.crop_coarse(details), valid=tile.crop_coarse(weight))
+
+    sums = scene.sum(joint)
+    if float(sums.n) < FEW:
+        return None
+    covariance = sums.covariance[0]
+    power, mixed = covariance[:3, :3], covariance[:3, 3:]
+    inverse = torch.linalg.inv(power + RIDGE * torch.diag(power.diagonal()) + TINY * torch.eye(3).to(power))
+    solution, basis = inverse @ mixed, space.basis[0].double()
+    gain, slopes = (solution[0] @ basis.mT).cpu().numpy(), (solution[1:] @ basis.mT).cpu().numpy()
+    rest = covariance[3:, 3:] - mixed.mT @ solution
+    left = ((basis @ rest) * basis).sum(1).clamp(min=0).cpu().numpy()
+    followed = gain**2 * float(power[0, 0])
+    # no band is known better than the solver takes it
+    variance = left + followed / MAX_PRECISION + TINY
+    polynomials = np.polynomial.legendre.legvander(_along(scene), ORDER)
+    design = gain[:, None] * polynomials / variance[:, None]
+    gram = design.T @ (gain[:, None] * polynomials)
+    fit = np.linalg.solve(gram + RIDGE * np.diag(gram.diagonal()) + TINY * np.eye(ORDER + 1), design.T)
+
+    def doubt(tile: Tile) -> torch.Tensor:
+        """Of what each pixel adds to the estimate, products with what those beside it add."""
+        details, weight = images(tile)
+        apart = details[0] - sums.mean_x[0][:, None, None]
+        pan, own = apart[None, :3], apart[None, 3:]
+        left = mix((torch.as_tensor(fit).to(basis) @ basis)[None], own - mix(solution.mT[None], pan))
+        each = (mix(inverse[None, 1:] / sums.n, pan)[0, :, None] * left).flatten(0, 1)[:, None] * weight[0]
+        near = torch.tensor(NEAR).to(each)
+        beside = conv2d(each, (near[:, None] * near)[None, None], padding=len(NEAR) // 2)
+        return tile.crop_coarse(each).flatten(1) @ tile.crop_coarse(beside).flatten(1).mT
+
+    spread = scene.sum(doubt).cpu().numpy()
+    spread = (spread + spread.T) / 2 + KNOWN**2 * np.eye(len(spread))
+    kept = believed(slopes @ fit.T, spread, range(ORDER + 1))
+    places = np.asarray(polynomials @ kept.T).clip(-FARTHEST, FARTHEST)
+    share = followed / (followed + left + TINY)
+    farthest = float((share @ (places**2).sum(1)) / max(float(share.sum()), TINY)) ** 0.5
+    return places if farthest > LEAST * scene.optics.ratio else None
+
+
+def _along(scene: Scene) -> Array:
+    """Wavelengths, or the bands' numbers where none are known, from −1 to 1."""
+    wavelength = scene.optics.wavelength_nm
+    values = np.arange(scene.n_bands, dtype=float)
+    if wavelength is not None and np.isfinite(wavelength).all():
+        values = np.asarray(wavelength, dtype=float)
+    middle, reach = (values.max() + values.min()) / 2, (values.max() - values.min()) / 2
+    return np.asarray((values - middle) / max(reach, TINY))
+
+
+def in_place(aligned: torch.Tensor, tile: Tile, places: Array) -> torch.Tensor:
+    """A tile's own part of bands ``(1, band, y, x)`` with its surroundings, each moved to where the cube shows it."""
+    top, bottom, left, right = (tile.optics.ratio * size for size in tile.margin)
+    height, width = tile.fine_size
+    move = _mover((height, width), tuple(map(tuple, places.tolist())))
+    return move.outputs(slice(top, height - bottom), slice(left, width - right))(aligned)
+
+
+@lru_cache(maxsize=8)
+def _mover(shape: tuple[int, int], places: tuple[tuple[float, float], ...]) -> Separable:
+    return Separable(*(_axis(n, np.array(along)) for n, along in zip(shape, zip(*places, strict=True), strict=True)))
+
+
+def _axis(n: int, place: Array) -> AxisMatrix:
+    """Lagrange's polynomial through the nearest pixels of each at ``place`` beside it, ``(band,)``."""
+    first = np.floor(place).astype(np.int64) - NODES // 2 + 1
+    nodes = np.arange(NODES)
+    distance = (place - first)[:, None] - nodes
+    own = np.zeros((len(place), int(first.max() - first.min()) + NODES))
+    for node in nodes:
+        others = nodes != node
+        weight = np.prod(distance[:, others] / (node - nodes[others]), axis=1)
+        own[np.arange(len(place)), first - first.min() + node] = weight
+    weights = np.broadcast_to(own[:, None], (len(place), n, own.shape[1]))
+    return AxisMatrix(weights, np.arange(n) + first.min(), n, symmetric(n))
