@@ -357,10 +357,13 @@ def restore(
     said |= warning_of(said)
     if found.structure is not None and found.structure.any():
         said["rare_extent"] = _extent(found.structure)
+    if std is not None:
+        std = among_all(std, live, np.nan)
+        std[:, nothing | beyond] = np.nan
     return dataclasses.replace(
         found,
         estimate=estimate,
-        std=None if std is None else among_all(std, live, np.nan),
+        std=std,
         mask=mask,
         noise=noise_model,
         provenance=said,

@@ -71,16 +71,21 @@ class PixelStack:
         return n, height, width
 
     def centre(self) -> MonochromaticCapture:
-        """Capture of the 5×5 mean at the centre of every sub-image."""
+        """Capture of the 5×5 mean at the centre of every sub-image, of pixels that have a value."""
         _, height, width = self.shape
         rows, columns = _around(height), _around(width)
-        intensity = np.asarray(self.pixels[:, :, rows, columns], dtype=float).mean(axis=(2, 3))
+        pixels = np.asarray(self.pixels[:, :, rows, columns], dtype=float)
+        known = np.isfinite(pixels)
         if self.flat is None:
-            flat = np.ones_like(intensity)
+            flat = np.ones(pixels.shape[:2])
         elif self.flat.ndim == 4:
-            flat = np.asarray(self.flat[:, :, rows, columns], dtype=float).mean(axis=(2, 3))
+            lamp = np.asarray(self.flat[:, :, rows, columns], dtype=float)
+            # of the same pixels, or their ratio would be of none
+            known &= np.isfinite(lamp)
+            flat = _mean(lamp, known)
         else:
             flat = np.asarray(self.flat, dtype=float)
+        intensity = _mean(pixels, known)
         return MonochromaticCapture(
             intensity=intensity,
             flat=flat,
@@ -120,3 +125,10 @@ def _stack(path: Path, linewidth_nm: Any, line_shape: str) -> PixelStack:
 
 def _around(size: int) -> slice:
     return slice(max(0, size // 2 - 2), min(size, size // 2 + 3))
+
+
+def _mean(pixels: Array, known: NDArray[np.bool_]) -> Array:
+    """Mean ``(interferometer, line)`` over the known pixels of ``(interferometer, line, y, x)``; NaN without any."""
+    count = known.sum(axis=(2, 3))
+    total = np.where(known, pixels, 0).sum(axis=(2, 3))
+    return np.asarray(np.where(count, total / np.maximum(count, 1), np.nan))

@@ -47,7 +47,10 @@ def new_own(path: str | Path) -> Iterator[Any]:
 
 
 #: What makes a file of the second format of one of the first.
-WAYS = {("hsitools-characterization", "hsitools-sensor"): "hsi sensor from"}
+WAYS = {
+    ("hsitools-characterization", "hsitools-sensor"): "hsi sensor from",
+    ("hsitools-frames", "hsitools-capture"): "hsi capture extract",
+}
 
 
 def _way_on(declared: Any, expected: str) -> str:

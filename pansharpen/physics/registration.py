@@ -116,7 +116,8 @@ class Registration:
         if share > DOUBTFUL:
             return (
                 f"found {100 * share:.2g} % of what {sharp} shows at the cube's scale to be nothing that the cube "
-                f"shows, expected at most {100 * DOUBTFUL:.0f} %; is it the same scene, not turned, of the same date?"
+                f"shows, expected at most {100 * DOUBTFUL:.0f} %; is it the same scene, not turned, of the same date, "
+                f"and do the bands hold what {sharp} sees?"
             )
         return None
 

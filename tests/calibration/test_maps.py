@@ -26,6 +26,8 @@ def stack_path(device, tmp_path_factory):
     pixels = bench.pixel_stack(device, wavenumber, size=SIZE, rng=np.random.default_rng(2), noise=0.04)
     pixels[2, :, 0, 0] = 0
     pixels[3, 5:9, 1, 1] = np.nan
+    # among those that the interferometer is characterized from first
+    pixels[5, :, SIZE // 2, SIZE // 2 - 1] = np.nan
     with h5py.File(path, "w") as file:
         file["pixels"], file["wavenumber"] = pixels, wavenumber
         file.attrs["opd_step_um"] = 1.0
@@ -61,7 +63,28 @@ def test_bad_pixels(maps):
     result, arrays, _ = maps
     assert np.isnan(arrays["opd_um"][2, 0, 0])
     assert np.isfinite(arrays["opd_um"][3, 1, 1])
-    assert result["n_invalid"] == int(np.isnan(arrays["opd_um"]).sum()) == 1
+    assert np.flatnonzero(np.isnan(arrays["opd_um"][5])).tolist() == [SIZE // 2 * SIZE + SIZE // 2 - 1]
+    assert result["n_invalid"] == int(np.isnan(arrays["opd_um"]).sum()) == 2
+
+
+def test_the_centre_is_of_pixels_that_have_a_value(tmp_path):
+    """Of a flat field too, and of the same pixels: their ratio is what counts."""
+    rng = np.random.default_rng(0)
+    pixels, lamp = rng.uniform(1, 2, (2, 2, 7, 9, 8))
+    known = np.ones(pixels.shape, dtype=bool)
+    known[0, :, 4, 3], known[1, 3, 5, 4], known[1, 2] = False, False, False
+    pixels[0, :, 4, 3], lamp[1, 3, 5, 4], pixels[1, 2] = np.nan, np.nan, np.nan
+    with h5py.File(tmp_path / "stack.h5", "w") as file:
+        file["pixels"], file["flat"], file["wavenumber"] = pixels, lamp, bench.lines(7)
+    seen = PixelStack(tmp_path / "stack.h5").centre()
+    inside = slice(2, 7), slice(2, 7)
+    for row, line in np.ndindex(2, 7):
+        own = known[row, line][inside]
+        if not own.any():
+            assert not seen.mask[row, line]
+            continue
+        assert seen.intensity[row, line] == pytest.approx(pixels[row, line][inside][own].mean())
+        assert seen.flat[row, line] == pytest.approx(lamp[row, line][inside][own].mean())
 
 
 def test_wavenumbers_are_read_in_the_unit_that_the_file_tells(stack_path, tmp_path):

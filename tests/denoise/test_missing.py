@@ -137,3 +137,15 @@ def test_a_band_that_the_others_foretell_badly_keeps_its_values(seed: int) -> No
     assert np.sqrt(np.mean((found.estimate - true)[0] ** 2)) < 1.2 * 0.12
     # objects, too, stay in the others what was seen of them
     assert np.abs((found.estimate - true)[1:]).max() < 5 * 0.05
+
+
+def test_of_a_pixel_without_any_value_nothing_is_said() -> None:
+    """Neither an estimate nor a standard deviation; of what a file fills its corner with, neither."""
+    seen = (mixture() + SIGMA * np.random.default_rng(1).standard_normal((BANDS, SIDE, SIDE))).astype(np.float32)
+    seen[:, 20:25, 20:25], seen[:, :8, :8] = np.nan, -1
+    found = restore(seen, "diffusion", samples=2)
+    assert found.std is not None
+    nothing = np.isnan(seen).all(0) | (seen == -1).all(0)
+    np.testing.assert_array_equal(np.isnan(found.std), np.broadcast_to(nothing, seen.shape))
+    assert found.mask[:, nothing].all()
+    assert np.isnan(found.estimate[:, 20:25, 20:25]).all()
