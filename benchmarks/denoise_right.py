@@ -67,6 +67,39 @@ def real_table() -> None:
           f"saturated {found.provenance['saturated']:.3f}")  # fmt: skip
 
 
+def holes_table() -> None:
+    """What was measured beside holes, and what other bands say of those: 20 dB, with stripes and without."""
+    print(
+        "beside holes, lowrank, errors in σ: what was measured (without holes), and where a third of the bands is missing"
+    )
+    for name in ("jasper_ridge", "abu_urban_1"):
+        true = load(name)[0][::3, :64, :64].astype(float)
+        bands, height, width = true.shape
+        rng = np.random.default_rng(0)
+        sigma = np.sqrt((true**2).mean((1, 2), keepdims=True)) / 10
+        blobs, (y, x) = gaussian_filter(rng.standard_normal((height, width)), 4), np.mgrid[:height, :width]
+        kinds = {"clouds": blobs > np.quantile(blobs, 0.7), "rows": y < height // 3, "corner": x + y > 1.2 * width}
+        striped = 2 * sigma * rng.standard_normal((bands, 1, width)) * (rng.random(width) < 0.3)
+        for label, offset in (("even", 0), ("striped", striped)):
+            seen = true + offset + sigma * rng.standard_normal(true.shape)
+
+            def errors(
+                missing: Mask, seen: Array = seen, true: Array = true, sigma: Array = sigma
+            ) -> tuple[float, float]:
+                found = restore(np.where(missing, np.nan, seen).astype(np.float32), "lowrank")
+                square = np.square((found.estimate - true) / sigma)
+                return [float(np.sqrt(square[part].mean())) if part.any() else 0.0 for part in (~missing, missing)]
+
+            whole = errors(np.zeros(true.shape, dtype=bool))[0]
+            for kind, pixels in kinds.items():
+                every = np.broadcast_to(pixels, true.shape)
+                third = every & (np.arange(bands) % 3 == 1)[:, None, None]
+                block = every & (np.arange(bands) // (bands // 3) == 1)[:, None, None]
+                beside = errors(every)[0]
+                print(f"  {name:14}{label:9}{kind:8} {beside:.2f} ({whole:.2f})   every third {errors(third)[1]:.2f}, "
+                      f"a block {errors(block)[1]:.2f}", flush=True)  # fmt: skip
+
+
 def targets(wavelength: Array) -> dict[str, Array]:
     """Absorptions ``(band,)``: one broad one, and a comb of narrow lines; near 2200 and 2300 nm, where bands are."""
     spacing, low, span = np.abs(np.gradient(wavelength)), wavelength.min(), np.ptp(wavelength)
@@ -157,7 +190,8 @@ def target_table(scenes: Sequence[str] = ()) -> None:
 
 
 TABLES: dict[str, Callable[..., None]] = {
-    "rank": rank_table, "real": real_table, "coverage": denoise_certainty.main, "targets": target_table,
+    "rank": rank_table, "real": real_table, "holes": holes_table, "coverage": denoise_certainty.main,
+    "targets": target_table,
 }  # fmt: skip
 
 

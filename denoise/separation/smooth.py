@@ -180,6 +180,8 @@ def _alike(pilot: Array) -> Array:
         around = centre[first : first + AT_ONCE, None] + moves
         own = guide[around[:, len(moves) // 2]]
         distance = np.stack([np.square(guide[place] - own).sum(1) for place in around.T], axis=1)
+        # where more patches than a group takes are the very same, its own is among them all the same
+        distance[:, len(moves) // 2] = -1
         chosen = np.argpartition(distance, size - 1, axis=1)[:, :size]
         out[first : first + AT_ONCE] = np.take_along_axis(around, chosen, axis=1)
     return out

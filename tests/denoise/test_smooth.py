@@ -86,3 +86,12 @@ def test_many_small_inverses(size: int) -> None:
     np.testing.assert_allclose(_inverse(matrices) @ matrices, np.broadcast_to(np.eye(size), matrices.shape), atol=1e-9)
     single = _inverse(matrices.astype(np.float32))
     np.testing.assert_allclose(single, np.linalg.inv(matrices), atol=1e-4)
+
+
+def test_an_area_of_one_value_stays_what_it_is() -> None:
+    """More patches are the very same there than a group takes, and each pixel is in one group at least."""
+    image = np.zeros((2, 40, 44), np.float32)
+    image[:, :, 30:] = 20 * np.sin(np.arange(14, dtype=np.float32))
+    found = smooth(image).best
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(found[:, 4:-4, 4:20], 0, atol=1e-2)
