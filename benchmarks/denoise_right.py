@@ -69,9 +69,7 @@ def real_table() -> None:
 
 def holes_table() -> None:
     """What was measured beside holes, and what other bands say of those: 20 dB, with stripes and without."""
-    print(
-        "beside holes, lowrank, errors in σ: what was measured (without holes), and where a third of the bands is missing"
-    )
+    print("holes, lowrank, errors in σ: of what was measured (without any); where a third of the bands is missing")
     for name in ("jasper_ridge", "abu_urban_1"):
         true = load(name)[0][::3, :64, :64].astype(float)
         bands, height, width = true.shape
