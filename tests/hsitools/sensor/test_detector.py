@@ -192,7 +192,8 @@ def test_hot_elements_read_saturation(name):
     instrument = preset("finch") if name == "finch" else sensor(CAMERA, defects=Defects(hot=0.2))
     bands, width = instrument.n_bands, 60
     wavelength = [450.0, 550.0, 650.0] if name == "camera" else np.linspace(880, 1720, 400)
-    bright = Cube(data=np.full((len(wavelength), 40, width), 1e4, np.float32), wavelength_nm=wavelength, units="DN")
+    level = np.full((len(wavelength), 40, width), 1e4, np.float32)
+    bright = Cube(data=level, wavelength_nm=wavelength, units=instrument.units)
     seen, saturated = instrument.expose(bright, np.random.default_rng(0))
     pattern = instrument.pattern((bands, 40, width), np.random.default_rng(0).spawn(1)[0])
     assert pattern.hot.any()
