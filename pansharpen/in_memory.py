@@ -60,13 +60,17 @@ def without_wild(case: FusionCase) -> FusionCase:
     coarse, pan, guides = [], [], []
     for part in case.singles():
         cube, sharp = (image[0].cpu().numpy() for image in (part.coarse, part.pan))
-        cube = without_blank(Cube(data=cube, name=case.name)).read()
+        given = Cube(data=cube, name=case.name)
+        seen, own = without_blank(given), part.coarse
+        if seen is not given:
+            cube = seen.read()
+            own = torch.as_tensor(cube)[None].to(part.coarse)
         wild = wild_samples(Pair(
             shape=(cube.shape[1], cube.shape[2]), optics=case.optics, coarse=partial(_part, cube),
             pan=partial(_part, sharp), guides=tuple(map(_placed, part.guides)), pan_made=case.pan_made,
         ))  # fmt: skip
         count_wild(wild, case.findings)
-        coarse.append(wild.from_cube(torch.as_tensor(cube)[None].to(part.coarse)))
+        coarse.append(wild.from_cube(own))
         pan.append(wild.from_pan(part.pan))
         guides.append([
             without(guide.image, places) for guide, places in zip(part.guides, wild.guides, strict=True)

@@ -16,7 +16,7 @@ from denoise.latent.flow import Condition, Evidence, channels_of, posterior_mean
 from denoise.learning.denoiser_card import load_autoencoder, load_flow
 from denoise.separation.columns import doubt_of_nearest
 from denoise.separation.estimate import Separation
-from denoise.separation.missing import doubt_of_missing, whole_pixels
+from denoise.separation.missing import doubt_of_missing, holes, whole_pixels
 from denoise.separation.smooth import smooth
 from hsitools.cube.memory import require_memory
 from hsitools.devices import whole_convolutions
@@ -122,11 +122,9 @@ def refine(
         scene_missed = np.maximum(missed(rest.numpy(), ~separation.noise.outlier), shared(residual))
         whole += torch.as_tensor(scene_missed).clamp(min=faint)[:, None, None]
         # what was not measured is what other bands say, no surer than these: elements without any value, and holes
-        outlier = np.asarray(separation.noise.outlier)
-        gone = np.asarray(outlier.all(1))
-        doubt = doubt_of_nearest(separation.whitened, gone)
+        doubt = doubt_of_nearest(separation.whitened, np.asarray(separation.noise.outlier.all(1)))
         whole = torch.maximum(whole, torch.as_tensor(doubt)[:, None])
-        lacking = outlier & ~gone[:, None]
+        lacking = holes(separation.noise.outlier)
         doubt = doubt_of_missing(separation.whitened, separation.directions, lacking, whole_pixels(lacking))
         whole = torch.maximum(whole, torch.as_tensor(np.where(lacking, doubt[:, None, None], 0)))
         std = np.sqrt(unit**2 * whole.numpy() + pattern(separation, scene))

@@ -16,7 +16,7 @@ from denoise.case import NoiseModel, Observation
 from denoise.learning.outlier_net import outlier_probability
 from denoise.separation.columns import column_response, column_ripple, dead_elements, from_nearest, striped_columns
 from denoise.separation.lines import lines
-from denoise.separation.missing import completed, whole_pixels
+from denoise.separation.missing import completed, holes, whole_pixels
 from denoise.separation.noise import MIN_PIXELS, along_track, noise_of_bands
 from denoise.separation.saturation import stuck_values
 from denoise.separation.shared_noise import SharedNoise, shared_noise
@@ -173,9 +173,8 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS, 
         bad = bad | (stuck_values(values, valid) & ~clipped)
     middle = medians(values, ~bad)[:, None, None]
     seen_pixels = 2 * bad.sum(0) < bands
-    # of elements that are dead the nearest bands say more
-    holes = bad & ~clipped & ~np.asarray(bad.all(1))[:, None]
-    whole = whole_pixels(holes)
+    lacking = holes(bad) & ~clipped
+    whole = whole_pixels(lacking)
     scene: Array = np.where(bad & ~clipped, middle, values)
     gain, offset, power = np.ones((bands, width), np.float32), np.zeros((bands, width), np.float32), np.zeros(bands)
     striped, offset_std = np.zeros(width, dtype=bool), np.zeros((bands, width), np.float32)
@@ -195,7 +194,7 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS, 
         unit = np.maximum(noise, 1e-6 * np.sqrt((filled**2).mean((1, 2))) + 1e-30).astype(np.float32)
         whitened = filled / unit[:, None, None]
         directions = subspace((level / unit[:, None, None])[:, whole])
-        whitened = completed(whitened, directions, holes, whole)
+        whitened = completed(whitened, directions, lacking, whole)
         rank = directions.shape[1]
         scores: Array = (directions.T @ whitened.reshape(bands, -1)).reshape(rank, height, width)
         if not seen.calibrated:
@@ -237,7 +236,7 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS, 
     shared = shared_noise(level, unit) if sigma is None else None
     level = level / unit[:, None, None]
     directions = faint(level, subspace(level[:, whole]))
-    whitened = completed(whitened, directions, holes, whole)
+    whitened = completed(whitened, directions, lacking, whole)
     # of few bands pixels told the noise, and that is all of it
     if sigma is None and bands > FEW_BANDS:
         unit, whitened, directions = levelled(unit, whitened, directions)

@@ -24,6 +24,11 @@ PIXELS_EACH = 4
 AT_ONCE = 2**24
 
 
+def holes(bad: Mask) -> Mask:
+    """Voxels ``(band, y, x)`` that were not measured, but for dead elements: of these the nearest bands say more."""
+    return np.asarray(bad & ~np.asarray(bad.all(1))[:, None])
+
+
 def whole_pixels(bad: Mask) -> Mask:
     """Pixels ``(y, x)`` that tell the scene's spectra, of voxels ``(band, y, x)`` that were not measured."""
     share = bad.mean(0)

@@ -73,10 +73,14 @@ def blank(values: Array, valid: Mask) -> Mask:
     from scipy.ndimage import binary_opening
 
     alike = valid.any(0) & ~(valid & (values != 0)).any(0)
-    measured = np.where(valid, values, np.nan)
-    spectrum = blank_spectrum(lambda rows, columns: measured[:, rows, columns], measured.shape[1:])
+
+    def read(rows: slice, columns: slice) -> Array:
+        return np.where(valid[:, rows, columns], values[:, rows, columns], np.nan)
+
+    height, width = values.shape[1:]
+    spectrum = blank_spectrum(read, (height, width))
     if spectrum is not None:
-        alike |= is_blank(measured, spectrum)
+        alike |= is_blank(read(slice(0, height), slice(0, width)), spectrum)
     return np.asarray(binary_opening(alike, np.ones((BLANK, BLANK), dtype=bool)) if alike.any() else alike)
 
 
