@@ -1,4 +1,4 @@
-"""Coarse images on a finer grid: four kernels, as separable operators with exact adjoints."""
+"""Coarse images on a finer grid by four kernels, images a little aside: separable operators with exact adjoints."""
 
 from __future__ import annotations
 
@@ -55,6 +55,49 @@ def interpolate(
     return _interpolator(tuple(shape), ratio, (offset + shift[0], offset + shift[1]), method, tuple(out_shape))
 
 
+@lru_cache(maxsize=8)
+def displace(shape: tuple[int, int], places: tuple[tuple[float, float], ...]) -> Separable:
+    """Each image of a stack aside by its own displacement: the result at a pixel is the image there plus ``places``.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Size (y, x) of the images.
+    places : tuple of (float, float)
+        Of each image along y and x, pixels. Lagrange's polynomial is taken through the 12 nearest pixels.
+
+    Examples
+    --------
+    >>> import torch
+    >>> ramp = torch.arange(40.0, dtype=torch.float64).expand(2, 40, 40)
+    >>> aside = displace((40, 40), ((0.0, 0.5), (0.0, -2.0)))(ramp)
+    >>> [round(float(value), 6) for value in aside[:, 20, 20]]
+    [20.5, 18.0]
+    """
+    along = zip(*places, strict=True)
+    return Separable(*(_displaced_axis(n, np.array(place)) for n, place in zip(shape, along, strict=True)))
+
+
+def _displaced_axis(n: int, place: Array) -> AxisMatrix:
+    start = np.floor(place).astype(np.int64) - len(TAPS_23) + 1
+    weights = _lagrange(place - start)
+    own = np.zeros((len(place), int(start.max() - start.min()) + weights.shape[1]))
+    for node, weight in enumerate(weights.T):
+        own[np.arange(len(place)), start - start.min() + node] = weight
+    return AxisMatrix(
+        np.broadcast_to(own[:, None], (len(place), n, own.shape[1])), np.arange(n) + start.min(), n, symmetric(n)
+    )
+
+
+def _lagrange(at: Array) -> Array:
+    """Weights ``(place, node)`` of a polynomial through nodes 0 … 11, at places among them."""
+    nodes = np.arange(2 * len(TAPS_23))
+    distance = at[:, None] - nodes
+    others = nodes[None, :] != nodes[:, None]
+    factors = np.where(others, distance[:, None] / np.where(others, nodes[:, None] - nodes, 1), 1.0)
+    return np.asarray(factors.prod(2))
+
+
 @lru_cache(maxsize=64)
 def _interpolator(shape: Any, ratio: int, offset: tuple[float, float], method: str, out_shape: Any) -> Separable:
     build = INTERPOLATORS[method]
@@ -73,13 +116,8 @@ def _bicubic_axis(n: int, ratio: int, offset: float, n_out: int) -> AxisMatrix:
 
 def _polynomial_axis(n: int, ratio: int, offset: float, n_out: int) -> AxisMatrix:
     at = (np.arange(n_out) - offset) / ratio
-    nodes = np.arange(2 * len(TAPS_23))
     start = np.floor(at).astype(np.int64) - len(TAPS_23) + 1
-    distance = (at - start)[:, None] - nodes
-    weights = np.ones((n_out, len(nodes)))
-    for node in nodes:
-        others = nodes != node
-        weights[:, node] = np.prod(distance[:, others] / (node - nodes[others]), axis=1)
+    weights = _lagrange(at - start)
     return AxisMatrix(weights[None], start, n, symmetric(n))
 
 

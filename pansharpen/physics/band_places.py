@@ -12,19 +12,19 @@ The fused cube keeps the bands where they are: seen by the cube's optics it must
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn.functional import conv2d
 
-from hsitools.sensor.separable import AxisMatrix, Separable, symmetric
+from hsitools.estimation.chance import believed
+from hsitools.estimation.finest_details import LAPLACIAN, finest_details
+from hsitools.sensor.interpolation import displace
 from pansharpen.case import Scene, Tile
 from pansharpen.families.statistics import Moments, mix, moments
-from pansharpen.physics.displacement import FARTHEST, believed
+from pansharpen.physics.displacement import FARTHEST
 from pansharpen.physics.registration import RIDGE, TINY, Components, Registration
-from pansharpen.physics.subspace import LAPLACIAN, MAX_PRECISION, Subspace, finest_details
+from pansharpen.physics.subspace import MAX_PRECISION, Subspace
 
 Array = NDArray[np.float64]
 #: Highest power of the wavelength.
@@ -41,8 +41,6 @@ KNOWN = 0.01
 FEW = 100
 #: Half step of PAN's derivatives, fine pixels.
 STEP = 0.25
-#: Pixels between which a band is interpolated (Lagrange's polynomial), as `hsitools.sensor.interpolation` does.
-NODES = 12
 
 
 def band_places(scene: Scene, components: Components, space: Subspace, pair: Registration) -> Array | None:
@@ -129,24 +127,5 @@ def in_place(aligned: torch.Tensor, tile: Tile, places: Array) -> torch.Tensor:
     """A tile's own part of bands ``(1, band, y, x)`` with its surroundings, each moved to where the cube shows it."""
     top, bottom, left, right = (tile.optics.ratio * size for size in tile.margin)
     height, width = tile.fine_size
-    move = _mover((height, width), tuple(map(tuple, places.tolist())))
+    move = displace((height, width), tuple(map(tuple, places.tolist())))
     return move.outputs(slice(top, height - bottom), slice(left, width - right))(aligned)
-
-
-@lru_cache(maxsize=8)
-def _mover(shape: tuple[int, int], places: tuple[tuple[float, float], ...]) -> Separable:
-    return Separable(*(_axis(n, np.array(along)) for n, along in zip(shape, zip(*places, strict=True), strict=True)))
-
-
-def _axis(n: int, place: Array) -> AxisMatrix:
-    """Lagrange's polynomial through the nearest pixels of each at ``place`` beside it, ``(band,)``."""
-    first = np.floor(place).astype(np.int64) - NODES // 2 + 1
-    nodes = np.arange(NODES)
-    distance = (place - first)[:, None] - nodes
-    own = np.zeros((len(place), int(first.max() - first.min()) + NODES))
-    for node in nodes:
-        others = nodes != node
-        weight = np.prod(distance[:, others] / (node - nodes[others]), axis=1)
-        own[np.arange(len(place)), first - first.min() + node] = weight
-    weights = np.broadcast_to(own[:, None], (len(place), n, own.shape[1]))
-    return AxisMatrix(weights, np.arange(n) + first.min(), n, symmetric(n))

@@ -15,12 +15,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hsitools.estimation.chance import believed
 from hsitools.estimation.rounding import above_rounding
 from hsitools.sensor.separable import Separable
 from hsitools.sensor.spatial import mtf_decimate
 from pansharpen.case import Scene, Tile
 from pansharpen.families.statistics import Moments, moments
-from pansharpen.physics.displacement import FARTHEST, Displaced, Field, believed, places, terms
+from pansharpen.physics.displacement import FARTHEST, Displaced, Field, places, terms
 
 Array = NDArray[np.float64]
 #: Usual deviations of shift (fine pixels, y and x) and MTF (relative change of the PSF's squared width) from what is

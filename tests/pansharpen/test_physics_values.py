@@ -10,6 +10,7 @@ from scipy.linalg import eigh
 from scipy.signal import convolve2d
 
 from hsitools.estimation.edge_aware import NEIGHBOURS, SMOOTHNESS
+from hsitools.estimation.finest_details import LAPLACIAN, finest_details
 from hsitools.scenes import scene
 from hsitools.sensor import preset
 from hsitools.sensor.spatial import mtf_blur, mtf_decimate
@@ -28,7 +29,7 @@ from pansharpen.physics.one_place import Place
 from pansharpen.physics.pan_error import STRUCTURE, PanError, _noise_gain, pan_error
 from pansharpen.physics.registration import Registration, binomial
 from pansharpen.physics.sharp_pan import gaussian
-from pansharpen.physics.subspace import LAPLACIAN, finest_details, subspace
+from pansharpen.physics.subspace import subspace
 
 EXACT = {"rtol": 1e-9, "atol": 1e-12}
 
