@@ -11,10 +11,11 @@ import torch
 
 from hsitools.errors import InputError
 from hsitools.estimation.rounding import above_rounding
+from hsitools.metrics.band_places import band_places
 from hsitools.metrics.full_resolution import KIND, Fusion
 from hsitools.metrics.no_reference import Single, noise
 from hsitools.metrics.registry import Score, index, mean_of
-from hsitools.sensor.interpolation import interpolate
+from hsitools.sensor.interpolation import displace, interpolate
 from hsitools.sensor.separable import size_of
 from hsitools.sensor.spatial import mtf_blur, mtf_decimate
 
@@ -42,7 +43,8 @@ def ergas_est(fusion: Fusion) -> Score:
       more consistent with the coarse one than PAN's details alone would be (spectra that are wrong altogether say
       nothing of that); then only missing energy is an error, and a quarter of excessive energy.
 
-    The last two are compared as PAN's own optics see them, and scaled to all details. Absolute values are within some
+    The last two are compared as PAN's own optics see them, and scaled to all details; with PAN as each band has it,
+    where bands lie beside one another (`hsitools.metrics.band_places`). Absolute values are within some
     tens of percent of ERGAS; the truth itself has a value near, not at, zero.
     """
     fusion = fusion.registered()
@@ -63,7 +65,7 @@ def _mean(image: torch.Tensor, valid: torch.Tensor | None, number: int) -> torch
 
 @dataclass(frozen=True, kw_only=True)
 class _Pair:
-    """What one pair tells of details, whatever the fused cube."""
+    """What one pair tells of details, whatever the fused cube; PAN's are one image, or one for each band."""
 
     fusion: Fusion
     number: int
@@ -78,32 +80,36 @@ class _Pair:
     @classmethod
     def of(cls, fusion: Fusion, number: int) -> _Pair:
         coarse, pan = fusion.coarse[number].double(), fusion.pan[number].double()
+        places = band_places(fusion, number)
+        if places is not None:
+            # PAN as each band has it
+            pan = displace(size_of(pan), tuple(map(tuple, places.tolist())))(pan.expand(len(coarse), -1, -1))
         variance = _noise(fusion, number)
         low = fusion.down(number, float(np.mean(fusion.mtf)))(pan)
         # the octave below the coarse Nyquist frequency stands for the ones above it
         blur = mtf_blur(size_of(coarse), float(np.mean(fusion.mtf)), 2)
         # both images are cut at the same places: their borders may count, and coarse pixels are few
         inner = _inner(coarse, 0, None if fusion.coarse_valid is None else fusion.coarse_valid[number], 2)
-        bands, image = inner(coarse - blur(coarse)), inner(low - blur(low))[0]
+        bands, image = inner(coarse - blur(coarse)), inner(low - blur(low))
         impulse = torch.zeros(1, *size_of(coarse), dtype=torch.float64, device=coarse.device)
         impulse[:, impulse.shape[1] // 2, impulse.shape[2] // 2] = 1
-        power, pan_power = bands.square().mean(1), image.square().mean()
+        power, pan_power = bands.square().mean(1), image.square().mean(1)
         detail_noise = float((impulse - blur(impulse)).square().sum())
         power = (power - variance * detail_noise).clamp(min=0)
-        if not above_rounding(pan_power, low.mean()):
+        if not above_rounding(pan_power.min(), low.mean()):
             raise InputError("pan: found no detail at the coarse scale, expected some")
         cross = (bands * image).mean(1)
         share = (cross**2 / (pan_power * power).clamp(min=1e-300)).clamp(max=1)
         details = _details(fusion, pan)
         fine = _detail_inner(fusion, number)
-        pan_detail = fine(details(pan))[0]
+        pan_detail = fine(details(pan))
         own = mtf_blur(size_of(pan), fusion.pan_gain, 1)
         gain = cross / pan_power
         made = _Pair(
             fusion=fusion, number=number, noise=variance, gain=gain, pan_detail=pan_detail,
-            rest=power / pan_power * pan_detail.square().mean() * (1 - share), explained_alone=torch.zeros_like(gain),
+            rest=power / pan_power * pan_detail.square().mean(1) * (1 - share), explained_alone=torch.zeros_like(gain),
             detail_noise=detail_noise,
-            scale=float(pan_detail.square().mean() / fine(details(own(pan)))[0].square().mean().clamp(min=1e-300)),
+            scale=float(pan_detail.square().mean() / fine(details(own(pan))).square().mean().clamp(min=1e-300)),
         )  # fmt: skip
         up = interpolate(size_of(coarse), fusion.ratio, fusion.offset, method="polynomial", out_shape=size_of(pan))
         _, alone = made.visible_errors(up(coarse) + gain[:, None, None] * details(pan))
@@ -127,7 +133,7 @@ class _Pair:
         visible, finest = self.visible_errors(fused)
         blurred = mtf_blur(size_of(fused), self.fusion.pan_gain, 1)(fused)
         detail = _detail_inner(self.fusion, self.number)(_details(self.fusion, blurred)(blurred))
-        pan_power = self.pan_detail.square().mean()
+        pan_power = self.pan_detail.square().mean(1)
         gain = (detail * self.pan_detail).mean(1) / pan_power
         own = (detail.square().mean(1) - gain**2 * pan_power).clamp(min=0)
         right = (1 - finest / self.explained_alone.clamp(min=1e-300)).clamp(0, 1)

@@ -154,13 +154,12 @@ class Fusion:
         )  # fmt: skip
         return dataclasses.replace(self, registration=registrations)
 
-    def down(self, number: int, mtf: Any) -> Separable:
-        """Blur by gains ``mtf`` and sampling, as cube ``number`` of the batch has them."""
+    def down(self, number: int, mtf: Any, aside: tuple[float, float] = (0.0, 0.0)) -> Separable:
+        """Blur by gains ``mtf`` and sampling, as cube ``number`` of the batch has them, or ``aside`` of that (y, x)."""
         registration = self.registration or Registration()
         registration = registration[number] if isinstance(registration, tuple) else registration
-        return mtf_decimate(
-            size_of(self.fused), registration.gains(mtf), self.ratio, self.offset, shift=registration.shift
-        )
+        shift = (registration.shift[0] + aside[0], registration.shift[1] + aside[1])
+        return mtf_decimate(size_of(self.fused), registration.gains(mtf), self.ratio, self.offset, shift=shift)
 
     @property
     def pan_gain(self) -> float:
