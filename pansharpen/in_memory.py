@@ -59,27 +59,34 @@ def without_wild(case: FusionCase) -> FusionCase:
     """The case with NaN for samples that cannot be of its scene, which it says: see `pansharpen.pair.wild`."""
     coarse, pan, guides = [], [], []
     for part in case.singles():
-        cube, sharp = (image[0].cpu().numpy() for image in (part.coarse, part.pan))
-        given = Cube(data=cube, name=case.name)
-        seen, own = without_blank(given), part.coarse
-        if seen is not given:
-            cube = seen.read()
-            own = torch.as_tensor(cube)[None].to(part.coarse)
+        own, own_pan = _measured(part.coarse, case.name), _measured(part.pan, f"{case.name}: PAN")
+        own_guides = [
+            dataclasses.replace(guide, image=_measured(guide.image, f"{case.name}: {guide.name}"))
+            for guide in part.guides
+        ]
+        cube, sharp = (image[0].cpu().numpy() for image in (own, own_pan))
         wild = wild_samples(Pair(
             shape=(cube.shape[1], cube.shape[2]), optics=case.optics, coarse=partial(_part, cube),
-            pan=partial(_part, sharp), guides=tuple(map(_placed, part.guides)), pan_made=case.pan_made,
+            pan=partial(_part, sharp), guides=tuple(map(_placed, own_guides)), pan_made=case.pan_made,
         ))  # fmt: skip
         count_wild(wild, case.findings)
         coarse.append(wild.from_cube(own))
-        pan.append(wild.from_pan(part.pan))
+        pan.append(wild.from_pan(own_pan))
         guides.append([
-            without(guide.image, places) for guide, places in zip(part.guides, wild.guides, strict=True)
+            without(guide.image, places) for guide, places in zip(own_guides, wild.guides, strict=True)
         ])  # fmt: skip
     images = map(torch.cat, zip(*guides, strict=True))
     return case.replace(
         coarse=torch.cat(coarse), pan=torch.cat(pan),
         guides=tuple(dataclasses.replace(guide, image=image) for guide, image in zip(case.guides, images, strict=True)),
     )  # fmt: skip
+
+
+def _measured(image: torch.Tensor, name: str) -> torch.Tensor:
+    """An image ``(1, band, y, x)`` with NaN where it is of no scene: see `hsitools.cube.blank`."""
+    given = Cube(data=image[0].cpu().numpy(), name=name)
+    seen = without_blank(given)
+    return image if seen is given else torch.as_tensor(seen.read())[None].to(image)
 
 
 def _placed(guide: Guide) -> PlacedGuide:

@@ -22,7 +22,7 @@ from hsitools.sensor import Sensor
 from pansharpen.case import FusionCase
 from pansharpen.in_memory import live_bands, prepared, select_bands
 from pansharpen.optics import Optics
-from pansharpen.pair.alignment import paired
+from pansharpen.pair.alignment import measured, paired
 from pansharpen.pair.from_sensor import require_fit
 from pansharpen.pair.guide_files import placed, with_pan
 from pansharpen.tiled import LargeScene
@@ -58,6 +58,7 @@ def cube_without_noise(
         4 * HELD * int(np.prod(cube.shape)), cube.who, use="a noise model takes a cube as a whole",
         advice="choose a window, or denoise the cube first (hsi denoise run), which goes by strips",
     )  # fmt: skip
+    guides = [measured(guide, "guide") for guide in guides]
     pair = paired(with_pan(cube, guides, guide_sensor))
     require_fit(pair.replace(pan=None) if made else pair, sensor)
     scene = LargeScene(

@@ -31,7 +31,7 @@ from pansharpen.guide import Guide
 from pansharpen.in_memory import filled, fuse_case, live_bands, options_for
 from pansharpen.kept_tiles import TILES, kept_bytes
 from pansharpen.optics import Optics
-from pansharpen.pair.alignment import paired, placement
+from pansharpen.pair.alignment import measured, paired, placement
 from pansharpen.pair.from_sensor import noise_said, require_fit, with_errors
 from pansharpen.pair.guide_files import PlacedGuide, placed, with_pan
 from pansharpen.pair.holes import bands_where, fill_nearest
@@ -335,6 +335,7 @@ def fuse_pair(
     entry = get(method) if isinstance(method, str) else method
     entry.check(std=std, weights=weights)
     sharp: dict[str, Any] = {"pan_made": cube.pan is None, "cube_std": cube_std, "std_as_noise": std_as_noise}
+    guides = [measured(guide, "guide") for guide in guides]
     cube = with_pan(cube, guides, guide_sensor)
     if cube.pan is None:
         raise InputError(f"{cube.who}: pan: missing, expected a panchromatic image beside the cube")

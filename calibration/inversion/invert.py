@@ -249,7 +249,7 @@ def build_case(
     noise = _noise(device, measured.noise_std)
     fitted, dead = live_rows(device, measured.values, noise, measured.source)
     if len(dead):
-        text = "%s: %s without light of the scene left out: %s"
+        text = "%s: %s left out, without light of the scene, or not measured in most of it: %s"
         left_out = counted(len(dead), "interferometer")
         log.warning(text, measured.source, left_out, ", ".join(str(row) for row in dead))
     case = Interferograms(

@@ -87,10 +87,10 @@ class CubeMeasurement:
         return self.cube.shape
 
     def read(self, rows: slice, columns: slice) -> Array:
-        """Interferograms of a window; NaN where nothing was measured."""
+        """Interferograms of a window; NaN where nothing was measured, and of interferometers that are marked bad."""
         cube = self.cube.physical()
         values = cube.read(rows=rows, columns=columns)
-        return np.where(cube.valid(values), values, np.nan).astype(float)
+        return np.where(cube.valid(values) & cube.good[:, None, None], values, np.nan).astype(float)
 
 
 AnyMeasurement = Measurement | CubeMeasurement

@@ -40,6 +40,7 @@ from pansharpen.physics.held_out import detail_trust
 from pansharpen.physics.posterior import posterior_variance
 from pansharpen.physics.registration import Components, Registration
 from pansharpen.physics.relation import related
+from pansharpen.physics.same_scene import left_of_bands, other_order
 from pansharpen.physics.sharp_guides import with_sharp_guides
 from pansharpen.physics.sharp_pan import with_sharp_pan
 from pansharpen.physics.subspace import Cube, Subspace, one_blur, subspace
@@ -94,6 +95,14 @@ def physics(scene: Scene, std: bool = False) -> Any:
     model = learn(with_sharp_guides(with_sharp_pan(scene)))
     sharp = "the guide" if scene.pan_made else "PAN"
     registration = scene.findings["registration"] = model.pair.said(_noise_between(model), sharp)
+    if "doubt" in registration:
+        order = other_order(scene, _components(model.space, model.coarse), model.space.basis.shape[-1])
+        if order is None:
+            # few bands leave more of PAN
+            few = left_of_bands(scene, model.coarse)
+            registration = scene.findings["registration"] = model.pair.said(_noise_between(model), sharp, few)
+        else:
+            registration["doubt"] = f"found that {sharp} looks {order}: only so it shows what the cube shows"
     if "doubt" in registration:
         log.warning("%s and the cube: %s", sharp, registration["doubt"])
     if scene.guides:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hsitools.cube import Cube
+from hsitools.cube.blank import without_blank
 from hsitools.cube.geometry import refined, same_crs, short_name, side_of_pixel
 from hsitools.errors import InputError
 
@@ -49,6 +50,8 @@ def paired(cube: Cube, *, reproject: bool = False) -> Cube:
         return cube
     if cube.pan.n_bands != 1:
         raise InputError(f"{cube.pan.source or 'PAN'}: pan: found {cube.pan.n_bands} bands, expected one (or --guide)")
+    if (pan := measured(cube.pan, "PAN")) is not cube.pan:
+        cube = cube.replace(pan=pan)
     if reproject:
         cube = _reprojected(cube)
     ratio, origin, _ = placement(cube)
@@ -72,6 +75,13 @@ def paired(cube: Cube, *, reproject: bool = False) -> Cube:
     (y0, y1, top, bottom), (x0, x1, left, right) = parts
     pan = cube.pan.select(window=(top, bottom, left, right))
     return cube.replace(pan=None).select(window=(y0, y1, x0, x1)).replace(pan=pan)
+
+
+def measured(image: Cube, name: str) -> Cube:
+    """PAN or a guide, called ``name`` where it has no other, with NaN where it is no scene (`without_blank`)."""
+    given = (image if image.source or image.name else image.replace(name=name)).physical()
+    seen = without_blank(given)
+    return image if seen is given else seen.replace(name=image.name)
 
 
 def require_finer(ratio: int, who: str) -> None:

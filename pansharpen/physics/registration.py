@@ -88,7 +88,7 @@ class Registration:
         """MTF at Nyquist, of the declared one."""
         return np.clip(np.asarray(declared, dtype=float) ** self.blur, *GAINS)
 
-    def said(self, noise: float, sharp: str = "PAN") -> dict[str, Any]:
+    def said(self, noise: float, sharp: str = "PAN", bands: float = 0.0) -> dict[str, Any]:
         """Shift, the most by which it differs from place to place, and from band to band where it does; with `doubt`.
 
         Fine pixels, as plain data.
@@ -99,13 +99,14 @@ class Registration:
         }  # fmt: skip
         if self.places is not None:
             told["bands_pixels"] = round(float(np.hypot(*(self.places - self.places.mean(0)).T).max()), 4)
-        doubt = self.doubt(noise, sharp)
+        doubt = self.doubt(noise, sharp, bands)
         return told if doubt is None else told | {"doubt": doubt}
 
-    def doubt(self, noise: float, sharp: str = "PAN") -> str | None:
+    def doubt(self, noise: float, sharp: str = "PAN", bands: float = 0.0) -> str | None:
         """Why the images may not lie on one another as is believed, in a line; None where nothing says so.
 
-        ``noise`` is the variance that noise of both images leaves unexplained, ``sharp`` what the finer one is called.
+        ``noise`` is the variance that noise of both images leaves unexplained, ``sharp`` what the finer one is called,
+        ``bands`` the share of its variance that the cube's own bands leave of one another.
         """
         if self.field is not None and self.field.is_cut():
             return (
@@ -114,10 +115,10 @@ class Registration:
             )
         # a scene of one pixel has no contrast to be explained
         share = (self.unexplained - CERTAIN * noise) / self.contrast if self.contrast > TINY else 0.0
-        if share > DOUBTFUL:
+        if share > (most := max(DOUBTFUL, bands)):
             return (
                 f"found {100 * share:.2g} % of what {sharp} shows at the cube's scale to be nothing that the cube "
-                f"shows, expected at most {100 * DOUBTFUL:.0f} %; is it the same scene, not turned, of the same date, "
+                f"shows, expected at most {100 * most:.2g} %; is it the same scene, not turned, of the same date, "
                 f"and do the bands hold what {sharp} sees?"
             )
         return None

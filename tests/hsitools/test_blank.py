@@ -101,3 +101,40 @@ def test_a_sensor_does_not_look_beyond_the_scene() -> None:
     # what is far from it is the same, and over the edge no light of it comes
     np.testing.assert_allclose(seen[:, 7:], expected[:, 7:], rtol=1e-5)
     assert np.nanmin(seen) > 0.5 * expected.min()
+
+
+def panchromatic(dtype: str) -> tuple[np.ndarray, np.ndarray]:
+    """A scene of few levels in one band, and which of its pixels lie beyond its edge; zeros are in the scene, too."""
+    rng = np.random.default_rng(4)
+    values = np.clip(rng.normal(12, 6, (1, 60, 80)), 0, 40).astype(dtype)
+    y, x = np.mgrid[:60, :80]
+    beyond = (2 * y + x < 40) | (x > 76)
+    values[:, beyond] = 0
+    return values, beyond
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "f4"])
+def test_of_one_band_only_areas_are_blank(dtype: str, caplog: pytest.LogCaptureFixture) -> None:
+    values, beyond = panchromatic(dtype)
+    dark = (values[0] == 0) & ~beyond
+    assert dark.sum() > 50
+    with caplog.at_level(logging.WARNING):
+        seen = without_blank(Cube(data=values, name="PAN"))
+    assert "PAN: found one and the same value all over a corner" in caplog.text
+    lost = np.isnan(seen.read()[0])
+    assert lost[beyond].mean() > 0.98
+    assert lost[~beyond].mean() < 0.005
+    np.testing.assert_array_equal(seen.read()[0][~lost], values[0][~lost])
+    np.testing.assert_array_equal(np.isnan(seen.read(None, slice(7, 31), slice(3, 60))[0]), lost[7:31, 3:60])
+
+
+@pytest.mark.parametrize("kind", ["saturated", "dark areas", "a small corner"])
+def test_of_one_band_what_may_be_scene_is_kept(kind: str) -> None:
+    values = np.random.default_rng(5).normal(500, 60, (1, 60, 80)).astype("u2")
+    values[:, :12, :12] = 900 if kind == "saturated" else 300
+    if kind == "dark areas":
+        values[:, 28:32, 20:60] = 200
+    elif kind == "a small corner":
+        values[:, 5:12], values[:, :12, 5:12] = 480 + np.arange(80) % 9, 480 + np.arange(84).reshape(12, 7) % 11
+    cube = Cube(data=values)
+    assert without_blank(cube) is cube

@@ -64,3 +64,40 @@ def test_a_comparison_does_not_judge_it(pair: Cube, reduced: bool) -> None:
     assert simulated.reference is not None
     missing = torch.isnan(simulated.reference[0]).all(0).numpy()
     np.testing.assert_array_equal(missing, beyond((72, 72)))
+
+
+def sharp_filled(pair: Cube, fill: float) -> Cube:
+    """The pair whose PAN has a value, or NaN, beyond its edge and along its last columns."""
+    assert pair.pan is not None
+    values = pair.pan.read().copy()
+    values[:, beyond(values.shape[1:])], values[..., -4:] = fill, fill
+    return pair.replace(pan=pair.pan.replace(data=values))
+
+
+@pytest.mark.parametrize("method", ["physics", "GSA"])
+def test_so_is_a_pan_beyond_whose_edge_its_file_holds_a_value(pair: Cube, method: str) -> None:
+    expected = fuse(sharp_filled(pair, np.nan), method=method).read()
+    seen = fuse(sharp_filled(pair, 0.0), method=method).read()
+    assert np.isnan(seen[:, 0, 0]).all()
+    assert np.isnan(seen[..., -4:]).all()
+    np.testing.assert_allclose(seen, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_so_is_a_guide(pair: Cube) -> None:
+    assert pair.pan is not None
+    rng = np.random.default_rng(0)
+    values = pair.pan.read() * np.array([0.8, 1.0, 1.3])[:, None, None] + 0.001 * rng.standard_normal((3, 96, 96))
+    corner = beyond((96, 96))
+    holes, zeros = (np.where(corner, fill, values).astype("f4") for fill in (np.nan, 0))
+    alone = pair.replace(pan=None)
+    expected, seen = (fuse(alone, guide=Cube(data=image), method="GSA").read() for image in (holes, zeros))
+    assert np.isnan(seen[:, 0, 0]).all()
+    np.testing.assert_allclose(seen, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_so_are_a_case_s_sharp_images(pair: Cube) -> None:
+    case = real_case(pair, SENSOR.replace(ratio=3, offset=None))
+    zeros, holes = case.pan.clone(), case.pan.clone()
+    zeros[..., :20, :30], holes[..., :20, :30] = 0, torch.nan
+    seen, expected = (fuse_case("GSA", case.replace(pan=pan)) for pan in (zeros, holes))
+    np.testing.assert_allclose(seen, expected, rtol=1e-5, atol=1e-6)

@@ -23,8 +23,11 @@ from pansharpen.methods.physics import learn
 from pansharpen.optics import Optics
 from pansharpen.pair.case_files import convention, read_case
 from pansharpen.pair.wald import degraded, simulated_case
+from pansharpen.physics import same_scene
 from pansharpen.physics.registration import Registration
+from pansharpen.physics.same_scene import other_order
 from pansharpen.physics.subspace import one_blur
+from pansharpen.tiled import LargeScene
 
 
 def observed(mtf, *, ratio=4, noise=False, seed=7, side=24):
@@ -278,3 +281,42 @@ def test_a_pair_that_is_turned_is_doubted(caplog):
     assert "the guide and the cube" in caplog.text
     assert "of what the guide shows" in caplog.text
     assert "PAN" not in caplog.text
+
+
+@pytest.mark.parametrize(("axes", "said"), [((-1,), "mirrored left to right"), ((-2,), "upside down"),
+                                            ((-1, -2), "180 degrees"), (None, "transposed")])  # fmt: skip
+def test_a_pan_in_another_order_is_named(caplog, axes, said):
+    case = observed((0.3, 0.3))
+    pan = case.pan.mT.contiguous() if axes is None else case.pan.flip(axes)
+    mirrored = case.replace(pan=pan, findings={})
+    fuse_case("physics", mirrored)
+    assert f"PAN looks {said}" in caplog.text.replace("turned upside", "upside").replace("turned by 180", "180")
+    assert said in mirrored.findings["registration"]["doubt"]
+
+
+def test_the_order_is_told_by_tiles_too(monkeypatch):
+    """Of a scene that is gone through in tiles with surroundings, not square, coarse pixels taken together."""
+    monkeypatch.setattr(same_scene, "SIDE", 20)
+    cube = scene((96, 126), wavelength_nm=np.linspace(400, 950, 12), seed=3)
+    sensor = preset("prisma").select([2, 12, 22, 32, 42]).replace(ratio=3, offset=None)
+    seen = sensor.observe(cube, 1)
+    for flipped, expected in ((False, None), (True, "mirrored left to right")):
+        pan = seen.pan.replace(data=seen.pan.read()[..., ::-1].copy()) if flipped else seen.pan
+        for side in (16, 42):
+            large = LargeScene(seen.replace(pan=pan), sensor, halo=4, side=side)
+            assert other_order(large, lambda tile: tile.wide_coarse, 5) == expected
+
+
+def test_few_bands_are_not_asked_for_all_of_pan(caplog):
+    """Of three bands two see what PAN sees no more than each other."""
+    rng = np.random.default_rng(0)
+    images = np.stack([rng.standard_normal((40, 40)) for _ in range(2)])
+    for _ in range(2):
+        images = (images + np.roll(images, 1, 1) + np.roll(images, 1, 2)) / 2
+    common, own = images
+    cube = np.stack([common, common + 0.6 * own, common - 0.3 * own + 0.5 * np.roll(own, 20, 1)]) + 9
+    pan = np.kron(cube.mean(0) + 0.2 * np.roll(own, 9, 0), np.ones((3, 3)))
+    case = FusionCase(coarse=torch.as_tensor(cube[None]).float(), pan=torch.as_tensor(pan[None, None]).float(),
+                      optics=Optics(ratio=3))  # fmt: skip
+    fuse_case("physics", case)
+    assert "doubt" not in case.findings["registration"]
