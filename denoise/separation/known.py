@@ -49,7 +49,7 @@ def known_by(cube: Cube, sensor: Sensor, scale: float | None = None) -> tuple[Kn
     if own is not None and its is not None and cube.n_bands > 1:
         # in the same order, too
         distance = float(np.nanmax(np.abs(own - its)))
-        spacing = float(np.nanmax(np.abs(np.diff(own))))
+        spacing = float(np.nanmax(np.diff(np.sort(own))))
         if distance > spacing:
             raise InputError(
                 f"{who}: sensor {sensor.name}: wavelength_nm: found bands {distance:.1f} nm off, expected those of the "

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from denoise.separation.noise import MIN_PIXELS
 from hsitools.estimation.band_noise import FEW_BANDS, band_noise
 from hsitools.estimation.covariance import subspace
-from hsitools.estimation.heights import deviation
+from hsitools.estimation.heights import deviation, levels
 from hsitools.estimation.spread import median, robust_sigma
 
 Array = NDArray[Any]
@@ -21,6 +21,9 @@ REACH = 2
 FAR = 7.0
 #: The same beyond which a voxel beside it makes both part of a scene that only their band sees.
 BESIDE = 5.0
+#: Robust deviations of a band beyond which other bands predict a pixel by drawing on what they were not fitted to, and
+#: by how much of what is beyond they may miss it: lamps of other spectra than the scene's are missed by an eighth.
+USUAL, DRAWN_ON = 10.0, 0.25
 #: Turns, each without the spikes of those before, and steps of each turn's fit of least absolute deviations.
 TURNS, STEPS = 3, 4
 #: Bands fitted at a time, and pixels that a fit is made of: enough for its weights to add a thirtieth to the noise.
@@ -54,6 +57,9 @@ def spikes(values: Array, valid: Mask, least: float = 0.0) -> Mask:
     out = ~valid
     if bands <= FEW_BANDS or height * width < MIN_PIXELS:
         return np.zeros(values.shape, dtype=bool)
+    # bands in units of their own: a line from one to another tells nothing where their gains and levels differ
+    centre, spread = levels(values, valid)
+    values = (values - centre[:, None, None]) / np.where(spread > 0, spread, 1)[:, None, None]
     signed, answers = np.zeros(values.shape, np.float32), np.zeros((bands, bands))
     anew = np.arange(bands)
     for _ in range(TURNS):
@@ -75,6 +81,9 @@ def spikes(values: Array, valid: Mask, least: float = 0.0) -> Mask:
         )
         anew = np.flatnonzero(near > 0.5)
     out &= valid
+    if out.any():
+        expected = _filled(values, out | ~valid)
+        out &= np.abs(values - expected) >= DRAWN_ON * np.maximum(np.abs(expected) - USUAL, 0)
     return _without_features(values, valid, out, least) if out.any() else out
 
 

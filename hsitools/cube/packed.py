@@ -46,8 +46,8 @@ class PackedSource:
         numbers /= self.scale
         np.rint(numbers, out=numbers)
         low, high = numbers.min(), numbers.max()
-        if np.isnan(low):
-            hole = np.isnan(numbers)
+        if not np.isfinite(high - low):
+            hole = ~np.isfinite(numbers)
             numbers[hole] = NODATA
             low, high = (np.min(numbers, where=~hole, initial=0), np.max(numbers, where=~hole, initial=0))
         for worst in (low, high):
@@ -73,7 +73,7 @@ def packed(cube: Cube, *, scale: float | None = None, like: Cube | None = None) 
     Parameters
     ----------
     cube : Cube
-        Its physical values are packed; NaN and nodata stand as -32768.
+        Its physical values are packed; what is not finite and nodata stand as -32768.
     scale : float, optional
         Units of a step. Default the finest that holds all values, for which the cube is read once.
     like : Cube, optional

@@ -193,10 +193,11 @@ class Fusion:
 
 def _live(coarse: torch.Tensor, voxels: torch.Tensor) -> torch.Tensor:
     """Bands that can be compared: with contrast, and not mostly invalid (they would leave no pixel to the others)."""
-    flat = torch.where(torch.isfinite(coarse), coarse, 0).flatten(2)
+    # beside a hole's filling a constant would have contrast
+    low, high = (torch.where(torch.isfinite(coarse), coarse, end).flatten(2) for end in (torch.inf, -torch.inf))
     counts = voxels.flatten(2).sum(2)
     dense = counts >= MIN_VALID * counts.amax(1, keepdim=True).clamp(min=1)
-    return ((flat.amax(2) > flat.amin(2)) & dense).all(0)
+    return ((high.amax(2) > low.amin(2)) & dense).all(0)
 
 
 def _typical(values: torch.Tensor) -> torch.Tensor:

@@ -116,7 +116,9 @@ def scene(
     (5, 2, 3)
     """
     wavelength = np.linspace(400, 2500, 211) if wavelength_nm is None else check_wavelength(wavelength_nm)
-    spacing = np.abs(np.gradient(wavelength)) if len(wavelength) > 1 else np.array([10.0])
+    spacing, order = np.full(len(wavelength), 10.0), np.argsort(wavelength)
+    if len(wavelength) > 1:
+        spacing[order] = np.gradient(wavelength[order])
     return Cube(
         data=SceneSource(_check_shape(shape), wavelength, seed, illumination), wavelength_nm=wavelength,
         fwhm_nm=np.maximum(spacing, 1e-3), units="1", name=f"procedural scene {seed}", source="hsitools.scenes",

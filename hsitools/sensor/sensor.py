@@ -117,12 +117,16 @@ class Sensor(SensorParts):
         width = np.full(len(centre), np.nan) if cube.fwhm_nm is None else np.array(cube.fwhm_nm, dtype=float)
         unknown = ~(np.isfinite(width) & (width > 0))
         if unknown.any():
-            gap = np.abs(np.diff(centre))
+            # a file's bands may be in any order
+            order = np.argsort(centre)
+            gap = np.diff(centre[order])
             if not gap.any():
                 raise InputError(f"{who}: fwhm_nm: found none, expected one, or two bands to take the distance of")
             # two detectors may list a wavelength twice
             gap = np.where(gap > 0, gap, np.median(gap[gap > 0]))
-            width[unknown] = np.minimum(np.append(gap, np.inf), np.insert(gap, 0, np.inf))[unknown]
+            nearer = np.empty(len(centre))
+            nearer[order] = np.minimum(np.append(gap, np.inf), np.insert(gap, 0, np.inf))
+            width[unknown] = nearer[unknown]
         assumed = ["no spatial blur, no noise: not told by a cube"]
         if unknown.any():
             assumed.append(

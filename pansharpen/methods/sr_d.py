@@ -180,6 +180,7 @@ def sr_d(case: FusionCase, *, patch: int = 3, atoms: int = 4) -> torch.Tensor:
     low = band_sums(tile.pan_low, tile.pan, tile.measured).covariance
     gain = ratio_of(band_sums(tile.expanded, tile.pan, tile.measured).covariance, low).to(coarse.dtype)
     fine, size = tile.pan - tile.pan_low, min(patch, *size_of(case.coarse))
-    level = tile.pan.square().mean((1, 2, 3)).sqrt().clamp(min=FAINT)
+    level = tile.pan.square().mean((1, 2, 3)).sqrt()
+    level = torch.where(level > 0, level, 1)
     items = zip(coarse, pan[:, 0], fine[:, 0], gain, level, strict=True)
     return tile.expanded + torch.stack([injected(*item, size=size, count=min(atoms, size * size)) for item in items])

@@ -257,3 +257,28 @@ def test_single_spikes_are_found_whatever_their_band_and_sign():
     valid[where] = True
     assert not spikes(struck, valid, 40.0)[where].any()
     assert not spikes(struck[:8], valid[:8]).any()
+
+
+def test_spikes_do_not_depend_on_bands_gains_and_levels():
+    rng = np.random.default_rng(21)
+    shape = (14, 36, 38)
+    values = np.tensordot(rng.standard_normal((14, 2)), rng.standard_normal((2, *shape[1:])), 1) * 5
+    values += rng.standard_normal(shape)
+    where = rng.random(shape) < 2e-3
+    values[where] += 60 * np.where(rng.random(where.sum()) < 0.5, -1, 1)
+    valid = np.ones(shape, bool)
+    found = spikes(values, valid)
+    assert found[where].mean() > 0.95
+    gain, level = 10 ** rng.uniform(-2, 2, (14, 1, 1)), rng.uniform(-99, 99, (14, 1, 1))
+    assert (spikes(gain * values + level, valid) != found).sum() <= 1
+
+
+@pytest.mark.parametrize("slope", [-0.03, 0.03])
+def test_a_lamp_of_its_own_spectrum_is_no_spike(slope):
+    """A thousand deviations of the noise in one pixel, which no relation between bands was learned from."""
+    rng = np.random.default_rng(22)
+    shape = (24, 40, 40)
+    contrast = np.exp(np.cumsum(rng.normal(0, 0.05, 24)))[:, None, None]
+    values = 5 * contrast * rng.standard_normal((1, *shape[1:])) + rng.standard_normal(shape)
+    values[:, 20, 25] += 1000 * (1 + slope * np.arange(-12, 12))
+    assert not spikes(values, np.ones(shape, bool))[:, 20, 25].any()

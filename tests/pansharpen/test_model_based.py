@@ -256,6 +256,15 @@ def test_any_ratio_offset_and_band_count(name, bands, size, ratio, offset):
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("unit", [1e-9, 1e8])
+def test_units_are_of_no_account(name, unit):
+    case = smooth_case()
+    fused = fuse_case(name, case)
+    scaled = fuse_case(name, case.replace(coarse=case.coarse * unit, pan=case.pan * unit)) / unit
+    assert (scaled - fused).norm() < 1e-3 * (fused - case.tile.expanded).norm()
+
+
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (3, 1)])
 def test_tiny_images(name, size):
     case = smooth_case(3, size, 3)

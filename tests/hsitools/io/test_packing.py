@@ -139,6 +139,12 @@ def test_a_value_that_does_not_fit_is_said_and_no_file_is_left(tmp_path: Path) -
         packed(Cube(data=np.full((1, 2, 2), np.nan, dtype=np.float32)))
 
 
+def test_what_is_infinite_is_no_measurement() -> None:
+    values = np.array([[[0.0, 0.5, 1.0, np.inf, -np.inf, np.nan]]], dtype=np.float32)
+    found = packed(Cube(data=values)).read()[0, 0]
+    np.testing.assert_allclose(found, [0, 0.5, 1, np.nan, np.nan, np.nan], atol=1e-5)
+
+
 def test_the_error_counts_what_float32_rounds() -> None:
     values = 1e6 + np.random.default_rng(0).uniform(-1, 1, (1, 40, 50))
     small = packed(Cube(data=values))

@@ -142,6 +142,17 @@ def test_one_invalid_voxel_costs_one_pixel_and_a_dead_band_only_itself():
     assert np.flatnonzero(np.isnan(per_band)).tolist() == [5]
 
 
+def test_a_constant_band_is_none_beside_a_hole_too():
+    truth, coarse, pan = (image.clone() for image in seen())
+    coarse[:, 4, 5] = torch.nan
+    chosen = ["D_s", "ERGAS_est"]
+    alone = evaluate_fusion(truth, coarse, pan, metrics=chosen)
+    flat = [torch.cat([image, torch.where(torch.isnan(image[:1]), torch.nan, 0.3)]) for image in (truth, coarse)]
+    for name, found in evaluate_fusion(*flat, pan, metrics=chosen).items():
+        assert found.excluded["bands"] == 1
+        assert found.value == pytest.approx(alone[name].value, rel=1e-9)
+
+
 def test_spatial_index_sees_pan_as_the_cube_sees_the_scene():
     """Where every band is PAN, at both scales, nothing is distorted: only if PAN is low-passed for the coarse one."""
     _, _, pan = seen()

@@ -149,6 +149,8 @@ def test_an_unknown_width_is_the_distance_to_the_nearer_neighbour():
         data=np.ones((4, 2, 2)), wavelength_nm=[500.0, 510.0, 530.0, 540.0], fwhm_nm=[np.nan, np.nan, 7, np.nan]
     )
     assert Sensor.like(cube).response.width_nm.tolist() == [10, 10, 7, 10]
+    mixed = Cube(data=np.ones((4, 2, 2)), wavelength_nm=[530.0, 500.0, 540.0, 510.0])
+    assert Sensor.like(mixed).response.width_nm.tolist() == [10, 10, 10, 10]
 
 
 # ---- light -----------------------------------------------------------------------------------------------------
