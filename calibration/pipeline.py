@@ -16,6 +16,7 @@ from typing import Any
 from calibration.captures.capture import MonochromaticCapture
 from calibration.captures.saturation import clipped_samples
 from calibration.characterization import Characterization
+from calibration.fitting.near_ceiling import near_ceiling
 from calibration.fitting.options import Options
 from calibration.fitting.wild_samples import WildSamples, fit_without_wild
 from calibration.held_out import cross_validate, deal
@@ -26,6 +27,8 @@ from hsitools.sensor.transmittance import TransmittanceModel
 from hsitools.text import counted
 
 log = logging.getLogger(__name__)
+#: Fits that tell which samples lie near a ceiling: the first is bent by them.
+ROUNDS = 2
 
 
 def characterize(
@@ -86,6 +89,7 @@ def characterize(
     trials: list[dict[str, Any]] = []
     spread = among = None
     options = options or Options()
+    capture = _without_near_ceiling(capture, options)
     if model is None:
         _, _, among = fit_without_wild(capture, general_model(capture), options)
         selection = select_model(_without(capture, among), options, seed=seed, progress=progress)
@@ -122,6 +126,18 @@ def _without_clipped(capture: MonochromaticCapture) -> MonochromaticCapture:
     )  # fmt: skip
     saturated = clipped if capture.saturated is None else capture.saturated | clipped
     return replace(capture, mask=capture.mask & ~clipped, saturated=saturated)
+
+
+def _without_near_ceiling(capture: MonochromaticCapture, options: Options) -> MonochromaticCapture:
+    """A capture without the samples that are so bright that noise decided whether they were cut off."""
+    given = capture
+    if capture.saturated is None or not (capture.saturated & ~capture.mask).any():
+        return capture
+    for _ in range(ROUNDS):
+        data, fit, wild = fit_without_wild(capture, general_model(capture), options)
+        near = near_ceiling(_without(given, wild), data, fit)
+        capture = replace(given, mask=given.mask & ~near)
+    return capture
 
 
 def _without(capture: MonochromaticCapture, wild: WildSamples) -> MonochromaticCapture:

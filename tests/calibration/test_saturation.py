@@ -10,6 +10,9 @@ from calibration import simulated_bench as bench
 from calibration.captures.extract import extract
 from calibration.captures.frames import FrameStack
 from calibration.captures.saturation import clipped_samples, clipping_limit
+from calibration.fitting.near_ceiling import MOST, near_ceiling
+from calibration.fitting.options import Options
+from calibration.fitting.wild_samples import fit_without_wild
 from calibration.pipeline import characterize
 from hsitools.sensor.transmittance import TransmittanceModel
 
@@ -217,3 +220,31 @@ def test_a_fit_sets_unmarked_saturation_aside(device, caplog):
     np.testing.assert_array_equal(result.flags["saturated"], full.any(axis=1))
     away = np.abs(bench.standardised_errors(device, result)["opd"])
     assert np.median(away) < 2
+
+
+def test_noise_does_not_decide_which_samples_below_the_ceiling_count():
+    """What is left of samples that noise took above it would bend fringes' tops: reflectivity and gain too low."""
+    far = []
+    for seed in (7, 8):
+        rng = np.random.default_rng(seed)
+        instrument = bench.simulate_instrument(24, rng=rng, rows=4, opd_offset_um=4.0)
+        capture = bench.capture(instrument, bench.lines(161), rng=rng, noise=0.05, saturation=0.95)
+        assert 0.1 < capture.saturated.mean() < 0.3
+        errors = bench.standardised_errors(instrument, characterize(capture, TransmittanceModel(degree_phase=3)))
+        far.append([errors["reflectivity"], errors["gain"]])
+    reflectivity, gain = np.concatenate(far, axis=1)
+    assert abs(reflectivity.mean()) < 0.6
+    assert abs(gain.mean()) < 0.6
+    assert np.sqrt(np.mean(np.square([reflectivity, gain]))) < 1.3
+
+
+def test_a_row_that_lost_too_much_keeps_the_rest():
+    rng = np.random.default_rng(9)
+    instrument = bench.simulate_instrument(12, rng=rng, rows=4, opd_offset_um=4.0)
+    capture = bench.capture(instrument, bench.lines(121), rng=rng, noise=0.05, saturation=0.7)
+    data, fit, _ = fit_without_wild(capture, TransmittanceModel(degree_phase=3), Options())
+    near = near_ceiling(capture, data, fit)
+    cut = (near | ~capture.mask).mean(axis=1)
+    assert not near[(~capture.mask).mean(axis=1) > MOST].any()
+    assert (cut[near.any(axis=1)] <= MOST).all()
+    assert not near_ceiling(replace(capture, saturated=None), data, fit).any()
