@@ -42,6 +42,11 @@ NARROW = 2.0
 WINDOW = 1.5
 #: Calibration lines near a line that tell how readings err there; fewer follow the band, more are surer of the tail.
 NEIGHBOURS = 41
+#: Steps towards the straight line through their errors on which outliers count by their absolute deviations.
+TREND_STEPS = 8
+#: Standard deviations by which, and lines from which, the slope of that line must differ from none to count; and where
+#: a neighbour would count nothing, in distances of the farthest.
+SLOPE, SLOPE_LINES, FARTHER = 3.0, 10, 1.1
 #: Folds of the calibration lines among themselves.
 INNER_FOLDS = 4
 #: Lines whose position is no surer than this many resolution elements are flagged: there is too little light.
@@ -207,7 +212,8 @@ def corrected(readings: dict[str, Array], learned: dict[str, Array]) -> dict[str
     error, place, energy = error[right], learned["wavelength_nm"][right], learned["energy_window"][right]
     at = readings["position_nm"]
     near = np.argsort(np.abs(place - at[:, None]), axis=1)[:, :NEIGHBOURS]
-    offset, share = np.median(error[near], axis=1), np.median(energy[near], axis=1)
+    trend, share = _trend(place[near] - at[:, None], error[near]), np.median(energy[near], axis=1)
+    offset = trend[:, 0]
     share = np.where(share > 0, share, 1)
 
     def spread(values: Array) -> Array:
@@ -215,12 +221,39 @@ def corrected(readings: dict[str, Array], learned: dict[str, Array]) -> dict[str
         return np.asarray(np.quantile(np.abs(values), 0.95, axis=1) / 1.96)
 
     position = at - offset
+    about = error[near] - offset[:, None] - trend[:, 1:] * (place[near] - at[:, None])
     return {
         **readings, "error_nm": position - readings["wavelength_nm"], "energy": readings["energy_window"] / share,
         "exact": (np.abs(position - readings["wavelength_nm"]) <= readings["spacing_nm"] / 2).astype(float),
-        "position_std_nm": spread(error[near] - offset[:, None]),
+        "position_std_nm": spread(about),
         "energy_std": spread(energy[near] / share[:, None] - 1),
     }  # fmt: skip
+
+
+def _trend(distance: Array, error: Array) -> Array:
+    """Error at distance zero and its slope ``(line, 2)``, by what neighbours show: a straight line, or their median.
+
+    At the band's ends neighbours lie on one side, and errors that grow towards the end are larger there than their
+    median. Nearer ones count more, outliers by their absolute deviations.
+    """
+    level = np.stack([np.median(error, axis=1), np.zeros(len(error))], axis=1)
+    if error.shape[1] < SLOPE_LINES:
+        return level
+    reach = FARTHER * np.abs(distance).max(axis=1, keepdims=True) + 1e-300
+    closeness = (1 - (np.abs(distance) / reach) ** 3) ** 3
+    place, weight = distance / reach, closeness
+    for _ in range(TREND_STEPS):
+        total = weight.sum(axis=1, keepdims=True)
+        middle, mean = ((weight * part).sum(axis=1, keepdims=True) / total for part in (place, error))
+        power = np.maximum((weight * (place - middle) ** 2).sum(axis=1, keepdims=True), 1e-300)
+        slope = (weight * (place - middle) * error).sum(axis=1, keepdims=True) / power
+        misfit = np.abs(error - mean - slope * (place - middle))
+        typical = np.maximum(np.median(misfit, axis=1, keepdims=True), 1e-12)
+        weight = closeness / np.maximum(misfit / typical, 1)
+    # the median of a normal distribution's absolute values is .67 of its deviation
+    chance = typical / 0.67 * np.sqrt((weight**2 * (place - middle) ** 2).sum(axis=1, keepdims=True)) / power
+    straight = np.concatenate([mean - slope * middle, slope / reach], axis=1)
+    return np.where(np.abs(slope) > SLOPE * chance, straight, level)
 
 
 def summary(readings: dict[str, Array]) -> dict[str, float]:

@@ -26,6 +26,8 @@ UNLIKE = 0.1
 #: What is not like the library is smooth over these lengths (nm), and holds this share of the shortest of `LENGTHS`:
 #: absorptions and edges that no scene of the library has.
 UNLIKE_LENGTHS, FINE = (80.0, 320.0), (0.0, 0.01, 0.1)
+#: The same share where departures from the library are in proportion to it.
+IN_PROPORTION_FINE = 0.03
 #: Directions whose signal is below this share of the noise's variance tell nothing that double precision would show.
 TOLD = 1e-11
 #: Below the library's first wavelength its spectra stay as they are there, this far (nm).
@@ -55,7 +57,32 @@ def white(wavelength_nm: Array) -> Array:
 def candidates(case: Interferograms) -> dict[str, Array]:
     """Covariances of any spectra by name, times the illumination's: white ones beside those of scenes."""
     light = case.light
-    return {"white": light[:, None] * white(case.wavelength_nm) * light} | smooth_kernels(case)
+    kernels = {"white": light[:, None] * white(case.wavelength_nm) * light} | smooth_kernels(case)
+    return kernels if case.illumination is None else kernels | lit_kernels(case)
+
+
+def lit_kernels(case: Interferograms) -> dict[str, Array]:
+    """More covariances where the illumination is known.
+
+    Of reflectances that depart from the library in proportion to its brightness. And of spectra that are like the
+    library whatever the light: of a reflectance that is dark where the light is strong the light tells little, and all
+    kernels that it multiplies would be sure of the dim end of the band.
+    """
+    wavelength, light = case.wavelength_nm, case.light
+    library = library_covariance(wavelength)
+    if library is None:
+        return {}
+    bright = np.sqrt(np.diag(library)) * light
+    fine = matern(wavelength, LENGTHS[0])
+    departure = matern(wavelength, UNLIKE_LENGTHS[-1]) + IN_PROPORTION_FINE * fine
+    kernels = {
+        "library, in proportion": light[:, None] * library * light + UNLIKE * bright[:, None] * departure * bright
+    }
+    level = UNLIKE * float(np.trace(library)) / len(library)
+    for length in UNLIKE_LENGTHS:
+        departure = matern(wavelength, length) + FINE[1] * fine
+        kernels[f"unlit library, Matern {length:g} nm"] = library + level * departure
+    return kernels
 
 
 def smooth_kernels(case: Interferograms) -> dict[str, Array]:

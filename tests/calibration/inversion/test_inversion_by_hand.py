@@ -71,6 +71,24 @@ def dense(case: Interferograms, kernels: dict[str, np.ndarray]) -> tuple[np.ndar
     return np.array(logs), np.array(units)
 
 
+def test_a_known_light_does_no_harm_to_what_is_dark_where_it_is_strong() -> None:
+    """Water under a halogen lamp: the lamp's red end, times the library, said that its blue end was sure to be dim."""
+    grid, opd = np.linspace(400.0, 1000.0, 80), 1 + 0.15 * np.arange(100)
+    matrix = 1 + 0.5 * np.cos(2 * np.pi * 1000 / grid * opd[:, None])
+    lamp = 1 / grid**5 / np.expm1(1.4388e7 / 2900 / grid)
+    truth = lamp * (np.exp((400 - grid) / 100) + 0.002)
+    truth = np.repeat(truth[:, None, None] / truth.mean(), 20, axis=2)
+    clean = np.tensordot(matrix, truth, axes=1)
+    noise = clean.mean() / 100
+    values = clean + noise * np.random.default_rng(0).standard_normal(clean.shape)
+    case = Interferograms(matrix=matrix, values=values, noise_std=np.full(100, noise), wavelength_nm=grid)
+    blind, lit = (registry.get("gp")(replace(case, illumination=light)) for light in (None, lamp / lamp.mean()))
+    error, known_error = (np.sqrt(((made.estimate - truth) ** 2).mean()) for made in (blind, lit))
+    # with the light on all kernels the error was 2.7 times that without it, and .57 covered
+    assert known_error < 1.15 * error
+    assert (np.abs(lit.estimate - truth) <= 1.96 * lit.std).mean() > 0.88
+
+
 def test_kernels_are_those_of_the_books() -> None:
     distance = np.abs(GRID[:, None] - GRID) + 1e-9
     scaled = np.sqrt(3) * distance / 80

@@ -41,7 +41,7 @@ def test_corrections_of_readings_are_medians_of_the_nearest_lines() -> None:
     rng = np.random.default_rng(0)
     place = rng.permutation(np.linspace(400.0, 800.0, 120))
     learned = {
-        "wavelength_nm": place, "position_nm": place + 0.002 * (place - 600) + 0.1 * rng.standard_normal(120),
+        "wavelength_nm": place, "position_nm": place + 0.2 + 0.1 * rng.standard_normal(120),
         "energy_window": 0.8 + 0.05 * rng.standard_normal(120), "resolution_nm": np.full(120, 2.0),
     }  # fmt: skip
     # more than three resolution elements off: it says nothing of others
@@ -63,6 +63,39 @@ def test_corrections_of_readings_are_medians_of_the_nearest_lines() -> None:
         assert made["position_std_nm"][number] == pytest.approx(np.percentile(off, 95) / 1.96)
         assert made["energy_std"][number] == pytest.approx(np.percentile(scatter, 95) / 1.96)
         assert made["exact"][number] == (abs(made["error_nm"][number]) <= 0.5)
+
+
+def test_errors_that_grow_towards_the_ends_of_the_band_are_taken_off_there() -> None:
+    rng = np.random.default_rng(1)
+    place = np.linspace(500.0, 1000.0, 100)
+
+    def errors(at: np.ndarray) -> np.ndarray:
+        return 1.5 * np.maximum(620 - at, 0) / 120 - 0.02 * np.maximum(at - 900, 0)
+
+    def learned(scatter: float, count: int) -> dict[str, np.ndarray]:
+        chosen = place[:: len(place) // count]
+        read = chosen + errors(chosen) + scatter * rng.standard_normal(len(chosen))
+        return {
+            "wavelength_nm": chosen, "position_nm": read,
+            "energy_window": np.ones(len(chosen)), "resolution_nm": np.full(len(chosen), 4.0),
+        }  # fmt: skip
+
+    true = np.array([500.0, 505.0, 995.0, 1000.0])
+    readings = {
+        "wavelength_nm": true, "position_nm": true + errors(true), "energy_window": np.ones(4),
+        "spacing_nm": np.full(4, 2.5), "resolution_nm": np.full(4, 4.0), "sidelobe": np.zeros(4), "fwhm_nm": np.ones(4),
+    }  # fmt: skip
+    # the medians of 41 neighbours would leave .7 nm at the one end and 1.6 at the other
+    made = corrected(readings, learned(0.1, 100))
+    assert np.abs(made["error_nm"]).max() < 0.25
+    assert made["exact"].all()
+    # scatter that hides the slope, or few lines, tell none: what is left is the median's
+    for some in (learned(2.0, 100), learned(0.0, 5)):
+        right = np.abs(some["position_nm"] - some["wavelength_nm"]) <= 12
+        place_of, error = some["wavelength_nm"][right], (some["position_nm"] - some["wavelength_nm"])[right]
+        near = np.argsort(np.abs(place_of - readings["position_nm"][1]))[:41]
+        told = corrected(readings, some)["error_nm"][1]
+        assert told == pytest.approx(readings["position_nm"][1] - np.median(error[near]) - true[1])
 
 
 def test_a_summary_of_ten_lines() -> None:
