@@ -30,6 +30,8 @@ Array = NDArray[np.float64]
 SIDE_95 = 1.96
 #: Share of rows of pure noise of which a model may be said to explain something: a fringe is looked for at many OPDs.
 BY_CHANCE = 1e-6
+#: Times the usual interferometer's relative residual from which on one is fitted poorly.
+POOR = 3.0
 
 
 def characterization_of(
@@ -92,6 +94,7 @@ def characterization_of(
     flags["low_contrast"] = data.usable & (weak | _chance(data, fit))
     flags["undersampled"] = alias > 0
     flags["wild"] = np.zeros_like(data.usable) if wild is None else wild.rows
+    flags["poor_fit"] = _poor(rmse, data.usable & ~flags["low_contrast"])
     flags["unidentified"] = _unidentified(data, fit, options, opd_stderr)
     return Characterization(
         name=capture.name,
@@ -190,6 +193,11 @@ def _flags(capture: MonochromaticCapture, data: ScaledRows, fit: Fit, law: OpdLa
         "not_converged": data.usable & ~fit.converged,
         "off_law": law.outliers,
     }
+
+
+def _poor(rmse: Array, shown: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Rows that are fitted far worse than the usual one that shows fringes."""
+    return np.asarray(shown & (rmse > POOR * np.median(rmse[shown]))) if shown.any() else shown
 
 
 def _chance(data: ScaledRows, fit: Fit) -> NDArray[np.bool_]:

@@ -14,7 +14,7 @@ from denoise.case import Known, Observation, Restoration
 from denoise.live_bands import among_all, in_cube_units, mask_of_all, noise_of_counts, of_live
 from denoise.pedestal import noise_with, of_rounding, pedestal, without
 from denoise.registry import METHODS, Method, get, options_of
-from denoise.said import missing, shares, warning_of
+from denoise.said import missing, shares, striped_rows, warning_of
 from denoise.separation.counts import counts_of, keep_totals
 from denoise.separation.estimate import FEW, medians
 from denoise.separation.known import known_by
@@ -332,6 +332,7 @@ def restore(
     if (noise := found.noise) is not None:
         left = (seen.values - noise.offset[:, None]) / noise.gain[:, None] - found.estimate
         said["doubtful_bands"] = np.flatnonzero(live)[structured(left, ~noise.outlier, found.estimate)].tolist()
+        said |= striped_rows(left, ~noise.outlier)
     part, std = found.estimate * np.float32(scale), None if found.std is None else found.std * np.float32(scale)
     noise_model = in_cube_units(found.noise, scale, live)
     noise_model = None if noise_model is None else noise_with(noise_model, level)
@@ -353,7 +354,8 @@ def restore(
     said |= missing(
         (valid | lone) & signal[:, None, None], np.broadcast_to(True if use is None else use, live.shape), live
     )
-    said |= {"common_stripes": stripes} if (stripes := common_stripes(estimate[live])) else {}
+    for name, images in (("common_stripes", estimate[live]), ("common_rows", estimate[live].swapaxes(1, 2))):
+        said |= {name: stripes} if (stripes := common_stripes(images)) else {}
     said |= warning_of(said)
     if found.structure is not None and found.structure.any():
         said["rare_extent"] = _extent(found.structure)

@@ -14,6 +14,9 @@ from hsitools.text import counted
 
 #: Share of outliers among what was measured beyond which something else is wrong.
 SUSPICIOUS = 0.3
+#: Correlation of rows' departures from their neighbours, in both halves of the image, from which on they are stripes;
+#: standard deviations of chance that it must exceed; and the fewest rows and columns.
+ALIKE, CHANCE, LEAST_ROWS = 0.5, 4.0, 16
 
 
 def shares(mask: NDArray[np.bool_], valid: NDArray[np.bool_], full: NDArray[np.bool_]) -> dict[str, Any]:
@@ -23,6 +26,27 @@ def shares(mask: NDArray[np.bool_], valid: NDArray[np.bool_], full: NDArray[np.b
     if full.any():
         said["saturated"] = float(full.mean())
     return said
+
+
+def striped_rows(residual: NDArray[Any], keep: NDArray[np.bool_]) -> dict[str, Any]:
+    """Number of bands, if any, whose rows have offsets of their own in a residual ``(band, y, x)``: not calibrated.
+
+    A row with an offset departs from the rows beside it, in the left and in the right half of the image alike; what
+    was missed of a scene does so at one place.
+    """
+    height, width = residual.shape[1:]
+    if height < LEAST_ROWS or width < LEAST_ROWS:
+        return {}
+    halves = []
+    for part in (slice(0, width // 2), slice(width // 2, width)):
+        kept = keep[..., part]
+        mean = np.where(kept, residual[..., part], 0).sum(2, dtype=float) / np.maximum(kept.sum(2), 1)
+        apart = mean[:, 1:-1] - (mean[:, :-2] + mean[:, 2:]) / 2
+        halves.append(apart / np.maximum(np.sqrt(np.square(apart).mean(1, keepdims=True)), np.finfo(float).tiny))
+    likeness = (halves[0] * halves[1]).mean(1)
+    # a row's second difference is half as much that of its neighbour: fewer are independent
+    count = int((likeness > max(ALIKE, CHANCE / (0.5 * height) ** 0.5)).sum())
+    return {"striped_rows": count} if count else {}
 
 
 def missing(measured: NDArray[np.bool_], asked: NDArray[np.bool_], live: NDArray[np.bool_]) -> dict[str, Any]:
@@ -52,6 +76,13 @@ def warning_of(said: dict[str, Any]) -> dict[str, str]:
             " or smoothing of spectra. Details as fine as pixels look the same, so it is kept: if it is noise, there is"
             f" {said['noise_untold']:.1f} times as much as was told, and standard deviations are too small by as much"
         )
+    if "striped_rows" in said:
+        warned.append(
+            f"rows of {counted(said['striped_rows'], 'band')} have offsets of their own (stripes along rows), taken "
+            "for noise: only columns are calibrated; of a whisk-broom, exchange rows and columns of the cube first"
+        )
+    if "common_rows" in said:
+        warned.append(of_common_stripes(said["common_rows"], "rows"))
     if "common_stripes" in said:
         warned.append(of_common_stripes(said["common_stripes"]))
     return {"warning": "; ".join(warned)} if warned else {}
@@ -59,7 +90,8 @@ def warning_of(said: dict[str, Any]) -> dict[str, str]:
 
 #: Of findings of strips: means by their pixels, and those of which the largest counts.
 MEANS, LARGEST = ("outliers", "nodata", "saturated"), (
-    "rank", "photon_gain", "common_stripes", "noise_correlation", "noise_untold", "bands_as_given",
+    "rank", "photon_gain", "common_stripes", "common_rows", "striped_rows",
+    "noise_correlation", "noise_untold", "bands_as_given",
 )  # fmt: skip
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Red, green and blue, nm; false colours for cubes that do not see these.
 RGB_NM, FALSE_NM = (640.0, 550.0, 460.0), (2200.0, 1650.0, 1050.0)
+#: Farthest from a band, or from the next one, that a wavelength may be to name it, nm.
+FAR_NM = 20.0
 #: Longest side of a quicklook, pixels; smaller ones are enlarged to about MIN_SIDE.
 MAX_SIDE, MIN_SIDE = 2000, 400
 
@@ -44,6 +46,31 @@ def rgb_bands(cube: Cube) -> tuple[int, int, int]:
     else:
         near = [int(np.argmin(np.abs(centre - t))) for t in np.linspace(centre.max(), centre.min(), 5)[1:4]]
     return int(placed[near[0]]), int(placed[near[1]]), int(placed[near[2]])
+
+
+def bands_named(cube: Cube, text: str) -> tuple[int, int, int]:
+    """Bands of ``"650,550,450"``: the nearest to these wavelengths (nm), or these numbers where a cube has none.
+
+    Raises `InputError` where these are not one or three numbers of the cube's range.
+    """
+    try:
+        wanted = [float(part) for part in text.split(",")]
+    except ValueError:
+        wanted = []
+    if len(wanted) not in (1, 3) or not np.isfinite(wanted).all():
+        raise InputError(f"--bands: found {text!r}, expected one or three numbers, as 650,550,450")
+    centre = np.arange(cube.n_bands, dtype=float)
+    unit, near = "from 0 on", 0.0
+    if cube.wavelength_nm is not None and np.isfinite(cube.wavelength_nm).any():
+        centre, unit = cube.wavelength_nm, "nm"
+        near = max(FAR_NM, float(np.nanmax(np.abs(np.diff(centre)), initial=0)))
+    chosen = [int(np.nanargmin(np.abs(centre - value))) for value in wanted]
+    for band, value in zip(chosen, wanted, strict=True):
+        if not abs(centre[band] - value) <= near:
+            low, high = np.nanmin(centre), np.nanmax(centre)
+            raise InputError(f"--bands: found {value:g}, expected bands of {low:g} to {high:g} ({unit})")
+    first, second, third = chosen if len(chosen) == 3 else chosen * 3
+    return first, second, third
 
 
 def quicklook(cube: Cube, bands: tuple[int, int, int] | None = None, percentile: float = 2.0) -> NDArray[np.uint8]:

@@ -42,6 +42,7 @@ class FusedSource:
         self.interpolates = True
         #: Another layer of the same tiles, which is computed with each and kept until it is read, as far as it fits.
         self.beside: FusedSource | None = None
+        self._missing: dict[tuple[int, int], tuple[float, int]] = {}
         self._last: tuple[Window, NDArray[np.float32]] | None = None
         self._kept: dict[tuple[int, int], NDArray[np.float32]] = {}
         self._offered: set[tuple[int, int]] = set()
@@ -65,6 +66,14 @@ class FusedSource:
             out[:, *asked] = part if everything else part[bands]
         assert out is not None, "windows cover the image"
         return out
+
+    @property
+    def missing(self) -> float | None:
+        """Share of the voxels of bands that the method sees without a measurement; None until all tiles were read."""
+        if len(self._missing) < len(self.scene.windows):
+            return None
+        lost, total = np.sum(list(self._missing.values()), axis=0)
+        return float(lost / total)
 
     def __getstate__(self) -> dict[str, Any]:
         """For workers: without tiles, and each layer by itself."""
@@ -104,6 +113,8 @@ class FusedSource:
                     f"{window.rows.start}:{window.rows.stop}, columns {window.columns.start}:{window.columns.stop}"
                 )
             own = marked(fused, tile)[0].cpu().numpy()
+            lost = 0.0 if tile.measured is None else 1 - float(tile.measured.double().mean())
+            self._missing[_corner(window)] = lost * own.size, own.size
             if scene.n_bands < scene.cube.n_bands:
                 rest = np.setdiff1d(np.arange(scene.cube.n_bands), scene.bands)
                 whole = np.full((scene.cube.n_bands, *own.shape[1:]), np.nan, dtype=np.float32)

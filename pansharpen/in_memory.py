@@ -59,7 +59,8 @@ def without_wild(case: FusionCase) -> FusionCase:
     """The case with NaN for samples that cannot be of its scene, which it says: see `pansharpen.pair.wild`."""
     coarse, pan, guides = [], [], []
     for part in case.singles():
-        own, own_pan = _measured(part.coarse, case.name), _measured(part.pan, f"{case.name}: PAN")
+        sharp_name = "mean of the guides" if case.pan_made else "PAN"
+        own, own_pan = _measured(part.coarse, case.name), _measured(part.pan, f"{case.name}: {sharp_name}")
         own_guides = [
             dataclasses.replace(guide, image=_measured(guide.image, f"{case.name}: {guide.name}"))
             for guide in part.guides

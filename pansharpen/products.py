@@ -122,6 +122,7 @@ def fuse_file(
         client=client, device=order.device, std=order.std, cube_std=cube_std, guides=guides,
         guide_sensor=order.guide_sensor, std_as_noise=order.noise is not None,
     )  # fmt: skip
+    source = fused.data
     fused = fused if order.dtype is None else packed(fused, scale=order.scale, like=cube)
     if std is not None and order.dtype is not None:
         std = _packed_std(std, cube)
@@ -140,8 +141,15 @@ def fuse_file(
         "method": fused.meta["pansharpened_by"], "out": str(out), "shape": list(fused.shape), "units": fused.units,
         "seconds": time.perf_counter() - began, "bad_bands": int((~fused.good).sum()), **told,
         "optics_in_file": optics is not None, "pan": has_pan, **({} if std is None else _said_of(std, out)),
-        **({} if client is None else {"tiles_kept": kept}), **doubt,
+        **({} if client is None else {"tiles_kept": kept}), **doubt, "missing": _missing(source, fused),
     }  # fmt: skip
+
+
+def _missing(source: Any, fused: Cube) -> float | None:
+    """Share of the fused voxels, of good bands, without a measurement; None where workers have them."""
+    if isinstance(source, np.ndarray):
+        return float(np.isnan(source[fused.good]).mean())
+    return getattr(source, "missing", None)
 
 
 def _said_of(std: Cube, out: Path) -> dict[str, Any]:

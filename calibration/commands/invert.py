@@ -153,6 +153,8 @@ def run(
         if lamp is None
         else f"{out}: {'×'.join(map(str, result.cube.shape))} by {document['method']}, {result.spectra.units}"
     )
+    if (lost := 1 - document["pixels"] / result.spectra.mask.size) > 0:
+        click.echo(f"{100 * lost:.2g} % of the pixels not measured by all interferometers used (NaN)")
     for name in written[1:]:
         click.echo(name)
 

@@ -204,6 +204,8 @@ FINDINGS = (
     "offset_rms",
     "gain_rms",
     "common_stripes",
+    "common_rows",
+    "striped_rows",
     "noise_correlation",
     "noise_untold",
 )

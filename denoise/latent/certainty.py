@@ -100,8 +100,11 @@ def spikes(values: Array, ratio: float) -> tuple[Array, Array]:
     return np.where(values > edge, power, 0), np.where(values > edge, noise, 1)
 
 
-def shared(residual: Array) -> NDArray[np.float32]:
+def shared(residual: Array, least: Array | float = 0.0) -> NDArray[np.float32]:
     """Variance ``(band,)`` of what neighbouring bands of a residual ``(band, y, x)`` of unit noise share.
+
+    What a scene's estimate has taken of the noise is missing in the residual's bands, and makes the rest seem more
+    than noise: so each band's noise counts as ``least`` ``(band,)`` at least, a standard deviation.
 
     A direction of few bands hides from the subspace of all bands, below an edge that grows with their number
     (`estimate.subspace`); among the bands of a window the edge is lower.
@@ -109,7 +112,7 @@ def shared(residual: Array) -> NDArray[np.float32]:
     bands = len(residual)
     size = min(WINDOW, bands)
     covariance = gram(residual) / residual[0].size
-    level = np.sqrt(np.maximum(np.diag(covariance), 1e-12))
+    level = np.maximum(np.sqrt(np.maximum(np.diag(covariance), 1e-12)), least)
     correlation = covariance / level / level[:, None]
     ratio = size / residual[0].size
     # by a few of these a largest eigenvalue of noise scatters about the edge (I. M. Johnstone, Ann. Stat. 29, 2001)

@@ -119,7 +119,8 @@ def refine(
         whole = torch.tensordot(basis**2, variance, dims=1)
         # what neighbouring pixels or bands share of it (less the components, bands would share their absence); no less
         # than what is too faint to be found in any cube
-        scene_missed = np.maximum(missed(rest.numpy(), ~separation.noise.outlier), shared(residual))
+        measured = 1 - separation.noise.outlier.mean((1, 2))
+        scene_missed = np.maximum(missed(rest.numpy(), ~separation.noise.outlier), shared(residual, measured**0.5))
         whole += torch.as_tensor(scene_missed).clamp(min=faint)[:, None, None]
         # what was not measured is what other bands say, no surer than these: elements without any value, and holes
         doubt = doubt_of_nearest(separation.whitened, np.asarray(separation.noise.outlier.all(1)))

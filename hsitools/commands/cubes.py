@@ -68,9 +68,13 @@ def convert(
 @click.option("-o", "--out", type=OutputFile("picture"), required=True, help="PNG file to write.")
 @click.option("--window", callback=window_option, metavar="Y0:Y1,X0:X1", help="Only these rows and columns.")
 @click.option("--pan", is_flag=True, help="The panchromatic image instead.")
+@click.option("--bands", metavar="R,G,B", help="What to show as red, green and blue: wavelengths (nm) of the nearest "
+              "bands, or numbers (from 0) of bands that have none; one alone is grey.")  # fmt: skip
 @variable_option
 @axes_option
-def quicklook(path: Path, out: Path, window: Any, pan: bool, variable: str | None, axes: str | None) -> None:
+def quicklook(
+    path: Path, out: Path, window: Any, pan: bool, bands: str | None, variable: str | None, axes: str | None
+) -> None:
     """Write a colour picture of a cube: red, green and blue where it sees them, stretched from 2 to 98 %.
 
     Pixels that hold no measurement are magenta.
@@ -78,7 +82,7 @@ def quicklook(path: Path, out: Path, window: Any, pan: bool, variable: str | Non
     from matplotlib.image import imsave
 
     from hsitools.errors import InputError
-    from hsitools.figures import rgb_bands, stretched
+    from hsitools.figures import bands_named, rgb_bands, stretched
     from hsitools.io import open_cube
     from hsitools.io.atomic import atomic_path
 
@@ -87,14 +91,14 @@ def quicklook(path: Path, out: Path, window: Any, pan: bool, variable: str | Non
         if cube.pan is None:
             raise InputError(f"{path}: pan: missing, expected a panchromatic image")
         cube = cube.pan
-    bands = rgb_bands(cube)
-    image, valid = stretched(cube, bands)
+    chosen = rgb_bands(cube) if bands is None else bands_named(cube, bands)
+    image, valid = stretched(cube, chosen)
     if not valid.any():
-        raise InputError(f"{path}: data: found no pixel valid in bands {', '.join(map(str, bands))}, expected some")
+        raise InputError(f"{path}: data: found no pixel valid in bands {', '.join(map(str, chosen))}, expected some")
     with atomic_path(out) as temporary:
         imsave(temporary, image, format="png")
     shown = ", ".join(
-        str(band) if cube.wavelength_nm is None else f"{cube.wavelength_nm[band]:.0f} nm" for band in bands
+        str(band) if cube.wavelength_nm is None else f"{cube.wavelength_nm[band]:.0f} nm" for band in chosen
     )
     missing = "" if valid.all() else f"; {100 * (1 - valid.mean()):.2g} % of the pixels missing (magenta)"
     click.echo(f"{out}: bands {shown}{missing}")

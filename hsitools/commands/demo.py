@@ -8,6 +8,7 @@ import click
 
 from hsitools.commands.options import emit_json, json_option
 from hsitools.commands.outputs import OutputFolder
+from hsitools.text import counted
 
 
 @click.command()
@@ -20,6 +21,9 @@ def demo(out: Path, seed: int, as_json: bool) -> None:
     from hsitools.demo import DEMO, Demonstration, write_page
     from hsitools.io.outputs import made_folder
 
+    parts = steps(DEMO)
+    click.echo(f"{counted(len(parts), 'step')}, some minutes in all on two cores; each says its time", err=True)
+
     def before(text: str) -> None:
         click.echo(f"{text} … ", nl=False, err=as_json)
 
@@ -30,7 +34,7 @@ def demo(out: Path, seed: int, as_json: bool) -> None:
 
     with made_folder(out):
         demonstration = Demonstration(folder=out, seed=seed)
-        done = run_steps(steps(DEMO), lambda step: timed(step, demonstration), before, after)
+        done = run_steps(parts, lambda step: timed(step, demonstration), before, after)
         page = write_page(demonstration, done, f"hsi demo --seed {seed}")
     if not as_json:
         return click.echo(f"report: {page}")

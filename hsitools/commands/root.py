@@ -120,6 +120,21 @@ def _broken(name: str, error: Exception) -> click.Command:
     return command
 
 
+class Once(logging.Filter):
+    """Lets a line pass once: what is opened, or looked at, in two steps of a command is said in the first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: set[tuple[int, str]] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether nobody has said this at this level."""
+        line = record.levelno, record.getMessage()
+        new = line not in self._said
+        self._said.add(line)
+        return new
+
+
 @click.group(cls=EntryPointGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="hsi")
 @click.option("-v", "--verbose", count=True, help="Say more (-vv: debug and tracebacks).")
@@ -128,6 +143,8 @@ def hsi(verbose: int, quiet: bool) -> None:
     """Hyperspectral instruments: calibrate, model, fuse, denoise."""
     level = logging.ERROR if quiet else (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
     logging.basicConfig(level=level, format="hsi: %(levelname)s: %(message)s", stream=sys.stderr, force=True)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(Once())
     # debug is for our own rooms, not for every library beneath
     for name in ("matplotlib", "h5py", "PIL"):
         logging.getLogger(name).setLevel(logging.WARNING)

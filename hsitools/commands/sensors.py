@@ -230,13 +230,6 @@ def simulate(
         except ValueError:
             raise InputError(f"size: found {size!r}, expected YxX, as 240x240") from None
         cube = procedural((height, width), seed=seed)
-        used = [side // instrument.ratio * instrument.ratio for side in (height, width)]
-        if used != [height, width] and min(used) > 0:
-            click.echo(
-                f"hsi: note: --size: {size} is no multiple of the sensor's ratio, {instrument.ratio}: rows and columns "
-                f"beyond {used[0]}x{used[1]} are not seen",
-                err=True,
-            )
     else:
         cube = open_cube(scene)
     with progress_bar("simulate") as progress:

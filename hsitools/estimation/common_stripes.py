@@ -65,10 +65,10 @@ def common_stripes(values: NDArray[Any]) -> float:
     return size if size > SLIGHT else 0.0
 
 
-def of_common_stripes(size: float) -> str:
+def of_common_stripes(size: float, lines: str = "columns") -> str:
     """What is said of them."""
     return (
-        f"columns suspected of stripes alike in all bands, about {100 * size:.1g} % of the signal: no band tells them "
+        f"{lines} suspected of stripes alike in all bands, about {100 * size:.1g} % of the signal: no band tells them "
         "from the scene, so that they stay; calibrate the detector on a flat field (a scene that is the same all along "
-        "its columns looks alike)"
+        f"its {lines} looks alike)"
     )

@@ -53,8 +53,9 @@ def quality(cube: Cube) -> dict[str, Any]:
             alike = _alike(values[good], weights, np.flatnonzero(clear))
             if alike > SMOOTH:
                 out["snr_note"] = (
-                    f"what bands do not share is alike in neighbouring pixels ({alike:.2f}): scene, or a smoothed or "
-                    "resampled cube; the ratio is not that of one measurement"
+                    f"not that of one measurement: what a band keeps to itself is alike in neighbouring pixels "
+                    f"(correlation {alike:.2f}), as noise is not; fine detail of the scene makes the ratio too low, a "
+                    "smoothed or resampled cube too high"
                 )
     stripes = common_stripes(values[good]) if len(good) else 0.0
     if out["snr"] is None:
@@ -69,7 +70,10 @@ def _why_no_snr(n_bands: int, n_pixels: int) -> str:
     if n_bands < LEAST_BANDS:
         return f"not told: {n_bands} good bands with values, {LEAST_BANDS} needed"
     if n_pixels < LEAST_PIXELS * n_bands:
-        return f"not told: {counted(n_pixels, 'pixel')} valid in all of them, {LEAST_PIXELS} a band needed"
+        return (
+            f"not told: {counted(n_pixels, 'pixel')} with a value in all {n_bands} good bands, {LEAST_PIXELS} a band "
+            f"({LEAST_PIXELS * n_bands}) needed"
+        )
     return "not told: found no noise, neighbouring bands explain all"
 
 

@@ -89,6 +89,13 @@ def simulate(
         if within.n_bands < sensor.n_bands:
             said.append(f"{sensor.n_bands - within.n_bands} of {sensor.n_bands} bands left out: not in the scene")
     seen = within.frame_of(scene)
+    ratio = within.ratio
+    used = [ratio * size for size in seen.shape[1:]]
+    if used != list(scene.shape[1:]):
+        said.append(
+            f"rows and columns of the scene beyond {used[0]}×{used[1]} are not seen: pixels are {ratio}×{ratio} of its "
+            f"{scene.shape[1]}×{scene.shape[2]}"
+        )
     require_room(out, 5 * math.prod(seen.shape) + (0 if seen.pan is None else 4 * math.prod(seen.pan.shape)))
     if scale is not None:
         scene = scene.rescaled(scale).replace(units=sensor.units)

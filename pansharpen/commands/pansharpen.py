@@ -152,6 +152,7 @@ def run_method(
         return emit_json(document)
     said = f"{out}: {'×'.join(map(str, document['shape']))} by {document['method']} in {document['seconds']:.1f} s"
     said += f"; {counted(document['bad_bands'], 'band')} marked bad" if document["bad_bands"] else ""
+    said += f"; {100 * document['missing']:.2g} % of the voxels not measured (NaN)" if document["missing"] else ""
     if document["rounding_error"] is not None:
         said += f"; {rounding_said(document['rounding_error'], document['units'])}"
     click.echo(said)

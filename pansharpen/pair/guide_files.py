@@ -138,6 +138,12 @@ def placed(cube: Cube, guides: Sequence[Cube], sensor: str | Sensor | None) -> t
         try:
             ratio, origin, shift = placement(used.replace(pan=cube.pan))
         except InputError as error:
+            if used.transform is None or cube.pan.transform is None:
+                own, fine = ("×".join(map(str, image.shape[1:])) for image in (used, cube.pan))
+                raise InputError(
+                    f"{_who(guide)}: guide: found {own} pixels, expected {fine} as PAN, or these over a whole number, "
+                    "the same in both directions"
+                ) from None
             raise _of_guide(guide, error) from None
         at = tuple(float(whole) + (part if ratio > 1 else 0.0) for whole, part in zip(origin, shift, strict=True))
         if ratio >= max(1, cube.ratio or 1):

@@ -15,6 +15,7 @@ from calibration.fitting.options import Options
 from calibration.fitting.scaled_rows import ScaledRows
 from calibration.held_out import cross_validate
 from calibration.model_choice import select_model
+from calibration.physical_parameters import _poor
 from calibration.pipeline import characterize
 from hsitools.errors import FormatError, InputError
 from hsitools.sensor.transmittance import TransmittanceModel
@@ -318,3 +319,10 @@ def test_wild_samples_do_not_hide_fringes():
     result = characterize(capture, TransmittanceModel(), options=Options(loss="huber"))
     assert np.abs(result.opd_um - device.opd_um).max() < 0.05
     assert result.flags["low_contrast"].sum() <= 1
+
+
+def test_an_interferometer_fitted_far_worse_than_the_others_is_flagged():
+    rmse = np.array([0.05, 0.06, 0.19, 0.04, 0.9, 0.05])
+    shown = np.array([True, True, True, True, False, True])
+    np.testing.assert_array_equal(_poor(rmse, shown), [False, False, True, False, False, False])
+    np.testing.assert_array_equal(_poor(rmse, ~shown & False), np.zeros(6, dtype=bool))

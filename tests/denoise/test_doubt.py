@@ -244,3 +244,16 @@ def test_factors_of_the_spread_are_those_that_errors_have(monkeypatch: pytest.Mo
 def test_what_is_too_faint_to_be_found() -> None:
     """Of 100 bands and 2500 pixels a direction of a fifth of the noise's variance hides, a hundredth a voxel."""
     assert certainty.beyond(100, 2500) == pytest.approx(0.2 / 100)
+
+
+def test_noise_that_an_estimate_has_taken_is_nothing_that_bands_share() -> None:
+    """Of white noise without eight of its thirty directions nothing is left beyond noise; what hides there is told."""
+    rng = np.random.default_rng(8)
+    rest = rng.standard_normal((30, 64 * 64))
+    basis = np.linalg.qr(rng.standard_normal((30, 8)))[0]
+    rest -= basis @ (basis.T @ rest)
+    white = rest.reshape(30, 64, 64)
+    assert shared(white.astype(np.float32), np.ones(30)).max() < 0.005
+    assert shared(white.astype(np.float32)).max() > 0.02
+    hidden = white + np.sqrt(2) * rng.standard_normal((64, 64)) * (np.arange(30) > 17)[:, None, None]
+    np.testing.assert_allclose(shared(hidden.astype(np.float32), np.ones(30))[18:].mean(), 2, rtol=0.2)

@@ -16,7 +16,7 @@ from denoise.comparison.before_after import (
 )
 from denoise.comparison.judging import judged
 from denoise.restore import restore
-from denoise.said import of_strips, warning_of
+from denoise.said import of_strips, striped_rows, warning_of
 from hsitools import Cube
 
 BANDS = 4
@@ -148,3 +148,17 @@ def test_indices_are_next_to_the_clean_cube_s_largest_value() -> None:
     assert judged(ones, ones * np.array([1, 0])[:, None, None])["sam_deg"] == pytest.approx(45, abs=1e-3)
     small = judged(clean[:, :9, :9], clean[:, :9, :9] + error * signs[:, :9, :9])
     assert np.isnan(small["mssim"])
+
+
+def test_rows_with_offsets_of_their_own_are_said() -> None:
+    """Of two bands in twelve; columns' stripes and what was missed of the scene at one place are none."""
+    rng = np.random.default_rng(2)
+    rest = rng.standard_normal((12, 64, 48))
+    rest += 3 * rng.standard_normal((12, 1, 48))
+    rest[:, 20:30, :20] += 2
+    keep = rng.random(rest.shape) < 0.8
+    assert striped_rows(rest, keep) == {}
+    rest[[3, 7]] += rng.standard_normal((2, 64, 1))
+    assert striped_rows(np.where(keep, rest, 1e6), keep) == {"striped_rows": 2}
+    assert "rows of 2 bands have offsets of their own" in warning_of({"striped_rows": 2})["warning"]
+    assert "rows suspected of stripes" in warning_of({"common_rows": 0.02})["warning"]

@@ -1,6 +1,7 @@
 """``hsi info / convert / quicklook / metrics / sensor / simulate`` as a user types them."""
 
 import json
+import logging
 
 import h5py
 import matplotlib.image
@@ -9,7 +10,7 @@ import pytest
 
 from benchmarks.products import write_prisma
 from benchmarks.sensors import simulated_stacks
-from hsitools.commands.root import main
+from hsitools.commands.root import Once, main
 from hsitools.cube import Cube
 from hsitools.figures import photon_transfer_figure, quicklook, rgb_bands, sensor_figure
 from hsitools.io import open_cube, save_cube
@@ -79,6 +80,10 @@ def test_quicklook(hsi, folder, tmp_path):
     assert image.shape[2] == 4
     assert max(image.shape) >= 300
     assert image[..., :3].std() > 0.1
+    _, out, _ = hsi("quicklook", folder / "reference.h5", "-o", tmp_path / "grey.png", "--bands", "550")
+    assert out.count("nm") == 3
+    for wrong, said in (("5000", "expected bands of"), ("red", "one or three numbers"), ("1,2", "one or three")):
+        assert said in hsi("quicklook", folder / "reference.h5", "-o", tmp_path / "x.png", "--bands", wrong)[2]
     assert hsi("quicklook", folder / "scene.he5", "--pan", "-o", tmp_path / "pan.png")[0] == 0
 
 
@@ -354,7 +359,7 @@ def test_figures_have_units():
         (("convert", "{f}/fused.h5", "x.h5", "--window", "0:99,0:9"), "window: found y 0:99"),
         (("convert", "{f}/fused.h5", "no/such/folder/x.h5"), "output: cannot write there"),
         (("convert", "{f}/fused.h5", "{f}/fused.h5/x.h5"), "fused.h5 is a file, expected a folder)"),
-        (("info", "{f}"), "kind: found a folder, expected one of"),
+        (("info", "{f}"), "name one of them, expected one of"),
         (("denoise", "run", "{f}/fused.h5", "--method", "lowrank", "--seed", "-1", "-o", "x.h5"), ": seed: found -1, "),
         (("denoise", "figures", "{f}/fused.h5", "--bands", "400:500", "-o", "x"), "bands: found 400, expected numbers"),
         (("convert", "{f}/fused.h5", "x.h5", "--scale", "1e-4"), "--scale goes with --dtype"),
@@ -438,8 +443,12 @@ def test_what_a_ratio_drops_and_a_constant_reference_spans_is_said(hsi, tmp_path
     sensor = Sensor.like(open_cube(tmp_path / "like.h5"))
     sensor = sensor.replace(ratio=6, mtf=np.full(sensor.n_bands, 0.3))
     sensor.save(tmp_path / "sensor.h5")
-    _, _, err = hsi("simulate", "--sensor", tmp_path / "sensor.h5", "--size", "7x7", "-o", tmp_path / "x.h5")
-    assert "7x7 is no multiple of the sensor's ratio, 6: rows and columns beyond 6x6 are not seen" in err
+    expected = "rows and columns of the scene beyond 6×6 are not seen: pixels are 6×6 of its 7×7"
+    _, out, _ = hsi("simulate", "--sensor", tmp_path / "sensor.h5", "--size", "7x7", "-o", tmp_path / "x.h5")
+    assert expected in out
+    save_cube(scene((7, 7), seed=0), tmp_path / "scene.h5")
+    _, out, _ = hsi("simulate", tmp_path / "scene.h5", "--sensor", tmp_path / "sensor.h5", "-o", tmp_path / "y.h5")
+    assert expected in out
     save_cube(Cube(data=np.ones((2, 16, 16))), tmp_path / "flat.h5")
     fused = Cube(data=np.full((2, 16, 16), 1.1), meta={"pansharpened_by": "GSA", "ratio": 2})
     save_cube(fused, tmp_path / "fused.h5")
@@ -447,3 +456,19 @@ def test_what_a_ratio_drops_and_a_constant_reference_spans_is_said(hsi, tmp_path
     assert "took 1, the size of the largest value of the reference, whose bands are constant" in err
     # an error of a tenth of the mean, of a fused cube that says its ratio
     assert "ERGAS ↓ 5 " in out
+
+
+def test_folders_and_archives_say_what_is_in_them(hsi, tmp_path):
+    np.savez(tmp_path / "tiles.npz", images=np.zeros((4, 3, 8, 8), "u2"), names=np.array(["a", "bc"]))
+    (tmp_path / "more").mkdir()
+    assert "an empty folder" in hsi("info", tmp_path / "more")[2]
+    assert "found a folder of more/, tiles.npz; name one of them" in hsi("info", tmp_path)[2]
+    assert "found a NumPy archive of images 4×3×8×8 uint16, names 2 <U2;" in hsi("info", tmp_path / "tiles.npz")[2]
+
+
+def test_a_line_is_said_once():
+    once = Once()
+    records = [logging.LogRecord("x", level, "", 0, "%s: found", (name,), None) for level, name in (
+        (30, "a"), (30, "b"), (30, "a"), (20, "a"),
+    )]  # fmt: skip
+    assert [once.filter(record) for record in records] == [True, True, False, True]

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import pansharpen.in_memory
+from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.estimation.edge_aware import DataTerms, Sharp, edge_weights
 from hsitools.io import open_cube, save_cube
@@ -382,3 +383,10 @@ def test_a_benchmark_with_a_guide(tmp_path):
     torch.testing.assert_close(fuse_case("GLP-HS", again), fuse_case("GLP-HS", case))
     with pytest.raises(InputError, match="sentinel-2"):
         Benchmark.create(tmp_path / "other", scenes=[tmp_path / "scene.h5"], guide="sentinel-9")
+
+
+def test_a_guide_of_another_size_than_pan_is_told_both_sizes():
+    rng = np.random.default_rng(0)
+    cube = Cube(data=rng.random((4, 8, 8)), pan=Cube(data=rng.random((1, 24, 24))))
+    with pytest.raises(InputError, match=r"guide: found 18×24 pixels, expected 24×24 as PAN, or these over a whole"):
+        fuse(cube, guide=Cube(data=rng.random((3, 18, 24))), method="GSA")

@@ -30,7 +30,10 @@ def test_quality_is_signal_over_noise_and_what_is_missing():
     assert told["snr"] == pytest.approx(50, rel=0.05)
     assert quality(Cube(data=data[:3]))["snr"] is None
     assert quality(Cube(data=data[:3]))["snr_note"] == "not told: 3 good bands with values, 8 needed"
-    assert "pixels valid in all of them, 4 a band needed" in quality(Cube(data=data[:, :4, :4]))["snr_note"]
+    assert (
+        "16 pixels with a value in all 11 good bands, 4 a band (44) needed"
+        in quality(Cube(data=data[:, :4, :4]))["snr_note"]
+    )
     assert "no noise" in quality(Cube(data=np.ones((12, 9, 9))))["snr_note"]
 
 
