@@ -161,10 +161,10 @@ def unexplained(covariance: NDArray[np.float64], reach: int | None = None) -> ND
     return np.clip(own - np.einsum("bn,bn->b", weights, covariance), 0, None)
 
 
-def weights_of_nearest(covariance: NDArray[np.float64], reach: int) -> NDArray[np.float64]:
-    """Weights ``(band, band)`` with which its nearest bands explain each band; zero of all others."""
+def weights_of_nearest(covariance: NDArray[np.float64], reach: int, apart: int = 1) -> NDArray[np.float64]:
+    """Weights ``(band, band)`` with which its nearest bands explain each band (`nearest`); zero of all others."""
     bands = np.arange(len(covariance))[:, None]
-    near = nearest(len(covariance), reach)
+    near = nearest(len(covariance), reach, apart)
     among, beside = covariance[near[:, :, None], near[:, None, :]], covariance[near, bands]
     # bands that repeat one another share their weight
     inverse = np.linalg.pinv(among, rcond=2 * reach * np.finfo(float).eps, hermitian=True)
@@ -188,11 +188,20 @@ def own_variance(unexplained_part: NDArray[np.float64], weights: NDArray[np.floa
     return np.maximum(np.linalg.solve(mixing, unexplained_part), least)
 
 
-def nearest(bands: int, reach: int) -> NDArray[np.int64]:
-    """The ``2 · reach`` bands nearest to each band ``(band, 2 · reach)``, on one side at the ends."""
-    steps = np.concatenate([np.arange(-reach, 0), np.arange(1, reach + 1)])
-    near = np.arange(bands)[:, None] + steps
-    return np.where(near < 0, near + 2 * reach + 1, np.where(near >= bands, near - 2 * reach - 1, near))
+def nearest(bands: int, reach: int, apart: int = 1) -> NDArray[np.int64]:
+    """The ``2 · reach`` bands nearest to each band ``(band, 2 · reach)``, on one side at the ends.
+
+    None that is less than ``apart`` bands off. There must be at least twice as many bands as both add up to.
+
+    Examples
+    --------
+    >>> nearest(7, 1, 2).tolist()
+    [[3, 2], [4, 3], [0, 4], [1, 5], [2, 6], [3, 2], [4, 3]]
+    """
+    steps = np.arange(apart, apart + reach)
+    near = np.arange(bands)[:, None] + np.concatenate([-steps[::-1], steps])
+    across = 2 * (reach + apart) - 1
+    return np.where(near < 0, near + across, np.where(near >= bands, near - across, near))
 
 
 def block_noise(

@@ -34,7 +34,8 @@ from pansharpen.case import Scene, Tile
 from pansharpen.families.statistics import band_blocks, mix, per_band
 from pansharpen.physics.band_places import band_places, in_place
 from pansharpen.physics.channels import EDGE, Channels, learn_channels
-from pansharpen.physics.error_scale import ErrorScale, error_scale, grain_gain
+from pansharpen.physics.error_scale import ErrorScale, error_scale
+from pansharpen.physics.grain import grain_gain
 from pansharpen.physics.guide_bands import doubted_bands
 from pansharpen.physics.held_out import detail_trust
 from pansharpen.physics.posterior import posterior_variance
@@ -297,4 +298,7 @@ def _std(tile: Tile, model: Model, solution: Solved, scale: ErrorScale) -> torch
     place = r * tile.corner[0], r * tile.corner[1]
     variance = posterior_variance(terms, weights, z, model.space.basis, place, tile.corner, links)
     out, places = scale.std(variance, tile.wide_pan), model.pair.places
-    return tile.crop(out) if places is None else in_place(out, tile, places).clamp_(min=0)
+    if places is None:
+        return tile.crop(out)
+    # beside a step, interpolation swings: as far as below zero
+    return torch.maximum(in_place(out, tile, places), per_band(scale.floor, out).sqrt())

@@ -10,13 +10,11 @@ The second is what PAN's optics have taken off PAN (`hidden_details`).
 α and the factors are measured where the truth is known: the same problem one scale coarser, in which the coarse cube is
 sought from its half, with PAN as the cube's optics see it and blurred as its own optics do. The prior knows no scale
 (its spectrum is 1/f² too), so that the ratio of real to predicted variance holds at the fine scale but for a constant
-(`LEVEL`): the coarse cube is smoother than the scene. The error found there goes on to the fine scale by itself, too
-(`SHARE`): where noise makes the posterior smooth, it grows less from one scale to the next than errors do. What is left
-is a fourth from scene to scene either way, which neither PAN's own details at both scales nor the ratio of the
-variances foretell. The fourth stands for what a single band sees for itself, which no component holds: what components
-leave of the coarse cube is noise, which is white there, or went through the optics as the scene did, which makes
-neighbours alike. How alike tells both apart, and the optics' gain of white grain how much of it there is on the fine
-grid.
+(`LEVEL`) and for the octaves that the ratio takes off the scene, of which holding out takes one. The error found there
+goes on to the fine scale by itself, too (`SHARE`): where noise makes the posterior smooth, it grows less from one scale
+to the next than errors do. What is left is a fourth from scene to scene either way, which neither PAN's own details at
+both scales nor the ratio of the variances foretell. The fourth stands for what a single band sees for itself (`grain`)
+and for what of the cube's noise is passed on.
 """
 
 from __future__ import annotations
@@ -29,11 +27,11 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from hsitools.sensor.separable import size_of
-from hsitools.sensor.spatial import mtf_sigma
 from pansharpen.case import Scene, Tile
-from pansharpen.families.statistics import BandSums, band_sums, per_band, ratio_of
+from pansharpen.families.statistics import BandSums, band_sums, per_band
 from pansharpen.physics.channels import Channels
 from pansharpen.physics.few_pixels import few_pixels, level_sums
+from pansharpen.physics.grain import grain_gain, grain_variance
 from pansharpen.physics.held_out import DEPENDENT, LEAST, counted, held_out
 from pansharpen.physics.hidden_details import blur_powers, blurred_off, hidden_gain, hiding_blur
 from pansharpen.physics.posterior import posterior_variance
@@ -43,16 +41,16 @@ from pansharpen.physics.subspace import Cube, Subspace
 
 Array = NDArray[np.float64]
 #: α at the fine scale over that of the coarse one, and the share of the coarse one's mean squared error that comes
-#: besides: the fine scale's is 1.9² times as large (1.4² to 2.9²). Set on eight tuning scenes and three procedural ones
-#: at ratio 4: 95 % intervals cover 92 % in the mean with 20 dB of noise (82 to 99), 96 % with a PRISMA's (92 to 99);
-#: more of the second, which is alike everywhere, ranks the errors worse.
-LEVEL, SHARE = 1.4, 0.8
-#: The former where nothing can be held out.
+#: besides, for one octave: variances grow with 1 + log₂(ratio) of these, of which held-out pixels show the first, as a
+#: scene has about as much in each. Set on eleven tuning scenes and three procedural ones: 95 % intervals cover 96 % in
+#: the mean at ratios 4 and 6 alike; more of the second, which is alike everywhere, ranks the errors worse.
+LEVEL, SHARE = 0.75, 0.17
+#: α at the fine scale where nothing can be held out.
 ALONE = 1.5
-#: Standard errors by which neighbours must be more alike than chance makes them, to count as grain.
-CHANCE = 3.0
 #: Of the variance of white noise in the cube, so much is in the result: of its own, and of what grain it covers.
 PASSED = 0.03
+#: Of the variance of grain in the coarse cube, so much is missed where every other pixel is held out.
+MISSED = 0.8
 #: Bounds of α at the coarse scale: outside, too few pixels have spoken.
 BOUNDS = (0.4, 3.0)
 #: Weight of what is expected (one) beside the bands in the fit of α: where all follow PAN, they cannot tell α.
@@ -134,17 +132,20 @@ def error_scale(
         fine = hidden_gain(blur, once, twice, scene.optics.pan_variance or 0.0)
         coarse_gain = hidden_gain(blur, once_coarse, twice_coarse)
     amplitude, factor, everywhere = ALONE, torch.ones_like(noise), torch.zeros_like(noise)
+    grain = grain_variance(scene, coarse, space, pair)
     if (n > 0).all():
         error, variance, hidden = error / n, variance / n, coarse_gain * slope * hidden / n
-        # the coarse cube, the truth here, is noisy itself
-        real = (error - noise).clamp(min=0)
+        # the coarse cube, the truth here, is noisy itself, and has in it what is left of grain
+        seen = grain_gain(pair.gains(scene.optics.mean_gains()), scene.optics.ratio)[0] * grain
+        real = (error - noise - MISSED * seen).clamp(min=0)
         # so much of it may be chance
         doubt = noise * (2 * DEPENDENT / n).sqrt()
         alpha, beta = _amplitudes(real, doubt, variance, hidden)
         expected = alpha**2 * variance + beta**2 * hidden
         factor = ((real + doubt) / (expected + doubt)).clamp(1 / LARGEST**2, LARGEST**2)
-        amplitude, everywhere = LEVEL * alpha, SHARE * real
-    floor = grain_variance(scene, coarse, space, pair)
+        octaves = 1 + float(np.log2(scene.optics.ratio))
+        amplitude, everywhere = LEVEL * alpha * octaves**0.5, SHARE * octaves * real
+    floor = grain + noise * (PASSED + space.rest[0].double()).clamp(max=1)
     if scene.optics.error_variance is not None:
         # alike in neighbouring pixels: what is held out does not show them
         floor = floor + torch.as_tensor(scene.optics.error_variance).to(noise)
@@ -154,60 +155,6 @@ def error_scale(
         posterior=(amplitude**2 * factor)[None], hidden=(fine * slope * factor)[None],
         floor=(floor + everywhere + few.added)[None], blur=blur,
     )  # fmt: skip
-
-
-def grain_variance(scene: Scene, coarse: Cube, space: Subspace, pair: Registration) -> torch.Tensor:
-    """Variance ``(band,)`` on the fine grid of what each band sees for itself, and of what noise is passed on."""
-
-    def products(tile: Tile) -> torch.Tensor:
-        cube = coarse(tile)
-        rest = (cube - space.cube(space.components(cube)))[0].double()
-        valid = tile.wide_coarse_valid
-        weight = torch.ones_like(rest) if valid is None else valid[0].expand_as(rest).double()
-        images = [image for lag in range(3) for image in (_lagged(rest * weight, lag), _lagged(weight, lag))]
-        return torch.stack([tile.crop_coarse(image).sum((1, 2)) for image in images])
-
-    sums = scene.sum(products)
-    power, near, far = (ratio_of(product, n) for product, n in zip(sums[::2], sums[1::2], strict=True))
-    gain, of_grain = grain_gain(pair.gains(scene.optics.mean_gains()), scene.optics.ratio)
-    # what is alike over two pixels too is no grain; each of both correlations has chance in it
-    likeness = ratio_of(near - far, power) - CHANCE * (2 / sums[3].clamp(min=1)).sqrt()
-    own = (likeness / (of_grain - of_grain**4)).clamp(0, 1)
-    noise = space.noise[0].double()
-    return own * power / gain + noise * ((1 - own) * PASSED + space.rest[0].double()).clamp(max=1)
-
-
-def _lagged(image: torch.Tensor, lag: int) -> torch.Tensor:
-    """Each pixel's products with those so many below and to the right, summed; zero beyond the border."""
-    wide = torch.nn.functional.pad(image, (0, lag, 0, lag))
-    height, width = image.shape[-2:]
-    return image * (wide[:, lag:, :width] + wide[:, :height, lag:])
-
-
-def grain_gain(gains: Array, ratio: int) -> tuple[float, float]:
-    """What optics leave of the variance of white grain, and the correlation of neighbouring coarse pixels by it.
-
-    Parameters
-    ----------
-    gains : array, of one or two values
-        MTF at the coarse Nyquist frequency, along y and x.
-    ratio : int
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> [round(value, 3) for value in grain_gain(np.array([0.3, 0.3]), 4)]
-    [0.02, 0.359]
-    """
-    place = np.arange(-8 * ratio, 8 * ratio + 1)
-    gain, alike = 1.0, []
-    for deviation in np.broadcast_to(mtf_sigma(np.ravel(gains), ratio), (2,)):
-        weight = np.exp(-0.5 * (place / float(deviation)) ** 2)
-        weight /= weight.sum()
-        square = float((weight**2).sum())
-        gain *= square
-        alike.append(float((weight[ratio:] * weight[:-ratio]).sum()) / square)
-    return gain, float(np.mean(alike))
 
 
 def _amplitudes(

@@ -18,10 +18,12 @@ from pansharpen import fuse
 from pansharpen.case import FusionCase
 from pansharpen.commands.pansharpen import pansharpen
 from pansharpen.in_memory import posterior_of
+from pansharpen.methods import physics as methods
 from pansharpen.methods.physics import learn, physics, solved
 from pansharpen.optics import Optics
 from pansharpen.pair.wald import simulated_case
-from pansharpen.physics.error_scale import grain_variance
+from pansharpen.physics.error_scale import ErrorScale
+from pansharpen.physics.grain import grain_variance
 from pansharpen.physics.hidden_details import blur_powers, blurred_off, hidden_gain
 from pansharpen.physics.posterior import draw, signs_at
 from pansharpen.physics.sharp_pan import SharpScene, filtered, gaussian
@@ -163,6 +165,45 @@ def test_grain_of_the_scene_is_told_from_noise_by_its_neighbours(case):
     # a part of it is a component, and no rest
     assert 0.4 < found[0] / float(grain.var()) < 2
     assert found[1] < 0.1 * found[0]
+
+
+def test_grain_is_seen_under_noise_whose_variance_is_told():
+    """What a band has more than that is grain, but not where all bands have more: then too little is told."""
+    generator, band = torch.Generator().manual_seed(6), 3
+    case = simulated_case(scene((96, 96), seed=7), preset("prisma").select(range(12)), ratio=4, seed=1)
+    noise = np.asarray(case.optics.noise_variance)
+    grain = torch.randn(case.pan.shape, generator=generator)
+    seen = mtf_decimate((96, 96), 0.3, 4)(grain)
+    scale = (3 * noise[band]) ** 0.5 / float(seen.std())
+    found = []
+    for told, part in ((noise, scale * seen), (noise / 1.6, 0 * seen)):
+        optics = dataclasses.replace(case.optics, noise_variance=told)
+        other = case.replace(
+            coarse=case.coarse.index_add(1, torch.tensor([band]), part), optics=optics, reference=None
+        )  # fmt: skip
+        with torch.no_grad():
+            made = learn(other)
+            found.append(grain_variance(made.scene, made.coarse, made.space, made.pair) / (scale**2 * grain.var()))
+    assert 0.4 < float(found[0][band]) < 1.6
+    # the last bands, which have few beside them on one side only, keep some of the scene
+    assert float(torch.stack(found)[:, [0, 1, 2, 4, 5, 6, 7, 8, 9]].max()) < 0.1
+    assert float(found[1][band]) < 0.1
+
+
+def test_a_step_of_the_error_bars_does_not_swing_below_what_a_band_has_everywhere(monkeypatch):
+    sensor = preset("prisma").select(range(0, 40, 10))
+    made = simulated_case(scene((48, 48), seed=3), sensor, ratio=4, seed=1)
+    with torch.no_grad():
+        model = learn(made)
+        places = np.column_stack([np.full(4, 0.5), np.zeros(4)])
+        model = dataclasses.replace(model, pair=dataclasses.replace(model.pair, places=places))
+        step = (torch.arange(48) > 20).float()[None, None, :, None].expand(1, 4, 48, 48)
+        monkeypatch.setattr(methods, "posterior_variance", lambda *_: step)
+        floor = torch.full((1, 4), 1e-6)
+        scale = ErrorScale(posterior=torch.ones(1, 4), hidden=torch.zeros(1, 4), floor=floor, blur=None)
+        std = methods._std(made.tile, model, solved(made.tile, model), scale)
+    assert float(std.min()) == pytest.approx(1e-3, rel=1e-5)
+    assert float(std.max()) > 1
 
 
 def test_tiles_have_the_error_bars_of_the_whole():

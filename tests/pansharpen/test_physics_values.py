@@ -21,8 +21,9 @@ from pansharpen.methods.physics import _fuse, _noise_between, learn, lopsided, s
 from pansharpen.optics import Optics
 from pansharpen.pair.wald import simulated_case
 from pansharpen.physics import error_scale as error_scales
-from pansharpen.physics.error_scale import ErrorScale, _amplitudes, _lagged, error_scale, grain_gain, grain_variance
+from pansharpen.physics.error_scale import ErrorScale, _amplitudes, error_scale
 from pansharpen.physics.few_pixels import FEW, few_pixels, level_sums
+from pansharpen.physics.grain import _lagged, grain_gain
 from pansharpen.physics.held_out import held_out
 from pansharpen.physics.hidden_details import hidden_gain
 from pansharpen.physics.one_place import Place
@@ -202,13 +203,15 @@ def test_noise_of_pan_is_taken_off_what_its_blur_takes():
 
 
 def test_what_a_band_keeps_to_itself_passes_its_noise_on(case, model):
-    floor = [
-        grain_variance(
-            case, model.coarse, dataclasses.replace(model.space, rest=tensor(*[share] * 5)[None]), model.pair
-        )
-        for share in (0.0, 0.5)
-    ]
-    torch.testing.assert_close(floor[1] - floor[0], 0.5 * model.space.noise[0], rtol=1e-6, atol=1e-15)
+    with torch.no_grad():
+        floor = [
+            error_scale(
+                case, model.coarse, dataclasses.replace(model.space, rest=tensor(*[share] * 5)[None]), model.pair,
+                model.channels,
+            ).floor[0]
+            for share in (0.0, 0.5)
+        ]  # fmt: skip
+    torch.testing.assert_close(floor[1] - floor[0], 0.5 * model.space.noise[0].double(), rtol=1e-6, atol=1e-15)
 
 
 def test_registration_by_hand():
@@ -411,7 +414,7 @@ def test_error_bars_in_other_units_and_of_a_denoised_cube(case, model, monkeypat
 
 
 def test_errors_of_held_out_pixels_go_on_to_the_fine_scale(case, model, monkeypatch):
-    """Of each band their mean square, less the coarse cube's own noise, comes besides: as much of it as `SHARE` is."""
+    """Of each band their mean square, less the coarse cube's noise, comes besides: `SHARE` of it for each octave."""
     solved = {}
 
     def kept(cube, space, *others):
@@ -429,11 +432,11 @@ def test_errors_of_held_out_pixels_go_on_to_the_fine_scale(case, model, monkeypa
         floors.append(scale.floor[0])
     real = (solved["square"] - model.space.noise[0].double()).clamp(min=0)
     assert (real > 0).any()
-    torch.testing.assert_close(floors[1] - floors[0], 0.5 * real, rtol=1e-5, atol=1e-12)
+    torch.testing.assert_close(floors[1] - floors[0], 0.5 * (1 + np.log2(3)) * real, rtol=1e-5, atol=1e-12)
 
 
 def test_amplitudes_are_squared_in_variances(case, model, monkeypatch):
-    """Errors of twice the posterior's deviation, and 1.4 times that at the fine scale; 80 pixels are few."""
+    """Errors of twice the posterior's deviation, and more octaves of them at the fine scale; 80 pixels are few."""
     monkeypatch.setattr(
         error_scales, "posterior_variance", lambda _, __, z, basis, *___: z.new_ones(1, 5, *z.shape[2:])
     )
@@ -441,7 +444,7 @@ def test_amplitudes_are_squared_in_variances(case, model, monkeypatch):
     monkeypatch.setattr(error_scales, "LARGEST", 1.0)
     with torch.no_grad():
         scale = error_scale(case, model.coarse, model.space, model.pair, model.channels)
-    expected = (error_scales.LEVEL * 2) ** 2 * (1 + FEW / 80)
+    expected = (error_scales.LEVEL * 2) ** 2 * (1 + np.log2(3)) * (1 + FEW / 80)
     torch.testing.assert_close(scale.posterior, torch.full_like(scale.posterior, expected), **EXACT)
     # all errors are four times what is expected in the mean of the bands
     variance, hidden = torch.linspace(0.5, 2, 20).double(), torch.zeros(20).double()
