@@ -31,6 +31,7 @@ NEAR = (1 / 3, 2 / 3, 1.0, 2 / 3, 1 / 3)
 LIKE, KNOWN = 3e-4, 0.01
 #: Coarse pixels below which nothing is said, and half step of PAN's derivatives, fine pixels.
 FEW, STEP = 100, 0.25
+#: Keeps a variance that is zero from being divided by.
 TINY = 1e-200
 
 
