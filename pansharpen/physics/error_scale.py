@@ -144,6 +144,9 @@ def error_scale(
         expected = alpha**2 * variance + beta**2 * hidden
         factor = ((real + doubt) / (expected + doubt)).clamp(1 / LARGEST**2, LARGEST**2)
         octaves = 1 + float(np.log2(scene.optics.ratio))
+        if any(guide.ratio > 1 for guide in scene.guides):
+            # held-out pixels see guides of coarser pixels as sharp as any: errors there are too small
+            alpha = max(alpha, 1.0)
         amplitude, everywhere = LEVEL * alpha * octaves**0.5, SHARE * octaves * real
     floor = grain + noise * (PASSED + space.rest[0].double()).clamp(max=1)
     if scene.optics.error_variance is not None:

@@ -435,6 +435,23 @@ def test_errors_of_held_out_pixels_go_on_to_the_fine_scale(case, model, monkeypa
     torch.testing.assert_close(floors[1] - floors[0], 0.5 * (1 + np.log2(3)) * real, rtol=1e-5, atol=1e-12)
 
 
+def test_held_out_pixels_do_not_lower_errors_where_a_guide_is_coarser_than_others(monkeypatch):
+    """Where every other pixel is held out, all guides are as sharp: too small an error is no news."""
+    pair = simulated_case(
+        scene((48, 48), seed=3), preset("prisma").select(range(0, 60, 20)), ratio=4, seed=1, guide="sentinel-2"
+    )
+    assert {guide.ratio for guide in pair.guides} == {1, 2}
+    monkeypatch.setattr(error_scales, "LARGEST", 1.0)
+    with torch.no_grad():
+        made, found = learn(pair), []
+        for alpha in (0.5, 1.0, 2.0):
+            monkeypatch.setattr(error_scales, "_amplitudes", lambda *_, alpha=alpha: (alpha, 1.0))
+            scale = error_scale(made.scene, made.coarse, made.space, made.pair, made.channels)
+            found.append(scale.posterior)
+    torch.testing.assert_close(found[0], found[1], **EXACT)
+    torch.testing.assert_close(found[2], 4 * found[1], **EXACT)
+
+
 def test_amplitudes_are_squared_in_variances(case, model, monkeypatch):
     """Errors of twice the posterior's deviation, and more octaves of them at the fine scale; 80 pixels are few."""
     monkeypatch.setattr(
