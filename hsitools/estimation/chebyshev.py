@@ -9,8 +9,8 @@ import torch
 #: More steps change indices of fusion by less than a percent.
 STEPS, CONDITION = 30, 60.0
 #: Bytes of an image that each thread goes through at a time on the processor: what is written and what is read of them
-#: stays in its second cache (1 to 2 MB) for all operations.
-CACHED_BYTES = 2**20
+#: stays in its caches for all operations. Of half as much calls cost a fifth of the solver's time.
+CACHED_BYTES = 2**21
 
 
 def chebyshev(
@@ -40,13 +40,14 @@ def chebyshev(
     residual = residual.contiguous()
     step = residual / centre
     z = z.contiguous() + step
+    # residual, change, step and z
+    places = list(cached(z.numel(), z, each=4))
+    parts = [[image.view(-1)[place] for image in (residual, step, z)] for place in places]
     for _ in range((STEPS if steps is None else steps) - 1):
-        change = apply(step).contiguous()
+        change = apply(step).contiguous().view(-1)
         last, rho = rho, 1 / (2 * centre / half - rho)
-        # residual, change, step and z
-        for part in cached(z.numel(), z, each=4):
-            own = residual.view(-1)[part].add_(change.view(-1)[part])
-            z.view(-1)[part] += step.view(-1)[part].mul_(rho * last).add_(own, alpha=2 * rho / half)
+        for place, (rest, move, out) in zip(places, parts, strict=True):
+            out += move.mul_(rho * last).add_(rest.add_(change[place]), alpha=2 * rho / half)
     return z
 
 

@@ -7,7 +7,7 @@ PAN or several sharp bands) and inversion (``joint``, whose guide is its own fir
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from hsitools.estimation.chebyshev import CONDITION, cached, chebyshev
-from hsitools.estimation.links import NEIGHBOURS, Across, Offsets, degree, laplacian, neighbours_at
+from hsitools.estimation.links import NEIGHBOURS, Across, Offsets, Views, degree, laplacian, neighbours_at
 from hsitools.sensor.separable import Separable
 
 #: κ: inverse variance of the step between neighbours without an edge, in units of the components' variance. Of twelve
@@ -192,7 +192,7 @@ class DataTerms:
         By `chebyshev`.
         """
         system = self.system(weights, z, links)
-        return chebyshev(system.start(data, z), system.preconditioned, z, self.condition, self.steps)
+        return chebyshev(system.start(data, z), system.iterated(), z, self.condition, self.steps)
 
 
 class System:
@@ -263,12 +263,29 @@ class System:
 
     def preconditioned(self, step: torch.Tensor) -> torch.Tensor:
         """Minus the preconditioned matrix times ``step``: adding products is a fourth faster than taking them off."""
-        out = self._less(step)
-        return self.precondition(out, self._apart(out, [part.see(step).neg_() for part in self.sharp]))
+        return self.iterated()(step)
+
+    def iterated(self) -> Callable[[torch.Tensor], torch.Tensor]:
+        """The same for an iteration, whose every result takes the place of the one before.
+
+        Of a step that is another one in the same memory, windows are known already.
+        """
+        known: tuple[torch.Tensor, torch.Tensor, Views] | None = None
+
+        def apply(step: torch.Tensor) -> torch.Tensor:
+            nonlocal known
+            if known is None or known[0] is not step:
+                out = step.new_empty(step.shape)
+                known = step, out, self._views(out, step)
+            out = self._less(step, known[1], known[2])
+            return self.precondition(out, self._apart(out, [part.see(step).neg_() for part in self.sharp]))
+
+        return apply
 
     def apply(self, step: torch.Tensor) -> torch.Tensor:
         """The system's matrix: data terms and prior."""
-        out = self._less(step).neg_()
+        out = step.new_empty(step.shape)
+        self._less(step, out, self._views(out, step)).neg_()
         for part in self.sharp:
             out += part.spread(part.see(step))
         return out
@@ -291,14 +308,18 @@ class System:
                 apart.append(out.new_zeros(len(out), image.shape[1], *out.shape[2:]))
         return torch.cat(apart, 1)
 
-    def _less(self, step: torch.Tensor) -> torch.Tensor:
-        """Minus the matrix, without sharp channels, times ``step``."""
-        out = self.down.adjoint(-self.precision * self.down(step))
+    def _views(self, out: torch.Tensor, step: torch.Tensor) -> Views:
+        """Windows of all links."""
+        own = self.neighbours.views(out, step)
+        return own if self.linked is None else own + self.linked.views(out[:, self.leading], step[:, self.leading])
+
+    def _less(self, step: torch.Tensor, out: torch.Tensor, views: Views) -> torch.Tensor:
+        """Minus the matrix, without sharp channels, times ``step``: ``out``, whose windows are ``views``."""
+        self.down.adjoint(-self.precision * self.down(step), out)
         for components, sums in self.around:
             out[:, components].addcmul_(sums, step[:, components], value=-1)
-        self.neighbours.add(out, step)
-        if self.linked is not None:
-            self.linked.add(out[:, self.leading], step[:, self.leading])
+        for own, weights, across in views:
+            own.addcmul_(weights, across)
         return out
 
     def _rest_of_residual(self, data: torch.Tensor, z: torch.Tensor) -> torch.Tensor:

@@ -11,6 +11,9 @@ from hsitools.estimation.chebyshev import cached
 #: Steps (y, x) from a pixel to those that it is linked with, one of each pair of opposite ones.
 Offsets = tuple[tuple[int, int], ...]
 
+#: Of sums and an image with links, window by window: what is added to, the weights, and the pixels across.
+Views = list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]
+
 #: Offsets (y, x) to half of the eight neighbours: each pair of pixels is linked once.
 NEIGHBOURS: Offsets = ((0, 1), (1, 0), (1, 1), (1, -1))
 
@@ -48,8 +51,8 @@ def degree(weights: list[torch.Tensor], like: torch.Tensor, offsets: Offsets = N
 class Across:
     """What the links of each pixel weigh of the pixels across; some rows at a time, as caches are small.
 
-    Windows of the weights, and where those of the images begin, are found once for all steps of an iteration: finding
-    them takes as long as a third of the arithmetic on them.
+    A window of the weights serves both ends of its pairs while it is in cache. Windows are found once for all steps of
+    an iteration, those of its images too (`views`): finding them takes as long as a third of the arithmetic on them.
 
     Parameters
     ----------
@@ -67,30 +70,34 @@ class Across:
         # rows of both images
         for rows in cached(height, like, each=2 * width * like.shape[1]):
             for weight, (dy, dx) in zip(weights, offsets, strict=True):
-                first, second = max(0, -dx), max(0, dx)
                 start, stop = rows.start, min(rows.stop, height - dy)
                 if start < stop:
-                    below = weight[..., start:stop, :]
-                    self.windows.append((below, below.shape[2:], (start, first), (start + dy, second)))
-                start, stop = max(rows.start, dy), rows.stop
-                if start < stop:
-                    above = weight[..., start - dy : stop - dy, :]
-                    self.windows.append((above, above.shape[2:], (start, second), (start - dy, first)))
+                    part = weight[..., start:stop, :]
+                    first, second = (start, max(0, -dx)), (start + dy, max(0, dx))
+                    self.windows += [(part, part.shape[2:], first, second), (part, part.shape[2:], second, first)]
 
-    def add(self, out: torch.Tensor, image: torch.Tensor) -> None:
-        """Add them to ``out`` in place; ``(batch, k, y, x)`` both."""
+    def views(self, out: torch.Tensor, image: torch.Tensor) -> Views:
+        """Windows of sums and image, ``(batch, k, y, x)`` both."""
         strides, origin = out.stride(), out.storage_offset()
         image_strides, image_origin = image.stride(), image.storage_offset()
         row, column, image_row, image_column = *strides[2:], *image_strides[2:]
         # by strides: slicing would take three times as long
         leading = image.shape[:2]
-        for weights, size, (top, left), (above, beside) in self.windows:
-            window = leading + size
-            own = out.as_strided(window, strides, origin + top * row + left * column)
-            own.addcmul_(
+        return [
+            (
+                out.as_strided(leading + size, strides, origin + top * row + left * column),
                 weights,
-                image.as_strided(window, image_strides, image_origin + above * image_row + beside * image_column),
+                image.as_strided(
+                    leading + size, image_strides, image_origin + above * image_row + beside * image_column
+                ),
             )
+            for weights, size, (top, left), (above, beside) in self.windows
+        ]  # fmt: skip
+
+    def add(self, out: torch.Tensor, image: torch.Tensor) -> None:
+        """Add them to ``out`` in place; ``(batch, k, y, x)`` both."""
+        for own, weights, across in self.views(out, image):
+            own.addcmul_(weights, across)
 
     def add_steps(self, out: torch.Tensor, image: torch.Tensor) -> None:
         """The same of what the pixels across differ by: minus the Laplacian."""

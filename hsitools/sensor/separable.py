@@ -109,9 +109,10 @@ class AxisMatrix:
                 ]
         return self._cache[key]
 
-    def along_y(self, x: torch.Tensor) -> torch.Tensor:
-        """``M x`` along the axis before the last of ``(…, band, y, x)``."""
-        out = x.new_empty((*x.shape[:-2], self.n_out, x.shape[-1]))
+    def along_y(self, x: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+        """``M x`` along the axis before the last of ``(…, band, y, x)``; written to ``out``, contiguous, if given."""
+        if out is None:
+            out = x.new_empty((*x.shape[:-2], self.n_out, x.shape[-1]))
         if self.kinds == 1 and not x.requires_grad:
             images, results = x.reshape(-1, *x.shape[-2:]), out.view(-1, *out.shape[-2:])
             for (rows, columns, _), block in zip(self.blocks, self._tensors(x), strict=True):
@@ -173,10 +174,10 @@ class Separable:
         """The same operator, of which only a window of what it gives is wanted."""
         return _window(self, rows.start, rows.stop, columns.start, columns.stop)
 
-    def adjoint(self, values: torch.Tensor) -> torch.Tensor:
-        """Transposed operator: ``⟨forward(a), b⟩ = ⟨a, adjoint(b)⟩``."""
+    def adjoint(self, values: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+        """Transposed operator: ``⟨forward(a), b⟩ = ⟨a, adjoint(b)⟩``; written to ``out``, contiguous, if given."""
         self._check(values, (self.y.n_out, self.x.n_out))
-        return self.y.transposed.along_y(self.x.transposed.along_x(values))
+        return self.y.transposed.along_y(self.x.transposed.along_x(values), out)
 
     __call__ = forward
 
