@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,8 @@ from pansharpen.tile import Tile
 #: Bytes of error bars that were computed with the fused cube and not read yet: those of one tile, or of several small
 #: ones; others are computed again.
 KEPT_BYTES = 448 * 2**20
+#: Threads may read one source.
+_LOCK = threading.Lock()
 
 
 class FusedSource:
@@ -38,6 +41,8 @@ class FusedSource:
         self.dtype = np.dtype(np.float32)
         #: What is computed at a time: writers go by it.
         self.tile = scene.tile_size
+        #: So many of these may be computed by threads at the same time.
+        self.at_once = scene.at_once
         #: Whether bands that no method sees are interpolated; NaN otherwise.
         self.interpolates = True
         #: Another layer of the same tiles, which is computed with each and kept until it is read, as far as it fits.
@@ -80,11 +85,11 @@ class FusedSource:
         return self.__dict__ | {"_last": None, "beside": None, "_kept": {}}
 
     def _fused(self, window: Window) -> NDArray[np.float32]:
-        last, self._last = self._last, None
-        if last is not None and last[0] == window:
-            self._last = last
-            return last[1]
-        own = self._kept.pop(_corner(window), None)
+        with _LOCK:
+            if self._last is not None and self._last[0] == window:
+                return self._last[1]
+            self._last = None
+            own = self._kept.pop(_corner(window), None)
         if own is None:
             tile = self.scene.tile(window)
             own = self._layer(window, tile)
@@ -96,12 +101,16 @@ class FusedSource:
 
     def _keep(self, window: Window, tile: Tile) -> None:
         """Compute a tile of this layer ahead, once, if there is room for it."""
-        held = sum(part.nbytes for part in self._kept.values())
         pixels = math.prod(part.stop - part.start for part in (window.rows, window.columns))
         size = 4 * self.shape[0] * self.scene.optics.ratio**2 * pixels
-        if _corner(window) not in self._offered and held + size <= KEPT_BYTES:
+        with _LOCK:
+            held = sum(part.nbytes for part in self._kept.values())
+            if _corner(window) in self._offered or held + size > KEPT_BYTES:
+                return
             self._offered.add(_corner(window))
-            self._kept[_corner(window)] = self._layer(window, tile)
+        layer = self._layer(window, tile)
+        with _LOCK:
+            self._kept[_corner(window)] = layer
 
     def _layer(self, window: Window, tile: Tile) -> NDArray[np.float32]:
         scene = self.scene

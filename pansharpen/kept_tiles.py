@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
+from typing import TypeVar
 
 from hsitools.cube.memory import memory_limit
 from hsitools.cube.windows import Window
 from pansharpen.tile import Tile
+
+Made = TypeVar("Made")
 
 #: Bytes of a process's kept tiles: all of a strip of some hundred rows, or a fourth of a PRISMA product. A tile's
 #: images are a thirtieth of what a method takes for it.
@@ -61,6 +65,28 @@ class KeptTiles:
 
     def _size(self) -> int:
         return sum(size_of_images(tile) for tiles in self._scenes.values() for tile in tiles.values())
+
+
+class LastTile:
+    """What was made of the last tile that each thread saw, until it sees another one."""
+
+    def __init__(self) -> None:
+        # what is kept of a thread dies with it
+        self._own = threading.local()
+
+    def of(self, tile: Tile, make: Callable[[Tile], Made], *, at_last: bool = False) -> Made:
+        """What ``make`` gives of a tile: made now, unless it was the last; ``at_last`` lets it go."""
+        last = getattr(self._own, "last", None)
+        if last is None or last[0] is not tile:
+            # freed before the next is made
+            self._own.last = last = None
+            last = tile, make(tile)
+        self._own.last = None if at_last else last
+        return last[1]
+
+    def __reduce__(self) -> tuple[type[LastTile], tuple[()]]:
+        """For workers: without tiles."""
+        return LastTile, ()
 
 
 def size_of_images(tile: Tile) -> int:

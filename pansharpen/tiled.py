@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import uuid
 import weakref
-from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property, partial
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import closing
+from functools import cached_property, partial, reduce
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +18,19 @@ from numpy.typing import NDArray
 from hsitools.cube import Cube
 from hsitools.cube.blank import without_blank
 from hsitools.cube.geometry import refined
-from hsitools.cube.memory import memory_limit, require_memory
+from hsitools.cube.memory import require_memory
 from hsitools.cube.windows import Window, windows
 from hsitools.devices import device_named
 from hsitools.errors import InputError
 from hsitools.progress import Progress, silent
 from hsitools.sensor import Sensor
+from hsitools.side_by_side import side_by_side
 from hsitools.text import counted
 from pansharpen.case import FusionCase, Tile
 from pansharpen.fused_source import FusedSource
 from pansharpen.guide import Guide
 from pansharpen.in_memory import filled, fuse_case, live_bands, options_for
-from pansharpen.kept_tiles import TILES, kept_bytes
+from pansharpen.kept_tiles import TILES
 from pansharpen.optics import Optics
 from pansharpen.pair.alignment import measured, paired, placement
 from pansharpen.pair.from_sensor import noise_said, require_fit, with_errors
@@ -38,14 +39,7 @@ from pansharpen.pair.holes import bands_where, fill_nearest
 from pansharpen.pair.wald import cube_optics
 from pansharpen.pair.wild import Pair, WildSamples, count_wild, say_wild, wild_samples
 from pansharpen.registry import HELD, Fused, Method, Posterior, get
-
-#: What a tile takes at most, however much memory there is: larger ones are hardly faster.
-TILE_BYTES = 6.6 * 2**30
-#: Tiles are whole chunks of our files, fine pixels.
-CHUNK = 64
-#: Tiles for each thread of the workers at least, where the scene is large enough: none waits long for the last one.
-#: More would be smaller tiles, each with as many surroundings: with a halo of 24, 64² pixels cost 1.6 times 128².
-TILES_EACH = 2
+from pansharpen.tile_sides import tile_sides
 
 
 class LargeScene:
@@ -101,18 +95,15 @@ class LargeScene:
         self.cube, self.progress, self.client = without_blank(cube.physical()), progress or silent, client
         self.pan = cube.pan.physical()
         ratio = placement(cube).ratio
-        unit = CHUNK // math.gcd(CHUNK, ratio)
+        #: Tiles that are computed beside one another, each by its share of the threads.
+        self.at_once = torch.get_num_threads() if client is None and self.device.type == "cpu" else 1
         if side is None:
-            room = math.sqrt(_tile_bytes(client) / (4 * (held * cube.n_bands + images))) / ratio - 2 * halo
-            side = max(int(room // unit), 1) * unit
-            wanted = 0 if client is None else TILES_EACH * sum(client.nthreads().values())
-            while side > unit and math.prod(-(-size // side) for size in cube.shape[1:]) < wanted:
-                side -= unit
-            # of one size, as far as chunks let them: a narrow last one has as many surroundings
-            sides = [-(-size // -(-size // side) // unit) * unit for size in cube.shape[1:]]
+            pixel_bytes = 4 * ratio**2 * (held * cube.n_bands + images)
+            sides, self.at_once = tile_sides(cube.shape[1:], ratio, halo, pixel_bytes, self.at_once, client)
         else:
-            sides = [side, side]
-        self.windows = windows(cube.shape[1:], (sides[0], sides[1]), halo)
+            sides = side, side
+        self.windows = windows(cube.shape[1:], sides, halo)
+        self.at_once = min(self.at_once, len(self.windows))
         self.tile_size = (sides[0] * ratio, sides[1] * ratio)
         live = bands_where(
             self.cube, lambda values: live_bands(_tensor(values)).numpy(), wanted=cube.good
@@ -213,18 +204,10 @@ class LargeScene:
 
     def sum(self, function: Callable[[Tile], Any]) -> Any:
         """See `pansharpen.case.Scene.sum`."""
-        total: Any = None
-        for part in self._parts(function):
-            if total is None:
-                total = part
-            elif isinstance(part, tuple):
-                parts = [a + b for a, b in zip(total, part, strict=True)]
-                total = type(part)(*parts) if hasattr(part, "_fields") else tuple(parts)
-            else:
-                total = total + part
-        return total
+        with closing(self._parts(function)) as parts:
+            return reduce(_added, parts)
 
-    def _parts(self, function: Callable[[Tile], Any]) -> Iterable[Any]:
+    def _parts(self, function: Callable[[Tile], Any]) -> Generator[Any, None, None]:
         """What ``function`` gives of each tile, in the order of the windows, whoever computes it."""
         _ = self.wild  # before workers are sent the scene
         work = partial(_part, self, function)
@@ -233,18 +216,26 @@ class LargeScene:
 
             yield from ordered(self.client, work, self.windows, self.progress, places=range(len(self.windows)))
             return
-        for done, window in enumerate(self.windows, 1):
-            yield work(window)
-            self.progress(done, len(self.windows))
+        with closing(side_by_side(work, self.windows, self.at_once)) as parts:
+            for done, part in enumerate(parts, 1):
+                yield part
+                self.progress(done, len(self.windows))
 
     def __getstate__(self) -> dict[str, Any]:
         """For workers, who tell nobody how far they are."""
-        return self.__dict__ | {"client": None, "progress": silent}
+        return self.__dict__ | {"client": None, "progress": silent, "at_once": 1}
 
     def map(self, function: Callable[[Tile], torch.Tensor]) -> FusedSource:
         """See `pansharpen.case.Scene.map`."""
         _ = self.wild
         return FusedSource(self, function)
+
+
+def _added(total: Any, part: Any) -> Any:
+    if not isinstance(part, tuple):
+        return total + part
+    parts = [a + b for a, b in zip(total, part, strict=True)]
+    return type(part)(*parts) if hasattr(part, "_fields") else tuple(parts)
 
 
 def _tensor(values: NDArray[Any]) -> torch.Tensor:
@@ -268,16 +259,6 @@ def _part(scene: LargeScene, function: Callable[[Tile], Any], window: Window) ->
         part = function(tile)
     tile.let_go()
     return part
-
-
-def _tile_bytes(client: Any) -> float:
-    """Bytes that a tile may take, here or at each worker, beside those that are kept."""
-    limit = memory_limit()
-    if client is not None:
-        from hsitools.scale.cluster import memory_of_task
-
-        limit = memory_of_task(client)
-    return TILE_BYTES if limit is None else min(TILE_BYTES, limit - kept_bytes(limit))
 
 
 def fuse_cube(cube: Cube, method: str | Method, sensor: Sensor | None = None, **options: Any) -> Cube:

@@ -199,9 +199,20 @@ def computed_tile(data: Any) -> tuple[int, int] | None:
 
     Reading less than a whole tile of such a source computes it all the same.
     """
+    computing = _computing(data)
+    return None if computing is None else tuple(computing.tile)
+
+
+def computed_at_once(data: Any) -> int:
+    """Windows that may be read from a source at the same time, by threads: of one that computes tiles, so many."""
+    return getattr(_computing(data), "at_once", 1)
+
+
+def _computing(data: Any) -> Any:
+    """The source beneath that computes tiles; None where there is none."""
     while data is not None and not hasattr(data, "tile"):
         data = getattr(data, "source", None)
-    return None if data is None else tuple(data.tile)
+    return data
 
 
 def chunks(data: Any) -> tuple[int, int]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hsitools.cube.sources import ScaledSource, ViewSource, as_source, computed_tile
+from hsitools.cube.sources import ScaledSource, ViewSource, as_source, computed_at_once, computed_tile
 from hsitools.cube.windows import tiles
 from hsitools.errors import FormatError
 from hsitools.progress import Progress, silent
+from hsitools.side_by_side import side_by_side
 
 Array = NDArray[np.float64]
 #: Values read at a time when a cube is walked through, bytes: small beside any machine's memory, and large enough that
@@ -44,8 +46,11 @@ class Stored:
 
     def blocks(
         self, itemsize: int, chunk: tuple[int, int] = (1, 1), progress: Progress = silent
-    ) -> Iterator[tuple[slice, slice, NDArray[Any]]]:
+    ) -> Generator[tuple[slice, slice, NDArray[Any]], None, None]:
         """Windows (rows, columns) that cover the image, and their numbers, each of about `BLOCK_BYTES`: for writers.
+
+        Tiles that are computed are so ahead, beside what the writer does: who may stop before the end closes it
+        (`contextlib.closing`).
 
         Parameters
         ----------
@@ -59,9 +64,10 @@ class Stored:
         bands, *shape = self.data.shape
         pixels = max(1, BLOCK_BYTES // (bands * itemsize))
         parts = list(tiles((shape[0], shape[1]), pixels, computed_tile(self.data) or chunk))
-        for done, (rows, columns) in enumerate(parts, 1):
-            yield rows, columns, self.read(rows, columns)
-            progress(done, len(parts))
+        with closing(side_by_side(lambda part: self.read(*part), parts, computed_at_once(self.data))) as blocks:
+            for done, ((rows, columns), values) in enumerate(zip(parts, blocks, strict=True), 1):
+                yield rows, columns, values
+                progress(done, len(parts))
 
     def read(self, rows: slice, columns: slice) -> NDArray[Any]:
         """Numbers of all bands in a window.

@@ -32,6 +32,7 @@ from hsitools.estimation.chebyshev import CONDITION
 from hsitools.estimation.edge_aware import DataTerms, Links, edge_weights
 from pansharpen.case import Scene, Tile
 from pansharpen.families.statistics import band_blocks, mix, per_band
+from pansharpen.kept_tiles import LastTile
 from pansharpen.physics.band_places import band_places, in_place
 from pansharpen.physics.channels import EDGE, Channels, learn_channels
 from pansharpen.physics.error_scale import ErrorScale, error_scale
@@ -115,7 +116,7 @@ def physics(scene: Scene, std: bool = False) -> Any:
     once = Solutions(model)
     fused = scene.map(lambda tile: _fuse(tile, model, once.of(tile)))
     scale = error_scale(scene, model.coarse, model.space, model.pair, model.channels)
-    return Posterior(fused, scene.map(lambda tile: _std(tile, model, once.of(tile), scale)))
+    return Posterior(fused, scene.map(lambda tile: _std(tile, model, once.of(tile, at_last=True), scale)))
 
 
 def _noise_between(model: Model) -> float:
@@ -242,23 +243,14 @@ def _with(z: torch.Tensor, components: slice, solved: torch.Tensor) -> torch.Ten
 
 
 class Solutions:
-    """Solutions of tiles, each kept until it is asked for again: the estimate and its error bars share one."""
+    """Solutions of tiles, each kept until it is asked for at last: the estimate and its error bars share one."""
 
     def __init__(self, model: Model) -> None:
-        self.model = model
-        self._last: tuple[Tile, Solved] | None = None
+        self.model, self._last = model, LastTile()
 
-    def of(self, tile: Tile) -> Solved:
-        """The solution of a tile, computed unless it is the last one's."""
-        last, self._last = self._last, None
-        if last is not None and last[0] is tile:
-            return last[1]
-        self._last = tile, solved(tile, self.model)
-        return self._last[1]
-
-    def __getstate__(self) -> dict[str, Any]:
-        """For workers: without the last tile."""
-        return self.__dict__ | {"_last": None}
+    def of(self, tile: Tile, *, at_last: bool = False) -> Solved:
+        """The solution of a tile, computed unless it is the last one's; ``at_last`` it is not kept."""
+        return self._last.of(tile, lambda tile: solved(tile, self.model), at_last=at_last)
 
 
 def _fuse(tile: Tile, model: Model, solution: Solved) -> torch.Tensor:

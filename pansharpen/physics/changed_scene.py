@@ -9,6 +9,7 @@ import torch
 
 from pansharpen.case import Scene
 from pansharpen.guide import Guide
+from pansharpen.kept_tiles import LastTile
 from pansharpen.optics import Optics
 from pansharpen.tile import Tile
 
@@ -28,7 +29,7 @@ class ChangedScene:
     def __init__(self, scene: Scene, change: Callable[[Tile], Tile], optics: Optics | None = None) -> None:
         self.scene, self.change = scene, change
         self.optics = scene.optics if optics is None else optics
-        self._last: tuple[Tile, Tile] | None = None
+        self._last = LastTile()
 
     @property
     def n_bands(self) -> int:
@@ -60,9 +61,7 @@ class ChangedScene:
 
     def _changed(self, tile: Tile) -> Tile:
         # a scene in memory is one tile, changed once
-        if self._last is None or self._last[0] is not tile:
-            self._last = tile, self.change(tile)
-        return self._last[1]
+        return self._last.of(tile, self.change)
 
 
 class AsPan(ChangedScene):

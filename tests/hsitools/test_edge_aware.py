@@ -12,7 +12,7 @@ import torch
 from scipy.special import eval_chebyt
 
 from hsitools.estimation import edge_aware
-from hsitools.estimation.chebyshev import STEPS, cached, chebyshev
+from hsitools.estimation.chebyshev import CACHED_BYTES, STEPS, cached, chebyshev
 from hsitools.estimation.edge_aware import (
     LINK,
     NEIGHBOURS,
@@ -252,7 +252,7 @@ def test_parts_that_stay_in_cache_are_all_of_an_axis():
         parts = list(cached(size, like, each))
         assert [part.start for part in parts] == [0, *(part.stop for part in parts[:-1])]
         assert parts[-1].stop == size
-        step, room = parts[0].stop, 2**20 * torch.get_num_threads()
+        step, room = parts[0].stop, CACHED_BYTES * torch.get_num_threads()
         assert step in (1, size) or room / 2 < step * each * 8 <= room
 
 

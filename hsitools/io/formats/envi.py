@@ -7,6 +7,7 @@ any extension beside them (Specim ``.dat`` and ``.raw``, HySpex ``.hyspex``, Hyp
 from __future__ import annotations
 
 import logging
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -206,8 +207,9 @@ def write(cube: Cube, path: Path, progress: Progress) -> None:
         dtype = np.dtype("u1") if dtype.kind == "b" else np.dtype("i2") if dtype == np.int8 else np.dtype("f4")
     with atomic_path(path.with_suffix(".img")) as temporary, atomic_path(path) as header:
         out = mapped(temporary, dtype.newbyteorder("<"), cube.shape)
-        for rows, columns, values in stored.blocks(dtype.itemsize, progress=progress):
-            out[:, rows, columns] = values
+        with closing(stored.blocks(dtype.itemsize, progress=progress)) as blocks:
+            for rows, columns, values in blocks:
+                out[:, rows, columns] = values
         out.flush()
         header.write_text(_header(cube, stored, codes[dtype], grid, meta_text(cube, str(path))), encoding="utf-8")
 

@@ -7,7 +7,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -360,9 +360,10 @@ def write(cube: Cube, path: Path, progress: Progress, *, cog: bool = False) -> N
                         tags[key] = repr(float(values[band]) / 1e3)
                 if tags:
                     file.update_tags(band + 1, ns="IMAGERY", **tags)
-            for rows, columns, block in stored.blocks(dtype.itemsize, (tile, tile), progress):
-                window = ((rows.start, rows.stop), (columns.start, columns.stop))
-                file.write(block.astype(dtype, copy=False), window=window)
+            with closing(stored.blocks(dtype.itemsize, (tile, tile), progress)) as blocks:
+                for rows, columns, block in blocks:
+                    window = ((rows.start, rows.stop), (columns.start, columns.stop))
+                    file.write(block.astype(dtype, copy=False), window=window)
         _check_whole(temporary)
         if cog:
             from rasterio.shutil import copy

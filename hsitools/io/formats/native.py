@@ -6,6 +6,7 @@ Cubes in other HDF5 files are found by `hsitools.io.formats.hdf5`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from io import RawIOBase
 from pathlib import Path
@@ -83,8 +84,9 @@ def write(cube: Cube, path: Path, progress: Progress) -> None:
     """Write as NetCDF-4 / HDF5, block by block, compressed without loss."""
 
     def fill(data: Any, stored: Stored) -> None:
-        with ChunkWriter(data) as writer:
-            for rows, columns, values in stored.blocks(data.dtype.itemsize, CHUNK, progress):
+        blocks = stored.blocks(data.dtype.itemsize, CHUNK, progress)
+        with closing(blocks), ChunkWriter(data) as writer:
+            for rows, columns, values in blocks:
                 writer.write((0, rows.start, columns.start), values)
 
     write_with(cube, path, fill)

@@ -10,6 +10,7 @@ import shutil
 import struct
 import tempfile
 import warnings
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -149,8 +150,9 @@ def finished(store: Path, path: Path) -> None:
 
 
 def _fill(data: Any, stored: Stored, progress: Progress) -> None:
-    for rows, columns, values in stored.blocks(data.dtype.itemsize, CHUNK, progress):
-        data[:, rows, columns] = values
+    with closing(stored.blocks(data.dtype.itemsize, CHUNK, progress)) as blocks:
+        for rows, columns, values in blocks:
+            data[:, rows, columns] = values
 
 
 def _members(group: Any, cube: Cube, who: str, chunk: tuple[int, int]) -> tuple[Any, Stored]:

@@ -1,0 +1,104 @@
+"""Items that threads of this process compute beside one another: what comes first is taken first."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Stopped(BaseException):
+    """What a thread is ended by whose result nobody waits for any more."""
+
+
+def side_by_side(
+    function: Callable[[Item], Result], items: Sequence[Item], at_once: int
+) -> Generator[Result, None, None]:  # fmt: skip
+    """``function(item)`` of each item, in the order of the items.
+
+    Large array operations leave the interpreter to others while they run, and two threads with an item each lose less
+    than one item whose every operation is split between two. So each has its share of torch's threads.
+
+    Parameters
+    ----------
+    function : callable
+        That threads may call at the same time.
+    items : sequence
+    at_once : int
+        Results that are under way, or wait to be taken: memory is bounded by it.
+
+    Raises
+    ------
+    BaseException
+        What the function raises, at its item's turn. Whoever stops before the end closes the generator
+        (`contextlib.closing`): items under way are broken off then.
+
+    Examples
+    --------
+    >>> list(side_by_side(abs, [-3, 2, -1], at_once=2))
+    [3, 2, 1]
+    """
+    if min(at_once, len(items)) <= 1:
+        yield from map(function, items)
+        return
+    team, waiting, todo = _Team(function), deque[Future[Result]](), iter(items)
+    with _torch_threads_shared(at_once), ThreadPoolExecutor(at_once) as pool:
+        try:
+            for item in todo:
+                waiting.append(pool.submit(team.work, item))
+                if len(waiting) == at_once:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+            team.stop()
+
+
+class _Team:
+    """Threads that are at work on a function's items, and can be stopped."""
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self.function = function
+        self._lock, self._at_work = threading.Lock(), set[int]()
+
+    def work(self, item: Any) -> Any:
+        """The function of an item, in a thread of the team."""
+        own = threading.get_ident()
+        with self._lock:
+            self._at_work.add(own)
+        try:
+            return self.function(item)
+        finally:
+            with self._lock:
+                self._at_work.discard(own)
+
+    def stop(self) -> None:
+        """End what is under way at its next line: a tile takes many seconds, and who interrupts does not wait."""
+        with self._lock, contextlib.suppress(AttributeError):
+            for thread in self._at_work:
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(Stopped))
+
+
+@contextlib.contextmanager
+def _torch_threads_shared(by: int) -> Iterator[None]:
+    """A share of torch's threads for each of so many that begin now; nothing where torch is not loaded."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, before // by))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
