@@ -22,6 +22,8 @@ from pansharpen.registry import get
 from pansharpen.tiled import LargeScene
 
 METHODS = ("GSA", "MTF-GLP-FS", "physics")
+#: PRISMA's fine pixels to a coarse one.
+RATIO = 6
 #: Coarse pixels of the strip, and of the product.
 STRIP, PRODUCT = (64, 1000), (1000, 1000)
 
@@ -54,12 +56,12 @@ def main() -> dict[str, float]:
         for method in METHODS:
             seconds, peak, _ = run("pansharpen", "run", method, str(folder / "strip.h5"), "-o", str(folder / "out.h5"))
             scene_tiles = LargeScene(
-                cube, halo=get(method).halo, held=get(method).held, images=get(method).images
+                cube, halo=get(method).halo_at(RATIO), held=get(method).held, images=get(method).images
             )  # fmt: skip
             side = max(scene_tiles.tile_size) // 6
             rate = len(scene_tiles.windows) / seconds
             tiles = (-(-PRODUCT[0] // side)) * (-(-PRODUCT[1] // side))
-            tiled = get(method).function(LargeScene(part, halo=get(method).halo, side=48))
+            tiled = get(method).function(LargeScene(part, halo=get(method).halo_at(RATIO), side=48))
             found = tiled.read(np.arange(n_bands), slice(0, 384), slice(0, 960))
             whole = fuse_case(method, real_case(part))[0].numpy()
             difference = float(np.abs(found - whole).max() / np.ptp(whole))

@@ -33,6 +33,7 @@ from benchmarks.scale_kills import KILLS, kill_clients, kill_workers
 from benchmarks.writing import NOW
 from hsitools.cube.windows import windows
 from hsitools.io import open_cube, save_cube
+from pansharpen.pair.alignment import placement
 from pansharpen.registry import get
 from pansharpen.tiled import LargeScene
 
@@ -178,7 +179,8 @@ def fusion(method: str, folder: Path, shape: tuple[int, int], ways: tuple[str, .
     entry = get(method)
     write_strip(strip, shape)
     save_cube(open_cube(strip).select(window=(0, SMALL, 0, SMALL)), small)
-    scene = LargeScene(open_cube(strip), halo=entry.halo, held=entry.held, images=entry.images)
+    halo = entry.halo_at(placement(open_cube(strip)).ratio)
+    scene = LargeScene(open_cube(strip), halo=halo, held=entry.held, images=entry.images)
     tiles, side = len(scene.windows), max(scene.tile_size) // scene.optics.ratio
     print(f"  {method}, {shape[0]}×{shape[1]} coarse pixels in {tiles} tiles, {len(os.sched_getaffinity(0))} cores\n"
           f"    {'':<24}start, s   fusing, s   times   start, processor s   fusing, processor s   of one"
@@ -187,7 +189,7 @@ def fusion(method: str, folder: Path, shape: tuple[int, int], ways: tuple[str, .
     first, alone_processors = 0.0, 0.0
     asked = ["pansharpen", "run", method]
     # bytes go by pixels, arithmetic by those of tiles with surroundings, of which a strip has fewer
-    share = wide_pixels(PRODUCT, side, entry.halo) / wide_pixels(shape, side, entry.halo)
+    share = wide_pixels(PRODUCT, side, halo) / wide_pixels(shape, side, halo)
     for way in ways:
         options, one_core, suffix = WAYS[way]
         target = folder / f"other{suffix}" if options else alone

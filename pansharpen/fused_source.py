@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from hsitools.cube.sources import Bands
 from hsitools.cube.windows import Window
+from hsitools.side_by_side import side_by_side
 from pansharpen.in_memory import marked
 from pansharpen.tile import Tile
 
@@ -58,17 +60,15 @@ class FusedSource:
         shape = (rows.stop - rows.start, columns.stop - columns.start)
         everything = np.array_equal(bands, np.arange(self.shape[0]))
         out: NDArray[np.float32] | None = None
-        for window in self.scene.windows:
-            shared = window.overlap(rows, columns, r)
-            if shared is None:
-                continue
-            own, asked = shared
-            part = self._fused(window)[:, *own]
-            if everything and part.shape[1:] == shape:
-                return part
-            if out is None:
-                out = np.empty((len(bands), *shape), dtype=np.float32)
-            out[:, *asked] = part if everything else part[bands]
+        reached = [(window, shared) for window in self.scene.windows if (shared := window.overlap(rows, columns, r))]
+        with closing(side_by_side(self._fused, [window for window, _ in reached], self.at_once)) as tiles:
+            for tile, (_, (own, asked)) in zip(tiles, reached, strict=True):
+                part = tile[:, *own]
+                if everything and part.shape[1:] == shape:
+                    return part
+                if out is None:
+                    out = np.empty((len(bands), *shape), dtype=np.float32)
+                out[:, *asked] = part if everything else part[bands]
         assert out is not None, "windows cover the image"
         return out
 

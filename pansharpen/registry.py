@@ -68,7 +68,9 @@ class Method:
     batched : bool
         Fuses a batch at once; else it is given one cube at a time.
     halo : int
-        Coarse pixels of surroundings that a tile needs for its result to be that of the whole.
+        Coarse pixels of surroundings that a tile needs for its result to be that of the whole, at any ratio.
+    reach : (int, int), optional
+        Coarse and fine pixels of which the sum is enough, too: fewer coarse ones where the ratio is large.
     held : int
         What it takes for a tile, in cubes of the tile on the fine grid with surroundings: tiles are as large as memory
         allows.
@@ -92,8 +94,20 @@ class Method:
     consistent: bool = False
     batched: bool = True
     halo: int = 12
+    reach: tuple[int, int] | None = None
     held: int = HELD
     images: int = 0
+
+    def halo_at(self, ratio: int) -> int:
+        """Coarse pixels of surroundings at a ratio.
+
+        Examples
+        --------
+        >>> from pansharpen.registry import get
+        >>> [get("physics").halo_at(ratio) for ratio in (2, 3, 6)], get("GSA").halo_at(6)
+        ([24, 24, 16], 12)
+        """
+        return self.halo if self.reach is None else min(self.halo, self.reach[0] + -(-self.reach[1] // ratio))
 
     @property
     def has_std(self) -> bool:
@@ -137,6 +151,7 @@ def method(
     consistent: bool = False,
     batched: bool = True,
     halo: int = 12,
+    reach: tuple[int, int] | None = None,
     held: int = HELD,
     images: int = 0,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -158,7 +173,7 @@ def method(
         assert family in FAMILIES
         METHODS[name] = Method(
             name=name, family=family, paper=paper, function=function, trained=trained, tiled=tiled,
-            consistent=consistent, batched=batched, halo=halo, held=held, images=images,
+            consistent=consistent, batched=batched, halo=halo, reach=reach, held=held, images=images,
         )  # fmt: skip
         return function
 

@@ -329,8 +329,8 @@ def fuse_pair(
     place = device_named(device)
     if entry.tiled:
         scene = LargeScene(
-            cube, sensor, halo=entry.halo, held=entry.held * (2 if std else 1), images=entry.images, optics=optics,
-            progress=progress, client=client, device=place, **sharp,
+            cube, sensor, halo=entry.halo_at(placement(cube).ratio), held=entry.held * (2 if std else 1),
+            images=entry.images, optics=optics, progress=progress, client=client, device=place, **sharp,
         )  # fmt: skip
         with torch.no_grad():
             data: Any = entry.function(scene, **options_for(entry, options | ({"std": True} if std else {})))

@@ -41,11 +41,12 @@ def finest_details(
     """
     inner = (..., slice(1, -1), slice(1, -1))
     height, width = cube.shape[-2:]
+    exact = cube.double()
     details, whole = torch.zeros_like(cube, dtype=torch.float64), torch.zeros_like(cube[:, :1], dtype=torch.bool)
     whole[inner] = True
     for (y, x), weight in kernel.items():
         part = (..., slice(1 + y, height - 1 + y), slice(1 + x, width - 1 + x))
-        details[inner] += weight * cube[part].double()
+        details[inner].add_(exact[part], alpha=weight)
         if valid is not None:
             whole[inner] &= valid[part]
     return details, whole

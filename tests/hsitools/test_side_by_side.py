@@ -37,8 +37,7 @@ def test_what_goes_wrong_is_said_at_its_turn(at_once):
 
     got = []
     with pytest.raises(ValueError, match="at two"):
-        for result in side_by_side(work, range(6), at_once):
-            got.append(result)
+        got.extend(side_by_side(work, range(6), at_once))
     assert got == [0, 1]
 
 

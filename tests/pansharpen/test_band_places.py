@@ -127,7 +127,7 @@ def test_tiles_are_the_whole():
     expected = fuse_case("physics", pair)[0].numpy()
     optics = pair.optics
     cube = Cube(data=pair.coarse[0].numpy(), wavelength_nm=optics.wavelength_nm, pan=Cube(data=pair.pan[0].numpy()))
-    tiles = LargeScene(cube, halo=METHODS["physics"].halo, optics=optics, side=32)
+    tiles = LargeScene(cube, halo=METHODS["physics"].halo_at(optics.ratio), optics=optics, side=32)
     assert len(tiles.windows) > 1
     found = METHODS["physics"].function(tiles).read(np.arange(cube.n_bands), slice(0, 144), slice(0, 108))
     assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()

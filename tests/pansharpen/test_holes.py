@@ -72,7 +72,7 @@ def test_tiles_are_the_whole_with_holes_in_bands():
     cube = Cube(data=holes.coarse[0].numpy(), wavelength_nm=case.optics.wavelength_nm, pan=Cube(data=pan[0].numpy()))
     for name in ("MTF-GLP-HPM", "physics"):
         expected = fuse_case(name, holes)[0].numpy()
-        tiles = LargeScene(cube, halo=METHODS[name].halo, optics=case.optics, side=32)
+        tiles = LargeScene(cube, halo=METHODS[name].halo_at(case.optics.ratio), optics=case.optics, side=32)
         found = METHODS[name].function(tiles).read(np.arange(cube.n_bands), slice(0, 144), slice(0, 120))
         np.testing.assert_array_equal(np.isnan(found), np.isnan(expected))
         assert np.nanmax(np.abs(found - expected)) <= 1e-5 * np.nanmax(np.abs(expected))

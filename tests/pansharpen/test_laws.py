@@ -175,7 +175,7 @@ def test_tiled_is_whole(name, holes, wide_case):
     expected = fuse_case(name, picked)[0].numpy()
     optics = picked.optics
     cube = Cube(data=picked.coarse[0].numpy(), wavelength_nm=optics.wavelength_nm, pan=Cube(data=picked.pan[0].numpy()))
-    tiles = LargeScene(cube, halo=METHODS[name].halo, optics=optics, side=32)
+    tiles = LargeScene(cube, halo=METHODS[name].halo_at(optics.ratio), optics=optics, side=32)
     assert len(tiles.windows) == 6
     source = METHODS[name].function(tiles)
     found = source.read(np.arange(cube.n_bands), slice(0, 216), slice(0, 144))

@@ -69,7 +69,7 @@ def test_tiles_of_a_bent_pair_are_those_of_the_whole(bent):
         data=bent.coarse[0].numpy(), wavelength_nm=bent.optics.wavelength_nm, pan=Cube(data=bent.pan[0].numpy())
     )
     whole = fuse_case("physics", bent)[0].numpy()
-    tiles = LargeScene(cube, halo=METHODS["physics"].halo, optics=bent.optics, side=16)
+    tiles = LargeScene(cube, halo=METHODS["physics"].halo_at(bent.optics.ratio), optics=bent.optics, side=16)
     assert len(tiles.windows) == 4
     parts = METHODS["physics"].function(tiles).read(np.arange(cube.n_bands), slice(0, 128), slice(0, 96))
     assert np.abs(parts - whole).max() <= 1e-5 * np.abs(whole).max()
