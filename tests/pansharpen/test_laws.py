@@ -177,6 +177,8 @@ def test_tiled_is_whole(name, holes, wide_case):
     cube = Cube(data=picked.coarse[0].numpy(), wavelength_nm=optics.wavelength_nm, pan=Cube(data=picked.pan[0].numpy()))
     tiles = LargeScene(cube, halo=METHODS[name].halo_at(optics.ratio), optics=optics, side=32)
     assert len(tiles.windows) == 6
+    # as where there are two threads
+    tiles.at_once = 2
     source = METHODS[name].function(tiles)
     found = source.read(np.arange(cube.n_bands), slice(0, 216), slice(0, 144))
     np.testing.assert_array_equal(np.isnan(found), np.isnan(expected))

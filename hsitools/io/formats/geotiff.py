@@ -354,16 +354,14 @@ def write(cube: Cube, path: Path, progress: Progress, *, cog: bool = False) -> N
             if not stored.uniform or stored.scale[0] != 1:
                 file.scales, file.offsets = stored.scale.tolist(), stored.offset.tolist()
             for band in range(cube.n_bands):
-                tags = {}
-                for key, values in (("CENTRAL_WAVELENGTH_UM", cube.wavelength_nm), ("FWHM_UM", cube.fwhm_nm)):
-                    if values is not None:
-                        tags[key] = repr(float(values[band]) / 1e3)
+                labels = {"CENTRAL_WAVELENGTH_UM": cube.wavelength_nm, "FWHM_UM": cube.fwhm_nm}
+                tags = {key: repr(float(values[band]) / 1e3) for key, values in labels.items() if values is not None}
                 if tags:
                     file.update_tags(band + 1, ns="IMAGERY", **tags)
             with closing(stored.blocks(dtype.itemsize, (tile, tile), progress)) as blocks:
                 for rows, columns, block in blocks:
-                    window = ((rows.start, rows.stop), (columns.start, columns.stop))
-                    file.write(block.astype(dtype, copy=False), window=window)
+                    places = (rows.start, rows.stop), (columns.start, columns.stop)
+                    file.write(block.astype(dtype, copy=False), window=places)
         _check_whole(temporary)
         if cog:
             from rasterio.shutil import copy
