@@ -8,12 +8,13 @@ import torch
 from scipy.ndimage import map_coordinates
 
 from hsitools.cube import Cube
+from hsitools.estimation.chance import SIZES, believed
 from hsitools.scenes import scene
 from hsitools.sensor import preset
 from pansharpen.in_memory import fuse_case
 from pansharpen.methods.physics import learn
 from pansharpen.pair.wald import simulated_case
-from pansharpen.physics.displacement import SIZES, Field, believed, places, terms
+from pansharpen.physics.displacement import Field, places, terms
 from pansharpen.registry import METHODS
 from pansharpen.tiled import LargeScene
 

@@ -7,13 +7,14 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal
 
+from hsitools.estimation.chance import EVIDENCE, SIZES, believed
 from hsitools.estimation.edge_aware import NEIGHBOURS, step_weights
 from hsitools.sensor.spatial import mtf_blur, mtf_decimate
 from pansharpen.case import FusionCase
 from pansharpen.guide import Guide
 from pansharpen.optics import Optics
 from pansharpen.physics import relation
-from pansharpen.physics.displacement import EVIDENCE, FARTHEST, SIZES, Displaced, Field, believed, places, terms
+from pansharpen.physics.displacement import FARTHEST, Displaced, Field, places, terms
 from pansharpen.physics.guide_bands import unexplained
 from pansharpen.physics.one_place import NODES, Place, in_one_place, move
 from pansharpen.physics.pan_error import PanError
