@@ -105,7 +105,7 @@ class Method:
         --------
         >>> from pansharpen.registry import get
         >>> [get("physics").halo_at(ratio) for ratio in (2, 3, 6)], get("GSA").halo_at(6)
-        ([24, 24, 16], 12)
+        ([24, 24, 20], 12)
         """
         return self.halo if self.reach is None else min(self.halo, self.reach[0] + -(-self.reach[1] // ratio))
 

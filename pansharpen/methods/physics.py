@@ -89,7 +89,7 @@ class Model:
 
 
 @method(
-    "physics", family="ours", consistent=True, batched=False, halo=24, reach=(8, 48),
+    "physics", family="ours", consistent=True, batched=False, halo=24, reach=(8, 72),
     held=3, images=220,
     paper="hsitools: maximum a posteriori in the cube's subspace, with the sensor's PSF, PAN response and noise",
 )  # fmt: skip
