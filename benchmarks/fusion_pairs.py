@@ -120,7 +120,8 @@ def measure(case: FusionCase, plain: FusionCase, names: tuple[str, ...] = METHOD
     The latter is of what PAN sees of the cube, by its true response, with PAN of the cube's date: ``plain`` has both.
     """
     weights = torch.as_tensor(plain.optics.pan_response, dtype=case.pan.dtype)
-    same_place = torch.equal(case.reference, plain.reference)
+    # holes of a scene are not equal to themselves
+    same_place = torch.equal(case.reference.nan_to_num(), plain.reference.nan_to_num())
     sharp = case.replace(pan=plain.pan) if same_place else case
     keep = np.flatnonzero(band_snr(case)[0] > RANKING_CLASS)
     part = select_bands(case, keep)

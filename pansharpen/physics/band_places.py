@@ -69,7 +69,7 @@ def band_places(scene: Scene, components: Components, space: Subspace, pair: Reg
         pan = see(0, 0)
         slopes = [(see(y, x) - see(-y, -x)) / (2 * STEP) for y, x in ((STEP, 0.0), (0.0, STEP))]
         details, whole = finest_details(torch.cat([pan, *slopes, own], 1), tile.wide_coarse_valid, LAPLACIAN)
-        return details, whole / pair.excess(pair.rest(own, pan))
+        return details, whole * pair.same(pair.rest(own, pan))
 
     def joint(tile: Tile) -> Moments:
         details, weight = images(tile)

@@ -147,7 +147,11 @@ def _learn(
         error = dataclasses.replace(error, hidden=HIDDEN_TOLD if told else HIDDEN)
     if several and guide is None:
         # a soft PAN would contradict sharper guides in what its optics have taken off it
-        error = dataclasses.replace(error, visible=error.visible + hidden_power(scene))
+        hidden = hidden_power(scene)
+        error = dataclasses.replace(
+            error, visible=error.visible + hidden,
+            another_date=error.another_date + (0.0 if pair.two_dates else hidden),
+        )  # fmt: skip
     if guide is not None and several:
         edge *= 1 if told else HIDDEN_EDGE
     place = Place(shift=pair.shift, field=pair.field)

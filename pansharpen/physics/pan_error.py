@@ -11,7 +11,7 @@ from hsitools.sensor.separable import size_of
 from hsitools.sensor.spatial import mtf_blur
 from pansharpen.case import Scene, Tile
 from pansharpen.families.statistics import Moments, moments, ratio_of
-from pansharpen.physics.registration import TINY, Components, Registration, counted
+from pansharpen.physics.registration import STRICT, TINY, Components, Registration, counted
 
 #: Gain, at half the coarse Nyquist frequency, of the blur that parts coarse details from the rest.
 COARSE_DETAIL = 0.3
@@ -20,6 +20,9 @@ LEAST_SHARE = 0.1
 #: Area, in coarse pixels, over which what only PAN shows is alike: 1 leaves bands worse than interpolation where a
 #: tenth of PAN is another scene, 4 costs 4 % where MTFs along both axes differ most.
 STRUCTURE = 3
+#: Variance at fine pixels of what another date shows over what it shows at coarse ones, in units of PAN's: as
+#: `Registration.excess` counts half of it, and a change smaller than a coarse pixel is seen in part.
+ANOTHER_DATE = 4.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +40,8 @@ class PanError:
     pan_variance : float
         Of PAN's pixels.
     ratio : int
+    another_date : float
+        What is added where the residual's variance is above the usual one, for each time that one.
     hidden : float
         How many times all of it the error is where the coarse scale hides some.
     """
@@ -46,6 +51,7 @@ class PanError:
     least: float
     pan_variance: float
     ratio: int
+    another_date: float
     hidden: float = 1.0
 
     def variance(self, excess: torch.Tensor | float = 1.0) -> torch.Tensor:
@@ -54,7 +60,7 @@ class PanError:
         Where PAN shows what no band does, these are structures and not noise, that neighbouring pixels share: the error
         counts for more, the larger its part of PAN.
         """
-        error = self.visible * torch.as_tensor(excess, dtype=torch.float64)
+        error = self.visible + self.another_date * (torch.as_tensor(excess, dtype=torch.float64) - 1)
         part = (error / max(self.pan_variance, TINY)).clamp(max=1)
         whole = error * (1 + part * STRUCTURE * self.ratio**2) + self.noise
         return (self.hidden * whole).clamp(min=self.least)
@@ -88,13 +94,14 @@ def pan_error(
     pan_variance, least
         Of the result.
     """
+    power = STRICT if pair.two_dates else 1
 
     def powers(tile: Tile) -> Moments:
         pan, own = tile.see_pan(pair.sight(tile)), components(tile)
         rest = pair.rest(own, pan)
         both = torch.cat([rest, pan], 1)
         blur = mtf_blur(size_of(both), COARSE_DETAIL, 2)
-        return moments(tile.crop_coarse(both - blur(both)), valid=counted(tile, pair, own, pan))
+        return moments(tile.crop_coarse(both - blur(both)), valid=counted(tile, pair, own, pan, power))
 
     def details(tile: Tile) -> Moments:
         return moments(tile.pan - tile.pan_low, valid=tile.valid)
@@ -104,9 +111,12 @@ def pan_error(
     rest = torch.maximum(rest - noise * _noise_gain(), LEAST_SHARE * rest)
     share = float(ratio_of(rest[None], own[None]).clamp(max=1))
     visible = max(pair.unexplained - noise, LEAST_SHARE * pair.unexplained)
+    visible += share * float(fine.xy / fine.n.clamp(min=1))
+    # what the coarse scale shows more of is more of the same at the fine one; another date's picture has PAN's spectrum
+    another = ANOTHER_DATE * pair.unexplained * pan_variance / max(pair.contrast, TINY)
     return PanError(
-        visible=visible + share * float(fine.xy / fine.n.clamp(min=1)), noise=scene.optics.pan_variance or 0.0,
-        least=least, pan_variance=pan_variance, ratio=scene.optics.ratio,
+        visible=visible, noise=scene.optics.pan_variance or 0.0, least=least, pan_variance=pan_variance,
+        ratio=scene.optics.ratio, another_date=another if pair.two_dates else visible,
     )  # fmt: skip
 
 

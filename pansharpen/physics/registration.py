@@ -7,7 +7,7 @@ on the components and on its own derivatives.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,17 @@ RIDGE = 1e-6
 #: Where squared residuals around a coarse pixel are more than so many times the usual (steps of any scene reach that),
 #: PAN is taken to show another date; of what is beyond, half is counted, as much as chance in few pixels allows.
 USUAL, LOCAL = 4.0, 0.5
+#: Power of that factor by which pixels count less, once shift and bend are known (before, what is bent would pass for
+#: another date). With the first power pixels around a change hold the estimate up: with a tenth of PAN of another date,
+#: 30 to 200 times what PAN's model leaves without.
+STRICT = 2
+#: Weights, along an axis, of the pixels around one whose residuals are taken together, and where two dates are known:
+#: fewer miss a change where its residual happens to pass through zero, more spread it over what is not changed.
+AROUND, AROUND_CHANGES = (0.25, 0.5, 0.25), (0.1, 0.8, 0.1)
+#: Share of PAN's variance from which on what is left may be another date's: of one date .002 is left at most (see
+#: `DOUBTFUL`), and pixels with edges would be set aside instead. It is where strict counting leaves at most half: a
+#: response that no bands make leaves as much anywhere, a tenth of another date a hundredth.
+DATED, HALF, EXACT = 0.003, 0.5, 1e-6
 #: Coarse pixels around another date's that do not count either.
 SPOILED = 2
 #: Share of PAN's variance at the cube's scale that may stay unexplained: pairs that fit leave .0003, one known roughly
@@ -46,8 +57,9 @@ DOUBTFUL = 0.01
 CERTAIN = 1.5
 #: Least and largest gain at Nyquist that an optics may have.
 GAINS = (0.01, 0.97)
-#: Passes of a fit, and of the search for a displacement; three are usual, where PAN shows another date some more.
-FITS, SEARCHES = 8, 3
+#: Passes of a fit, of a strict one and of the search for a displacement: three are usual, of a strict fit two; where
+#: PAN shows another date, up to all.
+FITS, STRICT_FITS, SEARCHES = 8, 20, 3
 
 #: Coarse components ``(batch, k, y, x)`` of a tile with its surroundings.
 Components = Callable[[Tile], torch.Tensor]
@@ -63,6 +75,8 @@ class Registration:
         PAN of the components.
     unexplained : float
         Variance of PAN, at a coarse pixel, that its model leaves, where PAN shows what the cube does.
+    left : float
+        The same over PAN's variance where most of PAN counts, what it shows of another date in part too.
     shift : (float, float)
         Of the cube's samples against PAN's grid, fine pixels (y, x).
     blur : float
@@ -83,6 +97,12 @@ class Registration:
     field: Field | None = None
     places: Array | None = None
     contrast: float = 1.0
+    left: float = 0.0
+
+    @property
+    def two_dates(self) -> bool:
+        """Whether PAN is taken to show another date somewhere."""
+        return self.unexplained < HALF * self.left * self.contrast
 
     def gains(self, declared: Any) -> Any:
         """MTF at Nyquist, of the declared one."""
@@ -114,7 +134,7 @@ class Registration:
                 f"is {sharp} turned or warped against the cube?"
             )
         # a scene of one pixel has no contrast to be explained
-        share = (self.unexplained - CERTAIN * noise) / self.contrast if self.contrast > TINY else 0.0
+        share = self.left - CERTAIN * noise / self.contrast if self.contrast > TINY else 0.0
         if share > (most := max(DOUBTFUL, bands)):
             return (
                 f"found {100 * share:.2g} % of what {sharp} shows at the cube's scale to be nothing that the cube "
@@ -150,8 +170,16 @@ class Registration:
 
         Where PAN shows another date it is large: there PAN is believed so much less.
         """
-        around = binomial(rest.double().square())
+        around = together(rest.double().square(), AROUND_CHANGES if self.two_dates else AROUND)
         return 1 + LOCAL * (around / max(self.unexplained, TINY) - USUAL).clamp(min=0)
+
+    def same(self, rest: torch.Tensor) -> torch.Tensor:
+        """How far PAN shows around each coarse pixel what the cube does, for what need not be known as well as that.
+
+        One where what is left is small against PAN's own contrast, however well PAN is explained elsewhere.
+        """
+        share = self.unexplained / max(DOUBTFUL * self.contrast, TINY)
+        return 1 / (1 + share * (self.excess(rest) - 1))
 
 
 def _down(tile: Tile, gains: Any, shift: tuple[float, float]) -> Separable:
@@ -166,23 +194,31 @@ def _sight(
     return Displaced.by(lambda step: _down(tile, gains, (shift[0] + step, shift[1] + step)), field.at(tile))
 
 
-def binomial(image: torch.Tensor) -> torch.Tensor:
+def together(image: torch.Tensor, weights: Sequence[float] = AROUND) -> torch.Tensor:
     """Weighted mean over 3×3 pixels."""
-    near = torch.nn.functional.pad(image, (1, 1, 1, 1), mode="replicate")
-    rows = near[..., :-2, :] + 2 * near[..., 1:-1, :] + near[..., 2:, :]
-    return (rows[..., :-2] + 2 * rows[..., 1:-1] + rows[..., 2:]) / 16
+    weight, near = (
+        torch.tensor(weights, dtype=image.dtype, device=image.device),
+        torch.nn.functional.pad(image, (1, 1, 1, 1), mode="replicate"),
+    )
+    return torch.nn.functional.conv2d(near, torch.outer(weight, weight)[None, None])
 
 
 def register(scene: Scene, components: Components, rank: int, prior: torch.Tensor | None) -> Registration:
     """PAN's response to the components, the shift and MTF that relate both images, and how they bend."""
-    pair = _global(scene, components, rank, prior, scene.optics.shift, None)
+    shift, field = scene.optics.shift, None
+    pair = _global(scene, components, rank, prior, shift, field)
     if not pair.contrast:
         return pair
-    field = _bent(scene, components, rank, pair)
-    if field is None:
-        return pair
-    shift = pair.shift[0] + field.mean()[0], pair.shift[1] + field.mean()[1]
-    return _global(scene, components, rank, prior, shift, field.centred())
+    bend = _bent(scene, components, rank, pair)
+    if bend is not None:
+        shift, field = (pair.shift[0] + bend.mean()[0], pair.shift[1] + bend.mean()[1]), bend.centred()
+        pair = _global(scene, components, rank, prior, shift, field)
+    pair = dataclasses.replace(pair, left=pair.unexplained / pair.contrast)
+    if pair.left > DATED:
+        strict = dataclasses.replace(_global(scene, components, rank, prior, shift, field, pair), left=pair.left)
+        if strict.two_dates:
+            return strict
+    return pair
 
 
 def coarse_pixels(tile: Tile) -> torch.Tensor:
@@ -191,25 +227,28 @@ def coarse_pixels(tile: Tile) -> torch.Tensor:
     return torch.tensor(float(tile.coarse[0, 0].numel())) if valid is None else valid.sum()
 
 
-def counted(tile: Tile, pair: Registration | None, own: torch.Tensor, pan: torch.Tensor) -> torch.Tensor | None:
+def counted(
+    tile: Tile, pair: Registration | None, own: torch.Tensor, pan: torch.Tensor, power: int = 1
+) -> torch.Tensor | None:  # fmt: skip
     """How much each of a tile's coarse pixels counts by its residual so far."""
     valid = tile.coarse_valid
     if pair is None:
         return valid
-    weight = tile.crop_coarse(1 / pair.excess(pair.rest(own, pan)))
+    weight = tile.crop_coarse(pair.excess(pair.rest(own, pan)) ** -power)
     return weight if valid is None else weight * valid
 
 
 def _global(
     scene: Scene, components: Components, rank: int, prior: torch.Tensor | None, shift: tuple[float, float],
-    field: Field | None,
+    field: Field | None, pair: Registration | None = None,
 ) -> Registration:  # fmt: skip
-    """Response, shift and MTF by Gauss-Newton, from a usual shift."""
+    """Response, shift and MTF by Gauss-Newton, from a usual shift; strictly from what ``pair`` found, where given."""
     optics = scene.optics
-    theta = np.array([*shift, 0.0])
-    start, limit = theta.copy(), np.array([2.0, 2.0, 1.0])
+    mild = pair
+    power, fits, left = (1, FITS, 0.0) if pair is None else (STRICT, STRICT_FITS, pair.left)
+    start, limit = np.array([*shift, 0.0]), np.array([2.0, 2.0, 1.0])
+    theta = start if pair is None else np.array([*pair.shift, np.log(pair.blur)])
     step = np.array([0.25, 0.25, 0.1])
-    pair: Registration | None = None
 
     def see(tile: Tile, theta: Array) -> torch.Tensor:
         gains = np.clip(optics.mean_gains() ** np.exp(theta[2]), *GAINS)
@@ -222,17 +261,20 @@ def _global(
             low.append((ends[0] - ends[1]) / (2 * step[axis]))
         own = components(tile)
         both = tile.crop_coarse(torch.cat([own, *low, *_derivatives(own)], 1))
-        return moments(both, valid=counted(tile, pair, own, low[0]))
+        return moments(both, valid=counted(tile, pair, own, low[0], power))
 
-    for _ in range(FITS):
+    for _ in range(fits):
         sums = scene.sum(images)
         covariance, n = sums.covariance[0], float(sums.n)
+        if mild is not None and n < rank + 4:
+            return mild  # so few pixels agree with any response
         if not float(above_rounding(covariance[rank, rank], sums.mean_x[0, rank])):
             return _flat(sums, rank, shift)
         solution, unexplained = _regress(covariance, rank, n, theta - start, None)
+        unexplained = max(unexplained, EXACT * float(covariance[rank, rank]) if mild else 0.0)
         move = np.clip(-solution[rank:].cpu().numpy(), -1, 1)
         before = pair
-        pair = _model(sums, solution[:rank], unexplained, theta, field)
+        pair = dataclasses.replace(_model(sums, solution[:rank], unexplained, theta, field), left=left)
         settled = before is not None and abs(unexplained - before.unexplained) <= 0.02 * before.unexplained
         if settled and np.all(np.abs(move) < 0.01):
             break

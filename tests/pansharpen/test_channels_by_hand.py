@@ -112,7 +112,7 @@ def made_channels():
             response=torch.tensor(response, dtype=torch.float64), constant=constant, unexplained=0.02,
             shift=(0.2, -0.1), blur=1.0,
         )  # fmt: skip
-        error = PanError(visible=visible, noise=0.0, least=0.0, pan_variance=1e9, ratio=4)
+        error = PanError(visible=visible, noise=0.0, least=0.0, pan_variance=1e9, ratio=4, another_date=visible)
         place = Place(shift=(0.2, -0.1))
         return Channel(guide=guide, number=number, pair=pair, place=place, error=error, edge=number + 4.0)
 

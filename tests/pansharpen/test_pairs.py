@@ -117,6 +117,17 @@ def test_pan_of_another_date_is_believed_less_where_it_changed(straight):
     assert sharp.precision[..., inside].mean() < 0.1 * sharp.precision[..., outside].mean()
 
 
+def test_what_another_date_leaves_is_not_what_pan_leaves_elsewhere(straight):
+    """Four patches, a tenth of PAN: the rest tells how well PAN follows, as if they were not there."""
+    pan = straight.pan.clone()
+    for y, x in ((8, 8), (20, 64), (70, 20), (96, 60)):
+        patch = pan[..., y : y + 18, x : x + 18]
+        pan[..., y : y + 18, x : x + 18] = patch.flip(-1) + pan.std()
+    before, after = (learn(case).pair for case in (straight, straight.replace(pan=pan)))
+    assert after.unexplained < 3 * before.unexplained
+    np.testing.assert_allclose(after.shift, before.shift, atol=0.02)
+
+
 def test_units_of_pan_do_not_matter(straight):
     """Gain and offset, as haze makes them, although the sensor tells PAN's response."""
     optics = dataclasses.replace(straight.optics, pan_variance=None)

@@ -181,8 +181,10 @@ def test_pixels_count_by_their_residual():
     pan[..., 4, 5] = 0.8
     weight = counted(masked, pair, torch.zeros_like(pan), pan)[0, 0]
     # .64 over .01 is 64: a fourth of it at the pixel, an eighth beside; half of what is beyond 4 comes to one
-    assert float(weight[4, 5]) == pytest.approx(1 / (1 + 0.5 * (16 - 4)))
+    excess = 1 + 0.5 * (16 - 4)
+    assert float(weight[4, 5]) == pytest.approx(1 / excess)
     assert float(weight[3, 5]) == pytest.approx(1 / (1 + 0.5 * (8 - 4)))
+    assert float(counted(masked, pair, torch.zeros_like(pan), pan, 2)[0, 0, 4, 5]) == pytest.approx(1 / excess**2)
     assert float(weight[3, 4]) == pytest.approx(1)
     assert float(weight[2, 3]) == 0
 
@@ -192,7 +194,7 @@ def test_pixels_count_by_their_residual():
 
 def test_pan_is_believed_less_where_it_shows_another_date():
     """At the fine pixels of that coarse one, wherever it lies; elsewhere as usual, and nowhere more."""
-    error = PanError(visible=0.5, noise=0.1, least=0.0, pan_variance=50.0, ratio=3)
+    error = PanError(visible=0.5, noise=0.1, least=0.0, pan_variance=50.0, ratio=3, another_date=0.5)
     optics = {"ratio": 3, "offset": 0.0, "shift": (1.0, 2.0)}
     tile, usual = tile_at(size=(9, 11), **optics), 1 / float(error.variance())
     excess = torch.ones(1, 1, 9, 11, dtype=torch.float64)

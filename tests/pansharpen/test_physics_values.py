@@ -28,7 +28,7 @@ from pansharpen.physics.held_out import held_out
 from pansharpen.physics.hidden_details import hidden_gain
 from pansharpen.physics.one_place import Place
 from pansharpen.physics.pan_error import STRUCTURE, PanError, _noise_gain, pan_error
-from pansharpen.physics.registration import Registration, binomial
+from pansharpen.physics.registration import Registration, together
 from pansharpen.physics.sharp_pan import gaussian
 from pansharpen.physics.subspace import subspace
 
@@ -157,8 +157,8 @@ def test_a_strip_keeps_its_components():
 
 
 def test_the_error_of_pan_by_hand():
-    """A quarter of PAN is not understood: .5·(1 + .25·3·2²) and the noise, twice; three times as much is 3/4 of PAN."""
-    error = PanError(visible=0.5, noise=0.1, least=0.2, pan_variance=2.0, ratio=2, hidden=2.0)
+    """A quarter of PAN is not understood: .5·(1 + .25·3·2²) and the noise, twice; another date's 2·.5 make it 3/4."""
+    error = PanError(visible=0.5, noise=0.1, least=0.2, pan_variance=2.0, ratio=2, another_date=0.5, hidden=2.0)
     assert float(error.variance()) == pytest.approx(2 * (0.5 * (1 + 0.25 * STRUCTURE * 4) + 0.1), rel=1e-9)
     assert float(error.variance(3.0)) == pytest.approx(2 * (1.5 * (1 + 0.75 * STRUCTURE * 4) + 0.1), rel=1e-9)
     # never more than all of PAN, nor less than what it is at least
@@ -222,19 +222,23 @@ def test_registration_by_hand():
     torch.testing.assert_close(pair.rest(own, pan), torch.full_like(pan, 9 - 0.5 - (2 * 3 - 4)), **EXACT)
     # twice the squared width is the square of the gain at Nyquist
     np.testing.assert_allclose(pair.gains(np.array([[0.3, 0.5]])), [[0.09, 0.25]])
-    # one pixel of .4: its square over .01 is 16, of which a fourth is at it, an eighth and a 16th beside
+    # one pixel of .6: its square over .01 is 36, of which a fourth is at it, an eighth and a 16th beside
     rest = torch.zeros(1, 1, 5, 5).double()
     rest[0, 0, 2, 2] = 0.6
     torch.testing.assert_close(
-        binomial(rest)[0, 0, 1:4, 1:4], 0.6 / 16 * (tensor(1, 2, 1)[:, None] * tensor(1, 2, 1)), **EXACT
+        together(rest)[0, 0, 1:4, 1:4], 0.6 / 16 * (tensor(1, 2, 1)[:, None] * tensor(1, 2, 1)), **EXACT
     )
     excess = pair.excess(rest)[0, 0]
-    assert float(excess[2, 2]) == pytest.approx(1 + 0.5 * (0.36 / 4 / 0.01 - 4), rel=1e-9)
-    assert float(excess[1, 2]) == pytest.approx(1 + 0.5 * (0.36 / 8 / 0.01 - 4), rel=1e-9)
-    assert float(excess[0, 0]) == 1
+    assert float(excess[2, 2]) == pytest.approx(1 + 0.5 * (36 / 4 - 4), rel=1e-9)
+    assert float(excess[1, 2]) == pytest.approx(1 + 0.5 * (36 / 8 - 4), rel=1e-9)
+    changed = dataclasses.replace(pair, left=1.0).excess(rest)[0, 0]
+    assert float(changed[2, 2]) == pytest.approx(1 + 0.5 * (36 * 0.64 - 4), rel=1e-9)
+    assert float(changed[1, 2]) == 1
+    # of what need not be known better than to a percent of the contrast, .01 is half of that
+    assert float(pair.same(rest)[0, 0, 2, 2]) == pytest.approx(1 / (1 + 0.5 * (36 / 4 - 4) / 2), rel=1e-9)
     assert pair.said(0.0) == {"shift_pixels": [0.25, -0.5], "bend_pixels": 0.0}
     # .5 % of the variance is unexplained; of 6 %, a noise of 2 % may leave half as much again, and 3 % are beyond
-    doubtful = dataclasses.replace(pair, unexplained=0.12)
+    doubtful = dataclasses.replace(pair, left=0.06)
     assert "found 6 % of what PAN shows" in doubtful.doubt(0.0)
     assert "found 3 % of what PAN shows" in doubtful.doubt(0.04)
     assert doubtful.doubt(0.08) is None
