@@ -15,6 +15,11 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+#: How many threads torch had before each of those began that share them now, and whether this thread is one of a team.
+_BEFORE: list[int] = []
+_LOCK, _THREAD = threading.Lock(), threading.local()
+
+
 class Stopped(BaseException):
     """What a thread is ended by whose result nobody waits for any more."""
 
@@ -25,7 +30,8 @@ def side_by_side(
     """``function(item)`` of each item, in the order of the items.
 
     Large array operations leave the interpreter to others while they run, and two threads with an item each lose less
-    than one item whose every operation is split between two. So each has its share of torch's threads.
+    than one item whose every operation is split between two. So each has its share of torch's threads. What asks for it
+    from one of these threads goes on alone there: memory is bounded by ``at_once``, not by its square.
 
     Parameters
     ----------
@@ -46,7 +52,7 @@ def side_by_side(
     >>> list(side_by_side(abs, [-3, 2, -1], at_once=2))
     [3, 2, 1]
     """
-    if min(at_once, len(items)) <= 1:
+    if min(at_once, len(items)) <= 1 or getattr(_THREAD, "of_team", False):
         yield from map(function, items)
         return
     team, waiting, todo = _Team(function), deque[Future[Result]](), iter(items)
@@ -73,7 +79,7 @@ class _Team:
 
     def work(self, item: Any) -> Any:
         """The function of an item, in a thread of the team."""
-        own = threading.get_ident()
+        own, _THREAD.of_team = threading.get_ident(), True
         with self._lock:
             self._at_work.add(own)
         try:
@@ -96,9 +102,14 @@ def _torch_threads_shared(by: int) -> Iterator[None]:
     if torch is None:
         yield
         return
-    before = torch.get_num_threads()
-    torch.set_num_threads(max(1, before // by))
+    # a thread that begins has what another one set last: its share is none of what there was before
+    with _LOCK:
+        before = _BEFORE[0] if _BEFORE else torch.get_num_threads()
+        _BEFORE.append(before)
+        torch.set_num_threads(max(1, before // by))
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        with _LOCK:
+            _BEFORE.pop()
+            torch.set_num_threads(before)

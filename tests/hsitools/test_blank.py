@@ -106,8 +106,9 @@ def test_a_sensor_does_not_look_beyond_the_scene() -> None:
 def panchromatic(dtype: str) -> tuple[np.ndarray, np.ndarray]:
     """A scene of few levels in one band, and which of its pixels lie beyond its edge; zeros are in the scene, too."""
     rng = np.random.default_rng(4)
-    values = np.clip(rng.normal(12, 6, (1, 60, 80)), 0, 40).astype(dtype)
     y, x = np.mgrid[:60, :80]
+    shade = 20 + 9 * np.sin(x / 7) * np.cos(y / 9)
+    values = np.where(rng.random(shade.shape) < 0.03, 0, rng.normal(shade, 2))[None].astype(dtype)
     beyond = (2 * y + x < 40) | (x > 76)
     values[:, beyond] = 0
     return values, beyond
@@ -126,6 +127,22 @@ def test_of_one_band_only_areas_are_blank(dtype: str, caplog: pytest.LogCaptureF
     assert lost[~beyond].mean() < 0.005
     np.testing.assert_array_equal(seen.read()[0][~lost], values[0][~lost])
     np.testing.assert_array_equal(np.isnan(seen.read(None, slice(7, 31), slice(3, 60))[0]), lost[7:31, 3:60])
+
+
+@pytest.mark.parametrize("kind", ["smooth", "noisy", "of eight levels", "of three bands"])
+def test_dark_water_that_is_cut_off_at_zero_is_measured(kind: str) -> None:
+    """A corner from which on the scene rises, and reaches what a scene has."""
+    rng = np.random.default_rng(7)
+    y, x = np.mgrid[:96, :120]
+    slope = 0.02 * (x + y - 70) + 0.3 * np.sin(x / 5) * np.cos(y / 4)
+    values = np.array([0.8, 1, 1.3])[:, None, None] * slope
+    values = values if kind == "of three bands" else values[1:2]
+    values = values + {"smooth": 0.02, "noisy": 0.3}.get(kind, 0.1) * rng.standard_normal(values.shape)
+    values = np.clip(values, 0, None)
+    if kind == "of eight levels":
+        values = np.round(values * 2)
+    assert (values[:, :12, :12] == 0).all()
+    assert found(values) is None
 
 
 @pytest.mark.parametrize("kind", ["saturated", "dark areas", "a small corner"])

@@ -73,6 +73,47 @@ def test_torch_threads_are_shared_and_given_back():
         torch.set_num_threads(before)
 
 
+def test_two_who_share_torch_threads_at_a_time_give_them_back():
+    """The second begins while the first has set its share, and ends last."""
+    torch = pytest.importorskip("torch")
+    before, told = torch.get_num_threads(), []
+    begun, ended = threading.Event(), threading.Event()
+
+    def second():
+        with closing(side_by_side(lambda _: torch.get_num_threads(), range(3), 2)) as results:
+            told.append(next(results))
+            begun.set()
+            ended.wait(60)
+        told.append(torch.get_num_threads())
+
+    try:
+        torch.set_num_threads(6)
+        thread = threading.Thread(target=second)
+        with closing(side_by_side(abs, range(3), 2)) as results:
+            next(results)
+            thread.start()
+            begun.wait(60)
+        ended.set()
+        thread.join()
+        told.append(torch.get_num_threads())
+        thread = threading.Thread(target=lambda: told.append(torch.get_num_threads()))
+        thread.start()
+        thread.join()
+        assert told == [3, 6, 6, 6]
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_thread_of_a_team_has_no_team():
+    """Or there would be four under way where two are allowed."""
+
+    def work(item):
+        own = threading.get_ident()
+        return item, set(side_by_side(lambda _: threading.get_ident(), range(4), 2)) == {own}
+
+    assert list(side_by_side(work, range(4), 2)) == [(item, True) for item in range(4)]
+
+
 class Computed:
     """A cube of row numbers that is computed by tiles, two at a time."""
 
