@@ -42,6 +42,9 @@ FACTORS, STARTS, REACH, STEPS = (0.03, 0.3, 3.0, 30.0), 3, 20.0, 25
 ROUNDING = 1e-14
 #: Below this factor the calibration counts as exact.
 NONE = 1e-2
+#: Down to this factor the calibration's error may be the told one: one draw of it, of which neighbours err alike, says
+#: half of its size's logarithm, and what was told the other half.
+NEAR = 1 / 3
 #: Directions beside the mean in which spectra differ, whose calibration errors are told apart.
 DIRECTIONS = 6
 
@@ -337,6 +340,8 @@ def allow(case: Interferograms, *, apart: bool = False) -> Allowed:
     )  # fmt: skip
     if max(factors) < NONE**2:
         return exact
+    if NEAR**2 < sum(factors) < 1:
+        factors[0] = sum(factors) ** 0.5 - factors[1]
     wrong = factors[0] * own + factors[1] * shared
     root: Array = np.linalg.cholesky(wrong + np.diag(noise))
     one = Interferograms(

@@ -203,6 +203,21 @@ def test_a_calibration_error_far_from_what_was_said_is_found() -> None:
     assert scales == pytest.approx([0.5] * 3, rel=0.5)
 
 
+def test_a_calibration_error_somewhat_smaller_than_was_said_is_half_believed_to_be() -> None:
+    """One draw, of which neighbours may err alike, says half of it; a size far from the told one is found wholly."""
+    case, _ = smooth_case(side=8, sigma=0.01)
+    light = 3 * case.matrix.sum(axis=1)[:, None, None]
+    wrong = case.values + light + 0.5 * np.random.default_rng(1).standard_normal((60, 1, 1))
+
+    def scale(told: float) -> float:
+        return allow(replace(case, values=wrong, calibration_std=np.full(60, told))).scale
+
+    found = 10 * scale(5.0)
+    assert found == pytest.approx(1, rel=0.3)
+    for times in (1.2, 1.6, 2.0):
+        assert scale(0.5 * times) == pytest.approx((found / times) ** 0.5, rel=0.15)
+
+
 def test_pixels_system_is_solved() -> None:
     generator = torch.Generator().manual_seed(0)
     data = torch.randn((1, 2, 9, 9), generator=generator, dtype=torch.float64)
