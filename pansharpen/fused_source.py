@@ -81,8 +81,8 @@ class FusedSource:
         return float(lost / total)
 
     def __getstate__(self) -> dict[str, Any]:
-        """For workers: without tiles, and each layer by itself."""
-        return self.__dict__ | {"_last": None, "beside": None, "_kept": {}}
+        """For workers, each of whose threads computes a tile: without tiles, and each layer by itself."""
+        return self.__dict__ | {"_last": None, "beside": None, "_kept": {}, "at_once": 1}
 
     def _fused(self, window: Window) -> NDArray[np.float32]:
         with _LOCK:

@@ -1,5 +1,7 @@
 """Tiles that are kept from pass to pass: read once, of bounded size, and without any change of a result."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -111,3 +113,12 @@ def test_kept_tiles_are_part_of_what_memory_allows(monkeypatch):
     assert kept_bytes(2**20) < 2**20 / 8
     monkeypatch.setattr(memory_of, "_LIMIT", [2**30])
     assert _tile_bytes(None) + kept_bytes(2**30) == 2**30
+
+
+def test_a_worker_s_thread_computes_one_tile_at_a_time(scene):
+    """Or each of its threads would have a team of its own, each with the memory of a tile."""
+    scene.at_once = 2
+    fused = scene.map(lambda tile: tile.expanded)
+    assert fused.at_once == 2
+    assert pickle.loads(pickle.dumps(scene)).at_once == 1
+    assert fused.__getstate__()["at_once"] == 1
