@@ -13,8 +13,6 @@ from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
 #: How many threads torch had before each of those began that share them now, and whether this thread is one of a team.
 _BEFORE: list[int] = []
 _LOCK, _THREAD = threading.Lock(), threading.local()

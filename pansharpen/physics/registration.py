@@ -38,7 +38,7 @@ RIDGE = 1e-6
 USUAL, LOCAL = 4.0, 0.5
 #: Power of that factor by which pixels count less, once shift and bend are known (before, what is bent would pass for
 #: another date). With the first power pixels around a change hold the estimate up: with a tenth of PAN of another date,
-#: 30 to 200 times what PAN's model leaves without.
+#: tens to a thousand times what PAN's model leaves without.
 STRICT = 2
 #: Weights, along an axis, of the pixels around one whose residuals are taken together, and where two dates are known:
 #: fewer miss a change where its residual happens to pass through zero, more spread it over what is not changed.
