@@ -13,7 +13,7 @@ from hsitools.errors import InputError
 from hsitools.sensor.bands import MIN_COVERAGE, SpectralResponse, resample
 from hsitools.sensor.multispectral import BandTable
 from hsitools.sensor.sensor import Sensor
-from hsitools.sensor.spatial import mtf_blur, mtf_decimate
+from hsitools.sensor.spatial import mean_of_known, mtf_blur, mtf_decimate
 from pansharpen.guide import Guide
 
 Array = NDArray[np.float64]
@@ -91,14 +91,14 @@ def simulated_guides(
         part = sensor.select(channels)
         sharp = torch.as_tensor(np.ascontiguousarray(resample(scene, part.response).read(), dtype=np.float32))
         blur: Any = mtf_blur(size, part.mtf, 1) if pixels == 1 else mtf_decimate(size, part.mtf, pixels)
-        image = blur(sharp[None])[0].double().numpy()
+        image = mean_of_known(blur, sharp[None])[0].double().numpy()
         variance = None
         if snr_db is not None:
             variance = noise_of(image, snr_db)
             image = image + np.sqrt(variance)[:, None, None] * rng.standard_normal(image.shape)
         elif noise and part.noise is not None:
             image = part.noise.sample(image, rng)[0]
-            variance = np.ravel(part.noise.variance(image.mean(axis=(1, 2))[:, None, None]))
+            variance = np.ravel(part.noise.variance(np.nanmean(image, axis=(1, 2))[:, None, None]))
         out.append(Guide(
             image=torch.as_tensor(image, dtype=torch.float32)[None], ratio=pixels, mtf=part.mtf,
             response=rows[channels], noise_variance=variance, wavelength_nm=part.response.wavelength_nm,

@@ -391,3 +391,24 @@ def test_a_guide_of_another_size_than_pan_is_told_both_sizes():
     cube = Cube(data=rng.random((4, 8, 8)), pan=Cube(data=rng.random((1, 24, 24))))
     with pytest.raises(InputError, match=r"guide: found 18×24 pixels, expected 24×24 as PAN, or these over a whole"):
         fuse(cube, guide=Cube(data=rng.random((3, 18, 24))), method="GSA")
+
+
+@pytest.mark.parametrize("snr_db", [None, 35.0])
+def test_an_imager_sees_what_a_scene_with_holes_holds(snr_db):
+    """A blur spread the holes over all of the guides."""
+    whole = scene((48, 48), seed=4)
+    values = whole.read().astype(np.float32)
+    values[:, :12, :12] = np.nan
+    holed = Cube(data=values, wavelength_nm=whole.wavelength_nm, units=whole.units)
+    sensor = preset("prisma").select(range(0, 60, 10))
+    full, made = (simulated_case(cube, sensor, ratio=4, guide="sentinel-2", snr_db=snr_db) for cube in (whole, holed))
+    for guide, other in zip(made.guides, full.guides, strict=True):
+        known = torch.isfinite(guide.image)[0].all(0)
+        n = 12 // guide.ratio
+        assert not known[: n - 1, : n - 1].any()
+        assert known[n + 1 :].all()
+        assert known[:, n + 1 :].all()
+        # beside noise of its own draw, what it is without holes
+        np.testing.assert_allclose(guide.image[0, :, n + 3 :], other.image[0, :, n + 3 :], atol=0.05)
+    fused = fuse_case("GSA", made)
+    assert torch.isfinite(fused[..., 20:, 20:]).all()
