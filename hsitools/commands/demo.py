@@ -22,7 +22,7 @@ def demo(out: Path, seed: int, as_json: bool) -> None:
     from hsitools.io.outputs import made_folder
 
     parts = steps(DEMO)
-    click.echo(f"{counted(len(parts), 'step')}, some minutes in all on two cores; each says its time", err=True)
+    click.echo(f"{counted(len(parts), 'step')}, about a minute in all on two cores; each says its time", err=True)
 
     def before(text: str) -> None:
         click.echo(f"{text} … ", nl=False, err=as_json)
