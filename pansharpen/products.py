@@ -26,7 +26,7 @@ from hsitools.progress import Progress, silent
 from hsitools.sensor import open_sensor
 from hsitools.text import plain
 from pansharpen.noisy import cube_without_noise
-from pansharpen.pair.alignment import measured, paired, windowed
+from pansharpen.pair.alignment import paired, windowed
 from pansharpen.pair.case_files import convention as rules
 from pansharpen.pair.case_files import open_pair
 from pansharpen.pair.guide_files import windowed_guide
@@ -109,7 +109,6 @@ def fuse_file(
     cube, optics = open_pair(path, order.pan, rules(order.convention), instrument)
     guides = [windowed_guide(cube, open_cube(guide), order.window) for guide in order.guide]
     cube_std = _std_of_bands(order, cube)
-    guides = [measured(guide, "guide") for guide in guides]
     cube = paired(windowed(cube, order.window), reproject=order.reproject)
     began = time.perf_counter()
     doubt, has_pan = _doubt_of_std(order, cube_std, cube), cube.pan is not None

@@ -12,27 +12,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn.functional import conv2d
 
-from hsitools.estimation.chance import believed
+from hsitools.estimation.band_places import FEW, ORDER, STEP, TINY, beside, place_weights, places_beyond_chance
 from hsitools.estimation.finest_details import LAPLACIAN, finest_details
 
 if TYPE_CHECKING:
     from hsitools.metrics.full_resolution import Fusion
 
 Array = NDArray[np.float64]
-#: Highest power of the band's number.
-ORDER = 2
-#: Displacement, coarse pixels, below which bands are left where they are: root of the mean square over the bands.
-LEAST = 0.05
-#: Weights, along an axis, of neighbours whose residuals may be those of a coarse pixel itself.
-NEAR = (1 / 3, 2 / 3, 1.0, 2 / 3, 1 / 3)
-#: Share of a band's variance to which PAN is known to be like it, and fine pixels to which a place is known.
-LIKE, KNOWN = 3e-4, 0.01
-#: Coarse pixels below which nothing is said, and half step of PAN's derivatives, fine pixels.
-FEW, STEP = 100, 0.25
-#: Keeps a variance that is zero from being divided by.
-TINY = 1e-200
+#: Share of a band's variance to which PAN is known to be like it.
+LIKE = 3e-4
 
 
 def band_places(fusion: Fusion, number: int) -> Array | None:
@@ -73,19 +62,9 @@ def band_places(fusion: Fusion, number: int) -> Array | None:
     left = (rest.square().sum(1) / n).cpu().numpy()
     followed = gain**2 * float(power[0, 0])
     share = followed / (followed + left + TINY)
-    polynomials = np.polynomial.legendre.legvander(np.linspace(-1, 1, len(gain)), ORDER)
-    design = gain[:, None] * polynomials
-    weighted = design / (left + LIKE * followed + TINY)[:, None]
-    gram = weighted.T @ design
-    # how much each band's place says of a coefficient
-    fit = np.linalg.solve(gram + 1e-9 * np.diag(gram.diagonal()) + TINY * np.eye(len(gram)), weighted.T)
+    weights, polynomials = place_weights(gain, left + LIKE * followed + TINY, np.linspace(-1, 1, len(gain)))
     # what each pixel adds to the estimate, times what those beside it add
-    own = (inverse[1:] @ seen / n)[:, None] * (torch.as_tensor(fit).to(rest) @ rest)
+    own = (inverse[1:] @ seen / n)[:, None] * (torch.as_tensor(weights).to(rest) @ rest)
     each = own.reshape(-1, 1, *coarse.shape[-2:])
-    near = torch.tensor(NEAR).to(each)
-    beside = conv2d(each, (near[:, None] * near)[None, None], padding=len(NEAR) // 2)
-    spread = (each.flatten(1) @ beside.flatten(1).mT).cpu().numpy()
-    spread = (spread + spread.T) / 2 + KNOWN**2 * np.eye(len(spread))
-    places = polynomials @ believed(aside @ fit.T, spread, range(ORDER + 1)).T
-    farthest = float(share @ (places**2).sum(1) / max(float(share.sum()), TINY)) ** 0.5
-    return np.asarray(places) if farthest > LEAST * fusion.ratio else None
+    spread = (each.flatten(1) @ beside(each).flatten(1).mT).cpu().numpy()
+    return places_beyond_chance(aside @ weights.T, spread, polynomials, share, fusion.ratio)

@@ -15,9 +15,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn.functional import conv2d
 
-from hsitools.estimation.chance import believed
+from hsitools.estimation.band_places import FEW, STEP, beside, place_weights, places_beyond_chance
 from hsitools.estimation.finest_details import LAPLACIAN, finest_details
 from hsitools.sensor.interpolation import displace
 from pansharpen.case import Scene, Tile
@@ -27,20 +26,6 @@ from pansharpen.physics.registration import RIDGE, TINY, Components, Registratio
 from pansharpen.physics.subspace import MAX_PRECISION, Subspace
 
 Array = NDArray[np.float64]
-#: Highest power of the wavelength.
-ORDER = 2
-#: Displacement below which bands are left where they are, coarse pixels: root of the mean square over the bands, by how
-#: closely they follow PAN. What a shore or a slope in the sun has in common with PAN's derivatives looks like up to
-#: .046 (abu_beach_2), bands 1.25 fine pixels apart from end to end like .05 to .1 (nine tuning scenes, ratios 4 and 6).
-LEAST = 0.05
-#: Weights, along an axis, of the neighbours whose residuals may be those of a coarse pixel itself.
-NEAR = (1 / 3, 2 / 3, 1.0, 2 / 3, 1 / 3)
-#: Fine pixels to which no place is known better.
-KNOWN = 0.01
-#: Coarse pixels below which nothing is said.
-FEW = 100
-#: Half step of PAN's derivatives, fine pixels.
-STEP = 0.25
 
 
 def band_places(scene: Scene, components: Components, space: Subspace, pair: Registration) -> Array | None:
@@ -88,10 +73,7 @@ def band_places(scene: Scene, components: Components, space: Subspace, pair: Reg
     followed = gain**2 * float(power[0, 0])
     # no band is known better than the solver takes it
     variance = left + followed / MAX_PRECISION + TINY
-    polynomials = np.polynomial.legendre.legvander(_along(scene), ORDER)
-    design = gain[:, None] * polynomials / variance[:, None]
-    gram = design.T @ (gain[:, None] * polynomials)
-    fit = np.linalg.solve(gram + RIDGE * np.diag(gram.diagonal()) + TINY * np.eye(ORDER + 1), design.T)
+    fit, polynomials = place_weights(gain, variance, _along(scene))
 
     def doubt(tile: Tile) -> torch.Tensor:
         """Of what each pixel adds to the estimate, products with what those beside it add."""
@@ -100,17 +82,11 @@ def band_places(scene: Scene, components: Components, space: Subspace, pair: Reg
         pan, own = apart[None, :3], apart[None, 3:]
         left = mix((torch.as_tensor(fit).to(basis) @ basis)[None], own - mix(solution.mT[None], pan))
         each = (mix(inverse[None, 1:] / sums.n, pan)[0, :, None] * left).flatten(0, 1)[:, None] * weight[0]
-        near = torch.tensor(NEAR).to(each)
-        beside = conv2d(each, (near[:, None] * near)[None, None], padding=len(NEAR) // 2)
-        return tile.crop_coarse(each).flatten(1) @ tile.crop_coarse(beside).flatten(1).mT
+        return tile.crop_coarse(each).flatten(1) @ tile.crop_coarse(beside(each)).flatten(1).mT
 
     spread = scene.sum(doubt).cpu().numpy()
-    spread = (spread + spread.T) / 2 + KNOWN**2 * np.eye(len(spread))
-    kept = believed(slopes @ fit.T, spread, range(ORDER + 1))
-    places = np.asarray(polynomials @ kept.T).clip(-FARTHEST, FARTHEST)
     share = followed / (followed + left + TINY)
-    farthest = float((share @ (places**2).sum(1)) / max(float(share.sum()), TINY)) ** 0.5
-    return places if farthest > LEAST * scene.optics.ratio else None
+    return places_beyond_chance(slopes @ fit.T, spread, polynomials, share, scene.optics.ratio, FARTHEST)
 
 
 def _along(scene: Scene) -> Array:
