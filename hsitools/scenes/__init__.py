@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ __all__ = ["MATERIALS", "NAMES", "SceneSource", "abundances", "library", "proced
 
 #: Side of the tiles that are computed whole, so that no value depends on the window asked for.
 TILE = 64
+#: A sensor reads each tile several times: by bands, for its PAN, and to see what is blank. Kept are 24 MB of them.
+KEPT_TILES = 16
 #: Absorptions are deepened by this factor in the curve that carries their variation.
 DEEPER = 1.5
 
@@ -51,12 +54,19 @@ class SceneSource:
         return out
 
     def _tile(self, top: int, left: int) -> NDArray[np.float32]:
-        ground = _ground(top, left, self.seed, self.illumination)
-        weight = _shares(ground) * (ground.brightness * ground.light)
-        coefficients = [_pool(part) for part in (weight, weight * ground.slope, weight * ground.depth)]
-        mixed = np.concatenate(coefficients).reshape(len(self._endmembers), -1)
-        values = self._endmembers.T @ mixed
+        values = self._endmembers.T @ _mixed(top, left, self.seed, self.illumination)
         return np.clip(values, 0, 1.2).astype(np.float32).reshape(-1, TILE, TILE)
+
+
+@functools.lru_cache(KEPT_TILES)
+def _mixed(top: int, left: int, seed: int, illumination: bool) -> NDArray[np.float64]:
+    """How much of each endmember the pixels of a tile hold, ``(endmember, pixel)``."""
+    ground = _ground(top, left, seed, illumination)
+    weight = _shares(ground) * (ground.brightness * ground.light)
+    coefficients = [_pool(part) for part in (weight, weight * ground.slope, weight * ground.depth)]
+    mixed = np.concatenate(coefficients).reshape(-1, TILE * TILE)
+    mixed.flags.writeable = False
+    return mixed
 
 
 def _ground(top: int, left: int, seed: int, illumination: bool) -> Ground:

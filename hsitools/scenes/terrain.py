@@ -91,25 +91,29 @@ class Cells:
 
 
 def cells(y: Array, x: Array, size: float, seed: int, salt: int, jitter: float = 0.8) -> Cells:
-    """Cells of about ``size`` pixels on the grid ``y`` × ``x``."""
-    row0, column0 = np.floor(y / size).astype(np.int64)[:, None], np.floor(x / size).astype(np.int64)[None]
+    """Cells of about ``size`` pixels on the grid ``y`` × ``x``, which ascend."""
+    row0, column0 = np.floor(y / size).astype(np.int64), np.floor(x / size).astype(np.int64)
+    top, left = row0[0] - 1, column0[0] - 1
+    row, column = np.arange(top, row0[-1] + 2)[:, None], np.arange(left, column0[-1] + 2)[None]
+    # a site for each cell, not for each point: there are many points in a cell
+    site_y = (row + 0.5 + jitter * (hashed(seed, salt, row, column) - 0.5)) * size
+    site_x = (column + 0.5 + jitter * (hashed(seed, salt + 1, row, column) - 0.5)) * size
     shape = len(y), len(x)
     nearest, second = np.full(shape, np.inf), np.full(shape, np.inf)
-    best = [np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)]
-    offset = [np.zeros(shape), np.zeros(shape)]
+    best = np.zeros(shape, dtype=np.int64)
+    # of the nine cells around a point, numbered as sites lie in memory
+    home = (row0 - top)[:, None] * site_y.shape[1] + (column0 - left)[None]
     for down in (-1, 0, 1):
         for right in (-1, 0, 1):
-            row, column = row0 + down, column0 + right
-            dy = y[:, None] - (row + 0.5 + jitter * (hashed(seed, salt, row, column) - 0.5)) * size
-            dx = x[None] - (column + 0.5 + jitter * (hashed(seed, salt + 1, row, column) - 0.5)) * size
-            distance = dy**2 + dx**2
+            place = home + (down * site_y.shape[1] + right)
+            distance = (y[:, None] - site_y.take(place)) ** 2 + (x[None] - site_x.take(place)) ** 2
             closer = distance < nearest
             second = np.where(closer, nearest, np.minimum(second, distance))
             nearest = np.where(closer, distance, nearest)
-            for kept, new in ((best, (row, column)), (offset, (dy, dx))):
-                for place in (0, 1):
-                    kept[place] = np.where(closer, new[place], kept[place])
-    return Cells(best[0], best[1], (np.sqrt(second) - np.sqrt(nearest)) / 2, offset[0], offset[1])
+            best = np.where(closer, place, best)
+    border = (np.sqrt(second) - np.sqrt(nearest)) / 2
+    dy, dx = y[:, None] - site_y.take(best), x[None] - site_x.take(best)
+    return Cells(top + best // site_y.shape[1], left + best % site_y.shape[1], border, dy, dx)
 
 
 def _pick(choices: tuple[int, ...], chance: Array) -> Ints:
