@@ -1,7 +1,10 @@
 """``hsi process``: the chain on a simulated bench, what is kept and what is done again, errors as users make them."""
 
+import functools
+import io
 import json
 import shutil
+from contextlib import redirect_stderr, redirect_stdout
 from types import SimpleNamespace
 
 import h5py
@@ -39,30 +42,47 @@ def light(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def run(light, capsys):
+def typed(light, out, *arguments, **options):
     """Run ``hsi process`` on it: exit code, steps (or None) and what was said."""
-
-    def call(out, *arguments, **options):
-        options = {"scene": light / "scene.h5", "out": out, **QUICK, **options}
-        words = [str(word) for name, value in options.items() for word in (f"--{name}", value)]
+    options = {"scene": light / "scene.h5", "out": out, **QUICK, **options}
+    words = [str(word) for name, value in options.items() for word in (f"--{name}", value)]
+    with redirect_stdout(io.StringIO()) as printed, redirect_stderr(io.StringIO()) as said:  # noqa: SIM117
         with pytest.raises(SystemExit) as done:
             main(["process", *map(str, arguments or (light / "bench",)), *words, "--json"])
-        captured = capsys.readouterr()
-        document = json.loads(captured.out) if done.value.code == 0 else {"steps": None}
-        return done.value.code, document["steps"], captured.err
+    document = json.loads(printed.getvalue()) if done.value.code == 0 else {"steps": None}
+    return done.value.code, document["steps"], said.getvalue()
 
-    return call
+
+@pytest.fixture
+def run(light):
+    return functools.partial(typed, light)
+
+
+@pytest.fixture(scope="module")
+def finished(light, tmp_path_factory):
+    """The folder of a run from raw frames to a clean cube, and its steps.
+
+    One test does some of them again: of its files others use the instrument, and how large the cube is.
+    """
+    out = tmp_path_factory.mktemp("finished") / "result"
+    code, steps, said = typed(light, out)
+    assert code == 0, said
+    return out, steps
+
+
+@pytest.fixture
+def _undrawn(finished, monkeypatch):
+    """Pictures that were drawn for `finished` are not drawn again: they take half of the time."""
+    monkeypatch.setattr("hsitools.plot.png_bytes", lambda figure, dpi=144: b"\x89PNG")
 
 
 def kept(steps):
     return [step["kept"] for step in steps]
 
 
-def test_from_frames_to_a_clean_cube_and_what_is_done_again(run, light, tmp_path):
-    out = tmp_path / "result"
-    code, steps, said = run(out)
-    assert code == 0, said
+@pytest.mark.usefixtures("_undrawn")
+def test_from_frames_to_a_clean_cube_and_what_is_done_again(run, finished):
+    out, steps = finished
     assert [step["title"].split()[0] for step in steps] == ["raw", "the", "the", "denoised"]
     assert kept(steps) == [False] * 4
     cube, std, mask = (open_cube(out / f"cube{part}.h5") for part in ("", "_std", "_mask"))
@@ -116,6 +136,7 @@ def test_what_a_step_left_that_a_plan_does_without_is_said(tmp_path, caplog):
     ]
 
 
+@pytest.mark.usefixtures("_undrawn")
 def test_an_interrupted_run_goes_on(light, tmp_path, monkeypatch):
     import calibration.inversion.invert as inversion
 
@@ -133,13 +154,11 @@ def test_an_interrupted_run_goes_on(light, tmp_path, monkeypatch):
     assert [item.kept for item in done] == [True, True, False, False]
 
 
-def test_with_a_characterization_and_pan(run, light, tmp_path):
-    code, _, said = run(tmp_path / "first", denoiser="none")
-    assert code == 0, said
-    size = open_cube(tmp_path / "first" / "cube.h5").shape[1]
+def test_with_a_characterization_and_pan(run, finished, tmp_path):
+    size = open_cube(finished[0] / "cube.h5").shape[1]
     pan = np.random.default_rng(0).uniform(1, 2, (1, 2 * size, 2 * size)).astype(np.float32)
     save_cube(Cube(data=pan), tmp_path / "pan.tif")
-    instrument = tmp_path / "first" / "instrument.h5"
+    instrument = finished[0] / "instrument.h5"
     code, steps, said = run(tmp_path / "second", instrument, pan=tmp_path / "pan.tif")
     assert code == 0, said
     assert [step["title"].split()[0] for step in steps] == ["the", "the", "fused", "denoised"]
