@@ -179,6 +179,17 @@ def test_the_executor_is_any_function_of_jobs(room, tmp_path):
     assert steps == [(number, 4) for number in range(5)]
 
 
+def test_two_at_a_time_give_what_one_does(room, tmp_path):
+    from inversion.benchmark import Inverted
+
+    found = []
+    for jobs in (1, 2):
+        records = Inverted.of(tmp_path / str(jobs), room / "truth.npz").run(jobs=jobs)
+        found.append([(record["scene"], record["method"], record["values"]) for record in records])
+    assert found[0] == found[1]
+    assert len(found[0]) == 4
+
+
 def test_records_are_kept_while_their_content_is_the_same(room, tmp_path):
     from inversion.benchmark import Inverted
 
