@@ -87,7 +87,8 @@ def extended(root, tmp_path_factory):
     """A copy of the packages with one more file of each kind."""
     copy = tmp_path_factory.mktemp("extended")
     for package in PACKAGES:
-        shutil.copytree(root / package, copy / package, ignore=shutil.ignore_patterns("__pycache__"))
+        # with what is compiled: to compile all of it anew takes seconds
+        shutil.copytree(root / package, copy / package)
     shutil.copytree(root / "docs" / "_extensions", copy / "extensions")
     for name, text in NEW.items():
         path = copy / name

@@ -18,6 +18,7 @@ SMALLER = {
     "calibration.inversion.demonstration.WAVELENGTHS": 66,
     "pansharpen.demonstration.SIDE": 96,
     "pansharpen.demonstration.EVERY": 6,
+    "denoise.demonstration.SIDE": 48,
 }
 
 

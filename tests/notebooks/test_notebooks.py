@@ -10,14 +10,18 @@ import pytest
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
 #: Sizes that a reader sees well, and smaller ones at which the same lines run: a third of the time.
 SMALLER = {
-    "01_calibration": {"simulate_instrument(120,": "simulate_instrument(64,", "bench.lines(221)": "bench.lines(121)"},
+    "01_calibration": {"simulate_instrument(120,": "simulate_instrument(61,", "bench.lines(221)": "bench.lines(91)",
+                       "cv=10": "cv=3"},
     "02_sensor_model": {
-        "simulate_instrument(60,": "simulate_instrument(30,", "bench.lines(201)": "bench.lines(121)",
-        "scene((240, 240)": "scene((96, 96)", "(234, 10, 1280)": "(234, 4, 160)", "range(20)": "range(8)",
+        "simulate_instrument(60,": "simulate_instrument(18,", "bench.lines(201)": "bench.lines(81)",
+        "scene((240, 240)": "scene((60, 60)", "(234, 10, 1280)": "(234, 4, 160)", "range(20)": "range(8)",
     },
-    "03_pansharpening": {"scene((180, 180)": "scene((90, 90)", "(0, 96, 0, 96)": "(0, 48, 0, 48)"},
-    "04_denoising": {"scene((64, 64)": "scene((48, 48)", "samples=6": "samples=2", "np.arange(64)": "np.arange(12)"},
-    "05_from_frames_to_spectra": {"bench.lines(101)": "bench.lines(71)"},
+    "03_pansharpening": {"scene((180, 180)": "scene((90, 90)", "(0, 96, 0, 96)": "(0, 48, 0, 48)",
+                         'preset("prisma"), seed': 'preset("prisma").select(range(0, 234, 4)), seed'},
+    "04_denoising": {"scene((64, 64)": "scene((40, 40)", "np.linspace(430, 2350, 48)": "np.linspace(430, 2350, 32)",
+                     "samples=6": "samples=2", "np.arange(64)": "np.arange(12)"},
+    "05_from_frames_to_spectra": {"bench.lines(101)": "bench.lines(71)", "(80, 2)": "(40, 2)",
+                                  "(80, rng=rng, rows=8, pitch=32)": "(40, rng=rng, rows=5, pitch=28)"},
 }  # fmt: skip
 
 
