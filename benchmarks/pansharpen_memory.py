@@ -56,7 +56,8 @@ def main() -> dict[str, float]:
         for method in METHODS:
             seconds, peak, _ = run("pansharpen", "run", method, str(folder / "strip.h5"), "-o", str(folder / "out.h5"))
             scene_tiles = LargeScene(
-                cube, halo=get(method).halo_at(RATIO), held=get(method).held, images=get(method).images
+                cube, halo=get(method).halo_at(RATIO), held=get(method).held, images=get(method).images,
+                own=get(method).own,
             )  # fmt: skip
             side = max(scene_tiles.tile_size) // 6
             rate = len(scene_tiles.windows) / seconds

@@ -180,7 +180,7 @@ def fusion(method: str, folder: Path, shape: tuple[int, int], ways: tuple[str, .
     write_strip(strip, shape)
     save_cube(open_cube(strip).select(window=(0, SMALL, 0, SMALL)), small)
     halo = entry.halo_at(placement(open_cube(strip)).ratio)
-    scene = LargeScene(open_cube(strip), halo=halo, held=entry.held, images=entry.images)
+    scene = LargeScene(open_cube(strip), halo=halo, held=entry.held, images=entry.images, own=entry.own)
     tiles, side = len(scene.windows), max(scene.tile_size) // scene.optics.ratio
     print(f"  {method}, {shape[0]}×{shape[1]} coarse pixels in {tiles} tiles, {len(os.sched_getaffinity(0))} cores\n"
           f"    {'':<24}start, s   fusing, s   times   start, processor s   fusing, processor s   of one"
