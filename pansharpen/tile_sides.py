@@ -41,6 +41,12 @@ class Takes:
     wide: float
     own: float = 0.0
 
+    @classmethod
+    def of(cls, bands: int, ratio: int, *, held: int, images: int, own: int) -> Takes:
+        """Of a method's numbers (`pansharpen.registry.Method`), for a cube of so many bands."""
+        pixel = 4.0 * ratio**2
+        return cls(wide=pixel * (held * bands + images), own=pixel * own * bands)
+
 
 def tile_sides(
     shape: tuple[int, int], ratio: int, halo: int, takes: Takes, threads: int, client: Any = None

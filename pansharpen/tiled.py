@@ -98,8 +98,7 @@ class LargeScene:
         #: Tiles that are computed beside one another, each by its share of the threads.
         self.at_once = torch.get_num_threads() if client is None and self.device.type == "cpu" else 1
         if side is None:
-            pixel = 4 * ratio**2
-            takes = Takes(wide=pixel * (held * cube.n_bands + images), own=pixel * own * cube.n_bands)
+            takes = Takes.of(cube.n_bands, ratio, held=held, images=images, own=own)
             sides, self.at_once = tile_sides(cube.shape[1:], ratio, halo, takes, self.at_once, client)
         else:
             sides = side, side
