@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from denoise.case import Observation, Restoration
+from denoise.latent.certainty import pattern
 from denoise.methods.lowrank import restoration
 from denoise.registry import Method
 from denoise.restore import restore
@@ -80,4 +81,4 @@ def band_variance(found: Separation) -> NDArray[np.float32]:
     change = smooth(scores + np.float32(PROBE) * probe).best - found.scores.best
     derivative = np.clip((change * probe).mean((1, 2)) / PROBE, 0, 1)
     noise = found.noise
-    return np.asarray(noise.sigma**2 * (directions**2 @ derivative) + (noise.offset_std**2).mean(1))
+    return np.asarray(noise.sigma**2 * (directions**2 @ derivative) + pattern(found, found.scene).mean((1, 2)))

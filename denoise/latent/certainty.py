@@ -136,13 +136,13 @@ def pattern(separation: Separation, scene: Array) -> NDArray[np.float32]:
     """
     noise = separation.noise
     out = noise.offset_std[:, None] ** 2 + np.zeros_like(scene)
-    if not (noise.gain != 1).any():
-        return out
     middle = scene.mean((1, 2), keepdims=True)
     height, width = scene.shape[1:]
     from_middle = np.square(scene - middle)
     level = noise.offset + (noise.gain - 1) * middle[:, 0]
     out += (level.var(1)[:, None, None] + noise.gain.var(1)[:, None, None] * from_middle) / width
+    if not (noise.gain != 1).any():
+        return np.asarray(out, dtype=np.float32)
     lines = (1 + from_middle / np.maximum(from_middle.mean((1, 2), keepdims=True), 1e-12)) / height
     inside = np.square(separation.directions @ separation.directions.T)
     out += noise.sigma[:, None, None] ** 2 * np.tensordot(inside, lines, 1)

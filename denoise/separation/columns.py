@@ -215,14 +215,19 @@ def column_ripple(
     none = np.zeros((rank, width), dtype=np.float32)
     if width < 3 or not power.any():
         return none, none
-    if striped.any():
-        step = _step(scores, np.flatnonzero(~striped), seen)
-        scene, both = (np.mean(step[:, part] ** 2, axis=1) for part in (~striped, striped))
-        share = np.clip(1 - scene / np.maximum(both, 1e-30), 0, 1)[:, None]
-        # later rounds find little more, and are no surer
-        return np.where(striped, share * step, none), np.where(striped, scene[:, None], none)
-    step = _median_of(np.diff(scores, axis=2), seen[:, 1:] & seen[:, :-1]) + np.diff(before, axis=1)
     stripe = np.maximum((directions**2 * power[:, None]).sum(0), 1e-30)[:, None]
+    if striped.any():
+        clean = np.flatnonzero(~striped)
+        step = _step(scores, clean, seen)
+        scene, both = (np.mean(step[:, part] ** 2, axis=1)[:, None] for part in (~striped, striped))
+        share = np.clip(1 - scene / np.maximum(both, 1e-30), 0, 1)
+        # later rounds find little more, and are no surer: of all that the columns have, and of stripes that are no
+        # stronger than they look, however much of a scene there is
+        whole = np.mean((step + before - _between(before, clean))[:, striped] ** 2, axis=1)[:, None]
+        chance = np.sqrt(2 / np.count_nonzero(striped)) * whole
+        stripe = np.maximum(stripe / striped.mean(), whole - chance - scene)
+        return np.where(striped, share * step, none), np.where(striped, stripe * scene / (stripe + scene), none)
+    step = _median_of(np.diff(scores, axis=2), seen[:, 1:] & seen[:, :-1]) + np.diff(before, axis=1)
     walk = _walk(dst(step, type=1, axis=1, norm="ortho") ** 2, stripe, MEDIAN_STEP / height)
     frequency = 2 - 2 * np.cos(np.pi * np.arange(width) / width)
     edge = np.zeros((rank, 1), dtype=step.dtype)
@@ -249,14 +254,24 @@ def _walk(power: Array, stripe: Array, least: float) -> Array:
 
 def _step(scores: Array, clean: NDArray[np.intp], seen: Mask) -> Array:
     """Scores less what the nearest clean columns on both sides have there, in the median over rows: ``(k, x)``."""
-    place = np.arange(scores.shape[2])
+    left, right, _ = _beside(scores.shape[2], clean)
+    return _median_of(scores - _between(scores, clean), seen & seen[:, left] & seen[:, right])
+
+
+def _between(images: Array, clean: NDArray[np.intp]) -> Array:
+    """What the nearest clean columns on both sides of each have at its place; its own value takes no part."""
+    left, right, weight = _beside(images.shape[-1], clean)
+    return np.asarray((1 - weight) * images[..., left] + weight * images[..., right])
+
+
+def _beside(width: int, clean: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
+    """The nearest clean columns on both sides of each column, where there are both, and the weight of the right one."""
+    place = np.arange(width)
     after = np.searchsorted(clean, place, side="right")
     before = np.searchsorted(clean, place, side="left") - 1
     left, right = clean[np.clip(before, 0, None)], clean[np.clip(after, None, len(clean) - 1)]
     left, right = np.where(before < 0, right, left), np.where(after == len(clean), left, right)
-    weight = np.where(right > left, (place - left) / np.maximum(right - left, 1), 0.5).astype(np.float32)
-    between = (1 - weight) * scores[..., left] + weight * scores[..., right]
-    return _median_of(scores - between, seen & seen[:, left] & seen[:, right])
+    return left, right, np.where(right > left, (place - left) / np.maximum(right - left, 1), 0.5).astype(np.float32)
 
 
 def _median_of(images: Array, chosen: Mask) -> Array:

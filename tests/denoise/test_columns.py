@@ -136,6 +136,25 @@ def test_scene_of_clean_columns_is_left_alone() -> None:
     assert (left[:, striped] > 0).all()
 
 
+@pytest.mark.parametrize("step", [0.3, 3.0])
+def test_offsets_of_striped_columns_are_no_less_sure_than_stripes_are_weak(step: float) -> None:
+    """However strong the scene is; and no surer by looking again at what is left."""
+    rng = np.random.default_rng(3)
+    directions = np.linalg.qr(rng.standard_normal((40, 4)))[0]
+    striped = np.zeros(400, dtype=bool)
+    striped[2::4] = True
+    offset = np.where(striped, 2 * rng.standard_normal((4, 400)), 0)
+    # clean columns differ from the mean of those beside them by a deviation of `step`
+    columns = step * np.sqrt(2 / 3) * rng.standard_normal((4, 400))
+    scores = (columns + offset)[:, None] + 1e-3 * rng.standard_normal((4, 30, 400))
+    before, power, seen = np.zeros((4, 400)), np.full(40, 4 * striped.mean()), np.ones((30, 400), bool)
+    for _ in range(3):
+        found, variance = column_ripple(scores, directions, power, striped, before, seen)
+        scores, before = scores - found[:, None], before + found
+        # a Gaussian of variance 4 seen under another of the step's
+        np.testing.assert_allclose(variance[:, striped].mean(), 4 * step**2 / (4 + step**2), rtol=0.35)
+
+
 def walk_and_stripes(step: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Scores of a scene that walks over the columns, offsets of unit power on it, and directions."""
     rng = np.random.default_rng(22)
