@@ -12,9 +12,10 @@ sought from its half, with PAN as the cube's optics see it and blurred as its ow
 (its spectrum is 1/f² too), so that the ratio of real to predicted variance holds at the fine scale but for a constant
 (`LEVEL`) and for the octaves that the ratio takes off the scene, of which holding out takes one. The error found there
 goes on to the fine scale by itself, too (`SHARE`): where noise makes the posterior smooth, it grows less from one scale
-to the next than errors do. What is left is a fourth from scene to scene either way, which neither PAN's own details at
-both scales nor the ratio of the variances foretell. The fourth stands for what a single band sees for itself (`grain`)
-and for what of the cube's noise is passed on.
+to the next than errors do. Errors as large as noise may hide at the coarse scale are taken to be there, and go on
+whole. What is left is a fourth from scene to scene either way, which neither PAN's own details at both scales nor the
+ratio of the variances foretell. The fourth stands for what a single band sees for itself (`grain`) and for what of the
+cube's noise is passed on.
 """
 
 from __future__ import annotations
@@ -147,7 +148,7 @@ def error_scale(
         if any(guide.ratio > 1 for guide in scene.guides):
             # held-out pixels see guides of coarser pixels as sharp as any: errors there are too small
             alpha = max(alpha, 1.0)
-        amplitude, everywhere = LEVEL * alpha * octaves**0.5, SHARE * octaves * real
+        amplitude, everywhere = LEVEL * alpha * octaves**0.5, octaves * (SHARE * real + doubt)
     floor = grain + noise * (PASSED + space.rest[0].double()).clamp(max=1)
     if scene.optics.error_variance is not None:
         # alike in neighbouring pixels: what is held out does not show them

@@ -30,6 +30,8 @@ REACH, APART = 2, 2
 EXPLAINED = 2.0
 #: Standard errors above which an estimate of grain is no chance.
 CHANCE = 3.0
+#: Share of a band's grain that components leave at least, however much of the band itself they are made of.
+LEAST_OWN = 0.25
 #: Second differences of white noise, and others' noise that is taken off, that tell as much as one independent value.
 DEPENDENT = 2
 
@@ -46,9 +48,12 @@ def grain_variance(scene: Scene, coarse: Cube, space: Subspace, pair: Registrati
     gain, of_grain = grain_gain(pair.gains(scene.optics.mean_gains()), scene.optics.ratio)
     # what is alike over two pixels too is no grain
     contrast = of_grain - of_grain**4
-    power, likeness, n = _alike(scene, coarse, space, space.basis[0].double() @ space.projection[0].double())
+    explaining = space.basis[0].double() @ space.projection[0].double()
+    power, likeness, n = _alike(scene, coarse, space, explaining)
     # each of both correlations has chance in it
     found = torch.minimum(beyond(power * likeness, CHANCE * power / n.sqrt()) / contrast, power)
+    # components are made of the bands, and take as much of a band's grain with them
+    found = found / (1 - explaining.diagonal()).clamp(min=LEAST_OWN)
     share = min(max(float(likeness.mean()) / contrast, 0.0), 1.0)
     if scene.optics.noise_variance is not None and scene.n_bands >= FEW_BANDS:
         noise, covariance = space.noise[0].double(), _details(scene, coarse)

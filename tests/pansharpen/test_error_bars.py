@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -165,6 +166,18 @@ def test_grain_of_the_scene_is_told_from_noise_by_its_neighbours(case):
     # a part of it is a component, and no rest
     assert 0.4 < found[0] / float(grain.var()) < 2
     assert found[1] < 0.1 * found[0]
+
+
+def test_grain_that_went_into_a_component_is_counted():
+    """A component of two alike bands takes half of the grain of each with it: what it leaves is but the other half."""
+    generator = torch.Generator().manual_seed(8)
+    grain = torch.randn(1, 2, 384, 384, generator=generator)
+    case = FusionCase(coarse=mtf_decimate((384, 384), 0.3, 4)(grain), pan=grain[:, :1], optics=Optics(ratio=4))
+    pair = SimpleNamespace(gains=lambda _: np.array([0.3, 0.3]))
+    basis = torch.full((1, 2, 1), 0.5**0.5)
+    space = SimpleNamespace(mean=torch.zeros(1, 2), basis=basis, projection=basis.mT)
+    found = grain_variance(case, lambda tile: tile.wide_coarse, space, pair)
+    np.testing.assert_allclose(found, [1, 1], rtol=0.25)
 
 
 def test_grain_is_seen_under_noise_whose_variance_is_told():
