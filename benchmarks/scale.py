@@ -28,10 +28,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.pansharpen_memory import PRODUCT, write_strip
+from benchmarks.pansharpen_memory import PRODUCT, product_share, write_strip
 from benchmarks.scale_kills import KILLS, kill_clients, kill_workers
 from benchmarks.writing import NOW
-from hsitools.cube.windows import windows
 from hsitools.io import open_cube, save_cube
 from pansharpen.pair.alignment import placement
 from pansharpen.registry import get
@@ -165,14 +164,6 @@ def difference(one: Path, two: Path, all_bands: bool = True) -> float:
     return largest / (high - low)
 
 
-def wide_pixels(shape: tuple[int, int], side: int, halo: int) -> int:
-    """Coarse pixels of all tiles of a scene, surroundings included: arithmetic goes by these."""
-    return sum(
-        math.prod(part.stop - part.start for part in (window.wide_rows, window.wide_columns))
-        for window in windows(shape, (side, side), halo)
-    )
-
-
 def fusion(method: str, folder: Path, shape: tuple[int, int], ways: tuple[str, ...]) -> dict[str, float]:
     """A strip, or more of a product, by one method, each way."""
     strip, small, alone = folder / "strip.h5", folder / "small.h5", folder / "alone.h5"
@@ -180,8 +171,8 @@ def fusion(method: str, folder: Path, shape: tuple[int, int], ways: tuple[str, .
     write_strip(strip, shape)
     save_cube(open_cube(strip).select(window=(0, SMALL, 0, SMALL)), small)
     halo = entry.halo_at(placement(open_cube(strip)).ratio)
-    scene = LargeScene(open_cube(strip), halo=halo, held=entry.held, images=entry.images)
-    tiles, side = len(scene.windows), max(scene.tile_size) // scene.optics.ratio
+    scene = LargeScene(open_cube(strip), halo=halo, held=entry.held, images=entry.images, own=entry.own)
+    tiles = len(scene.windows)
     print(f"  {method}, {shape[0]}×{shape[1]} coarse pixels in {tiles} tiles, {len(os.sched_getaffinity(0))} cores\n"
           f"    {'':<24}start, s   fusing, s   times   start, processor s   fusing, processor s   of one"
           "   difference/range   peak MiB: command   worker", flush=True)  # fmt: skip
@@ -189,7 +180,7 @@ def fusion(method: str, folder: Path, shape: tuple[int, int], ways: tuple[str, .
     first, alone_processors = 0.0, 0.0
     asked = ["pansharpen", "run", method]
     # bytes go by pixels, arithmetic by those of tiles with surroundings, of which a strip has fewer
-    share = wide_pixels(PRODUCT, side, halo) / wide_pixels(shape, side, halo)
+    share = product_share(method, strip)
     for way in ways:
         options, one_core, suffix = WAYS[way]
         target = folder / f"other{suffix}" if options else alone

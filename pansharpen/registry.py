@@ -76,6 +76,10 @@ class Method:
         allows.
     images : int
         What it takes beside, in images of one band, however many bands there are.
+    own : int
+        The same in cubes of the tile's own pixels: the result, and those that wait for the writer.
+    std_held : int
+        As ``held``, beside it, where the standard deviation is asked for too.
 
     Examples
     --------
@@ -97,6 +101,8 @@ class Method:
     reach: tuple[int, int] | None = None
     held: int = HELD
     images: int = 0
+    own: int = 0
+    std_held: int = 0
 
     def halo_at(self, ratio: int) -> int:
         """Coarse pixels of surroundings at a ratio.
@@ -154,6 +160,8 @@ def method(
     reach: tuple[int, int] | None = None,
     held: int = HELD,
     images: int = 0,
+    own: int = 0,
+    std_held: int = 0,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a function as a fusion method.
 
@@ -173,7 +181,8 @@ def method(
         assert family in FAMILIES
         METHODS[name] = Method(
             name=name, family=family, paper=paper, function=function, trained=trained, tiled=tiled,
-            consistent=consistent, batched=batched, halo=halo, reach=reach, held=held, images=images,
+            consistent=consistent, batched=batched, halo=halo, reach=reach, held=held, images=images, own=own,
+            std_held=std_held,
         )  # fmt: skip
         return function
 

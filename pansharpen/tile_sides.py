@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from dataclasses import dataclass
 from typing import Any
 
 from hsitools.cube.memory import memory_limit
@@ -11,9 +13,12 @@ from pansharpen.kept_tiles import kept_bytes
 #: What tiles that are computed beside one another take at most, however much memory there is: larger ones are hardly
 #: faster.
 TILE_BYTES = 6.6 * 2**30
-#: Tiles are computed beside one another as long as each is so many times its surroundings: two by a thread each take
-#: three quarters of what one takes by both, but smaller ones have more surroundings.
-LEAST_SIDE = 4
+#: Share of a tile's time that several threads do not make shorter: two tiles by a thread each take three quarters of
+#: what they take by both, one after the other.
+ALONE = 1 / 3
+#: Of tiles that take up to so many times the least time, those that take least memory are taken: they are written
+#: beside the next ones, too.
+NEARLY = 1.1
 #: Tiles are whole chunks of our files, fine pixels.
 CHUNK = 64
 #: Tiles for each thread of the workers at least, where the scene is large enough: none waits long for the last one.
@@ -21,35 +26,78 @@ CHUNK = 64
 TILES_EACH = 2
 
 
+@dataclass(frozen=True, kw_only=True)
+class Takes:
+    """Bytes that a method takes for a tile, by its coarse pixels.
+
+    Attributes
+    ----------
+    wide : float
+        For each, surroundings included.
+    own : float
+        For each of the tile's own, beside that.
+    """
+
+    wide: float
+    own: float = 0.0
+
+    @classmethod
+    def of(cls, bands: int, ratio: int, *, held: int, images: int, own: int) -> Takes:
+        """Of a method's numbers (`pansharpen.registry.Method`), for a cube of so many bands."""
+        pixel = 4.0 * ratio**2
+        return cls(wide=pixel * (held * bands + images), own=pixel * own * bands)
+
+
 def tile_sides(
-    shape: tuple[int, int], ratio: int, halo: int, pixel_bytes: float, threads: int, client: Any = None
+    shape: tuple[int, int], ratio: int, halo: int, takes: Takes, threads: int, client: Any = None
 ) -> tuple[tuple[int, int], int]:  # fmt: skip
     """Coarse pixels of a tile, along y and x, and how many are computed at once.
+
+    Of what memory allows, nearly the least work: few surroundings, which end at the scene's borders, and as many tiles
+    at once as pay.
 
     Parameters
     ----------
     shape : (int, int)
         Of the scene, coarse pixels.
     ratio, halo : int
-    pixel_bytes : float
-        What a method takes for a coarse pixel of a tile, surroundings included.
+    takes : Takes
     threads : int
         Of this process.
     client : distributed.Client, optional
         Of workers, each of whose threads computes a tile at a time.
+
+    Examples
+    --------
+    >>> tile_sides((64, 1000), 6, 20, Takes(wide=100_000, own=60_000), threads=1)
+    ((64, 256), 1)
     """
     unit = CHUNK // math.gcd(CHUNK, ratio)
-    room = _tile_bytes(client) / pixel_bytes
-    for at_once in range(threads, 0, -1):
-        side = max(int((math.sqrt(room / at_once) - 2 * halo) // unit), 1) * unit
-        if side >= LEAST_SIDE * halo:
-            break
-    wanted = at_once if client is None else TILES_EACH * sum(client.nthreads().values())
-    while side > unit and math.prod(-(-size // side) for size in shape) < wanted:
-        side -= unit
-    # of one size, as far as chunks let them: a narrow last one has as many surroundings
-    height, width = (-(-size // -(-size // side) // unit) * unit for size in shape)
-    return (height, width), at_once
+    room = _tile_bytes(client)
+    workers = 0 if client is None else sum(client.nthreads().values())
+    fitting: list[tuple[float, float, tuple[int, int], int]] = []
+    for rows, columns in itertools.product(*(_sides(size, unit) for size in shape)):
+        sides = rows, columns
+        axes = list(zip(sides, shape, strict=True))
+        tiles = math.prod(-(-size // side) for side, size in axes)
+        each = takes.wide * math.prod(min(side + 2 * halo, size) for side, size in axes)
+        each += takes.own * math.prod(min(side, size) for side, size in axes)
+        if sides != (unit, unit) and (each > room or tiles < TILES_EACH * workers):
+            continue
+        at_once = max(1, min(threads, tiles, int(room // each)))
+        wide = math.prod(size + 2 * halo * (-(-size // side) - 1) for side, size in axes)
+        work = -(-tiles // (workers or at_once)) * wide / tiles
+        if not workers:
+            work *= ALONE + (1 - ALONE) * at_once / threads
+        fitting.append((work, each * at_once, sides, at_once))
+    least = min(fitting)[0]
+    *_, sides, at_once = min((part for part in fitting if part[0] <= NEARLY * least), key=lambda part: part[1])
+    return sides, at_once
+
+
+def _sides(size: int, unit: int) -> list[int]:
+    """Sides that cut an axis into tiles of one size, as far as chunks let them: a narrow last one costs as much."""
+    return sorted({-(-size // number // unit) * unit for number in range(1, -(-size // unit) + 1)})
 
 
 def _tile_bytes(client: Any) -> float:

@@ -39,7 +39,7 @@ from pansharpen.pair.holes import bands_where, fill_nearest
 from pansharpen.pair.wald import cube_optics
 from pansharpen.pair.wild import Pair, WildSamples, count_wild, say_wild, wild_samples
 from pansharpen.registry import HELD, Fused, Method, Posterior, get
-from pansharpen.tile_sides import tile_sides
+from pansharpen.tile_sides import Takes, tile_sides
 
 
 class LargeScene:
@@ -64,7 +64,7 @@ class LargeScene:
         bounds the tiles.
     device : torch.device or str
         Where tiles are computed.
-    held, images : int
+    held, images, own : int
         What the method takes for a tile: see `pansharpen.registry.Method`.
     guides : sequence of PlacedGuide
         Other sharp images: see `pansharpen.pair.guide_files.placed`.
@@ -81,7 +81,7 @@ class LargeScene:
 
     def __init__(
         self, cube: Cube, sensor: Sensor | None = None, *, halo: int, optics: Optics | None = None,
-        held: int = HELD, images: int = 0, side: int | None = None, progress: Progress | None = None,
+        held: int = HELD, images: int = 0, own: int = 0, side: int | None = None, progress: Progress | None = None,
         client: Any = None, device: torch.device | str = "cpu", guides: Sequence[PlacedGuide] = (),
         pan_made: bool = False, cube_std: NDArray[Any] | None = None, std_as_noise: bool = False,
     ) -> None:  # fmt: skip
@@ -98,8 +98,8 @@ class LargeScene:
         #: Tiles that are computed beside one another, each by its share of the threads.
         self.at_once = torch.get_num_threads() if client is None and self.device.type == "cpu" else 1
         if side is None:
-            pixel_bytes = 4 * ratio**2 * (held * cube.n_bands + images)
-            sides, self.at_once = tile_sides(cube.shape[1:], ratio, halo, pixel_bytes, self.at_once, client)
+            takes = Takes.of(cube.n_bands, ratio, held=held, images=images, own=own)
+            sides, self.at_once = tile_sides(cube.shape[1:], ratio, halo, takes, self.at_once, client)
         else:
             sides = side, side
         self.windows = windows(cube.shape[1:], sides, halo)
@@ -329,8 +329,9 @@ def fuse_pair(
     place = device_named(device)
     if entry.tiled:
         scene = LargeScene(
-            cube, sensor, halo=entry.halo_at(placement(cube).ratio), held=entry.held * (2 if std else 1),
-            images=entry.images, optics=optics, progress=progress, client=client, device=place, **sharp,
+            cube, sensor, halo=entry.halo_at(placement(cube).ratio),
+            held=entry.held + (entry.std_held if std else 0), images=entry.images, own=entry.own * (2 if std else 1),
+            optics=optics, progress=progress, client=client, device=place, **sharp,
         )  # fmt: skip
         with torch.no_grad():
             data: Any = entry.function(scene, **options_for(entry, options | ({"std": True} if std else {})))

@@ -214,17 +214,17 @@ class System:
     ) -> None:
         self.down, self.precision = terms.down, terms.precision.to(like)
         self.sharp = [replace(part, response=part.response.to(like)) for part in terms.sharp]
-        self.weights = [SMOOTHNESS * weight for weight in weights]
-        around = degree(self.weights, like[:, :1])
+        # as they are: multiplied where they are used, which costs nothing, they are not held twice
+        self.weights = weights
+        around = degree(weights, like[:, :1]).mul_(SMOOTHNESS)
         #: Components, and the sum of the weights at each pixel of theirs.
         self.around = [(slice(None), around)]
         self.neighbours = Across(self.weights, NEIGHBOURS, like)
         self.links, self.linked, self.leading = links, None, slice(0)
         if links is not None:
-            self.links = replace(links, weights=[SMOOTHNESS * weight for weight in links.weights])
             self.leading = slice(links.leading)
-            self.linked = Across(self.links.weights, links.offsets, like[:, self.leading])
-            both = around + degree(self.links.weights, like[:, :1], links.offsets)
+            self.linked = Across(links.weights, links.offsets, like[:, self.leading])
+            both = around + SMOOTHNESS * degree(links.weights, like[:, :1], links.offsets)
             self.around = [(self.leading, both), (slice(links.leading, None), around)]
         # the rows of a blur are means and those of a Laplacian sum to zero: by Gershgorin, blur and prior are at most
         # these diagonals, and with the sharp channels' terms the preconditioned system lies below one
@@ -235,6 +235,8 @@ class System:
         self.inverse = bound.reciprocal_()
         self.response = torch.cat([part.response for part in self.sharp])
         self.share = _share(self.response, self.inverse, torch.cat([part.bound() for part in self.sharp], 1))
+        #: Of one channel, what it takes off each component.
+        self.gain = self.inverse * self.response[0][:, None, None] if len(self.response) == 1 else None
 
     def precondition(self, residual: torch.Tensor, sharp: torch.Tensor | None = None) -> torch.Tensor:
         """Inverse of the bound, by Woodbury's formula for the sharp channels; overwrites its argument.
@@ -249,11 +251,12 @@ class System:
             channels = self.response @ own
             if sharp is not None:
                 channels -= sharp.flatten(2)[..., part]
-            if len(self.response) == 1:
+            if self.gain is not None:
                 channels *= self.share[:, 0].flatten(2)[..., part]
+                own.addcmul_(self.gain.flatten(2)[..., part], channels, value=-1)
             else:
                 channels = (self.share.flatten(3)[..., part] * channels[:, None]).sum(2)
-            own.addcmul_(inverse[..., part], self.response.mT @ channels, value=-1)
+                own.addcmul_(inverse[..., part], self.response.mT @ channels, value=-1)
         return residual
 
     def start(self, data: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
@@ -319,16 +322,16 @@ class System:
         for components, sums in self.around:
             out[:, components].addcmul_(sums, step[:, components], value=-1)
         for own, weights, across in views:
-            own.addcmul_(weights, across)
+            own.addcmul_(weights, across, value=SMOOTHNESS)
         return out
 
     def _rest_of_residual(self, data: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
         """The residual without sharp channels."""
         # differences first: products of the whole would cancel to rounding errors
         out = self.down.adjoint(self.precision * (data - self.down(z)))
-        self.neighbours.add_steps(out, z)
+        self.neighbours.add_steps(out, z, SMOOTHNESS)
         if self.linked is not None:
-            self.linked.add_steps(out[:, self.leading], z[:, self.leading])
+            self.linked.add_steps(out[:, self.leading], z[:, self.leading], SMOOTHNESS)
         return out
 
 

@@ -99,9 +99,9 @@ class Across:
         for own, weights, across in self.views(out, image):
             own.addcmul_(weights, across)
 
-    def add_steps(self, out: torch.Tensor, image: torch.Tensor) -> None:
-        """The same of what the pixels across differ by: minus the Laplacian."""
+    def add_steps(self, out: torch.Tensor, image: torch.Tensor, times: float = 1.0) -> None:
+        """The same, so many times, of what the pixels across differ by: minus the Laplacian."""
         for weights, (height, width), (top, left), (above, beside) in self.windows:
             own = (..., slice(top, top + height), slice(left, left + width))
             across = (..., slice(above, above + height), slice(beside, beside + width))
-            out[own].addcmul_(weights, image[across] - image[own])
+            out[own].addcmul_(weights, image[across] - image[own], value=times)

@@ -88,6 +88,8 @@ def _sampled_gain(sigma: Array, frequency: float) -> Array:
     return np.asarray((kernel * np.cos(2 * np.pi * frequency * n)).sum(1) / kernel.sum(1))
 
 
+# a search along one axis leaves the other as it is
+@lru_cache(maxsize=128)
 def _gaussian_axis(
     n: int, gains: tuple[float, ...], ratio: int, step: int, offset: float, shifts: tuple[float, ...]
 ) -> AxisMatrix:  # fmt: skip
@@ -111,9 +113,10 @@ def _mtf(
     shape: tuple[int, int], gains: tuple[Gains, Gains], ratio: int, step: int, offset: float,
     shift: tuple[Gains, Gains] = ((0.0,), (0.0,)),
 ) -> Separable:  # fmt: skip
-    y = _gaussian_axis(shape[0], gains[0], ratio, step, offset, shift[0])
-    same = shape[0] == shape[1] and gains[0] == gains[1] and shift[0] == shift[1]
-    return Separable(y, y if same else _gaussian_axis(shape[1], gains[1], ratio, step, offset, shift[1]))
+    return Separable(*(
+        _gaussian_axis(n, gain, ratio, step, offset, place)
+        for n, gain, place in zip(shape, gains, shift, strict=True)
+    ))  # fmt: skip
 
 
 def _gains(gain: Any) -> tuple[Gains, Gains]:

@@ -12,6 +12,8 @@ from hsitools.estimation.rounding import above_rounding
 #: Bytes of a block of bands that are gone through together on the processor: a larger temporary is faulted in anew at
 #: each operation, which costs more than the operation.
 BLOCK_BYTES = 4 * 2**20
+#: Channels whose products with themselves and those behind them are one matrix product: the others are the same.
+CHANNELS = 64
 
 
 class Moments(NamedTuple):
@@ -41,7 +43,9 @@ class Moments(NamedTuple):
         return self.xy / self.n.clamp(min=1)[..., None] - self.mean_x[..., None] * self.mean_y[..., None, :]
 
 
-def moments(x: torch.Tensor, y: torch.Tensor | None = None, valid: torch.Tensor | None = None) -> Moments:
+def moments(
+    x: torch.Tensor, y: torch.Tensor | None = None, valid: torch.Tensor | None = None, apart: int | None = None
+) -> Moments:  # fmt: skip
     """Moments of the channels of ``x`` with those of ``y`` (default ``x``) over the valid pixels.
 
     Parameters
@@ -49,15 +53,33 @@ def moments(x: torch.Tensor, y: torch.Tensor | None = None, valid: torch.Tensor 
     x, y : Tensor, shape (batch, channel, y, x)
     valid : Tensor of bool, shape (batch, 1, y, x), or None for all
         Or how much each pixel counts, from zero to one.
+    apart : int, optional
+        The most by which the numbers of two channels differ whose product is wanted; of others it may be left zero.
     """
     first = x.flatten(2).double()
     second = first if y is None or y is x else y.flatten(2).double()
+    weighted = first
     if valid is None:
-        n = first.new_full((len(x), 1), float(first.shape[-1]))
-        return Moments(n, first.sum(-1), second.sum(-1), first @ second.mT)
-    weight = valid.flatten(2).double()
-    weighted = first * weight
-    return Moments(weight.sum(-1), weighted.sum(-1), (second @ weight.mT)[..., 0], weighted @ second.mT)
+        n, total = first.new_full((len(x), 1), float(first.shape[-1])), second.sum(-1)
+    else:
+        weight = valid.flatten(2).double()
+        n, total, weighted = weight.sum(-1), (second @ weight.mT)[..., 0], first * weight
+    products = weighted @ second.mT if second is not first else _squares(weighted, first, apart)
+    return Moments(n, weighted.sum(-1), total, products)
+
+
+def _squares(weighted: torch.Tensor, images: torch.Tensor, apart: int | None) -> torch.Tensor:
+    """Products ``(batch, p, p)`` of images, flat ``(batch, p, pixel)``, with themselves, weighted: each pair once."""
+    count = images.shape[1]
+    out = images.new_zeros(len(images), count, count)
+    step = CHANNELS if apart is None else max(4 * apart, 1)
+    for first in range(0, count, step):
+        last = min(first + step, count)
+        end = count if apart is None else min(last + apart, count)
+        part = weighted[:, first:last] @ images[:, first:end].mT
+        out[:, first:last, first:end] = part
+        out[:, first:end, first:last] = part.mT
+    return out
 
 
 def band_blocks(cube: torch.Tensor) -> Iterator[slice]:

@@ -90,7 +90,7 @@ class Model:
 
 @method(
     "physics", family="ours", consistent=True, batched=False, halo=24, reach=(8, 72),
-    held=3, images=220,
+    held=0, images=220, own=2, std_held=4,
     paper="hsitools: maximum a posteriori in the cube's subspace, with the sensor's PSF, PAN response and noise",
 )  # fmt: skip
 def physics(scene: Scene, std: bool = False) -> Any:

@@ -16,7 +16,7 @@ import torch
 from torch.nn.functional import avg_pool2d
 
 from hsitools.estimation.chebyshev import chebyshev
-from hsitools.estimation.edge_aware import NEIGHBOURS, DataTerms, Links, Offsets, System, neighbours_at
+from hsitools.estimation.edge_aware import NEIGHBOURS, SMOOTHNESS, DataTerms, Links, Offsets, System, neighbours_at
 from pansharpen.families.statistics import mix
 
 #: Side of the pattern of random signs, pixels: far beyond the reach of any correlation, so that it may repeat.
@@ -100,7 +100,7 @@ def _push_apart(
     """Adds the noise of links at each offset, whose two pixels it pushes in opposite directions; in place."""
     for weight, offset, sign in zip(weights, offsets, signs, strict=True):
         first, second = neighbours_at(push.shape, offset)
-        flow = weight.sqrt() * sign[first]
+        flow = (SMOOTHNESS * weight).sqrt() * sign[first]
         push[second] += flow
         push[first] -= flow
 

@@ -36,6 +36,8 @@ SIGNAL = 1.5
 LEAST_DETAILS = 0.05
 #: Bands, and pixels whose details are known, from which on bands beside one another tell noise.
 FEW_BANDS, FEW_DETAILS = 8, 64
+#: So many of these on either side; at the ends twice as many on one side.
+REACH = 2
 #: Precision of the coarse data is capped here: blur and response are never known better than to a percent.
 MAX_PRECISION = 3e3
 #: Keeps the variance of a band that no component makes from being divided by.
@@ -108,11 +110,13 @@ def subspace(scene: Scene, coarse: Cube) -> Subspace:
     """
 
     def both(tile: Tile) -> tuple[torch.Tensor, ...]:
-        cube = coarse(tile)
+        cube = coarse(tile).double()
         out = [moments(tile.crop_coarse(cube), valid=tile.coarse_valid)]
         for kernel in kernels:
             details, whole = finest_details(cube, tile.wide_coarse_valid, kernel)
-            out.append(moments(tile.crop_coarse(details), valid=tile.crop_coarse(whole)))
+            # noise is what few bands beside one another leave
+            apart = None if kernel is LAPLACIAN else 2 * REACH
+            out.append(moments(tile.crop_coarse(details), valid=tile.crop_coarse(whole), apart=apart))
         return tuple(part for found in out for part in found)
 
     untold = scene.optics.noise_variance is None and scene.n_bands >= FEW_BANDS
@@ -174,7 +178,7 @@ def neighbour_noise(covariance: torch.Tensor) -> torch.Tensor:
     if len(covariance) < FEW_BANDS:
         # too few bands to tell noise from what only one band sees
         return 1e-4 * covariance.diagonal()
-    return torch.as_tensor(unexplained(covariance.cpu().numpy(), reach=2)).to(covariance)
+    return torch.as_tensor(unexplained(covariance.cpu().numpy(), reach=REACH)).to(covariance)
 
 
 def _noise(optics: Optics, covariance: torch.Tensor, along: Sequence[Moments]) -> torch.Tensor:

@@ -345,6 +345,19 @@ def test_mtf_of_each_band_and_direction_is_used():
     assert (fuse_case("BDSD-PC", other) - plain).abs().max() > 1e-3 * plain.std()
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_moments_of_many_channels_are_all_their_products_or_those_of_near_ones(masked):
+    """Each pair is multiplied once, in blocks; noise asks for bands beside one another only."""
+    rng = np.random.default_rng(7)
+    image, weight = rng.standard_normal((2, 150, 5, 9)), rng.random((2, 1, 5, 9))
+    counted = torch.as_tensor(weight) if masked else None
+    expected = np.einsum("bpyx,bqyx->bpq", image * weight if masked else image, image)
+    np.testing.assert_allclose(moments(torch.as_tensor(image), valid=counted).xy, expected, rtol=1e-12, atol=1e-12)
+    near = np.abs(np.subtract.outer(np.arange(150), np.arange(150))) <= 4
+    found = moments(torch.as_tensor(image), valid=counted, apart=4)
+    np.testing.assert_allclose(found.xy.numpy()[:, near], expected[:, near], rtol=1e-12, atol=1e-12)
+
+
 # ---- haze --------------------------------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ import torch
 
 from hsitools.cube import Cube
 from hsitools.cube import memory as memory_of
+from hsitools.cube.windows import windows
 from pansharpen import kept_tiles
 from pansharpen.kept_tiles import TILES, kept_bytes, size_of_images
 from pansharpen.tile_sides import _tile_bytes
@@ -43,27 +44,39 @@ def scene():
     return made
 
 
-@pytest.mark.parametrize(("bands", "held", "images"), [(2, 3, 60), (40, 3, 60), (20, 15, 0)])
-def test_tiles_are_as_large_as_what_they_take_lets_them(bands, held, images, monkeypatch):
-    """Cubes of the bands and images that are as many for any; in whole chunks, and none much narrower than others."""
-    room = 10_000_000
+@pytest.mark.parametrize(
+    ("bands", "held", "images", "own", "height"),
+    [(2, 3, 60, 0, 64), (40, 3, 60, 0, 64), (20, 15, 0, 0, 64), (40, 0, 60, 4, 64), (10, 0, 60, 4, 400)],
+)
+def test_tiles_take_no_more_than_there_is_and_hardly_more_time_than_any_others(
+    bands, held, images, own, height, monkeypatch
+):
+    """Their surroundings, as far as the scene goes, are arithmetic too; in whole chunks."""
+    room, threads, width = 10_000_000, 2, 424
     monkeypatch.setattr("pansharpen.tile_sides._tile_bytes", lambda _: room)
-    height, width = 64, 424
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     pan = Cube(data=np.ones((1, RATIO * height, RATIO * width), dtype=np.float32))
     cube = Cube(data=np.ones((bands, height, width), dtype=np.float32), pan=pan)
-    tiles = LargeScene(cube, halo=2, held=held, images=images)
+    tiles = LargeScene(cube, halo=2, held=held, images=images, own=own)
 
-    def takes(columns):
-        return 4 * (held * bands + images) * (RATIO * (columns + 4)) ** 2
+    def pixels(part, wide):
+        sides = (part.wide_rows, part.wide_columns) if wide else (part.rows, part.columns)
+        return RATIO**2 * (sides[0].stop - sides[0].start) * (sides[1].stop - sides[1].start)
 
-    sizes = [part.columns.stop - part.columns.start for part in tiles.windows if part.rows.start == 0]
-    room /= tiles.at_once
-    assert takes(max(sizes)) <= room
-    # one fewer would be too large
-    assert takes(-(-width // max(1, len(sizes) - 1) // SIDE) * SIDE) > room or len(sizes) == 1
-    assert all(size == sizes[0] and size % SIDE == 0 for size in sizes[:-1])
-    assert len(sizes) * SIDE > len(sizes) * sizes[0] - width
-    assert tiles.tile_size == (RATIO * min(height, sizes[0]), RATIO * sizes[0])
+    def seconds(parts):
+        """Of all tiles in rounds, each by its share of the threads, of which a third of its work has no use."""
+        takes = [4 * ((held * bands + images) * pixels(p, True) + own * bands * pixels(p, False)) for p in parts]
+        at_once = min(int(room // max(takes)), len(parts), threads)
+        if not at_once:
+            return np.inf
+        each = np.mean([pixels(part, True) for part in parts]) * (1 / 3 + 2 / 3 * at_once / threads)
+        return -(-len(parts) // at_once) * each
+
+    assert all(size % (RATIO * SIDE) == 0 for size in tiles.tile_size)
+    sides = range(SIDE, max(height, width) + SIDE, SIDE)
+    # a narrow last tile has fewer surroundings beside it than the rest
+    best = min(seconds(windows((height, width), (y, x), 2)) for y in sides for x in sides)
+    assert seconds(tiles.windows) <= 1.15 * best
 
 
 def reads(scene) -> int:
