@@ -17,8 +17,8 @@ TILE_BYTES = 6.6 * 2**30
 #: what they take by both, one after the other.
 ALONE = 1 / 3
 #: Of tiles that take up to so many times the least time, those that take least memory are taken: they are written
-#: beside the next ones, too.
-NEARLY = 1.1
+#: beside the next ones, too, and memory that is faulted in costs as much as a tenth of a strip.
+NEARLY = 1.2
 #: Tiles are whole chunks of our files, fine pixels.
 CHUNK = 64
 #: Tiles for each thread of the workers at least, where the scene is large enough: none waits long for the last one.
@@ -70,7 +70,7 @@ def tile_sides(
     Examples
     --------
     >>> tile_sides((64, 1000), 6, 20, Takes(wide=100_000, own=60_000), threads=1)
-    ((64, 256), 1)
+    ((64, 160), 1)
     """
     unit = CHUNK // math.gcd(CHUNK, ratio)
     room = _tile_bytes(client)
