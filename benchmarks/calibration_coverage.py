@@ -67,7 +67,9 @@ class Mode:
     rows: int = 72
     lines: int = 301
     even_in: str = "wavenumber"
+    smallest_opd_um: float = 1.5
     largest_opd_um: float = 54.0
+    least_fringes: float = 4.0
     measured: dict[str, Any] = field(default_factory=dict)
     after: Callable[[MonochromaticCapture, np.random.Generator], MonochromaticCapture] | None = None
 
@@ -95,6 +97,9 @@ MODES: dict[str, Mode] = {
     ),
     "few lines": Mode(lines=61, devices=6, largest_opd_um=14.0),
     "few lines, no prior": Mode(lines=61, devices=6, largest_opd_um=14.0, options=Options(prior=False)),
+    "1 to 3 fringes": Mode(
+        smallest_opd_um=0.54, largest_opd_um=1.6, least_fringes=0, rows=36, lines=151, measured={"noise": 0.03}
+    ),
     "few rows": Mode(devices=50, rows=8),
     "lines even in nm": Mode(even_in="wavelength"),
     "a fifth of the samples missing": Mode(after=_holes),
@@ -106,20 +111,21 @@ MODES: dict[str, Mode] = {
 
 
 def errors(mode: Mode, seed: int = 0) -> dict[str, Array]:
-    """Standardised errors of all interferometers of more than four fringes, over the devices of a mode."""
+    """Standardised errors of all interferometers of more than a mode's fewest fringes, over its devices."""
     parts: dict[str, list[Array]] = {name: [] for name in QUANTITIES}
     for number in range(mode.devices):
         rng = np.random.default_rng([seed, number])
         instrument = bench.simulate_instrument(
-            mode.rows, rng=rng, waves=mode.model.waves, rows=8, opd_step_um=(mode.largest_opd_um - 1.5) / mode.rows
-        )
+            mode.rows, rng=rng, waves=mode.model.waves, rows=8, opd_offset_um=mode.smallest_opd_um,
+            opd_step_um=(mode.largest_opd_um - mode.smallest_opd_um) / mode.rows,
+        )  # fmt: skip
         capture = bench.capture(
             instrument, bench.lines(mode.lines, even_in=mode.even_in), rng=rng, **{"linewidth_nm": 0.0, **mode.measured}
         )
         if mode.after is not None:
             capture = mode.after(capture, rng)
         result = characterize(capture, mode.model, options=mode.options)
-        sure = result.fringes > 4
+        sure = result.fringes > mode.least_fringes
         for name, z in bench.standardised_errors(instrument, result).items():
             parts[name].append(z[sure])
     return {name: np.concatenate(z) for name, z in parts.items()}

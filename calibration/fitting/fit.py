@@ -16,7 +16,7 @@ from calibration.fitting.options import Options
 from calibration.fitting.population import estimate_prior
 from calibration.fitting.posterior import posterior
 from calibration.fitting.refine import Prior
-from calibration.fitting.restarts import restart_few_fringes
+from calibration.fitting.restarts import of_few_fringes, restart_few_fringes
 from calibration.fitting.scaled_rows import ScaledRows
 from calibration.fitting.shared_curves import shared_gain_curve, shared_shift
 from calibration.fitting.starting_opd import starting_opd
@@ -26,7 +26,10 @@ from hsitools.sensor.transmittance import SampledModel, TransmittanceModel
 Array = NDArray[np.float64]
 
 #: Rounds of learning from all rows before the last refinement: the first knows no prior, the second was made under one.
-ROUNDS = 2
+#: Rows of few fringes tell little of themselves and learn from one another slowly, and until then some are on a wrong
+#: fringe. Where most are such and the second round moves a fifth of them by more than `STILL`[0] (standard deviations a
+#: parameter), rounds go on, at most so many, until one moves four in five by less than `STILL`[1].
+ROUNDS, MOST_ROUNDS, STILL = 2, 24, (2.0, 0.2)
 #: Most iterations of a refinement, and the share of the cost below which a step ends it: while learning, at the end,
 #: and at the end without a prior, where rows of few fringes creep.
 ROUGH, FINE, FINEST = (3, 1e-3), (60, 1e-6), (60, 1e-8)
@@ -66,6 +69,14 @@ def _towards_rest(
     return fit
 
 
+def _moved(before: Fit, fit: Fit, data: ScaledRows) -> float:
+    """How far what they learned from one another moved the rows in a round: standard deviations a parameter."""
+    spread = np.sqrt(np.maximum(np.einsum("bii->bi", fit.covariance), 1e-300))[:, fit.sampled.model.free]
+    moved = (fit.theta - before.theta)[:, fit.sampled.model.free] / spread
+    size = np.sqrt((moved**2).mean(axis=1))[data.usable]
+    return float(np.quantile(size, 0.8))
+
+
 def _squares(fit: Fit, data: ScaledRows) -> float:
     return float((data.weight * (data.intensity - fit.values(data)) ** 2)[data.usable].sum())
 
@@ -97,10 +108,18 @@ def fit_rounds(
         shared = replace(shared, line_width=estimate_line_width(sampled, data, theta, options))
     learns = options.prior or options.shared_curve or options.shared_shift
     rounds = 0 if not learns else ROUNDS if warm is None else 1
+    most_rounds = MOST_ROUNDS if rounds == ROUNDS and options.prior else rounds
     prior = warm.prior if warm is not None else None
-    for number in range(rounds):
+    before: Fit | None = None
+    for number in range(most_rounds):
         fit = _towards_rest(sampled, data, theta, shared, prior, options)
         theta = fit.theta
+        last = number + 1 == most_rounds
+        if before is not None and not last:
+            opd = theta[:, sampled.model.slices["phase"].start + 1] * data.band.opd_per_radian
+            slow = of_few_fringes(opd, data.usable, data.band.width)
+            last = not slow or _moved(before, fit, data) < STILL[number + 1 > ROUNDS]
+        before = fit
         if options.prior:
             # the first covariance, without a prior, is no measure of what the rows know
             spread = fit.covariance if prior is not None else np.zeros_like(fit.covariance)
@@ -108,14 +127,16 @@ def fit_rounds(
                 sampled.model, data.band, theta, spread, fit.variance, data.index, data.usable, data.scale,
                 previous=prior,
             )  # fmt: skip
-        if number == rounds - 1:
+        if last:
             if options.shared_shift:
                 shared = replace(shared, shift=shared_shift(fit, data))
                 fit = replace(fit, sampled=shared.applied(sampled), shift=shared.shift, fitted=None)
             if options.shared_curve:
                 shared = replace(shared, curve=shared_gain_curve(fit, data))
-        if prior is not None and warm is None and number == 0:
-            theta = restart_few_fringes(fit, data, prior, options).theta
+        if last:
+            break
+        if prior is not None and warm is None:
+            theta = restart_few_fringes(fit, data, prior, options, few_only=number > 0).theta
     most, usual = FINE if options.prior else FINEST
     fit = _solve(sampled, data, theta, shared, prior, options, most, tolerance or usual)
     if warm is not None:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.fitting.opd_law import neighbour_median
+from calibration.fitting.posterior import inverse
 from calibration.fitting.refine import Prior
 from calibration.fitting.scaled_rows import MIN_ROWS
 from hsitools.estimation.spread import robust_sigma
@@ -25,6 +26,9 @@ from hsitools.sensor.transmittance import TransmittanceModel
 
 Array = NDArray[np.float64]
 
+#: What is known of the population's mean at least, as if from so much of a row that tells everything: it is no farther
+#: off than thirty standard deviations.
+LEAST_KNOWN = 1e-3
 #: Steps of expectation-maximisation between two fits of the rows; the fits themselves converge more slowly.
 STEPS = 8
 
@@ -79,7 +83,8 @@ def estimate_prior(
     relative, to_relative = _relative_gain(theta, level, first, curved)
     spread = to_relative @ covariance @ np.swapaxes(to_relative, 1, 2)
     spread = spread[:, shared[:, None], shared]
-    mean, precision = _population(relative[:, shared], spread, keep, None if previous is None else previous.population)
+    before = None if previous is None else previous.population
+    mean, precision, doubt = _population(relative[:, shared], spread, keep, before)
     centre = np.zeros(model.n_parameters)
     centre[shared] = mean
     means = np.broadcast_to(centre, theta.shape).copy()
@@ -95,6 +100,8 @@ def estimate_prior(
     # the inverse of a covariance estimated from n rows is too large by n / (n − p − 1): rows scatter by that much more
     n = float(keep.sum())
     force = precisions * (n / max(n - len(shared) - 1, 0.5 * n))
+    # and the mean that they are drawn to is itself not known
+    force = force + np.swapaxes(own, 1, 2) @ (precision @ doubt @ precision) @ own
     for column, value, sigma in (
         (first, *_level_prior(theta[:, first], scale, keep)),
         (phase.start + 1, *_opd_prior(band, phase.start + 1, theta, covariance, index, fitted)),
@@ -125,11 +132,12 @@ def _relative_gain(theta: Array, level: Array, first: int, curved: NDArray[np.in
 
 def _population(
     values: Array, spread: Array, keep: NDArray[np.bool_], previous: tuple[Array, Array] | None
-) -> tuple[Array, Array]:
+) -> tuple[Array, Array, Array]:
     """Mean and inverse covariance of the population that ``values`` (with covariances ``spread``) are drawn from.
 
     ``previous`` are those under which the values were estimated. Expectation-maximisation: as the population narrows,
-    what each row tells of itself (its estimate less the previous population's part) is weighed against it anew.
+    what each row tells of itself (its estimate less the previous population's part) is weighed against it anew. Last
+    comes the covariance of the mean (generalised least squares): rows that tell little of themselves tell little of it.
     """
     size = values.shape[1]
     members = keep
@@ -157,7 +165,14 @@ def _population(
         if previous is not None and step + 1 < STEPS:
             own_spread = np.linalg.inv(told + (precision - previous[1]))
             own = (own_spread @ (pull + precision @ mean)[:, :, None])[:, :, 0]
-    return mean, precision
+    known = np.broadcast_to(np.eye(size), spread.shape)
+    if previous is not None:
+        # share of itself that each row tells: the rest is the population's
+        strength, axes = np.linalg.eigh(told - previous[1])
+        of_data = (axes * np.maximum(strength, 0)[:, None, :]) @ np.swapaxes(axes, 1, 2)
+        known = np.linalg.solve(of_data + precision, of_data)
+    told_of_mean = precision @ known[members].sum(axis=0)
+    return mean, precision, inverse(0.5 * (told_of_mean + told_of_mean.T)[None] + LEAST_KNOWN * precision)[0]
 
 
 def _level_prior(level: Array, scale: Array, keep: NDArray[np.bool_]) -> tuple[Array, Array]:

@@ -25,6 +25,9 @@ Array = NDArray[np.float64]
 
 #: Rows with fewer fringes in the band than this are started from several OPDs: their cost has several minima.
 FEW_FRINGES = 3.0
+#: Up to twice as many may be the second harmonic of a fringe that gain polynomials took for their own: on devices most
+#: of whose rows have fewer those start from half their OPD, too.
+HARMONIC = 2
 #: Where they start: fringes from what their neighbours say, and fringes from nothing.
 FROM_NEIGHBOURS = np.array([-1, -0.5, 0, 0.5, 1])
 FROM_ZERO = np.array([0.25, 0.5, 1, 1.5, 2, 2.5, 3])
@@ -54,12 +57,22 @@ class Restarted:
     prior: Prior
 
 
+def of_few_fringes(opd_um: Array, usable: NDArray[np.bool_], width: float) -> bool:
+    """Whether most rows of a device have too few fringes in a band of a ``width`` (µm⁻¹) to tell what rows share."""
+    return bool(np.median(np.abs(opd_um[usable])) * width < HARMONIC * FEW_FRINGES)
+
+
 def rows_in_doubt(fit: Fit, data: ScaledRows, expected: Array, few_only: bool) -> NDArray[np.intp]:
     """Rows of few fringes and, unless ``few_only``, of negative OPD, or off what neighbours make ``expected`` (µm)."""
     opd = fit.theta[:, fit.sampled.model.slices["phase"].start + 1] * data.band.opd_per_radian
     away = np.abs(opd - expected) * data.band.width > 0.5
-    few = np.abs(expected) * data.band.width < FEW_FRINGES
+    few = np.abs(expected) * data.band.width < _limit(expected, data)
     return np.flatnonzero(data.usable & (few if few_only else few | away | (opd < 0)))
+
+
+def _limit(expected: Array, data: ScaledRows) -> float:
+    """Fringes below which a row may be on another."""
+    return FEW_FRINGES * (HARMONIC if of_few_fringes(expected, data.usable, data.band.width) else 1)
 
 
 def restart_few_fringes(
@@ -83,11 +96,18 @@ def restart_few_fringes(
     if not len(rows):
         return result
     near = np.abs(expected[rows, None] + FROM_NEIGHBOURS / band.width)
-    candidates = np.concatenate([near, np.broadcast_to(FROM_ZERO / band.width, (len(rows), len(FROM_ZERO)))], axis=1)
+    half = np.abs(expected[rows, None]) / HARMONIC
+    zero = np.broadcast_to(FROM_ZERO / band.width, (len(rows), len(FROM_ZERO)))
+    candidates = np.concatenate([near, zero, half], axis=1)
     many = np.repeat(rows, candidates.shape[1])
+    # a row of many fringes has no business near zero, and one without a fringe would find one in its noise
+    fringes = np.abs(expected[rows]) * band.width
     tried = np.ones(candidates.shape, dtype=bool)
-    # a row of many fringes has no business there, and one without a fringe would find one in its noise
-    tried[np.abs(expected[rows]) * band.width >= FEW_FRINGES, len(FROM_NEIGHBOURS) :] = False
+    tried[:, len(FROM_NEIGHBOURS) : -1] = (fringes < FEW_FRINGES)[:, None]
+    harmonic = (fringes >= FEW_FRINGES) & (fringes < _limit(expected, data))
+    tried[:, -1] = harmonic
+    if few_only:
+        tried[:, : len(FROM_NEIGHBOURS)] = ~harmonic[:, None]
     many, candidates = many[tried.ravel()], candidates[tried]
     flat = data.flat * fit.curve
     start = initialize.starting_parameters(
@@ -105,7 +125,7 @@ def restart_few_fringes(
     spread = level / np.maximum(own.precision[:, column, column], 1e-300)
     square = np.maximum(spread - (fit.theta[many, column] - own.mean[:, column]) ** 2, 1e-6 * spread) / 4
     precision = own.precision.copy()
-    few = np.abs(expected[many]) * band.width < FEW_FRINGES
+    few = np.abs(expected[many]) * band.width < _limit(expected, data)
     wide = 4 * square + np.where(few, (start[:, column] - own.mean[:, column]) ** 2, 0)
     precision[:, column, column] = np.where(own.precision[:, column, column] > 0, level / wide, 0)
     own = replace(own, precision=precision)

@@ -7,6 +7,7 @@ import pytest
 
 from calibration import simulated_bench as bench
 from calibration.fitting.options import Options
+from calibration.fitting.population import _population
 from calibration.fitting.restarts import _between
 from calibration.pipeline import characterize
 from hsitools.sensor.transmittance import TransmittanceModel
@@ -44,9 +45,47 @@ def test_slow_fringes():
     assert (away < 0.1)[device.opd_um > 0.6].all()
 
 
+@pytest.mark.parametrize(("first", "last", "band"), [(0.6, 4.0, (350.0, 1000.0)), (0.4, 1.7, (900.0, 1700.0))])
+def test_devices_of_few_fringes(first, last, band):
+    """Devices without one row of many fringes: learning goes on until it rests, and no row stays on a harmonic."""
+    width = 1000 / band[0] - 1000 / band[1]
+    rng = np.random.default_rng(11)
+    device = bench.simulate_instrument(
+        36, rng=rng, rows=8, band_nm=band, opd_offset_um=first / width, opd_step_um=(last - first) / width / 36
+    )
+    capture = bench.capture(device, bench.lines(151, band), rng=rng, noise=0.03, linewidth_nm=0.0)
+    result = characterize(capture, MODEL)
+    away = np.abs(result.opd_um - device.opd_um) * width
+    assert away.max() < 0.25
+    assert np.median(away[device.opd_um * width < 1.5]) < 0.03
+    errors = bench.standardised_errors(device, result)
+    for quantity in ("opd", "phase", "reflectivity"):
+        assert np.mean(np.abs(errors[quantity]) < 1.96) > 0.85, quantity
+
+
 def test_spread_of_minima():
     """Alike minima count by their likelihood, once each; a mirrored phase and a whole turn are the same minimum."""
     phase = slice(0, 2)
     theta = np.array([[0.1, 2.0], [0.1, 2.01], [0.1 + 2 * np.pi, 3.0], [-0.1, -2.0], [0.1, 4.0]])
     between = _between(theta, np.array([0, 0.5, 0, 0, 1000.0]), phase, 0)
     np.testing.assert_allclose(between, [[0, 0], [0, 0.5]], atol=1e-12)
+
+
+def test_the_populations_mean_is_as_sure_as_generalised_least_squares():
+    """Of rows that tell one of two parameters hardly, what they share of it is as little known."""
+    rng = np.random.default_rng(3)
+    n, centre, population = 60, np.array([1.0, -2.0]), np.array([[0.04, 0.01], [0.01, 0.09]])
+    noise = np.array([np.diag([0.01, 4.0 if row % 10 else 0.04]) for row in range(n)])
+    measured = rng.multivariate_normal(centre, population, n) + np.sqrt(np.einsum("bii->bi", noise)) * (
+        rng.standard_normal((n, 2))
+    )
+    # what a fit gives: the posterior under what was known before
+    before = np.zeros(2), 0.1 * np.eye(2)
+    told = np.linalg.inv(noise)
+    spread = np.linalg.inv(told + before[1])
+    values = (spread @ (told @ measured[:, :, None]))[:, :, 0]
+    mean, precision, doubt = _population(values, spread, np.ones(n, dtype=bool), before)
+    expected = np.linalg.inv(np.linalg.inv(np.linalg.inv(precision) + noise).sum(axis=0))
+    np.testing.assert_allclose(doubt, expected, rtol=0.02, atol=1e-5)
+    assert (np.abs(mean - centre) < 3 * np.sqrt(np.diag(expected))).all()
+    assert doubt[1, 1] > 3 * population[1, 1] / n
