@@ -20,7 +20,7 @@ from denoise.separation.estimate import FEW, medians
 from denoise.separation.known import known_by
 from denoise.separation.noise import MIN_PIXELS
 from denoise.separation.saturation import blank, clipped, stuck_values
-from denoise.separation.spikes import spikes
+from denoise.separation.spikes import SLIGHT, spikes
 from denoise.separation.structured_bands import structured
 from denoise.separation.wild import wild
 from denoise.strips import STRIP_BYTES, STRIP_PIXELS, RestoredSource, strip_size
@@ -32,9 +32,6 @@ from hsitools.estimation.common_stripes import common_stripes
 from hsitools.progress import Progress
 from hsitools.sensor import Sensor
 
-#: Share of a band's standard deviation below which a spike stays: where noise is far less than the scene, the scene's
-#: own details stand out of it, and what is so slight spoils no mean or variance. Read on one scene (.1, .3).
-SLIGHT = 0.3
 #: Unless another is asked for.
 METHOD = "diffusion"
 

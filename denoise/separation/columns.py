@@ -13,6 +13,9 @@ Array = NDArray[Any]
 Mask = NDArray[np.bool_]
 #: Gains of an element that follows the scene.
 GAINS = (0.1, 10)
+#: Share of a column's rows whose differences from the scene, if they are the largest and more than so many standard
+#: deviations, do not tell a dead element; and one row.
+FAR, LEAST_FAR = 0.15, 4.0
 #: Share of a band's elements that may be dead because a constant explains them better.
 DEAD = 1 / 3
 #: Bands that say what a dead element would have read, at most: more average noise, and see beyond a gap of several; the
@@ -34,6 +37,10 @@ MOSTLY = 0.99
 
 def dead_elements(values: Array, scene: Array, keep: Mask, sigma: Array) -> Mask:
     """Detector elements ``(band, x)`` that a constant explains better than the scene does."""
+    # one pixel of a wrong spectrum is wrong in all bands, which would each be dead in its column
+    rest = np.where(keep, np.abs(values - scene), -1)
+    far = np.sort(rest, axis=1)[:, -1 - int(FAR * values.shape[1]), None]
+    keep = keep & (rest < np.maximum(far, LEAST_FAR * sigma[:, None, None]))
     count = keep.sum(1, dtype=np.float32)
     safe = np.maximum(count, 1)
 
@@ -175,7 +182,8 @@ def striped_columns(difference: Array, keep: Mask, sigma: Array) -> Mask:
     level = _median_of(shift, 2 * count > length) ** 2 * rows / (MEDIAN_OF_PARTS * sigma[:, None] ** 2)
     # a variable of unit variance stays below .455 in half of all cases
     level = np.median(level, axis=0) / 0.455
-    usual = np.median(level)
+    told = keep.any((0, 1))
+    usual = np.median(level[told]) if told.any() else 0.0
     return np.asarray((level > max(STRIPED, CLEAR * usual)) & (usual < CLEAN))
 
 

@@ -17,12 +17,13 @@ from denoise.learning.outlier_net import outlier_probability
 from denoise.separation.columns import column_response, column_ripple, dead_elements, from_nearest, striped_columns
 from denoise.separation.lines import lines
 from denoise.separation.missing import completed, holes, whole_pixels
-from denoise.separation.noise import MIN_PIXELS, along_track, noise_of_bands
+from denoise.separation.noise import MIN_PIXELS, along_track, noise_of_bands, own_noise, usual_pixels
 from denoise.separation.saturation import stuck_values
 from denoise.separation.shared_noise import SharedNoise, shared_noise
 from denoise.separation.smooth import Smoothed, joint_means, smooth
+from denoise.separation.spikes import SLIGHT, lone
 from hsitools.estimation.band_noise import FEW_BANDS
-from hsitools.estimation.covariance import gram, largest_of_noise, subspace
+from hsitools.estimation.covariance import SCATTER, gram, largest_of_noise, subspace
 from hsitools.estimation.spread import median, robust_sigma
 
 Array = NDArray[Any]
@@ -43,8 +44,8 @@ SETTLED = 0.1
 #: variance of white noise that such a blur leaves.
 BLUR, LENGTHS = 2.5, 8
 LEFT = 1 / (4 * np.pi * BLUR**2)
-#: Share of a band's noise that is surely its own, however much of it lies in the scene's subspace.
-LEAST_OWN = 0.1
+#: Share of columns with dead elements from which on the first scene tells nothing of any column.
+FRESH = 0.2
 #: Bins of a band's values in which outliers are looked for.
 BINS = 96
 #: Correlation with the prediction from which on values are no outliers: impulses of all kinds reach .1 in bands that
@@ -111,23 +112,32 @@ def faint(whitened: Array, directions: Array) -> Array:
     return np.asarray(np.linalg.qr(both)[0], dtype=np.float32) if more else directions
 
 
-def levelled(unit: Array, whitened: Array, directions: Array) -> tuple[Array, Array, Array]:
-    """Noise ``(band,)``, whitened values and directions of the same scene, with the noise that is a band's own.
+def relevelled(ratio: Array, level: Array, whitened: Array, directions: Array) -> tuple[Array, Array]:
+    """Whitened values ``(band, y, x)`` and directions of the same scene where the noise is less by a ratio ``(band,)``.
 
-    What other bands do not explain of a band holds their noise as well, as much as the band has leverage in the scene.
-    A direction in which the scene is little more than noise explains as little: it counts by its share that is scene.
+    Directions that now stand out are added: what is in bands of little noise alone was hidden by the noise of others.
+
+    Parameters
+    ----------
+    ratio : array, shape (band,)
+    level : array, shape (band, pixel)
+        Whitened by the former noise, without column offsets.
+    whitened : array, shape (band, y, x)
+        By the former noise.
+    directions : array, shape (band, k)
+        Of the former.
     """
-    flat = whitened.reshape(len(whitened), -1)
-    values, turned = np.linalg.eigh(gram(directions.T @ flat) / flat.shape[1])
-    scene_share = np.maximum(1 - 1 / np.maximum(values, 1e-12), 0)
-    leverage = (directions @ turned) ** 2 @ scene_share
-    own = np.sqrt(np.maximum(1 - leverage, LEAST_OWN)).astype(np.float32)
-    whitened = whitened / own[:, None, None]
-    directions = np.linalg.qr(directions / own[:, None])[0]
-    scores = directions.T @ whitened.reshape(len(own), -1)
+    whitened = whitened * ratio[:, None, None]
+    directions = np.linalg.qr(directions * ratio[:, None])[0]
+    rest = level * ratio[:, None]
+    rest = rest - directions @ (directions.T @ rest)
+    values, vectors = np.linalg.eigh(gram(rest) / rest.shape[1])
+    more = int((values > SCATTER * largest_of_noise(*rest.shape)).sum())
+    directions = np.linalg.qr(np.concatenate([directions, vectors[:, len(vectors) - more :]], axis=1))[0]
+    scores = directions.T @ whitened.reshape(len(ratio), -1)
     # strongest first
     turned = np.linalg.eigh(gram(scores))[1][:, ::-1]
-    return unit * own, whitened, np.asarray(directions @ turned, dtype=np.float32)
+    return whitened, np.asarray(directions @ turned, dtype=np.float32)
 
 
 def realigned(whitened: Array, directions: Array, scores: Smoothed) -> tuple[Array, Smoothed]:
@@ -179,7 +189,7 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS, 
     gain, offset, power = np.ones((bands, width), np.float32), np.zeros((bands, width), np.float32), np.zeros(bands)
     striped, offset_std = np.zeros(width, dtype=bool), np.zeros((bands, width), np.float32)
     dead, outlier = np.zeros((bands, width), dtype=bool), bad
-    gone, unmeasured = dead, ~valid.any(1)
+    gone, unmeasured, fresh = dead, ~valid.any(1), striped
     filled: Array = values
     unit: Array = np.zeros(bands)
     for number in range(rounds):
@@ -214,13 +224,19 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS, 
         if not seen.counts:
             former_gone, dead = gone, dead_elements(values, scene, ~bad, unit)
             gone = dead | unmeasured
+            fresh = np.asarray((gone & ~former_gone).any(0))
             # bands that are dead in the same column have a direction of their own, which would go on predicting it
             scene = from_nearest(scene, filled, gone & ~former_gone & ~unmeasured.all(0), gone)
             outlier = bad | dead[:, None]
-            outlier = outlier | outliers(values, scene * gain[:, None] + offset[:, None], ~outlier)
-        if not seen.calibrated:
-            gain, offset, power = column_response(values, scene, ~outlier, unit)
-            striped = striped_columns(values - scene, ~outlier, unit)
+            expected = scene * gain[:, None] + offset[:, None]
+            outlier = outlier | outliers(values, expected, ~outlier)
+            outlier = outlier | lone(values - expected, unit, ~outlier, SLIGHT * scene.std((1, 2)))
+        # where an element was found dead just now it is in this scene, and in all bands' differences from that; if many
+        # were, the first scene is the worse for it everywhere
+        if not seen.calibrated and (number or fresh.mean() < FRESH):
+            judged = ~outlier & ~fresh
+            gain, offset, power = column_response(values, scene, judged, unit)
+            striped = striped_columns(values - scene, judged, unit)
     if learned and not seen.counts and min(height, width) >= MIN_SIDE:
         # broken lines and fragments have no value that gives them away, but a shape
         base = bad | dead[:, None]
@@ -234,12 +250,15 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS, 
     whitened = filled / unit[:, None, None]
     level = along_track(filled, scene, ~bad)
     shared = shared_noise(level, unit) if sigma is None else None
+    # of few bands pixels told the noise, and that is all of it
+    blind = sigma is None and bands > FEW_BANDS
+    own = own_noise(usual_pixels(level, filled - scene), unit, outlier) if blind else unit
     level = level / unit[:, None, None]
     directions = faint(level, subspace(level[:, whole]))
     whitened = completed(whitened, directions, lacking, whole)
-    # of few bands pixels told the noise, and that is all of it
-    if sigma is None and bands > FEW_BANDS:
-        unit, whitened, directions = levelled(unit, whitened, directions)
+    if blind:
+        whitened, directions = relevelled(unit / own, level[:, whole], whitened, directions)
+        unit = own
     smoothed = smooth((directions.T @ whitened.reshape(bands, -1)).reshape(-1, height, width))
     directions, smoothed = realigned(whitened, directions, smoothed)
     scene = unit[:, None, None] * (directions @ smoothed.best.reshape(len(smoothed.best), -1)).reshape(values.shape)
@@ -332,7 +351,8 @@ def _outliers(values: Array, predicted: Array, steps: int) -> Mask:
     found, scene = (np.bincount(item, minlength=BINS).astype(float) for item in (place, scene_place))
     posterior = (np.abs(residual) > 4 * spread).astype(float)
     for _ in range(steps):
-        inlier = 1 - posterior
+        # lone ones are no excess; counted, they would blur what is expected until the scene's own peaks exceed it
+        inlier = (1 - posterior) * (np.abs(residual) <= SIGNIFICANT * spread)
         total = inlier.sum()
         spread = np.sqrt((inlier * residual**2).sum() / max(total, 1))
         if total < MIN_PIXELS / 2 or not spread > 0:

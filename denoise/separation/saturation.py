@@ -5,7 +5,7 @@ What a detector reads at its full scale is not what it would read of the scene.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,16 +33,21 @@ BLANK = 3
 def full_scale(values: Array, valid: Mask) -> Array:
     """Value ``(band,)`` at which each band clips, as a pile of values at its top shows; infinite where none does.
 
-    A pile alone may be of impulses, which lie anywhere: voxels next to clipped ones are bright.
+    A pile alone may be of impulses, which lie anywhere: voxels next to clipped ones are bright. Bands of one detector
+    clip alike, also those in which few voxels do: what has the same largest value is judged together, or of many bands
+    of impulses one would have bright neighbours by chance.
     """
     out = np.full(len(values), np.inf)
-    for band, (image, use) in enumerate(zip(values, valid, strict=True)):
-        if use.any() and _piles(image, use):
-            out[band] = image[use].max()
-    # bands of one detector clip alike, also those in which few voxels do
-    for band, (image, use) in enumerate(zip(values, valid, strict=True)):
-        if use.any() and image[use].max() in out:
-            out[band] = image[use].max()
+    top = np.array([image[use].max() if use.any() else np.nan for image, use in zip(values, valid, strict=True)])
+    ranks = {band: found for band, item in enumerate(zip(values, valid, strict=True)) if (found := _beside(*item))}
+    for value in {float(top[band]) for band in ranks}:
+        alike = [found for band, found in ranks.items() if top[band] == value]
+        beside = np.concatenate([found.of for found in alike])
+        at_top = np.any([found.at_top for found in alike], axis=0)
+        # as many impulses have neighbours of this mean rank by chance, at three standard deviations
+        least = max(BRIGHT, 0.5 + 3 / np.sqrt(12 * at_top.sum()))
+        if not beside.size or beside.mean() > least:
+            out[top == value] = value
     return out
 
 
@@ -110,28 +115,34 @@ def stuck_values(values: Array, valid: Mask) -> Mask:
     return out
 
 
-def _piles(image: Array, use: Mask) -> bool:
-    """Whether one band's largest value is where it clips."""
+class _Beside(NamedTuple):
+    """Voxels ``(y, x)`` of a band's largest value, and ranks of those beside them among its other values, 0 to 1."""
+
+    at_top: Mask
+    of: Array
+
+
+def _beside(image: Array, use: Mask) -> _Beside | None:
+    """What is beside the pile that one band has at its largest value; None where there is no pile."""
+    if not use.any():
+        return None
     top = image[use].max()
     at_top = use & (image == top)
     at_top &= ~hot_elements(at_top[None], use[None])[0]
     count = int(at_top.sum())
     if count < LEAST or top <= 0:
-        return False
+        return None
     rest = image[use & ~at_top]
     if not rest.size:
-        return False
+        return None
     near = rest[rest > top - TOP * (top - rest.min())]
     # the next value may be one less of few levels, and each of these holds as many
     if near.size and count < PILE * np.unique(near, return_counts=True)[1].max():
-        return False
+        return None
     around = np.zeros_like(at_top)
     around[1:] |= at_top[:-1]
     around[:-1] |= at_top[1:]
     around[:, 1:] |= at_top[:, :-1]
     around[:, :-1] |= at_top[:, 1:]
     beside = image[around & use & ~at_top]
-    if not beside.size:
-        return True
-    rank = np.searchsorted(np.sort(rest), beside, side="left") / len(rest)
-    return float(rank.mean()) > BRIGHT
+    return _Beside(at_top, np.searchsorted(np.sort(rest), beside, side="left") / len(rest))

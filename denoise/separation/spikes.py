@@ -21,11 +21,16 @@ REACH = 2
 FAR = 7.0
 #: The same beyond which a voxel beside it makes both part of a scene that only their band sees.
 BESIDE = 5.0
+#: The same where a scene's estimate predicts all bands: errors of that reach ten.
+LONE = 15.0
 #: Robust deviations of a band beyond which other bands predict a pixel by drawing on what they were not fitted to, and
 #: by how much of what is beyond they may miss it: lamps of other spectra than the scene's are missed by an eighth.
 USUAL, DRAWN_ON = 10.0, 0.25
 #: Turns, each without the spikes of those before, and steps of each turn's fit of least absolute deviations.
 TURNS, STEPS = 3, 4
+#: Share of a band's standard deviation below which a spike stays: where noise is far less than the scene, the scene's
+#: own details stand out of it, and what is so slight spoils no mean or variance. Read on one scene (.1, .3).
+SLIGHT = 0.3
 #: Bands fitted at a time, and pixels that a fit is made of: enough for its weights to add a thirtieth to the noise.
 AT_ONCE, ENOUGH = 16, 4096
 #: Share of a spike's height that bands on both sides, or two on one, have of a spectrum's feature: narrow ones (a
@@ -85,6 +90,35 @@ def spikes(values: Array, valid: Mask, least: float = 0.0) -> Mask:
         expected = _filled(values, out | ~valid)
         out &= np.abs(values - expected) >= DRAWN_ON * np.maximum(np.abs(expected) - USUAL, 0)
     return _without_features(values, valid, out, least) if out.any() else out
+
+
+def lone(rest: Array, unit: Array, keep: Mask, least: Array) -> Mask:
+    """Voxels ``(band, y, x)`` that alone in their pixel, and in their band there, are far from what a scene predicts.
+
+    One voxel is no excess of a histogram; one that bands beside it did not give away (`spikes`) spoils its pixel in all
+    of them.
+
+    Parameters
+    ----------
+    rest : array, shape (band, y, x)
+        What was observed less what was predicted.
+    unit : array, shape (band,)
+        Noise.
+    keep : array of bool, shape (band, y, x)
+    least : array, shape (band,)
+        Size below which none is.
+    """
+    spread = np.maximum(np.maximum(robust_sigma(rest, axis=(1, 2)), unit), 1e-30)[:, None, None]
+    signed = np.where(keep, rest / spread, 0)
+    least = np.maximum(LONE, least[:, None, None] / spread)
+    out = np.abs(signed) >= least
+    if len(rest) <= FEW_BANDS or not out.any():
+        return np.zeros(rest.shape, dtype=bool)
+    pixels = (np.abs(signed) > BESIDE).sum(0) == 1
+    out = _alone(signed, out & pixels)
+    pixels = out.any(0)
+    out[:, pixels] &= _without_likes(signed[:, pixels], keep[:, pixels], least[..., 0])
+    return np.asarray(out)
 
 
 def _alone(signed: Array, where: Mask) -> Mask:

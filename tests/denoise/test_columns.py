@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from denoise.case import Known
 from denoise.comparison.simulate import simulate
@@ -275,3 +276,22 @@ def test_a_column_of_which_a_part_is_missing_is_striped_by_the_rest() -> None:
     keep[:, 18:, 10:] = False
     difference = np.where(keep, difference + offset[:, None], 0)
     assert np.flatnonzero(striped_columns(difference, keep, np.ones(30))).tolist() == [3, 17]
+
+
+def test_dead_elements_make_no_stripes_of_their_columns() -> None:
+    """The first scene still holds them, in all bands of their columns, which then seemed to have offsets."""
+    rng = np.random.default_rng(12)
+    bands, height, width = 20, 32, 40
+    field = gaussian_filter(rng.standard_normal((6, height, width)), (0, 1, 1))
+    true = 5 + np.tensordot(rng.uniform(0, 1, (bands, 6)), field / field.std(), 1)
+    sigma = 0.25
+    dead = rng.random((bands, width)) < 0.03
+    noisy = np.where(dead[:, None], 0, true + sigma * rng.standard_normal(true.shape)).astype(np.float32)
+    found = restore(noisy, "lowrank")
+    assert found.noise is not None
+    np.testing.assert_array_equal(found.noise.outlier.all(1), dead)
+    assert np.sqrt(np.mean(found.noise.offset**2)) < 0.1 * sigma
+    alive = np.broadcast_to(~dead[:, None], true.shape)
+    columns = np.where(alive, found.estimate - true, 0).mean(1)
+    # of the noise a column's mean has a part of 1/√height; stripes of their own were .7 of it
+    assert np.sqrt(np.mean(columns**2)) < 1.2 * sigma / np.sqrt(height)

@@ -302,3 +302,44 @@ def test_a_sensor_s_photons_are_as_many_as_its_slope_says():
     assert counts_of(seen, valid, sigma) is None
     assert counts_of(seen, valid, sigma, np.array([1, 0, 1])) is None
     assert counts_of(10 * seen, valid, sigma, slope) is None
+
+
+def test_impulses_of_one_value_are_no_full_scale_though_a_band_has_bright_neighbours_by_chance():
+    """Twenty bands of one largest value at random places; in one, those beside them happen to be bright."""
+    rng = np.random.default_rng(8)
+    bands, every = rng.uniform(0, 50, (20, 40, 30)), np.ones((20, 40, 30), bool)
+    y, x = np.meshgrid(np.arange(2, 38, 9), np.arange(2, 28, 9), indexing="ij")
+    for band, move in enumerate(rng.integers(0, 3, (20, 2))):
+        bands[band, y + move[0], x + move[1]] = 60
+    top = np.argwhere(bands[4] == 60)
+    for step in ((0, 1), (1, 0), (0, -1), (-1, 0)):
+        bands[4, *(top + step).T] = rng.uniform(40, 50, len(top))
+    assert saturation.full_scale(bands[4:5], every[4:5]).tolist() == [60]
+    assert not np.isfinite(saturation.full_scale(bands, every)).any()
+    # where all bands say so, all clip
+    assert saturation.full_scale(np.stack([bands[4]] * 3), every[:3]).tolist() == [60] * 3
+
+
+def test_few_impulses_need_brighter_neighbours_than_many():
+    """Of nine places a mean rank of .75 is chance, of ninety it is not."""
+    rng = np.random.default_rng(9)
+    for count, full in ((9, np.inf), (90, 60)):
+        image = rng.uniform(0, 50, (60, 60))
+        y, x = np.unravel_index(rng.permutation(400)[:count], (20, 20))
+        image[3 * y + 1, 3 * x + 1] = 60
+        for down, right in ((0, 1), (1, 0), (1, 2), (2, 1)):
+            image[3 * y + down, 3 * x + right] = rng.uniform(27, 47, count)
+        assert saturation.full_scale(image[None], np.ones((1, 60, 60), bool)) == full
+
+
+def test_one_wrong_pixel_makes_no_calm_columns_dead():
+    """Water of hardly any contrast, and one row of which the scene's estimate is far off in all bands."""
+    rng = np.random.default_rng(10)
+    scene = np.zeros((8, 40, 12))
+    values = rng.standard_normal(scene.shape)
+    scene[:, 17, 5] = 30
+    every, unit = np.ones(scene.shape, bool), np.ones(8)
+    assert not dead_elements(values, scene, every, unit).any()
+    # what is far off in several rows is the scene that a dead element does not follow
+    scene[:, 10:17, 5] = 30
+    assert dead_elements(values, scene, every, unit)[:, 5].all()

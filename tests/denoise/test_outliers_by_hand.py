@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from denoise.restore import restore
 from denoise.separation.estimate import _bins, _filled, medians, outliers
 from denoise.separation.lines import lines
 from denoise.separation.noise import along_track, usual_pixels
-from denoise.separation.spikes import ALIKE, BESIDE, _alone, _beyond, _standard, _without_likes, spikes
+from denoise.separation.spikes import ALIKE, BESIDE, _alone, _beyond, _standard, _without_likes, lone, spikes
 
 # ---- scene and outliers in turn --------------------------------------------------------------------------------
 
@@ -282,3 +283,58 @@ def test_a_lamp_of_its_own_spectrum_is_no_spike(slope):
     values = 5 * contrast * rng.standard_normal((1, *shape[1:])) + rng.standard_normal(shape)
     values[:, 20, 25] += 1000 * (1 + slope * np.arange(-12, 12))
     assert not spikes(values, np.ones(shape, bool))[:, 20, 25].any()
+
+
+def test_a_lone_voxel_far_from_a_good_prediction_is_an_outlier():
+    """However few: of its band alone in its pixel, and alone in its band there."""
+    rng = np.random.default_rng(14)
+    rest, unit, keep = rng.standard_normal((12, 20, 20)), np.ones(12), np.ones((12, 20, 20), bool)
+    least = np.full(12, 5.0)
+    rest[3, 4, 5] = -40  # alone
+    rest[6:9, 10, 10] = 40  # a feature of three bands
+    rest[[1, 9], 15, 15] = 40  # a pixel of a wrong spectrum
+    rest[5, 17:19, 2:4] = 40  # four pixels that one band sees
+    rest[7, 0, 0] = 12  # not far enough for errors of a prediction
+    rest[8, 1, 1], least[8] = 40, 50.0  # a detail of the scene's own size
+    rest[2, 2, 2], keep[2, 2, 2] = 40, False  # not measured
+    assert np.argwhere(lone(rest, unit, keep, least)).tolist() == [[3, 4, 5]]
+    # a band whose prediction errs by more than its noise counts by that
+    rest[3] *= 20
+    rest[3, 4, 5] = -40
+    assert not lone(rest, unit, keep, least).any()
+    # few bands do not explain one another
+    assert not lone(rest[:8, :, :], unit[:8], keep[:8], least[:8]).any()
+
+
+def test_lone_far_voxels_make_no_peak_of_a_scene_an_excess():
+    """Water fills few of the histogram's bins; lone outliers made the noise seem wide, and what it blurs less."""
+    rng = np.random.default_rng(15)
+    predicted = np.zeros((1, 40, 30))
+    predicted[0, :, 22:] = rng.uniform(20, 200, (40, 8))
+    values = predicted + rng.standard_normal(predicted.shape)
+    hit = np.zeros(values.shape, bool)
+    places = 2 * rng.permutation(600)[:50]
+    hit.ravel()[places] = True
+    values.ravel()[places] = np.append(rng.uniform(60, 190, 20), np.full(30, 220.0))
+    found = outliers(values, predicted, np.ones(values.shape, bool))
+    assert not (found & ~hit).any()
+    assert found.ravel()[places[20:]].all()
+
+
+def test_impulses_in_dark_water_spoil_no_column():
+    """One that was missed made its pixel's spectrum wrong, calm columns dead and gains of their elements."""
+    rng = np.random.default_rng(16)
+    bands, height, width = 20, 32, 40
+    y, x = np.mgrid[:height, :width]
+    land = 1 / (1 + np.exp(-2.0 * (x - 28 - 3 * np.sin(y / 5))))
+    shares = np.stack([land * (1 + 0.3 * np.sin(y * x / 40)), land * np.cos(y / 3), 0.02 * (1 - land)])
+    true = 0.05 + np.tensordot(rng.uniform(0.2, 1, (bands, 3)), shares, 1)
+    noisy = true + 0.02 * rng.standard_normal(true.shape)
+    hit = rng.random(true.shape) < 0.02
+    noisy[hit] = np.where(rng.random(hit.sum()) < 0.5, true.max(), true.min())
+    found = restore(noisy.astype(np.float32), "lowrank")
+    error = np.where(hit, 0, found.estimate - true)
+    assert found.noise is not None
+    assert not found.noise.dead.any()
+    assert (np.sqrt(np.square(error).mean((1, 2))) < 0.02).all()
+    np.testing.assert_allclose(found.noise.sigma, 0.02, rtol=0.2)

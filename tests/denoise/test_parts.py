@@ -282,7 +282,9 @@ def test_what_other_rooms_are_told_is_in_the_units_of_each_band() -> None:
     assert ratio < 0.01
     np.testing.assert_allclose(other.variance, units**2 * plain.variance, rtol=0.05)
     error = np.nanmean((plain.values - true) ** 2, axis=(1, 2))
-    assert plain.variance.sum() == pytest.approx(error.sum(), rel=0.5)
+    assert plain.variance.sum() == pytest.approx(error.sum(), rel=0.8)
+    # the sharp image has hardly any noise, which is found out: as noisy as what others say of it, .46e-3 were left
+    assert error.sum() < 0.3e-3
 
 
 def test_error_of_a_separation_is_of_its_noise_and_its_offsets() -> None:

@@ -14,7 +14,6 @@ from denoise.latent.posterior import NOISE_WRONG, noise_scale
 from denoise.live_bands import in_cube_units
 from denoise.restore import restore, restore_cube
 from denoise.separation import counts, estimate, saturation
-from denoise.separation.estimate import levelled
 from denoise.separation.known import known_by, units_of
 from denoise.separation.noise import along_track, noise_of_bands
 from denoise.separation.objects import told_apart
@@ -81,23 +80,6 @@ def test_the_noise_edge_is_that_of_marchenko_and_pastur() -> None:
 
     assert with_power(1.3 * edge) == 2
     assert with_power(0.02) == 1
-
-
-def test_a_bands_own_noise_is_told_from_its_neighbours() -> None:
-    """What other bands do not explain is too large by leverage; divided by it, noise has unit variance."""
-    rng = np.random.default_rng(4)
-    bands = 12
-    directions = np.linalg.qr(rng.standard_normal((bands, 6)))[0].astype(np.float32)
-    unit = np.full(bands, 2.0, np.float32)
-    whitened = rng.standard_normal((bands, 20, 20)).astype(np.float32)
-    # noise alone explains nothing
-    np.testing.assert_allclose(levelled(unit, whitened, directions)[0], unit, rtol=0.15)
-    whitened += np.float32(1e3) * np.tensordot(directions, rng.standard_normal((6, 20, 20)).astype(np.float32), 1)
-    own = np.sqrt(np.maximum(1 - (directions**2).sum(1), 0.1))
-    level, raised, turned = levelled(unit, whitened, directions)
-    np.testing.assert_allclose(level, unit * own, rtol=1e-4)
-    np.testing.assert_allclose(level[:, None, None] * raised, unit[:, None, None] * whitened, rtol=1e-4, atol=1e-3)
-    np.testing.assert_allclose(turned.T @ turned, np.eye(6), atol=1e-5)
 
 
 def test_noise_of_a_band_is_that_of_what_was_measured_of_it() -> None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from denoise.separation.estimate import levelled
 from denoise.separation.smooth import MIN_SIZE, SMALL, _inverse, joint_means, smooth
-from hsitools.estimation.covariance import subspace
 
 
 def scene(size: int = 48) -> np.ndarray:
@@ -53,29 +51,6 @@ def test_turned_images_give_turned_results() -> None:
     plain, turned = smooth(noisy).best, smooth(noisy[:, :, ::-1].copy()).best[:, :, ::-1]
     # references of groups lie on a grid that does not turn with the image
     assert np.sqrt(((plain - turned) ** 2).mean()) < 0.1
-
-
-def test_noise_of_a_band_is_its_own() -> None:
-    rng = np.random.default_rng(4)
-    bands, rank, side = 40, 16, 60
-    mixing, scores = np.linalg.qr(rng.standard_normal((bands, rank)))[0], 30 * rng.standard_normal((rank, side**2))
-    true = rng.uniform(0.8, 1.25, bands)
-    values = mixing @ scores + true[:, None] * rng.standard_normal((bands, side**2))
-    # what a regression on the other bands leaves
-    told = 1 / np.sqrt(np.diag(np.linalg.inv(np.cov(values))))
-    assert (told > 1.1 * true).mean() > 0.7
-    whitened = (values / told[:, None]).astype(np.float32).reshape(bands, side, side)
-    directions = subspace(whitened.reshape(bands, -1))
-    assert directions.shape[1] == rank
-    sigma, whitened, directions = levelled(told.astype(np.float32), whitened, directions)
-    ratio = sigma / true
-    assert np.sqrt(((ratio - 1) ** 2).mean()) < 0.25 * np.sqrt(((told / true - 1) ** 2).mean())
-    np.testing.assert_allclose(directions.T @ directions, np.eye(rank), atol=1e-5)
-    left = whitened.reshape(bands, -1)
-    left = left - directions @ (directions.T @ left)
-    assert (left**2).sum() / (bands - rank) / side**2 == pytest.approx(1, abs=0.05)
-    power = ((directions.T @ whitened.reshape(bands, -1)) ** 2).sum(1)
-    assert (np.diff(power) <= 1e-3 * power[0]).all()
 
 
 @pytest.mark.parametrize("size", [1, 9, SMALL, SMALL + 1])
