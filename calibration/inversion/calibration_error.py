@@ -42,8 +42,8 @@ FACTORS, STARTS, REACH, STEPS = (0.03, 0.3, 3.0, 30.0), 3, 20.0, 25
 ROUNDING = 1e-14
 #: Below this factor the calibration counts as exact.
 NONE = 1e-2
-#: Down to this factor the calibration's error may be the told one: one draw of it, of which neighbours err alike, says
-#: half of its size's logarithm, and what was told the other half.
+#: Down to this factor by evidence own errors that look like spectra are as large as was told (`like_spectra`). Single
+#: pixels take what is left of errors for noise: for them all errors are, by half of their size's logarithm.
 NEAR = 1 / 3
 #: Directions beside the mean in which spectra differ, whose calibration errors are told apart.
 DIRECTIONS = 6
@@ -310,6 +310,20 @@ def other_directions(
     return taken_off, max(float(beyond.sum() - beyond[strong].sum()), 0.0) / size
 
 
+def like_spectra(errors: Array, signal: Array, std: Array) -> Array:
+    """The part of errors' covariance that looks like spectra.
+
+    How large errors are is told by what no spectrum can make. Those that look like spectra are few, each with its own
+    draw, and many interferometers share them: they may be as large as was told where all others are not. Which do is
+    decided as if each interferometer erred alone, by ``std``: how they err together is itself an estimate.
+    """
+    power, vectors = np.linalg.eigh(signal / np.outer(std, std))
+    power = np.maximum(power, 0)
+    # estimates keep this share of a direction
+    kept = std[:, None] * (vectors * (power / (1 + power))) @ vectors.T / std
+    return np.asarray(kept @ errors @ kept.T)
+
+
 def allow(case: Interferograms, *, apart: bool = False) -> Allowed:
     """Allow for the calibration's error: ``y = A x + b e + noise``, b a pixel's brightness, e one draw for the image.
 
@@ -340,7 +354,7 @@ def allow(case: Interferograms, *, apart: bool = False) -> Allowed:
     )  # fmt: skip
     if max(factors) < NONE**2:
         return exact
-    if NEAR**2 < sum(factors) < 1:
+    if not apart and NEAR**2 < sum(factors) < 1:
         factors[0] = sum(factors) ** 0.5 - factors[1]
     wrong = factors[0] * own + factors[1] * shared
     root: Array = np.linalg.cholesky(wrong + np.diag(noise))
@@ -351,6 +365,9 @@ def allow(case: Interferograms, *, apart: bool = False) -> Allowed:
     )  # fmt: skip
     chosen = by_evidence(one, kernels, mixed=apart)
     signal = case.matrix @ chosen @ case.matrix.T
+    told = min(1.0, factors[0] / NEAR**2)
+    if told > factors[0]:
+        wrong = wrong + (told - factors[0]) * like_spectra(own, signal, np.sqrt(np.diag(wrong) + noise))
     gain = np.linalg.solve(signal + wrong + np.diag(noise), wrong).T
     error, left = gain @ mean, wrong - gain @ wrong
     # by its brightness a pixel has more or less of it
@@ -368,15 +385,9 @@ def allow(case: Interferograms, *, apart: bool = False) -> Allowed:
         for side in (np.eye(size) - np.outer(error, toward) - taken_off, case.matrix, root)
     )
     whole = replace(
-        case,
-        matrix=whitened,
-        opd_um=None,
-        noise_std=np.ones(size),
-        calibration_std=None,
-        own_errors=None,
-        line_errors=None,
-        patterns_std=None,
-    )
+        case, matrix=whitened, opd_um=None, noise_std=np.ones(size), calibration_std=None, own_errors=None,
+        line_errors=None, patterns_std=None,
+    )  # fmt: skip
     unlike = patterns + differs * float(np.trace(np.linalg.solve(lower, np.linalg.solve(lower, wrong).T)))
     allowed = Allowed(
         case=whole, factors=remaining, scale=float(np.sqrt(max(factors))), covariance=chosen, unlike=unlike,

@@ -12,7 +12,13 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from calibration.captures.capture import MonochromaticCapture
 from calibration.characterization import Characterization
-from calibration.inversion.calibration_error import interferogram_errors, likeliest, other_directions, own_covariance
+from calibration.inversion.calibration_error import (
+    interferogram_errors,
+    like_spectra,
+    likeliest,
+    other_directions,
+    own_covariance,
+)  # fmt: skip
 from calibration.inversion.prior import matern
 from calibration.inversion.problem import Interferograms
 from calibration.pipeline import characterize
@@ -95,6 +101,15 @@ def test_a_second_direction_of_spectra_has_a_calibration_error_of_its_own() -> N
         assert rest < 0.1
     taken_off, _ = other_directions(case_of(noise[:, None], 0.02), noise, wrong, signal, mean)
     assert not taken_off.any()
+
+
+def test_errors_that_look_like_spectra_are_those_that_an_estimate_takes_for_them() -> None:
+    """Of errors that are drawn, what the posterior mean under independent noise makes of them."""
+    std = np.linspace(1.0, 3.0, N)
+    signal = MATRIX @ matern(GRID, 200.0) @ MATRIX.T
+    drawn = np.random.default_rng(5).standard_normal((N, 500))
+    taken = signal @ np.linalg.solve(signal + np.diag(std**2), drawn)
+    assert_allclose(like_spectra(drawn @ drawn.T, signal, std), taken @ taken.T, atol=1e-7)
 
 
 def test_files_keep_residuals_and_those_of_before_are_read(instrument: Characterization, tmp_path: Path) -> None:
