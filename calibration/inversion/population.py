@@ -23,9 +23,11 @@ Array = NDArray[np.float64]
 COORDINATES = 160
 #: Rounds of expectation maximisation at most, and how much further than it says each goes: it comes slowly to its end.
 ROUNDS, RELAXATION = 300, 1.8
-#: Rounds where the calibration is wrong: more learn only its error. Set on enmap_potsdam_b, aviris_gator_vi,
-#: abu_urban_1 and pavia_university_lowres with four fifths of the lines, where 5 to 80 differ by a tenth at most.
-ROUNDS_WRONG = 20
+#: Where the calibration is wrong more rounds learn only its error: fewest and most, and pixels for each between. Where a
+#: pixel tells little a round goes as far as the square of its signal-to-noise, and N pixels tell a variance to 1/√N. Set
+#: on enmap_potsdam_b, aviris_gator_vi, abu_urban_1 and pavia_university_lowres with four fifths of the lines, where 5
+#: to 80 rounds differ by a tenth at most.
+ROUNDS_WRONG, PIXELS_A_ROUND = (20, 60), 70
 #: Components kept: signal-to-noise (variances) of a pixel below which even its whole neighbourhood tells little.
 LEAST_SIGNAL = 2e-3
 #: Pixels from which the covariance is learned; more say nothing new.
@@ -118,7 +120,8 @@ def learn(allowed: Allowed) -> Population:
     rounds = 0
     # what is wrong without the evidence's finding it is learned all the same
     exact = allowed.scale == 0 and (case.calibration_std is None or not case.calibration_std.any())
-    while rounds < (ROUNDS if exact else ROUNDS_WRONG):
+    enough = ROUNDS if exact else np.clip(used / PIXELS_A_ROUND, *ROUNDS_WRONG)
+    while rounds < enough:
         rounds += 1
         seen = root[:, None] * covariance * root + np.eye(dimension)
         # apart from the rest, the mean of just these pixels counts; else that of all that might have been
