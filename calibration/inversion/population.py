@@ -23,10 +23,10 @@ Array = NDArray[np.float64]
 COORDINATES = 160
 #: Rounds of expectation maximisation at most, and how much further than it says each goes: it comes slowly to its end.
 ROUNDS, RELAXATION = 300, 1.8
-#: Where the calibration is wrong more rounds learn only its error: fewest and most, and pixels for each between. Where a
-#: pixel tells little a round goes as far as the square of its signal-to-noise, and N pixels tell a variance to 1/√N. Set
-#: on enmap_potsdam_b, aviris_gator_vi, abu_urban_1 and pavia_university_lowres with four fifths of the lines, where 5
-#: to 80 rounds differ by a tenth at most.
+#: Where the calibration is wrong more rounds learn only its error: fewest and most, and pixels for each between. Where
+#: a pixel tells little a round goes as far as the square of its signal-to-noise, and N pixels tell a variance to 1/√N.
+#: Set on enmap_potsdam_b, aviris_gator_vi, abu_urban_1 and pavia_university_lowres with four fifths of the lines, where
+#: 5 to 80 rounds differ by a tenth at most.
 ROUNDS_WRONG, PIXELS_A_ROUND = (20, 60), 70
 #: Components kept: signal-to-noise (variances) of a pixel below which even its whole neighbourhood tells little.
 LEAST_SIGNAL = 2e-3
