@@ -20,7 +20,7 @@ from denoise.separation.estimate import FEW, medians
 from denoise.separation.known import known_by
 from denoise.separation.noise import MIN_PIXELS
 from denoise.separation.saturation import blank, clipped, stuck_values
-from denoise.separation.spikes import SLIGHT, spikes
+from denoise.separation.spikes import SLIGHT, spikes, taken_back
 from denoise.separation.structured_bands import structured
 from denoise.separation.wild import wild
 from denoise.strips import STRIP_BYTES, STRIP_PIXELS, RestoredSource, strip_size
@@ -331,6 +331,12 @@ def restore(
         said["doubtful_bands"] = np.flatnonzero(live)[structured(left, ~noise.outlier, found.estimate)].tolist()
         said |= striped_rows(left, ~noise.outlier)
     part, std = found.estimate * np.float32(scale), None if found.std is None else found.std * np.float32(scale)
+    back = np.zeros(part.shape, dtype=bool) if counts else taken_back(part, values[live], lone[live])
+    part[back] = values[live][back]
+    valid[live] |= back
+    lone[live] &= ~back
+    if std is not None and noise is not None:
+        std = np.where(back, np.maximum(std, np.float32(scale) * noise.sigma[:, None, None]), std)
     noise_model = in_cube_units(found.noise, scale, live)
     noise_model = None if noise_model is None else noise_with(noise_model, level)
     if counts is not None:
@@ -346,7 +352,7 @@ def restore(
     estimate[:, nothing] = np.nan
     estimate[:, beyond] = given[:, beyond]
     mask = mask_of_all(found.mask, live, valid)
-    mask[live] |= full
+    mask[live] = mask[live] & ~back | full
     said |= shares(mask[live], (valid | lone)[live], full)
     said |= missing(
         (valid | lone) & signal[:, None, None], np.broadcast_to(True if use is None else use, live.shape), live
@@ -359,14 +365,7 @@ def restore(
     if std is not None:
         std = among_all(std, live, np.nan)
         std[:, nothing | beyond] = np.nan
-    return dataclasses.replace(
-        found,
-        estimate=estimate,
-        std=std,
-        mask=mask,
-        noise=noise_model,
-        provenance=said,
-    )
+    return dataclasses.replace(found, estimate=estimate, std=std, mask=mask, noise=noise_model, provenance=said)
 
 
 def _calibrated(values: NDArray[Any], known: Known) -> NDArray[Any]:

@@ -126,6 +126,19 @@ def shared(residual: Array, least: Array | float = 0.0) -> NDArray[np.float32]:
     return np.asarray(out * level**2, dtype=np.float32)
 
 
+def turned(separation: Separation) -> NDArray[np.float32]:
+    """Variance ``(band, y, x)``, units of the noise, of what turns the directions: they were chosen with noise in them.
+
+    Of N pixels a direction takes the N-th part of the noise of all other directions, wherever its component is: as much
+    of the scene is missed there, and the residual, whose noise makes up for it, shows nothing. In all that is the rank
+    by the number of pixels, and a pixel that has a direction to itself keeps its noise.
+    """
+    power = np.square(separation.scores.best)
+    own = (power / np.maximum(power.sum((1, 2), keepdims=True), 1e-30)).sum(0)
+    beyond_directions = np.clip(1 - np.square(separation.directions).sum(1), 0, None)
+    return np.asarray(beyond_directions[:, None, None] * np.minimum(own, 1), dtype=np.float32)
+
+
 def pattern(separation: Separation, scene: Array) -> NDArray[np.float32]:
     """Variance ``(band, y, x)`` of what is wrong of whole columns and bands, squared units of the scene.
 

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from denoise.latent.autoencoder import from_blocks
-from denoise.latent.certainty import STEPS, beyond, missed, noise_level, pattern, shared, spikes, spread_of
+from denoise.latent.certainty import STEPS, beyond, missed, noise_level, pattern, shared, spikes, spread_of, turned
 from denoise.latent.evidence import WhitenedResidual, evidence, whitened_residual
 from denoise.latent.flow import Condition, Evidence, channels_of, posterior_mean, sample
 from denoise.learning.denoiser_card import load_autoencoder, load_flow
@@ -121,7 +121,7 @@ def refine(
         # than what is too faint to be found in any cube
         measured = 1 - separation.noise.outlier.mean((1, 2))
         scene_missed = np.maximum(missed(rest.numpy(), ~separation.noise.outlier), shared(residual, measured**0.5))
-        whole += torch.as_tensor(scene_missed).clamp(min=faint)[:, None, None]
+        whole += torch.as_tensor(scene_missed).clamp(min=faint)[:, None, None] + torch.as_tensor(turned(separation))
         # what was not measured is what other bands say, no surer than these: elements without any value, and holes
         doubt = doubt_of_nearest(separation.whitened, np.asarray(separation.noise.outlier.all(1)))
         whole = torch.maximum(whole, torch.as_tensor(doubt)[:, None])

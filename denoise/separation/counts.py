@@ -56,14 +56,23 @@ class Counts(NamedTuple):
         The closed form of M. Mäkitalo, A. Foi, IEEE TIP 22(1), 2013; the plain inverse is too low by a quarter count.
         """
         gain, read = (item[:, None, None] for item in self)
-        d = np.maximum(stabilised.astype(float), 2 * np.sqrt(0.375 + read / gain**2))
+        d = np.maximum(stabilised.astype(float), self._of_none())
         root = np.sqrt(1.5)
         photons = d**2 / 4 + root / 4 / d - 11 / 8 / d**2 + 5 / 8 * root / d**3 - 1 / 8 - read / gain**2
         return np.asarray(gain * np.maximum(photons, 0))
 
     def spread(self, stabilised: Array, std: Array) -> Array:
-        """Standard deviation of `back`, of that of what it is given: half the difference over both sides."""
-        return np.asarray((self.back(stabilised + std) - self.back(stabilised - std)) / 2, dtype=np.float32)
+        """Standard deviation of `back`, of that of what it is given: half the difference over both sides.
+
+        What is less than no photons give tells that there are none, and no more surely than if it were just that.
+        """
+        above = np.maximum(stabilised, self._of_none()) + std
+        return np.asarray((self.back(above) - self.back(stabilised - std)) / 2, dtype=np.float32)
+
+    def _of_none(self) -> Array:
+        """Stabilised value ``(band, 1, 1)`` of no photons."""
+        gain, read = (item[:, None, None] for item in self)
+        return np.asarray(2 * np.sqrt(0.375 + read / gain**2))
 
 
 def counts_of(values: Array, valid: Mask, sigma: Array | None = None, slope: Array | None = None) -> Counts | None:

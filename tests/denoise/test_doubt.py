@@ -12,12 +12,14 @@ import torch
 import denoise.latent.certainty as certainty
 import denoise.latent.posterior as posterior
 from denoise.case import Observation
-from denoise.latent.certainty import missed, noise_level, pattern, shared, spikes, spread_of
+from denoise.latent.certainty import missed, noise_level, pattern, shared, spikes, spread_of, turned
 from denoise.latent.flow import Condition
 from denoise.latent.posterior import LEAST_SPREAD, pooled, refine
 from denoise.learning.residual_examples import Example
+from denoise.restore import restore
 from denoise.separation.estimate import Separation, separate
 from hsitools.scenes import scene
+from hsitools.sensor import preset
 
 BANDS, HEIGHT, WIDTH = 10, 16, 22
 WAVELENGTH = np.linspace(430, 860, BANDS)
@@ -115,7 +117,9 @@ def test_doubt_of_columns_is_that_of_means_over_all_elements(found: Separation) 
     np.testing.assert_allclose(doubt, expected, rtol=1e-4)
     plain = dataclasses.replace(noise, gain=np.ones(shape))
     still = pattern(dataclasses.replace(found, noise=plain), values)
-    np.testing.assert_allclose(still, 0.09, rtol=1e-6)
+    # offsets alone have a mean that is not known, too
+    expected = 0.09 + offset.var(1)[:, None, None] / WIDTH + np.zeros_like(values)
+    np.testing.assert_allclose(still, expected, rtol=1e-6)
 
 
 def test_samples_of_neighbours_tell_their_variance() -> None:
@@ -257,3 +261,41 @@ def test_noise_that_an_estimate_has_taken_is_nothing_that_bands_share() -> None:
     assert shared(white.astype(np.float32)).max() > 0.02
     hidden = white + np.sqrt(2) * rng.standard_normal((64, 64)) * (np.arange(30) > 17)[:, None, None]
     np.testing.assert_allclose(shared(hidden.astype(np.float32), np.ones(30))[18:].mean(), 2, rtol=0.2)
+
+
+def test_directions_that_noise_helped_to_choose_miss_as_much_of_the_scene(found: Separation) -> None:
+    """Of scenes of three components in unit noise, by draws: what lies beyond the sample's principal directions."""
+    rng = np.random.default_rng(5)
+    bands, side, draws = 60, 12, 200
+    spectra = np.linalg.qr(rng.standard_normal((bands, 3)))[0]
+    images = rng.standard_normal((3, side * side)) * np.array([[30.0], [12.0], [6.0]])
+    # one pixel has the last component to itself
+    images[2] *= 0.02
+    images[2, 7] = 40
+    scene_of = spectra @ images
+    lost, told = np.zeros(scene_of.shape), np.zeros(scene_of.shape)
+    for _ in range(draws):
+        seen = scene_of + rng.standard_normal(scene_of.shape)
+        directions = np.linalg.svd(seen, full_matrices=False)[0][:, :3]
+        lost += np.square(scene_of - directions @ (directions.T @ scene_of)) / draws
+        best = (directions.T @ seen).reshape(3, side, side)
+        turn = turned(dataclasses.replace(found, directions=directions, scores=found.scores._replace(best=best)))
+        told += turn.reshape(scene_of.shape) / draws
+    # the closed form of the whole: the rank by the number of pixels, of what lies beyond
+    np.testing.assert_allclose(told.sum(), 3 * (bands - 3), rtol=0.02)
+    np.testing.assert_allclose(told.sum(), lost.sum(), rtol=0.1)
+    np.testing.assert_allclose(told.sum(0)[7], lost.sum(0)[7], rtol=0.15)
+    others = np.delete(np.arange(side * side), 7)
+    assert np.corrcoef(told.sum(0)[others], lost.sum(0)[others])[0, 1] > 0.9
+    np.testing.assert_allclose(told.sum(1).std() / told.sum(1).mean(), lost.sum(1).std() / lost.sum(1).mean(), atol=0.1)
+
+
+def test_intervals_hold_errors_of_cubes_of_few_pixels() -> None:
+    """PRISMA's bands of 16 × 16 pixels: as many directions' noise is in the scene as smoothing leaves."""
+    sensor = preset("prisma")
+    observed, clean = (sensor.observe(scene((96, 96), seed=3), 3, noise=noise).read() for noise in (True, False))
+    found = restore(observed, "diffusion", samples=3)
+    assert found.std is not None
+    z = (found.estimate - clean) / found.std
+    assert 0.9 < np.mean(np.abs(z) < 1.96) < 0.97
+    assert 0.85 < np.sqrt(np.mean(z**2)) < 1.2

@@ -8,7 +8,7 @@ from scipy.optimize import minimize_scalar
 
 from denoise.separation import saturation
 from denoise.separation.columns import PIXELS_EACH, _walk, column_response, dead_elements, from_nearest, shrunk
-from denoise.separation.counts import BLOCK, FEW_PHOTONS, counts_of
+from denoise.separation.counts import BLOCK, FEW_PHOTONS, Counts, counts_of
 
 # ---- detector elements -----------------------------------------------------------------------------------------
 
@@ -343,3 +343,19 @@ def test_one_wrong_pixel_makes_no_calm_columns_dead():
     # what is far off in several rows is the scene that a dead element does not follow
     scene[:, 10:17, 5] = 30
     assert dead_elements(values, scene, every, unit)[:, 5].all()
+
+
+def test_no_photons_are_no_surer_than_the_estimate():
+    """Less than no photons give: as if it were just that, so half of what one deviation more would be."""
+    model = Counts(np.array([1.0, 2.0]), np.zeros(2))
+    dark, std = np.full((2, 1, 3), 2 * np.sqrt(0.375) - [0, 0.4, 1.1]), np.full((2, 1, 3), 0.8)
+    assert not model.back(dark).any()
+    above = 2 * np.sqrt(0.375) + 0.8
+    # by the root of the plain inverse, whose mean is higher by a quarter count at most
+    told = model.spread(dark, std)
+    assert (told > 0).all()
+    np.testing.assert_allclose(told, np.broadcast_to(model.back(np.full((2, 1, 1), above)) / 2, told.shape), rtol=1e-5)
+    np.testing.assert_allclose(told[1], 2 * told[0], rtol=1e-6)
+    bright = np.full((2, 1, 1), 2 * np.sqrt(400.375))
+    # the derivative of (d / 2)²
+    np.testing.assert_allclose(model.spread(bright, np.full((2, 1, 1), 0.5))[:, 0, 0], [10.0, 20.0], rtol=0.01)

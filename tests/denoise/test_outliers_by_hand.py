@@ -9,7 +9,17 @@ from denoise.restore import restore
 from denoise.separation.estimate import _bins, _filled, medians, outliers
 from denoise.separation.lines import lines
 from denoise.separation.noise import along_track, usual_pixels
-from denoise.separation.spikes import ALIKE, BESIDE, _alone, _beyond, _standard, _without_likes, lone, spikes
+from denoise.separation.spikes import (
+    ALIKE,
+    BESIDE,
+    _alone,
+    _beyond,
+    _standard,
+    _without_likes,
+    lone,
+    spikes,
+    taken_back,
+)
 
 # ---- scene and outliers in turn --------------------------------------------------------------------------------
 
@@ -338,3 +348,21 @@ def test_impulses_in_dark_water_spoil_no_column():
     assert not found.noise.dead.any()
     assert (np.sqrt(np.square(error).mean((1, 2))) < 0.02).all()
     np.testing.assert_allclose(found.noise.sigma, 0.02, rtol=0.2)
+
+
+def test_spikes_come_back_where_the_estimate_is_worse():
+    """Bands are multiples of one image; some spikes are replaced by what is worse."""
+    image = np.random.default_rng(3).uniform(1, 2, (20, 20))
+    truth = np.array([1.0, 3.0, 2.0, 5.0])[:, None, None] * image
+    estimate, observed, spike = truth.copy(), truth.copy(), np.zeros(truth.shape, bool)
+    # a right estimate; one that is worse; the same at the first band; two beside one another tell nothing
+    for place, off, missed in (
+        ((1, 4, 4), 5.0, 0.0), ((2, 9, 9), -0.5, -1.6), ((0, 2, 2), 0.3, 0.6), ((2, 15, 3), 0.1, 4.0),
+        ((3, 15, 3), 0.1, 4.0),
+    ):  # fmt: skip
+        observed[place] += off
+        estimate[place] += missed
+        spike[place] = True
+    back = taken_back(estimate, observed, spike)
+    assert {tuple(place) for place in np.argwhere(back)} == {(2, 9, 9), (0, 2, 2)}
+    assert not taken_back(estimate, observed, np.zeros_like(spike)).any()

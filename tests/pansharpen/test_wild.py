@@ -70,7 +70,7 @@ def test_either_is_told_by_itself(pair):
 
 
 def both_cases(image):
-    scenes = LargeScene(image, SENSOR, halo=0)
+    scenes = LargeScene(image, SENSOR, halo=0, side=max(image.shape[1:]))
     return scenes.case(), scenes.case(as_measured=True).replace(findings={})
 
 
