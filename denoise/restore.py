@@ -20,8 +20,9 @@ from denoise.separation.estimate import FEW, medians
 from denoise.separation.known import known_by
 from denoise.separation.noise import MIN_PIXELS
 from denoise.separation.saturation import blank, clipped, stuck_values
-from denoise.separation.spikes import SLIGHT, spikes, taken_back
+from denoise.separation.spikes import SLIGHT, spikes
 from denoise.separation.structured_bands import structured
+from denoise.separation.taken_back import taken_back
 from denoise.separation.wild import wild
 from denoise.strips import STRIP_BYTES, STRIP_PIXELS, RestoredSource, strip_size
 from hsitools.arrays import real_array
@@ -333,8 +334,6 @@ def restore(
     part, std = found.estimate * np.float32(scale), None if found.std is None else found.std * np.float32(scale)
     back = np.zeros(part.shape, dtype=bool) if counts else taken_back(part, values[live], lone[live])
     part[back] = values[live][back]
-    valid[live] |= back
-    lone[live] &= ~back
     if std is not None and noise is not None:
         std = np.where(back, np.maximum(std, np.float32(scale) * noise.sigma[:, None, None]), std)
     noise_model = in_cube_units(found.noise, scale, live)

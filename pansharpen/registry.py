@@ -102,7 +102,7 @@ class Method:
     held: int = HELD
     images: int = 0
     own: int = 0
-    std_held: int = 0
+    std_held: int = HELD
 
     def halo_at(self, ratio: int) -> int:
         """Coarse pixels of surroundings at a ratio.
@@ -161,7 +161,7 @@ def method(
     held: int = HELD,
     images: int = 0,
     own: int = 0,
-    std_held: int = 0,
+    std_held: int = HELD,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a function as a fusion method.
 

@@ -133,7 +133,6 @@ def fit_rounds(
                 fit = replace(fit, sampled=shared.applied(sampled), shift=shared.shift, fitted=None)
             if options.shared_curve:
                 shared = replace(shared, curve=shared_gain_curve(fit, data))
-        if last:
             break
         if prior is not None and warm is None:
             theta = restart_few_fringes(fit, data, prior, options, few_only=number > 0).theta

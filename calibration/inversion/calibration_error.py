@@ -317,10 +317,8 @@ def like_spectra(errors: Array, signal: Array, std: Array) -> Array:
     draw, and many interferometers share them: they may be as large as was told where all others are not. Which do is
     decided as if each interferometer erred alone, by ``std``: how they err together is itself an estimate.
     """
-    power, vectors = np.linalg.eigh(signal / np.outer(std, std))
-    power = np.maximum(power, 0)
-    # estimates keep this share of a direction
-    kept = std[:, None] * (vectors * (power / (1 + power))) @ vectors.T / std
+    # what an estimate makes of them
+    kept = np.linalg.solve(signal + np.diag(std**2), signal).T
     return np.asarray(kept @ errors @ kept.T)
 
 

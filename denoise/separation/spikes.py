@@ -28,8 +28,6 @@ LONE = 15.0
 USUAL, DRAWN_ON = 10.0, 0.25
 #: Turns, each without the spikes of those before, and steps of each turn's fit of least absolute deviations.
 TURNS, STEPS = 3, 4
-#: Pixels for each number that is fitted, from which on bands beside one tell it.
-ENOUGH_TO_TELL = 10
 #: Share of a band's standard deviation below which a spike stays: where noise is far less than the scene, the scene's
 #: own details stand out of it, and what is so slight spoils no mean or variance. Read on one scene (.1, .3).
 SLIGHT = 0.3
@@ -121,33 +119,6 @@ def lone(rest: Array, unit: Array, keep: Mask, least: Array) -> Mask:
     pixels = out.any(0)
     out[:, pixels] &= _without_likes(signed[:, pixels], keep[:, pixels], least[..., 0])
     return np.asarray(out)
-
-
-def taken_back(estimate: Array, observed: Array, spike: Mask) -> Mask:
-    """Spikes ``(band, y, x)`` that were less far from what the bands beside them make than what replaces them.
-
-    In a pixel unlike all others the scene's directions may foretell a voxel worse than any defect would leave it.
-
-    Parameters
-    ----------
-    estimate, observed : array, shape (band, y, x)
-    spike : array of bool, shape (band, y, x)
-        What was observed there took no part in the estimate.
-    """
-    out = np.zeros(spike.shape, dtype=bool)
-    for band in np.flatnonzero(spike.any((1, 2))):
-        beside = [other for other in (band - 1, band + 1) if 0 <= other < len(spike)]
-        use = ~spike[[band, *beside]].any(0)
-        where = spike[band] & ~spike[beside].any(0)
-        if not where.any() or use.sum() < ENOUGH_TO_TELL * (len(beside) + 1):
-            continue
-        level = estimate[[band, *beside]][:, use].mean(1)
-        design = (estimate[beside] - level[1:, None, None]).reshape(len(beside), -1).T.astype(float)
-        seen = (estimate[band] - level[0]).ravel().astype(float)
-        slope = np.linalg.lstsq(design[use.ravel()], seen[use.ravel()], rcond=None)[0]
-        near = level[0] + (design @ slope).reshape(where.shape)
-        out[band] = where & (np.abs(estimate[band] - near) > np.abs(observed[band] - near))
-    return out
 
 
 def _alone(signed: Array, where: Mask) -> Mask:

@@ -18,8 +18,8 @@ from denoise.separation.spikes import (
     _without_likes,
     lone,
     spikes,
-    taken_back,
 )
+from denoise.separation.taken_back import taken_back
 
 # ---- scene and outliers in turn --------------------------------------------------------------------------------
 
