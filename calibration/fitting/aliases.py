@@ -20,7 +20,7 @@ Array = NDArray[np.float64]
 #: searched below the limit alone.
 NEAR_LIMIT = 0.75
 #: How far to look, in sampling limits: at least the first alias, where the closest lines sample further no more than
-#: this (duplicate lines sample anything, and tell nothing).
+#: this (nearly equal lines sample anything, and tell nothing).
 WIDEST = 4.0
 #: Coherence of the lines at the alias's distance from which they count as evenly spaced.
 EVEN = 0.9
@@ -31,6 +31,15 @@ DOUBT = 6.0
 MERGED = 1.0
 #: Resolution elements that rows may well be off a straight line: a mosaic's ripple is smaller.
 LAW_RESOLUTIONS = 3.0
+#: Share of the mean spacing below which two lines are one, measured twice.
+SAME_LINE = 1e-3
+#: Coherence of lines with a gap at the distance of a rival OPD, one more turn over the gap, from which on it is tried:
+#: the rival explains half of a fringe. Lines without gaps have .22, lines that lack a quarter of the band .56.
+RIVAL = 0.7
+#: Most such distances: lines in two narrow clusters have many, and each costs the restart of all rows.
+MOST_RIVALS = 4
+#: Points of the coherence's grid per resolution element.
+FINE_GRID = 8
 #: Fewest rows that make a path: fewer stand each for itself.
 MIN_PATH = 5
 #: Most rows that the search for a straight law looks at: so many tell one line from another.
@@ -43,7 +52,9 @@ def sampling_limit(wavenumber: Array) -> float:
     Δσ is the mean spacing of the lines, or the median where that is smaller: where some lines of a regular series are
     missing the others still tell the fringes that the whole series would.
     """
-    spacing = np.diff(wavenumber)
+    spacing = np.diff(np.sort(wavenumber))
+    # a line measured twice tells no more
+    spacing = spacing[spacing > SAME_LINE * spacing.mean()]
     return 0.5 / float(min(spacing.mean(), np.median(spacing)))
 
 
@@ -51,6 +62,23 @@ def evenly_spaced(wavenumber: Array) -> bool:
     """Whether every fringe has an alias at ``2·limit − OPD`` that it cannot be told from."""
     turns = 2 * sampling_limit(wavenumber) * wavenumber
     return bool(abs(np.exp(2j * np.pi * turns).mean()) > EVEN)
+
+
+def rival_distances(wavenumber: Array) -> Array:
+    """Distances (µm) below the sampling limit at which lines with gaps hardly tell two OPDs apart, nearest first.
+
+    Lines in two clusters tell the phase of each, but not the whole turns between them.
+    """
+    width, limit = float(np.ptp(wavenumber)), sampling_limit(wavenumber)
+    # the transform of where the lines are, in cells of an eighth of a turn at the limit
+    cells = int(np.ceil(8 * width * limit)) + 1
+    cell = np.rint((wavenumber - wavenumber.min()) / width * (cells - 1)).astype(int)
+    n = FINE_GRID * cells
+    coherence = np.abs(np.fft.rfft(np.bincount(cell, minlength=cells), n)) / len(wavenumber)
+    distance = np.arange(len(coherence)) * (cells - 1) / (n * width)
+    inner = coherence[1:-1]
+    peak = (inner > RIVAL) & (inner > coherence[:-2]) & (inner >= coherence[2:]) & (distance[1:-1] < limit)
+    return distance[1 + np.flatnonzero(peak)[:MOST_RIVALS]]
 
 
 def search_limit(wavenumber: Array) -> float:

@@ -16,7 +16,7 @@ from calibration.fitting.options import Options
 from calibration.fitting.population import estimate_prior
 from calibration.fitting.posterior import posterior
 from calibration.fitting.refine import Prior
-from calibration.fitting.restarts import of_few_fringes, restart_few_fringes
+from calibration.fitting.restarts import least_dispersion, of_few_fringes, restart_few_fringes
 from calibration.fitting.scaled_rows import ScaledRows
 from calibration.fitting.shared_curves import shared_gain_curve, shared_shift
 from calibration.fitting.starting_opd import starting_opd
@@ -117,7 +117,7 @@ def fit_rounds(
         last = number + 1 == most_rounds
         if before is not None and not last:
             opd = theta[:, sampled.model.slices["phase"].start + 1] * data.band.opd_per_radian
-            slow = of_few_fringes(opd, data.usable, data.band.width)
+            slow = of_few_fringes(opd, data.usable, data.band.width) or len(data.rival_distances)
             last = not slow or _moved(before, fit, data) < STILL[number + 1 > ROUNDS]
         before = fit
         if options.prior:
@@ -140,11 +140,12 @@ def fit_rounds(
     fit = _solve(sampled, data, theta, shared, prior, options, most, tolerance or usual)
     if warm is not None:
         return replace(fit, between=warm.between)
-    if prior is None:
+    if prior is None and not len(data.rival_distances):
         return fit
-    restarted = restart_few_fringes(fit, data, prior, options, few_only=True)
+    restarted = restart_few_fringes(fit, data, prior or least_dispersion(fit), options, few_only=True)
     if restarted.moved.any():
-        fit = _solve(sampled, data, restarted.theta, shared, restarted.prior, options, most, tolerance or usual)
+        prior = None if prior is None else restarted.prior
+        fit = _solve(sampled, data, restarted.theta, shared, prior, options, most, tolerance or usual)
     return replace(fit, between=restarted.between)
 
 

@@ -33,6 +33,8 @@ FROM_NEIGHBOURS = np.array([-1, -0.5, 0, 0.5, 1])
 FROM_ZERO = np.array([0.25, 0.5, 1, 1.5, 2, 2.5, 3])
 #: Fringes over the band by which two minima differ at least: less is one minimum, reached from two sides.
 SAME_FRINGES = 0.1
+#: Dispersion to be expected, rad: coefficients of the phase beyond its slope are of some tenths.
+DISPERSION = 0.3
 #: Iterations after which the most promising starts are told, and how many of them go on to the end. Three iterations
 #: do not tell: the starts' other parameters are the population's.
 FIRST_ITERATIONS, FINALISTS = 8, 4
@@ -75,6 +77,19 @@ def _limit(expected: Array, data: ScaledRows) -> float:
     return FEW_FRINGES * (HARMONIC if of_few_fringes(expected, data.usable, data.band.width) else 1)
 
 
+def least_dispersion(fit: Fit) -> Prior:
+    """Prior that only asks for little dispersion, where no population says how much there is.
+
+    Over a gap between lines another whole turn is another dispersion, and no residual tells them apart.
+    """
+    phase = fit.sampled.model.slices["phase"]
+    mean, precision = fit.theta.copy(), np.zeros_like(fit.covariance)
+    mean[:, phase.start + 2 : phase.stop] = 0
+    for column in range(phase.start + 2, phase.stop):
+        precision[:, column, column] = fit.variance / DISPERSION**2
+    return Prior(mean=mean, precision=precision)
+
+
 def restart_few_fringes(
     fit: Fit, data: ScaledRows, prior: Prior, options: Options, *, few_only: bool = False
 ) -> Restarted:
@@ -87,7 +102,9 @@ def restart_few_fringes(
     column = phase.start + 1
     opd = fit.theta[:, column] * band.opd_per_radian
     expected = running_median(opd, data.index)
-    rows = rows_in_doubt(fit, data, expected, few_only)
+    # lines with a gap do not count the turns over it, however many fringes there are
+    rivals = data.rival_distances
+    rows = np.flatnonzero(data.usable) if len(rivals) else rows_in_doubt(fit, data, expected, few_only)
     size = model.n_parameters
     result = Restarted(
         theta=fit.theta.copy(), between=np.zeros((len(opd), size, size)), moved=np.zeros(len(opd), dtype=bool),
@@ -96,14 +113,15 @@ def restart_few_fringes(
     if not len(rows):
         return result
     near = np.abs(expected[rows, None] + FROM_NEIGHBOURS / band.width)
+    other = np.abs(opd[rows, None] + np.concatenate([-rivals, rivals]))
     half = np.abs(expected[rows, None]) / HARMONIC
     zero = np.broadcast_to(FROM_ZERO / band.width, (len(rows), len(FROM_ZERO)))
-    candidates = np.concatenate([near, zero, half], axis=1)
+    candidates = np.concatenate([near, zero, other, half], axis=1)
     many = np.repeat(rows, candidates.shape[1])
     # a row of many fringes has no business near zero, and one without a fringe would find one in its noise
     fringes = np.abs(expected[rows]) * band.width
     tried = np.ones(candidates.shape, dtype=bool)
-    tried[:, len(FROM_NEIGHBOURS) : -1] = (fringes < FEW_FRINGES)[:, None]
+    tried[:, len(FROM_NEIGHBOURS) : len(FROM_NEIGHBOURS) + len(FROM_ZERO)] = (fringes < FEW_FRINGES)[:, None]
     harmonic = (fringes >= FEW_FRINGES) & (fringes < _limit(expected, data))
     tried[:, -1] = harmonic
     if few_only:
@@ -125,7 +143,7 @@ def restart_few_fringes(
     spread = level / np.maximum(own.precision[:, column, column], 1e-300)
     square = np.maximum(spread - (fit.theta[many, column] - own.mean[:, column]) ** 2, 1e-6 * spread) / 4
     precision = own.precision.copy()
-    few = np.abs(expected[many]) * band.width < _limit(expected, data)
+    few = (np.abs(expected[many]) * band.width < _limit(expected, data)) | (len(rivals) > 0)
     wide = 4 * square + np.where(few, (start[:, column] - own.mean[:, column]) ** 2, 0)
     precision[:, column, column] = np.where(own.precision[:, column, column] > 0, level / wide, 0)
     own = replace(own, precision=precision)

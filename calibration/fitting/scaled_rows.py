@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calibration.captures.capture import MonochromaticCapture
+from calibration.fitting.aliases import rival_distances
 from hsitools.errors import InputError
 from hsitools.sensor.fabry_perot import AIRY
 from hsitools.sensor.line_shape import LineShape
@@ -98,6 +100,11 @@ class ScaledRows:
             line=capture.line,
             line_shape=capture.line_shape,
         )
+
+    @cached_property
+    def rival_distances(self) -> Array:
+        """Distances (µm) between OPDs that the measured lines hardly tell apart (`calibration.fitting.aliases`)."""
+        return rival_distances(self.wavenumber[(self.weight > 0).any(axis=0)])
 
     def sampled(self, model: TransmittanceModel) -> SampledModel:
         """A model as the monochromator's lines see it."""

@@ -7,8 +7,11 @@ import pytest
 
 from calibration import simulated_bench as bench
 from calibration.fitting import aliases
+from calibration.fitting.options import Options
 from calibration.pipeline import characterize
 from hsitools.sensor.transmittance import TransmittanceModel
+
+DISPERSIVE = TransmittanceModel(degree_gain=3, degree_reflectivity=3, degree_phase=3)
 
 
 @pytest.fixture(scope="module")
@@ -99,3 +102,48 @@ def test_rival_across_the_limit():
     distance, likely = aliases.nearest_rival(grid, score, np.full(3, 4.0), 10.0, 1.0)
     assert list(likely) == [True, False, False]
     assert distance[0] == pytest.approx(11.0)
+
+
+def of_a_gap(device, share=0.75, **how):
+    """A capture without the lines of the middle of the band."""
+    lines = bench.lines(301)
+    lines = lines[np.abs(lines - lines.mean()) > share / 2 * np.ptp(lines)]
+    return bench.capture(device, lines, rng=np.random.default_rng(9), noise=0.095, linewidth_nm=0.0, **how)
+
+
+def test_lines_with_a_gap():
+    """Two clusters of lines do not count the turns between them; what all rows share does, and error bars hold."""
+    device = bench.simulate_instrument(48, rng=np.random.default_rng(2), rows=8, opd_step_um=0.7)
+    result = characterize(of_a_gap(device), DISPERSIVE)
+    assert not wrong(result, device).any()
+    assert not result.flagged.any()
+    z = np.abs(bench.standardised_errors(device, result)["opd"])
+    assert (z < 1.96).mean() > 0.9
+    assert np.median(z) > 0.3
+
+
+def test_a_gap_that_nothing_bridges():
+    """Interferometers by themselves, with dispersion to be found: their errors hold the turn that may be wrong."""
+    device = bench.simulate_instrument(24, rng=np.random.default_rng(2), rows=8, opd_step_um=0.7)
+    result = characterize(of_a_gap(device), DISPERSIVE, options=Options(prior=False))
+    assert result.flags["unidentified"][wrong(result, device)].all()
+    assert wrong(result, device).mean() < 0.15
+    assert (np.abs(result.opd_um - device.opd_um) < 1.96 * result.opd_stderr_um).mean() > 0.9
+
+
+def test_rivals_of_lines_with_gaps():
+    """As many whole turns as fit between the middles of two clusters, and none of lines without a gap."""
+    even = bench.lines(301)
+    place = (even - even[0]) / np.ptp(even)
+    two = even[np.abs(place - 0.5) > 0.375]
+    turns = aliases.rival_distances(two) * 0.875 * np.ptp(two)
+    np.testing.assert_allclose(turns, [1, 2, 3], atol=0.15)
+    for lines in (even, even[place < 0.7], bench.lines(301, even_in="wavelength"), np.delete(even, [3, 11, 12, 30])):
+        assert not len(aliases.rival_distances(lines))
+
+
+def test_lines_measured_twice():
+    """What they sample is what the lines sample that differ."""
+    even = bench.lines(101)
+    twice = np.sort(np.concatenate([even, even + 1e-8]))
+    assert aliases.sampling_limit(twice) == pytest.approx(aliases.sampling_limit(even), rel=1e-6)
