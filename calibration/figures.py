@@ -11,7 +11,7 @@ from calibration.captures.capture import MonochromaticCapture
 from calibration.characterization import Characterization
 from calibration.fitting.line_width import LineWidth
 from calibration.fitting.opd_law import running_median
-from hsitools.plot import COLOURS, limit_to_most, new_figure, plain_log_ticks, robust_range, with_missing
+from hsitools.plot import COLOURS, limit_to_most, new_figure, plain_log_ticks, robust_range, show_missing
 from hsitools.sensor.line_shape import LineShape
 from hsitools.sensor.transmittance import SampledModel
 
@@ -203,7 +203,8 @@ def rmse_map_figure(ch: Characterization) -> Figure:
     figure, axes = new_figure(float(np.clip(1.9 + 6.6 / shape, 4.0, 8.5)), float(np.clip(1.0 + 6.6 * shape, 2.0, 7.6)))
     _, top, beyond = robust_range(image.ravel())
     aspect = "equal" if LONG > shape > 1 / LONG else "auto"
-    drawn = axes.imshow(image, cmap=with_missing("viridis"), aspect=aspect, vmax=top)
+    drawn = axes.imshow(image, cmap="viridis", aspect=aspect, vmax=top)
+    show_missing(axes)
     for axis, count in ((axes.yaxis, rows), (axes.xaxis, columns)):
         if count <= FEW:
             axis.set_ticks(range(count))

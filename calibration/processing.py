@@ -307,12 +307,13 @@ def _rms(values: Array) -> float:
 
 
 def _spectra_figure(result: Inversion, budget: dict[str, Array]) -> Figure:
-    from hsitools.plot import COLOURS, draw_image, legend_below, new_figure, with_unit
+    from hsitools.plot import COLOURS, draw_image, legend_below, new_figure, show_field, with_unit
 
     spectra = result.spectra
     figure, (image, lines, errors) = new_figure(12, 4.2, ncols=3, width_ratios=[1.2, 1.5, 1.3])
     bright = np.where(spectra.mask, spectra.estimate.mean(axis=0), np.nan)
     draw_image(image, bright, "mean over the band", with_unit("mean", spectra.units))
+    show_field(image, spectra.mask)
     order = np.argsort(np.where(spectra.mask, bright, np.inf), axis=None)[: int(spectra.mask.sum())]
     for number, quantile in enumerate(QUANTILES):
         y, x = np.unravel_index(order[int(quantile * (len(order) - 1))], bright.shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from hsitools.cube import Cube
 from hsitools.errors import InputError
-from hsitools.plot import COLOURS, MISSING, new_figure
+from hsitools.plot import COLOURS, MISSING, new_figure, show_missing
 from hsitools.text import counted, readable
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ RGB_NM, FALSE_NM = (640.0, 550.0, 460.0), (2200.0, 1650.0, 1050.0)
 FAR_NM = 20.0
 #: Longest side of a quicklook, pixels; smaller ones are enlarged to about MIN_SIDE.
 MAX_SIDE, MIN_SIDE = 2000, 400
+#: Responses of a sensor that are drawn, spread over its bands.
+SHOWN_BANDS = 40
 
 
 def rgb_bands(cube: Cube) -> tuple[int, int, int]:
@@ -110,19 +113,22 @@ def sensor_figure(sensor: Sensor) -> Figure:
     panels = [_response_axes]
     panels += [] if sensor.noise is None else [_snr_axes]
     panels += [] if sensor.mtf is None else [_mtf_axes]
-    rows = (len(panels) + 2) // 2
-    figure, axes = new_figure(10.5, 3.6 * rows, nrows=rows, ncols=2, squeeze=False)
+    lines = [f"{key}: {readable(value)}" for key, value in sensor.describe().items() if value not in (None, "")]
+    # in words beside an odd number of panels, or under them all
+    beside = len(panels) % 2 == 1
+    words = [part for line in lines for part in wrap(line, 78 if beside else 160, subsequent_indent="   ")]
+    heights = [3.6] * ((len(panels) + 1) // 2) + ([] if beside else [0.15 * len(words)])
+    figure, axes = new_figure(
+        10.5, sum(heights), nrows=len(heights), ncols=2, squeeze=False, gridspec_kw={"height_ratios": heights}
+    )
     places = list(axes.ravel())
     for panel, ax in zip(panels, places, strict=False):
         panel(ax, sensor)
     for ax in places[len(panels) :]:
         ax.axis("off")
     text = places[len(panels)]
-    lines = [f"{key}: {readable(value)}" for key, value in sensor.describe().items() if value not in (None, "")]
-    import textwrap
-
-    wrapped = "\n".join("\n".join(textwrap.wrap(line, 78, subsequent_indent="   ")) for line in lines)
-    text.text(0, 1, wrapped, va="top", fontsize=6.8, transform=text.transAxes)
+    # its width is that of the page, not of a column
+    text.text(0, 1, "\n".join(words), va="top", fontsize=6.8, transform=text.transAxes).set_in_layout(beside)
     figure.suptitle(sensor.name)
     return figure
 
@@ -140,16 +146,19 @@ def _response_axes(ax: Any, sensor: Sensor) -> None:
     else:
         centre, width = response.wavelength_nm, response.fwhm_nm
         grid = np.linspace(centre.min() - 2 * width.max(), centre.max() + 2 * width.max(), 4000)
-        curves = response.curve(grid)
+        # of hundreds beside one another nothing but a filled box would be seen
+        shown = np.unique(np.linspace(0, response.n_bands - 1, SHOWN_BANDS).round().astype(int))
+        curves = response.curve(grid)[shown]
         curves = curves / curves.max(axis=1, keepdims=True)
-        # all bands as one line with gaps: hundreds of lines are slow to draw
+        # as one line with gaps: many lines are slow to draw
         parts = [(np.append(grid[on], np.nan), np.append(row[on], np.nan)) for row in curves for on in [row > 1e-3]]
-        ax.plot(*np.concatenate(parts, axis=1), color=COLOURS[0], lw=0.4, alpha=0.7)
+        ax.plot(*np.concatenate(parts, axis=1), color=COLOURS[0], lw=0.8)
         if sensor.pan is not None:
             curve = sensor.pan.curve(grid)[0]
             ax.fill_between(grid, curve / curve.max(), color=COLOURS[4], alpha=0.35, lw=0, label="PAN")
             ax.legend(loc="upper right")
-        ax.set(title=f"Response of {counted(response.n_bands, 'band')}", ylabel="response / its maximum")
+        some = "" if len(shown) == response.n_bands else f"{len(shown)} of "
+        ax.set(title=f"Response of {some}{counted(response.n_bands, 'band')}", ylabel="response / its maximum")
     ax.set(xlabel="wavelength / nm")
 
 
@@ -202,7 +211,8 @@ def photon_transfer_figure(noise: PhotonTransfer) -> Figure:
     good = noise.response[~noise.defects]
     low, high = np.percentile(good, [1, 99])
     image = axes[1].imshow(np.where(noise.defects, np.nan, noise.response), vmin=low, vmax=high, cmap="viridis")
-    axes[1].set(title=f"Relative response: PRNU {100 * noise.prnu:.2f} %, {int(noise.defects.sum())} defects white",
+    show_missing(axes[1])
+    axes[1].set(title=f"Relative response: PRNU {100 * noise.prnu:.2f} %, {int(noise.defects.sum())} defects hatched",
                 xlabel="x / pixel", ylabel="y / pixel")  # fmt: skip
     axes[1].grid(False)
     figure.colorbar(image, ax=axes[1], label="response / illumination")

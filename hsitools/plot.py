@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 #: Okabe-Ito palette: distinct for colour-blind readers, in this order.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-#: Magenta, which hardly anything outdoors has: pixels that hold no measurement. As holes they would have the page's
-#: colour, that of the brightest ones.
+#: Magenta, which hardly anything outdoors has: pixels of a picture file that hold no measurement. As holes they would
+#: have the page's colour, that of the brightest ones; figures hatch them.
 MISSING = (255, 0, 255)
 #: Widths of the middle half of values beyond which one is out of a figure, and how many of these are named.
 FAR, NAMED = 8.0, 10
@@ -100,20 +100,42 @@ def plain_log_ticks(axis: Any) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
-def with_missing(cmap: str) -> Any:
-    """A map of colours that gives NaN its own, `MISSING`."""
-    from matplotlib import colormaps
+def show_missing(ax: Any) -> None:
+    """Hatches pale grey what an image leaves open (NaN, transparent): no colour of any map, nor of a scene."""
+    from matplotlib.patches import Rectangle
 
-    return colormaps[cmap].with_extremes(bad="#{:02x}{:02x}{:02x}".format(*MISSING))
+    behind: dict[str, Any] = {
+        "facecolor": "#ededed",
+        "edgecolor": "#b5b5b5",
+        "hatch": "////",
+        "linewidth": 0.0,
+        "zorder": -1,
+    }
+    ax.add_patch(Rectangle((0, 0), 1, 1, transform=ax.transAxes, **behind))
+
+
+def show_field(ax: Any, valid: Any) -> None:
+    """Limit an image's axes to the rows and columns that hold a measurement (``valid``, of y and x) at all."""
+    import numpy as np
+
+    rows, columns = (np.flatnonzero(np.any(valid, axis=axis)) for axis in (1, 0))
+    if rows.size:
+        ax.set(xlim=(columns[0] - 0.5, columns[-1] + 0.5), ylim=(rows[-1] + 0.5, rows[0] - 0.5))
 
 
 def draw_image(ax: Any, image: Any, title: str, bar: str | None = None, **settings: Any) -> None:
     """A picture without axes, with a colour bar that says quantity and unit (``bar``) unless it is one of colours.
 
-    ``settings`` are those of ``Axes.imshow``; NaN are magenta.
+    ``settings`` are those of ``Axes.imshow``; NaN, and what is `MISSING` in pictures, are hatched.
     """
-    look = {"cmap": "gray", "interpolation": "nearest", **settings}
-    drawn = ax.imshow(image, **look | {"cmap": with_missing(look["cmap"])})
+    import numpy as np
+
+    image = np.asarray(image)
+    if image.ndim == 3:
+        measured = (image[..., :3] != MISSING).any(axis=-1)
+        image = np.dstack([image[..., :3], 255 * measured]).astype(np.uint8)
+    drawn = ax.imshow(image, **{"cmap": "gray", "interpolation": "nearest", **settings})
+    show_missing(ax)
     ax.set_title(title)
     ax.set_axis_off()
     if bar is not None:

@@ -17,7 +17,7 @@ from calibration.simulated_scene import sub_image_size, truth_of, write_scene
 from hsitools.chain import Fact, Outcome, Step
 from hsitools.demo import Demonstration
 from hsitools.io import save_cube
-from hsitools.plot import COLOURS, new_figure, with_missing, with_unit
+from hsitools.plot import COLOURS, draw_image, new_figure, show_field, with_unit
 from hsitools.scenes import scene
 
 if TYPE_CHECKING:
@@ -122,11 +122,12 @@ def _figure(result: Inversion, truth: Array) -> Figure:
     low, high = np.nanpercentile(truth[band][spectra.mask], [1, 99])
     shown = {"truth": truth[band], "inverted": spectra.estimate[band]}
     for ax, (title, values) in zip(axes, shown.items(), strict=False):
-        ax.imshow(np.where(spectra.mask, values, np.nan), cmap=with_missing("gray"), vmin=low, vmax=high)
-        ax.set(title=f"{title}, {spectra.wavelength_nm[band]:.0f} nm", xticks=[], yticks=[])
+        values = np.where(spectra.mask, values, np.nan)
+        draw_image(ax, values, f"{title}, {spectra.wavelength_nm[band]:.0f} nm", vmin=low, vmax=high)
     bar = with_unit("standard deviation", spectra.units)
-    figure.colorbar(axes[2].imshow(spectra.std[band], cmap="viridis"), ax=axes[2], label=bar, shrink=0.8)
-    axes[2].set(title="standard deviation", xticks=[], yticks=[])
+    draw_image(axes[2], spectra.std[band], "standard deviation", bar, cmap="viridis")
+    for ax in axes[:3]:
+        show_field(ax, spectra.mask)
     bright = np.where(spectra.mask, truth.mean(axis=0), np.inf)
     order = np.argsort(bright, axis=None)[: int(spectra.mask.sum())]
     for number, quantile in enumerate((0.05, 0.5, 0.95)):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from calibration.inversion.invert import Inversion
 from hsitools.errors import InputError
-from hsitools.plot import draw_image, legend_below, png_bytes, with_unit
+from hsitools.plot import draw_image, legend_below, png_bytes, show_field, with_unit
 from hsitools.report import Picture, Report, Section, Table
 from hsitools.text import counted
 
@@ -87,4 +87,5 @@ def _image(result: Inversion) -> tuple[Any, str]:
             maps["standard deviation, rms over the band"] = np.sqrt((result.spectra.std**2).mean(axis=0))
     for axes, (title, values) in zip(np.atleast_1d(figure.subplots(1, len(maps))), maps.items(), strict=True):
         draw_image(axes, values, title, with_unit(title.split(",")[0], result.spectra.units), cmap="viridis")
+        show_field(axes, result.spectra.mask)
     return figure, "The image, and how sure it is."

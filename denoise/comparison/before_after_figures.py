@@ -14,7 +14,7 @@ from denoise.comparison.before_after import Comparison
 from hsitools.errors import InputError
 from hsitools.estimation.spread import robust_sigma
 from hsitools.io.atomic import atomic_path
-from hsitools.plot import COLOURS, new_figure, plain_log_ticks, save_figure, with_missing, with_unit
+from hsitools.plot import COLOURS, new_figure, plain_log_ticks, save_figure, show_missing, with_unit
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -68,9 +68,10 @@ def images_figure(comparison: Comparison) -> Figure:
             f"({_two(noise.explained)}), smooth {item.smooth:.1f} ({noise.smooth:.1f})",
         )  # fmt: skip
         for ax, image, title in zip(row, (before, after, residual), titles, strict=True):
-            limits = {"vmin": -reach, "vmax": reach, "cmap": with_missing("RdBu_r")} if image is residual else {
-                "vmin": low, "vmax": max(high, low + 1e-12), "cmap": with_missing("gray")}  # fmt: skip
+            limits = {"vmin": -reach, "vmax": reach, "cmap": "RdBu_r"} if image is residual else {
+                "vmin": low, "vmax": max(high, low + 1e-12), "cmap": "gray"}  # fmt: skip
             shown = ax.imshow(image, **limits)
+            show_missing(ax)
             ax.set_title(title, fontsize=9)
             ax.set_xticks([])
             ax.set_yticks([])

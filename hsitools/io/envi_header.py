@@ -56,7 +56,7 @@ def parse_header(path: Path) -> dict[str, str]:
             while "}" not in parts[-1]:
                 following = next(lines, None)
                 if following is None:
-                    raise FormatError(f"{path}: {name.strip()}: found no closing brace")
+                    raise FormatError(f"{path}: {name.strip()}: found the file's end, expected a closing brace")
                 if not following.lstrip().startswith(";"):
                     parts.append(following)
             value = " ".join(parts).partition("}")[0].strip()

@@ -73,7 +73,8 @@ def read_table(path: str | Path, what: str, *, columns: int | None = None) -> Wa
         raise FormatError(f"{where}: expected a table of wavelength and value; {told}") from None
     head: tuple[str, ...] = ()
     rows: list[list[float]] = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    lines = text.splitlines()
+    for number, line in enumerate(lines, start=1):
         if not line.strip(" ,\t") or line.lstrip().startswith("#"):
             continue
         cells = next(csv.reader([line]))
@@ -87,10 +88,13 @@ def read_table(path: str | Path, what: str, *, columns: int | None = None) -> Wa
         # what follows a number may be a remark
         cells = line.split("#")[0].split(",")[:columns]
         wrong = [cell.strip() for cell in cells if not is_number(cell)]
+        # where copying stopped, a line has no end
+        cut = "; the file ends there, as one that is cut off" if number == len(lines) and text[-1] not in "\r\n" else ""
         if wrong:
-            raise FormatError(f"{where}: line {number}: found {wrong[0][:40]!r}, expected a number")
+            raise FormatError(f"{where}: line {number}: found {wrong[0][:40]!r}, expected a number{cut}")
         if rows and len(cells) != len(rows[0]):
-            raise FormatError(f"{where}: line {number}: found {counted(len(cells), 'column')}, expected {len(rows[0])}")
+            found = counted(len(cells), "column")
+            raise FormatError(f"{where}: line {number}: found {found}, expected {len(rows[0])}{cut}")
         rows.append([float(cell) for cell in cells])
     numbers = np.array(rows)
     if len(numbers) < 2 or numbers.shape[1] < 2:

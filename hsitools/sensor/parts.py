@@ -63,7 +63,7 @@ class SensorParts:
                 )
             object.__setattr__(self, "mtf", mtf)
         elif self.ratio > 1:
-            raise InputError(f"{self.name}: mtf: missing, expected gains at Nyquist for ratio {self.ratio}")
+            raise InputError(f"{self.name}: mtf: missing, expected gains at Nyquist for ratio {self.ratio} (--mtf)")
         if self.pan is not None and self.pan.n_bands != 1:
             raise InputError(f"{self.name}: pan: found {self.pan.n_bands} bands, expected 1")
         for field in ("noise", "pan_noise"):

@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from hsitools.errors import InputError
 from hsitools.estimation.chebyshev import CONDITION
 from hsitools.estimation.edge_aware import DataTerms, Links, edge_weights
 from pansharpen.case import Scene, Tile
@@ -100,12 +101,15 @@ def physics(scene: Scene, std: bool = False) -> Any:
     registration = scene.findings["registration"] = model.pair.said(_noise_between(model), sharp)
     if "doubt" in registration:
         order = other_order(scene, _components(model.space, model.coarse), model.space.basis.shape[-1])
-        if order is None:
-            # few bands leave more of PAN
-            few = left_of_bands(scene, model.coarse)
-            registration = scene.findings["registration"] = model.pair.said(_noise_between(model), sharp, few)
-        else:
-            registration["doubt"] = f"found that {sharp} looks {order}: only so it shows what the cube shows"
+        if order is not None:
+            # details of other places would be put into every band
+            raise InputError(
+                f"{sharp} and the cube: found that {sharp} looks {order}, expected it to show the cube's scene in the "
+                "cube's order of rows and columns"
+            )
+        # few bands leave more of PAN
+        few = left_of_bands(scene, model.coarse)
+        registration = scene.findings["registration"] = model.pair.said(_noise_between(model), sharp, few)
     if "doubt" in registration:
         log.warning("%s and the cube: %s", sharp, registration["doubt"])
     if scene.guides:

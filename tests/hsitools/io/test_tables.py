@@ -50,7 +50,9 @@ def test_the_suns_spectrum_may_begin_with_x_rays(tmp_path):
     [
         ("nm;b\n400,5;0,1\n500,5;0,2\n", "line 1: found semicolons, expected commas between columns"),
         ("nm,b\n400,1\n500,dark\n", "line 3: found 'dark', expected a number"),
-        ("nm,b\n400,1\n500\n", "line 3: found 1 column, expected 2"),
+        ("nm,b\n400,1\n500\n", "line 3: found 1 column, expected 2$"),
+        ("nm,b\n400,1\n500,.1\n60", "line 4: found 1 column, expected 2; the file ends there, as one that is cut off"),
+        ("nm,b\n400,1\n500,.1\n600,", "line 4: found '', expected a number; the file ends there"),
         ("1,1\n2,2\n3,3\n", "found 1 to 3 without a unit, expected wavelengths in nm or µm"),
         ("nm,b\n400,1\n", "found 1 row, expected at least two rows"),
         ("nm\n400\n500\n", "found one column, expected"),
