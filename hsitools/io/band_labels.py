@@ -20,7 +20,7 @@ from hsitools.io.names import (
     X_DIMENSIONS,
     Y_DIMENSIONS,
 )
-from hsitools.io.variable import Variable
+from hsitools.io.variable import MAX_BANDS, Variable
 from hsitools.io.wavelengths import PLAUSIBLE_NM, Conversion, width_to_nm
 from hsitools.text import counted
 
@@ -131,26 +131,25 @@ def _vector(
     return None
 
 
+def can_only_be_wavelengths(item: Variable) -> bool:
+    """Whether a vector ascends or descends through optical numbers, and is by its name nothing else."""
+    no_wavelengths = (*FWHM_NAMES, *GOOD_NAMES, *BAD_NAMES, *X_DIMENSIONS, *Y_DIMENSIONS)
+    if not item.numeric or not 2 <= max(item.shape) <= MAX_BANDS or item.base in no_wavelengths:
+        return False
+    values = item.values()
+    steps = np.diff(values)
+    monotonic = bool(np.all(steps > 0) or np.all(steps < 0))
+    optical = values.min() >= PLAUSIBLE_NM[0] and values.max() <= 2e4
+    return monotonic and bool(optical or (values.min() >= 0.2 and values.max() <= 20 and np.any(values % 1)))
+
+
 def _guessed_wavelengths(
     chosen: Variable, count: int, vectors: Mapping[str, Variable], where: str
 ) -> tuple[Any, str | None, str] | None:
     """A vector of any name as long as the bands whose numbers can only be wavelengths; said."""
-    taken = {*FWHM_NAMES, *GOOD_NAMES, *BAD_NAMES}
-    fitting = []
-    for item in vectors.values():
-        if not item.numeric or max(item.shape) != count or count < 2 or item.base in taken:
-            continue
-        values = item.values()
-        steps = np.diff(values)
-        monotonic = bool(np.all(steps > 0) or np.all(steps < 0))
-        unit = text(item.attributes.get("units", "")) or None
-        optical = values.min() >= PLAUSIBLE_NM[0] and values.max() <= 2e4
-        if monotonic and (optical or (values.min() >= 0.2 and values.max() <= 20 and np.any(values % 1))):
-            fitting.append((values, unit, item.name))
-    fitting = [item for item in fitting if item[2].rpartition("/")[2].lower() not in (*X_DIMENSIONS, *Y_DIMENSIONS)]
+    fitting = [item for item in vectors.values() if max(item.shape) == count and can_only_be_wavelengths(item)]
     if len(fitting) != 1:
         return None
-    log.warning(
-        "%s: %s: taken as wavelengths: as many as bands, ascending or descending, optical", where, fitting[0][2]
-    )
-    return fitting[0]
+    name = fitting[0].name
+    log.warning("%s: %s: taken as wavelengths: as many as bands, ascending or descending, optical", where, name)
+    return fitting[0].values(), text(fitting[0].attributes.get("units", "")) or None, name

@@ -14,6 +14,10 @@ WAVELENGTH_NAMES = (
     "lambdas", "bands_nm", "radiation_wavelength", "wavenumber", "wavenumbers",
 )  # fmt: skip
 WAVELENGTH_UNITS = ("wavelength_units", "wavelengths_units", "wavelength_unit", "units_of_wavelength")
+#: Words for the bands, which may hold their wavelengths.
+BANDS_CALLED = (
+    "band_names", "band_name", "bandnames", "bandname", "band_labels", "band_label", "channel_names", "channel_name",
+)  # fmt: skip
 FWHM_NAMES = (
     "fwhm_nm", "fwhm", "fwhms", "bandwidth", "bandwidths", "full_width_half_max", "full_width_half_maximum",
     "wavelength_fwhm", "band_width",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hsitools.io.labels import numbers_in, text
-from hsitools.io.names import BAND_DIMENSIONS, FWHM_NAMES, WAVELENGTH_NAMES
+from hsitools.io.names import BAND_DIMENSIONS, BANDS_CALLED, FWHM_NAMES, WAVELENGTH_NAMES
 from hsitools.io.wavelengths import from_names
 
 #: No instrument has more; labels are read whole, so that a file must not claim what it likes.
@@ -118,14 +118,14 @@ def numbers_of_text(item: Variable) -> Variable:
     """A list of words as numbers where it is one: wavelengths stored as text, or bands called "450 nm"."""
     if len(item.shape) != 1 or np.dtype(item.data.dtype).kind not in "SUOT" or not 0 < item.shape[0] <= MAX_BANDS:
         return item
-    if item.base not in (*WAVELENGTH_NAMES, *FWHM_NAMES, *BAND_DIMENSIONS, "band_names", "band_name"):
+    if item.base not in (*WAVELENGTH_NAMES, *FWHM_NAMES, *BAND_DIMENSIONS, *BANDS_CALLED):
         return item
     raw = item.data[()] if hasattr(item.data, "file") else item.data[...]
     if not all(isinstance(word, str | bytes | np.generic) for word in np.ravel(raw)):
         return item
     words = [text(word) for word in np.ravel(raw)]
     numbers = numbers_in(np.array(words))
-    if numbers is not None and item.base not in ("band_names", "band_name"):
+    if numbers is not None and item.base not in BANDS_CALLED:
         return replace(item, data=numbers)
     named = from_names(words)
     if named is None or item.base in FWHM_NAMES:

@@ -16,7 +16,7 @@ import numpy as np
 
 from hsitools.cube.sources import ArraySource, Source
 from hsitools.errors import FormatError, InputError
-from hsitools.io.band_labels import band_labels, is_wavelength, own_list
+from hsitools.io.band_labels import band_labels, can_only_be_wavelengths, is_wavelength, own_list
 from hsitools.io.grid import grid_of
 from hsitools.io.labels import text
 from hsitools.io.names import (
@@ -140,7 +140,11 @@ def choose(variables: Sequence[Variable], where: str, wanted: str | None, *, onl
 
 def contents(variables: Sequence[Variable], most: int = 8) -> str:
     """The arrays of a file in a few words."""
-    listed = [f"{v.name} {'×'.join(map(str, v.shape)) or 'scalar'}" for v in variables]
+    listed = [
+        f"{v.name} {'×'.join(map(str, v.shape)) or 'scalar'}"
+        + (f" ({np.dtype(v.data.dtype)})" if np.dtype(v.data.dtype).kind == "c" else "")
+        for v in variables
+    ]
     more = f" and {len(listed) - most} more" if len(listed) > most else ""
     return (", ".join(listed[:most]) + more) or "no array"
 
@@ -198,7 +202,7 @@ def _axes(
         if other:
             raise InputError(f"{where}: {chosen.name}: dims: found {dims}, expected band, y and x; choose with --axes")
         free = [axis for axis in range(3) if meaning[axis] is None]
-        lengths = _band_lengths(chosen, vectors, dims)
+        lengths = _band_lengths(chosen, vectors, attributes)
         fitting = [axis for axis in free if shape[axis] in lengths]
         if len(free) == 1:
             fitting = free
@@ -222,10 +226,17 @@ def _axes(
     return meaning.index("band"), meaning.index("y"), meaning.index("x")
 
 
-def _band_lengths(chosen: Variable, vectors: Mapping[str, Variable], dims: tuple[str, ...]) -> set[int]:
+def _band_lengths(chosen: Variable, vectors: Mapping[str, Variable], attributes: Mapping[str, Any]) -> set[int]:
+    """Lengths that the band axis can have, by whatever `band_labels` would take for its wavelengths."""
     own = own_list(chosen, WAVELENGTH_NAMES)
     if own is not None:
         return {len(own)}
     near = [v for v in vectors.values() if is_wavelength(v)]
     beside = [v for v in near if v.group == chosen.group]
-    return {max(v.shape) for v in beside or near if max(v.shape) > 1}
+    named = {max(v.shape) for v in beside or near if max(v.shape) > 1}
+    if named:
+        return named
+    of_file = own_list(Variable(name="", data=np.zeros(1), attributes=attributes), WAVELENGTH_NAMES)
+    if of_file is not None:
+        return {len(of_file)}
+    return {max(v.shape) for v in vectors.values() if can_only_be_wavelengths(v)}

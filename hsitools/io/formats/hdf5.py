@@ -117,7 +117,7 @@ def variables(group: Any) -> list[Variable]:
     out = []
     root = group.name.rstrip("/")
     for item in members(group):
-        if item.dtype.kind not in "uifbSOV":
+        if item.dtype.kind not in "uifcbSOV":
             continue
         attributes: dict[str, Any] | Attributes = Attributes(item)
         scale = text(_raw(item, "CLASS")) == "DIMENSION_SCALE"

@@ -74,7 +74,7 @@ def _cube(
     members: list[Variable], attributes: dict[str, Any], where: str, variable: str | None, axes: str | None
 ) -> Cube:
     """The cube of our layout: ``cube`` (band, y, x) unless its dimensions or wavelengths say otherwise."""
-    if variable is None and any(item.name == "cube" for item in members):
+    if variable is None and any(item.name == "cube" and item.numeric for item in members):
         variable = "cube"
     # wavelengths all unknown (NaN) tell no axis; ours is (band, y, x)
     return Cube(**labelled_cube(members, attributes, where, variable=variable, axes=axes, default_axes=(0, 1, 2)))

@@ -1,0 +1,62 @@
+"""Which axis holds the bands, where the wavelengths stand under a name, or in a place, that the reader was not told."""
+
+import h5py
+import numpy as np
+import pytest
+import zarr
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.io import savemat
+
+from hsitools.errors import FormatError
+from hsitools.io import open_cube
+
+#: Of (band, y, x); what users have is often (y, x, band).
+VALUES = np.random.default_rng(0).uniform(0.05, 0.9, (9, 5, 6)).astype(np.float32)
+LAST = VALUES.transpose(1, 2, 0)
+CENTRES = np.linspace(450, 2300, 9)
+
+
+def hdf5(path, arrays, attributes):
+    with h5py.File(path, "w") as file:
+        for name, values in arrays.items():
+            file[name] = values
+        file.attrs.update(attributes)
+
+
+def store(path, arrays, attributes):
+    group = zarr.open_group(path, mode="w")
+    for name, values in arrays.items():
+        group.create_array(name, data=values)
+    group.attrs.update({name: value.tolist() for name, value in attributes.items()})
+
+
+@pytest.mark.parametrize("cube", ["cube", "refl"])
+@pytest.mark.parametrize(
+    ("suffix", "write"), [(".h5", hdf5), (".zarr", store), (".mat", lambda path, arrays, _: savemat(path, arrays))]
+)
+@pytest.mark.parametrize("where", ["a vector", "an attribute of the file"])
+@pytest.mark.parametrize("values", [VALUES, LAST], ids=["first", "last"])
+def test_what_is_taken_for_wavelengths_says_which_axis_is_theirs(tmp_path, cube, suffix, write, where, values):
+    """A cube (y, x, band) in an array called cube was taken as (band, y, x), without a word."""
+    beside = where == "a vector"
+    if suffix == ".mat" and not beside:
+        pytest.skip("MATLAB files have no attributes")
+    path = tmp_path / f"c{suffix}"
+    write(path, {cube: values} | ({"centers": CENTRES} if beside else {}), {} if beside else {"wavelength": CENTRES})
+    read = open_cube(path)
+    assert_array_equal(read.read(), VALUES)
+    assert_allclose(read.wavelength_nm, CENTRES)
+
+
+@pytest.mark.parametrize("called", ["band_label", "band_names", "channel_name"])
+def test_words_for_bands_that_hold_their_wavelengths(tmp_path, called):
+    hdf5(tmp_path / "c.h5", {"refl": LAST, called: [f"B{n}: {w} nm".encode() for n, w in enumerate(CENTRES)]}, {})
+    read = open_cube(tmp_path / "c.h5")
+    assert_array_equal(read.read(), VALUES)
+    assert_allclose(read.wavelength_nm, CENTRES)
+
+
+def test_complex_numbers_are_named(tmp_path):
+    hdf5(tmp_path / "c.h5", {"cube": VALUES.astype(complex), "wavelength": CENTRES}, {})
+    with pytest.raises(FormatError, match=r"expected numbers \(band, y, x\); found cube 9×5×6 \(complex128\)"):
+        open_cube(tmp_path / "c.h5")
