@@ -174,7 +174,7 @@ def band_numbers(fields: dict[str, str], name: str, count: int, header: Path, *,
     """A list of a number a band (or one for all), None where the header has none."""
     if name not in fields:
         return None
-    parts = [exponent(part) for part in re.split(r"[,;\s]+", fields[name]) if part]
+    parts = [exponent(part) for part in re.split(r"[,;\s\"']+", fields[name]) if part]
     try:
         values = np.array([float(part) for part in parts])
     except ValueError:

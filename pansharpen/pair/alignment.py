@@ -189,7 +189,7 @@ def _extent(cube: Cube) -> str:
 
 def _reprojected(cube: Cube) -> Cube:
     """PAN on the cube's grid, finer by a whole ratio; both cropped to the coarse pixels that it reaches."""
-    from hsitools.io.formats.geotiff import rasterio_module
+    from hsitools.io.raster import rasterio_module
 
     rasterio_module()
     from rasterio import Affine

@@ -32,6 +32,7 @@ from hsitools.io.envi_header import (
 from hsitools.io.formats import geotiff
 from hsitools.io.labels import well_known_text
 from hsitools.io.map_info import grid_of, map_info_of
+from hsitools.io.raster import RasterSource
 from hsitools.io.scales import scaled
 from hsitools.progress import Progress
 
@@ -161,7 +162,7 @@ def _source(fields: dict[str, str], sizes: dict[str, int], header: Path, path: P
     needed = _data_bytes(fields, sizes, header)
     data_path = path if path != header else _data_of(header, needed)
     if _is_raster(data_path):
-        raster = geotiff.RasterSource(data_path)
+        raster = RasterSource(data_path)
         if raster.shape != (sizes["bands"], sizes["lines"], sizes["samples"]):
             raise InputError(f"{data_path}: data: found {raster.shape}, expected {sizes} as {header.name} says")
         return raster

@@ -12,16 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hsitools.cube import Cube
 from hsitools.cube.labels import stated_affine
-from hsitools.cube.sources import Bands
 from hsitools.errors import FormatError, InputError
 from hsitools.io import envi_header, stac
 from hsitools.io.atomic import atomic_path
 from hsitools.io.conventions import meta_of, meta_text
 from hsitools.io.labels import numbers_in
+from hsitools.io.raster import RasterSource, open_raster, rasterio_module
 from hsitools.io.scales import fits, scaled, stated_nodata, with_reflectance_factor
 from hsitools.io.wavelengths import Conversion, from_names, width_to_nm
 from hsitools.progress import Progress
@@ -43,56 +42,10 @@ def can_read(path: Path) -> bool:
         return file.read(4) in MAGIC
 
 
-def rasterio_module() -> Any:
-    """The rasterio package, or an error that says how to get it."""
-    try:
-        import rasterio
-    except ImportError:
-        raise InputError("GeoTIFF: rasterio: not installed, expected `pip install hsitools[geo]`") from None
-    return rasterio
-
-
-class RasterSource:
-    """Bands of a raster file, read by window; NaN where the file's mask (inside, or ``.msk`` beside) says invalid."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        with _open(path) as file:
-            self.shape = (int(file.count), int(file.height), int(file.width))
-            self.dtype = np.dtype(np.result_type(*file.dtypes))
-            flags = {flag.name for flag in file.mask_flag_enums[0]}
-        self.masked = "per_dataset" in flags and "alpha" not in flags
-        if self.masked:
-            self.dtype = np.result_type(self.dtype, np.float32)
-
-    def read(self, bands: Bands, rows: slice, columns: slice) -> NDArray[Any]:
-        """See `hsitools.cube.sources.Source`."""
-        try:
-            with _open(self.path) as file:
-                window = ((rows.start, rows.stop), (columns.start, columns.stop))
-                out = file.read([int(b) + 1 for b in bands], window=window)
-                if self.masked:
-                    out = np.where(file.read_masks(1, window=window) > 0, out, np.nan).astype(self.dtype)
-        except Exception as error:
-            # damaged tiles fail in many ways: codecs, sizes, missing blocks
-            raise FormatError(f"{self.path}: data: cannot be read; {' '.join(str(error).split())}") from None
-        return np.asarray(out)
-
-
-def _open(path: Path) -> Any:
-    import warnings
-
-    rasterio = rasterio_module()
-    with warnings.catch_warnings():
-        # a lab's cube without a map is no reason to warn
-        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-        return rasterio.open(path, driver="GTiff")
-
-
 def read(path: Path) -> Cube:
     """Open the image, lazily; what it does not say itself may stand in a header or STAC item beside it."""
     raster = RasterSource(path)
-    with _open(path) as file:
+    with open_raster(path) as file:
         tags = [_lower(file.tags(band, ns="IMAGERY") | file.tags(band)) for band in file.indexes]
         dataset = _lower(file.tags() | file.tags(ns="ENVI"))
         meta = meta_of(_lower(file.tags(ns=OWN)), str(path))
@@ -101,9 +54,16 @@ def read(path: Path) -> Cube:
         transform = None if file.transform.is_identity else stated_affine(file.transform, f"{path}: transform")
         scales, offsets = np.array(file.scales), np.array(file.offsets)
         units = next((unit for unit in file.units if unit), "")
-        points = len(file.gcps[0])
+        points, others = len(file.gcps[0]), len(file.subdatasets)
         descriptions, colours = file.descriptions, [colour.name for colour in file.colorinterp]
     count = raster.shape[0]
+    if raster.pages:
+        tags, descriptions = [_of_page(page) for page in raster.pages], ()
+        scales, offsets = np.ones(count), np.zeros(count)
+    elif others:
+        log.warning(
+            "%s: found %d images in one file, expected bands of one size: the first image is read", path, others
+        )
     if "alpha" in colours and count > 2:
         # GDAL calls the fourth band of bytes so by itself, whatever it is
         log.warning(
@@ -136,10 +96,18 @@ def read(path: Path) -> Cube:
     )  # fmt: skip
 
 
+def _of_page(page: str) -> dict[str, str]:
+    """Tags of a page that is a band; what it is called is its name."""
+    with open_raster(page) as file:
+        tags = _lower(file.tags())
+    called = tags.get("tifftag_pagename") or tags.get("tifftag_imagedescription", "")
+    return {"description": called} | tags
+
+
 def files(path: Path) -> list[Path]:
     """The image, what GDAL opens beside it (masks, world and metadata files), its STAC item and ENVI headers."""
     try:
-        with _open(path) as file:
+        with open_raster(path) as file:
             opened = [Path(name) for name in file.files]
     except InputError:
         raise

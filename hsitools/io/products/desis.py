@@ -13,11 +13,11 @@ from pathlib import Path
 from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.io import envi_header
-from hsitools.io.formats.geotiff import RasterSource
 from hsitools.io.formats.geotiff import can_read as is_tiff
 from hsitools.io.formats.geotiff import files as image_files
 from hsitools.io.formats.geotiff import read as read_geotiff
 from hsitools.io.products import xml_bands
+from hsitools.io.raster import RasterSource
 from hsitools.io.scales import physical
 from hsitools.text import counted
 

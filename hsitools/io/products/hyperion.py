@@ -17,10 +17,10 @@ from hsitools.cube import Cube
 from hsitools.cube.sources import Bands
 from hsitools.errors import FormatError, InputError
 from hsitools.io.detectors import OVERLAP, Detector, joined
-from hsitools.io.formats.geotiff import RasterSource
 from hsitools.io.formats.geotiff import can_read as is_tiff
 from hsitools.io.formats.geotiff import files as image_files
 from hsitools.io.formats.geotiff import read as read_geotiff
+from hsitools.io.raster import RasterSource
 from hsitools.io.scales import physical
 
 PRIORITY = 52  # told by their names: before GeoTIFF and ENVI

@@ -286,6 +286,13 @@ def test_envi_units_within_the_list(tmp_path):
     np.testing.assert_array_equal(open_cube(envi(tmp_path, f"wavelength = {{{words}}}\n")).wavelength_nm, WAVES)
 
 
+@pytest.mark.parametrize("mark", ['"', "'"])
+def test_envi_numbers_in_quotation_marks(tmp_path, mark):
+    words = ", ".join(f"{mark}{w}{mark}" for w in WAVES)
+    header = f"wavelength = {{{words}}}\nwavelength units = {mark}nm{mark}\n"
+    np.testing.assert_array_equal(open_cube(envi(tmp_path, header)).wavelength_nm, WAVES)
+
+
 @pytest.mark.parametrize("text", ['{"stac_version": "1.0.0", "assets": [1], "properties": 3}', "[" * 100_000])
 def test_a_strange_json_beside_an_image_does_no_harm(tmp_path, text):
     geotiff(tmp_path / "x.tif")

@@ -1,0 +1,78 @@
+"""Raster files by GDAL (extra ``geo``): bands of an image, or pages of one size that are bands, read by window."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsitools.cube.sources import Bands
+from hsitools.errors import FormatError, InputError
+
+
+def rasterio_module() -> Any:
+    """The rasterio package, or an error that says how to get it."""
+    try:
+        import rasterio
+    except ImportError:
+        raise InputError("GeoTIFF: rasterio: not installed, expected `pip install hsitools[geo]`") from None
+    return rasterio
+
+
+def open_raster(path: str | Path) -> Any:
+    """An open TIFF file, or a page of one (``GTIFF_DIR:2:name``)."""
+    rasterio = rasterio_module()
+    with warnings.catch_warnings():
+        # a lab's cube without a map is no reason to warn
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        return rasterio.open(path, driver="GTiff")
+
+
+class RasterSource:
+    """Bands of a raster file, read by window; NaN where the file's mask (inside, or ``.msk`` beside) says invalid.
+
+    Attributes
+    ----------
+    pages : list of str
+        Of a file each band of which is an image of its own, as cameras and microscopes write them; empty of others.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with open_raster(path) as file:
+            self.shape = (int(file.count), int(file.height), int(file.width))
+            self.dtype = np.dtype(np.result_type(*file.dtypes))
+            flags = {flag.name for flag in file.mask_flag_enums[0]}
+            pages = list(file.subdatasets) if file.count == 1 else []
+        self.pages = pages if pages and all(self._is_band(page) for page in pages) else []
+        if self.pages:
+            self.shape = (len(self.pages), *self.shape[1:])
+        self.masked = "per_dataset" in flags and "alpha" not in flags and not self.pages
+        if self.masked:
+            self.dtype = np.result_type(self.dtype, np.float32)
+
+    def _is_band(self, page: str) -> bool:
+        with open_raster(page) as file:
+            return (file.count, file.height, file.width, np.dtype(file.dtypes[0])) == (*self.shape, self.dtype)
+
+    def read(self, bands: Bands, rows: slice, columns: slice) -> NDArray[Any]:
+        """See `hsitools.cube.sources.Source`."""
+        window = ((rows.start, rows.stop), (columns.start, columns.stop))
+        try:
+            if self.pages:
+                return np.stack([self._page(self.pages[int(band)], window) for band in bands])
+            with open_raster(self.path) as file:
+                out = file.read([int(b) + 1 for b in bands], window=window)
+                if self.masked:
+                    out = np.where(file.read_masks(1, window=window) > 0, out, np.nan).astype(self.dtype)
+        except Exception as error:
+            # damaged tiles fail in many ways: codecs, sizes, missing blocks
+            raise FormatError(f"{self.path}: data: cannot be read; {' '.join(str(error).split())}") from None
+        return np.asarray(out)
+
+    def _page(self, page: str, window: Any) -> NDArray[Any]:
+        with open_raster(page) as file:
+            return np.asarray(file.read(1, window=window))
