@@ -164,7 +164,7 @@ class Characterization:
         The OPD's rows and columns are scaled, so that correlations stay. The transmittance and the inversion go by
         `covariance`: at the lines a fringe and its alias are one, and derivatives do not reach from one to the other.
         """
-        covariance, slope = self.covariance.copy(), self.model.slices["phase"].start + 1
+        covariance, slope = self.covariance.copy(), self.model.opd_column
         own = np.sqrt(covariance[:, slope, slope]) * self.response.band.opd_per_radian
         wider = np.ones(len(own))
         np.divide(self.opd_stderr_um, own, out=wider, where=self.flags["undersampled"] & (own > 0))

@@ -23,6 +23,7 @@ from calibration.fitting.wild_samples import WildSamples
 from calibration.transmittance_errors import LineErrors
 from hsitools.sensor.fabry_perot import contrast, finesse
 from hsitools.sensor.spectral import FabryPerotResponse
+from hsitools.sensor.transmittance import TransmittanceModel
 
 Array = NDArray[np.float64]
 
@@ -64,7 +65,7 @@ def characterization_of(
     # minima that are as likely differ in the parameters, hardly in the transmittance at the lines
     uncertain = covariance if fit.between is None else covariance + fit.between
     variances = np.maximum(np.einsum("bii->bi", uncertain), 0)
-    opd_and_phase = _opd_and_phase(data, theta, uncertain, variances, slices["phase"].start)
+    opd_and_phase = _opd_and_phase(data, theta, uncertain, variances, model)
     reflectivity, reflectivity_stderr = fit.sampled.reflectivity(theta), _mean_stderr(fit, uncertain)
     gain = slices["gain"].start
     rmse, r2 = _quality(data, fit, data.weight > 0)
@@ -143,10 +144,11 @@ def _with_positive_opd(theta: Array, covariance: Array, phase: slice) -> tuple[A
     return theta, covariance
 
 
-def _opd_and_phase(data: ScaledRows, theta: Array, covariance: Array, variances: Array, first: int) -> dict[str, Array]:
-    """OPD (µm) and constant phase (rad) with standard errors, from the phase's coefficients ``first`` and next."""
-    to_opd = data.band.opd_per_radian
-    opd = theta[:, first + 1] * to_opd
+def _opd_and_phase(
+    data: ScaledRows, theta: Array, covariance: Array, variances: Array, model: TransmittanceModel
+) -> dict[str, Array]:
+    """OPD (µm) and constant phase (rad) with standard errors, from the phase's coefficients of degree 1 and 0."""
+    first, opd = model.opd_column - 1, model.opd_um(theta, data.band)
     # phase = 2π·σ_c·OPD − φ_0: the two are strongly correlated
     ratio = data.band.centre / data.band.half_width
     phase_variance = (
@@ -155,7 +157,7 @@ def _opd_and_phase(data: ScaledRows, theta: Array, covariance: Array, variances:
     phase = 2 * np.pi * data.band.centre * opd - theta[:, first]
     return {
         "opd_um": opd,
-        "opd_stderr_um": np.sqrt(variances[:, first + 1]) * to_opd,
+        "opd_stderr_um": np.sqrt(variances[:, first + 1]) * data.band.opd_per_radian,
         "phase_rad": (phase + np.pi) % (2 * np.pi) - np.pi,
         "phase_stderr_rad": np.sqrt(np.maximum(phase_variance, 0)),
     }
@@ -230,7 +232,7 @@ def _unidentified(data: ScaledRows, fit: Fit, options: Options, opd_stderr: Arra
     half_fringe = 0.5 / data.band.width
     doubtful = data.usable & (SIDE_95 * opd_stderr > half_fringe)
     if doubtful.any():
-        column = fit.sampled.model.slices["phase"].start + 1
+        column = fit.sampled.model.opd_column
         own = parameter_covariance(fit, data, options, common=False)[:, column, column]
         if fit.between is not None:
             own = own + fit.between[:, column, column]

@@ -22,7 +22,9 @@ from calibration.fitting.fit_state import Fit
 from calibration.fitting.options import Options
 from calibration.fitting.posterior import posterior
 from calibration.fitting.refine import Prior, refine
+from calibration.fitting.restarts import FEW_FRINGES, HARMONIC
 from calibration.fitting.scaled_rows import ScaledRows
+from calibration.fitting.uncertainty import parameter_covariance
 from calibration.fitting.wild_samples import MOST, ROUNDS, WILD, WILD_AMONG_MANY, fit_without_wild, of_count
 from hsitools import __version__
 from hsitools.estimation.spread import SIGMA_PER_MEDIAN
@@ -39,6 +41,11 @@ FORMAT, VERSION = "hsitools-maps", 1
 #: OPDs searched around the centre's: a share of it (cos θ down to .95 is 18° off axis), and fringes over the band, less
 #: than the one at which the next peak begins.
 SEARCH_SHARE, SEARCH_FRINGES = 0.05, 0.75
+#: Cosines under which an interferometer of few fringes is tried as a pixel's start.
+COSINES = (1.0, 0.98, 0.96)
+#: Times by which a start's residual variance may exceed the fit's, and the share of the pixels that may exceed it: more
+#: than that of the population's weight is wrong.
+NOISIER, FEW_PIXELS = 1.5, 0.05
 #: Robust residuals of a pixel over those of the other pixels from which its fit is looked at again.
 WORSE = 1.5
 #: What is mapped, with its unit.
@@ -55,6 +62,7 @@ def fit_pixels(
     centre: Array,
     prior: Prior | None,
     *,
+    doubt: Array | None = None,
     loss: str = "linear",
     set_aside: bool = True,
     device: Any = None,
@@ -70,6 +78,8 @@ def fit_pixels(
         Parameters at the sub-image's centre.
     prior : Prior or None
         Of one row: population of the polynomials; its residual variance is replaced by each pixel's own.
+    doubt : array, shape (parameter, parameter), optional
+        Covariance of ``centre``.
     loss : str
     set_aside : bool
         Whether a pixel's wild samples (`calibration.fitting.wild_samples`) are left out, where the loss is linear.
@@ -81,7 +91,7 @@ def fit_pixels(
     dict of array
         One ``(pixel,)`` array for each of `MAPS`; NaN where a pixel has no signal.
     """
-    constant = (wavenumber, centre, prior)
+    constant = (wavenumber, centre, prior, doubt)
     out, residual = _fit(sampled, intensity, flat, *constant, loss, device)
     if loss != "linear" or not set_aside:
         return out
@@ -128,7 +138,7 @@ def _spread(residual: Array) -> Array:
 
 def _fit(
     sampled: SampledModel, intensity: Array, flat: Array, wavenumber: Array, centre: Array, prior: Prior | None,
-    loss: str, device: Any,
+    doubt: Array | None, loss: str, device: Any,
 ) -> tuple[dict[str, Array], Array]:  # fmt: skip
     """Maps of pixels, and their residuals relative to the mean ``(pixel, line)``, NaN where not measured."""
     model, band = sampled.model, sampled.band
@@ -145,9 +155,8 @@ def _fit(
     y = np.where(good, intensity, 0)[usable] / level[usable, None]
     f = np.where(good, flat, 1)[usable] / flat_level[usable, None]
     w = weight[usable]
-    column = model.slices["phase"].start + 1
-    to_opd = band.opd_per_radian
-    expected = centre[column] * to_opd
+    column = model.opd_column
+    expected = float(model.opd_um(centre, band))
     reach = SEARCH_SHARE * expected + SEARCH_FRINGES / band.width
     grid = np.arange(max(0.25 / band.width, expected - reach), expected + reach, 0.2 / band.width)
     # the centre's gain already divided out: only the fringe is left to search for
@@ -158,26 +167,37 @@ def _fit(
     theta = initialize.starting_parameters(model, band, wavenumber, y, f, w, peak)
     shared = [j for j in range(model.n_parameters) if j not in (column - 1, column)]
     theta[:, shared] = centre[shared]
+    if expected * band.width < FEW_FRINGES * HARMONIC:
+        theta = _nearest(sampled, theta, centre, y, f, w)
+    variance = np.median(((y - sampled.values(theta, f)) * (w > 0)) ** 2, axis=1) / 0.455
     pixel_prior = None
+    held = np.zeros((1, model.n_parameters, model.n_parameters))
     if prior is not None:
-        # residual variance of this pixel at its start, as the weight of data against population
-        start_residual = (y - sampled.values(theta, f)) * (w > 0)
-        variance = np.median(start_residual**2, axis=1) / 0.455
-        unit = prior.precision.copy()
-        unit[:, column, :] = unit[:, :, column] = 0
-        precision = _free_level(unit, centre, model.slices["gain"]) * variance[:, None, None]
-        mean = np.broadcast_to(centre, theta.shape)
-        pixel_prior = Prior(mean=mean, precision=precision)
-    refined = _refine_on(device, sampled, theta, y, f, w, pixel_prior, loss)
-    residual = y - sampled.values(refined.theta, f)
-    _, covariance = posterior(refined, residual, w, pixel_prior, model.free, loss)
+        held = prior.precision.copy()
+        held[:, column, :] = held[:, :, column] = 0
+        held = _free_level(held, centre, model.slices["gain"])
+    for again in (True, False):
+        if prior is not None:
+            # the residual variance is the weight of data against population: what a start leaves is too much
+            mean = np.broadcast_to(centre, theta.shape)
+            pixel_prior = Prior(mean=mean, precision=held * variance[:, None, None])
+        refined = _refine_on(device, sampled, theta, y, f, w, pixel_prior, loss)
+        residual = y - sampled.values(refined.theta, f)
+        found, covariance = posterior(refined, residual, w, pixel_prior, model.free, loss)
+        if prior is None or not again or np.mean(variance > NOISIER * found) < FEW_PIXELS:
+            break
+        theta, variance = refined.theta, found
+    if doubt is not None:
+        # the centre that pixels are drawn to is itself not known, in one way for all of them
+        pull = covariance @ held
+        covariance = covariance + pull @ doubt @ np.swapaxes(pull, 1, 2)
     solution = refined.theta
     solution[solution[:, column] < 0, model.slices["phase"]] *= -1
-    opd = solution[:, column] * to_opd
+    opd = model.opd_um(solution, band)
     phase = 2 * np.pi * band.centre * opd - solution[:, column - 1]
     values = {
         "opd_um": opd,
-        "opd_stderr_um": np.sqrt(np.maximum(covariance[:, column, column], 0)) * to_opd,
+        "opd_stderr_um": np.sqrt(np.maximum(covariance[:, column, column], 0)) * band.opd_per_radian,
         "phase_rad": (phase + np.pi) % (2 * np.pi) - np.pi,
         "reflectivity": sampled.reflectivity(solution).mean(axis=1),
         "gain": solution[:, model.slices["gain"].start] * level[usable] / flat_level[usable],
@@ -187,6 +207,18 @@ def _fit(
         out[name][usable] = value
     residuals[usable] = np.where(w > 0, residual, np.nan)
     return out, residuals
+
+
+def _nearest(sampled: SampledModel, theta: Array, centre: Array, y: Array, f: Array, w: Array) -> Array:
+    """Of starts ``theta`` and the centre itself, seen under several angles, each pixel's nearest to its light.
+
+    A periodogram says little of few fringes; the centre's OPD is a pixel's but for cos θ.
+    """
+    seen = [sampled.model.off_axis(np.broadcast_to(centre, theta.shape), sampled.band, cosine) for cosine in COSINES]
+    starts = np.stack([theta, *seen])
+    squares = np.stack([(w * (y - sampled.values(start, f)) ** 2).sum(axis=1) for start in starts])
+    best = squares.argmin(axis=0)
+    return np.asarray(starts[best, np.arange(len(y))])
 
 
 def _free_level(precision: Array, centre: Array, gain: slice) -> Array:
@@ -253,6 +285,9 @@ def characterize_pixels(
     options = options or Options()
     n, height, width = stack.shape
     data, fit, _ = fit_without_wild(stack.centre(), model, options)
+    doubt = parameter_covariance(fit, data, options)
+    if fit.between is not None:
+        doubt = doubt + fit.between
     partial = Path(f"{out}.partial")
     key = f"{stack.path.resolve()}|{stack.path.stat().st_mtime_ns}|{model.to_dict()}|{options.to_dict()}|"
     key += f"{stack.linewidth_nm}|{stack.line_shape}|{__version__}"
@@ -261,7 +296,7 @@ def characterize_pixels(
         resumed = n - len(todo)
 
         def one(number: int) -> dict[str, Array]:
-            return _one_interferometer(stack, number, data, fit, options, device)
+            return _one_interferometer(stack, number, data, fit, doubt, options, device)
 
         for done, (number, maps) in enumerate(_each(one, todo, client), resumed + 1):
             for name in MAPS:
@@ -299,7 +334,7 @@ def _each(
 
 
 def _one_interferometer(
-    stack: PixelStack, number: int, data: ScaledRows, fit: Fit, options: Options, device: Any
+    stack: PixelStack, number: int, data: ScaledRows, fit: Fit, doubt: Array, options: Options, device: Any
 ) -> dict[str, Array]:
     out = {name: np.full(stack.shape[1:], np.nan) for name in MAPS}
     if not data.usable[number]:
@@ -310,7 +345,7 @@ def _one_interferometer(
         prior = Prior(mean=fit.prior.mean[number : number + 1], precision=unit)
     for rows, intensity, flat in stack.blocks(number):
         maps = fit_pixels(
-            fit.sampled, intensity, flat * fit.curve, stack.wavenumber, fit.theta[number], prior,
+            fit.sampled, intensity, flat * fit.curve, stack.wavenumber, fit.theta[number], prior, doubt=doubt[number],
             loss=options.loss, set_aside=options.set_aside, device=device,
         )  # fmt: skip
         for name in MAPS:

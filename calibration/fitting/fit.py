@@ -116,7 +116,7 @@ def fit_rounds(
         theta = fit.theta
         last = number + 1 == most_rounds
         if before is not None and not last:
-            opd = theta[:, sampled.model.slices["phase"].start + 1] * data.band.opd_per_radian
+            opd = sampled.model.opd_um(theta, data.band)
             slow = of_few_fringes(opd, data.usable, data.band.width) or len(data.rival_distances)
             last = not slow or _moved(before, fit, data) < STILL[number + 1 > ROUNDS]
         before = fit

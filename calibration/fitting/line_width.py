@@ -131,7 +131,7 @@ def contradicts_width(
 
 def _rows_that_tell(sampled: SampledModel, data: ScaledRows, theta: Array, most: int) -> NDArray[np.intp] | None:
     """Rows of several fringes, spread over the device; None when there are too few."""
-    opd = np.abs(theta[:, sampled.model.slices["phase"].start + 1]) * data.band.opd_per_radian
+    opd = np.abs(sampled.model.opd_um(theta, data.band))
     rows = np.flatnonzero(data.usable & (opd * data.band.width > MIN_FRINGES) & np.isfinite(theta).all(axis=1))
     if len(rows) < MIN_ROWS:
         return None
@@ -140,7 +140,7 @@ def _rows_that_tell(sampled: SampledModel, data: ScaledRows, theta: Array, most:
 
 def _first_guess(data: ScaledRows, sampled: SampledModel, theta: Array) -> LineWidth:
     """A line that takes a little of the contrast (`FIRST_EXPONENT`)."""
-    opd = np.median(np.abs(theta[:, sampled.model.slices["phase"].start + 1])) * data.band.opd_per_radian
+    opd = np.median(np.abs(sampled.model.opd_um(theta, data.band)))
     exponent = 2 * (np.pi * opd * data.band.centre**2 / 1000 / FWHM_SIGMA) ** 2
     return LineWidth(
         square=FIRST_EXPONENT / float(exponent), exponent=0.0, centre=data.band.centre, covariance=np.zeros((2, 2)),

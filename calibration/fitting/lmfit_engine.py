@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 def parameter_names(model: TransmittanceModel) -> list[str]:
     """Lmfit names of the parameters in order: ``gain_0 … reflectivity_0 … phase_0, opd_um, phase_2 …``."""
     names = [f"{group}_{j}" for group, part in model.slices.items() for j in range(part.stop - part.start)]
-    names[model.slices["phase"].start + 1] = "opd_um"
+    names[model.opd_column] = "opd_um"
     return names
 
 
@@ -45,7 +45,7 @@ class TransmittanceLmfit(lmfit.Model):
         self.names = parameter_names(sampled.model)
         # φ's degree-1 coefficient in units of the OPD
         self.scale = np.ones(len(self.names))
-        self.scale[sampled.model.slices["phase"].start + 1] = 2 * np.pi * sampled.band.half_width
+        self.scale[sampled.model.opd_column] = 1 / sampled.band.opd_per_radian
 
         def intensity(wavenumber: Array, **values: float) -> Array:
             return self.evaluate(np.array([values[name] for name in self.names]))

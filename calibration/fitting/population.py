@@ -76,7 +76,6 @@ def estimate_prior(
     keep = usable & quiet & np.isfinite(theta).all(axis=1) & (theta[:, first] > 0)
     if keep.sum() < MIN_ROWS:
         return None
-    phase = model.slices["phase"]
     shared = shared_parameters(model)
     level = np.where(theta[:, first] > 0, theta[:, first], 1.0)
     curved = np.arange(first + 1, model.slices["gain"].stop)
@@ -104,7 +103,7 @@ def estimate_prior(
     force = force + np.swapaxes(own, 1, 2) @ (precision @ doubt @ precision) @ own
     for column, value, sigma in (
         (first, *_level_prior(theta[:, first], scale, keep)),
-        (phase.start + 1, *_opd_prior(band, phase.start + 1, theta, covariance, index, fitted)),
+        (model.opd_column, *_opd_prior(model, band, theta, covariance, index, fitted)),
     ):
         if value is None:
             continue
@@ -185,15 +184,20 @@ def _level_prior(level: Array, scale: Array, keep: NDArray[np.bool_]) -> tuple[A
 
 
 def _opd_prior(
-    band: Band, column: int, theta: Array, covariance: Array, index: NDArray[np.int64], keep: NDArray[np.bool_]
+    model: TransmittanceModel,
+    band: Band,
+    theta: Array,
+    covariance: Array,
+    index: NDArray[np.int64],
+    keep: NDArray[np.bool_],
 ) -> tuple[Array | None, float]:
     """Centre and width of the prior of the OPD's coefficient: what its neighbours predict, as exactly as they do.
 
     None when too few rows know their OPD. A row that the data place elsewhere, as where the mosaic's order turns, is
     let go by the prior's wide tails.
     """
-    to_opd = band.opd_per_radian
-    opd = theta[:, column] * to_opd
+    column, to_opd = model.opd_column, band.opd_per_radian
+    opd = model.opd_um(theta, band)
     order = np.flatnonzero(keep)[np.argsort(index[keep], kind="stable")]
     x, y = index[order].astype(float), opd[order]
     step = float(np.median(np.diff(y) / np.maximum(np.diff(x), 1)))

@@ -66,7 +66,7 @@ def of_few_fringes(opd_um: Array, usable: NDArray[np.bool_], width: float) -> bo
 
 def rows_in_doubt(fit: Fit, data: ScaledRows, expected: Array, few_only: bool) -> NDArray[np.intp]:
     """Rows of few fringes and, unless ``few_only``, of negative OPD, or off what neighbours make ``expected`` (µm)."""
-    opd = fit.theta[:, fit.sampled.model.slices["phase"].start + 1] * data.band.opd_per_radian
+    opd = fit.sampled.model.opd_um(fit.theta, data.band)
     away = np.abs(opd - expected) * data.band.width > 0.5
     few = np.abs(expected) * data.band.width < _limit(expected, data)
     return np.flatnonzero(data.usable & (few if few_only else few | away | (opd < 0)))
@@ -99,8 +99,8 @@ def restart_few_fringes(
     """
     model, band = fit.sampled.model, data.band
     phase = model.slices["phase"]
-    column = phase.start + 1
-    opd = fit.theta[:, column] * band.opd_per_radian
+    column = model.opd_column
+    opd = model.opd_um(fit.theta, band)
     expected = running_median(opd, data.index)
     # lines with a gap do not count the turns over it, however many fringes there are
     rivals = data.rival_distances

@@ -107,17 +107,11 @@ class FabryPerotResponse:
     @property
     def opd_um(self) -> Array:
         """Optical path difference of each interferometer on axis, µm."""
-        return np.asarray(self.theta[:, self.model.slices["phase"].start + 1] / (2 * np.pi * self.band.half_width))
+        return np.asarray(self.model.opd_um(self.theta, self.band))
 
     def off_axis(self, cos_theta: float) -> FabryPerotResponse:
         """The same interferometers under an angle inside the cavity: the OPD becomes OPD·cos θ."""
-        theta = self.theta.copy()
-        phase = self.model.slices["phase"].start
-        # δ = 2πσ·OPD − φ with σ = centre + half_width·x: the loss of OPD moves degrees 0 and 1
-        loss = 2 * np.pi * self.opd_um * (1 - cos_theta)
-        theta[:, phase] -= loss * self.band.centre
-        theta[:, phase + 1] -= loss * self.band.half_width
-        return dataclasses.replace(self, theta=theta)
+        return dataclasses.replace(self, theta=self.model.off_axis(self.theta, self.band, cos_theta))
 
     def rows(self, chosen: Any) -> FabryPerotResponse:
         """Some of the interferometers."""

@@ -124,6 +124,23 @@ class TransmittanceModel:
         return {name: slice(int(end) - size, int(end)) for (name, size), end in zip(sizes.items(), ends, strict=True)}
 
     @property
+    def opd_column(self) -> int:
+        """Place of the phase's mean slope over the band: the optical path difference (`opd_um`)."""
+        return self.slices["phase"].start + 1
+
+    def opd_um(self, theta: Any, band: Band) -> Any:
+        """Optical path difference of parameter vectors ``(…, n_parameters)``, µm, with its sign."""
+        return theta[..., self.opd_column] * band.opd_per_radian
+
+    def off_axis(self, theta: Any, band: Band, cos_theta: float) -> Any:
+        """Parameter vectors ``(…, n_parameters)`` under an angle inside the cavity: the OPD becomes OPD·cos θ."""
+        theta, slope = theta + 0, theta[..., self.opd_column]
+        # δ = 2πσ·OPD − φ with σ = centre + half_width·x: the loss of OPD moves degrees 0 and 1
+        theta[..., self.opd_column - 1] -= (1 - cos_theta) * slope * (band.centre / band.half_width)
+        theta[..., self.opd_column] = cos_theta * slope
+        return theta
+
+    @property
     def n_parameters(self) -> int:
         """Length of a parameter vector."""
         return list(self.slices.values())[-1].stop

@@ -171,3 +171,28 @@ def test_errors(tmp_path):
         file["wavenumber"] = np.linspace(1, 2, 6)
     with pytest.raises(InputError, match=r"pixels: found shape \(2, 5, 4, 4\)"):
         PixelStack(tmp_path / "a.h5")
+
+
+@pytest.mark.parametrize("band", [(350.0, 1000.0), (900.0, 1700.0)])
+def test_maps_of_few_fringes(tmp_path, band):
+    """Pixels of .4 to 3 fringes keep their interferometer's, and their errors hold what the centre does not know."""
+    width, rng, size = 1000 / band[0] - 1000 / band[1], np.random.default_rng(4), 6
+    device = bench.simulate_instrument(
+        20, rng=rng, rows=8, band_nm=band, opd_offset_um=0.4 / width, opd_step_um=2.6 / width / 20
+    )
+    lines, path = bench.lines(121, band), tmp_path / "stack.h5"
+    with h5py.File(path, "w") as file:
+        file["pixels"] = bench.pixel_stack(device, lines, size=size, rng=rng, noise=0.04)
+        file["wavenumber"] = lines
+        file.attrs["opd_step_um"] = device.opd_step_um
+    model = TransmittanceModel(degree_gain=3, degree_reflectivity=3, degree_phase=3)
+    characterize_pixels(PixelStack(path), tmp_path / "maps.h5", model)
+    with h5py.File(tmp_path / "maps.h5") as file:
+        opd, stderr = file["opd_um"][()], file["opd_stderr_um"][()]
+    y, x = np.mgrid[:size, :size] - size // 2
+    away = opd - device.opd_um[:, None, None] * np.cos(
+        np.arctan(np.hypot(y, x) / (size / 2 * np.sqrt(2)) * np.tan(np.radians(8.0)))
+    )
+    assert np.abs(away).max() * width < 0.5
+    assert (np.abs(away) < 1.96 * stderr).mean() > 0.9
+    assert np.median(np.abs(away) / stderr) > 0.35
