@@ -180,12 +180,14 @@ def sid(pair: Pair) -> Score:
         rows = slice(top, min(top + step, height))
         x, y = pair.estimate[..., rows, :], pair.reference[..., rows, :]
         positive = (x > 0) & (y > 0)
-        voxels += int((~positive).sum())
+        voxels += int((~positive if pair.valid is None else ~positive & pair.valid[..., rows, :]).sum())
         p, q = torch.where(positive, x, 0), torch.where(positive, y, 0)
         p, q = p / p.sum(1, keepdim=True).clamp(min=1e-300), q / q.sum(1, keepdim=True).clamp(min=1e-300)
         log = torch.where(positive, torch.log(torch.where(positive, p / torch.where(positive, q, 1), 1)), 0)
         values.append(((p - q) * log).sum(1))
         keeps.append(positive.any(1))
     keep = torch.cat(keeps, dim=1)
-    excluded = pair.excluded() | ({"voxels_not_positive": voxels} if voxels else {})
+    if pair.pixel_valid is not None:
+        keep = keep & pair.pixel_valid
+    excluded = pair.excluded() | _count(~keep, "pixels") | ({"voxels_not_positive": voxels} if voxels else {})
     return Score(value=mean_of(torch.cat(values, dim=1).flatten(1), keep.flatten(1)), excluded=excluded)

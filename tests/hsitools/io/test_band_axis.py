@@ -30,17 +30,25 @@ def store(path, arrays, attributes):
     group.attrs.update({name: value.tolist() for name, value in attributes.items()})
 
 
+def matlab(path, arrays, _):
+    savemat(path, arrays)
+
+
 @pytest.mark.parametrize("cube", ["cube", "refl"])
 @pytest.mark.parametrize(
-    ("suffix", "write"), [(".h5", hdf5), (".zarr", store), (".mat", lambda path, arrays, _: savemat(path, arrays))]
+    ("suffix", "write", "beside"),
+    [
+        (".h5", hdf5, True),
+        (".h5", hdf5, False),
+        (".zarr", store, True),
+        (".zarr", store, False),
+        (".mat", matlab, True),
+    ],
+    ids=["HDF5, vector", "HDF5, attribute of the file", "Zarr, vector", "Zarr, attribute", "MATLAB, vector"],
 )
-@pytest.mark.parametrize("where", ["a vector", "an attribute of the file"])
 @pytest.mark.parametrize("values", [VALUES, LAST], ids=["first", "last"])
-def test_what_is_taken_for_wavelengths_says_which_axis_is_theirs(tmp_path, cube, suffix, write, where, values):
+def test_what_is_taken_for_wavelengths_says_which_axis_is_theirs(tmp_path, cube, suffix, write, beside, values):
     """A cube (y, x, band) in an array called cube was taken as (band, y, x), without a word."""
-    beside = where == "a vector"
-    if suffix == ".mat" and not beside:
-        pytest.skip("MATLAB files have no attributes")
     path = tmp_path / f"c{suffix}"
     write(path, {cube: values} | ({"centers": CENTRES} if beside else {}), {} if beside else {"wavelength": CENTRES})
     read = open_cube(path)

@@ -81,9 +81,10 @@ def test_a_spectrum_with_one_invalid_band_is_no_spectrum(pair):
     estimate = reference.copy()
     estimate[:3, 5, 7] *= 4
     estimate[0, 5, 7] = np.nan
-    found = evaluate(estimate, reference, metrics=["SAM", "Q2n", "RMSE"])
-    assert found["SAM"].value < 1e-6
-    assert found["SAM"].excluded == {"invalid_voxels": 1, "pixels": 1}
+    found = evaluate(estimate, reference, metrics=["SAM", "SID", "Q2n", "RMSE"])
+    for name in ("SAM", "SID"):
+        assert found[name].value < 1e-6
+        assert found[name].excluded == {"invalid_voxels": 1, "pixels": 1}
     assert found["Q2n"].value == pytest.approx(1, abs=1e-9)
     # by voxel: the other bands of the pixel still count where no spectrum is asked for
     error = np.sqrt(np.nanmean((estimate - reference)[1] ** 2))
@@ -101,6 +102,29 @@ def test_errors_of_a_cube_are_those_of_its_voxels():
     assert errors["RMSE"].value == pytest.approx(np.sqrt((100 * 9 + 25 * 1) / 125), rel=1e-9)
     assert errors["MAE"].value == pytest.approx((100 * 3 + 25 * 1) / 125, rel=1e-9)
     assert errors["PSNR_global"].value == pytest.approx(10 * np.log10(100 / 7.4), rel=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_divergence_by_loops(pair, dtype):
+    """Of whole spectra, over the bands where both are positive; a hole beside is no value that is not positive."""
+    estimate, reference = (values.astype(dtype) for values in pair)
+    rng = np.random.default_rng(4)
+    estimate[rng.random(estimate.shape) < 0.02] = np.nan
+    reference[rng.random(estimate.shape) < 0.02] *= -1
+    reference[:, 7, 9] = 0
+    values, negative = [], 0
+    for y, x in np.ndindex(reference.shape[1:]):
+        a, b = estimate[:, y, x].astype(float), reference[:, y, x].astype(float)
+        negative += np.count_nonzero(np.isfinite(a) & ~((a > 0) & (b > 0)))
+        use = (a > 0) & (b > 0)
+        if np.isnan(a).any() or not use.any():
+            continue
+        p, q = a[use] / a[use].sum(), b[use] / b[use].sum()
+        values.append(((p - q) * np.log(p / q)).sum())
+    found = evaluate(estimate, reference, metrics=["SID"])["SID"]
+    assert found.value == pytest.approx(np.mean(values), rel=1e-4 if dtype is np.float32 else 1e-9)
+    assert found.excluded["voxels_not_positive"] == negative
+    assert found.excluded["pixels"] == reference[0].size - len(values)
 
 
 def test_zero_spectra_are_counted(pair):
