@@ -10,6 +10,7 @@ import shutil
 import struct
 import tempfile
 import warnings
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -101,15 +102,16 @@ def write(cube: Cube, path: Path, progress: Progress) -> None:
         raise InputError(f"{path}: output: cannot write there ({error.strerror or error})") from None
     try:
         store = scratch / path.name
-        with warnings.catch_warnings():
+        # zarr writes in threads of its own, which an interrupt would leave writing: what was begun is waited for
+        with warnings.catch_warnings(), ThreadPoolExecutor(1) as apart:
             # metadata in one place is no part of Zarr 3 yet, and every reader knows it
             warnings.filterwarnings("ignore", message="Consolidated metadata")
-            data, stored = created(cube, store, str(path))
-            _fill(data, stored, progress)
+            _fill(*apart.submit(created, cube, store, str(path)).result(), progress, apart)
             if cube.pan is not None:
-                group = zarr.open_group(store, mode="r+").create_group("pan")
-                _fill(*_members(group, cube.pan, f"{path}: pan", CHUNK), progress)
-        finished(store, path)
+                group = apart.submit(zarr.open_group(store, mode="r+").create_group, "pan").result()
+                parts = apart.submit(_members, group, cube.pan, f"{path}: pan", CHUNK).result()
+                _fill(*parts, progress, apart)
+            apart.submit(finished, store, path).result()
     except OSError as error:
         raise FormatError(f"{path}: output: cannot be written; {error.strerror or error}") from None
     finally:
@@ -149,10 +151,10 @@ def finished(store: Path, path: Path) -> None:
     store.replace(path)
 
 
-def _fill(data: Any, stored: Stored, progress: Progress) -> None:
+def _fill(data: Any, stored: Stored, progress: Progress, apart: Executor) -> None:
     with closing(stored.blocks(data.dtype.itemsize, CHUNK, progress)) as blocks:
         for rows, columns, values in blocks:
-            data[:, rows, columns] = values
+            apart.submit(data.__setitem__, (slice(None), rows, columns), values).result()
 
 
 def _members(group: Any, cube: Cube, who: str, chunk: tuple[int, int]) -> tuple[Any, Stored]:

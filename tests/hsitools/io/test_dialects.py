@@ -3,9 +3,13 @@
 GDAL and xarray are the reference wherever they know the words.
 """
 
+import asyncio
 import json
 import logging
 import os
+import signal
+import threading
+import time
 import warnings
 
 import h5py
@@ -14,6 +18,7 @@ import pytest
 import rasterio
 import scipy.io
 import xarray
+from zarr.storage import LocalStore
 
 from hsitools.cube import Cube
 from hsitools.errors import FormatError, InputError
@@ -511,6 +516,36 @@ def test_interrupted_writing_leaves_what_was_there(tmp_path, name):
     save_cube(again.select(window=(0, 3, 0, 2)), tmp_path / name)
     assert open_cube(tmp_path / name).shape == (3, 3, 2)
     assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_a_store_is_cleared_away_after_what_was_being_written(tmp_path, monkeypatch):
+    """zarr's threads went on writing below a folder that was being removed, and left it there."""
+    begun, write = threading.Event(), LocalStore.set
+
+    async def slow(store, key, value):
+        if "/c/" in key:
+            begun.set()
+            await asyncio.sleep(0.3)
+        await write(store, key, value)
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    def ring():
+        begun.wait(20)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGALRM)
+
+    monkeypatch.setattr(LocalStore, "set", slow)
+    before, ringing = signal.signal(signal.SIGALRM, interrupted), threading.Thread(target=ring)
+    ringing.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            save_cube(Cube(data=np.ones((3, 70, 70), "f4")), tmp_path / "x.zarr")
+        time.sleep(0.4)
+        assert not os.listdir(tmp_path)
+    finally:
+        ringing.join()
+        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.mark.parametrize("name", ["x.h5", "x.zarr", "x.hdr", "x.tif"])
