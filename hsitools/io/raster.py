@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +33,30 @@ def open_raster(path: str | Path) -> Any:
         # a lab's cube without a map is no reason to warn
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
         return rasterio.open(path, driver="GTiff")
+
+
+@contextmanager
+def library_silent() -> Iterator[None]:
+    """Nothing is written to standard error: of a disk that is full libtiff tells a line a block, past all of Python."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+@contextmanager
+def closed_in_silence(file: Any) -> Iterator[Any]:
+    """An open file that writes its last blocks, or nearly all of them, when it is closed."""
+    try:
+        yield file
+    finally:
+        with library_silent():
+            file.close()
 
 
 class RasterSource:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -20,7 +21,7 @@ from hsitools.io import envi_header, stac
 from hsitools.io.atomic import atomic_path
 from hsitools.io.conventions import meta_of, meta_text
 from hsitools.io.labels import numbers_in
-from hsitools.io.raster import RasterSource, open_raster, rasterio_module
+from hsitools.io.raster import RasterSource, closed_in_silence, library_silent, open_raster, rasterio_module
 from hsitools.io.scales import fits, scaled, stated_nodata, with_reflectance_factor
 from hsitools.io.wavelengths import Conversion, from_names, width_to_nm
 from hsitools.progress import Progress
@@ -30,6 +31,8 @@ PRIORITY = 60  # after the products whose images are GeoTIFFs
 SUFFIXES = (".tif", ".tiff")
 #: Domain of GDAL's metadata that holds what only we know to read.
 OWN = "HSITOOLS"
+#: Free bytes of a disk that is full: what is there is its last block.
+NO_ROOM = 4096
 #: First bytes of TIFF and BigTIFF, of either byte order.
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
@@ -314,7 +317,7 @@ def write(cube: Cube, path: Path, progress: Progress, *, cog: bool = False) -> N
             profile["nodata"] = stored.nodata
     with atomic_path(path) as finished, _plain_first(finished, cog) as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-        with rasterio.open(temporary, "w", **profile) as file:
+        with closed_in_silence(rasterio.open(temporary, "w", **profile)) as file:
             file.update_tags(name=cube.name, bbl=" ".join(map(str, cube.good.astype(int))), units=cube.units)
             further = meta_text(cube, str(path))
             if further is not None:
@@ -329,13 +332,17 @@ def write(cube: Cube, path: Path, progress: Progress, *, cog: bool = False) -> N
             with closing(stored.blocks(dtype.itemsize, (tile, tile), progress)) as blocks:
                 for rows, columns, block in blocks:
                     places = (rows.start, rows.stop), (columns.start, columns.stop)
-                    file.write(block.astype(dtype, copy=False), window=places)
+                    with library_silent():
+                        file.write(block.astype(dtype, copy=False), window=places)
+                    if shutil.disk_usage(temporary).free < NO_ROOM:
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         _check_whole(temporary)
         if cog:
             from rasterio.shutil import copy
 
-            copy(temporary, finished, driver="COG", compress="DEFLATE", level=1, blocksize=512, bigtiff="IF_SAFER",
-                 overview_resampling="average")  # fmt: skip
+            with library_silent():
+                copy(temporary, finished, driver="COG", compress="DEFLATE", level=1, blocksize=512, bigtiff="IF_SAFER",
+                     overview_resampling="average")  # fmt: skip
 
 
 def _check_whole(path: Path) -> None:
