@@ -6,6 +6,7 @@ import math
 import threading
 from collections.abc import Callable
 from contextlib import closing
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from hsitools.cube.sources import Bands
 from hsitools.cube.windows import Window
 from hsitools.side_by_side import side_by_side
 from pansharpen.in_memory import marked
+from pansharpen.mixture import Mixture
 from pansharpen.tile import Tile
 
 #: Bytes of error bars that were computed with the fused cube and not read yet: those of one tile, or of several small
@@ -32,10 +34,10 @@ class FusedSource:
     ----------
     scene : pansharpen.tiled.LargeScene
     function : callable
-        Of a tile.
+        Of a tile: its own part of the cube, or what is quickly computed of it (`Mixture`).
     """
 
-    def __init__(self, scene: Any, function: Callable[[Tile], torch.Tensor]) -> None:
+    def __init__(self, scene: Any, function: Callable[[Tile], torch.Tensor | Mixture]) -> None:
         self.scene, self.function = scene, function
         r = scene.optics.ratio
         band, height, width = scene.cube.shape
@@ -50,27 +52,44 @@ class FusedSource:
         #: Another layer of the same tiles, which is computed with each and kept until it is read, as far as it fits.
         self.beside: FusedSource | None = None
         self._missing: dict[tuple[int, int], tuple[float, int]] = {}
-        self._last: tuple[Window, NDArray[np.float32]] | None = None
-        self._kept: dict[tuple[int, int], NDArray[np.float32]] = {}
+        self._last: tuple[Window, FusedTile] | None = None
+        self._ahead: dict[tuple[int, int], FusedTile] = {}
+        self._kept: dict[tuple[int, int], FusedTile] = {}
         self._offered: set[tuple[int, int]] = set()
 
     def read(self, bands: Bands, rows: slice, columns: slice) -> NDArray[np.float32]:
         """Values of a window; every tile that it touches is fused (the last one is remembered)."""
-        r = self.scene.optics.ratio
         shape = (rows.stop - rows.start, columns.stop - columns.start)
-        everything = np.array_equal(bands, np.arange(self.shape[0]))
         out: NDArray[np.float32] | None = None
-        reached = [(window, shared) for window in self.scene.windows if (shared := window.overlap(rows, columns, r))]
+        reached = self._reached(rows, columns)
         with closing(side_by_side(self._fused, [window for window, _ in reached], self.at_once)) as tiles:
             for tile, (_, (own, asked)) in zip(tiles, reached, strict=True):
-                part = tile[:, *own]
-                if everything and part.shape[1:] == shape:
+                part = tile.read(bands, *own)
+                if part.shape[1:] == shape:
                     return part
                 if out is None:
                     out = np.empty((len(bands), *shape), dtype=np.float32)
-                out[:, *asked] = part if everything else part[bands]
+                out[:, *asked] = part
         assert out is not None, "windows cover the image"
         return out
+
+    def ahead(self, rows: slice, columns: slice) -> None:
+        """Fuse the tiles that a window touches, and keep them until they are `let_go`."""
+        for window, _ in self._reached(rows, columns):
+            fused = self._fused(window, remembered=False)
+            with _LOCK:
+                self._ahead[_corner(window)] = fused
+
+    def let_go(self, rows: slice, columns: slice) -> None:
+        """Forget them."""
+        with _LOCK:
+            for window, _ in self._reached(rows, columns):
+                self._ahead.pop(_corner(window), None)
+
+    def _reached(self, rows: slice, columns: slice) -> list[tuple[Window, Any]]:
+        """Windows that some rows and columns touch, and where: see `Window.overlap`."""
+        r = self.scene.optics.ratio
+        return [(window, shared) for window in self.scene.windows if (shared := window.overlap(rows, columns, r))]
 
     @property
     def missing(self) -> float | None:
@@ -82,12 +101,14 @@ class FusedSource:
 
     def __getstate__(self) -> dict[str, Any]:
         """For workers, each of whose threads computes a tile: without tiles, and each layer by itself."""
-        return self.__dict__ | {"_last": None, "beside": None, "_kept": {}, "at_once": 1}
+        return self.__dict__ | {"_last": None, "beside": None, "_kept": {}, "_ahead": {}, "at_once": 1}
 
-    def _fused(self, window: Window) -> NDArray[np.float32]:
+    def _fused(self, window: Window, remembered: bool = True) -> FusedTile:
         with _LOCK:
             if self._last is not None and self._last[0] == window:
                 return self._last[1]
+            if (ahead := self._ahead.get(_corner(window))) is not None:
+                return ahead
             self._last = None
             own = self._kept.pop(_corner(window), None)
         if own is None:
@@ -96,7 +117,8 @@ class FusedSource:
             if self.beside is not None:
                 self.beside._keep(window, tile)
             tile.let_go()
-        self._last = window, own
+        if remembered:
+            self._last = window, own
         return own
 
     def _keep(self, window: Window, tile: Tile) -> None:
@@ -104,7 +126,7 @@ class FusedSource:
         pixels = math.prod(part.stop - part.start for part in (window.rows, window.columns))
         size = 4 * self.shape[0] * self.scene.optics.ratio**2 * pixels
         with _LOCK:
-            held = sum(part.nbytes for part in self._kept.values())
+            held = sum(int(tile.fused.nbytes) for tile in self._kept.values())
             if _corner(window) in self._offered or held + size > KEPT_BYTES:
                 return
             self._offered.add(_corner(window))
@@ -112,30 +134,98 @@ class FusedSource:
         with _LOCK:
             self._kept[_corner(window)] = layer
 
-    def _layer(self, window: Window, tile: Tile) -> NDArray[np.float32]:
-        scene = self.scene
+    def _layer(self, window: Window, tile: Tile) -> FusedTile:
         with torch.no_grad():
             fused = self.function(tile)
-            if _not_finite(fused, tile.measured):
+        self._missing[_corner(window)] = _lost(tile, self.scene.n_bands)
+        return FusedTile(self.scene, window, tile, fused, self.interpolates)
+
+
+class FusedTile:
+    """A tile that was fused, any part of which is quickly read.
+
+    Parameters
+    ----------
+    scene : pansharpen.tiled.LargeScene
+    window : Window
+    tile : Tile
+        As the scene gives it.
+    fused : Tensor or Mixture
+        Of the bands that methods see.
+    interpolates : bool
+        See `FusedSource`.
+    """
+
+    def __init__(
+        self, scene: Any, window: Window, tile: Tile, fused: torch.Tensor | Mixture, interpolates: bool
+    ) -> None:  # fmt: skip
+        self.scene, self.window, self.tile, self.fused, self.interpolates = scene, window, tile, fused, interpolates
+
+    def read(self, bands: Bands, rows: slice, columns: slice) -> NDArray[np.float32]:
+        """Values of some of the tile's own pixels."""
+        bands = np.asarray(bands)
+        seen = np.isin(bands, self.scene.bands)
+        if not seen.any():
+            return self._others(bands, rows, columns)
+        own = self._seen(np.searchsorted(self.scene.bands, bands[seen]), rows, columns)
+        if seen.all():
+            return own
+        out = np.empty((len(bands), *own.shape[1:]), dtype=np.float32)
+        out[seen], out[~seen] = own, self._others(bands[~seen], rows, columns)
+        return out
+
+    def _seen(self, bands: Bands, rows: slice, columns: slice) -> NDArray[np.float32]:
+        """Of bands that methods see, by their numbers among these."""
+        chosen: Any = slice(None) if np.array_equal(bands, np.arange(self.scene.n_bands)) else torch.as_tensor(bands)
+        with torch.no_grad():
+            if isinstance(self.fused, Mixture):
+                own = self.fused.part(chosen, rows, columns)
+            else:
+                own = self.fused[..., rows, columns][:, chosen]
+            measured = self.tile.measured_in(rows, columns)
+            if measured is not None and measured.shape[1] > 1:
+                measured = measured[:, chosen]
+            if _not_finite(own, measured):
+                place = self.window
                 raise FloatingPointError(
-                    f"{scene.cube.who}: found values that are not finite in the fused rows "
-                    f"{window.rows.start}:{window.rows.stop}, columns {window.columns.start}:{window.columns.stop}"
+                    f"{self.scene.cube.who}: found values that are not finite in the fused rows "
+                    f"{place.rows.start}:{place.rows.stop}, columns {place.columns.start}:{place.columns.stop}"
                 )
-            own = marked(fused, tile)[0].cpu().numpy()
-            lost = 0.0 if tile.measured is None else 1 - float(tile.measured.double().mean())
-            self._missing[_corner(window)] = lost * own.size, own.size
-            if scene.n_bands < scene.cube.n_bands:
-                rest = np.setdiff1d(np.arange(scene.cube.n_bands), scene.bands)
-                whole = np.full((scene.cube.n_bands, *own.shape[1:]), np.nan, dtype=np.float32)
-                whole[scene.bands] = own
-                if self.interpolates:
-                    whole[rest] = scene.interpolated(window, rest)[0].cpu().numpy()
-                own = whole
-        return own
+            values: NDArray[np.float32] = marked(own, measured)[0].cpu().numpy()
+            return values
+
+    def _others(self, bands: Bands, rows: slice, columns: slice) -> NDArray[np.float32]:
+        """Of the others."""
+        if not self.interpolates:
+            return np.full((len(bands), rows.stop - rows.start, columns.stop - columns.start), np.nan, np.float32)
+        tile = self._unseen
+        chosen = torch.as_tensor(bands - np.searchsorted(self.scene.bands, bands))
+        measured = tile.measured_in(rows, columns)
+        assert measured is not None, "told by the bands' own holes"
+        fused = tile.interpolation.outputs(rows, columns)(tile.wide_coarse[:, chosen])
+        values: NDArray[np.float32] = marked(fused, measured[:, chosen])[0].cpu().numpy()
+        return values
+
+    @cached_property
+    def _unseen(self) -> Tile:
+        """The bands that no method sees."""
+        tile: Tile = self.scene.unseen(self.window)
+        return tile
 
 
 def _corner(window: Window) -> tuple[int, int]:
     return window.rows.start, window.columns.start
+
+
+def _lost(tile: Tile, n_bands: int) -> tuple[float, int]:
+    """Number of a tile's own fine voxels without a measurement, and of all."""
+    size = n_bands * tile.pan[0].numel()
+    if tile.wide_voxel_valid is None:
+        return (0.0 if tile.valid is None else size * (1 - float(tile.valid.double().mean()))), size
+    share = tile.crop_coarse(tile.wide_voxel_valid).double()
+    if tile.wide_pan_valid is not None:
+        share = share * torch.nn.functional.avg_pool2d(tile.crop(tile.wide_pan_valid).double(), tile.optics.ratio)
+    return size * (1 - float(share.mean())), size
 
 
 def _not_finite(fused: torch.Tensor, measured: torch.Tensor | None) -> bool:

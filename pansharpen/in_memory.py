@@ -17,7 +17,7 @@ from hsitools.cube import Cube
 from hsitools.cube.blank import without_blank
 from hsitools.errors import InputError
 from hsitools.progress import Progress
-from pansharpen.case import FusionCase, Tile
+from pansharpen.case import FusionCase
 from pansharpen.guide import Guide
 from pansharpen.pair.guide_files import PlacedGuide
 from pansharpen.pair.holes import fill_nearest, fill_voxels, without
@@ -105,9 +105,9 @@ def filled(coarse: torch.Tensor, valid: torch.Tensor) -> tuple[torch.Tensor, tor
     return (coarse, None) if valid.all() else (fill_voxels(coarse, valid), valid)
 
 
-def marked(fused: torch.Tensor, tile: Tile) -> torch.Tensor:
-    """NaN wherever the band's coarse voxel or PAN held no measurement."""
-    return fused if tile.measured is None else fused.masked_fill(~tile.measured, torch.nan)
+def marked(fused: torch.Tensor, measured: torch.Tensor | None) -> torch.Tensor:
+    """NaN wherever the band's coarse voxel or PAN held no measurement; None where all did."""
+    return fused if measured is None else fused.masked_fill(~measured, torch.nan)
 
 
 def options_for(entry: Method, options: dict[str, Any]) -> dict[str, Any]:
@@ -186,7 +186,7 @@ def _layers(method: str | Method, case: FusionCase, options: dict[str, Any]) -> 
     for number, layer in enumerate(layers):
         if not torch.isfinite(layer).all():
             raise FloatingPointError(f"{entry.name}: {case.name}: found values that are not finite in the result")
-        layers[number] = marked(layer, ready.tile)
+        layers[number] = marked(layer, ready.tile.measured)
     return layers if live.all() else [_among_all(layer, case, live, not number) for number, layer in enumerate(layers)]
 
 

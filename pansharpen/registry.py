@@ -20,6 +20,8 @@ FAMILIES = (
 #: What a method takes for a tile unless it says otherwise: measured as a tile's peak, 100 bands of 64² coarse pixels.
 #: Formulas ≤ 7.3, nets ≤ 12.5; two more wait for the writer.
 HELD = 15
+#: Cubes of a tile's own pixels that its error bars take beside, those that wait for the writer among them.
+STD_OWN = 2
 
 
 class Posterior(NamedTuple):
@@ -77,7 +79,8 @@ class Method:
     images : int
         What it takes beside, in images of one band, however many bands there are.
     own : int
-        The same in cubes of the tile's own pixels: the result, and those that wait for the writer.
+        The same in cubes of the tile's own pixels: the result, and those that wait for the writer; none where tiles are
+        a `Mixture`.
     std_held : int
         As ``held``, beside it, where the standard deviation is asked for too.
 

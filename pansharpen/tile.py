@@ -274,6 +274,15 @@ class Tile:
             return self.valid
         return self._fine(self.wide_voxel_valid)
 
+    def measured_in(self, rows: slice, columns: slice) -> torch.Tensor | None:
+        """`measured` of some of the tile's own fine pixels: as many booleans as voxels are never held together."""
+        if self.wide_voxel_valid is None:
+            return None if self.valid is None else self.valid[..., rows, columns]
+        r, coarse = self.optics.ratio, self.crop_coarse(self.wide_voxel_valid)
+        y, x = (torch.arange(part.start, part.stop, device=coarse.device) // r for part in (rows, columns))
+        fine = coarse[..., y, :][..., x]
+        return fine if self.wide_pan_valid is None else fine & self.crop(self.wide_pan_valid)[..., rows, columns]
+
     def _fine(self, coarse: torch.Tensor) -> torch.Tensor:
         r = self.optics.ratio
         fine = coarse.repeat_interleave(r, -2).repeat_interleave(r, -1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import math
 from dataclasses import dataclass
@@ -16,9 +17,10 @@ TILE_BYTES = 6.6 * 2**30
 #: Share of a tile's time that several threads do not make shorter: two tiles by a thread each take three quarters of
 #: what they take by both, one after the other.
 ALONE = 1 / 3
-#: Of tiles that take up to so many times the least time, those that take least memory are taken: they are written
-#: beside the next ones, too, and memory that is faulted in costs as much as a tenth of a strip.
-NEARLY = 1.2
+#: Of tiles that take up to such a share more than the least time, those of least memory are taken: to fault it in
+#: costs as much as a tenth of a strip. But only once: the share is at most that of one tile, or so, of those that a
+#: thread goes through.
+NEARLY, TILE = 0.2, 0.8
 #: Tiles are whole chunks of our files, fine pixels.
 CHUNK = 64
 #: Tiles for each thread of the workers at least, where the scene is large enough: none waits long for the last one.
@@ -75,7 +77,7 @@ def tile_sides(
     unit = CHUNK // math.gcd(CHUNK, ratio)
     room = _tile_bytes(client)
     workers = 0 if client is None else sum(client.nthreads().values())
-    fitting: list[tuple[float, float, tuple[int, int], int]] = []
+    fitting: list[tuple[float, float, tuple[int, int], int, float]] = []
     for rows, columns in itertools.product(*(_sides(size, unit) for size in shape)):
         sides = rows, columns
         axes = list(zip(sides, shape, strict=True))
@@ -85,14 +87,27 @@ def tile_sides(
         if sides != (unit, unit) and (each > room or tiles < TILES_EACH * workers):
             continue
         at_once = max(1, min(threads, tiles, int(room // each)))
-        wide = math.prod(size + 2 * halo * (-(-size // side) - 1) for side, size in axes)
-        work = -(-tiles // (workers or at_once)) * wide / tiles
+        work: float = _longest(_wide(rows, shape[0], halo), _wide(columns, shape[1], halo), workers or at_once)
         if not workers:
             work *= ALONE + (1 - ALONE) * at_once / threads
-        fitting.append((work, each * at_once, sides, at_once))
-    least = min(fitting)[0]
-    *_, sides, at_once = min((part for part in fitting if part[0] <= NEARLY * least), key=lambda part: part[1])
+        fitting.append((work, each * at_once, sides, at_once, tiles / (workers or at_once)))
+    least, *_, each_does = min(fitting)
+    nearly = [part for part in fitting if part[0] <= (1 + min(NEARLY, TILE / each_does)) * least]
+    _, _, sides, at_once, _ = min(nearly, key=lambda part: part[1])
     return sides, at_once
+
+
+def _wide(side: int, size: int, halo: int) -> list[int]:
+    """Pixels of each tile along an axis, surroundings included."""
+    return [min(first + side + halo, size) - max(first - halo, 0) for first in range(0, size, side)]
+
+
+def _longest(rows: list[int], columns: list[int], at_once: int) -> int:
+    """Pixels of the tiles that fall to one of so many who take the next whenever they are done: to the last of them."""
+    done = [0] * at_once
+    for tile in itertools.product(rows, columns):
+        heapq.heapreplace(done, done[0] + math.prod(tile))
+    return max(done)
 
 
 def _sides(size: int, unit: int) -> list[int]:

@@ -31,6 +31,7 @@ from pansharpen.fused_source import FusedSource
 from pansharpen.guide import Guide
 from pansharpen.in_memory import filled, fuse_case, live_bands, options_for
 from pansharpen.kept_tiles import TILES
+from pansharpen.mixture import Mixture
 from pansharpen.optics import Optics
 from pansharpen.pair.alignment import measured, paired, placement
 from pansharpen.pair.from_sensor import noise_said, require_fit, with_errors
@@ -38,7 +39,7 @@ from pansharpen.pair.guide_files import PlacedGuide, placed, with_pan
 from pansharpen.pair.holes import bands_where, fill_nearest
 from pansharpen.pair.wald import cube_optics
 from pansharpen.pair.wild import Pair, WildSamples, count_wild, say_wild, wild_samples
-from pansharpen.registry import HELD, Fused, Method, Posterior, get
+from pansharpen.registry import HELD, STD_OWN, Fused, Method, Posterior, get
 from pansharpen.tile_sides import Takes, tile_sides
 
 
@@ -175,15 +176,12 @@ class LargeScene:
             out.append(window.to(self.device))
         return tuple(out)
 
-    def interpolated(self, window: Window, bands: NDArray[np.int64]) -> torch.Tensor:
-        """Some bands interpolated to the fine grid: those that no method sees."""
-        values = self._read(self.cube, window, bands).to(self.device)
+    def unseen(self, window: Window) -> Tile:
+        """One part of the bands that no method sees, without a panchromatic image."""
+        values = self._read(self.cube, window, np.setdiff1d(np.arange(self.cube.n_bands), self.bands)).to(self.device)
         empty = torch.isnan(values)
-        r = self.optics.ratio
-        blank = values.new_zeros((1, 1, *(r * size for size in values.shape[-2:])))
-        tile = Tile(torch.where(empty, 0, values), blank, self.optics, margin=window.margin)
-        lost = tile.crop(empty.repeat_interleave(r, -2).repeat_interleave(r, -1))
-        return tile.expanded.masked_fill(lost, torch.nan)
+        blank = values.new_zeros((1, 1, *(self.optics.ratio * size for size in values.shape[-2:])))
+        return Tile(torch.where(empty, 0, values), blank, self.optics, margin=window.margin, valid=~empty)
 
     @staticmethod
     def _read(cube: Cube, window: Window, bands: NDArray[np.int64]) -> torch.Tensor:
@@ -225,7 +223,7 @@ class LargeScene:
         """For workers, who tell nobody how far they are."""
         return self.__dict__ | {"client": None, "progress": silent, "at_once": 1}
 
-    def map(self, function: Callable[[Tile], torch.Tensor]) -> FusedSource:
+    def map(self, function: Callable[[Tile], torch.Tensor | Mixture]) -> FusedSource:
         """See `pansharpen.case.Scene.map`."""
         _ = self.wild
         return FusedSource(self, function)
@@ -328,9 +326,11 @@ def fuse_pair(
     uncertain: FusedSource | None = None
     place = device_named(device)
     if entry.tiled:
+        # workers keep a packed tile as a whole
+        own = max(entry.own + (STD_OWN if std else 0), 0 if client is None else 1)
         scene = LargeScene(
             cube, sensor, halo=entry.halo_at(placement(cube).ratio),
-            held=entry.held + (entry.std_held if std else 0), images=entry.images, own=entry.own * (2 if std else 1),
+            held=entry.held + (entry.std_held if std else 0), images=entry.images, own=own,
             optics=optics, progress=progress, client=client, device=place, **sharp,
         )  # fmt: skip
         with torch.no_grad():

@@ -199,17 +199,21 @@ def computed_tile(data: Any) -> tuple[int, int] | None:
 
     Reading less than a whole tile of such a source computes it all the same.
     """
-    computing = _computing(data)
+    computing = computing_source(data)
     return None if computing is None else tuple(computing.tile)
 
 
 def computed_at_once(data: Any) -> int:
     """Windows that may be read from a source at the same time, by threads: of one that computes tiles, so many."""
-    return getattr(_computing(data), "at_once", 1)
+    return getattr(computing_source(data), "at_once", 1)
 
 
-def _computing(data: Any) -> Any:
-    """The source beneath that computes tiles; None where there is none."""
+def computing_source(data: Any) -> Any:
+    """The source beneath that computes tiles; None where there is none.
+
+    One that has ``ahead`` and ``let_go``, both of rows and columns, computes what a window follows from and keeps it
+    in between: any part of the window is quickly read then.
+    """
     while data is not None and not hasattr(data, "tile"):
         data = getattr(data, "source", None)
     return data

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hsitools.cube.sources import ScaledSource, ViewSource, as_source, computed_at_once, computed_tile
+from hsitools.cube.sources import (
+    ScaledSource,
+    ViewSource,
+    as_source,
+    computed_at_once,
+    computed_tile,
+    computing_source,
+)
 from hsitools.cube.windows import tiles
 from hsitools.errors import FormatError
 from hsitools.progress import Progress, silent
@@ -49,8 +56,8 @@ class Stored:
     ) -> Generator[tuple[slice, slice, NDArray[Any]], None, None]:
         """Windows (rows, columns) that cover the image, and their numbers, each of about `BLOCK_BYTES`: for writers.
 
-        Tiles that are computed are so ahead, beside what the writer does: who may stop before the end closes it
-        (`contextlib.closing`).
+        Tiles that are computed are so ahead, beside what the writer does, as far as their parts can be read one by one:
+        who may stop before the end closes it (`contextlib.closing`).
 
         Parameters
         ----------
@@ -59,15 +66,51 @@ class Stored:
         chunk : (int, int)
             Rows and columns that the file packs together; no window cuts them, unless the source computes tiles.
         progress : callable
-            Called after each block was taken in.
+            Called after each block, or tile that is computed, was taken in.
         """
         bands, *shape = self.data.shape
         pixels = max(1, BLOCK_BYTES // (bands * itemsize))
         parts = list(tiles((shape[0], shape[1]), pixels, computed_tile(self.data) or chunk))
-        with closing(side_by_side(lambda part: self.read(*part), parts, computed_at_once(self.data))) as blocks:
-            for done, ((rows, columns), values) in enumerate(zip(parts, blocks, strict=True), 1):
-                yield rows, columns, values
+        first = (lambda part: self._ahead(*part)) if self._by_parts else lambda part: self.read(*part)
+        with closing(side_by_side(first, parts, computed_at_once(self.data))) as found:
+            for done, ((rows, columns), values) in enumerate(zip(parts, found, strict=True), 1):
+                if values is None:
+                    yield from self._parts(rows, columns, itemsize, chunk)
+                else:
+                    yield rows, columns, values
                 progress(done, len(parts))
+
+    def tile_blocks(
+        self, rows: slice, columns: slice, itemsize: int, chunk: tuple[int, int] = (1, 1)
+    ) -> Generator[tuple[slice, slice, NDArray[Any]], None, None]:  # fmt: skip
+        """The same of one tile that is computed, now: one block where its parts cannot be read one by one."""
+        if not self._by_parts:
+            yield rows, columns, self.read(rows, columns)
+            return
+        self._ahead(rows, columns)
+        yield from self._parts(rows, columns, itemsize, chunk)
+
+    @property
+    def _by_parts(self) -> bool:
+        """Whether parts of computed tiles are read one by one: not of a window, whose rows are others."""
+        source = computing_source(self.data)
+        return hasattr(source, "ahead") and source.shape[1:] == tuple(self.data.shape[1:])
+
+    def _ahead(self, rows: slice, columns: slice) -> None:
+        computing_source(self.data).ahead(rows, columns)
+
+    def _parts(
+        self, rows: slice, columns: slice, itemsize: int, chunk: tuple[int, int]
+    ) -> Iterator[tuple[slice, slice, NDArray[Any]]]:  # fmt: skip
+        """Blocks of a tile that is computed, which is let go then."""
+        pixels = max(1, BLOCK_BYTES // (self.data.shape[0] * itemsize))
+        for part in tiles((rows.stop - rows.start, columns.stop - columns.start), pixels, chunk):
+            y, x = (
+                slice(start + own.start, start + own.stop)
+                for start, own in zip((rows.start, columns.start), part, strict=True)
+            )
+            yield y, x, self.read(y, x)
+        computing_source(self.data).let_go(rows, columns)
 
     def read(self, rows: slice, columns: slice) -> NDArray[Any]:
         """Numbers of all bands in a window.

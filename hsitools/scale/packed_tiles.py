@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,11 +41,15 @@ class TilePacker:
 
     def __call__(self, number: int) -> None:
         """Do it."""
-        rows, columns = self.parts[number]
-        values = np.asarray(self.stored.read(rows, columns), dtype=self.dtype)
-        places, pieces = zip(*chunk_parts((0, rows.start, columns.start), values, self.chunk), strict=True)
-        with ThreadPoolExecutor(threads()) as pool:
-            packed = list(pool.map(lambda piece: packed_chunk(piece, self.chunk), pieces))
+        places: list[tuple[int, ...]] = []
+        packed: list[bytes] = []
+        blocks = self.stored.tile_blocks(*self.parts[number], self.dtype.itemsize, self.chunk[1:])
+        with closing(blocks), ThreadPoolExecutor(threads()) as pool:
+            for rows, columns, values in blocks:
+                pieces = chunk_parts((0, rows.start, columns.start), np.asarray(values, dtype=self.dtype), self.chunk)
+                corners, parts = zip(*pieces, strict=True)
+                places += corners
+                packed += pool.map(lambda part: packed_chunk(part, self.chunk), parts)
         with (
             atomic_path(tile_file(self.folder, number)) as temporary,
             temporary.open("r+b" if _reused(self.folder, temporary) else "wb") as file,

@@ -209,9 +209,11 @@ class TileWriter:
         """Do it."""
         import zarr
 
-        rows, columns = self.parts[number]
-        values = self.stored.read(rows, columns)
-        zarr.open_array(self.store / "cube", mode="r+")[:, rows, columns] = values
+        array = zarr.open_array(self.store / "cube", mode="r+")
+        blocks = self.stored.tile_blocks(*self.parts[number], array.dtype.itemsize, array.chunks[1:])
+        with closing(blocks):
+            for rows, columns, values in blocks:
+                array[:, rows, columns] = values
         (self.marks / str(number)).touch()
 
 

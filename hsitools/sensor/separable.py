@@ -99,6 +99,16 @@ class AxisMatrix:
                 out.blocks.append((kept, columns, dense[:, first - rows.start : last - rows.start]))
         return out
 
+    def cut(self) -> tuple[AxisMatrix, slice]:
+        """The same matrix of those inputs alone that it acts on, and which these are."""
+        used = slice(min(part.start for _, part, _ in self.blocks), max(part.stop for _, part, _ in self.blocks))
+        out = self._blank()
+        out.n_in = used.stop - used.start
+        out.blocks = [
+            (rows, slice(part.start - used.start, part.stop - used.start), dense) for rows, part, dense in self.blocks
+        ]
+        return out, used
+
     def _tensors(self, like: torch.Tensor) -> list[torch.Tensor]:
         key = (like.dtype, like.device)
         if key not in self._cache:

@@ -32,9 +32,10 @@ from hsitools.errors import InputError
 from hsitools.estimation.chebyshev import CONDITION
 from hsitools.estimation.edge_aware import DataTerms, Links, edge_weights
 from pansharpen.case import Scene, Tile
-from pansharpen.families.statistics import band_blocks, mix, per_band
+from pansharpen.families.statistics import per_band
 from pansharpen.kept_tiles import LastTile
-from pansharpen.physics.band_places import band_places, in_place
+from pansharpen.mixture import Mixture
+from pansharpen.physics.band_places import band_places, moved
 from pansharpen.physics.channels import EDGE, Channels, learn_channels
 from pansharpen.physics.error_scale import ErrorScale, error_scale
 from pansharpen.physics.grain import grain_gain
@@ -91,7 +92,7 @@ class Model:
 
 @method(
     "physics", family="ours", consistent=True, batched=False, halo=24, reach=(8, 72),
-    held=0, images=220, own=2, std_held=4,
+    held=0, images=220, own=0, std_held=4,
     paper="hsitools: maximum a posteriori in the cube's subspace, with the sensor's PSF, PAN response and noise",
 )  # fmt: skip
 def physics(scene: Scene, std: bool = False) -> Any:
@@ -258,7 +259,7 @@ class Solutions:
         return self._last.of(tile, lambda tile: solved(tile, self.model), at_last=at_last)
 
 
-def _fuse(tile: Tile, model: Model, solution: Solved) -> torch.Tensor:
+def _fuse(tile: Tile, model: Model, solution: Solved) -> Mixture:
     space, pair, optics, pan = model.space, model.pair, tile.optics, tile.wide_pan
     terms, _, z, coarse, data, _ = solution
     several = any(guide.n_channels > 1 for guide in tile.guides)
@@ -272,21 +273,18 @@ def _fuse(tile: Tile, model: Model, solution: Solved) -> torch.Tensor:
         # what the subspace leaves out, as far as it is no noise
         rest = per_band(space.rest, pan) * (coarse - space.cube(data))
     # bands that lie elsewhere are moved there, and so need their surroundings
-    whole = pair.places is not None
-    crop, up = (lambda image: image, tile.up()) if whole else (tile.crop, tile.interpolated)
+    move = None if pair.places is None else moved(tile, pair.places)
+    crop, up = (tile.crop, tile.interpolation) if move is None else (lambda image: image, tile.up())
     own, basis = crop(z), space.basis
     if (model.trust < 1).any():
         # only details that the coarse cube does not see: the rest is its own
         details = z - tile.up()(data)
-        details = crop(details) - up(terms.down(details))
-        own, basis = torch.cat([own, details], 1), torch.cat([basis, (model.trust - 1)[..., None] * basis], 2)
-    out = mix(basis, own)
-    rest += per_band(space.mean, rest)
-    for bands in band_blocks(out):
-        out[:, bands] += up(rest[:, bands])
-    if pair.places is not None:
-        out = in_place(out, tile, pair.places)
-    return out.clamp_(min=0) if model.bounded else out
+        own = torch.cat([own, crop(details) - up(terms.down(details))], 1)
+        basis = torch.cat([basis, (model.trust - 1)[..., None] * basis], 2)
+    return Mixture(
+        basis=basis.to(z), images=own.contiguous(), coarse=rest.add_(per_band(space.mean, rest)), up=up, move=move,
+        bounded=model.bounded,
+    )  # fmt: skip
 
 
 def _std(tile: Tile, model: Model, solution: Solved, scale: ErrorScale) -> torch.Tensor:
@@ -298,4 +296,4 @@ def _std(tile: Tile, model: Model, solution: Solved, scale: ErrorScale) -> torch
     if places is None:
         return tile.crop(out)
     # beside a step, interpolation swings: as far as below zero
-    return torch.maximum(in_place(out, tile, places), per_band(scale.floor, out).sqrt())
+    return torch.maximum(moved(tile, places)(out), per_band(scale.floor, out).sqrt())

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from hsitools.estimation.band_places import FEW, STEP, beside, place_weights, places_beyond_chance
 from hsitools.estimation.finest_details import LAPLACIAN, finest_details
 from hsitools.sensor.interpolation import displace
+from hsitools.sensor.separable import Separable
 from pansharpen.case import Scene, Tile
 from pansharpen.families.statistics import Moments, mix, moments
 from pansharpen.physics.displacement import FARTHEST
@@ -99,9 +100,9 @@ def _along(scene: Scene) -> Array:
     return np.asarray((values - middle) / max(reach, TINY))
 
 
-def in_place(aligned: torch.Tensor, tile: Tile, places: Array) -> torch.Tensor:
-    """A tile's own part of bands ``(1, band, y, x)`` with its surroundings, each moved to where the cube shows it."""
+def moved(tile: Tile, places: Array) -> Separable:
+    """What moves each band ``(1, band, y, x)`` of a tile with its surroundings to where the cube shows its own part."""
     top, bottom, left, right = (tile.optics.ratio * size for size in tile.margin)
     height, width = tile.fine_size
     move = displace((height, width), tuple(map(tuple, places.tolist())))
-    return move.outputs(slice(top, height - bottom), slice(left, width - right))(aligned)
+    return move.outputs(slice(top, height - bottom), slice(left, width - right))

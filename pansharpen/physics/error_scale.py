@@ -25,7 +25,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 
 from hsitools.sensor.separable import size_of
 from pansharpen.case import Scene, Tile
@@ -169,6 +168,8 @@ def _amplitudes(
     Errors are weighed by what is expected of them, which each step tells better: weighed by themselves, the small ones
     would rule.
     """
+    from scipy.optimize import nnls
+
     parts, measured, doubts = (np.asarray(x.cpu()) for x in (torch.stack([variance, hidden], 1), real, doubt))
     prior, squares = np.sqrt(EXPECTED * len(measured)), np.ones(2)
     for _ in range(STEPS):

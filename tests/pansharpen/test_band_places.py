@@ -19,7 +19,7 @@ from pansharpen.methods import physics
 from pansharpen.methods.physics import learn
 from pansharpen.optics import Optics
 from pansharpen.pair.wald import simulated_case
-from pansharpen.physics.band_places import in_place
+from pansharpen.physics.band_places import moved
 from pansharpen.registry import METHODS
 from pansharpen.tiled import LargeScene
 
@@ -146,7 +146,7 @@ def test_moved_by_hand():
     places = np.array([[0.4, -1.3], [0.0, 0.0], [-1.9, 0.75]])
     image = lambda y, x: 0.02 * y**2 - 0.01 * x * y + 0.3 * x  # noqa: E731
     pair = FusionCase(coarse=torch.zeros(1, 3, 10, 9), pan=torch.zeros(1, 1, 30, 27), optics=Optics(ratio=3))
-    found = in_place(torch.as_tensor(np.stack([image(y, x)] * 3))[None].double(), pair.tile, places)[0].numpy()
+    found = moved(pair.tile, places)(torch.as_tensor(np.stack([image(y, x)] * 3))[None].double())[0].numpy()
     for band, (dy, dx) in enumerate(places):
         inner = (slice(8, -8), slice(8, -8))
         np.testing.assert_allclose(found[band][inner], image(y + dy, x + dx)[inner], rtol=0, atol=1e-9)
