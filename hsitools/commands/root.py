@@ -148,6 +148,8 @@ def hsi(verbose: int, quiet: bool) -> None:
     # debug is for our own rooms, not for every library beneath
     for name in ("matplotlib", "h5py", "PIL"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # what GDAL doubts of a damaged file's tags is several lines before the one that counts
+    logging.getLogger("rasterio").setLevel(logging.DEBUG if verbose > 1 else logging.ERROR)
 
 
 def main(arguments: list[str] | None = None) -> Any:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from hsitools.cube import Cube
 from hsitools.io import open_cube, save_cube
 
 pytest.importorskip("rasterio")
@@ -45,3 +46,15 @@ def test_smaller_copies_of_an_image_are_no_bands(tmp_path):
         file.write(VALUES, photometric="minisblack", planarconfig="separate")
         file.write(VALUES[:, ::2, ::2], photometric="minisblack", planarconfig="separate", subfiletype=1)
     assert_array_equal(open_cube(tmp_path / "c.tif").read(), VALUES)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.5])
+def test_a_tiff_file_that_is_cut_off_is_one_line(tmp_path, hsi, share):
+    """What GDAL doubts of its tags stood on lines of their own before."""
+    cube = Cube(data=VALUES.repeat(30, 1).repeat(30, 2), wavelength_nm=CENTRES, name="c" * 900)
+    save_cube(cube, tmp_path / "c.tif")
+    whole = (tmp_path / "c.tif").read_bytes()
+    (tmp_path / "cut.tif").write_bytes(whole[: int(share * len(whole))])
+    said = hsi("convert", tmp_path / "cut.tif", tmp_path / "out.h5", code=2).stderr
+    assert said.startswith(f"hsi: error: {tmp_path / 'cut.tif'}: ")
+    assert said.count("\n") == 1
