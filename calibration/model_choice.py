@@ -35,13 +35,16 @@ SMOOTH_LINES = 9
 #: Standard errors by which a candidate must be better than a simpler one: of ten that are no better some pass by chance
 #: eight times in ten at 1, one time in two at 1.5.
 BETTER = 1.5
+#: Share of the rows, at either end, that may gain or lose by any amount without a say: one that ran away between its
+#: lines, or has hardly any light, must not decide for all others.
+EXTREME = 0.05
 #: A candidate is given up when it would have to gain more than this many standard deviations of what the folds to come
 #: can change: one good candidate in ten is lost so.
 LUCK = 1.3
 
 
 def paired_gain(before: Array, after: Array, count: Array) -> tuple[float, float]:
-    """How much smaller the mean RMSE of the rows is under ``after``, and its standard error.
+    """How much smaller the mean RMSE of the rows is under ``after``, the most extreme left out, and its standard error.
 
     Parameters
     ----------
@@ -54,6 +57,7 @@ def paired_gain(before: Array, after: Array, count: Array) -> tuple[float, float
     # share of each sample in the difference of the rows' RMSE: a − b = (a² − b²) / (a + b)
     share = (before - after) / np.maximum((rmse[0] + rmse[1]) * count, 1e-300)[:, None]
     rows = len(share)
+    share = _without_extremes(share, count)
     gain = float(share.sum() / rows)
 
     def variance(sums: Array) -> float:
@@ -62,6 +66,17 @@ def paired_gain(before: Array, after: Array, count: Array) -> tuple[float, float
     # both ways of clustering count what samples do by themselves: once is enough
     total = variance(share.sum(axis=1)) + variance(share.sum(axis=0)) - variance(share.ravel())
     return gain, float(np.sqrt(max(total, variance(share.sum(axis=1)), variance(share.sum(axis=0)))))
+
+
+def _without_extremes(share: Array, count: Array) -> Array:
+    """Shares ``(row, line)`` whose sums over the lines are no more extreme than those of most rows (winsorized)."""
+    sums, cut = share.sum(axis=1), int(np.ceil(EXTREME * len(share)))
+    if len(share) < 3 * cut:
+        return share
+    ordered = np.sort(sums)
+    kept = np.clip(sums, ordered[cut], ordered[-1 - cut])
+    factor = np.clip(np.divide(kept, sums, out=np.ones_like(sums), where=sums != 0), 0, 1)
+    return np.asarray(share * factor[:, None] + ((kept - factor * sums) / count)[:, None] * (share != 0))
 
 
 def _hopeless(gain: float, error: float, share: float) -> bool:

@@ -12,6 +12,7 @@ from calibration.captures.capture import MonochromaticCapture
 from calibration.characterization import FLAG_MEANING, Characterization
 from calibration.fitting.aliases import sampling_limit
 from calibration.fitting.fit_state import Fit
+from calibration.fitting.initialize import weighted_gain
 from calibration.fitting.line_width import contradicts_width
 from calibration.fitting.opd_law import OpdLaw, fit_law
 from calibration.fitting.options import Options
@@ -71,7 +72,10 @@ def characterization_of(
     rmse, r2 = _quality(data, fit, data.weight > 0)
     opd, opd_stderr = opd_and_phase["opd_um"], opd_and_phase["opd_stderr_um"]
     alias = alias_distance(data, opd)
-    law = fit_law(opd, data.index, data.usable, 1 / data.band.width, data.opd_step_um)
+    low_contrast = data.usable & ((reflectivity.mean(axis=1) < 3 * reflectivity_stderr) | _chance(data, fit, opd))
+    # what has no fringes has no OPD either
+    shown = data.usable & ~low_contrast
+    law = fit_law(opd, data.index, shown if shown.any() else data.usable, 1 / data.band.width, data.opd_step_um)
     columns = {
         **opd_and_phase,
         "reflectivity": reflectivity.mean(axis=1),
@@ -91,11 +95,10 @@ def characterization_of(
     columns["phase_stderr_rad"] = np.where(alias > 0, np.pi / np.sqrt(3), columns["phase_stderr_rad"])
     fitted: dict[str, Any] = {name: np.where(data.usable, values, np.nan) for name, values in columns.items()}
     flags = _flags(capture, data, fit, law)
-    weak = columns["reflectivity"] < 3 * reflectivity_stderr
-    flags["low_contrast"] = data.usable & (weak | _chance(data, fit))
+    flags["low_contrast"] = low_contrast
     flags["undersampled"] = alias > 0
     flags["wild"] = np.zeros_like(data.usable) if wild is None else wild.rows
-    flags["poor_fit"] = _poor(rmse, data.usable & ~flags["low_contrast"])
+    flags["poor_fit"] = _poor(rmse, shown)
     flags["unidentified"] = _unidentified(data, fit, options, opd_stderr)
     return Characterization(
         name=capture.name,
@@ -202,9 +205,10 @@ def _poor(rmse: Array, shown: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.asarray(shown & (rmse > POOR * np.median(rmse[shown]))) if shown.any() else shown
 
 
-def _chance(data: ScaledRows, fit: Fit) -> NDArray[np.bool_]:
-    """Rows of which the model explains no more than it would of noise: Fisher's F of all parameters but the mean.
+def _chance(data: ScaledRows, fit: Fit, opd_um: Array) -> NDArray[np.bool_]:
+    """Rows of which the fringes explain no more than they would of noise: Fisher's F of all parameters but the gain's.
 
+    Of fringes so slow that the gain's polynomial takes them up, F of all parameters but the mean.
     Parameters count as far as the data, not the prior, determine them: as the residual variance was estimated. Of the
     samples that the loss lets count. Paulson's normal deviate of F^⅓ (Annals of Mathematical Statistics 13,
     1942) spares the import of SciPy.
@@ -212,15 +216,27 @@ def _chance(data: ScaledRows, fit: Fit) -> NDArray[np.bool_]:
     residual = data.intensity - fit.values(data)
     psi, slope = influence(residual, data.weight, fit.loss)
     counted = (data.weight > 0) & ((psi != 0) | (residual == 0))
-    explained = np.clip(_quality(data, fit, counted)[1], 0, 1 - 1e-12)
+    model = fit.sampled.model
+    few = opd_um * data.band.width < 0.5 * model.degree_gain + 1
+    alone = np.where(few, 1, model.degree_gain + 1)
+    left = np.where(few, _left_by_gain(data, fit, counted, 0), _left_by_gain(data, fit, counted, model.degree_gain))
+    explained = np.clip(1 - ((residual * counted) ** 2).sum(axis=1) / np.where(left > 0, left, np.inf), 0, 1 - 1e-12)
     share = slope.sum(axis=1) / np.maximum(data.weight.sum(axis=1), 1e-300)
     degrees = (psi * psi).sum(axis=1) / np.maximum(fit.variance * share, 1e-300)
-    free = np.clip((data.weight > 0).sum(axis=1) - degrees - 1, 2, fit.theta.shape[1] - 1)
-    others = np.maximum(counted.sum(axis=1) - free - 1, 1)
+    free = np.clip((data.weight > 0).sum(axis=1) - degrees - alone, 2, fit.theta.shape[1] - alone)
+    others = np.maximum(counted.sum(axis=1) - free - alone, 1)
     root = np.cbrt(explained / free / ((1 - explained) / others))
     low, high = 2 / (9 * free), 2 / (9 * others)
     deviate = ((1 - high) * root - (1 - low)) / np.sqrt(high * root**2 + low)
     return np.asarray(deviate < NormalDist().inv_cdf(1 - BY_CHANCE))
+
+
+def _left_by_gain(data: ScaledRows, fit: Fit, counted: NDArray[np.bool_], degree: int) -> Array:
+    """Squared residuals of each row's ``counted`` samples beside a gain polynomial alone, of degree 0 their mean."""
+    flat = data.flat * fit.curve if degree else np.ones_like(data.flat)
+    basis = data.band.vander(data.wavenumber, degree)
+    away = data.intensity - flat * (weighted_gain(basis, data.intensity, flat, counted.astype(float)) @ basis.T)
+    return np.asarray((away**2 * counted).sum(axis=1))
 
 
 def _unidentified(data: ScaledRows, fit: Fit, options: Options, opd_stderr: Array) -> NDArray[np.bool_]:

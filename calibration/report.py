@@ -11,9 +11,10 @@ import numpy as np
 from calibration.captures.capture import MonochromaticCapture
 from calibration.characterization import FLAG_MEANING, Characterization
 from calibration.figures import all_figures
-from hsitools.errors import InputError
-from hsitools.plot import save_figure
-from hsitools.report import Picture, Report, Section, Table
+from calibration.model_choice import BETTER
+from hsitools.io.atomic import atomic_path
+from hsitools.plot import png_bytes
+from hsitools.report import Picture, Report, Section, Table, report_folder
 from hsitools.text import counted
 
 #: The method in a paragraph, at the end of the report.
@@ -60,20 +61,17 @@ def write_report(
     >>> write_report(characterize(capture, TransmittanceModel()), capture, "report").name
     'report.html'
     """
-    folder = Path(folder)
-    try:
-        (folder / "figures").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: report: cannot make the folder ({error.strerror})") from None
-    pictures = {}
-    for name, (figure, caption) in all_figures(ch, capture, show).items():
-        path = folder / "figures" / f"{name}.png"
-        save_figure(figure, path)
-        # drawn once: drawing takes most of a report's time
-        pictures[name] = Picture(png=path.read_bytes(), caption=caption)
-    page = folder / "report.html"
-    _report(ch, capture, pictures, command).write(page)
-    return page
+    folder = report_folder(folder)
+    # all is drawn before anything is written: an interrupted report leaves no figures without their page
+    figures = all_figures(ch, capture, show).items()
+    pictures = {name: Picture(png=png_bytes(figure), caption=caption) for name, (figure, caption) in figures}
+    page = _report(ch, capture, pictures, command)
+    (folder / "figures").mkdir(exist_ok=True)
+    for name, picture in pictures.items():
+        with atomic_path(folder / "figures" / f"{name}.png") as temporary:
+            temporary.write_bytes(picture.png)
+    page.write(folder / "report.html")
+    return folder / "report.html"
 
 
 def _report(ch: Characterization, capture: MonochromaticCapture, pictures: dict[str, Picture], command: str) -> Report:
@@ -122,7 +120,7 @@ def _model_section(ch: Characterization, pictures: dict[str, Picture]) -> Sectio
     if ch.selection:
         blocks.append(
             "It was chosen by held-out error among the models below, each kept only when it beat the simpler one by "
-            "more than one standard error of their paired difference."
+            f"more than {BETTER:g} standard errors of their paired difference."
         )
         rows = [
             [r["label"], f"{r['rmse_cv_mean']:.4f}", f"{r.get('rmse_mean', float('nan')):.4f}"] for r in ch.selection

@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from hsitools import __version__
+from hsitools.errors import InputError
 from hsitools.io.atomic import atomic_path
 
 STYLE = """
@@ -123,3 +124,19 @@ class Report:
         """Write the page, whole or not at all."""
         with atomic_path(path) as temporary:
             temporary.write_text(self.html(), encoding="utf-8")
+
+
+def report_folder(folder: str | Path) -> Path:
+    """A report's folder, made if need be.
+
+    Raises
+    ------
+    InputError
+        When it cannot be made.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: report: cannot make the folder ({error.strerror})") from None
+    return folder

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from calibration.captures.checks import (
     MIN_LINES,
+    ascending,
     check_linewidth,
     check_not_exchanged,
     check_wavenumber,
@@ -21,6 +22,7 @@ from calibration.captures.checks import (
     stored_wavenumber,
 )
 from calibration.captures.irca_folder import is_irca_folder, read_irca_folder
+from calibration.fitting.aliases import sampling_limit
 from hsitools.arrays import REAL, real_array
 from hsitools.errors import FormatError, InputError
 from hsitools.io.own_file import declared_format, new_own, open_own
@@ -221,8 +223,8 @@ class MonochromaticCapture:
 
     @property
     def opd_limit_um(self) -> float:
-        """Largest OPD that the lines sample, ``1 / (2·mean Δσ)``, µm."""
-        return float(0.5 / np.diff(self.wavenumber).mean())
+        """Largest OPD that the lines sample, µm."""
+        return sampling_limit(self.wavenumber)
 
     def select(
         self, *, rows: NDArray[np.int64] | None = None, wavelengths_nm: tuple[float, float] | None = None
@@ -293,14 +295,16 @@ class MonochromaticCapture:
         with open_own(path, FORMAT, VERSION, "a capture", also="folder") as file:
             attributes = dict(file.attrs)
             members = {name: file[name][()] for name in NOTES if isinstance(file.get(name), h5py.Dataset)}
-            if "wavenumber" in members:
-                members["wavenumber"] = stored_wavenumber(file["wavenumber"], f"{path}: wavenumber")
+            for name in ("intensity", "flat", "wavenumber"):
+                if name not in members:
+                    raise FormatError(f"{path}: {name}: missing, expected in a capture")
+            members["wavenumber"] = stored_wavenumber(file["wavenumber"], f"{path}: wavenumber")
+        lines, _ = ascending(members["wavenumber"], f"{path}: wavenumber")
+        for name in members.keys() - {"index"}:
+            members[name] = members[name][..., lines] if np.ndim(members[name]) else members[name]
         if "linewidth_nm" in attributes:
             # one width for all lines may also be an attribute
             members.setdefault("linewidth_nm", attributes["linewidth_nm"])
-        for name in ("intensity", "flat", "wavenumber"):
-            if name not in members:
-                raise FormatError(f"{path}: {name}: missing, expected in a capture")
         try:
             layout = json.loads(attributes.get("layout", "null"))
             step = attributes.get("opd_step_um")

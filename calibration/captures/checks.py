@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from hsitools.estimation.spread import robust_sigma
 from hsitools.io.labels import text
 from hsitools.io.wavelengths import to_nm
 from hsitools.text import counted
+
+log = logging.getLogger(__name__)
 
 #: Unit of wavenumbers where a file tells none.
 UNIT = "um-1"
@@ -54,6 +57,17 @@ def stored_wavenumber(data: Any, where: str) -> NDArray[np.float64]:
     """Wavenumbers (µm⁻¹) of an HDF5 dataset, by its attribute ``units`` where it has one; see `in_wavenumbers`."""
     unit = text(data.attrs.get("units", UNIT))
     return real_numbers(data[()], where) if unit == UNIT else in_wavenumbers(data[()], unit, where)
+
+
+def ascending(wavenumber: NDArray[np.float64], where: str) -> tuple[slice, NDArray[np.float64]]:
+    """Which way to read what is stored by lines, and the lines' wavenumbers so: reversed where all of them descend.
+
+    As a monochromator scans from blue to red. Another order is more likely a mistake than a scan.
+    """
+    if wavenumber.ndim == 1 and len(wavenumber) > 1 and (np.diff(wavenumber) < 0).all():
+        log.info("%s: descends: reversed", where)
+        return slice(None, None, -1), wavenumber[::-1]
+    return slice(None), wavenumber
 
 
 def check_wavenumber(values: ArrayLike, where: str) -> NDArray[np.float64]:

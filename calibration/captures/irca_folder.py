@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.captures.checks import check_wavenumber, one_line, real_numbers
+from calibration.captures.checks import ascending, check_wavenumber, one_line, real_numbers
 from hsitools.errors import FormatError, InputError
 from hsitools.sensor.layout import SubImageLayout
 
 Array = NDArray[np.float64]
-log = logging.getLogger(__name__)
 
 
 def is_irca_folder(folder: Path) -> bool:
@@ -41,10 +39,7 @@ def read_irca_folder(folder: str | Path) -> dict[str, Any]:
     """
     folder = Path(folder)
     wavenumber = _load_npy(folder, "central_wavenumbers")
-    lines = slice(None)
-    if wavenumber.ndim == 1 and len(wavenumber) > 1 and (np.diff(wavenumber) < 0).all():
-        log.info("%s: central_wavenumbers descend: reversed", folder)
-        lines, wavenumber = slice(None, None, -1), wavenumber[::-1]
+    lines, wavenumber = ascending(wavenumber, f"{folder}/central_wavenumbers.npy")
     wavenumber = check_wavenumber(wavenumber, f"{folder}/central_wavenumbers.npy")
     options = _load_json(folder / "options.json")
     step = options.get("opd_step")

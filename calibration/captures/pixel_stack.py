@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.captures.capture import MonochromaticCapture
-from calibration.captures.checks import stored_wavenumber
+from calibration.captures.checks import ascending, check_wavenumber, stored_wavenumber
 from hsitools.errors import FormatError, InputError
 from hsitools.io.formats.hdf5 import open_hdf5
 
@@ -44,7 +44,9 @@ class PixelStack:
             if name not in self.file:
                 raise FormatError(f"{path}: {name}: missing, expected in a pixel stack")
         self.pixels = self.file["pixels"]
-        self.wavenumber = stored_wavenumber(self.file["wavenumber"], f"{path}: wavenumber")
+        stored = stored_wavenumber(self.file["wavenumber"], f"{path}: wavenumber")
+        self._lines, stored = ascending(stored, f"{path}: wavenumber")
+        self.wavenumber = check_wavenumber(stored, f"{path}: wavenumber")
         if self.pixels.ndim != 4 or self.pixels.shape[1] != len(self.wavenumber):
             raise InputError(
                 f"{path}: pixels: found shape {self.pixels.shape}, expected (n, {len(self.wavenumber)}, y, x)"
@@ -57,6 +59,7 @@ class PixelStack:
 
         if linewidth_nm is None and "linewidth_nm" in self.file:
             linewidth_nm = self.file["linewidth_nm"][()]
+            linewidth_nm = linewidth_nm[self._lines] if np.ndim(linewidth_nm) else linewidth_nm
         self.linewidth_nm = self.file.attrs.get("linewidth_nm") if linewidth_nm is None else linewidth_nm
         self.line_shape = line_shape or str(self.file.attrs.get("line_shape", "gaussian"))
 
@@ -74,17 +77,17 @@ class PixelStack:
         """Capture of the 5×5 mean at the centre of every sub-image, of pixels that have a value."""
         _, height, width = self.shape
         rows, columns = _around(height), _around(width)
-        pixels = np.asarray(self.pixels[:, :, rows, columns], dtype=float)
+        pixels = np.asarray(self.pixels[:, :, rows, columns], dtype=float)[:, self._lines]
         known = np.isfinite(pixels)
         if self.flat is None:
             flat = np.ones(pixels.shape[:2])
         elif self.flat.ndim == 4:
-            lamp = np.asarray(self.flat[:, :, rows, columns], dtype=float)
+            lamp = np.asarray(self.flat[:, :, rows, columns], dtype=float)[:, self._lines]
             # of the same pixels, or their ratio would be of none
             known &= np.isfinite(lamp)
             flat = _mean(lamp, known)
         else:
-            flat = np.asarray(self.flat, dtype=float)
+            flat = np.asarray(self.flat, dtype=float)[:, self._lines]
         intensity = _mean(pixels, known)
         return MonochromaticCapture(
             intensity=intensity,
@@ -109,13 +112,13 @@ class PixelStack:
         step = max(1, BLOCK // width)
         for start in range(0, height, step):
             rows = slice(start, min(start + step, height))
-            pixels = np.asarray(self.pixels[number, :, rows], dtype=float).reshape(n_lines, -1).T
+            pixels = np.asarray(self.pixels[number, :, rows], dtype=float)[self._lines].reshape(n_lines, -1).T
             if self.flat is None:
                 flat = np.ones_like(pixels)
             elif self.flat.ndim == 4:
-                flat = np.asarray(self.flat[number, :, rows], dtype=float).reshape(n_lines, -1).T
+                flat = np.asarray(self.flat[number, :, rows], dtype=float)[self._lines].reshape(n_lines, -1).T
             else:
-                flat = np.broadcast_to(np.asarray(self.flat[number], dtype=float), pixels.shape)
+                flat = np.broadcast_to(np.asarray(self.flat[number], dtype=float)[self._lines], pixels.shape)
             yield rows, pixels, flat
 
 

@@ -263,7 +263,7 @@ def starting_parameters(
     theta = np.zeros((len(intensity), model.n_parameters))
     degree = min(model.degree_gain, NULL_DEGREE if model.gain_reference == "flat" else model.degree_gain)
     gain_basis = band.vander(wavenumber, degree)
-    gain = _weighted_fit(gain_basis, intensity, flat, weight)
+    gain = weighted_gain(gain_basis, intensity, flat, weight)
     several = np.abs(opd_um) * band.width > MIN_FRINGES
     if not model.refine_gain and several.any():
         gain[several] = _gain_beside_fringes(
@@ -320,7 +320,8 @@ def _gain_beside_fringes(
     return out
 
 
-def _weighted_fit(basis: Array, intensity: Array, flat: Array, weight: Array) -> Array:
+def weighted_gain(basis: Array, intensity: Array, flat: Array, weight: Array) -> Array:
+    """Gain coefficients ``(batch, k)`` on a ``basis`` ``(line, k)`` that alone come closest to the intensity."""
     scaled = weight * flat
     matrix = np.einsum("bk,ki,kj->bij", scaled * flat, basis, basis, optimize=True)
     trace = np.trace(matrix, axis1=1, axis2=2)[:, None, None]

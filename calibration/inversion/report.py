@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.inversion.invert import Inversion
-from hsitools.errors import InputError
 from hsitools.plot import draw_image, legend_below, png_bytes, show_field, with_unit
-from hsitools.report import Picture, Report, Section, Table
+from hsitools.report import Picture, Report, Section, Table, report_folder
 from hsitools.text import counted
 
 #: Spectra drawn: pixels at these quantiles of brightness.
@@ -26,11 +25,7 @@ def write_report(result: Inversion, document: dict[str, Any], folder: str | Path
     InputError
         When the folder cannot be made.
     """
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: report: cannot make the folder ({error.strerror})") from None
+    folder = report_folder(folder)
     pictures = [
         Picture(png=png_bytes(figure), caption=caption) for figure, caption in (_spectra(result), _image(result))
     ]

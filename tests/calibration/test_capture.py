@@ -3,6 +3,7 @@
 import json
 import logging
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -255,6 +256,21 @@ class TestFile:
             path = Path(folder) / "capture.h5"
             capture.save(path)
             assert_same(capture, MonochromaticCapture.load(path))
+
+    def test_lines_told_in_ascending_nanometres(self, tmp_path):
+        """Whole columns are reversed, as a monochromator's scan from blue to red is in wavenumbers."""
+        widths = np.linspace(0.4, 0.6, LINES)
+        capture = make(neighbourhood=3 * samples(), saturated=samples() > 17, mask=samples() < 18, linewidth_nm=widths)
+        path = tmp_path / "capture.h5"
+        capture.save(path)
+        with h5py.File(path, "r+") as file:
+            for name in set(file) - {"index"}:
+                file[name][...] = file[name][()][..., ::-1]
+            file["wavenumber"][...] = 1000 / file["wavenumber"][()]
+            file["wavenumber"].attrs["units"] = "nm"
+        loaded = open_capture(path)
+        np.testing.assert_allclose(loaded.wavenumber, capture.wavenumber, rtol=1e-14)
+        assert_same(replace(loaded, wavenumber=capture.wavenumber), capture)
 
     def test_self_describing(self, tmp_path):
         make(neighbourhood=samples(), saturated=samples() > 3, linewidth_nm=0.5).save(tmp_path / "capture.h5")

@@ -321,6 +321,19 @@ def test_wild_samples_do_not_hide_fringes():
     assert result.flags["low_contrast"].sum() <= 1
 
 
+@pytest.mark.parametrize("noise", [0.1, 0.01])
+def test_no_fringes_are_no_path_difference(noise):
+    """Gain explains most of such a row, and is no fringe; its OPD is in no law, and off none."""
+    device = bench.simulate_instrument(40, rng=np.random.default_rng(3), rows=8, opd_step_um=0.6)
+    reflectivity = device.reflectivity.copy()
+    reflectivity[[10, 30]] = 0
+    device = replace(device, reflectivity=reflectivity)
+    capture = bench.capture(device, bench.lines(201), rng=np.random.default_rng(9), noise=noise, linewidth_nm=0.0)
+    result = characterize(capture, replace(MODEL, degree_phase=3))
+    np.testing.assert_array_equal(np.flatnonzero(result.flags["low_contrast"]), [10, 30])
+    assert not result.flags["off_law"].any()
+
+
 def test_an_interferometer_fitted_far_worse_than_the_others_is_flagged():
     rmse = np.array([0.05, 0.06, 0.19, 0.04, 0.9, 0.05])
     shown = np.array([True, True, True, True, False, True])

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from calibration import report
 from calibration import simulated_bench as bench
 from calibration.figures import (
     fitted,
@@ -15,6 +16,7 @@ from calibration.figures import (
     selection_figure,
 )
 from calibration.pipeline import characterize
+from calibration.report import write_report
 from hsitools.plot import robust_range
 from hsitools.sensor.transmittance import TransmittanceModel
 
@@ -65,6 +67,27 @@ def test_one_that_is_not_determined_leaves_the_others_to_be_seen(rows):
     image = rmse_map_figure(spoiled).axes[0].images[0]
     assert image.get_clim()[1] < 10 * np.median(rmse)
     assert max(rmse_map_figure(found).get_size_inches()) < 10
+
+
+def test_an_interrupted_report_leaves_no_figures(tmp_path, monkeypatch):
+    """Of an older report all that was there."""
+    rng = np.random.default_rng(3)
+    instrument = bench.simulate_instrument(14, rng=rng, rows=7)
+    capture = bench.capture(instrument, bench.lines(81), rng=rng, noise=0.02)
+    found = characterize(capture, TransmittanceModel())
+    write_report(found, capture, tmp_path / "old")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "old").rglob("*")}
+    assert len(before) > 5
+    monkeypatch.setattr(report, "_report", interrupted)
+    for name in ("old", "new"):
+        with pytest.raises(KeyboardInterrupt):
+            write_report(found, capture, tmp_path / name)
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "old").rglob("*")} == before
+    assert not list((tmp_path / "new").iterdir())
+
+
+def interrupted(*_):
+    raise KeyboardInterrupt
 
 
 def test_a_range_is_what_most_values_take():

@@ -124,8 +124,26 @@ def test_paired_gain():
     gains, errors = np.array(z).T
     assert np.mean(errors) == pytest.approx(gains.std(), rel=0.15)
     one, other = rng.random((7, 9)), rng.random((7, 9))
-    rmse = [np.sqrt(squares.mean(axis=1)).mean() for squares in (one, other)]
-    assert paired_gain(one, other, np.full(7, 9.0))[0] == pytest.approx(rmse[0] - rmse[1], abs=1e-12)
+    rmse = [np.sqrt(squares.mean(axis=1)) for squares in (one, other)]
+    # of seven rows the first and the last count as their neighbours
+    gains = np.sort(rmse[0] - rmse[1])[[1, 1, 2, 3, 4, 5, 5]]
+    assert paired_gain(one, other, np.full(7, 9.0))[0] == pytest.approx(gains.mean(), abs=1e-12)
+
+
+@pytest.mark.parametrize("factor", [1e-6, 1e6])
+@pytest.mark.parametrize("swapped", [False, True])
+def test_one_row_does_not_decide(factor, swapped):
+    """A row that a rival fits a thousand times worse, or better, counts as the most extreme of the others."""
+    rng = np.random.default_rng(24)
+    one = rng.standard_normal((40, 60)) ** 2
+    other = 0.9 * one * rng.uniform(0.9, 1.1, one.shape)
+    usual, error = paired_gain(one, other, np.full(40, 60.0))
+    spoiled = other.copy()
+    spoiled[11] = factor * one[11]
+    pair = (spoiled, one) if swapped else (one, spoiled)
+    gain, stderr = paired_gain(*pair, np.full(40, 60.0))
+    assert gain == pytest.approx(-usual if swapped else usual, rel=0.05)
+    assert stderr < 1.2 * error
 
 
 def test_choice_is_stable(with_etalon):

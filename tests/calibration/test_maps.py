@@ -59,6 +59,21 @@ def test_maps_are_the_truth(maps, device):
     assert np.nanmedian(arrays["rmse"]) == pytest.approx(0.04 / 0.8, rel=0.15)
 
 
+def test_a_stack_from_blue_to_red(stack_path, tmp_path):
+    """Lines told in descending wavenumbers are those of the stack the other way round."""
+    path = tmp_path / "reversed.h5"
+    with h5py.File(stack_path) as file, h5py.File(path, "w") as other:
+        other["pixels"], other["wavenumber"] = file["pixels"][()][:, ::-1], file["wavenumber"][()][::-1]
+        other["flat"] = np.linspace(1, 2, 90)[None, ::-1] * np.ones((16, 1))
+    one, two = PixelStack(stack_path), PixelStack(path)
+    np.testing.assert_array_equal(one.wavenumber, two.wavenumber)
+    np.testing.assert_array_equal(one.centre().intensity, two.centre().intensity)
+    np.testing.assert_allclose(two.centre().flat[1], np.linspace(1, 2, 90))
+    for (_, seen, _), (_, theirs, lamp) in zip(one.blocks(3), two.blocks(3), strict=True):
+        np.testing.assert_array_equal(seen, theirs)
+        np.testing.assert_allclose(lamp[5], np.linspace(1, 2, 90))
+
+
 def test_bad_pixels(maps):
     result, arrays, _ = maps
     assert np.isnan(arrays["opd_um"][2, 0, 0])
