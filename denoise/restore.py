@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import denoise.methods as _methods  # noqa: F401  (registers them)
+from denoise.above_zero import above_zero
 from denoise.case import Known, Observation, Restoration
 from denoise.live_bands import among_all, in_cube_units, mask_of_all, noise_of_counts, of_live
 from denoise.pedestal import noise_with, of_rounding, pedestal, without
@@ -17,6 +18,7 @@ from denoise.registry import METHODS, Method, get, options_of
 from denoise.said import missing, shares, striped_rows, warning_of
 from denoise.separation.counts import counts_of, keep_totals
 from denoise.separation.estimate import FEW, medians
+from denoise.separation.floor import unclipped
 from denoise.separation.known import known_by
 from denoise.separation.noise import MIN_PIXELS
 from denoise.separation.saturation import blank, clipped, stuck_values
@@ -336,6 +338,8 @@ def restore(
     part[back] = values[live][back]
     if std is not None and noise is not None:
         std = np.where(back, np.maximum(std, np.float32(scale) * noise.sigma[:, None, None]), std)
+    if noise is not None and counts is None:
+        part, std = unclipped(part, std, values[live], ~noise.outlier, noise.sigma * scale, noise.slope * scale)
     noise_model = in_cube_units(found.noise, scale, live)
     noise_model = None if noise_model is None else noise_with(noise_model, level)
     if counts is not None:
@@ -349,9 +353,10 @@ def restore(
     # the scene is at least as bright as what the detector read at its full scale
     estimate[live] = np.where(full, np.maximum(part, filled), part) + level[live, None, None].astype(estimate.dtype)
     estimate[:, nothing] = np.nan
-    estimate[:, beyond] = given[:, beyond]
     mask = mask_of_all(found.mask, live, valid)
     mask[live] = mask[live] & ~back | full
+    estimate[live], std = above_zero(estimate[live], std, values[live] + level[live, None, None], ~mask[live])
+    estimate[:, beyond] = given[:, beyond]
     said |= shares(mask[live], (valid | lone)[live], full)
     said |= missing(
         (valid | lone) & signal[:, None, None], np.broadcast_to(True if use is None else use, live.shape), live

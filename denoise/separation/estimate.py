@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from denoise.case import NoiseModel, Observation
 from denoise.learning.outlier_net import outlier_probability
 from denoise.separation.columns import column_response, column_ripple, dead_elements, from_nearest, striped_columns
+from denoise.separation.floor import at_floor, noise_at_floor
 from denoise.separation.lines import lines
 from denoise.separation.missing import completed, holes, whole_pixels
-from denoise.separation.noise import MIN_PIXELS, along_track, noise_of_bands, own_noise, usual_pixels
+from denoise.separation.noise import MIN_PIXELS, along_track, noise_of_bands, own_noise, signal_slope, usual_pixels
 from denoise.separation.saturation import stuck_values
 from denoise.separation.shared_noise import SharedNoise, shared_noise
 from denoise.separation.smooth import Smoothed, joint_means, smooth
@@ -244,7 +245,8 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS, 
         few = prior.mean((1, 2), keepdims=True) < FEW  # where the histogram finds many it is the better judge
         predicted = scene * gain[:, None] + offset[:, None]
         broken = outlier_probability(values, predicted, unit, ~base, prior, device=device) > 0.5
-        outlier = np.where(few, base | (broken & ~lines(values - predicted, ~base)), outlier)
+        scene_alike = lines(values - predicted, ~base) | at_floor(values, predicted, ~base)
+        outlier = np.where(few, base | (broken & ~scene_alike), outlier)
     # once more, with the instrument known: now faint directions can be told from it
     filled = _filled(values, scene, gain, offset, outlier, clipped)
     whitened = filled / unit[:, None, None]
@@ -350,11 +352,13 @@ def _outliers(values: Array, predicted: Array, steps: int) -> Mask:
     )  # fmt: skip
     found, scene = (np.bincount(item, minlength=BINS).astype(float) for item in (place, scene_place))
     posterior = (np.abs(residual) > 4 * spread).astype(float)
+    clipped_noise = noise_at_floor(values, predicted)
+    floor = (place == place.min()) & (clipped_noise > 0)
     for _ in range(steps):
         # lone ones are no excess; counted, they would blur what is expected until the scene's own peaks exceed it
         inlier = (1 - posterior) * (np.abs(residual) <= SIGNIFICANT * spread)
         total = inlier.sum()
-        spread = np.sqrt((inlier * residual**2).sum() / max(total, 1))
+        spread = max(np.sqrt((inlier * residual**2).sum() / max(total, 1)), clipped_noise)
         if total < MIN_PIXELS / 2 or not spread > 0:
             break
         expected = gaussian_filter1d(scene, max(spread / step, 0.3), mode="constant") * (total / len(values))
@@ -363,7 +367,8 @@ def _outliers(values: Array, predicted: Array, steps: int) -> Mask:
         excess[excess < SIGNIFICANT * np.sqrt(expected + 1) + 0.1 * expected] = 0
         if not excess.any():
             return np.zeros(values.shape, dtype=bool)
-        strange = excess[place] / step
+        # a dark scene reads its floor often
+        strange = np.where(floor & (np.abs(residual) <= SIGNIFICANT * spread), 0, excess[place] / step)
         normal = total * np.exp(-0.5 * (residual / spread) ** 2) / (spread * np.sqrt(2 * np.pi))
         posterior = strange / (strange + normal + 1e-30)
     hit = posterior > 0.5
@@ -388,13 +393,3 @@ def _bins(values: Array) -> tuple[float, float]:
         return low, step
     quantum = float(np.median(np.diff(levels)))
     return low - quantum / 2, max(1.0, np.ceil((high - low + quantum) / quantum / BINS)) * quantum
-
-
-def signal_slope(residual: Array, scene: Array, keep: Mask) -> Array:
-    """Growth of noise variance with the signal ``(band,)``: lines through squared residuals, at least 0."""
-    out = np.zeros(len(scene), dtype=np.float32)
-    for band, (rest, level, use) in enumerate(zip(residual, scene, keep, strict=True)):
-        if use.any():
-            level = level[use] - level[use].mean()
-            out[band] = max(level @ rest[use] ** 2 / max(level @ level, 1e-30), 0)
-    return out

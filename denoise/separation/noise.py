@@ -142,6 +142,16 @@ def own_noise(level: Array, told: Array, outlier: Mask) -> NDArray[np.float32]:
     return out
 
 
+def signal_slope(residual: Array, scene: Array, keep: Mask) -> Array:
+    """Growth of noise variance with the signal ``(band,)``: lines through squared residuals, at least 0."""
+    out = np.zeros(len(scene), dtype=np.float32)
+    for band, (rest, level, use) in enumerate(zip(residual, scene, keep, strict=True)):
+        if use.any():
+            level = level[use] - level[use].mean()
+            out[band] = max(level @ rest[use] ** 2 / max(level @ level, 1e-30), 0)
+    return out
+
+
 def _settled(turn: Callable[[Array], Array], start: Array) -> Array:
     """Where turns of positive values ``(n,)`` settle, by long steps in their logarithms.
 

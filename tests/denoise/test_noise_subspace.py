@@ -5,7 +5,8 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from denoise.case import Observation
-from denoise.separation.estimate import BLUR, faint, realigned, separate, signal_slope
+from denoise.separation.estimate import BLUR, faint, realigned, separate
+from denoise.separation.noise import signal_slope
 from denoise.separation.smooth import Smoothed
 from hsitools.estimation.covariance import subspace
 
