@@ -21,6 +21,9 @@ DEAD = 1 / 3
 #: Bands that say what a dead element would have read, at most: more average noise, and see beyond a gap of several; the
 #: pixels that each must have in their fit, and its ridge: bands may repeat one another.
 NEAREST, PIXELS_EACH, RIDGE = 24, 10, 1e-6
+#: Standard deviations of chance by which halves of columns agree in their slopes, if these are gains, and beyond which
+#: one slope of a half counts no more.
+AGREEING, FAR_OFF = 2.0, 3.0
 #: Parts of a column whose offsets must agree, and the variance of eight normal variables' median in that of their mean.
 PARTS, MEDIAN_OF_PARTS = 8, 1.5
 #: Variance of the median of differences of two columns of unit noise, times their length.
@@ -133,8 +136,31 @@ def column_response(values: Array, scene: Array, keep: Mask, sigma: Array) -> tu
     )
     shift, shift_power = shrunk(shift, shift_variance, axis=1)
     slope, _ = shrunk(slope, slope_variance, axis=None)
+    if not _alike_in_halves(scene, difference, weight, sigma):
+        slope = np.zeros_like(slope)
     gain = np.clip(1 + slope, *GAINS)
     return gain, shift - (gain - 1) * middle, shift_power
+
+
+def _alike_in_halves(scene: Array, difference: Array, weight: Array, sigma: Array) -> bool:
+    """Whether slopes of the upper and of the lower half of columns, next to those of their neighbours, agree: what the
+    scene missed of one bright pixel is a slope of its column, too, and as strong as many elements' gains.
+    """
+    middle = len(scene[0]) // 2
+    product, own_product = np.ones_like(weight[:, 0]), np.ones_like(weight[:, 0])
+    for half in (slice(0, middle), slice(middle, None)):
+        own, level = weight[:, half], scene[:, half]
+        mean = (own * level).sum(1) / np.maximum(own.sum(1), 1e-6)
+        centred = own * (level - mean[:, None])
+        power = np.maximum((centred**2).sum(1), 1e-30)
+        unit = (centred * difference[:, half]).sum(1) / (sigma[:, None] * np.sqrt(power))
+        beside = np.pad(unit, ((0, 0), (1, 1)), mode="reflect")
+        # one that is far off in one half is no more than one element
+        product = product * np.clip(unit - (beside[:, 2:] + beside[:, :-2]) / 2, -FAR_OFF, FAR_OFF)
+        own_product = own_product * np.clip(unit, -FAR_OFF, FAR_OFF)
+    # such differences vary by 1.5, and next ones share it; or the usual element is sure of its slope by itself
+    alike = product.sum() > AGREEING * 1.5 * (2 * product.size) ** 0.5
+    return bool(alike or own_product.mean() > AGREEING**2)
 
 
 def shrunk(found: Array, variance: Array, axis: int | None) -> tuple[Array, Array]:

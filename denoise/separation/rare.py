@@ -42,6 +42,9 @@ BLOCK, CHANCE = 12, 1.5
 #: Blurs by which a group is outlined, standard deviations by which it must stand out of one of them, and the share of
 #: its mean down to which pixels belong to it.
 OUTLINES, OUTSTANDING, FOLLOWED = (0.0, 0.7, 1.0, 1.5, 2.0, 4.0), 6.0, 0.45
+#: Bands from which on they tell a pixel's own noise; standard deviations of noise's power beyond twice that power from
+#: which on a pixel was surely better as measured; and the share of pixels beyond which it is the noise that is wrong.
+TELLING, SURELY, FEW_PIXELS = 16, 6.0, 0.01
 #: Smaller images and fewer bands have nothing rare.
 MIN_SIDE, MIN_BANDS = 16, 8
 
@@ -133,10 +136,35 @@ def find_rare(separation: Separation, scene: Array, basis: Array) -> Rare:
         added[:, pixels] += remainder * rest[:, pixels]
         variance[:, pixels] += remainder**2
         rest[:, pixels] *= 1 - remainder
+    else:
+        level = np.ones_like(rest)
+    where = _unlike(rest, level)
+    if where.any():
+        put = rest[:, where].copy()
+        rest[:, where] = 0
+        added[:, where] += put
+        variance[:, where] += np.where(noise.outlier[:, where], 0, level[:, where])
+        pixels |= where
     trace = _trace(rest, basis, restored_error)
     added += trace
     variance += TRACE * restored_error
     return Rare(added=unit * added, variance=unit**2 * variance, pixels=pixels, groups=number, error=restored_error)
+
+
+def _unlike(rest: Array, level: Array) -> Mask:
+    """Pixels ``(y, x)`` of few bands that come back as they were measured: what is left of them is surely farther from
+    noise, which is ``level`` (band, y, x), than the noise itself would leave them.
+
+    A feature of three bands in ten is in all of them once a subspace has been fitted to it, and looks like a pixel's
+    own noise. Of one band alone nothing tells it from an impulse.
+    """
+    bands = len(rest)
+    if bands >= TELLING:
+        return np.zeros(rest.shape[1:], dtype=bool)
+    square = np.square(rest) / level
+    energy = square.sum(0) - square.max(0)
+    out = energy > 2 * bands + SURELY * np.sqrt(2 * bands)
+    return np.asarray(out if out.mean() <= FEW_PIXELS else np.zeros_like(out))
 
 
 def _trace(rest: Array, basis: Array, error: float) -> Array:
