@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize
 
-from calibration.inversion.prior import SCALES, Prior, matern, smooth_kernels
+from calibration.inversion.prior import Prior, by_evidence, matern, smooth_kernels
 from calibration.inversion.problem import Interferograms
 
 if TYPE_CHECKING:
@@ -156,6 +156,10 @@ class Allowed:
         calibration, and of sub-images' alignment.
     turn : array, shape (interferometer, interferometer), or None
         Turns interferograms into those of the case; None where they stay as they are.
+    toward : array, shape (interferometer,), or None
+        Of interferograms their brightness, a share of the mean's.
+    least : array, shape (wavelength,), or None
+        Variance of the mean spectrum: no pixel is told better, since all have the same error.
     """
 
     case: Interferograms
@@ -164,6 +168,15 @@ class Allowed:
     covariance: Array | None = None
     unlike: float = 0.0
     turn: Array | None = None
+    toward: Array | None = None
+    least: Array | None = None
+
+    def least_std(self, case: Interferograms) -> Array | None:
+        """Standard deviation below which no measured pixel is told, ``(pixel, wavelength)``; None where it may be."""
+        if self.toward is None or self.least is None:
+            return None
+        brightness = (self.toward * case.noise_std) @ case.pixels
+        return np.asarray(np.abs(brightness)[:, None] * np.sqrt(self.least))
 
     def pixels(self, case: Interferograms) -> Interferograms:
         """Other pixels of the scene as those of the case."""
@@ -247,20 +260,6 @@ def likeliest(parts: list[Array], noise: Array, values: Array, starts: list[tupl
     return np.asarray(np.exp(min(ends, key=lambda end: float(end.fun)).x))
 
 
-def by_evidence(mean: Interferograms, kernels: dict[str, Array], *, mixed: bool) -> Array:
-    """Covariance ``(wavelength, wavelength)`` of the mean spectrum: the likeliest kernel's at its likeliest scale.
-
-    ``mixed``: all of them, each at its likeliest scale, weighted by their evidence, which is a mixture's covariance.
-    One interferogram hardly tells kernels apart, and one alone would be believed wherever it tells nothing.
-    """
-    priors = [Prior(name=name, covariance=kernel, case=mean) for name, kernel in kernels.items()]
-    log = np.stack([prior.log_evidence()[:, 0] for prior in priors])
-    highest = log.max(axis=1)
-    weights = np.exp(highest - highest.max()) if mixed else np.eye(len(priors))[highest.argmax()]
-    sizes = weights / weights.sum() * SCALES[log.argmax(axis=1)] * [prior.unit for prior in priors]
-    return np.asarray(np.tensordot(sizes, np.stack([prior.covariance for prior in priors]), axes=1))
-
-
 def other_directions(
     case: Interferograms, pixels: Array, wrong: Array, signal: Array, mean: Array
 ) -> tuple[Array, float]:  # fmt: skip
@@ -327,8 +326,7 @@ def allow(case: Interferograms, *, apart: bool = False) -> Allowed:
 
     The mean interferogram tells the part of e that no smooth spectrum can make; it is taken off all pixels. The rest
     stays as noise that interferometers share, of known covariance; with ``apart`` it is left to `Allowed.factors`, for
-    estimates that treat what follows the brightness by itself. These go by the mean spectrum's covariance, and it is
-    that of all kernels by their evidence: single pixels choose kernels of their own, and did worse with it.
+    estimates that treat what follows the brightness by itself.
     """
     size = len(case.noise_std)
     patterns = 0.0 if case.patterns_std is None else float(((case.patterns_std / case.noise_std) ** 2).sum())
@@ -361,12 +359,13 @@ def allow(case: Interferograms, *, apart: bool = False) -> Allowed:
         values=np.asarray(np.linalg.solve(root, mean), dtype=float)[:, None, None], wavelength_nm=case.wavelength_nm,
         noise_std=np.ones(size),
     )  # fmt: skip
-    chosen = by_evidence(one, kernels, mixed=apart)
+    chosen = by_evidence(one, kernels)
     signal = case.matrix @ chosen @ case.matrix.T
     told = min(1.0, factors[0] / NEAR**2)
     if told > factors[0]:
         wrong = wrong + (told - factors[0]) * like_spectra(own, signal, np.sqrt(np.diag(wrong) + noise))
-    gain = np.linalg.solve(signal + wrong + np.diag(noise), wrong).T
+    across = chosen @ case.matrix.T
+    told_by, gain = (np.linalg.solve(signal + wrong + np.diag(noise), part).T for part in (across.T, wrong))
     error, left = gain @ mean, wrong - gain @ wrong
     # by its brightness a pixel has more or less of it
     toward = mean / case.noise_std**2
@@ -389,6 +388,6 @@ def allow(case: Interferograms, *, apart: bool = False) -> Allowed:
     unlike = patterns + differs * float(np.trace(np.linalg.solve(lower, np.linalg.solve(lower, wrong).T)))
     allowed = Allowed(
         case=whole, factors=remaining, scale=float(np.sqrt(max(factors))), covariance=chosen, unlike=unlike,
-        turn=turn,
+        turn=turn, toward=toward, least=np.maximum(np.diag(chosen) - (told_by * across).sum(axis=1), 0),
     )  # fmt: skip
     return replace(allowed, case=allowed.pixels(case))

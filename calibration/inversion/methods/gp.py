@@ -50,6 +50,7 @@ class Learned:
     def __call__(self, case: Interferograms, inside: Inside | None = None) -> Spectra:
         """Invert pixels of the image."""
         case = case if inside is None else case.inside(inside)
+        least = None if self.allowed is None else self.allowed.least_std(case)
         case = case if self.allowed is None else self.allowed.pixels(case)
         priors = [prior.of(case) for prior in self.priors]
         count = case.projected.shape[1]
@@ -71,6 +72,9 @@ class Learned:
             parts = mixture(priors, weights, number, data, case.noise_variance(pixels))
             for whole, part in zip((estimate, std, shaken), parts, strict=True):
                 whole[pixels] = part
+            if least is not None:
+                # what all pixels have in common they all take for the spectrum's
+                np.maximum(std[pixels], least[pixels], out=std[pixels])
         return case.spectra(
             estimate.T, std.T, shaken.T,
             parameters={

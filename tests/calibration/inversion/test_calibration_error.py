@@ -12,12 +12,15 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from calibration.captures.capture import MonochromaticCapture
 from calibration.characterization import Characterization
+from calibration.inversion import calibration_error, registry
 from calibration.inversion.calibration_error import (
+    allow,
     interferogram_errors,
     like_spectra,
     likeliest,
     other_directions,
     own_covariance,
+    shared_errors,
 )  # fmt: skip
 from calibration.inversion.prior import matern
 from calibration.inversion.problem import Interferograms
@@ -130,3 +133,25 @@ def test_files_keep_residuals_and_those_of_before_are_read(instrument: Character
     spectrum = np.ones(151)
     grid = 1000 / before.response.wavenumber[::-1]
     assert interferogram_errors(before, grid, spectrum, spectrum).own is None
+
+
+def test_no_pixel_is_told_better_than_the_mean(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mean's variance by a posterior in the form of information; error bars of pixels by their brightness."""
+    rng = np.random.default_rng(1)
+    spectra = (2 + np.sin(GRID / 60))[:, None, None] * rng.uniform(0.5, 2, (1, 3, 6))
+    error = rng.normal(0, 0.3, (N, 1, 1))
+    values = np.tensordot(MATRIX, spectra, axes=1) + error * spectra.mean(axis=0) / spectra.mean()
+    case = case_of(values + rng.normal(0, 0.01, values.shape), 0.01, calibration_std=np.full(N, 0.3))
+    # own errors as told, shared ones of half that deviation
+    monkeypatch.setattr(calibration_error, "likeliest", lambda *_: np.array([1.0, 1.0, 0.25]))
+    allowed = allow(case)
+    assert allowed.covariance is not None
+    assert allowed.least is not None
+    mean, noise = case.values.mean(axis=(1, 2)), np.full(N, 1e-4 / 18)
+    wrong = 0.09 * np.eye(N) + 0.25 * shared_errors(case, mean, noise)
+    known = np.linalg.inv(allowed.covariance) + MATRIX.T @ np.linalg.solve(wrong + np.diag(noise), MATRIX)
+    assert_allclose(allowed.least, np.diag(np.linalg.inv(known)), rtol=1e-4)
+    result = registry.get("gp")(case)
+    assert result.std is not None
+    brightness = np.tensordot(mean, case.values, axes=1) / (mean @ mean)
+    assert (result.std >= (1 - 1e-9) * np.sqrt(allowed.least)[:, None, None] * brightness).all()

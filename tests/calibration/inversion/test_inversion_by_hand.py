@@ -25,6 +25,7 @@ from calibration.inversion.prior import (
     library_covariance,
     likeliest_sum,
     matern,
+    mean_posterior,
     smooth_kernels,
 )
 from calibration.inversion.problem import Interferograms, Spectra, noise_size, pixel_noise_size
@@ -89,6 +90,30 @@ def test_a_known_light_does_no_harm_to_what_is_dark_where_it_is_strong() -> None
     assert (np.abs(lit.estimate - truth) <= 1.96 * lit.std).mean() > 0.88
 
 
+def test_surfaces_that_all_are_dark_somewhere_are_told_best_there() -> None:
+    """Leaves under the sun: a variance alike at all wavelengths, times the light, is widest where they are darkest."""
+    grid, opd = np.linspace(450.0, 1000.0, 80), 1 + 0.15 * np.arange(100)
+    matrix = 1 + 0.5 * np.cos(2 * np.pi * 1000 / grid * opd[:, None])
+    sun = 1 / grid**5 / np.expm1(1.4388e7 / 5800 / grid)
+    leaves = 0.03 + 0.5 / (1 + np.exp((710 - grid) / 12))
+    rng = np.random.default_rng(0)
+    truth = (sun * leaves)[:, None, None] * rng.uniform(0.8, 1.2, (1, 6, 6))
+    truth /= truth.mean()
+    clean = np.tensordot(matrix, truth, axes=1)
+    noise = clean.mean() / 100
+    values = clean + noise * rng.standard_normal(clean.shape)
+    case = Interferograms(matrix=matrix, values=values, noise_std=np.full(100, noise), wavelength_nm=grid)
+    for light in (None, sun / sun.mean()):
+        whole, few = (registry.get("gp")(replace(case, illumination=light, values=v)) for v in (values, values[:, :2]))
+        error, alone = (
+            np.sqrt(((made.estimate - made_of) ** 2).mean()) for made, made_of in ((whole, truth), (few, truth[:, :2]))
+        )
+        # of few pixels the mean is not taken for what they vary by
+        assert error < 0.8 * alone
+        assert whole.std is not None
+        assert (np.abs(whole.estimate - truth) <= 1.96 * whole.std).mean() > 0.9
+
+
 def test_kernels_are_those_of_the_books() -> None:
     distance = np.abs(GRID[:, None] - GRID) + 1e-9
     scaled = np.sqrt(3) * distance / 80
@@ -111,6 +136,12 @@ def test_kernels_are_those_of_the_books() -> None:
     assert_allclose(library, moments, rtol=1e-9)
     unlike = 0.1 * np.diag(moments).mean() * (matern(GRID, 320.0) + 0.01 * matern(GRID, 20.0))
     assert_allclose(kernels["library, Matern 320 nm, 0.01 of 20 nm"], light * (moments + unlike), rtol=1e-9)
+    # what varies in proportion to the mean, where pixels are many enough for it not to be a pixel's own
+    assert not [name for name in kernels if name.startswith("mean")]
+    case, _ = drawn(side=4)
+    mean, unsure = mean_posterior(case)
+    varying = (np.outer(mean, mean) + 4 * unsure) * (matern(GRID, 320.0) + 0.03 * matern(GRID, 20.0))
+    assert_allclose(candidates(case)["mean, Matern 320 nm"], varying, rtol=1e-12)
     # below their first band the scenes' spectra stay as they are there, for a while; above the last they are not known
     first, last = known[0], known[-1]
     below = library_covariance(np.array([first - 50, first, 700.0]))
@@ -168,9 +199,25 @@ def test_dark_parts_of_spectra_are_taken_to_vary_little() -> None:
 
 
 @pytest.mark.parametrize("known", [True, False])
+def test_the_mean_is_as_unsure_as_the_dense_posterior_says(known: bool) -> None:
+    case, _ = drawn(side=4, noise_known=known)
+    mean = case.values.mean(axis=(1, 2))
+    one = replace(case, values=mean[:, None, None], noise_std=NOISE / 4)
+    kernels = smooth_kernels(one)
+    logs, units = dense(one, kernels)
+    best = np.unravel_index(logs[:, :, 0].argmax(), logs.shape[:2])
+    prior = units[best] * list(kernels.values())[best[0]]
+    gain = np.linalg.solve(MATRIX @ prior @ MATRIX.T + np.diag(NOISE**2 / 16), MATRIX @ prior).T
+    spectrum, covariance = mean_posterior(case)
+    assert_allclose(covariance, sizes(one)[0] * (prior - gain @ MATRIX @ prior), rtol=0, atol=1e-6 * covariance.max())
+    level = np.sqrt(((gain @ mean) ** 2).mean())
+    assert_allclose(spectrum, np.maximum(gain @ mean, 0.05 * level), rtol=1e-6)
+
+
+@pytest.mark.parametrize("known", [True, False])
 def test_gp_is_the_mixture_of_dense_posteriors(known: bool) -> None:
     """Each kernel at the likeliest scale of the pixel; kernels count by the third root of their evidence."""
-    case, truth = drawn(noise_known=known)
+    case, truth = drawn(side=4, noise_known=known)
     kernels = candidates(case)
     logs, units = dense(case, kernels)
     best = logs.argmax(axis=1)
@@ -184,7 +231,7 @@ def test_gp_is_the_mixture_of_dense_posteriors(known: bool) -> None:
     assert result.std is not None
     assert result.noise_std is not None
     size = sizes(case)
-    for pixel in range(9):
+    for pixel in range(16):
         means, within, shaken = [], [], []
         for number, kernel in enumerate(kernels.values()):
             prior = units[number, best[number, pixel]] * kernel
@@ -196,7 +243,7 @@ def test_gp_is_the_mixture_of_dense_posteriors(known: bool) -> None:
         share = shares[:, pixel]
         mean = share @ np.array(means)
         variance = share @ (np.array(within) + (np.array(means) - mean) ** 2)
-        place = divmod(pixel, 3)
+        place = divmod(pixel, 4)
         assert_allclose(result.estimate[:, *place], mean, rtol=0, atol=1e-4 * np.abs(mean).max())
         assert_allclose(result.std[:, *place], np.sqrt(variance), rtol=1e-2)
         assert_allclose(result.noise_std[:, *place], np.sqrt(share @ np.array(shaken)), rtol=1e-2)
