@@ -21,7 +21,7 @@ from hsitools.io.atomic import atomic_path
 from hsitools.io.hashes import content_hash, files_hash, short_hash
 from hsitools.io.readers import source_files
 from hsitools.lookup import lookup
-from hsitools.text import plain
+from hsitools.text import decoded, plain
 
 log = logging.getLogger(__name__)
 PROCESS = "hsitools.process"
@@ -143,10 +143,10 @@ def read_plan(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(decoded(path.read_bytes()))
     except OSError as error:
         raise FormatError(f"{path}: plan: {error.strerror or error}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except tomllib.TOMLDecodeError as error:
         raise FormatError(f'{path}: plan: expected TOML, as key = "value"; {str(error).splitlines()[0]}') from None
     for name in (*PATHS, "out"):
         if isinstance(values.get(name), str):

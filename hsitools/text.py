@@ -2,9 +2,33 @@
 
 from __future__ import annotations
 
+import codecs
 import math
 from pathlib import Path
 from typing import Any
+
+#: Marks at the beginning of texts, the longer ones first, as one begins with another.
+MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
+)  # fmt: skip
+
+
+def decoded(raw: bytes) -> str:
+    """A text file that others wrote, in whatever of the usual encodings: Unicode's (by its mark, or UTF-8), Latin-1.
+
+    Examples
+    --------
+    >>> [decoded("µm".encode(encoding)) for encoding in ("utf-8", "utf-8-sig", "utf-16", "latin-1")]
+    ['µm', 'µm', 'µm', 'µm']
+    """
+    for mark, encoding in MARKS:
+        if raw.startswith(mark):
+            return raw.decode(encoding, errors="replace")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
 
 
 def plain(value: Any) -> Any:

@@ -101,7 +101,7 @@ def _load_json(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_bytes())
     except (ValueError, OSError) as error:
         raise FormatError(f"{path}: expected JSON; {one_line(error)}") from None
     if not isinstance(value, dict):

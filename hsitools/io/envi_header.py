@@ -12,6 +12,7 @@ from hsitools.errors import FormatError, InputError
 from hsitools.io.map_info import exponent, grid_of
 from hsitools.io.scales import with_reflectance_factor
 from hsitools.io.wavelengths import Conversion, from_names, width_to_nm
+from hsitools.text import decoded
 
 #: ENVI's data types.
 TYPES = {1: "u1", 2: "i2", 3: "i4", 4: "f4", 5: "f8", 12: "u2", 13: "u4", 14: "i8", 15: "u8"}
@@ -24,10 +25,10 @@ def is_header(path: Path) -> bool:
     if not path.is_file():
         return False
     with path.open("rb") as file:
-        start = file.read(4096)
-    if start.removeprefix(b"\xef\xbb\xbf").lstrip()[:4] == b"ENVI":
+        start = decoded(file.read(4096))
+    if start.lstrip()[:4] == "ENVI":
         return True
-    keys = {line.split()[0].upper() for line in start.decode("latin-1").splitlines() if line.split()}
+    keys = {line.split()[0].upper() for line in start.splitlines() if line.split()}
     return path.suffix.lower() == ".hdr" and {"NROWS", "NCOLS"} <= keys
 
 
@@ -35,11 +36,7 @@ def parse_header(path: Path) -> dict[str, str]:
     """Fields of a header, names in lower case with single spaces, values as written (braces removed); none empty."""
     if path.stat().st_size > MAX_HEADER:
         raise FormatError(f"{path}: header: found {path.stat().st_size} bytes, expected at most {MAX_HEADER}")
-    raw = path.read_bytes()
-    try:
-        content = raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        content = raw.decode("latin-1")
+    content = decoded(path.read_bytes())
     # a list may begin on the line below its name
     lines = iter(re.sub(r"=[ \t]*\r?\n[ \t]*\{", "= {", content).splitlines())
     first = next(lines, "")

@@ -30,7 +30,7 @@ def item_of(path: Path) -> tuple[Path, dict[str, Any]] | None:
         item = path.with_name(name)
         if item.is_file() and item.stat().st_size <= MAX_ITEM:
             try:
-                content = json.loads(item.read_text(encoding="utf-8"))
+                content = json.loads(item.read_bytes())
             except (ValueError, OSError, RecursionError):
                 continue
             if isinstance(content, dict) and "stac_version" in content:

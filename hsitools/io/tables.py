@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hsitools.errors import FormatError
 from hsitools.io.wavelengths import NANOMETRES, PLAUSIBLE_NM, RECIPROCAL, Conversion
-from hsitools.text import counted
+from hsitools.text import counted, decoded
 
 Array = NDArray[np.float64]
 #: Units in a column's head.
@@ -65,12 +65,13 @@ def read_table(path: str | Path, what: str, *, columns: int | None = None) -> Wa
     """
     where = f"{path}: {what}"
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        text = decoded(Path(path).read_bytes())
     except FileNotFoundError:
         raise FormatError(f"{where}: found no such file, expected a table of wavelength and value") from None
-    except (OSError, UnicodeDecodeError) as error:
-        told = error.strerror if isinstance(error, OSError) else "no text"
-        raise FormatError(f"{where}: expected a table of wavelength and value; {told}") from None
+    except OSError as error:
+        raise FormatError(f"{where}: expected a table of wavelength and value; {error.strerror}") from None
+    if "\0" in text:
+        raise FormatError(f"{where}: expected a table of wavelength and value; no text")
     head: tuple[str, ...] = ()
     rows: list[list[float]] = []
     lines = text.splitlines()

@@ -74,7 +74,8 @@ def labelled_cube(
         v.name: v for v in variables
         if v.shape and max(v.shape) == int(np.prod(v.shape)) and not v.attributes.get("placeholder")
     }  # fmt: skip
-    order = _axes(chosen, shape, dims, vectors, where, axes, attributes, default_axes)
+    maps: set[tuple[int, ...]] = {v.shape for v in variables if v.numeric and len(v.shape) == 2 and min(v.shape) > 1}
+    order = _axes(chosen, shape, dims, vectors, maps, where, axes, attributes, default_axes)
     data = chosen.data if len(kept) == len(chosen.shape) else Squeezed(chosen.data, kept)
     if text(chosen.attributes.get("_Unsigned", "")).lower() == "true" and np.dtype(data.dtype).kind == "i":
         data = Unsigned(data)
@@ -176,10 +177,11 @@ def _dimension(name: str) -> str | None:
 
 
 def _axes(
-    chosen: Variable, shape: tuple[int, ...], dims: tuple[str, ...], vectors: Mapping[str, Variable], where: str,
-    asked: str | None, attributes: Mapping[str, Any], default: tuple[int, int, int] | None,
+    chosen: Variable, shape: tuple[int, ...], dims: tuple[str, ...], vectors: Mapping[str, Variable],
+    maps: set[tuple[int, ...]], where: str, asked: str | None, attributes: Mapping[str, Any],
+    default: tuple[int, int, int] | None,
 ) -> tuple[int, int, int]:  # fmt: skip
-    """Axes of band, y and x: as asked, as declared, by the dimensions' names and attributes, by the wavelengths."""
+    """Axes of band, y and x: as asked, as declared, by dimensions' names and attributes, by wavelengths, by maps."""
     if asked is not None:
         parts = [part.strip().lower() for part in asked.split(",")]
         if sorted(parts) != ["band", "x", "y"]:
@@ -192,9 +194,12 @@ def _axes(
     for axis, name in enumerate(dims):
         coordinate = next((v for v in vectors.values() if name and v.base == name.rpartition("/")[2].lower()), None)
         if coordinate is not None:
-            standard = text(coordinate.attributes.get("standard_name", ""))
-            cf = CF_AXES.get(text(coordinate.attributes.get("axis", "")).upper())
-            meaning[axis] = CF_NAMES.get(standard) or cf or meaning[axis]
+            meaning[axis] = _by_convention(coordinate) or meaning[axis]
+        if meaning[axis] is None and name:
+            # what lies along a dimension tells of it, whatever it is called
+            along = (_by_convention(v) or _dimension(v.base) for v in vectors.values() if v.dims == (name,))
+            kinds = {kind for kind in along if kind}
+            meaning[axis] = kinds.pop() if len(kinds) == 1 else None
     if len({m for m in meaning if m}) < sum(m is not None for m in meaning):
         raise InputError(f"{where}: {chosen.name}: dimensions: found {dims}, two of one kind; choose with --axes")
     if "band" not in meaning:
@@ -202,16 +207,23 @@ def _axes(
         if other:
             raise InputError(f"{where}: {chosen.name}: dims: found {dims}, expected band, y and x; choose with --axes")
         free = [axis for axis in range(3) if meaning[axis] is None]
-        lengths = _band_lengths(chosen, vectors, attributes)
+        taken = _taken_for_wavelengths(chosen, vectors, attributes)
+        lengths = {max(v.shape) for v in taken}
         fitting = [axis for axis in free if shape[axis] in lengths]
+        of_bands = {name for v in taken for name in v.dims if name}
+        fitting = [axis for axis in fitting if dims[axis] in of_bands] or fitting
         if len(free) == 1:
             fitting = free
-        if default is not None and (not lengths or default[0] in fitting) and default[0] in free:
+        if not lengths:
+            # a map of the same pixels (classes, a mask) has no bands
+            beside = [axis for axis in free if (*shape[:axis], *shape[axis + 1 :]) in maps]
+            fitting = beside if len(beside) == 1 else fitting
+        if default is not None and default[0] in (fitting if fitting or lengths else free):
             # the format's own convention settles what lengths leave open
             fitting = [default[0]]
         if len(fitting) != 1:
             many = " or ".join(str(axis) for axis in fitting)
-            said = f"axis {many} could hold the bands" if fitting else "no axis is as long as the wavelengths"
+            said = f"axis {many} could hold the bands" if fitting else "nothing tells which axis holds the bands"
             if lengths and not fitting:
                 raise InputError(
                     f"{where}: {chosen.name}: found shape {shape}, expected one axis as long as the "
@@ -226,17 +238,23 @@ def _axes(
     return meaning.index("band"), meaning.index("y"), meaning.index("x")
 
 
-def _band_lengths(chosen: Variable, vectors: Mapping[str, Variable], attributes: Mapping[str, Any]) -> set[int]:
-    """Lengths that the band axis can have, by whatever `band_labels` would take for its wavelengths."""
+def _by_convention(coordinate: Variable) -> str | None:
+    """Which axis a coordinate's attributes say that it is of, after CF."""
+    standard = CF_NAMES.get(text(coordinate.attributes.get("standard_name", "")))
+    return standard or CF_AXES.get(text(coordinate.attributes.get("axis", "")).upper())
+
+
+def _taken_for_wavelengths(
+    chosen: Variable, vectors: Mapping[str, Variable], attributes: Mapping[str, Any]
+) -> list[Variable]:
+    """Whatever `band_labels` would take for the wavelengths, if it were as long as the bands."""
     own = own_list(chosen, WAVELENGTH_NAMES)
     if own is not None:
-        return {len(own)}
-    near = [v for v in vectors.values() if is_wavelength(v)]
-    beside = [v for v in near if v.group == chosen.group]
-    named = {max(v.shape) for v in beside or near if max(v.shape) > 1}
-    if named:
-        return named
+        return [Variable(name="", data=own)]
+    near = [v for v in vectors.values() if is_wavelength(v) and max(v.shape) > 1]
+    if near:
+        return [v for v in near if v.group == chosen.group] or near
     of_file = own_list(Variable(name="", data=np.zeros(1), attributes=attributes), WAVELENGTH_NAMES)
     if of_file is not None:
-        return {len(of_file)}
-    return {max(v.shape) for v in vectors.values() if can_only_be_wavelengths(v)}
+        return [Variable(name="", data=of_file)]
+    return [v for v in vectors.values() if can_only_be_wavelengths(v)]

@@ -140,7 +140,7 @@ class SubImageLayout:
             When a field is missing or wrong.
         """
         try:
-            data = json.loads(Path(path).read_text(encoding="utf-8"))
+            data = json.loads(Path(path).read_bytes())
         except OSError as error:
             raise FormatError(f"{path}: device: {error.strerror}") from None
         except ValueError as error:

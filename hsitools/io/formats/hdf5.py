@@ -123,8 +123,7 @@ def variables(group: Any) -> list[Variable]:
         scale = text(_raw(item, "CLASS")) == "DIMENSION_SCALE"
         if scale and text(attributes.get("NAME", "")).startswith(_PLACEHOLDER):
             attributes = {**attributes, "placeholder": True}
-        # vectors are known by their own names
-        dims = (item.name,) * item.ndim if scale else _dimensions(item) if item.ndim > 1 else ("",) * item.ndim
+        dims = (item.name,) * item.ndim if scale else _dimensions(item)
         name = item.name[len(root) :].lstrip("/") if item.name.startswith(root) else item.name.lstrip("/")
         out.append(Variable(name=name, data=item, dims=dims, attributes=attributes))
     return out

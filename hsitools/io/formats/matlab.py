@@ -1,7 +1,8 @@
-"""MATLAB files: v5 (by SciPy) and v7.3 (HDF5, axes reversed); structs, cells, and matrices (band, pixel)."""
+"""MATLAB files: v4 and v5 (by SciPy), v7.3 (HDF5, axes reversed); structs, cells, and matrices (band, pixel)."""
 
 from __future__ import annotations
 
+import struct
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,22 +33,37 @@ _KINDS = {"double": "f8", "single": "f4", "int8": "i1", "uint8": "u1", "int16": 
 
 
 def can_read(path: Path) -> bool:
-    """A MATLAB header of version 5 or 7.3."""
+    """A MATLAB header of version 5 or 7.3, or the first matrix of version 4, which has no header."""
     if not path.is_file():
         return False
     with path.open("rb") as file:
-        return file.read(10) in (b"MATLAB 5.0", b"MATLAB 7.3")
+        start = file.read(100)
+    return start[:10] in (b"MATLAB 5.0", b"MATLAB 7.3") or _begins_version4(start)
+
+
+def _begins_version4(start: bytes) -> bool:
+    """Type (machine, 0, precision, full or text), rows, columns, real or complex, length of the name, and the name."""
+    if len(start) < 22:
+        return False
+    for order, machine in (("<", 0), (">", 1)):
+        kind, rows, columns, imaginary, length = struct.unpack(f"{order}5i", start[:20])
+        name = start[20 : 20 + length] if 1 < length <= 80 else b""
+        word = name[:-1].decode("latin-1")
+        known = kind in {1000 * machine + 10 * precision + text for precision in range(6) for text in range(3)}
+        if known and min(rows, columns) >= 0 and imaginary in (0, 1) and name[-1:] == b"\0" and word.isidentifier():
+            return True
+    return False
 
 
 def read(path: Path, *, variable: str | None = None, axes: str | None = None) -> Cube:
     """Open the cube, wherever it stands in the file.
 
-    A v7.3 file is read lazily; of a v5 file, which is compressed by variables, the cube is loaded at once. MATLAB's
+    A v7.3 file is read lazily; of older files, which are compressed by variables, the cube is loaded at once. MATLAB's
     order is (y, x, band) unless the wavelengths say otherwise.
     """
     with path.open("rb") as file:
-        old = file.read(10) == b"MATLAB 5.0"
-    variables = _version5(path) if old else _version73(path)
+        newer = file.read(10) == b"MATLAB 7.3"
+    variables = _version73(path) if newer else _older(path)
     variables = [*variables, *_pixel_matrices(variables)]
     cube = Cube(**labelled_cube(
         variables, _facts(variables), str(path), variable=variable, axes=axes, default_axes=AXES, only=True
@@ -70,7 +86,7 @@ def _facts(variables: list[Variable]) -> dict[str, Any]:
 
 
 class _Late:
-    """A variable of a v5 file, loaded when it is needed."""
+    """A variable of an older file, loaded when it is needed."""
 
     def __init__(self, path: Path, name: str, shape: tuple[int, ...], kind: str) -> None:
         self._path, self._name = path, name
@@ -85,7 +101,7 @@ class _Late:
         return self._values[index]
 
 
-def _version5(path: Path) -> list[Variable]:
+def _older(path: Path) -> list[Variable]:
     from scipy.io import loadmat, whosmat
 
     out = []

@@ -10,14 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsitools.cube import Cube
-from hsitools.cube.sources import Bands
-from hsitools.errors import FormatError, InputError
-from hsitools.io.wavelengths import Conversion, width_to_nm
+from hsitools.errors import FormatError
+from hsitools.io.variable import MAX_BANDS, Variable
+from hsitools.io.variables import labelled_cube
 
 PRIORITY = 32  # an archive: after those that are told by their first bytes
-VECTORS = ("wavelength_nm", "fwhm_nm", "good")
-#: What others call wavelengths, in a unit that their values tell.
-OTHER_NAMES = ("wavelength", "wavelengths", "wavelengths_nm", "wl")
+#: What is documented, where no wavelengths say otherwise.
+AXES = (0, 1, 2)
 
 
 def can_read(path: Path) -> bool:
@@ -28,39 +27,41 @@ def can_read(path: Path) -> bool:
         return "cube.npy" in archive.namelist()
 
 
-class MemberSource:
+class Member:
     """One array of an archive, read as a stream: only the window is kept, never the whole."""
 
-    def __init__(self, path: Path, member: str) -> None:
-        self.path, self.member = path, member
-        with zipfile.ZipFile(path) as archive, archive.open(member) as stream:
-            shape, fortran, self.dtype = _header(stream, f"{path}: {member}")
+    def __init__(self, path: Path, name: str) -> None:
+        self._path, self._name = path, name
+        where = f"{path}: {name.removesuffix('.npy')}"
+        with zipfile.ZipFile(path) as archive, archive.open(name) as stream:
+            self.shape, self._fortran, self.dtype = _header(stream, where)
             self._offset = stream.tell()
-            stored = archive.getinfo(member).file_size - self._offset
-        if len(shape) != 3 or self.dtype.kind not in "uif":
-            raise InputError(f"{path}: cube: found {self.dtype} of shape {shape}, expected numbers (band, y, x)")
-        if fortran:
-            raise FormatError(
-                f"{path}: cube: found Fortran order, expected C order (save numpy.ascontiguousarray of it)"
-            )
-        expected = int(np.prod([int(size) for size in shape], dtype=object)) * self.dtype.itemsize
-        if stored != expected:
-            raise FormatError(f"{path}: cube: found {stored} bytes, expected {expected} for shape {shape} {self.dtype}")
-        self.shape = (int(shape[0]), int(shape[1]), int(shape[2]))
+            stored = archive.getinfo(name).file_size - self._offset
+        expected = int(np.prod([int(size) for size in self.shape], dtype=object)) * self.dtype.itemsize
+        # objects are known by their shape, and never unpickled
+        if stored != expected and not self.dtype.hasobject:
+            raise FormatError(f"{where}: found {stored} bytes, expected {expected} for shape {self.shape} {self.dtype}")
 
-    def read(self, bands: Bands, rows: slice, columns: slice) -> NDArray[Any]:
-        """See `hsitools.cube.sources.Source`."""
-        _, height, width = self.shape
-        out = np.empty((len(bands), rows.stop - rows.start, columns.stop - columns.start), dtype=self.dtype)
-        size = self.dtype.itemsize
-        with zipfile.ZipFile(self.path) as archive, archive.open(self.member) as stream:
-            for band in np.unique(bands):
-                start = self._offset + ((int(band) * height + rows.start) * width) * size
-                stream.seek(start)
-                count = (rows.stop - rows.start) * width
+    def values(self) -> NDArray[Any]:
+        """All of a vector."""
+        with zipfile.ZipFile(self._path) as archive:
+            return np.frombuffer(archive.read(self._name)[self._offset :], dtype=self.dtype).reshape(self.shape)
+
+    def __getitem__(self, index: tuple[slice, slice, slice]) -> NDArray[Any]:
+        return self._planes(self.shape[::-1], index[::-1]).T if self._fortran else self._planes(self.shape, index)
+
+    def _planes(self, shape: tuple[int, ...], index: tuple[slice, ...]) -> NDArray[Any]:
+        """A window of an array whose last axis varies fastest."""
+        (first, last, _), (start, stop, _) = (part.indices(size) for part, size in zip(index[:2], shape, strict=False))
+        _, height, width = shape
+        size, count = self.dtype.itemsize, (stop - start) * width
+        planes = []
+        with zipfile.ZipFile(self._path) as archive, archive.open(self._name) as stream:
+            for plane in range(first, last):
+                stream.seek(self._offset + (plane * height + start) * width * size)
                 block = np.frombuffer(stream.read(count * size), dtype=self.dtype, count=count)
-                out[bands == band] = block.reshape(-1, width)[:, columns]
-        return out
+                planes.append(block.reshape(-1, width)[:, index[2]].copy())
+        return np.stack(planes)
 
 
 def _header(stream: Any, where: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
@@ -73,28 +74,15 @@ def _header(stream: Any, where: str) -> tuple[tuple[int, ...], bool, np.dtype[An
     return shape, fortran, dtype
 
 
-def read(path: Path) -> Cube:
+def read(path: Path, *, variable: str | None = None, axes: str | None = None) -> Cube:
     """Open the archive, lazily; nothing is ever unpickled."""
-    source = MemberSource(path, "cube.npy")
-    labels: dict[str, Any] = {}
     with zipfile.ZipFile(path) as archive:
-        members = archive.namelist()
-        centre = next((n for n in (VECTORS[0], *OTHER_NAMES) if f"{n}.npy" in members), VECTORS[0])
-        for name in (centre, *VECTORS[1:]):
-            if f"{name}.npy" not in members:
-                continue
-            with archive.open(f"{name}.npy") as stream:
-                shape, _, dtype = _header(stream, f"{path}: {name}")
-                if shape != (source.shape[0],) or dtype.kind not in "uifb":
-                    raise InputError(f"{path}: {name}: found {dtype} of shape {shape}, expected ({source.shape[0]},)")
-                labels[name] = np.frombuffer(stream.read(shape[0] * dtype.itemsize), dtype=dtype)
-    stored, conversion = None, None
-    if centre in labels:
-        # named for nm, and yet micrometres in some: said, as of any file
-        stored = labels.pop(centre)
-        conversion = Conversion.of(stored, "nm" if centre.endswith("_nm") else None, f"{path}: {centre}")
-        if conversion is not None:
-            labels["wavelength_nm"] = conversion.centres(stored)
-    if "fwhm_nm" in labels:
-        labels["fwhm_nm"] = width_to_nm(labels["fwhm_nm"], "nm", conversion, stored, f"{path}: fwhm_nm")
-    return Cube(data=source, name=path.stem, source=str(path), **labels)
+        names = [name for name in archive.namelist() if name.endswith(".npy")]
+    variables = []
+    for name in names:
+        member = Member(path, name)
+        if not member.dtype.hasobject:
+            short = len(member.shape) < 2 and int(np.prod(member.shape)) <= MAX_BANDS
+            variables.append(Variable(name=name.removesuffix(".npy"), data=member.values() if short else member))
+    cube = Cube(**labelled_cube(variables, {}, str(path), variable=variable, axes=axes, default_axes=AXES, only=True))
+    return cube.replace(name=path.stem, meta={})

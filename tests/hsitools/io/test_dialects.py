@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import signal
+import struct
 import threading
 import time
 import warnings
@@ -24,7 +25,9 @@ from hsitools.cube import Cube
 from hsitools.errors import FormatError, InputError
 from hsitools.io import describe, open_cube, save_cube
 from hsitools.io.projections import identified
+from hsitools.io.tables import read_table
 from hsitools.io.wavelengths import Conversion, to_nm, width_to_nm
+from hsitools.process import read_plan
 
 WAVES = np.array([400.0, 450, 550, 650, 850, 900])
 NUMBERS = np.arange(120, dtype="i2").reshape(6, 4, 5)
@@ -582,10 +585,92 @@ def test_a_band_marked_as_transparency_stays_a_band(tmp_path, caplog):
     assert "band 3: marked as transparency" in caplog.text
 
 
+def _laid_out(folder, kind, dims, arrays):
+    """A file of one kind with arrays, and the names of their dimensions where it has such."""
+    path = folder / {"npz": "x.npz", "mat": "x.mat", "h5": "x.h5", "nc": "x.nc", "nc3": "x3.nc", "zarr": "x.zarr"}[kind]
+    if kind == "npz":
+        np.savez(path, **arrays)
+    elif kind == "mat":
+        scipy.io.savemat(path, arrays)
+    elif kind == "h5":
+        with h5py.File(path, "w") as file:
+            for name, values in arrays.items():
+                file[f"group/{name}"] = values
+    else:
+        data = xarray.Dataset({name: (dims[name], values) for name, values in arrays.items()})
+        if kind == "zarr":
+            data.to_zarr(path, consolidated=False)
+        else:
+            data.to_netcdf(path, **({} if kind == "nc" else {"format": "NETCDF3_CLASSIC", "engine": "scipy"}))
+    return path
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 2, 0), (1, 0, 2)])
+@pytest.mark.parametrize("kind", ["npz", "mat", "h5", "nc", "nc3", "zarr"])
+def test_bands_lie_where_wavelengths_or_maps_say(tmp_path, kind, order):
+    """One rule for every file: by a vector of any name, or by what else shows the same pixels."""
+    cube, names = NUMBERS.transpose(order).copy(), tuple("uvw"[axis] for axis in order)
+    for other, values in (("centers", WAVES), ("gt", np.ones(NUMBERS.shape[1:], "u1"))):
+        folder = tmp_path / other
+        folder.mkdir()
+        dims = {"cube": names, other: ("u",) if values.ndim == 1 else ("v", "w")}
+        found = open_cube(_laid_out(folder, kind, dims, {"cube": cube, other: values}))
+        np.testing.assert_array_equal(found.read(), NUMBERS)
+        assert (found.wavelength_nm is not None) == (other == "centers")
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 2, 0), (1, 0, 2)])
+@pytest.mark.parametrize("kind", ["nc", "nc3", "zarr", "xarray"])
+def test_of_axes_of_one_length_that_of_the_wavelengths_holds_the_bands(tmp_path, kind, order):
+    """Our own layout was assumed where lengths leave all open, though dimensions tell."""
+    values = np.arange(125, dtype="f4").reshape(5, 5, 5)
+    arrays = {"cube": values.transpose(order).copy(), "centers": WAVES[:5]}
+    dims = {"cube": tuple("uvw"[axis] for axis in order), "centers": ("u",)}
+    if kind == "xarray":
+        found = Cube.from_xarray(xarray.Dataset({name: (dims[name], values) for name, values in arrays.items()}))
+    else:
+        found = open_cube(_laid_out(tmp_path, kind, dims, arrays))
+    np.testing.assert_array_equal(found.read(), values)
+    np.testing.assert_allclose(found.wavelength_nm, WAVES[:5])
+
+
 def test_npz_of_others(tmp_path):
-    """Wavelengths by other names; axes in another order are no silent cube."""
-    np.savez(tmp_path / "a.npz", cube=NUMBERS, wavelengths=WAVES / 1e3)
+    """Wavelengths by other names, windows in any order of axes, Fortran's too, as scipy.io.loadmat gives arrays."""
+    np.savez(tmp_path / "a.npz", cube=NUMBERS, wavelengths=WAVES / 1e3, bands=np.array([{"a": 1}], dtype=object))
     np.testing.assert_allclose(open_cube(tmp_path / "a.npz").wavelength_nm, WAVES)
-    np.savez(tmp_path / "b.npz", cube=NUMBERS.transpose(1, 2, 0).copy(), wavelength=WAVES)
-    with pytest.raises(InputError, match=r"wavelength: found float64 of shape \(6,\), expected \(4,\)"):
-        open_cube(tmp_path / "b.npz")
+    for save in (np.ascontiguousarray, np.asfortranarray):
+        np.savez_compressed(tmp_path / "b.npz", cube=save(NUMBERS.transpose(1, 2, 0)), wavelength=WAVES)
+        cube = open_cube(tmp_path / "b.npz")
+        np.testing.assert_array_equal(cube.read([4, 1], slice(1, 3), slice(2, 4)), NUMBERS[[4, 1], 1:3, 2:4])
+    np.savez(tmp_path / "c.npz", cube=NUMBERS.transpose(1, 2, 0).copy())
+    np.testing.assert_array_equal(open_cube(tmp_path / "c.npz", axes="y,x,band").read(), NUMBERS)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32", "latin-1"])
+def test_texts_of_any_encoding(tmp_path, encoding):
+    """Headers, tables and plans as editors save them: a header of UTF-16 was nothing known, a table of Latin-1 none."""
+    header = ENVI + "description = {Größe}\nwavelength units = µm\nwavelength = {.4, .45, .55, .65, .85, .9}\n"
+    (tmp_path / "x.hdr").write_bytes(header.encode(encoding))
+    (tmp_path / "x.img").write_bytes(NUMBERS.tobytes())
+    for name in ("x.hdr", "x.img"):
+        cube = open_cube(tmp_path / name)
+        assert cube.name == "Größe"
+        np.testing.assert_allclose(cube.wavelength_nm, WAVES)
+    (tmp_path / "x.csv").write_bytes("wavelength (µm),value\n0.4,1\n0.5,2\n".encode(encoding))
+    np.testing.assert_allclose(read_table(tmp_path / "x.csv", "light").wavelength_nm, [400, 500])
+    (tmp_path / "plan.toml").write_bytes('# Größe\ncube = "x.h5"\nout = "result"\n'.encode(encoding))
+    assert read_plan(tmp_path / "plan.toml")["out"] == tmp_path / "result"
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_matlab_version_4(tmp_path, order):
+    """Matrices only: of pixels, with their rows and columns; another machine's order of bytes too."""
+    pixels = NUMBERS.transpose(0, 2, 1).reshape(6, 20).astype("f8")
+    with open(tmp_path / "x.mat", "wb") as file:
+        for name, values in (("Y", pixels), ("nRow", np.full((1, 1), 4.0)), ("nCol", np.full((1, 1), 5.0))):
+            file.write(struct.pack(f"{order}5i", 1000 * (order == ">"), *values.shape, 0, len(name) + 1))
+            file.write(name.encode() + b"\0" + values.astype(f"{order}f8").tobytes(order="F"))
+    np.testing.assert_array_equal(open_cube(tmp_path / "x.mat").read(), NUMBERS)
+    scipy.io.savemat(tmp_path / "y.mat", {"Y": pixels}, format="4")
+    with pytest.raises(FormatError, match=r"cube: missing, expected numbers .* found Y 6×20"):
+        open_cube(tmp_path / "y.mat")
