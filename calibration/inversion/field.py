@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.inversion.prior import SCALES, best_prior, smooth_kernels
+from calibration.inversion.prior import SCALES, best_prior, priors_of, smooth_kernels
 from calibration.inversion.problem import Interferograms
 from hsitools.sensor.layout import SubImageLayout
 from hsitools.sensor.spectral import FabryPerotResponse
@@ -94,7 +94,7 @@ def on_axis(values: Array, response: FabryPerotResponse, cosine: Array, noise_st
     mean = values[:, measured & (cosine == nearest)].mean(axis=1)
     inner = response.off_axis(nearest).matrix(lines)
     one = Interferograms(matrix=inner, values=mean[:, None, None], noise_std=noise_std, wavelength_nm=lines)
-    prior = best_prior(one, smooth_kernels(one))
+    prior = best_prior(priors_of(one, smooth_kernels(one)))
     kernel = SCALES[int(prior.log_evidence()[:, 0].argmax())] * prior.unit * prior.covariance
     out = values.copy()
     for angle in np.unique(cosine[measured]):

@@ -274,7 +274,7 @@ def build_case(
         case = replace(case, noise_std=np.hypot(case.noise_std, patterns), patterns_std=patterns)
     mean = np.nanmean(case.values.reshape(len(fitted), -1)[:, case.measured], axis=1)
     one = replace(case, values=mean[:, None, None], noise_known=False)
-    prior = best_prior(one, candidates(one))
+    prior = best_prior(candidates(one))
     likeliest = prior.log_evidence().argmax(axis=0)
     spectrum = prior.posterior(np.array([0]), likeliest)[0][:, 0]
     smooth = smooth_spectrum(case, mean, case.noise_std**2 / case.measured.sum())

@@ -57,11 +57,12 @@ def white(wavelength_nm: Array) -> Array:
     return np.diag(1 / np.abs(np.gradient(wavelength_nm)))
 
 
-def candidates(case: Interferograms) -> dict[str, Array]:
-    """Covariances of any spectra by name, times the illumination's: white ones beside those of scenes."""
+def candidates(case: Interferograms) -> list[Prior]:
+    """Priors of any spectra, times the illumination's: white ones beside those of scenes."""
     light = case.light
-    kernels = {"white": light[:, None] * white(case.wavelength_nm) * light} | smooth_kernels(case) | mean_kernels(case)
-    return kernels if case.illumination is None else kernels | lit_kernels(case)
+    smooth = priors_of(case, smooth_kernels(case))
+    others = {"white": light[:, None] * white(case.wavelength_nm) * light} | mean_kernels(case, smooth)
+    return smooth + priors_of(case, others if case.illumination is None else others | lit_kernels(case))
 
 
 def lit_kernels(case: Interferograms) -> dict[str, Array]:
@@ -88,7 +89,7 @@ def lit_kernels(case: Interferograms) -> dict[str, Array]:
     return kernels
 
 
-def mean_kernels(case: Interferograms) -> dict[str, Array]:
+def mean_kernels(case: Interferograms, smooth: list[Prior]) -> dict[str, Array]:
     """Covariance of spectra that vary in proportion to the image's mean spectrum, light included.
 
     A variance alike at all wavelengths, or times the light alone, is far too wide where all surfaces are dark: grass
@@ -98,7 +99,7 @@ def mean_kernels(case: Interferograms) -> dict[str, Array]:
     if case.projected.shape[1] < LEAST_PIXELS:
         return {}
     wavelength, length = case.wavelength_nm, UNLIKE_LENGTHS[-1]
-    mean, unsure = mean_posterior(case)
+    mean, unsure = mean_posterior(case, smooth)
     shape = matern(wavelength, length) + IN_PROPORTION_FINE * matern(wavelength, LENGTHS[0])
     return {f"mean, Matern {length:g} nm": (np.outer(mean, mean) + UNSURE * unsure) * shape}
 
@@ -120,18 +121,24 @@ def smooth_kernels(case: Interferograms) -> dict[str, Array]:
 
 def library_covariance(wavelength_nm: Array) -> Array | None:
     """Second moments of the spectra of procedural scenes, of mean one; None on grids that they do not cover."""
-    known, scenes = _library_spectra()
+    known, mean, moments = _library_moments()
     if wavelength_nm[0] < known[0] - BEYOND or wavelength_nm[-1] > known[-1]:
         return None
-    spectra = []
-    for values in scenes:
-        place = np.clip(wavelength_nm, known[0], None)
-        left = np.clip(np.searchsorted(known, place) - 1, 0, len(known) - 2)
-        share = ((place - known[left]) / (known[left + 1] - known[left]))[:, None]
-        spectra.append((1 - share) * values[left] + share * values[left + 1])
-    columns = np.concatenate(spectra, axis=1)
-    columns /= columns.mean()
-    return np.asarray(columns @ columns.T / columns.shape[1])
+    place = np.clip(wavelength_nm, known[0], None)
+    left = np.clip(np.searchsorted(known, place) - 1, 0, len(known) - 2)
+    share = (place - known[left]) / (known[left + 1] - known[left])
+    straight = np.zeros((len(place), len(known)))
+    samples = np.arange(len(place))
+    straight[samples, left], straight[samples, left + 1] = 1 - share, share
+    return np.asarray(straight @ moments @ straight.T / (straight @ mean).mean() ** 2)
+
+
+@cache
+def _library_moments() -> tuple[Array, Array, Array]:
+    """Wavelengths (nm) of procedural scenes, mean and second moments of their spectra there."""
+    known, scenes = _library_spectra()
+    columns = np.concatenate(scenes, axis=1)
+    return known, columns.mean(axis=1), columns @ columns.T / columns.shape[1]
 
 
 @cache
@@ -210,6 +217,12 @@ class Prior:
         other.__dict__.update({name: getattr(self, name) for name in ("eigen", "spectra", "_singles")})
         return other
 
+    def of_many(self, mean: Interferograms, count: int) -> Prior:
+        """The same for the mean of many pixels, seen by the same singular vectors with less noise."""
+        other = replace(self, case=mean)
+        other.__dict__["eigen"] = (count * self.eigen[0], self.eigen[1])
+        return other
+
     def coordinates(self, pixels: NDArray[np.intp] | slice = slice(None)) -> Array:
         """Projections of the pixels in the eigenbasis, ``(k, pixel)``."""
         return np.asarray(self.eigen[1].T @ self.case.projected[:, pixels])
@@ -242,7 +255,8 @@ def likeliest_sum(case: Interferograms) -> Prior:
     """
     wavelength, light = case.wavelength_nm, case.light
     shapes = [matern(wavelength, length) for length in SUMMED]
-    kernels = [factor[:, None] * shape * factor for factor in (light, mean_spectrum(case)) for shape in shapes]
+    mean = mean_posterior(case, priors_of(case, smooth_kernels(case)))[0]
+    kernels = [factor[:, None] * shape * factor for factor in (light, mean) for shape in shapes]
     library = library_covariance(wavelength)
     if library is not None:
         kernels.append(light[:, None] * library * light)
@@ -266,19 +280,17 @@ def likeliest_sum(case: Interferograms) -> Prior:
     return Prior(name="sum by evidence", covariance=np.asarray(covariance), case=case)
 
 
-def mean_spectrum(case: Interferograms) -> Array:
-    """The image's mean spectrum ``(wavelength,)``, positive: by the likeliest kernel and scale of its interferogram."""
-    return mean_posterior(case)[0]
+def mean_posterior(case: Interferograms, priors: list[Prior]) -> tuple[Array, Array]:
+    """The image's mean spectrum ``(wavelength,)``, positive, and its covariance ``(wavelength, wavelength)``.
 
-
-def mean_posterior(case: Interferograms) -> tuple[Array, Array]:
-    """The same, and its covariance ``(wavelength, wavelength)``."""
+    By the likeliest of some priors of the image's spectra, and its likeliest scale.
+    """
     mean, count = case.pixels.mean(axis=1) * case.noise_std, case.pixels.shape[1]
     one = replace(case, values=mean[:, None, None], noise_std=case.noise_std / np.sqrt(count))
     # less noise throughout changes no singular vector
     left, values, right = case.svd
     one.__dict__["svd"] = (left, values * np.sqrt(count), right)
-    prior = best_prior(one, smooth_kernels(one))
+    prior = best_prior([prior.of_many(one, count) for prior in priors])
     scale = prior.log_evidence().argmax(axis=0)
     spectrum = prior.posterior(np.array([0]), scale)[0][:, 0]
     level = float(np.sqrt((spectrum**2).mean()))
@@ -288,11 +300,15 @@ def mean_posterior(case: Interferograms) -> tuple[Array, Array]:
     return np.maximum(spectrum, DARKEST * level if level > 0 else 1.0), np.asarray(covariance)
 
 
-def best_prior(case: Interferograms, kernels: dict[str, Array]) -> Prior:
+def priors_of(case: Interferograms, kernels: dict[str, Array]) -> list[Prior]:
+    """Priors of these covariances by name."""
+    return [Prior(name=name, covariance=kernel, case=case) for name, kernel in kernels.items()]
+
+
+def best_prior(priors: list[Prior]) -> Prior:
     """The prior with the largest evidence over a sample of the pixels, each at its best scale."""
-    count = case.projected.shape[1]
+    count = priors[0].case.projected.shape[1]
     sample = np.linspace(0, count - 1, min(count, SAMPLE)).astype(np.intp)
-    priors = [Prior(name=name, covariance=kernel, case=case) for name, kernel in kernels.items()]
 
     def evidence(prior: Prior) -> float:
         log = prior.log_evidence(sample)
@@ -307,7 +323,7 @@ def by_evidence(mean: Interferograms, kernels: dict[str, Array]) -> Array:
     Each at its likeliest scale. One interferogram hardly tells kernels apart, and the likeliest alone would be believed
     wherever it tells nothing.
     """
-    priors = [Prior(name=name, covariance=kernel, case=mean) for name, kernel in kernels.items()]
+    priors = priors_of(mean, kernels)
     log = np.stack([prior.log_evidence()[:, 0] for prior in priors])
     highest = log.max(axis=1)
     weights = np.exp(highest - highest.max())

@@ -89,7 +89,7 @@ def learned(case: Interferograms, device: str = "cpu") -> Learned:
     """Which kernels an image speaks for."""
     allowed = allow(case) if case.noise_known else None
     case = case if allowed is None else allowed.case
-    priors = [Prior(name=name, covariance=kernel, case=case) for name, kernel in candidates(case).items()]
+    priors = candidates(case)
     count = case.projected.shape[1]
     sample = np.linspace(0, count - 1, min(count, SAMPLE)).astype(np.intp)
     shares = _weights(np.stack([_evidence(prior, sample)[0] for prior in priors])).mean(axis=1)
@@ -153,7 +153,7 @@ def untold_variance(case: Interferograms, together: float) -> Array:
 
     The mean over the kernels as the image speaks for them; where kernels differ in the mean is not in it.
     """
-    priors = [Prior(name=name, covariance=kernel, case=case) for name, kernel in candidates(case).items()]
+    priors = candidates(case)
     count = case.projected.shape[1]
     sample = np.linspace(0, count - 1, min(count, SAMPLE)).astype(np.intp)
     evidence, number = (np.stack(part) for part in zip(*(_evidence(p, sample) for p in priors), strict=True))

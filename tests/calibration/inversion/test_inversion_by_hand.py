@@ -26,6 +26,7 @@ from calibration.inversion.prior import (
     likeliest_sum,
     matern,
     mean_posterior,
+    priors_of,
     smooth_kernels,
 )
 from calibration.inversion.problem import Interferograms, Spectra, noise_size, pixel_noise_size
@@ -120,7 +121,7 @@ def test_kernels_are_those_of_the_books() -> None:
     book = 2**-0.5 / gamma(1.5) * scaled**1.5 * kv(1.5, scaled)
     assert_allclose(matern(GRID, 80.0), book, rtol=1e-6)
     case, _ = drawn()
-    kernels = candidates(case)
+    kernels = {prior.name: prior.covariance for prior in candidates(case)}
     light = np.outer(LIGHT, LIGHT)
     # a white process has in each sample one over the wavelengths that the sample stands for
     reach = [GRID[1] - GRID[0], *(GRID[2:] - GRID[:-2]) / 2, GRID[-1] - GRID[-2]]
@@ -139,9 +140,10 @@ def test_kernels_are_those_of_the_books() -> None:
     # what varies in proportion to the mean, where pixels are many enough for it not to be a pixel's own
     assert not [name for name in kernels if name.startswith("mean")]
     case, _ = drawn(side=4)
-    mean, unsure = mean_posterior(case)
+    mean, unsure = mean_posterior(case, priors_of(case, smooth_kernels(case)))
     varying = (np.outer(mean, mean) + 4 * unsure) * (matern(GRID, 320.0) + 0.03 * matern(GRID, 20.0))
-    assert_allclose(candidates(case)["mean, Matern 320 nm"], varying, rtol=1e-12)
+    [found] = [prior.covariance for prior in candidates(case) if prior.name == "mean, Matern 320 nm"]
+    assert_allclose(found, varying, rtol=1e-12)
     # below their first band the scenes' spectra stay as they are there, for a while; above the last they are not known
     first, last = known[0], known[-1]
     below = library_covariance(np.array([first - 50, first, 700.0]))
@@ -159,7 +161,7 @@ def test_priors_are_those_of_largest_evidence(length: float, known: bool) -> Non
     logs, _ = dense(case, kernels)
     names = list(kernels)
     alone = logs.max(axis=1).sum(axis=1)
-    assert best_prior(case, kernels).name == names[int(alone.argmax())]
+    assert best_prior(priors_of(case, kernels)).name == names[int(alone.argmax())]
 
 
 def evidence(case: Interferograms, covariance: np.ndarray) -> float:
@@ -208,7 +210,7 @@ def test_the_mean_is_as_unsure_as_the_dense_posterior_says(known: bool) -> None:
     best = np.unravel_index(logs[:, :, 0].argmax(), logs.shape[:2])
     prior = units[best] * list(kernels.values())[best[0]]
     gain = np.linalg.solve(MATRIX @ prior @ MATRIX.T + np.diag(NOISE**2 / 16), MATRIX @ prior).T
-    spectrum, covariance = mean_posterior(case)
+    spectrum, covariance = mean_posterior(case, priors_of(case, smooth_kernels(case)))
     assert_allclose(covariance, sizes(one)[0] * (prior - gain @ MATRIX @ prior), rtol=0, atol=1e-6 * covariance.max())
     level = np.sqrt(((gain @ mean) ** 2).mean())
     assert_allclose(spectrum, np.maximum(gain @ mean, 0.05 * level), rtol=1e-6)
@@ -218,7 +220,7 @@ def test_the_mean_is_as_unsure_as_the_dense_posterior_says(known: bool) -> None:
 def test_gp_is_the_mixture_of_dense_posteriors(known: bool) -> None:
     """Each kernel at the likeliest scale of the pixel; kernels count by the third root of their evidence."""
     case, truth = drawn(side=4, noise_known=known)
-    kernels = candidates(case)
+    kernels = {prior.name: prior.covariance for prior in candidates(case)}
     logs, units = dense(case, kernels)
     best = logs.argmax(axis=1)
     highest = logs.max(axis=1)
@@ -254,7 +256,7 @@ def test_gp_is_the_mixture_of_dense_posteriors(known: bool) -> None:
 def test_what_many_pixels_of_one_spectrum_leave_untold(together: float) -> None:
     """As of one pixel whose noise is smaller by the root of their number."""
     case, _ = drawn()
-    kernels = candidates(case)
+    kernels = {prior.name: prior.covariance for prior in candidates(case)}
     logs, units = dense(case, kernels)
     shares = np.exp((logs.max(axis=1) - logs.max(axis=(0, 1))) / 3)
     shares /= shares.sum(axis=0)
@@ -350,8 +352,8 @@ def test_neither_units_nor_order_change_spectra(name: str, known: bool) -> None:
         noise_std=7 * each * NOISE * (1 if known else 3),
     ).of(rng.permutation(N))  # fmt: skip
     plain, result = registry.get(name)(case), registry.get(name)(other)
-    # the order decides on the sign of components, and on how random probes meet them
-    close = 2e-2 if name == "joint" else 2e-3
+    # the order decides on the sign of components, and on how random probes meet them: .001 to .025 over 24 orders
+    close = 3e-2 if name == "joint" else 2e-3
     assert_allclose(result.estimate / 7, plain.estimate, rtol=0, atol=close * np.abs(plain.estimate).max())
     if plain.std is not None:
         assert result.std is not None
