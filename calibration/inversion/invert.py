@@ -16,6 +16,7 @@ from calibration.characterization import Characterization
 from calibration.inversion import measurement as files
 from calibration.inversion import registry, tiles
 from calibration.inversion.calibration_error import interferogram_errors, smooth_spectrum
+from calibration.inversion.clipped_cubes import without_clipped
 from calibration.inversion.grid import require_grid_memory
 from calibration.inversion.halves import widened
 from calibration.inversion.live_rows import live_rows
@@ -177,6 +178,8 @@ def invert(
     if scene.shape[0] != len(known.opd_um):
         raise InputError(f"{scene.source}: interferometers: found {scene.shape[0]}, expected {len(known.opd_um)}")
     learnt_from = tiles.sample(scene)
+    if isinstance(scene, CubeMeasurement):
+        scene, learnt_from = without_clipped(scene, learnt_from)
     case = build_case(learnt_from, known, wavelength, light)
     if not case.measured.any():
         raise InputError(f"{scene.source}: found no pixel that all interferometers measured, expected some")
@@ -249,7 +252,7 @@ def build_case(
     noise = _noise(device, measured.noise_std)
     fitted, dead = live_rows(device, measured.values, noise, measured.source)
     if len(dead):
-        text = "%s: %s left out, without light of the scene, or not measured in most of it: %s"
+        text = "%s: %s left out, without light, like no light beside the others, or not measured in most pixels: %s"
         left_out = counted(len(dead), "interferometer")
         log.warning(text, measured.source, left_out, ", ".join(str(row) for row in dead))
     case = Interferograms(

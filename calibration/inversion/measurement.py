@@ -74,12 +74,13 @@ class Measurement:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CubeMeasurement:
-    """Interferograms that stay in their cube until they are read, window by window."""
+    """Interferograms that stay in their cube until they are read, window by window; saturated from ``limit`` on."""
 
     cube: Cube
     source: str
     noise_std: Array | None = None
     alignment_std: Array | None = None
+    limit: float = np.inf
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -87,10 +88,11 @@ class CubeMeasurement:
         return self.cube.shape
 
     def read(self, rows: slice, columns: slice) -> Array:
-        """Interferograms of a window; NaN where nothing was measured, and of interferometers that are marked bad."""
+        """Interferograms of a window; NaN where nothing was measured or is saturated, and of those marked bad."""
         cube = self.cube.physical()
         values = cube.read(rows=rows, columns=columns)
-        return np.where(cube.valid(values) & cube.good[:, None, None], values, np.nan).astype(float)
+        measured = cube.valid(values) & cube.good[:, None, None] & (values < self.limit)
+        return np.where(measured, values, np.nan).astype(float)
 
 
 AnyMeasurement = Measurement | CubeMeasurement

@@ -239,3 +239,45 @@ def test_some_pixels_that_one_interferometer_lacks_are_lost(instrument: Characte
     values[4, 2:4, 2:4] = np.nan
     result = invert(values, instrument, "gp", grid=np.linspace(*instrument.response.band_nm, 40)).spectra
     np.testing.assert_array_equal(result.mask, np.isfinite(values[4]))
+
+
+@pytest.mark.parametrize("kind", ["stuck", "too bright", "too dim"])
+def test_what_no_light_makes_of_an_interferometer_is_no_measurement(instrument: Characterization, kind: str) -> None:
+    values = interferograms(instrument)
+    missing = values.copy()
+    missing[4] = np.nan
+    values[4] = {"stuck": 0.6 + 0 * values[4], "too bright": 10 * values[4], "too dim": 0.02 * values[4]}[kind]
+    grid = np.linspace(*instrument.response.band_nm, 40)
+    seen, expected = (invert(part, instrument, "gp", grid=grid).spectra for part in (values, missing))
+    assert_allclose(seen.estimate, expected.estimate)
+
+
+def test_interferometers_of_every_light_are_live(instrument: Characterization) -> None:
+    """Of single lines some read little and some much: all are light."""
+    lines = 1000 / instrument.response.wavenumber[::-1]
+    seen = instrument.response.matrix(lines)
+    for line in range(0, len(lines), 10):
+        rows, dead = live_rows(instrument, seen[:, line, None, None] * np.ones((2, 2)), None, "x")
+        assert len(rows) + len(dead) == 60
+        assert not len(dead) or (seen[dead, line] < 0.01 * np.quantile(seen[:, line], 0.75)).all()
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.uint16])
+def test_a_saturated_cube_has_holes_instead_of_wrong_spectra(instrument: Characterization, kind: type) -> None:
+    """What no sample of a pixel is cut off in is what it would be without those that are."""
+    rng = np.random.default_rng(1)
+    grid = np.linspace(*instrument.response.band_nm, 40)
+    brightness = np.where(rng.random((8, 8)) < 0.3, 3.0, 1.0)
+    spectra = (1 + 0.3 * np.sin(grid / 70))[:, None, None] * brightness
+    clean = 8000 * np.tensordot(instrument.response.matrix(grid), spectra, axes=1)
+    values = clean + 0.005 * clean.mean() * rng.standard_normal(clean.shape)
+    limit = round(float(values[:, brightness == 1].max()) + 1)
+    cut = np.minimum(values, limit).astype(kind)
+    result = invert(cut, instrument, "gp", grid=grid).spectra
+    np.testing.assert_array_equal(result.mask, (cut < limit).all(axis=0))
+    alone = invert(values[:, None, result.mask], instrument, "gp", grid=grid).spectra.estimate[:, 0]
+    errors = [np.std(part / 8000 - spectra[:, result.mask]) for part in (result.estimate[:, result.mask], alone)]
+    assert errors[0] < 1.2 * errors[1]
+    # an image of one pixel repeated is not saturated, bright as it is in one interferometer
+    even = np.broadcast_to(values[:, :1, :1], (60, 4, 4)).copy()
+    assert invert(even, instrument, "gp", grid=grid).spectra.mask.all()
