@@ -112,7 +112,7 @@ def fit_figure(ch: Characterization, capture: MonochromaticCapture, rows: NDArra
         grid[2 * (place // columns), place % columns].set_axis_off()
         grid[2 * (place // columns) + 1, place % columns].set_axis_off()
     for axes in grid[-1]:
-        axes.set_xlabel("wavelength (nm)")
+        axes.set_xlabel("wavelength / nm")
     return figure
 
 
@@ -129,7 +129,7 @@ def opd_law_figure(ch: Characterization) -> Figure:
         f"({law.step_um:.5f} ± {law.step_stderr_um:.5f}) µm",
     )  # fmt: skip
     nominal = "" if law.nominal_step_um is None else f"; nominal step {law.nominal_step_um:g} µm"
-    top.set(ylabel="OPD (µm)", title=f"OPD law of the device{nominal}")
+    top.set(ylabel="OPD / µm", title=f"OPD law of the device{nominal}")
     top.legend(loc="upper left")
     away = opd - law.predict(index)
     bottom.errorbar(
@@ -145,7 +145,7 @@ def opd_law_figure(ch: Characterization) -> Figure:
         bottom.annotate(
             str(index[place]), (index[place], away[place]), xytext=(3, 5), textcoords="offset points", fontsize=7
         )
-    bottom.set(xlabel="interferometer", ylabel="OPD − law (µm)")
+    bottom.set(xlabel="interferometer", ylabel="(OPD − law) / µm")
     half = 1.96 * ch.opd_stderr_um[finite]
     limit_to_most(bottom.yaxis, away - half, away + half, index)
     limit_to_most(top.yaxis, opd, opd, index)
@@ -176,7 +176,7 @@ def parameter_figure(ch: Characterization) -> Figure:
         limit_to_most(right.yaxis, value - half, value + half, ch.index[finite])
         right.set(ylabel="band mean, 95 %")
     grid[0, 0].legend(loc="best")
-    grid[1, 0].set_xlabel("wavelength (nm)")
+    grid[1, 0].set_xlabel("wavelength / nm")
     grid[1, 1].set_xlabel("interferometer")
     return figure
 
@@ -244,7 +244,7 @@ def residual_figure(ch: Characterization, capture: MonochromaticCapture) -> Figu
     figure.colorbar(drawn, ax=top, label="residual / mean intensity")
     bottom.plot(x, np.sqrt(np.nanmean(residual**2, axis=0)), color=COLOURS[0], label="rms over interferometers")
     bottom.plot(x, np.nanmean(residual, axis=0), color=COLOURS[1], lw=1, label="mean")
-    bottom.set(xlabel="wavelength (nm)", ylabel="residual")
+    bottom.set(xlabel="wavelength / nm", ylabel="residual")
     bottom.legend(ncols=2)
     return figure
 
@@ -260,7 +260,7 @@ def uncertainty_figure(ch: Characterization) -> Figure:
             color=COLOURS[1 + number % 5], label=name.replace("_", " "),
         )  # fmt: skip
     plain_log_ticks(axes.yaxis)
-    axes.set(xlabel="fringes in the band (OPD × band width)", ylabel="standard error of the OPD (nm)")
+    axes.set(xlabel="fringes in the band (OPD × band width)", ylabel="standard error of the OPD / nm")
     limit_to_most(axes.xaxis, ch.fringes, ch.fringes, ch.index)
     axes.legend(ncols=2)
     return figure

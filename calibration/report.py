@@ -157,7 +157,7 @@ def _flag_blocks(ch: Characterization) -> list[str | Table]:
 
 def _table(ch: Characterization) -> Table:
     columns = [
-        "index", "OPD (µm)", "± (µm)", "phase (rad)", "reflectivity", "±", "gain", "finesse", "contrast", "RMSE", "R²",
+        "index", "OPD / µm", "± / µm", "phase / rad", "reflectivity", "±", "gain", "finesse", "contrast", "RMSE", "R²",
         "held-out", "flags",
     ]  # fmt: skip
     rows = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,20 +22,38 @@ MISSING = (255, 0, 255)
 FAR, NAMED = 8.0, 10
 STYLE: dict[Any, Any] = {
     "axes.grid": True, "grid.alpha": 0.25, "grid.linewidth": 0.6, "axes.spines.top": False, "axes.spines.right": False,
-    "font.size": 10, "axes.titlesize": 11, "axes.labelsize": 10, "legend.frameon": False, "legend.fontsize": 9,
-    "lines.linewidth": 1.4, "image.interpolation": "nearest",
+    "font.size": 10, "axes.titlesize": 11, "axes.labelsize": 10,
 }  # fmt: skip
+#: Of legends, unless a figure says otherwise: they are made after the axes, when `STYLE` no longer counts.
+LEGEND: dict[str, Any] = {"frameon": False, "fontsize": 9}
 
 
 def new_figure(width: float = 8.0, height: float = 4.5, **grid: Any) -> tuple[Figure, Any]:
     """A figure in the house style and its axes (``grid`` as of ``Figure.subplots``); sizes in inches."""
     import matplotlib
     from cycler import cycler
+
+    figure_class, axes_class = _with_our_legends()
+    with matplotlib.rc_context({**STYLE, "axes.prop_cycle": cycler(color=COLOURS)}):
+        figure = figure_class(figsize=(width, height), layout="constrained")
+        return figure, figure.subplots(**grid, subplot_kw={"axes_class": axes_class})
+
+
+@cache
+def _with_our_legends() -> tuple[Any, Any]:
+    """Figures and axes whose legends are of the house style."""
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context({**STYLE, "axes.prop_cycle": cycler(color=COLOURS)}):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        return figure, figure.subplots(**grid)
+    class HouseFigure(Figure):
+        def legend(self, *args: Any, **settings: Any) -> Any:
+            return super().legend(*args, **{**LEGEND, **settings})
+
+    class HouseAxes(Axes):
+        def legend(self, *args: Any, **settings: Any) -> Any:
+            return super().legend(*args, **{**LEGEND, **settings})
+
+    return HouseFigure, HouseAxes
 
 
 def with_unit(what: str, unit: str | None) -> str:
@@ -44,7 +63,7 @@ def with_unit(what: str, unit: str | None) -> str:
 
 def legend_below(ax: Any, columns: int = 1) -> None:
     """A legend under an axis and its label, where it hides nothing that is drawn."""
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=columns, frameon=False, fontsize=9)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=columns)
 
 
 def robust_range(low: Any, high: Any | None = None) -> tuple[float, float, Any]:

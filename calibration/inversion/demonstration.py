@@ -136,7 +136,7 @@ def _figure(result: Inversion, truth: Array) -> Figure:
         axes[3].plot(spectra.wavelength_nm, value, color=COLOURS[number], lw=1.0, label=f"row {y}, column {x}")
         axes[3].fill_between(spectra.wavelength_nm, value - half, value + half, color=COLOURS[number], alpha=0.25)
         axes[3].plot(spectra.wavelength_nm, truth[:, y, x], "--", color="black", lw=0.8)
-    axes[3].set(xlabel="wavelength / nm", ylabel=f"spectrum ({spectra.units})")
+    axes[3].set(xlabel="wavelength / nm", ylabel=with_unit("spectrum", spectra.units))
     axes[3].legend()
     return figure
 

@@ -98,6 +98,12 @@ def simulate(
         )
     require_room(out, 5 * math.prod(seen.shape) + (0 if seen.pan is None else 4 * math.prod(seen.pan.shape)))
     if scale is not None:
+        low, _, high = _range(scene.rescaled(1.0))
+        largest, held = scale * max(abs(low), abs(high)), np.finfo(np.float32)
+        if largest and not float(held.tiny) <= largest <= float(held.max):
+            raise InputError(
+                f"scale: found {scale:g}, with which the scene's values are {largest:.3g}, expected what float32 holds"
+            )
         scene = scene.rescaled(scale).replace(units=sensor.units)
     elif sensor.units == "1":
         scene, notes = as_reflectance(scene)

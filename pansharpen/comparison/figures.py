@@ -52,7 +52,7 @@ def error_curves(
             style = {"color": COLOURS[named.index(name)], "label": name}
         ax.plot(np.insert(x, gaps, np.nan), np.insert(curves[name][order], gaps, np.nan), **style)
     handles, labels = ax.get_legend_handles_labels()
-    ax.legend(handles[::-1], labels[::-1], loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    ax.legend(handles[::-1], labels[::-1], loc="upper left", bbox_to_anchor=(1, 1))
     ax.set(xlabel="band" if wavelength_nm is None else "wavelength / nm", ylabel=what)
     ax.set_ylim(bottom=0)
     return figure

@@ -78,3 +78,12 @@ def test_hundreds_of_responses_are_no_filled_box():
     # from the first band to the last
     centre = preset("finch").response.wavelength_nm
     assert np.nanmin(place) < centre[0] < centre[-1] < np.nanmax(place)
+
+
+def test_legends_are_of_the_house_style():
+    """They are made after the axes, when matplotlib's settings are its own again."""
+    figure, axes = new_figure(ncols=2)
+    axes[0].plot([0, 1], label="a")
+    drawn = [axes[0].legend(), figure.legend(loc="outside upper center"), axes[0].legend(fontsize=7)]
+    assert [legend.get_frame_on() for legend in drawn] == [False] * 3
+    assert [legend.get_texts()[0].get_fontsize() for legend in drawn] == [9, 9, 7]

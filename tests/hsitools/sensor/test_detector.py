@@ -1,6 +1,7 @@
 """The detector's order of effects: each acts at its place, and all who simulate one agree."""
 
 import dataclasses
+from statistics import NormalDist
 
 import h5py
 import numpy as np
@@ -35,6 +36,33 @@ def flat(level, shape=(2000, 4)):
 
 def no_pattern(bands, height, width, **change):
     return dataclasses.replace(Stripes().draw((bands, height, width), np.random.default_rng(0)), **change)
+
+
+# ---- codes -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", [0.0, 0.25, 0.5])
+def test_codes_of_one_signal_are_a_rounded_gaussian(place):
+    """Of less noise than a step one signal's spread is not the declared one: smaller amid a code, larger between."""
+    sigma, code = 0.3, 40.0 + place
+    # a step of 1e6 electrons: photons' noise, .0063 steps, does not count beside read noise
+    detector = Detector(electrons_per_unit=1e6, read_noise=sigma * 1e6, electrons_per_dn=1e6)
+    k = np.arange(-4, 5)
+    edges = [[NormalDist(place, sigma).cdf(k_ + half) for k_ in k] for half in (-0.5, 0.5)]
+    share = np.subtract(edges[1], edges[0])
+    mean = (share * k).sum()
+    spread = np.sqrt((share * k**2).sum() - mean**2)
+    values, _ = detector.sample(np.full((1, 300, 300), code), np.random.default_rng(0))
+    codes = values - 40.0
+    assert codes.mean() == pytest.approx(mean, abs=5 * spread / 300 + 1e-6)
+    assert codes.std() == pytest.approx(spread, rel=0.02)
+
+
+def test_the_declared_variance_is_that_of_errors_over_all_places():
+    detector = Detector(electrons_per_unit=1.0, read_noise=3000.0, electrons_per_dn=1e4)
+    signal = 4e5 + 1e4 * np.random.default_rng(1).random((1, 300, 300))
+    values, _ = detector.sample(signal, np.random.default_rng(0))
+    assert ((values - signal) ** 2).mean() == pytest.approx(detector.variance(signal).mean(), rel=0.03)
 
 
 # ---- offsets are not light -------------------------------------------------------------------------------------
@@ -360,3 +388,11 @@ def test_pattern_says_where_it_acts():
     gain, offset = pattern.on(slice(3, 6))
     assert (gain == 1).all()
     np.testing.assert_array_equal(offset[0], [[1, 0, 0], [1, 2, 0], [1, 2, 0]])
+
+
+@pytest.mark.parametrize("scale", [1e300, 1e-300])
+def test_a_scale_beyond_what_values_can_be_is_refused(tmp_path, scale):
+    """It was a warning of NumPy's, and a cube of NaN."""
+    with pytest.raises(InputError, match=r"scale: found 1e[+-]300, with which the scene's values are"):
+        simulate(flat(100, (6, 6)), sensor(CAMERA), tmp_path / "x.h5", scale=scale)
+    assert not list(tmp_path.iterdir())
