@@ -133,6 +133,28 @@ def test_q2n_equals_the_recursion(bands):
     )
 
 
+@pytest.mark.parametrize(("bands", "height", "width"), [(3, 32, 31), (5, 20, 19)])
+def test_q2n_of_a_block_with_holes_is_that_of_its_valid_pixels(bands, height, width):
+    """Means, deviations and hypercomplex product over what was measured, mirrored pixels included."""
+    estimate, reference = pair((bands, height, width), seed=bands)
+    keep = np.random.default_rng(0).random((height, width)) > 0.2
+    found = evaluate(estimate, np.where(keep, reference, np.nan), metrics=["Q2n"])["Q2n"].value
+    pad = ((0, 32 - height), (0, 32 - width))
+    there = np.pad(keep, pad, mode="symmetric")
+    y, x = (np.stack([np.pad(band, pad, mode="symmetric")[there] for band in np.asarray(image, float)])
+            for image in (reference, estimate))  # fmt: skip
+    middle, spread, n = y.mean(1, keepdims=True), y.std(1, ddof=1, keepdims=True), y.shape[1]
+    # padding to the next power of two is one in both
+    ones = np.ones(((1 << (bands - 1).bit_length()) - bands, n))
+    y, x = (np.concatenate([(v - middle) / spread + 1, ones]) for v in (y, x))
+    turned = np.concatenate([x[:1], -x[1:]])
+    means = product(y.mean(1), turned.mean(1))
+    covariance = (product(y, turned).mean(1) - means) * n / (n - 1)
+    power = [(v.mean(1) ** 2).sum() for v in (y, x)]
+    contrast = 2 * np.linalg.norm(covariance) / sum(v.var(1, ddof=1).sum() for v in (y, x))
+    assert found == pytest.approx(contrast * 2 * np.sqrt(power[0] * power[1]) / sum(power), rel=1e-10)
+
+
 @pytest.mark.parametrize("size", [1, 2, 4, 8, 16, 64])
 def test_sign_table_is_the_product(size):
     a, b = np.random.default_rng(size).standard_normal((2, size))
