@@ -30,7 +30,7 @@ Array = NDArray[np.float64]
 
 def scene_grid(instrument: Characterization, cube: Cube) -> Array:
     """The instrument's lines that lie inside the scene's band, nm, ascending; raises `InputError` without two."""
-    known = _wavelengths(cube)
+    known, _ = _measured(cube)
     lines = 1000 / instrument.response.wavenumber[::-1]
     grid = lines[(lines >= known.min()) & (lines <= known.max())]
     if len(grid) < 2:
@@ -41,17 +41,22 @@ def scene_grid(instrument: Characterization, cube: Cube) -> Array:
     return np.asarray(grid)
 
 
-def _wavelengths(cube: Cube) -> Array:
+def _measured(cube: Cube) -> tuple[Array, Array]:
+    """Wavelengths and values of the bands that were measured somewhere and are not marked bad."""
     if cube.wavelength_nm is None or not np.isfinite(cube.wavelength_nm).all():
         raise InputError(f"{cube.who}: wavelength_nm: found none, expected one for each band")
-    return cube.wavelength_nm
+    values = cube.physical().read().astype(float)
+    there = cube.good & np.isfinite(values).any(axis=(1, 2))
+    if not there.any():
+        raise InputError(f"{cube.who}: values: found no band that was measured, expected some")
+    return cube.wavelength_nm[there], values[there]
 
 
 def spectra_on(cube: Cube, wavelength_nm: Array) -> Array:
     """The scene's spectra of mean one on a grid, ``(wavelength, y, x)``, straight between its bands."""
-    known = _wavelengths(cube)
+    known, values = _measured(cube)
     order = np.argsort(known, kind="stable")
-    known, values = known[order], cube.physical().read().astype(float)[order]
+    known, values = known[order], values[order]
     # overlapping detectors measure a wavelength twice
     known, first = np.unique(known, return_index=True)
     values = values[first]

@@ -32,7 +32,7 @@ from calibration.inversion.methods.gp import untold_variance
 from calibration.inversion.methods.joint import TOGETHER
 from calibration.inversion.prior import SCALES, Prior, by_evidence, matern
 from calibration.inversion.problem import Interferograms, Spectra, noise_size, pixel_noise_size
-from calibration.inversion.scenes import score, spectra_on
+from calibration.inversion.scenes import scene_grid, score, spectra_on
 from calibration.processing import _spectra_figure, error_budget, larger_than_signal
 from hsitools.cube import Cube
 from hsitools.errors import InputError
@@ -558,6 +558,21 @@ def test_curves_finer_than_the_grid_are_averaged_over_its_samples() -> None:
 def test_spectra_on_a_grid_are_straight_between_bands() -> None:
     cube = Cube(data=np.array([4.0, 2.0, 2.0])[:, None, None], wavelength_nm=np.array([700.0, 500.0, 600.0]))
     assert_allclose(spectra_on(cube, np.array([500.0, 650.0, 700.0]))[:, 0, 0], np.array([2.0, 3.0, 4.0]) / 3)
+
+
+@pytest.mark.parametrize("kind", ["bad", "nan", "nodata"])
+def test_bands_of_a_scene_that_were_not_measured_are_no_truth(instrument: Characterization, kind: str) -> None:
+    wavelength = np.array([500.0, 550.0, 600.0, 700.0, 900.0])
+    light = np.array([2.0, 9.0, 2.0, 4.0, 9.0])[:, None, None] * np.ones((2, 2))
+    wrong = np.array([False, True, False, False, True])
+    light[wrong] = {"bad": 9, "nan": np.nan, "nodata": -9999}[kind]
+    good = ~wrong if kind == "bad" else np.ones(5, dtype=bool)
+    cube = Cube(data=light, wavelength_nm=wavelength, good=good, nodata=-9999.0 if kind == "nodata" else None)
+    expected = np.array([2.0, 2.0, 3.0, 4.0]) * 4 / 11
+    assert_allclose(spectra_on(cube, np.array([500.0, 550.0, 650.0, 700.0]))[:, 0, 0], expected)
+    assert scene_grid(instrument, cube).max() <= 700
+    with pytest.raises(InputError, match="found no band that was measured"):
+        spectra_on(cube.replace(data=np.full_like(light, np.nan)), wavelength)
 
 
 def test_readings_of_lines_are_corrected_by_calibration_lines() -> None:
