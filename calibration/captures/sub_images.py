@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsitools.errors import InputError
+from hsitools.plot import COLOURS, new_figure
 from hsitools.sensor.layout import SubImageLayout
 
 Array = NDArray[np.float64]
@@ -100,30 +101,28 @@ def _periodic_centres(profile: Array) -> tuple[float, float, int] | None:
 
 def layout_figure(frame: Array, layout: SubImageLayout) -> Any:
     """The grid and the first and last interferometers drawn over the frame, for checking by eye."""
-    from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
     tall = frame.shape[0] / frame.shape[1]
     width = min(LARGEST[0], LARGEST[1] / tall)
     # not narrower than the title
-    figure = Figure(figsize=(max(width, LARGEST[0] / 2), width * tall + 1), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = new_figure(max(width, LARGEST[0] / 2), width * tall + 1)
+    axes.grid(False)
     low, high = np.percentile(frame, [1, 99])
     axes.imshow(frame, cmap="gray", vmin=low, vmax=high)
     centres = layout.centres()
-    for y, x in centres:
-        corner = (x - layout.pitch[1] / 2, y - layout.pitch[0] / 2)
-        axes.add_patch(Rectangle(corner, layout.pitch[1], layout.pitch[0], fill=False, color="C0", lw=0.6))
-    axes.plot(centres[:, 1], centres[:, 0], "-", color="C1", lw=0.6, alpha=0.7, label="order of the interferometers")
-    axes.plot(centres[:, 1], centres[:, 0], "+", color="C1", ms=4)
+    for corner in centres[:, ::-1] - np.divide(layout.pitch[::-1], 2):
+        axes.add_patch(Rectangle(corner, layout.pitch[1], layout.pitch[0], fill=False, color=COLOURS[0], lw=0.6))
+    y, x = centres.T
+    axes.plot(x, y, "-", color=COLOURS[1], lw=0.6, alpha=0.7, label="order of the interferometers")
+    axes.plot(x, y, "+", color=COLOURS[1], ms=4)
     for number in (0, len(centres) - 1):
-        y, x = centres[number]
-        axes.annotate(str(number), (x, y), color="C3", fontsize=11, ha="center", va="bottom")
+        axes.annotate(str(number), (x[number], y[number]), color=COLOURS[1], fontsize=11, ha="center", va="bottom")
     rows, columns = layout.grid
     axes.set(
-        xlabel="x (pixel)", ylabel="y (pixel)",
+        xlabel="x / pixels", ylabel="y / pixels",
         title=f"{rows}×{columns} sub-images, {layout.order}\npitch {layout.pitch[0]:.2f}×{layout.pitch[1]:.2f} px",
     )  # fmt: skip
     # beside the frame: sub-images reach into every corner of it
-    figure.legend(loc="outside lower center", fontsize=8)
+    figure.legend(loc="outside lower center")
     return figure

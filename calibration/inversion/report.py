@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.inversion.invert import Inversion
-from hsitools.plot import draw_image, legend_below, png_bytes, show_field, with_unit
+from hsitools.plot import draw_image, legend_below, new_figure, png_bytes, show_field, with_unit
 from hsitools.report import Picture, Report, Section, Table, report_folder
 from hsitools.text import counted
 
@@ -52,11 +52,8 @@ def _brightness(result: Inversion) -> NDArray[Any]:
 
 
 def _spectra(result: Inversion) -> tuple[Any, str]:
-    from matplotlib.figure import Figure
-
     spectra = result.spectra
-    figure = Figure(figsize=(7, 3.8), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = new_figure(7, 3.8)
     bright = _brightness(result)
     order = np.argsort(np.where(np.isfinite(bright), bright, np.inf), axis=None)[: int(spectra.mask.sum())]
     for quantile in QUANTILES:
@@ -73,14 +70,12 @@ def _spectra(result: Inversion) -> tuple[Any, str]:
 
 
 def _image(result: Inversion) -> tuple[Any, str]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 3.2), layout="constrained")
     maps = {"mean over the band": _brightness(result)}
     if result.spectra.std is not None:
         with np.errstate(invalid="ignore"):
             maps["standard deviation, rms over the band"] = np.sqrt((result.spectra.std**2).mean(axis=0))
-    for axes, (title, values) in zip(np.atleast_1d(figure.subplots(1, len(maps))), maps.items(), strict=True):
+    figure, places = new_figure(7, 3.2, ncols=len(maps), squeeze=False)
+    for axes, (title, values) in zip(places[0], maps.items(), strict=True):
         draw_image(axes, values, title, with_unit(title.split(",")[0], result.spectra.units), cmap="viridis")
         show_field(axes, result.spectra.mask)
     return figure, "The image, and how sure it is."
