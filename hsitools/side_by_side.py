@@ -9,6 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
@@ -37,7 +38,7 @@ def side_by_side(
         That threads may call at the same time.
     items : sequence
     at_once : int
-        Results that are under way, or wait to be taken: memory is bounded by it.
+        Results that are under way, or wait to be taken: these, and the one that was taken last, bound memory.
 
     Raises
     ------
@@ -56,12 +57,13 @@ def side_by_side(
     team, waiting, todo = _Team(function), deque[Future[Result]](), iter(items)
     with _torch_threads_shared(at_once), ThreadPoolExecutor(at_once) as pool:
         try:
-            for item in todo:
-                waiting.append(pool.submit(team.work, item))
-                if len(waiting) == at_once:
-                    yield waiting.popleft().result()
+            waiting.extend(pool.submit(team.work, item) for item in islice(todo, at_once))
             while waiting:
-                yield waiting.popleft().result()
+                result = waiting.popleft().result()
+                # no thread waits while this one is made use of
+                waiting.extend(pool.submit(team.work, item) for item in islice(todo, 1))
+                yield result
+                del result
         finally:
             for future in waiting:
                 future.cancel()

@@ -14,7 +14,7 @@ from hsitools.cube.tensors import real_tensor
 from hsitools.errors import InputError
 from hsitools.text import counted
 from pansharpen.guide import Guide, synthetic_pan
-from pansharpen.mixture import Mixture
+from pansharpen.mixture import ByParts
 from pansharpen.optics import Optics
 from pansharpen.tile import Tile
 
@@ -55,7 +55,7 @@ class Scene(Protocol):
         """Total over all tiles of what ``function`` gives of each: a tensor, or a (named) tuple of tensors."""
         ...
 
-    def map(self, function: Callable[[Tile], torch.Tensor | Mixture]) -> Any:
+    def map(self, function: Callable[[Tile], torch.Tensor | ByParts]) -> Any:
         """The fused cube, of which ``function`` gives each tile's part ``(batch, band, y, x)``."""
         ...
 
@@ -159,10 +159,10 @@ class FusionCase:
         """See `Scene.sum`."""
         return function(self.tile)
 
-    def map(self, function: Callable[[Tile], torch.Tensor | Mixture]) -> torch.Tensor:
+    def map(self, function: Callable[[Tile], torch.Tensor | ByParts]) -> torch.Tensor:
         """See `Scene.map`."""
         fused = function(self.tile)
-        return fused.whole() if isinstance(fused, Mixture) else fused
+        return fused.whole() if isinstance(fused, ByParts) else fused
 
     def replace(self, **changes: Any) -> FusionCase:
         """A copy with some attributes changed."""

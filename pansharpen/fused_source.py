@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from hsitools.cube.sources import Bands
 from hsitools.cube.windows import Window
 from hsitools.side_by_side import side_by_side
+from pansharpen.handover import Handover
 from pansharpen.in_memory import marked
-from pansharpen.mixture import Mixture
+from pansharpen.mixture import ByParts
 from pansharpen.tile import Tile
 
 #: Bytes of error bars that were computed with the fused cube and not read yet: those of one tile, or of several small
@@ -34,10 +35,10 @@ class FusedSource:
     ----------
     scene : pansharpen.tiled.LargeScene
     function : callable
-        Of a tile: its own part of the cube, or what is quickly computed of it (`Mixture`).
+        Of a tile: its own part of the cube, or what is quickly computed of it (`ByParts`).
     """
 
-    def __init__(self, scene: Any, function: Callable[[Tile], torch.Tensor | Mixture]) -> None:
+    def __init__(self, scene: Any, function: Callable[[Tile], torch.Tensor | ByParts]) -> None:
         self.scene, self.function = scene, function
         r = scene.optics.ratio
         band, height, width = scene.cube.shape
@@ -51,6 +52,8 @@ class FusedSource:
         self.interpolates = True
         #: Another layer of the same tiles, which is computed with each and kept until it is read, as far as it fits.
         self.beside: FusedSource | None = None
+        #: How this layer's tiles come to who writes it while another thread writes the one that it is beside.
+        self.coming: Handover | None = None
         self._missing: dict[tuple[int, int], tuple[float, int]] = {}
         self._last: tuple[Window, FusedTile] | None = None
         self._ahead: dict[tuple[int, int], FusedTile] = {}
@@ -75,16 +78,26 @@ class FusedSource:
 
     def ahead(self, rows: slice, columns: slice) -> None:
         """Fuse the tiles that a window touches, and keep them until they are `let_go`."""
+        place = rows.start, columns.start
+        if self.coming is not None and self.coming.waited(place):
+            return
+        given = None if self.beside is None else self.beside.coming
+        if given is not None:
+            given.begin(place)
         for window, _ in self._reached(rows, columns):
             fused = self._fused(window, remembered=False)
             with _LOCK:
                 self._ahead[_corner(window)] = fused
+        if given is not None:
+            given.give(place)
 
     def let_go(self, rows: slice, columns: slice) -> None:
         """Forget them."""
         with _LOCK:
             for window, _ in self._reached(rows, columns):
                 self._ahead.pop(_corner(window), None)
+        if self.coming is not None:
+            self.coming.done((rows.start, columns.start))
 
     def _reached(self, rows: slice, columns: slice) -> list[tuple[Window, Any]]:
         """Windows that some rows and columns touch, and where: see `Window.overlap`."""
@@ -101,7 +114,8 @@ class FusedSource:
 
     def __getstate__(self) -> dict[str, Any]:
         """For workers, each of whose threads computes a tile: without tiles, and each layer by itself."""
-        return self.__dict__ | {"_last": None, "beside": None, "_kept": {}, "_ahead": {}, "at_once": 1}
+        alone = {"beside": None, "coming": None, "at_once": 1}
+        return self.__dict__ | alone | {"_last": None, "_kept": {}, "_ahead": {}}
 
     def _fused(self, window: Window, remembered: bool = True) -> FusedTile:
         with _LOCK:
@@ -122,7 +136,12 @@ class FusedSource:
         return own
 
     def _keep(self, window: Window, tile: Tile) -> None:
-        """Compute a tile of this layer ahead, once, if there is room for it."""
+        """Compute a tile of this layer ahead, once, if there is room for it or somebody waits for it."""
+        if self.coming is not None:
+            layer = self._layer(window, tile)
+            with _LOCK:
+                self._ahead[_corner(window)] = layer
+            return
         pixels = math.prod(part.stop - part.start for part in (window.rows, window.columns))
         size = 4 * self.shape[0] * self.scene.optics.ratio**2 * pixels
         with _LOCK:
@@ -150,14 +169,14 @@ class FusedTile:
     window : Window
     tile : Tile
         As the scene gives it.
-    fused : Tensor or Mixture
+    fused : Tensor or ByParts
         Of the bands that methods see.
     interpolates : bool
         See `FusedSource`.
     """
 
     def __init__(
-        self, scene: Any, window: Window, tile: Tile, fused: torch.Tensor | Mixture, interpolates: bool
+        self, scene: Any, window: Window, tile: Tile, fused: torch.Tensor | ByParts, interpolates: bool
     ) -> None:  # fmt: skip
         self.scene, self.window, self.tile, self.fused, self.interpolates = scene, window, tile, fused, interpolates
 
@@ -178,7 +197,7 @@ class FusedTile:
         """Of bands that methods see, by their numbers among these."""
         chosen: Any = slice(None) if np.array_equal(bands, np.arange(self.scene.n_bands)) else torch.as_tensor(bands)
         with torch.no_grad():
-            if isinstance(self.fused, Mixture):
+            if isinstance(self.fused, ByParts):
                 own = self.fused.part(chosen, rows, columns)
             else:
                 own = self.fused[..., rows, columns][:, chosen]

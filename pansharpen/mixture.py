@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +13,25 @@ from hsitools.sensor.separable import Separable
 from pansharpen.families.statistics import band_blocks
 
 
+class ByParts(ABC):
+    """What a tile's bands follow from, any part of which is quickly computed."""
+
+    @property
+    @abstractmethod
+    def nbytes(self) -> int:
+        """Of what it holds."""
+
+    @abstractmethod
+    def part(self, bands: Any, rows: slice, columns: slice) -> torch.Tensor:
+        """Some bands (an index) of some of the tile's own pixels, ``(1, band, y, x)``."""
+
+    @abstractmethod
+    def whole(self) -> torch.Tensor:
+        """All of the tile, ``(1, band, y, x)``."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Mixture:
+class Mixture(ByParts):
     """Bands ``basis · images + up(coarse)`` of a tile, of a batch of one.
 
     Attributes

@@ -25,6 +25,7 @@ from hsitools.plugins import load_plugins
 from hsitools.progress import Progress, silent
 from hsitools.sensor import open_sensor
 from hsitools.text import plain
+from pansharpen.handover import written_together
 from pansharpen.noisy import cube_without_noise
 from pansharpen.pair.alignment import paired, windowed
 from pansharpen.pair.case_files import convention as rules
@@ -127,6 +128,11 @@ def fuse_file(
         std = _packed_std(std, cube)
     kept = 0
     layers = {out: fused} if std is None else {out: fused, beside(out, "_std"): std}
+    if client is None and std is not None:
+        written_together(
+            source, lambda: save_cube(fused, out, written), lambda: save_cube(std, beside(out, "_std"))
+        )  # fmt: skip
+        layers = {}
     for target, layer in layers.items():
         if client is None or layer.in_memory:
             save_cube(layer, target, written)

@@ -81,8 +81,8 @@ class Method:
     own : int
         The same in cubes of the tile's own pixels: the result, and those that wait for the writer; none where tiles are
         a `Mixture`.
-    std_held : int
-        As ``held``, beside it, where the standard deviation is asked for too.
+    std_held, std_images : int
+        As ``held`` and ``images``, beside them, where the standard deviation is asked for too.
 
     Examples
     --------
@@ -106,6 +106,7 @@ class Method:
     images: int = 0
     own: int = 0
     std_held: int = HELD
+    std_images: int = 0
 
     def halo_at(self, ratio: int) -> int:
         """Coarse pixels of surroundings at a ratio.
@@ -165,6 +166,7 @@ def method(
     images: int = 0,
     own: int = 0,
     std_held: int = HELD,
+    std_images: int = 0,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a function as a fusion method.
 
@@ -185,7 +187,7 @@ def method(
         METHODS[name] = Method(
             name=name, family=family, paper=paper, function=function, trained=trained, tiled=tiled,
             consistent=consistent, batched=batched, halo=halo, reach=reach, held=held, images=images, own=own,
-            std_held=std_held,
+            std_held=std_held, std_images=std_images,
         )  # fmt: skip
         return function
 

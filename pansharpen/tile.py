@@ -84,6 +84,13 @@ class Tile:
         top, bottom, left, right = (scale * size for size in self.margin)
         return image[..., top : image.shape[-2] - bottom, left : image.shape[-1] - right]
 
+    @property
+    def own_fine(self) -> tuple[slice, slice]:
+        """Rows and columns of its own part in a fine image that covers its surroundings too."""
+        top, bottom, left, right = (self.optics.ratio * size for size in self.margin)
+        height, width = self.fine_size
+        return slice(top, height - bottom), slice(left, width - right)
+
     # ---- operators on the tile with its surroundings -----------------------------------------------------------
 
     @property
@@ -187,9 +194,7 @@ class Tile:
     @cached_property
     def interpolation(self) -> Separable:
         """Interpolation of coarse images with surroundings to the tile's own fine pixels."""
-        top, bottom, left, right = (self.optics.ratio * size for size in self.margin)
-        height, width = self.fine_size
-        return self.up().outputs(slice(top, height - bottom), slice(left, width - right))
+        return self.up().outputs(*self.own_fine)
 
     def interpolated(self, coarse: torch.Tensor) -> torch.Tensor:
         """Coarse images with surroundings on the tile's own fine pixels."""

@@ -31,7 +31,7 @@ from pansharpen.fused_source import FusedSource
 from pansharpen.guide import Guide
 from pansharpen.in_memory import filled, fuse_case, live_bands, options_for
 from pansharpen.kept_tiles import TILES
-from pansharpen.mixture import Mixture
+from pansharpen.mixture import ByParts
 from pansharpen.optics import Optics
 from pansharpen.pair.alignment import measured, paired, placement
 from pansharpen.pair.from_sensor import noise_said, require_fit, with_errors
@@ -223,7 +223,7 @@ class LargeScene:
         """For workers, who tell nobody how far they are."""
         return self.__dict__ | {"client": None, "progress": silent, "at_once": 1}
 
-    def map(self, function: Callable[[Tile], torch.Tensor | Mixture]) -> FusedSource:
+    def map(self, function: Callable[[Tile], torch.Tensor | ByParts]) -> FusedSource:
         """See `pansharpen.case.Scene.map`."""
         _ = self.wild
         return FusedSource(self, function)
@@ -330,7 +330,8 @@ def fuse_pair(
         own = max(entry.own + (STD_OWN if std else 0), 0 if client is None else 1)
         scene = LargeScene(
             cube, sensor, halo=entry.halo_at(placement(cube).ratio),
-            held=entry.held + (entry.std_held if std else 0), images=entry.images, own=own,
+            held=entry.held + (entry.std_held if std else 0), own=own,
+            images=entry.images + (entry.std_images if std else 0),
             optics=optics, progress=progress, client=client, device=place, **sharp,
         )  # fmt: skip
         with torch.no_grad():

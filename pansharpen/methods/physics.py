@@ -37,11 +37,13 @@ from pansharpen.kept_tiles import LastTile
 from pansharpen.mixture import Mixture
 from pansharpen.physics.band_places import band_places, moved
 from pansharpen.physics.channels import EDGE, Channels, learn_channels
+from pansharpen.physics.error_bars import ErrorBars
 from pansharpen.physics.error_scale import ErrorScale, error_scale
 from pansharpen.physics.grain import grain_gain
 from pansharpen.physics.guide_bands import doubted_bands
 from pansharpen.physics.held_out import detail_trust
-from pansharpen.physics.posterior import posterior_variance
+from pansharpen.physics.hidden_details import blurred_off
+from pansharpen.physics.posterior import draws
 from pansharpen.physics.registration import Components, Registration
 from pansharpen.physics.relation import related
 from pansharpen.physics.same_scene import left_of_bands, other_order
@@ -92,7 +94,7 @@ class Model:
 
 @method(
     "physics", family="ours", consistent=True, batched=False, halo=24, reach=(8, 72),
-    held=0, images=220, own=0, std_held=4,
+    held=0, images=230, own=0, std_held=0, std_images=200,  # 8 draws of up to 16 components, some tiles' more than once
     paper="hsitools: maximum a posteriori in the cube's subspace, with the sensor's PSF, PAN response and noise",
 )  # fmt: skip
 def physics(scene: Scene, std: bool = False) -> Any:
@@ -287,13 +289,12 @@ def _fuse(tile: Tile, model: Model, solution: Solved) -> Mixture:
     )  # fmt: skip
 
 
-def _std(tile: Tile, model: Model, solution: Solved, scale: ErrorScale) -> torch.Tensor:
+def _std(tile: Tile, model: Model, solution: Solved, scale: ErrorScale) -> ErrorBars:
     terms, weights, z, _, _, links = solution
-    r = tile.optics.ratio
+    r, places = tile.optics.ratio, model.pair.places
     place = r * tile.corner[0], r * tile.corner[1]
-    variance = posterior_variance(terms, weights, z, model.space.basis, place, tile.corner, links)
-    out, places = scale.std(variance, tile.wide_pan), model.pair.places
-    if places is None:
-        return tile.crop(out)
-    # beside a step, interpolation swings: as far as below zero
-    return torch.maximum(moved(tile, places)(out), per_band(scale.floor, out).sqrt())
+    return ErrorBars.of(
+        draws(terms, weights, z, place, tile.corner, links), model.space.basis.to(z), scale,
+        hidden=blurred_off(tile.wide_pan, scale.blur), own=tile.own_fine,
+        move=None if places is None else moved(tile, places),
+    )  # fmt: skip

@@ -102,7 +102,4 @@ def _along(scene: Scene) -> Array:
 
 def moved(tile: Tile, places: Array) -> Separable:
     """What moves each band ``(1, band, y, x)`` of a tile with its surroundings to where the cube shows its own part."""
-    top, bottom, left, right = (tile.optics.ratio * size for size in tile.margin)
-    height, width = tile.fine_size
-    move = displace((height, width), tuple(map(tuple, places.tolist())))
-    return move.outputs(slice(top, height - bottom), slice(left, width - right))
+    return displace(tile.fine_size, tuple(map(tuple, places.tolist()))).outputs(*tile.own_fine)

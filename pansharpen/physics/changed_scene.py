@@ -10,7 +10,7 @@ import torch
 from pansharpen.case import Scene
 from pansharpen.guide import Guide
 from pansharpen.kept_tiles import LastTile
-from pansharpen.mixture import Mixture
+from pansharpen.mixture import ByParts
 from pansharpen.optics import Optics
 from pansharpen.tile import Tile
 
@@ -56,7 +56,7 @@ class ChangedScene:
         """See `pansharpen.case.Scene.sum`."""
         return self.scene.sum(lambda tile: function(self._changed(tile)))
 
-    def map(self, function: Callable[[Tile], torch.Tensor | Mixture]) -> Any:
+    def map(self, function: Callable[[Tile], torch.Tensor | ByParts]) -> Any:
         """See `pansharpen.case.Scene.map`."""
         return self.scene.map(lambda tile: function(self._changed(tile)))
 

@@ -21,6 +21,7 @@ cube's noise is passed on.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,7 +35,7 @@ from pansharpen.physics.few_pixels import few_pixels, level_sums
 from pansharpen.physics.grain import grain_gain, grain_variance
 from pansharpen.physics.held_out import DEPENDENT, LEAST, counted, held_out
 from pansharpen.physics.hidden_details import blur_powers, blurred_off, hidden_gain, hiding_blur
-from pansharpen.physics.posterior import posterior_variance
+from pansharpen.physics.posterior import draws, variance_of
 from pansharpen.physics.registration import Registration
 from pansharpen.physics.sharp_pan import filtered
 from pansharpen.physics.subspace import Cube, Subspace
@@ -78,10 +79,14 @@ class ErrorScale:
     floor: torch.Tensor
     blur: Array | None
 
-    def std(self, variance: torch.Tensor, pan: torch.Tensor) -> torch.Tensor:
-        """Standard deviation of each voxel, of the posterior's variance and PAN."""
+    def of_bands(self, bands: Any) -> ErrorScale:
+        """That of some bands (an index)."""
+        posterior, hidden, floor = (part[:, bands] for part in (self.posterior, self.hidden, self.floor))
+        return ErrorScale(posterior=posterior, hidden=hidden, floor=floor, blur=self.blur)
+
+    def std(self, variance: torch.Tensor, hidden: torch.Tensor | None) -> torch.Tensor:
+        """Standard deviation of each voxel, of the posterior's variance and what PAN's blur hides (`blurred_off`)."""
         out = per_band(self.posterior, variance) * variance + per_band(self.floor, variance)
-        hidden = blurred_off(pan, self.blur)
         if hidden is not None:
             out = out + per_band(self.hidden, variance) * hidden
         return out.sqrt_()
@@ -114,7 +119,7 @@ def error_scale(
             powers[1] = blur_powers(sharp.image[:, :1], blur, tile.crop_coarse)
         terms, weights, z, _, links = held_out(cube, space, channels, sharp)
         half = tile.corner[0] // 2, tile.corner[1] // 2
-        variance = posterior_variance(terms, weights, z, space.basis, tile.corner, half, links)
+        variance = variance_of(draws(terms, weights, z, tile.corner, half, links), space.basis)
         hidden = blurred_off(sharp.image[:, :1], blur)
         hidden = torch.zeros_like(variance[:, :1]) if hidden is None else hidden
         parts = ((space.cube(z) - cube).square(), variance, hidden.expand_as(cube), torch.ones_like(cube))

@@ -8,7 +8,7 @@ places of the scene, so that tiles agree with the whole.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
@@ -105,11 +105,11 @@ def _push_apart(
         push[first] -= flow
 
 
-def posterior_variance(
-    terms: DataTerms, weights: list[torch.Tensor], z: torch.Tensor, basis: torch.Tensor, place: tuple[int, int],
+def draws(
+    terms: DataTerms, weights: list[torch.Tensor], z: torch.Tensor, place: tuple[int, int],
     coarse_place: tuple[int, int], links: Links | None = None,
-) -> torch.Tensor:  # fmt: skip
-    """Variance of each voxel of the cube that the components make, ``(1, band, y, x)``.
+) -> Iterator[torch.Tensor]:  # fmt: skip
+    """Errors of the solved components, `DRAWS` of ``(1, k, y, x)``.
 
     Parameters
     ----------
@@ -118,21 +118,28 @@ def posterior_variance(
         Of the pairs of neighbours.
     z : Tensor, shape (1, k, y, x)
         The solution.
-    basis : Tensor, shape (1, band, k)
     place, coarse_place : (int, int)
         Of the first fine and the first coarse pixel in the scene, (y, x).
     links : Links, optional
         Beyond the neighbours.
     """
     system = terms.system(weights, z, links)
-    total = None
     for number in range(DRAWS):
-        error = mix(basis, draw(system, terms.condition, z, place, coarse_place, number)).square_()
-        total = error if total is None else total.add_(error)
+        yield draw(system, terms.condition, z, place, coarse_place, number)
+
+
+def variance_of(errors: Iterable[torch.Tensor], basis: torch.Tensor) -> torch.Tensor:
+    """Variance of each voxel of the cube that the components make, ``(1, band, y, x)``, of `draws` and the basis."""
+    total: torch.Tensor | None = None
+    for error in errors:
+        square = mix(basis, error).square_()
+        total = square if total is None else total.add_(square)
     assert total is not None
     return around(total.div_(DRAWS))
 
 
 def around(image: torch.Tensor) -> torch.Tensor:
     """Mean over the neighbours of each pixel, `WINDOW` a side."""
-    return avg_pool2d(image, WINDOW, 1, WINDOW // 2, count_include_pad=False)
+    for size in (WINDOW, 1), (1, WINDOW):
+        image = avg_pool2d(image, size, 1, (size[0] // 2, size[1] // 2), count_include_pad=False)
+    return image

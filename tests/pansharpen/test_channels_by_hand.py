@@ -315,7 +315,7 @@ def test_a_variance_is_the_mean_square_of_draws_around(monkeypatch):
         posterior, "draw", lambda system, condition, like, place, coarse_place, number: (number + 1) * like
     )
     terms = SimpleNamespace(system=lambda *_: None, condition=1.0)
-    found = posterior.posterior_variance(terms, [], z, basis, (0, 0), (0, 0))
+    found = posterior.variance_of(posterior.draws(terms, [], z, (0, 0), (0, 0)), basis)
     square = torch.einsum("bk,kyx->byx", basis[0], z[0]).square().numpy() * np.mean(np.arange(1, 9) ** 2)
     for band in range(3):
         expected = uniform_filter(square[band], 5)[2:-2, 2:-2]

@@ -14,6 +14,7 @@ from hsitools.estimation.edge_aware import DataTerms, Sharp, edge_weights
 from hsitools.io import open_cube, save_cube
 from hsitools.scenes import scene
 from hsitools.sensor import preset
+from hsitools.sensor.interpolation import displace
 from hsitools.sensor.spatial import mtf_blur, mtf_decimate
 from pansharpen import fuse
 from pansharpen.case import FusionCase
@@ -23,10 +24,11 @@ from pansharpen.methods import physics as methods
 from pansharpen.methods.physics import learn, physics, solved
 from pansharpen.optics import Optics
 from pansharpen.pair.wald import simulated_case
+from pansharpen.physics.error_bars import ErrorBars
 from pansharpen.physics.error_scale import ErrorScale
 from pansharpen.physics.grain import grain_variance
 from pansharpen.physics.hidden_details import blur_powers, blurred_off, hidden_gain
-from pansharpen.physics.posterior import draw, signs_at
+from pansharpen.physics.posterior import DRAWS, draw, signs_at
 from pansharpen.physics.sharp_pan import SharpScene, filtered, gaussian
 from pansharpen.tiled import LargeScene
 
@@ -208,15 +210,46 @@ def test_a_step_of_the_error_bars_does_not_swing_below_what_a_band_has_everywher
     made = simulated_case(scene((48, 48), seed=3), sensor, ratio=4, seed=1)
     with torch.no_grad():
         model = learn(made)
-        places = np.column_stack([np.full(4, 0.5), np.zeros(4)])
+        places, solution = np.column_stack([np.full(4, 0.5), np.zeros(4)]), solved(made.tile, model)
         model = dataclasses.replace(model, pair=dataclasses.replace(model.pair, places=places))
-        step = (torch.arange(48) > 20).float()[None, None, :, None].expand(1, 4, 48, 48)
-        monkeypatch.setattr(methods, "posterior_variance", lambda *_: step)
+        step = (torch.arange(48) > 20).float()[None, None, :, None].expand(1, 1, 48, 48)
+        monkeypatch.setattr(methods, "draws", lambda *_: [step] * DRAWS)
+        model = dataclasses.replace(model, space=dataclasses.replace(model.space, basis=torch.ones(1, 4, 1)))
         floor = torch.full((1, 4), 1e-6)
         scale = ErrorScale(posterior=torch.ones(1, 4), hidden=torch.zeros(1, 4), floor=floor, blur=None)
-        std = methods._std(made.tile, model, solved(made.tile, model), scale)
+        std = methods._std(made.tile, model, solution, scale).whole()
     assert float(std.min()) == pytest.approx(1e-3, rel=1e-5)
     assert float(std.max()) > 1
+
+
+@pytest.mark.parametrize("moves", [False, True])
+def test_any_part_of_a_tile_s_error_bars_is_what_their_formula_says(moves, monkeypatch):
+    """By loops over draws and neighbours; at the scene's border there are fewer."""
+    monkeypatch.setattr("pansharpen.families.statistics.BLOCK_BYTES", 8 * 400)
+    generator, size, own = torch.Generator().manual_seed(0), (19, 23), (slice(0, 14), slice(6, 23))
+    errors = torch.randn(DRAWS, 3, *size, generator=generator, dtype=torch.float64)
+    basis = torch.randn(4, 3, generator=generator, dtype=torch.float64)
+    hidden = torch.rand(size, generator=generator, dtype=torch.float64)
+    posterior, beside, floor = torch.rand(3, 1, 4, generator=generator, dtype=torch.float64)
+    scale = ErrorScale(posterior=posterior, hidden=beside, floor=floor, blur=None)
+    square = torch.einsum("bk,dkyx->dbyx", basis, errors).square().mean(0)
+    expected = torch.empty(4, *size, dtype=torch.float64)
+    for y in range(size[0]):
+        for x in range(size[1]):
+            near = square[:, max(y - 2, 0) : y + 3, max(x - 2, 0) : x + 3].mean((1, 2))
+            expected[:, y, x] = (posterior[0] * near + floor[0] + beside[0] * hidden[y, x]).sqrt()
+    move = None
+    if moves:
+        move = displace(size, ((0.5, 0.0), (0.0, -0.5), (1.0, 0.0), (0.0, 0.0))).outputs(*own)
+        expected = torch.maximum(move(expected[None])[0], floor[0].sqrt()[:, None, None])
+    else:
+        expected = expected[:, *own]
+    bars = ErrorBars.of(
+        (error[None] for error in errors), basis[None], scale, hidden=hidden[None, None], own=own, move=move
+    )
+    torch.testing.assert_close(bars.whole()[0], expected, rtol=1e-10, atol=0)
+    part = bars.part(torch.tensor([3, 0]), slice(2, 11), slice(4, 17))
+    torch.testing.assert_close(part[0], expected[[3, 0], 2:11, 4:17], rtol=1e-10, atol=0)
 
 
 def test_tiles_have_the_error_bars_of_the_whole():

@@ -25,7 +25,7 @@ from pansharpen.physics.error_scale import ErrorScale, _amplitudes, error_scale
 from pansharpen.physics.few_pixels import FEW, few_pixels, level_sums
 from pansharpen.physics.grain import _lagged, grain_gain
 from pansharpen.physics.held_out import held_out
-from pansharpen.physics.hidden_details import hidden_gain
+from pansharpen.physics.hidden_details import blurred_off, hidden_gain
 from pansharpen.physics.one_place import Place
 from pansharpen.physics.pan_error import STRUCTURE, PanError, _noise_gain, pan_error
 from pansharpen.physics.registration import Registration, together
@@ -375,11 +375,11 @@ def test_the_standard_deviation_is_of_three_parts():
     scale = ErrorScale(posterior=tensor(4, 1)[None], hidden=tensor(2, 3)[None], floor=tensor(0.25, 1)[None], blur=None)
     variance = torch.full((1, 2, 6, 6), 0.5).double()
     pan = torch.randn(1, 1, 6, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    std = scale.std(variance, pan)[0, :, 0, 0]
+    std = scale.std(variance, blurred_off(pan, None))[0, :, 0, 0]
     torch.testing.assert_close(std, tensor(4 * 0.5 + 0.25, 0.5 + 1).sqrt(), **EXACT)
     # a filter that lets nothing through hides all of PAN's square, in the mean of 5×5 pixels
     dark = dataclasses.replace(scale, blur=np.zeros((17, 17)))
-    middle = dark.std(variance, pan)[0, :, 2, 2]
+    middle = dark.std(variance, blurred_off(pan, dark.blur))[0, :, 2, 2]
     hidden = float(pan[0, 0, :5, :5].square().mean())
     torch.testing.assert_close(middle, tensor(2.25 + 2 * hidden, 1.5 + 3 * hidden).sqrt(), **EXACT)
 
@@ -405,7 +405,8 @@ def test_error_bars_in_other_units_and_of_a_denoised_cube(case, model, monkeypat
         ),
     )  # fmt: skip
     # draws have a test of their own
-    monkeypatch.setattr(error_scales, "posterior_variance", lambda *terms: per_band((terms[3] ** 2).sum(2), terms[2]))
+    monkeypatch.setattr(error_scales, "draws", lambda *terms: terms[2])
+    monkeypatch.setattr(error_scales, "variance_of", lambda z, basis: per_band((basis**2).sum(2), z))
     with torch.no_grad():
         plain, scaled = (
             error_scale(pair, made.coarse, made.space, made.pair, made.channels)
@@ -458,9 +459,8 @@ def test_held_out_pixels_do_not_lower_errors_where_a_guide_is_coarser_than_other
 
 def test_amplitudes_are_squared_in_variances(case, model, monkeypatch):
     """Errors of twice the posterior's deviation, and more octaves of them at the fine scale; 80 pixels are few."""
-    monkeypatch.setattr(
-        error_scales, "posterior_variance", lambda _, __, z, basis, *___: z.new_ones(1, 5, *z.shape[2:])
-    )
+    monkeypatch.setattr(error_scales, "draws", lambda *terms: terms[2])
+    monkeypatch.setattr(error_scales, "variance_of", lambda z, _: z.new_ones(1, 5, *z.shape[2:]))
     monkeypatch.setattr(error_scales, "_amplitudes", lambda *_: (2.0, 1.0))
     monkeypatch.setattr(error_scales, "LARGEST", 1.0)
     with torch.no_grad():
