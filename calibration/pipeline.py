@@ -16,7 +16,7 @@ from typing import Any
 from calibration.captures.capture import MonochromaticCapture
 from calibration.captures.saturation import clipped_samples
 from calibration.characterization import Characterization
-from calibration.fitting.near_ceiling import near_ceiling
+from calibration.fitting.near_ceiling import near_ceiling, rows_near_ceiling
 from calibration.fitting.options import Options
 from calibration.fitting.wild_samples import WildSamples, fit_without_wild
 from calibration.held_out import cross_validate, deal
@@ -131,7 +131,7 @@ def _without_clipped(capture: MonochromaticCapture) -> MonochromaticCapture:
 def _without_near_ceiling(capture: MonochromaticCapture, options: Options) -> MonochromaticCapture:
     """A capture without the samples that are so bright that noise decided whether they were cut off."""
     given = capture
-    if capture.saturated is None or not (capture.saturated & ~capture.mask).any():
+    if not rows_near_ceiling(capture).any():
         return capture
     for _ in range(ROUNDS):
         data, fit, wild = fit_without_wild(capture, general_model(capture), options)
@@ -142,4 +142,7 @@ def _without_near_ceiling(capture: MonochromaticCapture, options: Options) -> Mo
 
 def _without(capture: MonochromaticCapture, wild: WildSamples) -> MonochromaticCapture:
     """A capture with its wild samples masked."""
-    return replace(capture, mask=capture.mask & ~wild.samples) if wild.samples.any() else capture
+    if not wild.samples.any():
+        return capture
+    saturated = None if capture.saturated is None else capture.saturated & ~wild.samples
+    return replace(capture, mask=capture.mask & ~wild.samples, saturated=saturated)

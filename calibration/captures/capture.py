@@ -63,7 +63,7 @@ class MonochromaticCapture:
 
     Samples that cannot be used (not finite, or flat field not positive) and interferometers without positive signal
     are masked and logged, never an error; arrays hold 0 (intensity) and 1 (flat) there, so that no NaN reaches the
-    numerics. Negative intensities stay: noise about zero is real.
+    numerics, but at full scale, where both stay. Negative intensities stay: noise about zero is real.
 
     Attributes
     ----------
@@ -143,20 +143,18 @@ class MonochromaticCapture:
         flat = shaped("flat", self.flat, REAL)
         mask = np.ones(shape, bool) if self.mask is None else shaped("mask", self.mask, BOOLEAN)
         mask = _usable(intensity, flat, mask, where)
-        values = {
-            "wavenumber": wavenumber,
-            "intensity": np.where(mask, intensity, 0.0),
-            "flat": np.where(mask, flat, 1.0),
-            "mask": mask,
-            "index": self._checked_index(shape[0], where),
-        }
+        values = {"wavenumber": wavenumber, "mask": mask, "index": self._checked_index(shape[0], where)}
+        kept = mask
+        if self.saturated is not None:
+            values["saturated"] = shaped("saturated", self.saturated, BOOLEAN)
+            # samples at full scale tell that there was as much light at least
+            kept = mask | (values["saturated"] & np.isfinite(intensity) & np.isfinite(flat) & (flat > 0))
+        values |= {"intensity": np.where(kept, intensity, 0.0), "flat": np.where(kept, flat, 1.0)}
         if self.neighbourhood is not None:
             values["neighbourhood"] = shaped("neighbourhood", self.neighbourhood, REAL)
             unknown = int((mask & ~np.isfinite(values["neighbourhood"])).sum())
             if unknown:
                 log.warning("%s: neighbourhood: missing (not finite) at %s", where, counted(unknown, "usable sample"))
-        if self.saturated is not None:
-            values["saturated"] = shaped("saturated", self.saturated, BOOLEAN)
         if self.linewidth_nm is not None:
             values["linewidth_nm"] = check_linewidth(self.linewidth_nm, wavenumber, f"{where}: linewidth_nm")
         if self.line_shape not in SHAPES:

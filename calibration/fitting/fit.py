@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 
 from calibration.captures.capture import MonochromaticCapture
 from calibration.fitting import initialize
+from calibration.fitting.cut_off import CutOff
 from calibration.fitting.engines import minimise
 from calibration.fitting.fit_state import Fit, Shared, modelled
 from calibration.fitting.line_width import estimate_line_width
 from calibration.fitting.options import Options
 from calibration.fitting.population import estimate_prior
 from calibration.fitting.posterior import posterior
-from calibration.fitting.refine import Prior
+from calibration.fitting.refine import Prior, huber_scale
 from calibration.fitting.restarts import least_dispersion, of_few_fringes, restart_few_fringes
 from calibration.fitting.scaled_rows import ScaledRows
 from calibration.fitting.shared_curves import shared_gain_curve, shared_shift
@@ -36,6 +37,9 @@ ROUGH, FINE, FINEST = (3, 1e-3), (60, 1e-6), (60, 1e-8)
 #: While learning, passes of rough iterations follow each other as long as one lowers the squared residuals of the
 #: device by this share, at most so many. Sharp fringes (R > .75) take three passes to be found at all.
 REST, PASSES = 0.1, 10
+#: Refinements that samples at a ceiling take until the noise that they are weighed by is the fit's: at most so many,
+#: until it changes by less than this share.
+NOISE_PASSES, SAME_NOISE = 8, 0.01
 
 
 def _solve(
@@ -43,15 +47,39 @@ def _solve(
     max_iterations: int, tolerance: float,
 ) -> Fit:  # fmt: skip
     sampled, flat = shared.applied(sampled), data.flat * shared.curve
-    refined = minimise(sampled, theta, data.intensity, flat, data.weight, prior, options, max_iterations, tolerance)
-    fitted = modelled(sampled, refined.theta, flat)
-    residual = data.intensity - fitted
-    variance, covariance = posterior(refined, residual, data.weight, prior, sampled.model.free, options.loss)
+    cut_off = _at_ceiling(sampled, data, data.intensity - modelled(sampled, theta, flat), options)
+    for _ in range(NOISE_PASSES):
+        refined = minimise(
+            sampled, theta, data.intensity, flat, data.weight, prior, options, cut_off, max_iterations, tolerance
+        )
+        theta = refined.theta
+        fitted = modelled(sampled, theta, flat)
+        residual = data.intensity - fitted
+        # from afar the noise looks larger than it is
+        before, cut_off = cut_off, _at_ceiling(sampled, data, residual, options)
+        if before is None or cut_off is None:
+            break
+        if np.median(np.abs(cut_off.sigma / before.sigma - 1)[data.usable]) < SAME_NOISE:
+            break
+    variance, covariance = posterior(
+        refined, residual, data.weight, prior, sampled.model.free, options.loss, cut_off
+    )  # fmt: skip
     return Fit(
         sampled=sampled, theta=refined.theta, covariance=covariance, variance=variance, converged=refined.converged,
         prior=prior, curve=shared.curve, shift=shared.shift, line_width=shared.line_width, loss=options.loss,
-        iterations=refined.iterations, fitted=fitted,
+        iterations=refined.iterations, cut_off=cut_off, fitted=fitted,
     )  # fmt: skip
+
+
+def _at_ceiling(sampled: SampledModel, data: ScaledRows, residual: Array, options: Options) -> CutOff | None:
+    """Samples at a ceiling, and the noise that the residuals of a fit show there; None without such samples."""
+    if data.cut_off is None:
+        return None
+    if options.loss == "huber":
+        limit = huber_scale(residual, data.weight)
+        residual = np.where(data.weight > 0, np.maximum(residual, -limit), residual)
+        residual = np.minimum(residual, limit)
+    return CutOff.of(data.cut_off, residual, data.weight, float(sampled.model.free.sum()))
 
 
 def _towards_rest(
@@ -117,7 +145,11 @@ def fit_rounds(
         last = number + 1 == most_rounds
         if before is not None and not last:
             opd = sampled.model.opd_um(theta, data.band)
-            slow = of_few_fringes(opd, data.usable, data.band.width) or len(data.rival_distances)
+            slow = (
+                of_few_fringes(opd, data.usable, data.band.width)
+                or len(data.rival_distances)
+                or data.cut_off is not None
+            )
             last = not slow or _moved(before, fit, data) < STILL[number + 1 > ROUNDS]
         before = fit
         if options.prior:
@@ -157,7 +189,7 @@ def fit_rows(data: ScaledRows, model: TransmittanceModel, options: Options, tole
 def _start(data: ScaledRows, model: TransmittanceModel, options: Options) -> Array:
     opd, reflectivity = starting_opd(data, options.start)
     return initialize.starting_parameters(
-        model, data.band, data.wavenumber, data.intensity, data.flat, data.weight, opd, reflectivity, data.line
+        model, data.band, data.wavenumber, data.intensity, data.flat, data.seen, opd, reflectivity, data.line
     )
 
 
@@ -167,7 +199,7 @@ def fit_again(data: ScaledRows, fit: Fit, before: ScaledRows, options: Options) 
     Their prior came in units of their noise and mean intensity, with what was lost: it is brought to the typical noise
     of the other rows, and to the mean of what is left.
     """
-    changed = (data.weight != before.weight).any(axis=1)
+    changed = (data.seen != before.seen).any(axis=1)
     theta = np.where(changed[:, None], _start(data, fit.sampled.model, options), fit.theta)
     if fit.prior is not None:
         gain = fit.sampled.model.slices["gain"]

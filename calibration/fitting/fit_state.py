@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.fitting.cut_off import CutOff
 from calibration.fitting.line_width import LineWidth
 from calibration.fitting.refine import CHUNK_SAMPLES, Prior
 from calibration.fitting.scaled_rows import ScaledRows
@@ -53,6 +54,7 @@ class Fit:
     loss: str = "linear"
     line_width: LineWidth | None = None  # when it was estimated
     between: Array | None = None  # covariance between minima that are as likely, (row, parameter, parameter)
+    cut_off: CutOff | None = None  # samples at the ceiling, and the noise there
     fitted: Array | None = None  # its values, when they are known already
 
     def values(self, data: ScaledRows) -> Array:

@@ -13,6 +13,7 @@ import lmfit
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.fitting.cut_off import CutOff
 from calibration.fitting.refine import Cost, Prior, Refinement
 from hsitools.sensor.transmittance import SampledModel, TransmittanceModel
 
@@ -36,11 +37,15 @@ class TransmittanceLmfit(lmfit.Model):
     flat : array, shape (line,)
     mean, root : array, optional
         Prior mean ``(parameter,)`` and a square root of its precision ``(parameter, parameter)``.
+    cut_off : CutOff, optional
+        Of this row: residuals whose squares are the cost of its samples at the ceiling.
     """
 
     def __init__(
-        self, sampled: SampledModel, flat: Array, mean: Array | None = None, root: Array | None = None
-    ) -> None:
+        self, sampled: SampledModel, flat: Array, mean: Array | None = None, root: Array | None = None,
+        cut_off: CutOff | None = None,
+    ) -> None:  # fmt: skip
+        self.cut_off = cut_off
         self.sampled, self.flat, self.mean, self.root = sampled, flat, mean, root
         self.names = parameter_names(sampled.model)
         # φ's degree-1 coefficient in units of the OPD
@@ -73,20 +78,29 @@ class TransmittanceLmfit(lmfit.Model):
         out["opd_um"].min = 0
         return out
 
+    def values_of(self, parameters: lmfit.Parameters) -> Array:
+        """Values of named parameters, in order."""
+        return np.array([parameters[name].value for name in self.names])
+
     def theta(self, parameters: lmfit.Parameters) -> Array:
         """Inverse of `start`."""
-        return np.array([parameters[name].value for name in self.names]) * self.scale
+        return self.values_of(parameters) * self.scale
 
     def _residual(self, params: lmfit.Parameters, data: Any, weights: Any, **kwargs: Any) -> Array:
         residual = super()._residual(params, data, weights, **kwargs)
+        if self.cut_off is not None:
+            below = np.asarray(data) - self.evaluate(self.values_of(params))
+            cost = self.cut_off.terms(below[None])[0][self.cut_off.samples]
+            residual = np.concatenate([residual, np.sqrt(np.maximum(cost, 0))])
         if self.root is None or self.mean is None:
             return np.asarray(residual)
         return np.concatenate([residual, self.root @ (self.theta(params) - self.mean)])
 
 
 def fit_row(
-    sampled: SampledModel, theta: Array, intensity: Array, flat: Array, weight: Array, prior: Prior | None = None
-) -> lmfit.model.ModelResult:
+    sampled: SampledModel, theta: Array, intensity: Array, flat: Array, weight: Array, prior: Prior | None = None,
+    cut_off: CutOff | None = None,
+) -> lmfit.model.ModelResult:  # fmt: skip
     """Fit one interferometer with lmfit; the result has ``fit_report()`` and ``conf_interval()``.
 
     Parameters
@@ -96,8 +110,10 @@ def fit_row(
     intensity, flat, weight : array, shape (line,)
     prior : Prior, optional
         Of this row alone (``prior.take([row])``).
+    cut_off : CutOff, optional
+        Of this row alone.
     """
-    model = TransmittanceLmfit(sampled, flat)
+    model = TransmittanceLmfit(sampled, flat, cut_off=cut_off)
     if prior is not None:
         eigenvalues, vectors = np.linalg.eigh(prior.precision[0])
         model.mean, model.root = prior.mean[0], np.sqrt(np.maximum(eigenvalues, 0))[:, None] * vectors.T
@@ -105,15 +121,17 @@ def fit_row(
 
 
 def refine_rows(
-    sampled: SampledModel, theta: Array, intensity: Array, flat: Array, weight: Array, *, prior: Prior | None = None
-) -> Refinement:
+    sampled: SampledModel, theta: Array, intensity: Array, flat: Array, weight: Array, *, prior: Prior | None = None,
+    cut_off: CutOff | None = None,
+) -> Refinement:  # fmt: skip
     """As `refine.refine`, one lmfit fit after another (linear loss only); rows without samples stay."""
     out, converged = theta.copy(), np.zeros(len(theta), dtype=bool)
     for row in np.flatnonzero(weight.any(axis=1)).tolist():
         own = None if prior is None else prior.take([row])
-        result = fit_row(sampled, theta[row], intensity[row], flat[row], weight[row], own)
+        ceiling = None if cut_off is None else cut_off.take([row])
+        result = fit_row(sampled, theta[row], intensity[row], flat[row], weight[row], own, ceiling)
         log.debug("row %d\n%s", row, result.fit_report())
         out[row], converged[row] = result.model.theta(result.params), bool(result.success)
-    evaluate = Cost(sampled, intensity, flat, weight, prior, None)
+    evaluate = Cost(sampled, intensity, flat, weight, prior, None, cut_off)
     cost, normal, _ = evaluate(out, np.arange(len(out)))
     return Refinement(theta=out, cost=cost, normal=normal, converged=converged, iterations=0)

@@ -1,9 +1,9 @@
-"""Samples near the detector's ceiling: which of them were measured must not hang on their noise.
+"""Samples near a ceiling that is not at one number: which of them were measured must not hang on their noise.
 
-Of samples just below full scale those are cut off that noise took above it. What is left of them is too dark, and a fit
-of it too: flat tops, a lower reflectivity and gain, two standard errors off where a tenth of the samples is cut off.
-Where a fit puts samples near the ceiling all of them are set aside, so that the light decides and not the noise
-(J. Tobin, Econometrica 26, 1958, has the alternative: a likelihood of what was cut off, which needs the noise's law).
+Samples cut off at a number that the capture holds have a likelihood (`cut_off`). Where one pixel of a window saturates,
+or a file does not hold the number, those just below full scale are lost that noise took above it. What is left of them
+is too dark, and a fit of it too: flat tops, a lower reflectivity and gain, two standard errors off where a tenth of the
+samples is cut off. Where a fit puts samples near the ceiling all of them are set aside, so that the light decides.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.captures.capture import MonochromaticCapture
+from calibration.fitting.cut_off import cut_off_samples
 from calibration.fitting.fit_state import Fit
 from calibration.fitting.scaled_rows import ScaledRows
 from hsitools.estimation.spread import robust_sigma
@@ -22,16 +23,22 @@ NEAR = 2.5
 MOST = 0.35
 
 
+def rows_near_ceiling(capture: MonochromaticCapture) -> NDArray[np.bool_]:
+    """Rows ``(row,)`` of which samples saturated, but not at one number."""
+    if capture.saturated is None:
+        return np.zeros(capture.n_interferometers, dtype=bool)
+    lost = capture.saturated & ~capture.mask & ~cut_off_samples(capture)
+    return np.asarray(lost.any(axis=1) & capture.mask.any(axis=1))
+
+
 def near_ceiling(capture: MonochromaticCapture, data: ScaledRows, fit: Fit) -> NDArray[np.bool_]:
     """Usable samples ``(row, line)`` so near to their row's ceiling, as a fit puts them, that noise decided.
 
     The ceiling of a row is the brightest of its samples that was not cut off.
     """
     out = np.zeros_like(capture.mask)
-    if capture.saturated is None:
-        return out
     fitted = fit.values(data) * data.level[:, None]
-    for row in np.flatnonzero((capture.saturated & ~capture.mask).any(axis=1) & capture.mask.any(axis=1) & data.usable):
+    for row in np.flatnonzero(rows_near_ceiling(capture) & data.usable):
         use = capture.mask[row]
         seen, expected = capture.intensity[row, use], fitted[row, use]
         # the brighter half, whose noise counts here

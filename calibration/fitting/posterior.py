@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.fitting.cut_off import CutOff
 from calibration.fitting.refine import HUBER, WILD, Prior, Refinement, huber_scale
 
 Array = NDArray[np.float64]
@@ -19,18 +20,24 @@ def inverse(normal: Array) -> Array:
     return np.asarray(inverted / scale[:, :, None] / scale[:, None, :])
 
 
-def influence(residual: Array, weight: Array, loss: str) -> tuple[Array, Array]:
+def influence(residual: Array, weight: Array, loss: str, cut_off: CutOff | None = None) -> tuple[Array, Array]:
     """Weighted residuals as the loss counts them, ψ, and how they grow with the residual, ψ′, ``(batch, line)``."""
-    if loss == "linear":
-        return weight * residual, weight
-    limit, magnitude = huber_scale(residual, weight), np.abs(residual)
-    kept = weight * (magnitude <= limit * (WILD / HUBER))
-    return kept * np.clip(residual, -limit, limit), weight * (magnitude < limit)
+    limits = None
+    psi, slope = weight * residual, weight
+    if loss != "linear":
+        limit, magnitude = huber_scale(residual, weight), np.abs(residual)
+        limits = limit, limit * (WILD / HUBER)
+        kept = weight * (magnitude <= limits[1])
+        psi, slope = kept * np.clip(residual, -limit, limit), weight * (magnitude < limit)
+    if cut_off is not None:
+        _, pull, curvature = cut_off.terms(residual, limits)
+        psi, slope = psi + pull, slope + curvature
+    return psi, slope
 
 
 def posterior(
     refinement: Refinement, residual: Array, weight: Array, prior: Prior | None, free: NDArray[np.bool_],
-    loss: str = "linear",
+    loss: str = "linear", cut_off: CutOff | None = None,
 ) -> tuple[Array, Array]:  # fmt: skip
     """Residual variance per unit weight and posterior covariance of each row, as rounds of learning need them.
 
@@ -44,10 +51,15 @@ def posterior(
     used = float(refinement.normal.shape[1]) + np.zeros(len(residual))
     if prior is not None:
         used = used - np.einsum("bij,bji->b", prior.precision, inverted)
-    psi, slope = influence(residual, weight, loss)
-    count = (weight > 0).sum(axis=1)
+    psi, slope = influence(residual, weight, loss, cut_off)
+    count, total = (weight > 0).sum(axis=1), weight.sum(axis=1)
     # per unit weight: a sample of weight w has the variance of the row over w
     squares = np.divide(psi * psi, weight, out=np.zeros_like(psi), where=weight > 0).sum(axis=1)
-    share = np.maximum(slope.sum(axis=1), 1e-300) / np.maximum(weight.sum(axis=1), 1e-300)
+    if cut_off is not None:
+        # a sample at the ceiling counts as far as it holds the fit: the mean of ψ² is that of ψ′ times the variance
+        held = (slope * cut_off.samples).sum(axis=1)
+        count, total = count + held, total + held
+        squares = squares + (psi * psi * cut_off.samples).sum(axis=1)
+    share = np.maximum(slope.sum(axis=1), 1e-300) / np.maximum(total, 1e-300)
     variance = squares / np.maximum(count - used, 1) / share
     return variance, inverted * variance[:, None, None]

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.fitting.cut_off import CutOff
 from hsitools.errors import InputError
 from hsitools.estimation.spread import SIGMA_PER_MEDIAN
 from hsitools.sensor.fabry_perot import array_module
@@ -183,8 +184,10 @@ class Cost:
     """Cost, Gauss-Newton matrix and gradient of any rows, in chunks that bound memory and stay in the cache."""
 
     def __init__(
-        self, sampled: SampledModel, intensity: Any, flat: Any, weight: Any, prior: Prior | None, threshold: Any
-    ) -> None:
+        self, sampled: SampledModel, intensity: Any, flat: Any, weight: Any, prior: Prior | None, threshold: Any,
+        cut_off: CutOff | None = None,
+    ) -> None:  # fmt: skip
+        self.cut_off = cut_off
         self.sampled, self.intensity, self.flat, self.weight = sampled, intensity, flat, weight
         self.prior, self.threshold = prior, threshold
         self.plan = NormalPlan.of(sampled)
@@ -227,7 +230,12 @@ class Cost:
             outer = xp.minimum(magnitude, limit * (WILD / HUBER))
             cost = (weight * inner * (2 * outer - inner)).sum(1)
             weight = weight * inner / xp.maximum(magnitude, limit * 1e-12) * (magnitude <= outer)
-        return cost, self.plan.gradient(fields, weight * residual), self.plan.moments(fields, weight)
+        pull = weight * residual
+        if self.cut_off is not None:
+            limits = None if self.threshold is None else (limit, limit * (WILD / HUBER))
+            above, pull_above, curvature = self.cut_off.take(rows).terms(residual, limits)
+            cost, pull, weight = cost + above.sum(1), pull + pull_above, weight + curvature
+        return cost, self.plan.gradient(fields, pull), self.plan.moments(fields, weight)
 
 
 def refine(
@@ -239,6 +247,7 @@ def refine(
     *,
     prior: Prior | None = None,
     loss: str = "linear",
+    cut_off: CutOff | None = None,
     max_iterations: int = 60,
     tolerance: float = 1e-8,
 ) -> Refinement:
@@ -255,6 +264,8 @@ def refine(
     loss : str
         ``"linear"`` (least squares) or ``"huber"`` (residuals beyond 2.5 robust standard deviations of the row, as it
         starts, count linearly, and beyond 6 no more).
+    cut_off : CutOff, optional
+        Samples of weight 0 whose light is at least their intensity (NumPy arrays only).
     max_iterations : int
     tolerance : float
         A row stops when a step lowers its cost by less than this share.
@@ -272,7 +283,7 @@ def refine(
     threshold = None
     if loss == "huber":
         threshold = huber_scale(intensity - sampled.values(theta, flat), weight)
-    evaluate = Cost(sampled, intensity, flat, weight, prior, threshold)
+    evaluate = Cost(sampled, intensity, flat, weight, prior, threshold, cut_off)
     cost, normal, gradient = evaluate(theta, rows)
     damping = 0 * cost + 1e-2
     converged = cost < 0

@@ -130,7 +130,7 @@ def restart_few_fringes(
     flat = data.flat * fit.curve
     start = initialize.starting_parameters(
         model, band, data.wavenumber, data.intensity[many], flat[many],
-        data.weight[many], candidates, line=fit.sampled.line,
+        data.seen[many], candidates, line=fit.sampled.line,
     )  # fmt: skip
     shared = [j for j in range(size) if j not in (phase.start, column)]
     start[:, shared] = prior.mean[many][:, shared]
@@ -153,7 +153,8 @@ def restart_few_fringes(
         many_rows = many[which]
         after = minimise(
             fit.sampled, theta, data.intensity[many_rows], flat[many_rows], data.weight[many_rows],
-            own.take(which), options, iterations, TOLERANCE,
+            own.take(which), options, None if fit.cut_off is None else fit.cut_off.take(many_rows), iterations,
+            TOLERANCE,
         )  # fmt: skip
         away = (after.theta[:, column] - own.mean[which, column]) ** 2
         cost = after.cost - precision[which, column, column] * away

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from calibration.captures.capture import MonochromaticCapture
 from calibration.fitting.aliases import rival_distances
+from calibration.fitting.cut_off import cut_off_samples
 from hsitools.errors import InputError
 from hsitools.sensor.fabry_perot import AIRY
 from hsitools.sensor.line_shape import LineShape
@@ -29,7 +30,8 @@ class ScaledRows:
 
     ``intensity``, ``flat``, ``weight`` ``(row, line)``; ``level`` and ``flat_level`` ``(row,)`` the means taken out;
     ``usable`` ``(row,)`` rows that can be fitted; ``line`` the monochromator's, None when it is monochromatic;
-    ``line_shape`` what it is when its width is yet to be estimated.
+    ``line_shape`` what it is when its width is yet to be estimated; ``cut_off`` ``(row, line)`` samples of weight 0
+    whose light is at least their intensity, None where there are none.
     """
 
     band: Band
@@ -44,6 +46,7 @@ class ScaledRows:
     opd_step_um: float | None
     line: LineShape | None = None
     line_shape: str = "gaussian"
+    cut_off: NDArray[np.bool_] | None = None
 
     @classmethod
     def of(
@@ -56,9 +59,12 @@ class ScaledRows:
         So it is with samples ``set_aside`` ``(row, line)``.
         """
         mask = capture.mask if set_aside is None else capture.mask & ~set_aside
+        cut_off = cut_off_samples(capture)
+        if set_aside is not None:
+            cut_off &= ~set_aside
         if held_out is not None:
             mask = mask.copy()
-            mask[:, held_out] = False
+            mask[:, held_out] = cut_off[:, held_out] = False
         n_free = int(model.free.sum())
         n_lines = capture.n_lines - (0 if held_out is None else len(held_out))
         if n_lines <= n_free:
@@ -78,9 +84,10 @@ class ScaledRows:
         total = (capture.intensity * weight).sum(axis=1)
         usable = (count > n_free) & (total > 0)
         level = np.where(usable, total / np.maximum(count, 1), 1.0)[:, None]
-        intensity = np.where(mask, capture.intensity, 0) / level
+        intensity = np.where(mask | cut_off, capture.intensity, 0) / level
+        cut_off &= usable[:, None]
         if model.gain_reference == "flat":
-            flat = np.where(capture.mask, capture.flat, 1)
+            flat = np.where(capture.mask | cut_off, capture.flat, 1)
             # scaled so that a gain of one is the mean flat: keeps the gain's population comparable between rows
             flat_level = np.where(usable, (flat * weight).sum(axis=1) / np.maximum(count, 1), 1.0)
             flat = flat / flat_level[:, None]
@@ -99,6 +106,7 @@ class ScaledRows:
             opd_step_um=capture.opd_step_um,
             line=capture.line,
             line_shape=capture.line_shape,
+            cut_off=cut_off if cut_off.any() else None,
         )
 
     @cached_property
@@ -116,10 +124,15 @@ class ScaledRows:
         return self.level / self.flat_level
 
     @property
+    def seen(self) -> Array:
+        """Weights for a start, ``(row, line)``: samples at the ceiling hold the phase of what was cut off there."""
+        return self.weight if self.cut_off is None else self.weight + self.cut_off
+
+    @property
     def filled_ratio(self) -> Array:
         """Intensity over flat, masked samples at the row's mean, for the periodogram."""
         ratio = self.intensity / self.flat
-        valid = self.weight > 0
+        valid = self.seen > 0
         mean = (ratio * valid).sum(axis=1) / np.maximum(valid.sum(axis=1), 1)
         # a few wild samples (a flat near zero) would own the periodogram: clip them to the row's bulk
         ratio = np.where(valid, ratio, mean[:, None])

@@ -19,28 +19,32 @@ GAIN_RANGE = 0.2, 5.0
 def line_factors(fit: Fit, data: ScaledRows) -> tuple[Array, Array]:
     """Factor that brings the fit of all rows closest to the measurement at each line, and its weight, ``(line,)``."""
     value = fit.values(data)
-    weight = _row_weights(fit, data)
+    pull, weight = _pulls(fit, data)
     bottom = (weight * value * value).sum(axis=0)
-    top = (weight * data.intensity * value).sum(axis=0)
-    return np.where(bottom > 0, top / np.where(bottom > 0, bottom, 1), 1.0), bottom
+    top = (pull * value).sum(axis=0)
+    return 1 + np.where(bottom > 0, top / np.where(bottom > 0, bottom, 1), 0.0), bottom
 
 
 def line_shifts(fit: Fit, data: ScaledRows) -> tuple[Array, Array]:
     """As `line_factors`, the shift of each line's wavenumber, µm⁻¹, that fits all rows best, to first order."""
     flat = data.flat * fit.curve
     slope = fit.sampled.by_wavenumber(fit.theta, flat)
-    weight = _row_weights(fit, data)
+    pull, weight = _pulls(fit, data)
     bottom = (weight * slope * slope).sum(axis=0)
-    top = (weight * (data.intensity - fit.values(data)) * slope).sum(axis=0)
+    top = (pull * slope).sum(axis=0)
     return np.where(bottom > 0, top / np.where(bottom > 0, bottom, 1), 0.0), bottom
 
 
-def _row_weights(fit: Fit, data: ScaledRows) -> Array:
+def _pulls(fit: Fit, data: ScaledRows) -> tuple[Array, Array]:
+    """How each sample ``(row, line)`` pulls at the fit, in units of its row's noise variance, and how it holds it."""
     residual = data.intensity - fit.values(data)
-    psi, _ = influence(residual, data.weight, fit.loss)
+    psi, slope = influence(residual, data.weight, fit.loss, fit.cut_off)
     # a wild sample weighs as little as it did in the fit
     weight = np.divide(psi, residual, out=np.zeros_like(psi), where=residual != 0)
-    return np.asarray(weight / np.maximum(fit.variance, 1e-300)[:, None])
+    if data.cut_off is not None:
+        weight = np.where(data.cut_off, slope, weight)
+    unit = np.maximum(fit.variance, 1e-300)[:, None]
+    return psi / unit, weight / unit
 
 
 def shared_gain_curve(fit: Fit, data: ScaledRows) -> Array:

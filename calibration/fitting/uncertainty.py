@@ -43,9 +43,11 @@ def parameter_covariance(fit: Fit, data: ScaledRows, options: Options, *, common
     sampled, flat, weight = fit.sampled, data.flat * fit.curve, data.weight
     plan = NormalPlan.of(sampled)
     n_rows, n_lines = data.intensity.shape
-    psi, slope = influence(data.intensity - fit.values(data), weight, options.loss)
+    psi, slope = influence(data.intensity - fit.values(data), weight, options.loss, fit.cut_off)
+    # samples at the ceiling have the noise of the others as far as they hold the fit
+    held = weight if data.cut_off is None else np.where(data.cut_off, slope, weight)
     # per unit ψ′ the variance of a row's residuals, per sample that of ψ
-    variance = fit.variance * slope.sum(axis=1) / np.maximum(weight.sum(axis=1), 1e-300)
+    variance = fit.variance * slope.sum(axis=1) / np.maximum(held.sum(axis=1), 1e-300)
     step = max(1, 4 * CHUNK_SAMPLES // n_lines)
     chunks = [np.arange(start, min(start + step, n_rows)) for start in range(0, n_rows, step)]
 
@@ -56,19 +58,21 @@ def parameter_covariance(fit: Fit, data: ScaledRows, options: Options, *, common
         return fields, gain, pull_gain, prior
 
     residual_share, freedom = np.ones_like(psi), np.zeros(n_rows)
-    held = [holding(rows) for rows in chunks]
-    for rows, (fields, gain, _, _) in zip(chunks, held, strict=True):
+    parts = [holding(rows) for rows in chunks]
+    for rows, (fields, gain, _, _) in zip(chunks, parts, strict=True):
         # a sample that has a say in the fit has a residual smaller than its noise
         jacobian = plan.jacobian(fields)
         leverage = slope[rows] * ((jacobian @ gain) * jacobian).sum(axis=2)
-        freedom[rows] = (weight[rows] > 0).sum(axis=1) - leverage.sum(axis=1)
+        counted = weight[rows] > 0
+        freedom[rows] = np.where(counted, 1, held[rows]).sum(axis=1) - leverage.sum(axis=1)
         residual_share[rows] = np.clip(1 - leverage, 0.1, 1)
-    noise = weight * noise_shape(psi, weight, variance, residual_share) * variance[:, None]
-    noise *= growth_with_intensity(psi, noise * residual_share, fit.values(data))
+    shape = noise_shape(psi, weight, variance, residual_share)
+    noise = held * shape * variance[:, None]
+    noise *= growth_with_intensity(psi, weight * shape * variance[:, None] * residual_share, fit.values(data))
     noise *= np.where(freedom > 4, freedom / np.maximum(freedom - 2, 1), 2.0)[:, None]
     shared = common_errors(fit, data, options) if common else []
     out = np.zeros((n_rows, sampled.model.n_parameters, sampled.model.n_parameters))
-    for rows, (fields, gain, pull_gain, prior) in zip(chunks, held, strict=True):
+    for rows, (fields, gain, pull_gain, prior) in zip(chunks, parts, strict=True):
         covariance = gain @ plan.assemble(plan.moments(fields, noise[rows])) @ np.swapaxes(gain, 1, 2)
         if prior is not None:
             force = prior.force if prior.force is not None else prior.precision * fit.variance[rows, None, None]

@@ -132,6 +132,10 @@ def far_off(capture: MonochromaticCapture, data: ScaledRows, fit: Fit, limit: fl
         lines[: AROUND // 2] = lines[len(lines) - AROUND // 2 :] = False
         wild |= lines
     wild &= measured
+    if fit.cut_off is not None:
+        # at a ceiling those are far off that should lie far below it
+        sigma = _sigma(np.where(measured, residual, np.nan), axis=1)[:, None]
+        wild |= fit.cut_off.samples & (residual > of_count(limit, count) * sigma)
     rows = wild.sum(axis=1) > MOST * count[:, 0]
     return WildSamples(samples=wild & ~rows[:, None], rows=rows)
 

@@ -5,12 +5,17 @@ from dataclasses import replace
 import h5py
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from calibration import simulated_bench as bench
+from calibration.captures.capture import MonochromaticCapture
 from calibration.captures.extract import extract
 from calibration.captures.frames import FrameStack
 from calibration.captures.saturation import clipped_samples, clipping_limit
-from calibration.fitting.near_ceiling import MOST, near_ceiling
+from calibration.fitting.cut_off import CutOff, cut_off_samples
+from calibration.fitting.fit import fit_capture
+from calibration.fitting.lmfit_engine import refine_rows
+from calibration.fitting.near_ceiling import MOST, near_ceiling, rows_near_ceiling
 from calibration.fitting.options import Options
 from calibration.fitting.wild_samples import fit_without_wild
 from calibration.pipeline import characterize
@@ -222,7 +227,19 @@ def test_a_fit_sets_unmarked_saturation_aside(device, caplog):
     assert np.median(away) < 2
 
 
-def test_noise_does_not_decide_which_samples_below_the_ceiling_count():
+def _cut_at(share, seed, *, rows=24, noise=0.05, **measured):
+    """A device of which a share of the samples is cut off, marked, at one number."""
+    rng = np.random.default_rng(seed)
+    instrument = bench.simulate_instrument(rows, rng=rng, rows=4, opd_offset_um=4.0)
+    capture = bench.capture(instrument, bench.lines(161), rng=rng, noise=noise, linewidth_nm=0.0, **measured)
+    limit = np.quantile(capture.intensity, 1 - share)
+    full = capture.intensity >= limit
+    intensity = np.minimum(capture.intensity, limit)
+    return instrument, replace(capture, intensity=intensity, mask=~full, saturated=full)
+
+
+@pytest.mark.parametrize("at_one_number", [True, False])
+def test_noise_does_not_decide_which_samples_below_the_ceiling_count(at_one_number):
     """What is left of samples that noise took above it would bend fringes' tops: reflectivity and gain too low."""
     far = []
     for seed in (7, 8):
@@ -230,6 +247,8 @@ def test_noise_does_not_decide_which_samples_below_the_ceiling_count():
         instrument = bench.simulate_instrument(24, rng=rng, rows=4, opd_offset_um=4.0)
         capture = bench.capture(instrument, bench.lines(161), rng=rng, noise=0.05, saturation=0.95)
         assert 0.1 < capture.saturated.mean() < 0.3
+        if not at_one_number:
+            capture = replace(capture, intensity=np.where(capture.saturated, 0, capture.intensity))
         errors = bench.standardised_errors(instrument, characterize(capture, TransmittanceModel(degree_phase=3)))
         far.append([errors["reflectivity"], errors["gain"]])
     reflectivity, gain = np.concatenate(far, axis=1)
@@ -238,10 +257,93 @@ def test_noise_does_not_decide_which_samples_below_the_ceiling_count():
     assert np.sqrt(np.mean(np.square([reflectivity, gain]))) < 1.3
 
 
+@pytest.mark.parametrize(("share", "prior"), [(0.3, True), (0.5, True), (0.4, False)])
+def test_intervals_cover_whatever_was_cut_off(share, prior):
+    """Left out, of half of the samples: OPDs of one row in ten on another fringe, reflectivity covered by a third."""
+    z = []
+    for seed in range(3):
+        instrument, capture = _cut_at(share, seed)
+        result = characterize(capture, TransmittanceModel(degree_phase=3), options=Options(prior=prior))
+        assert (np.abs(result.opd_um - instrument.opd_um) * np.ptp(capture.wavenumber) < 0.5).all()
+        errors = bench.standardised_errors(instrument, result)
+        z.append([errors[name] for name in ("opd", "phase", "reflectivity", "gain")])
+    z = np.concatenate(z, axis=1)
+    assert ((np.abs(z) < 1.96).mean(axis=1) > 0.9).all()
+    # likelihoods of little more than fringes' feet have a longer side: .6 of a standard error at half of the samples
+    assert (np.abs(np.median(z, axis=1)) < 0.8).all()
+
+
+def test_wild_samples_at_the_ceiling_pull_at_no_fit():
+    """Cosmic rays end at the ceiling, too: where the fit is far below it they are wild."""
+    instrument, capture = _cut_at(0.2, 3, hot_share=0.02)
+    result = characterize(capture, TransmittanceModel(degree_phase=3))
+    errors = np.stack(list(bench.standardised_errors(instrument, result).values()))
+    assert ((np.abs(errors) < 1.96).mean(axis=1) > 0.87).all()
+    # of 24 rows a median is known to a quarter
+    assert (np.abs(np.median(errors, axis=1)) < 0.8).all()
+
+
+def test_engines_agree_on_what_is_cut_off():
+    _, capture = _cut_at(0.3, 4, rows=13)
+    data, fit = fit_capture(capture, TransmittanceModel(), Options())
+    few = [0, 7]
+    assert data.cut_off[few].sum(axis=1).min() > 20
+    after = refine_rows(
+        fit.sampled, 1.001 * fit.theta[few], data.intensity[few], data.flat[few], data.weight[few],
+        prior=fit.prior.take(few), cut_off=fit.cut_off.take(few),
+    )  # fmt: skip
+    sigma = np.sqrt(np.einsum("bii->bi", fit.covariance[few]))
+    # the noise that the fit ended with is that of its last pass to 1 %
+    assert (np.abs(after.theta - fit.theta[few]) < 0.1 * sigma).all()
+
+
+def test_pull_and_curvature_of_a_sample_at_the_ceiling():
+    """Those of −2σ² log Φ((fit − ceiling) / σ), by differences of SciPy's distribution; of σ² log 2 at the ceiling."""
+    below = np.linspace(-4, 6, 41)[None] * 0.3
+    cut = CutOff(samples=np.ones(below.shape, dtype=bool), sigma=np.array([[0.3]]))
+    cost, pull, curvature = cut.terms(below)
+    step = 1e-4
+    around = [-2 * 0.09 * norm.logcdf(-(below + k * step) / 0.3) for k in (-1, 0, 1)]
+    np.testing.assert_allclose(cost, around[1], rtol=1e-10)
+    np.testing.assert_allclose(pull, (around[2] - around[0]) / (4 * step), rtol=1e-6)
+    np.testing.assert_allclose(curvature, (around[2] - 2 * around[1] + around[0]) / (2 * step**2), atol=1e-5)
+    # limits: as a wild sample, linear from .6 on and nothing beyond 1.2
+    below = np.linspace(-1.2, 1.1, 400)[None]
+    cut = CutOff(samples=np.ones(below.shape, dtype=bool), sigma=np.array([[0.3]]))
+    cost, pull, _ = cut.terms(below, (np.array([[0.6]]), np.array([[1.2]])))
+    np.testing.assert_allclose(np.gradient(cost[0], below[0])[1:-1], 2 * pull[0, 1:-1], atol=0.1)
+    assert (np.diff(cost[0]) >= 0).all()
+    far = np.full((1, 400), 2.0)
+    assert not cut.terms(far, (np.array([[0.6]]), np.array([[1.2]])))[1].any()
+
+
+def test_noise_at_the_ceiling():
+    rng = np.random.default_rng(5)
+    light = np.linspace(0.5, 1.5, 4000) + np.zeros((3, 1))
+    seen = light + 0.2 * rng.standard_normal(light.shape)
+    samples = seen > 1
+    residual = np.minimum(seen, 1) - light
+    cut = CutOff.of(samples, residual, (~samples).astype(float), 0.0)
+    np.testing.assert_allclose(cut.sigma, 0.2, rtol=0.06)
+
+
+def test_which_samples_are_at_a_ceiling():
+    intensity = np.array([[1, 5, 5, 2.0], [1, 5, 2, 3], [1, 4, 4, 4.5], [1, 4, 4.2, 2], [3, 0, 0, 1], [1, 4, 2, 3]])
+    full = np.array([[0, 1, 1, 0], [0, 1, 0, 0], [0, 1, 1, 0], [0, 1, 1, 0], [0, 1, 1, 0], [0, 1, 0, 0]], dtype=bool)
+    capture = MonochromaticCapture(
+        intensity=intensity, flat=np.ones_like(intensity), wavenumber=np.linspace(1, 2, 4), mask=~full, saturated=full
+    )
+    # a row's own number, that of all; not below what was measured, at two numbers, unknown, one number of one sample
+    expected = full & np.array([True, True, False, False, False, False])[:, None]
+    np.testing.assert_array_equal(cut_off_samples(capture), expected)
+    np.testing.assert_array_equal(rows_near_ceiling(capture), full.any(axis=1) & ~expected.any(axis=1))
+
+
 def test_a_row_that_lost_too_much_keeps_the_rest():
     rng = np.random.default_rng(9)
     instrument = bench.simulate_instrument(12, rng=rng, rows=4, opd_offset_um=4.0)
     capture = bench.capture(instrument, bench.lines(121), rng=rng, noise=0.05, saturation=0.7)
+    capture = replace(capture, intensity=np.where(capture.saturated, 0, capture.intensity))
     data, fit, _ = fit_without_wild(capture, TransmittanceModel(degree_phase=3), Options())
     near = near_ceiling(capture, data, fit)
     cut = (near | ~capture.mask).mean(axis=1)
