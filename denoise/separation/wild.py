@@ -18,8 +18,8 @@ Mask = NDArray[np.bool_]
 #: Robust deviations of its band beyond which a voxel is looked at: scenes of few bright things reach some twenty.
 FAR = 30.0
 #: Bands in a row, and side of the square of pixels, that a real thing covers: wild ones at one place in two hundred lie
-#: so in none of 10⁷ voxels.
-ROW, SQUARE = 4, 2
+#: so in one of 10⁷ voxels.
+ROW, SQUARE = 3, 2
 #: Share of its height that those must have.
 SHARED = 1 / 8
 

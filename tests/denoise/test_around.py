@@ -73,7 +73,7 @@ def test_what_a_sensor_knows_is_used_in_its_units(scene: np.ndarray) -> None:
         observations.append(seen)
         mask = np.zeros(seen.values.shape, bool)
         mask[0, 2, 3] = True
-        return kept(seen, std=np.full_like(seen.values, 0.25), mask=mask)
+        return kept(seen, std=np.full_like(seen.values, 0.01), mask=mask)
 
     found = restore(values, entry(method), known=known)
     (seen,) = observations
@@ -91,7 +91,8 @@ def test_what_a_sensor_knows_is_used_in_its_units(scene: np.ndarray) -> None:
     assert seen.values.std() == pytest.approx(1, rel=1e-4)
     np.testing.assert_allclose(seen.sigma * scale, known.sigma[LIVE], rtol=1e-5)
     np.testing.assert_allclose(seen.slope * scale, known.slope[LIVE], rtol=1e-5)
-    np.testing.assert_allclose(found.std[LIVE], 0.25 * scale, rtol=1e-5)
+    # so little that zero does not bind it
+    np.testing.assert_allclose(found.std[LIVE], 0.01 * scale, rtol=1e-5)
     assert np.isnan(found.std[EMPTY]).all()
     masked = ~measured
     masked[0, 2, 3] = True

@@ -114,9 +114,12 @@ def test_decoding_is_the_transpose_of_encoding():
     torch.testing.assert_close(forward, (cube * coder.decode(latent, basis)).sum(), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(("case", "estimate", "least"), [("a", 40, 47), ("clean", 68, 66)])
+@pytest.mark.parametrize(("case", "estimate", "least"), [("a", 40, 47), ("clean", 69, 66)])
 def test_reconstruction_of_a_held_out_scene(case, estimate, least, golden):
-    """The residual around the subspace estimate of a noisy or clean cube, coded and decoded."""
+    """The residual around the subspace estimate of a noisy or clean cube, coded and decoded.
+
+    The clean cube's estimate has 67.6 dB where voxels at a dark floor are taken for impulses, 68.4 since none are.
+    """
     cube = golden["clean"]
     result = separate(Observation(values=golden[case], valid=np.ones(cube.shape, dtype=bool)))
     unit = torch.as_tensor(result.noise.sigma)
