@@ -22,6 +22,9 @@ FWHM_SIGMA = 2 * np.sqrt(2 * np.log(2))
 MIN_COVERAGE = 0.49
 #: Samples beyond a band that are looked at where its own end in a gap.
 BESIDE = 4
+#: Spacings of the samples around from which on what lies between two of them is a gap: four that lack are bridged by a
+#: straight line, water vapour is not.
+GAP, AROUND = 5.0, 9
 
 
 @runtime_checkable
@@ -44,7 +47,7 @@ class SpectralResponse(Protocol):
         ...
 
     def coverage(self, wavelength_nm: Array) -> Array:
-        """Share of each band's response inside the range of the wavelengths, ``(band,)``."""
+        """Share of each band's response inside the wavelengths, gaps between them left out, ``(band,)``."""
         ...
 
     def matrix(self, wavelength_nm: Array) -> Array:
@@ -71,7 +74,9 @@ class _Normalised:
 
     def coverage(self, wavelength_nm: Array) -> Array:
         """See `SpectralResponse.coverage`."""
-        return np.asarray(hat_weights(self.moments, wavelength_nm).sum(axis=1) / self.area())
+        inside = hat_weights(self.moments, wavelength_nm).sum(axis=1)
+        nodes = np.unique(wavelength_nm)
+        return np.asarray((inside - self.moments(nodes)[0] @ _gaps(nodes)) / self.area())
 
     def matrix(self, wavelength_nm: Array) -> Array:
         """See `SpectralResponse.matrix`; rows sum to one.
@@ -99,6 +104,13 @@ class _Normalised:
     def adjoint(self, values: Array, wavelength_nm: Array) -> Array:
         """Transposed `forward`: ``(…, band)`` to ``(…, wavelength)``."""
         return np.asarray(values) @ self.matrix(wavelength_nm)
+
+
+def _gaps(ascending_nm: Array) -> NDArray[np.bool_]:
+    """Which intervals between ascending wavelengths are gaps beside those around them, as of bands taken away."""
+    spacing = np.diff(ascending_nm)
+    around = np.lib.stride_tricks.sliding_window_view(np.pad(spacing, AROUND // 2, mode="symmetric"), AROUND)
+    return np.asarray(spacing > GAP * np.median(around, axis=1))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

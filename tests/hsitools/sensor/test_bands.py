@@ -74,6 +74,23 @@ def test_coverage():
         response.matrix(WAVELENGTH)
 
 
+def test_what_lies_in_a_gap_is_not_covered():
+    """Water vapour that a scene leaves out is no scene; a few bands that lack are bridged."""
+    centre = np.array([1000.0, 1325.0, 1390.0, 1455.0, 2000.0])
+    response = GaussianResponse(centre_nm=centre, width_nm=np.full(5, 10.0))
+    nodes = np.concatenate([np.arange(420, 1321, 10.0), np.arange(1461, 2450, 10.0)])
+    np.testing.assert_array_equal(response.coverage(nodes) > 0.49, [True, False, False, False, True])
+    four = np.delete(np.arange(420, 2450, 10.0), [95, 96, 97])
+    # sparse samples are no gaps, nor is where a detector of other spacing begins
+    two = np.concatenate([np.arange(400, 1000, 2.0), np.arange(1004, 2450, 12.0)])
+    for nodes in (four, np.linspace(900, 2100, 9), np.array([900.0, 2100.0]), two):
+        np.testing.assert_allclose(response.coverage(nodes), 1, atol=1e-6)
+    # of a wide band the part in the gap counts as none
+    wide = GaussianResponse(centre_nm=np.array([1400.0]), width_nm=np.array([400.0]))
+    nodes = np.concatenate([np.arange(420, 1321, 10.0), np.arange(1480, 2450, 10.0)])
+    assert wide.coverage(nodes)[0] == pytest.approx(1 - 0.362, abs=0.01)
+
+
 def test_resample_keeps_labels_and_uses_good_bands():
     rng = np.random.default_rng(0)
     data = rng.random((60, 5, 6)).astype(np.float32)
