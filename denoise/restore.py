@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 import denoise.methods as _methods  # noqa: F401  (registers them)
 from denoise.above_zero import above_zero
+from denoise.band_order import in_order_of_spectrum
 from denoise.case import Known, Observation, Restoration
 from denoise.live_bands import among_all, in_cube_units, mask_of_all, noise_of_counts, of_live
 from denoise.pedestal import noise_with, of_rounding, pedestal, without
@@ -154,11 +155,9 @@ def restore_cube(
     Sensor.require(sensor)
     entry = get(method)
     said: dict[str, Any] = {"denoised_by": entry.name, "denoise_sensor": None if sensor is None else sensor.name}
-    known = None
     if sensor is not None and noise_std is not None:
         raise InputError(f"noise_std: found one beside the sensor {sensor.name}, expected one of them")
-    if noise_std is not None:
-        known = Known(sigma=np.asarray(noise_std, dtype=float))
+    known = None if noise_std is None else Known(sigma=np.asarray(noise_std, dtype=float))
     if sensor is not None:
         known, notes = known_by(cube, sensor, scale)
         said |= {"sensor_note": "; ".join(notes)} if notes else {}
@@ -229,6 +228,7 @@ def _layer(cube: Cube, values: NDArray[Any]) -> Cube:
     return cube.replace(data=values, nodata=None if values.dtype == np.uint8 else float("nan"))
 
 
+@in_order_of_spectrum
 def restore(
     values: NDArray[Any], method: str | Method = METHOD, *, known: Known | None = None,
     use: NDArray[np.bool_] | None = None, wavelength_nm: NDArray[Any] | None = None, who: str = "cube",
@@ -246,6 +246,7 @@ def restore(
     use : array of bool, shape (band,), optional
         Bands to restore. The others, and those without any signal (all zero or all NaN), come back as they are.
     wavelength_nm : array, shape (band,), optional
+        What tells which bands are neighbours; else their order does.
     who : str
         For errors.
     samples, seed, weights, device

@@ -221,5 +221,6 @@ def guided(coarse: torch.Tensor, guides: Sequence[Guide], optics: Optics, **othe
         ratios = ", ".join(f"{guide.ratio}" for guide in guides) or "none"
         raise InputError(f"{name}: guides: found ratios {ratios}, expected at least one guide on the fine grid (1)")
     return FusionCase(
-        coarse=coarse, pan=synthetic_pan(guides), optics=optics.of_made_pan(), guides=guides, pan_made=True, **others
+        coarse=coarse, pan=synthetic_pan(guides, optics.wavelength_nm), optics=optics.of_made_pan(), guides=guides,
+        pan_made=True, **others,
     )  # fmt: skip

@@ -186,7 +186,7 @@ class FusedTile:
         seen = np.isin(bands, self.scene.bands)
         if not seen.any():
             return self._others(bands, rows, columns)
-        own = self._seen(np.searchsorted(self.scene.bands, bands[seen]), rows, columns)
+        own = self._seen(self.scene.place[bands[seen]], rows, columns)
         if seen.all():
             return own
         out = np.empty((len(bands), *own.shape[1:]), dtype=np.float32)
@@ -218,7 +218,7 @@ class FusedTile:
         if not self.interpolates:
             return np.full((len(bands), rows.stop - rows.start, columns.stop - columns.start), np.nan, np.float32)
         tile = self._unseen
-        chosen = torch.as_tensor(bands - np.searchsorted(self.scene.bands, bands))
+        chosen = torch.as_tensor(self.scene.place[bands])
         measured = tile.measured_in(rows, columns)
         assert measured is not None, "told by the bands' own holes"
         fused = tile.interpolation.outputs(rows, columns)(tile.wide_coarse[:, chosen])

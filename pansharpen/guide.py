@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hsitools.cube.spectral_order import by_wavelength
 from hsitools.cube.tensors import real_tensor
 from hsitools.errors import InputError
 from hsitools.sensor.coarse_grid import centred_offset, check_ratio
@@ -198,23 +199,26 @@ def own_size(fine: int, ratio: int) -> int:
     return int((fine - 1 - centred_offset(ratio)) // ratio) + 1
 
 
-def synthetic_pan(guides: Sequence[Guide]) -> torch.Tensor:
+def synthetic_pan(guides: Sequence[Guide], wavelength_nm: Array | None = None) -> torch.Tensor:
     """A panchromatic image ``(batch, 1, y, x)`` for methods that know no other: the guide's channels on the fine grid.
 
     Each channel counts as many times as the cube has bands of which it is the nearest by wavelength (all alike where
-    responses are unknown), so that PAN resembles the mean of the cube.
+    responses are unknown), so that PAN resembles the mean of the cube. ``wavelength_nm`` (band,) tells the order of the
+    cube's bands.
     """
     fine = [guide for guide in guides if guide.ratio == 1]
     images = torch.cat([guide.image for guide in fine], 1)
-    weights = torch.as_tensor(shares(tuple(guide.response for guide in fine), images.shape[1])).to(images)
+    responses = tuple(guide.response for guide in fine)
+    weights = torch.as_tensor(shares(responses, images.shape[1], wavelength_nm)).to(images)
     return (weights[:, None, None] * images).sum(1, keepdim=True)
 
 
-def shares(responses: tuple[Array | None, ...], channels: int) -> Array:
+def shares(responses: tuple[Array | None, ...], channels: int, wavelength_nm: Array | None = None) -> Array:
     """Weights ``(channel,)`` of all channels of some guides in `synthetic_pan`, by their responses."""
     if any(response is None or not np.isfinite(response).all() for response in responses):
         return np.full(channels, 1 / channels)
     rows = np.concatenate([response for response in responses if response is not None])
+    rows = rows[:, by_wavelength(np.arange(rows.shape[1]), wavelength_nm)]
     centre = rows @ np.arange(rows.shape[1]) / rows.sum(axis=1)
     nearest = np.abs(centre[:, None] - np.arange(rows.shape[1])).argmin(axis=0)
     return np.bincount(nearest, minlength=channels) / rows.shape[1]

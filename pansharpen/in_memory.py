@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 import pansharpen.methods  # noqa: F401  (registers them)
 from hsitools.cube import Cube
 from hsitools.cube.blank import without_blank
+from hsitools.cube.spectral_order import by_wavelength
 from hsitools.errors import InputError
 from hsitools.progress import Progress
 from pansharpen.case import FusionCase
@@ -174,7 +175,9 @@ def _layers(method: str | Method, case: FusionCase, options: dict[str, Any]) -> 
     live = live_bands(case.coarse)
     if not live.any():
         raise InputError(f"{case.name}: coarse: found no band with signal, expected some")
-    chosen = case if live.all() else select_bands(case, live)
+    seen = by_wavelength(live.cpu().numpy(), case.optics.wavelength_nm)
+    whole = np.array_equal(seen, np.arange(case.n_bands))
+    chosen = case if whole else select_bands(case, seen)
     said = case.findings.get(WILD)
     ready = prepared(chosen).replace(reference=None)  # the truth is no business of a method's
     if case.findings.get(WILD) != said:
@@ -187,21 +190,24 @@ def _layers(method: str | Method, case: FusionCase, options: dict[str, Any]) -> 
         if not torch.isfinite(layer).all():
             raise FloatingPointError(f"{entry.name}: {case.name}: found values that are not finite in the result")
         layers[number] = marked(layer, ready.tile.measured)
-    return layers if live.all() else [_among_all(layer, case, live, not number) for number, layer in enumerate(layers)]
+    return layers if whole else [_among_all(layer, case, seen, not number) for number, layer in enumerate(layers)]
 
 
 def _as_tuple(result: Any) -> tuple[torch.Tensor, ...]:
     return tuple(result) if isinstance(result, Posterior) else (result,)
 
 
-def _among_all(layer: torch.Tensor, case: FusionCase, live: torch.Tensor, interpolated: bool) -> torch.Tensor:
-    """A layer of the live bands with the others beside: interpolated, or NaN."""
+def _among_all(
+    layer: torch.Tensor, case: FusionCase, seen: NDArray[np.int64], interpolated: bool
+) -> torch.Tensor:  # fmt: skip
+    """A layer of the bands that were fused with the others beside: interpolated, or NaN."""
     out = layer.new_full((len(layer), case.n_bands, *layer.shape[-2:]), torch.nan)
-    out[:, live] = layer
-    if interpolated:
-        dead = case.tile.up()(torch.nan_to_num(case.coarse[:, ~live]))
-        dead[:, torch.isnan(case.coarse[:, ~live]).flatten(2).all(2).all(0)] = torch.nan
-        out[:, ~live] = dead.to(layer.dtype)
+    out[:, seen] = layer
+    rest = np.setdiff1d(np.arange(case.n_bands), seen)
+    if interpolated and rest.size:
+        dead = case.tile.up()(torch.nan_to_num(case.coarse[:, rest]))
+        dead[:, torch.isnan(case.coarse[:, rest]).flatten(2).all(2).all(0)] = torch.nan
+        out[:, rest] = dead.to(layer.dtype)
     return out
 
 

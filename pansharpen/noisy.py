@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from hsitools.cube import Cube
 from hsitools.cube.memory import require_memory
+from hsitools.cube.spectral_order import by_wavelength
 from hsitools.errors import InputError
 from hsitools.estimation.observed import observer
 from hsitools.sensor import Sensor
@@ -92,7 +93,7 @@ def without_noise(case: FusionCase, noise: str) -> FusionCase:
         When there is no such noise model, or no band has a signal.
     """
     look = observer(noise)
-    live = live_bands(case.coarse)
+    live = by_wavelength(live_bands(case.coarse).cpu().numpy(), case.optics.wavelength_nm)
     coarse, variance = case.coarse.clone(), np.zeros((len(case.coarse), case.n_bands))
     for number, single in enumerate(case.singles()):
         own = single.coarse[0, live]
@@ -101,7 +102,7 @@ def without_noise(case: FusionCase, noise: str) -> FusionCase:
         # a band that was not measured at a pixel has no place in the result either
         estimate = torch.as_tensor(seen.values).to(own).masked_fill(~torch.isfinite(own), torch.nan)
         coarse[number, live] = estimate
-        variance[number, live.cpu().numpy()] = seen.variance
+        variance[number, live] = seen.variance
     # what is left is alike in neighbours and no white noise, but a component that is mostly error must not count as
     # exact: so told, the fusion has less ERGAS than the noisy cube's in all of 12 tuning cases; taken as exact, in 10
     left = variance.mean(0)

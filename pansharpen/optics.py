@@ -43,6 +43,8 @@ class Optics:
         Of the panchromatic image, units².
     pan_mtf : float or None
         The panchromatic image's own gain at its Nyquist frequency; None when not known.
+    band_number : array of int, shape (band,), or None
+        Of the bands in their cube, where some were chosen or put into another order.
 
     Examples
     --------
@@ -60,6 +62,7 @@ class Optics:
     error_variance: Array | None = None
     pan_variance: float | None = None
     pan_mtf: float | None = None
+    band_number: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ratio", check_ratio(self.ratio))
@@ -84,7 +87,7 @@ class Optics:
 
     def select(self, bands: NDArray[np.int64]) -> Optics:
         """The optics of some of the bands."""
-        changes: dict[str, Any] = {}
+        changes: dict[str, Any] = {"band_number": bands if self.band_number is None else self.band_number[bands]}
         for name in ("mtf", "wavelength_nm", "pan_response", "noise_variance", "error_variance"):
             value = getattr(self, name)
             if value is not None and np.ndim(value):

@@ -19,6 +19,7 @@ from hsitools.cube import Cube
 from hsitools.cube.blank import without_blank
 from hsitools.cube.geometry import refined
 from hsitools.cube.memory import require_memory
+from hsitools.cube.spectral_order import by_wavelength
 from hsitools.cube.windows import Window, windows
 from hsitools.devices import device_named
 from hsitools.errors import InputError
@@ -109,7 +110,11 @@ class LargeScene:
         live = bands_where(
             self.cube, lambda values: live_bands(_tensor(values)).numpy(), wanted=cube.good
         )  # fmt: skip
-        self.bands = np.flatnonzero(cube.good & live)
+        wavelength = cube.wavelength_nm
+        if wavelength is None and optics is not None:
+            wavelength = optics.wavelength_nm
+        #: Good ones with a signal, in the order of the spectrum, as methods see them.
+        self.bands = by_wavelength(cube.good & live, wavelength)
         if self.bands.size == 0:
             raise InputError(f"{cube.who}: bands: found none that is good and has a signal")
         used = cube.select(bands=self.bands)
@@ -123,6 +128,19 @@ class LargeScene:
     def n_bands(self) -> int:
         """Bands that methods see: good ones with a signal."""
         return len(self.bands)
+
+    @cached_property
+    def place(self) -> NDArray[np.int64]:
+        """Number of each band of the cube among those that methods see, or among the others."""
+        out = np.empty(self.cube.n_bands, dtype=np.int64)
+        for bands in (self.bands, self.unseen_bands):
+            out[bands] = np.arange(len(bands))
+        return out
+
+    @property
+    def unseen_bands(self) -> NDArray[np.int64]:
+        """Numbers of the bands that no method sees."""
+        return np.setdiff1d(np.arange(self.cube.n_bands), self.bands)
 
     @cached_property
     def wild(self) -> WildSamples:
@@ -178,7 +196,7 @@ class LargeScene:
 
     def unseen(self, window: Window) -> Tile:
         """One part of the bands that no method sees, without a panchromatic image."""
-        values = self._read(self.cube, window, np.setdiff1d(np.arange(self.cube.n_bands), self.bands)).to(self.device)
+        values = self._read(self.cube, window, self.unseen_bands).to(self.device)
         empty = torch.isnan(values)
         blank = values.new_zeros((1, 1, *(self.optics.ratio * size for size in values.shape[-2:])))
         return Tile(torch.where(empty, 0, values), blank, self.optics, margin=window.margin, valid=~empty)

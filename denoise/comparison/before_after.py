@@ -174,7 +174,7 @@ def compare(
     after = denoise(cube, method).read()
     progress(1, 4)
     use = cube.good & (np.isfinite(before) & (before != 0)).any((1, 2))
-    indices = {name: _per_band(before, after, use, name) for name in ("noise", "stripes")}
+    indices = {name: _per_band(before, after, use, name, cube.wavelength_nm) for name in ("noise", "stripes")}
     structure = residual_structure(before, after, use)
     progress(2, 4)
     again = _noise_alone(after, indices["noise"][0])
@@ -203,11 +203,14 @@ def _noise_alone(after: Array, sigma: Array) -> Array:
     return np.asarray(after + np.nan_to_num(sigma).astype(np.float32)[:, None, None] * noise)
 
 
-def _per_band(before: Array, after: Array, use: NDArray[np.bool_], name: str) -> tuple[Array, Array]:
+def _per_band(
+    before: Array, after: Array, use: NDArray[np.bool_], name: str, wavelength_nm: Array | None = None
+) -> tuple[Array, Array]:  # fmt: skip
     """An index of each band, before and after."""
     out = np.full((2, len(use)), np.nan)
     for row, values in zip(out, (before, after), strict=True):
-        per_band = evaluate_alone(values[use], metrics=[name])[name].per_band
+        seen = Cube(data=values[use], wavelength_nm=None if wavelength_nm is None else wavelength_nm[use])
+        per_band = evaluate_alone(seen, metrics=[name])[name].per_band
         assert per_band is not None  # both are indices of bands
         row[use] = per_band
     return out[0], out[1]

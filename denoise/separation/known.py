@@ -36,10 +36,10 @@ def known_by(cube: Cube, sensor: Sensor, scale: float | None = None) -> tuple[Kn
     if sensor.n_bands >= cube.n_bands:
         require_own_bands(cube, sensor)
     own, its = cube.wavelength_nm, getattr(sensor.response, "wavelength_nm", None)
-    if sensor.n_bands > cube.n_bands and own is not None and its is not None and np.isfinite(own).all():
-        # a cube without some of its bands: which are left, its wavelengths tell
+    if sensor.n_bands >= cube.n_bands and own is not None and its is not None and np.isfinite(own).all():
+        # a cube without some of its bands, or in another order: which are where, its wavelengths tell
         nearest = np.abs(np.asarray(its)[:, None] - own).argmin(axis=0)
-        if len(set(nearest.tolist())) == cube.n_bands:
+        if len(set(nearest.tolist())) == cube.n_bands and not np.array_equal(nearest, np.arange(sensor.n_bands)):
             sensor, its = sensor.select(nearest), np.asarray(its)[nearest]
     if sensor.n_bands != cube.n_bands:
         raise InputError(

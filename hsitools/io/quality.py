@@ -13,6 +13,7 @@ from hsitools.text import counted
 
 if TYPE_CHECKING:
     from hsitools.cube import Cube
+from hsitools.cube.spectral_order import by_wavelength
 
 #: Values that are read at most: some hundredths of a second.
 VALUES = 4_000_000
@@ -41,7 +42,7 @@ def quality(cube: Cube) -> dict[str, Any]:
     # an infinite value is none: what is computed of neighbours passes over NaN
     values[~known] = np.nan
     out: dict[str, Any] = {"missing": float(1 - known.mean()), "snr": None}
-    good = np.flatnonzero(cube.good & known.any(axis=(1, 2)))
+    good = by_wavelength(cube.good & known.any(axis=(1, 2)), cube.wavelength_nm)
     spectra = values[good][:, known[good].all(axis=0)]
     if len(good) >= LEAST_BANDS and spectra.shape[1] >= LEAST_PIXELS * len(good):
         covariance = np.cov(spectra)

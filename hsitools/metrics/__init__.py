@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsitools.errors import InputError
+from hsitools.metrics.band_order import Order, order_of, ordered, ordered_numbers
 from hsitools.metrics.full_resolution import Fusion
-from hsitools.metrics.inputs import Pair
+from hsitools.metrics.inputs import Pair, require_comparable
 from hsitools.metrics.no_reference import Single
 from hsitools.metrics.registration import Registration
 from hsitools.metrics.registry import INDICES, Index, Score, get
@@ -70,7 +71,9 @@ def names(kind: str | None = None) -> list[str]:
     return [name for name, entry in INDICES.items() if kind in (None, entry.kind)]
 
 
-def _run(inputs: Any, kind: str, metrics: str | Iterable[str] | None, leave_out: set[str]) -> dict[str, Evaluation]:
+def _run(
+    inputs: Any, kind: str, metrics: str | Iterable[str] | None, leave_out: set[str], order: Order | None = None
+) -> dict[str, Evaluation]:  # fmt: skip
     metrics = [metrics] if isinstance(metrics, str) else metrics
     chosen = (
         [get(name) for name in metrics] if metrics is not None else [get(n) for n in names(kind) if n not in leave_out]
@@ -86,6 +89,8 @@ def _run(inputs: Any, kind: str, metrics: str | Iterable[str] | None, leave_out:
         if len(score.value) != 1:
             raise InputError(f"batch: found {len(score.value)} cubes, expected one (call the index itself on a batch)")
         bands = None if score.per_band is None else score.per_band[0].double().cpu().numpy()
+        if bands is not None and order is not None:
+            bands = bands[np.argsort(order)]
         out[entry.name] = Evaluation(
             index=entry, value=float(score.value[0]), per_band=bands, excluded=dict(score.excluded),
             facts=dict(score.facts),
@@ -129,12 +134,16 @@ def evaluate(
     >>> round(result["RMSE"].value, 4), result["SAM"].index.unit
     (0.01, 'degree')
     """
+    order = order_of(reference, estimate)
+    # of the cubes as they are, whose bands may differ
+    require_comparable(estimate, reference)
+    estimate, reference, mask = (ordered(image, order) for image in (estimate, reference, mask))
     pair = Pair.of(estimate, reference, ratio=ratio, border=border, data_range=data_range, mask=mask)
     leave_out = {"ERGAS"} if ratio is None else set()
     for name, size in (("SSIM", 11), ("UQI", 8), ("SCC", 3)):
         if min(pair.reference.shape[-2:]) < size:
             leave_out.add(name)
-    return _run(pair, "full reference", metrics, leave_out)
+    return _run(pair, "full reference", metrics, leave_out, order)
 
 
 def evaluate_fusion(
@@ -164,13 +173,17 @@ def evaluate_fusion(
     if pan is None:
         metrics = _without_pan(metrics)
         registered = False
+    order = order_of(coarse, fused)
+    require_comparable(fused, coarse)
+    fused, coarse = ordered(fused, order), ordered(coarse, order)
+    mtf, noise_variance = ordered_numbers(mtf, order), ordered_numbers(noise_variance, order)
     fusion = Fusion.of(
         fused, coarse, pan, ratio=ratio, mtf=mtf, pan_mtf=pan_mtf, offset=offset, border=border,
         registration=registration, pan_own_mtf=pan_own_mtf, noise_variance=noise_variance,
     )  # fmt: skip
     # one band has no other to differ from
     leave_out = {"D_lambda_classic", "QNR"} if fusion.fused.shape[1] == 1 else set()
-    return _run(fusion.registered() if registered else fusion, "full resolution", metrics, leave_out)
+    return _run(fusion.registered() if registered else fusion, "full resolution", metrics, leave_out, order)
 
 
 def _without_pan(metrics: str | Iterable[str] | None) -> list[str]:
@@ -194,4 +207,5 @@ def evaluate_alone(cube: Any, *, border: int = 0, metrics: str | Iterable[str] |
     >>> sorted(evaluate_alone(flat))[:2]
     ['noise', 'stripes']
     """
-    return _run(Single.of(cube, border=border), "no reference", metrics, set())
+    order = order_of(cube)
+    return _run(Single.of(ordered(cube, order), border=border), "no reference", metrics, set(), order)

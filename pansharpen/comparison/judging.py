@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from hsitools.comparison.ranking import CLASS_MARK
 from hsitools.comparison.task import added_indices
+from hsitools.cube.spectral_order import by_wavelength
 from hsitools.errors import InputError
 from hsitools.metrics import Evaluation, evaluate, evaluate_alone, evaluate_fusion
 from pansharpen.case import FusionCase
@@ -100,6 +101,8 @@ def judge_classes(
         ``values`` by name (`class_name` for classes), ``excluded`` by name, and ``snr``: ``source``, ``median``,
         ``bands`` (number in each class).
     """
+    order = by_wavelength(np.arange(case.n_bands), case.optics.wavelength_nm)
+    case, fused = select_bands(case, order), fused[:, order]
     snr, source = band_snr(case)
     own, kind = (FULL, "full resolution") if case.reference is None else (REDUCED, "full reference")
     metrics = added_indices(own, kind, added)

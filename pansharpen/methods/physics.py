@@ -137,19 +137,19 @@ def _noise_between(model: Model) -> float:
 def _say_doubted_bands(model: Model) -> None:
     scene = model.scene
     doubted = doubted_bands(scene, model.channels.parts, model.pair)
-    wavelength = scene.optics.wavelength_nm
-    scene.findings["guide_bands"] = [
-        {"guide": scene.guides[channel.guide].name, "channel": channel.number + 1, "nearest_band": band + 1}
-        for channel, band in doubted
-        if channel.guide is not None
-    ]
-    for said in scene.findings["guide_bands"]:
-        band = said["nearest_band"]
-        place = "" if wavelength is None else f" ({wavelength[band - 1]:.0f} nm)"
+    wavelength, number = scene.optics.wavelength_nm, scene.optics.band_number
+    scene.findings["guide_bands"] = said_of = []
+    for channel, band in doubted:
+        if channel.guide is None:
+            continue
+        own = band if number is None else int(number[band])
+        said = {"guide": scene.guides[channel.guide].name, "channel": channel.number + 1, "nearest_band": own + 1}
+        said_of.append(said)
+        place = "" if wavelength is None else f" ({wavelength[band]:.0f} nm)"
         log.warning(
             "%s: found channel %d to be like the cube's band %d%s, and not like what its declared response makes of "
             "the cube; are sensor and order of the bands right (--guide-sensor)?",
-            said["guide"], said["channel"], band, place,
+            said["guide"], said["channel"], own + 1, place,
         )  # fmt: skip
 
 

@@ -138,10 +138,13 @@ def pan_weights(sensor: Sensor, wavelength_nm: Array) -> Array | None:
     """How the sensor's PAN is made up of bands at these wavelengths, ``(band,)``; None when they miss most of it."""
     if len(wavelength_nm) < 2:
         return None
+    order = np.argsort(wavelength_nm, kind="stable")
+    out = np.empty(len(order))
     try:
-        return np.asarray(sensor.pan.matrix(wavelength_nm)[0])
+        out[order] = sensor.pan.matrix(wavelength_nm[order])[0]
     except InputError:
         return None
+    return out
 
 
 def averaged_noise(optics: Optics) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def with_pan(cube: Cube, guides: Sequence[Cube], sensor: str | Sensor | None) ->
         )
     used, made_of = _channels(cube, finest, sensor)
     rows = None if made_of is None else response_rows(made_of, _wavelengths(cube))
-    weights = shares((rows,), used.n_bands)[None]
+    weights = shares((rows,), used.n_bands, cube.wavelength_nm)[None]
     physical = used.physical()
     source = SpectralSource(as_source(physical.data), np.arange(used.n_bands), weights)
     image = physical.replace(

@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from denoise.restore import restore
+from denoise.case import Known
+from denoise.registry import METHODS
+from denoise.restore import restore, restore_cube
+from hsitools.cube import Cube
 from hsitools.scenes import scene
 
 BANDS, HEIGHT, WIDTH = 20, 44, 40
@@ -70,3 +73,36 @@ def test_noise_is_said_as_it_is_in_any_units_and_order(
     assert (other.mask[::-1, ::-1, ::-1] == plain.mask).mean() > 0.998
     back = other.estimate[::-1, ::-1, ::-1] / column[..., None]
     assert np.sqrt(np.mean((back - plain.estimate) ** 2)) < 0.3 * noise.sigma.mean()
+
+
+@pytest.mark.parametrize("name", list(METHODS))
+def test_bands_in_any_order_with_their_wavelengths(name: str, noisy: np.ndarray) -> None:
+    """With a band that stays, one spike of which bands beside it tell, and what is known of detector elements."""
+    rng = np.random.default_rng(4)
+    order, nm = rng.permutation(BANDS), np.linspace(450, 850, BANDS)
+    use = np.arange(BANDS) != 5
+    known = Known(
+        sigma=np.linspace(0.01, 0.03, BANDS), gain=1 + 0.01 * rng.standard_normal((BANDS, WIDTH)),
+        offset=0.01 * rng.standard_normal((BANDS, WIDTH)), dead=np.zeros((BANDS, WIDTH), bool),
+    )  # fmt: skip
+    other = Known(**{key: getattr(known, key)[order] for key in ("sigma", "gain", "offset", "dead")})
+    for told, mixed in ((None, None), (known, other))[: 2 if name == "lowrank" else 1]:
+        right = restore(noisy, name, known=told, use=use, wavelength_nm=nm)
+        found = restore(noisy[order], name, known=mixed, use=use[order], wavelength_nm=nm[order])
+        np.testing.assert_array_equal(found.estimate, right.estimate[order])
+        if right.mask is not None:
+            np.testing.assert_array_equal(found.mask, right.mask[order])
+        if right.noise is not None:
+            np.testing.assert_array_equal(found.noise.offset, right.noise.offset[order])
+            np.testing.assert_array_equal(found.noise.sigma, right.noise.sigma[order])
+        numbers = [order.tolist().index(band) for band in right.provenance.get("doubtful_bands", ())]
+        assert found.provenance.get("doubtful_bands", []) == sorted(numbers)
+
+
+def test_strips_of_bands_in_any_order(noisy: np.ndarray) -> None:
+    order = np.random.default_rng(4).permutation(BANDS)
+    cube = Cube(data=noisy.astype(np.float32), wavelength_nm=np.linspace(450, 850, BANDS))
+    cubes = cube, cube.select(bands=order)
+    right, found = (restore_cube(seen, "column-median", strip_bytes=4 * BANDS * 1500) for seen in cubes)
+    assert right.estimate.meta["strips"] > 1
+    np.testing.assert_array_equal(found.estimate.read(), right.estimate.read()[order])

@@ -3,17 +3,21 @@
 import dataclasses
 import functools
 
+import cloudpickle
 import numpy as np
 import pytest
 import torch
 
+from hsitools.cube import Cube
 from hsitools.scenes import scene
-from hsitools.sensor import preset
+from hsitools.sensor import Sensor, preset
 from pansharpen.case import FusionCase
+from pansharpen.cubes import fuse
 from pansharpen.in_memory import fuse_case, select_bands
 from pansharpen.optics import Optics
 from pansharpen.pair.wald import simulated_case
 from pansharpen.registry import METHODS, names
+from pansharpen.tiled import fuse_pair
 
 #: See test_laws.
 LAWFUL = [name for name in names() if not METHODS[name].trained and METHODS[name].family != "zero-shot net"]
@@ -51,9 +55,64 @@ def assert_alike(found, expected):
 
 
 @pytest.mark.parametrize("name", LAWFUL)
-def test_bands_in_the_other_order(name, case, plain):
+def test_bands_in_the_other_order_of_which_no_wavelength_tells(name, case, plain):
+    """The same neighbours, whatever end they are counted from."""
+    bare = case.replace(optics=dataclasses.replace(case.optics, wavelength_nm=None), findings={})
     back = np.arange(case.n_bands)[::-1].copy()
-    assert_alike(fuse_case(name, select_bands(case, back)), plain(name)[:, back])
+    assert_alike(fuse_case(name, select_bands(bare, back)), fuse_case(name, bare)[:, back])
+
+
+#: As a file of two detectors has them, one after the other.
+MIXED = np.array([3, 5, 0, 4, 1, 2])
+
+
+@pytest.mark.parametrize("name", LAWFUL)
+def test_bands_in_any_order_with_their_wavelengths(name, case, plain):
+    assert_alike(fuse_case(name, select_bands(case, MIXED).replace(findings={})), plain(name)[:, MIXED])
+
+
+@pytest.fixture(scope="module")
+def pair() -> tuple[Cube, Sensor]:
+    """A cube of 24 bands, one of them bad and one without signal, with PAN; and its sensor, of one MTF a band."""
+    sensor = preset("prisma")
+    sensor = sensor.select(range(0, 72, 3))
+    sensor = sensor.replace(mtf=np.stack([np.linspace(0.25, 0.4, 24), np.linspace(0.35, 0.2, 24)], 1))
+    made = sensor.observe(scene((84, 72), seed=4), np.random.default_rng(2))
+    values, good = made.read().copy(), np.arange(24) != 7
+    values[11], values[2, 3, 7] = 0, np.nan
+    return made.replace(data=values, good=good), sensor
+
+
+@pytest.mark.parametrize("name", [name for name in LAWFUL if METHODS[name].tiled])
+def test_bands_of_a_file_in_any_order_come_back_in_it(name, pair):
+    """What is read tile by tile, by another process too, of some bands, and with error bars where there are any."""
+    cube, sensor = pair
+    order = np.random.default_rng(1).permutation(cube.n_bands)
+    std = METHODS[name].has_std
+    first, second = (
+        fuse_pair(seen, name, sensor, std=std, cube_std=0.01 * np.arange(1.0, 25.0)[bands] if std else None)
+        for seen, bands in ((cube, np.arange(24)), (cube.select(bands=order), order))
+    )
+    for expected, found in zip(first, second, strict=True):
+        if expected is None:
+            continue
+        assert np.array_equal(found.good, expected.good[order])
+        np.testing.assert_allclose(found.wavelength_nm, expected.wavelength_nm[order])
+        right = expected.read()[order]
+        sent = found.replace(data=cloudpickle.loads(cloudpickle.dumps(found.data)))  # as workers have it
+        np.testing.assert_allclose(sent.read(), right, rtol=1e-5, atol=1e-6 * np.nanmax(right))
+        some = np.array([20, 3, 17])
+        part = found.read(bands=some, rows=slice(5, 40))
+        # float32 sums of values up to the largest, in parts of other sizes
+        np.testing.assert_allclose(part, right[some, 5:40], rtol=1e-5, atol=1e-6 * np.nanmax(right))
+
+
+@pytest.mark.parametrize("name", ["GSA", "physics"])
+def test_a_cube_without_noise_has_its_bands_where_they_were(name, pair):
+    cube, _ = pair
+    order = np.random.default_rng(1).permutation(cube.n_bands)
+    right, found = (fuse(seen, method=name, noise="blind").read() for seen in (cube, cube.select(bands=order)))
+    np.testing.assert_allclose(found, right[order], rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", LAWFUL)
