@@ -76,6 +76,8 @@ class Comparison:
         restored cube and taken away again by the same method.
     units : str
         Of the cubes; empty when not known.
+    warning : str
+        What makes the result doubtful; empty where nothing does.
     """
 
     name: str
@@ -89,6 +91,7 @@ class Comparison:
     structure: dict[int, Structure]
     chance: dict[int, Structure]
     units: str = ""
+    warning: str = ""
 
     def band_name(self, band: int) -> str:
         """A band for people."""
@@ -119,6 +122,7 @@ class Comparison:
                 for band in self.shown
             ],
         }  # fmt: skip
+        document |= {"warning": self.warning} if self.warning else {}
         plain_document: dict[str, Any] = plain(document)
         return plain_document
 
@@ -127,7 +131,8 @@ class Comparison:
         said = self.numbers()
         head = f"{said['name']} by {said['method']}: before → after; the residual's structure (noise alone in brackets)"
         rows = [("median of bands", said["median"]), *((self.band_name(row["band"]), row) for row in said["bands"])]
-        return "\n".join([head, *(f"  {name:<22}{_row(values)}" for name, values in rows)])
+        doubt = [f"warning: {self.warning}"] if self.warning else []
+        return "\n".join([head, *(f"  {name:<22}{_row(values)}" for name, values in rows), *doubt])
 
 
 def _row(values: dict[str, Any]) -> str:
@@ -171,7 +176,8 @@ def compare(
     # as numbers with a scale they would be scaled once more where restored values take their place
     cube = cube.physical().load()
     before = cube.read().astype(np.float32)
-    after = denoise(cube, method).read()
+    denoised = denoise(cube, method)
+    after = denoised.read()
     progress(1, 4)
     use = cube.good & (np.isfinite(before) & (before != 0)).any((1, 2))
     indices = {name: _per_band(before, after, use, name, cube.wavelength_nm) for name in ("noise", "stripes")}
@@ -193,7 +199,7 @@ def compare(
         units=cube.units,
         name=Path(cube.source).stem or cube.name or "cube", method=method, before=before, after=after, use=use,
         wavelength_nm=cube.wavelength_nm, shown=shown[:MOST], indices=indices, structure=structure,
-        chance=chance,
+        chance=chance, warning=str(denoised.meta.get("warning", "")),
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter1d
 
 from denoise.comparison.before_after import (
     Comparison,
@@ -50,6 +51,16 @@ def test_numbers_of_a_comparison_are_of_its_bands() -> None:
         assert row["residual_std"] == pytest.approx(rest[band][good].std())
         assert row["noise"] == [noise[0][band], noise[1][band]]
         assert row["smooth"] == [1 + band, pytest.approx(1 + 0.1 * band)]
+
+
+def test_a_comparison_says_what_makes_it_doubtful() -> None:
+    """Noise that neighbouring bands share is kept: "noise before and after" alone would claim that it fell."""
+    rng = np.random.default_rng(0)
+    noise = gaussian_filter1d(rng.standard_normal((40, 32, 32)), 1.5, axis=0)
+    values = np.linspace(1, 2, 40)[:, None, None] * rng.uniform(1, 2, (1, 32, 32)) + 0.05 * noise
+    found = compare(Cube(data=values.astype(np.float32)), "lowrank", [0])
+    assert "share noise" in found.numbers()["warning"]
+    assert found.text().endswith("warning: " + found.warning)
 
 
 def test_findings_of_strips_are_said_once() -> None:
