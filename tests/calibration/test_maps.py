@@ -7,7 +7,9 @@ import pytest
 from calibration import simulated_bench as bench
 from calibration.captures.pixel_stack import PixelStack
 from calibration.fitting.options import Options
-from calibration.pixel_maps import MAPS, characterize_pixels, describe
+from calibration.fitting.refine import Prior
+from calibration.fitting.wild_samples import fit_without_wild
+from calibration.pixel_maps import MAPS, characterize_pixels, describe, fit_pixels
 from hsitools.errors import FormatError, InputError
 from hsitools.sensor.transmittance import TransmittanceModel
 
@@ -211,3 +213,35 @@ def test_maps_of_few_fringes(tmp_path, band):
     assert np.abs(away).max() * width < 0.5
     assert (np.abs(away) < 1.96 * stderr).mean() > 0.9
     assert np.median(np.abs(away) / stderr) > 0.35
+
+
+def test_what_the_centre_does_not_know_is_in_all_of_its_pixels(tmp_path):
+    """As far as pixels move with the centre that they are drawn to: by fitting them anew with another one."""
+    rng = np.random.default_rng(4)
+    band = (900.0, 1700.0)
+    width = 1000 / band[0] - 1000 / band[1]
+    device = bench.simulate_instrument(
+        20, rng=rng, rows=8, band_nm=band, opd_offset_um=0.8 / width, opd_step_um=2.0 / width / 20
+    )
+    lines, path = bench.lines(81, band), tmp_path / "stack.h5"
+    with h5py.File(path, "w") as file:
+        file["pixels"] = bench.pixel_stack(device, lines, size=5, rng=rng, noise=0.04)
+        file["wavenumber"] = lines
+    stack = PixelStack(path)
+    _, fit, _ = fit_without_wild(stack.centre(), MODEL, Options())
+    _, intensity, flat = next(stack.blocks(10))
+    prior = Prior(mean=fit.prior.mean[10:11], precision=fit.prior.precision[10:11] / fit.variance[10])
+    args = fit.sampled, intensity, flat * fit.curve, stack.wavenumber
+
+    def opd(centre, doubt=None):
+        maps = fit_pixels(*args, centre, prior, doubt=doubt, set_aside=False)
+        return maps["opd_um"], maps["opd_stderr_um"]
+
+    centre = fit.theta[10]
+    moved = np.zeros_like(centre)
+    moved[MODEL.slices["phase"].start + 2] = 0.05
+    (before, sure), (after, _) = opd(centre), opd(centre + moved)
+    _, doubted = opd(centre, np.outer(moved, moved))
+    added = np.sqrt(doubted**2 - sure**2)
+    assert np.median(np.abs(after - before)) > 0.1 * np.median(sure)
+    np.testing.assert_allclose(added, np.abs(after - before), rtol=0.2, atol=0.05 * np.median(sure))
