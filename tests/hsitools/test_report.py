@@ -56,8 +56,8 @@ def test_figures_have_units():
         drawn = figures.all_figures(found, capture)
         assert set(drawn) == {"fit", "opd_law", "parameters", "rmse", "residual", "uncertainty"}
         labels = {name: [a.get_xlabel() + a.get_ylabel() for a in fig.axes] for name, (fig, _) in drawn.items()}
-        assert any("(nm)" in text for text in labels["fit"])
-        assert any("(µm)" in text for text in labels["opd_law"])
+        assert any("/ nm" in text for text in labels["fit"])
+        assert any("/ µm" in text for text in labels["opd_law"])
         for figure, caption in drawn.values():
             assert caption
             assert len(png_bytes(figure, dpi=40)) > 2000

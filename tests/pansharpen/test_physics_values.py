@@ -339,7 +339,7 @@ def test_what_components_leave_and_details_that_are_doubted_by_band(case, model)
     tile, space = case.tile, model.space
     with torch.no_grad():
         found = solved(tile, other)
-        fused = _fuse(tile, other, found)
+        fused = _fuse(tile, other, found).whole()
         up, down = tile.up(), model.pair.down(tile, case.optics.mean_gains())
         details = found.z - up(found.data)
         details = space.cube(details - up(down(details))) - space.mean[0][:, None, None].float()
