@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.captures.capture import MonochromaticCapture
+from calibration.captures.sampling import sampling_limit
 from calibration.characterization import FLAG_MEANING, Characterization
-from calibration.fitting.aliases import sampling_limit
 from calibration.fitting.fit_state import Fit
 from calibration.fitting.initialize import weighted_gain
 from calibration.fitting.line_width import contradicts_width

@@ -26,19 +26,21 @@ def in_order_of_spectrum(restore: Restore) -> Restore:
         wavelength_nm: NDArray[Any] | None = None, who: str = "cube", **options: Any,
     ) -> Restoration:  # fmt: skip
         order = None if wavelength_nm is None else by_wavelength(np.arange(len(wavelength_nm)), wavelength_nm)
-        told: dict[str, Any] = {"known": known, "use": use, "wavelength_nm": wavelength_nm}
-        given = values
         # what is of other bands is for `restore` to refuse
         if order is None or np.shape(values)[:1] != order.shape or not (np.diff(order) < 0).any():
-            order = None
-        else:
-            given = real_array(values, who)
-            if known is not None:
-                known.check(given.shape, who)
-            given, told["known"] = given[order], None if known is None else _each(known, order)
-            told |= {name: None if told[name] is None else np.asarray(told[name])[order] for name in list(told)[1:]}
-        found: Restoration = restore(given, *method, who=who, **told, **options)
-        return found if order is None else _back(found, order)
+            as_given: Restoration = restore(
+                values, *method, known=known, use=use, wavelength_nm=wavelength_nm, who=who, **options
+            )
+            return as_given
+        given = real_array(values, who)
+        if known is not None:
+            known.check(given.shape, who)
+            known = _each(known, order)
+        found = restore(
+            given[order], *method, known=known, use=None if use is None else np.asarray(use)[order],
+            wavelength_nm=np.asarray(wavelength_nm)[order], who=who, **options,
+        )  # fmt: skip
+        return _back(found, order)
 
     return cast(Restore, ordered)
 

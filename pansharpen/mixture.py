@@ -65,9 +65,8 @@ class Mixture(ByParts):
         if self.move is None:
             return self._mixed(bands, rows, columns, self.bounded)
         # each band has a displacement of its own: all of them are moved
-        y, around_y = self.move.y.outputs(rows).cut()
-        x, around_x = self.move.x.outputs(columns).cut()
-        out = Separable(y, x)(self._mixed(slice(None), around_y, around_x, False))[:, bands]
+        move, y, x = self.move.part(rows, columns)
+        out = move(self._mixed(slice(None), y, x, False))[:, bands]
         return out.clamp_(min=0) if self.bounded else out
 
     def whole(self) -> torch.Tensor:

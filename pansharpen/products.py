@@ -127,19 +127,20 @@ def fuse_file(
     if std is not None and order.dtype is not None:
         std = _packed_std(std, cube)
     kept = 0
-    layers = {out: fused} if std is None else {out: fused, beside(out, "_std"): std}
     if client is None and std is not None:
         written_together(
             source, lambda: save_cube(fused, out, written), lambda: save_cube(std, beside(out, "_std"))
         )  # fmt: skip
-        layers = {}
-    for target, layer in layers.items():
-        if client is None or layer.in_memory:
-            save_cube(layer, target, written)
-        else:
-            from hsitools.scale.pieces import save_by_workers
+    else:
+        for target, layer in ((out, fused), (beside(out, "_std"), std)):
+            if layer is None:
+                continue
+            if client is None or layer.in_memory:
+                save_cube(layer, target, written)
+            else:
+                from hsitools.scale.pieces import save_by_workers
 
-            kept += save_by_workers(layer, target, client, order.key(path), written)
+                kept += save_by_workers(layer, target, client, order.key(path), written)
     names = ("sensor", "sensor_noise", "rounding_error", "pan_shift_pixels", "guides", "noise", "wild_samples")
     told = {name: fused.meta.get(name) for name in names}
     return {

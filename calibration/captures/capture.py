@@ -22,7 +22,7 @@ from calibration.captures.checks import (
     stored_wavenumber,
 )
 from calibration.captures.irca_folder import is_irca_folder, read_irca_folder
-from calibration.fitting.aliases import sampling_limit
+from calibration.captures.sampling import sampling_limit
 from hsitools.arrays import REAL, real_array
 from hsitools.errors import FormatError, InputError
 from hsitools.io.own_file import declared_format, new_own, open_own

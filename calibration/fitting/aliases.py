@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.captures.sampling import sampling_limit
 from calibration.fitting.opd_law import repeated_medians
 
 Array = NDArray[np.float64]
@@ -31,8 +32,6 @@ DOUBT = 6.0
 MERGED = 1.0
 #: Resolution elements that rows may well be off a straight line: a mosaic's ripple is smaller.
 LAW_RESOLUTIONS = 3.0
-#: Share of the mean spacing below which two lines are one, measured twice.
-SAME_LINE = 1e-3
 #: Coherence of lines with a gap at the distance of a rival OPD, one more turn over the gap, from which on it is tried:
 #: the rival explains half of a fringe. Lines without gaps have .22, lines that lack a quarter of the band .56.
 RIVAL = 0.7
@@ -44,18 +43,6 @@ FINE_GRID = 8
 MIN_PATH = 5
 #: Most rows that the search for a straight law looks at: so many tell one line from another.
 MOST_ROWS = 64
-
-
-def sampling_limit(wavenumber: Array) -> float:
-    """Largest OPD (µm) that the lines sample, ``1 / (2·Δσ)``.
-
-    Δσ is the mean spacing of the lines, or the median where that is smaller: where some lines of a regular series are
-    missing the others still tell the fringes that the whole series would.
-    """
-    spacing = np.diff(np.sort(wavenumber))
-    # a line measured twice tells no more
-    spacing = spacing[spacing > SAME_LINE * spacing.mean()]
-    return 0.5 / float(min(spacing.mean(), np.median(spacing)))
 
 
 def evenly_spaced(wavenumber: Array) -> bool:

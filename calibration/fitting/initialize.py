@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.captures.sampling import sampling_limit
 from calibration.fitting import aliases
 from calibration.fitting.opd_law import repeated_medians
 from calibration.fitting.scaled_rows import MIN_ROWS
@@ -53,7 +54,7 @@ class Periodogram:
 
 def opd_grid(wavenumber: Array) -> Array:
     """OPDs (µm) from a quarter fringe in the band to the lines' sampling limit."""
-    return grid_to(wavenumber, aliases.sampling_limit(wavenumber))
+    return grid_to(wavenumber, sampling_limit(wavenumber))
 
 
 def grid_to(wavenumber: Array, limit_um: float) -> Array:

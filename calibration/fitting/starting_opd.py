@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.captures.sampling import sampling_limit
 from calibration.fitting import aliases, initialize
 from calibration.fitting.scaled_rows import ScaledRows
 
@@ -53,7 +54,7 @@ class WideSearch:
 
 def wide_search(data: ScaledRows, opd_um: Array) -> WideSearch | None:
     """Search on both sides of the sampling limit; None where no row of a device of these OPDs can be beyond it."""
-    limit = aliases.sampling_limit(data.wavenumber)
+    limit = sampling_limit(data.wavenumber)
     usable = data.usable
     if not aliases.may_reach_beyond(opd_um[usable], data.index[usable], limit, data.opd_step_um):
         return None

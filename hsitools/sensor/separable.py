@@ -184,6 +184,12 @@ class Separable:
         """The same operator, of which only a window of what it gives is wanted."""
         return _window(self, rows.start, rows.stop, columns.start, columns.stop)
 
+    def part(self, rows: slice, columns: slice) -> tuple[Separable, slice, slice]:
+        """As `outputs`, of those inputs alone that it acts on; and which rows and columns these are."""
+        y, used_rows = self.y.outputs(rows).cut()
+        x, used_columns = self.x.outputs(columns).cut()
+        return Separable(y, x), used_rows, used_columns
+
     def adjoint(self, values: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
         """Transposed operator: ``⟨forward(a), b⟩ = ⟨a, adjoint(b)⟩``; written to ``out``, contiguous, if given."""
         self._check(values, (self.y.n_out, self.x.n_out))

@@ -68,9 +68,8 @@ class ErrorBars(ByParts):
             )
             return self._std(bands, next(inside), next(inside))
         # each band has a displacement of its own: all of them are moved
-        y, around_y = self.move.y.outputs(rows).cut()
-        x, around_x = self.move.x.outputs(columns).cut()
-        out = Separable(y, x)(self._std(slice(None), around_y, around_x))
+        move, y, x = self.move.part(rows, columns)
+        out = move(self._std(slice(None), y, x))
         # beside a step, interpolation swings: as far as below zero
         return torch.maximum(out, per_band(self.scale.floor, out).sqrt())[:, bands]
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from calibration import simulated_bench as bench
+from calibration.captures.sampling import sampling_limit
 from calibration.fitting import aliases
 from calibration.fitting.options import Options
 from calibration.pipeline import characterize
@@ -90,8 +91,8 @@ def test_lines():
     assert not aliases.evenly_spaced(uneven)
     # some lines of the series missing: the aliases are as exact
     assert aliases.evenly_spaced(np.delete(even, [3, 11, 12, 30]))
-    assert aliases.search_limit(even) == pytest.approx(2 * aliases.sampling_limit(even))
-    assert 2 <= aliases.search_limit(uneven) / aliases.sampling_limit(uneven) <= aliases.WIDEST
+    assert aliases.search_limit(even) == pytest.approx(2 * sampling_limit(even))
+    assert 2 <= aliases.search_limit(uneven) / sampling_limit(uneven) <= aliases.WIDEST
 
 
 def test_rival_across_the_limit():
@@ -146,4 +147,4 @@ def test_lines_measured_twice():
     """What they sample is what the lines sample that differ."""
     even = bench.lines(101)
     twice = np.sort(np.concatenate([even, even + 1e-8]))
-    assert aliases.sampling_limit(twice) == pytest.approx(aliases.sampling_limit(even), rel=1e-6)
+    assert sampling_limit(twice) == pytest.approx(sampling_limit(even), rel=1e-6)
