@@ -17,6 +17,7 @@ from calibration.inversion import measurement as files
 from calibration.inversion import registry, tiles
 from calibration.inversion.calibration_error import interferogram_errors, smooth_spectrum
 from calibration.inversion.clipped_cubes import without_clipped
+from calibration.inversion.explained import say_unexplained
 from calibration.inversion.grid import require_grid_memory
 from calibration.inversion.halves import widened
 from calibration.inversion.live_rows import live_rows
@@ -43,6 +44,8 @@ from hsitools.progress import Progress, silent
 from hsitools.text import counted
 
 Array = NDArray[np.float64]
+#: Where wavelengths lie among others.
+Places = slice | NDArray[np.intp]
 log = logging.getLogger(__name__)
 #: Of numbers in single precision, as cubes hold them, with some for arithmetic.
 ROUNDING = 1e-6
@@ -183,6 +186,7 @@ def invert(
     case = build_case(learnt_from, known, wavelength, light)
     if not case.measured.any():
         raise InputError(f"{scene.source}: found no pixel that all interferometers measured, expected some")
+    say_unexplained(case, scene.source, known.name)
     learned = entry.learned(case, device)
     if learnt_from.alignment_std is not None:
         learned = widened(entry, case, learned, device)
@@ -208,20 +212,34 @@ def invert(
     return _labelled(spectra, entry.name, known, scene)
 
 
-def whole_band(device: Characterization, grid: Array | None) -> tuple[Array, slice]:
+def whole_band(device: Characterization, grid: Array | None) -> tuple[Array, Places]:
     """Wavelengths to invert on, and where those asked for lie in them.
 
-    Light reaches the interferometers from all of the calibrated band: beside a narrower grid there are the lines.
+    Light reaches the interferometers from all of the calibrated band: beside a narrower grid there are the lines. A
+    spectrum is straight between its samples: where the instrument resolves more than the grid there are others between.
     """
     lines = 1000 / device.response.wavenumber[::-1]
     if grid is None:
         return lines, slice(None)
     grid = np.asarray(grid, dtype=float)
     check_grid(grid, device.response.band_nm)
+    step = np.diff(grid)
+    middle = grid[:-1] + step / 2
+    # half of what the largest path difference resolves, and no finer than the lines
+    resolved = middle**2 / 1000 / (4 * float(np.nanmax(np.abs(device.opd_um))))
+    finest = np.interp(middle, lines[:-1] + np.diff(lines) / 2, np.diff(lines))
+    pieces = np.maximum(np.ceil(step / np.maximum(resolved, finest) - 1e-6), 1).astype(int)
+    require_grid_memory(float(pieces.sum()))
+    first = np.repeat(np.cumsum(pieces) - pieces, pieces)
+    inner = np.repeat(grid[:-1], pieces) + np.repeat(step / pieces, pieces) * (np.arange(pieces.sum()) - first)
+    inner = np.append(inner, grid[-1])
     # not nearer to the grid than half a step of it: two samples of one place would be one
-    before = lines[lines < grid[0] - 0.5 * (grid[1] - grid[0])]
-    after = lines[lines > grid[-1] + 0.5 * (grid[-1] - grid[-2])]
-    return np.concatenate([before, grid, after]), slice(len(before), len(before) + len(grid))
+    before = lines[lines < inner[0] - 0.5 * (inner[1] - inner[0])]
+    after = lines[lines > inner[-1] + 0.5 * (inner[-1] - inner[-2])]
+    # a view where there is none between them
+    even = slice(len(before), len(before) + len(grid))
+    asked = even if len(inner) == len(grid) else len(before) + np.concatenate([[0], np.cumsum(pieces)])
+    return np.concatenate([before, inner, after]), asked
 
 
 def check_grid(grid: Array, band_nm: tuple[float, float]) -> None:
@@ -312,7 +330,7 @@ def _on_grid(
     return files.on_grid(known, values, wavelength_nm, what, centred=centred)
 
 
-def _in_units(spectra: Spectra, radiance: Array | None, asked: slice) -> Spectra:
+def _in_units(spectra: Spectra, radiance: Array | None, asked: Places) -> Spectra:
     """Spectra of the wavelengths that were asked for, in the lamp's units where these are known."""
     scale = None if radiance is None else radiance[asked, None, None]
 
@@ -350,7 +368,7 @@ def _labelled(spectra: Spectra, method: str, device: Characterization, measured:
 
 
 def _key(
-    measured: Measurement, case: Interferograms, method: str, radiance: Array | None, asked: slice, units: str
+    measured: Measurement, case: Interferograms, method: str, radiance: Array | None, asked: Places, units: str
 ) -> str:  # fmt: skip
     """What spectra depend on, of files by their sizes and times: reading them would take as long as inverting them."""
     path = Path(measured.source)
@@ -363,6 +381,6 @@ def _key(
     ]  # fmt: skip
     return short_hash(
         {"stamp": stamp, "arrays": [None if a is None else fingerprint(a) for a in arrays], "method": method,
-         "asked": [asked.start, asked.stop], "units": units, "version": __version__, "tile": tiles.TILE_BYTES,
-         "sample": tiles.SAMPLE_PIXELS}
+         "asked": fingerprint(case.wavelength_nm[asked]), "units": units, "version": __version__,
+         "tile": tiles.TILE_BYTES, "sample": tiles.SAMPLE_PIXELS}
     )  # fmt: skip

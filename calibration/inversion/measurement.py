@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from calibration.captures.extract import check_dark, mean_dark
 from calibration.captures.frames import LINES
 from calibration.captures.saturation import clipping_limit
+from calibration.captures.unlit import check_place, check_unlit, unlit_pixels
 from calibration.characterization import Characterization
-from calibration.inversion.scene_average import average
+from calibration.inversion.scene_average import Average, average
 from hsitools.arrays import real_array
 from hsitools.cube import Cube
 from hsitools.errors import FormatError, InputError
@@ -30,6 +31,9 @@ log = logging.getLogger(__name__)
 LOOKED_AT = 4
 #: OPDs that a cube says of itself may differ from the instrument's by this share of a fringe over the band.
 SAME_INSTRUMENT = 0.5
+#: Frames of one scene whose light differs by this factor, and so many standard errors, are of several, or of several
+#: exposures.
+ONE_SCENE, NOISE_SIGMA = 1.2, 6.0
 #: A frame with more saturated pixels than this inside its sub-images says nothing.
 SATURATED = 0.5
 NO_DARK = "missing, expected dark frames (n, y, x) or (y, x) of the same exposure"
@@ -303,23 +307,50 @@ def frames(
     corner = np.rint(layout.centres()[instrument.index] - (size - 1) / 2).astype(int)
     inside = np.arange(size)
     rows, columns = corner[:, 0, None, None] + inside[:, None], corner[:, 1, None, None] + inside
-    if rows.min() < 0 or columns.min() < 0 or rows.max() >= shape[-2] or columns.max() >= shape[-1]:
-        raise InputError(f"{source}: layout: found sub-images beyond the frame, expected all {len(corner)} inside")
-    raw, hot = raw[()][None] if len(shape) == 2 else raw, hot[rows, columns]
+    # outermost sub-images may reach beyond the detector: pixels that were not measured
+    beyond = (rows < 0) | (columns < 0) | (rows >= shape[-2]) | (columns >= shape[-1])
+    rows, columns = np.clip(rows, 0, shape[-2] - 1), np.clip(columns, 0, shape[-1] - 1)
+    raw = raw[()][None] if len(shape) == 2 else raw
+    whole = np.mean([raw[number] for number in range(min(len(raw), LOOKED_AT))], axis=0) - dark
+    whole[hot] = np.nan
+    check_place(whole, layout, f"{source}: frames")
+    hot = hot[rows, columns] & ~beyond
     first = np.stack([raw[number][rows, columns] for number in range(min(len(raw), LOOKED_AT))]).astype(float)
     declared = np.inf if full_scale is None else float(full_scale)
-    limit = min(declared, clipping_limit(first, ~hot & np.isfinite(first).all(axis=0)))
-    found = average(raw, rows, columns, limit, hot)
-    saturated, hot = found.saturated, hot | found.wild
+    limit = min(declared, clipping_limit(first, ~hot & ~beyond & np.isfinite(first).all(axis=0)))
+    found = average(raw, rows, columns, limit, hot | beyond)
+    _check_frame_means(found, float(dark[rows, columns][~(hot | beyond)].mean()), source)
+    saturated, hot = found.saturated & ~beyond, hot | (found.wild & ~beyond)
     if saturated.mean() > SATURATED:
         raise InputError(f"{source}: frames: {_saturated(float(saturated.mean()), limit)}")
     lost = int((saturated & ~hot).sum())
     if lost:
         text = "%s: frames: %s (%.2g %%) left out, saturated from %.6g on (declared: %s)"
         log.warning(text, source, counted(lost, "sample"), 100 * lost / hot.size, limit, full_scale)
-    values = np.where(saturated | ~np.isfinite(found.mean), np.nan, found.mean - dark[rows, columns])
-    check_dark(values[np.isfinite(values) & ~hot], f"{source}: dark", "frames")
+    unmeasured = saturated | beyond | ~np.isfinite(found.mean)
+    values = np.where(unmeasured, np.nan, found.mean - dark[rows, columns])
+    light = values[np.isfinite(values) & ~hot]
+    check_dark(light, f"{source}: dark", "frames")
+    check_unlit(whole[unlit_pixels(layout)], float(light.mean()) if light.size else 0.0, f"{source}: dark", "frames")
     return Measurement(values=values, noise_std=found.noise_std, source=source, hot=hot)
+
+
+def _check_frame_means(found: Average, dark: float, source: str) -> None:
+    """Refuse frames that hold nothing, and say when frames differ by more than a lamp flickers."""
+    empty = np.flatnonzero(~np.isfinite(found.frame_mean))
+    if len(empty):
+        raise InputError(f"{source}: frames: found no finite number in frame {empty[0]}, expected digital numbers")
+    light = found.frame_mean - dark
+    if found.noise_std is None or not light.max() > 0:
+        return
+    # of one frame's mean over its pixels
+    noise = float(np.sqrt(np.nanmean(found.noise_std**2) * len(light) / found.mean.size))
+    if np.ptp(light) > NOISE_SIGMA * noise and light.min() * ONE_SCENE < light.max():
+        log.warning(
+            "%s: frames: found their light to differ, from %.4g (frame %d) to %.4g (frame %d), expected frames of one "
+            "scene and exposure: their mean is inverted",
+            source, light.min(), light.argmin(), light.max(), light.argmax(),
+        )  # fmt: skip
 
 
 def curve(path: str | Path, wavelength_nm: Array, what: str, *, centred: bool = False) -> Array:
@@ -335,8 +366,9 @@ def curve(path: str | Path, wavelength_nm: Array, what: str, *, centred: bool = 
     table = read_table(path, what, columns=2)
     values = table.values[:, 0]
     if not np.isfinite(values).all():
+        place = int(np.flatnonzero(~np.isfinite(values))[0])
         raise FormatError(
-            f"{path}: {what}: found {counted(len(values), 'row')}, expected at least two of finite numbers"
+            f"{path}: {what}: found {values[place]} at {table.wavelength_nm[place]:g} nm, expected finite numbers"
         )
     order = np.argsort(table.wavelength_nm)
     return on_grid(table.wavelength_nm[order], values[order], wavelength_nm, f"{path}: {what}", centred=centred)

@@ -34,12 +34,15 @@ class Average:
     saturated, wild : array of bool, shape of ``mean``
         At the limit in any frame; not a number, varying by far more than noise in this sub-image alone, or of a
         sub-image without noise among others that have it.
+    frame_mean : array, shape (frame,)
+        Of each frame, of the pixels that are not hot; NaN of one without a finite number.
     """
 
     mean: Array
     noise_std: Array | None
     saturated: Mask
     wild: Mask
+    frame_mean: Array
 
 
 def average(raw: Any, rows: NDArray[np.intp], columns: NDArray[np.intp], limit: float, hot: Mask) -> Average:
@@ -58,16 +61,20 @@ def average(raw: Any, rows: NDArray[np.intp], columns: NDArray[np.intp], limit: 
     count = len(raw)
     mean, squares = np.zeros((2, *hot.shape))
     saturated = np.zeros(hot.shape, dtype=bool)
+    frame_mean = np.full(count, np.nan)
     for number in range(count):
         # about the running mean: of many frames no sum grows beyond its digits
         cut = np.asarray(raw[number], dtype=float)[rows, columns]
         saturated |= cut >= limit
+        known = ~hot & np.isfinite(cut)
+        if known.any():
+            frame_mean[number] = cut[known].mean()
         away = cut - mean
         mean += away / (number + 1)
         squares += away * (cut - mean)
     wild = ~np.isfinite(mean)
     if count == 1:
-        return Average(mean=mean, noise_std=None, saturated=saturated, wild=wild)
+        return Average(mean=mean, noise_std=None, saturated=saturated, wild=wild, frame_mean=frame_mean)
     variance = squares / (count - 1)
     counts = ~(hot | saturated | wild)
     samples = np.asarray(raw[0])[rows, columns][counts]
@@ -78,7 +85,9 @@ def average(raw: Any, rows: NDArray[np.intp], columns: NDArray[np.intp], limit: 
     # frames without any noise: no interferometer is endlessly sure
     least = 1e-12 * float((mean[counts] ** 2).mean()) if counts.any() else 0.0
     noise = np.maximum(variances, least) / count + _kept_rounding(variances, step)
-    return Average(mean=mean, noise_std=np.sqrt(noise), saturated=saturated, wild=wild)
+    return Average(
+        mean=mean, noise_std=np.sqrt(noise), saturated=saturated, wild=wild, frame_mean=frame_mean
+    )  # fmt: skip
 
 
 def _kept_rounding(variance: Array, step: float) -> Array:
