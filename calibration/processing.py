@@ -55,7 +55,7 @@ def check_scene(plan: Plan) -> None:
     from calibration.captures.frames import FrameStack
     from calibration.characterization import Characterization
     from calibration.commands.invert import parse_grid
-    from calibration.inversion import measurement
+    from calibration.inversion import curves, measurement
     from calibration.inversion.invert import check_grid
     from hsitools.errors import InputError
     from hsitools.sensor.layout import SubImageLayout
@@ -92,7 +92,7 @@ def check_scene(plan: Plan) -> None:
     for name in ("illumination", "lamp"):
         path = getattr(plan, name)
         if path is not None:
-            measurement.curve(path, lines, name)
+            curves.curve(path, lines, name)
 
 
 def _needs_dark(stack: Any) -> None:

@@ -13,15 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.characterization import Characterization
-from calibration.inversion import measurement as files
-from calibration.inversion import registry, tiles
+from calibration.inversion import curves, registry, tiles
 from calibration.inversion.calibration_error import interferogram_errors, smooth_spectrum
 from calibration.inversion.clipped_cubes import without_clipped
 from calibration.inversion.explained import say_unexplained
 from calibration.inversion.grid import require_grid_memory
 from calibration.inversion.halves import widened
 from calibration.inversion.live_rows import live_rows
-from calibration.inversion.measurement import AnyMeasurement, CubeMeasurement, Measurement
+from calibration.inversion.measurement import AnyMeasurement, CubeMeasurement, Measurement, interferogram_cube
 from calibration.inversion.prior import best_prior, candidates
 from calibration.inversion.problem import (
     LAMP_UNITS,
@@ -164,7 +163,7 @@ def invert(
     if lamp is None and lamp_units is not None:
         raise InputError(f"lamp_units: found {lamp_units!r} without a lamp, expected its radiance, too")
     if lamp is not None:
-        told = files.curve_units(lamp) if lamp_units is None and isinstance(lamp, str | Path) else lamp_units
+        told = curves.curve_units(lamp) if lamp_units is None and isinstance(lamp, str | Path) else lamp_units
         radiance, units = _on_grid(lamp, wavelength, "lamp", centred=True), told or RADIANCE_UNITS
         if light is not None:
             # what the scene sends is in units of the lamp
@@ -173,7 +172,7 @@ def invert(
         measured = Cube(data=measured, name="interferograms")
     scene: AnyMeasurement
     if isinstance(measured, Cube):
-        scene = files.interferogram_cube(measured, known)
+        scene = interferogram_cube(measured, known)
     elif isinstance(measured, Measurement | CubeMeasurement):
         scene = measured
     else:
@@ -313,7 +312,7 @@ def _on_grid(
     curve: tuple[Array, Array] | str | Path, wavelength_nm: Array, what: str, *, centred: bool = False
 ) -> Array:  # fmt: skip
     if isinstance(curve, str | Path):
-        return files.curve(curve, wavelength_nm, what, centred=centred)
+        return curves.curve(curve, wavelength_nm, what, centred=centred)
     if not (isinstance(curve, tuple | list) and len(curve) == 2 and np.ndim(curve[0]) == 1):
         raise InputError(f"{what}: found {type(curve).__name__}, expected wavelengths and values, or a table's path")
     known, values = (real_array(part, what).astype(float) for part in curve)
@@ -327,7 +326,7 @@ def _on_grid(
         )
     order = np.argsort(known)
     known, values = known[order], values[order]
-    return files.on_grid(known, values, wavelength_nm, what, centred=centred)
+    return curves.on_grid(known, values, wavelength_nm, what, centred=centred)
 
 
 def _in_units(spectra: Spectra, radiance: Array | None, asked: Places) -> Spectra:

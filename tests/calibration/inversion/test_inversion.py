@@ -21,11 +21,12 @@ from calibration.commands.invert import invert as group
 from calibration.commands.invert import parse_grid
 from calibration.inversion import registry, scenes
 from calibration.inversion.calibration_error import allow, interferogram_errors, likeliest
+from calibration.inversion.curves import on_grid
 from calibration.inversion.filters import NOISE_ALONE, choose
 from calibration.inversion.invert import Inversion, build_case, invert
 from calibration.inversion.kept import Kept, capture_name, instrument_name
 from calibration.inversion.lines import corrected, find_peaks, summary
-from calibration.inversion.measurement import Measurement, check_file, frames, on_grid, open_measurement
+from calibration.inversion.measurement import Measurement, check_file, frames, open_measurement
 from calibration.inversion.methods import joint
 from calibration.inversion.methods.cosine import transform
 from calibration.inversion.methods.gp import untold_variance

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from calibration.inversion import measurement
+from calibration.inversion import curves
 from hsitools.errors import FormatError
 from hsitools.io.tables import read_table, unit_of
 from hsitools.sensor.presets import from_table
@@ -35,14 +35,14 @@ def test_the_unit_is_what_the_head_says(tmp_path, head, stored):
     path = table(tmp_path / "t.csv", stored, head)
     assert_allclose(read_table(path, "lamp").wavelength_nm, GRID, rtol=1e-8)
     assert_allclose(from_table(path).response.wavelength_nm, [550], atol=1e-3)
-    assert_allclose(measurement.curve(path, GRID, "lamp"), BAND, rtol=1e-6)
+    assert_allclose(curves.curve(path, GRID, "lamp"), BAND, rtol=1e-6)
 
 
 def test_the_suns_spectrum_may_begin_with_x_rays(tmp_path):
     wide = np.concatenate([[0.5, 10.0, 50.0], GRID])
     path = table(tmp_path / "t.csv", wide, "nm, irradiance (W m-2 nm-1)", np.ones(len(wide)))
     assert_allclose(read_table(path, "light").wavelength_nm, wide, rtol=1e-9)
-    assert measurement.curve_units(path) == "W m-2 nm-1"
+    assert curves.curve_units(path) == "W m-2 nm-1"
 
 
 @pytest.mark.parametrize(
@@ -62,13 +62,13 @@ def test_the_suns_spectrum_may_begin_with_x_rays(tmp_path):
 def test_what_is_no_table_is_said_in_one_line(tmp_path, text, message):
     path = tmp_path / "t.csv"
     path.write_text(text)
-    for read in (lambda: from_table(path), lambda: measurement.curve(path, GRID, "lamp")):
+    for read in (lambda: from_table(path), lambda: curves.curve(path, GRID, "lamp")):
         with pytest.raises(FormatError, match=message) as caught:
             read()
         assert "\n" not in str(caught.value)
         assert len(str(caught.value)) < 300
     with pytest.raises(FormatError, match=r"none\.csv: lamp: found no such file"):
-        measurement.curve_units(tmp_path / "none.csv")
+        curves.curve_units(tmp_path / "none.csv")
 
 
 def test_units_of_heads():
