@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 # before NumPy, torch or matplotlib are imported
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -37,29 +38,48 @@ settings.register_profile("hsitools", deadline=None, derandomize=True, max_examp
 settings.load_profile("hsitools")
 
 
+#: Files whose tests ask the warm processes of benchmarks, which take seconds to start: one worker runs them all.
+BENCHMARKS = (
+    "denoise/test_benchmark",
+    "pansharpen/test_benchmark",
+    "pansharpen/test_report",
+    "test_honesty",
+    "test_plugins",
+    "test_protocol",
+    "test_wrong_files",
+    "test_other_weights",
+)
 #: Files that take longest, about in order: they begin first, so that no worker is left alone with one at the end.
 LONG = (
+    *BENCHMARKS,
     "test_diffusion",
-    "test_docs",
-    "notebooks/",
-    "pansharpen/test_benchmark",
-    "test_training",
-    "test_real_captures",
-    "test_zero_shot",
-    "test_error_bars",
-    "test_demo",
-    "test_physics.",
-    "test_denoise",
-    "test_photon_transfer",
-    "test_guide",
-    "test_right",
-    "test_laws",
-    "test_process",
-    "test_extending",
-    "test_strips",
-    "test_cli_cube",
-    "test_learning",
     "test_lint",
+    "test_docs.",
+    "notebooks/",
+    "test_denoise",
+    "test_symmetries",
+    "test_guide",
+    "test_real_captures",
+    "test_extending",
+    "test_training",
+    "test_process",
+    "test_strips",
+    "test_demo",
+    "test_error_bars",
+    "test_noisy",
+    "test_band_places",
+    "test_pairs",
+    "test_physics",
+    "test_relation",
+    "test_run",
+    "test_laws",
+    "test_zero_shot",
+    "test_columns",
+    "contract/test_docstrings",
+    "test_coverage",
+    "test_right",
+    "test_cli_calibrate",
+    "test_engine",
     "scale/",
 )
 
@@ -72,6 +92,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next((number for number, name in enumerate(LONG) if name in path), len(LONG))
 
     items.sort(key=place)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With ``--dist loadfile``: a file at a time, those of `BENCHMARKS` as one."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+
+    from xdist.scheduler import LoadFileScheduling
+
+    class Files(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file: str = super()._split_scope(nodeid)
+            return "benchmarks" if any(name in file for name in BENCHMARKS) else file
+
+    return Files(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -106,6 +142,25 @@ def pytest_runtest_makereport(item: pytest.Item):
 def captures_dir(shared: Path) -> Path:
     """Folder of the real captures."""
     return shared / "data" / "captures"
+
+
+@pytest.fixture(scope="module")
+def rough_pictures():
+    """Pictures without their layout, which takes half of drawing, for tests that only write them.
+
+    Reports and figures with it are drawn by their own tests, and by those of ``hsi calibrate`` and ``hsi demo``.
+    """
+    from matplotlib.figure import Figure
+
+    savefig = Figure.savefig
+
+    def rough(figure, *arguments, **settings):
+        figure.set_layout_engine("none")
+        savefig(figure, *arguments, **settings)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", rough)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -130,7 +130,8 @@ def refine_rows(
         own = None if prior is None else prior.take([row])
         ceiling = None if cut_off is None else cut_off.take([row])
         result = fit_row(sampled, theta[row], intensity[row], flat[row], weight[row], own, ceiling)
-        log.debug("row %d\n%s", row, result.fit_report())
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("row %d\n%s", row, result.fit_report())
         out[row], converged[row] = result.model.theta(result.params), bool(result.success)
     evaluate = Cost(sampled, intensity, flat, weight, prior, None, cut_off)
     cost, normal, _ = evaluate(out, np.arange(len(out)))

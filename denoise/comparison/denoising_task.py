@@ -29,6 +29,7 @@ class DenoisingTask(Task):
     """What denoising plugs into `hsitools.comparison`."""
 
     path = "denoise.comparison.denoising_task:DENOISING"
+    libraries = ("numpy.random", "scipy.fft", "scipy.ndimage", "scipy.sparse", "scipy.special", "skimage.restoration")
 
     @property
     def methods(self) -> Mapping[str, Method]:

@@ -10,11 +10,9 @@ import json
 import os
 import subprocess
 import sys
-from importlib import import_module
-from operator import attrgetter
 from typing import Any
 
-from hsitools.comparison.worker import Worker, said_at_death
+from hsitools.comparison.worker import Worker, function_of, said_at_death
 
 
 class SpawnedWorker:
@@ -64,8 +62,7 @@ def answer_once(target: str) -> None:
     """Answer the request on standard input."""
     reply = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever prints must not answer in our place
-    module, _, name = target.partition(":")
-    result = attrgetter(name)(import_module(module))(json.load(sys.stdin))
+    result = function_of(target)(json.load(sys.stdin))
     reply.write(json.dumps({"result": result}).encode())
     reply.close()
 

@@ -34,6 +34,9 @@ class Task(ABC):
 
     #: Where workers find the instance: ``module:NAME``.
     path: ClassVar[str]
+    #: What code of the room loads where it first needs it. Workers load it once: each cell would anew, at the cost of
+    #: its method, whose seconds would be those of an import.
+    libraries: ClassVar[tuple[str, ...]] = ()
 
     @property
     @abstractmethod

@@ -81,10 +81,18 @@ class Worker:
 # ---- inside the worker -----------------------------------------------------------------------------------------
 
 
+def function_of(target: str) -> Callable[[Any], Any]:
+    """What ``module:name.name`` names; the libraries are loaded that its room needs (`Task.libraries`)."""
+    module, _, name = target.partition(":")
+    function: Callable[[Any], Any] = attrgetter(name)(import_module(module))
+    for library in getattr(getattr(function, "__self__", None), "libraries", ()):
+        import_module(library)
+    return function
+
+
 def serve(target: str) -> None:
     """Answer requests on standard input, one line of JSON each, until it ends."""
-    module, _, name = target.partition(":")
-    function = attrgetter(name)(import_module(module))
+    function = function_of(target)
     _adopt_orphans()
     replies = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # whatever prints must not answer in our place

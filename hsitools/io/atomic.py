@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,22 +30,25 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     check_file(path)
+    temporary = unfinished(path)
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    except OSError as error:
-        raise InputError(f"{path}: output: cannot write there ({error.strerror or error})") from None
-    os.close(handle)
-    temporary = Path(name)
-    try:
+        try:
+            temporary.touch(exist_ok=False)
+        except OSError as error:
+            raise InputError(f"{path}: output: cannot write there ({error.strerror or error})") from None
         with full_disk_said(path):
             yield temporary
-            # mkstemp makes private files; outputs get the permissions that open() would have given
-            mask = os.umask(0)
-            os.umask(mask)
-            temporary.chmod(0o666 & ~mask)
             temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def unfinished(path: Path) -> Path:
+    """A hidden name beside ``path`` that nothing has.
+
+    Known before anything is made by it, so that whoever is interrupted while making it can clear it away.
+    """
+    return path.with_name(f".{path.name}.{os.urandom(4).hex()}.part")
 
 
 @contextmanager

@@ -40,6 +40,7 @@ class FusionTask(Task):
     """What pansharpening plugs into `hsitools.comparison`."""
 
     path = "pansharpen.comparison.fusion_task:FUSION"
+    libraries = ("h5py", "numpy.random", "scipy.fft", "scipy.ndimage", "scipy.special")
 
     @property
     def methods(self) -> Mapping[str, Method]:

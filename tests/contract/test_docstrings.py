@@ -31,6 +31,7 @@ def test_every_public_name_is_documented_with_an_example(package):
 PUBLIC = [(package, name) for package in PACKAGES for name in sorted(importlib.import_module(package).__all__)]
 
 
+@pytest.mark.usefixtures("rough_pictures")
 @pytest.mark.parametrize(("package", "name"), PUBLIC, ids=[".".join(pair) for pair in PUBLIC])
 def test_examples_of_public_names_are_true(package, name, tmp_path, monkeypatch):
     """Each example runs in an empty folder, with nothing but its own imports and the name that it belongs to."""

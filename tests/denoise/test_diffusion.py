@@ -362,6 +362,7 @@ def test_example_comes_back_from_its_file(clean, tmp_path):
         load_example(tmp_path / "bad.npz")
 
 
+@pytest.mark.usefixtures("rough_pictures")
 def test_three_stages_and_resumption(tmp_path, monkeypatch):
     monkeypatch.setattr("denoise.learning.stepwise.EVALUATE_EVERY", 2)
     monkeypatch.setattr("denoise.learning.latent_training.BATCH", 2)

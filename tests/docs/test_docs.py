@@ -95,7 +95,7 @@ def _registries():
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if blocks(page)], ids=lambda page: str(page.relative_to(ROOT).with_suffix(""))
 )
-@pytest.mark.usefixtures("_registries")
+@pytest.mark.usefixtures("_registries", "rough_pictures")
 def test_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)

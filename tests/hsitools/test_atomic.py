@@ -1,5 +1,6 @@
 """Outputs are whole or not there."""
 
+import itertools
 import signal
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import sys
 import pytest
 
 from hsitools.errors import InputError
+from hsitools.io import atomic
 from hsitools.io.atomic import atomic_path
 
 WRITER = """
@@ -48,6 +50,32 @@ def test_failure_keeps_what_was_there(tmp_path):
         fail()
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_an_interrupt_between_any_two_lines_leaves_nothing(tmp_path):
+    """As of a signal, which comes when it likes: right after the file was made, too."""
+    for moment in itertools.count(1):
+        lines = itertools.count(1)
+
+        def trace(frame, event, _argument, moment=moment, lines=lines):
+            if frame.f_code.co_filename != atomic.__file__:
+                return None
+            if event == "line" and next(lines) == moment:
+                raise KeyboardInterrupt
+            return trace
+
+        sys.settrace(trace)
+        try:
+            with atomic_path(tmp_path / "out.txt") as temporary:
+                temporary.write_text("all")
+        except KeyboardInterrupt:
+            assert [path.name for path in tmp_path.iterdir()] in ([], ["out.txt"])
+            (tmp_path / "out.txt").unlink(missing_ok=True)
+        else:
+            break
+        finally:
+            sys.settrace(None)
+    assert moment > 10
 
 
 @pytest.mark.parametrize("existing", [None, "old"])

@@ -45,7 +45,8 @@ def shown(cells: list[str]) -> int:
         class Shell(InteractiveShell):
             def enable_matplotlib(self, gui=None):
                 """``%matplotlib inline``: figures are pictures; other tests' figures stay as they are."""
-                select_figure_formats(self, {"png"})
+                # a fifth of the pixels, without the second drawing that cuts margins off
+                select_figure_formats(self, {"png"}, dpi=48, bbox_inches=None)
                 return gui, None
 
         shell = Shell.instance(config=Config({"HistoryManager": {"enabled": False}}))

@@ -1,12 +1,11 @@
 """``hsi pansharpen list`` and ``run`` as a user types them."""
 
 import json
+import multiprocessing
 import os
-import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,8 +25,6 @@ from hsitools.sensor import preset
 from pansharpen.products import FusionOrder, fuse_files
 from pansharpen.registry import METHODS
 from pansharpen.tiled import fuse_cube, fuse_pair
-
-HSI = Path(sys.executable).parent / "hsi"
 
 
 @pytest.fixture(scope="module")
@@ -156,19 +153,46 @@ assert "torch" not in sys.modules
         assert sorted(registered_names(package, decorator)) == sorted(entries)
 
 
+WAITS = """
+import time
+from pathlib import Path
+from pansharpen.registry import method
+
+@method("waits", family="baseline", paper="none")
+def waits(scene):
+    def forever(tile):
+        # the first time it is to be written
+        while list(Path().glob(".fused.h5.*.part")):
+            Path("began").touch()
+            time.sleep(0.01)
+        return tile.expanded
+    return scene.map(forever)
+"""
+
+
+def as_a_process(words, folder):
+    """The command, for a process of its own: forked, what it loads is loaded."""
+    os.chdir(folder)
+    with (folder / "said").open("w") as sys.stderr:
+        main(words)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_end_by_another_program_leaves_nothing(tmp_path):
     """SIGTERM, as schedulers send it; Ctrl-C is held by the tests of the benchmark and of `hsi simulate`."""
-    observed = preset("prisma").select(range(0, 230, 10)).observe(scene((168, 168), seed=2))
-    save_cube(observed, tmp_path / "pair.h5")
-    command = [HSI, "pansharpen", "run", "physics", "pair.h5", "-o", "fused.h5"]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=os.environ)
-    while process.poll() is None and not list(tmp_path.glob(".fused.h5.*")):
+    save_cube(preset("prisma").select(range(0, 230, 40)).observe(scene((72, 72), seed=2)), tmp_path / "pair.h5")
+    (tmp_path / "waits.py").write_text(WAITS)
+    words = ["pansharpen", "run", "waits", "pair.h5", "--plugin", "waits.py", "-o", "fused.h5"]
+    process = multiprocessing.get_context("fork").Process(target=as_a_process, args=(words, tmp_path))
+    process.start()
+    # it is ended while the unfinished file is there, however slow this process is
+    while process.is_alive() and not (tmp_path / "began").exists():
         time.sleep(0.02)
-    process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 143
-    assert said.strip() == "hsi: terminated"
-    assert {path.name for path in tmp_path.iterdir()} == {"pair.h5"}
+    process.terminate()
+    process.join()
+    assert process.exitcode == 143, (tmp_path / "said").read_text()
+    assert (tmp_path / "said").read_text().strip() == "hsi: terminated"
+    assert {path.name for path in tmp_path.iterdir()} == {"pair.h5", "waits.py", "began", "said"}
 
 
 def test_batch_fuses_each_product_once_and_names_those_that_fail(tmp_path):

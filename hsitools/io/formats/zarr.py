@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import shutil
 import struct
-import tempfile
 import warnings
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing
@@ -19,6 +18,7 @@ import numpy as np
 
 from hsitools.cube import Cube, Stored
 from hsitools.errors import FormatError, InputError
+from hsitools.io.atomic import unfinished
 from hsitools.io.conventions import DIMENSIONS, FORMAT, file_attributes, layout, meta_of
 from hsitools.io.formats.hdf5 import named
 from hsitools.io.labels import text
@@ -96,11 +96,12 @@ def write(cube: Cube, path: Path, progress: Progress) -> None:
     check_place(path)
     if not path.parent.is_dir():
         raise InputError(f"{path}: output: cannot write there (no such folder)")
+    scratch = unfinished(path)
     try:
-        scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
-    except OSError as error:
-        raise InputError(f"{path}: output: cannot write there ({error.strerror or error})") from None
-    try:
+        try:
+            scratch.mkdir()
+        except OSError as error:
+            raise InputError(f"{path}: output: cannot write there ({error.strerror or error})") from None
         store = scratch / path.name
         # zarr writes in threads of its own, which an interrupt would leave writing: what was begun is waited for
         with warnings.catch_warnings(), ThreadPoolExecutor(1) as apart:
