@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -72,20 +73,27 @@ def flags() -> set[str]:
 
 def main(arguments: list[str]) -> int:
     """Exit code: 1 when the tests failed on any machine."""
-    root, able, failed = Path(__file__).resolve().parent.parent, flags(), []
+    root, able = Path(__file__).resolve().parent.parent, flags()
     # pytest would import all files to find the marks
-    marked = [str(path) for path in sorted(root.glob("tests/**/test_*.py")) if "mark.portable" in path.read_text()]
-    for machine in MACHINES:
+    marked = [
+        str(path) for path in sorted(root.glob("tests/**/test_*.py")) if "mark.portable" in path.read_text("utf-8")
+    ]
+    command = [sys.executable, "-m", "pytest", *(arguments or ["-q", "-m", "portable", *marked])]
+
+    def passes(machine: Machine) -> bool:
+        """What pytest says is said at its end: two machines are run beside one another."""
         lacking = [name for name in machine.needs if name not in able]
         if lacking:
             print(f"{machine.name}: left out, this processor has no {', '.join(lacking)}", flush=True)
-            continue
-        command = [sys.executable, "-m", "pytest", *(arguments or ["-q", "-m", "portable", *marked])]
-        began = time.monotonic()
-        code = subprocess.run(command, cwd=root, env={**os.environ, **machine.environment}, check=False).returncode
-        print(f"{machine.name}: {'passed' if code == 0 else 'FAILED'} in {time.monotonic() - began:.0f} s", flush=True)
-        failed += [machine.name] if code else []
-    return 1 if failed else 0
+            return True
+        began, environment = time.monotonic(), {**os.environ, **machine.environment}
+        done = subprocess.run(command, cwd=root, env=environment, check=False, stdout=subprocess.PIPE, text=True)
+        verdict = "passed" if done.returncode == 0 else "FAILED"
+        print(f"{done.stdout}{machine.name}: {verdict} in {time.monotonic() - began:.0f} s", flush=True)
+        return done.returncode == 0
+
+    with ThreadPoolExecutor(2) as pool:
+        return 0 if all(list(pool.map(passes, MACHINES))) else 1
 
 
 if __name__ == "__main__":

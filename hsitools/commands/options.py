@@ -70,8 +70,9 @@ class SeveralValues(click.Command):
 
 
 def emit_json(document: Any) -> None:
-    """Print one JSON document."""
-    click.echo(json.dumps(plain(document), indent=2, allow_nan=False, ensure_ascii=False))
+    """Print one JSON document, in letters that standard output knows."""
+    any_letter = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().startswith("utf")
+    click.echo(json.dumps(plain(document), indent=2, allow_nan=False, ensure_ascii=not any_letter))
 
 
 def emit_table(document: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import difflib
+import io
 import logging
 import os
 import signal
@@ -155,6 +156,10 @@ def hsi(verbose: int, quiet: bool) -> None:
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line; errors are one line on standard error, exit code 2 (1 for a fault of ours)."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    # a letter that a terminal does not know is no fault
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         with _orderly_end():
             code = hsi.main(args=arguments, prog_name="hsi", standalone_mode=False)

@@ -1,5 +1,6 @@
 """The root command: plug-ins, errors, exit codes, JSON."""
 
+import io
 import json
 import logging
 import signal
@@ -63,6 +64,14 @@ def callback():
 
 
 @click.command()
+def letters():
+    """Says what not every terminal can show."""
+    click.echo("é 1–2 λ")
+    emit_json({"λ": "é 1–2 λ"})
+    raise HsiError("λ.npy: data: found 3–4")
+
+
+@click.command()
 def logs():
     """Logs."""
     log.debug("debug said")
@@ -80,6 +89,7 @@ def plugins(monkeypatch):
         "bug": "plugin_under_test:bug",
         "callback": "plugin_under_test:callback",
         "interrupt": "plugin_under_test:interrupt",
+        "letters": "plugin_under_test:letters",
         "logs": "plugin_under_test:logs",
         "wrong": "plugin_under_test:wrong_input",
         "broken": "no_such_module_anywhere:command",
@@ -93,6 +103,22 @@ def run(capsys, *arguments):
         cli.main(list(arguments))
     captured = capsys.readouterr()
     return done.value.code, captured.out, captured.err
+
+
+@pytest.mark.usefixtures("plugins")
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "utf-8"])
+def test_letters_that_a_terminal_does_not_know_are_no_fault(monkeypatch, encoding):
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding=encoding, write_through=True) for _ in range(2))
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", err)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["letters"])
+    assert ended.value.code == 2
+    line, _, document = out.buffer.getvalue().decode(encoding).partition("\n")
+    known = {"latin-1": "é 1?2 ?", "cp1252": "é 1–2 ?", "utf-8": "é 1–2 λ"}[encoding]
+    assert line == known
+    assert json.loads(document) == {"λ": "é 1–2 λ"}
+    assert err.buffer.getvalue().decode(encoding).count("\n") == 1
 
 
 def test_version_and_help_of_the_installed_command():
@@ -140,7 +166,7 @@ class TestRoot:
         ("arguments", "words"),
         [
             (("wrogn",), "no such command 'wrogn'; did you mean 'wrong'?"),
-            (("zzz",), "no such command 'zzz'; expected one of broken, bug, callback, interrupt, logs, wrong"),
+            (("zzz",), "no such command 'zzz'; expected one of broken, bug, callback, interrupt, letters, logs, wrong"),
             (("wrong", "--nothing"), "--nothing"),
             (("wrong", "extra"), "extra"),
         ],

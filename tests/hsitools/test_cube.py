@@ -1,7 +1,5 @@
 """The cube: views, labels, statistics, conversions."""
 
-import time
-
 import h5py
 import numpy as np
 import pytest
@@ -205,15 +203,17 @@ def test_from_foreign_xarray():
         Cube.from_xarray(array.drop_vars("wavelength").rename(bands="time"))
 
 
-def test_larger_than_memory(tmp_path):
-    """A file that claims a cube of a terabyte opens at once, and refuses to be loaded."""
+def test_larger_than_memory(tmp_path, monkeypatch):
+    """A file that claims a cube of a terabyte opens, nothing of it read, and refuses to be loaded."""
     with h5py.File(tmp_path / "huge.h5", "w") as file:
         file.create_dataset("cube", shape=(300, 30_000, 60_000), dtype="u2", chunks=(300, 8, 8))
         file["wavelength_nm"] = np.linspace(400, 2500, 300)
-    began = time.perf_counter()
-    cube = open_cube(tmp_path / "huge.h5")
-    assert cube.describe()["shape"] == [300, 30_000, 60_000]
-    assert time.perf_counter() - began < 5
+    read, getitem = [], h5py.Dataset.__getitem__
+    with monkeypatch.context() as patch:
+        patch.setattr(h5py.Dataset, "__getitem__", lambda data, *key: (read.append(data.name), getitem(data, *key))[1])
+        cube = open_cube(tmp_path / "huge.h5")
+        assert cube.describe()["shape"] == [300, 30_000, 60_000]
+    assert set(read) == {"/wavelength_nm"}
     with pytest.raises(InputError, match=r"huge\.h5: memory: .* GiB needed"):
         cube.read()
     assert cube.select(window=(29_990, 30_000, 59_990, 60_000)).read().shape == (300, 10, 10)
