@@ -59,9 +59,11 @@ def extract(
     Returns
     -------
     MonochromaticCapture
-        Dark subtracted; hot and saturated pixels left out of the windows; samples masked that have too few pixels, or
-        saturated ones in their window (these are marked) or flat window. Saturation is found where pixels
-        pile up or a full well quiets them, also below the full scale that the file declares.
+        Dark subtracted; hot pixels left out of the windows; samples masked that have too few pixels, or that saturate
+        (these are marked, and at their window's ceiling) or whose flat does: saturated pixels are the brightest of
+        their window, whose median stays what it is while they are fewer than half. The neighbourhood is NaN where any
+        pixel is saturated. Saturation is found where pixels pile up or a full well quiets them, also below the full
+        scale that the file declares.
 
     Raises
     ------
@@ -110,22 +112,25 @@ def extract(
     saturated, mask = np.zeros(shape, dtype=bool), np.ones(shape, dtype=bool)
     limit = saturation_limit(stack, centres, dark, hot)
     good = inside & ~hot[rows, columns]
+    # what no pixel of a window reads above the dark: there the light is cut off at one number, whichever pixel decides
+    ceiling = np.where(good, limit - dark[rows, columns], np.inf).min(axis=(1, 2))
     for place in range(stack.n_lines):
         raw = stack.line(place)[rows, columns]
         usable = good & np.isfinite(raw)
-        full = (raw >= limit) & usable
-        value, mean, enough = _windows(raw - dark[rows, columns], usable & ~full, percentile)
-        intensity[:, place], neighbourhood[:, place] = value, mean
-        saturated[:, place] = full.any(axis=(1, 2))
-        mask[:, place] = enough & ~saturated[:, place]
+        value, mean, enough, full = _windows(raw - dark[rows, columns], usable, percentile, ceiling)
+        intensity[:, place] = value
+        neighbourhood[:, place] = np.where(((raw >= limit) & usable).any(axis=(1, 2)), np.nan, mean)
+        saturated[:, place] = full
+        mask[:, place] = enough & ~full
         flat_frame = stack.flat_line(place)
         if flat_frame is not None:
             flat_raw = flat_frame[rows, columns]
             usable = good & np.isfinite(flat_raw)
-            bright, _, flat_enough = _windows(flat_raw - dark[rows, columns], usable, 50.0)
-            clipped = ((flat_raw >= limit) & usable).any(axis=(1, 2))
-            flat[:, place] = np.where(flat_enough & ~clipped, bright, np.nan)
-            mask[:, place] &= ~clipped
+            bright, _, flat_enough, full = _windows(flat_raw - dark[rows, columns], usable, 50.0, ceiling)
+            flat[:, place] = np.where(flat_enough & ~full, bright, np.nan)
+            mask[:, place] &= ~full
+            # without its flat a sample is no ceiling of its row either
+            saturated[:, place] &= flat_enough & ~full
         if progress is not None:
             progress(place + 1, stack.n_lines)
     for name, samples in (("frames", intensity), ("flat", flat)):
@@ -193,8 +198,13 @@ def check_dark(values: Array, where: str, name: str) -> None:
         )
 
 
-def _windows(values: Array, valid: NDArray[np.bool_], percentile: float) -> tuple[Array, Array, NDArray[np.bool_]]:
-    """Percentile and mean of each window's valid pixels, ``(interferometer,)``, and whether there are enough."""
+def _windows(
+    values: Array, valid: NDArray[np.bool_], percentile: float, ceiling: Array
+) -> tuple[Array, Array, NDArray[np.bool_], NDArray[np.bool_]]:
+    """Percentile and mean of each window's valid pixels, ``(interferometer,)``; whether there are enough, and saturate.
+
+    A percentile that reaches its window's ceiling is that: what saturated pixels would read decides there.
+    """
     n = len(values)
     flat_values, flat_valid = values.reshape(n, -1), valid.reshape(n, -1)
     count = flat_valid.sum(axis=1)
@@ -207,5 +217,6 @@ def _windows(values: Array, valid: NDArray[np.bool_], percentile: float) -> tupl
     at = np.arange(n)
     bottom = np.where(enough, ordered[at, low], 0.0)
     top = np.where(enough, ordered[at, high], 0.0)
+    full = enough & (np.where(place > low, top, bottom) >= ceiling)
     mean = np.where(flat_valid, flat_values, 0).sum(axis=1) / np.maximum(count, 1)
-    return bottom + (place - low) * (top - bottom), mean, enough
+    return np.where(full, ceiling, bottom + (place - low) * (top - bottom)), mean, enough, full
