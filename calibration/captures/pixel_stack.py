@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from calibration.captures.capture import MonochromaticCapture
 from calibration.captures.checks import ascending, check_wavenumber, stored_wavenumber
+from calibration.captures.saturation import ceiling_of
 from hsitools.errors import FormatError, InputError
 from hsitools.io.formats.hdf5 import open_hdf5
 
@@ -24,8 +26,9 @@ class PixelStack:
 
     Members: ``pixels`` ``(interferometer, line, y, x)``, ``wavenumber`` ``(line,)`` µm⁻¹ or as its attribute
     ``units`` says, optionally ``flat`` of the shape of ``pixels`` or ``(interferometer, line)``, attribute
-    ``opd_step_um``, and the width of the monochromator's line (nm) as ``linewidth_nm``, attribute or ``(line,)``, with
-    attribute ``line_shape``; what is passed goes before the file.
+    ``opd_step_um`` and ``full_scale`` (found, too, where samples pile up), and the width of the monochromator's line
+    (nm) as ``linewidth_nm``, attribute or ``(line,)``, with attribute ``line_shape``; what is passed goes before the
+    file.
 
     Raises
     ------
@@ -73,27 +76,48 @@ class PixelStack:
         n, _, height, width = self.pixels.shape
         return n, height, width
 
-    def centre(self) -> MonochromaticCapture:
-        """Capture of the 5×5 mean at the centre of every sub-image, of pixels that have a value."""
+    @cached_property
+    def limit(self) -> float:
+        """Intensity at which samples were cut off, as declared or as pixels around the centres show; or infinite."""
+        declared = float(self.file.attrs.get("full_scale", np.inf))
+        rows = np.moveaxis(self._middle(self.pixels), 1, -1).reshape(-1, len(self.wavenumber))
+        return min(declared, ceiling_of(rows, np.isfinite(rows)))
+
+    def _middle(self, data: Any) -> Array:
+        """5×5 pixels at the centre of every sub-image, ``(interferometer, line, y, x)``."""
         _, height, width = self.shape
-        rows, columns = _around(height), _around(width)
-        pixels = np.asarray(self.pixels[:, :, rows, columns], dtype=float)[:, self._lines]
+        return np.asarray(data[:, :, _around(height), _around(width)], dtype=float)[:, self._lines]
+
+    def centre(self) -> MonochromaticCapture:
+        """Capture of the 5×5 mean at the centre of every sub-image, of pixels that have a value.
+
+        Where any of an interferometer's is at the limit, of their median, which is known until half of them are.
+        """
+        pixels = self._middle(self.pixels)
         known = np.isfinite(pixels)
         if self.flat is None:
             flat = np.ones(pixels.shape[:2])
         elif self.flat.ndim == 4:
-            lamp = np.asarray(self.flat[:, :, rows, columns], dtype=float)[:, self._lines]
+            lamp = self._middle(self.flat)
             # of the same pixels, or their ratio would be of none
             known &= np.isfinite(lamp)
             flat = _mean(lamp, known)
         else:
             flat = np.asarray(self.flat, dtype=float)[:, self._lines]
         intensity = _mean(pixels, known)
+        full = (known & (pixels >= self.limit)).any(axis=(1, 2, 3))
+        if full.any():
+            middle = np.ma.median(
+                np.ma.masked_array(pixels[full], ~known[full]).reshape(full.sum(), len(self.wavenumber), -1), axis=2
+            )
+            intensity[full] = np.minimum(middle.filled(np.nan), self.limit)
+        saturated = intensity >= self.limit
         return MonochromaticCapture(
             intensity=intensity,
             flat=flat,
             wavenumber=self.wavenumber,
-            mask=np.ones(intensity.shape, dtype=bool),
+            mask=~saturated,
+            saturated=saturated,
             index=np.arange(len(intensity)),
             opd_step_um=self.file.attrs.get("opd_step_um"),
             linewidth_nm=self.linewidth_nm,

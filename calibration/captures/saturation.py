@@ -108,6 +108,11 @@ def clipped_samples(intensity: Array, mask: Mask) -> Mask:
     return out
 
 
+def ceiling_of(values: Array, mask: Mask) -> float:
+    """The one value at which samples ``(row, line)`` of all rows are cut off; infinite when there is none."""
+    return _ceiling(values, mask, quantisation_step(values[mask])) if mask.any() else np.inf
+
+
 def _ceiling(values: Array, mask: Mask, step: float) -> float:
     """The value at which samples ``(row, line)`` are cut off; infinite when there is none."""
     # rows that are constant, as without noise at an OPD of zero, tell nothing

@@ -7,11 +7,12 @@ import pytest
 from calibration import simulated_bench as bench
 from calibration.captures.pixel_stack import PixelStack
 from calibration.fitting.options import Options
+from calibration.fitting.pixels import MAPS, fit_pixels
 from calibration.fitting.refine import Prior
 from calibration.fitting.wild_samples import fit_without_wild
-from calibration.pixel_maps import MAPS, characterize_pixels, describe, fit_pixels
+from calibration.pixel_maps import characterize_pixels, describe
 from hsitools.errors import FormatError, InputError
-from hsitools.sensor.transmittance import TransmittanceModel
+from hsitools.sensor.transmittance import SampledModel, TransmittanceModel
 
 SIZE, MODEL = 12, TransmittanceModel(degree_gain=2, degree_reflectivity=2, degree_phase=3)
 
@@ -102,6 +103,49 @@ def test_the_centre_is_of_pixels_that_have_a_value(tmp_path):
             continue
         assert seen.intensity[row, line] == pytest.approx(pixels[row, line][inside][own].mean())
         assert seen.flat[row, line] == pytest.approx(lamp[row, line][inside][own].mean())
+
+
+def test_pixels_that_are_cut_off(device, stack_path, maps, tmp_path):
+    """Two fifths of the samples at full scale counted as measured: gains of .84, and nothing said so."""
+    path, rows, inner = tmp_path / "cut.h5", slice(0, 12), (..., slice(4, 9), slice(4, 9))
+    with h5py.File(stack_path) as file, h5py.File(path, "w") as cut:
+        limit = np.nanquantile(file["pixels"][()], 0.6)
+        cut["pixels"], cut["wavenumber"] = np.minimum(file["pixels"][rows][inner], limit), file["wavenumber"][()]
+    stack = PixelStack(path)
+    assert stack.limit == pytest.approx(limit)
+    assert PixelStack(stack_path).limit == np.inf
+    centre, clean = stack.centre(), PixelStack(stack_path).centre()
+    assert centre.saturated.mean() == pytest.approx(0.4, abs=0.05)
+    # medians of a part and means of the others differ by noise
+    assert np.abs(centre.intensity - np.minimum(clean.intensity[rows], limit))[~clean.dark[rows]].max() < 0.05
+    characterize_pixels(stack, tmp_path / "maps.h5", MODEL)
+    with h5py.File(tmp_path / "maps.h5") as file:
+        gain, opd, stderr = (file[name][()] for name in ("gain", "opd_um", "opd_stderr_um"))
+    assert np.nanmedian(gain / maps[1]["gain"][rows][inner]) == pytest.approx(1, abs=0.02)
+    error = (opd - device.opd_um[rows, None, None] * cosine()[inner])[np.isfinite(opd)]
+    assert 0.85 < np.mean(np.abs(error) <= 1.96 * stderr[np.isfinite(opd)]) <= 1
+
+
+def test_lines_that_a_pixel_misses_are_as_if_they_were_not_there():
+    """With most of them missing the prior weighed nothing: the noise was told by a median of zeros."""
+    rng = np.random.default_rng(3)
+    device = bench.simulate_instrument(20, rng=rng, rows=4)
+    lines = bench.lines(120)
+    capture = bench.capture(device, lines, rng=rng, noise=0.03, linewidth_nm=0)
+    _, fit, _ = fit_without_wild(capture, MODEL, Options())
+    prior = Prior(mean=fit.prior.mean[4:5], precision=fit.prior.precision[4:5] / fit.variance[4])
+    one = capture.intensity[4] * (1 + 0.03 * rng.standard_normal((40, 120)))
+    there = np.sort(rng.permutation(120)[:48])
+    missing = np.full_like(one, np.nan)
+    missing[:, there] = one[:, there]
+    flat = np.broadcast_to(capture.flat[4] * fit.curve, one.shape)
+    few = SampledModel(fit.sampled.model, fit.sampled.band, lines[there])
+    args = fit.theta[4], prior
+    seen = fit_pixels(fit.sampled, missing, flat, lines, *args, set_aside=False)
+    alone = fit_pixels(few, one[:, there], flat[:, there], lines[there], *args, set_aside=False)
+    # the reflectivity is a mean over the lines
+    for name in MAPS.keys() - {"reflectivity"}:
+        np.testing.assert_allclose(seen[name], alone[name], rtol=2e-3, atol=1e-4)
 
 
 def test_wavenumbers_are_read_in_the_unit_that_the_file_tells(stack_path, tmp_path):
