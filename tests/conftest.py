@@ -17,7 +17,7 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import pytest
 from hypothesis import settings
 
-from hsitools import plot
+from hsitools import plot, scenes
 
 ROOT = Path(__file__).resolve().parent.parent
 # tests build files with the benchmarks' writers
@@ -25,6 +25,9 @@ sys.path.insert(0, str(ROOT))
 
 # pictures of a ninth of the pixels: what is drawn in them is the same
 plot.png_bytes.__defaults__ = plot.save_figure.__defaults__ = (48,)
+
+# tests read scenes of the same few seeds: their tiles, of 1.5 MB, are computed once
+scenes._mixed = functools.lru_cache(100)(scenes._mixed.__wrapped__)
 
 # nothing is installed meanwhile, and to look through all distributions takes 10 ms, several times a command
 importlib.metadata.entry_points = functools.cache(importlib.metadata.entry_points)
@@ -45,7 +48,6 @@ BENCHMARKS = (
     "pansharpen/test_report",
     "test_honesty",
     "test_plugins",
-    "test_protocol",
     "test_wrong_files",
     "test_other_weights",
 )
@@ -71,6 +73,7 @@ LONG = (
     "test_pairs",
     "test_physics",
     "test_relation",
+    "test_protocol",
     "test_run",
     "test_laws",
     "test_zero_shot",

@@ -193,10 +193,15 @@ def test_a_preset_is_that_of_the_cube_or_refused():
     require_fit(pair(centre, 3), preset("prisma").replace(pan=None, pan_noise=None))
 
 
-@pytest.mark.parametrize("name", ["GSA", "TV", "physics"])
-def test_run_and_benchmark_know_the_same_sensor(tmp_path, name):
+@pytest.fixture(scope="module")
+def seen_by_prisma():
     sensor = preset("prisma")
-    case = simulated_case(scene((60, 48), seed=5), sensor, ratio=6, noise=True, seed=2)
+    return sensor, simulated_case(scene((60, 48), seed=5), sensor, ratio=6, noise=True, seed=2)
+
+
+@pytest.mark.parametrize("name", ["GSA", "TV", "physics"])
+def test_run_and_benchmark_know_the_same_sensor(seen_by_prisma, tmp_path, name):
+    sensor, case = seen_by_prisma
     pan = Cube(data=case.pan[0].numpy(), units="1")
     cube = Cube(data=case.coarse[0].numpy(), wavelength_nm=case.optics.wavelength_nm, units="1", pan=pan)
     save_cube(cube, tmp_path / "pair.h5")

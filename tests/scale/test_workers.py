@@ -66,8 +66,7 @@ def client():
 def one_worker(client):
     """The same cluster with one worker from here on: what loads much is loaded once."""
     client.cluster.scale(1)
-    deadline = time.monotonic() + 60
-    while len(client.nthreads()) > 1 and time.monotonic() < deadline:
+    while len(client.nthreads()) > 1:
         time.sleep(0.02)
     return client
 
@@ -337,7 +336,8 @@ from hsitools.scale.cluster import cluster
 from hsitools.scale.pieces import save_by_workers
 if __name__ == "__main__":
     with cluster(scheduler={address!r}) as client:
-        save_by_workers(computed(VALUES, 0.2), Path({out!r}), client, "run")
+        # sixteen tiles by two workers: seconds in which the second is seen, on a busy machine too
+        save_by_workers(computed(VALUES, 0.6), Path({out!r}), client, "run")
 """
 
 
@@ -345,8 +345,7 @@ def test_a_client_that_is_killed_loses_nothing(client, tmp_path, root):
     out, marks = tmp_path / "out.h5", tmp_path / "out.h5.partial" / "done"
     (tmp_path / "run.py").write_text(CLIENT.format(root=str(root), out=str(out), address=client.scheduler.address))
     process = subprocess.Popen([sys.executable, str(tmp_path / "run.py")], cwd=tmp_path)
-    deadline = time.monotonic() + 120
-    while len(list(marks.glob("*"))) < 2 and process.poll() is None and time.monotonic() < deadline:
+    while len(list(marks.glob("*"))) < 2 and process.poll() is None:
         time.sleep(0.05)
     process.kill()
     process.wait()

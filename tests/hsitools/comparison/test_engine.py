@@ -223,9 +223,8 @@ def test_a_kill_keeps_cells_and_its_folders_go(room, tmp_path):
     cells = tmp_path / "out" / "cells"
     process = subprocess.Popen([sys.executable, "-c", code])
     try:
-        for _ in range(3000):  # the first cell waits
-            if list((room / "tmp").glob(f"{scratch.PREFIX}*/observed.npz")):
-                break
+        # the first cell waits
+        while not list((room / "tmp").glob(f"{scratch.PREFIX}*/observed.npz")):
             assert process.poll() is None
             time.sleep(0.02)
     finally:
