@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,12 @@ class Known:
             followed = self.gain if self.dead is None else self.gain[~self.dead]
             if followed.size and not followed.min() > 0:
                 raise InputError(f"{who}: gain: found {followed.min():g}, expected more than 0 where not dead")
+
+    def of_columns(self, columns: slice) -> Known:
+        """What is known of some columns."""
+        maps = {name: getattr(self, name) for name in ("gain", "offset", "dead")}
+        cut: dict[str, Any] = {name: None if value is None else value[:, columns] for name, value in maps.items()}
+        return replace(self, **cut)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -127,6 +133,8 @@ class NoiseModel:
         Elements that do not follow the scene (dead, hot, stuck).
     outlier : array of bool, shape (band, y, x)
         Voxels that carry no signal: invalid, of dead elements, impulses.
+    row_gain, row_offset : array, shape (band, y), or None
+        Of rows, where these had some (`denoise.rows`): then ``gain · (row_gain · scene + row_offset) + offset``.
 
     Examples
     --------
@@ -145,6 +153,8 @@ class NoiseModel:
     offset_std: NDArray[np.float32]
     dead: NDArray[np.bool_]
     outlier: NDArray[np.bool_]
+    row_gain: NDArray[np.float32] | None = None
+    row_offset: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -16,6 +16,7 @@ from denoise.case import Known, Observation, Restoration
 from denoise.live_bands import among_all, in_cube_units, mask_of_all, noise_of_counts, of_live
 from denoise.pedestal import noise_with, of_rounding, pedestal, without
 from denoise.registry import METHODS, Method, get, options_of
+from denoise.rows import calibrating_rows
 from denoise.said import missing, shares, striped_rows, warning_of
 from denoise.separation.counts import counts_of, keep_totals
 from denoise.separation.estimate import FEW, medians
@@ -168,9 +169,9 @@ def restore_cube(
     who = cube.who
 
     def restored(values: NDArray[Any], columns: slice) -> Restoration:
+        own = None if known is None else known.of_columns(columns)
         return restore(
-            values, entry, known=_columns(known, columns), use=cube.good, wavelength_nm=cube.wavelength_nm, who=who,
-            **options,
+            values, entry, known=own, use=cube.good, wavelength_nm=cube.wavelength_nm, who=who, **options
         )  # fmt: skip
 
     if int(np.prod(cube.shape)) * 4 <= strip_bytes and cube.shape[1] * cube.shape[2] <= STRIP_PIXELS:
@@ -229,6 +230,7 @@ def _layer(cube: Cube, values: NDArray[Any]) -> Cube:
 
 
 @in_order_of_spectrum
+@calibrating_rows
 def restore(
     values: NDArray[Any], method: str | Method = METHOD, *, known: Known | None = None,
     use: NDArray[np.bool_] | None = None, wavelength_nm: NDArray[Any] | None = None, who: str = "cube",
@@ -389,12 +391,3 @@ def _filled(values: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np
     some = ~valid.all((1, 2))
     filled[some] = np.where(valid[some], filled[some], medians(filled[some], valid[some])[:, None, None])
     return filled
-
-
-def _columns(known: Known | None, columns: slice) -> Known | None:
-    """What is known of some columns."""
-    if known is None:
-        return None
-    maps = {name: getattr(known, name) for name in ("gain", "offset", "dead")}
-    cut: dict[str, Any] = {name: None if value is None else value[:, columns] for name, value in maps.items()}
-    return dataclasses.replace(known, **cut)

@@ -79,7 +79,7 @@ def warning_of(said: dict[str, Any]) -> dict[str, str]:
     if "striped_rows" in said:
         warned.append(
             f"rows of {counted(said['striped_rows'], 'band')} have offsets of their own (stripes along rows), taken "
-            "for noise: only columns are calibrated; of a whisk-broom, exchange rows and columns of the cube first"
+            "for noise: beside columns that a sensor tells, or too faint, they are not calibrated"
         )
     if "common_rows" in said:
         warned.append(of_common_stripes(said["common_rows"], "rows"))
@@ -90,7 +90,7 @@ def warning_of(said: dict[str, Any]) -> dict[str, str]:
 
 #: Of findings of strips: means by their pixels, and those of which the largest counts.
 MEANS, LARGEST = ("outliers", "nodata", "saturated"), (
-    "rank", "photon_gain", "common_stripes", "common_rows", "striped_rows",
+    "rank", "photon_gain", "common_stripes", "common_rows", "striped_rows", "rows_calibrated",
     "noise_correlation", "noise_untold", "bands_as_given",
 )  # fmt: skip
 

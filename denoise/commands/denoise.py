@@ -206,6 +206,7 @@ FINDINGS = (
     "common_stripes",
     "common_rows",
     "striped_rows",
+    "rows_calibrated",
     "noise_correlation",
     "noise_untold",
 )

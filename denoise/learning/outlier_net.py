@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from denoise.learning.denoiser_card import OUTLIERS, WEIGHTS
+from denoise.separation.value_bins import BINS, value_bins
 from hsitools.estimation.spread import robust_sigma
 
 if TYPE_CHECKING:
@@ -24,9 +25,8 @@ Array = NDArray[Any]
 Mask = NDArray[np.bool_]
 #: Numbers that describe a voxel (see `features`), and channels inside the net: those of the weights.
 FEATURES, WIDTH = 17, 16
-#: Bins of a band's values, about a noise's deviation wide, and finer ones within each, in which a value that occurs
-#: again and again shows. As in training.
-BINS, FINE = 96, 16
+#: Finer bins within each of a band's values, in which a value that occurs again and again shows. As in training.
+FINE = 16
 #: Voxels of a row or column in which a run of a constant is looked for. As in training.
 RUN = 9
 #: Bands that go through the net at once; its activations then fit a cache.
@@ -145,15 +145,16 @@ def _by_value(values: Array, predicted: Array, unit: Array, keep: Mask, suspect:
     out = np.zeros((4, *values.shape), dtype=np.float32)
     if not used.size:
         return out
-    low, high = used.min(), used.max()
-    step = (high - low) / BINS
+    low, step, levels = value_bins(used)
     if not step > 0:
         return out
-    fine = np.clip((values - low) * (FINE / step), 0, BINS * FINE - 1).astype(np.int32)
-    place = fine // FINE
+    # numbers of few digits have no value between two levels, and each of these is no peak
+    finer = min(FINE, levels or FINE)
+    fine = np.clip((values - low) * (finer / step), 0, BINS * finer - 1).astype(np.int32)
+    place = fine // finer
     guess = np.clip((predicted[keep] - low) / step, 0, BINS - 1).astype(np.int32)
-    often = np.bincount(fine[keep], minlength=BINS * FINE).astype(np.float32)
-    counted = gaussian_filter1d(often.reshape(BINS, FINE).sum(1), 0.7, mode="constant")
+    often = np.bincount(fine[keep], minlength=BINS * finer).astype(np.float32)
+    counted = gaussian_filter1d(often.reshape(BINS, finer).sum(1), 0.7, mode="constant")
     total = max(len(used) - suspect.sum(), 1.0)
     blur = np.hypot(max(scale / step, 0.3), 0.7)
     expected = gaussian_filter1d(np.bincount(guess, minlength=BINS).astype(np.float32), blur, mode="constant")
@@ -164,7 +165,7 @@ def _by_value(values: Array, predicted: Array, unit: Array, keep: Mask, suspect:
     out[0] = np.clip(np.log(excess)[place] - normal, -10, 10)
     out[1] = np.clip(np.log((counted + 0.5) / (expected + 0.5)), -4, 6)[place]
     out[2] = np.log((expected + 0.5) * BINS / len(used))[place]
-    out[3] = np.log(FINE * often[fine] / np.maximum(counted[place], 1) + 0.1)
+    out[3] = np.log(finer * often[fine] / np.maximum(counted[place], 1) + 0.1)
     return out
 
 

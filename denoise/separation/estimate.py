@@ -23,6 +23,7 @@ from denoise.separation.saturation import stuck_values
 from denoise.separation.shared_noise import SharedNoise, shared_noise
 from denoise.separation.smooth import Smoothed, joint_means, smooth
 from denoise.separation.spikes import SLIGHT, lone
+from denoise.separation.value_bins import BINS, value_bins
 from hsitools.estimation.band_noise import FEW_BANDS
 from hsitools.estimation.covariance import SCATTER, gram, largest_of_noise, subspace
 from hsitools.estimation.spread import median, robust_sigma
@@ -47,8 +48,6 @@ BLUR, LENGTHS = 2.5, 8
 LEFT = 1 / (4 * np.pi * BLUR**2)
 #: Share of columns with dead elements from which on the first scene tells nothing of any column.
 FRESH = 0.2
-#: Bins of a band's values in which outliers are looked for.
-BINS = 96
 #: Correlation with the prediction from which on values are no outliers: impulses of all kinds reach .1 in bands that
 #: hold some good values too; a band whose own texture the others do not foretell has .2 to .9.
 FOLLOWING = 0.2
@@ -344,7 +343,7 @@ def _outliers(values: Array, predicted: Array, steps: int) -> Mask:
 
     residual = values - predicted
     spread = robust_sigma(residual - median(residual))
-    low, step = _bins(values)
+    low, step, _ = value_bins(values)
     if not (step > 0 and spread > 0):
         return np.zeros(values.shape, dtype=bool)
     place, scene_place = (
@@ -379,17 +378,3 @@ def _outliers(values: Array, predicted: Array, steps: int) -> Mask:
         # bins too wide for so little noise: the voxel itself must stand out
         hit &= np.abs(residual) > SIGNIFICANT * spread
     return np.asarray(hit)
-
-
-def _bins(values: Array) -> tuple[float, float]:
-    """Lower edge and width of `BINS` bins; of numbers of few digits each bin holds as many, or it would be a comb."""
-    low, high = float(values.min()), float(values.max())
-    step = (high - low) / BINS
-    many = 8 * BINS
-    if len(np.unique(values[: 2 * many])) > many:
-        return low, step
-    levels = np.unique(values)
-    if len(levels) > many or len(levels) < 2:
-        return low, step
-    quantum = float(np.median(np.diff(levels)))
-    return low - quantum / 2, max(1.0, np.ceil((high - low + quantum) / quantum / BINS)) * quantum

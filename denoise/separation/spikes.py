@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from denoise.separation.noise import MIN_PIXELS
+from denoise.separation.strays import LONG, MIN_BANDS, runs, strays
 from hsitools.estimation.band_noise import FEW_BANDS, band_noise
 from hsitools.estimation.covariance import subspace
 from hsitools.estimation.heights import deviation, levels
@@ -17,6 +19,7 @@ Array = NDArray[Any]
 Mask = NDArray[np.bool_]
 #: Bands on either side that predict a band.
 REACH = 2
+NEAREST = range(1, REACH + 1)
 #: Robust standard deviations beyond which a voxel is a spike: tuning scenes without impulses lose a few in 10⁵.
 FAR = 7.0
 #: The same beyond which a voxel beside it makes both part of a scene that only their band sees.
@@ -36,7 +39,7 @@ AT_ONCE, ENOUGH = 16, 4096
 #: Share of a spike's height that bands on both sides, or two on one, have of a spectrum's feature: narrow ones (a
 #: standard deviation of .7 bands) have .36; of a spike seven deviations high, both would be chance of two deviations.
 ALIKE = 0.3
-#: Share of pixels that a subspace is taken from, at least.
+#: Share of pixels that a subspace is taken from, at least; and of those without a hit.
 MOSTLY = 0.8
 #: Standard deviations beyond which a band pulls no harder at its pixel's coordinates, and steps in which these settle:
 #: what a spectrum's feature of several bands has drawn them by halves each time or better.
@@ -47,8 +50,8 @@ def spikes(values: Array, valid: Mask, least: float = 0.0) -> Mask:
     """Voxels ``(band, y, x)`` far from what the nearest bands predict, farther than any of these is from its own.
 
     Each band is regressed on its neighbours, by least absolute deviations; offsets of columns are no spikes, nor is a
-    feature of several bands that a single pixel has. Few bands do not explain one another: none of theirs is a spike,
-    since a pixel of another material would look alike.
+    feature of several bands that a single pixel has, unless many have some, anywhere (`strays`). Few bands do not
+    explain one another: none of theirs is a spike, since a pixel of another material would look alike.
 
     Parameters
     ----------
@@ -67,6 +70,8 @@ def spikes(values: Array, valid: Mask, least: float = 0.0) -> Mask:
     values = (values - centre[:, None, None]) / np.where(spread > 0, spread, 1)[:, None, None]
     signed, answers = np.zeros(values.shape, np.float32), np.zeros((bands, bands))
     anew = np.arange(bands)
+    hits = _hits(values, out, least) if bands >= MIN_BANDS else np.zeros_like(out)
+    out = out | hits
     for _ in range(TURNS):
         signed[anew], answers[anew] = _standard(_filled(values, out), out, anew)
         more = (np.abs(signed) > FAR) & ~out
@@ -89,7 +94,8 @@ def spikes(values: Array, valid: Mask, least: float = 0.0) -> Mask:
     if out.any():
         expected = _filled(values, out | ~valid)
         out &= np.abs(values - expected) >= DRAWN_ON * np.maximum(np.abs(expected) - USUAL, 0)
-    return _without_features(values, valid, out, least) if out.any() else out
+    single = out & ~hits
+    return hits | _without_features(values, valid & ~hits, single, least) if single.any() else hits
 
 
 def lone(rest: Array, unit: Array, keep: Mask, least: Array) -> Mask:
@@ -119,6 +125,18 @@ def lone(rest: Array, unit: Array, keep: Mask, least: Array) -> Mask:
     pixels = out.any(0)
     out[:, pixels] &= _without_likes(signed[:, pixels], keep[:, pixels], least[..., 0])
     return np.asarray(out)
+
+
+def _hits(values: Array, out: Mask, least: float) -> Mask:
+    """Voxels ``(band, y, x)`` of hits of several neighbouring bands (`strays`), told by bands beyond their reach."""
+    signed, answers = _standard(_filled(values, out), out, np.arange(len(values)), range(LONG, LONG + REACH + 1))
+    found = np.zeros_like(out)
+    far = (np.abs(signed) > FAR).any(0)
+    if not 0 < far.mean() < 1 - MOSTLY:
+        return found
+    run = runs(signed[:, far], answers, BESIDE, ALIKE, least)
+    found[:, far] = run & strays(run, np.nonzero(far)[1], values.shape[2])
+    return found & ~out
 
 
 def _alone(signed: Array, where: Mask) -> Mask:
@@ -222,9 +240,11 @@ def _filled(values: Array, out: Mask) -> Array:
     return filled
 
 
-def _standard(values: Array, out: Mask, chosen: NDArray[np.intp]) -> tuple[Array, Array]:
-    """Residuals ``(n, y, x)`` of the chosen bands on their neighbours, less columns' medians, in units of their spread;
-    and how they answer ``(n, band)`` to a change of each band.
+def _standard(
+    values: Array, out: Mask, chosen: NDArray[np.intp], distances: Sequence[int] = NEAREST
+) -> tuple[Array, Array]:
+    """Residuals ``(n, y, x)`` of the chosen bands on those at some distances, less columns' medians, in units of their
+    spread; and how they answer ``(n, band)`` to a change of each band.
     """
     bands, height, width = values.shape
     flat = values.reshape(bands, -1)
@@ -234,7 +254,7 @@ def _standard(values: Array, out: Mask, chosen: NDArray[np.intp]) -> tuple[Array
     # a random choice, since steps of equal length may keep to some columns
     some = np.sort(np.random.default_rng(0).permutation(height * width)[:ENOUGH])
     sample = centred[:, some].astype(float)
-    near = chosen[:, None] + np.array([move for move in range(-REACH, REACH + 1) if move])
+    near = chosen[:, None] + np.array([side * distance for side in (-1, 1) for distance in distances])
     inside = (near >= 0) & (near < bands)
     near = np.clip(near, 0, bands - 1)
     residual, answers = np.empty((len(chosen), *values.shape[1:]), np.float32), np.zeros((len(chosen), bands))

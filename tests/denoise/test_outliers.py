@@ -47,6 +47,22 @@ def test_a_fragment_stands_out_and_good_voxels_do_not(seen):
     assert (probability[~truth] > 0.5).mean() < 1e-3
 
 
+@pytest.mark.parametrize(("codes", "noise"), [(12, 0.8), (100, 2.0), (200, 4.0)])
+def test_levels_of_whole_numbers_are_no_outliers(codes, noise):
+    """Every code of eight bits stood out of the values between, which there are none of."""
+    y, x = np.mgrid[:40, :40]
+    truth = codes * (0.5 + 0.3 * np.sin(y / 6 + np.arange(4)[:, None, None]) + 0.15 * np.cos(x / 5)).astype(np.float32)
+    rng = np.random.default_rng(3)
+    values = np.rint(truth + noise * rng.standard_normal(truth.shape))
+    nothing = np.zeros(values.shape, bool)
+    sigma = np.full(4, np.hypot(noise, 12**-0.5))
+    assert (outlier_probability(values, truth, sigma, ~nothing, nothing) > 0.5).mean() < 1e-3
+    hit = (rng.random(values.shape) < 0.01) & (truth > 6 * noise)
+    found = outlier_probability(np.where(hit, 0, values), truth, sigma, ~nothing, nothing) > 0.5
+    assert found[hit].mean() > 0.95
+    assert found[~hit].mean() < 1e-3
+
+
 def test_units_do_not_matter(seen):
     values, predicted, _ = seen
     np.testing.assert_allclose(ask(values, predicted, unit=1024.0), ask(values, predicted), atol=2e-3)

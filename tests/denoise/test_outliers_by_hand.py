@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from denoise.restore import restore
-from denoise.separation.estimate import _bins, _filled, medians, outliers
+from denoise.separation.estimate import _filled, medians, outliers
 from denoise.separation.lines import lines
 from denoise.separation.noise import along_track, usual_pixels
 from denoise.separation.spikes import (
@@ -20,6 +20,7 @@ from denoise.separation.spikes import (
     spikes,
 )
 from denoise.separation.taken_back import taken_back
+from denoise.separation.value_bins import value_bins
 
 # ---- scene and outliers in turn --------------------------------------------------------------------------------
 
@@ -82,16 +83,16 @@ def test_pixels_of_which_the_scene_misses_far_more_than_noise_are_left_out():
 
 def test_bins_hold_as_many_levels_each():
     rng = np.random.default_rng(14)
-    low, step = _bins(rng.uniform(-2, 7.6, 10**5))
-    assert (low, step) == pytest.approx((-2, 0.1), abs=0.001)
+    low, step, many = value_bins(rng.uniform(-2, 7.6, 10**5))
+    assert (low, step, many) == pytest.approx((-2, 0.1, 0), abs=0.001)
     for levels, width in ((50, 1), (200, 3), (96, 1), (97, 2)):
         values = 5 + 0.5 * np.arange(levels)
-        low, step = _bins(np.tile(values, 40))
-        assert (low, step) == pytest.approx((5 - 0.25, 0.5 * width))
+        low, step, each = value_bins(np.tile(values, 40))
+        assert (low, step, each) == pytest.approx((5 - 0.25, 0.5 * width, width))
         counts = np.bincount(((values - low) / step).astype(int))
         assert counts[:-1].tolist() == [width] * (len(counts) - 1)
         assert len(counts) <= 96
-    assert _bins(np.full(100, 3.0)) == (3, 0)
+    assert value_bins(np.full(100, 3.0)) == (3, 0, 0)
 
 
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.6])

@@ -10,7 +10,7 @@ import pytest
 from denoise.case import Known, NoiseModel, Restoration
 from denoise.live_bands import noise_of_counts
 from denoise.registry import Method
-from denoise.restore import _columns, rare_findings, restore, restore_cube
+from denoise.restore import rare_findings, restore, restore_cube
 from denoise.separation.counts import Counts
 from hsitools.cube import Cube
 
@@ -133,12 +133,12 @@ def test_known_gains_and_offsets_are_taken_off_once(values):
     np.testing.assert_array_equal(found.estimate[~LIVE], striped[~LIVE])
     only = restore(striped, stub()[0], known=Known(offset=offset))
     np.testing.assert_allclose(only.estimate[LIVE], (striped - offset[:, None])[LIVE], rtol=1e-4)
-    part = _columns(Known(gain=gain, offset=offset, dead=dead, sigma=np.ones(BANDS)), slice(3, 7))
+    part = Known(gain=gain, offset=offset, dead=dead, sigma=np.ones(BANDS)).of_columns(slice(3, 7))
     np.testing.assert_array_equal(part.gain, gain[:, 3:7])
     np.testing.assert_array_equal(part.offset, offset[:, 3:7])
     np.testing.assert_array_equal(part.dead, dead[:, 3:7])
     assert part.sigma.tolist() == [1] * BANDS
-    assert _columns(None, slice(3, 7)) is None
+    assert Known().of_columns(slice(3, 7)).gain is None
 
 
 def test_what_a_method_found_is_said_in_the_cube_s_units(values):

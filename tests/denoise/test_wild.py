@@ -78,6 +78,32 @@ def test_what_a_pixel_has_in_several_bands_is_kept_or_removed_as_a_whole(cube: t
     assert np.flatnonzero(spike[:, 35, 35]).tolist() in ([], [14, 15])
 
 
+def test_hits_of_several_bands_are_anywhere_and_materials_in_their_bands() -> None:
+    """Runs of two to four bands in forty pixels; then the same run in all of them, and one element of a column."""
+    truth = np.asarray(scene((40, 44), seed=12, wavelength_nm=np.linspace(420, 980, 32)).read(), dtype=float)
+    rng = np.random.default_rng(8)
+    noisy = truth + NOISE * rng.standard_normal(truth.shape)
+    y, x = np.divmod(rng.permutation(40 * 44)[:40], 44)
+    first, length = rng.integers(0, 28, 40), rng.integers(2, 5, 40)
+    height = NOISE * rng.uniform(15, 60, (32, 40)) * rng.choice([-1, 1], 40)
+
+    def found(first: np.ndarray, column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        place = np.arange(32)[:, None]
+        struck = (place >= first) & (place < first + length)
+        at, values = np.zeros(truth.shape, bool), noisy.copy()
+        at[:, y, column] = struck
+        values[:, y, column] += np.where(struck, height, 0)
+        return at, spikes(values, np.ones(values.shape, bool), 0.3)
+
+    at, hit = found(first, x)
+    assert hit[at].mean() > 0.9
+    assert not (hit & ~at).any()
+    for places, columns in ((np.full(40, 14), x), (first // 14 * 14, np.full(40, 9))):
+        at, hit = found(places, columns)
+        long = at & (at.sum(0) > 2)
+        assert hit[long].mean() < 0.1
+
+
 @pytest.mark.parametrize(("bands", "noise"), [(3, 5e-4), (4, 5e-4), (5, 2e-3), (8, 2e-4), (8, 1e-2)])
 def test_few_bands_are_no_worse_than_before(bands: int, noise: float) -> None:
     """Nearly without noise as well: no pixel of another material is a spike, and hardly any fine texture is noise; of
