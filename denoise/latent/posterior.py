@@ -28,6 +28,8 @@ TOGETHER = 16
 PROBE = 0.1
 #: Share of the samples' variance that stays whatever Stein's estimate says: it is an estimate as well.
 LEAST_SPREAD = 0.35
+#: Share of a band that other bands tell, at least.
+LEAST_TOLD = 0.1
 #: Factor by which the noise's variance is usually wrong at most: bands' regressions on one another cost 1-2 %.
 NOISE_WRONG = 1.05
 #: Factor by which the noise's variance may be wrong; the gate assumes what favours the classical estimate.
@@ -117,6 +119,10 @@ def refine(
         level = noise_level(rest, torch.as_tensor(whitened.variance), basis)
         variance *= 1 + noise_share[:, None, None] * (level - 1)
         whole = torch.tensordot(basis**2, variance, dims=1)
+        # a voxel that was not measured has the leverage h of its band no longer: what errs by h of its noise where it
+        # was errs by h / (1 - h)
+        told = np.maximum(1 - np.square(separation.directions).sum(1), LEAST_TOLD)[:, None, None]
+        whole = whole / torch.as_tensor(np.where(separation.noise.outlier, told, 1).astype(np.float32))
         # what neighbouring pixels or bands share of it (less the components, bands would share their absence); no less
         # than what is too faint to be found in any cube
         measured = 1 - separation.noise.outlier.mean((1, 2))

@@ -88,7 +88,43 @@ def test_what_the_gate_held_back_is_as_uncertain_as_it_is_large(
     assert part.std is not None
     more = (part.std**2 - passed.std**2) / unit**2
     held = LEAST_SPREAD * 0.75**2 * np.tensordot(part.basis**2, part.correction**2, 1)
+    held /= np.where(found.noise.outlier, 1 - np.square(found.directions).sum(1)[:, None, None], 1)
     np.testing.assert_allclose(more, held, rtol=0.01, atol=1e-4)
+
+
+def test_what_was_not_measured_has_no_leverage(found: Separation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Least squares with a band left out: its prediction errs by h / (1 − h) of the noise where its fit errs by h."""
+    rng = np.random.default_rng(4)
+    directions = np.linalg.qr(rng.standard_normal((BANDS, 3)))[0]
+    for band in range(BANDS):
+        others = np.delete(directions, band, axis=0)
+        left_out = directions[band] @ np.linalg.inv(others.T @ others) @ directions[band]
+        share = np.square(directions[band]).sum()
+        assert left_out == pytest.approx(share / (1 - share))
+
+    def flat(images: Any, *_: Any) -> Any:
+        return np.zeros(len(images), np.float32)
+
+    def gate(*given: Any) -> tuple[torch.Tensor, ...]:
+        zero = torch.zeros(len(given[4]))
+        return zero + 1, zero, zero, zero
+
+    monkeypatch.setattr(posterior, "_gate", gate)
+    monkeypatch.setattr(posterior, "missed", flat)
+    monkeypatch.setattr(posterior, "shared", flat)
+    monkeypatch.setattr(posterior, "beyond", lambda *_: 0.0)
+    monkeypatch.setattr(posterior, "turned", lambda separation: np.zeros(separation.whitened.shape, np.float32))
+    monkeypatch.setattr(posterior, "doubt_of_nearest", lambda values, gone: np.zeros(gone.shape, np.float32))
+    monkeypatch.setattr(posterior, "doubt_of_missing", lambda *given: np.zeros(BANDS, np.float32))
+    monkeypatch.setattr(posterior, "pattern", lambda separation, scene: np.zeros_like(scene))
+    monkeypatch.setattr(posterior, "spread_of", lambda drawn, mean: torch.ones_like(mean))
+    std = refine(found, WAVELENGTH, samples=1).std
+    assert std is not None
+    share = np.square(found.directions).sum(1)
+    for band in (4, 5, 6):
+        lost = found.noise.outlier[band]
+        ratio = np.square(std[band, lost]).mean() / np.square(std[band, ~lost]).mean()
+        assert ratio == pytest.approx(1 / (1 - share[band]), rel=1e-3)
 
 
 def test_doubt_of_columns_is_that_of_means_over_all_elements(found: Separation) -> None:
