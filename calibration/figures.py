@@ -61,6 +61,12 @@ def _sampled(ch: Characterization, capture: MonochromaticCapture, wavenumber: Ar
     return SampledModel(ch.response.model, ch.response.band, true, line=line)
 
 
+def counted_samples(ch: Characterization, capture: MonochromaticCapture) -> NDArray[np.bool_]:
+    """Samples ``(interferometer, line)`` that the fit was made of: usable, and neither wild nor near a ceiling."""
+    residual = None if ch.lines is None else ch.lines.residual
+    return capture.mask if residual is None else capture.mask & (residual != 0)
+
+
 def telling_rows(ch: Characterization, count: int = 6) -> NDArray[np.intp]:
     """Rows worth seeing: spread over the OPDs, and the worst residual."""
     finite = np.flatnonzero(np.isfinite(ch.rmse))
@@ -73,7 +79,7 @@ def telling_rows(ch: Characterization, count: int = 6) -> NDArray[np.intp]:
 def fit_figure(ch: Characterization, capture: MonochromaticCapture, rows: NDArray[np.intp] | None = None) -> Figure:
     """Fit over the samples, residual below, for chosen rows; intensities relative to each row's mean."""
     picked = telling_rows(ch) if rows is None else np.asarray(rows)
-    model = fitted(ch, capture)
+    model, counted = fitted(ch, capture), counted_samples(ch, capture)
     columns = min(3, len(picked))
     lines = -(-len(picked) // columns)
     heights = [3, 1] * lines
@@ -84,17 +90,20 @@ def fit_figure(ch: Characterization, capture: MonochromaticCapture, rows: NDArra
     x = capture.wavelength_nm
     for place, row in enumerate(picked):
         top, bottom = grid[2 * (place // columns), place % columns], grid[2 * (place // columns) + 1, place % columns]
-        good = capture.mask[row]
+        good, aside = counted[row], capture.mask[row] & ~counted[row]
         level = capture.intensity[row, good].mean()
-        top.plot(x[good], capture.intensity[row, good] / level, ".", ms=2.5, color="0.45", label="measured")
+        measured = capture.intensity[row] / level
+        top.plot(x[good], measured[good], ".", ms=2.5, color="0.45", label="measured")
         at, curve = fitted_between(ch, capture, int(row))
         top.plot(at, curve / level, color=COLOURS[1], lw=1.1, label="fit")
-        low, high = (float(end) for end in np.percentile(capture.intensity[row, good] / level, [0, 100]))
-        if np.max(curve) / level > 2 * high - low:
-            # where no samples are, a fit may be of any size
-            top.set_ylim(low - 0.1 * (high - low), 2 * high - low)
-        if (~good).any():
-            top.plot(x[~good], np.zeros((~good).sum()), "x", ms=4, color=COLOURS[3], label="left out")
+        # where no samples are, a fit may be of any size, and so may be what was set aside
+        low, high = float(measured[good].min()), float(measured[good].max())
+        top_edge = min(max(high, float(np.max(curve)) / level), 2 * high - low)
+        margin = 0.05 * (top_edge - low)
+        top.set_ylim(low - margin, top_edge + margin)
+        top.plot(x[aside], np.clip(measured[aside], low, top_edge), "x", ms=5, color=COLOURS[2], label="set aside")
+        unusable = ~capture.mask[row]
+        top.plot(x[unusable], np.full(unusable.sum(), low), "|", ms=5, color=COLOURS[3], label="not usable")
         top.set_title(
             f"#{ch.index[row]}: OPD {ch.opd_um[row]:.3f} ± {ch.opd_stderr_um[row]:.3f} µm, RMSE {ch.rmse[row]:.3f}",
             fontsize=9,
@@ -106,8 +115,8 @@ def fit_figure(ch: Characterization, capture: MonochromaticCapture, rows: NDArra
         if place % columns == 0:
             top.set_ylabel("intensity / mean")
             bottom.set_ylabel("residual")
-        if place == 0:
-            figure.legend(loc="outside upper center", ncols=3)
+    drawn = {line.get_label(): line for axes in grid[::2].ravel() for line in axes.lines if len(line.get_xdata())}
+    figure.legend(drawn.values(), drawn.keys(), loc="outside upper center", ncols=len(drawn))
     for place in range(len(picked), columns * lines):
         grid[2 * (place // columns), place % columns].set_axis_off()
         grid[2 * (place // columns) + 1, place % columns].set_axis_off()
@@ -227,8 +236,9 @@ def rmse_map_figure(ch: Characterization) -> Figure:
 def residual_figure(ch: Characterization, capture: MonochromaticCapture) -> Figure:
     """Residuals of all interferometers at all lines, and their rms by line: where structure is left, it shows."""
     figure, (top, bottom) = new_figure(9, 6.5, nrows=2, sharex=True, gridspec_kw={"height_ratios": [3, 1]})
-    good = capture.mask & np.isfinite(ch.rmse)[:, None]
-    level = (capture.intensity * capture.mask).sum(axis=1) / np.maximum(capture.mask.sum(axis=1), 1)
+    counted = counted_samples(ch, capture)
+    good = counted & np.isfinite(ch.rmse)[:, None]
+    level = (capture.intensity * counted).sum(axis=1) / np.maximum(counted.sum(axis=1), 1)
     residual = np.where(
         good, (capture.intensity - fitted(ch, capture)) / np.where(level > 0, level, 1)[:, None], np.nan
     )
@@ -239,11 +249,16 @@ def residual_figure(ch: Characterization, capture: MonochromaticCapture) -> Figu
     drawn = top.pcolormesh(
         edges, np.arange(len(residual) + 1), residual[order], cmap="RdBu_r", vmin=-limit, vmax=limit, rasterized=True
     )
+    show_missing(top)
     top.grid(False)
     top.set(ylabel="interferometer (in order)")
     figure.colorbar(drawn, ax=top, label="residual / mean intensity")
-    bottom.plot(x, np.sqrt(np.nanmean(residual**2, axis=0)), color=COLOURS[0], label="rms over interferometers")
-    bottom.plot(x, np.nanmean(residual, axis=0), color=COLOURS[1], lw=1, label="mean")
+    count = np.where(good.any(axis=0), good.sum(axis=0), np.nan)
+    for values, colour, name in (
+        (np.sqrt(np.nansum(residual**2, axis=0) / count), COLOURS[0], "rms over interferometers"),
+        (np.nansum(residual, axis=0) / count, COLOURS[1], "mean"),
+    ):
+        bottom.plot(x, values, color=colour, lw=1, label=name)
     bottom.set(xlabel="wavelength / nm", ylabel="residual")
     bottom.legend(ncols=2)
     return figure
@@ -310,7 +325,7 @@ def all_figures(
         "rmse": (rmse_map_figure(ch), "RMSE of every interferometer, where it lies on the detector."),
         "residual": (
             residual_figure(ch, capture),
-            "Residuals; vertical structure: lines, horizontal: interferometers.",
+            "Residuals; vertical structure: lines, horizontal: interferometers. Hatched: samples that did not count.",
         ),
         "uncertainty": (uncertainty_figure(ch), "How well the OPDs are known."),
     }

@@ -12,6 +12,7 @@ from calibration.captures.capture import MonochromaticCapture
 from calibration.characterization import FLAG_MEANING, Characterization
 from calibration.figures import all_figures
 from calibration.model_choice import BETTER
+from calibration.physical_parameters import set_aside_text
 from hsitools.io.atomic import atomic_path
 from hsitools.plot import png_bytes
 from hsitools.report import Picture, Report, Section, Table, report_folder
@@ -95,6 +96,7 @@ def _report(ch: Characterization, capture: MonochromaticCapture, pictures: dict[
                 f"{capture.band_nm[0]:.1f} to {capture.band_nm[1]:.1f} nm. The lines sample OPDs up to "
                 f"{capture.opd_limit_um:.1f} µm. {counted(int((~capture.mask).sum()), 'sample')} not usable, left out; "
                 f"{int(((capture.intensity < 0) & capture.mask).sum())} are negative (noise about zero) and kept."
+                + (f" {set_aside}." if (set_aside := set_aside_text(ch.settings)) else "")
             ],
         ),
         _model_section(ch, pictures),

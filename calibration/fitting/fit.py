@@ -27,10 +27,11 @@ from hsitools.sensor.transmittance import SampledModel, TransmittanceModel
 Array = NDArray[np.float64]
 
 #: Rounds of learning from all rows before the last refinement: the first knows no prior, the second was made under one.
-#: Rows of few fringes tell little of themselves and learn from one another slowly, and until then some are on a wrong
-#: fringe. Where most are such and the second round moves a fifth of them by more than `STILL`[0] (standard deviations a
-#: parameter), rounds go on, at most so many, until one moves four in five by less than `STILL`[1].
-ROUNDS, MOST_ROUNDS, STILL = 2, 24, (2.0, 0.2)
+#: Rows of few fringes tell little of themselves, learn from one another, and until then some are on a wrong fringe.
+#: Where most are such rounds go on, until one moves four in five by less than `STILL` (standard deviations a parameter;
+#: the first number after the second round), or have crept for so many. From there the likeliest of what rows share is
+#: taken at once, until a round moves them by less than `AT_REST`, at most so many rounds in all.
+ROUNDS, CREEPING, MOST_ROUNDS, STILL, AT_REST = 2, 14, 24, (2.0, 0.2), 0.1
 #: Most iterations of a refinement, and the share of the cost below which a step ends it: while learning, at the end,
 #: and at the end without a prior, where rows of few fringes creep.
 ROUGH, FINE, FINEST = (3, 1e-3), (60, 1e-6), (60, 1e-8)
@@ -139,6 +140,7 @@ def fit_rounds(
     most_rounds = MOST_ROUNDS if rounds == ROUNDS and options.prior else rounds
     prior = warm.prior if warm is not None else None
     before: Fit | None = None
+    settled = False
     for number in range(most_rounds):
         fit = _towards_rest(sampled, data, theta, shared, prior, options)
         theta = fit.theta
@@ -150,14 +152,16 @@ def fit_rounds(
                 or len(data.rival_distances)
                 or data.cut_off is not None
             )
-            last = not slow or _moved(before, fit, data) < STILL[number + 1 > ROUNDS]
+            moved = _moved(before, fit, data) if slow else 0.0
+            last = not slow or (settled and moved < AT_REST)
+            settled |= moved < STILL[number + 1 > ROUNDS] or number + 1 >= CREEPING
         before = fit
         if options.prior:
             # the first covariance, without a prior, is no measure of what the rows know
             spread = fit.covariance if prior is not None else np.zeros_like(fit.covariance)
             prior = estimate_prior(
                 sampled.model, data.band, theta, spread, fit.variance, data.index, data.usable, data.scale,
-                previous=prior,
+                previous=prior, at_once=settled,
             )  # fmt: skip
         if last:
             if options.shared_shift:
@@ -208,7 +212,10 @@ def fit_again(data: ScaledRows, fit: Fit, before: ScaledRows, options: Options) 
         factor[:, gain] = (before.scale / data.scale)[:, None]
         per = unit[:, None, None] / (factor[:, :, None] * factor[:, None, :])
         force = None if fit.prior.force is None else fit.prior.force * per * unit[:, None, None]
-        scaled = replace(fit.prior, mean=fit.prior.mean * factor, precision=fit.prior.precision * per, force=force)
+        common = None if fit.prior.common is None else fit.prior.common * (unit[:, None] / factor)[:, :, None]
+        scaled = replace(
+            fit.prior, mean=fit.prior.mean * factor, precision=fit.prior.precision * per, force=force, common=common
+        )
         fit = replace(fit, prior=scaled)
     return fit_rounds(data.sampled(fit.sampled.model), data, theta, options, warm=fit)
 

@@ -29,6 +29,8 @@ Array = NDArray[np.float64]
 #: What is known of the population's mean at least, as if from so much of a row that tells everything: it is no farther
 #: off than thirty standard deviations.
 LEAST_KNOWN = 1e-3
+#: Share of what is known of a row's OPD that is at least its own.
+LEAST_OWN = 1e-3
 #: Steps of expectation-maximisation between two fits of the rows; the fits themselves converge more slowly.
 STEPS = 8
 
@@ -49,6 +51,7 @@ def estimate_prior(
     usable: NDArray[np.bool_],
     scale: Array,
     previous: Prior | None = None,
+    at_once: bool = False,
 ) -> Prior | None:
     """Prior of each row from the present estimates of all.
 
@@ -65,6 +68,8 @@ def estimate_prior(
         Turns the rows' gains, which are relative to their mean intensities, into gains that compare.
     previous : Prior, optional
         The prior that the estimates were made under.
+    at_once : bool
+        Whether the population's mean is taken for the likeliest at once: far from it rows on wrong fringes mislead it.
 
     Returns
     -------
@@ -79,11 +84,14 @@ def estimate_prior(
     shared = shared_parameters(model)
     level = np.where(theta[:, first] > 0, theta[:, first], 1.0)
     curved = np.arange(first + 1, model.slices["gain"].stop)
-    relative, to_relative = _relative_gain(theta, level, first, curved)
-    spread = to_relative @ covariance @ np.swapaxes(to_relative, 1, 2)
+    values, alone = theta, covariance
+    if previous is not None and at_once:
+        values, alone = _alone(theta, covariance, variance, model, previous)
+    relative, to_relative = _relative_gain(values, level, first, curved)
+    spread = to_relative @ alone @ np.swapaxes(to_relative, 1, 2)
     spread = spread[:, shared[:, None], shared]
     before = None if previous is None else previous.population
-    mean, precision, doubt = _population(relative[:, shared], spread, keep, before)
+    mean, precision, doubt = _population(relative[:, shared], spread, keep, before, at_once)
     centre = np.zeros(model.n_parameters)
     centre[shared] = mean
     means = np.broadcast_to(centre, theta.shape).copy()
@@ -100,7 +108,7 @@ def estimate_prior(
     n = float(keep.sum())
     force = precisions * (n / max(n - len(shared) - 1, 0.5 * n))
     # and the mean that they are drawn to is itself not known
-    force = force + np.swapaxes(own, 1, 2) @ (precision @ doubt @ precision) @ own
+    common = np.swapaxes(own, 1, 2) @ (precision @ _root(doubt))
     for column, value, sigma in (
         (first, *_level_prior(theta[:, first], scale, keep)),
         (model.opd_column, *_opd_prior(model, band, theta, covariance, index, fitted)),
@@ -116,7 +124,33 @@ def estimate_prior(
         precisions[:, column, column] += weight
         force[:, column, column] += (weight * sigma) ** 2
     unit = variance[:, None, None]
-    return Prior(mean=means, precision=precisions * unit, force=force * unit**2, population=(mean, precision))
+    return Prior(
+        mean=means, precision=precisions * unit, force=force * unit**2, common=common * unit,
+        population=(mean, precision),
+    )  # fmt: skip
+
+
+def _alone(
+    theta: Array, covariance: Array, variance: Array, model: TransmittanceModel, previous: Prior
+) -> tuple[Array, Array]:
+    """Estimates and their covariance without what each row's neighbours said of its OPD.
+
+    An error of what rows share moves the neighbours' OPDs as it moves the row's: to the population they are no witness.
+    """
+    column = model.opd_column
+    weight = np.asarray(previous.precision[:, column, column]) / np.maximum(variance, 1e-300)
+    along = covariance[:, :, column]
+    freed = weight / np.maximum(1 - weight * along[:, column], LEAST_OWN)
+    away = (theta - previous.mean)[:, column]
+    return theta + (freed * away)[:, None] * along, covariance + freed[:, None, None] * (
+        along[:, :, None] * along[:, None, :]
+    )
+
+
+def _root(covariance: Array) -> Array:
+    """A root of a covariance that rounding may have left slightly indefinite."""
+    strength, axes = np.linalg.eigh(0.5 * (covariance + covariance.T))
+    return np.asarray(axes * np.sqrt(np.maximum(strength, 0)))
 
 
 def _relative_gain(theta: Array, level: Array, first: int, curved: NDArray[np.int_]) -> tuple[Array, Array]:
@@ -130,7 +164,7 @@ def _relative_gain(theta: Array, level: Array, first: int, curved: NDArray[np.in
 
 
 def _population(
-    values: Array, spread: Array, keep: NDArray[np.bool_], previous: tuple[Array, Array] | None
+    values: Array, spread: Array, keep: NDArray[np.bool_], previous: tuple[Array, Array] | None, at_once: bool = True
 ) -> tuple[Array, Array, Array]:
     """Mean and inverse covariance of the population that ``values`` (with covariances ``spread``) are drawn from.
 
@@ -142,13 +176,26 @@ def _population(
     members = keep
     own: Any = values
     own_spread: Any = spread
+    known: Any = np.broadcast_to(np.eye(size), spread.shape)
+    precision = np.eye(size)
     if previous is not None:
+        precision = previous[1]
         told = np.linalg.inv(
             spread + 1e-12 * np.eye(size) * np.einsum("bii->b", spread)[:, None, None] + 1e-18 * np.eye(size)
         )
-        pull = (told @ values[:, :, None])[:, :, 0] - previous[1] @ previous[0]
+        strength, axes = np.linalg.eigh(told - precision)
+        of_data = (axes * np.maximum(strength, 0)[:, None, :]) @ np.swapaxes(axes, 1, 2)
+        pull = (told @ values[:, :, None])[:, :, 0] - precision @ previous[0]
+        own_spread = inverse(of_data + precision)
     for step in range(STEPS):
         mean = own[members].mean(axis=0)
+        if previous is not None and at_once:
+            # the likeliest mean at once: by steps of expectation it creeps where rows tell little of themselves
+            known = own_spread @ of_data
+            told_of_mean = known[members].sum(axis=0) + LEAST_KNOWN * np.eye(size)
+            by_rows = np.einsum("bij,bj->i", own_spread[members], pull[members])
+            mean = np.linalg.solve(told_of_mean, by_rows + LEAST_KNOWN * previous[0])
+            own = (own_spread @ (pull + precision @ mean)[:, :, None])[:, :, 0]
         delta = own - mean
         sample = delta[members].T @ delta[members] / members.sum() + own_spread[members].mean(axis=0)
         # n rows tell no more than so much of p variances: shrink to the diagonal with the weight of p rows
@@ -161,15 +208,12 @@ def _population(
         members = keep & (distance < 3 * size)
         if members.sum() < MIN_ROWS:
             members = keep
-        if previous is not None and step + 1 < STEPS:
-            own_spread = np.linalg.inv(told + (precision - previous[1]))
-            own = (own_spread @ (pull + precision @ mean)[:, :, None])[:, :, 0]
-    known = np.broadcast_to(np.eye(size), spread.shape)
+        if previous is not None:
+            own_spread = inverse(of_data + precision)
+            if step + 1 < STEPS:
+                own = (own_spread @ (pull + precision @ mean)[:, :, None])[:, :, 0]
     if previous is not None:
-        # share of itself that each row tells: the rest is the population's
-        strength, axes = np.linalg.eigh(told - previous[1])
-        of_data = (axes * np.maximum(strength, 0)[:, None, :]) @ np.swapaxes(axes, 1, 2)
-        known = np.linalg.solve(of_data + precision, of_data)
+        known = own_spread @ of_data
     told_of_mean = precision @ known[members].sum(axis=0)
     return mean, precision, inverse(0.5 * (told_of_mean + told_of_mean.T)[None] + LEAST_KNOWN * precision)[0]
 

@@ -38,19 +38,21 @@ class Prior:
     ``mean`` is ``(batch, parameter)``, ``precision`` ``(batch, parameter, parameter)`` in units of the residual
     variance (already multiplied by it), so that the cost stays a sum of squared residuals. ``force`` is the covariance
     of the pull ``precision · (truth − mean)`` over the population, in units of its square: None where it is the
-    precision itself, as for a Gaussian prior. ``population`` are mean and precision of what the rows share, as
-    `calibration.fitting.population` has them.
+    precision itself, as for a Gaussian prior. ``common`` ``(batch, parameter, k)`` is what k standard deviations of the
+    population's mean add to the pull of all rows at once. ``population`` are mean and precision of what the rows share,
+    as `calibration.fitting.population` has them.
     """
 
     mean: Any
     precision: Any
     force: Any = None
+    common: Any = None
     population: tuple[Array, Array] | None = None
 
     def take(self, rows: Any) -> Prior:
         """The prior of some rows."""
-        force = None if self.force is None else self.force[rows]
-        return Prior(mean=self.mean[rows], precision=self.precision[rows], force=force)
+        force, common = (None if part is None else part[rows] for part in (self.force, self.common))
+        return Prior(mean=self.mean[rows], precision=self.precision[rows], force=force, common=common)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from calibration.fitting.fit_state import Fit
 from calibration.fitting.noise import growth_with_intensity, noise_shape
+from calibration.fitting.opd_law import NEIGHBOURS
 from calibration.fitting.options import Options
 from calibration.fitting.posterior import influence, inverse
 from calibration.fitting.refine import CHUNK_SAMPLES, NormalPlan, Prior
@@ -29,6 +30,8 @@ Array = NDArray[np.float64]
 
 #: Modes of a random walk along the lines: their variances fall as 1/k², the sixteenth is 1/256 of the first.
 MODES = 16
+#: Most that what neighbours say may hold a row's OPD, and passes after which what moves all of them is told.
+MOST_HELD, PASSES = 0.999, 300
 
 
 def parameter_covariance(fit: Fit, data: ScaledRows, options: Options, *, common: bool = True) -> Array:
@@ -72,17 +75,45 @@ def parameter_covariance(fit: Fit, data: ScaledRows, options: Options, *, common
     noise *= np.where(freedom > 4, freedom / np.maximum(freedom - 2, 1), 2.0)[:, None]
     shared = common_errors(fit, data, options) if common else []
     out = np.zeros((n_rows, sampled.model.n_parameters, sampled.model.n_parameters))
+    together = _mean_error(fit, data, [part[2] for part in parts])
     for rows, (fields, gain, pull_gain, prior) in zip(chunks, parts, strict=True):
         covariance = gain @ plan.assemble(plan.moments(fields, noise[rows])) @ np.swapaxes(gain, 1, 2)
         if prior is not None:
             force = prior.force if prior.force is not None else prior.precision * fit.variance[rows, None, None]
             covariance += pull_gain @ force @ np.swapaxes(pull_gain, 1, 2)
+        if together is not None:
+            covariance += together[rows] @ np.swapaxes(together[rows], 1, 2)
         for derivative, error in shared:
             moved = derivative(fit.theta[rows], flat[rows]) * slope[rows]
             sides = gain @ np.stack([plan.gradient(fields, moved * column) for column in error.T], axis=2)
             covariance += sides @ np.swapaxes(sides, 1, 2)
         out[rows] = covariance
     return out
+
+
+def _mean_error(fit: Fit, data: ScaledRows, pull_gains: list[Array]) -> Array | None:
+    """What the error of the population's mean does to the parameters of all rows, ``(row, parameter, k)``.
+
+    It moves the OPDs of a row's neighbours as it moves the row's own: what they say of its OPD moves along, and holds
+    it only as far as they know theirs.
+    """
+    if fit.prior is None or fit.prior.common is None:
+        return None
+    pull_gain, column = np.concatenate(pull_gains), fit.sampled.model.opd_column
+    own = pull_gain @ fit.prior.common
+    to_neighbours = pull_gain[:, :, column] * fit.prior.precision[:, column, column, None]
+    rows = np.flatnonzero(data.usable)[np.argsort(data.index[data.usable], kind="stable")]
+    around = np.r_[-(NEIGHBOURS // 2) : 0, 1 : NEIGHBOURS // 2 + 1]
+    beside = np.clip(np.arange(len(rows))[:, None] + around, 0, len(rows) - 1)
+    alone, hold = own[rows, column], np.clip(to_neighbours[rows, column, None], 0, MOST_HELD)
+    moved = alone
+    for _ in range(PASSES):
+        centre = moved[beside].mean(axis=1)
+        before, moved = moved, alone + hold * centre
+        if np.abs(moved - before).max() <= 1e-3 * np.abs(moved).max():
+            break
+    own[rows] += to_neighbours[rows, :, None] * moved[beside].mean(axis=1)[:, None, :]
+    return own
 
 
 def _gains(bread: Array, prior: Prior | None, free: NDArray[np.bool_]) -> tuple[Array, Array]:

@@ -13,9 +13,10 @@ from calibration.fitting.fit import fit_capture
 from calibration.fitting.opd_law import fit_law
 from calibration.fitting.options import Options
 from calibration.fitting.refine import Prior
-from calibration.fitting.uncertainty import common_errors
+from calibration.fitting.uncertainty import _mean_error, common_errors
 from calibration.pipeline import characterize
 from calibration.pixel_maps import fit_pixels
+from hsitools.sensor.transmittance import TransmittanceModel
 
 #: Modes of the benchmark, with fewer lines; errors drawn once a device need many devices and have their own tests.
 LAWS = {
@@ -187,3 +188,28 @@ def test_phase_knows_how_it_hangs_together_with_the_opd():
     assert np.median(np.concatenate(ratios)) < 0.85
     assert 0.92 <= share(np.concatenate(z)) <= 0.98
     assert 0.8 <= robust_rms(np.concatenate(z)) <= 1.25
+
+
+def test_what_moves_all_rows_moves_what_their_neighbours_say():
+    """An OPD is held by what its neighbours predict, but not against what all of them err in: a dense solution."""
+    rng = np.random.default_rng(12)
+    instrument = bench.simulate_instrument(14, rng=rng, rows=7, opd_offset_um=0.6, opd_step_um=0.02)
+    capture = bench.capture(instrument, bench.lines(61), rng=rng, noise=0.1, linewidth_nm=0.0)
+    data, fit = fit_capture(capture, TransmittanceModel(degree_gain=1, degree_reflectivity=1), Options())
+    n, size, column = 14, fit.theta.shape[1], fit.sampled.model.opd_column
+    root = rng.standard_normal((n, size, size))
+    pull_gain = 1e-3 * root @ np.swapaxes(root, 1, 2)
+    own = pull_gain @ fit.prior.common
+    hold = pull_gain[:, :, column] * fit.prior.precision[:, column, column, None]
+    hold *= 0.9 / hold[:, column].max()
+    pull_gain[:, :, column] = hold / fit.prior.precision[:, column, column, None]
+    own = pull_gain @ fit.prior.common
+    beside = np.array([[min(max(row + k, 0), n - 1) for k in (-4, -3, -2, -1, 1, 2, 3, 4)] for row in range(n)])
+    mean = np.zeros((n, n))
+    for row in range(n):
+        for other in beside[row]:
+            mean[row, other] += 1 / 8
+    moved = np.linalg.solve(np.eye(n) - hold[:, column, None] * mean, own[:, column])
+    expected = own + hold[:, :, None] * (mean @ moved)[:, None, :]
+    together = _mean_error(fit, data, [pull_gain[:6], pull_gain[6:]])
+    np.testing.assert_allclose(together, expected, atol=0.02 * np.abs(expected).max())

@@ -8,10 +8,12 @@ import pytest
 from calibration import report
 from calibration import simulated_bench as bench
 from calibration.figures import (
+    fit_figure,
     fitted,
     fitted_between,
     opd_law_figure,
     parameter_figure,
+    residual_figure,
     rmse_map_figure,
     selection_figure,
 )
@@ -97,3 +99,28 @@ def test_a_range_is_what_most_values_take():
     assert not robust_range(np.random.default_rng(0).standard_t(4, 200))[2].any()
     assert robust_range([2.0, 2, 2, 7])[1] == 7
     assert not robust_range([np.nan])[2].any()
+
+
+def test_what_the_fit_left_out_is_drawn_as_such():
+    """A line at which all were wrong is none of the fit, nor a residual; beyond the picture it squeezes nothing."""
+    rng = np.random.default_rng(31)
+    instrument = bench.simulate_instrument(14, rng=rng, rows=7, opd_step_um=0.4, opd_offset_um=3.0)
+    capture = bench.capture(instrument, bench.lines(81), rng=rng, noise=0.05, linewidth_nm=0.0)
+    intensity, mask = capture.intensity.copy(), capture.mask.copy()
+    intensity[:, 40] *= 9
+    mask[:, 20] = False
+    capture = replace(capture, intensity=intensity, mask=mask)
+    result = characterize(capture, TransmittanceModel(degree_gain=2, degree_reflectivity=2, degree_phase=3))
+    assert result.settings["wild"]["samples"] >= 14
+    figure = fit_figure(result, capture, np.array([0, 7]))
+    lines = {line.get_label(): line for line in figure.axes[0].lines}
+    assert capture.wavelength_nm[40] in lines["set aside"].get_xdata()
+    assert lines["not usable"].get_xdata().tolist() == [capture.wavelength_nm[20]]
+    assert not np.isin(capture.wavelength_nm[[20, 40]], lines["measured"].get_xdata()).any()
+    assert figure.axes[0].get_ylim()[1] < 4
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert texts == ["measured", "fit", "set aside", "not usable"]
+    top, bottom = residual_figure(result, capture).axes[:2]
+    drawn = np.ma.filled(top.collections[0].get_array().reshape(14, 81), np.nan)
+    assert np.isnan(drawn[:, [20, 40]]).all()
+    assert np.isnan(bottom.lines[0].get_ydata()[[20, 40]]).all()
