@@ -101,7 +101,9 @@ def fit_figure(ch: Characterization, capture: MonochromaticCapture, rows: NDArra
         top_edge = min(max(high, float(np.max(curve)) / level), 2 * high - low)
         margin = 0.05 * (top_edge - low)
         top.set_ylim(low - margin, top_edge + margin)
-        top.plot(x[aside], np.clip(measured[aside], low, top_edge), "x", ms=5, color=COLOURS[2], label="set aside")
+        top.plot(
+            x[aside], np.clip(measured[aside], low, top_edge), "x", ms=7, mew=1.6, color=COLOURS[2], label="set aside"
+        )
         unusable = ~capture.mask[row]
         top.plot(x[unusable], np.full(unusable.sum(), low), "|", ms=5, color=COLOURS[3], label="not usable")
         top.set_title(
@@ -149,7 +151,10 @@ def opd_law_figure(ch: Characterization) -> Figure:
         middle = running_median(opd, index) - law.predict(index)
         bottom.plot(index[order], middle[order], color="0.4", lw=0.9, label="median of nine neighbours")
     outliers = law.outliers[finite]
-    bottom.plot(index[outliers], away[outliers], "o", mfc="none", ms=8, color=COLOURS[1], label="off its neighbours")
+    if outliers.any():
+        bottom.plot(
+            index[outliers], away[outliers], "o", mfc="none", ms=8, color=COLOURS[1], label="off its neighbours"
+        )
     for place in np.flatnonzero(outliers)[:25]:
         bottom.annotate(
             str(index[place]), (index[place], away[place]), xytext=(3, 5), textcoords="offset points", fontsize=7
