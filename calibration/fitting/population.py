@@ -31,6 +31,8 @@ Array = NDArray[np.float64]
 LEAST_KNOWN = 1e-3
 #: Share of what is known of a row's OPD that is at least its own.
 LEAST_OWN = 1e-3
+#: Standard deviations of the population that its mean moves at most at once: beyond, rows are no straight lines in it.
+FARTHEST = 1.0
 #: Steps of expectation-maximisation between two fits of the rows; the fits themselves converge more slowly.
 STEPS = 8
 
@@ -194,7 +196,9 @@ def _population(
             known = own_spread @ of_data
             told_of_mean = known[members].sum(axis=0) + LEAST_KNOWN * np.eye(size)
             by_rows = np.einsum("bij,bj->i", own_spread[members], pull[members])
-            mean = np.linalg.solve(told_of_mean, by_rows + LEAST_KNOWN * previous[0])
+            step_of_mean = np.linalg.solve(told_of_mean, by_rows + LEAST_KNOWN * previous[0]) - previous[0]
+            far = float(np.sqrt(step_of_mean @ previous[1] @ step_of_mean))
+            mean = previous[0] + step_of_mean * min(1.0, FARTHEST / max(far, 1e-300))
             own = (own_spread @ (pull + precision @ mean)[:, :, None])[:, :, 0]
         delta = own - mean
         sample = delta[members].T @ delta[members] / members.sum() + own_spread[members].mean(axis=0)
