@@ -241,14 +241,14 @@ def _saturation(levels: list[Level], steady: Mask, step: float, limit: float, po
             notes.append(f"flat level {number}: {amount} of the pixels clip at {limit:.6g} DN, left out")
     if not kept.all():
         fallen = sorted(int(number) for number in np.unique(points.level[~kept]) if number not in clipped)
-        brightest = int(points.level[~kept][points.signal[~kept].argmax()])
-        level = levels[brightest]
-        # wells differ a little: the typical one of those at the top
-        top = level.mean[steady & (level.mean > 0.97 * np.quantile(level.mean[steady], 0.99))]
-        value = float(np.median(top))
-        limit = min(limit, value)
+        if fallen:
+            # not of levels at a known ceiling: one frame of several may be full
+            open_ended = ~kept & np.isin(points.level, fallen)
+            mean = levels[int(points.level[open_ended][points.signal[open_ended].argmax()])].mean[steady]
+            # wells differ a little: the typical one of those at the top
+            limit = min(limit, float(np.median(mean[mean > 0.97 * np.quantile(mean, 0.99)])))
         for number in fallen:
-            notes.append(f"flat level {number}: pixels saturate at about {value:.6g} DN (their noise falls), left out")
+            notes.append(f"flat level {number}: pixels saturate at about {limit:.6g} DN (their noise falls), left out")
         clipped |= set(fallen)
     return Saturation(value=limit, levels=tuple(sorted(clipped)), notes=tuple(notes))
 

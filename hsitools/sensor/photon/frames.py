@@ -14,6 +14,8 @@ from hsitools.arrays import real_array
 from hsitools.errors import FormatError, InputError
 from hsitools.estimation.spread import robust_sigma
 from hsitools.io.formats.hdf5 import open_hdf5
+from hsitools.sensor.photon.curve import quantisation_step
+from hsitools.text import counted
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -23,6 +25,8 @@ SAMPLE = 200_000
 WILD = 6.0
 #: Rows or columns move together when their means scatter by so many standard errors more than noise lets them.
 LINE_SIGMA = 6.0
+#: Frames whose noise flips so many pixels from one to the next are never equal, but for copies.
+COPIES = 50.0
 #: Fewer elements in a line than this, and its mean cannot be told from noise.
 MIN_LINE = 16
 
@@ -111,6 +115,8 @@ class _Moments:
         self.pair_variance: list[float] = []
         #: last frame of each group, its mean, and whether it was compared
         self.last: dict[float, tuple[Array, float, bool]] = {}
+        #: a frame that is the one before it once more
+        self.equal: int | None = None
         #: sums over rows and columns: excess of the lines' means, its expectation, its variance, line variance
         self.lines = np.zeros(4)
 
@@ -118,8 +124,13 @@ class _Moments:
         stored = real_array(frame, self.name)
         # a copy: readers may fill one buffer again and again
         values = np.array(stored, dtype=float)
-        if values.ndim != 2 or not np.isfinite(values).all():
-            raise InputError(f"{self.name}: found a frame of shape {values.shape}, expected finite numbers (y, x)")
+        if values.ndim != 2:
+            raise InputError(f"{self.name}: found a frame of shape {values.shape}, expected (y, x)")
+        unknown = int(values.size - np.isfinite(values).sum())
+        if unknown:
+            raise InputError(
+                f"{self.name}: found {counted(unknown, 'value')} not finite in frame {self.count}, expected numbers"
+            )
         if self.count == 0:
             self.mean, self.low, self.peak = np.zeros_like(values), values, values
             self.square, self.square_lines = np.zeros_like(values), np.zeros_like(values)
@@ -164,6 +175,7 @@ class _Moments:
         offset, share = _common(y, x, keep)
         residual = y - offset - share * x
         self.pair_variance.append(float(np.mean(residual[keep] ** 2) / 2 * _spent(keep.sum(), 2)))
+        self.equal = self.count if not difference.any() else self.equal
         difference -= offset + share * reference
         self.square += difference**2 * (_spent(keep.sum(), 2) / 2)
         without = difference - difference.mean(axis=1, keepdims=True)
@@ -175,6 +187,16 @@ class _Moments:
             for axis in (0, 1):
                 self.lines += _line_excess(difference, axis)
 
+    def _check_copies(self) -> None:
+        """Raise `InputError` where a frame is stored twice: each copy takes a share of the noise away."""
+        # noise far below a step may well show in no pixel
+        noise = max(self.pair_variance, default=0.0) * self.mean.size
+        if self.equal is not None and noise > COPIES * quantisation_step(self.sample) ** 2:
+            raise InputError(
+                f"{self.name}: found frame {self.equal} to be the one before it once more, expected measurements of "
+                "their own"
+            )
+
     def level(self) -> Level:
         if self.count == 0:
             nothing = np.zeros((0, 0))
@@ -183,6 +205,7 @@ class _Moments:
                 line_variance=0.0, frame_mean=np.zeros(0), pair_mean=np.zeros(0), pair_variance=np.zeros(0),
                 sample=np.zeros(0),
             )  # fmt: skip
+        self._check_copies()
         excess, expected, spread, variance = self.lines
         together = spread > 0 and excess - expected > LINE_SIGMA * spread**0.5
         pairs, runs = len(self.pair_mean), sum(compared for _, _, compared in self.last.values())

@@ -493,3 +493,41 @@ def test_quantities_are_those_of_the_result():
     assert [value for _, value, _, _ in quantities(result)] == [
         result.gain, result.read_noise, result.prnu, result.dark_spread,
     ]  # fmt: skip
+
+
+def _frames(electrons, count, seed):
+    """Of a detector of 2 e⁻/DN, 8 e⁻ of read noise and a bias of 300 DN."""
+    rng = np.random.default_rng(seed)
+    counts = rng.poisson(electrons, (count, 40, 40)) + 8 * rng.standard_normal((count, 40, 40))
+    return np.rint(counts / 2 + 300).astype(np.uint16)
+
+
+def test_frames_that_are_stored_twice_are_refused():
+    """Each copy takes half of the noise away: a gain of 4.4 for 2, and nothing else looked wrong."""
+    dark, flats = _frames(0, 4, 0), [_frames(e, 3, e) for e in (2000, 9000, 30000)]
+    assert photon_transfer(dark, flats).gain == pytest.approx(2, rel=0.1)
+    with pytest.raises(InputError, match="dark: found frame 7 to be the one before it once more"):
+        photon_transfer(dark.repeat(2, axis=0), flats)
+    with pytest.raises(InputError, match="flat level 2: found frame 2 to be the one before"):
+        photon_transfer(dark, [*flats[:2], flats[2][[0, 1, 1]]])
+    # a noise that flips no pixel is no copy
+    still = np.full((3, 40, 40), 300, np.uint16)
+    still[2, 0, 0] = 301
+    assert level_statistics(still, "dark").pairs == 2
+
+
+def test_one_frame_at_full_scale_tells_full_scale():
+    """The mean of that frame and the others, 23366 for 65535, is no number at which anything clips."""
+    flats = [_frames(e, 5, e) for e in (2000, 9000, 30000)]
+    flats[2][3] = 65535
+    result = photon_transfer(_frames(0, 4, 0), flats)
+    assert result.full_scale == 65535
+    assert result.clipped_levels == (2,)
+    assert result.gain == pytest.approx(2, rel=0.1)
+
+
+def test_values_that_are_no_numbers_are_counted():
+    flat = _frames(9000, 3, 1).astype(float)
+    flat[1, 3, 4:6] = np.nan
+    with pytest.raises(InputError, match="flat level 0: found 2 values not finite in frame 1"):
+        photon_transfer(_frames(0, 4, 0), [flat])
