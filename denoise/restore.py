@@ -23,9 +23,9 @@ from denoise.separation.estimate import FEW, medians
 from denoise.separation.floor import unclipped
 from denoise.separation.known import known_by
 from denoise.separation.noise import MIN_PIXELS
-from denoise.separation.saturation import blank, clipped, stuck_values
 from denoise.separation.spikes import SLIGHT, spikes
 from denoise.separation.structured_bands import structured
+from denoise.separation.stuck import blank, stuck_values
 from denoise.separation.taken_back import taken_back
 from denoise.separation.wild import wild
 from denoise.strips import STRIP_BYTES, STRIP_PIXELS, RestoredSource, strip_size
@@ -34,6 +34,7 @@ from hsitools.cube import Cube
 from hsitools.cube.sources import detached
 from hsitools.errors import InputError
 from hsitools.estimation.common_stripes import common_stripes
+from hsitools.estimation.full_scale import clipped
 from hsitools.progress import Progress
 from hsitools.sensor import Sensor
 
@@ -296,9 +297,8 @@ def restore(
         valid[live] &= full | ~stuck_values(given[live], valid[live])
     filled = _filled(values[live], valid[live])
     # so far above zero, photons are many
-    counts = None
-    if not level.any():
-        counts = counts_of(filled, valid[live], of_live(known.sigma, live), of_live(known.slope, live))
+    told = of_live(known.sigma, live), of_live(known.slope, live)
+    counts = None if level.any() else counts_of(filled, valid[live], *told)
     beyond = np.zeros(given.shape[1:], dtype=bool)
     if counts is None:
         # counts are zero where it is dark; what is not measured stays the zero that it is

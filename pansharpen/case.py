@@ -77,6 +77,8 @@ class FusionCase:
         Whether it is.
     valid, pan_valid : Tensor of bool, shape (batch, band, …) and (batch, 1, …), or None
         Voxels that hold a measurement; None when all do. See `pansharpen.in_memory.fuse_case`, which sets them.
+    doubt, pan_doubt : Tensor of the shapes of coarse and pan, or None
+        Variance of what stands for samples that are cut off at full scale: as ``valid``.
     reference : Tensor, shape (batch, band, ratio·y, ratio·x), or None
         The truth, where it is known. No method reads it.
     name : str
@@ -105,6 +107,8 @@ class FusionCase:
     expanded: torch.Tensor | None = None
     valid: torch.Tensor | None = None
     pan_valid: torch.Tensor | None = None
+    doubt: torch.Tensor | None = None
+    pan_doubt: torch.Tensor | None = None
     guides: tuple[Guide, ...] = ()
     pan_made: bool = False
     reference: torch.Tensor | None = None
@@ -135,7 +139,7 @@ class FusionCase:
                     f"{self.name}: {name}: found shape {tuple(value.shape)}, expected {expected} "
                     f"for a cube of {band}×{y}×{x} at ratio {r}"
                 )
-        for name in ("wavelength_nm", "pan_response", "noise_variance", "error_variance"):
+        for name in ("wavelength_nm", "pan_response", "noise_variance", "error_variance", "full_scale"):
             value = getattr(self.optics, name)
             if value is not None and len(value) != band:
                 raise InputError(
@@ -152,7 +156,7 @@ class FusionCase:
         """The whole as one tile."""
         return Tile(
             self.coarse, self.pan, self.optics, valid=self.valid, pan_valid=self.pan_valid, expanded=self.expanded,
-            guides=self.guides, pan_made=self.pan_made,
+            guides=self.guides, pan_made=self.pan_made, doubt=self.doubt, pan_doubt=self.pan_doubt,
         )  # fmt: skip
 
     def sum(self, function: Callable[[Tile], Any]) -> Any:
@@ -170,7 +174,7 @@ class FusionCase:
 
     def singles(self) -> list[FusionCase]:
         """The cubes of the batch, one case each."""
-        names = ("coarse", "pan", "expanded", "valid", "pan_valid", "reference")
+        names = ("coarse", "pan", "expanded", "valid", "pan_valid", "doubt", "pan_doubt", "reference")
         tensors = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         return [
             self.replace(

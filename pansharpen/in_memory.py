@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+from collections import Counter
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,10 +22,14 @@ from hsitools.errors import InputError
 from hsitools.progress import Progress
 from pansharpen.case import FusionCase
 from pansharpen.guide import Guide
+from pansharpen.pair.clipped import find_limits, learn_clipped, say_clipped
+from pansharpen.pair.first_look import FirstLook, first_look
 from pansharpen.pair.guide_files import PlacedGuide
 from pansharpen.pair.holes import fill_nearest, fill_voxels, without
-from pansharpen.pair.wild import WILD, Pair, count_wild, say_wild, wild_samples
+from pansharpen.pair.same_scene import require_same_order
+from pansharpen.pair.wild import WILD, Pair, count_wild, say_wild
 from pansharpen.registry import Method, Posterior, get
+from pansharpen.tile import Tile
 
 
 def live_bands(coarse: torch.Tensor) -> torch.Tensor:
@@ -34,31 +40,38 @@ def live_bands(coarse: torch.Tensor) -> torch.Tensor:
 def prepared(case: FusionCase) -> FusionCase:
     """The case with voxels that are NaN or wild, and PAN's pixels, masked and filled; all its bands must be live.
 
+    What is cut off at full scale is what the others say of it (`pansharpen.pair.clipped`).
+
     Raises
     ------
     InputError
-        When no pixel is valid in both the cube and PAN.
+        When no pixel is valid in both the cube and PAN, or PAN is the cube's scene in another order of rows or columns.
     """
-    case = without_wild(case)
+    case, looks = without_wild(case)
     case = case.replace(guides=tuple(guide.filled() for guide in case.guides)) if case.guides else case
     valid, pan_valid = torch.isfinite(case.coarse), torch.isfinite(case.pan)
-    if valid.all() and pan_valid.all():
-        return case
-    coarse, voxels = filled(case.coarse, valid)
-    ready = case.replace(
-        coarse=coarse, pan=case.pan if pan_valid.all() else fill_nearest(case.pan, pan_valid), valid=voxels,
-        pan_valid=None if pan_valid.all() else pan_valid, expanded=None,
-    )  # fmt: skip
-    measured = ready.tile.measured
-    if measured is not None and not measured.flatten(1).any(1).all():
-        sharp = "the guides" if case.pan_made else "PAN"
-        raise InputError(f"{case.name}: found no pixel valid in the cube and in {sharp}, expected some")
-    return ready
+    if not (valid.all() and pan_valid.all()):
+        coarse, voxels = filled(case.coarse, valid)
+        case = case.replace(
+            coarse=coarse, pan=case.pan if pan_valid.all() else fill_nearest(case.pan, pan_valid), valid=voxels,
+            pan_valid=None if pan_valid.all() else pan_valid, expanded=None,
+        )  # fmt: skip
+        measured = case.tile.measured
+        if measured is not None and not measured.flatten(1).any(1).all():
+            raise InputError(f"{case.name}: found no pixel valid in the cube and in {_sharp(case)}, expected some")
+    return above_full_scale(case, looks)
 
 
-def without_wild(case: FusionCase) -> FusionCase:
-    """The case with NaN for samples that cannot be of its scene, which it says: see `pansharpen.pair.wild`."""
-    coarse, pan, guides = [], [], []
+def _sharp(case: FusionCase) -> str:
+    return "the guides" if case.pan_made else "PAN"
+
+
+def without_wild(case: FusionCase) -> tuple[FusionCase, list[FirstLook]]:
+    """The case with NaN for samples that cannot be of its scene, which it says, and what each of its cubes looks like.
+
+    See `pansharpen.pair.first_look`.
+    """
+    coarse, pan, guides, looks = [], [], [], []
     for part in case.singles():
         sharp_name = "mean of the guides" if case.pan_made else "PAN"
         own, own_pan = _measured(part.coarse, case.name), _measured(part.pan, f"{case.name}: {sharp_name}")
@@ -67,21 +80,60 @@ def without_wild(case: FusionCase) -> FusionCase:
             for guide in part.guides
         ]
         cube, sharp = (image[0].cpu().numpy() for image in (own, own_pan))
-        wild = wild_samples(Pair(
+        look = first_look(Pair(
             shape=(cube.shape[1], cube.shape[2]), optics=case.optics, coarse=partial(_part, cube),
             pan=partial(_part, sharp), guides=tuple(map(_placed, own_guides)), pan_made=case.pan_made,
         ))  # fmt: skip
-        count_wild(wild, case.findings)
-        coarse.append(wild.from_cube(own))
-        pan.append(wild.from_pan(own_pan))
+        require_same_order(look.survey, case.name, _sharp(case))
+        count_wild(look.wild, case.findings)
+        looks.append(look)
+        coarse.append(look.wild.from_cube(own))
+        pan.append(look.wild.from_pan(own_pan))
         guides.append([
-            without(guide.image, places) for guide, places in zip(own_guides, wild.guides, strict=True)
+            without(guide.image, places) for guide, places in zip(own_guides, look.wild.guides, strict=True)
         ])  # fmt: skip
     images = map(torch.cat, zip(*guides, strict=True))
     return case.replace(
         coarse=torch.cat(coarse), pan=torch.cat(pan),
         guides=tuple(dataclasses.replace(guide, image=image) for guide, image in zip(case.guides, images, strict=True)),
+    ), looks  # fmt: skip
+
+
+def above_full_scale(case: FusionCase, looks: Sequence[FirstLook]) -> FusionCase:
+    """The case with what stands for its samples that are cut off at full scale; no sample is NaN."""
+    parts, counts = case.singles(), Counter[str]()
+    tiles = [_above(part, look, counts) for part, look in zip(parts, looks, strict=True)]
+    say_clipped(counts, case.findings, case.name, told=all(tile is not None for tile in tiles))
+    if all(tile is None for tile in tiles):
+        return case
+    whole = [part.tile if tile is None else tile for part, tile in zip(parts, tiles, strict=True)]
+    doubts = {
+        name: torch.cat([torch.zeros_like(image) if doubt is None else doubt for image, doubt in images])
+        for name, images in (
+            ("doubt", [(tile.wide_coarse, tile.wide_doubt) for tile in whole]),
+            ("pan_doubt", [(tile.wide_pan, tile.wide_pan_doubt) for tile in whole]),
+        )
+        if any(doubt is not None for _, doubt in images)
+    }
+    return case.replace(
+        coarse=torch.cat([tile.wide_coarse for tile in whole]), pan=torch.cat([tile.wide_pan for tile in whole]),
+        expanded=None, **doubts,
     )  # fmt: skip
+
+
+def _above(case: FusionCase, look: FirstLook, counts: Counter[str]) -> Tile | None:
+    """A case of one cube as a tile in which something stands for what is cut off and counted; None where nothing is."""
+
+    def measured(image: torch.Tensor, valid: torch.Tensor | None) -> NDArray[Any]:
+        return (image if valid is None else image.masked_fill(~valid, torch.nan))[0].cpu().numpy()
+
+    limits = find_limits(
+        look.tops, case.coarse.shape[-1], case.optics, lambda band: measured(case.coarse, case.valid)[band],
+        None if case.pan_made else lambda: measured(case.pan, case.pan_valid)[0],
+    )  # fmt: skip
+    clipped, found = learn_clipped(limits, case.sum)
+    counts.update(found)
+    return None if clipped is None else clipped.tile(case.tile)
 
 
 def _measured(image: torch.Tensor, name: str) -> torch.Tensor:

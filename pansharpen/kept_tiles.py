@@ -92,6 +92,7 @@ class LastTile:
 def size_of_images(tile: Tile) -> int:
     """Bytes of what a tile is made of, and of what it holds on to once it was used (`Tile.let_go`)."""
     images = [tile.wide_coarse, tile.wide_pan, tile.wide_voxel_valid, tile.wide_pan_valid]
+    images += [tile.wide_doubt, tile.wide_pan_doubt]
     for guide in tile.guides:
         images += [guide.image, guide.valid]
     # PAN comes twice: without its details too

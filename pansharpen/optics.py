@@ -41,6 +41,10 @@ class Optics:
         its fusion has them too.
     pan_variance : float or None
         Of the panchromatic image, units².
+    full_scale : array, shape (band,), or None
+        Lowest value of the coarse cube that is cut off; None when not known.
+    pan_full_scale : float or None
+        The same of the panchromatic image.
     pan_mtf : float or None
         The panchromatic image's own gain at its Nyquist frequency; None when not known.
     band_number : array of int, shape (band,), or None
@@ -61,6 +65,8 @@ class Optics:
     noise_variance: Array | None = None
     error_variance: Array | None = None
     pan_variance: float | None = None
+    full_scale: Array | None = None
+    pan_full_scale: float | None = None
     pan_mtf: float | None = None
     band_number: NDArray[np.int64] | None = None
 
@@ -83,12 +89,12 @@ class Optics:
 
     def of_made_pan(self) -> Optics:
         """Optics of a PAN that is made of guides: what a sensor tells of its own PAN holds for another image."""
-        return dataclasses.replace(self, pan_response=None, pan_variance=None, pan_mtf=None)
+        return dataclasses.replace(self, pan_response=None, pan_variance=None, pan_mtf=None, pan_full_scale=None)
 
     def select(self, bands: NDArray[np.int64]) -> Optics:
         """The optics of some of the bands."""
         changes: dict[str, Any] = {"band_number": bands if self.band_number is None else self.band_number[bands]}
-        for name in ("mtf", "wavelength_nm", "pan_response", "noise_variance", "error_variance"):
+        for name in ("mtf", "wavelength_nm", "pan_response", "noise_variance", "error_variance", "full_scale"):
             value = getattr(self, name)
             if value is not None and np.ndim(value):
                 changes[name] = np.asarray(value)[bands]

@@ -141,7 +141,16 @@ def fuse_file(
                 from hsitools.scale.pieces import save_by_workers
 
                 kept += save_by_workers(layer, target, client, order.key(path), written)
-    names = ("sensor", "sensor_noise", "rounding_error", "pan_shift_pixels", "guides", "noise", "wild_samples")
+    names = (
+        "sensor",
+        "sensor_noise",
+        "rounding_error",
+        "pan_shift_pixels",
+        "guides",
+        "noise",
+        "wild_samples",
+        "clipped_samples",
+    )
     told = {name: fused.meta.get(name) for name in names}
     return {
         "method": fused.meta["pansharpened_by"], "out": str(out), "shape": list(fused.shape), "units": fused.units,

@@ -20,6 +20,8 @@ INTERPOLATION = "polynomial"
 SMALL = frozenset(
     ("coarse", "pan", "wide_pan_coarse", "pan_coarse", "pan_low", "interpolation", "wide_coarse_valid", "coarse_valid")
 )
+#: What a tile is given that another one may have otherwise.
+_GIVEN = ("wide_coarse", "wide_pan", "optics", "_expanded", "guides", "wide_doubt", "wide_pan_doubt")
 #: A pixel counts when this share of it was measured.
 MOSTLY = 0.5
 
@@ -49,13 +51,18 @@ class Tile:
         See `Scene.pan_made`.
     corner : (int, int)
         Row and column of the first coarse pixel, surroundings included, in the whole scene.
+    doubt, pan_doubt : Tensor or None
+        Variance of what stands for samples of cube and PAN that are cut off (`pansharpen.pair.clipped`), with
+        surroundings; zero for others, None where there are none.
     """
 
     def __init__(
         self, coarse: torch.Tensor, pan: torch.Tensor, optics: Optics, *, margin: tuple[int, int, int, int] = (0,) * 4,
         valid: torch.Tensor | None = None, pan_valid: torch.Tensor | None = None, expanded: torch.Tensor | None = None,
         guides: tuple[Guide, ...] = (), pan_made: bool = False, corner: tuple[int, int] = (0, 0),
+        doubt: torch.Tensor | None = None, pan_doubt: torch.Tensor | None = None,
     ) -> None:  # fmt: skip
+        self.wide_doubt, self.wide_pan_doubt = doubt, pan_doubt
         self.wide_coarse, self.wide_pan, self.optics, self.margin = coarse, pan, optics, margin
         self.wide_voxel_valid, self.wide_pan_valid, self._expanded = valid, pan_valid, expanded
         self.guides, self.pan_made, self.corner = guides, pan_made, corner
@@ -128,18 +135,25 @@ class Tile:
 
     def with_pan(self, pan: torch.Tensor, optics: Optics) -> Tile:
         """The tile with another panchromatic image, surroundings included, that other optics took."""
-        return Tile(
-            self.wide_coarse, pan, optics, margin=self.margin, valid=self.wide_voxel_valid,
-            pan_valid=self.wide_pan_valid, expanded=self._expanded, guides=self.guides, pan_made=self.pan_made,
-            corner=self.corner,
-        )  # fmt: skip
+        return self._with(wide_pan=pan, optics=optics)
 
     def with_guides(self, guides: tuple[Guide, ...]) -> Tile:
         """The tile with other guides, surroundings included."""
+        return self._with(guides=guides)
+
+    def with_bounds(
+        self, coarse: torch.Tensor, pan: torch.Tensor, doubt: torch.Tensor | None, pan_doubt: torch.Tensor | None
+    ) -> Tile:  # fmt: skip
+        """The tile with what stands for clipped samples, surroundings included, and how uncertain that is."""
+        return self._with(wide_coarse=coarse, wide_pan=pan, wide_doubt=doubt, wide_pan_doubt=pan_doubt, _expanded=None)
+
+    def _with(self, **changes: Any) -> Tile:
+        """The tile with some of its images changed."""
+        own = {name: changes.get(name, getattr(self, name)) for name in _GIVEN}
         return Tile(
-            self.wide_coarse, self.wide_pan, self.optics, margin=self.margin, valid=self.wide_voxel_valid,
-            pan_valid=self.wide_pan_valid, expanded=self._expanded, guides=guides, pan_made=self.pan_made,
-            corner=self.corner,
+            own["wide_coarse"], own["wide_pan"], own["optics"], margin=self.margin, valid=self.wide_voxel_valid,
+            pan_valid=self.wide_pan_valid, expanded=own["_expanded"], guides=own["guides"], pan_made=self.pan_made,
+            corner=self.corner, doubt=own["wide_doubt"], pan_doubt=own["wide_pan_doubt"],
         )  # fmt: skip
 
     def with_pan_of(self, guide: int, channel: int) -> Tile:
@@ -149,6 +163,7 @@ class Tile:
             self.wide_coarse, source.on_grid(self.fine_size)[:, channel : channel + 1],
             source.optics(channel, self.optics), margin=self.margin, valid=self.wide_voxel_valid,
             pan_valid=source.valid_on_grid(self.fine_size), expanded=self._expanded, corner=self.corner,
+            doubt=self.wide_doubt,
         )  # fmt: skip
         out.origin = self
         return out

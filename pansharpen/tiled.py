@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import uuid
 import weakref
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from functools import cached_property, partial, reduce
 from pathlib import Path
@@ -32,14 +32,16 @@ from pansharpen.fused_source import FusedSource
 from pansharpen.guide import Guide
 from pansharpen.in_memory import filled, fuse_case, live_bands, options_for
 from pansharpen.kept_tiles import TILES
+from pansharpen.looked_at import added, as_tensor, clipped_of, look_at
 from pansharpen.mixture import ByParts
 from pansharpen.optics import Optics
 from pansharpen.pair.alignment import measured, paired, placement
+from pansharpen.pair.clipped import Clipped, Tops
 from pansharpen.pair.from_sensor import noise_said, require_fit, with_errors
 from pansharpen.pair.guide_files import PlacedGuide, placed, with_pan
 from pansharpen.pair.holes import bands_where, fill_nearest
 from pansharpen.pair.wald import cube_optics
-from pansharpen.pair.wild import Pair, WildSamples, count_wild, say_wild, wild_samples
+from pansharpen.pair.wild import WildSamples
 from pansharpen.registry import HELD, STD_OWN, Fused, Method, Posterior, get
 from pansharpen.tile_sides import Takes, tile_sides
 
@@ -91,7 +93,7 @@ class LargeScene:
         #: By which this process, and each worker, knows its tiles.
         self.key = uuid.uuid4().hex
         weakref.finalize(self, TILES.forget, self.key)
-        self.device, self._placed, self.pan_made = torch.device(device), tuple(guides), pan_made
+        self.device, self.placed, self.pan_made = torch.device(device), tuple(guides), pan_made
         cube = paired(cube)
         assert cube.pan is not None
         self.cube, self.progress, self.client = without_blank(cube.physical()), progress or silent, client
@@ -108,7 +110,7 @@ class LargeScene:
         self.at_once = min(self.at_once, len(self.windows))
         self.tile_size = (sides[0] * ratio, sides[1] * ratio)
         live = bands_where(
-            self.cube, lambda values: live_bands(_tensor(values)).numpy(), wanted=cube.good
+            self.cube, lambda values: live_bands(as_tensor(values)).numpy(), wanted=cube.good
         )  # fmt: skip
         wavelength = cube.wavelength_nm
         if wavelength is None and optics is not None:
@@ -122,7 +124,7 @@ class LargeScene:
         told = told.of_made_pan() if pan_made else told
         self.optics = with_errors(told, cube_std, self.bands, cube, as_noise=std_as_noise)
         #: Without their pixels.
-        self.guides = tuple(guide.template.select(self.bands) for guide in self._placed)
+        self.guides = tuple(guide.template.select(self.bands) for guide in self.placed)
 
     @property
     def n_bands(self) -> int:
@@ -143,16 +145,19 @@ class LargeScene:
         return np.setdiff1d(np.arange(self.cube.n_bands), self.bands)
 
     @cached_property
+    def seen(self) -> tuple[WildSamples, tuple[Tops, Tops]]:
+        """Samples that cannot be of the scene, which is gone through once, and the largest of the others."""
+        return look_at(self)
+
+    @property
     def wild(self) -> WildSamples:
-        """Samples that cannot be of the scene, which is gone through for them once: see `pansharpen.pair.wild`."""
-        pair = Pair(
-            shape=self.cube.shape[1:], optics=self.optics, guides=self._placed, pan_made=self.pan_made,
-            coarse=partial(_values, self.cube, self.bands), pan=partial(_values, self.pan, None),
-        )  # fmt: skip
-        wild = wild_samples(pair, map if self.client is None else partial(_by_workers, self.client))
-        count_wild(wild, self.findings)
-        say_wild(wild.said, self.name)
-        return wild
+        """Samples that cannot be of the scene."""
+        return self.seen[0]
+
+    @cached_property
+    def clipped(self) -> Clipped | None:
+        """What stands for samples that are cut off at full scale; None where none are, or nothing tells."""
+        return clipped_of(self)
 
     @property
     def name(self) -> str:
@@ -169,11 +174,16 @@ class LargeScene:
 
     def _tile(self, window: Window) -> Tile:
         """It, read now."""
+        tile = self.as_measured(window)
+        return tile if self.clipped is None else self.clipped.tile(tile)
+
+    def as_measured(self, window: Window) -> Tile:
+        """It, with samples at full scale as they are."""
         corner = window.wide_rows.start, window.wide_columns.start
         coarse = self.wild.from_cube(self._read(self.cube, window, self.bands), corner)
         r = self.optics.ratio
         fine = [slice(r * part.start, r * part.stop) for part in (window.wide_rows, window.wide_columns)]
-        pan = self.wild.from_pan(_tensor(self.pan.read(None, *fine)), (fine[0].start, fine[1].start))
+        pan = self.wild.from_pan(as_tensor(self.pan.read(None, *fine)), (fine[0].start, fine[1].start))
         coarse, valid = filled(coarse, torch.isfinite(coarse))
         pan_valid = torch.isfinite(pan)
         whole = bool(pan_valid.all())
@@ -189,7 +199,7 @@ class LargeScene:
         """The guides over a window of the fine grid."""
         wild = [None for _ in self.guides] if as_measured else self.wild.guides
         out = []
-        for place, guide, places in zip(self._placed, self.guides, wild, strict=True):
+        for place, guide, places in zip(self.placed, self.guides, wild, strict=True):
             window = dataclasses.replace(place, template=guide).read(rows, columns, places)
             out.append(window.to(self.device))
         return tuple(out)
@@ -203,13 +213,13 @@ class LargeScene:
 
     @staticmethod
     def _read(cube: Cube, window: Window, bands: NDArray[np.int64]) -> torch.Tensor:
-        return _tensor(cube.read(bands, window.wide_rows, window.wide_columns))
+        return as_tensor(cube.read(bands, window.wide_rows, window.wide_columns))
 
     def case(self, as_measured: bool = False) -> FusionCase:
         """The scene in memory, for methods that need it whole (with one window); with its wild samples, or without."""
         (window,) = self.windows
         whole = (slice(0, self.pan.shape[1]), slice(0, self.pan.shape[2]))
-        coarse, pan = self._read(self.cube, window, self.bands), _tensor(self.pan.read(None, *whole))
+        coarse, pan = self._read(self.cube, window, self.bands), as_tensor(self.pan.read(None, *whole))
         if not as_measured:
             coarse, pan = self.wild.from_cube(coarse), self.wild.from_pan(pan)
         return FusionCase(
@@ -221,11 +231,11 @@ class LargeScene:
     def sum(self, function: Callable[[Tile], Any]) -> Any:
         """See `pansharpen.case.Scene.sum`."""
         with closing(self._parts(function)) as parts:
-            return reduce(_added, parts)
+            return reduce(added, parts)
 
     def _parts(self, function: Callable[[Tile], Any]) -> Generator[Any, None, None]:
         """What ``function`` gives of each tile, in the order of the windows, whoever computes it."""
-        _ = self.wild  # before workers are sent the scene
+        _ = self.clipped  # before workers are sent the scene
         work = partial(_part, self, function)
         if self.client is not None:
             from hsitools.scale.tasks import ordered
@@ -243,30 +253,8 @@ class LargeScene:
 
     def map(self, function: Callable[[Tile], torch.Tensor | ByParts]) -> FusedSource:
         """See `pansharpen.case.Scene.map`."""
-        _ = self.wild
+        _ = self.clipped
         return FusedSource(self, function)
-
-
-def _added(total: Any, part: Any) -> Any:
-    if not isinstance(part, tuple):
-        return total + part
-    parts = [a + b for a, b in zip(total, part, strict=True)]
-    return type(part)(*parts) if hasattr(part, "_fields") else tuple(parts)
-
-
-def _tensor(values: NDArray[Any]) -> torch.Tensor:
-    return torch.as_tensor(np.ascontiguousarray(values, dtype=np.float32))[None]
-
-
-def _values(cube: Cube, bands: NDArray[np.int64] | None, rows: slice, columns: slice) -> NDArray[np.float32]:
-    return np.asarray(cube.read(bands, rows, columns), dtype=np.float32)
-
-
-def _by_workers(client: Any, function: Callable[[Window], WildSamples], items: Sequence[Window]) -> Iterable[Any]:
-    """`map`, at the workers."""
-    from hsitools.scale.tasks import ordered
-
-    return ordered(client, function, items)
 
 
 def _part(scene: LargeScene, function: Callable[[Tile], Any], window: Window) -> Any:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from denoise.case import Observation
 from denoise.learning.example_files import example_arrays
 from denoise.separation.estimate import outliers, separate
-from denoise.separation.saturation import stuck_values
+from denoise.separation.stuck import stuck_values
 
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]

@@ -19,10 +19,10 @@ from denoise.separation.floor import at_floor, noise_at_floor
 from denoise.separation.lines import lines
 from denoise.separation.missing import completed, holes, whole_pixels
 from denoise.separation.noise import MIN_PIXELS, along_track, noise_of_bands, own_noise, signal_slope, usual_pixels
-from denoise.separation.saturation import stuck_values
 from denoise.separation.shared_noise import SharedNoise, shared_noise
 from denoise.separation.smooth import Smoothed, joint_means, smooth
 from denoise.separation.spikes import SLIGHT, lone
+from denoise.separation.stuck import stuck_values
 from denoise.separation.value_bins import BINS, value_bins
 from hsitools.estimation.band_noise import FEW_BANDS
 from hsitools.estimation.covariance import SCATTER, gram, largest_of_noise, subspace

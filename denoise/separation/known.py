@@ -10,7 +10,7 @@ from denoise.separation.wild import wild
 from hsitools.cube import Cube
 from hsitools.cube.units import PERCENT, REFLECTANCE, powers
 from hsitools.errors import InputError
-from hsitools.sensor import Detector, Sensor
+from hsitools.sensor import Sensor
 from hsitools.sensor.own_bands import require_own_bands
 from hsitools.sensor.simulate import as_reflectance
 from hsitools.text import counted
@@ -64,7 +64,8 @@ def known_by(cube: Cube, sensor: Sensor, scale: float | None = None) -> tuple[Kn
         step = np.maximum(np.abs(level), 1e-6)
         slope = np.asarray((sensor.noise.variance(level + step)[:, 0, 0] - variance) / step[:, 0, 0]) / unit
         sigma = np.asarray(np.sqrt(variance)) / unit
-        full = _full_scale(sensor.noise, cube.n_bands, unit)
+        if np.isfinite(sensor.noise.saturation).all():
+            full = np.broadcast_to(sensor.noise.full_from / unit, cube.n_bands)
     maps = sensor.calibration
     if maps is None:
         return Known(sigma=sigma, slope=slope, full_scale=full), notes
@@ -87,17 +88,6 @@ def _means(cube: Cube) -> NDArray[np.float64]:
         total += np.where(valid, values, 0).sum((1, 2), dtype=float)
         count += valid.sum((1, 2))
     return total / np.maximum(count, 1)
-
-
-def _full_scale(detector: Detector, bands: int, unit: float) -> NDArray[np.float64] | None:
-    """Lowest value ``(band,)`` in the cube's units that a clipped voxel reads; None where nothing clips."""
-    top = np.broadcast_to(detector.saturation, bands)
-    if not np.isfinite(top).all():
-        return None
-    # a full well is read with noise; what is stored of a converter's last code is rounded
-    noise = 3 * detector.read_noise / detector.electrons_per_unit
-    full_well = (detector.full_well - detector.dark_electrons) / detector.electrons_per_unit
-    return np.asarray(np.minimum(top * (1 - 1e-6), full_well - noise) / unit, dtype=float)
 
 
 def units_of(cube: Cube, sensor: Sensor, scale: float | None) -> tuple[float, list[str]]:

@@ -98,6 +98,16 @@ class Detector:
         last = (self.top_code - (self.bias or 0.0)) * self.step if self.bits else np.inf
         return np.asarray((min(self.full_well, last) - self.dark_electrons) / self.electrons_per_unit)
 
+    @property
+    def full_from(self) -> Array:
+        """Lowest value (cube units, dark level subtracted) that a clipped voxel reads, ``(band,)`` or one number.
+
+        A full well is read with noise; what is stored of a converter's last code is rounded. Infinite where nothing
+        clips.
+        """
+        well = (self.full_well - self.dark_electrons - 3 * self.read_noise) / self.electrons_per_unit
+        return np.asarray(np.minimum(self.saturation * (1 - 1e-6), well))
+
     def variance(self, signal: Any, bands: Any = slice(None)) -> Any:
         """Variance of `sample` at each voxel ``(band, y, x)``, units², clipping left out; arrays or tensors."""
         gain, dark, read = (_column(value, bands, signal) for value in self._coefficients)

@@ -28,7 +28,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from hsitools.errors import InputError
 from hsitools.estimation.chebyshev import CONDITION
 from hsitools.estimation.edge_aware import DataTerms, Links, edge_weights
 from pansharpen.case import Scene, Tile
@@ -39,6 +38,7 @@ from pansharpen.physics.band_places import band_places, moved
 from pansharpen.physics.channels import EDGE, Channels, learn_channels
 from pansharpen.physics.error_bars import ErrorBars
 from pansharpen.physics.error_scale import ErrorScale, error_scale
+from pansharpen.physics.few_bands import left_of_bands
 from pansharpen.physics.grain import grain_gain
 from pansharpen.physics.guide_bands import doubted_bands
 from pansharpen.physics.held_out import detail_trust
@@ -46,7 +46,6 @@ from pansharpen.physics.hidden_details import blurred_off
 from pansharpen.physics.posterior import draws
 from pansharpen.physics.registration import Components, Registration
 from pansharpen.physics.relation import related
-from pansharpen.physics.same_scene import left_of_bands, other_order
 from pansharpen.physics.sharp_guides import with_sharp_guides
 from pansharpen.physics.sharp_pan import with_sharp_pan
 from pansharpen.physics.subspace import Cube, Subspace, one_blur, subspace
@@ -103,13 +102,6 @@ def physics(scene: Scene, std: bool = False) -> Any:
     sharp = "the guide" if scene.pan_made else "PAN"
     registration = scene.findings["registration"] = model.pair.said(_noise_between(model), sharp)
     if "doubt" in registration:
-        order = other_order(scene, _components(model.space, model.coarse), model.space.basis.shape[-1])
-        if order is not None:
-            # details of other places would be put into every band
-            raise InputError(
-                f"{sharp} and the cube: found that {sharp} looks {order}, expected it to show the cube's scene in the "
-                "cube's order of rows and columns"
-            )
         # few bands leave more of PAN
         few = left_of_bands(scene, model.coarse)
         registration = scene.findings["registration"] = model.pair.said(_noise_between(model), sharp, few)
@@ -297,4 +289,5 @@ def _std(tile: Tile, model: Model, solution: Solved, scale: ErrorScale) -> Error
         draws(terms, weights, z, place, tile.corner, links), model.space.basis.to(z), scale,
         hidden=blurred_off(tile.wide_pan, scale.blur), own=tile.own_fine,
         move=None if places is None else moved(tile, places),
+        beside=None if tile.wide_doubt is None else tile.crop_coarse(tile.wide_doubt), ratio=r,
     )  # fmt: skip

@@ -125,13 +125,17 @@ def mean_level(cube: Cube) -> Array:
 def noise_at(
     noise: Detector | None, pan_noise: Detector | None, level: Array, pan_level: Array | None
 ) -> dict[str, Any]:  # fmt: skip
-    """``noise_variance`` and ``pan_variance`` of `Optics`: the detectors' noise at these mean levels."""
-    variance = pan_variance = None
+    """What detectors tell of `Optics`: their noise at these mean levels, and from which values on they are full."""
+    variance = pan_variance = full = pan_full = None
     if noise is not None:
         variance = np.ravel(noise.variance(np.asarray(level, dtype=float)[:, None, None])).astype(float)
+        full = np.broadcast_to(noise.full_from, len(variance))
     if pan_noise is not None and pan_level is not None:
         pan_variance = float(np.ravel(pan_noise.variance(np.asarray(pan_level, dtype=float)[:, None, None]))[0])
-    return {"noise_variance": variance, "pan_variance": pan_variance}
+        pan_full = float(np.ravel(pan_noise.full_from)[0])
+    return {
+        "noise_variance": variance, "pan_variance": pan_variance, "full_scale": full, "pan_full_scale": pan_full,
+    }  # fmt: skip
 
 
 def pan_weights(sensor: Sensor, wavelength_nm: Array) -> Array | None:
@@ -148,7 +152,7 @@ def pan_weights(sensor: Sensor, wavelength_nm: Array) -> Array | None:
 
 
 def averaged_noise(optics: Optics) -> dict[str, Any]:
-    """What blur and decimation leave of the noise's variance: the sum of the squared weights."""
+    """What blur and decimation leave of the detector: of the noise the sum of the squared weights, no full scale."""
 
     def weight(gains: Any) -> Any:
         sigma = np.stack([mtf_sigma(axis, optics.ratio) for axis in np.atleast_2d(gains).T])
@@ -156,7 +160,7 @@ def averaged_noise(optics: Optics) -> dict[str, Any]:
 
     mtf = np.asarray(optics.mtf, dtype=float)
     both = mtf if mtf.ndim == 2 else np.stack([np.atleast_1d(mtf)] * 2, axis=1)
-    out: dict[str, Any] = {}
+    out: dict[str, Any] = {"full_scale": None, "pan_full_scale": None}
     if optics.noise_variance is not None:
         out["noise_variance"] = optics.noise_variance * weight(both)
     if optics.pan_variance is not None:

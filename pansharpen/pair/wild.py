@@ -4,24 +4,20 @@ One bad element at ten times the mean is a mean, a variance and a regression tha
 are taken as not measured before anything is computed. What is as bright and real has witnesses, and is kept: neighbours
 share it (optics blur), neighbouring bands do (spectra are smooth), or the other image sees it there. Whatever the
 witnesses cannot tell is kept, too. Each channel of a guide is judged as PAN is, by the cube.
-
-Cube and PAN are gone through in blocks of the coarse grid, each judged by itself against levels of the whole, so that
-the same samples are set aside in memory, tile by tile and by workers.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hsitools.cube.windows import Window, windows
+from hsitools.cube.windows import Window
 from hsitools.estimation.heights import Levels, deviation, heights, levels
 from hsitools.estimation.spread import robust_sigma
 from pansharpen.guide import Guide
@@ -129,6 +125,12 @@ class WildSamples:
         }  # fmt: skip
         return {name: count for name, count in counts.items() if count}
 
+    def joined(self, other: WildSamples) -> WildSamples:
+        """Those of both parts."""
+        guides = tuple(np.concatenate(both) for both in zip(self.guides, other.guides, strict=True))
+        own = {name: (getattr(self, name), getattr(other, name)) for name in ("voxels", "pixels", "made")}
+        return WildSamples(guides=guides, **{name: np.concatenate(both) for name, both in own.items()})
+
     def from_cube(self, coarse: torch.Tensor, corner: tuple[int, int] = (0, 0)) -> torch.Tensor:
         """A part ``(1, band, y, x)`` of the cube, from a corner on, with NaN for its wild voxels."""
         return without(coarse, self.voxels - np.array([0, *corner]))
@@ -137,33 +139,6 @@ class WildSamples:
         """The same of PAN, ``(1, 1, y, x)``."""
         places = np.concatenate([self.pixels, self.made]) - np.array(corner)
         return without(pan, np.insert(places, 0, 0, axis=1))
-
-
-#: Goes through blocks, in their order.
-Work = Callable[[Callable[[Window], WildSamples], Sequence[Window]], Iterable[WildSamples]]
-
-
-def wild_samples(pair: Pair, work: Work = map) -> WildSamples:
-    """Samples of cube and PAN that are not of the scene.
-
-    Parameters
-    ----------
-    pair : Pair
-    work : callable
-        As `map`, of a function and blocks: whoever goes through them.
-    """
-    centres = _levels(pair)
-    parts = list(work(partial(_in_block, pair, centres), windows(pair.shape, (BLOCK, BLOCK), HALO)))
-    guides = tuple(np.concatenate(places) for places in zip(*(part.guides for part in parts), strict=True))
-    fine = [
-        places[:, 1:] + np.array(guide.origin, dtype=int)
-        for guide, places in zip(pair.guides, guides, strict=True)
-        if pair.pan_made and guide.template.ratio == 1
-    ]
-    return WildSamples(
-        voxels=np.concatenate([part.voxels for part in parts]), pixels=np.concatenate([part.pixels for part in parts]),
-        guides=guides, made=np.concatenate([np.zeros((0, 2), int), *fine]),
-    )  # fmt: skip
 
 
 def count_wild(wild: WildSamples, findings: dict[str, Any]) -> None:
@@ -182,7 +157,7 @@ def say_wild(counts: dict[str, int], name: str) -> None:
         )  # fmt: skip
 
 
-def _levels(pair: Pair) -> list[Levels]:
+def levels_of(pair: Pair) -> list[Levels]:
     """Levels of the bands, of PAN, and of each guide's channels, by strips of rows all over the image."""
     height, width = pair.shape
     if height <= STRIPS * ROWS:
@@ -205,10 +180,19 @@ def _values(guide: Guide) -> Array:
     return guide.image[0].cpu().numpy()
 
 
-def _in_block(pair: Pair, of: Sequence[Levels], window: Window) -> WildSamples:
-    """Wild samples of one block."""
+def wild_in_block(pair: Pair, of: Sequence[Levels], window: Window, coarse: Array, pan: Array) -> WildSamples:
+    """Wild samples of one block, from what cube and PAN show of it and its surroundings.
+
+    Parameters
+    ----------
+    pair : Pair
+    of : sequence of Levels
+        As `levels_of` gives them.
+    window : Window
+        Coarse pixels.
+    coarse, pan : array, shape (band, y, x) and (1, ratio · y, ratio · x)
+    """
     ratio, wide = pair.optics.ratio, (window.wide_rows, window.wide_columns)
-    coarse, pan = pair.coarse(*wide), pair.pan(pair.fine(wide[0]), pair.fine(wide[1]))
     guides = [pair.seen_by(guide, *wide) for guide in pair.guides]
     images = [coarse, pan, *map(_values, guides)]
     far = [_beyond(image, level) for image, level in zip(images, of, strict=True)]
@@ -234,9 +218,15 @@ def _in_block(pair: Pair, of: Sequence[Levels], window: Window) -> WildSamples:
         centre = Sight(pair.optics, guide).centre(places[number][:, 1:]) - ratio * np.array(inside)
         of_block = ((centre >= 0) & (centre < ratio * size)).all(1)
         places[number] = places[number][of_block] + np.array([0, *place.first(*map(pair.fine, wide))])
+    made = [
+        own[:, 1:] + np.array(guide.origin, dtype=int)
+        for guide, own in zip(pair.guides, places, strict=True)
+        if pair.pan_made and guide.template.ratio == 1
+    ]
     return WildSamples(
         voxels=_of_the_part(voxels, inside, size) + np.array([0, *corner]),
         pixels=_of_the_part(pixels, ratio * np.array(inside), ratio * size) + ratio * corner, guides=tuple(places),
+        made=np.concatenate([np.zeros((0, 2), int), *made]),
     )  # fmt: skip
 
 

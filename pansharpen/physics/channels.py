@@ -204,15 +204,18 @@ class Channels:
         out = []
         for number, parts in self._groups():
             if number is None:
-                image, valid, down = tile.wide_pan, tile.wide_pan_valid, None
+                image, valid, down, doubt = tile.wide_pan, tile.wide_pan_valid, None, tile.wide_pan_doubt
             else:
                 guide = tile.guides[number]
-                image, valid, down = guide.image, guide.valid, guide.down(tile.fine_size)
+                image, valid, down, doubt = guide.image, guide.valid, guide.down(tile.fine_size), None
             if down is None or tile.guides[number or 0].ratio == 1:
                 each = [part.error.precision(tile, part.excess(tile, components)) for part in parts]
                 precision = torch.cat(torch.broadcast_tensors(*each), 1)
             else:
                 precision = _column([1 / float(part.error.variance()) for part in parts], image)
+            if doubt is not None:
+                # what stands for pixels at full scale is not as sure as others
+                precision = precision / (1 + precision * doubt)
             out.append(Sharp(
                 image=image - _column([part.pair.constant for part in parts], image),
                 response=torch.stack([part.pair.response for part in parts]),

@@ -31,6 +31,8 @@ class ErrorBars(ByParts):
         Rows and columns of the tile among these.
     move : Separable, optional
         Of each band, from all of these to the tile's own pixels.
+    beside : Tensor or None, shape (1, band, y, x)
+        Variance that comes beside at the tile's own coarse pixels, and its ``ratio``.
     """
 
     errors: list[torch.Tensor]
@@ -39,19 +41,25 @@ class ErrorBars(ByParts):
     hidden: torch.Tensor | None
     own: tuple[slice, slice]
     move: Separable | None
+    beside: torch.Tensor | None = None
+    ratio: int = 1
 
     @classmethod
     def of(
         cls, errors: Iterable[torch.Tensor], basis: torch.Tensor, scale: ErrorScale, *, hidden: torch.Tensor | None,
-        own: tuple[slice, slice], move: Separable | None,
+        own: tuple[slice, slice], move: Separable | None, beside: torch.Tensor | None = None, ratio: int = 1,
     ) -> ErrorBars:  # fmt: skip
         """Of images with all surroundings, in which ``own`` is the tile's part; what does not count is not kept."""
         if move is not None:
-            return cls(errors=list(errors), basis=basis, scale=scale, hidden=hidden, own=own, move=move)
+            return cls(
+                errors=list(errors), basis=basis, scale=scale, hidden=hidden, own=own, move=move, beside=beside,
+                ratio=ratio,
+            )  # fmt: skip
         near, inside = _around(*own)
         return cls(
             errors=[error[..., *near].clone() for error in errors], basis=basis, scale=scale,
             hidden=None if hidden is None else hidden[..., *near].clone(), own=inside, move=None,
+            beside=beside, ratio=ratio,
         )  # fmt: skip
 
     @property
@@ -61,6 +69,14 @@ class ErrorBars(ByParts):
 
     def part(self, bands: Any, rows: slice, columns: slice) -> torch.Tensor:
         """Some bands (an index) of some of the tile's own pixels, ``(1, band, y, x)``."""
+        out = self._alone(bands, rows, columns)
+        if self.beside is None:
+            return out
+        y, x = (torch.arange(part.start, part.stop, device=out.device) // self.ratio for part in (rows, columns))
+        return (out.square() + self.beside[:, bands][..., y[:, None], x]).sqrt()
+
+    def _alone(self, bands: Any, rows: slice, columns: slice) -> torch.Tensor:
+        """Without what comes beside."""
         if self.move is None:
             inside = (
                 slice(whole.start + part.start, whole.start + part.stop)

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
-from denoise.separation import saturation
 from denoise.separation.columns import PIXELS_EACH, _walk, column_response, dead_elements, from_nearest, shrunk
 from denoise.separation.counts import BLOCK, FEW_PHOTONS, Counts, counts_of
+from denoise.separation.stuck import stuck_values
+from hsitools.estimation.full_scale import clipped, full_scale, hot_elements
 
 # ---- detector elements -----------------------------------------------------------------------------------------
 
@@ -139,31 +140,31 @@ def test_a_band_clips_where_its_largest_value_piles_up():
     # seven at the top are too few by themselves, but as much as another band's top
     bands[3][np.nonzero(bands[3] == few)[0][:2], np.nonzero(bands[3] == few)[1][:2]] -= 20
     every = np.ones(bands.shape, bool)
-    assert saturation.full_scale(bands, every).tolist() == [np.inf, few, np.inf, few]
-    assert saturation.full_scale(bands[3:], every[3:]).tolist() == [np.inf]
-    at_top = saturation.clipped(bands, every, None)
+    assert full_scale(bands, every).tolist() == [np.inf, few, np.inf, few]
+    assert full_scale(bands[3:], every[3:]).tolist() == [np.inf]
+    at_top = clipped(bands, every, None)
     np.testing.assert_array_equal(at_top[1], image >= few)
     # what was not measured neither piles up nor clips
     every[1] = image < few
-    assert not saturation.clipped(bands[:2], every[:2], None).any()
+    assert not clipped(bands[:2], every[:2], None).any()
     # stated, it holds whatever there is
-    np.testing.assert_array_equal(saturation.clipped(bands[:1], every[:1], np.array([70.0]))[0], image >= 70)
+    np.testing.assert_array_equal(clipped(bands[:1], every[:1], np.array([70.0]))[0], image >= 70)
 
 
 def test_values_of_few_digits_are_no_pile():
     """Each level holds as many; the last does only where there are five times as many as at any other near it."""
     levels = np.repeat(np.arange(1.0, 41), 40).reshape(40, 40)
     every = np.ones((1, 40, 40), bool)
-    assert saturation.full_scale(levels[None], every) == np.inf
-    assert saturation.full_scale(np.minimum(levels, 36)[None], every) == 36
-    assert saturation.full_scale(np.minimum(levels, 37)[None], every) == np.inf
+    assert full_scale(levels[None], every) == np.inf
+    assert full_scale(np.minimum(levels, 36)[None], every) == 36
+    assert full_scale(np.minimum(levels, 37)[None], every) == np.inf
     # one of them may be as frequent as the last
     uneven = np.minimum(levels, 33)
-    assert saturation.full_scale(uneven[None], every) == 33
+    assert full_scale(uneven[None], every) == 33
     uneven[10:13] = 32.5
-    assert saturation.full_scale(uneven[None], every) == np.inf
+    assert full_scale(uneven[None], every) == np.inf
     # a cube of one value does not clip
-    assert saturation.full_scale(np.ones((1, 40, 40)), every) == np.inf
+    assert full_scale(np.ones((1, 40, 40)), every) == np.inf
 
 
 @pytest.mark.parametrize("turn", range(4))
@@ -178,23 +179,23 @@ def test_a_pile_among_bright_neighbours_is_clipped_on_whatever_side_they_lie(tur
     for beside, full in ((60, 200), (10, np.inf)):
         image[9, 10:14] = beside
         turned = [np.rot90(item, turn)[None] for item in (image, valid)]
-        assert saturation.full_scale(*turned) == full
+        assert full_scale(*turned) == full
 
 
 def test_a_hot_column_is_no_clipped_scene():
     at_top, valid = np.zeros((2, 20, 6), bool), np.ones((2, 20, 6), bool)
     at_top[0, :, 2] = at_top[1, :, 0] = at_top[1, :, 4:] = True
-    assert np.argwhere(saturation.hot_elements(at_top, valid)).tolist() == [[0, 2], [1, 0]]
+    assert np.argwhere(hot_elements(at_top, valid)).tolist() == [[0, 2], [1, 0]]
     at_top[0, :9, 3] = True
-    assert np.argwhere(saturation.hot_elements(at_top, valid)).tolist() == [[0, 2], [1, 0]]
+    assert np.argwhere(hot_elements(at_top, valid)).tolist() == [[0, 2], [1, 0]]
     at_top[0, :11, 3] = True
-    assert np.argwhere(saturation.hot_elements(at_top, valid)).tolist() == [[1, 0]]
+    assert np.argwhere(hot_elements(at_top, valid)).tolist() == [[1, 0]]
     # rows that were not measured do not count, and fifteen are too few
     valid[1, :4] = at_top[1, :4] = False
-    assert np.argwhere(saturation.hot_elements(at_top, valid)).tolist() == [[1, 0]]
+    assert np.argwhere(hot_elements(at_top, valid)).tolist() == [[1, 0]]
     valid[1, :5] = at_top[1, :5] = False
-    assert not saturation.hot_elements(at_top, valid).any()
-    assert not saturation.hot_elements(np.ones((1, 20, 1), bool), np.ones((1, 20, 1), bool)).any()
+    assert not hot_elements(at_top, valid).any()
+    assert not hot_elements(np.ones((1, 20, 1), bool), np.ones((1, 20, 1), bool)).any()
 
 
 def test_values_that_stick_are_told_from_levels_and_from_shadow():
@@ -205,14 +206,14 @@ def test_values_that_stick_are_told_from_levels_and_from_shadow():
     values[3][rng.random((80, 80)) < 0.02] = 2
     values[4] = np.round(values[4], 2)
     values[5][rng.random((80, 80)) < 0.006] = 0.5
-    found = saturation.stuck_values(values, np.ones(values.shape, dtype=bool))
+    found = stuck_values(values, np.ones(values.shape, dtype=bool))
     np.testing.assert_array_equal(found[0], stuck)
     np.testing.assert_array_equal(found[2], stuck)
     # the smallest is shadow, a fiftieth at the top may be; digits repeat all over, and six in a thousand are few
     assert not found[[1, 3, 4, 5]].any()
     # of thirty values repetition says nothing
     levels = np.where(stuck, 15.0, np.arange(6400).reshape(1, 80, 80) % 30)
-    assert not saturation.stuck_values(levels, np.ones(levels.shape, dtype=bool)).any()
+    assert not stuck_values(levels, np.ones(levels.shape, dtype=bool)).any()
 
 
 # ---- counts ----------------------------------------------------------------------------------------------------
@@ -314,10 +315,10 @@ def test_impulses_of_one_value_are_no_full_scale_though_a_band_has_bright_neighb
     top = np.argwhere(bands[4] == 60)
     for step in ((0, 1), (1, 0), (0, -1), (-1, 0)):
         bands[4, *(top + step).T] = rng.uniform(40, 50, len(top))
-    assert saturation.full_scale(bands[4:5], every[4:5]).tolist() == [60]
-    assert not np.isfinite(saturation.full_scale(bands, every)).any()
+    assert full_scale(bands[4:5], every[4:5]).tolist() == [60]
+    assert not np.isfinite(full_scale(bands, every)).any()
     # where all bands say so, all clip
-    assert saturation.full_scale(np.stack([bands[4]] * 3), every[:3]).tolist() == [60] * 3
+    assert full_scale(np.stack([bands[4]] * 3), every[:3]).tolist() == [60] * 3
 
 
 def test_few_impulses_need_brighter_neighbours_than_many():
@@ -329,7 +330,7 @@ def test_few_impulses_need_brighter_neighbours_than_many():
         image[3 * y + 1, 3 * x + 1] = 60
         for down, right in ((0, 1), (1, 0), (1, 2), (2, 1)):
             image[3 * y + down, 3 * x + right] = rng.uniform(27, 47, count)
-        assert saturation.full_scale(image[None], np.ones((1, 60, 60), bool)) == full
+        assert full_scale(image[None], np.ones((1, 60, 60), bool)) == full
 
 
 def test_one_wrong_pixel_makes_no_calm_columns_dead():
@@ -359,3 +360,12 @@ def test_no_photons_are_no_surer_than_the_estimate():
     bright = np.full((2, 1, 1), 2 * np.sqrt(400.375))
     # the derivative of (d / 2)²
     np.testing.assert_allclose(model.spread(bright, np.full((2, 1, 1), 0.5))[:, 0, 0], [10.0, 20.0], rtol=0.01)
+
+
+def test_the_last_of_few_levels_is_no_full_scale_where_the_next_holds_as_many():
+    """A dark band of a few codes, brightest in the middle, as converters store it, is not cut off; one that is, is."""
+    y, x = np.mgrid[:60, :60] - 29.5
+    image = np.round(5.4 - (y**2 + x**2) / 150)
+    assert (image == 5).sum() > 20
+    assert full_scale(image[None], np.ones((1, 60, 60), bool)) == np.inf
+    assert full_scale(np.where(image > 2, 9, image)[None], np.ones((1, 60, 60), bool)) == 9

@@ -9,9 +9,10 @@ from scipy.ndimage import gaussian_filter
 from denoise.case import Observation
 from denoise.latent.certainty import missed, pattern
 from denoise.restore import restore
-from denoise.separation import saturation, scan
+from denoise.separation import scan, stuck
 from denoise.separation.estimate import separate
 from hsitools.errors import InputError
+from hsitools.estimation import full_scale
 
 BANDS, SIGMA = 24, 0.1
 
@@ -104,7 +105,7 @@ def test_a_hot_element_is_no_saturation(column: int) -> None:
 def test_a_hot_element_is_none_where_full_scale_is_stated_either() -> None:
     values = np.full((1, 20, 9), 0.5)
     values[0, :, 4] = values[0, 3, 7] = 1.0
-    assert np.argwhere(saturation.clipped(values, values > 0, np.ones(1))).tolist() == [[0, 3, 7]]
+    assert np.argwhere(full_scale.clipped(values, values > 0, np.ones(1))).tolist() == [[0, 3, 7]]
 
 
 def test_a_bright_object_along_columns_is_saturated() -> None:
@@ -112,10 +113,10 @@ def test_a_bright_object_along_columns_is_saturated() -> None:
     full = float(values[1].max()) + 1
     values[1, :, 10:13] = full
     every = np.ones(values.shape, bool)
-    at = saturation.clipped(values, every, np.full(3, full))
+    at = full_scale.clipped(values, every, np.full(3, full))
     assert at[1, :, 10:13].all()
     # of all columns, no neighbour tells
-    assert saturation.clipped(values[..., 11:12], every[..., 11:12], np.full(3, full))[1].all()
+    assert full_scale.clipped(values[..., 11:12], every[..., 11:12], np.full(3, full))[1].all()
 
 
 def test_lines_through_columns_leave_in_the_scene_what_the_subspace_holds() -> None:
@@ -175,7 +176,7 @@ def test_what_lies_beyond_a_turned_scene_is_no_measurement(fill: float) -> None:
     # columns that are dead in all bands are elements, and dark pixels are pixels
     lone = np.ones((3, 20, 20), np.float32)
     lone[:, 5], lone[:, :, 7:9], lone[:, 12:15, 12:15] = 0, 0, 0
-    none = saturation.blank(lone, np.ones(lone.shape, dtype=bool))
+    none = stuck.blank(lone, np.ones(lone.shape, dtype=bool))
     assert none.sum() == 9
     assert none[12:15, 12:15].all()
 
@@ -202,4 +203,4 @@ def test_a_dropped_line_of_one_band_is_no_shadow() -> None:
     # shadow is no line
     dark = true.copy()
     dark[9, 12, :30], dark[10, 5:8] = 0, 0
-    assert not saturation.stuck_values(dark, np.ones(dark.shape, dtype=bool)).any()
+    assert not stuck.stuck_values(dark, np.ones(dark.shape, dtype=bool)).any()

@@ -13,7 +13,7 @@ from denoise.latent.evidence import WhitenedResidual
 from denoise.latent.posterior import NOISE_WRONG, noise_scale
 from denoise.live_bands import in_cube_units
 from denoise.restore import restore, restore_cube
-from denoise.separation import counts, estimate, saturation
+from denoise.separation import counts, estimate
 from denoise.separation.known import known_by, units_of
 from denoise.separation.noise import along_track, noise_of_bands
 from denoise.separation.objects import told_apart
@@ -22,6 +22,7 @@ from denoise.separation.scan import FALSE, noise_of_pixels, threshold
 from denoise.separation.smooth import joint_means, smooth
 from hsitools.cube import Cube
 from hsitools.errors import InputError
+from hsitools.estimation import full_scale
 from hsitools.estimation.covariance import gram, subspace
 from hsitools.sensor import Calibration, DetectorNoise, GaussianResponse, Sensor
 
@@ -222,10 +223,10 @@ def test_impulses_are_no_saturation() -> None:
     rng = np.random.default_rng(10)
     values = 0.5 * mixture(6, 40) / 2 + 0.02 * rng.standard_normal((6, 40, 40))
     every = np.ones(values.shape, bool)
-    assert not saturation.clipped(values, every, None).any()
+    assert not full_scale.clipped(values, every, None).any()
     values[2][rng.random((40, 40)) < 0.2] = 1.0
-    assert not saturation.clipped(values, every, None).any()
-    assert saturation.clipped(values, every, np.full(6, 1.0))[2].any()
+    assert not full_scale.clipped(values, every, None).any()
+    assert full_scale.clipped(values, every, np.full(6, 1.0))[2].any()
 
 
 # ---- sensor's units --------------------------------------------------------------------------------------------

@@ -5,8 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from hsitools.cube import Cube
+from hsitools.errors import InputError
 from hsitools.estimation.heights import Levels
 from hsitools.metrics import evaluate, evaluate_fusion
 from hsitools.scenes import scene
@@ -20,6 +22,7 @@ from pansharpen.pair.case_files import CONVENTIONS
 from pansharpen.pair.from_sensor import noise_said, tells_noise
 from pansharpen.pair.guide_files import PlacedGuide, with_pan
 from pansharpen.pair.holes import bands_where, fill_nearest, fill_voxels
+from pansharpen.pair.same_scene import Survey, require_same_order
 from pansharpen.pair.wald import simulated_case
 from pansharpen.pair.wild import (
     FAR,
@@ -28,10 +31,10 @@ from pansharpen.pair.wild import (
     _beside,
     _beyond,
     _grey,
-    _levels,
     _lone_voxels,
     _of_the_part,
     count_wild,
+    levels_of,
 )
 from pansharpen.products import _packed_std
 
@@ -131,7 +134,7 @@ def test_levels_of_a_large_image_are_those_of_strips_all_over_it():
         return values
 
     pair = Pair(shape=(200, 600), optics=Optics(ratio=2), coarse=read(cube), pan=read(pan))
-    of_cube, of_pan = _levels(pair)
+    of_cube, of_pan = levels_of(pair)
     np.testing.assert_allclose(of_cube.centre, [3, 10], rtol=0.02)
     np.testing.assert_allclose(of_pan.centre, [50], rtol=0.02)
     np.testing.assert_allclose([of_cube.deviation[0], of_pan.deviation[0]], [0.2, 1], rtol=0.1)
@@ -376,3 +379,47 @@ def test_pan_is_drawn_in_its_units():
     np.testing.assert_array_equal(shown, pan.physical().read()[0])
     assert np.isnan(shown[0, 0])
     assert np.nanmax(shown) == 207.5
+
+
+# ---- the same scene ----------------------------------------------------------------------------------------------
+
+
+def test_a_survey_in_parts_is_that_of_the_whole():
+    """Blocks of 3 coarse pixels, of which the last row and column are no whole ones, against a loop."""
+    rng = np.random.default_rng(5)
+    cube, pan = rng.random((3, 101, 193)).astype(np.float32), rng.random((1, 202, 386)).astype(np.float32)
+    cube[1, 40:60, 7], pan[0, 3] = np.nan, np.nan
+    parts = [
+        Survey.of((101, 193), (y, x), cube[:, y : y + 64, x : x + 64], pan[:, 2 * y : 2 * y + 128, 2 * x : 2 * x + 128])
+        for y in range(0, 101, 64)
+        for x in range(0, 193, 64)
+    ]
+    found = Survey.together((101, 193), parts)
+    assert found.pan.shape == (33, 64)
+    for y, x in ((0, 0), (13, 2), (21, 21), (32, 63)):
+        coarse, fine = cube[:, 3 * y : 3 * y + 3, 3 * x : 3 * x + 3], pan[0, 6 * y : 6 * y + 6, 6 * x : 6 * x + 6]
+        np.testing.assert_allclose(found.cube[:, y, x], np.nansum(coarse, (1, 2)), rtol=1e-5)
+        np.testing.assert_array_equal(found.cube_count[:, y, x], np.isfinite(coarse).sum((1, 2)))
+        np.testing.assert_allclose(found.pan[y, x], np.nansum(fine), rtol=1e-5)
+        assert found.pan_count[y, x] == np.isfinite(fine).sum()
+
+
+@pytest.mark.parametrize(("mixed", "said"), [(0.2, ""), (1.0, "nothing that the cube shows")])
+def test_a_pan_of_another_scene_is_said(mixed, said, caplog):
+    rng = np.random.default_rng(6)
+    smooth = ndimage.gaussian_filter(rng.standard_normal((4, 40, 50)), (0, 2, 2)).astype(np.float32)
+    cube, other = smooth[:3], smooth[3]
+    pan = np.kron((1 - mixed) * cube.sum(0) + mixed * other, np.ones((2, 2), np.float32))[None]
+    survey = Survey.together((40, 50), [Survey.of((40, 50), (0, 0), cube, pan)])
+    require_same_order(survey, "scene", "PAN")
+    assert said in caplog.text
+    assert bool(caplog.records) == bool(said)
+    turned = Survey.together((40, 50), [Survey.of((40, 50), (0, 0), cube, pan[:, :, ::-1])])
+    if not said:
+        with pytest.raises(InputError, match="scene: PAN: found that it looks mirrored left to right"):
+            require_same_order(turned, "scene", "PAN")
+    # a flat image tells nothing
+    caplog.clear()
+    flat = Survey.of((40, 50), (0, 0), cube, np.ones_like(pan))
+    require_same_order(Survey.together((40, 50), [flat]), "scene", "PAN")
+    assert not caplog.records

@@ -84,7 +84,7 @@ def test_tiles_are_the_whole(pair):
     torch.testing.assert_close(parts, whole, rtol=1e-5, atol=1e-5, equal_nan=True)
     # what workers are sent holds them
     sent = unpack(pack(tiles))
-    assert "wild" in vars(sent)
+    assert "seen" in vars(sent)
     assert torch.isnan(sent.wild.from_cube(case.coarse.nan_to_num())).sum() == 1
 
 

@@ -1,0 +1,94 @@
+"""What a scene larger than memory is looked through for before anything is computed of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial, reduce
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hsitools.cube import Cube
+from hsitools.cube.windows import Window
+from pansharpen.pair.clipped import Clipped, Tops, find_limits, learn_clipped, say_clipped
+from pansharpen.pair.first_look import FirstLook, first_look
+from pansharpen.pair.holes import without
+from pansharpen.pair.same_scene import require_same_order
+from pansharpen.pair.wild import Pair, WildSamples, count_wild, say_wild
+from pansharpen.tile import Tile
+
+if TYPE_CHECKING:
+    from pansharpen.tiled import LargeScene
+
+
+def look_at(scene: LargeScene) -> tuple[WildSamples, tuple[Tops, Tops]]:
+    """Wild samples of a scene, which are said, and the largest of the others.
+
+    Raises
+    ------
+    InputError
+        When PAN is the cube's scene in another order of rows or columns.
+    """
+    pair = Pair(
+        shape=scene.cube.shape[1:], optics=scene.optics, guides=scene.placed, pan_made=scene.pan_made,
+        coarse=partial(_values, scene.cube, scene.bands), pan=partial(_values, scene.pan, None),
+    )  # fmt: skip
+    look = first_look(pair, map if scene.client is None else partial(_by_workers, scene.client))
+    require_same_order(look.survey, scene.name, "the guides" if scene.pan_made else "PAN")
+    count_wild(look.wild, scene.findings)
+    say_wild(look.wild.said, scene.name)
+    return look.wild, look.tops
+
+
+def clipped_of(scene: LargeScene) -> Clipped | None:
+    """What stands for samples of a scene that are cut off at full scale; None where none are, or nothing tells."""
+    wild, tops = scene.seen
+
+    def band(number: int) -> NDArray[Any]:
+        own = as_tensor(scene.cube.read(scene.bands[[number]], *_whole(scene.cube)))
+        places = wild.voxels[wild.voxels[:, 0] == number] * np.array([0, 1, 1])
+        return without(own, places)[0, 0].numpy()
+
+    def pan() -> NDArray[Any]:
+        return wild.from_pan(as_tensor(scene.pan.read(None, *_whole(scene.pan))))[0, 0].numpy()
+
+    def total(function: Callable[[Tile], Any]) -> Any:
+        return reduce(added, (function(scene.as_measured(window)) for window in scene.windows))
+
+    limits = find_limits(tops, scene.cube.shape[2], scene.optics, band, None if scene.pan_made else pan)
+    with torch.no_grad():
+        clipped, counts = learn_clipped(limits, total)
+    say_clipped(counts, scene.findings, scene.name, told=clipped is not None)
+    return clipped
+
+
+def added(total: Any, part: Any) -> Any:
+    """Sums of two parts: of tensors, or of (named) tuples of them."""
+    if not isinstance(part, tuple):
+        return total + part
+    parts = [a + b for a, b in zip(total, part, strict=True)]
+    return type(part)(*parts) if hasattr(part, "_fields") else tuple(parts)
+
+
+def as_tensor(values: NDArray[Any]) -> torch.Tensor:
+    """An image ``(band, y, x)`` as a batch of one, float32."""
+    return torch.as_tensor(np.ascontiguousarray(values, dtype=np.float32))[None]
+
+
+def _whole(cube: Cube) -> tuple[slice, slice]:
+    return slice(0, cube.shape[1]), slice(0, cube.shape[2])
+
+
+def _values(cube: Cube, bands: NDArray[np.int64] | None, rows: slice, columns: slice) -> NDArray[np.float32]:
+    return np.asarray(cube.read(bands, rows, columns), dtype=np.float32)
+
+
+def _by_workers(
+    client: Any, function: Callable[[Window], FirstLook], items: Sequence[Window]
+) -> Iterable[FirstLook]:  # fmt: skip
+    """`map`, at the workers."""
+    from hsitools.scale.tasks import ordered
+
+    return ordered(client, function, items)
