@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.inversion.calibration_error import Allowed
-from calibration.inversion.prior import Prior, likeliest_sum
+from calibration.inversion.prior import Prior, likeliest_sum, mean_posterior, priors_of, smooth_kernels
 
 Array = NDArray[np.float64]
 
@@ -88,8 +88,10 @@ def learn(allowed: Allowed) -> Population:
         no spectra.
     """
     case = allowed.case
+    doubt = None
     if allowed.covariance is None:
-        prior = likeliest_sum(case)
+        spectrum, doubt = mean_posterior(case, priors_of(case, smooth_kernels(case)))
+        prior = likeliest_sum(case, spectrum)
     else:
         prior = Prior(name="by the mean interferogram", covariance=allowed.covariance, case=case)
     size, vectors = prior.eigen
@@ -150,15 +152,12 @@ def learn(allowed: Allowed) -> Population:
     analysis = (turn / np.sqrt(signal)).T @ vectors[:, kept].T
     rest = np.diag(prior.covariance) - (spectra**2).sum(axis=1)
     rest = rest + ((spectra @ covariance) * spectra).sum(axis=1) - (columns**2).sum(axis=1)
-    doubt = spectra
-    if allowed.scale == 0:
-        # a pixel's own interferogram makes up for most of a wrong mean
-        seen = root[:, None] * covariance * root + np.eye(dimension)
-        doubt = spectra @ (np.eye(dimension) - covariance @ (root[:, None] * np.linalg.solve(seen, np.diag(root))))
+    # what pixels differ by says nothing of how wrong their mean is: that is one spectrum, of a kernel of its own
+    unsure = ((spectra @ mean_covariance) * spectra).sum(axis=1) if doubt is None else np.diag(doubt)
     return Population(
         mean=spectra @ mean, columns=columns, signal=signal, analysis=analysis,
         offset=(turn / np.sqrt(signal)).T @ centre, toward=toward, rest=np.maximum(rest, 0),
-        mean_variance=np.maximum(((doubt @ mean_covariance) * doubt).sum(axis=1), 0), prior=prior.name, rounds=rounds,
+        mean_variance=np.maximum(unsure, 0), prior=prior.name, rounds=rounds,
     )  # fmt: skip
 
 

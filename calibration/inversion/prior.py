@@ -247,15 +247,14 @@ class Prior:
         return mean, np.sqrt(variance[:, scale] * noise), np.sqrt(shaken[:, scale] * noise)
 
 
-def likeliest_sum(case: Interferograms) -> Prior:
+def likeliest_sum(case: Interferograms, mean: Array) -> Prior:
     """The sum of smooth processes and the library, each as large as the image's pixels together say.
 
-    Processes are there twice, alike throughout and in proportion to the image's mean spectrum: dark parts of spectra
-    vary little, and one size for all would take the variation of the bright parts for theirs.
+    Processes are there twice, alike throughout and in proportion to the image's mean spectrum (`mean_posterior`): dark
+    parts of spectra vary little, and one size for all would take the variation of the bright parts for theirs.
     """
     wavelength, light = case.wavelength_nm, case.light
     shapes = [matern(wavelength, length) for length in SUMMED]
-    mean = mean_posterior(case, priors_of(case, smooth_kernels(case)))[0]
     kernels = [factor[:, None] * shape * factor for factor in (light, mean) for shape in shapes]
     library = library_covariance(wavelength)
     if library is not None:

@@ -140,7 +140,9 @@ def choose(
     shake = SHAKE * probe * inside / precision.sqrt()
     shaken = image + shake
     count = int(inside.sum())
+    power = (image**2 * precision * inside).sum((0, 2, 3)) / count
     guides, weights = [made.alone(part) for part in (image, shaken)], list[torch.Tensor]()
+    left = nothing
     for number in range(PASSES):
         weights, moved = (made.weights(guide, number) for guide in guides)
         best, kept, smooth = torch.full_like(nothing, torch.inf), guides, nothing
@@ -155,12 +157,25 @@ def choose(
             risk = misfit / count - 1 + 2 * freedom / count
             better = risk < best
             best, smooth = torch.where(better, risk, best), torch.where(better, same, smooth)
+            left = torch.where(better, misfit / count, left)
             kept = [
                 torch.where(better[:, None, None], new, old) for new, old in zip((estimate, other), kept, strict=True)
             ]
         guides = kept
         made = replace(made, smoothness=(*made.smoothness, smooth), risk=best)
+    made = replace(made, risk=best + left * (without_chance(power, precision[:, 0, 0], count) - 1))
     return replace(made, spread=made.variances(weights, guides[0])[0][:, inside].mean(1))
+
+
+def without_chance(power: torch.Tensor, precision: torch.Tensor, count: int) -> torch.Tensor:
+    """What measured powers of components ``(k,)``, in units of the noise, are multiplied by to be what they should be.
+
+    The population says one plus their ``precision``, of which the latter may be wrong by as much as it is; ``count``
+    pixels show that with chance. Far below the noise chance is many times the risk that is looked for.
+    """
+    expected = 1 + precision
+    share = precision**2 / (precision**2 + 2 * expected**2 / count)
+    return share + (1 - share) * expected / power.clamp(min=1e-20)
 
 
 def _image(data: Array, measured: NDArray[np.bool_], device: str) -> tuple[torch.Tensor, torch.Tensor]:

@@ -148,27 +148,6 @@ def mixture(
     return mean, np.sqrt(np.maximum(variance + between, shaken)), np.sqrt(shaken)
 
 
-def untold_variance(case: Interferograms, together: float) -> Array:
-    """Variance ``(wavelength,)`` of an image's spectra that this many pixels of one spectrum would leave.
-
-    The mean over the kernels as the image speaks for them; where kernels differ in the mean is not in it.
-    """
-    priors = candidates(case)
-    count = case.projected.shape[1]
-    sample = np.linspace(0, count - 1, min(count, SAMPLE)).astype(np.intp)
-    evidence, number = (np.stack(part) for part in zip(*(_evidence(p, sample) for p in priors), strict=True))
-    weights = _weights(evidence)
-    variance = np.zeros(len(case.wavelength_nm))
-    for prior, weight, scale in zip(priors, weights, number, strict=True):
-        share = float(weight.mean())
-        if share < LEAST_WEIGHT:
-            continue
-        size = float(weight @ SCALES[scale] / weight.sum()) * prior.unit
-        told = prior.spectra**2 @ (size**2 * together / (1 + size * together * prior.eigen[0]))
-        variance += share * np.maximum(size * np.diag(prior.covariance) - told, 0)
-    return variance
-
-
 def _evidence(prior: Prior, pixels: Index | slice, data: Array | None = None) -> tuple[Array, Index]:
     """Logarithm of the evidence ``(pixel,)`` at each pixel's best scale, and that scale's number."""
     log = prior.log_evidence(pixels, data)

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.inversion.calibration_error import Allowed, allow
-from calibration.inversion.methods.gp import untold_variance
 from calibration.inversion.population import Population, learn
 from calibration.inversion.problem import Interferograms, Spectra, noise_size
 from calibration.inversion.registry import Inside, method
@@ -18,10 +17,6 @@ if TYPE_CHECKING:
     from calibration.inversion.spatial import Smoothing
 
 Array = NDArray[np.float64]
-#: Pixels whose interferograms a spectrum may have been told by, neighbours and those that resemble it: an error bar is
-#: no smaller than the kernels leave it with as many. Set on simulated benches of 24 to 40 interferometers (procedural
-#: scenes: coverage .38 to .56 becomes .94 to .95; with 10 pixels .98).
-TOGETHER = 30
 #: Factors of the errors that all pixels share.
 COMMON = 16
 
@@ -36,8 +31,6 @@ class Learned:
         Factor of the noise's standard deviations.
     allowed : Allowed
     population : Population
-    untold : array, shape (wavelength,)
-        Variance below which no spectrum is told: the population is learned from what interferograms show.
     smoothing : Smoothing
     common : array, shape (wavelength, k)
         Root of the covariance of errors that all pixels share.
@@ -50,7 +43,6 @@ class Learned:
     noise: float
     allowed: Allowed
     population: Population
-    untold: Array
     smoothing: Smoothing
     common: Array
     reach: int
@@ -74,8 +66,6 @@ class Learned:
         estimate += population.mean[:, None] * brightness
         variance = population.columns**2 @ deviation**2
         variance += population.rest[:, None]
-        # the larger, not both: kernels and population tell of the same error
-        np.maximum(variance, self.untold[:, None], out=variance)
         shared = population.mean_variance + (self.common**2).sum(axis=1)
         variance += shared[:, None] * brightness**2
         return part.spectra(
@@ -101,8 +91,8 @@ def learned(case: Interferograms, device: str = "cpu") -> Learned:
     smoothing = choose(data, population.signal, importance, case.measured.reshape(case.shape), device=device)
     common = _common(case, population, allowed.factors)
     return Learned(
-        noise=noise, allowed=allowed, population=population, untold=untold_variance(case, TOGETHER),
-        smoothing=smoothing, common=common, reach=REACH, device=device,
+        noise=noise, allowed=allowed, population=population, smoothing=smoothing, common=common, reach=REACH,
+        device=device,
     )  # fmt: skip
 
 

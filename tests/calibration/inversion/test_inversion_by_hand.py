@@ -14,7 +14,6 @@ from calibration.inversion import registry
 from calibration.inversion.calibration_error import allow
 from calibration.inversion.filters import choose
 from calibration.inversion.halves import widened
-from calibration.inversion.methods.gp import untold_variance
 from calibration.inversion.population import learn
 from calibration.inversion.prior import (
     SCALES,
@@ -183,20 +182,24 @@ def varying() -> Interferograms:
     return replace(case, values=values.reshape(N, 20, 20), illumination=None)
 
 
+def summed(case: Interferograms) -> Prior:
+    return likeliest_sum(case, mean_posterior(case, priors_of(case, smooth_kernels(case)))[0])
+
+
 def test_a_sum_of_kernels_is_likelier_than_any_of_them_alone() -> None:
     case = varying()
-    best = evidence(case, likeliest_sum(case).covariance)
+    best = evidence(case, summed(case).covariance)
     for kernel in smooth_kernels(case).values():
         logs = [evidence(case, size * kernel) for size in np.logspace(-4, 1, 26)]
         assert best > max(logs)
     # and its size is right
     for factor in (0.8, 1.25):
-        assert best > evidence(case, factor * likeliest_sum(case).covariance)
+        assert best > evidence(case, factor * summed(case).covariance)
 
 
 def test_dark_parts_of_spectra_are_taken_to_vary_little() -> None:
     """One process of one size would take the dark parts for as uncertain as the bright ones."""
-    deviation = np.sqrt(np.diag(likeliest_sum(varying()).covariance))
+    deviation = np.sqrt(np.diag(summed(varying()).covariance))
     assert deviation[-3:].mean() < 0.15 * deviation[:3].mean()
 
 
@@ -250,24 +253,6 @@ def test_gp_is_the_mixture_of_dense_posteriors(known: bool) -> None:
         assert_allclose(result.std[:, *place], np.sqrt(variance), rtol=1e-2)
         assert_allclose(result.noise_std[:, *place], np.sqrt(share @ np.array(shaken)), rtol=1e-2)
     assert np.sqrt(np.mean((result.estimate.reshape(P, -1) - truth) ** 2)) < 0.1 * np.std(truth)
-
-
-@pytest.mark.parametrize("together", [1.0, 30.0])
-def test_what_many_pixels_of_one_spectrum_leave_untold(together: float) -> None:
-    """As of one pixel whose noise is smaller by the root of their number."""
-    case, _ = drawn()
-    kernels = {prior.name: prior.covariance for prior in candidates(case)}
-    logs, units = dense(case, kernels)
-    shares = np.exp((logs.max(axis=1) - logs.max(axis=(0, 1))) / 3)
-    shares /= shares.sum(axis=0)
-    expected = np.zeros(P)
-    for kernel, weight, log, sized in zip(kernels.values(), shares, logs, units, strict=True):
-        if weight.mean() >= 0.02:
-            prior = np.average(sized[log.argmax(axis=0)], weights=weight) * kernel
-            across = prior @ MATRIX.T
-            seen = MATRIX @ across + np.diag(NOISE**2 / together)
-            expected += weight.mean() * np.diag(prior - across @ np.linalg.solve(seen, across.T))
-    assert_allclose(untold_variance(case, together), expected, rtol=1e-5)
 
 
 def test_noise_is_the_residual_of_the_best_spectrum() -> None:
@@ -440,7 +425,7 @@ def test_a_population_like_its_first_prior_is_the_dense_posterior(monkeypatch: p
     covariance = size * kernel
     monkeypatch.setattr(
         "calibration.inversion.population.likeliest_sum",
-        lambda case: Prior(name="drawn from", covariance=covariance, case=case),
+        lambda case, mean: Prior(name="drawn from", covariance=covariance, case=case),
     )
     population = learn(allow(case))
     assert (population.rounds, population.prior) == (1, "drawn from")
@@ -458,14 +443,9 @@ def test_a_population_like_its_first_prior_is_the_dense_posterior(monkeypatch: p
     assert_allclose(population.mean[:, None] + population.columns @ z, expected, rtol=0, atol=3e-2 * expected.std())
     told = (population.columns**2) @ (1 / (1 + population.signal)) + population.rest
     assert_allclose(told, np.diag(covariance - gain @ whitened @ covariance), rtol=0.02)
-    # of the mean what the pixels together tell from noise
-    power, vectors = np.linalg.eigh(signal)
-    shown = across @ vectors[:, power * count > 0.1] / np.sqrt(power[power * count > 0.1])
-    left = (np.eye(P) - gain @ whitened) @ shown
-    made = whitened @ shown
-    doubt = left @ np.linalg.inv(np.eye(len(left.T)) + made.T @ np.linalg.solve((signal + np.eye(N)) / count, made))
-    doubt = doubt @ left.T
-    assert_allclose(population.mean_variance, np.diag(doubt), rtol=0.05)
+    # what pixels differ by does not say how unsure their mean is
+    _, unsure = mean_posterior(case, priors_of(case, smooth_kernels(case)))
+    assert_allclose(population.mean_variance, np.diag(unsure), rtol=1e-9)
 
 
 @pytest.mark.parametrize("wrong", [False, True])

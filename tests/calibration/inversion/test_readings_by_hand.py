@@ -192,3 +192,19 @@ def test_neighbours_help_where_there_is_structure_and_the_error_is_told() -> Non
     turned[0][:, measured], turned[1][:, measured] = z, std
     assert_allclose(again, turned[0].transpose(0, 2, 1)[:, measured.T], rtol=0, atol=1e-4)
     assert_allclose(spread, turned[1].transpose(0, 2, 1)[:, measured.T], rtol=1e-4)
+
+
+def test_the_error_of_components_far_below_the_noise_is_told_by_their_size() -> None:
+    """A mean of squares over the pixels is a hundred times less sure than what is looked for."""
+    rng = np.random.default_rng(1)
+    signal = np.full(100, 0.003)
+    truth = rng.standard_normal((100, 1600))
+    data = truth + rng.standard_normal(truth.shape) / np.sqrt(signal[0])
+    measured = np.ones((40, 40), dtype=bool)
+    z, std = choose(data, signal, np.ones(100), measured)(data, measured)
+    assert (std**2).mean() == pytest.approx(((z - truth) ** 2).mean(), rel=0.3)
+    # what the image shows counts where it shows it: twice the size that the population says
+    loud = 2 * truth[:1] + rng.standard_normal((1, 1600))
+    made = choose(loud, np.ones(1), np.ones(1), measured)
+    error = (made(loud, measured)[0] - 2 * truth[:1]) ** 2
+    assert float(made.risk[0]) == pytest.approx(error.mean(), rel=0.1)
