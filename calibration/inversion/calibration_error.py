@@ -12,7 +12,7 @@ differ by.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -158,6 +158,8 @@ class Allowed:
         Turns interferograms into those of the case; None where they stay as they are.
     toward : array, shape (interferometer,), or None
         Of interferograms their brightness, a share of the mean's.
+    others : list of (array, array)
+        What `other_directions` has left, the covariances in the whitened case.
     least : array, shape (wavelength,), or None
         Variance of the mean spectrum: no pixel is told better, since all have the same error.
     """
@@ -170,6 +172,7 @@ class Allowed:
     turn: Array | None = None
     toward: Array | None = None
     least: Array | None = None
+    others: list[tuple[Array, Array]] = field(default_factory=list)
 
     def least_std(self, case: Interferograms) -> Array | None:
         """Standard deviation below which no measured pixel is told, ``(pixel, wavelength)``; None where it may be."""
@@ -262,7 +265,7 @@ def likeliest(parts: list[Array], noise: Array, values: Array, starts: list[tupl
 
 def other_directions(
     case: Interferograms, pixels: Array, wrong: Array, signal: Array, mean: Array
-) -> tuple[Array, float]:  # fmt: skip
+) -> tuple[Array, float, list[tuple[Array, Array]]]:  # fmt: skip
     """Calibration errors of spectra that differ from the mean's shape, in the few directions that hold most of it.
 
     Each is one more mean, with its own draw of the error, which all pixels share up to their part in it: a covariance
@@ -285,6 +288,8 @@ def other_directions(
         Turns a pixel's interferogram into what of these directions no smooth spectrum can make.
     rest : float
         Power of all other directions, over the noise's.
+    left : list of (array, array)
+        Of each direction what of an interferogram is its share, and the covariance of the error left in one share.
     """
     size, count = pixels.shape
     scaled = pixels / case.noise_std[:, None]
@@ -292,7 +297,7 @@ def other_directions(
     beyond = powers[::-1] - 1
     # Marchenko and Pastur's edge: noise alone makes none stronger
     strong = np.flatnonzero(beyond > (1 + np.sqrt(size / count)) ** 2 - 1)[:DIRECTIONS]
-    taken_off = np.zeros((size, size))
+    taken_off, left = np.zeros((size, size)), []
     level = float(((mean / case.noise_std) ** 2).sum())
     for number in strong:
         power, vector = float(beyond[number]), vectors[:, -1 - number]
@@ -305,8 +310,10 @@ def other_directions(
         # no larger beside its spectrum than the mean's: what a kernel does not know is no calibration's error
         own = min(spectrum, error) * parts[1]
         whole = spectrum * parts[0] + own + np.diag(noise)
-        taken_off += np.outer(own @ np.linalg.solve(whole, shape), vector / (case.noise_std * np.sqrt(power)))
-    return taken_off, max(float(beyond.sum() - beyond[strong].sum()), 0.0) / size
+        toward = vector / (case.noise_std * np.sqrt(power))
+        taken_off += np.outer(own @ np.linalg.solve(whole, shape), toward)
+        left.append((toward, own - own @ np.linalg.solve(whole, own)))
+    return taken_off, max(float(beyond.sum() - beyond[strong].sum()), 0.0) / size, left
 
 
 def like_spectra(errors: Array, signal: Array, std: Array) -> Array:
@@ -316,9 +323,8 @@ def like_spectra(errors: Array, signal: Array, std: Array) -> Array:
     draw, and many interferometers share them: they may be as large as was told where all others are not. Which do is
     decided as if each interferometer erred alone, by ``std``: how they err together is itself an estimate.
     """
-    # what an estimate makes of them
-    kept = np.linalg.solve(signal + np.diag(std**2), signal).T
-    return np.asarray(kept @ errors @ kept.T)
+    gain = np.linalg.solve(signal + np.diag(std**2), signal).T
+    return np.asarray(gain @ errors @ gain.T)
 
 
 def allow(case: Interferograms, *, apart: bool = False) -> Allowed:
@@ -372,7 +378,7 @@ def allow(case: Interferograms, *, apart: bool = False) -> Allowed:
     toward /= max(float(toward @ mean), 1e-300)
     brightness = toward @ pixels
     # spectra that differ from the mean's shape have an error of their own, by their share
-    taken_off, rest = other_directions(case, pixels - mean[:, None] * brightness, wrong, signal, mean)
+    taken_off, rest, others = other_directions(case, pixels - mean[:, None] * brightness, wrong, signal, mean)
     differs = rest / float(((mean / case.noise_std) ** 2).mean() * (brightness**2).mean())
     power, vectors = np.linalg.eigh(0.5 * (left + left.T))
     root = vectors * np.sqrt(np.maximum(power, 0))
@@ -389,5 +395,6 @@ def allow(case: Interferograms, *, apart: bool = False) -> Allowed:
     allowed = Allowed(
         case=whole, factors=remaining, scale=float(np.sqrt(max(factors))), covariance=chosen, unlike=unlike,
         turn=turn, toward=toward, least=np.maximum(np.diag(chosen) - (told_by * across).sum(axis=1), 0),
+        others=[(share, np.linalg.solve(lower, np.linalg.solve(lower, error).T)) for share, error in others],
     )  # fmt: skip
     return replace(allowed, case=allowed.pixels(case))

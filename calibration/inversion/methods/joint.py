@@ -34,6 +34,8 @@ class Learned:
     smoothing : Smoothing
     common : array, shape (wavelength, k)
         Root of the covariance of errors that all pixels share.
+    others : list of array, shape (wavelength,)
+        Variance that a calibration's error leaves in one share of each direction of `Allowed.others`.
     reach : int
         Pixels of surroundings that a part must have for its own to be as in the whole image.
     device : str
@@ -45,13 +47,16 @@ class Learned:
     population: Population
     smoothing: Smoothing
     common: Array
+    others: list[Array]
     reach: int
     device: str = "cpu"
 
     def __call__(self, case: Interferograms, inside: Inside | None = None) -> Spectra:
         """Invert pixels of the image."""
         population = self.population
-        part = self.allowed.pixels(_with_noise(case, self.noise))
+        case = _with_noise(case, self.noise)
+        shares = [(toward * case.noise_std) @ case.pixels for toward, _ in self.allowed.others]
+        part = self.allowed.pixels(case)
         z, deviation = self.smoothing(
             population.components(part.projected), part.measured.reshape(part.shape), self.device
         )
@@ -61,6 +66,7 @@ class Learned:
             chosen[inside] = True
             chosen = chosen.ravel()[part.measured]
             z, deviation, brightness = z[:, chosen], deviation[:, chosen], brightness[chosen]
+            shares = [share[chosen] for share in shares]
             part = part.inside(inside)
         estimate = population.columns @ z
         estimate += population.mean[:, None] * brightness
@@ -68,6 +74,8 @@ class Learned:
         variance += population.rest[:, None]
         shared = population.mean_variance + (self.common**2).sum(axis=1)
         variance += shared[:, None] * brightness**2
+        for share, error in zip(shares, self.others, strict=True):
+            variance += error[:, None] * share**2
         return part.spectra(
             estimate, np.sqrt(variance, out=variance), common=self.common,
             parameters={
@@ -89,10 +97,12 @@ def learned(case: Interferograms, device: str = "cpu") -> Learned:
     data = population.components(case.projected)
     importance = (population.columns**2).sum(axis=0)
     smoothing = choose(data, population.signal, importance, case.measured.reshape(case.shape), device=device)
-    common = _common(case, population, allowed.factors)
+    gain = population.columns * (population.signal / (1 + population.signal)) @ population.analysis @ case.svd[0].T
+    common = _common(gain, allowed.factors)
+    others = [np.maximum(((gain @ error) * gain).sum(axis=1), 0) for _, error in allowed.others]
     return Learned(
-        noise=noise, allowed=allowed, population=population, smoothing=smoothing, common=common, reach=REACH,
-        device=device,
+        noise=noise, allowed=allowed, population=population, smoothing=smoothing, common=common, others=others,
+        reach=REACH, device=device,
     )  # fmt: skip
 
 
@@ -112,10 +122,12 @@ def joint(case: Interferograms) -> Spectra:
     return learned(case)(case)
 
 
-def _common(case: Interferograms, population: Population, factors: Array) -> Array:
-    """Root of the covariance of what a wrong calibration does to all pixels, ``(wavelength, k)``."""
+def _common(gain: Array, factors: Array) -> Array:
+    """Root of the covariance of what a wrong calibration does to all pixels, ``(wavelength, k)``.
+
+    Of its errors ``factors (interferometer, m)``, by what an estimate makes of interferograms.
+    """
     if not factors.size:
-        return np.zeros((len(case.wavelength_nm), 0))
-    gain = population.columns * (population.signal / (1 + population.signal)) @ population.analysis @ case.svd[0].T
+        return np.zeros((len(gain), 0))
     left, values, _ = np.linalg.svd(gain @ factors, full_matrices=False)
     return np.asarray(left[:, :COMMON] * values[:COMMON])

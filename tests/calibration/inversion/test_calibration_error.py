@@ -98,12 +98,18 @@ def test_a_second_direction_of_spectra_has_a_calibration_error_of_its_own() -> N
         (np.outer(other + error, part) + noise, other + error, 0.55),
         (np.outer(other, part) + noise, other, 0.05),
     ):
-        taken_off, rest = other_directions(case_of(pixels[:, None], 0.02), pixels, wrong, signal, mean)
+        taken_off, rest, (doubt,) = other_directions(case_of(pixels[:, None], 0.02), pixels, wrong, signal, mean)
         missed = of - taken_off @ of - other
         assert np.linalg.norm(missed) < left * np.linalg.norm(error)
         assert rest < 0.1
-    taken_off, _ = other_directions(case_of(noise[:, None], 0.02), noise, wrong, signal, mean)
+        # of one share of the direction what is left is as large as is told
+        toward, covariance = doubt
+        share = (toward @ pixels) / part
+        assert_allclose(np.median(np.abs(share)), 1, rtol=0.1)
+        assert 0.3 * missed @ missed < np.trace(covariance) < 3 * missed @ missed + 0.05 * left
+    taken_off, _, nothing = other_directions(case_of(noise[:, None], 0.02), noise, wrong, signal, mean)
     assert not taken_off.any()
+    assert not nothing
 
 
 def test_errors_that_look_like_spectra_are_those_that_an_estimate_takes_for_them() -> None:

@@ -325,6 +325,15 @@ def test_allowing_for_a_wrong_calibration_takes_its_common_error_off() -> None:
     assert allowed["nrmse"] < 0.5 * naive["nrmse"]
     assert allowed["coverage95"] > 0.85 > naive["coverage95"]
     assert allow(replace(case, calibration_std=np.full(60, 0.5))).scale == pytest.approx(1, rel=0.5)
+    # what is left in directions beside the mean counts by a pixel's share of each
+    learned = joint.learned(replace(case, calibration_std=np.full(60, 0.5)))
+    assert learned.others
+    told, bare = (replace(learned, others=[size * np.arange(46) for _ in learned.others])(case).std for size in (1, 0))
+    assert told is not None
+    assert bare is not None
+    shares = np.stack([toward for toward, _ in learned.allowed.others]) @ values.reshape(60, -1)
+    expected = np.outer(np.arange(46), (shares**2).sum(axis=0))
+    assert_allclose((told**2 - bare**2).reshape(46, -1), expected, rtol=1e-6, atol=1e-9 * expected.max())
 
 
 def test_calibration_errors_that_all_interferometers_share_are_not_taken_for_spectra() -> None:
