@@ -11,6 +11,7 @@ from calibration.captures.capture import MonochromaticCapture
 from calibration.captures.frames import FrameStack
 from calibration.captures.saturation import saturation_limit
 from calibration.captures.sub_images import find_layout
+from calibration.captures.unlit import check_place, check_unlit, unlit_pixels
 from hsitools.errors import InputError
 from hsitools.estimation.spread import robust_sigma
 from hsitools.progress import Progress
@@ -114,8 +115,12 @@ def extract(
     good = inside & ~hot[rows, columns]
     # what no pixel of a window reads above the dark: there the light is cut off at one number, whichever pixel decides
     ceiling = np.where(good, limit - dark[rows, columns], np.inf).min(axis=(1, 2))
+    # of all lines: where no light falls, and where it should
+    whole, whole_flat = np.zeros(stack.shape), np.zeros(stack.shape)
     for place in range(stack.n_lines):
-        raw = stack.line(place)[rows, columns]
+        frame = stack.line(place)
+        whole += frame / stack.n_lines
+        raw = frame[rows, columns]
         usable = good & np.isfinite(raw)
         value, mean, enough, full = _windows(raw - dark[rows, columns], usable, percentile, ceiling)
         intensity[:, place] = value
@@ -124,6 +129,7 @@ def extract(
         mask[:, place] = enough & ~full
         flat_frame = stack.flat_line(place)
         if flat_frame is not None:
+            whole_flat += flat_frame / stack.n_lines
             flat_raw = flat_frame[rows, columns]
             usable = good & np.isfinite(flat_raw)
             bright, _, flat_enough, full = _windows(flat_raw - dark[rows, columns], usable, 50.0, ceiling)
@@ -133,8 +139,16 @@ def extract(
             saturated[:, place] &= flat_enough & ~full
         if progress is not None:
             progress(place + 1, stack.n_lines)
-    for name, samples in (("frames", intensity), ("flat", flat)):
-        check_dark(samples[mask & np.isfinite(samples)], f"{stack.path}: dark", name)
+    unlit = unlit_pixels(layout)
+    for name, samples, mean in (("frames", intensity, whole), ("flat", flat, whole_flat)):
+        light = samples[mask & np.isfinite(samples)]
+        check_dark(light, f"{stack.path}: dark", name)
+        if stack.dark is not None and mean.any():
+            check_unlit(
+                (mean - dark)[unlit & ~hot], float(light.mean()) if light.size else 0.0, f"{stack.path}: dark", name
+            )
+    whole = np.where(hot, np.nan, whole - dark)
+    check_place(whole, layout, f"{stack.path}: frames")
     return MonochromaticCapture(
         intensity=intensity, flat=flat, wavenumber=stack.wavenumber, mask=mask, neighbourhood=neighbourhood,
         index=np.arange(len(centres)), saturated=saturated, opd_step_um=opd_step_um, layout=layout,

@@ -315,6 +315,30 @@ def test_dark_frames_of_another_exposure_are_refused(device, frames_path, tmp_pa
         extract(FrameStack(path), device.layout)
 
 
+def test_dark_frames_are_held_against_what_lies_between_sub_images(device, frames_path, tmp_path, caplog):
+    """Twice the dark level left all samples positive: gains were off by as much, and nothing was said."""
+    extract(FrameStack(frames_path), device.layout)
+    assert "where no light falls" not in caplog.text
+    path = tmp_path / "frames.h5"
+    path.write_bytes(frames_path.read_bytes())
+    with h5py.File(path, "r+") as file:
+        light = float(file["frames"][()].mean()) - float(np.median(file["dark"]))
+        file["dark"][...] = file["dark"][()] + np.uint16(0.04 * light)
+    extract(FrameStack(path), device.layout)
+    assert "frames.h5: dark: found" in caplog.text
+    assert "above the frames where no light falls" in caplog.text
+    with h5py.File(path, "r+") as file:
+        file["dark"][...] = file["dark"][()] + np.uint16(0.3 * light)
+    with pytest.raises(InputError, match=r"frames\.h5: dark: found [\d.]+ above the frames where no light falls"):
+        extract(FrameStack(path), device.layout)
+
+
+def test_frames_that_lie_elsewhere_than_the_layout_says(device, frames_path):
+    layout = replace(device.layout, origin=tuple(place - 4 for place in device.layout.origin))
+    with pytest.raises(InputError, match=r"frames: found the sub-images 4 pixels beyond their places along y"):
+        extract(FrameStack(frames_path), layout)
+
+
 def test_pixels_without_a_number_are_left_out(device, frames_path, tmp_path):
     path = tmp_path / "frames.h5"
     path.write_bytes(frames_path.read_bytes())
