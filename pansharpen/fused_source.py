@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import cached_property
 from typing import Any
@@ -76,9 +76,21 @@ class FusedSource:
         assert out is not None, "windows cover the image"
         return out
 
-    def ahead(self, rows: slice, columns: slice) -> None:
-        """Fuse the tiles that a window touches, and keep them until they are `let_go`."""
+    def ahead(self, rows: slice, columns: slice, together: Sequence[FusedSource] = ()) -> None:
+        """Fuse the tiles that a window touches, and keep them until they are `let_go`.
+
+        ``together`` are other layers of the same tiles: each tile is computed of all at once, whose parts are all read.
+        """
         place = rows.start, columns.start
+        if together:
+            for window, _ in self._reached(rows, columns):
+                tile = self.scene.tile(window)
+                for source in (self, *together):
+                    layer = source._layer(window, tile)
+                    with _LOCK:
+                        source._ahead[_corner(window)] = layer
+                tile.let_go()
+            return
         if self.coming is not None and self.coming.waited(place):
             return
         given = None if self.beside is None else self.beside.coming

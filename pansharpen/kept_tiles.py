@@ -49,6 +49,8 @@ class KeptTiles:
     def offer(self, scene: str, window: Window, tile: Tile) -> None:
         """Keep a tile if there is room."""
         room = kept_bytes(memory_limit()) - size_of_images(tile)
+        if room < 0:
+            return
         with self._lock:
             while self._size() > room:
                 oldest = next(iter(self._scenes))

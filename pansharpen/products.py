@@ -131,16 +131,13 @@ def fuse_file(
         written_together(
             source, lambda: save_cube(fused, out, written), lambda: save_cube(std, beside(out, "_std"))
         )  # fmt: skip
+    elif client is None or fused.in_memory:
+        save_cube(fused, out, written)
     else:
-        for target, layer in ((out, fused), (beside(out, "_std"), std)):
-            if layer is None:
-                continue
-            if client is None or layer.in_memory:
-                save_cube(layer, target, written)
-            else:
-                from hsitools.scale.pieces import save_by_workers
+        from hsitools.scale.pieces import save_by_workers
 
-                kept += save_by_workers(layer, target, client, order.key(path), written)
+        other = None if std is None else (std, beside(out, "_std"))
+        kept = save_by_workers(fused, out, client, order.key(path), written, beside=other)
     names = (
         "sensor",
         "sensor_noise",

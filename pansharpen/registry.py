@@ -17,11 +17,10 @@ FAMILIES = (
 )  # fmt: skip
 
 
-#: What a method takes for a tile unless it says otherwise: measured as a tile's peak, 100 bands of 64² coarse pixels.
-#: Formulas ≤ 7.3, nets ≤ 12.5; two more wait for the writer.
+#: What a method takes for a tile unless it says otherwise: what nets were measured to take, 12.5, and two more that
+#: wait for the writer. What methods say is the peak of torch's own count over statistics and result, whatever holes and
+#: MTFs, one more for the writer, and some margin.
 HELD = 15
-#: Cubes of a tile's own pixels that its error bars take beside, those that wait for the writer among them.
-STD_OWN = 2
 
 
 class Posterior(NamedTuple):

@@ -42,7 +42,7 @@ from pansharpen.pair.guide_files import PlacedGuide, placed, with_pan
 from pansharpen.pair.holes import bands_where, fill_nearest
 from pansharpen.pair.wald import cube_optics
 from pansharpen.pair.wild import WildSamples
-from pansharpen.registry import HELD, STD_OWN, Fused, Method, Posterior, get
+from pansharpen.registry import HELD, Fused, Method, Posterior, get
 from pansharpen.tile_sides import Takes, tile_sides
 
 
@@ -332,11 +332,10 @@ def fuse_pair(
     uncertain: FusedSource | None = None
     place = device_named(device)
     if entry.tiled:
-        # workers keep a packed tile as a whole
-        own = max(entry.own + (STD_OWN if std else 0), 0 if client is None else 1)
         scene = LargeScene(
             cube, sensor, halo=entry.halo_at(placement(cube).ratio),
-            held=entry.held + (entry.std_held if std else 0), own=own,
+            # workers keep a packed tile as a whole
+            held=entry.held + (entry.std_held if std else 0), own=max(entry.own, 0 if client is None else 1),
             images=entry.images + (entry.std_images if std else 0),
             optics=optics, progress=progress, client=client, device=place, **sharp,
         )  # fmt: skip

@@ -12,6 +12,7 @@ import glob
 import json
 import shutil
 import warnings
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 
 from hsitools import __version__
 from hsitools.cube import Cube, Stored
-from hsitools.cube.sources import ArraySource, Bands, ScaledSource, computed_tile
+from hsitools.cube.sources import ArraySource, Bands, ScaledSource, computed_tile, computing_source
 from hsitools.cube.windows import tiles
 from hsitools.errors import InputError
 from hsitools.io import save_cube, writer_of
@@ -88,7 +89,10 @@ def partial_folder(path: Path, key: str) -> Path:
     return folder
 
 
-def save_by_workers(cube: Cube, path: Path, client: Any, key: str, progress: Progress = silent) -> int:
+def save_by_workers(
+    cube: Cube, path: Path, client: Any, key: str, progress: Progress = silent, *,
+    beside: tuple[Cube, Path] | None = None,
+) -> int:  # fmt: skip
     """Write a cube as `hsitools.io.save_cube` does, its tiles computed and kept by workers.
 
     Parameters
@@ -102,6 +106,8 @@ def save_by_workers(cube: Cube, path: Path, client: Any, key: str, progress: Pro
         Of the run (`key_of`): finished tiles of the same one are taken.
     progress : callable
         Called with (tiles done, tiles in all).
+    beside : (Cube, Path), optional
+        Another layer of the same tiles, as error bars are, and where it goes: who computes a tile computes it of both.
 
     Returns
     -------
@@ -113,63 +119,125 @@ def save_by_workers(cube: Cube, path: Path, client: Any, key: str, progress: Pro
     InputError
         When no format has this suffix, or the folder cannot be written.
     """
-    if writer_of(path) is store_format:
-        store_format.check_place(path)
-    if cube.scale_factor is not None:
-        cube = cube.physical()
-    tile = computed_tile(cube.data) or (COPIED, COPIED)
-    height, width = cube.shape[1:]
-    parts = list(tiles((height, width), tile[0] * tile[1], tile))
-    folder = partial_folder(path, key)
-    # what a killed command was writing: see `hsitools.io.atomic`
-    for stale in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
-        if stale.is_file():
-            stale.unlink(missing_ok=True)
-    store, marks = folder / "cube.zarr", folder / "done"
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Consolidated metadata")
-        marks.mkdir(exist_ok=True)
-        in_chunks = writer_of(path) is native and cuts_no_chunk(tile, (height, width), native.chunks_of(cube.shape)[1:])
-        kept = {number for number in range(len(parts)) if (marks / str(number)).exists()}
-        if in_chunks:
-            kept = {number for number in kept if is_kept(folder, number)}
+        asked = [(cube, path)] if beside is None else [(cube, path), beside]
+        layers = [_Layer(one, out, key) for one, out in asked]
+        parts = layers[0].parts
+        kept = set[int].intersection(*(layer.kept for layer in layers))
         todo = [number for number in range(len(parts)) if number not in kept]
-        if in_chunks:
-            plan = layout(cube, str(path))
-            work: Any = TilePacker(
-                stored=plan.stored, dtype=plan.dtype, chunk=native.chunks_of(cube.shape), folder=folder, marks=marks,
-                parts=parts,
-            )  # fmt: skip
-        else:
-            array, stored = _store(cube, store, tile, str(path))
-            work = TileWriter(stored=stored, store=store, marks=marks, parts=parts)
+        work = Layers(works=[layer.work for layer in layers], kept=[frozenset(layer.kept) for layer in layers])
 
         def told(done: int, _total: int) -> None:
             progress(len(kept) + done, len(parts))
 
         progress(len(kept), len(parts))
         with closing(ordered(client, work, todo, told, places=todo)) as arriving:
-            if in_chunks:
-                numbers = (number for number in range(len(parts)) if number in kept or next(arriving, None) is None)
-                turn = next_turn(folder)
-                unfinished = unfinished_file(folder, turn)
-                with full_disk_said(path):
-                    with TellingFile(unfinished) as file:
-                        native.write_there(
-                            cube, file, str(path), lambda data, _: put_in_place(data, file, folder, turn, numbers)
-                        )  # fmt: skip
-                    unfinished.replace(path)
-            elif writer_of(path) is store_format:
-                for _ in arriving:
-                    pass
-                store_format.finished(store, path)
-            else:
-                data: Any = Arriving(array, tile, parts, set(kept), arriving)
-                if not stored.uniform or stored.scale[0] != 1:
-                    data = ScaledSource(data, stored.scale, stored.offset, stored.nodata)
-                save_cube(cube.replace(data=data), path)
-    shutil.rmtree(folder, ignore_errors=True)
+            coming = _Coming(todo, arriving)
+            for layer in layers:
+                layer.write(coming)
+        # when all are whole: a command that is killed before has lost none of them
+        for layer in layers:
+            layer.publish()
+        for layer in layers:
+            shutil.rmtree(layer.folder, ignore_errors=True)
     return len(kept)
+
+
+class _Coming:
+    """Tiles of all layers, by number, in their order."""
+
+    def __init__(self, todo: list[int], arriving: Iterator[Any]) -> None:
+        self._waiting, self._arriving = deque(todo), arriving
+
+    def until(self, number: int) -> int:
+        """Wait until a tile, and all before it, are there."""
+        while self._waiting and self._waiting[0] <= number:
+            next(self._arriving)
+            self._waiting.popleft()
+        return number
+
+
+class _Layer:
+    """A cube and the file that it goes to: what workers do for it, and what this process does.
+
+    Parameters
+    ----------
+    cube, path, key
+        As of `save_by_workers`.
+    """
+
+    def __init__(self, cube: Cube, path: Path, key: str) -> None:
+        if writer_of(path) is store_format:
+            store_format.check_place(path)
+        self.cube, self.path = cube if cube.scale_factor is None else cube.physical(), path
+        self.tile = computed_tile(self.cube.data) or (COPIED, COPIED)
+        height, width = self.cube.shape[1:]
+        self.parts = list(tiles((height, width), self.tile[0] * self.tile[1], self.tile))
+        self.folder = partial_folder(path, key)
+        # what a killed command was writing: see `hsitools.io.atomic`
+        for stale in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+            if stale.is_file():
+                stale.unlink(missing_ok=True)
+        marks, chunk = self.folder / "done", native.chunks_of(self.cube.shape)
+        marks.mkdir(exist_ok=True)
+        self.in_chunks = writer_of(path) is native and cuts_no_chunk(self.tile, (height, width), chunk[1:])
+        self.kept = {number for number in range(len(self.parts)) if (marks / str(number)).exists()}
+        self.work: TilePacker | TileWriter
+        if self.in_chunks:
+            self.kept = {number for number in self.kept if is_kept(self.folder, number)}
+            plan = layout(self.cube, str(path))
+            self.stored = plan.stored
+            self.work = TilePacker(
+                stored=plan.stored, dtype=plan.dtype, chunk=chunk, folder=self.folder, marks=marks, parts=self.parts
+            )  # fmt: skip
+            self._unfinished = unfinished_file(self.folder, next_turn(self.folder))
+        else:
+            store = self.folder / "cube.zarr"
+            self.array, self.stored = _store(self.cube, store, self.tile, str(path))
+            self.work = TileWriter(stored=self.stored, store=store, marks=marks, parts=self.parts)
+
+    def write(self, coming: _Coming) -> None:
+        """Put all tiles where they belong, as they come."""
+        if self.in_chunks:
+            numbers = (coming.until(number) for number in range(len(self.parts)))
+            turn = int(self._unfinished.stem)
+            with full_disk_said(self.path), TellingFile(self._unfinished) as file:
+                native.write_there(
+                    self.cube, file, str(self.path),
+                    lambda data, _: put_in_place(data, file, self.folder, turn, numbers),
+                )  # fmt: skip
+        elif writer_of(self.path) is store_format:
+            coming.until(len(self.parts))
+        else:
+            data: Any = Arriving(self.array, self.tile, self.parts, coming)
+            if not self.stored.uniform or self.stored.scale[0] != 1:
+                data = ScaledSource(data, self.stored.scale, self.stored.offset, self.stored.nodata)
+            save_cube(self.cube.replace(data=data), self.path)
+
+    def publish(self) -> None:
+        """Give the file its name, where it has none yet."""
+        if self.in_chunks:
+            self._unfinished.replace(self.path)
+        elif writer_of(self.path) is store_format:
+            store_format.finished(self.folder / "cube.zarr", self.path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layers:
+    """What a worker does with a tile, by number: all of its layers that are not there, from one computation."""
+
+    works: list[Any]
+    kept: list[frozenset[int]]
+
+    def __call__(self, number: int) -> None:
+        """Do it."""
+        todo = [work for work, kept in zip(self.works, self.kept, strict=True) if number not in kept]
+        if len(todo) > 1:
+            first, *others = (computing_source(work.stored.data) for work in todo)
+            first.ahead(*todo[0].parts[number], together=others)
+        for work in todo:
+            work(number)
 
 
 def _store(cube: Cube, store: Path, tile: tuple[int, int], who: str) -> tuple[Any, Stored]:
@@ -220,15 +288,12 @@ class TileWriter:
 class Arriving:
     """The cube of a store whose tiles come one after another, in their order (see `hsitools.cube.sources.Source`)."""
 
-    def __init__(
-        self, array: Any, tile: tuple[int, int], parts: list[Window], done: set[int], coming: Iterator[Any]
-    ) -> None:
+    def __init__(self, array: Any, tile: tuple[int, int], parts: list[Window], coming: _Coming) -> None:
         self.source = ArraySource(array)
         self.shape, self.dtype = self.source.shape, self.source.dtype
         #: Writers go by it.
         self.tile = tile
-        self._parts, self._done, self._coming = parts, done, coming
-        self._next = (number for number in range(len(parts)) if number not in done)
+        self._parts, self._coming = parts, coming
 
     def read(self, bands: Bands, rows: slice, columns: slice) -> NDArray[Any]:
         """Values of a window, once all tiles that it touches are there."""
@@ -237,7 +302,5 @@ class Arriving:
                 own.start < asked.stop and asked.start < own.stop
                 for own, asked in zip(part, (rows, columns), strict=True)
             ):
-                while number not in self._done:
-                    next(self._coming)
-                    self._done.add(next(self._next))
+                self._coming.until(number)
         return self.source.read(bands, rows, columns)

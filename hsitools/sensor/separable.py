@@ -109,6 +109,15 @@ class AxisMatrix:
         ]
         return out, used
 
+    def of_kinds(self, chosen: slice) -> AxisMatrix:
+        """The same matrix of some kinds only; itself where all are alike."""
+        if self.kinds == 1:
+            return self
+        out = self._blank()
+        out.blocks = [(rows, columns, dense[chosen]) for rows, columns, dense in self.blocks]
+        out.kinds = len(range(*chosen.indices(self.kinds)))
+        return out
+
     def _tensors(self, like: torch.Tensor) -> list[torch.Tensor]:
         key = (like.dtype, like.device)
         if key not in self._cache:
@@ -183,6 +192,10 @@ class Separable:
     def outputs(self, rows: slice, columns: slice) -> Separable:
         """The same operator, of which only a window of what it gives is wanted."""
         return _window(self, rows.start, rows.stop, columns.start, columns.stop)
+
+    def of_bands(self, bands: slice) -> Separable:
+        """The same operator for some of the bands."""
+        return Separable(self.y.of_kinds(bands), self.x.of_kinds(bands))
 
     def part(self, rows: slice, columns: slice) -> tuple[Separable, slice, slice]:
         """As `outputs`, of those inputs alone that it acts on; and which rows and columns these are."""

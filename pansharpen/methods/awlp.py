@@ -18,7 +18,7 @@ from pansharpen.registry import method
 
 
 @method(
-    "AWLP", family="multiresolution",
+    "AWLP", family="multiresolution", held=8,
     paper="X. Otazu et al., Introduction of sensor spectral response into image fusion methods: application to "
     "wavelet-based methods, IEEE TGRS 43(10), 2005",
 )  # fmt: skip

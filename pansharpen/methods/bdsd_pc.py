@@ -21,7 +21,7 @@ REACH = 12
 
 
 @method(
-    "BDSD-PC", family="component substitution",
+    "BDSD-PC", family="component substitution", held=3, images=20,
     paper="G. Vivone, Robust band-dependent spatial-detail approaches for panchromatic sharpening, "
     "IEEE TGRS 57(9), 2019",
 )  # fmt: skip

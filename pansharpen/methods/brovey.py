@@ -14,7 +14,7 @@ from pansharpen.registry import method
 
 
 @method(
-    "Brovey", family="component substitution",
+    "Brovey", family="component substitution", held=4, images=20,
     paper="A. R. Gillespie, A. B. Kahle, R. E. Walker, Color enhancement of highly correlated images II, Remote "
     "Sensing of Environment 22(3), 1987; weighted as in GDAL's gdal_pansharpen",
 )  # fmt: skip

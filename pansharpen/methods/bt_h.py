@@ -19,7 +19,7 @@ BINS, SPAN = 1024, 4.0
 
 
 @method(
-    "BT-H", family="component substitution",
+    "BT-H", family="component substitution", held=8,
     paper="S. Lolli, L. Alparone, A. Garzelli, G. Vivone, Haze correction for contrast-based multispectral "
     "pansharpening, IEEE GRSL 14(12), 2017",
 )  # fmt: skip

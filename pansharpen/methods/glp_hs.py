@@ -11,7 +11,7 @@ from pansharpen.registry import method
 
 
 @method(
-    "GLP-HS", family="multiresolution",
+    "GLP-HS", family="multiresolution", held=5,
     paper="M. Selva, B. Aiazzi, F. Butera, L. Chiarantini, S. Baronti, Hyper-sharpening: a first approach on SIM-GA "
     "data, IEEE JSTARS 8(6), 2015",
 )  # fmt: skip

@@ -13,7 +13,7 @@ from pansharpen.registry import method
 
 
 @method(
-    "GSA", family="component substitution", held=8,
+    "GSA", family="component substitution", held=3, images=20,
     paper="B. Aiazzi, S. Baronti, M. Selva, Improving component substitution pansharpening through multivariate "
     "regression of MS + Pan data, IEEE TGRS 45(10), 2007",
 )  # fmt: skip

@@ -15,7 +15,7 @@ from pansharpen.registry import method
 
 
 @method(
-    "MF", family="multiresolution",
+    "MF", family="multiresolution", held=8,
     paper="R. Restaino, G. Vivone, M. Dalla Mura, J. Chanussot, Fusion of multispectral and panchromatic images based "
     "on morphological operators, IEEE TIP 25(6), 2016",
 )  # fmt: skip

@@ -13,7 +13,7 @@ from pansharpen.registry import method
 
 
 @method(
-    "MTF-GLP-FS", family="multiresolution", held=8,
+    "MTF-GLP-FS", family="multiresolution", held=4, images=20,
     paper="G. Vivone, R. Restaino, J. Chanussot, Full scale regression-based injection coefficients for panchromatic "
     "sharpening, IEEE TIP 27(7), 2018",
 )  # fmt: skip

@@ -10,7 +10,7 @@ from pansharpen.registry import method
 
 
 @method(
-    "MTF-GLP-HPM", family="multiresolution",
+    "MTF-GLP-HPM", family="multiresolution", held=11,
     paper="B. Aiazzi et al., MTF-tailored multiscale fusion of high-resolution MS and Pan imagery, PE&RS 72(5), 2006",
 )  # fmt: skip
 def mtf_glp_hpm(scene: Scene) -> Any:

@@ -10,7 +10,7 @@ from pansharpen.registry import method
 
 
 @method(
-    "MTF-GLP-HPM-R", family="multiresolution",
+    "MTF-GLP-HPM-R", family="multiresolution", held=11,
     paper="G. Vivone, R. Restaino, J. Chanussot, A regression-based high-pass modulation pansharpening approach, "
     "IEEE TGRS 56(2), 2018",
 )  # fmt: skip

@@ -30,8 +30,9 @@ import torch
 
 from hsitools.estimation.chebyshev import CONDITION
 from hsitools.estimation.edge_aware import DataTerms, Links, edge_weights
+from hsitools.sensor.separable import Separable
 from pansharpen.case import Scene, Tile
-from pansharpen.families.statistics import per_band
+from pansharpen.families.statistics import mix, per_band
 from pansharpen.kept_tiles import LastTile
 from pansharpen.mixture import Mixture
 from pansharpen.physics.band_places import band_places, moved
@@ -225,8 +226,7 @@ def solved(tile: Tile, model: Model) -> Solved:
             smooth = tile.up()(data)
             weights, links = related(weights, z, smooth, EDGE * edges, space.contrast, optics.ratio)
         if number and not alike:
-            cube = space.cube(z)
-            levelled = space.components(tile.wide_coarse - pair.down_bands(tile)(cube) + down(cube))
+            levelled = mix(space.projection, tile.wide_coarse - seen_cube(pair.down_bands(tile), space, z)) + down(z)
         wanted = levelled if pair.field is None else levelled - (sight(z) - down(z))
         if number and z.shape[1] > LEADING:
             roughly = replace(terms, steps=FEW_STEPS, condition=FEW_CONDITION / CONDITION * terms.condition)
@@ -240,6 +240,19 @@ def _with(z: torch.Tensor, components: slice, solved: torch.Tensor) -> torch.Ten
     out = z.clone()
     out[:, components] = solved
     return out
+
+
+def seen_cube(down: Separable, space: Subspace, z: torch.Tensor) -> torch.Tensor:
+    """The coarse cube ``(1, band, y, x)`` that bands' own optics see of components ``(1, k, y, x)``.
+
+    As many bands at a time as there are components: on the fine grid all would take many times what a tile does.
+    """
+    if max(down.y.kinds, down.x.kinds) == 1:
+        return space.cube(down(z))
+    bands, k = space.basis.shape[1:]
+    blocks = (slice(first, first + k) for first in range(0, bands, k))
+    seen = [down.of_bands(block)(mix(space.basis[:, block], z)) for block in blocks]
+    return torch.cat(seen, 1).add_(per_band(space.mean, z))
 
 
 class Solutions:
@@ -259,10 +272,9 @@ def _fuse(tile: Tile, model: Model, solution: Solved) -> Mixture:
     several = any(guide.n_channels > 1 for guide in tile.guides)
     if several and optics.noise_variance is None:
         # noise that is but estimated may be signal that one band sees: all that the cube holds comes back
-        fused = space.cube(z)
-        rest = tile.wide_coarse - pair.down_bands(tile)(fused)
+        rest = tile.wide_coarse - seen_cube(pair.down_bands(tile), space, z)
         if pair.field is not None:
-            rest = rest - (pair.sight(tile)(fused) - terms.down(fused))
+            rest -= mix(space.basis, pair.sight(tile)(z) - terms.down(z))
     else:
         # what the subspace leaves out, as far as it is no noise
         rest = per_band(space.rest, pan) * (coarse - space.cube(data))

@@ -14,7 +14,7 @@ from pansharpen.registry import method
 
 
 @method(
-    "PRACS", family="component substitution",
+    "PRACS", family="component substitution", held=14,
     paper="J. Choi, K. Yu, Y. Kim, A new adaptive component-substitution-based satellite image fusion by using partial "
     "replacement, IEEE TGRS 49(1), 2011",
 )  # fmt: skip

@@ -14,7 +14,7 @@ from pansharpen.registry import method
 
 
 @method(
-    "SFIM-HS", family="multiresolution",
+    "SFIM-HS", family="multiresolution", held=11,
     paper="M. Selva, B. Aiazzi, F. Butera, L. Chiarantini, S. Baronti, Hyper-sharpening: a first approach on SIM-GA "
     "data, IEEE JSTARS 8(6), 2015; J. G. Liu, Smoothing filter-based intensity modulation, IJRS 21(18), 2000",
 )  # fmt: skip

@@ -8,7 +8,7 @@ places of the scene, so that tiles agree with the whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import lru_cache
 
@@ -31,8 +31,8 @@ WINDOW = 5
 
 @lru_cache(maxsize=4)
 def _pattern(channels: int) -> torch.Tensor:
-    signs = torch.randint(0, 2, (channels, PERIOD, PERIOD), generator=torch.Generator().manual_seed(channels))
-    return signs.to(torch.int8).mul_(2).sub_(1)
+    draw = torch.Generator().manual_seed(channels)
+    return torch.randint(0, 2, (channels, PERIOD, PERIOD), generator=draw, dtype=torch.int8).mul_(2).sub_(1)
 
 
 def signs_at(place: tuple[int, int], like: torch.Tensor, channels: int, number: int) -> torch.Tensor:
@@ -48,11 +48,19 @@ def signs_at(place: tuple[int, int], like: torch.Tensor, channels: int, number: 
     number : int
         Of the draw.
     """
+    return next(signs_in_turn(place, like, channels, number, 1))
+
+
+def signs_in_turn(
+    place: tuple[int, int], like: torch.Tensor, channels: int, number: int, times: int
+) -> Iterator[torch.Tensor]:  # fmt: skip
+    """The same, so many times, each with signs of its own: all at once they would take more than all else of a tile."""
     rows, columns = (
         (torch.arange(first, first + size) + number * move) % PERIOD
         for first, size, move in zip(place, like.shape[-2:], MOVE, strict=True)
     )
-    return _pattern(channels)[None, :, rows[:, None], columns].to(like)
+    for part in _pattern(times * channels).split(channels):
+        yield part[None, :, rows[:, None], columns].to(like)
 
 
 def draw(
@@ -83,19 +91,19 @@ def draw(
         own = place[0] // ratio, place[1] // ratio
         signs = signs_at(own, part.image, part.image.shape[1], number + (turn + 1) * DRAWS)
         push += replace(part, precision=root).spread(signs)
-    signs = signs_at(place, like, len(NEIGHBOURS) * k, number).split(k, 1)
-    _push_apart(push, system.weights, NEIGHBOURS, signs)
+    _push_apart(push, system.weights, NEIGHBOURS, signs_in_turn(place, like, k, number, len(NEIGHBOURS)))
     # an image smaller than the shortest link has none
     if system.links is not None and system.links.offsets:
         far, n = system.links, min(system.links.leading, k)
-        turns = signs_at(place, like[:, :n], len(far.offsets) * n, number + (len(system.sharp) + 1) * DRAWS).split(n, 1)
+        beyond = number + (len(system.sharp) + 1) * DRAWS
+        turns = signs_in_turn(place, like, n, beyond, len(far.offsets))
         _push_apart(push[:, :n], far.weights, far.offsets, turns)
     residual = system.precondition(push)
     return chebyshev(residual, system.preconditioned, torch.zeros_like(like), condition)
 
 
 def _push_apart(
-    push: torch.Tensor, weights: list[torch.Tensor], offsets: Offsets, signs: Sequence[torch.Tensor]
+    push: torch.Tensor, weights: list[torch.Tensor], offsets: Offsets, signs: Iterable[torch.Tensor]
 ) -> None:  # fmt: skip
     """Adds the noise of links at each offset, whose two pixels it pushes in opposite directions; in place."""
     for weight, offset, sign in zip(weights, offsets, signs, strict=True):

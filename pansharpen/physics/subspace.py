@@ -165,10 +165,18 @@ def one_blur(scene: Scene, pair: Registration | None = None) -> Cube:
 
     def levelled(tile: Tile) -> torch.Tensor:
         exact, mean = sights(tile)
-        pan = of_bands(tile)
+        pan, up = of_bands(tile), tile.up()
         factor = per_band(gain, pan)
-        smooth = tile.wide_expanded - factor * tile.up()(pan)
-        return tile.wide_coarse - (exact(smooth) - mean(smooth)) - factor * (pan - tile.see_pan(mean))
+        out = tile.wide_coarse - factor * (pan - tile.see_pan(mean))
+        # few bands at a time: on the fine grid all of them would take many times what a tile does
+        for first in range(0, scene.n_bands, RANK):
+            some = slice(first, first + RANK)
+            if tile.interpolates:
+                smooth = up(tile.wide_coarse[:, some] - factor[:, some] * pan[:, some])
+            else:
+                smooth = tile.wide_expanded[:, some] - factor[:, some] * up(pan[:, some])
+            out[:, some] -= exact.of_bands(some)(smooth) - mean(smooth)
+        return out
 
     return levelled
 

@@ -17,7 +17,7 @@ from hsitools.sensor.spatial import mtf_blur, mtf_decimate
 from pansharpen.case import FusionCase
 from pansharpen.families.statistics import band_sums, moments, per_band
 from pansharpen.guide import Guide
-from pansharpen.methods.physics import _fuse, _noise_between, learn, lopsided, solved
+from pansharpen.methods.physics import _fuse, _noise_between, learn, lopsided, seen_cube, solved
 from pansharpen.optics import Optics
 from pansharpen.pair.wald import simulated_case
 from pansharpen.physics import error_scale as error_scales
@@ -242,6 +242,19 @@ def test_registration_by_hand():
     assert "found 6 % of what PAN shows" in doubtful.doubt(0.0)
     assert "found 3 % of what PAN shows" in doubtful.doubt(0.04)
     assert doubtful.doubt(0.08) is None
+
+
+def test_bands_see_components_as_they_see_the_whole_cube(case, model):
+    """Some of them at a time, and alike ones all at once."""
+    space, tile = model.space, case.tile
+    k = space.basis.shape[-1]
+    assert k < case.n_bands
+    z = torch.randn(1, k, 30, 24, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    own = model.pair.down_bands(tile)
+    for down in (own, tile.down(0.3)):
+        torch.testing.assert_close(seen_cube(down, space, z), down(space.cube(z)), **EXACT)
+    cube = space.cube(z)
+    torch.testing.assert_close(own.of_bands(slice(1, 4))(cube[:, 1:4]), own(cube)[:, 1:4], **EXACT)
 
 
 def test_noise_between_the_images_is_what_optics_leave_of_it(case, model):
