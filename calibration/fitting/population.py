@@ -186,8 +186,11 @@ def _population(
             spread + 1e-12 * np.eye(size) * np.einsum("bii->b", spread)[:, None, None] + 1e-18 * np.eye(size)
         )
         strength, axes = np.linalg.eigh(told - precision)
-        of_data = (axes * np.maximum(strength, 0)[:, None, :]) @ np.swapaxes(axes, 1, 2)
+        # where a row knows less than it was told it tells nothing of itself
+        tells = axes * (strength > 0)[:, None, :]
+        of_data = (tells * strength[:, None, :]) @ np.swapaxes(axes, 1, 2)
         pull = (told @ values[:, :, None])[:, :, 0] - precision @ previous[0]
+        pull = (tells @ (np.swapaxes(axes, 1, 2) @ pull[:, :, None]))[:, :, 0]
         own_spread = inverse(of_data + precision)
     for step in range(STEPS):
         mean = own[members].mean(axis=0)

@@ -120,9 +120,12 @@ def refine(
         variance *= 1 + noise_share[:, None, None] * (level - 1)
         whole = torch.tensordot(basis**2, variance, dims=1)
         # a voxel that was not measured has the leverage h of its band no longer: what errs by h of its noise where it
-        # was errs by h / (1 - h)
+        # was errs by h / (1 - h); of pixels that lack many bands `doubt_of_missing` knows more
+        lacking = holes(separation.noise.outlier)
+        complete = whole_pixels(lacking)
+        single = separation.noise.outlier & (complete | ~lacking)
         told = np.maximum(1 - np.square(separation.directions).sum(1), LEAST_TOLD)[:, None, None]
-        whole = whole / torch.as_tensor(np.where(separation.noise.outlier, told, 1).astype(np.float32))
+        whole = whole / torch.as_tensor(np.where(single, told, 1).astype(np.float32))
         # what neighbouring pixels or bands share of it (less the components, bands would share their absence); no less
         # than what is too faint to be found in any cube
         measured = 1 - separation.noise.outlier.mean((1, 2))
@@ -131,8 +134,7 @@ def refine(
         # what was not measured is what other bands say, no surer than these: elements without any value, and holes
         doubt = doubt_of_nearest(separation.whitened, np.asarray(separation.noise.outlier.all(1)))
         whole = torch.maximum(whole, torch.as_tensor(doubt)[:, None])
-        lacking = holes(separation.noise.outlier)
-        doubt = doubt_of_missing(separation.whitened, separation.directions, lacking, whole_pixels(lacking))
+        doubt = doubt_of_missing(separation.whitened, separation.directions, lacking, complete)
         whole = torch.maximum(whole, torch.as_tensor(np.where(lacking, doubt[:, None, None], 0)))
         std = np.sqrt(unit**2 * whole.numpy() + pattern(separation, scene))
     return Refined(

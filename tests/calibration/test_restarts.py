@@ -126,3 +126,16 @@ def test_few_fringes_and_little_noise():
     # what all rows err in is drawn once a device
     assert abs(np.median(z)) < 1.0
     assert np.mean(np.abs(z) < 1.96) > 0.8
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_rows_that_know_less_than_they_were_told_tell_nothing_of_themselves(at_once):
+    """What they were told was subtracted from less: they pulled the population away without end (`LinAlgError`)."""
+    rng = np.random.default_rng(0)
+    told = np.array([1.0, -2.0, 3.0])
+    values = told + 0.1 * rng.standard_normal((30, 3))
+    spread = np.broadcast_to(0.25 * np.eye(3), (30, 3, 3))
+    mean, precision, doubt = _population(values, spread, np.ones(30, bool), (told, 1e4 * np.eye(3)), at_once)
+    assert all(np.isfinite(part).all() for part in (mean, precision, doubt))
+    np.testing.assert_allclose(mean, told, atol=0.1)
+    assert np.sqrt(np.diag(doubt)).min() > 0.1

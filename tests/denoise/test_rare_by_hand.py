@@ -170,8 +170,8 @@ def test_small_images_and_few_bands_have_a_trace_only() -> None:
     part = slice(18, 32)
     small = Separation(
         noise=NoiseModel(**{
-            name: value[:, part] if name != "outlier" and value.ndim == 2 else value[:, part, part] if value.ndim == 3
-            else value for name, value in vars(found.noise).items()
+            name: value if value is None or value.ndim == 1 else value[:, part] if value.ndim == 2
+            else value[:, part, part] for name, value in vars(found.noise).items()
         }),
         scene=found.scene[:, part, part], whitened=found.whitened[:, part, part], directions=found.directions,
         scores=Smoothed(*(item[:, part, part] for item in found.scores)),

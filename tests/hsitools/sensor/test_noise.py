@@ -172,7 +172,8 @@ def test_photon_transfer_file(tmp_path):
         ([np.ones((20, 20))] * 3, [[np.ones((20, 21))] * 2], r"flat: found frames of \(20, 21\)"),
         ([np.ones((20, 20))] * 3, [[np.ones((20, 20))]], "flat level 0: found 1, expected at least two frames"),
         ([np.ones((20, 20))] * 3, [], "flat: found no frames"),
-        ([np.full((20, 20), np.nan)] * 3, [], "dark: found a frame of shape"),
+        ([np.full((20, 20), np.nan)] * 3, [], "dark: found 400 values not finite in frame 0"),
+        ([np.ones((3, 20, 20))] * 3, [], r"dark: found a frame of shape \(3, 20, 20\), expected \(y, x\)"),
     ],
 )
 def test_photon_transfer_errors(dark, flat, message):
