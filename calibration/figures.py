@@ -107,7 +107,8 @@ def fit_figure(ch: Characterization, capture: MonochromaticCapture, rows: NDArra
         unusable = ~capture.mask[row]
         top.plot(x[unusable], np.full(unusable.sum(), low), "|", ms=5, color=COLOURS[3], label="not usable")
         top.set_title(
-            f"#{ch.index[row]}: OPD {ch.opd_um[row]:.3f} ± {ch.opd_stderr_um[row]:.3f} µm, RMSE {ch.rmse[row]:.3f}",
+            f"#{ch.index[row]}: OPD {ch.opd_um[row]:.4f} µm ± {1000 * ch.opd_stderr_um[row]:.2g} nm, "
+            f"RMSE {ch.rmse[row]:.3f}",
             fontsize=9,
         )
         residual = (capture.intensity[row] - model[row])[good] / level
@@ -327,7 +328,11 @@ def all_figures(
         ),
         "opd_law": (opd_law_figure(ch), "OPD of every interferometer, the device's law, and the departures from it."),
         "parameters": (parameter_figure(ch), "Reflectivity and gain: spread over the interferometers, and band means."),
-        "rmse": (rmse_map_figure(ch), "RMSE of every interferometer, where it lies on the detector."),
+        "rmse": (
+            rmse_map_figure(ch),
+            "RMSE of every interferometer, "
+            + ("in their order." if ch.layout is None else "where it lies on the detector."),
+        ),
         "residual": (
             residual_figure(ch, capture),
             "Residuals; vertical structure: lines, horizontal: interferometers. Hatched: samples that did not count.",

@@ -236,7 +236,10 @@ def invert_it(process: Process) -> Outcome:
     facts = [*_registered(scene), Fact(quantity="units", result=result.spectra.units)]
     facts.append(Fact(quantity="pixels with a spectrum", result=f"{100 * float(result.spectra.mask.mean()):.0f} %"))
     facts += [
-        Fact(quantity=f"standard deviation, {name}", result=f"{100 * _rms(values) / level:.2f} % of the signal")
+        Fact(
+            quantity=f"standard deviation of the median pixel, {name}",
+            result=f"{100 * _rms(values) / level:.2f} % of the signal",
+        )
         for name, values in budget.items()
     ]
     doubt = larger_than_signal(budget, level)
@@ -250,7 +253,8 @@ def invert_it(process: Process) -> Outcome:
         figure=_spectra_figure(result, budget),
         caption="Mean over the band; a dark, a middling and a bright pixel with 95 % intervals; the error budget.",
         facts=facts,
-        headline=(f"{100 * _rms(budget['all']) / level:.1f} %", "their standard deviation") if budget else None,
+        headline=(f"{100 * _rms(budget['all']) / level:.1f} %", "the median pixel's standard deviation")
+        if budget else None,
         summary={"method": plan.method, "units": result.spectra.units, "parameters": result.spectra.parameters,
                  "budget": {name: _rms(values) / level for name, values in budget.items()}},
         files=files,
@@ -258,28 +262,29 @@ def invert_it(process: Process) -> Outcome:
 
 
 def error_budget(result: Inversion) -> dict[str, Array]:
-    """Standard deviations ``(wavelength,)``, root mean square over the pixels, by where they come from.
+    """Standard deviations ``(wavelength,)``, those of the median pixel, by where they come from.
 
     Noise where the method tells it apart or its error bars hold nothing else, what a wrong calibration does to all
-    pixels, the rest (the prior: what the interferograms do not tell), and all together.
+    pixels, the rest (the prior: what the interferograms do not tell), and all together. Of the median: a few pixels
+    that hardly any sub-image sees would be all that a mean tells of.
     """
     from calibration.inversion.filters import NOISE_ALONE
 
     spectra = result.spectra
     if spectra.std is None:
         return {}
-    whole = (spectra.std[:, spectra.mask] ** 2).mean(axis=1)
-    parts, rest = {}, whole.copy()
+    whole = spectra.std[:, spectra.mask] ** 2
+    parts, rest = {}, whole
     if spectra.noise_std is not None:
-        parts["noise"] = (spectra.noise_std[:, spectra.mask] ** 2).mean(axis=1)
+        parts["noise"] = spectra.noise_std[:, spectra.mask] ** 2
     if spectra.common is not None and spectra.common.shape[1]:
-        parts["calibration, shared by all pixels"] = (spectra.common**2).sum(axis=1)
+        parts["calibration, shared by all pixels"] = (spectra.common**2).sum(axis=1)[:, None]
     for values in parts.values():
         rest = rest - values
     # a filter's error bars hold no prior
     alone = "noise" if spectra.parameters.get("std") == NOISE_ALONE else "noise and prior"
     parts["prior" if "noise" in parts else alone] = np.maximum(rest, 0)
-    return {name: np.sqrt(values) for name, values in {**parts, "all": whole}.items()}
+    return {name: np.sqrt(np.median(values, axis=1)) for name, values in {**parts, "all": whole}.items()}
 
 
 def larger_than_signal(budget: dict[str, Array], level: float) -> str:

@@ -532,6 +532,9 @@ def test_the_budget_names_no_prior_of_a_filter_and_says_when_it_exceeds_the_sign
     # a single part is the whole: one line
     assert drawn() == ["all: noise and prior"]
     assert drawn(noise_std=0.6 * std) == ["noise", "prior", "all"]
+    # one pixel that nothing was told of, among four, is not all that the budget tells
+    std[:, 1, 1] = 50
+    assert_allclose(budget()["all"], 0.5)
     assert larger_than_signal(filtered, 1.0) == ""
     assert larger_than_signal(filtered, 0.25).startswith("the standard deviation is 200 % of the signal")
 
