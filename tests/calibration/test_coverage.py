@@ -13,7 +13,7 @@ from calibration.fitting.fit import fit_capture
 from calibration.fitting.opd_law import fit_law
 from calibration.fitting.options import Options
 from calibration.fitting.refine import Prior
-from calibration.fitting.uncertainty import _mean_error, common_errors
+from calibration.fitting.uncertainty import _mean_error, common_errors, parameter_covariance
 from calibration.pipeline import characterize
 from calibration.pixel_maps import fit_pixels
 from hsitools.sensor.transmittance import TransmittanceModel
@@ -213,3 +213,9 @@ def test_what_moves_all_rows_moves_what_their_neighbours_say():
     expected = own + hold[:, :, None] * (mean @ moved)[:, None, :]
     together = _mean_error(fit, data, [pull_gain[:6], pull_gain[6:]])
     np.testing.assert_allclose(together, expected, atol=0.02 * np.abs(expected).max())
+    # and it is in the errors of all rows
+    told = parameter_covariance(fit, data, Options())
+    without = parameter_covariance(replace(fit, prior=replace(fit.prior, common=None)), data, Options())
+    more = (told - without)[:, column, column] / without[:, column, column]
+    assert more.min() > 0
+    assert np.median(more) > 0.03

@@ -139,3 +139,11 @@ def test_rows_that_know_less_than_they_were_told_tell_nothing_of_themselves(at_o
     assert all(np.isfinite(part).all() for part in (mean, precision, doubt))
     np.testing.assert_allclose(mean, told, atol=0.1)
     assert np.sqrt(np.diag(doubt)).min() > 0.1
+
+
+def test_the_mean_goes_no_farther_at_once_than_rows_scatter():
+    """Rows that all lie ten of the population's deviations off: beyond one they are no straight lines in it."""
+    values = np.random.default_rng(1).standard_normal((40, 3)) + np.array([10.0, 0, 0])
+    spread = np.broadcast_to(0.1 * np.eye(3), (40, 3, 3))
+    mean, _, _ = _population(values, spread, np.ones(40, bool), (np.zeros(3), np.eye(3)), at_once=True)
+    assert np.linalg.norm(mean) == pytest.approx(1.0)
