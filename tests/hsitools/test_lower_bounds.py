@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import truncnorm
 
+from hsitools.estimation.full_scale import pile
 from hsitools.estimation.lower_bounds import Factors, at_least
 
 
@@ -52,3 +53,14 @@ def test_factors_of_few_pixels_are_few_and_less_sure():
     known = np.arange(6)[:, None] > 0
     near, far = (found.predict(np.full((6, 1), height), known)[1][0, 0] for height in (0.5, 20.0))
     assert far > 2 * near
+
+
+def test_the_last_of_few_levels_is_no_pile():
+    """A ramp of six codes: the brightest holds as many pixels as the one before, though nothing lies between."""
+    ramp = np.broadcast_to(np.arange(48) // 8, (20, 48)).astype(float)
+    assert pile(ramp, np.ones(ramp.shape, bool)) is None
+    # seven more codes beyond, all cut off at the last one
+    cut = np.broadcast_to(np.minimum(np.arange(104) // 8, 5), (20, 104)).astype(float)
+    found = pile(cut, np.ones(cut.shape, bool))
+    assert found is not None
+    assert found.top == 5

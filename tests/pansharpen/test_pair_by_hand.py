@@ -423,3 +423,10 @@ def test_a_pan_of_another_scene_is_said(mixed, said, caplog):
     flat = Survey.of((40, 50), (0, 0), cube, np.ones_like(pan))
     require_same_order(Survey.together((40, 50), [flat]), "scene", "PAN")
     assert not caplog.records
+
+
+def test_a_dozen_pixels_tell_no_order() -> None:
+    """Of so few some other order explains half of PAN by chance: pairs were refused, one in thirty."""
+    rng, shape = np.random.default_rng(0), (3, 4)
+    for _ in range(60):
+        require_same_order(Survey.of(shape, (0, 0), rng.random((2, *shape)), rng.random((1, 6, 8))), "case", "PAN")
