@@ -139,15 +139,9 @@ def fuse_file(
         other = None if std is None else (std, beside(out, "_std"))
         kept = save_by_workers(fused, out, client, order.key(path), written, beside=other)
     names = (
-        "sensor",
-        "sensor_noise",
-        "rounding_error",
-        "pan_shift_pixels",
-        "guides",
-        "noise",
-        "wild_samples",
+        "sensor", "sensor_noise", "rounding_error", "pan_shift_pixels", "guides", "noise", "wild_samples",
         "clipped_samples",
-    )
+    )  # fmt: skip
     told = {name: fused.meta.get(name) for name in names}
     return {
         "method": fused.meta["pansharpened_by"], "out": str(out), "shape": list(fused.shape), "units": fused.units,

@@ -229,15 +229,14 @@ def whole_band(device: Characterization, grid: Array | None) -> tuple[Array, Pla
     finest = np.interp(middle, lines[:-1] + np.diff(lines) / 2, np.diff(lines))
     pieces = np.maximum(np.ceil(step / np.maximum(resolved, finest) - 1e-6), 1).astype(int)
     require_grid_memory(float(pieces.sum()))
-    first = np.repeat(np.cumsum(pieces) - pieces, pieces)
-    inner = np.repeat(grid[:-1], pieces) + np.repeat(step / pieces, pieces) * (np.arange(pieces.sum()) - first)
-    inner = np.append(inner, grid[-1])
+    places = np.concatenate([[0], np.cumsum(pieces)])
+    inner = np.interp(np.arange(places[-1] + 1), places, grid)
     # not nearer to the grid than half a step of it: two samples of one place would be one
     before = lines[lines < inner[0] - 0.5 * (inner[1] - inner[0])]
     after = lines[lines > inner[-1] + 0.5 * (inner[-1] - inner[-2])]
     # a view where there is none between them
     even = slice(len(before), len(before) + len(grid))
-    asked = even if len(inner) == len(grid) else len(before) + np.concatenate([[0], np.cumsum(pieces)])
+    asked = even if len(inner) == len(grid) else len(before) + places
     return np.concatenate([before, inner, after]), asked
 
 

@@ -310,11 +310,12 @@ def frames(
     beyond = (rows < 0) | (columns < 0) | (rows >= shape[-2]) | (columns >= shape[-1])
     rows, columns = np.clip(rows, 0, shape[-2] - 1), np.clip(columns, 0, shape[-1] - 1)
     raw = raw[()][None] if len(shape) == 2 else raw
-    whole = np.mean([raw[number] for number in range(min(len(raw), LOOKED_AT))], axis=0) - dark
+    looked_at = [np.asarray(raw[number], dtype=float) for number in range(min(len(raw), LOOKED_AT))]
+    whole = np.mean(looked_at, axis=0) - dark
     whole[hot] = np.nan
     check_place(whole, layout, f"{source}: frames")
     hot = hot[rows, columns] & ~beyond
-    first = np.stack([raw[number][rows, columns] for number in range(min(len(raw), LOOKED_AT))]).astype(float)
+    first = np.stack([frame[rows, columns] for frame in looked_at])
     declared = np.inf if full_scale is None else float(full_scale)
     limit = min(declared, clipping_limit(first, ~hot & ~beyond & np.isfinite(first).all(axis=0)))
     found = average(raw, rows, columns, limit, hot | beyond)
