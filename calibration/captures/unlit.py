@@ -19,6 +19,8 @@ Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 log = logging.getLogger(__name__)
 
+#: Samples below the dark level of which there are more than this are no noise about zero, which are half of it.
+TOO_DARK = 0.75
 #: Pixels around sub-images that a lens's blur and displaced sub-images still light.
 CLEAR = 2
 #: Fewest pixels that tell the level without light.
@@ -47,23 +49,34 @@ def unlit_pixels(layout: SubImageLayout) -> Mask:
     return unlit if unlit.sum() >= LEAST_PIXELS else np.zeros_like(unlit)
 
 
-def check_unlit(level: Array, light: float, where: str, name: str) -> None:
-    """Say, or refuse, dark frames that do not read what the frames do where no light falls.
+def check_dark(light: Array, unlit: Array, where: str, name: str) -> None:
+    """Say, or refuse, dark frames that do not read what the frames do without light.
 
     Parameters
     ----------
-    level : array, shape (pixel,)
-        Of `unlit_pixels`, the dark taken off.
-    light : float
-        Mean inside the sub-images, the dark taken off.
+    light : array, shape (sample,)
+        Inside the sub-images, the dark taken off.
+    unlit : array, shape (pixel,)
+        Of `unlit_pixels`, the dark taken off; NaN, or none, where nothing is known of it.
     where, name : str
         The dark frames, and those that they are taken off, for messages.
 
     Raises
     ------
     InputError
-        When they are brighter than the frames by more than `MOST` of the light.
+        When they are brighter than most of the light, or than the frames between sub-images by more than `MOST` of it.
     """
+    below = float((light < 0).mean()) if light.size else 0.0
+    if below > TOO_DARK and light.mean() < 0:
+        raise InputError(
+            f"{where}: found brighter than the {name} at {100 * below:.0f} % of the samples, expected dark frames of "
+            "the same exposure"
+        )
+    _check_unlit(unlit, float(light.mean()) if light.size else 0.0, where, name)
+
+
+def _check_unlit(level: Array, light: float, where: str, name: str) -> None:
+    """`check_dark` by the level of pixels without light, and the mean of those that have some."""
     level = level[np.isfinite(level)]
     if len(level) < LEAST_PIXELS:
         return

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.captures.extract import check_dark, mean_dark
+from calibration.captures.extract import mean_dark
 from calibration.captures.frames import LINES
 from calibration.captures.saturation import clipping_limit
-from calibration.captures.unlit import check_place, check_unlit, unlit_pixels
+from calibration.captures.unlit import check_dark, check_place, unlit_pixels
 from calibration.characterization import Characterization
 from calibration.inversion.scene_average import Average, average
 from hsitools.arrays import real_array
@@ -329,9 +329,7 @@ def frames(
         log.warning(text, source, counted(lost, "sample"), 100 * lost / hot.size, limit, full_scale)
     unmeasured = saturated | beyond | ~np.isfinite(found.mean)
     values = np.where(unmeasured, np.nan, found.mean - dark[rows, columns])
-    light = values[np.isfinite(values) & ~hot]
-    check_dark(light, f"{source}: dark", "frames")
-    check_unlit(whole[unlit_pixels(layout)], float(light.mean()) if light.size else 0.0, f"{source}: dark", "frames")
+    check_dark(values[np.isfinite(values) & ~hot], whole[unlit_pixels(layout)], f"{source}: dark", "frames")
     return Measurement(values=values, noise_std=found.noise_std, source=source, hot=hot)
 
 
