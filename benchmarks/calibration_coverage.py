@@ -26,6 +26,8 @@ MODEL = TransmittanceModel(degree_gain=3, degree_reflectivity=3, degree_phase=3)
 #: Of 355 interferometers a share of .95 is .93 to .97 by chance: several draws are pooled.
 SEEDS = (2, 3, 4)
 QUANTITIES = ("opd", "phase", "reflectivity", "gain")
+#: Correlation of neighbouring lines' noise where it hangs together.
+OVER_LINES = 0.7
 #: Share within 1.96 standard errors on 0.1.0: OPD, phase, reflectivity, gain (one device of 300 × 451).
 BEFORE = {
     "default": (0.973, 0.973, 0.953, 0.645), "no prior": (0.959, 0.970, 0.966, 0.956),
@@ -55,6 +57,14 @@ def _uneven_noise(capture: MonochromaticCapture, rng: np.random.Generator) -> Mo
 def _uneven_brightness(capture: MonochromaticCapture, rng: np.random.Generator) -> MonochromaticCapture:
     factor = np.exp(rng.normal(0, 1, (capture.n_interferometers, 1)))
     return replace(capture, intensity=capture.intensity * factor, flat=capture.flat * factor)
+
+
+def _over_lines(capture: MonochromaticCapture, rng: np.random.Generator) -> MonochromaticCapture:
+    """Noise of each row that hangs together over three lines, in place of what hardly any there is."""
+    noise = rng.standard_normal(capture.intensity.shape)
+    for line in range(1, capture.n_lines):
+        noise[:, line] = OVER_LINES * noise[:, line - 1] + np.sqrt(1 - OVER_LINES**2) * noise[:, line]
+    return replace(capture, intensity=capture.intensity + bench.noise_sigma(capture.intensity, 0.095) * noise)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +114,10 @@ MODES: dict[str, Mode] = {
     "lines even in nm": Mode(even_in="wavelength"),
     "a fifth of the samples missing": Mode(after=_holes),
     "noise fourfold in an eighth": Mode(after=_uneven_noise),
+    "noise over three lines": Mode(after=_over_lines, measured={"noise": 1e-6}),
+    "noise over three lines, fixed gain": Mode(
+        after=_over_lines, measured={"noise": 1e-6}, model=replace(MODEL, refine_gain=False)
+    ),
     "brightness e-fold": Mode(after=_uneven_brightness),
     "two waves": Mode(model=replace(MODEL, waves=2)),
     "four waves": Mode(model=replace(MODEL, waves=4)),

@@ -3,7 +3,8 @@
 To first order an estimate misses the truth by ``H⁻¹ (Σ_k ψ_k J_k + pull)`` with J the derivatives, ψ the residuals as
 the loss counts them, H what the data and the prior hold the parameters with, and the pull what the population scatters
 by. Its covariance is the sandwich ``H⁻¹ (Σ_k v_k J_k J_kᵀ + F) H⁻¹``: v_k is the noise of each sample as the rows'
-residuals show it, F the covariance of the pull. Errors that all rows have in common (a lamp's drift, the
+residuals show it, F the covariance of the pull. Noise that hangs together over the lines (`line_correlation`) adds the
+products of different samples. Errors that all rows have in common (a lamp's drift, the
 monochromator's scale, the width of its line) pass through the same H⁻¹.
 """
 
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.fitting.fit_state import Fit
+from calibration.fitting.line_correlation import MOST_ROWS, FittedRows, line_correlation
 from calibration.fitting.noise import growth_with_intensity, noise_shape
 from calibration.fitting.opd_law import NEIGHBOURS
 from calibration.fitting.options import Options
@@ -72,15 +74,21 @@ def parameter_covariance(fit: Fit, data: ScaledRows, options: Options, *, common
     shape = noise_shape(psi, weight, variance, residual_share)
     noise = held * shape * variance[:, None]
     noise *= growth_with_intensity(psi, weight * shape * variance[:, None] * residual_share, fit.values(data))
+    correlation = line_correlation(
+        _own(fit, data, psi, slope) / np.sqrt(np.where(noise > 0, noise, np.inf)), weight > 0,
+        _to_first_order(fit, data, plan, slope, noise),
+    )  # fmt: skip
     noise *= np.where(freedom > 4, freedom / np.maximum(freedom - 2, 1), 2.0)[:, None]
     shared = common_errors(fit, data, options) if common else []
     out = np.zeros((n_rows, sampled.model.n_parameters, sampled.model.n_parameters))
     together = _mean_error(fit, data, [part[2] for part in parts])
     for rows, (fields, gain, pull_gain, prior) in zip(chunks, parts, strict=True):
-        covariance = gain @ plan.assemble(plan.moments(fields, noise[rows])) @ np.swapaxes(gain, 1, 2)
-        if prior is not None:
-            force = prior.force if prior.force is not None else prior.precision * fit.variance[rows, None, None]
-            covariance += pull_gain @ force @ np.swapaxes(pull_gain, 1, 2)
+        if correlation is None:
+            scatter = plan.assemble(plan.moments(fields, noise[rows]))
+        else:
+            moved_by = plan.jacobian(fields) * np.sqrt(noise[rows])[:, :, None]
+            scatter = np.swapaxes(moved_by, 1, 2) @ correlation.applied(moved_by)
+        covariance = gain @ scatter @ np.swapaxes(gain, 1, 2) + _pulled(pull_gain, prior, fit.variance[rows])
         if together is not None:
             covariance += together[rows] @ np.swapaxes(together[rows], 1, 2)
         for derivative, error in shared:
@@ -89,6 +97,41 @@ def parameter_covariance(fit: Fit, data: ScaledRows, options: Options, *, common
             covariance += sides @ np.swapaxes(sides, 1, 2)
         out[rows] = covariance
     return out
+
+
+def _own(fit: Fit, data: ScaledRows, psi: Array, slope: Array) -> Array:
+    """Residuals ``psi`` as the loss counts them, without what all rows have in common at each line."""
+    if data.usable.sum() < MIN_ROWS:
+        return psi
+    factor, _ = line_factors(fit, data)
+    shift, _ = line_shifts(fit, data)
+    by_shift = fit.sampled.by_wavenumber(fit.theta, data.flat * fit.curve)
+    return np.asarray(psi - slope * (fit.values(data) * (factor - 1) + by_shift * shift))
+
+
+def _to_first_order(fit: Fit, data: ScaledRows, plan: NormalPlan, slope: Array, noise: Array) -> FittedRows:
+    """Some of the rows, whose samples hold the fit by ``slope``, with ``noise``, as `line_correlation` wants them."""
+    usable = np.flatnonzero(data.usable)
+    rows = usable[np.unique(np.linspace(0, len(usable) - 1, min(len(usable), MOST_ROWS)).round().astype(int))]
+    _, fields = fit.sampled.fields(fit.theta[rows], (data.flat * fit.curve)[rows])
+    bread = plan.assemble(plan.moments(fields, slope[rows]))
+    # gains that are held were found beside free fringes: what they leave is what a fit of all parameters leaves
+    free = np.ones_like(fit.sampled.model.free)
+    prior = None if fit.prior is None or not fit.sampled.model.free.all() else fit.prior.take(rows)
+    gain, pull_gain = _gains(bread, prior, free)
+    sigma, jacobian = np.sqrt(noise[rows])[:, :, None], plan.jacobian(fields)
+    return FittedRows(
+        follows=np.divide(slope[rows, :, None] * jacobian, sigma, out=np.zeros_like(jacobian), where=sigma > 0),
+        held=sigma * jacobian, gain=gain, pulled=_pulled(pull_gain, prior, fit.variance[rows]), counted=noise[rows] > 0,
+    )  # fmt: skip
+
+
+def _pulled(pull_gain: Array, prior: Prior | None, variance: Array) -> Array:
+    """Covariance of what the population's pull does to the parameters of rows of a residual ``variance``."""
+    if prior is None:
+        return np.zeros_like(pull_gain)
+    force = prior.precision * variance[:, None, None] if prior.force is None else prior.force
+    return np.asarray(pull_gain @ force @ np.swapaxes(pull_gain, 1, 2))
 
 
 def _mean_error(fit: Fit, data: ScaledRows, pull_gains: list[Array]) -> Array | None:

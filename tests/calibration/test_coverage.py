@@ -29,6 +29,8 @@ LAWS = {
     "line 2 nm": {"lines": 201},
     "few lines": {"devices": 9},
     "noise fourfold in an eighth": {"lines": 201},
+    "noise over three lines": {"lines": 201},
+    "noise over three lines, fixed gain": {"lines": 201},
     "brightness e-fold": {"lines": 201, "devices": 4, "rows": 80},
     "two waves": {"lines": 201},
 }
