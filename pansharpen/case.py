@@ -60,6 +60,11 @@ class Scene(Protocol):
         ...
 
 
+def sharp_name(pan_made: bool) -> str:
+    """What a scene's sharp image is called in messages, by `Scene.pan_made`."""
+    return "the guide" if pan_made else "PAN"
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FusionCase:
     """A scene in memory.

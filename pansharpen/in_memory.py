@@ -20,7 +20,7 @@ from hsitools.cube.blank import without_blank
 from hsitools.cube.spectral_order import by_wavelength
 from hsitools.errors import InputError
 from hsitools.progress import Progress
-from pansharpen.case import FusionCase
+from pansharpen.case import FusionCase, sharp_name
 from pansharpen.guide import Guide
 from pansharpen.pair.clipped import find_limits, learn_clipped, say_clipped
 from pansharpen.pair.first_look import FirstLook, first_look
@@ -58,12 +58,10 @@ def prepared(case: FusionCase) -> FusionCase:
         )  # fmt: skip
         measured = case.tile.measured
         if measured is not None and not measured.flatten(1).any(1).all():
-            raise InputError(f"{case.name}: found no pixel valid in the cube and in {_sharp(case)}, expected some")
+            raise InputError(
+                f"{case.name}: found no pixel valid in the cube and in {sharp_name(case.pan_made)}, expected some"
+            )
     return above_full_scale(case, looks)
-
-
-def _sharp(case: FusionCase) -> str:
-    return "the guides" if case.pan_made else "PAN"
 
 
 def without_wild(case: FusionCase) -> tuple[FusionCase, list[FirstLook]]:
@@ -72,9 +70,9 @@ def without_wild(case: FusionCase) -> tuple[FusionCase, list[FirstLook]]:
     See `pansharpen.pair.first_look`.
     """
     coarse, pan, guides, looks = [], [], [], []
+    called = sharp_name(case.pan_made)
     for part in case.singles():
-        sharp_name = "mean of the guides" if case.pan_made else "PAN"
-        own, own_pan = _measured(part.coarse, case.name), _measured(part.pan, f"{case.name}: {sharp_name}")
+        own, own_pan = _measured(part.coarse, case.name), _measured(part.pan, f"{case.name}: {called}")
         own_guides = [
             dataclasses.replace(guide, image=_measured(guide.image, f"{case.name}: {guide.name}"))
             for guide in part.guides
@@ -84,7 +82,7 @@ def without_wild(case: FusionCase) -> tuple[FusionCase, list[FirstLook]]:
             shape=(cube.shape[1], cube.shape[2]), optics=case.optics, coarse=partial(_part, cube),
             pan=partial(_part, sharp), guides=tuple(map(_placed, own_guides)), pan_made=case.pan_made,
         ))  # fmt: skip
-        require_same_order(look.survey, case.name, _sharp(case))
+        require_same_order(look.survey, case.name, called)
         count_wild(look.wild, case.findings)
         looks.append(look)
         coarse.append(look.wild.from_cube(own))

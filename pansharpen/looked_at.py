@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial, reduce
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -12,18 +12,49 @@ from numpy.typing import NDArray
 
 from hsitools.cube import Cube
 from hsitools.cube.windows import Window
+from pansharpen.case import sharp_name
+from pansharpen.optics import Optics
 from pansharpen.pair.clipped import Clipped, Tops, find_limits, learn_clipped, say_clipped
 from pansharpen.pair.first_look import FirstLook, first_look
+from pansharpen.pair.guide_files import PlacedGuide
 from pansharpen.pair.holes import without
 from pansharpen.pair.same_scene import require_same_order
 from pansharpen.pair.wild import Pair, WildSamples, count_wild, say_wild
 from pansharpen.tile import Tile
 
-if TYPE_CHECKING:
-    from pansharpen.tiled import LargeScene
+
+class Measured(Protocol):
+    """What is looked at: a scene as it lies on disk, with nothing in the place of any sample.
+
+    Its attributes are those of `pansharpen.tiled.LargeScene`.
+    """
+
+    cube: Cube
+    pan: Cube
+    bands: NDArray[np.int64]
+    windows: list[Window]
+    optics: Optics
+    placed: tuple[PlacedGuide, ...]
+    pan_made: bool
+    client: Any
+    findings: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Of the scene, for messages."""
+        ...
+
+    @property
+    def seen(self) -> tuple[WildSamples, tuple[Tops, Tops]]:
+        """As `look_at` gives them."""
+        ...
+
+    def as_measured(self, window: Window) -> Tile:
+        """One part with its surroundings, samples at full scale as they are."""
+        ...
 
 
-def look_at(scene: LargeScene) -> tuple[WildSamples, tuple[Tops, Tops]]:
+def look_at(scene: Measured) -> tuple[WildSamples, tuple[Tops, Tops]]:
     """Wild samples of a scene, which are said, and the largest of the others.
 
     Raises
@@ -36,13 +67,13 @@ def look_at(scene: LargeScene) -> tuple[WildSamples, tuple[Tops, Tops]]:
         coarse=partial(_values, scene.cube, scene.bands), pan=partial(_values, scene.pan, None),
     )  # fmt: skip
     look = first_look(pair, map if scene.client is None else partial(_by_workers, scene.client))
-    require_same_order(look.survey, scene.name, "the guides" if scene.pan_made else "PAN")
+    require_same_order(look.survey, scene.name, sharp_name(scene.pan_made))
     count_wild(look.wild, scene.findings)
     say_wild(look.wild.said, scene.name)
     return look.wild, look.tops
 
 
-def clipped_of(scene: LargeScene) -> Clipped | None:
+def clipped_of(scene: Measured) -> Clipped | None:
     """What stands for samples of a scene that are cut off at full scale; None where none are, or nothing tells."""
     wild, tops = scene.seen
 

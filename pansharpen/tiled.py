@@ -26,7 +26,6 @@ from hsitools.errors import InputError
 from hsitools.progress import Progress, silent
 from hsitools.sensor import Sensor
 from hsitools.side_by_side import side_by_side
-from hsitools.text import counted
 from pansharpen.case import FusionCase, Tile
 from pansharpen.fused_source import FusedSource
 from pansharpen.guide import Guide
@@ -38,7 +37,7 @@ from pansharpen.optics import Optics
 from pansharpen.pair.alignment import measured, paired, placement
 from pansharpen.pair.clipped import Clipped, Tops
 from pansharpen.pair.from_sensor import noise_said, require_fit, with_errors
-from pansharpen.pair.guide_files import PlacedGuide, placed, with_pan
+from pansharpen.pair.guide_files import PlacedGuide, described, placed, with_pan
 from pansharpen.pair.holes import bands_where, fill_nearest
 from pansharpen.pair.wald import cube_optics
 from pansharpen.pair.wild import WildSamples
@@ -327,6 +326,7 @@ def fuse_pair(
     cube = paired(cube)
     require_fit(cube.replace(pan=None) if sharp["pan_made"] else cube, sensor)
     sharp["guides"] = placed(cube, guides, guide_sensor)
+    described_guides = described(sharp["guides"])
     assert cube.pan is not None
     options: dict[str, Any] = {"seed": seed, "weights": weights, "progress": progress}
     uncertain: FusedSource | None = None
@@ -366,9 +366,7 @@ def fuse_pair(
         told["pan_shift_pixels"] = [round(value, 4) for value in scene.optics.shift]
     told |= scene.findings
     if guides:
-        told["guides"] = [
-            f"{place.template.name}: {counted(place.template.n_channels, 'band')}" for place in sharp["guides"]
-        ]
+        told["guides"] = described_guides
     if sensor is not None and optics is None and cube_std is None:
         told["sensor_noise"] = noise_said(sensor, cube)
     fused = physical.replace(

@@ -31,7 +31,7 @@ import torch
 from hsitools.estimation.chebyshev import CONDITION
 from hsitools.estimation.edge_aware import DataTerms, Links, edge_weights
 from hsitools.sensor.separable import Separable
-from pansharpen.case import Scene, Tile
+from pansharpen.case import Scene, Tile, sharp_name
 from pansharpen.families.statistics import mix, per_band
 from pansharpen.kept_tiles import LastTile
 from pansharpen.mixture import Mixture
@@ -100,7 +100,7 @@ class Model:
 def physics(scene: Scene, std: bool = False) -> Any:
     """Subspace MAP with the sensor's PSF, PAN response and noise, and an edge-aware prior from PAN."""
     model = learn(with_sharp_guides(with_sharp_pan(scene)))
-    sharp = "the guide" if scene.pan_made else "PAN"
+    sharp = sharp_name(scene.pan_made)
     registration = scene.findings["registration"] = model.pair.said(_noise_between(model), sharp)
     if "doubt" in registration:
         # few bands leave more of PAN

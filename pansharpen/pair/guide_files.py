@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,7 @@ from pansharpen.pair.alignment import pixels_to_one, placement
 from pansharpen.pair.guides import response_rows
 from pansharpen.pair.holes import bands_where, without
 
+log = logging.getLogger(__name__)
 #: Relative difference of pixel sizes that are the same: maps round them.
 SAME_PIXELS = 0.02
 
@@ -155,6 +157,21 @@ def placed(cube: Cube, guides: Sequence[Cube], sensor: str | Sensor | None) -> t
         )  # fmt: skip
         out.append(PlacedGuide(cube=used.physical(), template=template, origin=(at[0], at[1])))
     return tuple(out)
+
+
+def described(guides: Sequence[PlacedGuide]) -> list[str]:
+    """Each guide in a few words; those whose channels no wavelength tells apart are logged."""
+    out = []
+    for guide in guides:
+        said = f"{guide.template.name}: {counted(guide.template.n_channels, 'band')}"
+        if guide.template.response is None:
+            said += ", of responses by the pair alone"
+            log.warning(
+                "%s: guide: found no wavelengths of its bands and the cube's; what each of its bands sees is estimated "
+                "from the pair alone (is there a --guide-sensor?)", guide.template.name,
+            )  # fmt: skip
+        out.append(said)
+    return out
 
 
 def windowed_guide(cube: Cube, guide: Cube, window: Any) -> Cube:

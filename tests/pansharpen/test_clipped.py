@@ -7,10 +7,11 @@ import torch
 from hsitools import preset, scene
 from hsitools.cube import Cube
 from pansharpen import fuse
+from pansharpen.case import FusionCase
 from pansharpen.in_memory import fuse_case, posterior_of
 from pansharpen.methods.gsa import gsa
 from pansharpen.optics import Optics
-from pansharpen.pair.clipped import Tops, find_limits
+from pansharpen.pair.clipped import EXPECTED, Limits, Tops, find_limits, learn_clipped
 from pansharpen.pair.wald import simulated_case
 from pansharpen.registry import METHODS
 from pansharpen.tiled import LargeScene
@@ -144,3 +145,35 @@ def test_a_sensor_tells_where_pan_and_cube_are_full(case):
     large = LargeScene(cube, SENSOR, halo=12)
     np.testing.assert_allclose(large.optics.full_scale, np.broadcast_to(noise.full_from, SENSOR.n_bands)[large.bands])
     assert "clipped_samples" not in fuse(cube, method="GSA", sensor=SENSOR).meta
+
+
+def test_bright_voxels_are_doubted_by_as_much_as_bright_ones_differ():
+    """One material; from half of the way to full scale on, a band has six times the grain that it has below."""
+    rng = np.random.default_rng(8)
+    side, quiet, loud, limit = 40, 0.01, 0.06, 0.9
+    level = rng.uniform(0, 1, (side, side))
+    gains = np.linspace(0.8, 1.2, 6)[:, None, None]
+    truth = gains * level + 1e-3 * rng.standard_normal((6, side, side))
+    bright = level > 0.5 * (np.mean(level[level < limit]) + limit)
+    truth[3] = level + np.where(bright, loud, quiet) * rng.standard_normal((side, side))
+    coarse = truth.copy()
+    coarse[3] = np.minimum(coarse[3], limit)
+    optics = Optics(ratio=2, mtf=0.3)
+    case = FusionCase(
+        coarse=torch.as_tensor(coarse), pan=torch.as_tensor(np.kron(level, np.ones((1, 2, 2)))), optics=optics
+    )
+    limits = Limits(cube=np.where(np.arange(6) == 3, limit, np.inf), hot=np.zeros((6, side), bool), pan=np.inf)
+    clipped, counts = learn_clipped(limits, case.sum)
+    cut_off = coarse[3] >= limit
+    assert counts == {"cube_voxels": int(cut_off.sum())}
+    # what is foretold is the mean of both, by how many of the whole voxels are of either kind
+    share = bright[~cut_off].mean()
+    told = loud**2 / (share * loud**2 + (1 - share) * quiet**2)
+    n = bright[~cut_off].sum()
+    assert clipped.spread[3] == pytest.approx((n * told + EXPECTED) / (n + EXPECTED), rel=0.2)
+    np.testing.assert_array_equal(clipped.spread[np.arange(7) != 3], 1)
+    tile = clipped.tile(case.tile)
+    error = (tile.wide_coarse[0, 3].numpy() - truth[3])[cut_off]
+    z = error / np.sqrt(tile.wide_doubt[0, 3].numpy()[cut_off])
+    # by as much as whole ones in the mean they would be doubted half as much
+    assert 0.8 < np.sqrt(np.mean(z**2)) < 1.5

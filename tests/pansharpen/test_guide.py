@@ -412,3 +412,20 @@ def test_an_imager_sees_what_a_scene_with_holes_holds(snr_db):
         np.testing.assert_allclose(guide.image[0, :, n + 3 :], other.image[0, :, n + 3 :], atol=0.05)
     fused = fuse_case("GSA", made)
     assert torch.isfinite(fused[..., 20:, 20:]).all()
+
+
+@pytest.mark.parametrize("lacking", ["guide", "cube", "neither"])
+def test_a_guide_of_which_nothing_tells_what_it_sees_is_said_to_be(lacking, caplog):
+    rng = np.random.default_rng(1)
+    wavelength = np.linspace(450.0, 800.0, 6)
+    values = rng.random((6, 6, 6)).cumsum(0)
+    cube = Cube(data=values, wavelength_nm=None if lacking == "cube" else wavelength)
+    fine = np.kron(values[::2], np.ones((2, 2))) + 0.1 * rng.random((3, 12, 12))
+    guide = Cube(data=fine, wavelength_nm=None if lacking == "guide" else wavelength[::2], name="drone")
+    said = fuse(cube, guide=guide, method="GLP-HS").meta["guides"]
+    if lacking == "neither":
+        assert said == ["drone: 3 bands"]
+        assert "wavelengths" not in caplog.text
+    else:
+        assert said == ["drone: 3 bands, of responses by the pair alone"]
+        assert "drone: guide: found no wavelengths of its bands and the cube's" in caplog.text
