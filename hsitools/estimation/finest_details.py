@@ -12,6 +12,20 @@ ALONG: tuple[Kernel, ...] = tuple(
 )
 
 
+def _doubled(kernel: Kernel) -> Kernel:
+    """The same of an image of pixels twice as large, at every pixel: steps of two, of means over three by three."""
+    out: Kernel = {}
+    for (y, x), weight in kernel.items():
+        for place in ((2 * y + i, 2 * x + j) for i in (-1, 0, 1) for j in (-1, 0, 1)):
+            out[place] = out.get(place, 0.0) + weight
+    norm = sum(weight**2 for weight in out.values()) ** 0.5
+    return {place: weight / norm for place, weight in out.items()}
+
+
+#: `LAPLACIAN` of details twice as large.
+DOUBLED = _doubled(LAPLACIAN)
+
+
 def finest_details(
     cube: torch.Tensor, valid: torch.Tensor | None, kernel: Kernel
 ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
@@ -39,13 +53,14 @@ def finest_details(
     >>> details[0, 0, 1].round().tolist(), whole[0, 0, 1].tolist()
     ([0.0, 4.0, -1.0, 0.0], [False, True, True, False])
     """
-    inner = (..., slice(1, -1), slice(1, -1))
-    height, width = cube.shape[-2:]
+    reach = max(abs(step) for place in kernel for step in place)
+    rows, columns = (slice(reach, max(size - reach, reach)) for size in cube.shape[-2:])
+    inner = (..., rows, columns)
     exact = cube.double()
     details, whole = torch.zeros_like(cube, dtype=torch.float64), torch.zeros_like(cube[:, :1], dtype=torch.bool)
     whole[inner] = True
     for (y, x), weight in kernel.items():
-        part = (..., slice(1 + y, height - 1 + y), slice(1 + x, width - 1 + x))
+        part = (..., slice(rows.start + y, rows.stop + y), slice(columns.start + x, columns.stop + x))
         details[inner].add_(exact[part], alpha=weight)
         if valid is not None:
             whole[inner] &= valid[part]

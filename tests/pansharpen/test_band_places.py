@@ -6,9 +6,10 @@ import functools
 import numpy as np
 import pytest
 import torch
-from scipy.ndimage import shift
+from scipy.ndimage import gaussian_filter, shift
 
 from hsitools.cube import Cube
+from hsitools.estimation.finest_details import LAPLACIAN
 from hsitools.scenes import scene
 from hsitools.sensor import preset
 from hsitools.sensor.spatial import mtf_decimate
@@ -19,6 +20,7 @@ from pansharpen.methods import physics
 from pansharpen.methods.physics import learn
 from pansharpen.optics import Optics
 from pansharpen.pair.wald import simulated_case
+from pansharpen.physics import band_places
 from pansharpen.physics.band_places import moved
 from pansharpen.registry import METHODS
 from pansharpen.tiled import LargeScene
@@ -162,3 +164,30 @@ def test_optics_sample_each_band_at_its_own_place():
     other = torch.randn(1, 3, 6, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     both = [float((found(image) * other).sum()), float((image * found.adjoint(other)).sum())]
     assert both[0] == pytest.approx(both[1], rel=1e-9)
+
+
+def of_two_scales(fine: float, broad: float) -> FusionCase:
+    """Bands whose fine and broad details lie up to so many pixels along y beside PAN's."""
+    rng = np.random.default_rng(0)
+    small, large = (
+        image / image.std() for image in (gaussian_filter(rng.standard_normal((160, 160)), size) for size in (1, 4))
+    )
+    bands = [
+        10 + shift(small, (fine * place, 0), order=3, mode="nearest")
+        + 2 * shift(large, (broad * place, 0), order=3, mode="nearest")
+        for place in np.linspace(-1, 1, 10)
+    ]  # fmt: skip
+    optics = Optics(ratio=4)
+    noise = 1e-3 * torch.randn(10, 40, 40, generator=torch.Generator().manual_seed(0))
+    coarse = mtf_decimate((160, 160), optics.mtf, 4)(torch.as_tensor(np.array(bands))).float() + noise
+    return FusionCase(coarse=coarse, pan=torch.as_tensor(10 + small + 2 * large).float()[None], optics=optics)
+
+
+def test_places_are_those_of_details_of_either_size(monkeypatch):
+    """Sunlit slopes look as if they lay aside, the farther the broader they are: fine details would be moved by it."""
+    found = learn(of_two_scales(2.0, 2.0)).pair.places
+    assert np.abs(found - np.outer(np.linspace(2, -2, 10), (1, 0))).max() < 0.5
+    slopes = of_two_scales(0.0, 2.0)
+    assert learn(slopes).pair.places is None
+    monkeypatch.setattr(band_places, "DOUBLED", LAPLACIAN)
+    assert np.abs(learn(slopes).pair.places).max() > 0.5
