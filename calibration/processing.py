@@ -213,14 +213,17 @@ def invert_it(process: Process) -> Outcome:
     from calibration.commands.invert import parse_grid, write_factors
     from calibration.inversion.invert import invert
     from calibration.inversion.scene_frames import open_scene
+    from calibration.inversion.tiles import remove_kept
     from hsitools.io import save_cube
 
     plan = process.plan
+    # tiles of a large cube outlive a run that is killed
+    parts = plan.out / "cube_parts"
     device = Characterization.load(process.files["instrument"])
     scene = open_scene(plan.scene, device, plan.flat)
     result = invert(
         scene.measurement, device, plan.method, grid=parse_grid(plan.grid), illumination=plan.illumination,
-        lamp=plan.lamp,
+        lamp=plan.lamp, parts=parts,
     )  # fmt: skip
     files = {}
     for name, suffix, cube in (("cube", "", result.cube), ("std", "_std", result.std), ("mask", "_mask", result.mask)):
@@ -231,6 +234,7 @@ def invert_it(process: Process) -> Outcome:
     if common is not None and common.shape[1]:
         files["common"] = process.folder / "cube_common.csv"
         write_factors(files["common"], result.spectra.wavelength_nm, common)
+    remove_kept(parts)
     budget = error_budget(result)
     level = float(np.sqrt((result.spectra.estimate[:, result.spectra.mask] ** 2).mean()))
     facts = [*_registered(scene), Fact(quantity="units", result=result.spectra.units)]

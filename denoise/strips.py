@@ -22,7 +22,7 @@ from hsitools.cube import Cube
 from hsitools.cube.sources import Bands
 from hsitools.cube.windows import Window, windows
 from hsitools.errors import InputError
-from hsitools.io.atomic import atomic_path, mapped
+from hsitools.io.atomic import atomic_path, made_scratch, mapped
 from hsitools.progress import Progress, silent
 from hsitools.text import plain
 
@@ -79,7 +79,7 @@ class RestoredSource:
         self.windows = windows(cube.shape[1:], strip, HALO)
         self._done, self._broken = [False] * len(self.windows), False
         self._said: dict[int, dict[str, Any]] = {}
-        self._folder = Path(tempfile.mkdtemp(prefix="hsi-denoise-"))
+        self._folder = made_scratch(Path(tempfile.gettempdir()) / "hsi-denoise")
         self._parts = self._folder if kept is None else kept
         weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         self._new("estimate", np.float32)

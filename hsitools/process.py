@@ -10,14 +10,14 @@ import json
 import logging
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from hsitools import __version__
 from hsitools.chain import Done, Fact, Outcome, Step, run_steps, sections, steps, timed
 from hsitools.errors import FormatError, InputError
-from hsitools.io.atomic import atomic_path
+from hsitools.io.atomic import atomic_path, together
 from hsitools.io.hashes import content_hash, files_hash, short_hash
 from hsitools.io.readers import source_files
 from hsitools.lookup import lookup
@@ -160,6 +160,8 @@ class Process:
 
     plan: Plan
     files: dict[str, Path] = field(default_factory=dict)
+    #: Where a step's files stay until all of them are there.
+    making: Path | None = None
     _hashes: dict[tuple[Any, ...], str] = field(default_factory=dict)
 
     def hash(self, path: Path) -> str:
@@ -176,7 +178,7 @@ class Process:
     @property
     def folder(self) -> Path:
         """Where it writes."""
-        return self.plan.out
+        return self.plan.out if self.making is None else self.making
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -284,15 +286,23 @@ def _kept_or_done(step: Any, state: Process) -> Done:
     done = _read_record(record, step, key, state)
     if done is None:
         former = _written_before(record, state)
-        # an interrupted run leaves no record that speaks for half of its files
-        record.unlink(missing_ok=True)
-        done = timed(step, state)
+        with together(state.folder / f"{step.name}.files") as making:
+            done = timed(step, replace(state, making=making))
+            # a run that is killed from here on leaves no record that speaks for half of its files
+            _write_document(record, {"key": None, "files": {str(path): {"path": str(path)} for path in former}})
+        files = {name: _placed(path, making, state.folder) for name, path in done.outcome.files.items()}
+        done = replace(done, outcome=replace(done.outcome, files=files))
         # error bars of another method would pass for those of this one
-        for path in former - {path.resolve() for path in done.outcome.files.values()}:
+        for path in former - {path.resolve() for path in files.values()}:
             path.unlink(missing_ok=True)
         _write_record(record, done, key, state)
     state.files.update(done.outcome.files)
     return done
+
+
+def _placed(path: Path, making: Path, folder: Path) -> Path:
+    """Where a file is once its step has ended."""
+    return folder / path.relative_to(making) if path.is_relative_to(making) else path
 
 
 def _written_before(record: Path, state: Process) -> set[Path]:
@@ -320,6 +330,10 @@ def _write_record(path: Path, done: Done, key: str, state: Process) -> None:
         "caption": outcome.caption, "facts": [asdict(fact) for fact in outcome.facts], "headline": outcome.headline,
         "summary": plain(outcome.summary), "files": files,
     }  # fmt: skip
+    _write_document(path, document)
+
+
+def _write_document(path: Path, document: dict[str, Any]) -> None:
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(document, indent=1), encoding="utf-8")
 

@@ -19,6 +19,7 @@ from hsitools.cube.memory import keep_freed
 from hsitools.cube.packed import ROOM, packed
 from hsitools.errors import HsiError, InputError
 from hsitools.io import open_cube, save_cube, writer_of
+from hsitools.io.atomic import together
 from hsitools.io.hashes import short_hash
 from hsitools.io.outputs import beside, refuse_inputs
 from hsitools.plugins import load_plugins
@@ -128,9 +129,11 @@ def fuse_file(
         std = _packed_std(std, cube)
     kept = 0
     if client is None and std is not None:
-        written_together(
-            source, lambda: save_cube(fused, out, written), lambda: save_cube(std, beside(out, "_std"))
-        )  # fmt: skip
+        with together(out) as made:
+            here = made / out.name
+            written_together(
+                source, lambda: save_cube(fused, here, written), lambda: save_cube(std, beside(here, "_std"))
+            )  # fmt: skip
     elif client is None or fused.in_memory:
         save_cube(fused, out, written)
     else:

@@ -105,11 +105,13 @@ def run(
     written: the same command goes on there after it was stopped. With --workers or --scheduler all workers invert
     tiles.
     """
-    import shutil
     import time
 
     from calibration.inversion.invert import invert as run_inversion
+    from calibration.inversion.tiles import remove_kept
     from hsitools.io import save_cube
+    from hsitools.io.atomic import together
+    from hsitools.io.outputs import beside
     from hsitools.scale.cluster import cluster
 
     began = time.perf_counter()
@@ -119,20 +121,17 @@ def run(
             path, instrument, method, grid=parse_grid(grid), illumination=illumination, lamp=lamp,
             lamp_units=lamp_units, flat=flat, device=device, parts=parts, progress=progress, client=client,
         )  # fmt: skip
-    # the cube itself comes last: where it is, all is
-    cubes = {"_std": result.std, "_mask": result.mask, "": result.cube}
-    written = []
     common = result.spectra.common
-    if common is not None and common.shape[1]:
-        target = out.with_name(f"{out.stem}_common.csv")
-        write_factors(target, result.spectra.wavelength_nm, common)
-        written.append(str(target))
-    for suffix, cube in cubes.items():
-        if cube is not None:
-            target = out.with_name(f"{out.stem}{suffix}{out.suffix}")
-            save_cube(cube, target)
-            written.append(str(target))
-    written.reverse()
+    cubes = {"": result.cube, "_mask": result.mask, "_std": result.std}
+    written = [str(beside(out, part)) for part, cube in cubes.items() if cube is not None]
+    with together(out) as made:
+        for part, cube in cubes.items():
+            if cube is not None:
+                save_cube(cube, made / beside(out, part).name)
+        if common is not None and common.shape[1]:
+            table = beside(out, "_common.csv")
+            write_factors(made / table.name, result.spectra.wavelength_nm, common)
+            written.append(str(table))
     document: dict[str, Any] = {
         "method": result.cube.meta["inverted_by"], "instrument": str(instrument), "shape": list(result.cube.shape),
         "units": result.spectra.units, "pixels": int(result.spectra.mask.sum()),
@@ -143,8 +142,7 @@ def run(
 
         with drawn(f"{report}: report"):
             written.append(str(write_report(result, document, report)))
-    if parts.is_dir():
-        shutil.rmtree(parts)
+    remove_kept(parts)
     if as_json:
         return emit_json(document)
     click.echo(

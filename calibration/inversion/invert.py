@@ -37,6 +37,7 @@ from hsitools.arrays import real_array
 from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.identity import fingerprint
+from hsitools.io.atomic import made_scratch
 from hsitools.io.hashes import short_hash
 from hsitools.io.readers import source_files
 from hsitools.progress import Progress, silent
@@ -199,7 +200,7 @@ def invert(
     else:
         noise = _noise(known, scene.noise_std)
         fitted, _ = live_rows(known, learnt_from.values, noise, scene.source)
-        folder = Path(tempfile.mkdtemp(prefix="hsi-invert-") if parts is None else parts)
+        folder = made_scratch(Path(tempfile.gettempdir()) / "hsi-invert") if parts is None else Path(parts)
         key = _key(learnt_from, case, entry.name, radiance, asked, units)
         try:
             kept = tiles.Kept(folder, key)
@@ -371,7 +372,7 @@ def _key(
     """What spectra depend on, of files by their sizes and times: reading them would take as long as inverting them."""
     path = Path(measured.source)
     files = source_files(path) if path.exists() else []
-    stamp = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    stamp = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     # the instrument acts by its matrix, and by how sure that is
     arrays = [
         np.nanmean(case.values, axis=(1, 2)), case.matrix, case.noise_std, case.calibration_std, case.own_errors,

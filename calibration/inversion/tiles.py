@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -19,7 +20,7 @@ from calibration.inversion.problem import Interferograms, Spectra
 from calibration.inversion.registry import Learned
 from hsitools.cube.windows import Window, windows
 from hsitools.errors import InputError
-from hsitools.io.atomic import atomic_path, mapped
+from hsitools.io.atomic import UNFINISHED, atomic_path, mapped
 from hsitools.progress import Progress, silent
 from hsitools.text import plain
 
@@ -88,15 +89,18 @@ class Kept:
     def __post_init__(self) -> None:
         try:
             self.folder.mkdir(exist_ok=True)
-            record = json.loads((self.folder / "done.json").read_text(encoding="utf-8"))
-            if record["key"] == self.key:
-                self.done.update(record["done"])
-        except FileNotFoundError:
-            pass
-        except (ValueError, KeyError, TypeError):
-            self.done.clear()
+            foreign = not _is_kept(self.folder)
+            text = (self.folder / DONE).read_bytes() if (self.folder / DONE).exists() else b"{}"
         except OSError as error:
             raise InputError(f"{self.folder}: parts: cannot keep them there ({error.strerror})") from None
+        if foreign:
+            raise InputError(f"{self.folder}: parts: found something else, expected a new name for finished tiles")
+        try:
+            record = json.loads(text)
+            if record["key"] == self.key:
+                self.done.update(record["done"])
+        except (ValueError, KeyError, TypeError):
+            self.done.clear()
 
     def layer(self, name: str, shape: tuple[int, ...], dtype: Any = np.float32) -> NDArray[Any]:
         """A layer's file as an array."""
@@ -111,8 +115,24 @@ class Kept:
     def add(self, tile: str, pixels: int, parameters: dict[str, Any]) -> None:
         """Say that a tile is in the layers."""
         self.done[tile] = {"pixels": pixels, "parameters": plain(parameters)}
-        with atomic_path(self.folder / "done.json") as temporary:
+        with atomic_path(self.folder / DONE) as temporary:
             temporary.write_text(json.dumps({"key": self.key, "done": self.done}), encoding="utf-8")
+
+
+#: Files of `Kept`.
+LAYERS, DONE = ("estimate", "std", "noise_std", "mask"), "done.json"
+
+
+def _is_kept(folder: Path) -> bool:
+    """Whether a folder holds finished tiles, or a beginning of them, and nothing else."""
+    names = {path.name for path in folder.iterdir() if not UNFINISHED.fullmatch(path.name)}
+    return names <= {*LAYERS, DONE}
+
+
+def remove_kept(folder: Path) -> None:
+    """Remove the folder of `Kept`, if there is one: what somebody else calls so stays."""
+    if (folder / DONE).is_file() and _is_kept(folder):
+        shutil.rmtree(folder)
 
 
 def invert_tiles(

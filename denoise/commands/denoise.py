@@ -95,6 +95,8 @@ def run(
         require_registered(method, "denoise.methods", "method", "method")
     from denoise.restore import rare_findings, restore_cube, strip_findings
     from hsitools.io import open_cube, save_cube
+    from hsitools.io.atomic import together
+    from hsitools.io.outputs import beside
     from hsitools.plugins import load_plugins
     from hsitools.scale.cluster import cluster
     from hsitools.scale.pieces import key_of, partial_folder
@@ -131,16 +133,17 @@ def run(
             client=client,
             kept=kept,
         )
-        save_cube(found.estimate, out)
-        layers = {"std": found.std, "mask": found.mask} if samples else {}
-        # of strips it is complete only now
-        rare = rare_findings(found.structure)
-        layers["structure"] = found.structure if rare else None
-        written = {name: out.with_name(f"{out.stem}_{name}{out.suffix}") for name, cube in layers.items() if cube}
-        for name, file in written.items():
-            layer = layers[name]
-            assert layer is not None
-            save_cube(layer, file)
+        with together(out) as made:
+            save_cube(found.estimate, made / out.name)
+            layers = {"std": found.std, "mask": found.mask} if samples else {}
+            # of strips it is complete only now
+            rare = rare_findings(found.structure)
+            layers["structure"] = found.structure if rare else None
+            written = {name: beside(out, f"_{name}") for name, cube in layers.items() if cube}
+            for name, file in written.items():
+                layer = layers[name]
+                assert layer is not None
+                save_cube(layer, made / file.name)
         if kept is not None:
             shutil.rmtree(kept, ignore_errors=True)
     cube = found.estimate

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import math
 import os
+import platform
+import re
 import shutil
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hsitools.errors import InputError, no_room
-from hsitools.io.outputs import check_file
+from hsitools.io.outputs import STORES, check_file
 
 if TYPE_CHECKING:
     import numpy as np
+
+#: Hidden names that `unfinished` gives: of what, of which machine, of which process.
+UNFINISHED = re.compile(r"\..+\.([0-9a-f]{8})-([0-9]+)-[0-9a-f]{8}\.part")
 
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it to ``path`` on success, remove it on failure.
 
-    A run that is killed meanwhile leaves at most a hidden ``.name.*.part`` file, never a broken ``path``.
+    A run that is killed meanwhile leaves at most a hidden ``.name.*.part`` file, never a broken ``path``; the next one
+    that writes into the folder removes it.
 
     Raises
     ------
@@ -44,11 +51,99 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def unfinished(path: Path) -> Path:
-    """A hidden name beside ``path`` that nothing has.
+    """A hidden name beside ``path`` that nothing has, and that says which process it is of.
 
-    Known before anything is made by it, so that whoever is interrupted while making it can clear it away.
+    Known before anything is made by it, so that whoever is interrupted while making it can clear it away; what those
+    who were killed left in the folder goes now.
     """
-    return path.with_name(f".{path.name}.{os.urandom(4).hex()}.part")
+    clear_left(path.parent)
+    return path.with_name(f".{path.name}.{_machine()}-{os.getpid()}-{os.urandom(4).hex()}.part")
+
+
+def made_scratch(near: Path) -> Path:
+    """A new hidden folder for work in progress beside ``near``; its maker removes it, or whoever comes after a kill."""
+    folder = unfinished(near)
+    try:
+        folder.mkdir(mode=0o700)
+    except OSError as error:
+        raise InputError(f"{near}: output: cannot write there ({error.strerror or error})") from None
+    return folder
+
+
+@contextmanager
+def scratch_folder(near: Path) -> Iterator[Path]:
+    """The same, gone afterwards."""
+    folder = made_scratch(near)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def together(out: Path) -> Iterator[Path]:
+    """Yield a hidden folder beside ``out``: what is written there takes its place beside ``out`` at the end.
+
+    All of it or nothing: error bars of one run beside the cube of another would pass for its own. ``out`` comes last.
+
+    Raises
+    ------
+    InputError
+        Where something is that no output of this name replaces, and what is raised meanwhile, by files' later names.
+    """
+    _check_place(out)
+    with scratch_folder(out) as folder:
+        try:
+            yield folder
+        except InputError as error:
+            raise type(error)(str(error).replace(str(folder), str(out.parent))) from None
+        for made in sorted(folder.iterdir(), key=lambda made: made.name == out.name):
+            place = out.parent / made.name
+            _check_place(place)
+            # no store is replaced by another
+            if place.is_dir():
+                shutil.rmtree(place)
+            made.replace(place)
+
+
+def _check_place(path: Path) -> None:
+    check_file(path)
+    if path.suffix.lower() in STORES:
+        from hsitools.io.formats.zarr import check_place
+
+        check_place(path)
+
+
+def clear_left(folder: Path) -> None:
+    """Remove from a folder what processes of this machine left unfinished that are no more."""
+    # there is no asking for a process there without ending it
+    if os.name == "nt":
+        return
+    with suppress(OSError):
+        for name in os.listdir(folder):
+            found = UNFINISHED.fullmatch(name)
+            if found and found[1] == _machine() and not _runs(int(found[2])):
+                shutil.rmtree(folder / name) if (folder / name).is_dir() else (folder / name).unlink()
+
+
+def _machine() -> str:
+    """Name of what the numbers of processes are of: a container has its own, though it may share a host's name."""
+    try:
+        space = os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        space = 0
+    return f"{zlib.crc32(f'{platform.node()} {space}'.encode()):08x}"
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        # of another user
+        return True
+    return True
 
 
 @contextmanager

@@ -8,7 +8,6 @@ tiles out of the store in their order, as they come. When the client dies, the s
 
 from __future__ import annotations
 
-import glob
 import json
 import shutil
 import warnings
@@ -175,10 +174,6 @@ class _Layer:
         height, width = self.cube.shape[1:]
         self.parts = list(tiles((height, width), self.tile[0] * self.tile[1], self.tile))
         self.folder = partial_folder(path, key)
-        # what a killed command was writing: see `hsitools.io.atomic`
-        for stale in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
-            if stale.is_file():
-                stale.unlink(missing_ok=True)
         marks, chunk = self.folder / "done", native.chunks_of(self.cube.shape)
         marks.mkdir(exist_ok=True)
         self.in_chunks = writer_of(path) is native and cuts_no_chunk(self.tile, (height, width), chunk[1:])

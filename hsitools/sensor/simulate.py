@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,9 @@ from hsitools.cube import Cube
 from hsitools.cube.units import PERCENT, REFLECTANCE
 from hsitools.errors import InputError
 from hsitools.io import save_cube
-from hsitools.io.atomic import atomic_path, mapped, require_room
+from hsitools.io.atomic import atomic_path, mapped, require_room, scratch_folder
 from hsitools.io.formats import native
+from hsitools.io.outputs import check_file
 from hsitools.progress import Progress, silent
 from hsitools.sensor.bands import known_bands
 from hsitools.sensor.exposure import ROWS
@@ -118,12 +118,13 @@ def simulate(
     steps = -(-frame.shape[1] // ROWS)
     unknown = full = pan_full = 0
     out = Path(out)
-    with tempfile.TemporaryDirectory(prefix=".hsi-", dir=out.parent if out.parent.is_dir() else None) as scratch:
-        values = mapped(Path(scratch) / "values", np.float32, frame.shape)
+    check_file(out)
+    with scratch_folder(out) as scratch:
+        values = mapped(scratch / "values", np.float32, frame.shape)
         pan: Any = None
         if frame.pan is not None:
-            pan = mapped(Path(scratch) / "pan", np.float32, frame.pan.shape)
-        saturated = mapped(Path(scratch) / "saturated", bool, frame.shape)
+            pan = mapped(scratch / "pan", np.float32, frame.pan.shape)
+        saturated = mapped(scratch / "saturated", bool, frame.shape)
         for done, part in enumerate(
             within.observe_rows(scene, np.random.default_rng(seed), noise=noise, device=place), 1
         ):

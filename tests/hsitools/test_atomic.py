@@ -1,6 +1,7 @@
 """Outputs are whole or not there."""
 
 import itertools
+import os
 import signal
 import subprocess
 import sys
@@ -9,11 +10,11 @@ import pytest
 
 from hsitools.errors import InputError
 from hsitools.io import atomic
-from hsitools.io.atomic import atomic_path
+from hsitools.io.atomic import atomic_path, together
 
 WRITER = """
 import sys, time
-from hsitools.io.atomic import atomic_path
+from hsitools.io.atomic import atomic_path, together
 with atomic_path(sys.argv[1]) as temporary:
     temporary.write_text("half of the")
     print("ready", flush=True)
@@ -91,6 +92,15 @@ def test_killed_while_writing(tmp_path, existing):
     assert target.exists() == (existing is not None)
     if existing is not None:
         assert target.read_text() == existing
+    (left,) = tmp_path.glob(".out.txt.*.part")
+    # whoever writes into the folder clears it away, but neither what lives nor what only looks alike
+    running = left.with_name(f".other.{left.suffixes[-2].split('-')[0][1:]}-{os.getppid()}-01234567.part")
+    for path in (running, tmp_path / ".out.txt.mine.part"):
+        path.write_text("")
+    with atomic_path(tmp_path / "beside.txt"):
+        pass
+    assert not left.exists()
+    assert {path.name for path in tmp_path.glob(".*")} == {running.name, ".out.txt.mine.part"}
 
 
 @pytest.mark.parametrize("name", ["missing/out.txt", "."])
@@ -100,3 +110,33 @@ def test_places_that_cannot_be_written(tmp_path, name):
     assert str(tmp_path) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_files_of_one_run_appear_together_or_not_at_all(tmp_path):
+    out, std = tmp_path / "cube.h5", tmp_path / "cube_std.h5"
+    for path in (out, std):
+        path.write_text("old")
+
+    def stopped():
+        with together(out) as made:
+            (made / std.name).write_text("new")
+            raise InputError(f"{made / out.name}: output: cannot be written (No space left on device)")
+
+    with pytest.raises(InputError) as caught:
+        stopped()
+    assert str(caught.value) == f"{out}: output: cannot be written (No space left on device)"
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"cube.h5": "old", "cube_std.h5": "old"}
+    with together(out) as made:
+        for path in (out, std):
+            (made / path.name).write_text("new")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"cube.h5": "new", "cube_std.h5": "new"}
+
+
+def test_a_folder_of_somebody_else_is_not_replaced(tmp_path):
+    (tmp_path / "cube.zarr").mkdir()
+    (tmp_path / "cube.zarr" / "thesis.txt").write_text("mine")
+    (tmp_path / "cube.h5").mkdir()
+    for name in ("cube.zarr", "cube.h5"):
+        with pytest.raises(InputError, match="output: found"), together(tmp_path / name):
+            raise AssertionError("told before anything is computed")
+    assert (tmp_path / "cube.zarr" / "thesis.txt").exists()

@@ -316,27 +316,67 @@ def test_plans(tmp_path):
         read_plan(tmp_path / "none.toml")
 
 
-def test_files_that_a_step_no_longer_writes_go(tmp_path, monkeypatch):
-    """Error bars of another method would pass for those of this one."""
+@pytest.fixture
+def one_step(tmp_path, monkeypatch):
+    """A chain of one step, whose error bars `gp` alone writes; runs it by a method, ``stop`` ends it half-way."""
     from hsitools.chain import Outcome
     from hsitools.plot import new_figure
 
     (tmp_path / "in").write_text("x")
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "mine").write_text("nobody's")
 
     def work(process):
-        names = ("cube", "std") if process.plan.method == "gp" else ("cube",)
-        files = {name: process.folder / name for name in names}
+        method = process.plan.method
+        files = {name: process.folder / name for name in (("std", "cube") if method != "cosine" else ("cube",))}
         for path in files.values():
-            path.write_text(process.plan.method)
+            path.write_text(method)
+            if method == "stop":
+                raise KeyboardInterrupt
         return Outcome(text="", figure=new_figure(1, 1)[0], caption="", files=files)
 
     step = module.ProcessStep(
         order=1, name="it", title="it", run=work, inputs=lambda process: [process.plan.scene], options=("method",)
     )  # fmt: skip
     monkeypatch.setattr(module, "steps", lambda group: [step])
+
+    def run_by(method):
+        return process(Plan(bench=tmp_path, scene=tmp_path / "in", out=tmp_path / "out", method=method))[1][0].kept
+
+    return run_by
+
+
+def written_in(folder):
+    """Files in a folder, the page aside, and what is in them."""
+    return {path.name: path.read_text() for path in folder.iterdir() if path.is_file() and path.suffix != ".html"}
+
+
+def test_files_that_a_step_no_longer_writes_go(one_step, tmp_path):
+    """Error bars of another method would pass for those of this one."""
+    (tmp_path / "out" / "mine").write_text("nobody's")
     for method, expected in (("gp", {"cube", "std"}), ("cosine", {"cube"}), ("gp", {"cube", "std"})):
-        process(Plan(bench=tmp_path, scene=tmp_path / "in", out=tmp_path / "out", method=method))
-        there = {path.name for path in (tmp_path / "out").iterdir() if path.is_file()}
-        assert there == expected | {"mine", "report.html"}
+        one_step(method)
+        assert set(written_in(tmp_path / "out")) == expected | {"mine"}
+
+
+def test_a_step_that_is_stopped_leaves_what_an_earlier_one_made(one_step, tmp_path):
+    """Half of its files beside half of the former ones would pass for one result; the former are still right."""
+    one_step("ridge")
+    with pytest.raises(KeyboardInterrupt):
+        one_step("stop")
+    assert written_in(tmp_path / "out") == {"cube": "ridge", "std": "ridge"}
+    assert one_step("ridge")
+
+
+def test_a_step_killed_before_its_record_does_not_forget_the_former_ones_files(one_step, tmp_path, monkeypatch):
+    one_step("gp")
+
+    def killed(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_placed", killed)
+        with pytest.raises(KeyboardInterrupt):
+            one_step("cosine")
+    assert written_in(tmp_path / "out") == {"cube": "cosine", "std": "gp"}
+    assert not one_step("cosine")
+    assert written_in(tmp_path / "out") == {"cube": "cosine"}

@@ -206,7 +206,8 @@ def write(cube: Cube, path: Path, progress: Progress) -> None:
     codes = {np.dtype(name): code for code, name in TYPES.items()}
     if dtype not in codes:
         dtype = np.dtype("u1") if dtype.kind == "b" else np.dtype("i2") if dtype == np.int8 else np.dtype("f4")
-    with atomic_path(path.with_suffix(".img")) as temporary, atomic_path(path) as header:
+    # the header gets its name last: it says that there are data
+    with atomic_path(path) as header, atomic_path(path.with_suffix(".img")) as temporary:
         out = mapped(temporary, dtype.newbyteorder("<"), cube.shape)
         with closing(stored.blocks(dtype.itemsize, progress=progress)) as blocks:
             for rows, columns, values in blocks:

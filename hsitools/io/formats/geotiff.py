@@ -6,7 +6,6 @@ import errno
 import logging
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -18,7 +17,7 @@ from hsitools.cube import Cube
 from hsitools.cube.labels import stated_affine
 from hsitools.errors import FormatError, InputError
 from hsitools.io import envi_header, stac
-from hsitools.io.atomic import atomic_path
+from hsitools.io.atomic import atomic_path, scratch_folder
 from hsitools.io.conventions import meta_of, meta_text
 from hsitools.io.labels import numbers_in
 from hsitools.io.raster import RasterSource, closed_in_silence, library_silent, open_raster, rasterio_module
@@ -370,5 +369,5 @@ def _plain_first(finished: Path, cog: bool) -> Iterator[Path]:
     if not cog:
         yield finished
         return
-    with tempfile.TemporaryDirectory(prefix=".hsi-", dir=finished.parent) as scratch:
-        yield Path(scratch) / "plain.tif"
+    with scratch_folder(finished) as scratch:
+        yield scratch / "plain.tif"

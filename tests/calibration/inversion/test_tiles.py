@@ -14,6 +14,7 @@ from calibration.inversion import tiles
 from calibration.inversion.invert import invert
 from calibration.inversion.measurement import Measurement
 from hsitools.cube import Cube
+from hsitools.errors import InputError
 
 Array = np.ndarray[Any, Any]
 
@@ -108,3 +109,22 @@ def test_a_sample_is_spread_over_the_image(monkeypatch: pytest.MonkeyPatch) -> N
 def test_parameters_of_tiles_are_means_by_pixels() -> None:
     parts = [{"rule": "gcv", "x": 1.0, "k": {"a": 0.0}}, {"rule": "gcv", "x": 2.0, "k": {"a": 1.0}}]
     assert tiles.merged(parts, [30, 10]) == {"rule": "gcv", "x": 1.25, "k": {"a": 0.25}}
+
+
+def test_a_folder_of_somebody_else_is_neither_filled_nor_removed(tmp_path: Path) -> None:
+    """`hsi invert run -o s.h5` keeps its tiles in s_parts, which a user may have long had."""
+    folder = tmp_path / "s_parts"
+    folder.mkdir()
+    tiles.remove_kept(folder)
+    assert folder.is_dir()
+    (folder / "thesis.txt").write_text("mine")
+    with pytest.raises(InputError, match="s_parts: parts: found something else"):
+        tiles.Kept(folder, "key")
+    tiles.remove_kept(folder)
+    assert (folder / "thesis.txt").exists()
+    kept = tiles.Kept(tmp_path / "ours", "key")
+    kept.layer("estimate", (2, 3))
+    kept.add("0,0", 4, {})
+    assert set(tiles.Kept(tmp_path / "ours", "key").done) == {"0,0"}
+    tiles.remove_kept(tmp_path / "ours")
+    assert not (tmp_path / "ours").exists()
