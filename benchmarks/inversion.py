@@ -21,7 +21,7 @@ from calibration.inversion.kept import Kept
 from calibration.inversion.lines import compare as compare_lines
 from calibration.inversion.problem import Interferograms
 from calibration.inversion.scenes import compare as compare_scenes
-from calibration.inversion.scenes import fewer_lines, scene_grid, score, simulate, spectra_on
+from calibration.inversion.scenes import fewer_lines, scene_on_lines, score, simulate
 from calibration.pipeline import characterize
 from hsitools.io import open_cube
 
@@ -250,8 +250,8 @@ def speed() -> None:
     print("Speed, CPU seconds wanted beside")
     instrument = instrument_of("imspoc_uv_2")
     cube = crop("jasper_ridge")
-    grid = scene_grid(instrument, cube)
-    truth = np.tile(spectra_on(cube, grid), (1, 2, 2))
+    grid, truth = scene_on_lines(instrument, cube)
+    truth = np.tile(truth, (1, 2, 2))
     values, sigma = simulate(instrument, truth, grid, 100.0, np.random.default_rng(0))
     case = Interferograms(
         matrix=instrument.response.matrix(grid),

@@ -40,11 +40,27 @@ def check_names(plan: Plan) -> None:
     from calibration.commands.invert import parse_grid
     from calibration.inversion import registry
 
-    registry.get(plan.method)
-    parse_grid(plan.grid)
-    parse_linewidth(plan.linewidth)
+    with plan.says("method"):
+        registry.get(plan.method)
+    with plan.says("grid"):
+        parse_grid(plan.grid)
+    with plan.says("linewidth"):
+        parse_linewidth(plan.linewidth)
     if plan.model != "auto":
-        parse_waves(plan.model)
+        with plan.says("model"):
+            parse_waves(plan.model)
+
+
+def check_window(plan: Plan) -> None:
+    """What frames are read by."""
+    from calibration.captures.extract import require_window
+    from hsitools.errors import InputError
+
+    with plan.says("window"):
+        require_window(plan.window)
+    step = plan.opd_step
+    if step is not None and not 0 < step < np.inf:
+        raise InputError(f"{plan.place('opd_step')}: found {step:g}, expected a positive step in µm")
 
 
 def check_scene(plan: Plan) -> None:
@@ -88,7 +104,8 @@ def check_scene(plan: Plan) -> None:
     lines = np.sort(lines)
     grid = parse_grid(plan.grid)
     if grid is not None:
-        check_grid(grid, (float(lines[0]), float(lines[-1])))
+        with plan.says("grid"):
+            check_grid(grid, (float(lines[0]), float(lines[-1])))
     for name in ("illumination", "lamp"):
         path = getattr(plan, name)
         if path is not None:
@@ -347,7 +364,7 @@ def _spectra_figure(result: Inversion, budget: dict[str, Array]) -> Figure:
 
 CAPTURE = ProcessStep(
     order=10, name="capture", title="raw frames to a capture", run=take_capture, inputs=bench_files,
-    options=("window", "opd_step"), wanted=from_frames, writes=("capture.h5",),
+    options=("window", "opd_step"), wanted=from_frames, check=check_window, writes=("capture.h5",),
 )  # fmt: skip
 INSTRUMENT = ProcessStep(
     order=20, name="instrument", title="the instrument characterized", run=characterize_it,

@@ -19,7 +19,8 @@ def check_plan(plan: Plan) -> None:
     import denoise.methods  # noqa: F401  (registers them)
     from denoise.registry import get
 
-    get(plan.denoiser)
+    with plan.says("denoiser"):
+        get(plan.denoiser)
 
 
 def cube_files(process: Process) -> list[Path]:

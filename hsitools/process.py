@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import logging
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,8 @@ class Plan:
     method, fusion, denoiser : str
         See ``hsi invert methods``, ``hsi pansharpen list``, ``hsi denoise list``; denoiser ``none`` leaves it out.
     seed : int
+    places : dict of str to str
+        What messages call a key: where it was told, as ``plan.toml: grid`` or ``--grid``.
     """
 
     bench: Path
@@ -81,17 +84,27 @@ class Plan:
     fusion: str = "physics"
     denoiser: str = "lowrank"
     seed: int = 0
+    places: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
-    def of(cls, values: Mapping[str, Any], where: str = "plan") -> Plan:
+    def of(cls, values: Mapping[str, Any], where: str = "plan", typed: Collection[str] = ()) -> Plan:
         """A plan from its keys; text becomes paths.
+
+        Parameters
+        ----------
+        values : dict
+        where : str
+            Where they were told.
+        typed : collection of str
+            Keys that were options of the command line.
 
         Raises
         ------
         InputError
             On an unknown key, a missing one, or a value of another type.
         """
-        types = {entry.name: entry.type for entry in fields(cls)}
+        types = {entry.name: entry.type for entry in fields(cls) if entry.name != "places"}
+        places: dict[str, str] = {}
         checked: dict[str, Any] = {}
         for key, value in values.items():
             name = lookup(key.replace("-", "_"), {name: name for name in types}, f"{where}: key")
@@ -101,17 +114,36 @@ class Plan:
             }  # fmt: skip
             if value is None and "None" in str(types[name]):
                 continue
-            if isinstance(value, bool) or not isinstance(value, expected[kind]):
+            if name in places and key not in typed:
+                raise InputError(f"{where}: {name}: found twice, expected once")
+            places[name] = f"--{key.replace('_', '-')}" if key in typed else f"{where}: {name}"
+            if isinstance(value, bool) or not isinstance(value, expected[kind]) or value == "":
                 what = {"Path": "a path", "int": "a whole number", "float": "a number", "str": "text"}[kind]
-                raise InputError(f"{where}: {name}: found {value!r}, expected {what}")
+                # as of a width in nm, which may also be a word
+                quoted = f' in quotes, as "{value}"' if kind == "str" and isinstance(value, int | float) else ""
+                raise InputError(f"{places[name]}: found {value!r}, expected {what}{quoted}")
             checked[name] = Path(str(value)) if kind == "Path" else value
         for name in ("bench", "scene", "out"):
             if name not in checked:
                 raise InputError(f"{where}: {name}: missing, expected a path")
-        return cls(**checked)
+        return cls(**checked, places=places)
+
+    def place(self, name: str) -> str:
+        """What messages call a key."""
+        return self.places.get(name, name)
+
+    @contextmanager
+    def says(self, name: str) -> Iterator[None]:
+        """Meanwhile what is wrong with a key is said of the place where it was told, whatever its reader calls it."""
+        try:
+            yield
+        except InputError as error:
+            raise InputError(f"{self.place(name)}: {str(error).partition(': ')[2]}") from None
 
     def check(self) -> None:
-        """Raise now what would be raised after hours: files that are missing."""
+        """Raise now what would be raised after hours: numbers that cannot be, files that are missing."""
+        if self.seed < 0:
+            raise InputError(f"{self.place('seed')}: found {self.seed}, expected a whole number from 0 on")
         for name in PATHS:
             path = getattr(self, name)
             if path is not None and not path.exists():
@@ -149,7 +181,7 @@ def read_plan(path: str | Path) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         raise FormatError(f'{path}: plan: expected TOML, as key = "value"; {str(error).splitlines()[0]}') from None
     for name in (*PATHS, "out"):
-        if isinstance(values.get(name), str):
+        if isinstance(values.get(name), str) and values[name]:
             values[name] = path.parent / values[name]
     return values
 
@@ -279,7 +311,7 @@ def _kept_or_done(step: Any, state: Process) -> Done:
     key = short_hash(
         {
             "step": step.name, "version": __version__, "inputs": [state.hash(path) for path in step.inputs(state)],
-            "options": {name: plain(getattr(state.plan, name)) for name in step.options},
+            "options": {name: _said_of(getattr(state.plan, name)) for name in step.options},
         }
     )  # fmt: skip
     record = state.folder / RECORDS / f"{step.name}.json"
@@ -298,6 +330,11 @@ def _kept_or_done(step: Any, state: Process) -> Done:
         _write_record(record, done, key, state)
     state.files.update(done.outcome.files)
     return done
+
+
+def _said_of(option: Any) -> Any:
+    """What of an option a result depends on: a file's content is among the inputs, wherever it lies."""
+    return "given" if isinstance(option, Path) else plain(option)
 
 
 def _placed(path: Path, making: Path, folder: Path) -> Path:
@@ -369,7 +406,7 @@ def write_page(state: Process, done: Sequence[Done], page: Path) -> None:
     """Write the report: for each step what it did, its figure and numbers."""
     from hsitools.report import Report
 
-    settings = {name: value for name, value in asdict(state.plan).items() if value is not None}
+    settings = {name: value for name, value in asdict(state.plan).items() if value is not None and name != "places"}
     Report(
         title="From raw frames to spectra",
         lead=f"{state.plan.scene.name}, measured by the instrument of {state.plan.bench.name or state.plan.bench}. "

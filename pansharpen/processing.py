@@ -21,7 +21,8 @@ def check_plan(plan: Plan) -> None:
     from pansharpen.registry import get
 
     assert plan.pan is not None
-    get(plan.fusion)
+    with plan.says("fusion"):
+        get(plan.fusion)
     pan = open_cube(plan.pan)
     if pan.n_bands != 1:
         raise InputError(f"{plan.pan}: pan: found {pan.n_bands} bands, expected one")

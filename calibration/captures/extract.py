@@ -80,8 +80,7 @@ def extract(
     >>> extract(FrameStack("frames.h5"), instrument.layout).intensity.shape
     (4, 9)
     """
-    if window < 1 or window % 2 == 0:
-        raise InputError(f"window: found {window}, expected an odd number of pixels")
+    require_window(window)
     if not 0 <= percentile <= 100:
         raise InputError(f"percentile: found {percentile:g}, expected 0 to 100")
     dark, hot = dark_frame(stack)
@@ -147,6 +146,12 @@ def extract(
         index=np.arange(len(centres)), saturated=saturated, opd_step_um=opd_step_um, layout=layout,
         name=stack.path.stem, source=str(stack.path),
     )  # fmt: skip
+
+
+def require_window(window: int) -> None:
+    """Raise `InputError` for a window without a middle."""
+    if window < 1 or window % 2 == 0:
+        raise InputError(f"window: found {window}, expected an odd number of pixels")
 
 
 def dark_frame(stack: FrameStack) -> tuple[Array, NDArray[np.bool_]]:

@@ -209,7 +209,7 @@ def benchmark(
         refuse_typed("--scenes", "folds")
     else:
         refuse_typed("--capture alone", "instrument", "snrs", "kept_lines")
-    if not snrs or not all(snr > 0 for snr in snrs):
+    if not snrs or not all(0 < snr < float("inf") for snr in snrs):
         raise InputError(f"--snr: found {' '.join(f'{snr:g}' for snr in snrs)}, expected positive numbers")
     from calibration.captures.capture import open_capture
     from calibration.inversion.kept import Kept

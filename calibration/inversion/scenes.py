@@ -24,13 +24,20 @@ from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.identity import cube_fingerprint, fingerprint
 from hsitools.progress import Progress, silent
+from hsitools.text import counted
 
 Array = NDArray[np.float64]
 
 
-def scene_grid(instrument: Characterization, cube: Cube) -> Array:
-    """The instrument's lines that lie inside the scene's band, nm, ascending; raises `InputError` without two."""
-    known, _ = _measured(cube)
+def scene_on_lines(instrument: Characterization, cube: Cube) -> tuple[Array, Array]:
+    """The instrument's lines inside the scene's band, nm, ascending, and the spectra on them, see `spectra_on`.
+
+    Raises
+    ------
+    InputError
+        With fewer than two such lines.
+    """
+    known, values = _measured(cube)
     lines = 1000 / instrument.response.wavenumber[::-1]
     grid = lines[(lines >= known.min()) & (lines <= known.max())]
     if len(grid) < 2:
@@ -38,7 +45,7 @@ def scene_grid(instrument: Characterization, cube: Cube) -> Array:
             f"{cube.who}: wavelength_nm: found {known.min():g} to {known.max():g}, expected some in "
             f"the instrument's band {lines[0]:g} to {lines[-1]:g} nm"
         )
-    return np.asarray(grid)
+    return grid, _on_grid(known, values, grid)
 
 
 def _measured(cube: Cube) -> tuple[Array, Array]:
@@ -54,7 +61,10 @@ def _measured(cube: Cube) -> tuple[Array, Array]:
 
 def spectra_on(cube: Cube, wavelength_nm: Array) -> Array:
     """The scene's spectra of mean one on a grid, ``(wavelength, y, x)``, straight between its bands."""
-    known, values = _measured(cube)
+    return _on_grid(*_measured(cube), wavelength_nm)
+
+
+def _on_grid(known: Array, values: Array, wavelength_nm: Array) -> Array:
     order = np.argsort(known, kind="stable")
     known, values = known[order], values[order]
     # overlapping detectors measure a wavelength twice
@@ -102,8 +112,13 @@ def fewer_lines(
             intensity=clean, flat=flat, wavenumber=response.wavenumber, index=instrument.index, name=instrument.name
         )
     mask = capture.mask.copy()
-    mask[:, rng.permutation(capture.n_lines)[: round((1 - share) * capture.n_lines)]] = False
-    result = characterize(replace(capture, mask=mask), seed=seed)
+    left_out = round((1 - share) * capture.n_lines)
+    mask[:, rng.permutation(capture.n_lines)[:left_out]] = False
+    try:
+        result = characterize(replace(capture, mask=mask), seed=seed)
+    except InputError as error:
+        kept = f"{capture.n_lines - left_out} of {counted(capture.n_lines, 'line')}"
+        raise InputError(f"kept-lines: found {share:g}, {kept}, which characterize nothing ({error})") from None
     flat = np.where(result.response.flat > 0, result.response.flat, capture.flat)
     return replace(result, response=replace(result.response, flat=flat))
 
@@ -177,8 +192,7 @@ def compare(
     entries = [registry.get(name) for name in methods]
     if kept_lines is not None and not 0 < kept_lines < 1:
         raise InputError(f"kept-lines: found {kept_lines:g}, expected a share between 0 and 1")
-    grid = scene_grid(instrument, cube)
-    truth = spectra_on(cube, grid)
+    grid, truth = scene_on_lines(instrument, cube)
     if not np.ptp(truth[np.isfinite(truth)]) > 0:
         raise InputError(f"{cube.who}: values: found one value throughout, expected a scene")
     # characterized when the first record asks for it, and not where all is kept

@@ -50,8 +50,8 @@ def process(plan_file: Path | None, as_json: bool, **options: Any) -> None:
     from hsitools.process import process as run
 
     values = {} if plan_file is None else read_plan(plan_file)
-    values |= {name: value for name, value in options.items() if value is not None}
-    plan = Plan.of(values, "process" if plan_file is None else str(plan_file))
+    typed = {name: value for name, value in options.items() if value is not None}
+    plan = Plan.of(values | typed, "process" if plan_file is None else str(plan_file), typed)
     begun = []
 
     def before(text: str) -> None:

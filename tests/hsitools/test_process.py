@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
 from types import SimpleNamespace
 
 import h5py
@@ -312,8 +313,47 @@ def test_plans(tmp_path):
         Plan.of({**values, "window": "5"})
     with pytest.raises(InputError, match="scene: missing"):
         Plan.of({"bench": "b", "out": "o"})
+    with pytest.raises(InputError, match="window: found twice"):
+        Plan.of({**values, "Window": 9})
+    with pytest.raises(InputError, match=r"plan: linewidth: found 0.5, expected text in quotes, as \"0.5\""):
+        Plan.of({**values, "linewidth": 0.5})
     with pytest.raises(FormatError, match="No such file"):
         read_plan(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("seed = -1", "seed: found -1, expected a whole number from 0 on"),
+        ("window = 4", "window: found 4, expected an odd number"),
+        ("opd_step = nan", "opd_step: found nan, expected a positive step in µm"),
+        ('grid = "0.45:0.9:0.01"', "grid: found 0.45 to 0.9, expected inside the calibrated band 350.00 to 1000.00 nm"),
+        ('grid = "450:900"', "grid: found '450:900', expected LOW:HIGH:STEP"),
+        ('model = "airi"', "model: found 'airi', expected auto, airy"),
+        ('linewidth = "x"', "linewidth: found 'x', expected a width in nm"),
+        ('method = "gpp"', "method: found 'gpp'; did you mean 'gp'"),
+        ('denoiser = "None"', "denoiser: found 'None', expected one of"),
+        ('lamp = ""', "lamp: found '', expected a path"),
+    ],
+)
+def test_a_wrong_key_is_told_by_its_plan_before_anything_is_done(light, tmp_path, line, said):
+    """Not by the option of another command, or by what a room calls it; an option that was typed by its own name."""
+    path = tmp_path / "plan.toml"
+    path.write_text(f'bench = "{light / "bench"}"\nscene = "{light / "scene.h5"}"\nout = "o"\n{line}\n')
+    with pytest.raises(InputError) as caught:
+        process(Plan.of(read_plan(path), "plan.toml"))
+    assert str(caught.value).startswith(f"plan.toml: {said}")
+    assert not (tmp_path / "o").exists()
+    values = {"bench": light / "bench", "scene": light / "scene.h5", "out": tmp_path / "o", "method": "gpp"}
+    with pytest.raises(InputError, match=r"^--method: found 'gpp'"):
+        process(Plan.of(values, "plan.toml", ["method"]))
+
+
+def test_no_output_is_a_folder_that_was_not_named(tmp_path):
+    """``out = ""`` wrote into the plan's own folder."""
+    (tmp_path / "plan.toml").write_text('bench = "b"\nscene = "s"\nout = ""\n')
+    with pytest.raises(InputError, match="out: found '', expected a path"):
+        Plan.of(read_plan(tmp_path / "plan.toml"))
 
 
 @pytest.fixture
@@ -335,12 +375,14 @@ def one_step(tmp_path, monkeypatch):
         return Outcome(text="", figure=new_figure(1, 1)[0], caption="", files=files)
 
     step = module.ProcessStep(
-        order=1, name="it", title="it", run=work, inputs=lambda process: [process.plan.scene], options=("method",)
+        order=1, name="it", title="it", run=work, inputs=lambda process: [process.plan.scene],
+        options=("method", "lamp"),
     )  # fmt: skip
     monkeypatch.setattr(module, "steps", lambda group: [step])
 
-    def run_by(method):
-        return process(Plan(bench=tmp_path, scene=tmp_path / "in", out=tmp_path / "out", method=method))[1][0].kept
+    def run_by(method, **options):
+        plan = Plan(bench=tmp_path, scene=tmp_path / "in", out=tmp_path / "out", method=method, **options)
+        return process(plan)[1][0].kept
 
     return run_by
 
@@ -380,3 +422,11 @@ def test_a_step_killed_before_its_record_does_not_forget_the_former_ones_files(o
     assert written_in(tmp_path / "out") == {"cube": "cosine", "std": "gp"}
     assert not one_step("cosine")
     assert written_in(tmp_path / "out") == {"cube": "cosine"}
+
+
+def test_a_step_is_kept_wherever_the_command_is_typed(one_step, tmp_path, monkeypatch):
+    """A curve's name is another one from another folder."""
+    one_step("gp", lamp=tmp_path / "in")
+    monkeypatch.chdir(tmp_path)
+    assert one_step("gp", lamp=Path("in"))
+    assert not one_step("gp")

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import h5py
@@ -31,7 +32,7 @@ from calibration.inversion.methods import joint
 from calibration.inversion.methods.cosine import transform
 from calibration.inversion.prior import SCALES, Prior, by_evidence, matern
 from calibration.inversion.problem import Interferograms, Spectra, noise_size, pixel_noise_size
-from calibration.inversion.scenes import scene_grid, score, spectra_on
+from calibration.inversion.scenes import scene_on_lines, score, spectra_on
 from calibration.processing import _spectra_figure, error_budget, larger_than_signal
 from hsitools.cube import Cube
 from hsitools.errors import InputError
@@ -577,7 +578,7 @@ def test_bands_of_a_scene_that_were_not_measured_are_no_truth(instrument: Charac
     cube = Cube(data=light, wavelength_nm=wavelength, good=good, nodata=-9999.0 if kind == "nodata" else None)
     expected = np.array([2.0, 2.0, 3.0, 4.0]) * 4 / 11
     assert_allclose(spectra_on(cube, np.array([500.0, 550.0, 650.0, 700.0]))[:, 0, 0], expected)
-    assert scene_grid(instrument, cube).max() <= 700
+    assert scene_on_lines(instrument, cube)[0].max() <= 700
     with pytest.raises(InputError, match="found no band that was measured"):
         spectra_on(cube.replace(data=np.full_like(light, np.nan)), wavelength)
 
@@ -713,6 +714,23 @@ def test_results_kept_are_of_all_that_decides_them(
     for one in (capture, flat):
         scenes.compare(cube, instrument, ["ridge"], snrs=[100.0], kept_lines=0.5, capture=one, kept=kept)
     assert len(done) == 4
+
+
+def test_a_scene_is_read_once_and_wrong_numbers_are_told(instrument: Characterization, tmp_path: Path) -> None:
+    read: list[str] = []
+
+    grid = np.linspace(400, 900, 9)
+    values = np.broadcast_to(np.linspace(1, 2, 9)[:, None, None], (9, 5, 5)).copy()
+    cube = Cube(data=values, wavelength_nm=grid)
+    counted = SimpleNamespace(**{name: getattr(cube, name) for name in ("wavelength_nm", "good", "who")})
+    counted.physical = lambda: SimpleNamespace(read=lambda: read.append("read") or values)
+    lines, truth = scenes.scene_on_lines(instrument, counted)  # type: ignore[arg-type]
+    assert read == ["read"]
+    assert_allclose(truth, spectra_on(cube, lines))
+    with pytest.raises(InputError, match=r"kept-lines: found 0.01, 2 of 151 lines, which characterize nothing"):
+        scenes.fewer_lines(instrument, 0.01, 0)
+    asked = ["benchmark", "--scenes", str(tmp_path), "--instrument", str(tmp_path), "--snr", "inf"]
+    assert "--snr: found inf, expected positive numbers" in str(CliRunner().invoke(group, asked).exception)
 
 
 def test_spectra_lie_where_their_interferograms_do(instrument: Characterization) -> None:
