@@ -41,7 +41,8 @@ FLAG_MEANING = {
     "unidentified": "OPD uncertain by more than half a fringe over the band (95 %)",
     "wild": "more than a fifth of the samples far off the fit: the fit is wrong, or they are; all were kept",
     "poor_fit": "residuals of more than three times the usual interferometer's, relative to the intensity",
-    "undersampled": "OPD at or beyond what the lines sample, or its alias as likely: may be the alias of another OPD",
+    "undersampled": "OPD at or beyond what the lines sample, its alias as likely, or turns over a gap between lines "
+    "not told: may be the alias of another OPD",
 }
 #: Flags of rows that no headline is a mean over.
 WITHOUT_FRINGES = ("dark", "low_contrast")

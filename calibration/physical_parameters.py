@@ -19,6 +19,7 @@ from calibration.fitting.options import Options
 from calibration.fitting.posterior import influence
 from calibration.fitting.scaled_rows import ScaledRows
 from calibration.fitting.starting_opd import alias_distance
+from calibration.fitting.turns import turn_distance
 from calibration.fitting.uncertainty import parameter_covariance
 from calibration.fitting.wild_samples import WildSamples
 from calibration.transmittance_errors import LineErrors
@@ -71,7 +72,7 @@ def characterization_of(
     gain = slices["gain"].start
     rmse, r2 = _quality(data, fit, data.weight > 0)
     opd, opd_stderr = opd_and_phase["opd_um"], opd_and_phase["opd_stderr_um"]
-    alias = alias_distance(data, opd)
+    alias = np.maximum(alias_distance(data, opd), turn_distance(fit, data))
     low_contrast = data.usable & ((reflectivity.mean(axis=1) < 3 * reflectivity_stderr) | _chance(data, fit, opd))
     # what has no fringes has no OPD either
     shown = data.usable & ~low_contrast

@@ -107,8 +107,8 @@ def characterize(
         log.warning("%s: %s", capture.name, set_aside_text(result.settings))
     if result.flags["undersampled"].any():
         log.warning(
-            "%s: the lines sample OPDs up to %.2f µm: found %s at or beyond it, or not to be told from their aliases "
-            "(flag undersampled)",
+            "%s: the lines sample OPDs up to %.2f µm: found %s at or beyond it, or not to be told from their aliases, "
+            "those with other turns over a gap between lines included (flag undersampled)",
             capture.name, result.settings["opd_limit_um"],
             counted(result.flags["undersampled"].sum(), "interferometer"),
         )  # fmt: skip

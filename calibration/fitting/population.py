@@ -11,7 +11,6 @@ replaces the choice of a low degree: held-out error no longer grows with degree.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -166,7 +165,7 @@ def _relative_gain(theta: Array, level: Array, first: int, curved: NDArray[np.in
 
 
 def _population(
-    values: Array, spread: Array, keep: NDArray[np.bool_], previous: tuple[Array, Array] | None, at_once: bool = True
+    values: Array, spread: Array, keep: NDArray[np.bool_], previous: tuple[Array, Array] | None, at_once: bool
 ) -> tuple[Array, Array, Array]:
     """Mean and inverse covariance of the population that ``values`` (with covariances ``spread``) are drawn from.
 
@@ -176,28 +175,25 @@ def _population(
     """
     size = values.shape[1]
     members = keep
-    own: Any = values
-    own_spread: Any = spread
-    known: Any = np.broadcast_to(np.eye(size), spread.shape)
-    precision = np.eye(size)
+    own, own_spread, of_data = values, spread, None
     if previous is not None:
-        precision = previous[1]
         told = np.linalg.inv(
             spread + 1e-12 * np.eye(size) * np.einsum("bii->b", spread)[:, None, None] + 1e-18 * np.eye(size)
         )
-        strength, axes = np.linalg.eigh(told - precision)
+        strength, axes = np.linalg.eigh(told - previous[1])
         # where a row knows less than it was told it tells nothing of itself
         tells = axes * (strength > 0)[:, None, :]
         of_data = (tells * strength[:, None, :]) @ np.swapaxes(axes, 1, 2)
-        pull = (told @ values[:, :, None])[:, :, 0] - precision @ previous[0]
+        pull = (told @ values[:, :, None])[:, :, 0] - previous[1] @ previous[0]
         pull = (tells @ (np.swapaxes(axes, 1, 2) @ pull[:, :, None]))[:, :, 0]
-        own_spread = inverse(of_data + precision)
-    for step in range(STEPS):
-        mean = own[members].mean(axis=0)
-        if previous is not None and at_once:
+        own_spread = inverse(of_data + previous[1])
+        precision = previous[1]
+    for _ in range(STEPS):
+        if previous is None or of_data is None or not at_once:
+            mean = own[members].mean(axis=0)
+        else:
             # the likeliest mean at once: by steps of expectation it creeps where rows tell little of themselves
-            known = own_spread @ of_data
-            told_of_mean = known[members].sum(axis=0) + LEAST_KNOWN * np.eye(size)
+            told_of_mean = (own_spread @ of_data)[members].sum(axis=0) + LEAST_KNOWN * np.eye(size)
             by_rows = np.einsum("bij,bj->i", own_spread[members], pull[members])
             step_of_mean = np.linalg.solve(told_of_mean, by_rows + LEAST_KNOWN * previous[0]) - previous[0]
             far = float(np.sqrt(step_of_mean @ previous[1] @ step_of_mean))
@@ -215,12 +211,11 @@ def _population(
         members = keep & (distance < 3 * size)
         if members.sum() < MIN_ROWS:
             members = keep
-        if previous is not None:
+        if of_data is not None:
             own_spread = inverse(of_data + precision)
-            if step + 1 < STEPS:
+            if not at_once:
                 own = (own_spread @ (pull + precision @ mean)[:, :, None])[:, :, 0]
-    if previous is not None:
-        known = own_spread @ of_data
+    known = np.broadcast_to(np.eye(size), spread.shape) if of_data is None else own_spread @ of_data
     told_of_mean = precision @ known[members].sum(axis=0)
     return mean, precision, inverse(0.5 * (told_of_mean + told_of_mean.T)[None] + LEAST_KNOWN * precision)[0]
 

@@ -132,6 +132,17 @@ def test_a_gap_that_nothing_bridges():
     assert (np.abs(result.opd_um - device.opd_um) < 1.96 * result.opd_stderr_um).mean() > 0.9
 
 
+def test_turns_that_are_not_told():
+    """Of narrow clusters whole devices are some turns off, by another dispersion: said, and in the errors."""
+    device = bench.simulate_instrument(12, rng=np.random.default_rng(3), rows=4, opd_offset_um=2.0, opd_step_um=3.0)
+    even = bench.lines(60)
+    lines = np.concatenate([end + 0.025 * (even - end) for end in (even[0], even[-1])])
+    result = characterize(bench.capture(device, lines, rng=np.random.default_rng(9), noise=0.05), DISPERSIVE)
+    assert wrong(result, device).any()
+    assert result.flags["undersampled"].all()
+    assert (np.abs(bench.standardised_errors(device, result)["opd"]) < 1.96).all()
+
+
 def test_rivals_of_lines_with_gaps():
     """As many whole turns as fit between the middles of two clusters, and none of lines without a gap."""
     even = bench.lines(301)

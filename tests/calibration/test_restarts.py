@@ -85,7 +85,7 @@ def test_the_populations_mean_is_as_sure_as_generalised_least_squares():
     told = np.linalg.inv(noise)
     spread = np.linalg.inv(told + before[1])
     values = (spread @ (told @ measured[:, :, None]))[:, :, 0]
-    mean, precision, doubt = _population(values, spread, np.ones(n, dtype=bool), before)
+    mean, precision, doubt = _population(values, spread, np.ones(n, dtype=bool), before, at_once=True)
     expected = np.linalg.inv(np.linalg.inv(np.linalg.inv(precision) + noise).sum(axis=0))
     np.testing.assert_allclose(doubt, expected, rtol=0.02, atol=1e-5)
     assert (np.abs(mean - centre) < 3 * np.sqrt(np.diag(expected))).all()
