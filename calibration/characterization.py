@@ -40,7 +40,8 @@ FLAG_MEANING = {
     "off_law": "OPD off the median of its nine neighbours by more than one fringe over the band",
     "unidentified": "OPD uncertain by more than half a fringe over the band (95 %)",
     "wild": "more than a fifth of the samples far off the fit: the fit is wrong, or they are; all were kept",
-    "poor_fit": "residuals of more than three times the usual interferometer's, relative to the intensity",
+    "poor_fit": "residuals of more than three times the usual interferometer's, relative to the intensity; "
+    "of peaks narrower than the lines resolve, of more than twice the best quarter's",
     "undersampled": "OPD at or beyond what the lines sample, its alias as likely, or turns over a gap between lines "
     "not told: may be the alias of another OPD",
 }

@@ -33,8 +33,10 @@ Array = NDArray[np.float64]
 SIDE_95 = 1.96
 #: Share of rows of pure noise of which a model may be said to explain something: a fringe is looked for at many OPDs.
 BY_CHANCE = 1e-6
-#: Times the usual interferometer's relative residual from which on one is fitted poorly.
-POOR = 3.0
+#: Times the usual interferometer's relative residual from which on one is fitted poorly, and times that of the best
+#: quarter where peaks are narrower than the lines lie apart, or are wide: such fits have many minima, and many rows may
+#: have taken a wrong one.
+POOR, POOR_OF_NARROW = 3.0, 2.0
 
 
 def characterization_of(
@@ -99,7 +101,7 @@ def characterization_of(
     flags["low_contrast"] = low_contrast
     flags["undersampled"] = alias > 0
     flags["wild"] = np.zeros_like(data.usable) if wild is None else wild.rows
-    flags["poor_fit"] = _poor(rmse, shown)
+    flags["poor_fit"] = _poor(rmse, shown, _narrow(data, fit, opd, reflectivity.mean(axis=1)))
     flags["unidentified"] = _unidentified(data, fit, options, opd_stderr)
     return Characterization(
         name=capture.name,
@@ -201,9 +203,22 @@ def _flags(capture: MonochromaticCapture, data: ScaledRows, fit: Fit, law: OpdLa
     }
 
 
-def _poor(rmse: Array, shown: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Rows that are fitted far worse than the usual one that shows fringes."""
-    return np.asarray(shown & (rmse > POOR * np.median(rmse[shown]))) if shown.any() else shown
+def _poor(rmse: Array, shown: NDArray[np.bool_], narrow: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Rows that are fitted far worse than the usual one that shows fringes, or of ``narrow`` peaks than the best."""
+    if not shown.any():
+        return shown
+    usual, best = np.quantile(rmse[shown], (0.5, 0.25))
+    return np.asarray(shown & ((rmse > POOR * usual) | (narrow & (rmse > POOR_OF_NARROW * best))))
+
+
+def _narrow(data: ScaledRows, fit: Fit, opd_um: Array, reflectivity: Array) -> NDArray[np.bool_]:
+    """Rows whose fringes' peaks, of full width (1 − R) / (π √R OPD) at half maximum, the lines do not resolve."""
+    if np.isfinite(fit.sampled.model.waves):
+        return np.zeros(len(opd_um), dtype=bool)
+    apart = float(np.median(np.diff(data.wavenumber)))
+    if fit.sampled.line is not None:
+        apart = max(apart, float(np.median(fit.sampled.line.width)))
+    return np.asarray(1 - reflectivity < np.pi * np.sqrt(np.maximum(reflectivity, 0)) * np.abs(opd_um) * apart)
 
 
 def _chance(data: ScaledRows, fit: Fit, opd_um: Array) -> NDArray[np.bool_]:
