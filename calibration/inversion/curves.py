@@ -47,7 +47,7 @@ def on_grid(
     At a grid's ends samples stand for one side of them only. There the mean is what light adds up to, but not the value
     at the sample: with ``centred`` it is taken there along the curve's slope.
 
-    Raises `InputError` when they do not cover it or are not positive there.
+    Raises `InputError` when they do not cover it, are not positive there, or two differ at one wavelength.
     """
     # half a sample of the grid is no reason to refuse
     slack = 0.5 * float(np.diff(wavelength_nm).max())
@@ -56,6 +56,7 @@ def on_grid(
             f"{where}: found {known_nm[0]:g} to {known_nm[-1]:g} nm, expected to cover {wavelength_nm[0]:g} to "
             f"{wavelength_nm[-1]:g} nm"
         )
+    _require_one_light(known_nm, values, wavelength_nm, where)
     out = np.interp(wavelength_nm, known_nm, values)
     # lines of a lamp or of the sun between two samples are light that the spectra hold, and those at one are not all
     inside = (known_nm > wavelength_nm[0]) & (known_nm < wavelength_nm[-1])
@@ -67,6 +68,20 @@ def on_grid(
     if not (out > 0).all():
         raise InputError(f"{where}: found {out.min():g}, expected positive values")
     return np.asarray(out)
+
+
+def _require_one_light(known_nm: Array, values: Array, wavelength_nm: Array, where: str) -> None:
+    """What is wrong with single entries, which a mean over them would hide."""
+    near = slice(np.searchsorted(known_nm, wavelength_nm[0]), np.searchsorted(known_nm, wavelength_nm[-1], "right"))
+    known_nm, values = known_nm[near], values[near]
+    negative = np.flatnonzero(values < 0)
+    if len(negative):
+        first = negative[0]
+        raise InputError(f"{where}: found {values[first]:g} at {known_nm[first]:g} nm, expected positive values")
+    twice = np.flatnonzero((np.diff(known_nm) == 0) & (np.diff(values) != 0))
+    if len(twice):
+        one, other = values[twice[0] : twice[0] + 2]
+        raise InputError(f"{where}: found {one:g} and {other:g} at {known_nm[twice[0]]:g} nm, expected one value")
 
 
 def _hat_means(known_nm: Array, values: Array, wavelength_nm: Array) -> Array:

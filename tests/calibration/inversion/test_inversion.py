@@ -547,6 +547,20 @@ def test_curves_must_be_positive_and_cover() -> None:
     assert_allclose(on_grid(np.array([400.0, 700.0]), np.array([1.0, 4.0]), grid, "lamp"), 1 + (grid - 400) / 100)
 
 
+def test_a_single_wrong_entry_is_not_averaged_away() -> None:
+    """A code for a missing value among many, and a wavelength that was measured twice."""
+    grid, fine = np.linspace(500, 600, 11), np.linspace(490, 610, 121)
+    negative = np.where(fine == 555, -0.5, 1.0)
+    with pytest.raises(InputError, match=r"lamp: found -0.5 at 555 nm, expected positive"):
+        on_grid(fine, negative, grid, "lamp")
+    # beyond the band nothing is asked of it
+    assert_allclose(on_grid(fine, np.where(fine < 495, -1.0, 1.0), grid, "lamp"), 1)
+    again = np.insert(fine, 60, fine[60])
+    assert_allclose(on_grid(again, np.ones(122), grid, "lamp"), 1)
+    with pytest.raises(InputError, match=r"lamp: found 5 and 1 at 550 nm, expected one value"):
+        on_grid(again, np.insert(np.ones(121), 60, 5.0), grid, "lamp")
+
+
 def test_curves_finer_than_the_grid_are_averaged_over_its_samples() -> None:
     grid = np.array([500.0, 510.0, 530.0, 540.0])
     fine = np.linspace(495, 545, 501)
