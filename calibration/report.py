@@ -11,7 +11,8 @@ import numpy as np
 from calibration.captures.capture import MonochromaticCapture
 from calibration.characterization import FLAG_MEANING, Characterization
 from calibration.figures import all_figures
-from calibration.model_choice import BETTER
+from calibration.held_out import ROWS
+from calibration.model_choice import BETTER, FOLDS
 from calibration.physical_parameters import set_aside_text
 from hsitools.io.atomic import atomic_path
 from hsitools.plot import png_bytes
@@ -122,14 +123,20 @@ def _model_section(ch: Characterization, pictures: dict[str, Picture]) -> Sectio
     if ch.selection:
         blocks.append(
             "It was chosen by held-out error among the models below, each kept only when it beat the simpler one by "
-            f"more than {BETTER:g} standard errors of their paired difference."
+            f"more than {BETTER:g} standard errors of their paired difference. Errors here are of that comparison, "
+            f"with {FOLDS} folds of the lines and a spread of at most {ROWS} interferometers: the chosen one's are not "
+            "quite those at the head of this page, which are of all interferometers and of the final fit."
         )
         rows = [
             [r["label"], f"{r['rmse_cv_mean']:.4f}", f"{r.get('rmse_mean', float('nan')):.4f}"] for r in ch.selection
         ]
         chosen = frozenset(i for i, r in enumerate(ch.selection) if r["chosen"])
         blocks += [
-            Table(columns=["model", "held-out RMSE", "in-sample RMSE"], rows=rows, marked=chosen),
+            Table(
+                columns=["model", "held-out RMSE / mean", "in-sample RMSE / mean"],
+                rows=rows,
+                marked=chosen,
+            ),
             pictures["selection"],
         ]
     return Section(title="Model", blocks=blocks)
@@ -159,8 +166,8 @@ def _flag_blocks(ch: Characterization) -> list[str | Table]:
 
 def _table(ch: Characterization) -> Table:
     columns = [
-        "index", "OPD / µm", "± / µm", "phase / rad", "reflectivity", "±", "gain", "finesse", "contrast", "RMSE", "R²",
-        "held-out", "flags",
+        "index", "OPD / µm", "± / µm", "phase / rad", "reflectivity", "±", "gain", "finesse", "contrast", "RMSE / mean",
+        "R²", "held-out RMSE / mean", "flags",
     ]  # fmt: skip
     rows = []
     for i in range(len(ch.index)):

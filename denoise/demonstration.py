@@ -83,7 +83,7 @@ def _figure(clean: Array, noisy: Array, estimate: Array, std: Array, wavelength_
         ax.set(title=name, xticks=[], yticks=[])
     picture = axes[0, 3].imshow(std[band], cmap="viridis")
     axes[0, 3].set(title="standard deviation", xticks=[], yticks=[])
-    figure.colorbar(picture, ax=axes[0, 3], label="reflectance", shrink=0.8)
+    figure.colorbar(picture, ax=axes[0, 3], label="standard deviation of the reflectance", shrink=0.8)
     grid = axes[1, 0].get_gridspec()
     for ax in axes[1]:
         ax.remove()

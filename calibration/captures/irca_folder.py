@@ -80,6 +80,22 @@ def read_irca_folder(folder: str | Path) -> dict[str, Any]:
     }
 
 
+def _ends_early(path: Path) -> bool:
+    """Whether an array's file, whose head is there, or would be, has fewer bytes than it tells."""
+    with path.open("rb") as file:
+        beginning = file.read(len(np.lib.format.MAGIC_PREFIX))
+        if beginning != np.lib.format.MAGIC_PREFIX:
+            return np.lib.format.MAGIC_PREFIX.startswith(beginning)
+        file.seek(0)
+        try:
+            head = np.lib.format.read_magic(file)
+            read = np.lib.format.read_array_header_1_0 if head == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, _, dtype = read(file)
+        except ValueError:
+            return False
+        return path.stat().st_size - file.tell() < np.prod(shape) * dtype.itemsize
+
+
 def _load_npy(folder: Path, name: str) -> Array:
     path = folder / f"{name}.npy"
     try:
@@ -89,6 +105,8 @@ def _load_npy(folder: Path, name: str) -> Array:
             f"{path}: missing, expected in a capture folder (data, norm, central_wavenumbers .npy, options.json)"
         ) from None
     except (ValueError, OSError, EOFError) as error:
+        if path.is_file() and _ends_early(path):
+            raise FormatError(f"{path}: found a file that ends early, expected the whole array") from None
         raise FormatError(f"{path}: expected a NumPy array of numbers; {one_line(error)}") from None
     if not isinstance(values, np.ndarray):
         values.close()

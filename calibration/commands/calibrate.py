@@ -248,7 +248,8 @@ def _print_summary(s: dict[str, Any]) -> None:
         ("RMSE", f"{s['rmse_mean']:.4f} mean, {s['rmse_median']:.4f} median (share of the mean intensity, in sample)"),
     ]
     if s["rmse_cv_mean"] is not None:
-        rows.append(("held-out RMSE", f"{s['rmse_cv_mean']:.4f} mean, {s['rmse_cv_median']:.4f} median"))
+        held = f"{s['rmse_cv_mean']:.4f} mean, {s['rmse_cv_median']:.4f} median (share of the mean intensity)"
+        rows.append(("held-out RMSE", held))
     if set_aside := set_aside_text(s["settings"]):
         rows.append(("set aside", set_aside))
     rows += [

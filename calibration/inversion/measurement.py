@@ -289,7 +289,10 @@ def frames(
     """
     layout = instrument.layout
     if layout is None:
-        raise InputError(f"{instrument.name}: layout: found none, expected where the sub-images lie, to cut {source}")
+        raise InputError(
+            f"{instrument.name}: layout: found none, expected where the sub-images lie, to cut {source}: calibrate a "
+            "capture of `hsi capture extract`, which knows it, or tell it by a device file (`hsi process --device`)"
+        )
     shape = tuple(raw.shape)
     if len(shape) not in (2, 3) or shape[-2:] != tuple(layout.frame_shape) or 0 in shape:
         raise InputError(

@@ -180,6 +180,7 @@ def metrics(
             click.echo("hsi: note: ERGAS needs --ratio: left out", err=True)
     elif coarse is not None:
         low = others[0]
+        _require_finer(cube, low, estimate, coarse)
         image = low.pan if pan is None else others[1]
         if image is not None:
             require_same_place(image, cube, str(pan or coarse), str(estimate))
@@ -208,6 +209,18 @@ def metrics(
 
 def _values(cube: Cube, bands: Any, device: Any) -> Any:
     return cube.physical().select(bands=bands).to_torch(device=device)[0]
+
+
+def _require_finer(fused: Cube, coarse: Cube, one: Path, other: Path) -> None:
+    """Raise `InputError` where a cube cannot have been fused from another one."""
+    from hsitools.errors import InputError
+
+    (y, x), (y_low, x_low) = fused.shape[1:], coarse.shape[1:]
+    if y % y_low or x % x_low or not y // y_low == x // x_low > 1:
+        raise InputError(
+            f"{one}: found {y}×{x} pixels, expected a multiple, at least twice, of the {y_low}×{x_low} of {other} "
+            "(--coarse is the cube before fusion)"
+        )
 
 
 def _offset(fused: Cube, coarse: Cube, one: Path, other: Path) -> float:

@@ -228,7 +228,9 @@ def simulate(
         try:
             height, width = (int(part) for part in size.lower().split("x"))
         except ValueError:
-            raise InputError(f"size: found {size!r}, expected YxX, as 240x240") from None
+            height = width = 0
+        if min(height, width) < 1:
+            raise InputError(f"--size: found {size!r}, expected YxX, whole positive numbers, as 240x240")
         cube = procedural((height, width), seed=seed)
     else:
         cube = open_cube(scene)

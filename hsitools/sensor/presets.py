@@ -313,4 +313,5 @@ def open_sensor(text: str | Path) -> Sensor:
     # a folder of results may bear a preset's name
     if path.is_file() or path.suffix or (path.is_dir() and str(text).lower() not in PRESETS):
         return Sensor.load(path)
+    lookup(str(text), PRESETS, "sensor: found no such file; preset")
     return preset(str(text))

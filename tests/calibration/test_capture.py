@@ -403,6 +403,14 @@ class TestFolder:
         with refused(FormatError, folder / f"{name}.npy", "missing"):
             open_capture(folder)
 
+    @pytest.mark.parametrize("share", [0.0, 0.02, 0.7])
+    def test_arrays_that_were_not_copied_whole(self, folder, share):
+        path = folder / "data.npy"
+        whole = path.read_bytes()
+        path.write_bytes(whole[: int(share * len(whole))])
+        with refused(FormatError, path, "found a file that ends early"):
+            open_capture(folder)
+
     def test_empty_folder(self, tmp_path):
         with refused(FormatError, tmp_path, "missing, expected in a capture folder"):
             open_capture(tmp_path)

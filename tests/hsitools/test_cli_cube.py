@@ -41,6 +41,7 @@ def folder(tmp_path_factory):
     noise = 0.01 * np.random.default_rng(0).standard_normal(reference.shape).astype(np.float32)
     save_cube(reference.replace(data=reference.data + noise), path / "fused.h5")
     save_cube(reference.replace(data=np.full_like(noise, np.nan)), path / "empty.h5")
+    save_cube(reference.replace(data=reference.data[:, ::2, ::2]), path / "coarse.h5")
     preset("enmap").save(path / "sensor.h5")
     return path
 
@@ -376,7 +377,10 @@ def test_figures_have_units():
         (("sensor", "show", "{f}/sensor.h5", "--plot", "x.jpg"), "expected .png"),
         (("simulate", "--sensor", "{f}/sensor.h5", "-o", "x.h5", "--seed", "-1"), "seed: found -1"),
         (("metrics", "{f}/fused.h5", "{f}/reference.h5", "--border", "30"), "border: found 30"),
-        (("metrics", "{f}/fused.h5", "--coarse", "{f}/reference.h5", "--metric", "D_s"), "pan: missing, exp"),
+        (("metrics", "{f}/fused.h5", "--coarse", "{f}/coarse.h5", "--metric", "D_s"), "pan: missing, exp"),
+        (("metrics", "{f}/fused.h5", "--coarse", "{f}/reference.h5"), "fused.h5: found 48×42 pixels, expected a mult"),
+        (("simulate", "--sensor", "nope", "-o", "x.h5"), "sensor: found no such file; preset: found 'nope', expected"),
+        (("simulate", "--sensor", "{f}/sensor.h5", "-o", "x.h5", "--size", "0x5"), "--size: found '0x5', expected YxX"),
         (("sensor", "make", "-o", "x.h5"), "expected either --preset or --table"),
         (("sensor", "make", "--preset", "prism", "-o", "x.h5"), "did you mean 'prisma'"),
         (("sensor", "make", "--preset", "imspoc-uv-2", "-o", "x.h5"), "characterization: missing"),
