@@ -46,8 +46,8 @@ class Guide:
         Units²; None when not known.
     offset : (float, float)
         Fine pixels (y, x) by which its first pixel begins after the cube's first one; at most half of a pixel.
-    valid : Tensor of bool, shape (batch, 1, y, x), or None
-        Pixels of which all channels hold a measurement; None when all do. Others are filled.
+    valid : Tensor of bool, shape (batch, channel, y, x), or (batch, 1, y, x) for all channels, or None
+        Pixels of which a channel holds a measurement; None when all do. Others are filled.
     wavelength_nm : array, shape (channel,), or None
     name : str
 
@@ -146,13 +146,13 @@ class Guide:
         return np.broadcast_to(mtf if mtf.ndim == 0 else mtf[channel], (2,))
 
     def filled(self) -> Guide:
-        """Without NaN: pixels of which a channel holds no measurement are those of the nearest one, and not valid."""
-        valid = torch.isfinite(self.image).all(1, keepdim=True)
+        """Without NaN: a channel's pixels that hold no measurement are its nearest one's, and not valid."""
+        valid = torch.isfinite(self.image)
         if valid.all():
             return self
         if self.valid is not None:
             # filled before
-            valid &= self.valid
+            valid = valid & self.valid
         return dataclasses.replace(self, image=fill_nearest(self.image, valid), valid=valid)
 
     def down(self, fine_size: tuple[int, int]) -> Separable | None:
@@ -169,7 +169,7 @@ class Guide:
         return interpolate(size, self.ratio, method="polynomial", out_shape=fine_size, shift=self.offset)(self.image)
 
     def valid_on_grid(self, fine_size: tuple[int, int]) -> torch.Tensor | None:
-        """Fine pixels that lie in measured ones; None when all do."""
+        """Fine pixels that lie in measured ones, of the channels of ``valid``; None when all do."""
         if self.valid is None or self.ratio == 1:
             return self.valid
         y, x = (
@@ -210,7 +210,8 @@ def synthetic_pan(guides: Sequence[Guide], wavelength_nm: Array | None = None) -
     images = torch.cat([guide.image for guide in fine], 1)
     responses = tuple(guide.response for guide in fine)
     weights = torch.as_tensor(shares(responses, images.shape[1], wavelength_nm)).to(images)
-    return (weights[:, None, None] * images).sum(1, keepdim=True)
+    used = weights > 0
+    return (weights[used, None, None] * images[:, used]).sum(1, keepdim=True)
 
 
 def shares(responses: tuple[Array | None, ...], channels: int, wavelength_nm: Array | None = None) -> Array:

@@ -158,12 +158,13 @@ class Tile:
 
     def with_pan_of(self, guide: int, channel: int) -> Tile:
         """The tile with one channel of a guide, on the fine grid, in PAN's place."""
-        source = self.guides[guide]
+        source, only = self.guides[guide], slice(channel, channel + 1)
+        valid = source.valid_on_grid(self.fine_size)
         out = Tile(
-            self.wide_coarse, source.on_grid(self.fine_size)[:, channel : channel + 1],
-            source.optics(channel, self.optics), margin=self.margin, valid=self.wide_voxel_valid,
-            pan_valid=source.valid_on_grid(self.fine_size), expanded=self._expanded, corner=self.corner,
-            doubt=self.wide_doubt,
+            self.wide_coarse, source.on_grid(self.fine_size)[:, only], source.optics(channel, self.optics),
+            margin=self.margin, valid=self.wide_voxel_valid,
+            pan_valid=valid if valid is None or valid.shape[1] == 1 else valid[:, only], expanded=self._expanded,
+            corner=self.corner, doubt=self.wide_doubt,
         )  # fmt: skip
         out.origin = self
         return out

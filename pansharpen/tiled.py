@@ -161,7 +161,7 @@ class LargeScene:
     @property
     def name(self) -> str:
         """Of the scene, for messages."""
-        return self.cube.name or Path(self.cube.source).stem
+        return self.cube.name or Path(self.cube.source).stem or self.cube.who
 
     def tile(self, window: Window) -> Tile:
         """One part with its surroundings; invalid pixels are filled and masked."""

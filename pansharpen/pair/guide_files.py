@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 
 from hsitools.cube import Cube
 from hsitools.cube.geometry import side_of_pixel
-from hsitools.cube.sources import as_source
+from hsitools.cube.sources import Bands, Source, as_source
 from hsitools.errors import InputError
-from hsitools.sensor.bands import SpectralSource
 from hsitools.sensor.multispectral import BAND_TABLES, band_table
 from hsitools.sensor.presets import open_sensor
 from hsitools.sensor.sensor import Sensor
 from hsitools.text import counted
-from pansharpen.guide import Guide, own_size, shares
+from pansharpen.guide import Array, Guide, own_size, shares
 from pansharpen.pair.alignment import pixels_to_one, placement
 from pansharpen.pair.guides import response_rows
 from pansharpen.pair.holes import bands_where, without
@@ -82,6 +81,21 @@ class PlacedGuide:
         return guide.filled()
 
 
+class MeanOfChannels:
+    """Channels of a guide as one band; not measured where one that counts is not: others are at other levels."""
+
+    def __init__(self, source: Source, weights: Array) -> None:
+        self.source, self.used = source, np.flatnonzero(weights)
+        self.weights = weights[self.used]
+        self.shape = (1, *source.shape[1:])
+        self.dtype = np.dtype(np.float32) if source.dtype != np.float64 else np.dtype(np.float64)
+
+    def read(self, bands: Bands, rows: slice, columns: slice) -> NDArray[Any]:
+        """See `hsitools.cube.sources.Source`."""
+        channels = self.source.read(self.used, rows, columns)
+        return np.tensordot(self.weights, channels, 1).astype(self.dtype)[None][bands]
+
+
 def with_pan(cube: Cube, guides: Sequence[Cube], sensor: str | Sensor | None) -> Cube:
     """The cube with the mean of the finest guide's channels for PAN, where it has none.
 
@@ -100,9 +114,9 @@ def with_pan(cube: Cube, guides: Sequence[Cube], sensor: str | Sensor | None) ->
         )
     used, made_of = _channels(cube, finest, sensor)
     rows = None if made_of is None else response_rows(made_of, _wavelengths(cube))
-    weights = shares((rows,), used.n_bands, cube.wavelength_nm)[None]
+    weights = shares((rows,), used.n_bands, cube.wavelength_nm)
     physical = used.physical()
-    source = SpectralSource(as_source(physical.data), np.arange(used.n_bands), weights)
+    source = MeanOfChannels(as_source(physical.data), weights)
     image = physical.replace(
         data=source, wavelength_nm=None, fwhm_nm=None, good=np.ones(1, dtype=bool), name="mean of the guide's channels"
     )

@@ -42,6 +42,8 @@ EXPLAINED, LEFT, DOUBTFUL = 0.5, 0.5, 0.1
 #: can tell. Right pairs leave less than .1, a pixel beside one another up to .75; infrared bands alone and other scenes
 #: more than .5.
 FOREIGN, TELLING = 0.5, 64
+#: Roundings of float32 that the contrast of an image must have.
+FLAT = 8.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +77,9 @@ class Survey:
                 _into(first, length, step, blocks, r)
                 for first, length, blocks in zip(corner, cube.shape[1:], size, strict=True)
             )
-            sums = y @ image @ x.T
+            with np.errstate(invalid="ignore"):
+                # times zero, where a value is infinite
+                sums = y @ image @ x.T
             if np.isfinite(sums).all():
                 count = np.broadcast_to(np.outer(y.sum(1), x.sum(1)), sums.shape)
             else:
@@ -97,6 +101,13 @@ class Survey:
             pan[y, x] += part.pan
             pan_count[y, x] += part.pan_count
         return cls(cube, count, pan, pan_count)
+
+    @property
+    def flat(self) -> bool:
+        """Whether PAN has no contrast that float32 holds, though several pixels were measured."""
+        seen = self.pan_count > 0
+        values = self.pan[seen] / self.pan_count[seen]
+        return values.size > 1 and bool(np.ptp(values) <= FLAT * np.finfo(np.float32).eps * np.abs(values).max())
 
     def left(self, *orders: Order) -> list[float]:
         """Share of PAN's variance that is nothing of the cube, of PAN as it is and in other orders; NaN if untold."""
@@ -144,13 +155,16 @@ def _components(cube: Array, seen: Mask) -> Array:
 def require_same_order(survey: Survey, who: str, sharp: str) -> None:
     """Refuse an image that is the cube's scene in another order of rows or columns; say when it looks like another one.
 
-    Of fewer than `TELLING` pixels nothing is said.
+    Or like none. Of fewer than `TELLING` pixels nothing more is said.
 
     Raises
     ------
     InputError
         When another order explains clearly more of it.
     """
+    if survey.flat:
+        log.warning("%s: found no contrast in %s; the result is hardly more than the cube interpolated", who, sharp)
+        return
     if survey.pan.size < TELLING:
         # of a dozen pixels another order explains half by chance, one time in thirty
         return

@@ -70,8 +70,9 @@ def _of_guide(guide: Guide, places: list[Place], target: Place, tile: Tile) -> G
     steps = [place.beyond(target, tile) for place in places]
     valid = guide.valid
     if valid is not None:
-        measured = torch.cat([move(valid.to(guide.image), step) for step in steps], 1)
-        valid = ((measured - 1).abs() <= UNMEASURED).all(1, keepdim=True)
+        each = valid.expand(-1, len(steps), -1, -1).to(guide.image)
+        measured = torch.cat([move(each[:, k : k + 1], step) for k, step in enumerate(steps)], 1)
+        valid = (measured - 1).abs() <= UNMEASURED
     image = torch.cat([move(guide.image[:, k : k + 1], step) for k, step in enumerate(steps)], 1)
     return dataclasses.replace(guide, image=image, valid=valid)
 

@@ -137,8 +137,8 @@ class Registration:
         share = self.left - CERTAIN * noise / self.contrast if self.contrast > TINY else 0.0
         if share > (most := max(DOUBTFUL, bands)):
             return (
-                f"found {100 * share:.2g} % of what {sharp} shows at the cube's scale to be nothing that the cube "
-                f"shows, expected at most {100 * most:.2g} %; is it the same scene, not turned, of the same date, "
+                f"found {100 * share:.3g} % of what {sharp} shows at the cube's scale to be nothing that the cube "
+                f"shows, expected at most {100 * most:.3g} %; is it the same scene, not turned, of the same date, "
                 f"and do the bands hold what {sharp} sees?"
             )
         return None

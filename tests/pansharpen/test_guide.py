@@ -429,3 +429,39 @@ def test_a_guide_of_which_nothing_tells_what_it_sees_is_said_to_be(lacking, capl
     else:
         assert said == ["drone: 3 bands, of responses by the pair alone"]
         assert "drone: guide: found no wavelengths of its bands and the cube's" in caplog.text
+
+
+def test_a_hole_in_one_channel_takes_nothing_from_the_others(wide):
+    """As far as there is PAN: the channel's own pixels are filled, and count for nothing."""
+    whole = seen(wide, bells(wide, (480, 560, 660, 830)))
+    image = whole.image.clone()
+    image[:, 1, :24, :24] = torch.nan
+    error = []
+    for given in (whole.image, image):
+        fused = fuse_case("physics", wide.replace(guides=(dataclasses.replace(whole, image=given),), findings={}))
+        error.append(float((fused - wide.reference)[..., 4:20, 4:20].square().mean().sqrt()))
+    assert error[1] < 1.1 * error[0]
+    filled = dataclasses.replace(whole, image=image).filled()
+    assert filled.valid[0].all((1, 2)).tolist() == [True, False, True, True]
+    assert not filled.valid_on_grid((48, 48))[0, 1, 12, 12]
+
+
+def test_pan_made_of_channels_is_measured_where_all_of_them_are():
+    """A mean of the others was of another level, as leaves are that lack their near infrared."""
+    rng = np.random.default_rng(2)
+    coarse = 0.05 + 0.02 * rng.random((4, 8, 8))
+    coarse[3] += 0.4
+    fine = np.kron(coarse, np.ones((2, 2)))
+    holed = fine.copy()
+    holed[3, :3, :5] = np.nan
+    cube, guide = Cube(data=coarse), Cube(data=holed)
+    made = with_pan(cube, [guide], None).pan.read()[0]
+    np.testing.assert_allclose(made[3:], fine.mean(0)[3:], rtol=1e-6)
+    np.testing.assert_array_equal(np.isnan(made), np.isnan(holed[3]))
+    np.testing.assert_array_equal(np.isnan(fuse(cube, guide=guide, method="GSA").read()[0]), np.isnan(holed[3]))
+    in_memory = guided(torch.as_tensor(coarse), [Guide(image=torch.as_tensor(holed))], Optics(ratio=2))
+    np.testing.assert_array_equal(torch.isnan(in_memory.pan[0, 0]), np.isnan(holed[3]))
+    # a channel that counts for nothing takes nothing
+    rows = np.array([[1.0, 1, 1, 1], [1, 1, 1, 1]])
+    alike = Guide(image=torch.as_tensor(holed[[0, 3]]), response=rows)
+    assert torch.isfinite(guided(torch.as_tensor(coarse), [alike], Optics(ratio=2)).pan).all()

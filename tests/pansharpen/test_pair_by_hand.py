@@ -236,7 +236,7 @@ def test_channels_of_a_guide():
     holed = image.clone()
     holed[0, 1, 2, 3] = torch.nan
     filled = Guide(image=holed).filled()
-    assert torch.nonzero(~filled.valid).tolist() == [[0, 0, 2, 3]]
+    assert torch.nonzero(~filled.valid).tolist() == [[0, 1, 2, 3]]
     assert torch.isfinite(filled.image).all()
     batch = Guide(image=torch.cat([image, 2 * image]), valid=torch.ones(2, 1, 4, 4, dtype=torch.bool)).single(1)
     assert torch.equal(batch.image, 2 * image)

@@ -11,6 +11,7 @@ from hsitools.cube import Cube
 from hsitools.estimation.chance import SIZES, believed
 from hsitools.scenes import scene
 from hsitools.sensor import preset
+from pansharpen.cubes import fuse
 from pansharpen.in_memory import fuse_case
 from pansharpen.methods.physics import learn
 from pansharpen.pair.wald import simulated_case
@@ -135,3 +136,19 @@ def test_units_of_pan_do_not_matter(straight):
     hazy = plain.replace(pan=0.7 * plain.pan + 0.3)
     before, after = fuse_case("physics", plain), fuse_case("physics", hazy)
     assert float((after - before).abs().max()) < 2e-3 * float(before.abs().max())
+
+
+@pytest.mark.parametrize("level", [0.2, 1e6])
+def test_a_sharp_image_without_contrast_is_said_to_have_none(level, caplog):
+    """All of one value, or of a contrast that float32 does not hold: the result was interpolated without a word."""
+    rng = np.random.default_rng(5)
+    values = rng.random((4, 9, 9)).cumsum(0)
+    faint = level + (0.1 * rng.random((1, 18, 18)) if level > 1 else np.zeros((1, 18, 18)))
+    cube = Cube(data=values, pan=Cube(data=faint))
+    fused = fuse(cube, method="GSA").read()
+    assert "cube: found no contrast in PAN; the result is hardly more than the cube interpolated" in caplog.text
+    assert np.abs(fused - fuse(cube, method="EXP").read()).max() < 0.2 * values.std()
+    caplog.clear()
+    told = cube.replace(pan=Cube(data=1 + np.kron(values.mean(0), np.ones((1, 2, 2)))))
+    fuse(told, method="GSA")
+    assert "no contrast" not in caplog.text
