@@ -181,8 +181,8 @@ def test_pixels_of_guides_are_judged_by_the_cube(pair, guides, times, made):
         assert one.wild.said == {"guide_pixels": 2}
     case = whole.case(as_measured=True)
     ready = prepared(case.replace(findings={}))
-    for guide, of_scene, (_, y, x) in zip(ready.guides, whole.case().guides, WILD_OF_GUIDES, strict=True):
-        assert torch.argwhere(~guide.valid[0, 0]).tolist() == [[y, x]]
+    for guide, of_scene, place in zip(ready.guides, whole.case().guides, WILD_OF_GUIDES, strict=True):
+        assert torch.argwhere(~guide.valid[0]).tolist() == [list(place)]
         torch.testing.assert_close(guide.image, of_scene.image)
     # PAN that is made of them has none there; one of its own does
     assert (~torch.isfinite(whole.case().pan[0, 0])).sum() == made
