@@ -93,7 +93,7 @@ def _ends_early(path: Path) -> bool:
             shape, _, dtype = read(file)
         except ValueError:
             return False
-        return path.stat().st_size - file.tell() < np.prod(shape) * dtype.itemsize
+        return bool(path.stat().st_size - file.tell() < np.prod(shape) * dtype.itemsize)
 
 
 def _load_npy(folder: Path, name: str) -> Array:
