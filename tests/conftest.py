@@ -1,6 +1,7 @@
 """What all tests share: the reference data, one thread, no display, repeatable examples."""
 
 import functools
+import gc
 import importlib.metadata
 import logging
 import os
@@ -50,13 +51,13 @@ BENCHMARKS = (
     "test_plugins",
     "test_wrong_files",
     "test_other_weights",
+    "test_docs.",
 )
 #: Files that take longest, about in order: they begin first, so that no worker is left alone with one at the end.
 LONG = (
     *BENCHMARKS,
     "test_diffusion",
     "test_lint",
-    "test_docs.",
     "notebooks/",
     "test_denoise",
     "test_symmetries",
@@ -95,6 +96,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next((number for number, name in enumerate(LONG) if name in path), len(LONG))
 
     items.sort(key=place)
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded stays until the end: half a million objects that each look for garbage went through anew."""
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import json
 import os
 import select
@@ -93,6 +94,7 @@ def function_of(target: str) -> Callable[[Any], Any]:
 def serve(target: str) -> None:
     """Answer requests on standard input, one line of JSON each, until it ends."""
     function = function_of(target)
+    gc.freeze()  # what is loaded is no child's to look through, nor to copy
     _adopt_orphans()
     replies = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # whatever prints must not answer in our place
