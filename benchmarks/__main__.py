@@ -16,7 +16,7 @@ LONG = (
     "calibration_coverage", "calibration_constants", "denoise_ablation", "denoise_scenes", "denoise_memory",
     "denoise_right", "fusion_ablation", "fusion_noisy", "fusion_std",
     "pansharpen_scenes", "ranked", "pansharpen_memory", "pansharpen_zero_shot", "fusion_pairs", "honesty", "fuzz",
-    "compression", "inversion", "writing", "gpu", "scale", "guide",
+    "compression", "inversion", "inversion_limits", "writing", "gpu", "scale", "guide",
 )  # fmt: skip
 
 
