@@ -13,10 +13,12 @@ from dataclasses import replace
 from types import NoneType
 from typing import Any
 
+import numpy as np
+
 from calibration.captures.capture import MonochromaticCapture
-from calibration.captures.saturation import clipped_samples
+from calibration.captures.saturation import clipped_samples, full_wells
 from calibration.characterization import Characterization
-from calibration.fitting.near_ceiling import near_ceiling, rows_near_ceiling
+from calibration.fitting.near_ceiling import near_ceiling, rows_near_ceiling, with_ceilings
 from calibration.fitting.options import Options
 from calibration.fitting.wild_samples import WildSamples, fit_without_wild
 from calibration.held_out import cross_validate, deal
@@ -116,16 +118,21 @@ def characterize(
 
 
 def _without_clipped(capture: MonochromaticCapture) -> MonochromaticCapture:
-    """A capture whose samples that were cut off are marked as saturated, and masked."""
+    """A capture whose samples that were cut off are marked as saturated, and masked, where they can be at a ceiling."""
     clipped = clipped_samples(capture.intensity, capture.mask)
-    if not clipped.any():
-        return capture
-    log.warning(
-        "%s: %s of %s saturated, which the capture does not mark: left out",
-        capture.name, counted(clipped.sum(), "sample"), counted(clipped.any(axis=1).sum(), "interferometer"),
-    )  # fmt: skip
-    saturated = clipped if capture.saturated is None else capture.saturated | clipped
-    return replace(capture, mask=capture.mask & ~clipped, saturated=saturated)
+    wells = full_wells(capture.intensity, capture.mask & ~clipped.any(axis=1, keepdims=True))[:, None]
+    full = capture.mask & (capture.intensity >= wells)
+    clipped |= full
+    if clipped.any():
+        log.warning(
+            "%s: %s of %s saturated, which the capture does not mark: left out",
+            capture.name, counted(clipped.sum(), "sample"), counted(clipped.any(axis=1).sum(), "interferometer"),
+        )  # fmt: skip
+        capture = replace(
+            capture, intensity=np.where(full, wells, capture.intensity), mask=capture.mask & ~clipped,
+            saturated=clipped if capture.saturated is None else capture.saturated | clipped,
+        )  # fmt: skip
+    return with_ceilings(capture)
 
 
 def _without_near_ceiling(capture: MonochromaticCapture, options: Options) -> MonochromaticCapture:

@@ -148,8 +148,10 @@ class MonochromaticCapture:
         if self.saturated is not None:
             values["saturated"] = shaped("saturated", self.saturated, BOOLEAN)
             # samples at full scale tell that there was as much light at least
-            kept = mask | (values["saturated"] & np.isfinite(intensity) & np.isfinite(flat) & (flat > 0))
-        values |= {"intensity": np.where(kept, intensity, 0.0), "flat": np.where(kept, flat, 1.0)}
+            kept = mask | (values["saturated"] & np.isfinite(flat) & (flat > 0))
+        values |= {
+            "intensity": np.where(kept & np.isfinite(intensity), intensity, 0.0), "flat": np.where(kept, flat, 1.0)
+        }  # fmt: skip
         if self.neighbourhood is not None:
             values["neighbourhood"] = shaped("neighbourhood", self.neighbourhood, REAL)
             unknown = int((mask & ~np.isfinite(values["neighbourhood"])).sum())

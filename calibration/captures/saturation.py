@@ -30,6 +30,11 @@ RUN = 3
 LEAST_RUNS = 2
 #: Steps of the converter from the ceiling to the samples beside such runs: a rounded top falls by one or two.
 STEEP = 4
+#: Shares of a row's samples that may be at a full well, the largest first, how much closer they lie then than at the
+#: top of a sine, and the fewest samples that tell.
+TOPS, CLOSE, LEAST_SAMPLES = (0.5, 0.3, 0.2, 0.1), 0.25, 60
+#: Fewest rows that show full wells, where there are so many, and how far the wells of one detector lie apart at most.
+LEAST_ROWS, SAME = 3, 0.02
 
 
 def saturation_limit(stack: FrameStack, centres: NDArray[np.int64], dark: Array, hot: Mask) -> float:
@@ -105,6 +110,38 @@ def clipped_samples(intensity: Array, mask: Mask) -> Mask:
     for row in np.flatnonzero(mask.any(axis=1) & ~out.any(axis=1)):
         one = slice(row, row + 1)
         out[row] = mask[row] & (intensity[row] >= _ceiling(intensity[one], mask[one], step))
+    return out
+
+
+def full_wells(intensity: Array, mask: Mask) -> Array:
+    """Values from which on samples of each row lie at a ceiling that is not at one number, ``(row,)``; infinite: none.
+
+    A full well is read with noise, and so is the mean of several. Told by how close to one another the brightest
+    samples lie, beside the row's middle half: of a sine, which dwells at its top longest, they lie four times as far
+    apart. In several runs, as many fringes have tops: one may be broad.
+    """
+    out = np.full(len(intensity), np.inf)
+    for row in np.flatnonzero(mask.sum(axis=1) >= LEAST_SAMPLES):
+        values = intensity[row, mask[row]]
+        low, high, top = np.quantile(values, (0.25, 0.75, 0.99))
+        for share in TOPS:
+            edge = float(np.quantile(values, 1 - share))
+            # where three quarters are at the ceiling no middle half is left: the darker quarter stands for it
+            middle = max(high - low, edge - low)
+            full = values >= edge
+            runs = int(full[0]) + int((full[1:] & ~full[:-1]).sum())
+            sine = (np.cos(0.01 * np.pi) - np.cos(share * np.pi)) / np.sqrt(2)
+            if runs > LEAST_RUNS and top - edge < CLOSE * sine * middle:
+                plateau = values[full]
+                out[row] = float(np.median(plateau) - 4 * robust_sigma(plateau - np.median(plateau)))
+                break
+    found = np.isfinite(out)
+    if found.sum() < min(LEAST_ROWS, len(out)):
+        return np.full(len(out), np.inf)
+    usual, highest = float(np.median(out[found])), float(np.max(intensity, where=mask, initial=0.0))
+    if highest - usual < SAME * highest:
+        # of one detector, which nothing passes: rows that reach it at few lines do not show it by themselves
+        out = np.where(np.abs(out - usual) < SAME * highest, out, usual)
     return out
 
 

@@ -8,6 +8,8 @@ samples is cut off. Where a fit puts samples near the ceiling all of them are se
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,6 +31,20 @@ def rows_near_ceiling(capture: MonochromaticCapture) -> NDArray[np.bool_]:
         return np.zeros(capture.n_interferometers, dtype=bool)
     lost = capture.saturated & ~capture.mask & ~cut_off_samples(capture)
     return np.asarray(lost.any(axis=1) & capture.mask.any(axis=1))
+
+
+def with_ceilings(capture: MonochromaticCapture) -> MonochromaticCapture:
+    """A capture with a ceiling for rows that lost more than `MOST`: the brightest of what is left of them.
+
+    So few samples alone fit fringes half as high, or of twice the OPD; what is lost was at least as bright as those.
+    """
+    rows = rows_near_ceiling(capture)
+    if capture.saturated is None or not rows.any():
+        return capture
+    lost = capture.saturated & ~capture.mask
+    rows &= lost.sum(axis=1) > MOST * capture.n_lines
+    brightest = np.max(capture.intensity, axis=1, keepdims=True, where=capture.mask, initial=-np.inf)
+    return replace(capture, intensity=np.where(lost & rows[:, None], brightest, capture.intensity))
 
 
 def near_ceiling(capture: MonochromaticCapture, data: ScaledRows, fit: Fit) -> NDArray[np.bool_]:

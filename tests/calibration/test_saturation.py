@@ -11,7 +11,7 @@ from calibration import simulated_bench as bench
 from calibration.captures.capture import MonochromaticCapture
 from calibration.captures.extract import extract
 from calibration.captures.frames import FrameStack
-from calibration.captures.saturation import clipped_samples, clipping_limit
+from calibration.captures.saturation import clipped_samples, clipping_limit, full_wells
 from calibration.fitting.cut_off import CutOff, cut_off_samples
 from calibration.fitting.fit import fit_capture
 from calibration.fitting.lmfit_engine import refine_rows
@@ -365,3 +365,39 @@ def test_a_row_that_lost_too_much_keeps_the_rest():
     assert not near[(~capture.mask).mean(axis=1) > MOST].any()
     assert (cut[near.any(axis=1)] <= MOST).all()
     assert not near_ceiling(replace(capture, saturated=None), data, fit).any()
+
+
+def _lost(capture, share, how, rng):
+    """A capture of which a share of the samples reached full wells, or is marked and lost above each row's ceiling."""
+    if how == "full wells":
+        ceiling = np.quantile(capture.intensity, 1 - share)
+        wells = ceiling * (1 + 0.003 * rng.standard_normal(capture.intensity.shape))
+        return replace(
+            capture, intensity=np.where(capture.intensity > ceiling, wells, capture.intensity), saturated=None
+        )
+    full = capture.intensity > np.quantile(capture.intensity, 1 - share, axis=1, keepdims=True)
+    return replace(capture, intensity=np.where(full, np.nan, capture.intensity), mask=~full, saturated=full)
+
+
+@pytest.mark.parametrize(("share", "how"), [(0.15, "full wells"), (0.35, "full wells"), (0.5, "marked")])
+def test_samples_at_a_ceiling_that_no_number_tells(share, how):
+    """Full wells that a table does not mark, and marked ones without a number: reflectivities were .12 too low."""
+    rng = np.random.default_rng(11)
+    device = bench.simulate_instrument(16, rng=rng, rows=4, opd_offset_um=2.0, opd_step_um=0.9)
+    capture = bench.capture(device, bench.lines(121), rng=rng, noise=0.03, linewidth_nm=0.0)
+    result = characterize(_lost(capture, share, how, rng), TransmittanceModel(degree_phase=3))
+    z = bench.standardised_errors(device, result)
+    assert result.flags["saturated"].all()
+    for name in ("opd", "reflectivity", "gain"):
+        assert np.mean(np.abs(z[name]) < 3) > 0.9, name
+    assert abs(np.median(result.gain / device.gain_at(capture.wavenumber).mean(axis=1)) - 1) < 0.015
+
+
+def test_fringes_have_no_full_wells():
+    """However low the noise, and however broad their tops."""
+    for noise, waves in ((0, 2), (0.001, np.inf), (0.1, 2)):
+        rng = np.random.default_rng(5)
+        device = bench.simulate_instrument(60, rng=rng, rows=8, waves=waves, opd_offset_um=0.1, opd_step_um=0.2)
+        capture = bench.capture(device, bench.lines(121), rng=rng, noise=noise, linewidth_nm=0.0)
+        for values in (capture.intensity, capture.intensity / capture.flat):
+            assert np.isinf(full_wells(values, capture.mask)).all()
