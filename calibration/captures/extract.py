@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,8 +115,13 @@ def extract(
     ceiling = np.where(good, limit - dark[rows, columns], np.inf).min(axis=(1, 2))
     # of all lines: where no light falls, and where it should
     whole, whole_flat = np.zeros(stack.shape), np.full(stack.shape, np.nan if stack.flat is None else 0.0)
+    seen: dict[bytes, int] = {}
+    copies = 0
     for place in range(stack.n_lines):
         frame = stack.line(place)
+        first = seen.setdefault(blake2b(frame.tobytes()).digest(), place)
+        if first != place and np.ptp(frame) > 0:
+            copies, pair = copies + 1, tuple(1000 / stack.wavenumber[[first, place]])
         whole += frame / stack.n_lines
         raw = frame[rows, columns]
         usable = good & np.isfinite(raw)
@@ -136,6 +142,12 @@ def extract(
             saturated[:, place] &= flat_enough & ~full
         if progress is not None:
             progress(place + 1, stack.n_lines)
+    if copies:
+        log.warning(
+            "%s: frames: found %s to repeat that of another line number by number (the last at %.6g and %.6g nm), "
+            "expected one of each line's own: noise repeats no frame",
+            stack.path, counted(copies, "frame"), *pair,
+        )  # fmt: skip
     unlit = unlit_pixels(layout) & ~hot & (stack.dark is not None)
     for name, samples, mean in (("frames", intensity, whole), ("flat", flat, whole_flat)):
         check_dark(samples[mask & np.isfinite(samples)], (mean - dark)[unlit], f"{stack.path}: dark", name)

@@ -322,6 +322,11 @@ def frames(
     declared = np.inf if full_scale is None else float(full_scale)
     limit = min(declared, clipping_limit(first, ~hot & ~beyond & np.isfinite(first).all(axis=0)))
     found = average(raw, rows, columns, limit, hot | beyond)
+    if found.copies:
+        log.warning(
+            "%s: frames: found %s to repeat an earlier one number by number: counted once",
+            source, counted(found.copies, "frame"),
+        )  # fmt: skip
     _check_frame_means(found, float(dark[rows, columns][~(hot | beyond)].mean()), source)
     saturated, hot = found.saturated & ~beyond, hot | (found.wild & ~beyond)
     if saturated.mean() > SATURATED:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,8 @@ class Average:
         sub-image without noise among others that have it.
     frame_mean : array, shape (frame,)
         Of each frame, of the pixels that are not hot; NaN of one without a finite number.
+    copies : int
+        Frames that repeat an earlier one number by number, which no noise does: counted once.
     """
 
     mean: Array
@@ -43,6 +46,7 @@ class Average:
     saturated: Mask
     wild: Mask
     frame_mean: Array
+    copies: int = 0
 
 
 def average(raw: Any, rows: NDArray[np.intp], columns: NDArray[np.intp], limit: float, hot: Mask) -> Average:
@@ -62,6 +66,7 @@ def average(raw: Any, rows: NDArray[np.intp], columns: NDArray[np.intp], limit: 
     mean, squares = np.zeros((2, *hot.shape))
     saturated = np.zeros(hot.shape, dtype=bool)
     frame_mean = np.full(count, np.nan)
+    different: set[bytes] = set()
     for number in range(count):
         # about the running mean: of many frames no sum grows beyond its digits
         cut = np.asarray(raw[number], dtype=float)[rows, columns]
@@ -69,12 +74,22 @@ def average(raw: Any, rows: NDArray[np.intp], columns: NDArray[np.intp], limit: 
         known = ~hot & np.isfinite(cut)
         if known.any():
             frame_mean[number] = cut[known].mean()
+        before = len(different)
+        different.add(blake2b(cut.tobytes()).digest())
+        if len(different) == before:
+            continue
         away = cut - mean
-        mean += away / (number + 1)
+        mean += away / len(different)
         squares += away * (cut - mean)
     wild = ~np.isfinite(mean)
     if count == 1:
         return Average(mean=mean, noise_std=None, saturated=saturated, wild=wild, frame_mean=frame_mean)
+    copies = count - len(different)
+    if len(different) > 1:
+        count = len(different)
+    else:
+        # a scene without noise, each of whose frames is right
+        copies = 0
     variance = squares / (count - 1)
     counts = ~(hot | saturated | wild)
     samples = np.asarray(raw[0])[rows, columns][counts]
@@ -86,7 +101,7 @@ def average(raw: Any, rows: NDArray[np.intp], columns: NDArray[np.intp], limit: 
     least = 1e-12 * float((mean[counts] ** 2).mean()) if counts.any() else 0.0
     noise = np.maximum(variances, least) / count + _kept_rounding(variances, step)
     return Average(
-        mean=mean, noise_std=np.sqrt(noise), saturated=saturated, wild=wild, frame_mean=frame_mean
+        mean=mean, noise_std=np.sqrt(noise), saturated=saturated, wild=wild, frame_mean=frame_mean, copies=copies
     )  # fmt: skip
 
 

@@ -339,6 +339,18 @@ def test_frames_that_lie_elsewhere_than_the_layout_says(device, frames_path):
         extract(FrameStack(frames_path), layout)
 
 
+def test_frames_that_repeat_another_lines_are_said(device, frames_path, tmp_path, caplog):
+    """A scan that wrote one frame twice: two lines with the same light, and the same noise."""
+    with h5py.File(frames_path) as old, h5py.File(tmp_path / "f.h5", "w") as new:
+        for name, data in old.items():
+            new[name] = data[()]
+        new["frames"][7] = new["frames"][3]
+    extract(FrameStack(frames_path), device.layout)
+    assert "number by number" not in caplog.text
+    extract(FrameStack(tmp_path / "f.h5"), device.layout)
+    assert "found 1 frame to repeat that of another line number by number" in caplog.text
+
+
 def test_pixels_without_a_number_are_left_out(device, frames_path, tmp_path):
     path = tmp_path / "frames.h5"
     path.write_bytes(frames_path.read_bytes())

@@ -63,6 +63,17 @@ def test_dark_frames_of_another_exposure(instrument: Characterization, caplog: p
     assert not said(caplog)
 
 
+def test_a_sequence_stored_twice(instrument: Characterization, caplog: pytest.LogCaptureFixture) -> None:
+    """Copies are no measurements: error bars were 1/√2 of what they are, and less with each copy."""
+    once = frames(lit(count=4), dark(), device(instrument))
+    assert not said(caplog)
+    for copies in (np.tile(lit(count=4), (2, 1, 1)), np.repeat(lit(count=4), 3, axis=0)):
+        again = frames(copies, dark(), device(instrument), source="frames.h5")
+        assert f"frames.h5: frames: found {len(copies) - 4} frames to repeat an earlier one" in said(caplog)
+        assert_allclose(again.noise_std, once.noise_std, rtol=1e-9)
+        assert_allclose(again.values, once.values, rtol=1e-9)
+
+
 @pytest.mark.parametrize("shift", [(0, 3), (0, -4), (2, 0), (-4, 0)])
 def test_frames_displaced_as_a_whole(instrument: Characterization, shift: tuple[int, int]) -> None:
     """Each sub-image was cut from two; all of them alike, so that aligning them showed nothing."""
