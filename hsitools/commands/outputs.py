@@ -9,7 +9,20 @@ from typing import Any
 import click
 
 
-class OutputFile(click.Path):
+class Output(click.Path):
+    """A file or a folder to write."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """As click, but for the empty name that a shell makes of a variable that is not set: it is no folder."""
+        if value == "":
+            self.fail("found '', expected a name", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class OutputFile(Output):
     """A file to write.
 
     Parameters
@@ -23,7 +36,7 @@ class OutputFile(click.Path):
     """
 
     def __init__(self, kind: str, *parts: str, folder_with: str | None = None) -> None:
-        super().__init__(path_type=Path)
+        super().__init__()
         self.kind, self.parts, self.folder_with = kind, parts, folder_with
 
     def check(self, path: Path, parameters: dict[str, Any]) -> list[Path]:
@@ -42,11 +55,8 @@ class OutputFile(click.Path):
         return bool(self.parts) and not (self.folder_with is not None and parameters.get(self.folder_with))
 
 
-class OutputFolder(click.Path):
+class OutputFolder(Output):
     """A folder to write into, made if need be."""
-
-    def __init__(self) -> None:
-        super().__init__(path_type=Path)
 
     def check(self, path: Path, parameters: dict[str, Any]) -> list[Path]:
         """No file that has to be spared; raises `InputError` where there can be no such folder."""

@@ -96,7 +96,8 @@ def together(out: Path) -> Iterator[Path]:
         try:
             yield folder
         except InputError as error:
-            raise type(error)(str(error).replace(str(folder), str(out.parent))) from None
+            here = str(out).removesuffix(out.name)
+            raise type(error)(str(error).replace(f"{folder}{os.sep}", here)) from None
         for made in sorted(folder.iterdir(), key=lambda made: made.name == out.name):
             place = out.parent / made.name
             _check_place(place)

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -112,7 +113,7 @@ def test_places_that_cannot_be_written(tmp_path, name):
     assert not list(tmp_path.iterdir())
 
 
-def test_files_of_one_run_appear_together_or_not_at_all(tmp_path):
+def test_files_of_one_run_appear_together_or_not_at_all(tmp_path, monkeypatch):
     out, std = tmp_path / "cube.h5", tmp_path / "cube_std.h5"
     for path in (out, std):
         path.write_text("old")
@@ -125,6 +126,9 @@ def test_files_of_one_run_appear_together_or_not_at_all(tmp_path):
     with pytest.raises(InputError) as caught:
         stopped()
     assert str(caught.value) == f"{out}: output: cannot be written (No space left on device)"
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"^cube\.h5: output: full"), together(Path("cube.h5")) as made:
+        raise InputError(f"{made / 'cube.h5'}: output: full")
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"cube.h5": "old", "cube_std.h5": "old"}
     with together(out) as made:
         for path in (out, std):

@@ -204,3 +204,13 @@ def test_a_folder_of_work_that_was_stopped_at_once_is_gone(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         work(tmp_path / "own", "")
     assert (tmp_path / "own").exists()
+
+
+def test_an_empty_name_is_no_folder(hsi, tmp_path, monkeypatch):
+    """What a shell makes of a variable that is not set: all files went into the folder where the command was typed."""
+    monkeypatch.chdir(tmp_path)
+    for asked in (("process", "bench", "--scene", "s.h5", "-o", ""), ("demo", "--out", "")):
+        code, _, err = hsi(*asked)
+        assert code == 2
+        assert "found '', expected a name" in err
+    assert not list(tmp_path.iterdir())
