@@ -43,10 +43,15 @@ def seen(request: pytest.FixtureRequest) -> np.ndarray:
     return np.asarray(out, dtype=np.float32)
 
 
+@pytest.fixture(scope="module")
+def whole(seen: np.ndarray) -> np.ndarray:
+    """The scene restored where nothing is missing."""
+    return restore(seen, "lowrank").estimate
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_was_measured_is_restored_as_well_beside_a_hole(seen: np.ndarray, kind: str) -> None:
+def test_what_was_measured_is_restored_as_well_beside_a_hole(seen: np.ndarray, whole: np.ndarray, kind: str) -> None:
     missing = holes(kind)
-    whole = restore(seen, "lowrank").estimate
     found = restore(np.where(missing, np.nan, seen), "lowrank").estimate
     error, usual = ((image - mixture())[:, ~missing] for image in (found, whole))
     # scattered holes take neighbours from every pixel
