@@ -118,7 +118,18 @@ def characterize(
 
 
 def _without_clipped(capture: MonochromaticCapture) -> MonochromaticCapture:
-    """A capture whose samples that were cut off are marked as saturated, and masked, where they can be at a ceiling."""
+    """A capture whose samples that were cut off are marked as saturated, and masked, where they can be at a ceiling.
+
+    Samples whose flat field was cut off are left out.
+    """
+    clipped_flat = clipped_samples(capture.flat, capture.mask)
+    if clipped_flat.any():
+        log.warning(
+            "%s: flat: %s of %s saturated: left out",
+            capture.name, counted(clipped_flat.sum(), "sample"),
+            counted(clipped_flat.any(axis=1).sum(), "interferometer"),
+        )  # fmt: skip
+        capture = replace(capture, mask=capture.mask & ~clipped_flat)
     clipped = clipped_samples(capture.intensity, capture.mask)
     wells = full_wells(capture.intensity, capture.mask & ~clipped.any(axis=1, keepdims=True))[:, None]
     full = capture.mask & (capture.intensity >= wells)

@@ -401,3 +401,16 @@ def test_fringes_have_no_full_wells():
         capture = bench.capture(device, bench.lines(121), rng=rng, noise=noise, linewidth_nm=0.0)
         for values in (capture.intensity, capture.intensity / capture.flat):
             assert np.isinf(full_wells(values, capture.mask)).all()
+
+
+def test_a_flat_field_that_was_cut_off_is_left_out(caplog):
+    """Its light is not known there: gains were too high by as much, and nothing was said."""
+    rng = np.random.default_rng(17)
+    device = bench.simulate_instrument(16, rng=rng, rows=4, opd_offset_um=2.0, opd_step_um=0.9)
+    capture = bench.capture(device, bench.lines(121), rng=rng, noise=0.03, linewidth_nm=0.0)
+    characterize(capture, TransmittanceModel(degree_phase=3))
+    assert "flat" not in caplog.text
+    cut = np.minimum(capture.flat, np.quantile(capture.flat, 0.6))
+    result = characterize(replace(capture, flat=cut), TransmittanceModel(degree_phase=3))
+    assert f"flat: {(cut == cut.max()).sum()} samples of" in caplog.text
+    assert np.median(np.abs(bench.standardised_errors(device, result)["gain"])) < 1.2
