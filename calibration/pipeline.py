@@ -19,6 +19,7 @@ from calibration.captures.capture import MonochromaticCapture
 from calibration.captures.saturation import clipped_samples, full_wells
 from calibration.characterization import Characterization
 from calibration.fitting.near_ceiling import near_ceiling, rows_near_ceiling, with_ceilings
+from calibration.fitting.opd_law import OpdLaw
 from calibration.fitting.options import Options
 from calibration.fitting.wild_samples import WildSamples, fit_without_wild
 from calibration.held_out import cross_validate, deal
@@ -114,7 +115,15 @@ def characterize(
             capture.name, result.settings["opd_limit_um"],
             counted(result.flags["undersampled"].sum(), "interferometer"),
         )  # fmt: skip
+    say_other_step(result.law, capture.name)
     return result
+
+
+def say_other_step(law: OpdLaw, name: str) -> None:
+    """Warn of a nominal step that can only be in another unit."""
+    nominal, found = law.nominal_step_um, law.step_um
+    if nominal is not None and np.isfinite(found) and not 0.1 < abs(found / nominal) < 10:
+        log.warning("%s: opd_step_um: found %g, while the fringes say %.3g: is it in µm?", name, nominal, abs(found))
 
 
 def _without_clipped(capture: MonochromaticCapture) -> MonochromaticCapture:

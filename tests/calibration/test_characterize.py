@@ -16,7 +16,7 @@ from calibration.fitting.scaled_rows import ScaledRows
 from calibration.held_out import cross_validate
 from calibration.model_choice import select_model
 from calibration.physical_parameters import _poor
-from calibration.pipeline import characterize
+from calibration.pipeline import characterize, say_other_step
 from hsitools.errors import FormatError, InputError
 from hsitools.sensor.transmittance import TransmittanceModel
 
@@ -290,6 +290,18 @@ def test_law():
     assert abs(law.offset_um - 1.5) < 4 * law.offset_stderr_um
     assert list(np.flatnonzero(law.outliers)) == [20, 60]
     assert np.isnan(fit_law(opd, index, np.zeros(100, bool), 0.5, None).step_um)
+
+
+def test_a_nominal_step_in_another_unit_is_said(caplog):
+    """175 nm written as 175; one that is merely off, or reversed, is the instrument's own affair."""
+    index = np.arange(40)
+    for nominal in (0.2, -0.1, 1.0, None):
+        say_other_step(fit_law(1 + 0.175 * index, index, np.ones(40, bool), 0.5, nominal), "device")
+    assert not caplog.records
+    for nominal in (175.0, 0.000175):
+        say_other_step(fit_law(1 + 0.175 * index, index, np.ones(40, bool), 0.5, nominal), "device")
+    said = "device: opd_step_um: found {}, while the fringes say 0.175: is it in µm?"
+    assert [record.getMessage() for record in caplog.records] == [said.format(175), said.format(0.000175)]
 
 
 def test_lmfit_agrees(simulated):
