@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 
 from hsitools.cube.tensors import real_tensor
@@ -136,6 +137,8 @@ class FusionCase:
         r = self.optics.ratio
         for guide in self.guides:
             guide.check(batch, band, (r * y, r * x), self.name)
+            if guide.ratio >= max(r, 2):
+                raise InputError(f"{self.name}: {guide.name}: found pixels as large as the cube's, expected finer ones")
         fine = {"pan": 1, "expanded": band, "reference": band}
         for name, channels in fine.items():
             value, expected = getattr(self, name), (batch, channels, r * y, r * x)
@@ -144,12 +147,14 @@ class FusionCase:
                     f"{self.name}: {name}: found shape {tuple(value.shape)}, expected {expected} "
                     f"for a cube of {band}×{y}×{x} at ratio {r}"
                 )
-        for name in ("wavelength_nm", "pan_response", "noise_variance", "error_variance", "full_scale"):
+        for name in ("mtf", "wavelength_nm", "pan_response", "noise_variance", "error_variance", "full_scale"):
             value = getattr(self.optics, name)
-            if value is not None and len(value) != band:
-                raise InputError(
-                    f"{self.name}: {name}: found {counted(len(value), 'value')}, expected {band}, one a band"
-                )
+            # one row of gains along y and x is of all bands
+            if value is None or (name == "mtf" and np.shape(value) in ((), (1, 2), (band, 2))):
+                continue
+            if np.shape(value) != (band,):
+                found = counted(np.size(value), "value") if np.ndim(value) < 2 else f"shape {np.shape(value)}"
+                raise InputError(f"{self.name}: {name}: found {found}, expected {band}, one a band")
 
     @property
     def n_bands(self) -> int:

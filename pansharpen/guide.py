@@ -19,7 +19,7 @@ from hsitools.sensor.interpolation import interpolate
 from hsitools.sensor.separable import Separable
 from hsitools.sensor.spatial import mtf_decimate
 from hsitools.text import counted
-from pansharpen.optics import USUAL_MTF, Optics
+from pansharpen.optics import USUAL_MTF, Optics, require_gains, require_variances
 from pansharpen.pair.holes import fill_nearest
 
 Array = NDArray[np.float64]
@@ -89,6 +89,26 @@ class Guide:
                     f"{self.name}: {field}: found {counted(len(np.atleast_1d(value)), 'row')}, "
                     f"expected {self.n_channels}, one a channel"
                 )
+        if np.ndim(self.mtf) and len(self.mtf) != self.n_channels:
+            raise InputError(
+                f"{self.name}: mtf: found {counted(len(self.mtf), 'row')}, expected {self.n_channels}, one a channel"
+            )
+        require_gains(self.mtf, f"{self.name}: mtf")
+        require_variances(self.noise_variance, f"{self.name}: noise_variance")
+        if self.response is not None and np.isinf(self.response).any():
+            raise InputError(f"{self.name}: response: found a weight that is infinite, expected numbers")
+        if np.shape(self.offset) != (2,) or not np.isfinite(self.offset).all():
+            raise InputError(f"{self.name}: offset: found {self.offset!r}, expected two numbers, (y, x)")
+        if self.valid is not None and not (self.valid.dtype == torch.bool and self._is_alike(self.valid)):
+            raise InputError(
+                f"{self.name}: valid: found {self.valid.dtype} of shape {tuple(self.valid.shape)}, expected booleans "
+                f"of {tuple(self.image.shape)}, or of one channel"
+            )
+
+    def _is_alike(self, mask: torch.Tensor) -> bool:
+        """Whether a mask is of its pixels, of each channel or of all together."""
+        batch, channels, *size = self.image.shape
+        return tuple(mask.shape) in {(batch, channels, *size), (batch, 1, *size)}
 
     def check(self, batch: int, bands: int, fine_size: tuple[int, int], who: str) -> None:
         """Raise `InputError` unless it fits a cube of so many bands on that fine grid."""

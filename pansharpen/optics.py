@@ -74,15 +74,12 @@ class Optics:
         object.__setattr__(self, "ratio", check_ratio(self.ratio))
         object.__setattr__(self, "offset", check_offset(self.ratio, self.offset))
         for name in ("mtf", "pan_mtf"):
-            gain = getattr(self, name)
-            if gain is not None and not ((np.asarray(gain) > 0) & (np.asarray(gain) <= 1)).all():
-                found = f"{np.min(gain):g} to {np.max(gain):g}"
-                raise InputError(f"{name}: found {found}, expected gains above 0 and at most 1")
+            require_gains(getattr(self, name), name)
         for name in ("noise_variance", "error_variance", "pan_variance"):
-            variance = getattr(self, name)
-            if variance is not None and np.min(variance) < 0:
-                raise InputError(f"{name}: found {np.min(variance):g}, expected at least 0")
-        if np.shape(self.shift) != (2,):
+            require_variances(getattr(self, name), name)
+        if self.pan_response is not None and not np.isfinite(self.pan_response).all():
+            raise InputError("pan_response: found a weight that is not finite, expected numbers")
+        if np.shape(self.shift) != (2,) or not np.isfinite(self.shift).all():
             raise InputError(f"shift: found {self.shift!r}, expected two numbers, (y, x)")
         # of a file it comes as an array, which no cache of blurs takes for a key
         object.__setattr__(self, "shift", (float(self.shift[0]), float(self.shift[1])))
@@ -115,3 +112,23 @@ class Optics:
         mtf = np.asarray(self.mtf, dtype=float)
         mean = mtf.mean(axis=0) if mtf.ndim else mtf
         return np.broadcast_to(mean, (1, 2))
+
+
+def require_gains(gain: Any, name: str) -> None:
+    """Raise `InputError` unless these are gains at a Nyquist frequency: one, or one a band, or two a band; or None."""
+    if gain is None:
+        return
+    if np.ndim(gain) > 2 or (np.ndim(gain) == 2 and np.shape(gain)[1] != 2):
+        raise InputError(f"{name}: found shape {np.shape(gain)}, expected one gain, one a band, or two a band (y, x)")
+    if not ((np.asarray(gain) > 0) & (np.asarray(gain) <= 1)).all():
+        raise InputError(f"{name}: found {np.min(gain):g} to {np.max(gain):g}, expected gains above 0 and at most 1")
+
+
+def require_variances(variance: Any, name: str) -> None:
+    """Raise `InputError` unless these are variances, or None."""
+    if variance is None:
+        return
+    if not np.isfinite(variance).all():
+        raise InputError(f"{name}: found a value that is not finite, expected numbers")
+    if np.min(variance) < 0:
+        raise InputError(f"{name}: found {np.min(variance):g}, expected at least 0")

@@ -12,13 +12,18 @@ import pytest
 from calibration import MonochromaticCapture, characterize
 from denoise import denoise, restore_cube
 from hsitools import Cube, InputError, evaluate, open_cube, preset, save_cube, scene
-from pansharpen import Optics, fuse
+from pansharpen import FusionCase, Optics, fuse
 
 SENSOR = preset("prisma").select(range(0, 60, 20))
 SCENE = scene((24, 24), seed=1)
 OBSERVED = SENSOR.observe(SCENE, 1)
 CAPTURE = MonochromaticCapture(wavenumber=np.linspace(1, 2, 9), intensity=np.ones((3, 9)), flat=np.ones((3, 9)))
 A_CUBE, A_SENSOR = r"found ndarray, expected a Cube: open_cube\(path\)", r"found str, expected a Sensor: preset\(name\)"
+
+
+def a_case(**optics: Any) -> FusionCase:
+    """Three bands of two by two pixels at ratio 2."""
+    return FusionCase(coarse=np.ones((1, 3, 2, 2)), pan=np.ones((1, 1, 4, 4)), optics=Optics(ratio=2, **optics))
 
 
 @pytest.mark.parametrize(
@@ -57,6 +62,13 @@ A_CUBE, A_SENSOR = r"found ndarray, expected a Cube: open_cube\(path\)", r"found
         (lambda: Optics(ratio=4, pan_mtf=2), "pan_mtf: found 2 to 2, expected gains"),
         (lambda: Optics(ratio=4, noise_variance=[1.0, -1.0]), "noise_variance: found -1, expected at least 0"),
         (lambda: Optics(ratio=4, pan_variance=-2.0), "pan_variance: found -2, expected at least 0"),
+        (lambda: Optics(ratio=4, noise_variance=[np.nan, 1.0]), "noise_variance: found a value that is not finite"),
+        (lambda: Optics(ratio=4, mtf=np.full((2, 3), 0.3)), r"mtf: found shape \(2, 3\), expected one gain"),
+        (lambda: Optics(ratio=4, pan_response=[np.nan, 1.0]), "pan_response: found a weight that is not finite"),
+        (lambda: Optics(ratio=4, shift=(np.nan, 0.0)), "shift: found .* expected two numbers"),
+        (lambda: a_case(mtf=[0.3, 0.3]), "case: mtf: found 2 values, expected 3, one a band"),
+        (lambda: a_case(pan_response=np.ones((3, 1))), r"pan_response: found shape \(3, 1\), expected 3, one a band"),
+        (lambda: a_case(noise_variance=0.1), "noise_variance: found 1 value, expected 3, one a band"),
         (lambda: evaluate(SCENE, SCENE, metrics="SAN"), "metric: found 'SAN'; did you mean 'SAM'"),
     ],
 )  # fmt: skip

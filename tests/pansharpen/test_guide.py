@@ -246,11 +246,24 @@ def test_pan_of_guides_is_their_mean_by_bands():
         ({"response": np.ones((6, 3))}, "response: found 3 bands, expected 20"),
         ({"response": np.ones((5, 3))}, "response: found 5 rows, expected 6"),
         ({"image": torch.ones(6)}, "found shape (6,)"),
+        ({"mtf": [0.3, 0.4]}, "mtf: found 2 rows, expected 6, one a channel"),
+        ({"mtf": 1.5}, "mtf: found 1.5 to 1.5, expected gains"),
+        ({"noise_variance": np.full(6, np.nan)}, "noise_variance: found a value that is not finite"),
+        ({"response": np.full((6, 20), np.inf)}, "response: found a weight that is infinite"),
+        ({"offset": (np.nan, 0.0)}, "offset: found (nan, 0.0), expected two numbers"),
+        ({"valid": torch.ones(1, 2, 48, 48, dtype=torch.bool)}, "valid: found torch.bool of shape (1, 2, 48, 48)"),
+        ({"valid": torch.ones(1, 1, 48, 48)}, "valid: found torch.float32 of shape"),
     ],
 )
 def test_errors_name_what_is_wrong(case, changes, said):
     with pytest.raises(InputError, match=said.replace("(", r"\(").replace(")", r"\)")):
         with_guides(case, dataclasses.replace(case.guides[0], **changes))
+
+
+def test_a_guide_with_pixels_of_the_cubes_is_none(case):
+    coarse = Guide(image=torch.ones(1, 2, 16, 16), ratio=3, name="same")
+    with pytest.raises(InputError, match="same: found pixels as large as the cube's, expected finer ones"):
+        case.replace(guides=(*case.guides, coarse))
 
 
 # ---- files, tiles, the command -----------------------------------------------------------------------------------
