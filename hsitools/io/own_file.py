@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,6 +47,8 @@ def new_own(path: str | Path) -> Iterator[Any]:
         temporary.write_bytes(image)
 
 
+#: How HDF5 names what a file lacks.
+MISSING = re.compile(r"(?:object|attribute:?) '([^']+)'")
 #: What makes a file of the second format of one of the first.
 WAYS = {
     ("hsitools-characterization", "hsitools-sensor"): "hsi sensor from",
@@ -101,6 +104,9 @@ def open_own(path: str | Path, format_name: str, version: int, kind: str, *, als
     except FileNotFoundError:
         raise FormatError(f"{path}: found no such {place}, expected {kind}") from None
     except KeyError as error:
-        raise FormatError(f"{path}: expected {kind}; {error.args[0]}") from None
+        # HDF5 tells the name between words of its own
+        named = MISSING.search(str(error.args[0]))
+        said = f"{named[1]}: missing, expected in {kind}" if named else f"expected {kind}; {error.args[0]}"
+        raise FormatError(f"{path}: {said}") from None
     except OSError as error:
         raise FormatError(f"{path}: expected {kind} (HDF5); {' '.join(str(error).split())}") from None
