@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from hsitools import __version__
-from hsitools.chain import Done, Fact, Outcome, Step, run_steps, sections, steps, timed
+from hsitools.chain import Done, Fact, Outcome, Step, run_steps, steps, timed
 from hsitools.errors import FormatError, InputError
 from hsitools.io.atomic import atomic_path, together
 from hsitools.io.hashes import content_hash, files_hash, short_hash
 from hsitools.io.readers import source_files
 from hsitools.lookup import lookup
+from hsitools.process_page import write_page
 from hsitools.text import decoded, plain
 
 log = logging.getLogger(__name__)
@@ -281,7 +282,7 @@ def process(
 
     def shown(item: Done) -> None:
         done.append(item)
-        write_page(state, done, page)
+        write_page(plan, done, page)
         after(item)
 
     return page, run_steps(chosen, lambda step: _kept_or_done(step, state), before, shown)
@@ -395,27 +396,3 @@ def _read_record(path: Path, step: Step, key: str, state: Process) -> Done | Non
     except (OSError, ValueError, KeyError, TypeError, FormatError):
         return None
     return Done(step=step, outcome=outcome, seconds=float(document["seconds"]), png=png, kept=True)
-
-
-def std_files(done: Sequence[Done]) -> list[Path]:
-    """Files of standard deviations that steps have written, in their order."""
-    return [path for item in done for name, path in item.outcome.files.items() if name.endswith("std")]
-
-
-def write_page(state: Process, done: Sequence[Done], page: Path) -> None:
-    """Write the report: for each step what it did, its figure and numbers."""
-    from hsitools.report import Report
-
-    settings = {name: value for name, value in asdict(state.plan).items() if value is not None and name != "places"}
-    Report(
-        title="From raw frames to spectra",
-        lead=f"{state.plan.scene.name}, measured by the instrument of {state.plan.bench.name or state.plan.bench}. "
-        "Each step's files are kept beside this page.",
-        headlines=[item.outcome.headline for item in done if item.outcome.headline is not None],
-        sections=sections(done),
-        provenance=[
-            ("plan", ", ".join(f"{name} {value}" for name, value in settings.items())),
-            ("standard deviations", ", ".join(path.name for path in std_files(done)) or "none"),
-            ("seconds", ", ".join(f"{item.step.title} {item.seconds:.1f}" for item in done)),
-        ],
-    ).write(page)

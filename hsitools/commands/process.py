@@ -46,8 +46,9 @@ def process(plan_file: Path | None, as_json: bool, **options: Any) -> None:
     """
     from hsitools.chain import Done
     from hsitools.errors import HsiError
-    from hsitools.process import Plan, read_plan, std_files
+    from hsitools.process import Plan, read_plan
     from hsitools.process import process as run
+    from hsitools.process_page import std_files
 
     values = {} if plan_file is None else read_plan(plan_file)
     typed = {name: value for name, value in options.items() if value is not None}
