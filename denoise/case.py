@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from denoise.separation.pixel_noise import WHITE, PixelNoise
 from hsitools.errors import InputError
 
 
@@ -133,6 +134,8 @@ class NoiseModel:
         Elements that do not follow the scene (dead, hot, stuck).
     outlier : array of bool, shape (band, y, x)
         Voxels that carry no signal: invalid, of dead elements, impulses.
+    pixels : PixelNoise
+        How the noise is alike in neighbouring pixels, as of an image that was resampled.
     row_gain, row_offset : array, shape (band, y), or None
         Of rows, where these had some (`denoise.rows`): then ``gain · (row_gain · scene + row_offset) + offset``.
 
@@ -153,6 +156,7 @@ class NoiseModel:
     offset_std: NDArray[np.float32]
     dead: NDArray[np.bool_]
     outlier: NDArray[np.bool_]
+    pixels: PixelNoise = WHITE
     row_gain: NDArray[np.float32] | None = None
     row_offset: NDArray[np.float32] | None = None
 

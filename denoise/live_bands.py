@@ -41,6 +41,7 @@ def in_cube_units(noise: NoiseModel | None, scale: float, live: NDArray[np.bool_
         gain=among_all(noise.gain, live, 1), offset=among_all(noise.offset * s, live, 0),
         offset_std=among_all(noise.offset_std * s, live, 0),
         dead=among_all(noise.dead, live, False), outlier=among_all(noise.outlier, live, False),
+        pixels=noise.pixels,
     )  # fmt: skip
 
 

@@ -77,8 +77,10 @@ def band_variance(found: Separation) -> NDArray[np.float32]:
     """
     whitened, directions = found.whitened, found.directions
     scores = (directions.T @ whitened.reshape(len(whitened), -1)).reshape(-1, *whitened.shape[1:])
+    pixels = found.noise.pixels
     probe = np.random.default_rng(0).choice(np.array([-1, 1], np.float32), scores.shape)
-    change = smooth(scores + np.float32(PROBE) * probe).best - found.scores.best
+    probe = pixels.back(probe)
+    change = smooth(scores + np.float32(PROBE) * probe, pixels).best - found.scores.best
     derivative = np.clip((change * probe).mean((1, 2)) / PROBE, 0, 1)
     noise = found.noise
     return np.asarray(noise.sigma**2 * (directions**2 @ derivative) + pattern(found, found.scene).mean((1, 2)))

@@ -334,7 +334,8 @@ def restore(
     said: dict[str, Any] = {"method": entry.name, "path": entry.name, **found.provenance}
     if (noise := found.noise) is not None:
         left = (seen.values - noise.offset[:, None]) / noise.gain[:, None] - found.estimate
-        said["doubtful_bands"] = np.flatnonzero(live)[structured(left, ~noise.outlier, found.estimate)].tolist()
+        doubtful = structured(left, ~noise.outlier, found.estimate, noise.pixels)
+        said["doubtful_bands"] = np.flatnonzero(live)[doubtful].tolist()
         said |= striped_rows(left, ~noise.outlier)
     part, std = found.estimate * np.float32(scale), None if found.std is None else found.std * np.float32(scale)
     back = np.zeros(part.shape, dtype=bool) if counts else taken_back(part, values[live], lone[live])

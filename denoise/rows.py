@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from denoise.case import Known, NoiseModel, Restoration
 from denoise.said import warning_of
+from denoise.separation.pixel_noise import PixelNoise
 
 Restore = TypeVar("Restore", bound=Callable[..., Any])
 #: What is said of columns, and of rows, that are striped alike in all bands.
@@ -73,7 +74,8 @@ def _without(columns: NoiseModel, values: NDArray[Any]) -> NDArray[Any]:
 def _back(turned: Restoration, rows: NoiseModel, columns: NoiseModel) -> Restoration:
     """A restoration of a turned cube, as of the cube, with what its columns had."""
     noise = dataclasses.replace(
-        columns, sigma=rows.sigma, slope=rows.slope, outlier=_turned(rows.outlier), row_gain=rows.gain,
+        columns, sigma=rows.sigma, slope=rows.slope, outlier=_turned(rows.outlier),
+        pixels=PixelNoise(rows.pixels.correlation.T), row_gain=rows.gain,
         row_offset=rows.offset,
     )  # fmt: skip
     layers = {name: getattr(turned, name) for name in ("estimate", "std", "mask", "structure")}

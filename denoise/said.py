@@ -91,7 +91,7 @@ def warning_of(said: dict[str, Any]) -> dict[str, str]:
 #: Of findings of strips: means by their pixels, and those of which the largest counts.
 MEANS, LARGEST = ("outliers", "nodata", "saturated"), (
     "rank", "photon_gain", "common_stripes", "common_rows", "striped_rows", "rows_calibrated",
-    "noise_correlation", "noise_untold", "bands_as_given",
+    "noise_correlation", "noise_untold", "pixel_correlation", "bands_as_given",
 )  # fmt: skip
 
 

@@ -212,6 +212,7 @@ FINDINGS = (
     "rows_calibrated",
     "noise_correlation",
     "noise_untold",
+    "pixel_correlation",
 )
 #: What was assumed of units, and what makes the result doubtful as a whole.
 NOTE, WARNING = "sensor_note", "warning"

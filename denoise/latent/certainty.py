@@ -14,6 +14,7 @@ from denoise.latent.evidence import evidence
 from denoise.latent.flow import FlowNet, channels_of, posterior_mean, sample
 from denoise.learning.residual_examples import Example
 from denoise.separation.estimate import Separation, gram
+from denoise.separation.pixel_noise import WHITE, PixelNoise
 
 Array = NDArray[Any]
 #: Samples and steps of the flow with which spread is calibrated and, by default, drawn.
@@ -33,30 +34,33 @@ COMPONENTS = 12
 LIMITS, SHARES, COUNTS = (1.0, 1.96), (0.6827, 0.95), (1, 100)
 
 
-def beyond(bands: int, pixels: int) -> float:
+def beyond(bands: int, pixels: float) -> float:
     """Variance per voxel, units of the noise, of what is too faint to be found: a direction escapes while its variance
     is below about √(bands/pixels) of the noise's (`estimate.subspace`). To be multiplied by how many do.
     """
     return float(np.sqrt(bands / pixels) / bands)
 
 
-def missed(residual: Array, keep: NDArray[np.bool_]) -> NDArray[np.float32]:
+def missed(residual: Array, keep: NDArray[np.bool_], pixels: PixelNoise = WHITE) -> NDArray[np.float32]:
     """Variance ``(band,)`` of what a restoration missed of each band, units of the noise.
 
     Noise is white, what was missed of a scene is not: its power is what neighbours in a residual ``(band, y, x)``
-    share.
+    share. Of noise that is not (``pixels``) it is what they share beyond that.
     """
     from scipy.ndimage import median_filter
 
     rest = np.where(keep, residual, 0)
+    power = np.square(rest).sum((1, 2)) / np.maximum(keep.sum((1, 2)), 1)
     out, chance = np.zeros(len(rest)), np.zeros(len(rest))
     for step in ((0, 1), (1, 0), (1, 1)):
         one, other = (slice(None), slice(step[0], None), slice(step[1], None)), (
             slice(None), slice(None, -step[0] or None), slice(None, -step[1] or None),
         )  # fmt: skip
         pairs = np.maximum((keep[one] & keep[other]).sum((1, 2)), 1)
-        out += (rest[one] * rest[other]).sum((1, 2)) / pairs / 3
-        chance += 1 / pairs / 9
+        of_noise = pixels.apart(*step)
+        out += ((rest[one] * rest[other]).sum((1, 2)) / pairs - of_noise * power) / (1 - of_noise) / 3
+        # where pixels are alike, so is what chance makes of each step
+        chance += pixels.area * (1 + 2 * pixels.beside) / pairs / 9
     # of one band it is hardly more than chance, unless it stands out of its neighbours; what these differ by
     # from the mean of all may be chance as well, the variance of nine normal
     # variables' median (W. James, C. Stein, 1961)
@@ -100,23 +104,24 @@ def spikes(values: Array, ratio: float) -> tuple[Array, Array]:
     return np.where(values > edge, power, 0), np.where(values > edge, noise, 1)
 
 
-def shared(residual: Array, least: Array | float = 0.0) -> NDArray[np.float32]:
+def shared(residual: Array, least: Array | float = 0.0, area: float = 1.0) -> NDArray[np.float32]:
     """Variance ``(band,)`` of what neighbouring bands of a residual ``(band, y, x)`` of unit noise share.
 
     What a scene's estimate has taken of the noise is missing in the residual's bands, and makes the rest seem more
     than noise: so each band's noise counts as ``least`` ``(band,)`` at least, a standard deviation.
 
     A direction of few bands hides from the subspace of all bands, below an edge that grows with their number
-    (`estimate.subspace`); among the bands of a window the edge is lower.
+    (`estimate.subspace`); among the bands of a window the edge is lower. So many pixels (``area``) count as one.
     """
     bands = len(residual)
     size = min(WINDOW, bands)
     covariance = gram(residual) / residual[0].size
     level = np.maximum(np.sqrt(np.maximum(np.diag(covariance), 1e-12)), least)
     correlation = covariance / level / level[:, None]
-    ratio = size / residual[0].size
+    pixels = residual[0].size / area
+    ratio = size / pixels
     # by a few of these a largest eigenvalue of noise scatters about the edge (I. M. Johnstone, Ann. Stat. 29, 2001)
-    edge = (1 + np.sqrt(ratio)) ** 2 * (1 + 3 * residual[0].size ** (-2 / 3))
+    edge = (1 + np.sqrt(ratio)) ** 2 * (1 + 3 * pixels ** (-2 / 3))
     out = np.zeros(bands)
     for first in {*range(0, bands - size, WINDOW // 3), bands - size}:
         window = slice(first, first + size)
@@ -131,10 +136,13 @@ def turned(separation: Separation) -> NDArray[np.float32]:
 
     Of N pixels a direction takes the N-th part of the noise of all other directions, wherever its component is: as much
     of the scene is missed there, and the residual, whose noise makes up for it, shows nothing. In all that is the rank
-    by the number of pixels, and a pixel that has a direction to itself keeps its noise.
+    by the number of pixels, and a pixel that has a direction to itself keeps its noise. Of noise that neighbours share
+    a component that they share as well takes more.
     """
     power = np.square(separation.scores.best)
-    own = (power / np.maximum(power.sum((1, 2), keepdims=True), 1e-30)).sum(0)
+    whole = np.maximum(power.sum((1, 2), keepdims=True), 1e-30)
+    taken = np.square(separation.noise.pixels.back(separation.scores.best)).sum((1, 2), keepdims=True)
+    own = (power / whole * (taken / whole)).sum(0)
     beyond_directions = np.clip(1 - np.square(separation.directions).sum(1), 0, None)
     return np.asarray(beyond_directions[:, None, None] * np.minimum(own, 1), dtype=np.float32)
 
@@ -156,13 +164,13 @@ def pattern(separation: Separation, scene: Array) -> NDArray[np.float32]:
     out += (level.var(1)[:, None, None] + noise.gain.var(1)[:, None, None] * from_middle) / width
     if not (noise.gain != 1).any():
         return np.asarray(out, dtype=np.float32)
-    lines = (1 + from_middle / np.maximum(from_middle.mean((1, 2), keepdims=True), 1e-12)) / height
+    lines = noise.pixels.long * (1 + from_middle / np.maximum(from_middle.mean((1, 2), keepdims=True), 1e-12)) / height
     inside = np.square(separation.directions @ separation.directions.T)
     out += noise.sigma[:, None, None] ** 2 * np.tensordot(inside, lines, 1)
     return np.asarray(out, dtype=np.float32)
 
 
-def noise_level(rest: torch.Tensor, variance: torch.Tensor, basis: torch.Tensor) -> torch.Tensor:
+def noise_level(rest: torch.Tensor, variance: torch.Tensor, basis: torch.Tensor, area: float = 1.0) -> torch.Tensor:
     """Variance of the noise about each pixel ``(y, x)``, in that which is assumed and of mean one.
 
     What a restoration leaves beyond its components tells it, of all bands and neighbours together. By as much as this
@@ -177,6 +185,8 @@ def noise_level(rest: torch.Tensor, variance: torch.Tensor, basis: torch.Tensor)
         That is assumed; zero where nothing was measured.
     basis : Tensor, shape (band, n)
         Orthonormal directions of the components.
+    area : float
+        Pixels that count as one.
     """
     beyond_basis = (1 - basis.square().sum(dim=1)).clamp(min=0)
     if float(beyond_basis.sum()) < LEAST_BEYOND:
@@ -186,7 +196,7 @@ def noise_level(rest: torch.Tensor, variance: torch.Tensor, basis: torch.Tensor)
     about = torch.nn.functional.avg_pool2d(both, NEIGHBOURS, 1, NEIGHBOURS // 2, count_include_pad=False)
     level = about[0] / about[1].clamp(min=1e-6 * float(about[1].mean()) + 1e-30)
     level = level / level.mean().clamp(min=1e-12)
-    chance = 2 / (NEIGHBOURS**2 * beyond_basis.sum())
+    chance = 2 * min(area, NEIGHBOURS**2) / (NEIGHBOURS**2 * beyond_basis.sum())
     kept = (1 - chance / level.var(correction=0).clamp(min=1e-12)).clamp(min=0)
     return 1 + kept * (level - 1)
 

@@ -17,6 +17,7 @@ from denoise.learning.denoiser_card import load_autoencoder, load_flow
 from denoise.separation.columns import doubt_of_nearest
 from denoise.separation.estimate import Separation
 from denoise.separation.missing import doubt_of_missing, holes, whole_pixels
+from denoise.separation.pixel_noise import PixelNoise
 from denoise.separation.smooth import smooth
 from hsitools.cube.memory import require_memory
 from hsitools.devices import whole_convolutions
@@ -75,6 +76,8 @@ def refine(
     of each estimate is with the noise, and how much of that agreement is fitted noise. A component's correction passes
     by the share that makes the estimated error least; with a share of zero the classical estimate remains.
 
+    Smoother and flow are for white noise, and see images without what pixels share of it; the probe has it.
+
     The flow's net runs on ``device`` (as torch names it), in single precision there as here; the rest, which takes
     little, on the processor.
     """
@@ -83,13 +86,15 @@ def refine(
     whitened = whitened_residual(separation, wavelength_nm)
     components, basis = evidence(whitened, coder)
     height, width = whitened.residual.shape[1:]
+    pixels = separation.noise.pixels
+    independent = height * width / pixels.area
     # drawn, and side by side for their spread
     needed = 2 * 4 * samples * len(basis) * height * width
     require_memory(needed, "samples", use=f"{samples} posterior samples", advice="6 will do")
 
     def mean_of(what: Evidence) -> torch.Tensor:
-        parts = [posterior_mean(flow, part) for part in _parts(channels_of(what), device)]
-        return _images(torch.cat(parts).cpu(), height, width)
+        parts = [posterior_mean(flow, part) for part in _parts(channels_of(_white(what, pixels)), device)]
+        return _images(torch.cat(parts).cpu(), height, width, pixels)
 
     correction = mean_of(components)
     trust, saved, error, noise_share = _gate(separation, whitened, components, basis, correction, mean_of)
@@ -100,23 +105,25 @@ def refine(
     if samples:
         metrics = card.metrics
         generator = torch.Generator().manual_seed(seed)
-        conditions = _parts(channels_of(components), device)
+        conditions = _parts(channels_of(_white(components, pixels)), device)
         drawn = [
-            _images(torch.cat([sample(flow, part, STEPS, generator) for part in conditions]).cpu(), height, width)
+            _images(
+                torch.cat([sample(flow, part, STEPS, generator) for part in conditions]).cpu(), height, width, pixels
+            )
             for _ in range(samples)
         ]
         # what the gate held back is as uncertain as it is large
         variance = metrics["spread"] * spread_of(torch.stack(drawn), correction)
         variance += ((1 - trust[:, None, None]) * correction).square()
-        faint = metrics["beyond"] * beyond(len(basis), height * width)
+        faint = metrics["beyond"] * beyond(len(basis), independent)
         # as much as Stein's estimate says that each component still has
-        remaining = pooled((error - saved) / (height * width), height * width)
+        remaining = pooled((error - saved) / (height * width), independent)
         variance *= (remaining / variance.mean(dim=(1, 2)).clamp(min=1e-12)).clamp(min=LEAST_SPREAD)[:, None, None]
         # beyond the components: what they miss themselves is in Stein's estimate
         residual = np.where(separation.noise.outlier, 0, separation.whitened - scene / unit).astype(np.float32)
         rest = torch.as_tensor(residual)
         rest = rest - torch.tensordot(basis, torch.tensordot(basis.T, rest, dims=1), dims=1)
-        level = noise_level(rest, torch.as_tensor(whitened.variance), basis)
+        level = noise_level(rest, torch.as_tensor(whitened.variance), basis, pixels.area)
         variance *= 1 + noise_share[:, None, None] * (level - 1)
         whole = torch.tensordot(basis**2, variance, dims=1)
         # a voxel that was not measured has the leverage h of its band no longer: what errs by h of its noise where it
@@ -129,7 +136,10 @@ def refine(
         # what neighbouring pixels or bands share of it (less the components, bands would share their absence); no less
         # than what is too faint to be found in any cube
         measured = 1 - separation.noise.outlier.mean((1, 2))
-        scene_missed = np.maximum(missed(rest.numpy(), ~separation.noise.outlier), shared(residual, measured**0.5))
+        scene_missed = np.maximum(
+            missed(rest.numpy(), ~separation.noise.outlier, pixels),
+            shared(residual, measured**0.5, pixels.area),
+        )
         whole += torch.as_tensor(scene_missed).clamp(min=faint)[:, None, None] + torch.as_tensor(turned(separation))
         # what was not measured is what other bands say, no surer than these: elements without any value, and holes
         doubt = doubt_of_nearest(separation.whitened, np.asarray(separation.noise.outlier.all(1)))
@@ -152,11 +162,13 @@ def _gate(
     """
     n, (height, width) = len(correction), correction.shape[1:]
     rng = np.random.default_rng(0)
-    noise = np.sqrt(whitened.variance) * rng.standard_normal(whitened.variance.shape).astype(np.float32)
+    pixels = separation.noise.pixels
+    drawn = pixels.back(rng.standard_normal(whitened.variance.shape).astype(np.float32))
+    noise = np.sqrt(whitened.variance) * drawn
     probe = torch.tensordot(basis.T, torch.as_tensor(noise), dims=1)
     rank = separation.rank
     scores = torch.tensordot(torch.as_tensor(separation.directions).T, torch.as_tensor(separation.whitened), dims=1)
-    moved = smooth((scores + PROBE * probe[:rank]).numpy().astype(np.float32))
+    moved = smooth((scores + PROBE * probe[:rank]).numpy().astype(np.float32), pixels)
     best = torch.as_tensor(separation.scores.best)
     change = torch.zeros_like(correction)
     change[:rank] = torch.as_tensor(moved.best) - best
@@ -190,7 +202,7 @@ def _gate(
     # noise is stronger in directions that it helped to choose
     adapted = torch.ones(n)
     values = scores.square().mean(dim=(1, 2)).double().numpy()
-    adapted[:rank] = torch.as_tensor(spikes(values, len(basis) / (height * width))[1])
+    adapted[:rank] = torch.as_tensor(spikes(values, len(basis) * pixels.area / (height * width))[1])
     scale = noise_scale(whitened, basis, float((adapted - 1).sum()))
     error = residual.square().sum(dim=(1, 2)) - scale * adapted * (expected - 2 * own)
     # what does not stand out of chance is not let through
@@ -200,7 +212,7 @@ def _gate(
     return trust, saved.clamp(min=0), error, torch.where(own > 0, passed, torch.zeros_like(own)).clamp(0, 1)
 
 
-def pooled(errors: torch.Tensor, pixels: int) -> torch.Tensor:
+def pooled(errors: torch.Tensor, pixels: float) -> torch.Tensor:
     """Squared errors ``(n,)`` of components as Stein's estimate says, no less than zero; faint ones are taken together.
 
     The noise's own power in a component differs from its mean by chance as much as a faint component errs at all: of
@@ -230,5 +242,11 @@ def _parts(condition: Condition, device: str) -> list[Condition]:
     return [Condition(*(part[first : first + TOGETHER] for part in moved)) for first in range(0, n, TOGETHER)]
 
 
-def _images(latents: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    return from_blocks(latents.movedim(1, 0))[:, :height, :width]
+def _images(latents: torch.Tensor, height: int, width: int, noise: PixelNoise) -> torch.Tensor:
+    return torch.as_tensor(noise.back(from_blocks(latents.movedim(1, 0))[:, :height, :width].numpy()))
+
+
+def _white(what: Evidence, noise: PixelNoise) -> Evidence:
+    """Evidence as it is of white noise."""
+    names = ("observed", "best", "single", "joint")
+    return what._replace(**{name: torch.as_tensor(noise.whitened(getattr(what, name).numpy())) for name in names})

@@ -33,6 +33,7 @@ def findings(found: Separation, rare: Rare) -> dict[str, Any]:
     """What is said of a separation."""
     noise = found.noise
     return ({} if found.shared is None else found.shared.said(noise.sigma)) | {
+        **({"pixel_correlation": noise.pixels.beside} if noise.pixels.beside else {}),
         "rank": found.rank, "dead_elements": int(noise.dead.sum()),
         "rare_pixels": int(rare.pixels.sum()), "rare_groups": rare.groups, "error_left": rare.error,
     }  # fmt: skip

@@ -19,6 +19,7 @@ from denoise.separation.floor import at_floor, noise_at_floor
 from denoise.separation.lines import lines
 from denoise.separation.missing import completed, holes, whole_pixels
 from denoise.separation.noise import MIN_PIXELS, along_track, noise_of_bands, own_noise, signal_slope, usual_pixels
+from denoise.separation.pixel_noise import WHITE, PixelNoise, pixel_noise
 from denoise.separation.shared_noise import SharedNoise, shared_noise
 from denoise.separation.smooth import Smoothed, joint_means, smooth
 from denoise.separation.spikes import SLIGHT, lone
@@ -42,10 +43,8 @@ FEW = 0.02
 MIN_SIDE = 16
 #: Change of the calibrated values, in standard deviations of the noise, below which rounds end.
 SETTLED = 0.1
-#: Standard deviation of the blur that brings out what is faint, pixels; how many of them an image must be long; and the
-#: variance of white noise that such a blur leaves.
+#: Standard deviation of the blur that brings out what is faint, pixels, and how many of them an image must be long.
 BLUR, LENGTHS = 2.5, 8
-LEFT = 1 / (4 * np.pi * BLUR**2)
 #: Share of columns with dead elements from which on the first scene tells nothing of any column.
 FRESH = 0.2
 #: Correlation with the prediction from which on values are no outliers: impulses of all kinds reach .1 in bands that
@@ -89,7 +88,7 @@ class Separation:
         return int(self.directions.shape[1])
 
 
-def faint(whitened: Array, directions: Array) -> Array:
+def faint(whitened: Array, directions: Array, noise: PixelNoise = WHITE) -> Array:
     """The directions ``(band, k)``, and those of what is too faint to stand out of the noise of single pixels.
 
     A blur takes most of the noise and little of the scene: directions that stand out after it are added. Only for
@@ -105,14 +104,17 @@ def faint(whitened: Array, directions: Array) -> Array:
     rest = (flat - directions @ (directions.T @ flat)).reshape(whitened.shape)
     blurred = gaussian_filter(rest, (0, BLUR, BLUR), truncate=3).reshape(bands, -1)
     # blurred pixels count as so many independent ones
-    independent = pixels / (2 * np.pi * BLUR**2)
-    values, vectors = np.linalg.eigh(gram(blurred) / (pixels * LEFT))
+    left = noise.left(BLUR)
+    independent = pixels / (2 * np.pi * BLUR**2 + noise.area - 1)
+    values, vectors = np.linalg.eigh(gram(blurred) / (pixels * left))
     more = int((values > 1.2 * largest_of_noise(bands, independent)).sum())
     both = np.concatenate([directions, vectors[:, ::-1][:, :more].astype(np.float32)], axis=1)
     return np.asarray(np.linalg.qr(both)[0], dtype=np.float32) if more else directions
 
 
-def relevelled(ratio: Array, level: Array, whitened: Array, directions: Array) -> tuple[Array, Array]:
+def relevelled(
+    ratio: Array, level: Array, whitened: Array, directions: Array, area: float = 1.0
+) -> tuple[Array, Array]:
     """Whitened values ``(band, y, x)`` and directions of the same scene where the noise is less by a ratio ``(band,)``.
 
     Directions that now stand out are added: what is in bands of little noise alone was hidden by the noise of others.
@@ -126,13 +128,15 @@ def relevelled(ratio: Array, level: Array, whitened: Array, directions: Array) -
         By the former noise.
     directions : array, shape (band, k)
         Of the former.
+    area : float
+        Pixels that count as one.
     """
     whitened = whitened * ratio[:, None, None]
     directions = np.linalg.qr(directions * ratio[:, None])[0]
     rest = level * ratio[:, None]
     rest = rest - directions @ (directions.T @ rest)
     values, vectors = np.linalg.eigh(gram(rest) / rest.shape[1])
-    more = int((values > SCATTER * largest_of_noise(*rest.shape)).sum())
+    more = int((values > SCATTER * largest_of_noise(len(rest), rest.shape[1] / area)).sum())
     directions = np.linalg.qr(np.concatenate([directions, vectors[:, len(vectors) - more :]], axis=1))[0]
     scores = directions.T @ whitened.reshape(len(ratio), -1)
     # strongest first
@@ -192,6 +196,7 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS, 
     gone, unmeasured, fresh = dead, ~valid.any(1), striped
     filled: Array = values
     unit: Array = np.zeros(bands)
+    pixels = WHITE
     for number in range(rounds):
         former = filled
         filled = _filled(values, scene, gain, offset, outlier, clipped)
@@ -199,11 +204,14 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS, 
             break
         # the first round still sees dead elements: whitened by what is known, they would be directions of their own
         level = along_track(filled, scene if number else middle, ~bad)
-        noise = noise_of_bands(level, filled - scene, outlier) if sigma is None or not number else sigma
+        if number:
+            # what is broken was filled, and is alike along its column no more
+            pixels = pixel_noise(level / unit[:, None, None])
+        noise = noise_of_bands(level, filled - scene, outlier, pixels.area) if sigma is None or not number else sigma
         # numbers of few digits can have no noise at all
         unit = np.maximum(noise, 1e-6 * np.sqrt((filled**2).mean((1, 2))) + 1e-30).astype(np.float32)
         whitened = filled / unit[:, None, None]
-        directions = subspace((level / unit[:, None, None])[:, whole])
+        directions = subspace((level / unit[:, None, None])[:, whole], pixels.area)
         whitened = completed(whitened, directions, lacking, whole)
         rank = directions.shape[1]
         scores: Array = (directions.T @ whitened.reshape(bands, -1)).reshape(rank, height, width)
@@ -253,22 +261,23 @@ def separate(seen: Observation, *, learned: bool = False, rounds: int = ROUNDS, 
     shared = shared_noise(level, unit) if sigma is None else None
     # of few bands pixels told the noise, and that is all of it
     blind = sigma is None and bands > FEW_BANDS
-    own = own_noise(usual_pixels(level, filled - scene), unit, outlier) if blind else unit
+    own = own_noise(usual_pixels(level, filled - scene), unit, outlier, pixels.area) if blind else unit
     level = level / unit[:, None, None]
-    directions = faint(level, subspace(level[:, whole]))
+    directions = faint(level, subspace(level[:, whole], pixels.area), pixels)
     whitened = completed(whitened, directions, lacking, whole)
     if blind:
-        whitened, directions = relevelled(unit / own, level[:, whole], whitened, directions)
+        whitened, directions = relevelled(unit / own, level[:, whole], whitened, directions, pixels.area)
         unit = own
-    smoothed = smooth((directions.T @ whitened.reshape(bands, -1)).reshape(-1, height, width))
+    smoothed = smooth((directions.T @ whitened.reshape(bands, -1)).reshape(-1, height, width), pixels)
     directions, smoothed = realigned(whitened, directions, smoothed)
     scene = unit[:, None, None] * (directions @ smoothed.best.reshape(len(smoothed.best), -1)).reshape(values.shape)
     slope = seen.slope
     if slope is None:
         slope = signal_slope(values - scene * gain[:, None] - offset[:, None], scene, ~outlier)
     model = NoiseModel(
-        sigma=unit, slope=slope, gain=gain, offset=offset, offset_std=offset_std, dead=dead, outlier=outlier
-    )
+        sigma=unit, slope=slope, gain=gain, offset=offset, offset_std=offset_std, dead=dead, outlier=outlier,
+        pixels=pixels,
+    )  # fmt: skip
     return Separation(
         noise=model, scene=scene, whitened=whitened, directions=directions, scores=smoothed, shared=shared
     )

@@ -56,7 +56,7 @@ def along_track(values: Array, scene: Array, keep: Mask) -> Array:
     return values - values.mean(1, keepdims=True) + values.mean((1, 2), keepdims=True)
 
 
-def noise_of_bands(level: Array, rest: Array, outlier: Mask) -> Array:
+def noise_of_bands(level: Array, rest: Array, outlier: Mask, area: float = 1.0) -> Array:
     """Noise of each band ``(band,)`` where outliers are filled with the scene.
 
     Bands that are mostly filled are other bands' sums, and would explain these: they have no say, and their own noise
@@ -69,14 +69,16 @@ def noise_of_bands(level: Array, rest: Array, outlier: Mask) -> Array:
     rest : array, shape (band, y, x)
         What the scene leaves of the values.
     outlier : array of bool, shape (band, y, x)
+    area : float
+        Pixels that count as one (`pixel_noise`).
     """
     share = outlier.mean((1, 2))
     whole = share < MOSTLY
     if not whole.any():
-        return band_noise(level)
+        return band_noise(level, area)
     out = np.empty(len(level), dtype=np.float32)
     # filled voxels have no noise
-    out[whole] = band_noise(usual_pixels(level[whole], rest[whole])) / np.sqrt(1 - share[whole])
+    out[whole] = band_noise(usual_pixels(level[whole], rest[whole]), area) / np.sqrt(1 - share[whole])
     for band in np.flatnonzero(~whole):
         own = rest[band][~outlier[band]]
         out[band] = robust_sigma(own) if len(own) >= MIN_PIXELS else 0
@@ -97,7 +99,7 @@ def usual_pixels(values: Array, rest: Array) -> Array:
     return values[:, None, usual] if enough and not usual.all() else values
 
 
-def own_noise(level: Array, told: Array, outlier: Mask) -> NDArray[np.float32]:
+def own_noise(level: Array, told: Array, outlier: Mask, area: float = 1.0) -> NDArray[np.float32]:
     """Noise of each band ``(band,)`` that is its own, where what other bands do not explain has their noise as well.
 
     Factor analysis: a band is a sum of few factors that bands share, and of noise that is its own (D. N. Lawley, Proc.
@@ -112,6 +114,8 @@ def own_noise(level: Array, told: Array, outlier: Mask) -> NDArray[np.float32]:
         What others do not explain of each.
     outlier : array of bool, shape (band, y, x)
         Filled with the scene: there is no noise there.
+    area : float
+        Pixels that count as one (`pixel_noise`).
     """
     share = outlier.mean((1, 2))
     whole = share < MOSTLY
@@ -122,7 +126,7 @@ def own_noise(level: Array, told: Array, outlier: Mask) -> NDArray[np.float32]:
     covariance = gram(values) / pixels
     first = np.maximum(np.square(told[whole], dtype=float) * (1 - share[whole]), 1e-30)
     power = np.linalg.eigvalsh(covariance / np.sqrt(first) / np.sqrt(first)[:, None])
-    factors = int((power > SCATTER * largest_of_noise(bands, pixels)).sum())
+    factors = int((power > SCATTER * largest_of_noise(bands, pixels / area)).sum())
 
     def turn(variance: Array) -> Array:
         unit = np.sqrt(variance)
@@ -137,7 +141,7 @@ def own_noise(level: Array, told: Array, outlier: Mask) -> NDArray[np.float32]:
     variance = _settled(turn, first) if freedom > 0 else turn(first)
     out = np.array(told, dtype=np.float32)
     # columns' means and the factors' weights have taken their part of it
-    lost = factors + (outlier.shape[2] if outlier.shape[1] >= ROWS else 1)
+    lost = factors * area + (outlier.shape[2] if outlier.shape[1] >= ROWS else 1)
     out[whole] = np.sqrt(variance / (1 - share[whole]) * pixels / max(pixels - lost, 1))
     return out
 

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from denoise.separation.pixel_noise import WHITE, PixelNoise
+
 Array = NDArray[Any]
 #: Smaller images have no patches to compare.
 MIN_SIZE = 8
@@ -43,23 +45,24 @@ class Smoothed(NamedTuple):
     joint: Array
 
 
-def smooth(images: Array) -> Smoothed:
+def smooth(images: Array, noise: PixelNoise = WHITE) -> Smoothed:
     """Images ``(k, y, x)`` of unit noise variance, strongest first, without most of the noise.
 
     Two kinds of non-local means err differently, so that their mean is better than either; it is the pilot of Gaussian
-    models of similar patches (`_bayes`), whose result is the pilot of the next pass.
+    models of similar patches (`_bayes`), whose result is the pilot of the next pass. Both are for white noise: what
+    pixels share of it is filtered away before, and the filter undone afterwards.
     """
     if min(images.shape[1:]) < MIN_SIZE:
         return Smoothed(images, images, images)
     # what a good cube's images have in common would cost the digits that its noise is in
     level = images.mean((1, 2), keepdims=True, dtype=float).astype(np.float32)
-    images = images - level
+    images = noise.whitened(images - level)
     joint = joint_means(images)
     single = _single_means(images)
     best = (single + joint) / 2
     for _ in range(PASSES if len(images) <= MANY else 1):
         best = _bayes(images, best)
-    return Smoothed(best + level, single + level, joint + level)
+    return Smoothed(*(noise.back(image) + level for image in (best, single, joint)))
 
 
 def _single_means(images: Array, strength: float = 0.7) -> Array:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from denoise.separation.estimate import BLUR, LEFT, LENGTHS
+from denoise.separation.estimate import BLUR, LENGTHS
+from denoise.separation.pixel_noise import WHITE, PixelNoise
 from hsitools.estimation.spread import robust_sigma
 
 #: Blurred power of a residual, in that of white noise, from which on it has structure; simulated noise stays below 3.
@@ -15,7 +16,7 @@ SLIGHT = 0.02
 
 
 def structured(
-    residual: NDArray[np.float32], keep: NDArray[np.bool_], restored: NDArray[np.float32]
+    residual: NDArray[np.float32], keep: NDArray[np.bool_], restored: NDArray[np.float32], pixels: PixelNoise = WHITE
 ) -> NDArray[np.bool_]:  # fmt: skip
     """Bands ``(band,)`` whose residual has structure.
 
@@ -30,16 +31,20 @@ def structured(
         Voxels that were measured; others count as zero.
     restored : array, shape (band, y, x)
         Next to its spread, residuals below `SLIGHT` do not matter: bands without noise have such ones.
+    pixels : PixelNoise
+        What neighbouring pixels share of the noise.
     """
     from scipy.ndimage import gaussian_filter
 
     if min(residual.shape[1:]) < LENGTHS * BLUR:
         return np.zeros(len(residual), dtype=bool)
     out = np.zeros(len(residual), dtype=bool)
+    residual, noise = pixels.whitened(residual), pixels.whitened_noise
+    share = noise.left(BLUR) / noise.mixed
     for band, (rest, use) in enumerate(zip(residual, keep, strict=True)):
         mixed = np.diff(np.diff(rest, axis=0), axis=1)[use[1:, 1:]] / 2
         if mixed.size:
             grain = robust_sigma(mixed)
             power = np.mean(gaussian_filter(np.where(use, rest, 0), BLUR, truncate=3) ** 2)
-            out[band] = power > max(STRUCTURED * LEFT * grain**2, (SLIGHT * float(restored[band].std())) ** 2)
+            out[band] = power > max(STRUCTURED * share * grain**2, (SLIGHT * float(restored[band].std())) ** 2)
     return out

@@ -42,7 +42,7 @@ BLOCK = 8
 RIDGE = 1e-10
 
 
-def band_noise(values: Array) -> NDArray[np.float32]:
+def band_noise(values: Array, area: float = 1.0) -> NDArray[np.float32]:
     """Standard deviation of the noise of each band ``(band,)`` of ``(band, y, x)``.
 
     The residual of a regression on all other bands is read off the inverse covariance (J. M. Bioucas-Dias, J. M. P.
@@ -50,19 +50,24 @@ def band_noise(values: Array) -> NDArray[np.float32]:
     nearest bands have to do. One band, or few pixels or bands, may have less in neighbouring pixels: the median of
     mixed differences of 2×2 pixels, in which stripes cancel; of a single row or column, of second differences along it.
     Few bands have less still where neighbours predict a pixel best, in the flattest blocks (`_innovation`).
+
+    Of noise that neighbouring pixels share, so many (``area``) tell as much as one does of white noise, and neighbours'
+    differences have less than all of it: they are left out.
     """
     flat = values.reshape(len(values), -1)
     bands, pixels = flat.shape
-    spatial = _spatial(values) if bands <= FEW_BANDS or pixels < 4 * bands else np.full(bands, np.inf)
-    many = pixels >= 4 * bands
-    reach = min((bands - 1) // 2, pixels // PIXELS_PER_REACH)
-    if bands == 1 or not (many or reach):
+    many = pixels >= 4 * bands * area
+    reach = min((bands - 1) // 2, int(pixels / area) // PIXELS_PER_REACH)
+    told = bands > 1 and (many or reach > 0)
+    alike = bands > FEW_BANDS and (many or (told and area > 1))
+    spatial = np.full(bands, np.inf) if alike else _spatial(values)
+    if not told:
         return np.asarray(spatial, dtype=np.float32)
     covariance = gram(flat - flat.mean(1, keepdims=True, dtype=float).astype(np.float32)) / pixels
     if many:
-        spectral = np.sqrt(unexplained(covariance) * pixels / (pixels - bands))
+        spectral = np.sqrt(unexplained(covariance) * pixels / (pixels - bands * area))
     else:
-        spectral = np.sqrt(unexplained(covariance, reach) * pixels / (pixels - 2 * reach - 1))
+        spectral = np.sqrt(unexplained(covariance, reach) * pixels / (pixels - (2 * reach + 1) * area))
     # few bands do not explain one another: what is left is scene
     return np.asarray(np.minimum(spectral, spatial), dtype=np.float32)
 

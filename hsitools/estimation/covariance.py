@@ -36,13 +36,13 @@ def largest_of_noise(bands: int, samples: float) -> float:
     return (1 + (bands / samples) ** 0.5) ** 2
 
 
-def subspace(whitened: NDArray[Any]) -> NDArray[Any]:
+def subspace(whitened: NDArray[Any], area: float = 1.0) -> NDArray[Any]:
     """Orthonormal directions ``(band, k)`` that stand out of unit noise in ``(band, pixel)``, strongest first.
 
     Kept is every eigenvalue beyond the largest that pure noise has: no cap on the rank, or a good cube would lose
-    detail. One at least.
+    detail. One at least. Of noise that pixels share so many (``area``) count as one.
     """
     bands, pixels = whitened.shape
     values, vectors = np.linalg.eigh(gram(whitened) / pixels)
-    rank = max(1, int((values > SCATTER * largest_of_noise(bands, pixels)).sum()))
+    rank = max(1, int((values > SCATTER * largest_of_noise(bands, pixels / area)).sum()))
     return np.asarray(vectors[:, ::-1][:, :rank], dtype=np.float32)
