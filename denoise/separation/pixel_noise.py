@@ -161,4 +161,5 @@ def _correlation(images: Array) -> Array:
     mean = products / count
     # with columns' means went what these share
     mean = mean + mean.sum(0) / (images.shape[1] - len(mean))
-    return np.asarray(mean / mean[REACH, REACH])
+    # of no noise at all nothing is alike
+    return np.asarray(mean / max(float(mean[REACH, REACH]), np.finfo(float).tiny))

@@ -52,6 +52,7 @@ def test_white_noise_beside_a_scene_is_white(clean: np.ndarray, snr: float) -> N
     values = clean / clean.mean() * snr + noise("white")
     assert pixel_noise(values.astype(np.float32)) is WHITE
     assert pixel_noise(values[:4].astype(np.float32)) is WHITE
+    assert pixel_noise(np.ones(values.shape, np.float32)) is WHITE
 
 
 def test_filters_undo_one_another_and_make_noise_white() -> None:
