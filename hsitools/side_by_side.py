@@ -96,6 +96,24 @@ class _Team:
 
 
 @contextlib.contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """One of torch's threads for what is too small to be split; those of a team keep their share.
+
+    Examples
+    --------
+    >>> import torch
+    >>> with one_torch_thread():
+    ...     torch.get_num_threads()
+    1
+    """
+    if getattr(_THREAD, "of_team", False):
+        yield
+        return
+    with _torch_threads_shared(sys.maxsize):
+        yield
+
+
+@contextlib.contextmanager
 def _torch_threads_shared(by: int) -> Iterator[None]:
     """A share of torch's threads for each of so many that begin now; nothing where torch is not loaded."""
     torch = sys.modules.get("torch")

@@ -2,7 +2,9 @@
 
 import dataclasses
 import hashlib
+import importlib
 import json
+from typing import Any
 
 import h5py
 import numpy as np
@@ -425,3 +427,26 @@ def test_training_errors(tmp_path):
         train(2, procedural_scenes(2, 32), [], tmp_path / "new", count=1, steps=1)
     with pytest.raises(InputError, match="wavelength_nm: not known"):
         clean_cubes([Cube(data=np.ones((9, 8, 8), dtype=np.float32), name="blank")])
+
+
+@pytest.mark.parametrize(("side", "threads"), [(64, 1), (65, 3)])
+def test_small_images_take_one_thread_and_leave_torch_as_many_as_it_had(
+    side: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = importlib.import_module("denoise.methods.diffusion")
+    had = []
+
+    def separate(*_: Any, **__: Any) -> None:
+        had.append(torch.get_num_threads())
+        raise InterruptedError
+
+    monkeypatch.setattr(module, "separate", separate)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        values = np.ones((2, side, 64), np.float32)
+        with pytest.raises(InterruptedError):
+            module.diffusion(Observation(values=values, valid=np.ones(values.shape, bool)))
+        assert (had, torch.get_num_threads()) == ([threads], 3)
+    finally:
+        torch.set_num_threads(before)
