@@ -58,8 +58,7 @@ def _back(found: Restoration, bands: NDArray[np.int64]) -> Restoration:
 
 
 def _each(item: Any, bands: NDArray[np.int64]) -> Any:
-    """A dataclass of arrays ``(band, …)``, of some bands."""
+    """A dataclass of arrays ``(band, …)``, of some bands; what neighbouring pixels share is that of all."""
     fields = {field.name: getattr(item, field.name) for field in dataclasses.fields(item)}
-    return dataclasses.replace(
-        item, **{name: np.asarray(value)[bands] for name, value in fields.items() if value is not None}
-    )
+    of_bands = {name: value for name, value in fields.items() if value is not None and name != "pixels"}
+    return dataclasses.replace(item, **{name: np.asarray(value)[bands] for name, value in of_bands.items()})
