@@ -170,7 +170,7 @@ def test_small_images_and_few_bands_have_a_trace_only() -> None:
     part = slice(18, 32)
     small = Separation(
         noise=NoiseModel(**{
-            name: value if value is None or value.ndim == 1 else value[:, part] if value.ndim == 2
+            name: value if not isinstance(value, np.ndarray) or value.ndim == 1 else value[:, part] if value.ndim == 2
             else value[:, part, part] for name, value in vars(found.noise).items()
         }),
         scene=found.scene[:, part, part], whitened=found.whitened[:, part, part], directions=found.directions,
