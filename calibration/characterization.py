@@ -42,8 +42,7 @@ FLAG_MEANING = {
     "wild": "more than a fifth of the samples far off the fit: the fit is wrong, or they are; all were kept",
     "poor_fit": "residuals of more than three times the usual interferometer's, relative to the intensity; "
     "of peaks narrower than the lines resolve, of more than twice the best quarter's",
-    "undersampled": "OPD at or beyond what the lines sample, its alias as likely, or turns over a gap between lines "
-    "not told: may be the alias of another OPD",
+    "undersampled": "OPD may be the alias of another: beyond what the lines sample, or turns over a gap not told",
 }
 #: Flags of rows that no headline is a mean over.
 WITHOUT_FRINGES = ("dark", "low_contrast")

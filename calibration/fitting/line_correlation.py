@@ -18,10 +18,9 @@ from calibration.fitting.noise import WILD_SQUARE
 
 Array = NDArray[np.float64]
 
-#: Lengths that are tried, lines, and the most of them that a capture's lines hold at least: what hangs together longer
-#: is a gain like any other.
-LENGTHS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
-LEAST_LENGTHS = 8
+#: Lengths that are tried, lines, and how many of them a capture's lines hold at least: what hangs together longer is a
+#: gain like any other.
+LENGTHS, LEAST_LENGTHS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0), 8
 #: Lags whose products are looked at: at most so many, and at most this share of the lines.
 MOST_LAGS, LAG_SHARE = 48, 1 / 3
 #: Rows whose residuals' expectation is computed, of all that are measured.
