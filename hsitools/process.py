@@ -18,9 +18,10 @@ from typing import Any
 from hsitools import __version__
 from hsitools.chain import Done, Fact, Outcome, Step, run_steps, steps, timed
 from hsitools.errors import FormatError, InputError
-from hsitools.io.atomic import atomic_path, together
+from hsitools.io.atomic import atomic_path
 from hsitools.io.hashes import content_hash, files_hash, short_hash
 from hsitools.io.readers import source_files
+from hsitools.io.together import together
 from hsitools.lookup import lookup
 from hsitools.process_page import write_page
 from hsitools.text import decoded, plain

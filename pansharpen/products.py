@@ -19,9 +19,9 @@ from hsitools.cube.memory import keep_freed
 from hsitools.cube.packed import ROOM, packed
 from hsitools.errors import HsiError, InputError
 from hsitools.io import open_cube, save_cube, writer_of
-from hsitools.io.atomic import together
 from hsitools.io.hashes import short_hash
 from hsitools.io.outputs import beside, refuse_inputs
+from hsitools.io.together import together
 from hsitools.plugins import load_plugins
 from hsitools.progress import Progress, silent
 from hsitools.sensor import open_sensor

@@ -110,8 +110,8 @@ def run(
     from calibration.inversion.invert import invert as run_inversion
     from calibration.inversion.tiles import remove_kept
     from hsitools.io import save_cube
-    from hsitools.io.atomic import together
     from hsitools.io.outputs import beside
+    from hsitools.io.together import together
     from hsitools.scale.cluster import cluster
 
     began = time.perf_counter()

@@ -95,8 +95,8 @@ def run(
         require_registered(method, "denoise.methods", "method", "method")
     from denoise.restore import rare_findings, restore_cube, strip_findings
     from hsitools.io import open_cube, save_cube
-    from hsitools.io.atomic import together
     from hsitools.io.outputs import beside
+    from hsitools.io.together import together
     from hsitools.plugins import load_plugins
     from hsitools.scale.cluster import cluster
     from hsitools.scale.pieces import key_of, partial_folder

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hsitools.errors import InputError, no_room
-from hsitools.io.outputs import STORES, check_file
+from hsitools.io.outputs import check_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,41 +78,6 @@ def scratch_folder(near: Path) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def together(out: Path) -> Iterator[Path]:
-    """Yield a hidden folder beside ``out``: what is written there takes its place beside ``out`` at the end.
-
-    All of it or nothing: error bars of one run beside the cube of another would pass for its own. ``out`` comes last.
-
-    Raises
-    ------
-    InputError
-        Where something is that no output of this name replaces, and what is raised meanwhile, by files' later names.
-    """
-    _check_place(out)
-    with scratch_folder(out) as folder:
-        try:
-            yield folder
-        except InputError as error:
-            here = str(out).removesuffix(out.name)
-            raise type(error)(str(error).replace(f"{folder}{os.sep}", here)) from None
-        for made in sorted(folder.iterdir(), key=lambda made: made.name == out.name):
-            place = out.parent / made.name
-            _check_place(place)
-            # no store is replaced by another
-            if place.is_dir():
-                shutil.rmtree(place)
-            made.replace(place)
-
-
-def _check_place(path: Path) -> None:
-    check_file(path)
-    if path.suffix.lower() in STORES:
-        from hsitools.io.formats.zarr import check_place
-
-        check_place(path)
 
 
 def clear_left(folder: Path) -> None:

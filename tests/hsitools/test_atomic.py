@@ -11,11 +11,13 @@ import pytest
 
 from hsitools.errors import InputError
 from hsitools.io import atomic
-from hsitools.io.atomic import atomic_path, together
+from hsitools.io.atomic import atomic_path
+from hsitools.io.together import together
 
 WRITER = """
 import sys, time
-from hsitools.io.atomic import atomic_path, together
+from hsitools.io.atomic import atomic_path
+from hsitools.io.together import together
 with atomic_path(sys.argv[1]) as temporary:
     temporary.write_text("half of the")
     print("ready", flush=True)

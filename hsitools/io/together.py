@@ -1,0 +1,48 @@
+"""Files of one run that appear together or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hsitools.errors import InputError
+from hsitools.io.atomic import scratch_folder
+from hsitools.io.outputs import STORES, check_file
+
+
+@contextmanager
+def together(out: Path) -> Iterator[Path]:
+    """Yield a hidden folder beside ``out``: what is written there takes its place beside ``out`` at the end.
+
+    All of it or nothing: error bars of one run beside the cube of another would pass for its own. ``out`` comes last.
+
+    Raises
+    ------
+    InputError
+        Where something is that no output of this name replaces, and what is raised meanwhile, by files' later names.
+    """
+    _check_place(out)
+    with scratch_folder(out) as folder:
+        try:
+            yield folder
+        except InputError as error:
+            here = str(out).removesuffix(out.name)
+            raise type(error)(str(error).replace(f"{folder}{os.sep}", here)) from None
+        for made in sorted(folder.iterdir(), key=lambda made: made.name == out.name):
+            place = out.parent / made.name
+            _check_place(place)
+            # no store is replaced by another
+            if place.is_dir():
+                shutil.rmtree(place)
+            made.replace(place)
+
+
+def _check_place(path: Path) -> None:
+    check_file(path)
+    if path.suffix.lower() in STORES:
+        from hsitools.io.formats.zarr import check_place
+
+        check_place(path)
