@@ -97,13 +97,16 @@ def test_killed_while_writing(tmp_path, existing):
         assert target.read_text() == existing
     (left,) = tmp_path.glob(".out.txt.*.part")
     # whoever writes into the folder clears it away, but neither what lives nor what only looks alike
-    running = left.with_name(f".other.{left.suffixes[-2].split('-')[0][1:]}-{os.getppid()}-01234567.part")
-    for path in (running, tmp_path / ".out.txt.mine.part"):
+    machine = left.suffixes[-2].split("-")[0][1:]
+    running = left.with_name(f".other.{machine}-{os.getppid()}-01234567.part")
+    # a folder may be another machine's too, of which nobody here knows what runs
+    elsewhere = left.with_name(left.name.replace(machine, f"{int(machine, 16) ^ 1:08x}"))
+    for path in (running, elsewhere, tmp_path / ".out.txt.mine.part"):
         path.write_text("")
     with atomic_path(tmp_path / "beside.txt"):
         pass
     assert not left.exists()
-    assert {path.name for path in tmp_path.glob(".*")} == {running.name, ".out.txt.mine.part"}
+    assert {path.name for path in tmp_path.glob(".*")} == {running.name, elsewhere.name, ".out.txt.mine.part"}
 
 
 @pytest.mark.parametrize("name", ["missing/out.txt", "."])
@@ -136,6 +139,22 @@ def test_files_of_one_run_appear_together_or_not_at_all(tmp_path, monkeypatch):
         for path in (out, std):
             (made / path.name).write_text("new")
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"cube.h5": "new", "cube_std.h5": "new"}
+
+
+def test_the_cube_itself_comes_last(tmp_path):
+    out, std = tmp_path / "cube.h5", tmp_path / "cube_std.h5"
+    out.write_text("old")
+
+    def write():
+        with together(out) as made:
+            for path in (out, std):
+                (made / path.name).write_text("new")
+            # what nothing replaces is there only now
+            std.mkdir()
+
+    with pytest.raises(InputError, match=r"cube_std\.h5"):
+        write()
+    assert out.read_text() == "old"
 
 
 def test_a_folder_of_somebody_else_is_not_replaced(tmp_path):
