@@ -26,7 +26,6 @@ from pansharpen.pair.clipped import find_limits, learn_clipped, say_clipped
 from pansharpen.pair.first_look import FirstLook, first_look
 from pansharpen.pair.guide_files import PlacedGuide
 from pansharpen.pair.holes import fill_nearest, fill_voxels, without
-from pansharpen.pair.same_scene import require_same_order
 from pansharpen.pair.wild import WILD, Pair, count_wild, say_wild
 from pansharpen.registry import Method, Posterior, get
 from pansharpen.tile import Tile
@@ -56,11 +55,6 @@ def prepared(case: FusionCase) -> FusionCase:
             coarse=coarse, pan=case.pan if pan_valid.all() else fill_nearest(case.pan, pan_valid), valid=voxels,
             pan_valid=None if pan_valid.all() else pan_valid, expanded=None,
         )  # fmt: skip
-        measured = case.tile.measured
-        if measured is not None and not measured.flatten(1).any(1).all():
-            raise InputError(
-                f"{case.name}: found no pixel valid in the cube and in {sharp_name(case.pan_made)}, expected some"
-            )
     return above_full_scale(case, looks)
 
 
@@ -82,7 +76,7 @@ def without_wild(case: FusionCase) -> tuple[FusionCase, list[FirstLook]]:
             shape=(cube.shape[1], cube.shape[2]), optics=case.optics, coarse=partial(_part, cube),
             pan=partial(_part, sharp), guides=tuple(map(_placed, own_guides)), pan_made=case.pan_made,
         ))  # fmt: skip
-        require_same_order(look.survey, case.name, called)
+        look.require_one_scene(case.name, called)
         count_wild(look.wild, case.findings)
         looks.append(look)
         coarse.append(look.wild.from_cube(own))

@@ -18,7 +18,6 @@ from pansharpen.pair.clipped import Clipped, Tops, find_limits, learn_clipped, s
 from pansharpen.pair.first_look import FirstLook, first_look
 from pansharpen.pair.guide_files import PlacedGuide
 from pansharpen.pair.holes import without
-from pansharpen.pair.same_scene import require_same_order
 from pansharpen.pair.wild import Pair, WildSamples, count_wild, say_wild
 from pansharpen.tile import Tile
 
@@ -60,14 +59,14 @@ def look_at(scene: Measured) -> tuple[WildSamples, tuple[Tops, Tops]]:
     Raises
     ------
     InputError
-        When PAN is the cube's scene in another order of rows or columns.
+        When no pixel is valid in both the cube and PAN, or PAN is the cube's scene in another order of rows or columns.
     """
     pair = Pair(
         shape=scene.cube.shape[1:], optics=scene.optics, guides=scene.placed, pan_made=scene.pan_made,
         coarse=partial(_values, scene.cube, scene.bands), pan=partial(_values, scene.pan, None),
     )  # fmt: skip
     look = first_look(pair, map if scene.client is None else partial(_by_workers, scene.client))
-    require_same_order(look.survey, scene.name, sharp_name(scene.pan_made))
+    look.require_one_scene(scene.name, sharp_name(scene.pan_made))
     count_wild(look.wild, scene.findings)
     say_wild(look.wild.said, scene.name)
     return look.wild, look.tops

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 
+from hsitools.errors import InputError
 from hsitools.estimation.rounding import above_rounding
 
 #: Bytes of a block of bands that are gone through together on the processor: a larger temporary is faulted in anew at
@@ -41,6 +42,12 @@ class Moments(NamedTuple):
     def covariance(self) -> torch.Tensor:
         """Covariance of x and y, ``(batch, p, q)``."""
         return self.xy / self.n.clamp(min=1)[..., None] - self.mean_x[..., None] * self.mean_y[..., None, :]
+
+    def require_some(self) -> Moments:
+        """These, for methods that go nowhere without; raises `InputError` where no pixel counted."""
+        if not self.n.all():
+            raise InputError("statistics: found no pixel of the cube whose surroundings PAN holds, expected some")
+        return self
 
 
 def moments(

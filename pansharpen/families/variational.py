@@ -186,7 +186,7 @@ def problem(case: FusionCase, rank: int) -> Problem:
     """
     tile, optics = case.tile, case.optics
     response, offset, sharp_left = sharp_responses(case)
-    sums = moments(tile.coarse, valid=tile.coarse_valid)
+    sums = moments(tile.coarse, valid=tile.coarse_valid).require_some()
     mean, power = sums.mean_x, sums.xy.diagonal(dim1=1, dim2=2).mean(1, keepdim=True) / sums.n
     scale = torch.ones_like(mean)
     if optics.noise_variance is not None:

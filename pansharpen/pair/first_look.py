@@ -10,21 +10,36 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial, reduce
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from hsitools.cube.windows import Window, windows
+from hsitools.errors import InputError
 from hsitools.estimation.heights import Levels
 from pansharpen.pair.clipped import Tops
-from pansharpen.pair.same_scene import Survey
+from pansharpen.pair.same_scene import Survey, require_same_order
 from pansharpen.pair.wild import BLOCK, HALO, Pair, WildSamples, levels_of, wild_in_block
 
 
 class FirstLook(NamedTuple):
-    """What a pair's samples are like: wild ones; the largest of the others, of cube and PAN; both in few pixels."""
+    """What a pair's samples are like: wild ones; the largest of the others, of cube and PAN; both in few pixels.
+
+    ``common`` is whether any pixel was measured in both.
+    """
 
     wild: WildSamples
     tops: tuple[Tops, Tops]
     survey: Survey
+    common: bool
+
+    def require_one_scene(self, who: str, sharp: str) -> None:
+        """Raise `InputError` where nothing says that cube and PAN, called ``sharp``, lie over one another, or not so.
+
+        See `pansharpen.pair.same_scene.require_same_order`.
+        """
+        if not self.common:
+            raise InputError(f"{who}: found no pixel valid in the cube and in {sharp}, expected some")
+        require_same_order(self.survey, who, sharp)
 
 
 #: Goes through blocks, in their order.
@@ -45,7 +60,7 @@ def first_look(pair: Pair, work: Work = map) -> FirstLook:
     cube, pan = (reduce(Tops.joined, each) for each in zip(*(part.tops for part in parts), strict=True))
     return FirstLook(
         reduce(WildSamples.joined, [part.wild for part in parts]), (cube, pan),
-        Survey.together(pair.shape, [part.survey for part in parts]),
+        Survey.together(pair.shape, [part.survey for part in parts]), any(part.common for part in parts),
     )  # fmt: skip
 
 
@@ -61,4 +76,6 @@ def _at_block(pair: Pair, of: Sequence[Levels], window: Window) -> FirstLook:
     r = pair.optics.ratio
     sharp = sharp[:, r * top : r * (top + size[0]), r * left : r * (left + size[1])]
     corner = window.rows.start, window.columns.start
-    return FirstLook(wild, (Tops.of(cube), Tops.of(sharp)), Survey.of(pair.shape, corner, cube, sharp))
+    seen = np.isfinite(sharp[0]).reshape(size[0], r, size[1], r).any((1, 3))
+    common = bool((seen & np.isfinite(cube).any(0)).any())
+    return FirstLook(wild, (Tops.of(cube), Tops.of(sharp)), Survey.of(pair.shape, corner, cube, sharp), common)

@@ -123,7 +123,7 @@ def subspace(scene: Scene, coarse: Cube) -> Subspace:
     kernels = (LAPLACIAN, *ALONG) if untold else (LAPLACIAN,)
     sums = scene.sum(both)
     levels, details, *along = (Moments(*sums[first : first + 4]) for first in range(0, len(sums), 4))
-    covariance, n = levels.covariance[0], float(levels.n)
+    covariance, n = levels.require_some().covariance[0], float(levels.n)
     # float32 values say no more than this, nor does a band without contrast
     floor = (ROUNDING * levels.mean_x[0].abs().max()) ** 2
     noise = _noise(scene.optics, covariance, along).clamp(min=float(floor))

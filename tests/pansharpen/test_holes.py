@@ -6,11 +6,13 @@ import torch
 
 import pansharpen.in_memory
 from hsitools.cube import Cube
+from hsitools.errors import InputError
 from hsitools.io import open_cube, save_cube
 from hsitools.scenes import scene
 from hsitools.sensor import preset
 from hsitools.sensor.spatial import mean_of_known, mtf_decimate
 from pansharpen.case import FusionCase
+from pansharpen.cubes import fuse
 from pansharpen.families.statistics import band_sums, moments
 from pansharpen.in_memory import fuse_case
 from pansharpen.pair import holes
@@ -97,6 +99,27 @@ def test_nodata_of_files(case):
     expected[fused.good, 30, 31] = True
     np.testing.assert_array_equal(lost, expected)
     np.testing.assert_array_equal(np.flatnonzero(~fused.good), [4, 9])
+
+
+@pytest.mark.parametrize("name", ["GSA", "TV", "physics"])
+def test_images_that_share_no_pixel_are_refused(name):
+    """Each is measured somewhere, but nowhere are both; or where they are, there is too little for statistics."""
+    rng = np.random.default_rng(0)
+    coarse, fine = rng.random((3, 8, 8)), rng.random((2, 16, 16))
+    left, right = np.arange(8) < 4, np.arange(16) >= 8
+    half = Cube(data=np.where(left, coarse, np.nan), name="strip")
+    with pytest.raises(InputError, match="strip: found no pixel valid in the cube and in PAN, expected some"):
+        fuse(half, Cube(data=np.where(right, fine[:1], np.nan)), method=name).read()
+    apart = Cube(data=np.where(np.array([right, ~right])[:, None], fine, np.nan))
+    with pytest.raises(InputError, match="strip: found no pixel valid in the cube and in the guide, expected some"):
+        fuse(Cube(data=coarse, name="strip"), guide=apart, method=name).read()
+    one = np.full((1, 16, 16), np.nan)
+    one[:, 4, 4] = 1
+    if name == "GSA":
+        assert np.isfinite(fuse(Cube(data=coarse), Cube(data=one), method=name).read()).sum() == 3
+    else:
+        with pytest.raises(InputError, match="found no pixel of the cube whose surroundings PAN holds"):
+            fuse(Cube(data=coarse), Cube(data=one), method=name).read()
 
 
 def test_filling_goes_by_space_and_spectrum():
