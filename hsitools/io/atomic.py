@@ -89,7 +89,17 @@ def clear_left(folder: Path) -> None:
         for name in os.listdir(folder):
             found = UNFINISHED.fullmatch(name)
             if found and found[1] == _machine() and not _runs(int(found[2])):
-                shutil.rmtree(folder / name) if (folder / name).is_dir() else (folder / name).unlink()
+                # what is another user's stays
+                with suppress(OSError):
+                    remove(folder / name)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a folder with all that is in it, or a link but not what it leads to."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _machine() -> str:

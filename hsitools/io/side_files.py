@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 from hsitools.errors import HsiError
+from hsitools.io.atomic import remove
 from hsitools.io.outputs import beside, files_of
 
 #: What is written beside cubes, whatever the command.
@@ -39,10 +39,7 @@ class SideFiles:
         gone = [file for file in stale if file in self._ours]
         for file in gone:
             for part in files_of(file):
-                if part.is_dir() and not part.is_symlink():
-                    shutil.rmtree(part)
-                else:
-                    part.unlink(missing_ok=True)
+                remove(part)
         return gone, [file for file in stale if file not in self._ours]
 
 

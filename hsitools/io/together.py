@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from hsitools.errors import InputError
-from hsitools.io.atomic import scratch_folder
+from hsitools.io.atomic import remove, scratch_folder
 from hsitools.io.outputs import STORES, check_file
 
 
@@ -31,12 +30,13 @@ def together(out: Path) -> Iterator[Path]:
         except InputError as error:
             here = str(out).removesuffix(out.name)
             raise type(error)(str(error).replace(f"{folder}{os.sep}", here)) from None
-        for made in sorted(folder.iterdir(), key=lambda made: made.name == out.name):
-            place = out.parent / made.name
+        places = {made: out.parent / made.name for made in folder.iterdir()}
+        for place in places.values():
             _check_place(place)
-            # no store is replaced by another
-            if place.is_dir():
-                shutil.rmtree(place)
+        for made, place in sorted(places.items(), key=lambda pair: pair[1].name == out.name):
+            # no store is replaced by another, nor a link by a store
+            if made.is_dir():
+                remove(place)
             made.replace(place)
 
 

@@ -7,10 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from hsitools.cube import Cube
 from hsitools.errors import InputError
-from hsitools.io import atomic
+from hsitools.io import atomic, open_cube, save_cube
 from hsitools.io.atomic import atomic_path
 from hsitools.io.together import together
 
@@ -165,3 +167,66 @@ def test_a_folder_of_somebody_else_is_not_replaced(tmp_path):
         with pytest.raises(InputError, match="output: found"), together(tmp_path / name):
             raise AssertionError("told before anything is computed")
     assert (tmp_path / "cube.zarr" / "thesis.txt").exists()
+
+
+def _one(value):
+    return Cube(data=np.full((1, 2, 2), float(value)))
+
+
+def test_what_cannot_be_replaced_is_told_before_anything_is(tmp_path):
+    """Half of a run's files beside half of another's would pass for one another's."""
+    names = ["a.h5", "a_mask.h5", "a_noise.h5", "a_std.h5"]
+
+    def write():
+        with together(tmp_path / "a.h5") as made:
+            for name in names:
+                (made / name).write_text("new")
+
+    for foreign in names[1:]:
+        for name in names:
+            (tmp_path / name).write_text("old")
+        (tmp_path / foreign).unlink()
+        (tmp_path / foreign).mkdir()
+        with pytest.raises(InputError, match=foreign):
+            write()
+        assert {(tmp_path / name).read_text() for name in names if name != foreign} == {"old"}
+        (tmp_path / foreign).rmdir()
+
+
+def test_a_link_is_replaced_and_not_what_it_leads_to(tmp_path):
+    """As `os.replace` does with links to files."""
+    save_cube(_one(1), tmp_path / "disk.zarr")
+    for name in ("alone", "together", "nowhere"):
+        out = tmp_path / f"{name}.zarr"
+        out.symlink_to(tmp_path / ("gone.zarr" if name == "nowhere" else "disk.zarr"))
+        if name == "together":
+            with together(out) as made:
+                save_cube(_one(2), made / out.name)
+        else:
+            save_cube(_one(2), out)
+        assert not out.is_symlink()
+        assert open_cube(out).read().max() == 2
+        assert open_cube(tmp_path / "disk.zarr").read().max() == 1
+
+
+def test_what_cannot_go_keeps_nothing_else_from_going(tmp_path, monkeypatch):
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    monkeypatch.setattr(os, "getpid", lambda: process.pid)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("mine")
+    places = [atomic.unfinished(tmp_path / f"{number}") for number in range(4)]
+    for place in places[1:]:
+        place.write_text("half")
+    places[0].symlink_to(tmp_path / "mine")
+    remove = atomic.remove
+
+    def refusing(path):
+        if path == places[1]:
+            raise PermissionError
+        remove(path)
+
+    monkeypatch.setattr(atomic, "remove", refusing)
+    atomic.clear_left(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"mine", places[1].name}
+    assert (tmp_path / "mine" / "thesis.txt").exists()

@@ -18,7 +18,7 @@ import numpy as np
 
 from hsitools.cube import Cube, Stored
 from hsitools.errors import FormatError, InputError
-from hsitools.io.atomic import unfinished
+from hsitools.io.atomic import remove, unfinished
 from hsitools.io.conventions import DIMENSIONS, FORMAT, file_attributes, layout, meta_of
 from hsitools.io.formats.hdf5 import named
 from hsitools.io.labels import text
@@ -147,8 +147,7 @@ def finished(store: Path, path: Path) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Consolidated metadata")
         _module().consolidate_metadata(store)
-    if path.exists():
-        shutil.rmtree(path)
+    remove(path)
     store.replace(path)
 
 
