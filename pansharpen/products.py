@@ -280,26 +280,35 @@ def _fuse_one(order: FusionOrder, records: Path, pair: tuple[Path, Path]) -> dic
     path, out = pair
     record, key = records / f"{out.name}.json", order.key(path)
     outs = [out, *([beside(out, "_std")] if order.std else [])]
+    there = states_of(outs)
     if out.exists() and record.exists():
         told: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
         if told.get("wish") != order.wish:
             made = f"the cube that {told['method']} made with other options"
             return {"path": str(path), "status": _taken(out, made, order)}
         if all(file.exists() for file in outs):
-            if told.get("written") != states_of(outs):
+            written = told.get("written", [])
+            # a run that was killed between its record and its files left what was there before
+            if any(state not in written + told.get("before", []) for state in there):
                 changed = "a file that was written since a batch made it"
                 return {"path": str(path), "status": _taken(out, changed, order)}
-            if told["key"] == key:
+            if there == written and told["key"] == key:
                 return told | {"status": "kept"}
     elif out.exists():
         return {"path": str(path), "status": _taken(out, "a file that no batch made", order)}
     try:
-        told = fuse_file(order, path, out) | {"status": "ok"}
-        open_cube(out)
+        with together(out) as made_in:
+            told = fuse_file(order, path, made_in / out.name) | {"status": "ok"}
+            open_cube(made_in / out.name)
+            told |= {"path": str(path), "key": key, "wish": order.wish, "out": str(out), "before": there}
+            told |= {"std": str(outs[1])} if order.std else {}
+            # before the files take their places: one that is killed then knows its own
+            written = states_of(made_in / file.name for file in outs)
+            scratch, folder = str(made_in.resolve()), str(out.parent.resolve())
+            told["written"] = [[folder + file.removeprefix(scratch), *state] for file, *state in written]
+            write_json(record, told)
     except (HsiError, FloatingPointError) as error:
         return {"path": str(path), "status": str(error)}
-    told |= {"path": str(path), "key": key, "wish": order.wish, "written": states_of(outs)}
-    write_json(record, told)
     return told
 
 

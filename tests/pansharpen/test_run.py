@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -18,10 +19,12 @@ from hsitools.commands.root import main
 from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.io import open_cube, save_cube
+from hsitools.io.together import together
 from hsitools.lookup import registered_names
 from hsitools.metrics.registry import INDICES
 from hsitools.scenes import scene
 from hsitools.sensor import preset
+from pansharpen import products
 from pansharpen.products import FusionOrder, fuse_files
 from pansharpen.registry import METHODS
 from pansharpen.tiled import fuse_cube, fuse_pair
@@ -200,24 +203,24 @@ def test_batch_fuses_each_product_once_and_names_those_that_fail(tmp_path):
     for name, seed in (("a", 0), ("b", 1)):
         write_prisma(tmp_path / f"{name}.he5", rows=8, columns=8, n_vnir=6, n_swir=5, seed=seed)
     (tmp_path / "broken.he5").write_bytes(b"nothing")
-    products = [tmp_path / f"{name}.he5" for name in ("a", "broken", "b")]
+    given = [tmp_path / f"{name}.he5" for name in ("a", "broken", "b")]
     order = FusionOrder(method="GSA")
     told = []
-    records = fuse_files(order, products, tmp_path / "out", progress=lambda *step: told.append(step))
+    records = fuse_files(order, given, tmp_path / "out", progress=lambda *step: told.append(step))
     assert told == [(1, 3), (2, 3), (3, 3)]
     assert [record["status"] for record in records][::2] == ["ok", "ok"]
-    assert records[1]["status"].startswith(str(products[1]))
-    alone = fuse_cube(open_cube(products[2]), "GSA").read()
+    assert records[1]["status"].startswith(str(given[1]))
+    alone = fuse_cube(open_cube(given[2]), "GSA").read()
     np.testing.assert_array_equal(open_cube(tmp_path / "out" / "b.h5").read(), alone)
     # again: what is there stays, unless the product changed
-    write_prisma(products[0], rows=8, columns=10, n_vnir=6, n_swir=5)
-    again = fuse_files(order, products, tmp_path / "out")
+    write_prisma(given[0], rows=8, columns=10, n_vnir=6, n_swir=5)
+    again = fuse_files(order, given, tmp_path / "out")
     assert [record["status"] for record in again][::2] == ["ok", "kept"]
     assert again[0]["shape"] == [6, 48, 60]
     # nothing is replaced by another method, nor what somebody else has written
     out = tmp_path / "out"
     (out / "broken.h5").write_text("mine")
-    other = fuse_files(FusionOrder(method="EXP"), products[1:], out)
+    other = fuse_files(FusionOrder(method="EXP"), given[1:], out)
     assert "broken.h5: --batch: found a file that no batch made" in other[0]["status"]
     assert (
         "b.h5: --batch: found the cube that GSA made with other options, expected another --out for EXP"
@@ -225,13 +228,45 @@ def test_batch_fuses_each_product_once_and_names_those_that_fail(tmp_path):
     )
     np.testing.assert_array_equal(open_cube(out / "b.h5").read(), alone)
     (out / "b.h5").unlink()
-    assert fuse_files(FusionOrder(method="EXP"), products[2:], out)[0]["status"] == "ok"
+    assert fuse_files(FusionOrder(method="EXP"), given[2:], out)[0]["status"] == "ok"
     # nor is what another command has written over a batch's cube taken for it
     mine = Cube(data=np.ones((1, 2, 2), np.float32))
     save_cube(mine, out / "b.h5")
-    said = fuse_files(FusionOrder(method="EXP"), products[2:], out)[0]["status"]
+    said = fuse_files(FusionOrder(method="EXP"), given[2:], out)[0]["status"]
     assert "b.h5: --batch: found a file that was written since a batch made it" in said
     assert open_cube(out / "b.h5").shape == mine.shape
+
+
+@pytest.mark.parametrize("at_rename", [False, True])
+def test_a_batch_that_is_killed_knows_its_own_files(at_rename, tmp_path, monkeypatch):
+    """Between its record and its files' places, or just after."""
+    write_prisma(tmp_path / "a.he5", rows=8, columns=8, n_vnir=6, n_swir=5)
+    order, batch = FusionOrder(method="GSA"), ([tmp_path / "a.he5"], tmp_path / "out")
+
+    def again():
+        write_prisma(tmp_path / "a.he5", rows=8, columns=10, n_vnir=6, n_swir=5)
+        with monkeypatch.context() as patch:
+            patch.setattr(products, "together", killed)
+            with pytest.raises(KeyboardInterrupt):
+                fuse_files(order, *batch)
+        return fuse_files(order, *batch)[0]["status"]
+
+    @contextmanager
+    def killed(out):
+        with together(out) as folder:
+            yield folder
+            if out.parent.name == "out" and at_rename:
+                raise KeyboardInterrupt
+        if out.parent.name == "out":
+            raise KeyboardInterrupt
+
+    assert again() == ("ok" if at_rename else "kept")
+    write_prisma(tmp_path / "a.he5", rows=8, columns=8, n_vnir=6, n_swir=5)
+    assert fuse_files(order, *batch)[0]["status"] == "ok"
+    # what it made before stays its own
+    assert again() == ("ok" if at_rename else "kept")
+    assert fuse_files(order, *batch)[0]["status"] == "kept"
+    assert not list((tmp_path / "out").glob("*.part*"))
 
 
 def test_a_batch_whose_error_bars_are_gone_makes_them_again(tmp_path):
