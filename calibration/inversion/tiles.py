@@ -89,18 +89,18 @@ class Kept:
     def __post_init__(self) -> None:
         try:
             self.folder.mkdir(exist_ok=True)
-            foreign = not _is_kept(self.folder)
-            text = (self.folder / DONE).read_bytes() if (self.folder / DONE).exists() else b"{}"
+            if not _is_kept(self.folder):
+                raise InputError(f"{self.folder}: parts: found something else, expected a new name for finished tiles")
+            record = _record(self.folder)
+            if record.get("key") == self.key:
+                self.done.update(record["done"])
+                return
+            # new files: another run may still write into those that are there
+            for name in LAYERS:
+                (self.folder / name).unlink(missing_ok=True)
         except OSError as error:
             raise InputError(f"{self.folder}: parts: cannot keep them there ({error.strerror})") from None
-        if foreign:
-            raise InputError(f"{self.folder}: parts: found something else, expected a new name for finished tiles")
-        try:
-            record = json.loads(text)
-            if record["key"] == self.key:
-                self.done.update(record["done"])
-        except (ValueError, KeyError, TypeError):
-            self.done.clear()
+        self._write()
 
     def layer(self, name: str, shape: tuple[int, ...], dtype: Any = np.float32) -> NDArray[Any]:
         """A layer's file as an array."""
@@ -114,7 +114,12 @@ class Kept:
 
     def add(self, tile: str, pixels: int, parameters: dict[str, Any]) -> None:
         """Say that a tile is in the layers."""
+        if _record(self.folder).get("key") != self.key:
+            raise InputError(f"{self.folder}: parts: another run has begun there, expected one at a time")
         self.done[tile] = {"pixels": pixels, "parameters": plain(parameters)}
+        self._write()
+
+    def _write(self) -> None:
         with atomic_path(self.folder / DONE) as temporary:
             temporary.write_text(json.dumps({"key": self.key, "done": self.done}), encoding="utf-8")
 
@@ -123,15 +128,24 @@ class Kept:
 LAYERS, DONE = ("estimate", "std", "noise_std", "mask"), "done.json"
 
 
+def _record(folder: Path) -> dict[str, Any]:
+    """What a folder of `Kept` says of itself; empty where it does not."""
+    try:
+        record = json.loads((folder / DONE).read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return record if isinstance(record, dict) and {"key", "done"} == set(record) else {}
+
+
 def _is_kept(folder: Path) -> bool:
-    """Whether a folder holds finished tiles, or a beginning of them, and nothing else."""
+    """Whether a folder holds finished tiles and nothing else, or nothing."""
     names = {path.name for path in folder.iterdir() if not UNFINISHED.fullmatch(path.name)}
-    return names <= {*LAYERS, DONE}
+    return not names or (names <= {*LAYERS, DONE} and bool(_record(folder)))
 
 
 def remove_kept(folder: Path) -> None:
     """Remove the folder of `Kept`, if there is one: what somebody else calls so stays."""
-    if (folder / DONE).is_file() and _is_kept(folder):
+    if folder.is_dir() and _record(folder) and _is_kept(folder):
         shutil.rmtree(folder)
 
 

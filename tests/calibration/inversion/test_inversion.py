@@ -559,6 +559,14 @@ def test_a_single_wrong_entry_is_not_averaged_away() -> None:
     assert_allclose(on_grid(again, np.ones(122), grid, "lamp"), 1)
     with pytest.raises(InputError, match=r"lamp: found 5 and 1 at 550 nm, expected one value"):
         on_grid(again, np.insert(np.ones(121), 60, 5.0), grid, "lamp")
+    # but for the nearest one, from which a line leads into it
+    coarse = np.array([480.0, 498.0, 502.0, 598.0, 602.0])
+    for place, wavelength in ((1, 498), (4, 602)):
+        with pytest.raises(InputError, match=rf"lamp: found -0.2 at {wavelength} nm, expected positive"):
+            on_grid(coarse, np.where(np.arange(5) == place, -0.2, 1.0), grid, "lamp")
+        with pytest.raises(InputError, match=rf"lamp: found 1 and 7 at {wavelength} nm, expected one value"):
+            on_grid(np.insert(coarse, place, coarse[place]), np.insert(np.ones(5), place + 1, 7.0), grid, "lamp")
+    assert_allclose(on_grid(coarse, np.array([-1.0, 1, 1, 1, 1]), grid, "lamp"), 1)
 
 
 def test_curves_finer_than_the_grid_are_averaged_over_its_samples() -> None:

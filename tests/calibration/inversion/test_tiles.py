@@ -122,9 +122,34 @@ def test_a_folder_of_somebody_else_is_neither_filled_nor_removed(tmp_path: Path)
         tiles.Kept(folder, "key")
     tiles.remove_kept(folder)
     assert (folder / "thesis.txt").exists()
+    (folder / "thesis.txt").unlink()
+    for name in ("mask", "done.json"):
+        # of our files' names, and yet not ours
+        (folder / name).write_text('["mine"]')
+        with pytest.raises(InputError, match="s_parts: parts: found something else"):
+            tiles.Kept(folder, "key")
+        tiles.remove_kept(folder)
+        assert (folder / name).read_text() == '["mine"]'
+        (folder / name).unlink()
     kept = tiles.Kept(tmp_path / "ours", "key")
     kept.layer("estimate", (2, 3))
     kept.add("0,0", 4, {})
     assert set(tiles.Kept(tmp_path / "ours", "key").done) == {"0,0"}
     tiles.remove_kept(tmp_path / "ours")
     assert not (tmp_path / "ours").exists()
+
+
+def test_a_second_run_takes_nothing_of_a_first_one(tmp_path: Path) -> None:
+    """Two commands of one output at once: neither has the other's tiles among its own."""
+    first = tiles.Kept(tmp_path / "parts", "first")
+    own = first.layer("estimate", (2, 3))
+    own[:] = 1
+    first.add("0,0", 4, {})
+    second = tiles.Kept(tmp_path / "parts", "second")
+    second.layer("estimate", (2, 3))[:] = 2
+    assert own.max() == 1
+    with pytest.raises(InputError, match="parts: another run has begun there"):
+        first.add("0,1", 4, {})
+    second.add("0,0", 4, {})
+    assert tiles.Kept(tmp_path / "parts", "second").layer("estimate", (2, 3)).min() == 2
+    assert not tiles.Kept(tmp_path / "parts", "first").done
