@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from pansharpen.pair.clipped import find_limits, learn_clipped, say_clipped
 from pansharpen.pair.first_look import FirstLook, first_look
 from pansharpen.pair.guide_files import PlacedGuide
 from pansharpen.pair.holes import fill_nearest, fill_voxels, without
+from pansharpen.pair.unseen_guides import learn_unseen, say_unseen
 from pansharpen.pair.wild import WILD, Pair, count_wild, say_wild
 from pansharpen.registry import Method, Posterior, get
 from pansharpen.tile import Tile
@@ -111,6 +112,24 @@ def above_full_scale(case: FusionCase, looks: Sequence[FirstLook]) -> FusionCase
         coarse=torch.cat([tile.wide_coarse for tile in whole]), pan=torch.cat([tile.wide_pan for tile in whole]),
         expanded=None, **doubts,
     )  # fmt: skip
+
+
+def where_guides_end(
+    case: FusionCase, method: Callable[[FusionCase], torch.Tensor] | None = None
+) -> FusionCase:  # fmt: skip
+    """The case with what is known without its guides of their channels where these hold nothing.
+
+    With a method, by which the case is fused without them first; otherwise as cube and PAN tell.
+    """
+    if all(guide.valid is None for guide in case.guides):
+        return case
+    known, shares = learn_unseen(case.guides, case.sum)
+    say_unseen(shares, case.findings, case.name)
+    fused = None
+    if method is not None:
+        whole = tuple(guide for guide in case.guides if guide.valid is None)
+        fused = method(case.replace(guides=whole, pan_made=case.pan_made and bool(whole), findings={}))
+    return case.replace(guides=known.tile(case.tile, fused).guides)
 
 
 def _above(case: FusionCase, look: FirstLook, counts: Counter[str]) -> Tile | None:
@@ -226,10 +245,18 @@ def _layers(method: str | Method, case: FusionCase, options: dict[str, Any]) -> 
     ready = prepared(chosen).replace(reference=None)  # the truth is no business of a method's
     if case.findings.get(WILD) != said:
         say_wild(case.findings[WILD], case.name)
-    with torch.set_grad_enabled(_learns(entry)):  # inference tensors would stay in caches, useless to nets
-        parts = [ready] if entry.batched else ready.singles()
+
+    def run(case: FusionCase) -> list[torch.Tensor]:
+        parts = [case] if entry.batched else case.singles()
         results = [entry.function(part, **options_for(entry, options)) for part in parts]
-        layers = [torch.cat(layer) for layer in zip(*map(_as_tuple, results), strict=True)]
+        return [torch.cat(layer) for layer in zip(*map(_as_tuple, results), strict=True)]
+
+    with torch.set_grad_enabled(_learns(entry)):  # inference tensors would stay in caches, useless to nets
+        if not _learns(entry):
+            # of those that see the scene as a whole only these know guides
+            twice = entry.family == "model-based" and not entry.tiled
+            ready = where_guides_end(ready, (lambda case: run(case)[0]) if twice else None)
+        layers = run(ready)
     for number, layer in enumerate(layers):
         if not torch.isfinite(layer).all():
             raise FloatingPointError(f"{entry.name}: {case.name}: found values that are not finite in the result")

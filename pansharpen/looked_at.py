@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from hsitools.cube import Cube
 from hsitools.cube.windows import Window
 from pansharpen.case import sharp_name
+from pansharpen.guide import Guide
 from pansharpen.optics import Optics
 from pansharpen.pair.clipped import Clipped, Tops, find_limits, learn_clipped, say_clipped
 from pansharpen.pair.first_look import FirstLook, first_look
 from pansharpen.pair.guide_files import PlacedGuide
 from pansharpen.pair.holes import without
+from pansharpen.pair.unseen_guides import UnseenGuides, learn_unseen, say_unseen
 from pansharpen.pair.wild import Pair, WildSamples, count_wild, say_wild
 from pansharpen.tile import Tile
 
@@ -34,6 +36,7 @@ class Measured(Protocol):
     windows: list[Window]
     optics: Optics
     placed: tuple[PlacedGuide, ...]
+    guides: tuple[Guide, ...]
     pan_made: bool
     client: Any
     findings: dict[str, Any]
@@ -50,6 +53,14 @@ class Measured(Protocol):
 
     def as_measured(self, window: Window) -> Tile:
         """One part with its surroundings, samples at full scale as they are."""
+        ...
+
+    def with_bounds(self, window: Window) -> Tile:
+        """It, with what stands for these."""
+        ...
+
+    def guides_in(self, window: Window) -> tuple[Guide, ...]:
+        """The guides over a part with its surroundings."""
         ...
 
 
@@ -92,6 +103,20 @@ def clipped_of(scene: Measured) -> Clipped | None:
         clipped, counts = learn_clipped(limits, total)
     say_clipped(counts, scene.findings, scene.name, told=clipped is not None)
     return clipped
+
+
+def unseen_of(scene: Measured) -> UnseenGuides | None:
+    """What stands for the guides of a scene where they hold nothing; None where they show all of it."""
+    if all(guide.valid is None for window in scene.windows for guide in scene.guides_in(window)):
+        return None
+
+    def total(function: Callable[[Tile], Any]) -> Any:
+        return reduce(added, (function(scene.with_bounds(window)) for window in scene.windows))
+
+    with torch.no_grad():
+        known, shares = learn_unseen(scene.guides, total)
+    say_unseen(shares, scene.findings, scene.name)
+    return known
 
 
 def added(total: Any, part: Any) -> Any:

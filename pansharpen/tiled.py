@@ -31,7 +31,7 @@ from pansharpen.fused_source import FusedSource
 from pansharpen.guide import Guide
 from pansharpen.in_memory import filled, fuse_case, live_bands, options_for
 from pansharpen.kept_tiles import TILES
-from pansharpen.looked_at import added, as_tensor, clipped_of, look_at
+from pansharpen.looked_at import added, as_tensor, clipped_of, look_at, unseen_of
 from pansharpen.mixture import ByParts
 from pansharpen.optics import Optics
 from pansharpen.pair.alignment import measured, paired, placement
@@ -39,6 +39,7 @@ from pansharpen.pair.clipped import Clipped, Tops
 from pansharpen.pair.from_sensor import noise_said, require_fit, with_errors
 from pansharpen.pair.guide_files import PlacedGuide, described, placed, with_pan
 from pansharpen.pair.holes import bands_where, fill_nearest
+from pansharpen.pair.unseen_guides import UnseenGuides
 from pansharpen.pair.wald import cube_optics
 from pansharpen.pair.wild import WildSamples
 from pansharpen.registry import HELD, Fused, Method, Posterior, get
@@ -158,6 +159,11 @@ class LargeScene:
         """What stands for samples that are cut off at full scale; None where none are, or nothing tells."""
         return clipped_of(self)
 
+    @cached_property
+    def unseen_guides(self) -> UnseenGuides | None:
+        """What stands for the guides where they hold nothing; None where they show all."""
+        return unseen_of(self) if self.guides else None
+
     @property
     def name(self) -> str:
         """Of the scene, for messages."""
@@ -173,6 +179,11 @@ class LargeScene:
 
     def _tile(self, window: Window) -> Tile:
         """It, read now."""
+        tile = self.with_bounds(window)
+        return tile if self.unseen_guides is None else self.unseen_guides.tile(tile)
+
+    def with_bounds(self, window: Window) -> Tile:
+        """It, with what stands for samples at full scale, guides as they are."""
         tile = self.as_measured(window)
         return tile if self.clipped is None else self.clipped.tile(tile)
 
@@ -180,8 +191,7 @@ class LargeScene:
         """It, with samples at full scale as they are."""
         corner = window.wide_rows.start, window.wide_columns.start
         coarse = self.wild.from_cube(self._read(self.cube, window, self.bands), corner)
-        r = self.optics.ratio
-        fine = [slice(r * part.start, r * part.stop) for part in (window.wide_rows, window.wide_columns)]
+        fine = self._fine(window)
         pan = self.wild.from_pan(as_tensor(self.pan.read(None, *fine)), (fine[0].start, fine[1].start))
         coarse, valid = filled(coarse, torch.isfinite(coarse))
         pan_valid = torch.isfinite(pan)
@@ -190,9 +200,19 @@ class LargeScene:
         return Tile(
             coarse.to(self.device), pan.to(self.device), self.optics, margin=window.margin,
             valid=None if valid is None else valid.to(self.device),
-            pan_valid=None if whole else pan_valid.to(self.device), guides=self._guides(fine[0], fine[1]),
+            pan_valid=None if whole else pan_valid.to(self.device), guides=self._guides(*fine),
             pan_made=self.pan_made, corner=corner,
         )  # fmt: skip
+
+    def guides_in(self, window: Window) -> tuple[Guide, ...]:
+        """The guides over a part with its surroundings."""
+        return self._guides(*self._fine(window))
+
+    def _fine(self, window: Window) -> tuple[slice, slice]:
+        """Rows and columns of the fine grid that a part with its surroundings has."""
+        r = self.optics.ratio
+        rows, columns = (slice(r * part.start, r * part.stop) for part in (window.wide_rows, window.wide_columns))
+        return rows, columns
 
     def _guides(self, rows: slice, columns: slice, as_measured: bool = False) -> tuple[Guide, ...]:
         """The guides over a window of the fine grid."""
@@ -234,7 +254,7 @@ class LargeScene:
 
     def _parts(self, function: Callable[[Tile], Any]) -> Generator[Any, None, None]:
         """What ``function`` gives of each tile, in the order of the windows, whoever computes it."""
-        _ = self.clipped  # before workers are sent the scene
+        _ = self.clipped, self.unseen_guides  # before workers are sent the scene
         work = partial(_part, self, function)
         if self.client is not None:
             from hsitools.scale.tasks import ordered
@@ -252,7 +272,7 @@ class LargeScene:
 
     def map(self, function: Callable[[Tile], torch.Tensor | ByParts]) -> FusedSource:
         """See `pansharpen.case.Scene.map`."""
-        _ = self.clipped
+        _ = self.clipped, self.unseen_guides
         return FusedSource(self, function)
 
 
