@@ -144,9 +144,20 @@ def pixel_noise(level: Array) -> PixelNoise:
         # the noise was told as white noise, of which regressions take less
         unit = max(1.0, float(power[: bands - scene].mean()))
         found = PixelNoise(_correlation((flat - chosen @ (chosen.T @ flat)).reshape(images.shape)))
-        if found.beside < ALIKE:
+        if found.beside < ALIKE or _usually_beside(images, vectors[:, : bands - scene]) < ALIKE:
             return WHITE
     return found
+
+
+def _usually_beside(images: Array, directions: Array) -> float:
+    """Correlation of pixels beside one another (rows or columns, the larger) in most of some directions ``(band, k)``.
+
+    Noise is alike in all directions; what is left of the scene is so in one or two, and makes a mean of few as large.
+    """
+    each = np.tensordot(directions.T.astype(np.float32), images, 1)
+    power = np.maximum(np.square(each).mean((1, 2)), np.finfo(np.float32).tiny)
+    down, right = (each[:, 1:] * each[:, :-1]).mean((1, 2)), (each[:, :, 1:] * each[:, :, :-1]).mean((1, 2))
+    return float(max(np.median(down / power), np.median(right / power)))
 
 
 def _correlation(images: Array) -> Array:

@@ -55,6 +55,21 @@ def test_white_noise_beside_a_scene_is_white(clean: np.ndarray, snr: float) -> N
     assert pixel_noise(np.ones(values.shape, np.float32)) is WHITE
 
 
+@pytest.mark.parametrize("side", [16, 32])
+@pytest.mark.parametrize("resampled", [False, True])
+def test_a_faint_part_of_the_scene_among_few_directions_is_no_noise(side: int, resampled: bool) -> None:
+    """Of twelve bands eight are the scene's: its faintest direction is a fourth of what is taken for noise."""
+    rng = np.random.default_rng(0)
+    parts = np.stack([gaussian_filter(rng.standard_normal((side, side)), 1 + 0.3 * k) for k in range(8)])
+    parts /= parts.std((1, 2), keepdims=True)
+    spectra = np.exp(-0.5 * ((np.linspace(0, 1, 12)[:, None] - np.linspace(0, 1, 8)) / 0.25) ** 2)
+    white = rng.standard_normal((12, side, side))
+    noise = 0.02 * (uniform_filter(white, (0, 2, 2)) if resampled else white)
+    told = restore((5 + np.tensordot(spectra, parts, 1) + noise).astype(np.float32), "lowrank").noise
+    assert told is not None
+    assert (told.pixels.beside > 0.4) if resampled else (told.pixels is WHITE)
+
+
 def test_filters_undo_one_another_and_make_noise_white() -> None:
     shared = noise("between", bands=60)
     correlation = np.zeros((11, 11))
