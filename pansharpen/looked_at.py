@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial, reduce
 from typing import Any, Protocol
 
@@ -19,8 +20,9 @@ from pansharpen.pair.clipped import Clipped, Tops, find_limits, learn_clipped, s
 from pansharpen.pair.first_look import FirstLook, first_look
 from pansharpen.pair.guide_files import PlacedGuide
 from pansharpen.pair.holes import without
+from pansharpen.pair.pedestal import say_rounded
 from pansharpen.pair.unseen_guides import UnseenGuides, learn_unseen, say_unseen
-from pansharpen.pair.wild import Pair, WildSamples, count_wild, say_wild
+from pansharpen.pair.wild import Pair, WildSamples, count_wild, levels_of, say_wild
 from pansharpen.tile import Tile
 
 
@@ -76,6 +78,10 @@ def look_at(scene: Measured) -> tuple[WildSamples, tuple[Tops, Tops]]:
         shape=scene.cube.shape[1:], optics=scene.optics, guides=scene.placed, pan_made=scene.pan_made,
         coarse=partial(_values, scene.cube, scene.bands), pan=partial(_values, scene.pan, None),
     )  # fmt: skip
+    native = replace(
+        pair, guides=(), coarse=partial(_stored, scene.cube, scene.bands), pan=partial(_stored, scene.pan, None)
+    )  # fmt: skip
+    say_rounded(levels_of(native), scene.findings, scene.name, sharp_name(scene.pan_made))
     look = first_look(pair, map if scene.client is None else partial(_by_workers, scene.client))
     look.require_one_scene(scene.name, sharp_name(scene.pan_made))
     count_wild(look.wild, scene.findings)
@@ -137,7 +143,11 @@ def _whole(cube: Cube) -> tuple[slice, slice]:
 
 
 def _values(cube: Cube, bands: NDArray[np.int64] | None, rows: slice, columns: slice) -> NDArray[np.float32]:
-    return np.asarray(cube.read(bands, rows, columns), dtype=np.float32)
+    return np.asarray(_stored(cube, bands, rows, columns), dtype=np.float32)
+
+
+def _stored(cube: Cube, bands: NDArray[np.int64] | None, rows: slice, columns: slice) -> NDArray[Any]:
+    return np.asarray(cube.read(bands, rows, columns))
 
 
 def _by_workers(
