@@ -33,7 +33,7 @@ from hsitools.arrays import real_array
 from hsitools.cube import Cube
 from hsitools.cube.sources import detached
 from hsitools.errors import InputError
-from hsitools.estimation.common_stripes import common_stripes
+from hsitools.estimation.common_stripes import common_stripes, sizes_of_bands
 from hsitools.estimation.full_scale import clipped
 from hsitools.progress import Progress
 from hsitools.sensor import Sensor
@@ -365,8 +365,12 @@ def restore(
     said |= missing(
         (valid | lone) & signal[:, None, None], np.broadcast_to(True if use is None else use, live.shape), live
     )
-    for name, images in (("common_stripes", estimate[live]), ("common_rows", estimate[live].swapaxes(1, 2))):
-        said |= {name: stripes} if (stripes := common_stripes(images)) else {}
+    for name, across in (("common_stripes", (0, 1, 2)), ("common_rows", (0, 2, 1))):
+        images = estimate[live].transpose(across)
+        if stripes := common_stripes(images):
+            said[name] = stripes
+            # no band tells them from the scene, so that they are in the estimate
+            std = None if std is None else np.hypot(std, sizes_of_bands(images)[:, None, None].astype(std.dtype))
     said |= warning_of(said)
     if found.structure is not None and found.structure.any():
         said["rare_extent"] = _extent(found.structure)

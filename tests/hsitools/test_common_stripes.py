@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from denoise.case import Restoration
+from denoise.registry import Method
 from denoise.restore import restore
 from hsitools import Cube
 from hsitools.estimation.common_stripes import common_stripes
@@ -54,10 +56,37 @@ def test_stripes_alike_in_all_bands_are_said_with_their_size(kind: str) -> None:
     assert "alike in all bands" in said["warning"]
 
 
+@pytest.mark.parametrize("along", ["columns", "rows", "both"])
+@pytest.mark.parametrize("alike", [True, False])
+def test_small_cubes_say_them_and_their_error_bars_hold_them(along: str, alike: bool) -> None:
+    """By a method that takes all of the noise, and knows nothing of stripes; also in proportion to bands' noise."""
+    truth = town(longest=15)[:, :40, :44]
+    level = np.full(BANDS, 0.06) if alike else np.linspace(0.04, 0.12, BANDS)
+    ripple = np.random.default_rng(2).standard_normal(40 + 44)
+    kinds = {"columns": ripple[None, 40:], "rows": ripple[:40, None]}
+    error = level[:, None, None] * sum(kinds[name] for name in kinds if along in (name, "both"))
+    given = truth + error
+
+    def denoised(seen: object) -> Restoration:
+        values = seen.values  # type: ignore[attr-defined]
+        return Restoration(estimate=values, std=np.full_like(values, 1e-6))
+
+    found = restore(given, Method(name="stub", paper="", function=denoised))
+    said = ("common_stripes" in found.provenance, "common_rows" in found.provenance)
+    assert said == (along != "rows", along != "columns")
+    assert found.std is not None
+    ratio = np.sqrt(np.square(found.std).mean((1, 2)) / np.square(error).mean((1, 2)))
+    assert 0.8 < ratio.min() < ratio.max() < 1.7
+    assert 0.5 < np.mean(np.abs(found.estimate - truth) < found.std) < 0.85
+    plain = restore(truth, Method(name="stub", paper="", function=denoised))
+    assert plain.std is not None
+    assert plain.std.max() < 1e-3 * level.min()
+
+
 def test_what_is_too_small_or_missing_tells_of_no_stripes() -> None:
     scene = town() * (1 + 0.05 * np.random.default_rng(2).standard_normal(SIDE))
     assert common_stripes(scene) > 0
-    assert common_stripes(scene[:, :40]) == common_stripes(scene[:, :, :5]) == common_stripes(0 * scene) == 0
+    assert common_stripes(scene[:, :20]) == common_stripes(scene[:, :, :5]) == common_stripes(0 * scene) == 0
     scene[0, 40:60] = np.nan
     assert common_stripes(scene) == 0
     assert common_stripes(np.full((2, 60, 60), np.nan)) == 0
