@@ -13,8 +13,8 @@ from hsitools.estimation.spread import robust_sigma
 #: a hundred parts agree by the scene, in those of 40 rows half as many.
 PARTS, LEAST_ROWS = 8, 3
 #: Share of the columns that all parts must agree on. Chance alone gives 2⁻⁷; walls and roads that go down the whole
-#: image are a few of its columns.
-SHARE = 0.15
+#: image are a few of its columns. So many columns at least: of one or two chance makes as much in narrow images.
+SHARE, LEAST_COLUMNS = 0.15, 3
 #: Correlation of neighbouring columns' deviations: −⅔ of independent ones; the curve of a smooth scene has it near 1.
 ALTERNATING = -0.3
 #: Size that does not matter, as a share of the signal.
@@ -55,7 +55,7 @@ def common_stripes(values: NDArray[Any]) -> float:
     agreed = np.abs(np.sign(shifts).sum(0)) == PARTS
     usual = np.median(shifts, axis=0)
     power = float(np.sum(usual**2))
-    if agreed.mean() < SHARE or not np.sum(usual[1:] * usual[:-1]) < ALTERNATING * power:
+    if agreed.sum() < max(SHARE * agreed.size, LEAST_COLUMNS) or not np.sum(usual[1:] * usual[:-1]) < ALTERNATING * power:
         return 0.0
     size = _size(shifts) / signal
     return size if size > SLIGHT else 0.0
