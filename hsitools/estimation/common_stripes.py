@@ -55,7 +55,8 @@ def common_stripes(values: NDArray[Any]) -> float:
     agreed = np.abs(np.sign(shifts).sum(0)) == PARTS
     usual = np.median(shifts, axis=0)
     power = float(np.sum(usual**2))
-    if agreed.sum() < max(SHARE * agreed.size, LEAST_COLUMNS) or not np.sum(usual[1:] * usual[:-1]) < ALTERNATING * power:
+    few = agreed.sum() < max(SHARE * agreed.size, LEAST_COLUMNS)
+    if few or not np.sum(usual[1:] * usual[:-1]) < ALTERNATING * power:
         return 0.0
     size = _size(shifts) / signal
     return size if size > SLIGHT else 0.0
