@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from hsitools.errors import InputError
 from hsitools.progress import Progress
 from pansharpen.case import FusionCase, sharp_name
 from pansharpen.guide import Guide
-from pansharpen.pair.clipped import find_limits, learn_clipped, say_clipped
+from pansharpen.pair.clipped import at_full_scale, find_limits, learn_clipped, say_clipped, say_clipped_guides
 from pansharpen.pair.first_look import FirstLook, first_look
 from pansharpen.pair.guide_files import PlacedGuide
 from pansharpen.pair.holes import fill_nearest, fill_voxels, without
@@ -49,6 +49,9 @@ def prepared(case: FusionCase) -> FusionCase:
     """
     case, looks = without_wild(case)
     case = case.replace(guides=tuple(guide.filled() for guide in case.guides)) if case.guides else case
+    say_clipped_guides(
+        {guide.name: at_full_scale(_measured_channels(guide)) for guide in case.guides}, case.findings, case.name
+    )  # fmt: skip
     valid, pan_valid = torch.isfinite(case.coarse), torch.isfinite(case.pan)
     if not (valid.all() and pan_valid.all()):
         coarse, voxels = filled(case.coarse, valid)
@@ -152,6 +155,12 @@ def _measured(image: torch.Tensor, name: str) -> torch.Tensor:
     given = Cube(data=image[0].cpu().numpy(), name=name)
     seen = without_blank(given)
     return image if seen is given else torch.as_tensor(seen.read())[None].to(image)
+
+
+def _measured_channels(guide: Guide) -> Iterator[NDArray[Any]]:
+    """Each channel ``(y, x)`` of a guide's images, with NaN where it holds nothing."""
+    image = guide.image if guide.valid is None else guide.image.masked_fill(~guide.valid, torch.nan)
+    yield from image.flatten(0, 1).cpu().numpy()
 
 
 def _placed(guide: Guide) -> PlacedGuide:

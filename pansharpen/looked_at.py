@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial, reduce
 from typing import Any, Protocol
@@ -16,7 +16,15 @@ from hsitools.cube.windows import Window
 from pansharpen.case import sharp_name
 from pansharpen.guide import Guide
 from pansharpen.optics import Optics
-from pansharpen.pair.clipped import Clipped, Tops, find_limits, learn_clipped, say_clipped
+from pansharpen.pair.clipped import (
+    Clipped,
+    Tops,
+    at_full_scale,
+    find_limits,
+    learn_clipped,
+    say_clipped,
+    say_clipped_guides,
+)
 from pansharpen.pair.first_look import FirstLook, first_look
 from pansharpen.pair.guide_files import PlacedGuide
 from pansharpen.pair.holes import without
@@ -108,7 +116,22 @@ def clipped_of(scene: Measured) -> Clipped | None:
     with torch.no_grad():
         clipped, counts = learn_clipped(limits, total)
     say_clipped(counts, scene.findings, scene.name, told=clipped is not None)
+    told = zip(scene.placed, wild.guides, strict=True)
+    say_clipped_guides(
+        {guide.template.name: at_full_scale(_channels(scene, guide, places)) for guide, places in told},
+        scene.findings, scene.name,
+    )  # fmt: skip
     return clipped
+
+
+def _channels(scene: Measured, guide: PlacedGuide, wild: NDArray[np.int64]) -> Iterator[NDArray[Any]]:
+    """Each channel ``(y, x)`` of a guide over the scene, one after another; NaN where it holds nothing."""
+    fine = _whole(scene.pan)
+    for number in range(guide.template.n_channels):
+        alone = Guide(image=torch.zeros((1, 1, 0, 0)), ratio=guide.template.ratio, name=guide.template.name)
+        one = replace(guide, cube=guide.cube.select(bands=[number]), template=alone)
+        places = wild[wild[:, 0] == number] * np.array([0, 1, 1]) - np.array([0, *one.first(*fine)])
+        yield without(one.as_measured(*fine).image, places)[0, 0].numpy()
 
 
 def unseen_of(scene: Measured) -> UnseenGuides | None:

@@ -143,7 +143,7 @@ def fuse_file(
         kept = save_by_workers(fused, out, client, order.key(path), written, beside=other)
     names = (
         "sensor", "sensor_noise", "rounding_error", "pan_shift_pixels", "guides", "noise", "wild_samples",
-        "clipped_samples", "unseen_by_guides", "rounded_contrast",
+        "clipped_samples", "clipped_guides", "unseen_by_guides", "rounded_contrast",
     )  # fmt: skip
     told = {name: fused.meta.get(name) for name in names}
     return {

@@ -8,7 +8,7 @@ a coarse pixel that is brighter than PAN says has its excess where PAN is clippe
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -25,8 +25,8 @@ from pansharpen.tile import Tile
 
 Array = NDArray[np.float64]
 log = logging.getLogger(__name__)
-#: Under which findings of a scene say how many.
-CLIPPED = "clipped_samples"
+#: Under which findings of a scene say how many, of cube and PAN, and of each guide.
+CLIPPED, CLIPPED_GUIDES = "clipped_samples", "clipped_guides"
 #: Share of what the cube's optics see of PAN that may be clipped in a pixel whose PAN counts as measured.
 TOUCHED = 0.02
 #: From how far on between a band's mean and full scale voxels tell how well the other bands foretell bright ones, and
@@ -317,3 +317,25 @@ def say_clipped(counts: Mapping[str, int], findings: dict[str, Any], name: str, 
         " and ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in counts.items()),
         "taken as lower bounds" if told else "too few others tell what they would be, and they are taken as measured",
     )  # fmt: skip
+
+
+def at_full_scale(channels: Iterable[NDArray[Any]]) -> int:
+    """How many pixels of a guide's channels, each ``(y, x)`` with NaN where nothing was measured, are cut off."""
+    piles = [pile(image, np.isfinite(image)) for image in channels]
+    cut = limits(np.array([np.nan if found is None else found.top for found in piles]), piles)
+    return sum(
+        int(found.at_top.sum()) for found, limit in zip(piles, cut, strict=True) if found and np.isfinite(limit)
+    )  # fmt: skip
+
+
+def say_clipped_guides(counts: Mapping[str, int], findings: dict[str, Any], name: str) -> None:
+    """The same as `say_clipped` of guides, by their names, under `CLIPPED_GUIDES`: no others stand for their pixels."""
+    found = {guide: count for guide, count in counts.items() if count}
+    if not found or findings.get(CLIPPED_GUIDES) == found:
+        return
+    findings[CLIPPED_GUIDES] = found
+    for guide, count in found.items():
+        log.warning(
+            "%s: %s: found %d pixels of its channels cut off at full scale; taken as measured, they make the result "
+            "too dark there", name, guide, count,
+        )  # fmt: skip

@@ -8,13 +8,14 @@ from hsitools import preset, scene
 from hsitools.cube import Cube
 from pansharpen import fuse
 from pansharpen.case import FusionCase
+from pansharpen.guide import Guide
 from pansharpen.in_memory import fuse_case, posterior_of
 from pansharpen.methods.gsa import gsa
 from pansharpen.optics import Optics
 from pansharpen.pair.clipped import EXPECTED, Limits, Tops, find_limits, learn_clipped
 from pansharpen.pair.wald import simulated_case
 from pansharpen.registry import METHODS
-from pansharpen.tiled import LargeScene
+from pansharpen.tiled import LargeScene, fuse_pair
 
 RATIO, SIDE = 4, 28
 SENSOR = preset("prisma").select(range(0, 230, 14)).replace(ratio=RATIO)
@@ -177,3 +178,19 @@ def test_bright_voxels_are_doubted_by_as_much_as_bright_ones_differ():
     z = error / np.sqrt(tile.wide_doubt[0, 3].numpy()[cut_off])
     # by as much as whole ones in the mean they would be doubted half as much
     assert 0.8 < np.sqrt(np.mean(z**2)) < 1.5
+
+
+def test_clipped_pixels_of_a_guide_are_said(case, caplog):
+    """Per channel, by tiles and in memory alike; a guide that is not cut off is not."""
+    image = case.reference[:, [3, 9, 14]].clone()
+    image[:, 1] = image[:, 1].clamp(max=float(torch.quantile(image[:, 1].flatten(), 0.93)))
+    top = int((image[:, 1] == image[:, 1].max()).sum())
+    pair = Cube(data=case.coarse[0].numpy(), pan=Cube(data=case.pan[0].numpy()))
+    for pixels, count in ((image, top), (case.reference[:, [3, 9, 14]], 0)):
+        told = {"cut": count} if count else None
+        seen = case.replace(guides=(Guide(image=pixels, name="cut"),), findings={})
+        fuse_case("GSA", seen)
+        assert seen.findings.get("clipped_guides") == told
+        guide = Cube(data=pixels[0].numpy(), source="cut")
+        assert fuse_pair(pair, "GSA", SENSOR, guides=[guide]).estimate.meta.get("clipped_guides") == told
+    assert f"cut: found {top} pixels of its channels cut off at full scale; taken as measured" in caplog.text
