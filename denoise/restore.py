@@ -312,7 +312,8 @@ def restore(
         valid = valid & ~lone
         filled = _filled(filled, valid[live])
     worked = filled if counts is None else counts.stabilised(filled)
-    scale = float(np.std(worked))
+    # squares of photons' numbers in SI units, or of watts', are beyond float32
+    scale = float(np.std(worked, dtype=float))
     if values[0].size < MIN_PIXELS or not scale > of_rounding(given, np.abs(worked).max() + np.abs(level).max()):
         note = f"fewer than {MIN_PIXELS} pixels" if values[0].size < MIN_PIXELS else "no contrast"
         unchanged = {"method": entry.name, "path": "unchanged", "note": note}

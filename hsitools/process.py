@@ -296,7 +296,8 @@ def _say_unused(plan: Plan, offered: Sequence[Any], chosen: Sequence[Any]) -> No
     for step in offered:
         for name in step.options:
             value = getattr(plan, name)
-            if name not in used and value != default[name]:
+            # ``none`` is what leaves a step out
+            if name not in used and value not in (default[name], "none"):
                 log.warning("%s: %s is not used: this plan does without the step %r", name, value, step.title)
 
 

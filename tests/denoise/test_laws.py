@@ -106,3 +106,16 @@ def test_strips_of_bands_in_any_order(noisy: np.ndarray) -> None:
     right, found = (restore_cube(seen, "column-median", strip_bytes=4 * BANDS * 1500) for seen in cubes)
     assert right.estimate.meta["strips"] > 1
     np.testing.assert_array_equal(found.estimate.read(), right.estimate.read()[order])
+
+
+@pytest.mark.parametrize("exponent", [-83, 66, 90])
+def test_units_of_any_size(exponent: int) -> None:
+    """Radiances in photons and SI units, or in watts and large ones: squares of them are no numbers of float32."""
+    rng = np.random.default_rng(3)
+    y = np.linspace(1, 2, 24)[:, None] * np.linspace(1, 3, 24)
+    cube = y * np.linspace(0.5, 1, 9)[:, None, None] + 0.1 * rng.standard_normal((9, 24, 24))
+    values = cube.astype(np.float32)
+    unit = np.float32(2.0**exponent)
+    found, as_usual = restore(values * unit, "lowrank"), restore(values, "lowrank")
+    assert found.provenance["path"] == "lowrank"
+    np.testing.assert_allclose(found.estimate / unit, as_usual.estimate, rtol=1e-4)
