@@ -15,6 +15,8 @@ PARTS, LEAST_ROWS = 8, 3
 #: Share of the columns that all parts must agree on. Chance alone gives 2⁻⁷; walls and roads that go down the whole
 #: image are a few of its columns. So many columns at least: of one or two chance makes as much in narrow images.
 SHARE, LEAST_COLUMNS = 0.15, 3
+#: Columns between others that are looked at, at least.
+FEWEST = 6
 #: Correlation of neighbouring columns' deviations: −⅔ of independent ones; the curve of a smooth scene has it near 1.
 ALTERNATING = -0.3
 #: Size that does not matter, as a share of the signal.
@@ -46,11 +48,11 @@ def common_stripes(values: NDArray[Any]) -> float:
     """
     known = np.isfinite(values).all(0)
     image = np.where(known, np.sum(values, axis=0, dtype=float), np.nan)
-    if image.shape[0] < PARTS * LEAST_ROWS or image.shape[1] < PARTS or not known.any():
-        return 0.0
     shifts = _shifts(image)
+    if shifts.shape[1] < FEWEST:
+        return 0.0
     signal = float(np.mean(np.abs(image[known])))
-    if len(shifts) < PARTS or not signal > 0:
+    if not signal > 0:
         return 0.0
     agreed = np.abs(np.sign(shifts).sum(0)) == PARTS
     usual = np.median(shifts, axis=0)
@@ -69,10 +71,13 @@ def sizes_of_bands(values: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _shifts(image: NDArray[Any]) -> NDArray[np.float64]:
-    """How far columns depart from those beside them, in each part ``(part, x)`` in which all columns are known."""
+    """How far columns depart from those beside them in parts of the rows ``(part, x)``: those that all parts know."""
     apart = image[:, 1:-1] - (image[:, :-2] + image[:, 2:]) / 2
-    parts = [part for part in np.array_split(apart, PARTS) if np.isfinite(part).any(0).all()]
-    return np.array([np.nanmedian(part, axis=0) for part in parts], dtype=float)
+    parts = np.array_split(apart[np.isfinite(apart).any(1)], PARTS)
+    known = np.all([np.isfinite(part).sum(0) >= LEAST_ROWS for part in parts], axis=0)
+    if not known.any():
+        return np.zeros((PARTS, 0))
+    return np.array([np.nanmedian(part[:, known], axis=0) for part in parts], dtype=float)
 
 
 def _size(shifts: NDArray[np.float64]) -> float:

@@ -9,7 +9,7 @@ from denoise.case import Restoration
 from denoise.registry import Method
 from denoise.restore import restore
 from hsitools import Cube
-from hsitools.estimation.common_stripes import common_stripes
+from hsitools.estimation.common_stripes import common_stripes, sizes_of_bands
 from hsitools.io.quality import quality
 
 BANDS, SIDE, SIGMA = 12, 96, 0.01
@@ -87,9 +87,21 @@ def test_what_is_too_small_or_missing_tells_of_no_stripes() -> None:
     scene = town() * (1 + 0.05 * np.random.default_rng(2).standard_normal(SIDE))
     assert common_stripes(scene) > 0
     assert common_stripes(scene[:, :20]) == common_stripes(scene[:, :, :5]) == common_stripes(0 * scene) == 0
-    scene[0, 40:60] = np.nan
+    assert common_stripes(np.full((2, 60, 60), np.nan)) == common_stripes(np.ones((2, 60, 1))) == 0
+    scene[0, 20:] = np.nan
     assert common_stripes(scene) == 0
-    assert common_stripes(np.full((2, 60, 60), np.nan)) == 0
+
+
+def test_beside_what_is_missing_stripes_are_said() -> None:
+    """A masked cloud over all columns, a column that nothing measured, and a corner."""
+    scene = town(longest=15) * (1 + 0.05 * np.random.default_rng(2).standard_normal(SIDE))
+    whole = common_stripes(scene)
+    scene[0, 40:60] = np.nan
+    scene[:, :, 17] = np.nan
+    scene[:, :30, :12] = np.nan
+    assert common_stripes(scene) == pytest.approx(whole, rel=0.3)
+    sizes = sizes_of_bands(scene)
+    np.testing.assert_allclose(sizes / np.nanmean(scene, axis=(1, 2)), 0.05, rtol=0.5)
 
 
 def test_columns_that_agree_by_chance_are_no_stripes() -> None:
