@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -15,6 +16,7 @@ from hsitools.sensor.quadrature import hat_weights
 from hsitools.text import counted
 
 Array = NDArray[np.float64]
+log = logging.getLogger(__name__)
 
 #: FWHM of a Gaussian over its standard deviation.
 FWHM_SIGMA = 2 * np.sqrt(2 * np.log(2))
@@ -25,6 +27,8 @@ BESIDE = 4
 #: Spacings of the samples around from which on what lies between two of them is a gap: four that lack are bridged by a
 #: straight line, water vapour is not.
 GAP, AROUND = 5.0, 9
+#: Widths of a band from which on two samples about its centre, so far apart, tell nothing of it but a straight line.
+SPARSE = 3.0
 
 
 @runtime_checkable
@@ -331,7 +335,8 @@ class SpectralSource:
 def resample(cube: Cube, response: SpectralResponse) -> Cube:
     """The cube as another sensor's bands would see it; lazy, all labels that still hold are kept.
 
-    Bands marked bad or of unknown wavelength are not used: the spectrum is taken as straight across them. The width of
+    Bands marked bad or of unknown wavelength are not used: the spectrum is taken as straight across them, which is said
+    where samples lie more than `SPARSE` widths of a band apart. The width of
     the cube's own bands is not removed, so that the result is a little wider than ``response``.
 
     Parameters
@@ -347,6 +352,7 @@ def resample(cube: Cube, response: SpectralResponse) -> Cube:
     usable = known_bands(cube)
     assert cube.wavelength_nm is not None
     matrix = response.matrix(cube.wavelength_nm[usable])
+    _say_unsampled(np.unique(cube.wavelength_nm[usable]), response, cube.who)
     # nodata becomes NaN here: left out of each band's mean
     source = as_source(cube.physical().data) if _marked(cube) else as_source(cube.data)
     return cube.replace(
@@ -357,6 +363,25 @@ def resample(cube: Cube, response: SpectralResponse) -> Cube:
         nodata=None if cube.nodata is None else float("nan"),
         scale_factor=None if _marked(cube) else cube.scale_factor,
     )
+
+
+def _say_unsampled(ascending_nm: Array, response: SpectralResponse, who: str) -> None:
+    """Say how many bands lie between samples far apart: a straight line has no absorption."""
+    centre, width = response.wavelength_nm, response.fwhm_nm
+    if centre is None or width is None or len(ascending_nm) < 2:
+        return
+    right = np.clip(np.searchsorted(ascending_nm, centre), 1, len(ascending_nm) - 1)
+    apart = ascending_nm[right] - ascending_nm[right - 1]
+    # bands at a sample are seen by it
+    near = np.minimum(np.abs(ascending_nm[right] - centre), np.abs(ascending_nm[right - 1] - centre))
+    sparse = (apart > SPARSE * width) & (near > 0.5 * width)
+    if sparse.any():
+        first = int(np.flatnonzero(sparse)[0])
+        log.warning(
+            "%s: found %s between samples up to %.3g nm apart, narrower than a third of that (first: %.1f nm): they "
+            "are a straight line between these", who, counted(int(sparse.sum()), "band"), float(apart[sparse].max()),
+            float(centre[first]),
+        )  # fmt: skip
 
 
 def _marked(cube: Cube) -> bool:

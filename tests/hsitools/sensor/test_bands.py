@@ -191,3 +191,17 @@ def test_a_sample_missing_in_a_pixel_is_as_a_band_missing_in_all(order):
     found = resample(Cube(data=holed, wavelength_nm=wavelength), response).read()
     assert np.isnan(found[1, 1, 2])
     assert np.isfinite(found[[0, 2, 3], 1, 2]).all()
+
+
+def test_bands_between_samples_far_apart_are_said(caplog):
+    """Narrow bands of a scene of a few wide ones, or across water vapour that was taken away, are straight lines."""
+    wavelength = np.r_[np.arange(1000.0, 1350, 10), np.arange(1450.0, 1600, 10)]
+    cube = Cube(data=np.ones((len(wavelength), 2, 2)), wavelength_nm=wavelength, name="scene")
+    narrow = GaussianResponse(centre_nm=np.array([1200.0, 1400.0, 1500.0]), width_nm=np.full(3, 12.0))
+    resample(cube, narrow)
+    assert "scene: found 1 band between samples up to 110 nm apart" in caplog.text
+    assert "first: 1400.0 nm" in caplog.text
+    caplog.clear()
+    # a wide band sees both sides, one at a sample that sample
+    resample(cube, GaussianResponse(centre_nm=np.array([1400.0, 1341.0]), width_nm=np.array([60.0, 12.0])))
+    assert not caplog.text
