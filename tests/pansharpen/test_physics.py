@@ -308,6 +308,7 @@ def test_the_order_is_told_by_tiles_too(monkeypatch, caplog):
     cube = scene((96, 126), wavelength_nm=np.linspace(400, 950, 12), seed=3)
     sensor = preset("prisma").select([2, 12, 22, 32, 42]).replace(ratio=3, offset=None)
     seen = sensor.observe(cube, 1)
+    caplog.clear()  # of bands between the scene's few
     for flipped, expected in ((False, None), (True, "mirrored left to right")):
         pan = seen.pan.replace(data=seen.pan.read()[..., ::-1].copy()) if flipped else seen.pan
         large = LargeScene(seen.replace(pan=pan), sensor, halo=4, side=16)
