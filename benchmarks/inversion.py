@@ -146,6 +146,16 @@ def _scene(name: str, device: str, *, kept: bool) -> None:
         show([record | {"case": name} | beside])
 
 
+def simulated(instrument: Characterization, truth: Array, grid: Array, snr: float) -> Interferograms:
+    """A known scene as the interferometers that have a fit see it, noise and matrix exact."""
+    values, sigma = simulate(instrument, truth, grid, snr, np.random.default_rng(0))
+    fitted = np.isfinite(values).all(axis=(1, 2))
+    return Interferograms(
+        matrix=instrument.response.rows(fitted).matrix(grid), values=values[fitted], wavelength_nm=grid,
+        noise_std=np.full(int(fitted.sum()), sigma),
+    )  # fmt: skip
+
+
 def lawn() -> None:
     """A lawn's radiance under the real sun, 64 draws of the noise, with and without the sun known.
 
@@ -170,12 +180,7 @@ def lawn() -> None:
 def _lawn_rows(
     instrument: Characterization, truth: Array, grid: Array, known_light: Array, snr: float, about: dict[str, str]
 ) -> None:
-    values, sigma = simulate(instrument, truth, grid, snr, np.random.default_rng(0))
-    fitted = np.isfinite(values).all(axis=(1, 2))
-    case = Interferograms(
-        matrix=instrument.response.rows(fitted).matrix(grid), values=values[fitted], wavelength_nm=grid,
-        noise_std=np.full(int(fitted.sum()), sigma),
-    )  # fmt: skip
+    case = simulated(instrument, truth, grid, snr)
     for known in (False, True):
         seen = replace(case, illumination=known_light / known_light.mean()) if known else case
         for method in ("ridge", "gp"):
@@ -252,19 +257,13 @@ def speed() -> None:
     cube = crop("jasper_ridge")
     grid, truth = scene_on_lines(instrument, cube)
     truth = np.tile(truth, (1, 2, 2))
-    values, sigma = simulate(instrument, truth, grid, 100.0, np.random.default_rng(0))
-    case = Interferograms(
-        matrix=instrument.response.matrix(grid),
-        values=values,
-        noise_std=np.full(len(values), sigma),
-        wavelength_nm=grid,
-    )
+    case = simulated(instrument, truth, grid, 100.0)
     for method in ("gp", "joint"):
-        registry.get(method)(replace(case, values=values[:, :16, :16]))  # imports are no part of it
+        registry.get(method)(case.inside((slice(16), slice(16))))  # imports are no part of it
         wall, work = time.perf_counter(), time.process_time()
         registry.get(method)(case)
         show([
-            {"case": f"{values.shape[0]}×{len(grid)}, 128×128", "method": method,
+            {"case": f"{len(case.values)}×{len(grid)}, 128×128", "method": method,
              "seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - work,
              "wanted": WANTED_SECONDS[method]}
         ])  # fmt: skip

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.inversion import SCENES, SNRS, WANTED_SCENES, crop, instrument_of
+from benchmarks.inversion import SCENES, SNRS, WANTED_SCENES, crop, instrument_of, simulated
 from calibration.inversion import registry
 from calibration.inversion.problem import Interferograms
-from calibration.inversion.scenes import scene_on_lines, score, simulate
+from calibration.inversion.scenes import scene_on_lines, score
 
 Array = NDArray[np.float64]
 
@@ -30,12 +30,7 @@ def main() -> None:
         instrument = instrument_of(device)
         grid, truth = scene_on_lines(instrument, crop(name))
         for snr, wanted in zip(SNRS, WANTED_SCENES[name, False], strict=True):
-            values, sigma = simulate(instrument, truth, grid, snr, np.random.default_rng(0))
-            fitted = np.isfinite(values).all(axis=(1, 2))
-            case = Interferograms(
-                matrix=instrument.response.rows(fitted).matrix(grid), values=values[fitted], wavelength_nm=grid,
-                noise_std=np.full(int(fitted.sum()), sigma),
-            )  # fmt: skip
+            case = simulated(instrument, truth, grid, snr)
             blind = score(registry.get("joint")(case), truth)["nrmse"]
             print(f"{name:20} {device}  snr {snr:3.0f}   {limit(case, truth):.4f}   {blind:.4f}   {wanted}", flush=True)
 

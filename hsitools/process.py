@@ -283,7 +283,7 @@ def process(
 
     def shown(item: Done) -> None:
         done.append(item)
-        write_page(plan, done, page)
+        write_page(asdict(plan), done, page)
         after(item)
 
     return page, run_steps(chosen, lambda step: _kept_or_done(step, state), before, shown)

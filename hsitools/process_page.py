@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from hsitools.chain import Done, sections
-
-if TYPE_CHECKING:
-    from hsitools.process import Plan
 
 
 def std_files(done: Sequence[Done]) -> list[Path]:
@@ -18,14 +14,15 @@ def std_files(done: Sequence[Done]) -> list[Path]:
     return [path for item in done for name, path in item.outcome.files.items() if name.endswith("std")]
 
 
-def write_page(plan: Plan, done: Sequence[Done], page: Path) -> None:
-    """Write the report: for each step what it did, its figure and numbers."""
+def write_page(plan: Mapping[str, Any], done: Sequence[Done], page: Path) -> None:
+    """Write the report of a plan, by its fields: for each step what it did, its figure and numbers."""
     from hsitools.report import Report
 
-    settings = {name: value for name, value in asdict(plan).items() if value is not None and name != "places"}
+    settings = {name: value for name, value in plan.items() if value is not None and name != "places"}
+    scene, bench = plan["scene"], plan["bench"]
     Report(
         title="From raw frames to spectra",
-        lead=f"{plan.scene.name}, measured by the instrument of {plan.bench.name or plan.bench}. "
+        lead=f"{scene.name}, measured by the instrument of {bench.name or bench}. "
         "Each step's files are kept beside this page.",
         headlines=[item.outcome.headline for item in done if item.outcome.headline is not None],
         sections=sections(done),

@@ -73,9 +73,9 @@ def on_grid(
 def _require_one_light(known_nm: Array, values: Array, wavelength_nm: Array, where: str) -> None:
     """What is wrong with single entries, which a mean over them would hide."""
     # of those beyond the band the nearest, from which a line leads into it
-    first = known_nm[max(np.searchsorted(known_nm, wavelength_nm[0], "right") - 1, 0)]
-    last = known_nm[min(np.searchsorted(known_nm, wavelength_nm[-1]), len(known_nm) - 1)]
-    near = (known_nm >= first) & (known_nm <= last)
+    lowest = known_nm[max(np.searchsorted(known_nm, wavelength_nm[0], "right") - 1, 0)]
+    highest = known_nm[min(np.searchsorted(known_nm, wavelength_nm[-1]), len(known_nm) - 1)]
+    near = (known_nm >= lowest) & (known_nm <= highest)
     known_nm, values = known_nm[near], values[near]
     negative = np.flatnonzero(values < 0)
     if len(negative):

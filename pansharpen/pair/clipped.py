@@ -21,6 +21,7 @@ from hsitools.estimation.full_scale import LEAST, TOP, hot_elements, limits, pil
 from hsitools.estimation.lower_bounds import OWN, PIXELS_EACH, Factors, at_least
 from pansharpen.families.statistics import Moments, moments
 from pansharpen.optics import Optics
+from pansharpen.pair.findings import is_news
 from pansharpen.tile import Tile
 
 Array = NDArray[np.float64]
@@ -309,9 +310,8 @@ def say_clipped(counts: Mapping[str, int], findings: dict[str, Any], name: str, 
 
     ``told``: whether something stands for them.
     """
-    if not counts or findings.get(CLIPPED) == dict(counts):
+    if not is_news(counts, findings, CLIPPED):
         return
-    findings[CLIPPED] = dict(counts)
     log.warning(
         "%s: found %s cut off at full scale; %s", name,
         " and ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in counts.items()),
@@ -331,9 +331,8 @@ def at_full_scale(channels: Iterable[NDArray[Any]]) -> int:
 def say_clipped_guides(counts: Mapping[str, int], findings: dict[str, Any], name: str) -> None:
     """The same as `say_clipped` of guides, by their names, under `CLIPPED_GUIDES`: no others stand for their pixels."""
     found = {guide: count for guide, count in counts.items() if count}
-    if not found or findings.get(CLIPPED_GUIDES) == found:
+    if not is_news(found, findings, CLIPPED_GUIDES):
         return
-    findings[CLIPPED_GUIDES] = found
     for guide, count in found.items():
         log.warning(
             "%s: %s: found %d pixels of its channels cut off at full scale; taken as measured, they make the result "

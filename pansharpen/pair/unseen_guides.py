@@ -15,6 +15,7 @@ import torch
 
 from pansharpen.families.statistics import Moments, mix, moments, per_band, ratio_of
 from pansharpen.guide import Guide
+from pansharpen.pair.findings import is_news
 from pansharpen.tile import Tile
 
 log = logging.getLogger(__name__)
@@ -125,9 +126,8 @@ def learn_unseen(
 
 def say_unseen(shares: dict[str, float], findings: dict[str, Any], name: str) -> None:
     """Put into the findings of a scene, under `UNSEEN`, what share each guide does not show, and log it, if any."""
-    if not shares or findings.get(UNSEEN) == shares:
+    if not is_news(shares, findings, UNSEEN):
         return
-    findings[UNSEEN] = shares
     for guide, share in shares.items():
         log.warning(
             "%s: %s: found %.2g %% of its pixels on the scene without a measurement; there it is taken as cube and PAN "
