@@ -52,8 +52,8 @@ EXCEED = 0.002
 STRATA = 8
 #: Fewest pixels of a point of the curve, and usable samples in all.
 MIN_PIXELS, MIN_SAMPLES = 20, 100
-#: A term is there when it exceeds so many of its standard errors.
-SIGNIFICANT = 4.0
+#: A term is there when it exceeds so many of its standard errors; errors hold what it may be from fewer on.
+SIGNIFICANT, LIKELY = 4.0, 2.5
 
 
 def analyse(
@@ -368,14 +368,14 @@ def _checked(line: Line, points: Points, step: float) -> tuple[Line, tuple[str, 
     if not line.slope > 3 * line.covariance[0, 0] ** 0.5:
         raise InputError("flat: found no growth of the noise with the light, expected photon noise")
     top = float(points.signal.max())
-    if abs(line.bend) > SIGNIFICANT * line.bend_error:
-        if abs(line.bend) > MAX_BEND:
+    if abs(line.bend) > LIKELY * line.bend_error:
+        if abs(line.bend) > max(MAX_BEND, SIGNIFICANT * line.bend_error):
             raise InputError(
                 f"flat: found a curve that bends, by {line.bend:+.1%} ± {line.bend_error:.1%} of the photon noise at "
                 f"{top:.6g} DN above dark, expected a straight line: leave out levels where the response is not linear"
             )
-        covariance = line.covariance.copy()
-        covariance[0, 0] += (line.slope * line.bend) ** 2
+        # a parabola's line is as steep as it is half-way
+        covariance = line.covariance + np.diag([(line.slope * line.bend / 2) ** 2, 0])
         said = f"the curve bends by {line.bend:+.2%} of the photon noise at its end: the gain's error holds it"
         return replace(line, covariance=covariance), (said,)
     if line.chance < STRAIGHT_CHANCE:

@@ -22,7 +22,7 @@ STRAIGHT_CHANCE = 1e-4
 FALLEN = 0.5
 #: A point that lies so many standard errors below the line of darker ones may be saturated.
 LOW_SIGMA = 4.0
-#: A curve may bend, at its brightest point, by this share of its variance; the standard error carries it.
+#: A curve may bend, at its brightest point, by this share of its variance.
 MAX_BEND = 0.02
 
 
@@ -312,8 +312,8 @@ def below_saturation(points: Points, step: float, zero_error: float) -> tuple[Li
         # all but the first level that saturates have lost most of their noise; a response that bends loses it by and by
         worst = [lost[points.level[~kept] == level].max() for level in np.unique(points.level[~kept])]
         fell = low.mean() > 0.5 and sum(one < FALLEN for one in worst) <= 1
-        # where no level fell altogether, a parabola through all may say it better
-        bends = max(worst) < FALLEN and trial.chance < 0.01 and line.bend_chance > 10 * trial.chance
+        # where no level fell altogether and a parabola holds all points, nothing breaks off
+        bends = max(worst) < FALLEN and line.bend_chance > STRAIGHT_CHANCE
         if fell and not bends:
             return trial, kept
         break

@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import norm
 
 from hsitools.sensor.photon import pixels
+from hsitools.sensor.photon.analysis import _checked
 from hsitools.sensor.photon.curve import (
     Line,
     Points,
@@ -200,9 +201,23 @@ def test_a_full_well_is_where_variance_falls():
     line, kept = below_saturation(fallen, 0.0, 0.0)
     assert kept.tolist() == [True] * 5 + [False] * 2
     assert line.slope == pytest.approx(0.4, rel=0.02)
-    # what bends by and by is no full well
-    _, kept = below_saturation(drawn_line(np.random.default_rng(4), bend=-0.3), 0.0, 0.0)
-    assert kept.all()
+
+
+def test_what_bends_by_and_by_is_no_full_well():
+    for bend, seed in [(-0.3, 4), *((-0.05, seed) for seed in range(40))]:
+        _, kept = below_saturation(drawn_line(np.random.default_rng(seed), bend=bend), 0.0, 0.0)
+        assert kept.all()
+
+
+def test_a_bend_that_may_be_chance_is_in_the_gain_error():
+    """Of 3 %, at about three standard errors: too little to refuse, enough to move the slope by four of its own."""
+    lines = [fit_line(drawn_line(np.random.default_rng(seed), bend=-0.03), 0.0) for seed in range(40)]
+    told = [line for line in lines if 2.5 < -line.bend / line.bend_error < 4]
+    assert len(told) > 10
+    for line in told:
+        wider, notes = _checked(line, points([0.0, 1500], [25.0, 600]), 0.0)
+        assert abs(line.slope - 0.4) < 2 * wider.covariance[0, 0] ** 0.5
+        assert "the curve bends by -" in notes[0]
 
 
 @pytest.mark.parametrize("turn", [1, 2])
