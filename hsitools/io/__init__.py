@@ -55,8 +55,10 @@ def open_cube(path: str | Path, *, variable: str | None = None, axes: str | None
     choice = {key: value for key, value in (("variable", variable), ("axes", axes)) if value is not None}
     with _said(path, "format"):
         name = reader_of(path)
-        if name is None and variable is not None and is_hdf5(path):
-            name = "hdf5"
+        if name is None and variable is not None:
+            from hsitools.io.formats import npz
+
+            name = "hdf5" if is_hdf5(path) else "npz" if npz.holds_arrays(path) else None
         if name is None:
             what = "nothing known (a folder)" if path.is_dir() else "nothing known"
             raise FormatError(
@@ -85,15 +87,18 @@ def _said(path: Path, name: str) -> Iterator[None]:
 
 
 def _inside(path: Path) -> str:
-    """What is in an HDF5 file that no reader knows, and how to choose."""
+    """What is in a file of several arrays that no reader knows, and how to choose."""
+    from hsitools.io.formats import hdf5, npz
+    from hsitools.io.variables import contents
+
+    if npz.holds_arrays(path):
+        return f" (inside: {contents(npz.variables(path))}; --variable chooses one of three axes)"
     if not is_hdf5(path):
         return ""
-    from hsitools.io.formats.hdf5 import declared_kind, listing
-
-    kind = declared_kind(path)
+    kind = hdf5.declared_kind(path)
     if kind:
-        return f" ({kind}, no cube; inside: {listing(path)})"
-    return f" (inside: {listing(path)}; --variable chooses one of three axes)"
+        return f" ({kind}, no cube; inside: {hdf5.listing(path)})"
+    return f" (inside: {hdf5.listing(path)}; --variable chooses one of three axes)"
 
 
 def open_cubes(paths: Sequence[str | Path]) -> list[Cube]:

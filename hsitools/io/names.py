@@ -13,7 +13,10 @@ WAVELENGTH_NAMES = (
     "center_wavelength", "center_wavelengths", "centre_wavelength", "wavelength_3d", "wave", "wl", "wvl", "lambda",
     "lambdas", "bands_nm", "radiation_wavelength", "wavenumber", "wavenumbers",
 )  # fmt: skip
-WAVELENGTH_UNITS = ("wavelength_units", "wavelengths_units", "wavelength_unit", "units_of_wavelength")
+WAVELENGTH_UNITS = (
+    "wavelength_units", "wavelengths_units", "wavelength_unit", "units_of_wavelength", "wavelengthunits",
+    "wavelengthunit", "wl_units", "wl_unit",
+)  # fmt: skip
 #: Words for the bands, which may hold their wavelengths.
 BANDS_CALLED = (
     "band_names", "band_name", "bandnames", "bandname", "band_labels", "band_label", "channel_names", "channel_name",

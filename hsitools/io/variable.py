@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hsitools.io.labels import numbers_in, text
+from hsitools.io.labels import attribute, numbers_in, text
 from hsitools.io.names import BAND_DIMENSIONS, BANDS_CALLED, FWHM_NAMES, WAVELENGTH_NAMES
 from hsitools.io.wavelengths import from_names
 
@@ -29,12 +29,15 @@ class Variable:
     dims : tuple of str
         Names of its dimensions; empty strings where the file does not name them.
     attributes : mapping
+    around : mapping
+        Attributes of the groups that it stands in, not of the file, the innermost counting most.
     """
 
     name: str
     data: Any
     dims: tuple[str, ...] = ()
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    around: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def base(self) -> str:
@@ -57,8 +60,20 @@ class Variable:
         return np.dtype(self.data.dtype).kind in "uifb" and all(self.shape)
 
     def values(self) -> Any:
-        """All of it, as float64, flat: for short vectors."""
-        return np.ravel(np.asarray(self.data[()] if hasattr(self.data, "file") else self.data[...], dtype=float))
+        """All of it, as physical float64 (scale and offset applied, NaN where nothing is), flat: for short vectors."""
+        stored = np.ravel(np.asarray(self._raw(), dtype=float))
+        names = ("scale_factor", "add_offset", "_FillValue")
+        scale, offset, nothing = (numbers_in(attribute(self.attributes, name)) for name in names)
+        if nothing is not None and len(nothing) == 1:
+            stored = np.where(stored == nothing[0], np.nan, stored)
+        return stored * (1 if scale is None else scale[0]) + (0 if offset is None else offset[0])
+
+    def words(self) -> list[str]:
+        """All of it as text: for short lists of words."""
+        return [text(word) for word in np.ravel(self._raw())]
+
+    def _raw(self) -> Any:
+        return self.data[()] if hasattr(self.data, "file") else self.data[...]
 
 
 def squeezed(variable: Variable) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -17,6 +17,7 @@ import numpy as np
 from hsitools.cube.sources import ArraySource, Source
 from hsitools.errors import FormatError, InputError
 from hsitools.io.band_labels import band_labels, can_only_be_wavelengths, is_wavelength, own_list
+from hsitools.io.beside import all_attributes, one_a_band, own_labels
 from hsitools.io.grid import grid_of
 from hsitools.io.labels import text
 from hsitools.io.names import (
@@ -68,12 +69,15 @@ def labelled_cube(
     """
     variables = [numbers_of_text(item) for item in variables]
     chosen = choose(variables, where, variable, only=only)
+    variables = [one_a_band(item, where) for item in variables]
+    attributes = all_attributes(chosen, variables, attributes)
     shape, kept = squeezed(chosen)
     dims = tuple(chosen.dims[axis] for axis in kept) if chosen.dims else ("",) * 3
     vectors = {
         v.name: v for v in variables
         if v.shape and max(v.shape) == int(np.prod(v.shape)) and not v.attributes.get("placeholder")
     }  # fmt: skip
+    vectors = own_labels(chosen, vectors, variables, where)
     maps: set[tuple[int, ...]] = {v.shape for v in variables if v.numeric and len(v.shape) == 2 and min(v.shape) > 1}
     order = _axes(chosen, shape, dims, vectors, maps, where, axes, attributes, default_axes)
     data = chosen.data if len(kept) == len(chosen.shape) else Squeezed(chosen.data, kept)

@@ -190,6 +190,12 @@ def _like_a_width(widths: Array, centres: Array, usable: NDArray[np.bool_]) -> b
     return FINEST_SHARE <= share <= 1
 
 
+def is_length(unit: str) -> bool:
+    """Whether a word is a unit of wavelengths: of length (no single letter), wavenumber or frequency."""
+    name = _plain(unit)
+    return len(name) > 1 and (name in NANOMETRES or name in RECIPROCAL)
+
+
 def from_names(names: Iterable[str | None]) -> Array | None:
     """Wavelengths in nm that stand in the bands' names: with a unit ("Band 1 (450.0 Nanometers)"), or as nothing but
     numbers that can only be wavelengths. None when they stand in none.

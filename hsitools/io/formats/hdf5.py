@@ -85,19 +85,19 @@ def members(group: Any) -> Iterator[Any]:
 
 
 class Attributes(Mapping[str, Any]):
-    """An HDF5 object's attributes, read when they are first asked for: most of a file's objects never are."""
+    """Attributes of one HDF5 object or several, of which the last count most; read when they are first asked for."""
 
-    def __init__(self, item: Any) -> None:
-        self._item = item
+    def __init__(self, *items: Any) -> None:
+        self._items = items
         self._values: dict[str, Any] | None = None
 
     def _read(self) -> dict[str, Any]:
         if self._values is None:
             self._values = {}
-            for key in self._item.attrs:
+            for item, key in ((one, key) for one in self._items for key in one.attrs):
                 if key not in ("DIMENSION_LIST", "REFERENCE_LIST", "CLASS", "_Netcdf4Dimid", "_Netcdf4Coordinates"):
                     try:
-                        self._values[key] = self._item.attrs[key]
+                        self._values[key] = item.attrs[key]
                     except OSError:
                         continue  # an attribute of a type that h5py does not know says nothing to us
         return self._values
@@ -125,7 +125,9 @@ def variables(group: Any) -> list[Variable]:
             attributes = {**attributes, "placeholder": True}
         dims = (item.name,) * item.ndim if scale else _dimensions(item)
         name = item.name[len(root) :].lstrip("/") if item.name.startswith(root) else item.name.lstrip("/")
-        out.append(Variable(name=name, data=item, dims=dims, attributes=attributes))
+        groups = item.name.split("/")[1:-1]
+        around = Attributes(*(group.file["/".join(groups[: depth + 1])] for depth in range(len(groups))))
+        out.append(Variable(name=name, data=item, dims=dims, attributes=attributes, around=around))
     return out
 
 

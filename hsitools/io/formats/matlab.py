@@ -14,7 +14,6 @@ from hsitools.errors import FormatError
 from hsitools.io.formats.hdf5 import open_hdf5
 from hsitools.io.formats.hdf5 import variables as hdf5_variables
 from hsitools.io.labels import text
-from hsitools.io.names import NODATA_NAMES, OFFSET_NAMES, SCALE_NAMES, WAVELENGTH_UNITS
 from hsitools.io.variable import Variable
 from hsitools.io.variables import labelled_cube
 
@@ -66,23 +65,9 @@ def read(path: Path, *, variable: str | None = None, axes: str | None = None) ->
     variables = _version73(path) if newer else _older(path)
     variables = [*variables, *_pixel_matrices(variables)]
     cube = Cube(**labelled_cube(
-        variables, _facts(variables), str(path), variable=variable, axes=axes, default_axes=AXES, only=True
+        variables, {}, str(path), variable=variable, axes=axes, default_axes=AXES, only=True
     ))  # fmt: skip
     return cube.replace(name=str(cube.meta["variable"]).rpartition("/")[2])
-
-
-def _facts(variables: list[Variable]) -> dict[str, Any]:
-    """Scale, offset and nodata that stand in variables of one number, and the wavelengths' unit in one of text."""
-    facts: dict[str, Any] = {}
-    numbers = (SCALE_NAMES[0], OFFSET_NAMES[0], *NODATA_NAMES)
-    for item in variables:
-        if int(np.prod(item.shape)) != 1:
-            continue
-        if item.numeric and item.base in numbers:
-            facts[item.base] = float(item.values()[0])
-        elif item.base in WAVELENGTH_UNITS and np.dtype(item.data.dtype).kind == "U":
-            facts[item.base] = str(np.ravel(item.data)[0])
-    return facts
 
 
 class _Late:
@@ -115,7 +100,7 @@ def _older(path: Path) -> list[Variable]:
             value = loadmat(path, variable_names=[name])[name]
             # SciPy gives logical arrays as bytes: a mask must be known as one
             out += _flattened(name, value.astype(bool) if kind == "logical" else value)
-    return out
+    return _joined_words(out)
 
 
 def _flattened(name: str, value: Any) -> list[Variable]:
@@ -163,10 +148,31 @@ def _version73(path: Path) -> list[Variable]:
         if item.data.dtype.kind not in "uifb" or item.attributes.get("MATLAB_empty", 0):
             continue
         name = named.get(item.name, item.name)
-        if not name.startswith("#"):
-            logical = text(item.attributes.get("MATLAB_class", "")) == "logical"
-            out.append(replace(item, name=name, data=_Reversed(item.data, logical=logical), dims=()))
-    return out
+        if name.startswith("#"):
+            continue
+        kind = text(item.attributes.get("MATLAB_class", ""))
+        if kind == "char" and int(np.prod(item.shape)) <= SMALL:
+            # codes of characters, a word a row
+            rows = np.atleast_2d(np.asarray(item.data[()]).T)
+            words = np.array(["".join(map(chr, row)).strip() for row in rows.astype(int)])
+            out.append(Variable(name=name, data=words))
+            continue
+        out.append(replace(item, name=name, data=_Reversed(item.data, logical=kind == "logical"), dims=()))
+    return _joined_words(out)
+
+
+def _joined_words(variables: list[Variable]) -> list[Variable]:
+    """Cells of words (``name/1``, ``name/2``, …) as one list of words beside what else there is."""
+    lists: dict[str, dict[int, str]] = {}
+    for item in variables:
+        group, _, number = item.name.rpartition("/")
+        if group and number.isdigit() and np.dtype(item.data.dtype).kind == "U" and int(np.prod(item.shape)) == 1:
+            lists.setdefault(group, {})[int(number)] = item.words()[0]
+    whole = {group: words for group, words in lists.items() if sorted(words) == list(range(1, len(words) + 1))}
+    kept = [item for item in variables if item.group not in whole]
+    return kept + [
+        Variable(name=group, data=np.array([words[k] for k in sorted(words)])) for group, words in whole.items()
+    ]
 
 
 class _PixelMatrix:

@@ -76,8 +76,9 @@ def _cube(
     """The cube of our layout: ``cube`` (band, y, x) unless its dimensions or wavelengths say otherwise."""
     if variable is None and any(item.name == "cube" and item.numeric for item in members):
         variable = "cube"
-    # wavelengths all unknown (NaN) tell no axis; ours is (band, y, x)
-    return Cube(**labelled_cube(members, attributes, where, variable=variable, axes=axes, default_axes=(0, 1, 2)))
+    # wavelengths all unknown (NaN) tell no axis; ours is (band, y, x), and of arrays beside it nothing is known
+    default = (0, 1, 2) if variable in (None, "cube") else None
+    return Cube(**labelled_cube(members, attributes, where, variable=variable, axes=axes, default_axes=default))
 
 
 def write(cube: Cube, path: Path, progress: Progress) -> None:

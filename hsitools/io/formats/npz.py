@@ -1,4 +1,4 @@
-"""NumPy archives: ``cube`` (band, y, x) and ``wavelength_nm`` (band,), optional ``fwhm_nm`` and ``good``."""
+"""NumPy archives: ``cube`` (band, y, x) and ``wavelength_nm`` (band,), or arrays that are these by any usual name."""
 
 from __future__ import annotations
 
@@ -11,20 +11,30 @@ from numpy.typing import NDArray
 
 from hsitools.cube import Cube
 from hsitools.errors import FormatError
-from hsitools.io.variable import MAX_BANDS, Variable
-from hsitools.io.variables import labelled_cube
+from hsitools.io.variable import MAX_BANDS, Variable, squeezed
+from hsitools.io.variables import labelled_cube, likely_cubes
 
 PRIORITY = 32  # an archive: after those that are told by their first bytes
-#: What is documented, where no wavelengths say otherwise.
+#: What is documented of an array ``cube``, where no wavelengths say otherwise.
 AXES = (0, 1, 2)
 
 
 def can_read(path: Path) -> bool:
-    """A zip archive with a member ``cube.npy``."""
+    """A zip archive of arrays, one of them called ``cube``, or a cube by another name or by wavelengths beside it."""
+    return holds_arrays(path) and (_has(path, "cube") or bool(likely_cubes(variables(path))))
+
+
+def holds_arrays(path: Path) -> bool:
+    """Whether a file is a NumPy archive."""
     if not path.is_file() or not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
-        return "cube.npy" in archive.namelist()
+        return any(name.endswith(".npy") for name in archive.namelist())
+
+
+def _has(path: Path, name: str) -> bool:
+    with zipfile.ZipFile(path) as archive:
+        return f"{name}.npy" in archive.namelist()
 
 
 class Member:
@@ -41,6 +51,8 @@ class Member:
         # objects are known by their shape, and never unpickled
         if stored != expected and not self.dtype.hasobject:
             raise FormatError(f"{where}: found {stored} bytes, expected {expected} for shape {self.shape} {self.dtype}")
+        # axes of length one beyond three do not change how the numbers lie
+        self.shape = squeezed(Variable(name=name, data=self))[0]
 
     def values(self) -> NDArray[Any]:
         """All of a vector."""
@@ -74,15 +86,24 @@ def _header(stream: Any, where: str) -> tuple[tuple[int, ...], bool, np.dtype[An
     return shape, fortran, dtype
 
 
-def read(path: Path, *, variable: str | None = None, axes: str | None = None) -> Cube:
-    """Open the archive, lazily; nothing is ever unpickled."""
+def variables(path: Path) -> list[Variable]:
+    """All arrays of an archive but those of objects, short vectors loaded."""
     with zipfile.ZipFile(path) as archive:
         names = [name for name in archive.namelist() if name.endswith(".npy")]
-    variables = []
+    out = []
     for name in names:
         member = Member(path, name)
         if not member.dtype.hasobject:
             short = len(member.shape) < 2 and int(np.prod(member.shape)) <= MAX_BANDS
-            variables.append(Variable(name=name.removesuffix(".npy"), data=member.values() if short else member))
-    cube = Cube(**labelled_cube(variables, {}, str(path), variable=variable, axes=axes, default_axes=AXES, only=True))
+            out.append(Variable(name=name.removesuffix(".npy"), data=member.values() if short else member))
+    return out
+
+
+def read(path: Path, *, variable: str | None = None, axes: str | None = None) -> Cube:
+    """Open the archive, lazily; nothing is ever unpickled."""
+    documented = variable in (None, "cube") and _has(path, "cube")
+    cube = Cube(**labelled_cube(
+        variables(path), {}, str(path), variable=variable, axes=axes, default_axes=AXES if documented else None,
+        only=documented,
+    ))  # fmt: skip
     return cube.replace(name=path.stem, meta={})

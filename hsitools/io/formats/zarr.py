@@ -33,8 +33,8 @@ CHUNK, CHUNK_BANDS = (128, 128), 32
 
 
 def can_read(path: Path) -> bool:
-    """A folder with a Zarr group's metadata."""
-    return path.is_dir() and any((path / name).is_file() for name in ("zarr.json", ".zgroup"))
+    """A folder with the metadata of a Zarr group, or of an array alone."""
+    return path.is_dir() and any((path / name).is_file() for name in ("zarr.json", ".zgroup", ".zarray"))
 
 
 def _module() -> Any:
@@ -48,9 +48,12 @@ def _module() -> Any:
 def read(path: Path, *, variable: str | None = None, axes: str | None = None) -> Cube:
     """Open the cube, lazily."""
     zarr = _module()
-    group = zarr.open_group(path, mode="r")
+    group = zarr.open(path, mode="r")
     attributes = dict(group.attrs)
-    members = [_variable(name, item) for name, item in group.members(max_depth=8) if hasattr(item, "shape")]
+    if hasattr(group, "shape"):
+        members = [_variable("cube", group, group)]
+    else:
+        members = [_variable(name, item, group) for name, item in group.members(max_depth=8) if hasattr(item, "shape")]
     coarse = [item for item in members if not item.name.startswith("pan/")]
     own = text(attributes.get("format", "")) == FORMAT
     where = str(path)
@@ -69,11 +72,19 @@ def read(path: Path, *, variable: str | None = None, axes: str | None = None) ->
     return cube.replace(name=text(attributes.get("name", ""))) if own else cube
 
 
-def _variable(name: str, array: Any) -> Variable:
+def _variable(name: str, array: Any, root: Any) -> Variable:
     attributes = dict(array.attrs)
+    groups = name.split("/")[:-1]
+    around: dict[str, Any] = {}
+    for depth in range(len(groups)):
+        around |= dict(root["/".join(groups[: depth + 1])].attrs)
     dims = getattr(array.metadata, "dimension_names", None) or attributes.get("_ARRAY_DIMENSIONS")
     if array.ndim and dims is None:
         dims = ("",) * array.ndim
+    older = getattr(array.metadata, "zarr_format", 3) == 2 and "_ARRAY_DIMENSIONS" in attributes
+    if older and array.metadata.fill_value is not None:
+        # xarray's way to store a value of no measurement in Zarr 2
+        attributes.setdefault("_FillValue", array.metadata.fill_value)
     fill = attributes.get("_FillValue")
     if isinstance(fill, str) and array.dtype.kind == "f":
         # xarray's way to put any number into JSON
@@ -81,7 +92,8 @@ def _variable(name: str, array: Any) -> Variable:
             attributes["_FillValue"] = struct.unpack("<d", base64.standard_b64decode(fill))[0]
         except (ValueError, struct.error):
             attributes.pop("_FillValue")
-    return Variable(name=name, data=array, dims=tuple(dim or "" for dim in dims or ()), attributes=attributes)
+    return Variable(name=name, data=array, dims=tuple(dim or "" for dim in dims or ()), attributes=attributes,
+                    around=around)  # fmt: skip
 
 
 def check_place(path: Path) -> None:
