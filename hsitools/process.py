@@ -63,7 +63,7 @@ class Plan:
     grid : str, optional
         ``LOW:HIGH:STEP``, nm; the calibrated lines without one.
     method, fusion, denoiser : str
-        See ``hsi invert methods``, ``hsi pansharpen list``, ``hsi denoise list``; denoiser ``none`` leaves it out.
+        See ``hsi invert list``, ``hsi pansharpen list``, ``hsi denoise list``; denoiser ``none`` leaves it out.
     seed : int
     places : dict of str to str
         What messages call a key: where it was told, as ``plan.toml: grid`` or ``--grid``.

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hsitools.commands.options import drawn, emit_json, emit_table, json_option, scheduler_option, workers_option
+from hsitools.commands.options import (
+    drawn,
+    emit_json,
+    emit_table,
+    json_option,
+    out_option,
+    scheduler_option,
+    seed_option,
+    workers_option,
+)
 from hsitools.commands.outputs import OutputFile, OutputFolder
 from hsitools.errors import InputError
 from hsitools.text import counted
@@ -45,7 +54,7 @@ def parse_waves(name: str) -> float:
 @click.command()
 @click.argument("capture", type=click.Path(path_type=Path))
 @click.option("--model", "model_name", default="auto", show_default=True, help="auto, airy, two-wave or N-wave.")
-@click.option("--degree", type=int, help="Degree of gain and reflectivity  [5; 2 per pixel].")
+@click.option("--degree", type=int, help="Degree of gain and reflectivity  [default: 5; 2 per pixel].")
 @click.option("--degree-gain", type=int, help="Degree of the gain alone.")
 @click.option("--degree-phase", type=int, help="Degree of the phase; 0 is a constant  [default: 0].")
 @click.option(
@@ -59,26 +68,50 @@ def parse_waves(name: str) -> float:
     show_default=True,
     help="Folds of lines for the held-out RMSE that is printed; 0 for none, but 10 with --report.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Deals the lines to folds.")
-@click.option("--start", type=click.Choice(["periodogram", "exhaustive"]), default="periodogram", show_default=True)
-@click.option("--engine", type=click.Choice(["batched", "lmfit"]), default="batched", show_default=True)
-@click.option("--loss", type=click.Choice(["linear", "huber"]), default="linear", show_default=True)
+@seed_option("Deals the lines to folds.")
+@click.option(
+    "--start",
+    type=click.Choice(["periodogram", "exhaustive"]),
+    default="periodogram",
+    show_default=True,
+    help="Where path differences start: a spectrum of each fringe, or every one of a grid.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["batched", "lmfit"]),
+    default="batched",
+    show_default=True,
+    help="Who refines: all interferometers at once, or lmfit one at a time.",
+)
+@click.option(
+    "--loss",
+    type=click.Choice(["linear", "huber"]),
+    default="linear",
+    show_default=True,
+    help="Squares of residuals, or Huber's loss beside strays.",
+)
 @click.option(
     "--linewidth",
     metavar="NM|auto",
-    help="Full width at half maximum of the monochromator's line, nm; auto estimates it  [the capture's, or none].",
+    help="Full width at half maximum of the monochromator's line, nm; auto estimates it  "
+    "[default: the capture's, or none].",
 )
 @click.option(
-    "--line-shape", type=click.Choice(["gaussian", "triangular"]), help="Shape of the line  [the capture's; gaussian]."
+    "--line-shape",
+    type=click.Choice(["gaussian", "triangular"]),
+    help="Shape of the line  [default: the capture's; gaussian].",
 )
 @click.option("--no-prior", is_flag=True, help="Fit each interferometer by itself, as the published method does.")
-@click.option("--out", type=OutputFile("hdf5"), help="Characterization file (HDF5).")
+@out_option(OutputFile("hdf5"), "Characterization file (HDF5).")
 @click.option("--csv", "csv_path", type=OutputFile("table"), help="Table of the interferometers.")
 @click.option("--report", type=OutputFolder(), help="Folder for report.html, its figures and the results.")
-@click.option("--show", metavar="I,J,…", help="Interferometers whose fits the report draws  [a spread of them].")
+@click.option(
+    "--show", metavar="I,J,…", help="Interferometers whose fits the report draws  [default: a spread of them]."
+)
 @click.option("--per-pixel", is_flag=True, help="CAPTURE is a pixel stack: maps over every sub-image, to --out.")
-@click.option("--device", metavar="DEVICE",
-              help="Of --per-pixel: a GPU where there is one (auto), else NumPy; cpu, cuda  [auto].")  # fmt: skip
+@click.option(
+    "--device", metavar="DEVICE", help="Of --per-pixel: auto (a GPU where there is one), cpu, cuda  [default: auto]."
+)
 @workers_option
 @scheduler_option
 @json_option

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from hsitools.commands.options import drawn, emit_json, emit_table, json_option, refuse_typed
+from hsitools.commands.options import drawn, emit_json, emit_table, json_option, out_option, refuse_typed, seed_option
 from hsitools.commands.outputs import OutputFile
 from hsitools.errors import InputError
 from hsitools.text import counted
@@ -23,7 +23,7 @@ def capture() -> None:
 @capture.command()
 @click.argument("frames", type=click.Path(path_type=Path))
 @click.option("--device", type=click.Path(path_type=Path), help="Device file (JSON); the grid is found when left out.")
-@click.option("--out", type=OutputFile("hdf5"), required=True, help="Capture file (HDF5).")
+@out_option(OutputFile("hdf5"), "Capture file (HDF5).", required=True)
 @click.option("--window", default=5, show_default=True, help="Side of the window at each centre, pixels.")
 @click.option("--percentile", default=50.0, show_default=True, help="Of the window's valid pixels.")
 @click.option(
@@ -68,14 +68,14 @@ def extract(
 
 
 @capture.command()
-@click.option("--out", type=OutputFile("hdf5"), required=True, help="Capture file, or frame file with --frames.")
+@out_option(OutputFile("hdf5"), "Capture file, or frame file with --frames.", required=True)
 @click.option("--frames", is_flag=True, help="Raw frames instead of a capture (a device file is written beside them).")
 @click.option("--n", default=300, show_default=True, help="Interferometers.")
 @click.option("--lines", "n_lines", default=451, show_default=True, help="Monochromator lines.")
 @click.option("--band", default="350:1000", show_default=True, metavar="LOW:HIGH", help="nm.")
 @click.option("--noise", default=0.095, show_default=True,
               help="Relative to each interferometer's mean (captures).")  # fmt: skip
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@seed_option("Of the instrument and the noise.")
 @json_option
 def simulate(out: Path, frames: bool, n: int, n_lines: int, band: str, noise: float, seed: int, as_json: bool) -> None:
     """Simulate an instrument under a monochromator: a capture, or raw frames."""

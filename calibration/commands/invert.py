@@ -11,10 +11,13 @@ from hsitools.commands.options import (
     SeveralValues,
     drawn,
     emit_json,
+    hidden,
     json_option,
+    out_option,
     progress_bar,
     refuse_typed,
     scheduler_option,
+    seed_option,
     workers_option,
 )
 from hsitools.commands.outputs import OutputFile, OutputFolder
@@ -56,7 +59,7 @@ def method_names(text: str) -> list[str]:
     return [registry.get(name.strip()).name for name in text.split(",")]
 
 
-@invert.command("methods")
+@invert.command("list")
 @json_option
 def list_methods(as_json: bool) -> None:
     """Methods and their papers."""
@@ -72,12 +75,14 @@ def list_methods(as_json: bool) -> None:
         click.echo(f"{'':<{width}}  {row['paper']}")
 
 
+invert.add_command(hidden(list_methods), "methods")
+
+
 @invert.command("run")
 @click.argument("path", type=PATH)
 @click.option("--instrument", type=PATH, required=True, help="Characterization of `hsi calibrate --out`.")
-@click.option("-o", "--out", type=OutputFile("cube", "_std", "_mask", "_common.csv"), required=True,
-              help="Spectral cube: .h5, .nc, .hdr or .tif.")  # fmt: skip
-@click.option("--method", default="joint", show_default=True, help="See `hsi invert methods`.")
+@out_option(OutputFile("cube", "_std", "_mask", "_common.csv"), "Spectral cube: .h5, .nc, .hdr or .tif.", required=True)
+@click.option("--method", default="joint", show_default=True, help="See `hsi invert list`.")
 @click.option("--grid", metavar="LOW:HIGH:STEP", help="Wavelengths, nm  [default: the calibrated lines].")
 @click.option("--illumination", type=PATH, help="Table of wavelength and the light on the scene.")
 @click.option("--lamp", type=PATH, help="Table of wavelength and the calibration lamp's radiance.")
@@ -186,13 +191,14 @@ def write_factors(path: Path, wavelength_nm: Any, factors: Any) -> None:
     show_default=True,
     help="Mean interferogram over noise; several.",
 )
-@click.option("--kept-lines", type=float, help="Invert with the matrix from this share of the lines  [exact matrix].")
-@click.option("--methods", default="all", show_default=True, help="Names with commas between, or all.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Deals lines, draws noise.")
 @click.option(
-    "--out",
-    type=OutputFile("records"),
-    help="File of results as they come (JSON lines, .jsonl); a run that was stopped goes on there.",
+    "--kept-lines", type=float, help="Invert with the matrix from this share of the lines  [default: the exact matrix]."
+)
+@click.option("--methods", default="all", show_default=True, help="Names with commas between, or all.")
+@seed_option("Deals lines, draws noise.")
+@out_option(
+    OutputFile("records"),
+    "File of results as they come (JSON lines, .jsonl); a run that was stopped goes on there.",
 )
 @json_option
 def benchmark(

@@ -102,7 +102,7 @@ def invert(
         Interferograms ``(interferometer, y, x)``, or a file of them or of raw frames with dark frames.
     instrument : Characterization or path
     method : str
-        See ``hsi invert methods``.
+        See ``hsi invert list``.
     grid : array, optional
         Wavelengths, nm, ascending, inside the calibrated band; default the calibrated lines. The rest of the band is
         inverted too, and left out of the result.

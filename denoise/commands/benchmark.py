@@ -13,8 +13,11 @@ from hsitools.commands.options import (
     drawn,
     emit_json,
     json_option,
+    out_option,
+    plugin_option,
     progress_bar,
     scheduler_option,
+    seed_option,
     workers_option,
 )
 from hsitools.commands.outputs import OutputFolder
@@ -28,9 +31,8 @@ path_type = click.Path(path_type=Path)
 @click.option("--method", help="Of --cases, see `hsi denoise list`  [default: diffusion].")
 @click.option("--scenes", type=path_type, multiple=True, help="Clean cubes, or folders of them; several or repeated.")
 @click.option("--methods", multiple=True, metavar="NAMES", help="Of --scenes, with commas or repeated  [default: all].")
-@click.option("--plugin", "plugins", type=path_type, multiple=True,
-              help="Python file that registers methods, or indices.")  # fmt: skip
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the noise that --scenes get.")
+@plugin_option
+@seed_option("Of the noise that --scenes get.")
 @cell_device_option
 @click.option("--jobs", type=int, default=1, show_default=True, help="Cells at a time.")
 @workers_option
@@ -38,7 +40,7 @@ path_type = click.Path(path_type=Path)
 @click.option("--threads", type=click.IntRange(min=0), default=0, help="Of a cell  [default: all, shared by the jobs].")
 @click.option("--time-limit", type=float, metavar="SECONDS", help="Of a cell, loading and indices included.")
 @click.option("--memory-limit", type=float, metavar="MIB", help="Of a cell, beyond its loaded case (Linux).")
-@click.option("-o", "--out", type=OutputFolder(), help="Folder for what --scenes give (must hold no benchmark yet).")
+@out_option(OutputFolder(), "Folder for what --scenes give (must hold no benchmark yet).")
 @click.option("--resume", is_flag=True, help="Go on in a folder that holds one; what is done there is not done again.")
 @click.option("--retry", is_flag=True, help="With --resume: do the cells that failed anew.")
 @json_option
@@ -136,7 +138,7 @@ def print_gains(records: list[dict[str, Any]]) -> None:
 
 @click.command()
 @click.argument("path", type=path_type)
-@click.option("-o", "--out", type=OutputFolder(), required=True, help="Folder for the figures (made if need be).")
+@out_option(OutputFolder(), "Folder for the figures (made if need be).", required=True)
 @click.option("--method", default="diffusion", show_default=True, help="See `hsi denoise list`.")
 @click.option("--bands", metavar="FIRST:END", help="Numbers of the bands to show  [default: the worst].")
 @json_option

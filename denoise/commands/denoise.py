@@ -13,9 +13,11 @@ from hsitools.commands.options import (
     emit_json,
     hidden,
     json_option,
+    out_option,
     plugin_option,
     progress_bar,
     scheduler_option,
+    seed_option,
     workers_option,
 )
 from hsitools.commands.outputs import OutputFile
@@ -55,8 +57,7 @@ denoise.add_command(hidden(list_methods), "methods")
 
 @denoise.command("run")
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("-o", "--out", type=OutputFile("cube", "_std", "_mask", "_structure"), required=True,
-              help="Clean cube: .h5, .nc, .hdr or .tif.")  # fmt: skip
+@out_option(OutputFile("cube", "_std", "_mask", "_structure"), "Clean cube: .h5, .nc, .hdr or .tif.", required=True)
 @click.option(
     "--method", default="diffusion", show_default=True, help="See `hsi denoise list`; lowrank needs no weights."
 )
@@ -65,7 +66,7 @@ denoise.add_command(hidden(list_methods), "methods")
               help="Turns the cube's numbers into the sensor's units  [default: as its file says].")  # fmt: skip
 @click.option("--samples", type=int, default=0, show_default=True,
               help="Posterior samples for the standard deviation of each voxel; 6 will do.")  # fmt: skip
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the samples.")
+@seed_option("Of the samples.")
 @click.option("--weights", type=click.Path(path_type=Path), help="Folder of `hsi denoise train`  [default: shipped].")
 @device_option
 @workers_option

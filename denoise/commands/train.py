@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hsitools.commands.options import emit_json, emit_table, json_option, progress_bar
-from hsitools.commands.training import is_first_process, out_option, training_options, typed
+from hsitools.commands.training import is_first_process, training_options, typed, weights_out_option
 
 if TYPE_CHECKING:
     from denoise.learning.denoiser_card import DenoiserCard
@@ -24,7 +24,7 @@ OUTLIER_SIDE, OUTLIER_RANGE, OUTLIER_SEED = 128, (400, 1000, 100), 77
 
 @click.command()
 @click.option("--stage", type=click.IntRange(1, 3), required=True, help="1 autoencoder, 2 prior, 3 restoration.")
-@out_option
+@weights_out_option
 @click.option("--data", multiple=True, metavar="PATH", help="Clean cube, or folder of cubes; repeatable.")
 @click.option("--scenes", type=int, default=10, show_default=True, help="How many procedural scenes besides.")
 @click.option("--sensor", "sensors", multiple=True, metavar="FILE|PRESET", default=SENSORS, show_default=True,
@@ -64,7 +64,7 @@ def train(
 
 @click.command("train-outliers")
 @click.argument("scenes", nargs=-1, type=click.Path(path_type=Path))
-@out_option
+@weights_out_option
 @click.option("--procedural", type=click.IntRange(min=0), default=5, show_default=True,
               help="How many procedural scenes besides.")  # fmt: skip
 @click.option("--count", type=int, help="Observations to learn from  [default: 240].")

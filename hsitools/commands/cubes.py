@@ -13,6 +13,7 @@ from hsitools.commands.options import (
     dtype_option,
     emit_json,
     json_option,
+    out_option,
     progress_bar,
     range_option,
     refuse_typed,
@@ -65,7 +66,7 @@ def convert(
 
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("-o", "--out", type=OutputFile("picture"), required=True, help="PNG file to write.")
+@out_option(OutputFile("picture"), "PNG file to write.", required=True)
 @click.option("--window", callback=window_option, metavar="Y0:Y1,X0:X1", help="Only these rows and columns.")
 @click.option("--pan", is_flag=True, help="The panchromatic image instead.")
 @click.option("--bands", metavar="R,G,B", help="What to show as red, green and blue: wavelengths (nm) of the nearest "

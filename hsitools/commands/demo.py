@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from hsitools.commands.options import emit_json, json_option
+from hsitools.commands.options import emit_json, json_option, out_option, seed_option
 from hsitools.commands.outputs import OutputFolder
 from hsitools.text import counted
 
 
 @click.command()
-@click.option("--out", type=OutputFolder(), default=Path("demo_report"), show_default=True)
-@click.option("--seed", default=1, show_default=True, type=click.IntRange(min=0))
+@out_option(OutputFolder(), "Folder for report.html and its files.", default=Path("demo_report"), show_default=True)
+@seed_option("Of the bench, the scene and its noise.", default=1)
 @json_option
 def demo(out: Path, seed: int, as_json: bool) -> None:
     """Characterize a simulated instrument, fuse and restore a simulated scene; compare each step with the truth."""

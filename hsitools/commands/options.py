@@ -6,21 +6,24 @@ import copy
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
+from hsitools.errors import InputError
 from hsitools.progress import Progress
 from hsitools.text import plain, readable
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
 
 plugin_option = click.option(
     "--plugin", "plugins", type=click.Path(path_type=Path), multiple=True, metavar="FILE",
-    help="Python file that registers methods of yours.",
+    help="Python file that registers methods or indices of yours.",
 )  # fmt: skip
 workers_option = click.option(
     "--workers", type=click.IntRange(min=1), metavar="N", help="Processes of this machine that share the work (Dask)."
@@ -41,6 +44,30 @@ dtype_option = click.option(
     help="Store values as integers with a scale; the rounding error is said.",
 )  # fmt: skip
 axes_option = click.option("--axes", metavar="ORDER", help="Order of its axes, as y,x,band.")
+
+
+def out_option(kind: click.ParamType, what: str, **settings: Any) -> Callable[[Command], Command]:
+    """``--out``, also ``-o``: of one kind (`hsitools.commands.outputs`), and what is written there."""
+    return click.option("-o", "--out", type=kind, help=what, **settings)
+
+
+class Seed(click.IntRange):
+    """A whole number from 0 on, refused in the words of the functions that take one."""
+
+    def __init__(self) -> None:
+        super().__init__(min=0)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """As click; raises `InputError`."""
+        try:
+            return int(super().convert(value, param, ctx))
+        except click.BadParameter:
+            raise InputError(f"seed: found {value}, expected a whole number of at least 0") from None
+
+
+def seed_option(of: str, default: int = 0) -> Callable[[Command], Command]:
+    """``--seed``, and what is drawn with it."""
+    return click.option("--seed", type=Seed(), default=default, show_default=True, help=of)
 
 
 #: Seconds that nobody takes for work.

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from hsitools.commands.options import emit_json, json_option
+from hsitools.commands.options import Seed, emit_json, json_option, out_option
 from hsitools.commands.outputs import OutputFolder
 
 PATH = click.Path(path_type=Path)
@@ -16,7 +16,7 @@ PATH = click.Path(path_type=Path)
 @click.command()
 @click.argument("bench", type=PATH, required=False)
 @click.option("--scene", type=PATH, help="Raw frames of the scene with dark frames, or its interferogram cube.")
-@click.option("-o", "--out", type=OutputFolder(), help="Folder of the result, its report and each step's files.")
+@out_option(OutputFolder(), "Folder of the result, its report and each step's files.")
 @click.option("--plan", "plan_file", type=PATH, help="Plan (TOML) with these options as keys; options given here win.")
 @click.option("--device", type=PATH, help="Device file (JSON); the grid of sub-images is found when left out.")
 @click.option("--pan", type=PATH, help="Panchromatic image to fuse with.")
@@ -26,14 +26,16 @@ PATH = click.Path(path_type=Path)
 @click.option(
     "--opd-step", type=click.FloatRange(min=0, min_open=True), help="Nominal OPD step between neighbours, µm."
 )
-@click.option("--window", type=int, help="Side of the window at each centre, pixels  [5].")
-@click.option("--model", help="auto, airy, two-wave or N-wave  [auto].")
-@click.option("--linewidth", metavar="NM|auto", help="Width of the monochromator's line  [the capture's, or none].")
-@click.option("--grid", metavar="LOW:HIGH:STEP", help="Wavelengths, nm  [the calibrated lines].")
-@click.option("--method", help="Of the inversion, see `hsi invert methods`  [joint].")
-@click.option("--fusion", help="See `hsi pansharpen list`  [physics].")
-@click.option("--denoiser", help="See `hsi denoise list`; none leaves it out  [lowrank].")
-@click.option("--seed", type=click.IntRange(min=0), help="Deals lines to folds  [0].")
+@click.option("--window", type=int, help="Side of the window at each centre, pixels  [default: 5].")
+@click.option("--model", help="auto, airy, two-wave or N-wave  [default: auto].")
+@click.option(
+    "--linewidth", metavar="NM|auto", help="Width of the monochromator's line  [default: the capture's, or none]."
+)
+@click.option("--grid", metavar="LOW:HIGH:STEP", help="Wavelengths, nm  [default: the calibrated lines].")
+@click.option("--method", help="Of the inversion, see `hsi invert list`  [default: joint].")
+@click.option("--fusion", help="See `hsi pansharpen list`  [default: physics].")
+@click.option("--denoiser", help="See `hsi denoise list`; none leaves it out  [default: lowrank].")
+@click.option("--seed", type=Seed(), help="Deals lines to folds  [default: 0].")
 @json_option
 def process(plan_file: Path | None, as_json: bool, **options: Any) -> None:
     """Calibrate, invert, fuse and denoise: raw frames of BENCH and of a scene to a spectral cube with error bars.

@@ -13,14 +13,16 @@ from hsitools.commands.options import (
     emit_json,
     emit_table,
     json_option,
+    out_option,
     progress_bar,
     refuse_typed,
+    seed_option,
 )
 from hsitools.commands.outputs import OutputFile
 from hsitools.text import counted
 
 file_argument = click.Path(path_type=Path)
-out_option = click.option("-o", "--out", type=OutputFile("hdf5"), required=True, help="File to write (HDF5).")
+sensor_out_option = out_option(OutputFile("hdf5"), "File to write (HDF5).", required=True)
 noise_option = click.option("--noise", "noise_file", type=file_argument, help="Detector noise of `hsi sensor noise`.")
 
 
@@ -43,7 +45,7 @@ def sensor() -> None:
               help="Gain and offset of each detector element: HDF5 with gain, offset, dead (band, column), "
               "or the file of `hsi sensor noise`.")  # fmt: skip
 @noise_option
-@out_option
+@sensor_out_option
 def make(
     preset_name: str | None, table: Path | None, like: Path | None, characterization: Path | None, ratio: int | None,
     mtf: float | None, stripes: str | None, calibration_file: Path | None, noise_file: Path | None, out: Path,
@@ -82,7 +84,7 @@ def make(
 @sensor.command("from")
 @click.argument("characterization", type=file_argument)
 @noise_option
-@out_option
+@sensor_out_option
 def from_(characterization: Path, noise_file: Path | None, out: Path) -> None:
     """Make a sensor from a CHARACTERIZATION of `hsi calibrate`."""
     from hsitools.sensor.presets import from_characterization
@@ -160,7 +162,7 @@ def show(path: Path, plot: Path | None, as_json: bool) -> None:
 @click.option("--full-scale", type=click.FloatRange(min=0, min_open=True),
               help="Digital number that clips  [default: attribute full_scale; found from the frames].")  # fmt: skip
 @click.option("--plot", type=OutputFile("picture"), help="Draw the photon-transfer curve (PNG).")
-@out_option
+@sensor_out_option
 @json_option
 def noise(dark: Path, flat: Path, full_scale: float | None, plot: Path | None, out: Path, as_json: bool) -> None:
     """Measure a detector's gain, read noise, PRNU and defects from dark and flat frames (photon transfer)."""
@@ -203,12 +205,10 @@ def noise(dark: Path, flat: Path, full_scale: float | None, plot: Path | None, o
 @click.option(
     "--scale", type=float, help="Turns the scene's numbers into the sensor's units  [default: as its file says]."
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same bytes.")
+@seed_option("Same seed, same bytes.")
 @click.option("--noise-free", is_flag=True, help="Neither noise nor stripes nor defects.")
 @device_option
-@click.option(
-    "-o", "--out", type=OutputFile("cube"), required=True, help="Cube to write: .h5, .nc, .zarr, .hdr or .tif."
-)
+@out_option(OutputFile("cube"), "Cube to write: .h5, .nc, .zarr, .hdr or .tif.", required=True)
 def simulate(
     scene: Path | None, sensor_file: str, size: str, scale: float | None, seed: int, noise_free: bool, device: str,
     out: Path,

@@ -13,8 +13,11 @@ from hsitools.commands.options import (
     drawn,
     emit_json,
     json_option,
+    out_option,
+    plugin_option,
     progress_bar,
     scheduler_option,
+    seed_option,
     workers_option,
 )
 from hsitools.commands.outputs import OutputFolder
@@ -42,14 +45,8 @@ path_type = click.Path(path_type=Path)
               help="With reference, without, or both  [default: with, where there is one].")  # fmt: skip
 @click.option("--convention", "rules", default="hsitools", show_default=True, help="hsitools, or toolbox (published).")
 @click.option("--weights", type=path_type, help="Folder of trained nets' weights.")
-@click.option(
-    "--plugin",
-    "plugins",
-    type=path_type,
-    multiple=True,
-    help="Python file that registers your methods, or your indices.",
-)
-@click.option("--seed", type=int, default=0, show_default=True)
+@plugin_option
+@seed_option("Of sensor noise, and of methods that draw.")
 @cell_device_option
 @click.option("--threads", type=click.IntRange(min=0), default=0, help="Of a cell  [default: all, shared by the jobs].")
 @click.option("--time-limit", type=float, metavar="SECONDS", help="Of a cell, loading and indices included.")
@@ -57,7 +54,7 @@ path_type = click.Path(path_type=Path)
 @click.option("--jobs", type=int, default=1, show_default=True, help="Cells at a time.")
 @workers_option
 @scheduler_option
-@click.option("-o", "--out", type=OutputFolder(), help="Folder for the results (must hold none yet).")
+@out_option(OutputFolder(), "Folder for the results (must hold none yet).")
 @click.option("--resume", type=path_type, metavar="FOLDER", help="Go on with a benchmark; settings are those in it.")
 @click.option("--retry", is_flag=True, help="With --resume: do the cells that failed anew.")
 @json_option

@@ -14,10 +14,12 @@ from hsitools.commands.options import (
     emit_json,
     hidden,
     json_option,
+    out_option,
     plugin_option,
     progress_bar,
     rounding_said,
     scheduler_option,
+    seed_option,
     step_option,
     whole_name,
     window_option,
@@ -80,10 +82,11 @@ pansharpen.add_command(hidden(list_methods), "methods")
 @pansharpen.command("run", cls=SeveralValues, several=("--batch",))
 @click.argument("method")
 @click.argument("path", type=click.Path(path_type=Path), required=False)
-@click.option(
-    "-o", "--out", type=OutputFile("cube", "_std", folder_with="batch"), required=True,
-    help="Fused cube: .h5, .nc, .zarr, .hdr or .tif; with --batch a folder.",
-)  # fmt: skip
+@out_option(
+    OutputFile("cube", "_std", folder_with="batch"),
+    "Fused cube: .h5, .nc, .zarr, .hdr or .tif; with --batch a folder.",
+    required=True,
+)
 @click.option("--batch", type=click.Path(path_type=Path), multiple=True, metavar="FILES",
               help="Products, each to a cube of its name in the folder --out; those that are there stay.")  # fmt: skip
 @click.option("--suffix", metavar="SUFFIX", help="With --batch: format of the cubes  [default: .h5].")
@@ -100,7 +103,7 @@ pansharpen.add_command(hidden(list_methods), "methods")
     "--window", callback=window_option, metavar="Y0:Y1,X0:X1", help="Only these rows and columns of the cube."
 )
 @click.option("--weights", type=click.Path(path_type=Path), help="Weights of a trained net.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
+@seed_option("Of methods that draw, and of error bars.")
 @click.option("--std", is_flag=True, help="Write the standard deviation of every voxel too, as OUT's name with _std.")
 @click.option(
     "--noise", metavar="MODEL",

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from hsitools.commands.options import emit_json, emit_table, json_option, progress_bar
-from hsitools.commands.training import is_first_process, out_option, training_options, typed
+from hsitools.commands.training import is_first_process, training_options, typed, weights_out_option
 
 #: Procedural scenes by default: of a fifth, two whole ones are held out.
 PROCEDURAL = 12
@@ -16,7 +16,7 @@ PROCEDURAL = 12
 @click.command()
 @click.argument("method")
 @click.option("--sensor", "sensor_file", required=True, metavar="FILE|PRESET", help="Whose pairs it learns from.")
-@out_option
+@weights_out_option
 @click.option("--data", multiple=True, metavar="PATH", default=("procedural",), show_default=True,
               help="Cube, or folder of cubes: scenes, or products with PAN; repeatable.")  # fmt: skip
 @click.option("--scenes", type=int, help="How many procedural scenes  [default: 12].")
