@@ -135,21 +135,19 @@ def opd_law_figure(ch: Characterization) -> Figure:
     index, opd = ch.index[finite], ch.opd_um[finite]
     law = ch.law
     top.plot(index, opd, ".", ms=4, label="OPD")
-    top.plot(
-        index, law.predict(index), color=COLOURS[1],
-        label=f"({law.offset_um:.3f} ± {law.offset_stderr_um:.3f}) µm + index × "
-        f"({law.step_um:.5f} ± {law.step_stderr_um:.5f}) µm",
-    )  # fmt: skip
+    # without a law OPDs are shown about their mean
+    straight = law.predict(index) if law.found else np.full(len(opd), opd.mean() if len(opd) else 0.0)
+    top.plot(index, straight, color=COLOURS[1], label=law.text)
     nominal = "" if law.nominal_step_um is None else f"; nominal step {law.nominal_step_um:g} µm"
     top.set(ylabel="OPD / µm", title=f"OPD law of the device{nominal}")
     top.legend(loc="upper left")
-    away = opd - law.predict(index)
-    bottom.errorbar(
-        index, away, 1.96 * ch.opd_stderr_um[finite], fmt=".", ms=3, lw=0.8, color=COLOURS[0], label="OPD − law, 95 %"
-    )
+    away = opd - straight
+    told = "law" if law.found else "mean"
+    half = 1.96 * ch.opd_stderr_um[finite]
+    bottom.errorbar(index, away, half, fmt=".", ms=3, lw=0.8, color=COLOURS[0], label=f"OPD − {told}, 95 %")
     if len(opd) >= 9:
         order = np.argsort(index)
-        middle = running_median(opd, index) - law.predict(index)
+        middle = running_median(opd, index) - straight
         bottom.plot(index[order], middle[order], color="0.4", lw=0.9, label="median of nine neighbours")
     outliers = law.outliers[finite]
     if outliers.any():
@@ -160,8 +158,7 @@ def opd_law_figure(ch: Characterization) -> Figure:
         bottom.annotate(
             str(index[place]), (index[place], away[place]), xytext=(3, 5), textcoords="offset points", fontsize=7
         )
-    bottom.set(xlabel="interferometer", ylabel="(OPD − law) / µm")
-    half = 1.96 * ch.opd_stderr_um[finite]
+    bottom.set(xlabel="interferometer", ylabel=f"(OPD − {told}) / µm")
     limit_to_most(bottom.yaxis, away - half, away + half, index)
     limit_to_most(top.yaxis, opd, opd, index)
     # room for the legend above the points

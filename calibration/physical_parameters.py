@@ -16,6 +16,7 @@ from calibration.fitting.initialize import weighted_gain
 from calibration.fitting.line_width import contradicts_width
 from calibration.fitting.opd_law import OpdLaw, fit_law
 from calibration.fitting.options import Options
+from calibration.fitting.pedestal import pedestal
 from calibration.fitting.posterior import influence
 from calibration.fitting.scaled_rows import ScaledRows
 from calibration.fitting.starting_opd import alias_distance
@@ -121,7 +122,7 @@ def characterization_of(
         lines=LineErrors.of(fit, data, model_spread),
         selection=selection or [],
         settings={**options.to_dict(), **_line_settings(capture, data, fit, options),
-                  "opd_limit_um": sampling_limit(data.wavenumber),
+                  "opd_limit_um": sampling_limit(data.wavenumber), "pedestal": pedestal(fit, data),
                   "wild": None if wild is None else wild.summary(capture)},
         seconds=seconds,
     )  # fmt: skip

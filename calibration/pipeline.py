@@ -21,6 +21,7 @@ from calibration.characterization import Characterization
 from calibration.fitting.near_ceiling import near_ceiling, rows_near_ceiling, with_ceilings
 from calibration.fitting.opd_law import OpdLaw
 from calibration.fitting.options import Options
+from calibration.fitting.pedestal import pedestal_text
 from calibration.fitting.wild_samples import WildSamples, fit_without_wild
 from calibration.held_out import cross_validate, deal
 from calibration.model_choice import general_model, select_model
@@ -115,6 +116,8 @@ def characterize(
             capture.name, result.settings["opd_limit_um"],
             counted(result.flags["undersampled"].sum(), "interferometer"),
         )  # fmt: skip
+    if result.settings["pedestal"]["said"]:
+        log.warning("%s: a constant in the intensities: %s", capture.name, pedestal_text(result.settings))
     say_other_step(result.law, capture.name)
     return result
 

@@ -11,6 +11,7 @@ import numpy as np
 from calibration.captures.capture import MonochromaticCapture
 from calibration.characterization import FLAG_MEANING, Characterization
 from calibration.figures import all_figures
+from calibration.fitting.pedestal import pedestal_text
 from calibration.held_out import ROWS
 from calibration.model_choice import BETTER, FOLDS
 from calibration.physical_parameters import set_aside_text
@@ -83,7 +84,7 @@ def _report(ch: Characterization, capture: MonochromaticCapture, pictures: dict[
         (f"{s['rmse_mean']:.4f}", "RMSE / mean intensity, in sample, mean over interferometers"),
         (f"{s['r2_median']:.4f}", "R², median"),
         (f"{1000 * np.nanmedian(ch.opd_stderr_um):.1f} nm", "standard error of the OPD, median"),
-        (f"{law.step_um:.5f} ± {law.step_stderr_um:.5f} µm", "OPD step"),
+        (f"{law.step_um:.5f} ± {law.step_stderr_um:.5f} µm" if law.found else "–", "OPD step"),
         (f"{s['n_flagged']} of {s['n_interferometers']}", "interferometers flagged"),
     ]
     if s["rmse_cv_mean"] is not None:
@@ -103,7 +104,7 @@ def _report(ch: Characterization, capture: MonochromaticCapture, pictures: dict[
         _model_section(ch, pictures),
         Section(title="Fits", blocks=[pictures["fit"], pictures["residual"], pictures["rmse"]]),
         Section(title="Optical path differences", blocks=[_law_text(ch), pictures["opd_law"], pictures["uncertainty"]]),
-        Section(title="Reflectivity and gain", blocks=[pictures["parameters"]]),
+        Section(title="Reflectivity and gain", blocks=[_gain_text(ch), pictures["parameters"]]),
         Section(title="Flagged interferometers", blocks=_flag_blocks(ch)),
         Section(title="All interferometers", blocks=[_table(ch)]),
         Section(title="Method", blocks=[METHOD]),
@@ -147,10 +148,15 @@ def _law_text(ch: Characterization) -> str:
     nominal = "" if law.nominal_step_um is None else f" (nominal step {law.nominal_step_um:g} µm)"
     names = ", ".join(str(i) for i in ch.index[law.outliers]) or "none"
     return (
-        f"OPD = ({law.offset_um:.3f} ± {law.offset_stderr_um:.3f}) µm + index × ({law.step_um:.5f} ± "
-        f"{law.step_stderr_um:.5f}) µm{nominal}. Interferometers more than one fringe over the band off the median of "
+        f"OPD of the device: {law.text}{nominal}. Interferometers more than one fringe over the band off the median of "
         f"their nine neighbours: {names}."
     )
+
+
+def _gain_text(ch: Characterization) -> str:
+    text = "Gain is relative to the flat field: what changed between the two, slowly over the lines, is part of it."
+    found = pedestal_text(ch.settings)
+    return text + (f" A constant in all intensities (dark signal that was left): {found}." if found else "")
 
 
 def _flag_blocks(ch: Characterization) -> list[str | Table]:

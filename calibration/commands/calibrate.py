@@ -269,9 +269,9 @@ def _per_device(
 
 
 def _print_summary(s: dict[str, Any]) -> None:
+    from calibration.fitting.pedestal import pedestal_text
     from calibration.physical_parameters import set_aside_text
 
-    law = s["opd_law"]
     rows = [
         (
             "device",
@@ -287,12 +287,9 @@ def _print_summary(s: dict[str, Any]) -> None:
         rows.append(("set aside", set_aside))
     rows += [
         ("line", _line_text(s["settings"])),
+        ("dark signal left", pedestal_text(s["settings"])),
         ("R²", f"{s['r2_median']:.4f} median"),
-        (
-            "OPD law",
-            f"({law['offset_um']:.3f} ± {law['offset_stderr_um']:.3f}) µm + index × "
-            f"({law['step_um']:.5f} ± {law['step_stderr_um']:.5f}) µm",
-        ),
+        ("OPD law", s["opd_law"]["text"]),
         ("flagged", ", ".join(f"{name} {len(rows_)}" for name, rows_ in s["flags"].items()) or "none"),
         ("time", f"{s['seconds']:.2f} s"),
     ]

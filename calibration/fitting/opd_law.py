@@ -15,6 +15,8 @@ Array = NDArray[np.float64]
 #: Neighbours, the row itself included, whose median says what OPD a row should have: it holds with four of them wrong,
 #: and a mosaic of sixteen in a column turns no sooner.
 NEIGHBOURS = 9
+#: Fewest interferometers that make a straight line with an error.
+LEAST = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +47,21 @@ class OpdLaw:
     def predict(self, index: NDArray[np.int64]) -> Array:
         """OPD that the law gives to each index, µm."""
         return self.offset_um + self.step_um * np.asarray(index, dtype=float)
+
+    @property
+    def found(self) -> bool:
+        """Whether there were interferometers enough."""
+        return bool(np.isfinite(self.step_um))
+
+    @property
+    def text(self) -> str:
+        """The law in words."""
+        if not self.found:
+            return f"none: fewer than {LEAST} interferometers show fringes"
+        return (
+            f"({self.offset_um:.3f} ± {self.offset_stderr_um:.3f}) µm + index × "
+            f"({self.step_um:.5f} ± {self.step_stderr_um:.5f}) µm"
+        )
 
 
 def neighbour_median(opd_um: Array, index: NDArray[np.int64], step_um: float) -> Array:
@@ -126,7 +143,7 @@ def fit_law(
         offset_um=float("nan"), step_um=float("nan"), offset_stderr_um=float("nan"), step_stderr_um=float("nan"),
         nominal_step_um=nominal_step_um, scatter_um=float("nan"), outliers=np.zeros(len(opd_um), dtype=bool),
     )  # fmt: skip
-    if finite.sum() < 3:
+    if finite.sum() < LEAST:
         return nothing
     x, y = index[finite].astype(float), opd_um[finite]
     step, offset = repeated_medians(y, x)
