@@ -17,12 +17,13 @@ OVERLAP = "all bands kept; where the detectors overlap, {} bands are marked bad"
 
 @dataclass(frozen=True, kw_only=True)
 class Detector:
-    """One detector's bands: values, wavelengths and widths (nm; NaN where none is stated)."""
+    """One detector's bands: values, wavelengths and widths (nm; NaN where none is stated), and which can be used."""
 
     name: str
     source: Source
     wavelength_nm: NDArray[np.float64]
     fwhm_nm: NDArray[np.float64]
+    good: NDArray[np.bool_] | None = None
 
 
 class Refilled:
@@ -42,8 +43,8 @@ class Refilled:
 def joined(detectors: Sequence[Detector], where: str) -> dict[str, Any]:
     """One cube's ``data``, ``wavelength_nm``, ``fwhm_nm`` and ``good`` from its detectors, first to last in wavelength.
 
-    A band of a later detector at or below the last wavelength of an earlier one is marked bad, so that each wavelength
-    is counted once.
+    A band of a later detector at or below the last good wavelength of an earlier one is marked bad, so that each
+    wavelength is counted once.
 
     Raises
     ------
@@ -61,8 +62,9 @@ def joined(detectors: Sequence[Detector], where: str) -> dict[str, Any]:
     fwhm = np.concatenate([detector.fwhm_nm for detector in detectors])
     good, reached = [], -np.inf
     for detector in detectors:
-        good.append(detector.wavelength_nm > reached)
-        reached = max(reached, float(np.max(detector.wavelength_nm, initial=-np.inf)))
+        usable = np.ones(len(detector.wavelength_nm), dtype=bool) if detector.good is None else detector.good
+        good.append(usable & (detector.wavelength_nm > reached))
+        reached = max(reached, float(np.max(detector.wavelength_nm[usable], initial=-np.inf)))
     order = np.argsort(wavelength, kind="stable")
     stacked = StackedSource([detector.source for detector in detectors])
     _, height, width = stacked.shape

@@ -126,10 +126,8 @@ def labels(header: Path, count: int) -> dict[str, Any]:
 def whole_number(fields: dict[str, str], name: str, header: Path, default: int | None = None) -> int:
     """A count in a header; raises `FormatError` when it is none, or missing without a default."""
     found = fields.get(name, default)
-    try:
-        value = int(str(found))
-    except ValueError:
-        value = -1
+    whole = re.fullmatch(r"(\d+)(?:\.0*)?", str(found))
+    value = int(whole[1]) if whole else -1
     if found is None or value < 0 or value > 2**31:
         raise FormatError(f"{header}: {name}: found {found!r}, expected a whole number")
     return value
@@ -171,7 +169,9 @@ def band_numbers(fields: dict[str, str], name: str, count: int, header: Path, *,
     """A list of a number a band (or one for all), None where the header has none."""
     if name not in fields:
         return None
-    parts = [exponent(part) for part in re.split(r"[,;\s\"']+", fields[name]) if part]
+    # where semicolons stand between numbers of a list, commas stand within them
+    listed = fields[name].replace(",", ".") if fields[name].count(";") == count - 1 > 0 else fields[name]
+    parts = [exponent(part) for part in re.split(r"[,;\s\"']+", listed) if part]
     try:
         values = np.array([float(part) for part in parts])
     except ValueError:

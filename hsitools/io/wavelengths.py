@@ -50,11 +50,18 @@ _POWERS = {"1e-9 m": "nm", "10-9 m": "nm", "10^-9 m": "nm", "1e-6 m": "um", "10-
 FINEST_SHARE = 5e-5
 #: The units that a file without a unit, or with an impossible one, may have meant.
 READINGS = ((1.0, "nm"), (1e3, "µm"), (1e9, "m"))
+_NUMBER = r"\d+(?:[.,]\d+)?(?:[eE][-+]?\d+)?"
+#: A wavelength with its unit, or the two ends of a band.
 _IN_NAME = re.compile(
-    r"([-+]?\d+(?:[.,]\d+)?(?:[eE][-+]?\d+)?)\s*_?\s*"
-    r"(nanomet(?:er|re)s?|micromet(?:er|re)s?|microns?|angstroms?|nm|um|µm|μm)(?![A-Za-z])",
+    rf"(?:({_NUMBER})\s*(?:-|–|to)\s*)?({_NUMBER})\s*_?-?\s*"
+    r"(nanomet(?:er|re)s?|micromet(?:er|re)s?|microns?|[aå]ngstr[oö]ms?|nm|um|µm|μm|å)(?![A-Za-z])",
     re.IGNORECASE,
 )
+#: A number behind a word that says that it is a wavelength, or what was measured there ("wl_450", "Rrs_443").
+_BEHIND_WORD = re.compile(
+    r"^(?:wl|wvl|wave|wavelength|lambda|nm|rrs|rho[stw]|refl|reflectance|radiance)[\s_:=-]*"
+    r"((?:[2-9]\d\d|1\d{3}|2[0-6]\d\d)(?:\.\d+)?)$", re.IGNORECASE,
+)  # fmt: skip
 
 
 def to_nm(values: Any, unit: str | None, where: str) -> Array | None:
@@ -197,25 +204,32 @@ def is_length(unit: str) -> bool:
 
 
 def from_names(names: Iterable[str | None]) -> Array | None:
-    """Wavelengths in nm that stand in the bands' names: with a unit ("Band 1 (450.0 Nanometers)"), or as nothing but
-    numbers that can only be wavelengths. None when they stand in none.
+    """Wavelengths in nm that stand in the bands' names: with a unit ("Band 1 (450.0 Nanometers)", "445-455 nm"), behind
+    a word of theirs ("wl_450"), or as nothing but numbers that can only be wavelengths. None when they stand in none.
     """  # fmt: skip
-    names = list(names)
-    plain = _all_numbers(names)
+    words = [(name or "").strip() for name in names]
+    plain = _all_numbers([_BEHIND_WORD.sub(r"\1", word) for word in words])
     if plain is not None:
         return plain
-    out = []
-    for name in names:
-        match = _IN_NAME.search(name or "")
-        out.append(np.nan if match is None else float(match[1].replace(",", ".")) * NANOMETRES[match[2].lower()])
-    values = np.array(out)
+    values = np.array([_in_name(word) for word in words])
     usable = values[np.isfinite(values)]
     return values if usable.size and _plausible(usable) else None
 
 
-def _all_numbers(names: list[str | None]) -> Array | None:
+def _in_name(name: str) -> float:
+    """Wavelength in nm that a name states with its unit, the middle of a band of which it states the ends; else NaN."""
+    match = _IN_NAME.search(name)
+    if match is None:
+        return float("nan")
+    low, high = (float((number or match[2]).replace(",", ".")) for number in match.groups()[:2])
+    factor = NANOMETRES[match[3].lower().replace("ö", "o").replace("ångstrom", "angstrom")]
+    # another number before a hyphen is no end of a band that narrow
+    return factor * ((low + high) / 2 if high / 1.5 < low < high else high)
+
+
+def _all_numbers(names: list[str]) -> Array | None:
     try:
-        values = np.array([float(name or "") for name in names])
+        values = np.array([float(name) for name in names])
     except ValueError:
         return None
     steps = np.diff(values)

@@ -30,7 +30,7 @@ from hsitools.io.envi_header import (
     whole_number,
 )
 from hsitools.io.formats import geotiff
-from hsitools.io.labels import well_known_text
+from hsitools.io.labels import numbers_in, well_known_text
 from hsitools.io.map_info import grid_of, map_info_of
 from hsitools.io.raster import RasterSource
 from hsitools.io.scales import scaled
@@ -51,7 +51,10 @@ SIDECARS = (
 #: Interleave: shape in the file, then its axes of band, y, x.
 INTERLEAVES = {"bsq": ("bands lines samples", (0, 1, 2)), "bil": ("lines bands samples", (1, 0, 2)),
                "bip": ("lines samples bands", (2, 0, 1))}  # fmt: skip
-_NO_CUBE = {"spectral library": "a spectral library (one spectrum a line)", "classification": "a classification map"}
+_NO_CUBE = {
+    "spectral library": "a spectral library (one spectrum a line)", "classification": "a classification map",
+    "meta file": "a list of other files", "virtual": "a list of other files",
+}  # fmt: skip
 
 
 def can_read(path: Path) -> bool:
@@ -91,6 +94,10 @@ def read(path: Path) -> Cube:
             raise FormatError(f"{header}: file type: found {fields['file type']!r}, {said}, expected a cube")
     if fields.get("file compression", "0") not in ("0", ""):
         raise FormatError(f"{header}: file compression: found a compressed data file, expected it unpacked")
+    for name in ("major frame offsets", "minor frame offsets"):
+        if np.any(np.array(numbers_in(fields.get(name, "0"))) != 0):
+            raise FormatError(f"{header}: {name}: found {fields[name]}, expected zero: bytes between lines and bands "
+                              "are not skipped")  # fmt: skip
     sizes = {name: whole_number(fields, name, header) for name in ("samples", "lines", "bands")}
     if min(sizes.values()) == 0:
         raise FormatError(f"{header}: size: found {sizes}, expected none of them zero")

@@ -74,7 +74,7 @@ def read(path: Path) -> Cube:
     beside = _beside(path, count)
     labels = _labels(tags, dataset, descriptions, path) or beside
     if nodata is None:
-        nodata, _ = stated_nodata(dataset, beside)
+        nodata, _ = stated_nodata(dataset, beside, tags[0])
     if np.all(scales == 1) and not offsets.any():
         scales, offsets = beside.get("scales", scales), beside.get("offsets", offsets)
         if not {"scales", "offsets"} & set(beside):
@@ -166,10 +166,12 @@ def _labels(tags: list[dict[str, str]], dataset: dict[str, str], descriptions: A
     centre, width = per_band("central_wavelength_um"), per_band("fwhm_um")
     unit: str | None = "um"
     if centre is None:
-        units = ("wavelength_units", "wavelength_unit", "units_of_wavelength")
+        units = ("wavelength_units", "wavelength_unit", "units_of_wavelength", "wavelength#units")
         unit = next((source[name] for source in (*tags, dataset) for name in units if source.get(name)), None)
+        # the last ones are those by which GDAL names what was a dimension of a NetCDF file
         centre = per_band("wavelength", "wavelengths", "wavelength_nm", "center_wavelength", "centre_wavelength",
-                          "central_wavelength", "cw")  # fmt: skip
+                          "central_wavelength", "cw", "netcdf_dim_wavelength", "netcdf_dim_wavelengths",
+                          "netcdf_dim_wavelength_values")  # fmt: skip
         if centre is not None and unit is None:
             text = next((band[name] for band in tags for name in ("wavelength", "wavelengths") if band.get(name)), "")
             unit = text.split()[1] if len(text.split()) > 1 else None

@@ -88,14 +88,15 @@ def read(path: Path) -> Cube:
     for image, source in zip(images, sources, strict=True):
         part = slice(start, start + source.shape[0])
         values = physical(source, gain[part], offset[part], nodata, f"{metadata}: GainOfBand")
-        detectors.append(Detector(name=image.name, source=values, wavelength_nm=centre[part], fwhm_nm=width[part]))
+        detectors.append(Detector(
+            name=image.name, source=values, wavelength_nm=centre[part], fwhm_nm=width[part], good=valid[part]
+        ))  # fmt: skip
         start = part.stop
     labels: dict[str, Any] = {
         "data": detectors[0].source, "wavelength_nm": centre, "fwhm_nm": width, "good": plain.good & valid,
     } if len(detectors) == 1 else joined(detectors, str(metadata))  # fmt: skip
     meta = {"product": f"EnMAP {level}"}
     if len(detectors) > 1:
-        labels["good"] &= valid[np.argsort(centre, kind="stable")]
         meta["overlap"] = OVERLAP.format("SWIR")
     return plain.replace(
         **labels,

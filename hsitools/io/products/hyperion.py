@@ -95,15 +95,12 @@ def read(path: Path) -> Cube:
         if scaling:
             source = physical(source, 1 / scaling[name], 0.0, None, f"{path}: SCALING_FACTOR_{name}")
         centre = low + (np.array(numbers) - first) * (high - low) / (last - first)
-        detectors.append(
-            Detector(name=name, source=source, wavelength_nm=centre, fwhm_nm=np.full(len(numbers), np.nan))
-        )
+        good = np.any([(np.array(numbers) >= a) & (np.array(numbers) <= b) for a, b in CALIBRATED], axis=0)
+        width = np.full(len(numbers), np.nan)
+        detectors.append(Detector(name=name, source=source, wavelength_nm=centre, fwhm_nm=width, good=good))
     if not detectors:
         raise FormatError(f"{path}: bands: found numbers {sorted(files)[:5]}, expected 1 to 242")
     parts = joined(detectors, str(path))
-    ordered = np.concatenate([np.array([n for n in files if a <= n <= b]) for (a, _), (b, _) in SPECTROMETERS.values()])
-    ordered = ordered[np.argsort(np.concatenate([d.wavelength_nm for d in detectors]), kind="stable")]
-    parts["good"] &= np.any([(ordered >= a) & (ordered <= b) for a, b in CALIBRATED], axis=0)
     plain = read_geotiff(next(iter(files.values())))
     return Cube(
         **parts, nodata=plain.nodata, units="W m-2 sr-1 um-1" if scaling else "DN", crs=plain.crs,

@@ -173,6 +173,36 @@ def test_hyperion_l1t(tmp_path):
         open_cube(tmp_path / "p")
 
 
+def test_hyperions_bands_without_a_calibration_hide_none_of_the_other_spectrometer(tmp_path):
+    # VNIR's bands 58 to 70 reach 1057 nm and hold zeros: 932 to 1053 nm are SWIR's bands 79 to 91
+    write_hyperion(tmp_path / "p", bands=(57, 58, 70, 78, 79, 91, 92))
+    cube = open_cube(tmp_path / "p")
+    np.testing.assert_allclose(cube.wavelength_nm[cube.good], [925.41, 932.64, 1053.73, 1063.82], atol=0.05)
+
+
+def test_enmaps_channels_that_are_not_valid_hide_none_of_the_other_detector(tmp_path):
+    rasterio = pytest.importorskip("rasterio")
+    centres = {"VNIR": [900.0, 950.0, 990.0], "SWIR": [940.0, 960.0, 1000.0]}
+    for name, values in centres.items():
+        size = {
+            "count": len(values), "height": 2, "width": 3, "dtype": "int16",
+            "transform": rasterio.Affine(30, 0, 5e5, 0, -30, 4e6),
+        }  # fmt: skip
+        with rasterio.open(tmp_path / f"ENMAP-L1B-SPECTRAL_IMAGE_{name}.TIF", "w", driver="GTiff", **size) as file:
+            file.write(np.ones((len(values), 2, 3), np.int16))
+    bands = "".join(
+        f'<bandID number="{number}"><wavelengthCenterOfBand>{centre}</wavelengthCenterOfBand><FWHMOfBand>6</FWHMOfBand>'
+        "</bandID>" for number, centre in enumerate(centres["VNIR"] + centres["SWIR"], start=1)
+    )  # fmt: skip
+    lists = "<expectedChannelsList>1,2,3</expectedChannelsList><validChannelsList>1,2</validChannelsList>"
+    (tmp_path / "ENMAP-L1B-METADATA.XML").write_text(
+        f"<x><base><level>L1B</level></base><vnirProductQuality>{lists}</vnirProductQuality>"
+        f"<bandCharacterisation>{bands}</bandCharacterisation></x>"
+    )
+    cube = open_cube(tmp_path)
+    np.testing.assert_array_equal(cube.wavelength_nm[cube.good], [900, 950, 960, 1000])
+
+
 def test_choices_do_not_apply_to_products(tmp_path):
     write_pace_l1b(tmp_path / "x.nc")
     with pytest.raises(InputError, match="--variable: found 'rhot_red', expected none"):

@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 
-from hsitools.io.wavelengths import NANOMETRES, RECIPROCAL, Conversion, to_nm, width_to_nm
+from hsitools.io.wavelengths import NANOMETRES, RECIPROCAL, Conversion, from_names, to_nm, width_to_nm
 
 #: 500 nm by what the names of a unit begin with; c is 299 792 458 m/s.
 HALF_MICROMETRE = {
@@ -43,3 +43,25 @@ def test_a_width_is_what_lies_between_the_edges(of_width, of_centre):
     centres = stored(centre, of_centre)
     found = width_to_nm(widths, of_width, Conversion.of(centres, of_centre, "x"), centres, "x")
     np.testing.assert_allclose(found, width, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("form", "factor"),
+    [
+        ("Band 7 ({:.1f} Nanometers)", 1), ("{:.0f}nm", 1), ("b_{:.0f}-nm", 1), ("exp 20 ms {:.0f} nm", 1),
+        ("2021-03-04 {:.0f} nm", 1), ("{:.4f} µm", 1e-3), ("{:.0f} Å", 10), ("{:.0f} Ångström", 10), ("wl_{:.0f}", 1),
+        ("Rrs_{:.0f}", 1), ("rhos {:.2f}", 1), ("Wavelength: {:.0f}", 1), ("{:.2f}", 1),
+    ],
+)  # fmt: skip
+def test_wavelengths_in_names(form, factor):
+    nm = np.array([443.0, 560.0, 865.0])
+    np.testing.assert_allclose(from_names([form.format(value * factor) for value in nm]), nm)
+
+
+def test_a_band_by_its_ends_is_in_the_middle():
+    np.testing.assert_allclose(from_names(["445-455 nm", "0.55 – 0.57 µm", "850 to 880 nm"]), [450, 560, 865])
+
+
+@pytest.mark.parametrize("names", [["R101", "R104", "R120"], ["wl_1", "wl_2", "wl_3"], ["a450", "b560", "c865"]])
+def test_other_numbers_in_names_are_no_wavelengths(names):
+    assert from_names(names) is None
