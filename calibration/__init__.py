@@ -1,7 +1,7 @@
 """Monochromatic captures to characterized Fabry-Perot interferometers, after IRCA (Picone et al., 2023).
 
 `open_capture` reads what the bench measured, `characterize` says what the instrument is, `invert` turns its
-interferograms into spectra. Names are loaded when they are first used.
+interferograms into spectra, `list_methods` says by what. Names are loaded when they are first used.
 """
 
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from calibration.characterization import Characterization as Characterization
     from calibration.inversion.invert import Inversion as Inversion
     from calibration.inversion.invert import invert as invert
+    from calibration.inversion.registry import list_methods as list_methods
     from calibration.pipeline import characterize as characterize
     from calibration.report import write_report as write_report
 
@@ -24,7 +25,7 @@ _HOMES = {
     "FrameStack": "calibration.captures.frames", "extract": "calibration.captures.extract",
     "characterize": "calibration.pipeline", "Characterization": "calibration.characterization",
     "write_report": "calibration.report", "invert": "calibration.inversion.invert",
-    "Inversion": "calibration.inversion.invert",
+    "Inversion": "calibration.inversion.invert", "list_methods": "calibration.inversion.registry",
 }  # fmt: skip
 __all__ = list(_HOMES)
 if not TYPE_CHECKING:

@@ -65,8 +65,9 @@ def list_methods(as_json: bool) -> None:
     """Methods and their papers."""
     from calibration.inversion import registry
 
-    entries = [registry.get(name) for name in registry.names()]
-    rows = [{"name": e.name, "summary": e.summary, "paper": e.paper, "error_bars": e.std} for e in entries]
+    rows = [
+        {"name": e.name, "summary": e.summary, "paper": e.paper, "error_bars": e.std} for e in registry.list_methods()
+    ]
     if as_json:
         return emit_json(rows)
     width = max(len(str(row["name"])) for row in rows)

@@ -112,3 +112,15 @@ def names() -> list[str]:
     """Names of all methods."""
     import_module(METHODS_PACKAGE)
     return list(METHODS)
+
+
+def list_methods() -> list[Method]:
+    """Inversion methods: each with its name, paper, and whether it gives error bars.
+
+    Examples
+    --------
+    >>> [method.name for method in list_methods() if method.image]
+    ['joint']
+    """
+    import_module(METHODS_PACKAGE)
+    return list(METHODS.values())
