@@ -175,15 +175,20 @@ class Restorer:
 
     def keeping(self, folder: Path) -> Callable[[int], Path]:
         """The same into a file of a folder, unless it is there; what workers do."""
+        from hsitools.scale.parts import Run
+
+        run = Run.of(folder)
 
         def restore_into(number: int) -> Path:
             path = folder / f"strip-{number}.npz"
+            run.require()
             if not path.exists():
                 part = self(number)
                 arrays = {name: getattr(part, name) for name in LAYERS}
                 arrays["said"] = np.array(json.dumps(plain(part.provenance)))
                 with atomic_path(path) as temporary, temporary.open("wb") as file:
                     np.savez(file, **{name: array for name, array in arrays.items() if array is not None})
+                    run.require()
             return path
 
         return restore_into

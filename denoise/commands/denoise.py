@@ -100,7 +100,8 @@ def run(
     from hsitools.io.together import together
     from hsitools.plugins import load_plugins
     from hsitools.scale.cluster import cluster
-    from hsitools.scale.pieces import key_of, partial_folder
+    from hsitools.scale.parts import partial_folder
+    from hsitools.scale.pieces import key_of
     from hsitools.sensor import open_sensor
 
     load_plugins(plugins)

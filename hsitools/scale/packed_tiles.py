@@ -21,6 +21,7 @@ from hsitools.cube import Stored
 from hsitools.io.atomic import atomic_path
 from hsitools.io.packing import chunk_parts, packed_chunk
 from hsitools.processors import threads
+from hsitools.scale.parts import Run
 
 
 def cuts_no_chunk(tile: tuple[int, int], shape: tuple[int, int], chunk: tuple[int, int]) -> bool:
@@ -38,6 +39,7 @@ class TilePacker:
     folder: Path
     marks: Path
     parts: list[tuple[slice, slice]]
+    run: Run | None = None
 
     def __call__(self, number: int) -> None:
         """Do it."""
@@ -58,6 +60,8 @@ class TilePacker:
             np.save(file, np.array([(*place, len(data)) for place, data in zip(places, packed, strict=True)]))
             file.writelines(packed)
             file.truncate()
+            if self.run is not None:
+                self.run.require()
         (self.marks / str(number)).touch()
 
 

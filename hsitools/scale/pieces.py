@@ -8,7 +8,6 @@ tiles out of the store in their order, as they come. When the client dies, the s
 
 from __future__ import annotations
 
-import json
 import shutil
 import warnings
 from collections import deque
@@ -24,9 +23,8 @@ from hsitools import __version__
 from hsitools.cube import Cube, Stored
 from hsitools.cube.sources import ArraySource, Bands, ScaledSource, computed_tile, computing_source
 from hsitools.cube.windows import tiles
-from hsitools.errors import InputError
 from hsitools.io import save_cube, writer_of
-from hsitools.io.atomic import atomic_path, full_disk_said
+from hsitools.io.atomic import full_disk_said
 from hsitools.io.conventions import layout
 from hsitools.io.formats import native
 from hsitools.io.formats import zarr as store_format
@@ -42,6 +40,7 @@ from hsitools.scale.packed_tiles import (
     put_in_place,
     unfinished_file,
 )
+from hsitools.scale.parts import Run, partial_folder
 from hsitools.scale.tasks import ordered
 from hsitools.text import plain
 
@@ -67,27 +66,6 @@ def states_of(files: Iterable[Path | str | None]) -> list[list[Any]]:
     return [[str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in whole]
 
 
-def partial_folder(path: Path, key: str) -> Path:
-    """Folder of a run's finished parts, beside its output; those of another run are removed."""
-    folder = Path(f"{path}.partial")
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / "run.json").is_file()):
-        raise InputError(f"{folder}: output: found something else, expected a new name for finished parts")
-    try:
-        if folder.is_dir():
-            try:
-                if json.loads((folder / "run.json").read_text(encoding="utf-8"))["key"] == key:
-                    return folder
-            except (OSError, ValueError, KeyError, TypeError):
-                pass
-            shutil.rmtree(folder)
-        folder.mkdir()
-    except OSError as error:
-        raise InputError(f"{path}: output: cannot write there ({error.strerror or error})") from None
-    with atomic_path(folder / "run.json") as temporary:
-        temporary.write_text(json.dumps({"key": key}) + "\n", encoding="utf-8")
-    return folder
-
-
 def save_by_workers(
     cube: Cube, path: Path, client: Any, key: str, progress: Progress = silent, *,
     beside: tuple[Cube, Path] | None = None,
@@ -102,7 +80,7 @@ def save_by_workers(
         In a folder that all workers share.
     client : distributed.Client
     key : str
-        Of the run (`key_of`): finished tiles of the same one are taken.
+        Of the run (`key_of`): finished tiles of the same one, and of the same size, are taken.
     progress : callable
         Called with (tiles done, tiles in all).
     beside : (Cube, Path), optional
@@ -173,24 +151,27 @@ class _Layer:
         self.tile = computed_tile(self.cube.data) or (COPIED, COPIED)
         height, width = self.cube.shape[1:]
         self.parts = list(tiles((height, width), self.tile[0] * self.tile[1], self.tile))
-        self.folder = partial_folder(path, key)
+        # tiles of another size, as for another number of workers, are not those of the same number
+        self.folder = partial_folder(path, short_hash([key, self.tile]))
         marks, chunk = self.folder / "done", native.chunks_of(self.cube.shape)
         marks.mkdir(exist_ok=True)
         self.in_chunks = writer_of(path) is native and cuts_no_chunk(self.tile, (height, width), chunk[1:])
         self.kept = {number for number in range(len(self.parts)) if (marks / str(number)).exists()}
         self.work: TilePacker | TileWriter
+        run = Run.of(self.folder)
         if self.in_chunks:
             self.kept = {number for number in self.kept if is_kept(self.folder, number)}
             plan = layout(self.cube, str(path))
             self.stored = plan.stored
             self.work = TilePacker(
-                stored=plan.stored, dtype=plan.dtype, chunk=chunk, folder=self.folder, marks=marks, parts=self.parts
+                stored=plan.stored, dtype=plan.dtype, chunk=chunk, folder=self.folder, marks=marks, parts=self.parts,
+                run=run,
             )  # fmt: skip
             self._unfinished = unfinished_file(self.folder, next_turn(self.folder))
         else:
             store = self.folder / "cube.zarr"
             self.array, self.stored = _store(self.cube, store, self.tile, str(path))
-            self.work = TileWriter(stored=self.stored, store=store, marks=marks, parts=self.parts)
+            self.work = TileWriter(stored=self.stored, store=store, marks=marks, parts=self.parts, run=run)
 
     def write(self, coming: _Coming) -> None:
         """Put all tiles where they belong, as they come."""
@@ -267,16 +248,21 @@ class TileWriter:
     store: Path
     marks: Path
     parts: list[Window]
+    run: Run
 
     def __call__(self, number: int) -> None:
         """Do it."""
         import zarr
 
+        # to open a store that is gone would make a folder for it
+        self.run.require()
         array = zarr.open_array(self.store / "cube", mode="r+")
         blocks = self.stored.tile_blocks(*self.parts[number], array.dtype.itemsize, array.chunks[1:])
         with closing(blocks):
             for rows, columns, values in blocks:
+                self.run.require()
                 array[:, rows, columns] = values
+        self.run.require()
         (self.marks / str(number)).touch()
 
 
