@@ -25,7 +25,8 @@ from calibration.fitting.scaled_rows import ScaledRows
 from calibration.fitting.uncertainty import parameter_covariance
 from calibration.fitting.wild_samples import fit_without_wild
 from hsitools import __version__
-from hsitools.io.atomic import require_room
+from hsitools.errors import InputError
+from hsitools.io.atomic import atomic_path, require_room
 from hsitools.io.outputs import check_suffix
 from hsitools.progress import Progress
 from hsitools.sensor.transmittance import TransmittanceModel
@@ -145,6 +146,8 @@ def _one_interferometer(
 def _open_partial(path: Path, key: str, stack: PixelStack, model: TransmittanceModel) -> Any:
     import h5py
 
+    if path.is_dir():
+        raise InputError(f"{path}: output: found a folder, expected a new name for finished parts")
     if path.exists():
         try:
             file = h5py.File(path, "r+")
@@ -155,13 +158,14 @@ def _open_partial(path: Path, key: str, stack: PixelStack, model: TransmittanceM
             log.warning("%s: unreadable, started anew", path)
         path.unlink()
     require_room(path, len(MAPS) * math.prod(stack.shape) * np.dtype("f4").itemsize)
-    file = h5py.File(path, "w")
-    file.attrs.update(format=FORMAT, version=VERSION, key=key, model=model.label, source=str(stack.path))
-    for name, unit in MAPS.items():
-        data = file.create_dataset(name, shape=stack.shape, dtype="f4", fillvalue=np.nan)
-        data.attrs["units"] = unit
-    file["done"] = np.zeros(stack.shape[0], dtype=bool)
-    return file
+    # whoever is killed here leaves no file that has its key and lacks a map
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs.update(format=FORMAT, version=VERSION, key=key, model=model.label, source=str(stack.path))
+        for name, unit in MAPS.items():
+            data = file.create_dataset(name, shape=stack.shape, dtype="f4", fillvalue=np.nan)
+            data.attrs["units"] = unit
+        file["done"] = np.zeros(stack.shape[0], dtype=bool)
+    return h5py.File(path, "r+")
 
 
 def describe(path: Path) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,9 @@ from hsitools.errors import FormatError, InputError
 from hsitools.identity import fingerprint
 from hsitools.provenance import git_commit
 from hsitools.text import plain
+
+#: Of each line.
+BEGINS = '{"of": '
 
 
 def capture_name(capture: MonochromaticCapture) -> str:
@@ -55,16 +59,20 @@ class Kept:
                 text = file.read()
         except OSError as error:
             raise InputError(f"{path}: results: cannot write there ({error.strerror})") from None
-        # a kill may have cut the last line
-        for line in text.split("\n")[:-1]:
+        *lines, cut = text.split("\n")
+        for line in lines:
             try:
                 entry = json.loads(line)
                 if entry["code"] == self.code:
                     self._results[json.dumps(entry["of"], sort_keys=True)] = entry["result"]
             except (ValueError, KeyError, TypeError):
                 raise FormatError(f"{path}: results: found {line[:40]!r}, expected lines of this command") from None
-        if text and not text.endswith("\n"):
-            path.write_text(text[: text.rfind("\n") + 1], encoding="utf-8")
+        # a kill may have cut the last line
+        if not cut.startswith(BEGINS[: len(cut)]):
+            raise FormatError(f"{path}: results: found {cut[:40]!r}, expected lines of this command")
+        if cut:
+            # in place: written anew, all of it would be lost to another kill
+            os.truncate(path, len(text.removesuffix(cut).encode()))
 
     def get(self, of: dict[str, Any], compute: Callable[[], Any]) -> Any:
         """The result of something, computed unless it is here; plain data (numbers, text, lists and dictionaries)."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hsitools.comparison.benchmark import Benchmark
+from hsitools.comparison.scratch import remove_stale
 from hsitools.comparison.task import OK
 from hsitools.comparison.two_sides import Record, by_workers
 from hsitools.errors import HsiError, InputError
@@ -30,12 +31,16 @@ class Hands:
             Also when workers do not see the benchmark's folder and files.
         """
         files = [made.folder, made.settings.weights, *(source.path for source in made.settings.sources)]
-        with cluster(self.workers, self.scheduler, files=files) as client:
-            if client is None:
-                return made.run(jobs=self.jobs, retry=retry, progress=progress)
-            if self.jobs != 1:
-                raise InputError(f"--jobs: found {self.jobs} with workers, expected their number alone")
-            return made.run(executor=by_workers(client), retry=retry, progress=progress)
+        try:
+            with cluster(self.workers, self.scheduler, files=files) as client:
+                if client is None:
+                    return made.run(jobs=self.jobs, retry=retry, progress=progress)
+                if self.jobs != 1:
+                    raise InputError(f"--jobs: found {self.jobs} with workers, expected their number alone")
+                return made.run(executor=by_workers(client), retry=retry, progress=progress)
+        finally:
+            # of workers, which end without a chance to clear away
+            remove_stale()
 
 
 def refuse_all_failed(records: Sequence[Record], where: object) -> None:

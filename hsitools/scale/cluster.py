@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
+import signal
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -139,15 +141,20 @@ def begin(workers: int | None, modules: Iterable[str]) -> None:
     """
     if not workers or workers < 1 or sys.platform != "linux" or find_spec("distributed") is None:
         return
-    from multiprocessing import forkserver
+    from multiprocessing import forkserver, resource_tracker
 
+    # it would let interrupts through again
+    resource_tracker.ensure_running()
     forkserver.set_forkserver_preload(["distributed", *modules])
     wanted = _environment(workers)
     own = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
+    # on a terminal Ctrl-C is for all: this process ends the others, which would say where they were
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         forkserver.ensure_running()
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         for name, value in own.items():
             if value is None:
                 del os.environ[name]
@@ -198,18 +205,31 @@ def _local(workers: int | None, modules: list[str]) -> Iterator[Any]:
     }
     limit = memory_limit()
     with dask.config.set(settings):
-        processes = distributed.LocalCluster(
-            n_workers=workers, threads_per_worker=1, processes=True,
-            memory_limit=0 if limit is None else limit // workers, worker_dashboard_address=None,
-            dashboard_address=":0" if watched else None,
-            # any free port, for what is served without a dashboard too
-            scheduler_kwargs={"dashboard_address": ":0"},
-            silence_logs=logging.INFO if _talks() else SILENT,
-        )  # fmt: skip
+        with _half_made_left():
+            processes = distributed.LocalCluster(
+                n_workers=workers, threads_per_worker=1, processes=True,
+                memory_limit=0 if limit is None else limit // workers, worker_dashboard_address=None,
+                dashboard_address=":0" if watched else None,
+                # any free port, for what is served without a dashboard too
+                scheduler_kwargs={"dashboard_address": ":0"},
+                silence_logs=logging.INFO if _talks() else SILENT,
+            )  # fmt: skip
         with processes, distributed.Client(processes) as client:
             if watched:
                 log.info("dashboard of the workers: %s", client.dashboard_link)
             yield client
+
+
+@contextmanager
+def _half_made_left() -> Iterator[None]:
+    """A cluster that an interrupt leaves half made ends with this process: Dask would try to close it, and fail."""
+    try:
+        yield
+    except BaseException:
+        from distributed.deploy.spec import close_clusters
+
+        atexit.unregister(close_clusters)
+        raise
 
 
 @contextmanager

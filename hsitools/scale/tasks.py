@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
@@ -70,8 +71,10 @@ def completed(
 
     if not items:
         return
-    # a task, not data put there: when its worker dies, the scheduler makes it anew
-    shared = client.submit(_itself, pack(function), pure=False)
+    with warnings.catch_warnings():
+        # a task, not data put there as Dask advises: when its worker dies, the scheduler makes it anew
+        warnings.filterwarnings("ignore", message="Sending large graph")
+        shared = client.submit(_itself, pack(function), pure=False)
     threads = client.nthreads()
     room = AHEAD * max(1, sum(threads.values()))
     # a worker of several threads has as many turns

@@ -207,6 +207,10 @@ def test_another_model_starts_anew(stack_path, tmp_path):
     model = TransmittanceModel(degree_gain=1, degree_reflectivity=0)
     result = characterize_pixels(PixelStack(stack_path), path, model, options=Options(prior=False))
     assert result["n_resumed"] == 0
+    # as of `hsi pansharpen run -o maps.h5 --workers`
+    (tmp_path / "maps.h5.partial").mkdir()
+    with pytest.raises(InputError, match=r"maps\.h5\.partial: output: found a folder, expected a new name"):
+        characterize_pixels(PixelStack(stack_path), path, model, options=Options(prior=False))
 
 
 def test_torch_device_agrees(stack_path, maps, tmp_path):
