@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
+
+from hsitools.control_groups import allowed_processors
 
 
 def processors() -> int:
@@ -13,7 +16,9 @@ def processors() -> int:
     >>> processors() >= 1
     True
     """
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    seen = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    allowed = allowed_processors()
+    return seen if allowed is None else min(seen, max(1, math.ceil(allowed)))
 
 
 def threads() -> int:

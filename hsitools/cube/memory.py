@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 
+from hsitools.control_groups import allowed_memory
 from hsitools.errors import InputError
 
 #: Caches are given back when memory is needed, but not all: the share of the machine's memory that one step may take
@@ -75,9 +76,11 @@ def require_memory(n_bytes: int, who: str, *, use: str = "", advice: str = "choo
 
 
 def _machine() -> tuple[int, int] | None:
-    """Free bytes, and bytes in all; None on a system that does not tell."""
+    """Free bytes, and bytes in all, of what this process may take; None on a system that does not tell."""
     try:
         page = os.sysconf("SC_PAGE_SIZE")
-        return os.sysconf("SC_AVPHYS_PAGES") * page, os.sysconf("SC_PHYS_PAGES") * page
+        machine = os.sysconf("SC_AVPHYS_PAGES") * page, os.sysconf("SC_PHYS_PAGES") * page
     except (ValueError, OSError, AttributeError):
         return None
+    group = allowed_memory()
+    return machine if group is None else (min(machine[0], group[0]), min(machine[1], group[1]))
