@@ -106,7 +106,7 @@ class LargeScene:
             sides, self.at_once = tile_sides(cube.shape[1:], ratio, halo, takes, self.at_once, client)
         else:
             sides = side, side
-        self.windows = windows(cube.shape[1:], sides, halo)
+        self.windows = windows(cube.shape[1:], sides, halo, step=2)  # what is held out is every other pixel's
         self.at_once = min(self.at_once, len(self.windows))
         self.tile_size = (sides[0] * ratio, sides[1] * ratio)
         live = bands_where(

@@ -129,12 +129,19 @@ def _fading(part: slice, wide: slice, size: int, halo: int) -> NDArray[np.float6
     return np.clip(out, 0, 1)
 
 
-def windows(shape: tuple[int, int], part: tuple[int, int], halo: int) -> list[Window]:
-    """Parts of ``part`` (rows, columns) that cover ``shape``, each with ``halo`` pixels of surroundings."""
+def windows(shape: tuple[int, int], part: tuple[int, int], halo: int, step: int = 1) -> list[Window]:
+    """Parts of ``part`` (rows, columns) that cover ``shape``, each with ``halo`` pixels of surroundings.
+
+    These begin at multiples of ``step``, so that blocks of so many pixels are those of the whole: up to ``step − 1``
+    pixels sooner.
+    """
 
     def axis(size: int, side: int) -> list[tuple[slice, slice]]:
         return [
-            (slice(start, min(start + side, size)), slice(max(start - halo, 0), min(start + side + halo, size)))
+            (
+                slice(start, min(start + side, size)),
+                slice(max(start - halo, 0) // step * step, min(start + side + halo, size)),
+            )
             for start in range(0, size, side)
         ]
 

@@ -26,6 +26,14 @@ def test_weights_add_up_to_one(shape, part, halo):
         np.testing.assert_allclose(total, 1, rtol=1e-12)
 
 
+@given(SHAPES, st.integers(1, 30), st.integers(0, 9), st.integers(1, 4))
+def test_surroundings_begin_with_a_whole_block(shape, side, halo, step):
+    for window in windows(shape, (side, side), halo, step):
+        for own, wide in ((window.rows, window.wide_rows), (window.columns, window.wide_columns)):
+            assert wide.start % step == 0
+            assert max(own.start - halo, 0) - wide.start in range(step)
+
+
 @given(SHAPES, st.integers(3, 20), st.integers(1, 4), st.data())
 def test_overlaps_put_a_window_together(shape, side, ratio, data):
     """Parts of a coarse image, each known on a grid finer by the ratio, give any window of the fine image."""

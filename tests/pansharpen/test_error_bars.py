@@ -25,7 +25,7 @@ from pansharpen.methods.physics import learn, physics, solved
 from pansharpen.optics import Optics
 from pansharpen.pair.wald import simulated_case
 from pansharpen.physics.error_bars import ErrorBars
-from pansharpen.physics.error_scale import ErrorScale
+from pansharpen.physics.error_scale import ErrorScale, error_scale
 from pansharpen.physics.grain import grain_variance
 from pansharpen.physics.hidden_details import blur_powers, blurred_off, hidden_gain
 from pansharpen.physics.posterior import DRAWS, draw, signs_at
@@ -261,6 +261,22 @@ def test_tiles_have_the_error_bars_of_the_whole():
     with torch.no_grad():
         stds = [physics(scene_, std=True).std.read(range(3), slice(0, 228), slice(0, 24)) for scene_ in (whole, parts)]
     np.testing.assert_allclose(stds[1], stds[0], rtol=0, atol=1e-5 * stds[0].max())
+
+
+def test_every_other_pixel_is_held_out_whatever_the_tiles():
+    """Also where surroundings reach back to an odd pixel, as at ratios of 5 and 8."""
+    sensor = preset("prisma").select(range(0, 60, 20)).replace(ratio=5)
+    observed = sensor.observe(scene((190, 45), seed=3), np.random.default_rng(0))
+    found = []
+    for side in (38, 32):
+        parts = LargeScene(observed, sensor, halo=15, side=side)
+        with torch.no_grad():
+            model = learn(parts)
+            scale = error_scale(parts, model.coarse, model.space, model.pair, model.channels)
+        found.append([model.trust, scale.posterior, scale.floor])
+    assert (found[0][0] < 1).any()
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=0)
 
 
 def test_noise_shift_and_a_wrong_mtf_widen_the_intervals_enough(case):
