@@ -81,6 +81,12 @@ def _machine() -> tuple[int, int] | None:
         page = os.sysconf("SC_PAGE_SIZE")
         machine = os.sysconf("SC_AVPHYS_PAGES") * page, os.sysconf("SC_PHYS_PAGES") * page
     except (ValueError, OSError, AttributeError):
-        return None
+        # neither Windows nor macOS: Dask brings what asks them
+        try:
+            import psutil
+        except ImportError:
+            return None
+        asked = psutil.virtual_memory()
+        return int(asked.available), int(asked.total)
     group = allowed_memory()
     return machine if group is None else (min(machine[0], group[0]), min(machine[1], group[1]))

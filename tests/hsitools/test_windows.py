@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hsitools.cube import memory
 from hsitools.cube.memory import require_memory
 from hsitools.cube.windows import windows
 from hsitools.errors import InputError
@@ -64,3 +67,18 @@ def test_memory_that_no_machine_has_is_refused():
     require_memory(1, "cube")
     with pytest.raises(InputError, match=r"cube: memory: it is held whole, about 953674.3 GiB needed, .*; take less"):
         require_memory(1024 * 10**12, "cube", use="it is held whole", advice="take less")
+
+
+def test_memory_of_systems_that_tell_it_otherwise(monkeypatch):
+    psutil = pytest.importorskip("psutil")
+
+    def unknown(name):
+        raise ValueError("unrecognized configuration name")
+
+    monkeypatch.setattr(memory, "_LIMIT", [])
+    monkeypatch.setattr("os.sysconf", unknown, raising=False)
+    total = psutil.virtual_memory().total
+    assert memory.SHARE * total - 1 <= memory.memory_limit() <= total
+    # without the extra `scale`
+    monkeypatch.setitem(sys.modules, "psutil", None)
+    assert memory.memory_limit() is None

@@ -268,6 +268,27 @@ def test_where_no_process_can_fork(room, tmp_path):
     worker.close()
 
 
+def test_nothing_is_forked_where_that_is_not_safe(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert isinstance(worker_of("time:sleep"), SpawnedWorker)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+def test_a_call_ends_with_the_process_that_made_it(tmp_path):
+    """Where nothing forks nothing tells a call that its command was killed, but that nobody could ask more."""
+    os.mkfifo(tmp_path / "said")
+    call = f"import time; said = open({str(tmp_path / 'said')!r}, 'w'); print('began', file=said, flush=True)"
+    call += "; time.sleep(60); said.write('went on')"
+    code = f"from hsitools.comparison.spawned import SpawnedWorker; SpawnedWorker('builtins:exec').call({call!r})"
+    process = subprocess.Popen([sys.executable, "-c", code])
+    with open(tmp_path / "said") as said:
+        assert said.readline() == "began\n"
+        process.kill()
+        process.wait()
+        # until whoever has it open is gone
+        assert said.read() == ""
+
+
 def test_a_folder_in_use_is_not_stale(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with scratch.Scratch() as mine:
