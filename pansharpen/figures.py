@@ -31,7 +31,7 @@ def error_bars(cube: Cube, pan: Cube, fused: Cube, std: Cube | None = None) -> t
     if std is None:
         figure, axes = new_figure(12, 4.2, ncols=3)
     else:
-        figure, axes = new_figure(15, 3.6, ncols=5, width_ratios=[1, 1.3, 1, 1.3, 1.6])
+        figure, axes = new_figure(15, 3.6, ncols=5, width_ratios=[1, 1, 1, 1, 1.5])
     draw_image(axes[0], quicklook(cube), "spectra")
     draw_image(axes[1], pan.physical().read()[0], "panchromatic", with_unit("value", pan.units))
     draw_image(axes[2], quicklook(fused), "fused")

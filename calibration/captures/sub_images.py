@@ -120,8 +120,8 @@ def layout_figure(frame: Array, layout: SubImageLayout) -> Any:
         axes.annotate(str(number), (x[number], y[number]), color=COLOURS[1], fontsize=11, ha="center", va="bottom")
     rows, columns = layout.grid
     axes.set(
-        xlabel="x / pixels", ylabel="y / pixels",
-        title=f"{rows}×{columns} sub-images, {layout.order}\npitch {layout.pitch[0]:.2f}×{layout.pitch[1]:.2f} px",
+        xlabel="x / pixel", ylabel="y / pixel",
+        title=f"{rows}×{columns} sub-images, {layout.order}\npitch {layout.pitch[0]:.2f}×{layout.pitch[1]:.2f} pixels",
     )  # fmt: skip
     # beside the frame: sub-images reach into every corner of it
     figure.legend(loc="outside lower center")

@@ -117,7 +117,7 @@ def _rms(values: NDArray[Any]) -> float:
 def _figure(result: Inversion, truth: Array) -> Figure:
     spectra = result.spectra
     assert spectra.std is not None
-    figure, axes = new_figure(12, 3.4, ncols=4, width_ratios=[1, 1, 1.15, 1.8])
+    figure, axes = new_figure(12, 3.4, ncols=4, width_ratios=[1, 1, 1, 1.7])
     band = len(truth) // 2
     low, high = np.nanpercentile(truth[band][spectra.mask], [1, 99])
     shown = {"truth": truth[band], "inverted": spectra.estimate[band]}
@@ -135,7 +135,8 @@ def _figure(result: Inversion, truth: Array) -> Figure:
         value, half = spectra.estimate[:, y, x], WITHIN_95 * spectra.std[:, y, x]
         axes[3].plot(spectra.wavelength_nm, value, color=COLOURS[number], lw=1.0, label=f"row {y}, column {x}")
         axes[3].fill_between(spectra.wavelength_nm, value - half, value + half, color=COLOURS[number], alpha=0.25)
-        axes[3].plot(spectra.wavelength_nm, truth[:, y, x], "--", color="black", lw=0.8)
+        label = "truth" if number == 0 else None
+        axes[3].plot(spectra.wavelength_nm, truth[:, y, x], "--", color="black", lw=0.8, label=label)
     axes[3].set(xlabel="wavelength / nm", ylabel=with_unit("spectrum", spectra.units))
     axes[3].legend()
     return figure

@@ -148,7 +148,7 @@ class TestGeometry:
 
     def test_figure(self, device):
         frame = np.ones(device.layout.frame_shape)
-        assert layout_figure(frame, device.layout).axes[0].get_xlabel() == "x / pixels"
+        assert layout_figure(frame, device.layout).axes[0].get_xlabel() == "x / pixel"
 
 
 class TestExtract:
