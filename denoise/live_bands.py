@@ -31,10 +31,8 @@ def mask_of_all(
     return ~valid if mask is None else ~valid | among_all(mask, live, False)
 
 
-def in_cube_units(noise: NoiseModel | None, scale: float, live: NDArray[np.bool_]) -> NoiseModel | None:
+def in_cube_units(noise: NoiseModel, scale: float, live: NDArray[np.bool_]) -> NoiseModel:
     """A noise model of the live bands, in units of their spread, for all bands in the cube's units."""
-    if noise is None:
-        return None
     s = np.float32(scale)
     return NoiseModel(
         sigma=among_all(noise.sigma * s, live, np.nan), slope=among_all(noise.slope * s, live, 0),

@@ -1,4 +1,4 @@
-"""One restoration: what no method should see is set aside, the method runs; large cubes go in `denoise.strips`."""
+"""One restoration: prepared by `denoise.set_aside`, the method runs; large cubes go in `denoise.strips`."""
 
 from __future__ import annotations
 
@@ -12,29 +12,24 @@ from numpy.typing import NDArray
 import denoise.methods as _methods  # noqa: F401  (registers them)
 from denoise.above_zero import above_zero
 from denoise.band_order import in_order_of_spectrum
-from denoise.case import Known, Observation, Restoration
-from denoise.live_bands import among_all, in_cube_units, mask_of_all, noise_of_counts, of_live
-from denoise.pedestal import noise_with, of_rounding, pedestal, without
+from denoise.case import Known, NoiseModel, Observation, Restoration
+from denoise.live_bands import among_all, in_cube_units, mask_of_all, noise_of_counts
+from denoise.pedestal import noise_with
 from denoise.registry import METHODS, Method, get, options_of
 from denoise.rows import calibrating_rows
 from denoise.said import missing, shares, striped_rows, warning_of
-from denoise.separation.counts import counts_of, keep_totals
-from denoise.separation.estimate import FEW, medians
+from denoise.separation.counts import keep_totals
 from denoise.separation.floor import unclipped
 from denoise.separation.known import known_by
-from denoise.separation.noise import MIN_PIXELS
-from denoise.separation.spikes import SLIGHT, spikes
 from denoise.separation.structured_bands import structured
-from denoise.separation.stuck import blank, stuck_values
 from denoise.separation.taken_back import taken_back
-from denoise.separation.wild import wild
+from denoise.set_aside import Prepared, prepare
 from denoise.strips import STRIP_BYTES, STRIP_PIXELS, RestoredSource, strip_size
 from hsitools.arrays import real_array
 from hsitools.cube import Cube
 from hsitools.cube.sources import detached
 from hsitools.errors import InputError
 from hsitools.estimation.common_stripes import common_stripes, sizes_of_bands
-from hsitools.estimation.full_scale import clipped
 from hsitools.progress import Progress
 from hsitools.sensor import Sensor
 
@@ -270,102 +265,32 @@ def restore(
     if given.ndim != 3:
         raise InputError(f"{who}: found shape {given.shape}, expected (band, y, x)")
     (known := known or Known()).check(given.shape, who)
-    measured = np.isfinite(given) & (np.abs(given) <= np.finfo(np.float32).max)
-    valid = measured if known.dead is None else measured & ~known.dead[:, None]
-    signal = (valid & (given != 0)).any(axis=(1, 2))
-    live = signal & (True if use is None else use)
-    # of detector elements calibrated first: their gains alone are a contrast where a scene is far from zero
-    values = _calibrated(given, known)
-    level = pedestal(values, valid)
-    values = without(values, level)
-    # before anything is computed of the values: no mean or variance may meet what is this far off
-    lone = np.zeros(values.shape, dtype=bool)
-    lone[live] = wild(given[live], valid[live])
-    valid = valid & ~lone
-    # a band of one value holds nothing to tell noise from
-    varied = live & (np.where(valid, given, np.inf).min((1, 2)) < np.where(valid, given, -np.inf).max((1, 2)))
-    live = varied if varied.any() else live
-    if not live.any():
-        raise InputError(f"{who}: found no band with signal, expected some")
-    nothing = ~measured[live].any(axis=0)
+    seen = prepare(given, known, use, who, spiked)
     # float64 only where float32 would round the contrast of what it was
-    estimate = given.astype(np.result_type(np.float32, given) if level.any() else np.float32)
-    full = clipped(given[live], valid[live], of_live(known.full_scale, live))
-    if known.gain is not None or known.offset is not None:
-        # exact values give stuck elements and impulses away only as long as nothing is taken from them
-        valid = valid.copy()
-        valid[live] &= full | ~stuck_values(given[live], valid[live])
-    filled = _filled(values[live], valid[live])
-    # so far above zero, photons are many
-    told = of_live(known.sigma, live), of_live(known.slope, live)
-    counts = None if level.any() else counts_of(filled, valid[live], *told)
-    beyond = np.zeros(given.shape[1:], dtype=bool)
-    if counts is None:
-        # counts are zero where it is dark; what is not measured stays the zero that it is
-        beyond = blank(given[live], valid[live])
-        valid = valid & ~beyond
-        filled = _filled(filled, valid[live])
-    if spiked and counts is None:
-        # of lesser ones bands beside them tell; what is frequent has a histogram
-        spike = spikes(filled, valid[live] & ~full, SLIGHT)
-        lone[live] |= spike & (spike.mean((1, 2), keepdims=True) < FEW)
-        valid = valid & ~lone
-        filled = _filled(filled, valid[live])
-    worked = filled if counts is None else counts.stabilised(filled)
-    # squares of photons' numbers in SI units, or of watts', are beyond float32
-    scale = float(np.std(worked, dtype=float))
-    if values[0].size < MIN_PIXELS or not scale > of_rounding(given, np.abs(worked).max() + np.abs(level).max()):
-        note = f"fewer than {MIN_PIXELS} pixels" if values[0].size < MIN_PIXELS else "no contrast"
+    estimate = given.astype(np.result_type(np.float32, given) if seen.level.any() else np.float32)
+    if note := seen.too_little():
         unchanged = {"method": entry.name, "path": "unchanged", "note": note}
-        return Restoration(estimate=estimate, mask=~valid, provenance=unchanged)
-
-    def unit(value: NDArray[Any] | None) -> NDArray[np.float32] | None:
-        return None if value is None else (np.asarray(value)[live] / scale).astype(np.float32)
-
-    seen = Observation(
-        values=(worked / scale).astype(np.float32), valid=valid[live],
-        sigma=None if counts else unit(known.sigma), slope=None if counts else unit(known.slope),
-        calibrated=counts is not None or known.gain is not None or known.offset is not None,
-        clipped=full if full.any() else None, counts=counts is not None,
-        wavelength_nm=None if wavelength_nm is None else np.asarray(wavelength_nm)[live],
-    )  # fmt: skip
-    found = entry.function(seen, **options)
+        return Restoration(estimate=estimate, mask=~seen.valid, provenance=unchanged)
+    observed = seen.observation(known, wavelength_nm)
+    found = entry.function(observed, **options)
     if not np.isfinite(found.estimate).all():
         raise FloatingPointError(f"{entry.name}: {who}: found values that are not finite in the result")
     said: dict[str, Any] = {"method": entry.name, "path": entry.name, **found.provenance}
-    if (noise := found.noise) is not None:
-        left = (seen.values - noise.offset[:, None]) / noise.gain[:, None] - found.estimate
-        doubtful = structured(left, ~noise.outlier, found.estimate, noise.pixels)
-        said["doubtful_bands"] = np.flatnonzero(live)[doubtful].tolist()
-        said |= striped_rows(left, ~noise.outlier)
-    part, std = found.estimate * np.float32(scale), None if found.std is None else found.std * np.float32(scale)
-    back = np.zeros(part.shape, dtype=bool) if counts else taken_back(part, values[live], lone[live])
-    part[back] = values[live][back]
-    if std is not None and noise is not None:
-        std = np.where(back, np.maximum(std, np.float32(scale) * noise.sigma[:, None, None]), std)
-    if noise is not None and counts is None:
-        part, std = unclipped(part, std, values[live], ~noise.outlier, noise.sigma * scale, noise.slope * scale)
-    noise_model = in_cube_units(found.noise, scale, live)
-    noise_model = None if noise_model is None else noise_with(noise_model, level)
-    if counts is not None:
-        std = None if std is None else counts.spread(part, std)
-        part = keep_totals(counts.back(part), filled, valid[live]).astype(np.float32)
-        noise_model = None if noise_model is None else noise_of_counts(noise_model, counts, part, live)
-        said["photon_gain"] = float(np.median(counts.gain))
-    elif noise_model is not None:
-        # in the cube's units, which no method knows
-        said |= {"offset_rms": float(noise_model.offset[live].std()), "gain_rms": float(noise_model.gain[live].std())}
+    said |= _of_residual(observed, found, seen.live)
+    part, std, noise, back = _in_cube_units(found, seen)
+    said |= _of_elements(noise, seen)
+    live, full, level = seen.live, seen.full, seen.level[seen.live, None, None]
     # the scene is at least as bright as what the detector read at its full scale
-    estimate[live] = np.where(full, np.maximum(part, filled), part) + level[live, None, None].astype(estimate.dtype)
-    estimate[:, nothing] = np.nan
-    mask = mask_of_all(found.mask, live, valid)
+    estimate[live] = np.where(full, np.maximum(part, seen.filled), part) + level.astype(estimate.dtype)
+    estimate[:, seen.nothing] = np.nan
+    mask = mask_of_all(found.mask, live, seen.valid)
     mask[live] = mask[live] & ~back | full
-    estimate[live], std = above_zero(estimate[live], std, values[live] + level[live, None, None], ~mask[live])
-    estimate[:, beyond] = given[:, beyond]
-    said |= shares(mask[live], (valid | lone)[live], full)
-    said |= missing(
-        (valid | lone) & signal[:, None, None], np.broadcast_to(True if use is None else use, live.shape), live
-    )
+    estimate[live], std = above_zero(estimate[live], std, seen.values[live] + level, ~mask[live])
+    estimate[:, seen.beyond] = given[:, seen.beyond]
+    measured = seen.valid | seen.lone
+    said |= shares(mask[live], measured[live], full)
+    used = np.broadcast_to(True if use is None else use, live.shape)
+    said |= missing(measured & seen.signal[:, None, None], used, live)
     for name, across in (("common_stripes", (0, 1, 2)), ("common_rows", (0, 2, 1))):
         images = estimate[live].transpose(across)
         if stripes := common_stripes(images):
@@ -377,23 +302,50 @@ def restore(
         said["rare_extent"] = _extent(found.structure)
     if std is not None:
         std = among_all(std, live, np.nan)
-        std[:, nothing | beyond] = np.nan
-    return dataclasses.replace(found, estimate=estimate, std=std, mask=mask, noise=noise_model, provenance=said)
+        std[:, seen.nothing | seen.beyond] = np.nan
+    return dataclasses.replace(found, estimate=estimate, std=std, mask=mask, noise=noise, provenance=said)
 
 
-def _calibrated(values: NDArray[Any], known: Known) -> NDArray[Any]:
-    """Values without the known gains and offsets of detector elements."""
-    if known.offset is not None:
-        values = values - known.offset[:, None]
-    if known.gain is not None:
-        gain = known.gain if known.dead is None else np.where(known.dead, 1, known.gain)
-        values = values / gain[:, None]
-    return values
+def _of_residual(observed: Observation, found: Restoration, live: NDArray[np.bool_]) -> dict[str, Any]:
+    """What is left beyond noise, by the bands' numbers, and rows that have offsets of their own."""
+    if (noise := found.noise) is None:
+        return {}
+    left = (observed.values - noise.offset[:, None]) / noise.gain[:, None] - found.estimate
+    doubtful = structured(left, ~noise.outlier, found.estimate, noise.pixels)
+    return {"doubtful_bands": np.flatnonzero(live)[doubtful].tolist(), **striped_rows(left, ~noise.outlier)}
 
 
-def _filled(values: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Invalid voxels take their band's median."""
-    filled = values.astype(np.float32)
-    some = ~valid.all((1, 2))
-    filled[some] = np.where(valid[some], filled[some], medians(filled[some], valid[some])[:, None, None])
-    return filled
+def _in_cube_units(
+    found: Restoration, seen: Prepared
+) -> tuple[NDArray[Any], NDArray[Any] | None, NoiseModel | None, NDArray[np.bool_]]:
+    """What a method found of the live bands: estimate, standard deviation, noise of all bands, all in the cube's units;
+    and which voxels come back as they were measured.
+    """
+    live, counts, values = seen.live, seen.counts, seen.values[seen.live]
+    unit = np.float32(seen.scale)
+    part, std = found.estimate * unit, None if found.std is None else found.std * unit
+    back = np.zeros(part.shape, dtype=bool) if counts is not None else taken_back(part, values, seen.lone[live])
+    part[back] = values[back]
+    if (noise := found.noise) is None:
+        model = None
+    else:
+        if std is not None:
+            std = np.where(back, np.maximum(std, unit * noise.sigma[:, None, None]), std)
+        if counts is None:
+            sigma, slope = noise.sigma * seen.scale, noise.slope * seen.scale
+            part, std = unclipped(part, std, values, ~noise.outlier, sigma, slope)
+        model = noise_with(in_cube_units(noise, seen.scale, live), seen.level)
+    if counts is not None:
+        std = None if std is None else counts.spread(part, std)
+        part = keep_totals(counts.back(part), seen.filled, seen.valid[live]).astype(np.float32)
+        model = None if model is None else noise_of_counts(model, counts, part, live)
+    return part, std, model, back
+
+
+def _of_elements(noise: NoiseModel | None, seen: Prepared) -> dict[str, Any]:
+    """What a photon is worth; else how far elements differ, in the cube's units, which no method knows."""
+    if seen.counts is not None:
+        return {"photon_gain": float(np.median(seen.counts.gain))}
+    if noise is None:
+        return {}
+    return {"offset_rms": float(noise.offset[seen.live].std()), "gain_rms": float(noise.gain[seen.live].std())}
