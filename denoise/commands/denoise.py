@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,6 +23,24 @@ from hsitools.commands.options import (
 )
 from hsitools.commands.outputs import OutputFile
 from hsitools.text import counted
+
+if TYPE_CHECKING:
+    from hsitools.cube import Cube
+
+#: Posterior samples beyond which a run begins with a word: 100 tell a standard deviation to 7 %, as nobody needs.
+MANY_SAMPLES = 100
+#: What methods say of a cube, in the order in which it is printed.
+FINDINGS = (
+    "path", "note", "strips", "trust", "error_saved", "rank", "dead_elements", "outliers", "nodata", "bands_as_given",
+    "saturated", "photon_gain", "offset_rms", "gain_rms", "common_stripes", "common_rows", "striped_rows",
+    "rows_calibrated", "noise_correlation", "noise_untold", "pixel_correlation",
+)  # fmt: skip
+#: What was assumed of units, and what makes the result doubtful as a whole.
+NOTE, WARNING = "sensor_note", "warning"
+#: Pixels whose residual held more than noise, their groups, and rows and columns that hold them.
+RARE = ("rare_pixels", "rare_groups", "rare_extent")
+#: Bands whose residual has structure.
+DOUBTFUL = "doubtful_bands"
 
 
 @click.group()
@@ -81,87 +100,83 @@ def run(
     """Denoise the cube PATH.
 
     With --samples the standard deviation and the mask of voxels whose measurement was not used are written beside OUT,
-    as OUT's name with _std and _mask; with
-    _structure the pixels whose residual held more than noise, where there are any.
+    as OUT's name with _std and _mask; with _structure the pixels whose residual held more than noise, where there are
+    any.
 
     With --workers or --scheduler all workers restore strips of a large cube at once; a worker that dies costs its
     strip, and the same command goes on where one that was killed stood.
     """
-    import shutil
     import time
 
     from hsitools.lookup import require_registered
 
     if not plugins:
         require_registered(method, "denoise.methods", "method", "method")
-    from denoise.restore import rare_findings, restore_cube, strip_findings
-    from hsitools.io import open_cube, save_cube
-    from hsitools.io.outputs import beside
-    from hsitools.io.together import together
+    import denoise.methods  # noqa: F401  (registers its own before a plugin's)
     from hsitools.plugins import load_plugins
     from hsitools.scale.cluster import cluster
-    from hsitools.scale.parts import partial_folder
-    from hsitools.scale.pieces import key_of
-    from hsitools.sensor import open_sensor
 
     load_plugins(plugins)
     if samples > MANY_SAMPLES:
         click.echo(f"hsi: note: --samples: found {samples}: time and memory grow with them, 6 will do", err=True)
     began = time.perf_counter()
     files = [path, sensor, weights, *plugins]
+    asked = {"sensor": sensor, "scale": scale, "samples": samples, "seed": seed, "device": device}
     with cluster(workers, scheduler, files=files) as client, progress_bar(method) as progress:
-        kept = None
-        if client is not None:
-            asked = {
-                "method": method,
-                "sensor": sensor,
-                "scale": scale,
-                "samples": samples,
-                "seed": seed,
-                "device": device,
-            }
-            kept = partial_folder(out, key_of(asked, files))
-        known = None if sensor is None else open_sensor(sensor)
-        found = restore_cube(
-            open_cube(path),
-            method,
-            known,
-            samples=samples,
-            seed=seed,
-            weights=weights,
-            scale=scale,
-            device=device,
-            progress=progress,
-            client=client,
-            kept=kept,
+        cube, said, written = _restored(
+            path, out, method, asked, files, weights=weights, progress=progress, client=client
         )
-        with together(out) as made:
-            save_cube(found.estimate, made / out.name)
-            layers = {"std": found.std, "mask": found.mask} if samples else {}
-            # of strips it is complete only now
-            rare = rare_findings(found.structure)
-            layers["structure"] = found.structure if rare else None
-            written = {name: beside(out, f"_{name}") for name, cube in layers.items() if cube}
-            for name, file in written.items():
-                layer = layers[name]
-                assert layer is not None
-                save_cube(layer, made / file.name)
-        if kept is not None:
-            shutil.rmtree(kept, ignore_errors=True)
-    cube = found.estimate
-    said_of_cube = {**rare, **cube.meta, **strip_findings(cube)}
     document = {
         "method": cube.meta["denoised_by"], "out": str(out), "shape": list(cube.shape),
         "sensor": cube.meta["denoise_sensor"], "seconds": time.perf_counter() - began,
         **{name: str(file) for name, file in written.items()},
-        **{key: said_of_cube[key] for key in (*FINDINGS, DOUBTFUL, NOTE, WARNING, *RARE) if key in said_of_cube},
+        **{key: said[key] for key in (*FINDINGS, DOUBTFUL, NOTE, WARNING, *RARE) if key in said},
     }  # fmt: skip
-    if samples and found.std is None:
+    if samples and "std" not in written:
         why = cube.meta.get("note", f"path {cube.meta.get('path')}")
         click.echo(f"hsi: note: --samples: found no samples to draw ({why}): no standard deviation written", err=True)
     if as_json:
         return emit_json(document)
-    click.echo(f"{out}: {'×'.join(map(str, cube.shape))} by {document['method']} in {document['seconds']:.1f} s")
+    _tell(document, written)
+
+
+def _restored(
+    path: Path, out: Path, method: str, asked: dict[str, Any], files: list[Path | str | None], *, client: Any,
+    **settings: Any,
+) -> tuple[Cube, dict[str, Any], dict[str, Path]]:  # fmt: skip
+    """The estimate as it was written, what was found in the cube, and the files beside."""
+    import shutil
+
+    from denoise.restore import rare_findings, restore_cube, strip_findings
+    from hsitools.io import open_cube, save_cube
+    from hsitools.io.outputs import beside
+    from hsitools.io.together import together
+    from hsitools.scale.parts import partial_folder
+    from hsitools.scale.pieces import key_of
+    from hsitools.sensor import open_sensor
+
+    kept = None if client is None else partial_folder(out, key_of({"method": method, **asked}, files))
+    known = None if asked["sensor"] is None else open_sensor(asked["sensor"])
+    found = restore_cube(open_cube(path), method, **{**asked, "sensor": known}, **settings, client=client, kept=kept)
+    with together(out) as made:
+        save_cube(found.estimate, made / out.name)
+        layers = {"std": found.std, "mask": found.mask} if asked["samples"] else {}
+        # of strips it is complete only now
+        rare = rare_findings(found.structure)
+        layers["structure"] = found.structure if rare else None
+        there = {name: cube for name, cube in layers.items() if cube}
+        written = {name: beside(out, f"_{name}") for name in there}
+        for name, file in written.items():
+            save_cube(there[name], made / file.name)
+    if kept is not None:
+        shutil.rmtree(kept, ignore_errors=True)
+    return found.estimate, {**rare, **found.estimate.meta, **strip_findings(found.estimate)}, written
+
+
+def _tell(document: dict[str, Any], written: dict[str, Path]) -> None:
+    """Print what was done and found."""
+    shape = "×".join(map(str, document["shape"]))
+    click.echo(f"{document['out']}: {shape} by {document['method']} in {document['seconds']:.1f} s")
     for name, file in written.items():
         click.echo(f"{file}: {name}")
     said = [
@@ -188,37 +203,3 @@ def run(
             f"doubtful bands (counted from 0) {bands}: what was taken from them is not noise alone (see `hsi denoise "
             "figures`)"
         )
-
-
-#: Posterior samples beyond which a run begins with a word: 100 tell a standard deviation to 7 %, as nobody needs.
-MANY_SAMPLES = 100
-#: What methods say of a cube, in the order in which it is printed.
-FINDINGS = (
-    "path",
-    "note",
-    "strips",
-    "trust",
-    "error_saved",
-    "rank",
-    "dead_elements",
-    "outliers",
-    "nodata",
-    "bands_as_given",
-    "saturated",
-    "photon_gain",
-    "offset_rms",
-    "gain_rms",
-    "common_stripes",
-    "common_rows",
-    "striped_rows",
-    "rows_calibrated",
-    "noise_correlation",
-    "noise_untold",
-    "pixel_correlation",
-)
-#: What was assumed of units, and what makes the result doubtful as a whole.
-NOTE, WARNING = "sensor_note", "warning"
-#: Pixels whose residual held more than noise, their groups, and rows and columns that hold them.
-RARE = ("rare_pixels", "rare_groups", "rare_extent")
-#: Bands whose residual has structure.
-DOUBTFUL = "doubtful_bands"
