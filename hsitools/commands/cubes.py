@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -140,72 +140,104 @@ def metrics(
         refuse_typed("an estimate without REFERENCE", "data_range", *(() if coarse is not None else ("ratio",)))
     # opened before torch is loaded, which takes seconds that a wrong name should not cost
     cube, *others = (open_cube(path) for path in (estimate, reference or coarse, pan) if path is not None)
-    from hsitools.cube.agreement import require_same_place
     from hsitools.devices import device_named
-    from hsitools.metrics import evaluate, evaluate_alone, evaluate_fusion
 
     place = device_named(device)
-    settings: dict[str, Any] = {"estimate": str(estimate), "border": border}
-    names = chosen or None
+    named = {"border": border, "metrics": chosen or None}
     if reference is not None:
-        (truth,) = others
-        if cube.shape[1:] != truth.shape[1:]:
-            found, expected = ("×".join(map(str, image.shape[1:])) for image in (cube, truth))
-            raise InputError(
-                f"{estimate}: found {found} pixels, expected {expected} as in {reference} (a cube before fusion goes "
-                "with --coarse)"
-            )
-        bands, left_out = _common_bands(cube, truth, estimate, reference)
-        of_fusion = cube.meta.get("ratio") if ratio is None and cube.meta.get("pansharpened_by") else None
-        ratio = float(of_fusion) if isinstance(of_fusion, int | float) and of_fusion > 0 else ratio
-        settings |= {"reference": str(reference), "ratio": ratio, "bad_bands_left_out": left_out}
-        values = evaluate(
-            _values(cube, bands, place),
-            _values(truth, bands, place),
-            ratio=ratio,
-            border=border,
-            data_range=data_range,
-            metrics=names,
+        judged = _with_reference(
+            (cube, *others), (estimate, reference), place, ratio=ratio, data_range=data_range, **named
         )
-        guessed = [name for name, score in values.items() if score.facts.get("data_range_guessed")]
-        if guessed:
-            facts = values[guessed[0]].facts
-            what = "what the reference spans"
-            if facts.get("reference_constant"):
-                what = "the size of the largest value of the reference, whose bands are constant"
-            click.echo(
-                f"hsi: note: {', '.join(guessed)}: --data-range was not given: took {facts['data_range']:.6g}, {what}",
-                err=True,
-            )
-        if ratio is None and names is None:
-            click.echo("hsi: note: ERGAS needs --ratio: left out", err=True)
     elif coarse is not None:
-        low = others[0]
-        _require_finer(cube, low, estimate, coarse)
-        image = low.pan if pan is None else others[1]
-        if image is not None:
-            require_same_place(image, cube, str(pan or coarse), str(estimate))
-        if image is None and names is None:
-            click.echo(f"hsi: note: {coarse}: pan: missing: indices that need --pan are left out", err=True)
-        bands, left_out = _common_bands(cube, low, estimate, coarse)
-        offset = _offset(cube, low, estimate, coarse) if offset is None else offset
-        settings |= {"coarse": str(coarse), "mtf": mtf, "offset": offset, "bad_bands_left_out": left_out}
-        values = evaluate_fusion(
-            _values(cube, bands, place), _values(low, bands, place),
-            None if image is None else _values(image, None, place), mtf=mtf,
-            offset=offset, border=border, registered=True, ratio=None if ratio is None else int(ratio), metrics=names,
-        )  # fmt: skip
+        judged = _fusion((cube, *others), (estimate, coarse, pan), place, ratio=ratio, mtf=mtf, offset=offset, **named)
     else:
-        values = evaluate_alone(_values(cube, cube.good.nonzero()[0], place), border=border, metrics=names)
-        settings["bad_bands_left_out"] = int((~cube.good).sum())
+        judged = _alone(cube, place, **named)
     if as_json:
-        emit_json({name: score.to_dict(per_band) for name, score in values.items()} | {"settings": settings})
-        return
-    _table(values)
-    if settings.get("bad_bands_left_out"):
-        click.echo(f"{counted(settings['bad_bands_left_out'], 'band')} marked bad left out")
+        settings = {"estimate": str(estimate), "border": border, **judged.settings}
+        return emit_json(
+            {name: score.to_dict(per_band) for name, score in judged.values.items()} | {"settings": settings}
+        )
+    _table(judged.values)
+    if left_out := judged.settings["bad_bands_left_out"]:
+        click.echo(f"{counted(left_out, 'band')} marked bad left out")
     if per_band:
-        _band_table(values, cube, bands if reference or coarse else cube.good.nonzero()[0])
+        _band_table(judged.values, cube, judged.bands)
+
+
+class _Judged(NamedTuple):
+    """Indices by name, the bands that they are of, and what they were computed with."""
+
+    values: dict[str, Evaluation]
+    bands: Any
+    settings: dict[str, Any]
+
+
+def _with_reference(
+    cubes: tuple[Cube, ...], paths: tuple[Path, Path], place: Any, *, ratio: float | None, **named: Any
+) -> _Judged:
+    """Indices against the truth; what was guessed or left out is said."""
+    from hsitools.errors import InputError
+    from hsitools.metrics import evaluate
+
+    (cube, truth), (estimate, reference) = cubes, paths
+    if cube.shape[1:] != truth.shape[1:]:
+        found, expected = ("×".join(map(str, image.shape[1:])) for image in (cube, truth))
+        raise InputError(
+            f"{estimate}: found {found} pixels, expected {expected} as in {reference} (a cube before fusion goes with "
+            "--coarse)"
+        )
+    bands, left_out = _common_bands(cube, truth, estimate, reference)
+    of_fusion = cube.meta.get("ratio") if ratio is None and cube.meta.get("pansharpened_by") else None
+    ratio = float(of_fusion) if isinstance(of_fusion, int | float) and of_fusion > 0 else ratio
+    values = evaluate(_values(cube, bands, place), _values(truth, bands, place), ratio=ratio, **named)
+    guessed = [name for name, score in values.items() if score.facts.get("data_range_guessed")]
+    if guessed:
+        facts = values[guessed[0]].facts
+        what = "what the reference spans"
+        if facts.get("reference_constant"):
+            what = "the size of the largest value of the reference, whose bands are constant"
+        click.echo(
+            f"hsi: note: {', '.join(guessed)}: --data-range was not given: took {facts['data_range']:.6g}, {what}",
+            err=True,
+        )
+    if ratio is None and named["metrics"] is None:
+        click.echo("hsi: note: ERGAS needs --ratio: left out", err=True)
+    return _Judged(values, bands, {"reference": str(reference), "ratio": ratio, "bad_bands_left_out": left_out})
+
+
+def _fusion(
+    cubes: tuple[Cube, ...], paths: tuple[Path, Path, Path | None], place: Any, *, ratio: float | None, mtf: float,
+    offset: float | None, **named: Any,
+) -> _Judged:  # fmt: skip
+    """Indices of a fused cube against what it was fused from."""
+    from hsitools.cube.agreement import require_same_place
+    from hsitools.metrics import evaluate_fusion
+
+    (cube, low, *pans), (estimate, coarse, pan) = cubes, paths
+    _require_finer(cube, low, estimate, coarse)
+    image = pans[0] if pans else low.pan
+    if image is not None:
+        require_same_place(image, cube, str(pan or coarse), str(estimate))
+    elif named["metrics"] is None:
+        click.echo(f"hsi: note: {coarse}: pan: missing: indices that need --pan are left out", err=True)
+    bands, left_out = _common_bands(cube, low, estimate, coarse)
+    offset = _offset(cube, low, estimate, coarse) if offset is None else offset
+    values = evaluate_fusion(
+        _values(cube, bands, place), _values(low, bands, place),
+        None if image is None else _values(image, None, place), mtf=mtf, offset=offset, registered=True,
+        ratio=None if ratio is None else int(ratio), **named,
+    )  # fmt: skip
+    settings = {"coarse": str(coarse), "mtf": mtf, "offset": offset, "bad_bands_left_out": left_out}
+    return _Judged(values, bands, settings)
+
+
+def _alone(cube: Cube, place: Any, **named: Any) -> _Judged:
+    """Indices of a cube by itself."""
+    from hsitools.metrics import evaluate_alone
+
+    bands = cube.good.nonzero()[0]
+    values = evaluate_alone(_values(cube, bands, place), **named)
+    return _Judged(values, bands, {"bad_bands_left_out": int((~cube.good).sum())})
 
 
 def _values(cube: Cube, bands: Any, device: Any) -> Any:
