@@ -23,6 +23,11 @@ ATOM = 2
 START = 0.4
 #: Variance of the net's own error, units of the noise.
 OWN_ERROR = 0.02
+#: Units of the noise by which a residual may be larger than what is seen of it: of what the net predicts, one in ten
+#: thousand is beyond one, and of samples beyond three.
+BEYOND_SEEN = 2.0
+#: Share of a component that was measured, at least.
+LEAST_SHARE = 0.05
 #: Scores of pairs of places in memory at a time.
 SCORES = 2**25
 #: Pixels of the coarsest level.
@@ -233,8 +238,13 @@ def towards_data(clean: torch.Tensor, condition: Condition) -> torch.Tensor:
     The net's prediction counts with the variance `OWN_ERROR` of scenes unlike those that it learned from, the
     measurement with that of its noise (photon and read noise, gains and mask are in ``spread`` and ``share``). Atoms
     stay as predicted: most of them hold nothing but noise.
+
+    What contradicts the measurement (a residual of many times what is seen) comes of a scene that the net knows nothing
+    of, as a thin line hundreds of times brighter than noise: there its prediction fades to none.
     """
     spread, share = condition.context[:, -2:].split(1, dim=1)
+    bound = (condition.observed.abs() + BEYOND_SEEN) / share.clamp(min=LEAST_SHARE)
+    clean = clean * (2 - clean.abs() / bound).clamp(0, 1)
     atom = condition.features[:, ATOM, None, None, None]
     weight = (1 - atom) * share * OWN_ERROR / (OWN_ERROR + spread.square())
     return clean + weight * (condition.observed - clean)

@@ -335,3 +335,20 @@ def test_intervals_hold_errors_of_cubes_of_few_pixels() -> None:
     z = (found.estimate - clean) / found.std
     assert 0.9 < np.mean(np.abs(z) < 1.96) < 0.97
     assert 0.85 < np.sqrt(np.mean(z**2)) < 1.2
+
+
+def test_a_thin_bright_line_is_as_sure_as_it_was_measured() -> None:
+    """Five hundred deviations of the noise: the flow never learned from such, and nothing that it says there counts."""
+    row, column = np.mgrid[:48, :48]
+    wavelength = np.linspace(500, 1700, 24)
+    grey, red, far, paint = np.ones(24), *(np.exp(-(((wavelength - c) / w) ** 2)) for c, w in (
+        (900, 300), (1400, 200), (1100, 500)))  # fmt: skip
+    parts = (1.2 + 0.2 * np.cos(column / 9), 0.6 + 0.4 * np.sin(row / 7), 0.5 + 0.5 * np.sin((column + row) / 11))
+    truth = 30 * sum(part * spectrum[:, None, None] for part, spectrum in zip(parts, (grey, red, far), strict=True))
+    truth[:, 6:40, 30] = (500 + 40 * np.sin(np.arange(34) / 5)) * (0.3 + paint)[:, None]
+    noisy = truth + np.random.default_rng(3).standard_normal(truth.shape)
+    found = restore(noisy.astype(np.float32), samples=2, wavelength_nm=wavelength)
+    assert found.std is not None
+    assert found.std.max() < 1.5
+    assert np.median(found.std) < 0.3
+    assert np.mean(np.abs(found.estimate - truth) < 1.96 * found.std) > 0.93
