@@ -319,6 +319,24 @@ def undocumented(root: Path = ROOT) -> list[str]:
     return out
 
 
+def printed_functions(root: Path = ROOT) -> list[str]:
+    """Functions that stand in a text where a value was meant: mypy takes any object for text."""
+    paths = sources(root).values()
+    functions = {node.name for path in paths for node in _tree(path).body if isinstance(node, ast.FunctionDef)}
+    offenders = []
+    for path in paths:
+        body = _tree(path).body
+        named = {alias.asname or alias.name for node in _imports(body) for alias in node.names}
+        named = {name for name in named if name in functions} | {n.name for n in body if isinstance(n, ast.FunctionDef)}
+        for top in body:
+            inside = list(ast.walk(top))
+            own = {n.arg for n in inside if isinstance(n, ast.arg)}
+            own |= {n.id for n in inside if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+            shown = [n for n in inside if isinstance(n, ast.FormattedValue) and isinstance(n.value, ast.Name)]
+            offenders += [_place(root, path, n.lineno) for n in shown if n.value.id in named - own]
+    return offenders
+
+
 def vague_names(root: Path = ROOT) -> dict[str, int]:
     """How often variables and arguments have a name that says how they came, not what they are."""
     out = dict.fromkeys(VAGUE, 0)
@@ -350,6 +368,7 @@ ZERO: dict[str, Callable[[Path], list]] = {
     f"pairs of places sharing {ALIKE} or more lines": duplicates,
     "constants without a reason": bare_constants,
     "public names without docstring or types": undocumented,
+    "functions in texts": printed_functions,
 }
 
 

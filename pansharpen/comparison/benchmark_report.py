@@ -193,7 +193,7 @@ def _class_blocks(group: list[Row]) -> list[str | Block]:
     if not classes:
         return []
     text = "Bands by their signal-to-noise ratio (mean level over noise; the noise is "
-    text += f"{source_of(group)}): " + ", ".join(f"{number} above {snr}" for snr, count in classes.items())
+    text += f"{source_of(group)}): " + ", ".join(f"{count} above {snr}" for snr, count in classes.items())
     first = ranking_name(RANKED[group[0]["protocol"]][0], group)
     done = sorted((row for row in group if row["status"] == OK), key=lambda row: goodness(first, row[first]))
     rows = [[row["method"], *(number(name, row[name]) for name in names)] for row in done]

@@ -33,6 +33,7 @@ WRONG = {
     },
     "constants without a reason": {"c.py": "# long ago\n\nSIZE = 3\n"},
     "public names without docstring or types": {"d.py": "class A:\n    'A'\n    def do(self, m):\n        pass\n"},
+    "functions in texts": {"e.py": '"""E."""\n\nfrom hsitools.b import late\n\nTEXT = f"{late} bands"\n'},
 }  # fmt: skip
 
 

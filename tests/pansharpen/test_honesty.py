@@ -14,7 +14,7 @@ from hsitools.scenes import scene
 from hsitools.sensor import preset
 from hsitools.sensor.spatial import mtf_decimate
 from pansharpen.case import FusionCase
-from pansharpen.comparison import judging, table
+from pansharpen.comparison import benchmark_report, judging, table
 from pansharpen.comparison.benchmark import Benchmark
 from pansharpen.comparison.fusion_task import read_pair, write_pair
 from pansharpen.comparison.judging import judge
@@ -262,6 +262,7 @@ def test_methods_rank_on_bands_that_hold_signal(tmp_path):
     text = table.latex(rows)
     assert "ERGAS, SNR > 10 (7)" in text
     assert "noise known" in text
+    assert "7 above 10" in str(benchmark_report._class_blocks(rows)[0])
 
 
 def test_a_table_of_before_still_opens(tmp_path):
