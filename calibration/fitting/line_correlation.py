@@ -1,15 +1,14 @@
-"""Noise that hangs together between neighbouring lines: how much of it does, and over how many lines.
+"""Noise that hangs together between lines: how much of it does, and over how many lines.
 
 Lines are measured one after another. A lamp's arc that wanders over the sub-images, or an amplifier's slow noise, keeps
 for some lines what it does to one row. Such noise passes for gain, and error bars of independent noise are a fraction
 of what they should be. Its correlation, taken to be the same for all rows, is a sum of parts that fall off as
-``exp(−h / length)`` over h lines, beside what is each sample's own: the residuals' products show it, through the fit.
+``exp(−h / length)`` over h lines, beside what is each sample's own: the residuals' power shows it, through the fit.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,16 +17,21 @@ from calibration.fitting.noise import WILD_SQUARE
 
 Array = NDArray[np.float64]
 
-#: Lengths that are tried, lines, and how many of them a capture's lines hold at least: what hangs together longer is a
-#: gain like any other.
-LENGTHS, LEAST_LENGTHS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0), 8
-#: Lags whose products are looked at: at most so many, and at most this share of the lines.
-MOST_LAGS, LAG_SHARE = 48, 1 / 3
+#: Lengths that are tried, lines, as far as there are lines.
+LENGTHS = 2.0 ** np.arange(-1, 14)
+#: Noise of all lengths at once, the size of each in proportion to this power of the length: its power falls with the
+#: frequency to minus one more. Of amplifiers' 1/f noise each octave has the same.
+MIXED = (0.0, 0.5)
 #: Rows whose residuals' expectation is computed, of all that are measured.
 MOST_ROWS = 12
-#: Most lengths at once, and the improvement that each must be, in squares of standard errors: chance makes ten once in
-#: a few hundred devices.
-MOST_PARTS, SURE = 2, 12.0
+#: What a kind of noise beside each sample's own must explain, twice the logarithm of the likelihood: chance makes ten
+#: once in a few hundred devices. Noise of one length alone is less usual than 1/f noise, and hides how much is slower
+#: than the lines show. A length between two that are tried is another number only.
+SURE, LESS_LIKELY, BETWEEN = 12.0, 6.0, 4.0
+#: Classes of frequencies, steps of Fisher scoring, and sizes that change no error.
+CLASSES, STEPS, NOTHING = 30, 8, 1e-4
+#: Share of white noise's power, of what a fit leaves at most, that it must leave at a frequency.
+LEFT = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,31 +111,97 @@ def _pairs(counted: NDArray[np.bool_], lags: int) -> Array:
 def line_correlation(residual: Array, counted: NDArray[np.bool_], some: FittedRows) -> LineCorrelation | None:
     """The correlation that residuals ``(row, line)`` in units of their noise show; None when it may be chance.
 
-    Least squares between the mean products of residuals some lines apart and what each length would make them, through
-    what the fit of ``some`` of the rows follows.
+    By the likelihood of their power at each frequency over the lines (P. Whittle, Arkiv för Matematik 2, 1953), beside
+    what each kind of noise would make it, through what the fit of ``some`` of the rows follows. Of kinds that are about
+    as likely each counts as far as it is: they differ in what is slow, which makes the gain's error.
     """
-    lines = residual.shape[1]
-    lags = int(min(MOST_LAGS, LAG_SHARE * lines))
+    rows, lines = counted.any(axis=1), residual.shape[1]
     limit = np.sqrt(WILD_SQUARE)
-    values = np.where(counted, np.clip(residual, -limit, limit), 0)
-    pairs = _pairs(counted, lags)
-    # standard errors of the products without correlation, in units of the noise's variance
-    root = np.sqrt(pairs / np.where(np.arange(lags) > 0, 1, 2))
-    shown = root * (_products(values, values, lags) / pairs - some.expected_of_pull(lags))
-    lengths = [None, *(length for length in LENGTHS if LEAST_LENGTHS * length <= lines)]
-    expected = root[:, None] * np.stack([some.expected(length, lags) for length in lengths], axis=1)
-    best, found = np.inf, None
-    for count in range(1, MOST_PARTS + 2):
-        for chosen in map(list, combinations(range(len(lengths)), count)):
-            sizes = np.linalg.lstsq(expected[:, chosen], shown, rcond=None)[0]
-            if sizes.min() <= 0:
-                continue
-            correlated = count - (chosen[0] == 0)
-            misfit = float(((expected[:, chosen] @ sizes - shown) ** 2).sum()) + SURE * correlated
-            if misfit < best:
-                best, found = misfit, dict(zip([lengths[k] for k in chosen], sizes.tolist(), strict=True))
-    if found is None or set(found) == {None}:
+    values = np.where(counted, np.clip(residual, -limit, limit), 0)[rows]
+    lengths = LENGTHS[lines >= LENGTHS]
+    kinds = np.concatenate([np.eye(len(lengths)), *(lengths[:, None] ** power for power in MIXED)], axis=1)
+    kinds /= kinds.sum(axis=0)
+    first = _classes(lines // 2)
+    number = np.diff(np.r_[first, lines // 2])
+    pairs = _pairs(counted, lines)
+    known = _power(pairs * some.expected_of_pull(lines), first)
+    expected = np.stack([some.expected(None, lines), *(some.expected(float(one), lines) for one in lengths)], axis=1)
+    expected = _power(pairs[:, None] * expected, first)
+    expected = np.concatenate([expected[:, :1], expected[:, 1:] @ kinds], axis=1)
+    power = np.abs(np.fft.rfft(values, 2 * lines, axis=1).T[2 : lines + 1 : 2]) ** 2 * len(values)
+    power = np.add.reduceat(power, first, axis=0) / number[:, None]
+    # where the fit follows nearly all, what it leaves is not that of first order
+    left = expected[:, 0] > LEFT * expected[:, 0].max()
+    power, expected, known, number = power[left], expected[left], known[left], number[left]
+    choices = _choices(len(lengths))
+    sizes, misfit = np.zeros((len(choices), expected.shape[1])), np.zeros(len(choices))
+    for place, (chosen, cost) in enumerate(choices):
+        sizes[place, chosen], misfit[place] = _likeliest(power, expected[:, chosen], known, number)
+        misfit[place] += cost
+    if misfit.argmin() == 0:
         return None
-    return LineCorrelation(
-        own=found.pop(None, 0.0), parts=tuple((size, length) for length, size in found.items() if length is not None)
-    )  # fmt: skip
+    likely = np.exp(-0.5 * (misfit - misfit.min()))
+    mean = likely @ sizes / likely.sum()
+    parts = tuple(zip((kinds @ mean[1:]).tolist(), lengths.tolist(), strict=True))
+    return LineCorrelation(own=float(mean[0]), parts=tuple(part for part in parts if part[0] > NOTHING))
+
+
+def _choices(single: int) -> list[tuple[list[int], float]]:
+    """Kinds of noise that are tried together, and what they cost: the first is each sample's own alone.
+
+    Kind 0 is each sample's own, the next ``single`` have one length each, the last ones are `MIXED`.
+    """
+    out: list[tuple[list[int], float]] = [([0], 0.0)]
+    count = 1 + single + len(MIXED)
+    for one in range(1, count):
+        of_lengths = one <= single
+        cost = SURE + LESS_LIKELY * of_lengths
+        together = [([one], cost)]
+        for other in range(one + 1, count):
+            # two neighbours are a length in between
+            between = other == one + 1 and other <= single
+            together.append(([one, other], cost + (BETWEEN if between else SURE)))
+        out += together + [([0, *chosen], cost) for chosen, cost in together]
+    return out
+
+
+def _classes(frequencies: int) -> NDArray[np.intp]:
+    """First frequency of each class of them whose power is taken together: the lowest are alone."""
+    return np.unique(np.geomspace(1, frequencies, CLASSES).astype(np.intp)) - 1
+
+
+def _power(products: Array, first: NDArray[np.intp]) -> Array:
+    """Power ``(class, …)`` at the frequencies over the lines that are independent, of products ``(lag, …)``."""
+    lines = len(products)
+    both = np.concatenate([products, np.zeros_like(products[:1]), products[:0:-1]])
+    power = np.fft.rfft(both, axis=0).real[2 : lines + 1 : 2]
+    number = np.diff(np.r_[first, len(power)])
+    return np.asarray((np.add.reduceat(power, first, axis=0).T / number).T)
+
+
+def _likeliest(power: Array, expected: Array, known: Array, number: NDArray[np.intp]) -> tuple[Array, float]:
+    """Sizes ``(part,)`` that make ``power`` ``(class, row)`` likeliest, and −2 log of its likelihood.
+
+    The likelihood is zero where a size is not positive.
+    By Fisher scoring, each row having a scale of its own: by their mean squares alone rows of much slow noise count too
+    little.
+    """
+    least, share = 1e-9 * max(float(power.mean()), 1e-300), number / number.sum()
+    # the mean square that the residuals have
+    square, each = max(share @ (power.mean(axis=1) - known), least), share @ expected
+    sizes = np.full(len(each), square / each.sum())
+    for step in range(STEPS + 1):
+        total = np.maximum(known + expected @ sizes, least)
+        scale = np.maximum(share @ (power / total[:, None]), 1e-300)
+        if step == STEPS:
+            break
+        weight = number / total**2
+        away = (power / scale).mean(axis=1) - known
+        normal = expected.T @ (expected * weight[:, None])
+        found = np.linalg.lstsq(normal, expected.T @ (away * weight), rcond=None)[0]
+        sizes = np.maximum(found, 0.1 * sizes)
+        sizes *= square / (each @ sizes)
+    if found.min() <= 0:
+        # likelier without that part
+        return np.zeros_like(sizes), np.inf
+    return sizes, 2 * float(power.shape[1] * (number @ np.log(total)) + number.sum() * np.log(scale).sum())

@@ -62,7 +62,7 @@ def parameter_covariance(fit: Fit, data: ScaledRows, options: Options, *, common
         gain, pull_gain = _gains(plan.assemble(plan.moments(fields, slope[rows])), prior, sampled.model.free)
         return fields, gain, pull_gain, prior
 
-    residual_share, freedom = np.ones_like(psi), np.zeros(n_rows)
+    residual_share, freedom, own = np.ones_like(psi), np.zeros(n_rows), _own(fit, data, psi, slope)
     parts = [holding(rows) for rows in chunks]
     for rows, (fields, gain, _, _) in zip(chunks, parts, strict=True):
         # a sample that has a say in the fit has a residual smaller than its noise
@@ -71,11 +71,15 @@ def parameter_covariance(fit: Fit, data: ScaledRows, options: Options, *, common
         counted = weight[rows] > 0
         freedom[rows] = np.where(counted, 1, held[rows]).sum(axis=1) - leverage.sum(axis=1)
         residual_share[rows] = np.clip(1 - leverage, 0.1, 1)
+        if not sampled.model.free.all():
+            # as a fit of all parameters would leave it: a gain that is held leaves its own error, which is slow
+            left = inverse(np.swapaxes(jacobian, 1, 2) @ (slope[rows, :, None] * jacobian))
+            own[rows] -= slope[rows] * (jacobian @ left @ plan.gradient(fields, own[rows])[:, :, None])[:, :, 0]
     shape = noise_shape(psi, weight, variance, residual_share)
     noise = held * shape * variance[:, None]
     noise *= growth_with_intensity(psi, weight * shape * variance[:, None] * residual_share, fit.values(data))
     correlation = line_correlation(
-        _own(fit, data, psi, slope) / np.sqrt(np.where(noise > 0, noise, np.inf)), weight > 0,
+        own / np.sqrt(np.where(noise > 0, noise, np.inf)), weight > 0,
         _to_first_order(fit, data, plan, slope, noise),
     )  # fmt: skip
     noise *= np.where(freedom > 4, freedom / np.maximum(freedom - 2, 1), 2.0)[:, None]
@@ -102,7 +106,7 @@ def parameter_covariance(fit: Fit, data: ScaledRows, options: Options, *, common
 def _own(fit: Fit, data: ScaledRows, psi: Array, slope: Array) -> Array:
     """Residuals ``psi`` as the loss counts them, without what all rows have in common at each line."""
     if data.usable.sum() < MIN_ROWS:
-        return psi
+        return psi.copy()
     factor, _ = line_factors(fit, data)
     shift, _ = line_shifts(fit, data)
     by_shift = fit.sampled.by_wavenumber(fit.theta, data.flat * fit.curve)
@@ -115,7 +119,7 @@ def _to_first_order(fit: Fit, data: ScaledRows, plan: NormalPlan, slope: Array, 
     rows = usable[np.unique(np.linspace(0, len(usable) - 1, min(len(usable), MOST_ROWS)).round().astype(int))]
     _, fields = fit.sampled.fields(fit.theta[rows], (data.flat * fit.curve)[rows])
     bread = plan.assemble(plan.moments(fields, slope[rows]))
-    # gains that are held were found beside free fringes: what they leave is what a fit of all parameters leaves
+    # where gains are held, residuals are made those that a fit of all parameters leaves
     free = np.ones_like(fit.sampled.model.free)
     prior = None if fit.prior is None or not fit.sampled.model.free.all() else fit.prior.take(rows)
     gain, pull_gain = _gains(bread, prior, free)

@@ -58,3 +58,48 @@ def test_correlation_is_that_of_the_noise():
         unit = np.zeros((1, 160, 1))
         unit[0, 80] = 1
         np.testing.assert_allclose(found.applied(unit)[0, 80:86, 0], shown, atol=1e-9)
+
+
+def _left(some, noise):
+    """Residuals that the fit of some rows leaves of noise, each row in units of what is left of it."""
+    fitted = some.follows @ (some.gain @ (np.swapaxes(some.held, 1, 2) @ noise[:, :, None]))
+    left = noise - fitted[:, :, 0]
+    return left / left.std(axis=1, keepdims=True)
+
+
+def _one_over_f(rng, shape):
+    """Noise of a power of 1/f, from a fourth of the lowest frequency of its lines on."""
+    rows, lines = shape
+    frequency = np.fft.rfftfreq(4 * lines)
+    size = np.zeros_like(frequency)
+    size[1:] = frequency[1:] ** -0.5
+    drawn = rng.standard_normal((2, rows, len(frequency)))
+    noise = np.fft.irfft(size * (drawn[0] + 1j * drawn[1]), axis=1)[:, :lines]
+    return noise / noise.std()
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_noise_of_one_over_f_passes_for_gain_as_far_as_is_told(share):
+    """What the mean of a row errs by, most of it slower than the lines show: as told, over draws."""
+    rng = np.random.default_rng(3)
+    some = _rows(rng, rows=60, lines=160)
+    told, true = [], []
+    for _ in range(5):
+        noise = np.sqrt(share) * _one_over_f(rng, (60, 160))
+        noise = (noise + np.sqrt(1 - share) * rng.standard_normal((60, 160))) * some.counted
+        fitted = some.follows @ (some.gain @ (np.swapaxes(some.held, 1, 2) @ noise[:, :, None]))
+        unit = (noise - fitted[:, :, 0]).std()
+        by = some.held @ some.gain[:, :, :1]
+        found = line_correlation(_left(some, noise), some.counted, some)
+        told.append(np.mean(np.swapaxes(by, 1, 2) @ found.applied(by)))
+        true.append(np.mean((by[:, :, 0] * noise).sum(axis=1) ** 2) / unit**2)
+    assert 0.6 < np.mean(told) / np.mean(true) < 1.6
+
+
+def test_noise_that_alternates_has_no_negative_variances():
+    """Neighbours of opposite sign are no sum of parts that fall off: nothing is told, as of white noise."""
+    rng = np.random.default_rng(4)
+    some = _rows(rng, rows=60, lines=160)
+    for neighbour in (-0.4, -0.1, 0.0, 0.0, 0.0):
+        noise = _noise(rng, (60, 160), neighbour) * some.counted
+        assert line_correlation(_left(some, noise), some.counted, some) is None
