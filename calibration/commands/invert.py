@@ -13,6 +13,7 @@ from hsitools.commands.options import (
     emit_json,
     hidden,
     json_option,
+    methods_option,
     out_option,
     progress_bar,
     refuse_typed,
@@ -48,15 +49,6 @@ def parse_grid(text: str | None) -> Any:
         raise InputError(f"--grid: found {text!r}, expected 0 < LOW < HIGH and a positive STEP in nm")
     require_grid_memory((high - low) / step)
     return low + step * np.arange(int((high - low) / step + 1e-9) + 1)
-
-
-def method_names(text: str) -> list[str]:
-    """``"all"``, or names with commas between; raises `InputError` on an unknown one."""
-    from calibration.inversion import registry
-
-    if text == "all":
-        return registry.names()
-    return [registry.get(name.strip()).name for name in text.split(",")]
 
 
 @invert.command("list")
@@ -176,7 +168,7 @@ def write_factors(path: Path, wavelength_nm: Any, factors: Any) -> None:
             writer.writerow([f"{wavelength:.8g}", *(f"{value:.6g}" for value in row)])
 
 
-@invert.command("benchmark", cls=SeveralValues, several=("--scenes", "--snr"))
+@invert.command("benchmark", cls=SeveralValues, several=("--scenes", "--snr", "--methods"))
 @click.option("--capture", type=PATH, help="Held-out monochromator lines of this capture.")
 @click.option("--folds", default=5, show_default=True, help="Folds of its lines.")
 @click.option(
@@ -195,7 +187,7 @@ def write_factors(path: Path, wavelength_nm: Any, factors: Any) -> None:
 @click.option(
     "--kept-lines", type=float, help="Invert with the matrix from this share of the lines  [default: the exact matrix]."
 )
-@click.option("--methods", default="all", show_default=True, help="Names with commas between, or all.")
+@methods_option("all")
 @seed_option("Deals lines, draws noise.")
 @out_option(
     OutputFile("records"),
@@ -204,10 +196,13 @@ def write_factors(path: Path, wavelength_nm: Any, factors: Any) -> None:
 @json_option
 def benchmark(
     capture: Path | None, folds: int, scenes: tuple[Path, ...], instrument: Path | None, snrs: tuple[float, ...],
-    kept_lines: float | None, methods: str, seed: int, out: Path | None, as_json: bool,
+    kept_lines: float | None, methods: tuple[str, ...], seed: int, out: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Measure methods on held-out lines of a capture, or on known scenes."""
-    names = method_names(methods)
+    from calibration.inversion import registry
+    from hsitools.comparison.plan import chosen_names
+
+    names = chosen_names(methods, registry.names(), registry.names())
     if not scenes and capture is None:
         raise InputError("benchmark: found neither --capture nor --scenes, expected one of them")
     if scenes and instrument is None:
@@ -245,7 +240,9 @@ def benchmark(
                     kept=kept, progress=progress,
                 )  # fmt: skip
     if not records:
-        raise InputError(f"--methods: found {methods}, none of which can be measured this way, expected one that can")
+        raise InputError(
+            f"--methods: found {', '.join(names)}, none of which can be measured this way, expected one that can"
+        )
     if as_json:
         return emit_json(records)
     emit_records(records)

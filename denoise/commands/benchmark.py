@@ -13,6 +13,7 @@ from hsitools.commands.options import (
     drawn,
     emit_json,
     json_option,
+    methods_option,
     out_option,
     plugin_option,
     progress_bar,
@@ -26,11 +27,11 @@ from hsitools.text import counted
 path_type = click.Path(path_type=Path)
 
 
-@click.command(cls=SeveralValues, several=("--scenes", "--plugin"))
+@click.command(cls=SeveralValues, several=("--scenes", "--methods", "--plugin"))
 @click.option("--cases", type=path_type, help="HDF5 with a clean cube and noisy ones.")
 @click.option("--method", help="Of --cases, see `hsi denoise list`  [default: diffusion].")
 @click.option("--scenes", type=path_type, multiple=True, help="Clean cubes, or folders of them; several or repeated.")
-@click.option("--methods", multiple=True, metavar="NAMES", help="Of --scenes, with commas or repeated  [default: all].")
+@methods_option("all", of="Of --scenes: ")
 @plugin_option
 @seed_option("Of the noise that --scenes get.")
 @cell_device_option

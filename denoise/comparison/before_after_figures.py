@@ -133,7 +133,7 @@ def indices_figure(comparison: Comparison) -> Figure:
     figure, axes = new_figure(11.0, 7.0, nrows=2, sharex=True)
     place = np.arange(len(comparison.use)) if comparison.wavelength_nm is None else comparison.wavelength_nm
     order = np.argsort(place)
-    labels = {"noise": "noise, cube units", "stripes": "stripe ratio (1: none)"}
+    labels = {"noise": with_unit("noise", comparison.units), "stripes": "stripe ratio (1: none)"}
     for ax, (name, (before, after)) in zip(axes, comparison.indices.items(), strict=True):
         ax.plot(place[order], before[order], color="0.6", label="before")
         ax.plot(place[order], after[order], color=COLOURS[0], label="after")

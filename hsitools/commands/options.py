@@ -51,6 +51,12 @@ def out_option(kind: click.ParamType, what: str, **settings: Any) -> Callable[[C
     return click.option("-o", "--out", type=kind, help=what, **settings)
 
 
+def methods_option(default: str, of: str = "") -> Callable[[Command], Command]:
+    """``--methods`` of a benchmark (`hsitools.comparison.plan.chosen_names`)."""
+    words = f"{of}names, several or with commas, or all  [default: {default}]."
+    return click.option("--methods", multiple=True, metavar="NAMES", help=words[0].upper() + words[1:])
+
+
 class Seed(click.IntRange):
     """A whole number from 0 on, refused in the words of the functions that take one."""
 

@@ -13,6 +13,7 @@ from hsitools.commands.options import (
     drawn,
     emit_json,
     json_option,
+    methods_option,
     out_option,
     plugin_option,
     progress_bar,
@@ -39,8 +40,7 @@ path_type = click.Path(path_type=Path)
               help="White noise in all images of simulated scenes, instead of the sensors'.")  # fmt: skip
 @click.option("--scale", type=float,
               help="Turns the scenes' numbers into the sensor's units  [default: as their files say].")  # fmt: skip
-@click.option("--methods", multiple=True, metavar="NAMES",
-              help="Names, or all  [default: those without training, fitted in seconds].")  # fmt: skip
+@methods_option("those without training, fitted in seconds")
 @click.option("--protocol", type=click.Choice(["reduced", "full", "both"]),
               help="With reference, without, or both  [default: with, where there is one].")  # fmt: skip
 @click.option("--convention", "rules", default="hsitools", show_default=True, help="hsitools, or toolbox (published).")

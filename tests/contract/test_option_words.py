@@ -51,3 +51,14 @@ def test_every_option_says_what_it_does_and_its_default_in_the_same_words():
 def test_every_room_lists_its_methods_by_the_same_word():
     names = {name for name, _ in commands(root.hsi)}
     assert {f"{group} {word}" for group in WITH_METHODS for word in ("list", "methods")} <= names
+
+
+def test_what_takes_several_values_in_one_benchmark_does_in_all():
+    """``--methods a b`` is ``--methods a --methods b``, or an unexpected argument."""
+    taken = {name: set(getattr(command, "several", ())) for name, command in commands(root.hsi)}
+    benchmarks = [name for name in taken if name.endswith(" benchmark")]
+    assert len(benchmarks) == 3
+    anywhere = set().union(*(taken[name] for name in benchmarks))
+    for name, option in options():
+        if name in benchmarks and option.multiple and option.opts[0] in anywhere:
+            assert option.opts[0] in taken[name], (name, option.opts)
