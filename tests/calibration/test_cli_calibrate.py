@@ -173,6 +173,7 @@ def killed_at_the_end(words):
     main(words)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no process can fork")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_killed_while_writing_leaves_nothing(capture_path, tmp_path):
     """SIGKILL, of which no handler knows: the file that was there stays."""

@@ -30,6 +30,7 @@ def suite(folder, environment):
         pytest.main(["-q", "-p", "no:cacheprovider", "--disable-plugin-autoload", "."])
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no process can fork")
 @pytest.mark.parametrize(
     ("ci", "data", "expected"),
     [

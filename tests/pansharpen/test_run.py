@@ -180,6 +180,7 @@ def as_a_process(words, folder):
         main(words)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no process can fork")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_end_by_another_program_leaves_nothing(tmp_path):
     """SIGTERM, as schedulers send it; Ctrl-C is held by the tests of the benchmark and of `hsi simulate`."""

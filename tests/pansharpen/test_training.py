@@ -325,6 +325,7 @@ def test_the_command(sensor, tmp_path):
 
 
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without distributed")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no process can fork")
 def test_two_processes_learn_the_same(sensor, scenes, tmp_path):
     alone = quick(sensor, scenes, tmp_path / "one", epochs=1, batch=3)
     with socket.socket() as free:
