@@ -337,7 +337,7 @@ def _per_pixel(
     began = time.perf_counter()
     n, height, width = stack.shape
     with (
-        cluster(*workers, files=[path]) as client,
+        cluster(*workers, files=[path], modules=["calibration.pixel_maps"]) as client,
         tqdm(total=n * height * width, unit="pixel", disable=not sys.stderr.isatty()) as bar,
     ):
         result = characterize_pixels(

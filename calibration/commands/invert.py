@@ -105,6 +105,7 @@ def run(
     """
     import time
 
+    from calibration.inversion import registry
     from calibration.inversion.invert import invert as run_inversion
     from calibration.inversion.tiles import remove_kept
     from hsitools.io import save_cube
@@ -114,7 +115,11 @@ def run(
 
     began = time.perf_counter()
     parts = out.with_name(f"{out.stem}_parts")
-    with cluster(workers, scheduler, files=[path, instrument]) as client, progress_bar("invert") as progress:
+    modules = ["calibration.inversion.invert", *(["torch"] if registry.get(method).name == "joint" else [])]
+    with (
+        cluster(workers, scheduler, files=[path, instrument], modules=modules) as client,
+        progress_bar("invert") as progress,
+    ):
         result = run_inversion(
             path, instrument, method, grid=parse_grid(grid), illumination=illumination, lamp=lamp,
             lamp_units=lamp_units, flat=flat, device=device, parts=parts, progress=progress, client=client,

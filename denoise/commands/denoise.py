@@ -113,6 +113,7 @@ def run(
     if not plugins:
         require_registered(method, "denoise.methods", "method", "method")
     import denoise.methods  # noqa: F401  (registers its own before a plugin's)
+    from denoise.registry import get
     from hsitools.plugins import load_plugins
     from hsitools.scale.cluster import cluster
 
@@ -122,7 +123,8 @@ def run(
     began = time.perf_counter()
     files = [path, sensor, weights, *plugins]
     asked = {"sensor": sensor, "scale": scale, "samples": samples, "seed": seed, "device": device}
-    with cluster(workers, scheduler, files=files) as client, progress_bar(method) as progress:
+    modules = ["denoise.restore", *(["torch"] if get(method).on_device else [])]
+    with cluster(workers, scheduler, files=files, modules=modules) as client, progress_bar(method) as progress:
         cube, said, written = _restored(
             path, out, method, asked, files, weights=weights, progress=progress, client=client
         )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -204,8 +204,8 @@ def _local(workers: int | None, modules: list[str]) -> Iterator[Any]:
         "distributed.worker.memory.spill": False,
     }
     limit = memory_limit()
-    with dask.config.set(settings):
-        with _half_made_left():
+    with dask.config.set(settings), ExitStack() as made:
+        with _interrupts_wait():
             processes = distributed.LocalCluster(
                 n_workers=workers, threads_per_worker=1, processes=True,
                 memory_limit=0 if limit is None else limit // workers, worker_dashboard_address=None,
@@ -214,22 +214,39 @@ def _local(workers: int | None, modules: list[str]) -> Iterator[Any]:
                 scheduler_kwargs={"dashboard_address": ":0"},
                 silence_logs=logging.INFO if _talks() else SILENT,
             )  # fmt: skip
-        with processes, distributed.Client(processes) as client:
-            if watched:
-                log.info("dashboard of the workers: %s", client.dashboard_link)
-            yield client
+            made.enter_context(processes)
+        client = made.enter_context(distributed.Client(processes))
+        if watched:
+            log.info("dashboard of the workers: %s", client.dashboard_link)
+        yield client
 
 
 @contextmanager
-def _half_made_left() -> Iterator[None]:
-    """A cluster that an interrupt leaves half made ends with this process: Dask would try to close it, and fail."""
+def _interrupts_wait() -> Iterator[None]:
+    """Meanwhile an interrupt waits for the end: a cluster that is half made can only be left, and all its parts say so.
+
+    The second one does not wait.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[signal.Signals] = []
+    before = {number: signal.getsignal(number) or signal.SIG_DFL for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def later(number: int, _frame: Any) -> None:
+        came.append(signal.Signals(number))
+        signal.signal(number, before[came[-1]])
+
+    for number, handler in before.items():
+        if handler != signal.SIG_IGN:
+            signal.signal(number, later)
     try:
         yield
-    except BaseException:
-        from distributed.deploy.spec import close_clusters
-
-        atexit.unregister(close_clusters)
-        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in came[:1]:
+            signal.raise_signal(number)
 
 
 @contextmanager

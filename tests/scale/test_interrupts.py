@@ -27,15 +27,46 @@ def test_workers_are_not_interrupted_beside_their_command(monkeypatch):
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
-def test_a_cluster_that_is_interrupted_half_made_is_not_closed_at_exit(monkeypatch):
-    left = []
+class Made:
+    """A cluster that is interrupted while it is made."""
 
-    def interrupted(**_options):
-        raise KeyboardInterrupt
+    def __init__(self, **_options):
+        told.append("begun")
+        signal.raise_signal(signal.SIGINT)
+        told.append("made")
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_what):
+        told.append("closed")
+
+
+told: list[str] = []
+
+
+def test_a_cluster_that_is_interrupted_while_it_is_made_is_made_and_closed(monkeypatch):
+    """Half made it could only be left: its processes and its loop said where they were."""
+    told.clear()
     monkeypatch.setattr(clusters, "begin", lambda workers, modules: None)
-    monkeypatch.setattr(distributed, "LocalCluster", interrupted)
-    monkeypatch.setattr("atexit.unregister", left.append)
+    monkeypatch.setattr(distributed, "LocalCluster", Made)
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt), cluster(workers=2):
-        pass
-    assert left == [distributed.deploy.spec.close_clusters]
+        told.append("used")
+    assert told == ["begun", "made", "closed"]
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_the_second_interrupt_does_not_wait():
+    told.clear()
+
+    def begun():
+        with clusters._interrupts_wait():
+            signal.raise_signal(signal.SIGINT)
+            told.append("waited")
+            signal.raise_signal(signal.SIGINT)
+            told.append("went on")
+
+    with pytest.raises(KeyboardInterrupt):
+        begun()
+    assert told == ["waited"]
