@@ -197,6 +197,9 @@ def _group(rest: Array, spread: Array, core: Mask, atoms: Array, blur: float) ->
     """
     where = core
     direction, share = _direction(of_unit_noise(rest, spread, where), atoms)
+    if blur and not direction.any():
+        # what stands out blurred may show nothing in the pixel in its middle alone
+        direction, share = _direction(of_unit_noise(rest, spread, blurred(core.astype(np.float32), blur)), atoms)
     if blur and direction.any():
         where = _outline(np.tensordot(direction, rest, 1) / spread, core, blur)
         direction, share = _direction(of_unit_noise(rest, spread, where), atoms)

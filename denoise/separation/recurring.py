@@ -63,9 +63,13 @@ def recurring(
     return out
 
 
-def of_unit_noise(rest: Array, spread: Array, where: Mask) -> Array:
-    """Sum ``(band,)`` of a residual ``(band, y, x)`` over some pixels, in units of its noise, which is ``spread``."""
-    return np.asarray(rest[:, where].sum(1) / np.sqrt(np.square(spread[where], dtype=float).sum()))
+def of_unit_noise(rest: Array, spread: Array, weight: Array) -> Array:
+    """Sum ``(band,)`` of a residual ``(band, y, x)`` over some pixels, or with weights ``(y, x)``, in units of its
+    noise, which is ``spread``.
+    """
+    where = weight > 0
+    each = weight[where].astype(np.float32)
+    return np.asarray(rest[:, where] @ each / np.sqrt(np.square(each * spread[where], dtype=float).sum()))
 
 
 def outstanding(scores: Array) -> Mask:
