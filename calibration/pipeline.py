@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from calibration.captures.capture import MonochromaticCapture
-from calibration.captures.saturation import clipped_samples, full_wells
+from calibration.captures.saturation import blanked_samples, clipped_samples, filled_flat, full_wells
 from calibration.characterization import Characterization
 from calibration.fitting.near_ceiling import near_ceiling, rows_near_ceiling, with_ceilings
 from calibration.fitting.opd_law import OpdLaw
@@ -155,7 +155,21 @@ def _without_clipped(capture: MonochromaticCapture) -> MonochromaticCapture:
             capture, intensity=np.where(full, wells, capture.intensity), mask=capture.mask & ~clipped,
             saturated=clipped if capture.saturated is None else capture.saturated | clipped,
         )  # fmt: skip
+    elif capture.saturated is None or not capture.saturated.any():
+        capture = _with_blanked_marked(capture)
     return with_ceilings(capture)
+
+
+def _with_blanked_marked(capture: MonochromaticCapture) -> MonochromaticCapture:
+    blanked = blanked_samples(capture.intensity, capture.flat, capture.mask)
+    if not blanked.any():
+        return capture
+    log.warning(
+        "%s: %s of %s missing where the light is brightest: taken for saturated",
+        capture.name, counted(blanked.sum(), "sample"), counted(blanked.any(axis=1).sum(), "interferometer"),
+    )  # fmt: skip
+    flat = np.where(blanked, filled_flat(capture.flat, capture.mask), capture.flat)
+    return replace(capture, flat=flat, saturated=blanked)
 
 
 def _without_near_ceiling(capture: MonochromaticCapture, options: Options) -> MonochromaticCapture:

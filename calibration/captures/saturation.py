@@ -35,6 +35,10 @@ STEEP = 4
 TOPS, CLOSE, LEAST_SAMPLES = (0.5, 0.3, 0.2, 0.1), 0.25, 60
 #: Fewest rows that show full wells, where there are so many, and how far the wells of one detector lie apart at most.
 LEAST_ROWS, SAME = 3, 0.02
+#: Samples beside missing ones that tell whether these were blanked at full scale: how many, how bright the mean one is
+#: among its row's (1 is the brightest, a half beside what is missing anywhere), and by how many standard errors, since
+#: neighbours are alike. Share of the rows that miss a line from which on the line is what was lost.
+LEAST_BESIDE, BRIGHT, BEYOND_CHANCE, LOST_LINE = 20, 0.6, 8.0, 0.9
 
 
 def saturation_limit(stack: FrameStack, centres: NDArray[np.int64], dark: Array, hot: Mask) -> float:
@@ -142,6 +146,44 @@ def full_wells(intensity: Array, mask: Mask) -> Array:
     if highest - usual < SAME * highest:
         # of one detector, which nothing passes: rows that reach it at few lines do not show it by themselves
         out = np.where(np.abs(out - usual) < SAME * highest, out, usual)
+    return out
+
+
+def blanked_samples(intensity: Array, flat: Array, mask: Mask) -> Mask:
+    """Missing samples ``(interferometer, line)`` that whoever made the table blanked where they saturated.
+
+    Told by what is left beside them: the brightest samples of their rows, in light and beside the flat field.
+    """
+    lit = np.asarray(mask.any(axis=1))
+    none = np.zeros_like(mask)
+    if not lit.any():
+        return none
+    missing = ~mask & lit[:, None] & (np.mean(~mask[lit], axis=0) < LOST_LINE)
+    beside = np.zeros_like(mask)
+    beside[:, 1:] |= missing[:, :-1]
+    beside[:, :-1] |= missing[:, 1:]
+    beside &= mask
+    if beside.sum() < LEAST_BESIDE:
+        return none
+    for light in (intensity, intensity / flat):
+        place = np.argsort(np.argsort(np.where(mask, light, np.inf), axis=1), axis=1) + 0.5
+        above = float((place / np.maximum(mask.sum(axis=1, keepdims=True), 1))[beside].mean()) - 0.5
+        # a uniform number has the variance 1/12
+        if above < max(BRIGHT - 0.5, BEYOND_CHANCE / np.sqrt(12 * beside.sum())):
+            return none
+    return missing
+
+
+def filled_flat(flat: Array, mask: Mask) -> Array:
+    """A flat field where samples are missing: the shape that interferometers share, brought to each by its own."""
+    lit, seen = mask.any(axis=1), mask.any(axis=0)
+    known = np.where(mask, flat, np.nan)[lit]
+    shape = np.ones(flat.shape[1])
+    shape[seen] = np.nanmedian((known / np.nanmean(known, axis=1, keepdims=True))[:, seen], axis=0)
+    out, places = flat.copy(), np.arange(flat.shape[1])
+    for row in np.flatnonzero(lit & ~mask.all(axis=1)):
+        use = mask[row]
+        out[row, ~use] = (shape * np.interp(places, places[use], (flat[row] / shape)[use]))[~use]
     return out
 
 
