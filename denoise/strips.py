@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from denoise.case import Restoration
 from denoise.said import of_strips
 from hsitools.cube import Cube
+from hsitools.cube.memory import require_memory
 from hsitools.cube.sources import Bands
 from hsitools.cube.windows import Window, windows
 from hsitools.errors import InputError
@@ -31,6 +32,9 @@ log = logging.getLogger(__name__)
 STRIP_BYTES, STRIP_PIXELS = 128 * 2**20, 160_000
 #: Columns and rows of surroundings of a strip.
 HALO = 16
+#: Strips (float32) that methods hold at least while they restore one: `lowrank` has 21.5, all that it tells apart in
+#: double precision.
+HELD = 21
 #: What strips give to the whole.
 LAYERS = ("estimate", "std", "mask", "structure")
 
@@ -77,6 +81,7 @@ class RestoredSource:
         #: What is computed at a time: writers go by it.
         self.tile = strip
         self.windows = windows(cube.shape[1:], strip, HALO)
+        self._require_memory()
         self._done, self._broken = [False] * len(self.windows), False
         self._said: dict[int, dict[str, Any]] = {}
         self._folder = made_scratch(Path(tempfile.gettempdir()) / "hsi-denoise")
@@ -86,6 +91,24 @@ class RestoredSource:
         self.std = self._new("std", np.float32) if samples else None
         self.mask = self._new("mask", np.uint8) if samples else None
         self.structure = np.zeros((1, *self.shape[1:]), dtype=np.uint8)
+
+    def _require_memory(self) -> None:
+        """Refuse strips that would end each worker that takes one; smaller ones would be of another result."""
+        pixels = max(
+            math.prod(part.stop - part.start for part in (one.wide_rows, one.wide_columns)) for one in self.windows
+        )
+        needed = HELD * 4 * self.shape[0] * pixels
+        if self.client is None:
+            return require_memory(needed, self.cube.who, use="a strip of it")
+        from hsitools.scale.cluster import memory_of_task
+
+        limit = memory_of_task(self.client)
+        if limit is not None and needed > limit:
+            raise InputError(
+                f"{self.cube.who}: memory: a strip of it, about {needed / 2**30:.1f} GiB needed, found "
+                f"{limit / 2**30:.1f} GiB for each worker; fewer workers have more each"
+            )
+        return None
 
     def _new(self, name: str, dtype: Any) -> NDArray[Any]:
         return mapped(self._folder / name, dtype, self.shape)

@@ -16,8 +16,8 @@ import pytest
 
 from denoise.case import Restoration
 from denoise.restore import rare_findings, restore_cube, strip_findings
-from denoise.strips import HALO, STRIP_BYTES, STRIP_PIXELS, RestoredSource, strip_size
-from hsitools.cube import Cube
+from denoise.strips import HALO, HELD, STRIP_BYTES, STRIP_PIXELS, RestoredSource, strip_size
+from hsitools.cube import Cube, memory
 from hsitools.errors import FormatError, InputError
 from hsitools.io import open_cube, save_cube
 from hsitools.scenes import scene
@@ -192,3 +192,25 @@ def test_named_pixels_of_strips_are_there_once_the_cube_was_read(noisy: Cube) ->
     restored = restore_cube(noisy, "lowrank", strip_bytes=SMALL)
     assert restored.structure is not None
     assert restored.structure.shape == (1, HEIGHT, WIDTH)
+
+
+@pytest.mark.parametrize("workers", [False, True])
+def test_strips_that_memory_does_not_hold_are_refused_before_anything_is_done(
+    noisy: Cube, workers: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "_LIMIT", [])
+    client = object() if workers else None
+    # of each worker, who would be ended, and the next ones after it
+    limit = HELD * SMALL
+    monkeypatch.setattr("hsitools.scale.cluster.memory_of_task", lambda _client: limit)
+    if not workers:
+        memory.limit_memory(limit)
+    restore_cube(noisy, "lowrank", strip_bytes=SMALL, client=client)
+    limit -= 1
+    if not workers:
+        memory.limit_memory(limit)
+    said = r"for each worker; fewer workers have more each$" if workers else "free; choose a window or bands$"
+    with pytest.raises(
+        InputError, match=rf"^long: memory: a strip of it, about 0\.0 GiB needed, found 0\.0 GiB {said}"
+    ):
+        restore_cube(noisy, "lowrank", strip_bytes=SMALL, client=client)
