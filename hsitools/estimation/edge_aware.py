@@ -32,12 +32,13 @@ PIXELS_AT_ONCE = 2**16
 def edge_weights(guide: torch.Tensor, edge: float) -> list[torch.Tensor]:
     """Weights of the pairs of neighbours in four directions: `LINK` + 1/(1 + step²/edge), over their distance.
 
-    Of a guide ``(batch, channel, y, x)`` with several channels the squares of the steps add up.
+    Of a guide ``(batch, channel, y, x)`` with several channels the squares of the steps add up, but for those that
+    touch NaN: what a channel does not show is no edge.
     """
     out = []
     for offset in NEIGHBOURS:
         first, second = neighbours_at(guide.shape, offset)
-        step = ((guide[second] - guide[first]) ** 2).sum(1, keepdim=True)
+        step = ((guide[second] - guide[first]) ** 2).nansum(1, keepdim=True)
         out.append((LINK + 1 / (1 + step / edge)) / float(np.hypot(*offset)))
     return out
 

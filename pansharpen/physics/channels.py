@@ -32,6 +32,9 @@ EDGE = 0.1
 #: jasper_ridge, abu_urban_1, abu_airport_1, abu_beach_1 and aviris_gator_vi with bands like ALI's of 38 to 55 dB that
 #: are not told (3 to 30 differ by a percent or two there), and on jasper_ridge with Sentinel-2's of 35 dB that are.
 HIDDEN_TOLD, HIDDEN, HIDDEN_EDGE = 3.0, 10.0, 30.0
+#: Share of a guide's channel that may be nothing of the cube: one with more tells no more than PAN alone does. Squares
+#: of its steps must be so many times as large then to be edges.
+MOST_LEFT, NO_EDGE = 0.5, 1e6
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,8 +51,9 @@ class Channel:
         Of the channel with the cube, by itself; moved to where all channels are brought.
     place : Place
         Where the cube lies on it before.
-    error : PanError
-        At one of its pixels, of what its model cannot explain.
+    error, unaided : PanError
+        At one of its pixels, of what its model cannot explain: beside the other channels, and alone, as PAN is where
+        no guide shows anything.
     edge : float
         Square of the step that halves a weight.
     """
@@ -59,6 +63,7 @@ class Channel:
     pair: Registration
     place: Place
     error: PanError
+    unaided: PanError
     edge: float
 
     @property
@@ -141,6 +146,7 @@ def _learn(
     edge = max(EDGE**2 * variance, floor) + 2 * told
     least = max(float(pair.response @ pair.response) / known, floor)
     error = pan_error(alone, own, pair, noise=noise, pan_variance=variance, least=least)
+    unaided = error
     several = len(scene.guides) if guide is None else scene.guides[guide].n_channels > 1
     if several:
         # PAN beside guides is one channel of several too
@@ -154,8 +160,16 @@ def _learn(
         )  # fmt: skip
     if guide is not None and several:
         edge *= 1 if told else HIDDEN_EDGE
+    if guide is not None and not shows(pair):
+        # steps of what is nothing of the cube are no edges of it
+        edge *= NO_EDGE
     place = Place(shift=pair.shift, field=pair.field)
-    return Channel(guide=guide, number=number, pair=pair, place=place, error=error, edge=edge)
+    return Channel(guide=guide, number=number, pair=pair, place=place, error=error, unaided=unaided, edge=edge)
+
+
+def shows(pair: Registration) -> bool:
+    """Whether a channel shows what the cube does, so registered."""
+    return pair.contrast > 0 and pair.left <= MOST_LEFT
 
 
 def _in_units(alone: Any, components: Components, prior: torch.Tensor) -> torch.Tensor | None:
@@ -199,6 +213,18 @@ class Channels:
             out.setdefault(part.guide, []).append(part)
         return list(out.items())
 
+    def _shown(self, tile: Tile) -> torch.Tensor | None:
+        """Fine pixels ``(1, 1, y, x)``, surroundings included, of which a guide shows something; None of all."""
+        shown = torch.zeros_like(tile.wide_pan[:1], dtype=torch.bool)
+        for part in self.parts:
+            if part.guide is None or not shows(part.pair):
+                continue
+            valid = tile.guides[part.guide].valid_on_grid(tile.fine_size)
+            if valid is None:
+                return None
+            shown |= valid[:, part.number if valid.shape[1] > 1 else 0][:, None]
+        return shown
+
     def terms(self, tile: Tile, components: torch.Tensor) -> list[Sharp]:
         """What the channels say on a tile with its surroundings, less where they do not show what the cube does."""
         out = []
@@ -211,6 +237,10 @@ class Channels:
             if down is None or tile.guides[number or 0].ratio == 1:
                 each = [part.error.precision(tile, part.excess(tile, components)) for part in parts]
                 precision = torch.cat(torch.broadcast_tensors(*each), 1)
+                if number is None and tile.guides and (shown := self._shown(tile)) is not None:
+                    # PAN is believed as it is without guides
+                    (pan,) = parts
+                    precision = torch.where(shown, precision, pan.unaided.precision(tile, pan.excess(tile, components)))
             else:
                 precision = _column([1 / float(part.error.variance()) for part in parts], image)
             if doubt is not None:
@@ -242,11 +272,17 @@ class Channels:
         ), believed.mean(1, keepdim=True)  # fmt: skip
 
     def edges(self, tile: Tile) -> torch.Tensor:
-        """Channels on the fine grid in units of the step that halves a weight, for `edge_weights` of an edge of one."""
+        """Channels on the fine grid in units of the step that halves a weight, for `edge_weights` of an edge of one.
+
+        NaN where a guide shows nothing.
+        """
         images, steps = [], []
         for number, parts in self._groups():
             if number is None or tile.guides[number].ratio == 1:
-                images.append(tile.wide_pan if number is None else tile.guides[number].image)
+                image, valid = tile.wide_pan, None
+                if number is not None:
+                    image, valid = tile.guides[number].image, tile.guides[number].valid
+                images.append(image if valid is None else image.masked_fill(~valid, torch.nan))
                 steps += [part.edge**0.5 for part in parts]
         image = torch.cat(images, 1)
         return image / _column(steps, image)

@@ -55,7 +55,7 @@ def related(
     z, smooth : Tensor, shape (1, k, y, x)
         Components of a first solution, and interpolated ones.
     sharp : Tensor, shape (1, m, y, x)
-        PAN and other sharp channels, in units of their contrast.
+        PAN and other sharp channels, in units of their contrast; NaN where one shows nothing.
     contrast : Tensor, shape (k,)
         Of the components in the cube: squares add up to one.
     reach : float
@@ -65,14 +65,20 @@ def related(
     # where PAN is even but the first solution is not, there is an edge too
     near = [w * a for w, a in zip(weights, step_weights(z * scale, STEP), strict=True)]
     images = [image[:, :COMPARED] * (PART * scale[:COMPARED]) for image in (z, smooth)]
-    compared = torch.cat([*images, sharp / sharp.shape[1] ** 0.5], 1) / UNLIKE
+    # channels that all show something are compared at once
+    whole = not bool(sharp.isnan().any())
+    compared = torch.cat([*images, sharp / sharp.shape[1] ** 0.5] if whole else images, 1) / UNLIKE
     height, width = z.shape[-2:]
     far = tuple((y, x) for y, x in offsets(PLACES, REACH * reach) if y < height and abs(x) < width)
     total = torch.zeros_like(compared[:, :1])
     likeness = []
     for offset in far:
         first, second = neighbours_at(z.shape, offset)
-        alike = _squares(compared[second], compared[first]).add_(1).pow_(-2)
+        alike = _squares(compared[second], compared[first])
+        if not whole:
+            # in the mean of the channels that show both
+            alike += ((sharp[second] - sharp[first]) / UNLIKE).square().nanmean(1, keepdim=True).nan_to_num_(0)
+        alike = alike.add_(1).pow_(-2)
         total[first] += alike
         total[second] += alike
         likeness.append(alike)

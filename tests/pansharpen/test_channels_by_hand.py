@@ -114,7 +114,8 @@ def made_channels():
         )  # fmt: skip
         error = PanError(visible=visible, noise=0.0, least=0.0, pan_variance=1e9, ratio=4, another_date=visible)
         place = Place(shift=(0.2, -0.1))
-        return Channel(guide=guide, number=number, pair=pair, place=place, error=error, edge=number + 4.0)
+        own = {"error": error, "unaided": error, "edge": number + 4.0}
+        return Channel(guide=guide, number=number, pair=pair, place=place, **own)
 
     return Channels(parts=(
         channel(None, 0, [1.0, 2.0], 0.5, 0.1), channel(0, 0, [0.0, 1.0], 3.0, 0.2),
@@ -160,7 +161,8 @@ def test_what_channels_say_on_both_grids(case):
     # edges, in units of the step that halves a weight
     edges = own.edges(tile)
     expected = torch.cat([tile.pan / 2, guides[0].image / torch.tensor([2.0, 5**0.5])[:, None, None]], 1)
-    torch.testing.assert_close(edges, expected)
+    expected[0, 1:, 20, 30] = torch.nan
+    torch.testing.assert_close(edges, expected, equal_nan=True)
     steps = torch.tensor([2.0, 2.0, 5**0.5, 2.0])[:, None, None]
     torch.testing.assert_close(own.seen_edges(sharp), sharp.image / steps.to(sharp.image))
     assert own.said(["fine", "wide"]) == [
