@@ -262,7 +262,8 @@ class Channels:
         image = torch.cat([one.see_pan(pair.sight(one)) for one in alone], 1)
         believed = torch.cat([1 / part.excess(tile, components) for part in self.parts], 1).to(image)
         error = [
-            max(part.pair.unexplained, float(part.pair.response @ part.pair.response) / MAX_PRECISION)
+            # an image of zeros has no unit
+            max(part.pair.unexplained, float(part.pair.response @ part.pair.response) / MAX_PRECISION) or 1.0
             for part in self.parts
         ]
         return Sharp(

@@ -303,6 +303,15 @@ def test_small_scenes_and_holes_have_error_bars_too(case):
     assert torch.isfinite(std[:, 4]).all()
 
 
+def test_a_dark_pan_has_error_bars_too(case):
+    """All zeros: of no unit. Where pixels were held out everything was NaN."""
+    dark = case.replace(coarse=case.coarse[..., :10, :8], pan=torch.zeros(1, 1, 40, 32), reference=None)
+    estimate, std = posterior_of("physics", dark)
+    assert torch.isfinite(estimate).all()
+    assert torch.isfinite(std).all()
+    assert (std > 0).all()
+
+
 def test_error_bars_beside_the_fused_file(tmp_path, monkeypatch):
     calls = []
 
