@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from calibration.captures.capture import MonochromaticCapture
 from calibration.fitting.etalons import MAX_ETALONS
+from calibration.fitting.noise import ROUNDED
 from calibration.fitting.options import Options, label
 from calibration.held_out import ROUGHLY, Fold, deal, find_device_etalons, row_rmse, spread_rows
 from hsitools.errors import InputError
@@ -147,7 +148,7 @@ class Trials:
         tried = [new for new, old in zip(grown, self.folds, strict=False) if new is not old]
         if not tried:
             return False  # no fold shows another etalon
-        better = len(grown) == len(self.folds) and gain > BETTER * error
+        better = len(grown) == len(self.folds) and gain > max(BETTER * error, ROUNDED)
         self.weigh(residual, lines, gain, error, better)
         self._report(tried, gain, error, chosen=better)
         if better:

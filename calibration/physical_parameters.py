@@ -14,6 +14,7 @@ from calibration.characterization import FLAG_MEANING, Characterization
 from calibration.fitting.fit_state import Fit
 from calibration.fitting.initialize import weighted_gain
 from calibration.fitting.line_width import contradicts_width
+from calibration.fitting.noise import ROUNDED
 from calibration.fitting.opd_law import OpdLaw, fit_law
 from calibration.fitting.options import Options
 from calibration.fitting.pedestal import pedestal
@@ -208,7 +209,7 @@ def _poor(rmse: Array, shown: NDArray[np.bool_], narrow: NDArray[np.bool_]) -> N
     """Rows that are fitted far worse than the usual one that shows fringes, or of ``narrow`` peaks than the best."""
     if not shown.any():
         return shown
-    usual, best = np.quantile(rmse[shown], (0.5, 0.25))
+    usual, best = np.maximum(np.quantile(rmse[shown], (0.5, 0.25)), ROUNDED)
     return np.asarray(shown & ((rmse > POOR * usual) | (narrow & (rmse > POOR_OF_NARROW * best))))
 
 
@@ -279,7 +280,9 @@ def _line_settings(capture: MonochromaticCapture, data: ScaledRows, fit: Fit, op
     if width is None:
         declared = capture.linewidth_nm
         median = None if declared is None else float(np.median(declared))
-        wrong = contradicts_width(fit.sampled, data, fit.theta, options, median or 0.0)
+        # what is left of captures without noise is not of a line
+        noisy = float(np.median(fit.variance[data.usable])) > ROUNDED**2
+        wrong = noisy and contradicts_width(fit.sampled, data, fit.theta, options, median or 0.0)
         return {"linewidth_nm": median, "line_shape": capture.line_shape, "linewidth_contradicted": wrong}
     estimate = width.to_dict()
     return {"linewidth_nm": estimate["nm"], "line_shape": width.shape, "linewidth_estimate": estimate}

@@ -19,6 +19,7 @@ from calibration.captures.capture import MonochromaticCapture
 from calibration.captures.saturation import blanked_samples, clipped_samples, filled_flat, full_wells
 from calibration.characterization import Characterization
 from calibration.fitting.near_ceiling import near_ceiling, rows_near_ceiling, with_ceilings
+from calibration.fitting.noise import ROUNDED
 from calibration.fitting.opd_law import OpdLaw
 from calibration.fitting.options import Options
 from calibration.fitting.pedestal import pedestal_text
@@ -115,6 +116,12 @@ def characterize(
             "those with other turns over a gap between lines included (flag undersampled)",
             capture.name, result.settings["opd_limit_um"],
             counted(result.flags["undersampled"].sum(), "interferometer"),
+        )  # fmt: skip
+    left = float(np.nanmedian(result.rmse))
+    if left < ROUNDED:
+        log.warning(
+            "%s: no noise: residuals of %.1g of the mean intensity are rounding; errors are those of a noise of %g",
+            capture.name, left, ROUNDED,
         )  # fmt: skip
     if result.settings["pedestal"]["said"]:
         log.warning("%s: a constant in the intensities: %s", capture.name, pedestal_text(result.settings))

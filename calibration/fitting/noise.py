@@ -13,6 +13,9 @@ NOISE_SAMPLES = 100
 #: Squared residuals, in units of their expected variance, beyond which they count as this: one wild row must not speak
 #: for a line. Five standard deviations, which Gaussian noise does not reach.
 WILD_SQUARE = 25.0
+#: Share of the mean intensity below which residuals are no noise: of captures without any, as simulations make them,
+#: they are rounding, and where fits came to rest.
+ROUNDED = 1e-5
 
 
 def noise_shape(psi: Array, weight: Array, variance: Array, residual_share: Array | float = 1.0) -> Array:

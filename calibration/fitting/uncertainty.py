@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from calibration.fitting.fit_state import Fit
 from calibration.fitting.line_correlation import MOST_ROWS, FittedRows, line_correlation
-from calibration.fitting.noise import growth_with_intensity, noise_shape
+from calibration.fitting.noise import ROUNDED, growth_with_intensity, noise_shape
 from calibration.fitting.opd_law import NEIGHBOURS
 from calibration.fitting.options import Options
 from calibration.fitting.posterior import influence, inverse
@@ -52,7 +52,7 @@ def parameter_covariance(fit: Fit, data: ScaledRows, options: Options, *, common
     # samples at the ceiling have the noise of the others as far as they hold the fit
     held = weight if data.cut_off is None else np.where(data.cut_off, slope, weight)
     # per unit ψ′ the variance of a row's residuals, per sample that of ψ
-    variance = fit.variance * slope.sum(axis=1) / np.maximum(held.sum(axis=1), 1e-300)
+    variance = np.maximum(fit.variance, ROUNDED**2) * slope.sum(axis=1) / np.maximum(held.sum(axis=1), 1e-300)
     step = max(1, 4 * CHUNK_SAMPLES // n_lines)
     chunks = [np.arange(start, min(start + step, n_rows)) for start in range(0, n_rows, step)]
 
@@ -78,10 +78,10 @@ def parameter_covariance(fit: Fit, data: ScaledRows, options: Options, *, common
     shape = noise_shape(psi, weight, variance, residual_share)
     noise = held * shape * variance[:, None]
     noise *= growth_with_intensity(psi, weight * shape * variance[:, None] * residual_share, fit.values(data))
-    correlation = line_correlation(
-        own / np.sqrt(np.where(noise > 0, noise, np.inf)), weight > 0,
-        _to_first_order(fit, data, plan, slope, noise),
-    )  # fmt: skip
+    correlation = None
+    if np.median(fit.variance[data.usable]) > ROUNDED**2:
+        in_units = own / np.sqrt(np.where(noise > 0, noise, np.inf))
+        correlation = line_correlation(in_units, weight > 0, _to_first_order(fit, data, plan, slope, noise))
     noise *= np.where(freedom > 4, freedom / np.maximum(freedom - 2, 1), 2.0)[:, None]
     shared = common_errors(fit, data, options) if common else []
     out = np.zeros((n_rows, sampled.model.n_parameters, sampled.model.n_parameters))

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from calibration.captures.capture import MonochromaticCapture
 from calibration.fitting.fit import fit_again, fit_capture
 from calibration.fitting.fit_state import Fit
+from calibration.fitting.noise import ROUNDED
 from calibration.fitting.options import Options
 from calibration.fitting.scaled_rows import MIN_ROWS, ScaledRows
 from calibration.model_choice import general_model
@@ -131,7 +132,7 @@ def far_off(capture: MonochromaticCapture, data: ScaledRows, fit: Fit, limit: fl
         lines = line_noise > WILD_LINE * around
         lines[: AROUND // 2] = lines[len(lines) - AROUND // 2 :] = False
         wild |= lines
-    wild &= measured
+    wild &= measured & (np.abs(residual) > ROUNDED)
     if fit.cut_off is not None:
         # at a ceiling those are far off that should lie far below it
         sigma = _sigma(np.where(measured, residual, np.nan), axis=1)[:, None]
