@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterable, Iterator
+from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,8 +16,9 @@ from typing import Any
 
 from hsitools import __version__
 from hsitools.cube.memory import ALLOCATOR, memory_limit
-from hsitools.errors import InputError
+from hsitools.errors import HsiError, InputError
 from hsitools.processors import processors
+from hsitools.scale.tasks import GONE
 
 log = logging.getLogger(__name__)
 
@@ -67,9 +69,20 @@ def cluster(
         return
     modules = list(modules)
     made = _local(workers, modules) if scheduler is None else _running(scheduler)
-    with made as client:
+    with made as client, _loss_said():
         check_workers(client, files, modules)
         yield client
+
+
+@contextmanager
+def _loss_said() -> Iterator[None]:
+    """Raise `HsiError` for whatever Dask says meanwhile of a scheduler that is gone."""
+    from distributed.comm.core import CommClosedError
+
+    try:
+        yield
+    except (CommClosedError, CancelledError):
+        raise HsiError(GONE) from None
 
 
 def check_workers(client: Any, files: Iterable[Path | str | None] = (), modules: Iterable[str] = ()) -> None:
@@ -117,7 +130,11 @@ def _dask() -> Any:
     except ImportError:
         raise InputError("workers: dask: not installed, expected `pip install hsitools[scale]`") from None
     # workers that come and go are Dask's affair; -v shows what it says of them
-    logging.getLogger("distributed").setLevel(max(logging.getLogger().level, logging.INFO) if _talks() else SILENT)
+    level = max(logging.getLogger().level, logging.INFO) if _talks() else SILENT
+    # Dask gives some of its parts a level of their own
+    for name in ("distributed", *logging.root.manager.loggerDict):
+        if name.partition(".")[0] == "distributed":
+            logging.getLogger(name).setLevel(level)
     return dask, distributed
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import CancelledError
 from typing import Any
 
 from hsitools.errors import HsiError
 from hsitools.progress import Progress, silent
 from hsitools.scale.sending import pack, unpack
 
+#: What is said when nobody gives out tasks any more.
+GONE = "workers: their scheduler is gone; the same command goes on where this one stood"
 #: Tasks sent out or waiting to be taken, for each thread of the workers: one at work, one to go on with, one taken.
 AHEAD = 3
 #: Seconds between looks for results, least and most, as each look takes time from the workers of this machine.
@@ -116,14 +119,18 @@ def _next(queue: Any, client: Any) -> Any:
         time.sleep(min(max(POLL_SHARE * (time.monotonic() - began), POLL_S[0]), POLL_S[1]))
         if time.monotonic() - at_work > LOOK_S:
             if client.status != "running":
-                raise HsiError("workers: their scheduler is gone; the same command goes on where this one stood")
+                raise HsiError(GONE)
             if client.nthreads():
                 at_work = time.monotonic()
             elif time.monotonic() - at_work > GONE_S:
                 raise HsiError(f"workers: all are gone for {GONE_S:g} s; the same command goes on where this one stood")
             else:
                 time.sleep(LOOK_S)
-    return next(queue)
+    future, result = next(queue)
+    # Dask gives it for the result of what nobody will do any more
+    if isinstance(result, CancelledError):
+        raise HsiError(GONE)
+    return future, result
 
 
 def _itself(packed: bytes) -> bytes:
