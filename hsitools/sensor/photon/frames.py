@@ -54,6 +54,8 @@ class Level:
         Mean of the two frames, and their mean temporal variance.
     sample : array
         Some values as they are stored, to tell the step of the converter from.
+    beside : float
+        Sum of the correlations of a pixel's noise with its eight neighbours', lines removed; zero of white noise.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Level:
     pair_mean: Array
     pair_variance: Array
     sample: NDArray[Any]
+    beside: float = 0.0
 
     @property
     def freedom(self) -> float:
@@ -119,6 +122,8 @@ class _Moments:
         self.equal: int | None = None
         #: sums over rows and columns: excess of the lines' means, its expectation, its variance, line variance
         self.lines = np.zeros(4)
+        #: sums of products of neighbouring pixels' noise, and of its square
+        self.products = np.zeros(2)
 
     def add(self, frame: NDArray[Any], group: float) -> None:
         stored = real_array(frame, self.name)
@@ -180,6 +185,7 @@ class _Moments:
         self.square += difference**2 * (_spent(keep.sum(), 2) / 2)
         without = difference - difference.mean(axis=1, keepdims=True)
         without -= without.mean(axis=0)
+        self.products += _beside(np.where(np.abs(without) < WILD * np.std(without), without, 0.0))
         left = (1 - 1 / difference.shape[0]) * (1 - 1 / difference.shape[1])
         self.square_lines += without**2 / (2 * max(left, 1e-9))
         # neighbouring pairs share a frame: every other one is independent
@@ -196,6 +202,13 @@ class _Moments:
                 f"{self.name}: found frame {self.equal} to be the one before it once more, expected measurements of "
                 "their own"
             )
+
+    def _correlation(self) -> float:
+        """See `Level.beside`; lines' means take a little of it with them."""
+        shape = self.mean.shape
+        if min(shape) < MIN_LINE or not self.products[1] > 0:
+            return 0.0
+        return float(self.products[0] / self.products[1]) + 2 / shape[0] + 2 / shape[1]
 
     def level(self) -> Level:
         if self.count == 0:
@@ -217,7 +230,19 @@ class _Moments:
             name=self.name, count=self.count, pairs=pairs, runs=runs, mean=self.mean, variance=small[0],
             peak=small[1], low=small[2], line_variance=line_variance, frame_mean=np.array(self.frame_mean),
             pair_mean=np.array(self.pair_mean), pair_variance=np.array(self.pair_variance), sample=self.sample,
+            beside=self._correlation(),
         )  # fmt: skip
+
+
+def _beside(noise: Array) -> Array:
+    """Sum over the eight neighbours of the products with each pixel, and the squares that make correlations of it."""
+    count, products = noise.size, 0.0
+    for one, other in (
+        (noise[:, 1:], noise[:, :-1]), (noise[1:], noise[:-1]), (noise[1:, 1:], noise[:-1, :-1]),
+        (noise[1:, :-1], noise[:-1, 1:]),
+    ):  # fmt: skip
+        products += 2 * float((one * other).sum()) * count / max(one.size, 1)
+    return np.array([products, float(np.square(noise).sum())])
 
 
 def _spent(count: int, parameters: int) -> float:

@@ -15,6 +15,9 @@ SAME_STEP, MIN_CODES = 1.5, 16
 BELOW_DARK = 10.0
 #: Frames of one level whose light differs by this factor are of several levels: lamps drift and flicker by less.
 ONE_LEVEL = 1.5
+#: Share of photons' noise that is in the covariances with neighbours from which on it is said, where so many standard
+#: deviations of chance do not make it.
+SHARED, SHARED_SIGMA = 0.04, 6.0
 
 
 def require_one_unit(dark: Level, levels: list[Level]) -> None:
@@ -63,4 +66,26 @@ def notes_on_levels(dark: Level, levels: list[Level], points: Points) -> tuple[s
             f"the line rests on one level of light and the dark ({len(points.signal) - 2} degrees of freedom): nothing "
             "tells whether the response is linear, expected several levels"
         )
+    shared, chance = _shared_by_photons(dark, [levels[int(one)] for one in np.unique(points.level) if one >= 0])
+    if shared > max(SHARED, SHARED_SIGMA * chance):
+        notes.append(
+            f"neighbouring pixels share photons' noise (covariances with the eight around are {shared:.2f} of its "
+            "variance), as where charge crosses over or frames were resampled: the gain is told "
+            f"{1 + shared:.2f} times too large"
+        )
     return tuple(notes)
+
+
+def _shared_by_photons(dark: Level, lit: list[Level]) -> tuple[float, float]:
+    """Covariance of a pixel's noise with its eight neighbours', by as much as light makes of it, over the variance that
+    light makes; and what chance makes of it.
+    """
+    none, *light = (float(np.median(level.pair_variance)) for level in (dark, *lit))
+    grown = sum(light) - len(lit) * none
+    covariance = sum(value * level.beside for value, level in zip(light, lit, strict=True))
+    # four products, each twice; neighbouring pairs have a frame in common
+    single = 4 * 2**2 * 3 / 2 / dark.mean.size
+    chance = sum(value**2 / level.pairs for value, level in zip(light, lit, strict=True))
+    chance += (len(lit) * none) ** 2 / dark.pairs
+    grown = max(grown, 1e-300)
+    return (covariance - len(lit) * none * dark.beside) / grown, (single * chance) ** 0.5 / grown

@@ -258,6 +258,21 @@ def test_a_curve_that_bends_is_refused(bend):
         measured(13, bend=bend, levels=TOP, shape=(80, 80))
 
 
+def test_charge_that_crosses_over_is_said():
+    """Of 2 % to each of four neighbours, variance is .85 of what electrons have: no frames but neighbours tell it."""
+    dark, levels = detector_frames(np.random.default_rng(2), levels=(5e3, 1e4, 2e4), shape=(100, 100), integer=False)
+
+    def crossed(frame):
+        around = sum(np.roll(frame, step, axis) for step in (-1, 1) for axis in (0, 1))
+        return 0.92 * frame + 0.02 * around
+
+    result = photon_transfer(dark, [[crossed(frame) for frame in level] for level in levels])
+    told = [float(note.split("is told ")[1].split(" times")[0]) for note in result.notes if "share photons" in note]
+    assert result.gain / GAIN == pytest.approx(1 / (0.92**2 + 4 * 0.02**2), rel=0.02)
+    assert told == [pytest.approx(result.gain / GAIN, abs=0.04)]
+    assert not any("share photons" in note for note in photon_transfer(dark, levels).notes)
+
+
 def test_all_levels_clipped():
     with pytest.raises(InputError, match=r"0 usable samples, .*57351 DN, which level 0, 1 reaches"):
         measured(14, levels=[8e4, 9e4], clip=57351)
