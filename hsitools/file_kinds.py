@@ -20,8 +20,6 @@ def known_kind(path: Path) -> str:
     """What a file of no kind of ours holds, where that can be told."""
     if path.is_dir():
         return _listing(path)
-    if path.is_file() and path.stat().st_size == 0:
-        return "an empty file"
     if path.is_file() and zipfile.is_zipfile(path):
         return _arrays(path)
     from hsitools.io.labels import is_hdf5
@@ -67,11 +65,17 @@ def describe(path: str | Path) -> dict[str, Any]:
         When nothing is there, nobody knows it, or it cannot be read.
     """
     path = Path(path)
+    from hsitools.io.labels import strange
+
+    points = sorted(entry_points(group=FORMATS))
+    expected = f"expected one of: {', '.join(point.name for point in points)}"
+    said = strange(path)
+    if said is not None:
+        raise FormatError(f"{path}: kind: found {said}, {expected}")
     if not path.exists():
         raise FormatError(f"{path}: found no such file or folder")
-    kinds, first = [], None
-    for point in sorted(entry_points(group=FORMATS)):
-        kinds.append(point.name)
+    first = None
+    for point in points:
         try:
             reader = point.load()
         except Exception as error:
@@ -90,7 +94,4 @@ def describe(path: str | Path) -> dict[str, Any]:
             return found
     if first is not None:
         raise first
-    said = known_kind(path)
-    if said:
-        raise FormatError(f"{path}: kind: found {said}, expected one of: {', '.join(kinds)}")
-    raise FormatError(f"{path}: kind: found nothing known, expected one of: {', '.join(kinds)}")
+    raise FormatError(f"{path}: kind: found {known_kind(path) or 'nothing known'}, {expected}")

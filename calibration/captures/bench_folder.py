@@ -10,6 +10,7 @@ from typing import Any
 from calibration import characterization
 from calibration.captures import capture, frames
 from hsitools.errors import FormatError, InputError
+from hsitools.io.labels import strange
 
 #: Kinds of files, in the order in which they are made.
 FRAMES, CAPTURE, CHARACTERIZATION = "raw frames", "monochromatic capture", "characterization"
@@ -41,7 +42,7 @@ def open_bench(path: str | Path) -> Bench:
     if kind is not None:
         return Bench(path=path, kind=kind)
     if not path.is_dir():
-        raise FormatError(f"{path}: bench: found another kind of file, {expected}")
+        raise FormatError(f"{path}: bench: found {strange(path) or 'another kind of file'}, {expected}")
     inside = [(file, _kind(file)) for file in sorted(path.iterdir()) if not file.name.startswith(".")]
     benches = [Bench(path=file, kind=what) for file, what in inside if what is not None]
     if not benches:

@@ -22,6 +22,7 @@ from hsitools.arrays import real_array
 from hsitools.cube import Cube
 from hsitools.errors import FormatError, InputError
 from hsitools.io.formats.hdf5 import open_hdf5
+from hsitools.io.labels import strange
 from hsitools.text import counted
 
 Array = NDArray[np.float64]
@@ -167,8 +168,8 @@ def _even_scene(path: Path) -> Iterator[Any]:
     """The open file of a flat: frames, none of which has a wavelength of its own."""
     import h5py
 
-    if not path.is_file():
-        raise FormatError(f"{path}: flat: found no such file")
+    if strange(path) is not None or not path.is_file():
+        raise FormatError(f"{path}: flat: found {strange(path) or 'no such file'}, expected frames of an even scene")
     if not h5py.is_hdf5(path):
         raise InputError(f"{path}: flat: {NO_FRAMES}")
     with _opened(path) as file:

@@ -22,6 +22,7 @@ from hsitools.comparison.task import OK
 from hsitools.comparison.two_sides import Record
 from hsitools.errors import FormatError, HsiError, InputError
 from hsitools.io.hashes import content_hash
+from hsitools.io.labels import strange
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +128,9 @@ class Benchmark(engine.Benchmark):
 
 def _file_of_cases(path: Path, cases: tuple[str, ...]) -> NoiseSource:
     if not path.is_file() or not h5py.is_hdf5(path):
-        raise FormatError(f"{path}: found no HDF5 file, expected one with a clean cube and its noisy cases")
+        raise FormatError(
+            f"{path}: found {strange(path) or 'no HDF5 file'}, expected one with a clean cube and its noisy cases"
+        )
     try:
         with h5py.File(path) as file:
             cubes = {

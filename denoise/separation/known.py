@@ -105,6 +105,9 @@ def units_of(cube: Cube, sensor: Sensor, scale: float | None) -> tuple[float, li
     if sensor.noise is None and sensor.calibration is None:
         return 1.0, []
     who, its, wanted = cube.who, cube.units.strip(), sensor.units.strip()
+    if "sensor_hash" in cube.meta and its == wanted:
+        # as `hsi simulate` wrote it: bands of little light may be full, and far beyond what reflectance can be
+        return 1.0, []
     if wanted in REFLECTANCE:
         if its.lower() in PERCENT:
             return 0.01, []

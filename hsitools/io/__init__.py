@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hsitools.errors import FormatError, HsiError, InputError, require_type
-from hsitools.io.labels import is_hdf5
+from hsitools.io.labels import is_hdf5, strange
 from hsitools.io.outputs import check_suffix
 from hsitools.io.readers import all_readers, cube_formats, reader_of
 from hsitools.progress import Progress, silent
@@ -50,8 +50,9 @@ def open_cube(path: str | Path, *, variable: str | None = None, axes: str | None
     """
     require_type(path, (str, PathLike), "path", "the path of one cube (open_cubes takes several)")
     path = Path(path)
-    if not path.exists():
-        raise FormatError(f"{path}: found no such file or folder, expected a cube")
+    found = strange(path) or ("no such file or folder" if not path.exists() else None)
+    if found is not None:
+        raise FormatError(f"{path}: found {found}, expected a cube")
     choice = {key: value for key, value in (("variable", variable), ("axes", axes)) if value is not None}
     with _said(path, "format"):
         name = reader_of(path)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hsitools.errors import FormatError
+from hsitools.io.labels import strange
 
 
 def file_sha256(path: str | Path) -> str:
@@ -31,7 +32,10 @@ def content_hash(path: str | Path) -> str:
 
     path = Path(path)
     if not path.exists():
-        raise FormatError(f"{path}: found no such file or folder, expected one")
+        raise FormatError(f"{path}: found {strange(path) or 'no such file or folder'}, expected one")
+    if not path.is_file() and not path.is_dir():
+        # reading a pipe waits for whoever writes into it
+        raise FormatError(f"{path}: found {strange(path)}, expected a file or folder")
     return files_hash(source_files(path))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -63,6 +64,26 @@ def well_known_text(crs: str) -> str:
     except ImportError:
         return crs
     return str(CRS.from_user_input(crs).to_wkt())
+
+
+def strange(path: Path) -> str | None:
+    """What lies at a path that no reader can open, whatever it reads; None for folders and files with content.
+
+    Examples
+    --------
+    >>> Path("nothing.h5").touch()
+    >>> strange(Path("nothing.h5")), strange(Path("."))
+    ('an empty file', None)
+    """
+    if path.is_symlink() and not path.exists():
+        return f"a link to {os.readlink(path)}, which is not there"
+    if path.is_dir() or not path.exists():
+        return None
+    if not path.is_file():
+        return "a pipe or device"
+    if path.stat().st_size == 0:
+        return "an empty file"
+    return None if os.access(path, os.R_OK) else "a file that you may not read"
 
 
 def is_hdf5(path: Path) -> bool:

@@ -174,7 +174,7 @@ def evaluate_fusion(
         metrics = _without_pan(metrics)
         registered = False
     order = order_of(coarse, fused)
-    require_comparable(fused, coarse)
+    require_comparable(fused, coarse, "fused", "coarse")
     fused, coarse = ordered(fused, order), ordered(coarse, order)
     mtf, noise_variance = ordered_numbers(mtf, order), ordered_numbers(noise_variance, order)
     fusion = Fusion.of(

@@ -90,7 +90,7 @@ class Fusion:
         InputError
             When the sizes, or the bands or units of cubes, do not fit one another.
         """
-        require_comparable(fused, coarse)
+        require_comparable(fused, coarse, "fused", "coarse")
         if isinstance(pan, Cube) and isinstance(fused, Cube):
             require_same_place(pan, fused)
         f, m = as_batch(fused, "fused"), as_batch(coarse, "coarse")

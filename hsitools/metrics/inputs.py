@@ -38,10 +38,13 @@ def as_batch(values: Any, name: str) -> torch.Tensor:
     return tensor
 
 
-def require_comparable(values: Any, others: Any) -> None:
-    """Raise `InputError` where both are cubes whose bands, units or places are not the same."""
+def require_comparable(values: Any, others: Any, role: str = "estimate", beside: str = "reference") -> None:
+    """Raise `InputError` where both are cubes whose bands, units or places are not the same.
+
+    Cubes in memory may be called after one scene, both of them: messages tell which is which.
+    """
     if isinstance(values, Cube) and isinstance(others, Cube):
-        agreement.require_comparable(values, others)
+        agreement.require_comparable(values, others, f"{values.who} ({role})", f"{others.who} ({beside})")
 
 
 def _largest(values: torch.Tensor) -> float:

@@ -166,7 +166,7 @@ def open_pair(
 
 
 def _is_case(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
+    if not path.is_file() or not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
         return "ms_lr.npy" in archive.namelist()

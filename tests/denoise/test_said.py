@@ -18,7 +18,10 @@ from denoise.comparison.before_after import (
 from denoise.comparison.judging import judged
 from denoise.restore import restore
 from denoise.said import of_strips, striped_rows, warning_of
+from denoise.separation.known import units_of
 from hsitools import Cube
+from hsitools.errors import InputError
+from hsitools.sensor import DetectorNoise, GaussianResponse, Sensor
 
 BANDS = 4
 
@@ -173,3 +176,19 @@ def test_rows_with_offsets_of_their_own_are_said() -> None:
     assert striped_rows(np.where(keep, rest, 1e6), keep) == {"striped_rows": 2}
     assert "rows of 2 bands have offsets of their own" in warning_of({"striped_rows": 2})["warning"]
     assert "rows suspected of stripes" in warning_of({"common_rows": 0.02})["warning"]
+
+
+def test_what_a_sensor_was_simulated_to_see_is_in_its_units():
+    # a band of little light is full of noise, up to tens: no reflectance of a file whose numbers are not known
+    wavelength = np.linspace(500, 900, 6)
+    noise = DetectorNoise(electrons_per_unit=1e4, full_well=2e4)
+    sensor = Sensor(
+        name="of six", units="1", noise=noise,
+        response=GaussianResponse(centre_nm=wavelength, width_nm=np.full(6, 10.0)),
+    )  # fmt: skip
+    values = np.random.default_rng(3).uniform(0.2, 1, (6, 20, 20)).astype(np.float32)
+    values[5] *= 30
+    cube = Cube(data=values, wavelength_nm=wavelength, units="1")
+    with pytest.raises(InputError, match="units: found values up to"):
+        units_of(cube, sensor, None)
+    assert units_of(cube.replace(meta={"sensor_hash": sensor.fingerprint()}), sensor, None) == (1.0, [])

@@ -1,8 +1,10 @@
 """What commands write: looked at before the work, over no input, whole or not there."""
 
+import asyncio
 import errno
 import os
 import resource
+import time
 from types import SimpleNamespace
 
 import click
@@ -14,7 +16,7 @@ from calibration.captures.frames import FrameWriter
 from hsitools.commands.outputs import OutputFile, OutputFolder
 from hsitools.commands.root import main
 from hsitools.cube import Cube
-from hsitools.errors import InputError
+from hsitools.errors import FormatError, InputError
 from hsitools.io import open_cube, save_cube
 from hsitools.io.atomic import atomic_path
 from hsitools.io.outputs import SUFFIXES, made_folder, refuse_inputs, suffixes_of
@@ -214,3 +216,23 @@ def test_an_empty_name_is_no_folder(hsi, tmp_path, monkeypatch):
         assert code == 2
         assert "found '', expected a name" in err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_store_that_cannot_be_whole_leaves_nothing_that_threads_still_write(tmp_path, monkeypatch):
+    storage = pytest.importorskip("zarr.storage")
+    whole, chunks = storage.LocalStore.set, []
+
+    async def one_fails(self, key, value, **options):
+        if key.startswith("cube/c/"):
+            chunks.append(key)
+            if len(chunks) == 1:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            await asyncio.sleep(0.2)
+        await whole(self, key, value, **options)
+
+    monkeypatch.setattr(storage.LocalStore, "set", one_fails)
+    with pytest.raises(FormatError, match="cannot be written; No space left"):
+        save_cube(Cube(data=np.ones((80, 4, 4), np.float32)), tmp_path / "a.zarr")
+    assert len(chunks) == 3
+    time.sleep(0.3)
+    assert list(tmp_path.iterdir()) == []

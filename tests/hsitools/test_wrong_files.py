@@ -1,6 +1,7 @@
 """Every file that a command reads, wrong in each way that files are: one line names it, and nothing is written."""
 
 import json
+import os
 
 import click
 import h5py
@@ -67,6 +68,9 @@ sensor show sensor.h5
 sensor noise --dark dark.h5 --flat levels.h5 --out out.h5
 simulate cube.h5 --sensor sensor.h5 --out out.h5
 """.strip().splitlines()
+
+#: What every command says of these.
+SAID = {"empty.h5": "found an empty file", "pipe.h5": "found a pipe or device"}
 
 
 def is_input(parameter):
@@ -142,7 +146,7 @@ def good(tmp_path_factory, hsi):
 
 @pytest.fixture(scope="module")
 def wrong(tmp_path_factory):
-    """Wrong files of a suffix: none, a folder, an empty one, words, an HDF5 file that was cut off."""
+    """Wrong files of a suffix: none, a folder, an empty one, words, an HDF5 file that was cut off, a pipe."""
     folder = tmp_path_factory.mktemp("wrong")
     with h5py.File(folder / "whole", "w") as file:
         file["cube"] = np.zeros((3, 40, 40))
@@ -157,6 +161,11 @@ def wrong(tmp_path_factory):
         if suffix != ".py":
             (folder / f"empty{suffix}").write_text("")
             kinds.append("empty")
+        # of text, a pipe may well bring some
+        if suffix == ".h5" and hasattr(os, "mkfifo"):
+            if not (folder / "pipe.h5").exists():
+                os.mkfifo(folder / "pipe.h5")
+            kinds.append("pipe")
         return [folder / f"{kind}{suffix}" for kind in kinds]
 
     return make
@@ -180,6 +189,8 @@ def test_a_wrong_file_is_one_line_that_names_it_and_nothing_is_written(good, wro
                 faults.append(f"{name}: {parameter}: {path.name}: {ended.value.code}: {said}")
             if str(path) not in said:
                 faults.append(f"{name}: {parameter}: {path.name}: not named: {said}")
+            if path.name in SAID and SAID[path.name] not in said:
+                faults.append(f"{name}: {parameter}: {path.name}: {said}, expected {SAID[path.name]}")
             # a cell or a product of many that fails is a row with its reason, which is kept
             if not ("benchmark" in words or "--batch" in words) and (out or files(good) != before):
                 faults.append(f"{name}: {parameter}: {path.name}: wrote {files(good).keys() - before.keys()}, {out!r}")

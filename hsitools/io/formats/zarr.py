@@ -5,6 +5,7 @@ Stores of xarray and others, Zarr 2 too, are read by the rules of `hsitools.io.v
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import shutil
 import struct
@@ -128,7 +129,19 @@ def write(cube: Cube, path: Path, progress: Progress) -> None:
     except OSError as error:
         raise FormatError(f"{path}: output: cannot be written; {error.strerror or error}") from None
     finally:
+        _settle()
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _settle() -> None:
+    """Wait for what Zarr has begun: of chunks written together the first that fails ends the call, the others go on."""
+    from zarr.core.sync import sync
+
+    async def others() -> None:
+        waiting = asyncio.all_tasks() - {asyncio.current_task()}
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+    sync(others())
 
 
 def created(cube: Cube, store: Path, who: str, chunk: tuple[int, int] = CHUNK) -> tuple[Any, Stored]:

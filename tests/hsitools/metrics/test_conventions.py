@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.metrics import Fusion, Registration, evaluate, evaluate_fusion, get
 from hsitools.metrics.expected_error import _Pair
@@ -336,3 +337,12 @@ def test_any_numpy_array_is_measured(seen):
     for name in names:
         # half precision tells a two-thousandth of a value
         assert found[name].value == pytest.approx(right[name].value, rel=5e-3), name
+
+
+def test_cubes_that_do_not_fit_are_told_by_what_they_are():
+    # both of one scene, as a product and its truth in memory are
+    cube = Cube(data=np.ones((3, 4, 4)), source="scene.h5")
+    with pytest.raises(
+        InputError, match=r"scene\.h5 \(estimate\): bands: found 2, expected 3 as in scene\.h5 \(reference\)"
+    ):
+        evaluate(cube.select(bands=[0, 1]), cube)
