@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hsitools import open_cube
+from hsitools import Cube, open_cube, save_cube
 from hsitools.errors import FormatError
 
 NM = np.array([400.0, 450.0, 550.0])
@@ -67,3 +67,32 @@ def test_what_gdal_makes_of_netcdf_keeps_its_labels(tmp_path, of_bands, of_file)
     cube = open_cube(tmp_path / "a.tif")
     np.testing.assert_array_equal(cube.wavelength_nm, NM)
     np.testing.assert_allclose(cube.physical().read(), np.where(VALUES == 7, np.nan, VALUES * 0.5 + 1))
+
+
+def test_fields_of_a_header_stand_in_any_order(tmp_path):
+    first, *fields = (HEADER + "wavelength units = Micrometers\nwavelength = {.4, .45, .55}\nfwhm = {.01, .02, .03}\n"
+                      "bbl = {1, 0, 1}\ndata ignore value = 7\ndata gain values = {2, 3, 4}\n"
+                      "map info = {UTM, 1, 1, 500000, 4000000, 30, 20, 33, North, WGS-84}\n").splitlines()  # fmt: skip
+    for order in (fields, fields[::-1], sorted(fields)):
+        cube = open_cube(_envi(tmp_path, "\n".join([first, *order])))
+        expected = np.where(VALUES == 7, np.nan, VALUES * np.array([2.0, 3, 4])[:, None, None])
+        np.testing.assert_allclose(cube.physical().read(), expected)
+        np.testing.assert_allclose(cube.wavelength_nm, NM)
+        np.testing.assert_allclose(cube.fwhm_nm, [10, 20, 30])
+        np.testing.assert_array_equal(cube.good, [True, False, True])
+        assert (cube.crs, cube.transform) == ("EPSG:32633", (30, 0, 500_000, 0, -20, 4_000_000))
+
+
+def test_a_written_header_begins_as_envi_wants_it(tmp_path):
+    save_cube(Cube(data=VALUES, wavelength_nm=NM, fwhm_nm=np.full(3, 5.0), name="a scene"), tmp_path / "b.hdr")
+    first, *lines = (tmp_path / "b.hdr").read_text().splitlines()
+    fields = [tuple(part.strip() for part in line.split("=", 1)) for line in lines]
+    assert first == "ENVI"
+    assert fields[:9] == [
+        ("description", "{a scene}"), ("samples", "4"), ("lines", "2"), ("bands", "3"), ("header offset", "0"),
+        ("file type", "ENVI Standard"), ("data type", "2"), ("interleave", "bsq"), ("byte order", "0"),
+    ]  # fmt: skip
+    # software that reads from top to bottom knows the unit when it meets the numbers
+    names = [name for name, _ in fields]
+    assert names.index("wavelength units") < names.index("wavelength") < names.index("fwhm")
+    np.testing.assert_array_equal(np.fromfile(tmp_path / "b.img", "<i2"), VALUES.ravel())
