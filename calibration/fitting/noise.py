@@ -13,6 +13,8 @@ NOISE_SAMPLES = 100
 #: Squared residuals, in units of their expected variance, beyond which they count as this: one wild row must not speak
 #: for a line. Five standard deviations, which Gaussian noise does not reach.
 WILD_SQUARE = 25.0
+#: Bounds of the noise's variance beside that of the mean intensity, and passes in which it is found.
+GROWTH, PASSES = (0.2, 50.0), 3
 #: Share of the mean intensity below which residuals are no noise: of captures without any, as simulations make them,
 #: they are rounding, and where fits came to rest.
 ROUNDED = 1e-5
@@ -47,10 +49,14 @@ def growth_with_intensity(psi: Array, expected: Array, fitted: Array) -> Array:
     the same for all lines. One where nothing can be told.
     """
     measured = (expected > 0) & np.isfinite(psi)
-    ratio = np.where(measured, np.minimum(psi**2 / np.where(measured, expected, 1), WILD_SQUARE), 0)
+    squares = np.where(measured, psi**2 / np.where(measured, expected, 1), 0)
     count = np.maximum(measured.sum(axis=0), 1)
     away = (fitted - (fitted * measured).sum(axis=0) / count) * measured
-    rest = (ratio - ratio.sum(axis=0) / count) * measured
     total = float((away * away).sum())
-    slope = float((rest * away).sum()) / total if total > 0 else 0.0
-    return np.clip(1 + slope * away, 0.2, 5.0)
+    growth = np.ones_like(away)
+    for _ in range(PASSES if total > 0 else 0):
+        # what is wild is so beside the noise of its own intensity: narrow peaks have many times the mean one
+        ratio = np.minimum(squares, WILD_SQUARE * growth)
+        rest = (ratio - ratio.sum(axis=0) / count) * measured
+        growth = np.clip(1 + float((rest * away).sum()) / total * away, *GROWTH)
+    return growth

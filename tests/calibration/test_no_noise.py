@@ -1,4 +1,4 @@
-"""Captures without noise, as simulations make them: right values, no smaller errors than rounding makes, and said."""
+"""Captures without noise: right values, no smaller errors than rounding makes, and said; and noise of narrow peaks."""
 
 import logging
 
@@ -7,6 +7,7 @@ import pytest
 
 from calibration import characterize
 from calibration import simulated_bench as bench
+from calibration.fitting.noise import growth_with_intensity
 from calibration.fitting.options import Options
 from hsitools.sensor.transmittance import TransmittanceModel
 
@@ -28,3 +29,16 @@ def test_without_noise(degree, prior, caplog):
     assert 1e-7 < np.median(result.opd_stderr_um) < 1e-5
     assert not result.settings["wild"]["samples"]
     assert not result.settings["linewidth_contradicted"]
+
+
+def test_noise_of_narrow_peaks_is_theirs():
+    """Peaks 19 times the mean, as of R = .9, have ten times the mean variance where half of it is photons'."""
+    rng = np.random.default_rng(0)
+    bright = rng.random((40, 400)) < 0.05
+    fitted = np.where(bright, 19.0, 0.05)
+    mean = fitted.mean(axis=0)
+    variance = 1 + 0.5 * (fitted - mean)
+    psi = np.sqrt(np.maximum(variance, 0.2)) * rng.standard_normal(fitted.shape)
+    growth = growth_with_intensity(psi, np.ones_like(psi), fitted)
+    assert growth[bright].mean() == pytest.approx(variance[bright].mean(), rel=0.15)
+    assert growth[~bright].mean() == pytest.approx(variance[~bright].mean(), abs=0.2)
