@@ -7,9 +7,9 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 #: Workers that may die at one task before it is given up; a task that needs more memory than there is kills each.
 DEATHS = 10
+#: Times that a cluster is begun: a process that is killed meanwhile ends its start.
+STARTS = 3
 #: Level at which nothing is logged.
 SILENT = logging.CRITICAL
 #: How often each process of a cluster looks at itself; Dask's own 50 times a second are seen in the processor time.
@@ -223,8 +225,8 @@ def _local(workers: int | None, modules: list[str]) -> Iterator[Any]:
     limit = memory_limit()
     with dask.config.set(settings), ExitStack() as made:
         with _interrupts_wait():
-            processes = distributed.LocalCluster(
-                n_workers=workers, threads_per_worker=1, processes=True,
+            processes = _begun(
+                distributed.LocalCluster, n_workers=workers, threads_per_worker=1, processes=True,
                 memory_limit=0 if limit is None else limit // workers, worker_dashboard_address=None,
                 dashboard_address=":0" if watched else None,
                 # any free port, for what is served without a dashboard too
@@ -236,6 +238,18 @@ def _local(workers: int | None, modules: list[str]) -> Iterator[Any]:
         if watched:
             log.info("dashboard of the workers: %s", client.dashboard_link)
         yield client
+
+
+def _begun(made: Callable[..., Any], **options: Any) -> Any:
+    """A cluster, made anew where one of its processes is killed before it is there."""
+    for _ in range(STARTS - 1):
+        with suppress(RuntimeError):
+            return made(**options)
+    try:
+        return made(**options)
+    except RuntimeError as error:
+        said = " ".join(str(error).split())
+        raise HsiError(f"workers: cannot be started, tried {STARTS} times; {said}") from None
 
 
 @contextmanager

@@ -57,3 +57,21 @@ def test_a_scheduler_that_is_lost_at_any_time_is_said(monkeypatch, lost):
         raise lost
     # its own words are for -v
     assert not logging.getLogger("distributed.client").isEnabledFor(logging.ERROR)
+
+
+@pytest.mark.parametrize("deaths", [1, 2, 3])
+def test_a_worker_that_dies_as_it_starts_is_started_again(deaths):
+    made = iter([RuntimeError("Nanny failed to start.")] * deaths + ["cluster"])
+
+    def cluster_of(n_workers):
+        assert n_workers == 2
+        found = next(made)
+        if isinstance(found, RuntimeError):
+            raise found
+        return found
+
+    if deaths < clusters.STARTS:
+        assert clusters._begun(cluster_of, n_workers=2) == "cluster"
+    else:
+        with pytest.raises(HsiError, match=r"^workers: cannot be started, tried 3 times; Nanny failed to start\.$"):
+            clusters._begun(cluster_of, n_workers=2)
