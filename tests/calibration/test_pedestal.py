@@ -47,6 +47,29 @@ def test_a_constant_is_found_and_said(share, prior, caplog):
     assert "gain and reflectivity are off by about as much" in caplog.text
 
 
+@pytest.mark.parametrize("share", [0.02, -0.02])
+def test_rows_of_unequal_light_have_one_constant(share):
+    """Every other one has a fifth of the light: of its own mean the constant is as much more."""
+    errors = []
+    for seed in range(3):
+        _, capture = measured(0.0, seed)
+        light = np.resize([[1.0], [0.2]], (24, 1))
+        intensity = capture.intensity * light
+        intensity += share / (1 - share) * intensity.mean()
+        found = characterize(replace(capture, intensity=intensity, flat=capture.flat * light), MODEL)
+        errors.append(found.settings["pedestal"]["share"] - share)
+        assert found.settings["pedestal"]["stderr"] < 0.004
+    assert np.mean(errors) == pytest.approx(0, abs=0.005)
+
+
+def test_rows_that_disagree_about_a_constant_are_in_its_error():
+    _, capture = measured(0.0, 1)
+    own = np.resize([[0.1], [-0.1]], (24, 1)) * capture.intensity.mean(axis=1, keepdims=True)
+    found = characterize(replace(capture, intensity=capture.intensity + own), MODEL).settings["pedestal"]
+    assert found["stderr"] == pytest.approx(0.1 / np.sqrt(24), rel=0.4)
+    assert not found["said"]
+
+
 @pytest.mark.parametrize("settings", [{}, {"drift": 0.05}, {"scale_error_nm": 0.05}, {"hot_share": 0.02}])
 def test_no_constant_is_said_without_one(settings, caplog):
     for seed in range(2):

@@ -114,3 +114,16 @@ def test_a_mean_is_what_it_was_before_clipping(height: float) -> None:
     # a step of the mean is one of Φ(height) of the scene
     assert std is not None
     np.testing.assert_allclose(std, 0.02 / ndtr(height), rtol=0.02)
+
+
+def test_noise_that_grows_with_the_light_raises_the_mean_where_it_is_dark_by_less() -> None:
+    """Of variance one in the mean and a fourth more for each unit of light: half of it at the floor."""
+    true = np.broadcast_to(np.linspace(0, 6, 80), (60, 80))
+    unit = np.sqrt(1 + 0.25 * (true - 3))
+    height = true / unit
+    mean = unit * (np.exp(-0.5 * height**2) / np.sqrt(2 * np.pi) + height * ndtr(height))
+    values = np.maximum(true + unit * np.random.default_rng(0).standard_normal(true.shape), 0)
+    estimate, _ = unclipped(
+        mean[None], None, values[None], np.ones((1, *true.shape), bool), np.ones(1), np.array([0.25])
+    )
+    np.testing.assert_allclose(estimate[0], true, atol=0.1)

@@ -432,7 +432,10 @@ def test_error_bars_in_other_units_and_of_a_denoised_cube(case, model, monkeypat
 
 
 def test_errors_of_held_out_pixels_go_on_to_the_fine_scale(case, model, monkeypatch):
-    """Of each band their mean square, less the coarse cube's noise, comes besides: `SHARE` of it for each octave."""
+    """Of each band their mean square, less the coarse cube's noise, comes besides: `SHARE` of it for each octave.
+
+    What may be chance goes on whole: of 80 pixels, as many of which tell as much as one.
+    """
     solved = {}
 
     def kept(cube, space, *others):
@@ -443,14 +446,18 @@ def test_errors_of_held_out_pixels_go_on_to_the_fine_scale(case, model, monkeypa
     monkeypatch.setattr(error_scales, "held_out", kept)
     monkeypatch.setattr(error_scales, "counted", lambda tile, _: torch.ones(tile.coarse.shape[2:]).double())
     floors = []
-    for share in (0.0, 0.5):
+    for share, dependent in ((0.0, 4), (0.5, 4), (0.0, 16)):
         monkeypatch.setattr(error_scales, "SHARE", share)
+        monkeypatch.setattr(error_scales, "DEPENDENT", dependent)
         with torch.no_grad():
             scale = error_scale(case, model.coarse, model.space, model.pair, model.channels)
         floors.append(scale.floor[0])
-    real = (solved["square"] - model.space.noise[0].double()).clamp(min=0)
+    noise = model.space.noise[0].double()
+    real = (solved["square"] - noise).clamp(min=0)
     assert (real > 0).any()
     torch.testing.assert_close(floors[1] - floors[0], 0.5 * (1 + np.log2(3)) * real, rtol=1e-5, atol=1e-12)
+    doubt = noise * (np.sqrt(2 * 16 / 80) - np.sqrt(2 * 4 / 80))
+    torch.testing.assert_close(floors[2] - floors[0], (1 + np.log2(3)) * doubt, rtol=1e-5, atol=1e-12)
 
 
 def test_held_out_pixels_do_not_lower_errors_where_a_guide_is_coarser_than_others(monkeypatch):

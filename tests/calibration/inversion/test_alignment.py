@@ -51,6 +51,22 @@ def test_slopes_are_orthonormal_and_no_brightness(image):
     np.testing.assert_allclose(slopes @ image.ravel(), 0, atol=1e-9)
 
 
+@pytest.mark.parametrize("noise", [0.01, 0.05])
+def test_what_is_left_of_slopes_is_as_large_as_it_is_said(image, noise):
+    slopes = brightness_slopes(image.ravel(), np.ones(image.shape, dtype=bool))
+    even = (MATRIX @ (1 + 0.3 * np.sin(WAVELENGTH / 90)))[:, None, None] * image
+    level = even.mean(axis=(1, 2), keepdims=True)
+    ratios = []
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        share = rng.normal(0, 0.16, (COUNT, 5))
+        right = even + level * noise * rng.standard_normal(even.shape)
+        values = right + level * ((share - share.mean(axis=0)) @ slopes).reshape(even.shape)
+        clean, std = without_alignment_errors(values, smooth_covariance(MATRIX, WAVELENGTH), np.full(COUNT, noise))
+        ratios.append((((clean - right) ** 2).mean(axis=(1, 2)) / std**2).mean())
+    assert np.mean(ratios) == pytest.approx(1, abs=0.3)
+
+
 @pytest.mark.parametrize("wrong", [0.0, 0.1])
 def test_halves_that_disagree_widen_error_bars(image, wrong):
     rng = np.random.default_rng(1)

@@ -76,6 +76,17 @@ def test_groups_attributes_are_of_what_stands_in_them(tmp_path):
     assert cube.physical().read()[1, 0, 0] == 120
 
 
+def test_what_stands_nearest_to_the_cube_counts(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.attrs.update({"wavelength_units": "nm", "nodata": -1})
+        file["scale_factor"], file["scene/scale_factor"] = 7.0, 0.01
+        file["scene/cube"], file["scene/wavelength"] = VALUES, NM * 10
+        file["scene"].attrs.update({"wavelength_units": "Angstrom", "nodata": 100})
+    cube = open_cube(tmp_path / "a.h5")
+    np.testing.assert_allclose(cube.wavelength_nm, NM)
+    np.testing.assert_allclose(cube.physical().read(), PHYSICAL, rtol=1e-6)
+
+
 def test_labels_as_packed_numbers_and_scaled_coordinates(tmp_path):
     with h5py.File(tmp_path / "a.nc", "w") as file:
         file["cube"] = VALUES

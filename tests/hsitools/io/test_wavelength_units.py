@@ -51,6 +51,8 @@ def test_a_width_is_what_lies_between_the_edges(of_width, of_centre):
         ("Band 7 ({:.1f} Nanometers)", 1), ("{:.0f}nm", 1), ("b_{:.0f}-nm", 1), ("exp 20 ms {:.0f} nm", 1),
         ("2021-03-04 {:.0f} nm", 1), ("{:.4f} µm", 1e-3), ("{:.0f} Å", 10), ("{:.0f} Ångström", 10), ("wl_{:.0f}", 1),
         ("Rrs_{:.0f}", 1), ("rhos {:.2f}", 1), ("Wavelength: {:.0f}", 1), ("{:.2f}", 1),
+        # numbers before a hyphen that are no ends of a band
+        ("Band 2-{:.0f} nm", 1), ("100 - {:.0f}nm", 1),
     ],
 )  # fmt: skip
 def test_wavelengths_in_names(form, factor):
