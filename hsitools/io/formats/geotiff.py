@@ -22,6 +22,7 @@ from hsitools.io.conventions import meta_of, meta_text
 from hsitools.io.labels import numbers_in
 from hsitools.io.raster import RasterSource, closed_in_silence, library_silent, open_raster, rasterio_module
 from hsitools.io.scales import fits, scaled, stated_nodata, with_reflectance_factor
+from hsitools.io.tiff_pages import is_of_program, metadata_of, names_of_pages
 from hsitools.io.wavelengths import Conversion, from_names, width_to_nm
 from hsitools.progress import Progress
 
@@ -59,9 +60,13 @@ def read(path: Path) -> Cube:
         points, others = len(file.gcps[0]), len(file.subdatasets)
         descriptions, colours = file.descriptions, [colour.name for colour in file.colorinterp]
     count = raster.shape[0]
+    told = dataset.get("tifftag_imagedescription", "")
     if raster.pages:
-        tags, descriptions = [_of_page(page) for page in raster.pages], ()
+        names = names_of_pages(path, told, count)
+        tags, descriptions = [_of_page(page, name) for page, name in zip(raster.pages, names, strict=True)], ()
         scales, offsets = np.ones(count), np.zeros(count)
+    elif count == 1 and not others:
+        names_of_pages(path, told, 1)  # says where there should be more
     elif others:
         log.warning(
             "%s: found %d images in one file, expected bands of one size: the first image is read", path, others
@@ -71,6 +76,7 @@ def read(path: Path) -> Cube:
         log.warning(
             "%s: band %d: marked as transparency (alpha): kept as a band, no mask", path, colours.index("alpha")
         )
+    dataset = metadata_of(told) | dataset
     beside = _beside(path, count)
     labels = _labels(tags, dataset, descriptions, path) or beside
     if nodata is None:
@@ -98,12 +104,12 @@ def read(path: Path) -> Cube:
     )  # fmt: skip
 
 
-def _of_page(page: str) -> dict[str, str]:
+def _of_page(page: str, name: str) -> dict[str, str]:
     """Tags of a page that is a band; what it is called is its name."""
     with open_raster(page) as file:
         tags = _lower(file.tags())
-    called = tags.get("tifftag_pagename") or tags.get("tifftag_imagedescription", "")
-    return {"description": called} | tags
+    described = tags.get("tifftag_imagedescription", "")
+    return {"description": name or ("" if is_of_program(described) else described)} | tags
 
 
 def files(path: Path) -> list[Path]:
