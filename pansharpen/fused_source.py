@@ -194,7 +194,12 @@ class FusedTile:
 
     def read(self, bands: Bands, rows: slice, columns: slice) -> NDArray[np.float32]:
         """Values of some of the tile's own pixels."""
-        bands = np.asarray(bands)
+        values = self._as_fused(np.asarray(bands), rows, columns)
+        power = self.scene.powers.cube
+        return values if power == 1 else values / np.float32(power)
+
+    def _as_fused(self, bands: Bands, rows: slice, columns: slice) -> NDArray[np.float32]:
+        """It, in the size in which methods see values."""
         seen = np.isin(bands, self.scene.bands)
         if not seen.any():
             return self._others(bands, rows, columns)

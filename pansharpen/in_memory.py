@@ -19,6 +19,7 @@ from hsitools.cube import Cube
 from hsitools.cube.blank import without_blank
 from hsitools.cube.spectral_order import by_wavelength
 from hsitools.errors import InputError
+from hsitools.estimation.heights import Levels, levels
 from hsitools.progress import Progress
 from pansharpen.case import FusionCase, sharp_name
 from pansharpen.guide import Guide
@@ -26,10 +27,14 @@ from pansharpen.pair.clipped import at_full_scale, find_limits, learn_clipped, s
 from pansharpen.pair.first_look import FirstLook, first_look
 from pansharpen.pair.guide_files import PlacedGuide
 from pansharpen.pair.holes import fill_nearest, fill_voxels, without
+from pansharpen.pair.magnitude import Powers
 from pansharpen.pair.unseen_guides import learn_unseen, say_unseen
 from pansharpen.pair.wild import WILD, Pair, count_wild, say_wild
 from pansharpen.registry import Method, Posterior, get
 from pansharpen.tile import Tile
+
+#: Rows and columns of an image, at most, that tell of which size its values are.
+LOOK = 128
 
 
 def live_bands(coarse: torch.Tensor) -> torch.Tensor:
@@ -247,6 +252,7 @@ def _layers(method: str | Method, case: FusionCase, options: dict[str, Any]) -> 
     live = live_bands(case.coarse)
     if not live.any():
         raise InputError(f"{case.name}: coarse: found no band with signal, expected some")
+    given, (case, power) = case, _of_ordinary_size(case)
     seen = by_wavelength(live.cpu().numpy(), case.optics.wavelength_nm)
     whole = np.array_equal(seen, np.arange(case.n_bands))
     chosen = case if whole else select_bands(case, seen)
@@ -267,10 +273,31 @@ def _layers(method: str | Method, case: FusionCase, options: dict[str, Any]) -> 
             ready = where_guides_end(ready, (lambda case: run(case)[0]) if twice else None)
         layers = run(ready)
     for number, layer in enumerate(layers):
+        layer = layer if power == 1 else layer / power
         if not torch.isfinite(layer).all():
             raise FloatingPointError(f"{entry.name}: {case.name}: found values that are not finite in the result")
         layers[number] = marked(layer, ready.tile.measured)
-    return layers if whole else [_among_all(layer, case, seen, not number) for number, layer in enumerate(layers)]
+    return layers if whole else [_among_all(layer, given, seen, not number) for number, layer in enumerate(layers)]
+
+
+def _of_ordinary_size(case: FusionCase) -> tuple[FusionCase, float]:
+    """The case as methods see it, and what its cube is multiplied by: see `pansharpen.pair.magnitude`."""
+
+    def look(image: torch.Tensor) -> Levels:
+        y, x = (-(-size // LOOK) for size in image.shape[-2:])
+        values = image[..., ::y, ::x].movedim(1, 0).flatten(1, 2).cpu().numpy()
+        return levels(values, np.isfinite(values))
+
+    powers = Powers.of(
+        [look(image) for image in (case.coarse, case.pan, *(g.image for g in case.guides))], case.pan_made
+    )
+    if powers.ordinary:
+        return case, 1.0
+    return case.replace(
+        coarse=case.coarse * powers.cube, pan=case.pan * powers.pan, optics=powers.optics(case.optics),
+        expanded=None if case.expanded is None else case.expanded * powers.cube,
+        guides=tuple(powers.guide(number, guide) for number, guide in enumerate(case.guides)),
+    ), powers.cube  # fmt: skip
 
 
 def _as_tuple(result: Any) -> tuple[torch.Tensor, ...]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from hsitools.cube import Cube
 from hsitools.cube.windows import Window
+from hsitools.estimation.heights import Levels
 from pansharpen.case import sharp_name
 from pansharpen.guide import Guide
 from pansharpen.optics import Optics
@@ -49,6 +50,7 @@ class Measured(Protocol):
     guides: tuple[Guide, ...]
     pan_made: bool
     client: Any
+    levels: list[Levels]
     findings: dict[str, Any]
 
     @property
@@ -74,6 +76,18 @@ class Measured(Protocol):
         ...
 
 
+def levels_as_stored(scene: Measured) -> list[Levels]:
+    """Levels of cube, PAN and guides as they are stored: float32 may round a small contrast of theirs away."""
+    return levels_of(_pair(scene, _stored))
+
+
+def _pair(scene: Measured, read: Callable[..., NDArray[Any]]) -> Pair:
+    return Pair(
+        shape=scene.cube.shape[1:], optics=scene.optics, guides=scene.placed, pan_made=scene.pan_made,
+        coarse=partial(read, scene.cube, scene.bands), pan=partial(read, scene.pan, None),
+    )  # fmt: skip
+
+
 def look_at(scene: Measured) -> tuple[WildSamples, tuple[Tops, Tops]]:
     """Wild samples of a scene, which are said, and the largest of the others.
 
@@ -82,14 +96,8 @@ def look_at(scene: Measured) -> tuple[WildSamples, tuple[Tops, Tops]]:
     InputError
         When no pixel is valid in both the cube and PAN, or PAN is the cube's scene in another order of rows or columns.
     """
-    pair = Pair(
-        shape=scene.cube.shape[1:], optics=scene.optics, guides=scene.placed, pan_made=scene.pan_made,
-        coarse=partial(_values, scene.cube, scene.bands), pan=partial(_values, scene.pan, None),
-    )  # fmt: skip
-    native = replace(
-        pair, guides=(), coarse=partial(_stored, scene.cube, scene.bands), pan=partial(_stored, scene.pan, None)
-    )  # fmt: skip
-    say_rounded(levels_of(native), scene.findings, scene.name, sharp_name(scene.pan_made))
+    say_rounded(scene.levels[:2], scene.findings, scene.name, sharp_name(scene.pan_made))
+    pair = _pair(scene, _values)
     look = first_look(pair, map if scene.client is None else partial(_by_workers, scene.client))
     look.require_one_scene(scene.name, sharp_name(scene.pan_made))
     count_wild(look.wild, scene.findings)

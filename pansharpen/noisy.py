@@ -70,9 +70,10 @@ def cube_without_noise(
         # wild voxels are the noise model's to predict
         clean = without_noise(scene.case(as_measured=True), noise)
     assert clean.optics.error_variance is not None
-    values, std = np.array(scene.cube.read(), dtype=np.float32), np.zeros(cube.n_bands)
-    values[scene.bands] = clean.coarse[0].numpy()
-    std[scene.bands] = np.sqrt(clean.optics.error_variance)
+    power = scene.powers.cube
+    values, std = np.array(scene.cube.read(), dtype=np.float32) / np.float32(power), np.zeros(cube.n_bands)
+    values[scene.bands] = clean.coarse[0].numpy() / power
+    std[scene.bands] = np.sqrt(clean.optics.error_variance) / power
     meta = scene.cube.meta | {"noise": noise}
     return scene.cube.replace(data=values, nodata=float("nan"), meta=meta, pan=None if made else scene.cube.pan), std
 

@@ -31,7 +31,7 @@ from pansharpen.fused_source import FusedSource
 from pansharpen.guide import Guide
 from pansharpen.in_memory import filled, fuse_case, live_bands, options_for
 from pansharpen.kept_tiles import TILES
-from pansharpen.looked_at import added, as_tensor, clipped_of, look_at, unseen_of
+from pansharpen.looked_at import added, as_tensor, clipped_of, levels_as_stored, look_at, unseen_of
 from pansharpen.mixture import ByParts
 from pansharpen.optics import Optics
 from pansharpen.pair.alignment import measured, paired, placement
@@ -39,6 +39,7 @@ from pansharpen.pair.clipped import Clipped, Tops
 from pansharpen.pair.from_sensor import noise_said, require_fit, with_errors
 from pansharpen.pair.guide_files import PlacedGuide, described, placed, with_pan
 from pansharpen.pair.holes import bands_where, fill_nearest
+from pansharpen.pair.magnitude import Powers, times
 from pansharpen.pair.unseen_guides import UnseenGuides
 from pansharpen.pair.wald import cube_optics
 from pansharpen.pair.wild import WildSamples
@@ -109,12 +110,8 @@ class LargeScene:
         self.windows = windows(cube.shape[1:], sides, halo, step=2)  # what is held out is every other pixel's
         self.at_once = min(self.at_once, len(self.windows))
         self.tile_size = (sides[0] * ratio, sides[1] * ratio)
-        live = bands_where(
-            self.cube, lambda values: live_bands(as_tensor(values)).numpy(), wanted=cube.good
-        )  # fmt: skip
-        wavelength = cube.wavelength_nm
-        if wavelength is None and optics is not None:
-            wavelength = optics.wavelength_nm
+        live = bands_where(self.cube, lambda values: live_bands(as_tensor(values)).numpy(), wanted=cube.good)
+        wavelength = optics.wavelength_nm if cube.wavelength_nm is None and optics is not None else cube.wavelength_nm
         #: Good ones with a signal, in the order of the spectrum, as methods see them.
         self.bands = by_wavelength(cube.good & live, wavelength)
         if self.bands.size == 0:
@@ -123,6 +120,11 @@ class LargeScene:
         told = cube_optics(used, sensor)[0] if optics is None else optics.select(self.bands)
         told = told.of_made_pan() if pan_made else told
         self.optics = with_errors(told, cube_std, self.bands, cube, as_noise=std_as_noise)
+        #: Of cube, PAN and guides as they are stored, and what these are multiplied by before methods see them.
+        self.levels = levels_as_stored(self)
+        self.powers = Powers.of(self.levels, pan_made)
+        self.cube, self.pan = times(self.cube, self.powers.cube), times(self.pan, self.powers.pan)
+        self.optics, self.placed = self.powers.optics(self.optics), self.powers.placed(self.placed)
         #: Without their pixels.
         self.guides = tuple(guide.template.select(self.bands) for guide in self.placed)
 
@@ -391,10 +393,8 @@ def fuse_pair(
         told["sensor_noise"] = noise_said(sensor, cube)
     fused = physical.replace(
         data=data, good=np.isin(np.arange(cube.n_bands), scene.bands), nodata=float("nan"), pan=None,
-        transform=transform,
-        name=f"{cube.name or 'scene'}, {entry.name}",
+        transform=transform, name=f"{cube.name or 'scene'}, {entry.name}",
         meta=cube.meta | {"pansharpened_by": entry.name} | told,
     )  # fmt: skip
-    if uncertain is None:
-        return Fused(fused, None)
-    return Fused(fused, fused.replace(data=uncertain, name=f"{fused.name}, standard deviation"))
+    named = f"{fused.name}, standard deviation"
+    return Fused(fused, None if uncertain is None else fused.replace(data=uncertain, name=named))

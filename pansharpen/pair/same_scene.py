@@ -44,8 +44,6 @@ EXPLAINED, LEFT, DOUBTFUL = 0.5, 0.5, 0.1
 FOREIGN, TELLING = 0.5, 64
 #: Roundings of float32 that the contrast of an image must have.
 FLAT = 8.0
-#: Magnitudes whose squares, and these times the weights of methods, are numbers of float32.
-SQUARED = (1e-15, 1e20)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,12 +109,6 @@ class Survey:
         values = self.pan[seen] / self.pan_count[seen]
         return values.size > 1 and bool(np.ptp(values) <= FLAT * np.finfo(np.float32).eps * np.abs(values).max())
 
-    @property
-    def magnitude(self) -> float:
-        """Largest mean of cube and PAN in these pixels."""
-        parts = ((self.cube, self.cube_count), (self.pan, self.pan_count))
-        return max(float(np.abs(sums[count > 0] / count[count > 0]).max(initial=0)) for sums, count in parts)
-
     def left(self, *orders: Order) -> list[float]:
         """Share of PAN's variance that is nothing of the cube, of PAN as it is and in other orders; NaN if untold."""
         seen = self.pan_count > 0.5 * self.pan_count.max()
@@ -170,11 +162,6 @@ def require_same_order(survey: Survey, who: str, sharp: str) -> None:
     InputError
         When another order explains clearly more of it.
     """
-    if not SQUARED[0] < (size := survey.magnitude) < SQUARED[1] and size:
-        log.warning(
-            "%s: found values of about %.1g, whose squares single precision does not hold: the result may be wrong; "
-            "expected other units, within %g and %g", who, size, *SQUARED,
-        )  # fmt: skip
     if survey.flat:
         log.warning("%s: found no contrast in %s; the result is hardly more than the cube interpolated", who, sharp)
         return
