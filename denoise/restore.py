@@ -259,7 +259,7 @@ def restore(
     FloatingPointError
         When the method's result is not finite.
     """
-    entry = get(method) if isinstance(method, str) else method
+    entry = method if isinstance(method, Method) else get(method)
     options = options_of(entry, samples, seed, weights, device)
     given = real_array(values, who)
     if given.ndim != 3:

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
 
-from hsitools.errors import InputError
+from hsitools.errors import InputError, require_type
 
 Entry = TypeVar("Entry")
 
@@ -22,6 +22,7 @@ def lookup(name: str, entries: Mapping[str, Entry], what: str) -> Entry:
     InputError
         When there is none: names the nearest, or all.
     """
+    require_type(name, str, what, "a name")
     lower = {known.lower(): known for known in entries}
     if name.lower() in lower:
         return entries[lower[name.lower()]]

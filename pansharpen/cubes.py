@@ -107,7 +107,7 @@ def fuse(
     for where, image in [("cube", cube), *(("guide", one) for one in guides)]:
         Cube.require(image, where)
     Sensor.require(sensor)
-    entry = get(method) if isinstance(method, str) else method
+    entry = method if isinstance(method, Method) else get(method)
     entry.check(std=std, weights=weights)
     pair = cube if pan is None else cube.replace(pan=pan)
     pair, cube_std = paired(pair, reproject=reproject), None

@@ -241,14 +241,14 @@ def posterior_of(
     InputError
         When the method has no error bars.
     """
-    entry = get(method) if isinstance(method, str) else method
+    entry = method if isinstance(method, Method) else get(method)
     entry.check(std=True)
     return Posterior(*_layers(entry, case, {"seed": seed, "weights": weights, "progress": progress, "std": True}))
 
 
 def _layers(method: str | Method, case: FusionCase, options: dict[str, Any]) -> list[torch.Tensor]:
     """The fused cube, and its standard deviation where the options ask for it."""
-    entry = get(method) if isinstance(method, str) else method
+    entry = method if isinstance(method, Method) else get(method)
     live = live_bands(case.coarse)
     if not live.any():
         raise InputError(f"{case.name}: coarse: found no band with signal, expected some")

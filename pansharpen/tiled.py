@@ -338,7 +338,7 @@ def fuse_pair(
         When there is no PAN, it does not fit, error bars are asked for that the method has not, or a method that does
         not go by tiles would need more memory than there is.
     """
-    entry = get(method) if isinstance(method, str) else method
+    entry = method if isinstance(method, Method) else get(method)
     entry.check(std=std, weights=weights)
     sharp: dict[str, Any] = {"pan_made": cube.pan is None, "cube_std": cube_std, "std_as_noise": std_as_noise}
     guides = [measured(guide, "guide") for guide in guides]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,14 +26,17 @@ def window_slices(window: Any, shape: tuple[int, int], who: str) -> tuple[slice,
     Raises
     ------
     InputError
-        When it is empty, has steps, or lies outside.
+        When it is none of these, is empty, has steps, or lies outside.
     """
     if window is None:
         return slice(0, shape[0]), slice(0, shape[1])
-    if len(window) == 4:
-        window = (slice(window[0], window[1]), slice(window[2], window[3]))
+    parts = list(window) if isinstance(window, Iterable) else []
+    if len(parts) == 4:
+        parts = [slice(*parts[:2]), slice(*parts[2:])]
+    if len(parts) != 2 or not all(isinstance(part, slice) and _is_whole(part) for part in parts):
+        raise InputError(f"{who}: window: found {window!r}, expected whole numbers (y0, y1, x0, x1), or two slices")
     out = []
-    for part, size, name in zip(window, shape, "yx", strict=True):
+    for part, size, name in zip(parts, shape, "yx", strict=True):
         if part.step not in (None, 1):
             raise InputError(f"{who}: window: found step {part.step} in {name}, expected 1")
         start, stop = part.start or 0, size if part.stop is None else part.stop
@@ -42,6 +45,14 @@ def window_slices(window: Any, shape: tuple[int, int], who: str) -> tuple[slice,
             raise InputError(f"{who}: window: found {name} {part.start}:{part.stop}, expected inside 0:{size}")
         out.append(slice(int(start), int(stop)))
     return out[0], out[1]
+
+
+def _is_whole(part: slice) -> bool:
+    """Whether the ends that a slice has are whole numbers."""
+    try:
+        return all(int(end) == end for end in (part.start, part.stop) if end is not None)
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 def tiles(shape: tuple[int, int], pixels: int, chunk: tuple[int, int] = (1, 1)) -> Iterator[tuple[slice, slice]]:

@@ -71,13 +71,18 @@ def names(kind: str | None = None) -> list[str]:
     return [name for name, entry in INDICES.items() if kind in (None, entry.kind)]
 
 
+def _asked(metrics: Any) -> list[str] | None:
+    """The names that were asked for, one alone as well; None for all."""
+    if metrics is None:
+        return None
+    return list(metrics) if isinstance(metrics, Iterable) and not isinstance(metrics, str) else [metrics]
+
+
 def _run(
     inputs: Any, kind: str, metrics: str | Iterable[str] | None, leave_out: set[str], order: Order | None = None
 ) -> dict[str, Evaluation]:  # fmt: skip
-    metrics = [metrics] if isinstance(metrics, str) else metrics
-    chosen = (
-        [get(name) for name in metrics] if metrics is not None else [get(n) for n in names(kind) if n not in leave_out]
-    )
+    asked = _asked(metrics)
+    chosen = [get(name) for name in ([n for n in names(kind) if n not in leave_out] if asked is None else asked)]
     wrong = [entry.name for entry in chosen if entry.kind != kind]
     if wrong:
         raise InputError(
@@ -188,9 +193,9 @@ def evaluate_fusion(
 
 def _without_pan(metrics: str | Iterable[str] | None) -> list[str]:
     """Names of indices that need no PAN; raises `InputError` for one that was asked for and does."""
-    metrics = [metrics] if isinstance(metrics, str) else metrics
     able = [name for name in names("full resolution") if not get(name).needs_pan]
-    chosen = able if metrics is None else list(metrics)
+    asked = _asked(metrics)
+    chosen = able if asked is None else asked
     for name in chosen:
         if get(name).kind == "full resolution" and get(name).needs_pan:
             raise InputError(f"pan: missing, expected one (--pan) for {get(name).name} ({', '.join(able)} need none)")

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Real
+from types import NoneType
 from typing import Any
 
+import numpy as np
 import torch
 
 from hsitools.cube import Cube, agreement
 from hsitools.cube.tensors import real_tensor
-from hsitools.errors import InputError
+from hsitools.errors import InputError, require_type
 
 #: Values in a temporary of an index, at most.
 MAX_TEMPORARY = 2**20
@@ -59,6 +62,7 @@ def _largest(values: torch.Tensor) -> float:
 
 def cropped(tensor: torch.Tensor, border: int, name: str) -> torch.Tensor:
     """Without ``border`` pixels on each side."""
+    require_type(border, (int, np.integer), "border", "a whole number of pixels")
     if border < 0 or 2 * border >= min(tensor.shape[-2:]):
         raise InputError(
             f"border: found {border}, expected 0 to {(min(tensor.shape[-2:]) - 1) // 2} for {name} "
@@ -117,6 +121,7 @@ class Pair:
             or data_range is not positive.
         """
         for name, number in (("ratio", ratio), ("data_range", data_range)):
+            require_type(number, (Real, np.ndarray, torch.Tensor, NoneType), name, "a positive number")
             if number is not None and not 0 < number < float("inf"):
                 raise InputError(f"{name}: found {number}, expected a positive number")
         require_comparable(estimate, reference)

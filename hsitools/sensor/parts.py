@@ -64,6 +64,7 @@ class SensorParts:
             object.__setattr__(self, "mtf", mtf)
         elif self.ratio > 1:
             raise InputError(f"{self.name}: mtf: missing, expected gains at Nyquist for ratio {self.ratio} (--mtf)")
+        require_type(self.pan, (SpectralResponse, NoneType), f"{self.name}: pan", "a response")
         if self.pan is not None and self.pan.n_bands != 1:
             raise InputError(f"{self.name}: pan: found {self.pan.n_bands} bands, expected 1")
         for field in ("noise", "pan_noise"):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hsitools.errors import FormatError, InputError
+from hsitools.errors import FormatError, InputError, require_type
 from hsitools.io.formats.hdf5 import open_hdf5
 from hsitools.lookup import lookup
 from hsitools.sensor.bands import GaussianResponse, TableResponse, box_response
@@ -292,6 +292,7 @@ def preset(name: str, **settings: Any) -> Sensor:
     >>> sensor.name, sensor.response.n_bands
     ('EnMAP', 224)
     """
+    require_type(name, str, "preset", "a name")
     key = name.lower().replace("_", "-").replace("+", "-")
     return lookup(key, PRESETS, "preset")(**settings)
 

@@ -70,6 +70,19 @@ def a_case(**optics: Any) -> FusionCase:
         (lambda: a_case(pan_response=np.ones((3, 1))), r"pan_response: found shape \(3, 1\), expected 3, one a band"),
         (lambda: a_case(noise_variance=0.1), "noise_variance: found 1 value, expected 3, one a band"),
         (lambda: evaluate(SCENE, SCENE, metrics="SAN"), "metric: found 'SAN'; did you mean 'SAM'"),
+        (lambda: evaluate(SCENE, SCENE, metrics=3), "metric: found int, expected a name"),
+        (lambda: evaluate(SCENE, SCENE, metrics=["SAM", None]), "metric: found NoneType, expected a name"),
+        (lambda: evaluate(SCENE, SCENE, metrics="ERGAS", ratio="3"), "ratio: found str, expected a positive number"),
+        (lambda: evaluate(SCENE, SCENE, metrics="SAM", border=1.5), "border: found float, expected a whole number"),
+        (lambda: fuse(OBSERVED, method=None), "method: found NoneType, expected a name"),
+        (lambda: denoise(OBSERVED, 3), "method: found int, expected a name"),
+        (lambda: preset(None), "preset: found NoneType, expected a name"),
+        (lambda: SENSOR.replace(pan=550), "PRISMA: pan: found int, expected a response"),
+        (lambda: SCENE.select(window="0:4,0:4"), r"window: found '0:4,0:4', expected whole numbers \(y0, y1, x0, x1\)"),
+        (lambda: SCENE.select(window=((0, 4), (0, 4))), r"window: found \(\(0, 4\), \(0, 4\)\), expected whole"),
+        (lambda: SCENE.select(window=(0, 4, 0)), r"window: found \(0, 4, 0\), expected whole numbers"),
+        (lambda: SCENE.select(window=(0, 4.5, 0, 4)), "window: found .* expected whole numbers"),
+        (lambda: SCENE.select(window=8), "window: found 8, expected whole numbers"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused_in_one_line(door: Callable[[], Any], said: str) -> None:
@@ -86,5 +99,11 @@ def test_what_can_be_told_is_taken() -> None:
     assert SENSOR.select(np.array([True, False, True])).response.centre_nm.tolist() == wavelengths[[0, 2]].tolist()
     assert SENSOR.select(slice(1, None)).response.centre_nm.tolist() == wavelengths[1:].tolist()
     assert np.array_equal(OBSERVED.read(), SENSOR.observe(SCENE, np.random.default_rng(1)).read())
+    assert (
+        SCENE.select(window=np.array([0, 4, 2, 8])).shape[1:]
+        == SCENE.select(window=[0, 4, 2.0, 8.0]).shape[1:]
+        == (4, 6)
+    )
+    assert list(evaluate(SCENE, SCENE, metrics=(name for name in ["ERGAS"]), ratio=np.float32(3))) == ["ERGAS"]
     assert isinstance(Optics(ratio=4, mtf=1.0, pan_mtf=1.0), Optics)
     assert isinstance(fuse(Cube.from_xarray(OBSERVED.to_xarray()), OBSERVED.pan, method="GSA"), Cube)
