@@ -22,7 +22,7 @@ from calibration.fitting.options import Options
 from calibration.fitting.population import shared_parameters
 from calibration.fitting.refine import Prior
 from calibration.fitting.scaled_rows import ScaledRows
-from hsitools.errors import InputError
+from hsitools.errors import InputError, require_type
 from hsitools.sensor.transmittance import SampledModel, TransmittanceModel
 from hsitools.text import counted
 
@@ -50,6 +50,7 @@ def deal(n_lines: int, folds: int, seed: int) -> list[NDArray[np.intp]]:
     InputError
         When there are fewer lines than folds, or fewer than two folds.
     """
+    require_type(folds, (int, np.integer), "cv", "a whole number")
     if not 2 <= folds <= n_lines:
         raise InputError(f"cv: found {counted(folds, 'fold')}, expected 2 to {n_lines} (the number of lines)")
     order = np.random.default_rng(seed).permutation(n_lines)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import NoneType
 from typing import Literal, overload
+
+import numpy as np
 
 from hsitools.cube import Cube
 from hsitools.cube.sources import detached
+from hsitools.errors import InputError, require_type
 from hsitools.sensor.sensor import Sensor
 from pansharpen.in_memory import Progress
 from pansharpen.noisy import cube_without_noise
@@ -103,10 +107,14 @@ def fuse(
     >>> fused.std.shape == fused.estimate.shape
     True
     """
-    guides = [guide] if isinstance(guide, Cube) else list(guide)
+    guides = list(guide) if isinstance(guide, Sequence) else [guide]
     for where, image in [("cube", cube), *(("guide", one) for one in guides)]:
         Cube.require(image, where)
     Sensor.require(sensor)
+    require_type(guide_sensor, (str, Sensor, NoneType), "guide_sensor", "a name or a Sensor")
+    if guide_sensor is not None and not guides:
+        raise InputError("guide_sensor: found one without a guide, expected both (guide=…)")
+    require_type(seed, (int, np.integer), "seed", "a whole number")
     entry = method if isinstance(method, Method) else get(method)
     entry.check(std=std, weights=weights)
     pair = cube if pan is None else cube.replace(pan=pan)

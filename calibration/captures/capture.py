@@ -369,7 +369,7 @@ def open_capture(path: str | Path) -> MonochromaticCapture:
     >>> open_capture("capture.h5").intensity.shape
     (4, 50)
     """
-    is_folder = Path(path).is_dir()
+    is_folder = isinstance(path, str | Path) and Path(path).is_dir()
     capture = MonochromaticCapture(**read_irca_folder(path)) if is_folder else MonochromaticCapture.load(path)
     capture.check_not_exchanged(("data", "norm") if is_folder else NAMES)
     return capture

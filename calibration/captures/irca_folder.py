@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 
 from calibration.captures.checks import ascending, check_wavenumber, one_line, real_numbers
 from hsitools.errors import FormatError, InputError
+from hsitools.file_kinds import known_kind
 from hsitools.sensor.layout import SubImageLayout
 
 Array = NDArray[np.float64]
+#: What is read, in messages.
+FOLDER = "a capture folder (data, norm, central_wavenumbers .npy, options.json)"
 
 
 def is_irca_folder(folder: Path) -> bool:
@@ -38,6 +41,8 @@ def read_irca_folder(folder: str | Path) -> dict[str, Any]:
         When the wavenumbers are no wavenumbers, or an array does not fit them.
     """
     folder = Path(folder)
+    if not is_irca_folder(folder):
+        raise FormatError(f"{folder}: data.npy: missing, expected in {FOLDER}; found {known_kind(folder)}")
     wavenumber = _load_npy(folder, "central_wavenumbers")
     lines, wavenumber = ascending(wavenumber, f"{folder}/central_wavenumbers.npy")
     wavenumber = check_wavenumber(wavenumber, f"{folder}/central_wavenumbers.npy")
@@ -101,9 +106,7 @@ def _load_npy(folder: Path, name: str) -> Array:
     try:
         values = np.load(path, allow_pickle=False)
     except FileNotFoundError:
-        raise FormatError(
-            f"{path}: missing, expected in a capture folder (data, norm, central_wavenumbers .npy, options.json)"
-        ) from None
+        raise FormatError(f"{path}: missing, expected in {FOLDER}") from None
     except (ValueError, OSError, EOFError) as error:
         if path.is_file() and _ends_early(path):
             raise FormatError(f"{path}: found a file that ends early, expected the whole array") from None

@@ -35,7 +35,7 @@ from calibration.inversion.untold_noise import likeliest_noise
 from hsitools import __version__
 from hsitools.arrays import real_array
 from hsitools.cube import Cube
-from hsitools.errors import InputError
+from hsitools.errors import InputError, require_type
 from hsitools.identity import fingerprint
 from hsitools.io.atomic import made_scratch
 from hsitools.io.hashes import short_hash
@@ -177,6 +177,7 @@ def invert(
     elif isinstance(measured, Measurement | CubeMeasurement):
         scene = measured
     else:
+        require_type(measured, (str, Path), "measured", "a Cube, an array or the path of a file")
         scene = open_scene(measured, known, flat).measurement
     if scene.shape[0] != len(known.opd_um):
         raise InputError(f"{scene.source}: interferometers: found {scene.shape[0]}, expected {len(known.opd_um)}")
@@ -221,7 +222,7 @@ def whole_band(device: Characterization, grid: Array | None) -> tuple[Array, Pla
     lines = 1000 / device.response.wavenumber[::-1]
     if grid is None:
         return lines, slice(None)
-    grid = np.asarray(grid, dtype=float)
+    grid = np.asarray(real_array(grid, "grid"), dtype=float)
     check_grid(grid, device.response.band_nm)
     step = np.diff(grid)
     middle = grid[:-1] + step / 2

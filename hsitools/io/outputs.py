@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from hsitools.errors import HsiError, InputError
+from hsitools.errors import HsiError, InputError, require_type
 
 #: Formats whose output is a folder.
 STORES = (".zarr",)
@@ -26,6 +26,7 @@ def suffixes_of(kind: str) -> tuple[str, ...]:
 
 def check_suffix(path: str | Path, kind: str) -> None:
     """Raise `InputError` where a name says that something else is in the file than will be."""
+    require_type(path, (str, os.PathLike), "path", "that of a file to write")
     found, able = Path(path).suffix, suffixes_of(kind)
     if found.lower() not in able:
         one_of = "one of " if len(able) > 1 else ""

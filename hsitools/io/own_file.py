@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from hsitools.errors import FormatError
+from hsitools.errors import FormatError, require_type
 from hsitools.io.atomic import atomic_path
 from hsitools.io.formats.hdf5 import open_hdf5
 from hsitools.io.labels import is_hdf5
@@ -83,6 +84,7 @@ def open_own(path: str | Path, format_name: str, version: int, kind: str, *, als
         When there is no such file, it is of another format or of a newer version, or a member is missing, the latter
         also while the caller reads from it.
     """
+    require_type(path, (str, PathLike), "path", f"that of {kind}")
     place = f"file or {also}" if also else "file"
     try:
         with open_hdf5(path) as file:

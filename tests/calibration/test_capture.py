@@ -415,6 +415,10 @@ class TestFolder:
         with refused(FormatError, tmp_path, "missing, expected in a capture folder"):
             open_capture(tmp_path)
 
+    def test_a_folder_of_captures(self, folder):
+        with refused(FormatError, folder.parent, f"found a folder of {folder.name}/; name one of them"):
+            open_capture(folder.parent)
+
     @pytest.mark.parametrize(
         ("arrays", "words"),
         [

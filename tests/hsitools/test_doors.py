@@ -9,14 +9,29 @@ from typing import Any
 import numpy as np
 import pytest
 
-from calibration import MonochromaticCapture, characterize
+from calibration import (
+    Characterization,
+    MonochromaticCapture,
+    characterize,
+    invert,
+    open_capture,
+    simulated_bench,
+)  # fmt: skip
 from denoise import denoise, restore_cube
-from hsitools import Cube, InputError, evaluate, open_cube, preset, save_cube, scene
+from hsitools import Cube, InputError, Sensor, evaluate, open_cube, preset, save_cube, scene
+from hsitools.sensor.transmittance import TransmittanceModel
 from pansharpen import FusionCase, Optics, fuse
 
 SENSOR = preset("prisma").select(range(0, 60, 20))
 SCENE = scene((24, 24), seed=1)
 OBSERVED = SENSOR.observe(SCENE, 1)
+DEVICE = characterize(
+    simulated_bench.capture(
+        simulated_bench.simulate_instrument(4, rng=np.random.default_rng(0), rows=2), simulated_bench.lines(60),
+        rng=np.random.default_rng(1),
+    ),
+    TransmittanceModel(),
+)  # fmt: skip
 CAPTURE = MonochromaticCapture(wavenumber=np.linspace(1, 2, 9), intensity=np.ones((3, 9)), flat=np.ones((3, 9)))
 A_CUBE, A_SENSOR = r"found ndarray, expected a Cube: open_cube\(path\)", r"found str, expected a Sensor: preset\(name\)"
 
@@ -74,6 +89,18 @@ def a_case(**optics: Any) -> FusionCase:
         (lambda: evaluate(SCENE, SCENE, metrics=["SAM", None]), "metric: found NoneType, expected a name"),
         (lambda: evaluate(SCENE, SCENE, metrics="ERGAS", ratio="3"), "ratio: found str, expected a positive number"),
         (lambda: evaluate(SCENE, SCENE, metrics="SAM", border=1.5), "border: found float, expected a whole number"),
+        (lambda: fuse(OBSERVED, guide=None), "guide: found NoneType, expected a Cube"),
+        (lambda: fuse(OBSERVED, guide="s2.tif"), "guide: found str, expected a Cube"),
+        (lambda: fuse(OBSERVED, guide_sensor="ali"), "guide_sensor: found one without a guide, expected both"),
+        (lambda: fuse(OBSERVED, guide=OBSERVED, guide_sensor=3), "guide_sensor: found int, expected a name or"),
+        (lambda: fuse(OBSERVED, method="GSA", seed="a"), "seed: found str, expected a whole number"),
+        (lambda: characterize(CAPTURE, cv=2.5), "cv: found float, expected a whole number"),
+        (lambda: open_capture(None), "path: found NoneType, expected that of a capture"),
+        (lambda: Characterization.load(3), "path: found int, expected that of a characterization"),
+        (lambda: Sensor.load(3), "path: found int, expected that of a sensor"),
+        (lambda: SENSOR.save(3), "path: found int, expected that of a file to write"),
+        (lambda: invert(None, DEVICE), "measured: found NoneType, expected a Cube, an array or the path"),
+        (lambda: invert(np.ones((4, 1, 1)), DEVICE, grid="400:900:5"), "grid: found values of type <U9, expected real"),
         (lambda: fuse(OBSERVED, method=None), "method: found NoneType, expected a name"),
         (lambda: denoise(OBSERVED, 3), "method: found int, expected a name"),
         (lambda: preset(None), "preset: found NoneType, expected a name"),
