@@ -17,6 +17,7 @@ import numpy as np
 from hsitools.cube import Cube, Stored
 from hsitools.cube.sources import ArraySource, Source
 from hsitools.errors import FormatError, InputError
+from hsitools.io import band_tables
 from hsitools.io.atomic import atomic_path, mapped
 from hsitools.io.conventions import meta_of, meta_text
 from hsitools.io.envi_header import (
@@ -111,6 +112,9 @@ def read(path: Path) -> Cube:
     wavelength, fwhm, absent = band_wavelengths(fields, n_bands, header)
     good = band_numbers(fields, "bbl", n_bands, header)
     good = np.ones(n_bands, dtype=bool) if good is None else good != 0
+    table = band_tables.labels(header, n_bands) if wavelength is None and n_bands > 1 else {}
+    if table:
+        wavelength, fwhm, good = table["wavelength_nm"], table.get("fwhm_nm", fwhm), good & table["good"]
     transform, crs = grid_of(fields, header)
     # braces end a header's lists: our further facts are quoted as in an address
     meta = meta_of({"meta": unquote(fields[META])} if META in fields else {}, str(path))
@@ -133,7 +137,7 @@ def files(path: Path) -> list[Path]:
         fields = parse_header(header)
         sizes = {name: whole_number(fields, name, header) for name in ("samples", "lines", "bands")}
         path = _data_of(header, _data_bytes(fields, sizes, header))
-    return [header, *(geotiff.files(path) if _is_raster(path) else [path])]
+    return [header, *(geotiff.files(path) if _is_raster(path) else [path]), *band_tables.tables_of(header)]
 
 
 def _is_raster(data: Path) -> bool:

@@ -16,7 +16,7 @@ import numpy as np
 from hsitools.cube import Cube
 from hsitools.cube.labels import stated_affine
 from hsitools.errors import FormatError, InputError
-from hsitools.io import envi_header, stac
+from hsitools.io import band_tables, envi_header, stac
 from hsitools.io.atomic import atomic_path, scratch_folder
 from hsitools.io.conventions import meta_of, meta_text
 from hsitools.io.labels import numbers_in
@@ -79,6 +79,9 @@ def read(path: Path) -> Cube:
     dataset = metadata_of(told) | dataset
     beside = _beside(path, count)
     labels = _labels(tags, dataset, descriptions, path) or beside
+    if count > 1 and labels.get("wavelength_nm") is None:
+        table = band_tables.labels(path, count)
+        labels = labels | table | {"good": labels.get("good", True) & table.get("good", np.ones(count, dtype=bool))}
     if nodata is None:
         nodata, _ = stated_nodata(dataset, beside, tags[0])
     if np.all(scales == 1) and not offsets.any():
@@ -113,7 +116,7 @@ def _of_page(page: str, name: str) -> dict[str, str]:
 
 
 def files(path: Path) -> list[Path]:
-    """The image, what GDAL opens beside it (masks, world and metadata files), its STAC item and ENVI headers."""
+    """The image, what GDAL opens beside it (masks, world and metadata files), STAC items, headers, tables of bands."""
     try:
         with open_raster(path) as file:
             opened = [Path(name) for name in file.files]
@@ -122,7 +125,7 @@ def files(path: Path) -> list[Path]:
     except Exception as error:
         raise FormatError(f"{path}: GeoTIFF: cannot be read; {' '.join(str(error).split())}") from None
     headers, item = filter(envi_header.is_header, _headers(path)), stac.item_of(path)
-    return [path, *opened, *headers, *([] if item is None else [item[0]])]
+    return [path, *opened, *headers, *([] if item is None else [item[0]]), *band_tables.tables_of(path)]
 
 
 def _headers(path: Path) -> list[Path]:
