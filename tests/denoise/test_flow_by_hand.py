@@ -12,7 +12,7 @@ from denoise.latent import flow
 from denoise.latent.autoencoder import CYCLES, Autoencoder, from_blocks, to_blocks, wavelengths_of
 from denoise.latent.certainty import missed, spikes
 from denoise.latent.evidence import evidence, whitened_residual
-from denoise.latent.flow import FEATURES, START, Evidence, FlowNet, channels_of, sample, towards_data
+from denoise.latent.flow import FEATURES, START, Condition, Evidence, FlowNet, channels_of, sample, towards_data
 from denoise.separation.estimate import Separation
 from denoise.separation.smooth import Smoothed
 
@@ -124,6 +124,20 @@ def test_samples_go_straight_to_where_the_flow_points(net):
         now = now + (clean - now) * (1 / 3) / (1 - number / 3)
     found = sample(net, given, 3, torch.Generator().manual_seed(4))
     torch.testing.assert_close(found, now, atol=5e-4, rtol=1e-3)
+
+
+def test_what_the_measurement_contradicts_fades():
+    """Of a component half of which was measured, as 1: seen is up to (1 + 2) / .5, and twice that is none of it."""
+    predicted = torch.tensor([0.5, 5.0, 6.0, 9.0, 12.0, -9.0, -20.0])
+    believed = torch.tensor([0.5, 5.0, 6.0, 4.5, 0.0, -4.5, 0.0])
+    observed = torch.ones(2, 1, 1, 7)
+    # a noise of .3; the second one is an atom
+    context = torch.stack([torch.full((2, 1, 7), 0.3), torch.full((2, 1, 7), 0.5)], 1)
+    features = torch.tensor([0.0, 1.0])[:, None].expand(2, FEATURES)
+    found = towards_data(predicted.expand(2, 1, 1, 7), Condition(observed, context, features))
+    weight = 0.5 * 0.02 / (0.02 + 0.3**2)
+    torch.testing.assert_close(found[0, 0, 0], believed + weight * (1 - believed))
+    torch.testing.assert_close(found[1, 0, 0], believed)
 
 
 def test_channels_are_what_the_observation_tells():

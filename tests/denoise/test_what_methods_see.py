@@ -74,9 +74,13 @@ def test_bands_that_are_not_asked_for_come_back_as_they_are(values):
 
 
 def test_voxels_without_a_measurement(values):
-    """Filled by their band's median for the method; a pixel that has none in any band has no result."""
+    """Filled by their band's median for the method; a pixel that has none in any band has no result.
+
+    What bands measure there that are not restored tells nothing of it.
+    """
     values[1, 3, 4:9] = np.nan
     values[:, 10, 11] = np.nan
+    values[2, 10, 11] = 0
     method, seen = stub()
     found = restore(values, method)
     (one,) = seen
@@ -102,12 +106,15 @@ def test_wild_values_are_masked_and_counted_as_outliers(values):
     assert found.provenance["nodata"] == pytest.approx(1 / BANDS)
 
 
-def test_clipped_voxels_are_no_less_than_they_read(values):
+@pytest.mark.parametrize("gain", [None, np.ones((BANDS, WIDTH))])
+def test_clipped_voxels_are_no_less_than_they_read(values, gain):
     full = np.full(BANDS, 60.0)
     method, seen = stub(lambda one: Restoration(estimate=0.5 * one.values, provenance={}))
-    found = restore(np.minimum(values, 60), method, known=Known(full_scale=full))
+    found = restore(np.minimum(values, 60), method, known=Known(full_scale=full, gain=gain))
     at = (values >= 60) & LIVE[:, None, None]
     np.testing.assert_array_equal(seen[0].clipped, at[LIVE])
+    # one value many times, but no stuck element's
+    assert seen[0].valid.all()
     np.testing.assert_allclose(found.estimate[at], 60, rtol=1e-5)
     np.testing.assert_allclose(found.estimate[LIVE][~at[LIVE]], 0.5 * values[LIVE][~at[LIVE]], rtol=1e-5)
     np.testing.assert_array_equal(found.mask, at)
@@ -173,6 +180,30 @@ def test_what_a_method_found_is_said_in_the_cube_s_units(values):
     told = rare_findings(Cube(data=structure[None].astype(np.uint8)))
     assert told == {"rare_pixels": 6, "rare_groups": 2, "rare_extent": [4, 13, 7, 13]}
     assert rare_findings(None) == rare_findings(Cube(data=np.zeros((1, 2, 2), np.uint8))) == {}
+
+
+def test_what_comes_back_as_measured_is_no_surer_than_its_noise(values):
+    values[1, 3, 4] = 1e6
+
+    def answer(one):
+        estimate, shape = one.values.copy(), (len(one.values), WIDTH)
+        # farther off than what was measured
+        estimate[1, 3, 4] = 1e9
+        noise = NoiseModel(
+            sigma=np.full(shape[0], 0.1, np.float32), slope=np.zeros(shape[0], np.float32),
+            gain=np.ones(shape, np.float32), offset=np.zeros(shape, np.float32),
+            offset_std=np.zeros(shape, np.float32), dead=np.zeros(shape, bool), outlier=~one.valid,
+        )  # fmt: skip
+        return Restoration(
+            estimate=estimate, std=np.full_like(estimate, 0.01), noise=noise, mask=~one.valid, provenance={}
+        )
+
+    found = restore(values, stub(answer)[0])
+    assert found.estimate[1, 3, 4] == pytest.approx(1e6)
+    assert not found.mask[1, 3, 4]
+    assert found.std[1, 3, 4] == pytest.approx(10 * found.std[1, 0, 0])
+    assert found.std[1, 3, 4] == pytest.approx(found.noise.sigma[1])
+    assert found.noise.sigma[1] == pytest.approx(0.1 * 10, rel=0.1)
 
 
 @pytest.mark.parametrize("gain", [1.0, 8.0])
