@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from hsitools.estimation.nonnegative import nonnegative
+from hsitools.estimation.rounding import above_rounding
 from pansharpen.case import Scene, Tile
 from pansharpen.families.interpolated import interpolated_mix
 from pansharpen.families.statistics import moments, per_band, ratio_of
@@ -22,7 +23,8 @@ def brovey(scene: Scene) -> Any:
     """Bands times PAN over the pseudo-panchromatic image that the bands' known (or fitted) weights make.
 
     Without a known response the weights are the non-negative regression of the coarse PAN on the bands. The ratio is
-    as certain as the weighted sum is: its mean squared error at the coarse pixels holds the ratio at one in the dark.
+    as certain as the weighted sum is: its mean squared error at the coarse pixels holds the ratio at one in the dark. A
+    PAN of one value says nothing.
     """
     found = scene.sum(lambda tile: moments(torch.cat([tile.coarse, tile.pan_coarse], 1), valid=tile.coarse_valid))
     gram, right = found.xy[:, :-1, :-1], found.xy[:, :-1, -1:]
@@ -34,11 +36,12 @@ def brovey(scene: Scene) -> Any:
     scale = ratio_of((weights * found.x[:, :-1]).sum(1, keepdim=True), found.x[:, -1:])
     misfit = torch.cat([weights, -scale], 1)[:, None]
     error = ((misfit @ found.xy @ misfit.mT)[..., 0] / found.n.clamp(min=1)).clamp(min=0)
+    varies = above_rounding(found.covariance[:, -1:, -1], found.mean_x[:, -1:]) > 0
 
     def fused(tile: Tile) -> torch.Tensor:
         intensity = interpolated_mix(tile, weights)
         below = intensity**2 + per_band(error, intensity)
-        change = intensity * (per_band(scale, intensity) * tile.pan - intensity)
+        change = intensity * (per_band(scale, intensity) * tile.pan - intensity) * per_band(varies, intensity)
         return tile.expanded * (1 + torch.where(below > 0, change / torch.where(below > 0, below, 1), 0))
 
     return scene.map(fused)

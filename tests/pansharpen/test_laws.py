@@ -73,13 +73,17 @@ def test_constant_stays_constant(name, level):
 
 
 @pytest.mark.parametrize("name", [name for name in LAWFUL if "net" not in METHODS[name].family])
-def test_a_pan_of_one_value_says_nothing_whichever_it_is(name, case):
+def test_a_pan_of_one_value_says_nothing_whichever_it_is(name, case, plain):
     """One that float32 holds exactly, and those of which filters leave a contrast of rounding."""
     right = fuse_case(name, case.replace(pan=torch.full_like(case.pan, 0.25), findings={}))
     contrast = case.coarse.std((-2, -1), keepdim=True)
     for level in (0.3, 0.01234, 123.456):
         found = fuse_case(name, case.replace(pan=torch.full_like(case.pan, level), findings={}))
         assert ((found - right) / contrast).abs().max() < 2e-3
+    # Brovey brought 1 / intensity: twice the error of interpolation, five times beside zeros
+    black = fuse_case(name, case.replace(pan=torch.zeros_like(case.pan), findings={}))
+    interpolated, *errors = ((image - case.reference).square().mean() for image in (plain("EXP"), right, black))
+    assert max(errors) < 1.001 * interpolated
 
 
 # Brovey matches nothing: it stands for what users do
