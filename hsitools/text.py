@@ -52,10 +52,16 @@ def counted(number: Any, thing: str) -> str:
 
 
 def readable(value: Any) -> str:
-    """A value for people: six digits, nothing but a dash for what is not known."""
+    """A value for people: six digits, nothing but a dash for what is not known.
+
+    Examples
+    --------
+    >>> readable({"ratio": 1 / 3, "pan": None, "units": ""})
+    'ratio 0.333333, pan –, units –'
+    """
     value = plain(value)
     if isinstance(value, list):
         return f"[{', '.join(readable(item) for item in value)}]"
     if isinstance(value, dict):
         return ", ".join(f"{key} {readable(item)}" for key, item in value.items())
-    return f"{value:.6g}" if isinstance(value, float) else "–" if value is None else str(value)
+    return f"{value:.6g}" if isinstance(value, float) else "–" if value is None else str(value) or "–"
