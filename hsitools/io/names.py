@@ -44,6 +44,8 @@ OTHERS = (
     "label", "classes", "class_map", "classification", "dark", "white", "dark_reference", "white_reference", "darkref",
     "whiteref", "glt_x", "glt_y",
 )  # fmt: skip
+#: Maps of the pixels that hold no measurement (Tanager).
+UNSEEN = ("nodata_pixels",)
 BAND_DIMENSIONS = (
     "band", "bands", "wavelength", "wavelengths", "wavelength_nm", "wavelength_3d", "spectral", "lambda", "wave", "wl",
     "wvl", "channel", "channels", "number_of_bands", "nbands", "n_bands", "num_bands", "bandnumber", "wavenumber",

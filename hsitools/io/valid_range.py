@@ -31,6 +31,20 @@ class InRange:
         return np.where(outside, np.asarray(self.nodata).astype(self.dtype), values) if outside.any() else values
 
 
+class Seen:
+    """Numbers with the value of no measurement where a map of the pixels says that nothing was seen."""
+
+    def __init__(self, source: Source, unseen: Any, nodata: float) -> None:
+        self.source, self.unseen, self.nodata = source, unseen, nodata
+        self.shape, self.dtype = source.shape, np.dtype(source.dtype)
+
+    def read(self, bands: Bands, rows: slice, columns: slice) -> NDArray[Any]:
+        """See `hsitools.cube.sources.Source`."""
+        values = self.source.read(bands, rows, columns)
+        unseen = np.asarray(self.unseen[rows, columns]) != 0
+        return np.where(unseen, np.asarray(self.nodata).astype(self.dtype), values) if unseen.any() else values
+
+
 def only_valid(
     source: Source, own: Mapping[str, Any], scale: Any, offset: Any, nodata: float | None, where: str
 ) -> tuple[Source, float | None]:

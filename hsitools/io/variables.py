@@ -27,11 +27,13 @@ from hsitools.io.names import (
     CUBE_NAMES,
     OTHER_DIMENSIONS,
     OTHERS,
+    UNSEEN,
     WAVELENGTH_NAMES,
     X_DIMENSIONS,
     Y_DIMENSIONS,
 )
 from hsitools.io.scales import decoded, units_of
+from hsitools.io.valid_range import Seen
 from hsitools.io.variable import MAX_BANDS, Squeezed, Unsigned, Variable, numbers_of_text, squeezed, unsigned_attributes
 from hsitools.text import counted
 
@@ -89,6 +91,11 @@ def labelled_cube(
         raise InputError(f"{where}: {chosen.name}: found {source.shape[0]} bands, expected at most {MAX_BANDS}")
     labels = band_labels(chosen, dims[order[0]], source.shape[0], vectors, attributes, where)
     source, scale, nodata = decoded(source, chosen.attributes, attributes, f"{where}: {chosen.name}")
+    unseen = next((v.data for v in variables if v.base in UNSEEN and v.group == chosen.group and v.numeric
+                   and v.shape == source.shape[1:]), None)  # fmt: skip
+    if unseen is not None and (nodata is not None or np.dtype(source.dtype).kind == "f"):
+        nodata = np.nan if nodata is None else nodata
+        source = Seen(source, unseen, nodata)
     crs, transform = grid_of(chosen, (dims[order[1]], dims[order[2]]), variables, attributes, where)
     return {
         "data": source, "nodata": nodata, "scale_factor": scale, "units": units_of(chosen.attributes), "crs": crs,

@@ -20,6 +20,7 @@ from hsitools.io.detectors import OVERLAP, Detector, joined
 from hsitools.io.formats.geotiff import can_read as is_tiff
 from hsitools.io.formats.geotiff import files as image_files
 from hsitools.io.formats.geotiff import read as read_geotiff
+from hsitools.io.off_swath import OffSwath
 from hsitools.io.raster import RasterSource
 from hsitools.io.scales import physical
 
@@ -85,25 +86,30 @@ class BandFiles:
 def read(path: Path) -> Cube:
     """Open the product, lazily: radiance where the metadata state the scaling, else digital numbers."""
     files = _bands(path)
+    plain = read_geotiff(next(iter(files.values())))
     scaling = _scaling(next(iter(files.values())))
-    detectors = []
+    detectors, raw = [], []
     for name, ((first, low), (last, high)) in SPECTROMETERS.items():
         numbers = [number for number in files if first <= number <= last]
         if not numbers:
             continue
-        source: Any = BandFiles([files[number] for number in numbers])
-        if scaling:
-            source = physical(source, 1 / scaling[name], 0.0, None, f"{path}: SCALING_FACTOR_{name}")
+        stored = BandFiles([files[number] for number in numbers])
+        source = physical(stored, 1 / scaling.get(name, 1.0), 0.0, plain.nodata, f"{path}: SCALING_FACTOR_{name}")
         centre = low + (np.array(numbers) - first) * (high - low) / (last - first)
         good = np.any([(np.array(numbers) >= a) & (np.array(numbers) <= b) for a, b in CALIBRATED], axis=0)
         width = np.full(len(numbers), np.nan)
-        detectors.append(Detector(name=name, source=source, wavelength_nm=centre, fwhm_nm=width, good=good))
+        bands: dict[str, Any] = {"name": name, "wavelength_nm": centre, "fwhm_nm": width, "good": good}
+        detectors.append(Detector(source=source, **bands))
+        raw.append(Detector(source=stored, **bands))
     if not detectors:
         raise FormatError(f"{path}: bands: found numbers {sorted(files)[:5]}, expected 1 to 242")
     parts = joined(detectors, str(path))
-    plain = read_geotiff(next(iter(files.values())))
+    calibrated = np.flatnonzero(parts["good"])
+    if calibrated.size:
+        # an image turned north has corners that were not seen
+        parts["data"] = OffSwath(parts["data"], joined(raw, str(path))["data"], calibrated)
     return Cube(
-        **parts, nodata=plain.nodata, units="W m-2 sr-1 um-1" if scaling else "DN", crs=plain.crs,
+        **parts, nodata=float("nan"), units="W m-2 sr-1 um-1" if scaling else "DN", crs=plain.crs,
         transform=plain.transform, name=path.stem if path.is_dir() else path.name.partition("_")[0], source=str(path),
         meta={"product": "EO-1 Hyperion L1T", "overlap": OVERLAP.format("SWIR"),
               "wavelengths": "evenly spaced between published centres"},

@@ -1,8 +1,9 @@
 """PRISMA L1 and L2 products (``.he5``), after ASI's product specification.
 
 VNIR and SWIR cubes have axes (row, band, column) and bands of descending wavelength, some of them unused (wavelength
-zero in ``List_Cw_*``). They come out as one cube of ascending wavelengths. Where the two detectors overlap (about 920
-to 1010 nm) all bands are kept, and those of SWIR are marked bad, so that each wavelength is counted once.
+zero in ``List_Cw_*``; zero in ``List_Cw_*_Flags`` makes one bad). They come out as one cube of ascending wavelengths.
+Where the two detectors overlap (about 920 to 1010 nm) all bands are kept, and those of SWIR are marked bad, so that
+each wavelength is counted once.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsitools.cube import Cube, Transform
-from hsitools.cube.sources import ArraySource, Bands, Source, ViewSource
+from hsitools.cube.sources import ArraySource, Source, ViewSource
 from hsitools.errors import FormatError, InputError
 from hsitools.io.detectors import OVERLAP, Detector, joined
 from hsitools.io.formats.hdf5 import open_hdf5
 from hsitools.io.labels import is_hdf5, text
+from hsitools.io.off_swath import OffSwath
 from hsitools.io.scales import physical
 from hsitools.text import counted
 
@@ -43,28 +45,6 @@ def _swath(file: Any, kind: str) -> str | None:
     if swaths is None:
         return None
     return next((name for name in swaths if name.startswith("PRS_L") and name.endswith(kind)), None)
-
-
-class FilledSource:
-    """Scaled values with NaN where the product has no data: digital number zero in all of the probed bands.
-
-    A single dark band may well be zero; a pixel off the swath is zero in every band.
-    """
-
-    def __init__(self, scaled: Source, numbers: Source) -> None:
-        self.source, self.numbers = scaled, numbers
-        self.shape, self.dtype = scaled.shape, scaled.dtype
-        self._probes = np.unique(np.linspace(0, self.shape[0] - 1, 5).astype(np.int64))
-
-    def read(self, bands: Bands, rows: slice, columns: slice) -> NDArray[Any]:
-        """See `hsitools.cube.sources.Source`."""
-        out = self.source.read(bands, rows, columns)
-        # what is not zero in the bands at hand needs no probe
-        suspect = (self.numbers.read(bands[:1], rows, columns) == 0).all(axis=0)
-        if suspect.any():
-            suspect &= (self.numbers.read(self._probes, rows, columns) == 0).all(axis=0)
-            out[:, suspect] = np.nan
-        return out
 
 
 def read(path: Path) -> Cube:
@@ -95,13 +75,16 @@ def read(path: Path) -> Cube:
             "wavelength_nm": centre[used],
             "fwhm_nm": np.where(width > 0, width, np.nan)[used],
         }
+        flags = f"List_Cw_{detector}_Flags"
+        if flags in attributes:
+            bands["good"] = (_list(attributes, flags, raw.shape[0], path) != 0)[used]
         numbers.append(Detector(source=view, **bands))
         values = physical(view, *_scale(attributes, detector, path), None, f"{path}: {name}")
         detectors.append(Detector(source=values, **bands))
     if not sum(len(detector.wavelength_nm) for detector in detectors):
         raise InputError(f"{path}: List_Cw_Vnir: found only zeros, expected wavelengths")
     labels = joined(detectors, str(path))
-    labels["data"] = FilledSource(labels["data"], joined(numbers, str(path))["data"])
+    labels["data"] = OffSwath(labels["data"], joined(numbers, str(path))["data"])
     _, height, width_px = labels["data"].shape
     level = (swath or "").split("_")[1]
     transform = _transform(attributes, (height, width_px), PIXEL)

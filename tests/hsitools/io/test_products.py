@@ -12,6 +12,7 @@ from benchmarks.products import (
     write_hypso,
     write_neon,
     write_pace_l1b,
+    write_prisma,
 )
 from hsitools.errors import FormatError, InputError
 from hsitools.io import open_cube
@@ -178,6 +179,61 @@ def test_hyperions_bands_without_a_calibration_hide_none_of_the_other_spectromet
     write_hyperion(tmp_path / "p", bands=(57, 58, 70, 78, 79, 91, 92))
     cube = open_cube(tmp_path / "p")
     np.testing.assert_allclose(cube.wavelength_nm[cube.good], [925.41, 932.64, 1053.73, 1063.82], atol=0.05)
+
+
+@pytest.mark.parametrize("scaled", [True, False])
+def test_hyperions_corners_beyond_the_swath_are_no_measurement(tmp_path, scaled):
+    """They were zeros: an image turned north has four such corners, and no nodata is declared."""
+    rasterio = pytest.importorskip("rasterio")
+    given = write_hyperion(tmp_path / "p")
+    for number, values in given.items():
+        # bands without calibration are zero everywhere, and one band may be zero where others are not
+        values[...] = 0 if number in (7, 58) else values
+        values[:2, :3] = 0
+        values[5, 6] = 0 if number == 57 else values[5, 6]
+        name = f"EO1H0140352016290110K7_B{number:03d}_L1T.TIF"
+        with rasterio.open(tmp_path / "p" / name, "r+", driver="GTiff") as file:
+            file.write(values[None])
+    if not scaled:
+        (tmp_path / "p" / "EO1H0140352016290110K7_MTL_L1T.TXT").unlink()
+    cube = open_cube(tmp_path / "p")
+    values = cube.physical().read()
+    beyond = np.zeros((6, 7), dtype=bool)
+    beyond[:2, :3] = True
+    np.testing.assert_array_equal(np.isnan(values), np.broadcast_to(beyond, values.shape))
+    np.testing.assert_allclose(values[1][~beyond], given[8][~beyond] / (40 if scaled else 1), rtol=1e-6)
+    check_window(cube)
+
+
+def test_prismas_flags_of_bands(tmp_path):
+    write_prisma(tmp_path / "p.he5", n_vnir=6, n_swir=5)
+    with h5py.File(tmp_path / "p.he5", "r+") as file:
+        file.attrs["List_Cw_Vnir_Flags"] = np.array([0, 0, 0, 1, 0, 1])
+        dropped = file.attrs["List_Cw_Vnir"][4]
+    cube = open_cube(tmp_path / "p.he5")
+    assert not cube.good[np.isclose(cube.wavelength_nm, dropped)].any()
+    assert cube.good.sum() == open_cube(write_plain(tmp_path)).good.sum() - 1
+
+
+def write_plain(folder):
+    """The product without flags."""
+    write_prisma(folder / "plain.he5", n_vnir=6, n_swir=5)
+    return folder / "plain.he5"
+
+
+def test_tanagers_pixels_beyond_the_footprint(tmp_path):
+    """The mask beside the radiance says which: their values are zeros, or a fill that nothing declares."""
+    values = np.random.default_rng(0).uniform(1, 2, (6, 4, 5)).astype(np.float32)
+    beyond = np.zeros((4, 5), dtype=np.uint8)
+    beyond[0], beyond[2, 3] = 1, 1
+    with h5py.File(tmp_path / "t.h5", "w") as file:
+        group = file.create_group("HDFEOS/SWATHS/HYP/Data Fields")
+        data = group.create_dataset("toa_radiance", data=np.where(beyond, 0, values))
+        data.attrs.update(wavelengths=np.linspace(400, 900, 6), fwhm=np.full(6, 5.0), units="W/(m^2 sr um)")
+        group["nodata_pixels"] = beyond
+    cube = open_cube(tmp_path / "t.h5")
+    np.testing.assert_array_equal(cube.physical().read(), np.where(beyond, np.nan, values))
+    check_window(cube)
 
 
 def test_enmaps_channels_that_are_not_valid_hide_none_of_the_other_detector(tmp_path):
