@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from inspect import signature
@@ -92,6 +93,10 @@ def _inside(path: Path) -> str:
     from hsitools.io.formats import hdf5, npz
     from hsitools.io.variables import contents
 
+    if path.is_dir():
+        kinds = Counter(item.suffix.lower() or "no suffix" for item in path.iterdir() if item.is_file())
+        listed = ", ".join(f"{number} of {kind}" for kind, number in kinds.most_common(4)) or "no file"
+        return f": {listed}; images are a cube where their names state wavelengths, as 450nm.tif"
     if npz.holds_arrays(path):
         return f" (inside: {contents(npz.variables(path))}; --variable chooses one of three axes)"
     if not is_hdf5(path):

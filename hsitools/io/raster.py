@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,12 @@ def rasterio_module() -> Any:
 
 
 def open_raster(path: str | Path) -> Any:
-    """An open TIFF file, or a page of one (``GTIFF_DIR:2:name``)."""
+    """An open TIFF or PNG file, or a page of the former (``GTIFF_DIR:2:name``)."""
     rasterio = rasterio_module()
     with warnings.catch_warnings():
         # a lab's cube without a map is no reason to warn
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-        return rasterio.open(path, driver="GTiff")
+        return rasterio.open(path, driver="PNG" if str(path).lower().endswith(".png") else "GTiff")
 
 
 @contextmanager
@@ -104,3 +104,30 @@ class RasterSource:
     def _page(self, page: str, window: Any) -> NDArray[Any]:
         with open_raster(page) as file:
             return np.asarray(file.read(1, window=window))
+
+
+class BandFiles:
+    """Bands in files of their own, ``(band, y, x)``.
+
+    Raises
+    ------
+    InputError
+        When a file has several bands, or another size or type than the first.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._sources = [RasterSource(path) for path in paths]
+        first = self._sources[0]
+        for path, source in zip(paths, self._sources, strict=True):
+            if source.shape[0] != 1:
+                raise InputError(f"{path}: data: found {source.shape[0]} bands, expected one: a grey image")
+            if (source.shape, source.dtype) != (first.shape, first.dtype):
+                raise InputError(f"{path}: data: found {source.dtype} of shape {source.shape[1:]}, expected "
+                                 f"{first.dtype} of {first.shape[1:]} as {paths[0].name}")  # fmt: skip
+        self.shape = (len(paths), first.shape[1], first.shape[2])
+        self.dtype = first.dtype
+
+    def read(self, bands: Bands, rows: slice, columns: slice) -> NDArray[Any]:
+        """See `hsitools.cube.sources.Source`."""
+        one = np.zeros(1, dtype=np.int64)
+        return np.concatenate([self._sources[int(band)].read(one, rows, columns) for band in bands])

@@ -216,6 +216,18 @@ def from_names(names: Iterable[str | None]) -> Array | None:
     return values if usable.size and _plausible(usable) else None
 
 
+def without_wavelength(name: str) -> str | None:
+    """A name with a star where it states a wavelength with its unit; None where it states none.
+
+    Examples
+    --------
+    >>> without_wavelength("run2_0450nm"), without_wavelength("run2")
+    ('run2_*', None)
+    """
+    match = _IN_NAME.search(name)
+    return None if match is None else f"{name[: match.start()]}*{name[match.end() :]}"
+
+
 def _in_name(name: str) -> float:
     """Wavelength in nm that a name states with its unit, the middle of a band of which it states the ends; else NaN."""
     match = _IN_NAME.search(name)

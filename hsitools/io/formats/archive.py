@@ -16,7 +16,8 @@ PICTURES = ((b"\x89PNG\r\n", "PNG"), (b"\xff\xd8\xff", "JPEG"), (b"GIF8", "GIF")
 OTHERS = (
     (b"%PDF-", "a PDF document"), (b"SQLite format 3", "an SQLite database"),
     (b"\x93NUMPY", "a single NumPy array without wavelengths (.npz holds them: cube, wavelength_nm)"),
-    (b"\x00\x00\x00\x0cjP  ", "a JPEG 2000 image"),
+    (b"\x00\x00\x00\x0cjP  ", "a JPEG 2000 image (gdal_translate makes a GeoTIFF of it)"),
+    (b"\x0e\x03\x13\x01", "an HDF4 file (h4toh5 makes HDF5 of it)"),
 )  # fmt: skip
 
 
@@ -33,7 +34,7 @@ def _other(path: Path) -> str | None:
         start = file.read(16)
     for magic, name in PICTURES:
         if start.startswith(magic) and (name != "BMP" or path.suffix.lower() == ".bmp"):
-            return f"a {name} picture"
+            return f"a {name} picture" + (" (a folder of them, one a wavelength, is one)" if name == "PNG" else "")
     return next((name for magic, name in OTHERS if start.startswith(magic)), None)
 
 

@@ -11,17 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hsitools.cube import Cube
-from hsitools.cube.sources import Bands
-from hsitools.errors import FormatError, InputError
+from hsitools.errors import FormatError
 from hsitools.io.detectors import OVERLAP, Detector, joined
 from hsitools.io.formats.geotiff import can_read as is_tiff
 from hsitools.io.formats.geotiff import files as image_files
 from hsitools.io.formats.geotiff import read as read_geotiff
 from hsitools.io.off_swath import OffSwath
-from hsitools.io.raster import RasterSource
+from hsitools.io.raster import BandFiles
 from hsitools.io.scales import physical
 
 PRIORITY = 52  # told by their names: before GeoTIFF and ENVI
@@ -62,25 +60,6 @@ def files(path: Path) -> list[Path]:
     bands = list(_bands(path).values())
     notes = _notes(bands[0])
     return [file for band in bands for file in image_files(band)] + ([] if notes is None else [notes])
-
-
-class BandFiles:
-    """Bands in files of their own."""
-
-    def __init__(self, paths: list[Path]) -> None:
-        self.paths = paths
-        self._sources = [RasterSource(path) for path in paths]
-        first = self._sources[0]
-        for path, source in zip(paths, self._sources, strict=True):
-            if source.shape != first.shape or source.shape[0] != 1:
-                raise InputError(f"{path}: data: found {source.shape}, expected {first.shape} as {paths[0].name}")
-        self.shape = (len(paths), first.shape[1], first.shape[2])
-        self.dtype = first.dtype
-
-    def read(self, bands: Bands, rows: slice, columns: slice) -> NDArray[Any]:
-        """See `hsitools.cube.sources.Source`."""
-        one = np.zeros(1, dtype=np.int64)
-        return np.concatenate([self._sources[int(band)].read(one, rows, columns) for band in bands])
 
 
 def read(path: Path) -> Cube:
