@@ -198,9 +198,15 @@ def _like_a_width(widths: Array, centres: Array, usable: NDArray[np.bool_]) -> b
 
 
 def is_length(unit: str) -> bool:
-    """Whether a word is a unit of wavelengths: of length (no single letter), wavenumber or frequency."""
-    name = _plain(unit)
-    return len(name) > 1 and (name in NANOMETRES or name in RECIPROCAL)
+    """Whether a text is a unit of wavelengths and nothing else: of length (no single letter), wavenumber or frequency.
+
+    Radiances are "W m-2 sr-1 um-1", which ends in one.
+    """
+    whole = unit.lower().strip(" [](){}.'\"")
+    words = [word for word in re.split(r"[\s()\[\]]+", whole) if word]
+    if whole in _POWERS or "".join(words) in NANOMETRES:
+        return len(whole) > 1
+    return bool(words) and all(len(word) > 1 and (word in NANOMETRES or word in RECIPROCAL) for word in words)
 
 
 def from_names(names: Iterable[str | None]) -> Array | None:

@@ -87,6 +87,37 @@ def test_what_stands_nearest_to_the_cube_counts(tmp_path):
     np.testing.assert_allclose(cube.physical().read(), PHYSICAL, rtol=1e-6)
 
 
+def test_a_group_inside_speaks_of_the_cube_unless_it_holds_another(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["cube"], file["wavelength"] = VALUES, NM
+        file["metadata/scale_factor"], file["metadata/nodata"] = 0.01, 100
+        file["second/scale_factor"], file["second/image"] = 7.0, VALUES[:, :2]
+    np.testing.assert_allclose(open_cube(tmp_path / "a.h5", variable="cube").physical().read(), PHYSICAL, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("unit", "factor"),
+    [
+        ("Angstrom", 10),
+        ("Nanometers (nm)", 1),
+        ("[um]", 1e-3),
+        ("micro meters", 1e-3),
+        ("1e-9 m", 1),
+        ("counts", 1),
+        # of the values: each ends in a unit that wavelengths may have
+        ("W m-2 sr-1 um-1", 1),
+        ("W m-2 sr-1 um-1", 1e-3),
+        ("uW cm-2 sr-1 nm-1", 1),
+        ("mW m-2 sr-1 (cm-1)-1", 1),
+        ("m", 1),
+    ],
+)
+def test_units_beside_a_cube_are_of_wavelengths_if_they_are_lengths(tmp_path, unit, factor):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["cube"], file["wavelength"], file["units"] = VALUES, NM * factor, unit
+    np.testing.assert_allclose(open_cube(tmp_path / "a.h5").wavelength_nm, NM)
+
+
 def test_labels_as_packed_numbers_and_scaled_coordinates(tmp_path):
     with h5py.File(tmp_path / "a.nc", "w") as file:
         file["cube"] = VALUES
