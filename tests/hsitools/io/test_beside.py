@@ -91,7 +91,7 @@ def test_a_group_inside_speaks_of_the_cube_unless_it_holds_another(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["cube"], file["wavelength"] = VALUES, NM
         file["metadata/scale_factor"], file["metadata/nodata"] = 0.01, 100
-        file["second/scale_factor"], file["second/image"] = 7.0, VALUES[:, :2]
+        file["another_scene/scale_factor"], file["another_scene/image"] = 7.0, VALUES[:, :2]
     np.testing.assert_allclose(open_cube(tmp_path / "a.h5", variable="cube").physical().read(), PHYSICAL, rtol=1e-6)
 
 
