@@ -288,6 +288,13 @@ def test_like_a_cube_of_unknown_widths():
     assert any("9 bands as wide" in text for text in made.assumptions)
 
 
+def test_bands_of_two_detectors_that_overlap_are_as_wide_as_the_others():
+    """One detector from 400 to 500 nm, the other from 491 on: bands 1 nm apart are not 1 nm wide."""
+    centre = np.sort(np.r_[np.arange(400.0, 501, 10), np.arange(491.0, 600, 10)])
+    made = Sensor.like(Cube(data=np.ones((len(centre), 2, 2)), wavelength_nm=centre))
+    np.testing.assert_allclose(made.response.width_nm, 10, atol=1.01)
+
+
 def test_like_keeps_known_widths():
     fwhm = np.full(BANDS, 12.0)
     fwhm[4] = np.nan
