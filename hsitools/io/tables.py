@@ -18,6 +18,8 @@ from hsitools.text import counted, decoded
 Array = NDArray[np.float64]
 #: Units in a column's head.
 BRACKETS = re.compile(r"[(\[]([^)\]]+)[)\]]")
+#: Numbers with blanks between them.
+BLANKS = re.compile(r"\s*[-+\d.]\S*(\s+[-+\d.]\S*)+\s*")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -45,7 +47,7 @@ class WavelengthTable:
 
 
 def read_table(path: str | Path, what: str, *, columns: int | None = None) -> WavelengthTable:
-    """Read a CSV of numbers: wavelength, then one column or more, commas between, lines of ``#`` left out.
+    """Read a CSV of numbers: wavelength, then one column or more, commas (or tabs) between, lines of ``#`` left out.
 
     The wavelength's unit is what the first column's head says (``wavelength_um``, ``wavelength (µm)``, ``nm``), and
     without one the only optical reading of the numbers, as in captures and cubes.
@@ -75,24 +77,30 @@ def read_table(path: str | Path, what: str, *, columns: int | None = None) -> Wa
     head: tuple[str, ...] = ()
     rows: list[list[float]] = []
     lines = text.splitlines()
+    content = [line for line in (line.split("#")[0].rstrip(" ") for line in lines) if line.strip(" ,\t")]
+    mark = "\t" if content and not any("," in line for line in content) else ","
+    # of a row that ends in a comma there is nothing behind it
+    ended = bool(content) and all(line.endswith(mark) for line in content)
     for number, line in enumerate(lines, start=1):
         if not line.strip(" ,\t") or line.lstrip().startswith("#"):
             continue
-        cells = next(csv.reader([line]))
-        if not rows and not head and ";" not in line and not is_number(cells[0]):
-            head = tuple(cell.strip() for cell in cells)
+        cells = next(csv.reader([line], delimiter=mark))
+        if not rows and not head and ";" not in line and not is_number(cells[0]) and not BLANKS.fullmatch(line):
+            head = tuple(cell.strip() for cell in cells[: len(cells) - ended])
             continue
         if ";" in line.split("#")[0]:
             raise FormatError(
                 f"{where}: line {number}: found semicolons, expected commas between columns, points in numbers"
             )
         # what follows a number may be a remark
-        cells = line.split("#")[0].split(",")[:columns]
+        cells = next(csv.reader([line.split("#")[0].rstrip(" ")], delimiter=mark))
+        cells = cells[: len(cells) - ended][:columns]
         wrong = [cell.strip() for cell in cells if not is_number(cell)]
         # where copying stopped, a line has no end
         cut = "; the file ends there, as one that is cut off" if number == len(lines) and text[-1] not in "\r\n" else ""
         if wrong:
-            raise FormatError(f"{where}: line {number}: found {wrong[0][:40]!r}, expected a number{cut}")
+            hint = " (commas or tabs between columns)" if BLANKS.fullmatch(wrong[0]) else cut
+            raise FormatError(f"{where}: line {number}: found {wrong[0][:40]!r}, expected a number{hint}")
         if rows and len(cells) != len(rows[0]):
             found = counted(len(cells), "column")
             raise FormatError(f"{where}: line {number}: found {found}, expected {len(rows[0])}{cut}")

@@ -38,6 +38,21 @@ def test_the_unit_is_what_the_head_says(tmp_path, head, stored):
     assert_allclose(curves.curve(path, GRID, "lamp"), BAND, rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "wavelength_nm\tv\n400\t1\n500\t2\n", "400\t1\n500\t2\n", "wavelength,v,\n400,1,\n500,2,\n",
+        '"wavelength (µm)","v"\n"0.4","1"\n"0.5","2"\n', "# lamp, 3\n400\t1\t# cold\n500\t2\n".replace("\t#", " #"),
+    ],
+)  # fmt: skip
+def test_tabs_quotes_and_commas_at_the_end_of_rows(tmp_path, text):
+    (tmp_path / "t.csv").write_text(text)
+    told = read_table(tmp_path / "t.csv", "lamp")
+    assert_allclose(told.wavelength_nm, [400, 500])
+    assert_allclose(told.values, [[1], [2]])
+    assert told.head in ((), ("wavelength_nm", "v"), ("wavelength", "v"), ("wavelength (µm)", "v"))
+
+
 def test_the_suns_spectrum_may_begin_with_x_rays(tmp_path):
     wide = np.concatenate([[0.5, 10.0, 50.0], GRID])
     path = table(tmp_path / "t.csv", wide, "nm, irradiance (W m-2 nm-1)", np.ones(len(wide)))
@@ -54,6 +69,8 @@ def test_the_suns_spectrum_may_begin_with_x_rays(tmp_path):
         ("nm,b\n400,1\n500,.1\n60", "line 4: found 1 column, expected 2; the file ends there, as one that is cut off"),
         ("nm,b\n400,1\n500,.1\n600,", "line 4: found '', expected a number; the file ends there"),
         ("1,1\n2,2\n3,3\n", "found 1 to 3 without a unit, expected wavelengths in nm or µm"),
+        ("400 1\n500 2\n", r"line 1: found '400 1', expected a number \(commas or tabs between columns\)"),
+        ('400,"1,000"\n500,"2,000"\n', "line 1: found '1,000', expected a number"),
         ("nm,b\n400,1\n", "found 1 row, expected at least two rows"),
         ("nm\n400\n500\n", "found one column, expected"),
         ("nm,b\n0,1\n500,1\n", "found wavelengths that are not finite and positive"),
