@@ -226,3 +226,19 @@ def test_an_mtf_that_pan_contradicts_is_not_believed(caplog, monkeypatch):
         coarse=sharp_pair.coarse[..., :16, :16], pan=sharp_pair.pan[..., :48, :48], reference=None
     )
     assert own_mtf(declared(corner, 0.2)) == 0.2
+
+
+def test_a_channel_that_shows_nothing_in_one_place_changes_no_links_elsewhere():
+    generator = torch.Generator().manual_seed(7)
+    z, smooth, sharp = (torch.rand(1, 3, 40, 40, generator=generator, dtype=torch.float64) * 0.1 for _ in range(3))
+    ones = [torch.ones(1, 1, *shape, dtype=torch.float64) for shape in ((40, 39), (39, 40), (39, 39), (39, 39))]
+    holes = sharp.clone()
+    holes[0, 1, 0, 0] = torch.nan
+    contrast = torch.full((3,), 3**-0.5, dtype=torch.float64)
+    (_, whole), (_, links) = (related(ones, z, smooth, image, contrast, 1.0) for image in (sharp, holes))
+    assert links.offsets == whole.offsets
+    reach = 2 * max(max(y, abs(x)) for y, x in links.offsets)
+    for weight, other in zip(links.weights, whole.weights, strict=True):
+        assert torch.isfinite(weight).all()
+        torch.testing.assert_close(weight[..., reach:, reach:], other[..., reach:, reach:])
+        assert weight[..., reach:, reach:].numel()
