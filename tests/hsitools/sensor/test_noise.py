@@ -204,3 +204,11 @@ def test_wrong_file(tmp_path):
     (tmp_path / "x.h5").write_text("no HDF5")
     with pytest.raises(FormatError, match=r"x\.h5"):
         PhotonTransfer.load(tmp_path / "x.h5")
+
+
+def test_a_full_well_is_told_whatever_the_read_noise():
+    """Three standard deviations below what it holds, less the dark current's: (10⁴ − 100 − 60) / 2."""
+    detector = DetectorNoise(electrons_per_unit=2.0, dark_electrons=100.0, read_noise=20.0, full_well=1e4)
+    assert float(detector.full_from) == pytest.approx(4920)
+    values, _ = detector.sample(np.full((1, 100, 100), 1e5), np.random.default_rng(0))
+    assert (values >= detector.full_from).mean() > 0.995
