@@ -1,11 +1,12 @@
 """A folder of grey images (TIFF, PNG), one a band, whose names state wavelengths (``leaf_450nm.png``).
 
-Images whose names differ in nothing else are one cube, in the order of their wavelengths. Extra ``geo``.
+Images whose names differ in nothing else but a counter are one cube, in the order of wavelengths. Extra ``geo``.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,13 @@ def _sets(path: Path) -> dict[str, list[Path]]:
         if not item.name.startswith(".") and (is_tiff(item) or _is_png(item)):
             called = without_wavelength(item.stem)
             out.setdefault("" if called is None else called + item.suffix, []).append(item)
-    return out
+    if any(called and len(images) > 1 for called, images in out.items()):
+        return out
+    # a counter beside the wavelength gives every image a name of its own
+    counted = dict[str, list[Path]]()
+    for called, images in out.items():
+        counted.setdefault(re.sub(r"\d+", "#", called), []).extend(images)
+    return counted
 
 
 def _is_png(path: Path) -> bool:

@@ -97,8 +97,14 @@ def read(path: Path) -> Cube:
         pan=_pan(file, path, transform, (height, width_px)),
         name=text(attributes.get("Product_ID", path.stem)),
         source=str(path),
-        meta={"product": f"PRISMA {level}", "overlap": OVERLAP.format("SWIR")},
+        meta={"product": f"PRISMA {level}", "overlap": OVERLAP.format("SWIR")} | _flags(fields),
     )
+
+
+def _flags(fields: Any) -> dict[str, str]:
+    """Which maps of pixels' errors the product has: they are not applied."""
+    names = [name for name in fields if name.endswith("_ERR_MATRIX")]
+    return {"pixel_flags": f"left in the file: {', '.join(names)}"} if names else {}
 
 
 def _units(level: str) -> str:

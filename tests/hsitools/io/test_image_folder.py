@@ -20,6 +20,7 @@ CENTRES = [450, 500, 550, 600, 1050]
     "names",
     [
         ["s2_0450nm", "s2_0500nm", "s2_0550nm", "s2_0600nm", "s2_1050nm"],
+        ["IMG_0001_450nm", "IMG_0002_500nm", "IMG_0003_550nm", "IMG_0004_600nm", "IMG_0005_1050nm"],
         ["450 nm 3", "500 nm 3", "550 nm 3", "600 nm 3", "1050 nm 3"],
         ["a_0.45um", "a_0.5um", "a_0.55um", "a_0.6um", "a_1.05um"],
         ["run12-4500Å", "run12-5000Å", "run12-5500Å", "run12-6000Å", "run12-10500Å"],
@@ -83,6 +84,13 @@ def test_images_that_are_no_cube(tmp_path, name, image, found):
     with pytest.raises(InputError) as error:
         open_cube(tmp_path)
     assert found in str(error.value)
+
+
+def test_counted_images_of_one_wavelength_are_no_cube(tmp_path):
+    for number, centre in enumerate((450, 500, 450, 500)):
+        _write(tmp_path, f"IMG_{number}_{centre}nm.tif", VALUES[number])
+    with pytest.raises(InputError, match=r"found IMG_0_450nm\.tif and IMG_2_450nm\.tif of one wavelength"):
+        open_cube(tmp_path)
 
 
 def test_images_without_wavelengths_are_no_cube_and_what_is_there_is_said(tmp_path):

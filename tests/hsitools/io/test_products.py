@@ -210,8 +210,10 @@ def test_prismas_flags_of_bands(tmp_path):
     with h5py.File(tmp_path / "p.he5", "r+") as file:
         file.attrs["List_Cw_Vnir_Flags"] = np.array([0, 0, 0, 1, 0, 1])
         dropped = file.attrs["List_Cw_Vnir"][4]
+        file["HDFEOS/SWATHS/PRS_L2D_HCO/Data Fields/VNIR_PIXEL_L2_ERR_MATRIX"] = np.ones((12, 6, 10), np.uint8)
     cube = open_cube(tmp_path / "p.he5")
     assert not cube.good[np.isclose(cube.wavelength_nm, dropped)].any()
+    assert cube.meta["pixel_flags"] == "left in the file: VNIR_PIXEL_L2_ERR_MATRIX"
     assert cube.good.sum() == open_cube(write_plain(tmp_path)).good.sum() - 1
 
 
