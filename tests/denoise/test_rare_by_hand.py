@@ -180,3 +180,12 @@ def test_small_images_and_few_bands_have_a_trace_only() -> None:
     assert not rare.pixels.any()
     assert rare.groups == 0
     np.testing.assert_allclose(rare.variance / SIGMA[:, None, None] ** 2, TRACE * rare.error, rtol=1e-4)
+
+
+def test_a_weighted_sum_of_noise_has_the_deviation_one():
+    """Whatever the weights, as those of a blurred pixel, and however the noise differs from pixel to pixel."""
+    rng = np.random.default_rng(0)
+    weight, spread = rng.random((12, 12)) * (rng.random((12, 12)) < 0.7), 0.5 + rng.random((12, 12))
+    sums = of_unit_noise(spread * rng.standard_normal((4000, 12, 12)), spread, weight)
+    assert sums.shape == (4000,)
+    assert sums.std() == pytest.approx(1, abs=0.05)
