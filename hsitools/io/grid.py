@@ -11,6 +11,7 @@ import numpy as np
 from hsitools.cube.geometry import Transform
 from hsitools.cube.labels import stated_affine
 from hsitools.errors import FormatError
+from hsitools.io import hdfeos
 from hsitools.io.labels import attribute, text
 from hsitools.io.projections import CODES, TEXTS, crs_of
 from hsitools.io.variable import Variable
@@ -51,6 +52,9 @@ def grid_of(
             transform = stated
     elif stated is not None:
         transform = stated
+    if transform is None:
+        told, transform = hdfeos.grid_of(chosen, variables)
+        crs = crs or told
     if crs is None and transform is not None and geographic:
         crs = "EPSG:4326"
     return crs, stated_affine(transform, f"{where}: transform")

@@ -238,6 +238,23 @@ def test_tanagers_pixels_beyond_the_footprint(tmp_path):
     check_window(cube)
 
 
+@pytest.mark.parametrize(("zone", "crs"), [(33, "EPSG:32633"), (-21, "EPSG:32721")])
+def test_grids_of_hdf_eos_say_where_they_lie(tmp_path, zone, crs):
+    """As orthorectified Tanager scenes: they had no map."""
+    words = (
+        'GROUP=SwathStructure\nEND_GROUP=SwathStructure\nGROUP=GridStructure\n\tGROUP=GRID_1\n\t\tGridName="HYP"\n'
+        "\t\tXDim=5\n\t\tYDim=4\n\t\tUpperLeftPointMtrs=(500000.0,4000000.0)\n"
+        "\t\tLowerRightMtrs=(500150.0,3999880.0)\n\t\tProjection=HE5_GCTP_UTM\n"
+        f"\t\tZoneCode={zone}\n\t\tSphereCode=12\n\tEND_GROUP=GRID_1\nEND_GROUP=GridStructure\nEND\n"
+    )
+    with h5py.File(tmp_path / "t.h5", "w") as file:
+        data = file.create_dataset("HDFEOS/GRIDS/HYP/Data Fields/surface_reflectance", data=np.ones((6, 4, 5)))
+        data.attrs["wavelengths"] = np.linspace(400, 900, 6)
+        file.create_group("HDFEOS INFORMATION")["StructMetadata.0"] = np.bytes_(words)
+    cube = open_cube(tmp_path / "t.h5")
+    assert (cube.crs, cube.transform) == (crs, (30, 0, 500000, 0, -30, 4000000))
+
+
 def test_enmaps_channels_that_are_not_valid_hide_none_of_the_other_detector(tmp_path):
     rasterio = pytest.importorskip("rasterio")
     centres = {"VNIR": [900.0, 950.0, 990.0], "SWIR": [940.0, 960.0, 1000.0]}
