@@ -23,12 +23,15 @@ SLOPES = np.linspace(0.0, 6.0, 61)
 
 
 def hiding_blur(scene: Scene) -> Array | None:
-    """What is left of the blur of PAN's optics; where no sensor tells it, the widest that PAN can have. None of no PAN.
+    """What is left of the blur of PAN's optics; where no sensor tells it, the widest that PAN can have.
+
+    Of a PAN that is made of guides the same, unless their optics are told (None).
 
     The estimate takes a PAN of untold optics for sharp; its error must not.
     """
     blur = pan_blur(scene)
-    return gaussian(least_mtf(scene)) if blur is None and not scene.pan_made else blur
+    told = scene.pan_made and all(guide.mtf is not None for guide in scene.guides if guide.ratio == 1)
+    return gaussian(least_mtf(scene)) if blur is None and not told else blur
 
 
 def blurred_off(pan: torch.Tensor, blur: Array | None) -> torch.Tensor | None:
