@@ -35,6 +35,9 @@ def _other(path: Path) -> str | None:
     for magic, name in PICTURES:
         if start.startswith(magic) and (name != "BMP" or path.suffix.lower() == ".bmp"):
             return f"a {name} picture" + (" (a folder of them, one a wavelength, is one)" if name == "PNG" else "")
+    if any(path.with_name(name).is_file() for name in (path.name + ".hdr", path.stem + ".hdr", path.stem + ".HDR")):
+        # an ENVI header says where the numbers lie in it (Hyperion L1R)
+        return None
     return next((name for magic, name in OTHERS if start.startswith(magic)), None)
 
 
