@@ -28,8 +28,9 @@ Array = NDArray[np.float64]
 
 #: Rounds of learning from all rows before the last refinement: the first knows no prior, the second was made under one.
 #: Rows of few fringes tell little of themselves, learn from one another, and until then some are on a wrong fringe.
-#: Where most are such rounds go on, until one moves four in five by less than `STILL` (standard deviations a parameter;
-#: the first number after the second round), or have crept for so many. From there the likeliest of what rows share is
+#: Where most are such, or the second round moves four in five by more than `STILL` (standard deviations a parameter),
+#: as sharp fringes, rounds go on, until one moves these by less (the second number after the second round), or have
+#: crept for so many. From there the likeliest of what rows share is
 #: taken at once, until a round moves them by less than `AT_REST`, at most so many rounds in all.
 ROUNDS, CREEPING, MOST_ROUNDS, STILL, AT_REST = 2, 14, 24, (2.0, 0.2), 0.1
 #: Most iterations of a refinement, and the share of the cost below which a step ends it: while learning, at the end,
@@ -140,19 +141,21 @@ def fit_rounds(
     most_rounds = MOST_ROUNDS if rounds == ROUNDS and options.prior else rounds
     prior = warm.prior if warm is not None else None
     before: Fit | None = None
-    settled = False
+    slow = settled = False
     for number in range(most_rounds):
         fit = _towards_rest(sampled, data, theta, shared, prior, options)
         theta = fit.theta
         last = number + 1 == most_rounds
         if before is not None and not last:
             opd = sampled.model.opd_um(theta, data.band)
-            slow = (
+            moved = _moved(before, fit, data)
+            # narrow peaks are found slowly: learned from on the way, what rows share holds them there
+            slow |= (
                 of_few_fringes(opd, data.usable, data.band.width)
-                or len(data.rival_distances)
+                or len(data.rival_distances) > 0
                 or data.cut_off is not None
+                or moved > STILL[0]
             )
-            moved = _moved(before, fit, data) if slow else 0.0
             last = not slow or (settled and moved < AT_REST)
             settled |= moved < STILL[number + 1 > ROUNDS] or number + 1 >= CREEPING
         before = fit

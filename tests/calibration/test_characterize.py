@@ -56,13 +56,15 @@ def test_curves(result, instrument, simulated):
 
 def test_wrong_minima_of_narrow_peaks_are_said():
     """Reflectivity .9 between coarse lines: fits have many minima, and error bars know of one."""
-    rng = np.random.default_rng([5, 0])
+    rng = np.random.default_rng([5, 1])
     device = bench.simulate_instrument(24, rng=rng, rows=8, opd_step_um=0.44)
     narrow = np.concatenate([device.reflectivity[:, :1] + 0.6, 0.02 * device.reflectivity[:, 1:]], axis=1)
     device = replace(device, reflectivity=narrow)
     capture = bench.capture(device, bench.lines(61), rng=rng, noise=0.02, linewidth_nm=0.0)
     result = characterize(capture, MODEL)
     z = np.max(np.abs(list(bench.standardised_errors(device, result).values())), axis=0)
+    # those that are right have resolved what rows share: learned too early it put half of them 2.4 nm off
+    assert np.median(np.abs(result.opd_um - device.opd_um)) < 1e-3
     assert (z > 4).any()
     assert result.flags["poor_fit"][z > 4].all()
     assert result.flags["poor_fit"].mean() < 0.5

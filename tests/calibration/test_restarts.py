@@ -35,6 +35,19 @@ def test_sharp_fringes(reflectivity):
         assert np.mean(np.abs(errors[quantity]) < 1.96) > 0.8, quantity
 
 
+@pytest.mark.parametrize("seed", [0, 2])
+def test_peaks_of_one_reflectivity(seed):
+    """What all rows share is learned until it rests: learned from fits on their way, it held all of them at .8986."""
+    rng = np.random.default_rng(seed)
+    device = bench.simulate_instrument(24, rng=rng, rows=4)
+    device = replace(device, reflectivity=np.tile([0.9, 0, 0, 0], (24, 1)))
+    result = characterize(bench.capture(device, bench.lines(451), rng=rng, noise=0.03, linewidth_nm=0.0), MODEL)
+    assert np.median(result.reflectivity) == pytest.approx(0.9, abs=2.5e-4)
+    errors = bench.standardised_errors(device, result)
+    for quantity in ("reflectivity", "gain", "opd", "phase"):
+        assert abs(np.median(errors[quantity])) < 1, quantity
+
+
 def test_slow_fringes():
     """From .6 to 4 fringes in the band: right, or of an error that says how far off they may be."""
     device, capture = measured(0.6, 101, 0.03, opd_offset_um=0.3, opd_step_um=0.08)
