@@ -68,9 +68,10 @@ class MonochromaticCapture:
     Attributes
     ----------
     intensity, flat : array, shape (interferometer, line)
-        Centre-spot intensity and flat field, same units; flat of ones when already normalised.
+        Centre-spot intensity and flat field, same units; flat of ones when already normalised. One flat field for all
+        interferometers may be passed, ``(line,)``.
     wavenumber : array, shape (line,)
-        µm⁻¹, ascending.
+        µm⁻¹, ascending; where all descend the lines are read the other way round.
     mask : array of bool, shape (interferometer, line)
         True where a sample is usable.
     neighbourhood : array or None
@@ -95,7 +96,7 @@ class MonochromaticCapture:
     ------
     InputError
         On a flat field without a positive number where samples are usable, on wrong shapes or types, on wavenumbers
-        that are not ascending, distinct, positive µm⁻¹, on fewer than 4 lines.
+        that neither ascend nor descend, or are not distinct and positive (µm⁻¹), on fewer than 4 lines.
 
     Examples
     --------
@@ -124,21 +125,22 @@ class MonochromaticCapture:
 
     def __post_init__(self) -> None:
         where = self.source or self.name
-        wavenumber = check_wavenumber(self.wavenumber, f"{where}: wavenumber")
+        lines, wavenumber = ascending(real_numbers(self.wavenumber, f"{where}: wavenumber"), f"{where}: wavenumber")
+        wavenumber = check_wavenumber(wavenumber, f"{where}: wavenumber")
         intensity = real_numbers(self.intensity, f"{where}: intensity")
         if intensity.ndim != 2 or intensity.shape[1] != len(wavenumber) or not len(intensity):
             raise InputError(
                 f"{where}: intensity: found shape {intensity.shape}, expected (interferometer, {len(wavenumber)})"
             )
-        shape = intensity.shape
+        shape, intensity = intensity.shape, intensity[:, lines]
 
         def shaped(name: str, values: Any, kinds: str) -> Any:
-            if np.shape(values) != shape:
+            if np.shape(values) not in ([shape, shape[1:]] if name == "flat" else [shape]):
                 raise InputError(f"{where}: {name}: found shape {np.shape(values)}, expected {shape} as the intensity")
             array = np.asarray(values) if kinds == BOOLEAN else real_array(values, f"{where}: {name}")
             if array.dtype.kind not in kinds:
                 raise InputError(f"{where}: {name}: found values of type {array.dtype}, expected true or false")
-            return array.astype(bool if kinds == BOOLEAN else np.float64)
+            return np.broadcast_to(array, shape)[:, lines].astype(bool if kinds == BOOLEAN else np.float64)
 
         flat = shaped("flat", self.flat, REAL)
         mask = np.ones(shape, bool) if self.mask is None else shaped("mask", self.mask, BOOLEAN)
@@ -158,7 +160,8 @@ class MonochromaticCapture:
             if unknown:
                 log.warning("%s: neighbourhood: missing (not finite) at %s", where, counted(unknown, "usable sample"))
         if self.linewidth_nm is not None:
-            values["linewidth_nm"] = check_linewidth(self.linewidth_nm, wavenumber, f"{where}: linewidth_nm")
+            widths = self.linewidth_nm if np.ndim(self.linewidth_nm) == 0 else np.asarray(self.linewidth_nm)[lines]
+            values["linewidth_nm"] = check_linewidth(widths, wavenumber, f"{where}: linewidth_nm")
         if self.line_shape not in SHAPES:
             raise InputError(f"{where}: line_shape: found {self.line_shape!r}, expected one of {', '.join(SHAPES)}")
         for name, value in values.items():
@@ -299,9 +302,6 @@ class MonochromaticCapture:
                 if name not in members:
                     raise FormatError(f"{path}: {name}: missing, expected in a capture")
             members["wavenumber"] = stored_wavenumber(file["wavenumber"], f"{path}: wavenumber")
-        lines, _ = ascending(members["wavenumber"], f"{path}: wavenumber")
-        for name in members.keys() - {"index"}:
-            members[name] = members[name][..., lines] if np.ndim(members[name]) else members[name]
         if "linewidth_nm" in attributes:
             # one width for all lines may also be an attribute
             members.setdefault("linewidth_nm", attributes["linewidth_nm"])

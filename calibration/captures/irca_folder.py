@@ -57,6 +57,9 @@ def read_irca_folder(folder: str | Path) -> dict[str, Any]:
 
     def samples(name: str) -> Array:
         array = _load_npy(folder, name)
+        if name == "norm" and array.shape == wavenumber.shape:
+            # of all interferometers
+            return array[lines]
         if array.ndim != 2 or array.shape[1] != len(wavenumber):
             raise InputError(
                 f"{folder}/{name}.npy: found shape {array.shape}, expected (interferometer, {len(wavenumber)})"

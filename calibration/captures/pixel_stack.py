@@ -25,7 +25,7 @@ class PixelStack:
     """Pixels of every sub-image under the monochromator, read lazily from HDF5.
 
     Members: ``pixels`` ``(interferometer, line, y, x)``, ``wavenumber`` ``(line,)`` µm⁻¹ or as its attribute
-    ``units`` says, optionally ``flat`` of the shape of ``pixels`` or ``(interferometer, line)``, attribute
+    ``units`` says, optionally ``flat`` of the shape of ``pixels``, ``(interferometer, line)`` or ``(line,)``, attribute
     ``opd_step_um`` and ``full_scale`` (found, too, where samples pile up), and the width of the monochromator's line
     (nm) as ``linewidth_nm``, attribute or ``(line,)``, with attribute ``line_shape``; what is passed goes before the
     file.
@@ -55,10 +55,9 @@ class PixelStack:
                 f"{path}: pixels: found shape {self.pixels.shape}, expected (n, {len(self.wavenumber)}, y, x)"
             )
         self.flat = self.file.get("flat")
-        if self.flat is not None and self.flat.shape not in (self.pixels.shape, self.pixels.shape[:2]):
-            raise InputError(
-                f"{path}: flat: found shape {self.flat.shape}, expected {self.pixels.shape} or {self.pixels.shape[:2]}"
-            )
+        shapes = (self.pixels.shape, self.pixels.shape[:2], self.wavenumber.shape)
+        if self.flat is not None and self.flat.shape not in shapes:
+            raise InputError(f"{path}: flat: found shape {self.flat.shape}, expected {', '.join(map(str, shapes))}")
 
         if linewidth_nm is None and "linewidth_nm" in self.file:
             linewidth_nm = self.file["linewidth_nm"][()]
@@ -103,7 +102,7 @@ class PixelStack:
             known &= np.isfinite(lamp)
             flat = _mean(lamp, known)
         else:
-            flat = np.asarray(self.flat, dtype=float)[:, self._lines]
+            flat = np.asarray(self.flat, dtype=float)[..., self._lines]
         intensity = _mean(pixels, known)
         full = (known & (pixels >= self.limit)).any(axis=(1, 2, 3))
         if full.any():
@@ -142,7 +141,8 @@ class PixelStack:
             elif self.flat.ndim == 4:
                 flat = np.asarray(self.flat[number, :, rows], dtype=float)[self._lines].reshape(n_lines, -1).T
             else:
-                flat = np.broadcast_to(np.asarray(self.flat[number], dtype=float)[self._lines], pixels.shape)
+                one = self.flat[()] if self.flat.ndim == 1 else self.flat[number]
+                flat = np.broadcast_to(np.asarray(one, dtype=float)[self._lines], pixels.shape)
             yield rows, pixels, flat
 
 
