@@ -26,6 +26,8 @@ ORDERS, SHUFFLED = 5, 0.4
 COARSE = 64
 #: Interferometers below which any order is explained.
 LEAST = 8
+#: Times the calibration's standard errors that it may be wrong by before that is said: on captures and benches 3 at most.
+FAR = 10.0
 
 
 def say_unexplained(case: Interferograms, source: str, name: str) -> None:
@@ -55,6 +57,27 @@ def say_unexplained(case: Interferograms, source: str, name: str) -> None:
             "%s: no spectrum explains the interferograms of %s to better than %.2g %% (in random order %.2g %%): are "
             "they of %s, neither mirrored nor turned?",
             source, counted(count, "interferometer"), 100 * misfit, 100 * shuffled, name or "this instrument",
+        )  # fmt: skip
+
+
+def say_far_off(calibration_scale: float, source: str, name: str) -> None:
+    """Warn where smooth spectra explain what was measured only by a calibration many times as wrong as it says.
+
+    Light in narrow lines alone does so: no smooth spectrum has them, and what they make passes for calibration errors.
+
+    Parameters
+    ----------
+    calibration_scale : float
+        Errors that were found, in the calibration's standard errors.
+    source, name : str
+        What was measured, and by which instrument, for the message.
+    """
+    if calibration_scale > FAR:
+        log.warning(
+            "%s: smooth spectra explain the interferograms only if the calibration of %s errs %.0f times as much as it "
+            "says: is it light in narrow lines (--method sparse finds them), or has the instrument changed? Spectra "
+            "may be wrong by many times their error bars",
+            source, name or "this instrument", calibration_scale,
         )  # fmt: skip
 
 

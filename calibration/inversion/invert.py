@@ -16,7 +16,7 @@ from calibration.characterization import Characterization
 from calibration.inversion import curves, registry, tiles
 from calibration.inversion.calibration_error import interferogram_errors, smooth_spectrum
 from calibration.inversion.clipped_cubes import without_clipped
-from calibration.inversion.explained import say_unexplained
+from calibration.inversion.explained import say_far_off, say_unexplained
 from calibration.inversion.grid import require_grid_memory
 from calibration.inversion.halves import widened
 from calibration.inversion.live_rows import live_rows
@@ -210,6 +210,7 @@ def invert(
             if parts is None:
                 # files that are mapped stay as long as the result
                 shutil.rmtree(folder, ignore_errors=True)
+    say_far_off(spectra.parameters.get("calibration_scale", 0.0), scene.source, known.name)
     return _labelled(spectra, entry.name, known, scene)
 
 

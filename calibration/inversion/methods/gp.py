@@ -81,6 +81,7 @@ class Learned:
                 "rule": "evidence",
                 "kernels": {p.name: float(n / max(count, 1)) for p, n in zip(priors, used, strict=True)},
                 "scale_median": float(np.median(scales)) if count else None,
+                "calibration_scale": 0.0 if self.allowed is None else self.allowed.scale,
             },
         )  # fmt: skip
 

@@ -160,3 +160,20 @@ def test_a_coarse_grid_asks_for_few_wavelengths_of_the_same_spectra(instrument: 
     assert every.std is not None
     assert coarse.std is not None
     assert_allclose(coarse.std, every.std[:: step // 3], rtol=0.3)
+
+
+@pytest.mark.parametrize("method", ["joint", "gp"])
+def test_light_in_a_narrow_line_is_said(
+    instrument: Characterization, caplog: pytest.LogCaptureFixture, method: str
+) -> None:
+    """No smooth spectrum has a laser's line: both gave nothing at all with tiny error bars, and said nothing."""
+    wavelength = 1000 / instrument.response.wavenumber[::-1]
+    matrix, rng = instrument.response.matrix(wavelength), np.random.default_rng(0)
+    line, broad = np.zeros(len(wavelength)), 1 + 0.3 * np.sin(wavelength / 60)
+    line[70] = 5.0
+    for spectrum, expected in ((line, True), (broad, False)):
+        seen = matrix @ spectrum
+        values = seen[:, None, None] + seen.mean() / 200 * rng.standard_normal((len(seen), 6, 6))
+        invert(values, instrument, method)
+        words = said(caplog)
+        assert ("--method sparse" in words) == expected, words
