@@ -26,7 +26,7 @@ ORDERS, SHUFFLED = 5, 0.4
 COARSE = 64
 #: Interferometers below which any order is explained.
 LEAST = 8
-#: Times the calibration's standard errors that it may be wrong by before that is said: on captures and benches 3 at most.
+#: Times its standard errors that a calibration may be wrong by before that is said: of captures and benches 3 at most.
 FAR = 10.0
 
 
