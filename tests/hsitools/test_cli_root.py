@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -277,3 +278,14 @@ def test_a_table_in_an_attribute_is_one_line(capsys):
     assert capsys.readouterr().out.splitlines() == [
         "name               two  words", "calibration_table  line opd; 1 2.5; 2 3.5"
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("own", [None, "ACTIVE"])
+def test_threads_that_wait_sleep_unless_the_user_says_otherwise(monkeypatch, own):
+    """Spinning threads stand still for one another where another program has one of the processors."""
+    monkeypatch.setenv("OMP_WAIT_POLICY", own or "")
+    if own is None:
+        monkeypatch.delenv("OMP_WAIT_POLICY")
+    with pytest.raises(SystemExit):
+        cli.main(["--version"])
+    assert os.environ["OMP_WAIT_POLICY"] == (own or "PASSIVE")
