@@ -156,9 +156,9 @@ def hsi(verbose: int, quiet: bool) -> None:
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line; errors are one line on standard error, exit code 2 (1 for a fault of ours)."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    # threads that spin while they wait for one another stand still where somebody else has one of the processors:
-    # beside one other busy process fusion took six times as long (read when torch is loaded)
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # threads that spin for long while they wait stand still where somebody else has one of the processors: beside one
+    # busy process fusion took a hundred times as long; so many turns cost nothing without (read when torch is loaded)
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     # a letter that a terminal does not know is no fault
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -280,12 +280,12 @@ def test_a_table_in_an_attribute_is_one_line(capsys):
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("own", [None, "ACTIVE"])
-def test_threads_that_wait_sleep_unless_the_user_says_otherwise(monkeypatch, own):
+@pytest.mark.parametrize("own", [None, "5"])
+def test_threads_that_wait_sleep_soon_unless_the_user_says_otherwise(monkeypatch, own):
     """Spinning threads stand still for one another where another program has one of the processors."""
-    monkeypatch.setenv("OMP_WAIT_POLICY", own or "")
+    monkeypatch.setenv("GOMP_SPINCOUNT", own or "")
     if own is None:
-        monkeypatch.delenv("OMP_WAIT_POLICY")
+        monkeypatch.delenv("GOMP_SPINCOUNT")
     with pytest.raises(SystemExit):
         cli.main(["--version"])
-    assert os.environ["OMP_WAIT_POLICY"] == (own or "PASSIVE")
+    assert os.environ["GOMP_SPINCOUNT"] == (own or "1000")
