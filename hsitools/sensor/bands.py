@@ -13,6 +13,7 @@ from hsitools.cube import Cube
 from hsitools.cube.sources import Bands, Source, as_source
 from hsitools.errors import InputError
 from hsitools.sensor.quadrature import hat_weights
+from hsitools.sensor.spacing import gaps
 from hsitools.text import counted
 
 Array = NDArray[np.float64]
@@ -24,9 +25,6 @@ FWHM_SIGMA = 2 * np.sqrt(2 * np.log(2))
 MIN_COVERAGE = 0.49
 #: Samples beyond a band that are looked at where its own end in a gap.
 BESIDE = 4
-#: Spacings of the samples around from which on what lies between two of them is a gap: four that lack are bridged by a
-#: straight line, water vapour is not.
-GAP, AROUND = 5.0, 9
 #: Widths of a band from which on two samples about its centre, so far apart, tell nothing of it but a straight line.
 SPARSE = 3.0
 
@@ -80,7 +78,7 @@ class _Normalised:
         """See `SpectralResponse.coverage`."""
         inside = hat_weights(self.moments, wavelength_nm).sum(axis=1)
         nodes = np.unique(wavelength_nm)
-        return np.asarray((inside - self.moments(nodes)[0] @ _gaps(nodes)) / self.area())
+        return np.asarray((inside - self.moments(nodes)[0] @ gaps(nodes)) / self.area())
 
     def matrix(self, wavelength_nm: Array) -> Array:
         """See `SpectralResponse.matrix`; rows sum to one.
@@ -108,13 +106,6 @@ class _Normalised:
     def adjoint(self, values: Array, wavelength_nm: Array) -> Array:
         """Transposed `forward`: ``(…, band)`` to ``(…, wavelength)``."""
         return np.asarray(values) @ self.matrix(wavelength_nm)
-
-
-def _gaps(ascending_nm: Array) -> NDArray[np.bool_]:
-    """Which intervals between ascending wavelengths are gaps beside those around them, as of bands taken away."""
-    spacing = np.diff(ascending_nm)
-    around = np.lib.stride_tricks.sliding_window_view(np.pad(spacing, AROUND // 2, mode="symmetric"), AROUND)
-    return np.asarray(spacing > GAP * np.median(around, axis=1))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -26,6 +26,7 @@ from hsitools.sensor.layout import SubImageLayout
 from hsitools.sensor.legacy_names import former_names
 from hsitools.sensor.parts import SensorParts
 from hsitools.sensor.pattern import Defects, Stripes
+from hsitools.sensor.spacing import spacing_as_width
 from hsitools.sensor.spectral import FabryPerotResponse
 from hsitools.text import counted
 
@@ -37,9 +38,6 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 #: What a sensor's file says it is. The version grows when an older release could not read it rightly.
 FORMAT, VERSION = "hsitools-sensor", 1
-#: Bands nearer to one another than this share of what is usual around them are of two detectors that overlap; how many
-#: steps tell what is usual.
-OVERLAP, AROUND = 0.7, 7
 _KINDS: dict[str, type] = {
     kind.__name__: kind
     for kind in (
@@ -121,7 +119,7 @@ class Sensor(SensorParts):
         width = np.full(len(centre), np.nan) if cube.fwhm_nm is None else np.array(cube.fwhm_nm, dtype=float)
         unknown = ~(np.isfinite(width) & (width > 0))
         if unknown.any():
-            width[unknown] = _spacing(np.asarray(centre), who)[unknown]
+            width[unknown] = spacing_as_width(np.asarray(centre), who)[unknown]
         assumed = ["no spatial blur, no noise: not told by a cube"]
         if unknown.any():
             assumed.append(f"{counted(np.count_nonzero(unknown), 'band')} as wide as the spacing of bands there")
@@ -269,20 +267,3 @@ class _WithoutLayout:
 def describe(path: Path) -> dict[str, Any] | None:
     """What ``hsi info`` says of a sensor file; None when the file is something else."""
     return Sensor.load(path).describe() if declared_format(path) == FORMAT else None
-
-
-def _spacing(centre_nm: Array, who: str) -> Array:
-    """Distance of each band to the nearer neighbour, or that of the bands around where it is far below theirs."""
-    # a file's bands may be in any order, and two detectors may list a wavelength twice
-    order = np.argsort(centre_nm)
-    gap = np.diff(centre_nm[order])
-    if not gap.any():
-        raise InputError(f"{who}: fwhm_nm: found none, expected one, or two bands to take the distance of")
-    nearer = np.minimum(np.append(gap, np.inf), np.insert(gap, 0, np.inf))
-    steps = gap[gap > 0]
-    around = np.lib.stride_tricks.sliding_window_view(np.pad(steps, AROUND // 2, mode="symmetric"), AROUND)
-    middle = (centre_nm[order][:-1] + gap / 2)[gap > 0]
-    usual = np.interp(centre_nm[order], middle, np.median(around, axis=1))
-    out = np.empty(len(centre_nm))
-    out[order] = np.where(nearer < OVERLAP * usual, usual, nearer)
-    return out
