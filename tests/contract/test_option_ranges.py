@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from hsitools.commands import root
+from tests.contract.typed_commands import commands
 
 #: Options without a range of their own, whose commands say what they expected, by the command's name.
 CHECKED_BY_COMMAND = {
@@ -16,16 +17,6 @@ CHECKED_BY_COMMAND = {
 }
 #: Groups and commands whose options are looked at here: those of calibration, and of the chains.
 LOOKED_AT = ("calibrate", "capture", "invert", "process", "demo")
-
-
-def commands(command, names=()):
-    """All commands below one, by their whole name."""
-    if isinstance(command, click.Group):
-        context = click.Context(command)
-        for name in command.list_commands(context):
-            yield from commands(command.get_command(context, name), (*names, name))
-    else:
-        yield " ".join(names), command
 
 
 def numbers(command):

@@ -6,21 +6,12 @@ from collections import defaultdict
 import click
 
 from hsitools.commands import root
+from tests.contract.typed_commands import commands
 
 #: Switched on by its name alone in one place and off as well in another: a checkpoint is gone on from unless told.
 SPELLED_TWICE = {"--resume"}
 #: Groups whose commands take methods by name, and must say which there are.
 WITH_METHODS = ("pansharpen", "denoise", "invert")
-
-
-def commands(command, names=()):
-    """All commands that can be typed, by their whole name."""
-    if isinstance(command, click.Group):
-        context = click.Context(command)
-        for name in command.list_commands(context):
-            yield from commands(command.get_command(context, name), (*names, name))
-    else:
-        yield " ".join(names), command
 
 
 def options():

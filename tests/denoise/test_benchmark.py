@@ -8,10 +8,8 @@ import json
 import h5py
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
 from benchmarks.denoise_published import GOLDEN, PUBLISHED, best_published
-from denoise.commands.denoise import denoise as denoise_command
 from denoise.comparison import report
 from denoise.comparison.benchmark import Benchmark
 from denoise.comparison.benchmark import benchmark as file_benchmark
@@ -24,29 +22,14 @@ from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.io import save_cube
 from hsitools.provenance import git_commit
+from tests.denoise.typed_commands import BANDS, HEIGHT, WIDTH, here, three_materials
 
 pytestmark = pytest.mark.usefixtures("rough_pictures")
-BANDS, HEIGHT, WIDTH = 18, 32, 40
-
-
-def here(*arguments, code=0):
-    """As typed, in this process: quicker, errors of ours come as they are."""
-    done = CliRunner().invoke(denoise_command, list(map(str, arguments)))
-    if done.exception is not None and not isinstance(done.exception, SystemExit):
-        raise done.exception
-    assert done.exit_code == code, done.output
-    return done
 
 
 @pytest.fixture(scope="module")
 def clean():
-    """Three materials in smooth patches, (band, y, x), in [0, 1]."""
-    rng = np.random.default_rng(5)
-    y, x = np.mgrid[:HEIGHT, :WIDTH] / 8
-    shares = np.stack([np.sin(y + k) * np.cos(x * (1 + k / 3)) for k in range(3)])
-    spectra = np.cumsum(rng.standard_normal((BANDS, 3)), axis=0)
-    cube = np.tensordot(spectra, shares, 1)
-    return np.clip(0.4 + 0.12 * cube / cube.std(), 0, 1).astype(np.float32)
+    return three_materials()
 
 
 @pytest.fixture

@@ -14,16 +14,7 @@ from denoise.restore import restore
 from denoise.separation.objects import told_apart
 from denoise.separation.recurring import recurring
 from denoise.separation.scan import FALSE, noise_of_pixels, threshold
-
-BANDS, SIDE, RANK = 60, 48, 5
-
-
-def mixture(bands: int = BANDS, side: int = SIDE, seed: int = 0) -> np.ndarray:
-    """A scene of `RANK` spectra in smooth shares."""
-    rng = np.random.default_rng(seed)
-    spectra = np.abs(rng.normal(1, 0.3, (bands, RANK)))
-    shares = np.exp(np.stack([gaussian_filter(rng.standard_normal((side, side)), 3) for _ in range(RANK)]) * 8)
-    return np.asarray(np.tensordot(spectra, shares / shares.sum(0), 1))
+from tests.denoise.mixture import mixture
 
 
 def absorption(scene: np.ndarray, where: np.ndarray, width: float) -> np.ndarray:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from scipy.ndimage import gaussian_filter
 
 from denoise.case import Known, Observation
 from denoise.latent.certainty import noise_level
@@ -15,17 +14,7 @@ from denoise.separation.noise import along_track, noise_of_bands
 from denoise.separation.smooth import joint_means, smooth
 from hsitools.estimation import full_scale
 from hsitools.estimation.covariance import gram, subspace
-
-BANDS, SIDE, RANK = 60, 48, 5
-
-
-def mixture(bands: int = BANDS, side: int = SIDE, seed: int = 0) -> np.ndarray:
-    """A scene of `RANK` spectra in smooth shares."""
-    rng = np.random.default_rng(seed)
-    spectra = np.abs(rng.normal(1, 0.3, (bands, RANK)))
-    shares = np.exp(np.stack([gaussian_filter(rng.standard_normal((side, side)), 3) for _ in range(RANK)]) * 8)
-    return np.asarray(np.tensordot(spectra, shares / shares.sum(0), 1))
-
+from tests.denoise.mixture import RANK, mixture
 
 # ---- good cubes ------------------------------------------------------------------------------------------------
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.ndimage import gaussian_filter
 
 from denoise.case import NoiseModel
 from denoise.live_bands import in_cube_units
@@ -13,16 +12,7 @@ from denoise.separation.known import known_by, units_of
 from hsitools.cube import Cube
 from hsitools.errors import InputError
 from hsitools.sensor import Calibration, DetectorNoise, GaussianResponse, Sensor
-
-BANDS, SIDE, RANK = 60, 48, 5
-
-
-def mixture(bands: int = BANDS, side: int = SIDE, seed: int = 0) -> np.ndarray:
-    """A scene of `RANK` spectra in smooth shares."""
-    rng = np.random.default_rng(seed)
-    spectra = np.abs(rng.normal(1, 0.3, (bands, RANK)))
-    shares = np.exp(np.stack([gaussian_filter(rng.standard_normal((side, side)), 3) for _ in range(RANK)]) * 8)
-    return np.asarray(np.tensordot(spectra, shares / shares.sum(0), 1))
+from tests.denoise.mixture import mixture
 
 
 def sensor(units: str = "1") -> Sensor:

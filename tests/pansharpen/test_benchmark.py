@@ -6,7 +6,6 @@ import threading
 import time
 from concurrent.futures import Future
 
-import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -17,6 +16,7 @@ from pansharpen.commands.benchmark import benchmark
 from pansharpen.comparison import table
 from pansharpen.comparison.benchmark import Benchmark, default_methods
 from pansharpen.registry import METHODS, names
+from tests.pansharpen.case_archive import write_case
 
 PLUGIN = """
 import ctypes, os, signal, sys, time
@@ -78,15 +78,6 @@ def plugin(tmp_path_factory):
     """A file of methods that misbehave."""
     path = tmp_path_factory.mktemp("plugin") / "badly.py"
     path.write_text(PLUGIN)
-    return path
-
-
-def write_case(path, *, gt=True, bands=8, size=6, ratio=2, seed=0):
-    rng = np.random.default_rng(seed)
-    truth = 100 + 50 * rng.random((bands, size * ratio, size * ratio)).astype(np.float32)
-    coarse = truth.reshape(bands, size, ratio, size, ratio).mean((2, 4))
-    given = {"ms_lr": coarse, "pan": truth.mean(0, keepdims=True), "ratio": ratio, "overlap": bands}
-    np.savez(path, **given, **({"gt": truth} if gt else {}))
     return path
 
 

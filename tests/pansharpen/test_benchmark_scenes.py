@@ -5,15 +5,7 @@ import numpy as np
 from hsitools.cube import Cube
 from hsitools.io import save_cube
 from pansharpen.comparison.benchmark import Benchmark
-
-
-def write_case(path, *, gt=True, bands=8, size=6, ratio=2, seed=0):
-    rng = np.random.default_rng(seed)
-    truth = 100 + 50 * rng.random((bands, size * ratio, size * ratio)).astype(np.float32)
-    coarse = truth.reshape(bands, size, ratio, size, ratio).mean((2, 4))
-    given = {"ms_lr": coarse, "pan": truth.mean(0, keepdims=True), "ratio": ratio, "overlap": bands}
-    np.savez(path, **given, **({"gt": truth} if gt else {}))
-    return path
+from tests.pansharpen.case_archive import write_case
 
 
 def scene(path, bands=40, size=24, known=True, pan=False):
